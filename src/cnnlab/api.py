@@ -1,0 +1,116 @@
+"""A run and then its report: what `cnnlab.train` does, and the commands after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cnnlab.data.files import write_whole
+from cnnlab.errors import RunError
+from cnnlab.probe.weights import first_convolution
+from cnnlab.records import ClaimRecord, DataRecord, Result, Score
+from cnnlab.report.page import render
+from cnnlab.report.view import Confusion, RunView
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.ledger import openings
+from cnnlab.runs.run import NOBODY, Listener, run
+from cnnlab.spec.recipe import Recipe
+from cnnlab.statistics.claims import judge
+
+
+def train(
+    recipe: Recipe | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    listener: Listener = NOBODY,
+) -> RunFolder:
+    """Train a recipe and write its report.
+
+    Args:
+        recipe: a recipe, or the path of its file.
+        name: what the run is called beside its time; by default the file's name.
+        runs: the folder in which the run folder is made.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        listener: whoever wants to see the run while it goes on.
+
+    Returns:
+        The run folder; `result()` has the figures, and `report.html` lies in it.
+
+    Raises:
+        SpecError, SourceError, DownloadError: before a folder is made.
+        RunError: the run folder can't be written to.
+    """
+    known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
+    called = name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem)
+    root = Path(data) if data is not None else None
+    folder = run(known, name=called, runs=Path(runs), root=root, device=device, listener=listener)
+    write_report(folder, listener.say)
+    return folder
+
+
+def write_report(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> Path:
+    """Write a finished run's report anew, and say where it is.
+
+    Raises:
+        RunError: the run has not finished.
+    """
+    path = folder.path / "report.html"
+    write_whole(path, render(view(folder, say)).encode("utf-8"))
+    return path
+
+
+def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
+    """All that a run's page shows; errors as `write_report`."""
+    result, data = folder.result(), folder.data()
+    if result is None:
+        step = f"finish it: cnnlab train --resume {folder.path}"
+        raise RunError("this run has not finished", where=str(folder.path), next_step=step)
+    return RunView(
+        name=folder.name,
+        recipe=folder.recipe(),
+        table=folder.table(),
+        data=data,
+        environment=folder.environment(),
+        way=folder.way(),
+        epochs=tuple(folder.epochs()),
+        result=result,
+        claims=judged(folder.recipe(), result, data),
+        openings=tuple(openings(folder.path.parent, data.test_set)),
+        filters=first_convolution(folder, say) if result.train is not None else None,
+        confusion=_confusion(folder),
+    )
+
+
+def judged(recipe: Recipe, result: Result, data: DataRecord) -> tuple[ClaimRecord, ...]:
+    """A recipe's published figures against those of one run."""
+    records = []
+    for name, claim in recipe.claims.items():
+        part, _, metric = name.partition("_")
+        score: Score | None = getattr(result, part, None)
+        figures = {"parameters": [float(result.parameters)]}
+        records.append(
+            judge(
+                name,
+                claim.published,
+                figures.get(name, [score.metric(metric)] if isinstance(score, Score) else []),
+                images=claim.images,
+                claim_data=claim.data,
+                data=data.source,
+                measured_images=score.images if isinstance(score, Score) else None,
+                source=claim.source,
+                note=claim.note,
+            )
+        )
+    return tuple(records)
+
+
+def _confusion(folder: RunFolder) -> Confusion | None:
+    for part in ("test", "validation"):
+        predictions = folder.predictions(part)
+        if predictions is not None:
+            return Confusion(part, predictions.confusion())
+    return None

@@ -1,0 +1,131 @@
+"""How the commands speak: results to stdout, progress and messages to stderr; nothing prompts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from cnnlab.errors import CnnlabError
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress, TaskID
+
+PLAIN_EVERY_S = 5.0
+# A page is read in a file or a pipe, too: tables are not squeezed into 80 columns there.
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console on stdout or stderr."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def show(*what: RenderableType) -> None:
+    """Print a result: texts, tables."""
+    made = console()
+    for item in what:
+        made.print(item, markup=False) if isinstance(item, str) else made.print(item)
+
+
+def show_json(value: Any) -> None:
+    """Print a result for other programs. NaN and ±Inf become null, which JSON has."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """A message to the person, on stderr."""
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+def show_error(error: CnnlabError) -> None:
+    """An error on stderr: what and where in bold, the rest below it."""
+    from rich.text import Text
+
+    made = console(stderr=True)
+    count = len(error.problems)
+    if count > 1:
+        made.print(Text(f"{count} problems", style="bold red"))
+    for problem in error.problems:
+        head, *details = str(problem).split("\n")
+        line = Text("✗ ", style="bold red") + Text(head, style="bold")
+        made.print(line, soft_wrap=True)
+        for detail in details:
+            made.print(Text(detail), soft_wrap=not made.is_terminal)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    unreal = value in ("NaN", "Infinity", "-Infinity") or (isinstance(value, float) and abs(value) > 1e308)
+    return None if unreal or value != value else value
+
+
+class Progressing:
+    """Reports of long work: a bar with speed and time left on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+        self.began: dict[str, float] = {}
+        self.spoken: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """Say that `done` of `total` units of `what` are done; `note` is shown as it is."""
+        if self.bars is not None:
+            if what not in self.tasks:
+                self.tasks[what] = self.bars.add_task(what, total=total or None, unit=unit, note="")
+            self.bars.update(self.tasks[what], completed=done, total=total or None, note=note)
+        else:
+            self._plain(what, done, total, unit, note)
+
+    def say(self, text: str) -> None:
+        """A message above the bars."""
+        if self.bars is not None:
+            self.bars.console.print(text, markup=False, soft_wrap=True)
+        else:
+            say(text)
+
+    def _plain(self, what: str, done: int, total: int, unit: str, note: str) -> None:
+        now = time.monotonic()
+        began = self.began.setdefault(what, now)
+        if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:
+            return
+        self.spoken[what] = now
+        speed = f", {_amount(done / (now - began), unit)}/s" if now > began else ""
+        of = f" of {_amount(total, unit)}" if total else ""
+        say(f"{what}: {_amount(done, unit)}{of}{speed}{', ' + note if note else ''}")
+
+
+@contextlib.contextmanager
+def progressing() -> Iterator[Progressing]:
+    """Within it, long work may report itself."""
+    made = console(stderr=True)
+    if not made.is_terminal:
+        yield Progressing(None)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from cnnlab.cli.columns import SpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        SpeedColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=made) as bars:
+        yield Progressing(bars)
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number / 1e6:.1f} MB" if unit == "bytes" else f"{number:,.0f} {unit}"

@@ -1,0 +1,48 @@
+"""The `cnnlab` command: its table of commands, in the order of a person's way through the work."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli import data, describe, doctor, new, predict, quickstart, report, runs, test, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A laboratory for convolutional image classifiers: from a table of layers to a report that can be repeated.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from cnnlab import __version__
+
+        print(f"cnnlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options in front of a command."""
+
+
+for module in (quickstart, new, describe, data, train, test, predict, report, runs, doctor):
+    module.register(app)
+
+
+def run() -> None:
+    """The entry point of the `cnnlab` command."""
+    # Windows' consoles may not speak UTF-8; a figure dash must not end the program.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    app()

@@ -1,0 +1,54 @@
+"""`cnnlab new`: from a folder of images to a recipe that works. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import Debug, Json, guarded
+
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe to write: a .toml file.", show_default=False)]
+SourceFolder = Annotated[
+    str, typer.Option("--source", metavar="DIR", help="A folder or archive of class folders.", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(new))
+
+
+def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = False, debug: Debug = False) -> None:
+    """Look at a folder of images and write a recipe for it, with the reasons for its choices."""
+    from cnnlab.cli.console import say, show_json
+    from cnnlab.data.folders import open_folder
+    from cnnlab.data.starter import glimpse, starter_recipe
+    from cnnlab.errors import UsageError
+
+    text = starter_recipe(glimpse(open_folder(source)))
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise UsageError(
+            "this file is there already",
+            where=str(file),
+            received="a name that is taken",
+            allowed="a new file, or --force to replace it",
+            next_step=f"choose another name, or: cnnlab new {file} --source {source} --force",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            "the recipe can't be written",
+            where=str(file),
+            received=error.strerror or str(error),
+            allowed="a file in a folder that can be written",
+            next_step="choose another place",
+        ) from None
+    if json:
+        show_json({"file": str(file), "source": source})
+    else:
+        print(text, end="")
+        say(f"Written to {file}. Next: cnnlab describe {file}, then: cnnlab train {file}")

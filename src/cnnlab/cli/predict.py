@@ -1,0 +1,62 @@
+"""`cnnlab predict`: what a trained run says of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnlab.cli.options import Debug, Device, Json, RunPath, guarded
+
+if TYPE_CHECKING:
+    from cnnlab.export.prediction import Prediction
+    from cnnlab.report.tables import TextTable
+
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of images.", show_default=False)
+]
+Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(predict))
+
+
+def predict(
+    run: RunPath, images: Images, top: Top = 3, device: Device = "auto", json: Json = False, debug: Debug = False
+) -> None:
+    """Name what is on images. A bad image is told, the others are answered, and the exit code is 1."""
+    from cnnlab.cli.console import show, show_json
+    from cnnlab.cli.terminal import drawn
+    from cnnlab.export.prediction import predict as answer
+    from cnnlab.runs.folder import RunFolder
+
+    predictions = list(answer(RunFolder.open(run), images, device=device, top=top))
+    if json:
+        show_json([_plain(prediction) for prediction in predictions])
+    else:
+        show(drawn(_table(predictions)))
+    if any(prediction.error for prediction in predictions):
+        raise typer.Exit(1)
+
+
+def _table(predictions: list[Prediction]) -> TextTable:
+    from cnnlab.report.tables import Column, TextTable
+
+    rows = []
+    for prediction in predictions:
+        guesses = ", ".join(f"{guess.name} {guess.probability:.3f}" for guess in prediction.top[1:])
+        first = prediction.top[0] if prediction.top else None
+        answer = (first.name, f"{first.probability:.3f}", guesses) if first else ("–", "–", prediction.error)
+        rows.append((prediction.image, *answer))
+    columns = (Column("image"), Column("class"), Column("probability", number=True), Column("then"))
+    return TextTable(columns, tuple(rows))
+
+
+def _plain(prediction: Prediction) -> dict[str, object]:
+    if prediction.error:
+        return {"image": prediction.image, "error": prediction.error}
+    first = prediction.top[0]
+    guesses = [guess.model_dump() for guess in prediction.top]
+    return {"image": prediction.image, "class": first.name, "probability": first.probability, "top": guesses}

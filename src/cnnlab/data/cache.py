@@ -1,0 +1,146 @@
+"""Decoded images on disk: one file of uint8 per set of images and form, found again by content. No torch.
+
+A file is a NumPy array (.npy) with a checksum behind it. It is written beside its place and then renamed, so that
+a reader sees a whole file or none, and two processes may make the same one.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import PIL
+import platformdirs
+
+from cnnlab.data.images import DECODER_VERSION
+from cnnlab.data.source import ImageForm, Pixels
+from cnnlab.errors import CnnlabError
+
+_TRAILER = struct.Struct("<8sQ")
+_MAGIC = b"cnnlab-1"
+_BLOCK = 64 * 2**20
+
+# Writes every row into (file, from this byte on).
+Fill = Callable[[Path, int], None]
+
+
+def cache_dir() -> Path:
+    """Where decoded images and downloads are kept: CNNLAB_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("CNNLAB_CACHE") or platformdirs.user_cache_dir("cnnlab"))
+
+
+def pixels_key(content: str, form: ImageForm) -> str:
+    """The name of decoded images: their content's digest, the form, and what decodes them."""
+    size = f"{form.channels}x{form.height}x{form.width}-{form.interpolation}"
+    return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
+
+
+def cached_pixels(key: str, count: int, form: ImageForm, fill: Fill) -> Pixels:
+    """The array N×C×H×W named `key`, as a read-only memory map; `fill` makes it where it is absent or damaged.
+
+    Raises:
+        CnnlabError: the cache can't be written.
+    """
+    shape = (count, *form.shape)
+    path = cache_dir() / "images" / f"{key}.npy"
+    found = _intact(path, shape)
+    if found is not None:
+        return found
+    with _new_file(path) as new:
+        header = _header(shape)
+        start = len(header)
+        with new.open("wb") as file:
+            file.write(header)
+            file.truncate(start + math.prod(shape))
+        fill(new, start)
+        checksum = _checksum(new, start, math.prod(shape))
+        with new.open("ab") as file:
+            file.write(_TRAILER.pack(_MAGIC, checksum))
+    made = _intact(path, shape)
+    if made is None:
+        raise _unwritable(path, "what was written reads back differently")
+    return made
+
+
+def cached_facts(key: str, make: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Whole numbers by name that take long to find; made again where the file is absent or damaged."""
+    path = cache_dir() / "facts" / f"{key}.json"
+    try:
+        text, _, checksum = path.read_text().rpartition("\n")
+        if checksum == f"{zlib.crc32(text.encode()):08x}":
+            return dict(json.loads(text))
+    except (OSError, ValueError):
+        pass
+    facts = make()
+    text = json.dumps(facts)
+    with _new_file(path) as new:
+        new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
+    return facts
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _intact(path: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """The array in a whole file; None where there is none, or a damaged one."""
+    header = _header(shape)
+    start, length = len(header), math.prod(shape)
+    try:
+        with path.open("rb") as file:
+            # Compared, not parsed: NumPy's reader answers a damaged header with exceptions of many kinds.
+            if file.read(start) != header or path.stat().st_size != start + length + _TRAILER.size:
+                return None
+            file.seek(start + length)
+            magic, checksum = _TRAILER.unpack(file.read())
+        if magic != _MAGIC or checksum != _checksum(path, start, length):
+            return None
+        return np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=shape)
+    except OSError:
+        return None
+
+
+def _checksum(path: Path, start: int, length: int) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while length > 0 and (block := file.read(min(_BLOCK, length))):
+            checksum = zlib.crc32(block, checksum)
+            length -= len(block)
+    return checksum
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """A file to write that takes `path`'s place at the end; nothing is left behind when that fails."""
+    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield new
+        new.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from error
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, received: str) -> CnnlabError:
+    return CnnlabError(
+        "decoded images can't be kept",
+        where=str(path.parent),
+        received=received,
+        allowed="a folder that can be written, with room for the images",
+        next_step="make room, or set CNNLAB_CACHE to another folder",
+    )

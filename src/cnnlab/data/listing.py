@@ -1,0 +1,208 @@
+"""From the paths of files to classes, parts and labels, by names alone: the same for folders and archives. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cnnlab.data.images import ENDINGS
+from cnnlab.data.source import Part
+
+PART_FOLDERS: Mapping[str, Part] = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+PART_ORDER: tuple[Part, ...] = ("train", "validation", "test")
+
+_IGNORED_FILES = ("thumbs.db", "desktop.ini")
+_IGNORED_FOLDERS = ("__macosx",)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a folder or an archive.
+
+    Attributes:
+        path: from the source's root, with "/" between folders.
+        size: bytes when unpacked.
+        stamp: changes when the content does: a CRC, or the file's times.
+        key: how the reader of the source finds it.
+    """
+
+    path: str
+    size: int
+    stamp: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a person should know about a source. With a `fatal` one the source can't be used."""
+
+    kind: str
+    file: str
+    message: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a folder or an archive holds: its files, its folders (empty ones too), and what was seen on the way."""
+
+    entries: tuple[Entry, ...]
+    folders: frozenset[str]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Images by part and class.
+
+    Attributes:
+        classes: natural order of the names ("2" before "10"); a label is an index into it.
+        entries: each part's images, in the order of their paths.
+        labels: their labels; -1 where a part has a class that train has not (then there is a fatal finding).
+        findings: those of the files and of their arrangement.
+    """
+
+    classes: tuple[str, ...]
+    entries: Mapping[Part, tuple[Entry, ...]]
+    labels: Mapping[Part, tuple[int, ...]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(part for part in PART_ORDER if part in self.entries)
+
+
+def arrange(files: Files) -> Layout:
+    """Find parts, classes and labels.
+
+    A folder `train` with class folders in it makes a split, and `validation` (or `val`, `valid`) and `test` beside
+    it are its other parts; otherwise every top folder is a class. One folder around everything is looked through.
+    Hidden files and folders are left out; files that are no images are left out and reported.
+    """
+    seen = [entry for entry in files.entries if not is_ignored(entry.path)]
+    folders = {folder for folder in files.folders if not is_ignored(folder)}
+    images = [entry for entry in seen if entry.path.lower().endswith(ENDINGS)]
+    others = [entry for entry in seen if not entry.path.lower().endswith(ENDINGS)]
+    findings = [*files.findings, *(Finding("not an image", o.path, "its ending is none of an image") for o in others)]
+    places = _places([entry.path for entry in images], folders)
+    placed, more = _placed(images, places)
+    names = {name for part, name in map(places.of, (f"{folder}/" for folder in folders)) if part == "train" and name}
+    names |= {name for _, name in placed.get("train", [])}
+    classes = tuple(sorted(names, key=natural_key))
+    findings += more + _class_findings(placed, classes)
+    number = {name: index for index, name in enumerate(classes)}
+    return Layout(
+        classes,
+        {part: tuple(entry for entry, _ in rows) for part, rows in placed.items()},
+        {part: tuple(number.get(name, -1) for _, name in rows) for part, rows in placed.items()},
+        tuple(findings),
+    )
+
+
+def is_ignored(path: str) -> bool:
+    """Whether a path is hidden, or is what an operating system leaves behind."""
+    *folders, name = path.split("/")
+    if name.lower() in _IGNORED_FILES:
+        return True
+    return any(part.startswith(".") or part.lower() in _IGNORED_FOLDERS for part in (*folders, name))
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts "s2" before "s10"; names that differ stay in a definite order."""
+    pieces = re.split(r"([0-9]+)", name)
+    numbered = tuple((0, int(piece), piece) if piece.isdecimal() else (1, 0, piece.casefold()) for piece in pieces)
+    return (*numbered, (2, 0, name))
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """A hash of names, sizes and stamps, in hex."""
+    total = hashlib.sha256()
+    for entry in entries:
+        total.update(f"{entry.path}\0{entry.size}\0{entry.stamp}\n".encode())
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where things lie: below `root` ("" or "a/b/"), in folders for parts or right away in class folders."""
+
+    root: str
+    split: bool
+
+    def of(self, path: str) -> tuple[Part | None, str]:
+        """The part ("train" without a split, None outside all parts) and the class ("" outside all classes)."""
+        if not path.startswith(self.root):
+            return None, ""
+        first, *rest = path[len(self.root) :].split("/")
+        part = PART_FOLDERS.get(first.lower()) if self.split else "train"
+        folders = rest[:-1] if self.split else [first, *rest][:-1]
+        return part, unicodedata.normalize("NFC", folders[0]) if folders else ""
+
+
+def _places(images: Sequence[str], folders: Iterable[str]) -> _Places:
+    """Look through a folder that is around everything, then decide whether the top folders are parts."""
+    root = ""
+    while True:
+        inner = [path[len(root) :] for path in images if path.startswith(root)]
+        tops = {path.split("/")[0] for path in inner if "/" in path}
+        beside = {folder[len(root) :].split("/")[0] for folder in folders if folder.startswith(root)} - {""}
+        in_parts = {top for top in tops if top.lower() in PART_FOLDERS}
+        right_inside = any(path.count("/") <= 1 for path in inner)
+        if len(tops) != 1 or len(tops | beside) > 1 or right_inside or in_parts:
+            return _Places(root, bool(tops) and (tops == in_parts or _has_classes(inner)))
+        root += f"{tops.pop()}/"
+
+
+def _has_classes(paths: Sequence[str]) -> bool:
+    """Whether `train` holds class folders. A class may be called "train" too: then its images lie right in it."""
+    depths = [path.count("/") for path in paths if path.lower().startswith("train/")]
+    return 2 * sum(depth >= 2 for depth in depths) > len(depths)
+
+
+_Placed = dict[Part, list[tuple[Entry, str]]]
+
+
+def _placed(images: Sequence[Entry], places: _Places) -> tuple[_Placed, list[Finding]]:
+    """Each part's images with their class names, and the findings about images that have no place."""
+    placed: _Placed = {}
+    findings: list[Finding] = []
+    for image in sorted(images, key=lambda image: image.path):
+        part, name = places.of(image.path)
+        if part is None:
+            message = f"its top folder is none of {', '.join(PART_FOLDERS)}"
+            findings.append(Finding("outside the parts", image.path, message))
+        elif not name:
+            findings.append(Finding("outside the classes", image.path, "it lies in no class folder"))
+        else:
+            placed.setdefault(part, []).append((image, name))
+    if not placed.get("train"):
+        message = "no training image lies in a class folder"
+        findings.append(Finding("no images", places.root, message, fatal=True))
+    return placed, findings
+
+
+def _class_findings(placed: _Placed, classes: tuple[str, ...]) -> list[Finding]:
+    counts = Counter(name for _, name in placed.get("train", []))
+    findings = [
+        Finding("empty class", name, "this class folder holds no training image", fatal=True)
+        for name in classes
+        if not counts[name]
+    ]
+    if len(classes) == 1:
+        message = "a classifier needs two classes or more"
+        findings.append(Finding("one class only", classes[0], message, fatal=True))
+    for part in placed.keys() - {"train"}:
+        for name in sorted({name for _, name in placed[part]} - set(classes), key=natural_key):
+            message = f"{part} has this class, train has not"
+            findings.append(Finding("unknown class", f"{part}: {name}", message, fatal=True))
+    return findings

@@ -1,0 +1,201 @@
+"""A published data set that lies at hand, unpacked or as its archive, read as it is.
+
+Nothing is unpacked to disk: an archive is checked against its checksum and read as a stream, and of its members
+only those with the expected names and sizes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from cnnlab.data.catalogue_table import Facts, Form, RemoteFile
+from cnnlab.data.download import is_verified
+from cnnlab.data.formats import Decoded, NamedBytes, decode, in_form
+from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, silent
+from cnnlab.errors import SourceError, listed
+
+
+@dataclass(frozen=True)
+class PublishedSource:
+    """The Source (see `cnnlab.data.source`) of a catalogue data set; a part is read when it is first asked for.
+
+    Attributes:
+        facts: what the files must hold.
+        form: which of the published forms lies at `path`.
+        path: the folder of the files, or the archive.
+    """
+
+    facts: Facts
+    form: Form
+    path: Path
+    _read: dict[Part, Decoded] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.facts.classes
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(self.facts.counts)
+
+    def natural_form(self) -> ImageForm:
+        return ImageForm(self.facts.channels, self.facts.height, self.facts.width)
+
+    def labels(self, part: Part) -> Labels:
+        return self._part(part)[1]
+
+    def image_names(self, part: Part) -> list[str]:
+        return [f"{part}[{index}]" for index in range(self._count(part))]
+
+    def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
+        pixels = self._part(part, progress)[0]
+        whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
+        return in_form(pixels if whole else pixels[indices], form)
+
+    def _count(self, part: Part) -> int:
+        if part not in self.facts.counts:
+            raise SourceError(
+                f"{self.name} has no such part",
+                where=self.name,
+                received=part,
+                allowed=listed(self.facts.counts),
+                next_step="split it off from train",
+            )
+        return self.facts.counts[part]
+
+    def _part(self, part: Part, progress: Progress = silent) -> Decoded:
+        if part not in self._read:
+            count, what = self._count(part), f"reading {self.name} {part}"
+            progress(what, 0, count, "images")
+            files = read_files(self.form, self.path, part, 4 * count * int(np.prod(self.natural_form().shape)) + 2**20)
+            self._read[part] = self._checked(part, files)
+            progress(what, count, count, "images")
+        return self._read[part]
+
+    def _checked(self, part: Part, files: Sequence[NamedBytes]) -> Decoded:
+        """The decoded files, read-only, when they hold what the facts say."""
+        pixels, labels = decode(self.form.kind, files)
+        expected = (self._count(part), *self.natural_form().shape)
+        if pixels.shape != expected:
+            raise _not_published(files, f"{_times(pixels.shape)} images", f"{_times(expected)} images")
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise _not_published(
+                files, f"labels {labels.min()} to {labels.max()}", f"labels 0 to {len(self.classes) - 1}"
+            )
+        pixels.flags.writeable = labels.flags.writeable = False
+        return pixels, labels
+
+
+def read_files(form: Form, path: Path, part: Part, limit: int) -> list[NamedBytes]:
+    """The files of one part, in order, as (name, bytes); no other part's file is opened.
+
+    Raises:
+        SourceError: a file is missing, damaged, larger than `limit` bytes, or an archive's checksum is wrong.
+    """
+    names = form.files[part]
+    if form.archive and path.is_file():
+        return _from_archive(form.archive, path, [f"{form.folders[0]}/{name}" for name in names], limit)
+    return [_from_folder(path, name, limit) for name in names]
+
+
+def file_at(folder: Path, name: str) -> Path | None:
+    """The file in the folder, as it is or with ".gz"; None when it is not there."""
+    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _from_folder(folder: Path, name: str, limit: int) -> NamedBytes:
+    path = file_at(folder, name)
+    if path is None:
+        raise SourceError(
+            "a file of the data set is missing",
+            where=str(folder),
+            received="no " + name,
+            next_step="fetch the data set again",
+        )
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as opened:
+            return str(path), _up_to(opened, limit, str(path))
+    except (OSError, EOFError, zlib.error) as broken:
+        raise _unreadable(path, broken) from broken
+
+
+def _from_archive(archive: RemoteFile, path: Path, members: Sequence[str], limit: int) -> list[NamedBytes]:
+    if not is_verified(path, archive.checksum):
+        raise SourceError(
+            "this isn't the published archive, or it is cut short",
+            where=str(path),
+            received=f"{path.stat().st_size:,} bytes with another checksum",
+            allowed=f"{archive.size:,} bytes with {archive.checksum}",
+            next_step="delete it and fetch it again",
+        )
+    try:
+        found = dict(_stream(path, set(members), limit))
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as broken:
+        raise _unreadable(path, broken) from broken
+    missing = [name for name in members if name not in found]
+    if missing:
+        raise SourceError(
+            "the archive lacks a file", where=str(path), received=f"no {', '.join(missing)}", next_step="fetch it again"
+        )
+    return [(f"{path}: {name}", found[name]) for name in members]
+
+
+def _stream(path: Path, members: set[str], limit: int) -> Iterator[NamedBytes]:
+    """The wanted members, each once, as the stream comes to them; it ends with the last of them."""
+    left = set(members)
+    with tarfile.open(path, "r|gz", bufsize=2**20) as tar:
+        for member in tar:
+            name = member.name.removeprefix("./")
+            if name in left and member.isreg() and (content := tar.extractfile(member)):
+                left.remove(name)
+                yield name, _up_to(content, limit, f"{path}: {name}")
+            if not left:
+                return
+
+
+def _up_to(opened: IO[bytes] | gzip.GzipFile, limit: int, where: str) -> bytes:
+    content = opened.read(limit + 1)
+    if len(content) > limit:
+        raise SourceError(
+            "the file is far larger than the data set's",
+            where=where,
+            received=f"more than {limit:,} bytes",
+            allowed=f"up to {limit:,} bytes",
+            next_step="fetch the published file",
+        )
+    return content
+
+
+def _not_published(files: Sequence[NamedBytes], received: str, allowed: str) -> SourceError:
+    return SourceError(
+        "the files don't hold the published data set",
+        where=", ".join(name for name, _ in files),
+        received=received,
+        allowed=allowed,
+        next_step="fetch the data set again, or name the folder differently if it is another one",
+    )
+
+
+def _unreadable(path: Path, broken: Exception) -> SourceError:
+    return SourceError(
+        "the file can't be read",
+        where=str(path),
+        received=f"{type(broken).__name__}: {broken}",
+        next_step="check that you may read it, or fetch it again",
+    )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))

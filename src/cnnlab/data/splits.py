@@ -1,0 +1,94 @@
+"""Stratified, seeded splits, and the hash by which a run knows its own. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from cnnlab.data.source import Indices, Labels
+from cnnlab.randomness import generator
+
+
+def split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:
+    """Hold out a fraction of the images, of each class alike.
+
+    Each class gives its share rounded down or up, such that the total is the rounded total share wherever the
+    bounds admit it. A class of two images or more keeps one on both sides; a class of one stays with the kept ones.
+
+    Args:
+        labels: shape N.
+        fraction: in [0, 1).
+        purpose: names the random stream, so that two splits of one seed are independent.
+
+    Returns:
+        (kept, held_out): sorted indices into `labels`, without a common one, N together.
+
+    >>> kept, held_out = split(np.array([0, 0, 1, 1]), 0.5, seed=0, purpose="validation")
+    >>> len(kept), len(held_out)
+    (2, 2)
+    """
+    if fraction == 0 or len(labels) == 0:
+        return np.arange(len(labels)), np.arange(0)
+    counts = np.unique_counts(labels)
+    shares = _shares(counts.counts, fraction)
+    return _drawn(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)
+
+
+def at_most(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
+    """At most `limit` images, stratified: sorted indices into `labels`. A small limit may leave classes out."""
+    if limit >= len(labels):
+        return np.arange(len(labels))
+    counts = np.unique_counts(labels)
+    exact = counts.counts * (limit / len(labels))
+    shares = _rounded(exact, np.zeros_like(counts.counts), counts.counts, limit)
+    return _drawn(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)[1]
+
+
+def at_most_per_class(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
+    """At most `limit` images of each class: sorted indices into `labels`."""
+    counts = np.unique_counts(labels)
+    shares = {
+        value: min(limit, count) for value, count in zip(counts.values.tolist(), counts.counts.tolist(), strict=True)
+    }
+    return _drawn(labels, shares, seed, purpose)[1]
+
+
+def split_hash(parts: Mapping[str, Indices]) -> str:
+    """SHA-256 in hex over each part's name, count and indices (int64, little-endian), in the order of the names."""
+    total = hashlib.sha256()
+    for name in sorted(parts):
+        total.update(f"{name}:{len(parts[name])}:".encode())
+        total.update(np.ascontiguousarray(parts[name], dtype="<i8").tobytes())
+    return total.hexdigest()
+
+
+def _shares(counts: Indices, fraction: float) -> Indices:
+    """How many of each class are held out."""
+    lowest = (counts >= 2).astype(np.int64)
+    highest = np.maximum(counts - 1, 0)
+    return _rounded(counts * fraction, lowest, highest, int(np.floor(counts.sum() * fraction + 0.5)))
+
+
+def _rounded(exact: np.ndarray, lowest: Indices, highest: Indices, total: int) -> Indices:
+    """Whole numbers near `exact` within bounds, with the sum `total` where the bounds admit it (largest remainders)."""
+    shares = np.clip(np.floor(exact + 1e-9).astype(np.int64), lowest, highest)
+    while shares.sum() != total:
+        step = 1 if shares.sum() < total else -1
+        free = shares < highest if step > 0 else shares > lowest
+        if not free.any():
+            break
+        lack = np.where(free, step * (exact - shares), -np.inf)
+        shares[int(np.argmax(lack))] += step
+    return shares
+
+
+def _drawn(labels: Labels, shares: Mapping[int, int], seed: int, purpose: str) -> tuple[Indices, Indices]:
+    """(left, drawn): each class has its own random stream, so that another class's images change nothing in it."""
+    drawn = [
+        generator(seed, purpose, value).permutation(np.flatnonzero(labels == value))[:share]
+        for value, share in shares.items()
+    ]
+    chosen = np.sort(np.concatenate(drawn)) if drawn else np.arange(0)
+    return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen

@@ -1,0 +1,26 @@
+"""What a network says of a whole part of the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from cnnlab.data.feed import Feed
+
+
+def logits(network: nn.Module, feed: Feed) -> npt.NDArray[np.float32]:
+    """N×K logits, in the order of the part's images.
+
+    In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
+    The network is left in the mode in which it was.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            found = [network(images) for images, _ in feed.evaluation()]
+        return torch.cat(found).float().cpu().numpy()
+    finally:
+        network.train(was_training)

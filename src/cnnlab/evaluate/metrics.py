@@ -1,0 +1,52 @@
+"""Logits and labels to a Score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from cnnlab.records import ClassScore, Score
+
+
+def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Score:
+    """Every metric of one part of the data.
+
+    The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as
+    scikit-learn has it; a class without predictions has precision 0.
+
+    Args:
+        logits: N×K.
+        labels: N class indices.
+        classes: the K class names.
+    """
+    count, kinds = logits.shape
+    exact = logits.astype(np.float64)
+    own = exact[np.arange(count), labels]
+    predicted = exact.argmax(axis=1)
+    hits = predicted == labels
+    # The rank of the true class; a tie counts against it, so that a constant network gets no credit.
+    better = (exact >= own[:, None]).sum(axis=1) - 1
+    images = np.bincount(labels, minlength=kinds)
+    called = np.bincount(predicted, minlength=kinds)
+    right = np.bincount(labels[hits], minlength=kinds)
+    recall, precision = _ratio(right, images), _ratio(right, called)
+    f1 = _ratio(2 * right, images + called)
+    return Score(
+        images=count,
+        loss=float((logsumexp(exact, axis=1) - own).mean()),
+        accuracy=float(hits.mean()),
+        top5=float((better < 5).mean()),
+        balanced_accuracy=float(recall[images > 0].mean()),
+        macro_f1=float(f1[images + called > 0].mean()),
+        per_class=tuple(
+            ClassScore(name=name, images=int(images[k]), recall=float(recall[k]), precision=float(precision[k]))
+            for k, name in enumerate(classes)
+        ),
+    )
+
+
+def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)

@@ -1,0 +1,1 @@
+"""A layer table to a module: build, blocks, initialisation."""

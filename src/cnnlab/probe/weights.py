@@ -1,0 +1,38 @@
+"""Reading the weights of a convolution, before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.probe.filters import Filters
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import trained_network
+
+
+def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters | None:
+    """The first convolution's weights; those before training are made anew from the run's seed.
+
+    Returns:
+        None for a network without a convolution.
+    """
+    recipe, form = folder.recipe(), folder.data().preprocessing
+    trained = trained_network(folder, torch.device("cpu"), say)
+    fresh = build(recipe.model.trace((form.channels, form.height, form.width), len(folder.data().classes)))
+    initialise(fresh, recipe.model.init, recipe.train.seed)
+    for name, module in trained.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return Filters(name, _array(fresh.get_submodule(name)), _array(module))
+    return None
+
+
+def _array(module: nn.Module) -> npt.NDArray[np.float32]:
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight.detach().numpy()

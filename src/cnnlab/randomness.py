@@ -1,0 +1,83 @@
+"""Named random streams: every draw comes from (seed, purpose, indices), never from the order of calls.
+
+This is the only place that makes generators. The same name gives the same draw whatever was drawn before, in
+which process, in which batch, or after how many interruptions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+# SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def key(seed: int, purpose: str, *indices: int) -> int:
+    """A 63-bit number that names one stream."""
+    name = "/".join([str(seed), purpose, *map(str, indices)])
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
+    """A numpy generator of its own for one purpose.
+
+    >>> generator(0, "split").integers(10) == generator(0, "split").integers(10)
+    True
+    """
+    return np.random.Generator(np.random.Philox(key=key(seed, purpose, *indices)))
+
+
+def uniforms(seed: int, purpose: str, epoch: int, images: npt.NDArray[np.int64], draws: int) -> npt.NDArray[np.float64]:
+    """Numbers in [0, 1) that depend on (seed, purpose, epoch, image, draw) alone.
+
+    Args:
+        images: the images' indices in their data set, shape N.
+        draws: how many numbers each image gets.
+
+    Returns:
+        Shape N×draws. A row is the same in whatever batch its image stands.
+    """
+    state = images.astype(np.uint64)[:, None] * _GOLDEN + np.uint64(key(seed, purpose, epoch))
+    state = _mix(state) + np.arange(1, draws + 1, dtype=np.uint64)[None, :] * _GOLDEN
+    return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    state = (state ^ (state >> np.uint64(30))) * _MIX_1
+    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    return state ^ (state >> np.uint64(31))
+
+
+def torch_generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
+    """The same for torch, on the CPU."""
+    import torch
+
+    return torch.Generator().manual_seed(key(seed, purpose, *indices))
+
+
+@contextlib.contextmanager
+def torch_state(device: torch.device | None = None) -> Iterator[None]:
+    """Within it, `seed_torch` may set torch's global state; afterwards that state is what it was."""
+    import torch
+
+    devices = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+
+
+def seed_torch(seed: int, purpose: str, *indices: int) -> None:
+    """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream."""
+    import torch
+
+    torch.manual_seed(key(seed, purpose, *indices))

@@ -1,0 +1,198 @@
+"""Frozen results that cross layers, JSON in and out.
+
+A record holds what was found, in plain numbers and texts; whoever shows it only draws. Accuracies are fractions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["equal", "not equal", "within", "outside", "not enough evidence", "other data", "not measured"]
+
+
+class Record(BaseModel):
+    """A frozen record. NaN and ±Inf survive the way through JSON, as texts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """This record as JSON text."""
+        return self.model_dump_json(indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """The record that `to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: the text is not such a record.
+        """
+        return cls.model_validate_json(text)
+
+
+class LayerRecord(Record):
+    """One row of a layer table in its place; shapes are (channels, height, width) or (features,).
+
+    `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` is a
+    fraction as text; `macs` counts multiply-adds of weights for one image.
+    """
+
+    name: str
+    kind: str
+    text: str
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    parameters: int
+    formula: str
+    macs: int
+    receptive_field: tuple[int, int] | None
+    jump: tuple[str, str] | None
+
+
+class WarningRecord(Record):
+    """Something that is allowed but deserves a look; `name` is the layer's or the key's."""
+
+    name: str
+    message: str
+
+
+class Table(Record):
+    """A traced layer table."""
+
+    parameters: int
+    macs: int
+    layers: tuple[LayerRecord, ...]
+    warnings: tuple[WarningRecord, ...]
+
+
+class ClassScore(Record):
+    """How one class fared: of `images` of it, and of those called it."""
+
+    name: str
+    images: int
+    recall: float
+    precision: float
+
+
+class Score(Record):
+    """How a network fares on one part of the data. `loss` is the mean cross-entropy in nats."""
+
+    images: int
+    loss: float
+    accuracy: float
+    top5: float
+    balanced_accuracy: float
+    macro_f1: float
+    per_class: tuple[ClassScore, ...] = ()
+
+    def metric(self, name: str) -> float:
+        """The figure of that name."""
+        return float(getattr(self, name))
+
+
+class StepMeans(Record):
+    """Running means over the training steps since the last record, in train mode, on augmented images."""
+
+    images: int
+    loss: float
+    accuracy: float
+
+
+class EpochRecord(Record):
+    """One point of a learning curve; `epoch` counts from 0 and may be a fraction."""
+
+    epoch: float
+    step: int
+    train: StepMeans
+    validation: Score | None
+    test: Score | None
+    learning_rate: float
+    seconds: float
+    images_per_second: float
+
+
+class Environment(Record):
+    """Where a run was made."""
+
+    cnnlab: str
+    python: str
+    torch: str
+    platform: str
+    processor: str
+    device: str
+    threads: int
+    code: str
+
+
+class Preprocessing(Record):
+    """What an image goes through between file and network; training, prediction and export do the same.
+
+    `mean` and `std` are per channel, of pixels scaled to 0–1.
+    """
+
+    channels: int
+    height: int
+    width: int
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class DataRecord(Record):
+    """The data of a run: classes, images of each part, the hash of the split, and what names the test set."""
+
+    source: str
+    classes: tuple[str, ...]
+    parts: dict[str, int]
+    split_hash: str
+    test_set: str = ""
+    preprocessing: Preprocessing
+
+
+class Way(Record):
+    """How a step is computed, and, where it was tried, images/s of each way that was tried."""
+
+    precision: Literal["fp32", "bf16"]
+    memory_format: Literal["contiguous", "channels_last"]
+    tried: dict[str, float] = {}
+    reason: str = ""
+
+
+class ClaimRecord(Record):
+    """A published figure and what was measured. `low` and `high` bound it at 95 %, where they apply."""
+
+    name: str
+    published: float
+    measured: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int
+    source: str = ""
+    note: str = ""
+    verdict: Verdict
+
+
+class Opening(Record):
+    """One look at a test set: a line of the ledger. `test_set` is the same for every run that tests on these images."""
+
+    time: str
+    run: str
+    test_set: str
+    purpose: str
+
+
+class Result(Record):
+    """What a finished run is remembered by. Scores are of the selected weights, on un-augmented images."""
+
+    run: str
+    status: Literal["finished", "stopped early", "diverged"]
+    parameters: int
+    epochs: float
+    selected_epoch: float
+    train: Score | None
+    validation: Score | None
+    test: Score | None
+    seconds: float
+    images_per_second: float
+    message: str = ""

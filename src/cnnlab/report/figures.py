@@ -1,0 +1,159 @@
+"""Learning curves: records in, figures out. Nothing is computed here but where to put it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cnnlab.records import EpochRecord, Result
+from cnnlab.report import words
+from cnnlab.report.style import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+
+Measure = Literal["loss", "accuracy"]
+WIDTH, HEIGHT = 400, 290
+LABELS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (fraction of images)"}
+LOG_FROM = 100.0
+_DASHES = {"train": (0, ()), "validation": (0, ()), "test": (0, (4, 2))}
+_MARKERS = {"train": "", "validation": "o", "test": "s"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What was measured of one part; a value that is not finite breaks the line."""
+
+    part: str
+    epochs: tuple[float, ...]
+    values: tuple[float, ...]
+
+    @property
+    def last(self) -> tuple[float, float] | None:
+        """The last point that is a number."""
+        return next(((e, v) for e, v in zip(self.epochs[::-1], self.values[::-1], strict=True) if isfinite(v)), None)
+
+
+def curves(epochs: Sequence[EpochRecord], result: Result, measure: Measure) -> tuple[Curve, ...]:
+    """The lines of one measure: train, and validation and test where they were measured.
+
+    Without a test curve, the final test figure is a single point at the selected epoch.
+    """
+    found = [_curve(part, epochs, measure) for part in _MARKERS]
+    if result.test is not None and found[-1].last is None:
+        found[-1] = Curve("test", (result.selected_epoch,), (result.test.metric(measure),))
+    return tuple(curve for curve in found if curve.last is not None)
+
+
+def curve_figure(epochs: Sequence[EpochRecord], result: Result, measure: Measure) -> Figure:
+    """Train, validation and test against the epoch, in one plot, with the selected epoch marked."""
+    figure = new_figure(WIDTH, HEIGHT)
+    axes = quiet_axes(figure, 34, 42, WIDTH - 34 - 72, HEIGHT - 42 - 64)
+    lines = curves(epochs, result, measure)
+    for curve in lines:
+        _draw(axes, curve)
+    _scale(axes, lines, measure)
+    if lines:
+        _mark_selected(axes, result.selected_epoch)
+        _name_lines(axes, lines)
+    else:
+        axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", color=COLOURS["muted"])
+    axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    figure.text(0, 1 - 14 / HEIGHT, _title(axes, measure), fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
+    note = "train: running mean of the steps" + ("; test: final figure" if _lone_test(lines) else "")
+    figure.text(0, 1 - 30 / HEIGHT, note, fontsize=SMALL, color=COLOURS["muted"])
+    return figure
+
+
+def _lone_test(lines: Sequence[Curve]) -> bool:
+    return any(curve.part == "test" and len(curve.epochs) == 1 for curve in lines)
+
+
+def _curve(part: str, epochs: Sequence[EpochRecord], measure: Measure) -> Curve:
+    points = [(record.epoch, getattr(record, part)) for record in epochs]
+    measured = [(epoch, float(getattr(score, measure))) for epoch, score in points if score is not None]
+    return Curve(part, tuple(epoch for epoch, _ in measured), tuple(value for _, value in measured))
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    alone = sum(map(isfinite, curve.values)) == 1
+    axes.plot(
+        curve.epochs,
+        [value if isfinite(value) else nan for value in curve.values],
+        color=COLOURS[curve.part],
+        linewidth=1.8,
+        linestyle=_DASHES[curve.part],
+        marker="D" if alone else _MARKERS[curve.part],
+        markersize=6 if alone else 3.6,
+        markeredgewidth=0,
+        label=curve.part,
+        clip_on=False,
+    )
+
+
+def _scale(axes: Axes, lines: Sequence[Curve], measure: Measure) -> None:
+    values = [value for curve in lines for value in curve.values if isfinite(value)]
+    last = max((epoch for curve in lines for epoch in curve.epochs), default=1.0)
+    first = min((epoch for curve in lines for epoch in curve.epochs), default=0.0)
+    axes.set_xlim(0 if first < 1.5 else first, max(last, 1))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    if measure == "accuracy":
+        low = min(values, default=0.0)
+        axes.set_ylim(max(0.0, low - 0.05), min(1.0, max(values, default=1.0) + 0.05))
+    elif values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+        axes.set_yscale("log")
+    elif values:
+        axes.set_ylim(0, max(values) * 1.06 or 1)
+
+
+def _mark_selected(axes: Axes, epoch: float) -> None:
+    axes.axvline(epoch, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1.5, 2.5)), zorder=1)
+    right = epoch > sum(axes.get_xlim()) / 2
+    axes.annotate(
+        f"selected: epoch {words.epoch(epoch)}",
+        (epoch, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-5 if right else 5, 3),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        fontsize=SMALL,
+        color=COLOURS["muted"],
+    )
+
+
+def _name_lines(axes: Axes, lines: Sequence[Curve]) -> None:
+    """Each line's name at its end, in its colour, pushed apart where ends are close."""
+    ends = [(curve.part, curve.last[1]) for curve in lines if curve.last]
+    places = {part: float(axes.transData.transform((0, value))[1]) for part, value in ends}
+    bottom, top = axes.bbox.y0, axes.bbox.y1
+    for part, height in zip(*_spread(places, 14, bottom, top), strict=True):
+        axes.annotate(
+            part,
+            (1, (height - bottom) / (top - bottom)),
+            xycoords="axes fraction",
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=NORMAL,
+            color=COLOURS[part],
+            weight="bold",
+            annotation_clip=False,
+        )
+
+
+def _spread(places: dict[str, float], gap: float, bottom: float, top: float) -> tuple[list[str], list[float]]:
+    """Names from the lowest up, and heights at least `gap` apart, as near to their own as that allows."""
+    names = sorted(places, key=lambda name: places[name])
+    heights: list[float] = []
+    for index, name in enumerate(names):
+        lowest = heights[-1] + gap if heights else bottom
+        highest = top - gap * (len(names) - 1 - index)
+        heights.append(min(max(places[name], lowest), max(highest, lowest)))
+    return names, heights
+
+
+def _title(axes: Axes, measure: Measure) -> str:
+    return LABELS[measure] + (", log scale" if axes.get_yscale() == "log" else "")

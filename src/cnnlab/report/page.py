@@ -1,0 +1,151 @@
+"""One run's page: a single HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cnnlab.report import captions, figures, pictures, tables, words
+from cnnlab.report.style import to_svg
+from cnnlab.report.view import RunView
+
+Fact = tuple[str, str]
+MOST_CLASSES_LISTED = 100
+
+
+def render(view: RunView) -> str:
+    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
+    title, details = captions.headline(view)
+    part, score = captions.judged_part(view.result)
+    return (
+        _templates()
+        .get_template("report.html.jinja")
+        .render(
+            view=view,
+            title=title,
+            details=details,
+            key_figures=_key_figures(view),
+            ledger=captions.ledger(view.openings, view.result),
+            openings=tables.opening_table(view.openings),
+            curves=_curves(view),
+            final=tables.final_table(view.result, view.data),
+            final_caption=captions.selection_note(view),
+            layers=tables.layer_table(view.table),
+            image=words.sizes(_image_shape(view)),
+            filters=_filters(view),
+            confusion=_confusion(view),
+            part=part,
+            classes=tables.class_table(score),
+            classes_caption=captions.class_caption(score),
+            claims=tables.claim_table(view.claims),
+            claims_caption=captions.claims_caption(view.claims),
+            recipe=view.recipe.to_toml(),
+            data=_data_facts(view),
+            made=_environment_facts(view),
+            tried=sorted(view.way.tried.items(), key=lambda item: -item[1]),
+            command=repeat_command(view),
+        )
+    )
+
+
+def repeat_command(view: RunView) -> str:
+    """The command that makes this run again, computed in the same way, whatever a trial would choose."""
+    way = view.way
+    return (
+        f"cnnlab train recipe.toml --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
+    )
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("cnnlab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: words.clean(value) if type(value) is str else value,
+    )
+    environment.filters["count"] = words.count
+    return environment
+
+
+def _key_figures(view: RunView) -> list[Fact]:
+    result = view.result
+    part, score = captions.judged_part(result)
+    return [
+        (f"{part} accuracy" if score else "accuracy", words.fraction(score.accuracy) if score else words.NONE),
+        (f"{part} loss" if score else "loss", words.loss(score.loss) if score else words.NONE),
+        ("parameters", words.count(result.parameters)),
+        ("multiply-adds", words.count(view.table.macs)),
+        ("selected epoch", f"{words.epoch(result.selected_epoch)} of {words.epoch(result.epochs)}"),
+        ("training time", words.duration(result.seconds)),
+        ("images per second", words.count(result.images_per_second)),
+        ("status", result.status),
+    ]
+
+
+def _curves(view: RunView) -> list[tuple[Markup, str]]:
+    """The two plots with what is seen on them."""
+    loss = captions.loss_caption(view.epochs, view.result)
+    accuracy = captions.accuracy_caption(view.epochs, view.result)
+    losses = figures.curve_figure(view.epochs, view.result, "loss")
+    accuracies = figures.curve_figure(view.epochs, view.result, "accuracy")
+    return [
+        (Markup(to_svg(losses, "loss", f"Loss against the epoch. {loss}")), loss),
+        (Markup(to_svg(accuracies, "accuracy", f"Accuracy against the epoch. {accuracy}")), accuracy),
+    ]
+
+
+def _filters(view: RunView) -> tuple[list[Markup], str] | None:
+    if view.filters is None or not len(view.filters.after):
+        return None
+    caption = captions.filters_caption(view.filters)
+    before = pictures.filter_figure(view.filters.before, "before training")
+    after = pictures.filter_figure(view.filters.after, "after training")
+    svgs = to_svg(before, "filters-before", "Filters before training."), to_svg(after, "filters-after", caption)
+    return [Markup(svg) for svg in svgs], caption
+
+
+def _confusion(view: RunView) -> tuple[Markup, str] | None:
+    if view.confusion is None:
+        return None
+    caption = captions.confusion_caption(view.confusion, view.data.classes)
+    figure = pictures.confusion_figure(view.confusion.counts, view.data.classes)
+    return Markup(to_svg(figure, "confusion", f"Confusion matrix. {caption}")), caption
+
+
+def _image_shape(view: RunView) -> tuple[int, int, int]:
+    prepared = view.data.preprocessing
+    return prepared.channels, prepared.height, prepared.width
+
+
+def _data_facts(view: RunView) -> list[Fact]:
+    data, prepared = view.data, view.data.preprocessing
+    listed = [words.shown(name) for name in data.classes[:MOST_CLASSES_LISTED]]
+    more = len(data.classes) - len(listed)
+    numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
+    return [
+        ("source", words.shown(data.source, 200)),
+        *((f"{part} images", words.count(images)) for part, images in data.parts.items()),
+        ("split", data.split_hash),
+        ("image", f"{words.sizes(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}"),
+        ("normalised with", f"mean {numbers[0]}; standard deviation {numbers[1]}"),
+        (f"{len(data.classes)} classes", ", ".join(listed) + (f" and {more:,} more" if more else "")),
+    ]
+
+
+def _environment_facts(view: RunView) -> list[Fact]:
+    made, way = view.environment, view.way
+    return [
+        ("device", made.device),
+        ("processor", f"{made.processor}, {words.plural(made.threads, 'thread')}"),
+        ("system", made.platform),
+        ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),
+        ("code", made.code),
+        ("precision", way.precision),
+        ("memory format", way.memory_format.replace("_", " ")),
+        *([("chosen because", way.reason)] if way.reason else []),
+    ]

@@ -1,0 +1,148 @@
+"""Arrays as pictures: first-layer weights and the confusion matrix."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from cnnlab.report import words
+from cnnlab.report.style import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, new_figure, quiet_axes
+from cnnlab.report.view import Counts, Weights
+
+MOST_FILTERS = 64
+LARGEST_WITH_COUNTS = 20
+LARGEST_WITH_NAMES = 60
+LONGEST_LABEL = 18
+LARGEST_SHORT_COUNT = 1000
+FILTERS_WIDTH = 400
+
+Floats = npt.NDArray[np.float64]
+
+
+def filter_figure(weights: Weights, title: str) -> Figure:
+    """The filters of a convolution as numbered pictures, at most `MOST_FILTERS` of them.
+
+    Args:
+        weights: F×C×H×W.
+    """
+    pictures = filter_pictures(weights)[:MOST_FILTERS]
+    across = 8 if len(pictures) > 6 else max(len(pictures), 4)
+    cell, gap, caption, head = (FILTERS_WIDTH + 6) / across, 6.0, 13.0, 28.0
+    height = head + ceil(len(pictures) / across) * (cell - gap + caption + 4)
+    figure = new_figure(FILTERS_WIDTH, height)
+    axes = _canvas(figure, FILTERS_WIDTH, height)
+    axes.text(0, 12, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold", va="center", parse_math=False)
+    for number, picture in enumerate(pictures):
+        left = (number % across) * cell
+        top = head + (number // across) * (cell - gap + caption + 4)
+        _picture(axes, picture, left, top, cell - gap)
+        axes.text(
+            left, top + cell - gap + caption / 2 + 2, str(number), fontsize=10, color=COLOURS["muted"], va="center"
+        )
+    return figure
+
+
+def filter_pictures(weights: Weights) -> Floats:
+    """F×H×W×3 colours from 0 to 1: weight 0 is mid-grey, and the largest size of weight in a filter is full range.
+
+    Three channels are red, green and blue; one is grey; of any other number the mean over the channels is shown.
+    """
+    values = np.nan_to_num(np.asarray(weights, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    if values.shape[1] not in (1, 3):
+        values = values.mean(axis=1, keepdims=True)
+    largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
+    scaled = 0.5 + 0.5 * values / np.where(largest > 0, largest, 1.0)
+    return np.broadcast_to(scaled, (len(values), 3, *values.shape[2:])).transpose(0, 2, 3, 1)
+
+
+def confusion_figure(counts: Counts, names: tuple[str, ...]) -> Figure:
+    """The confusion matrix: rows are the true classes, columns what they were taken for.
+
+    The deeper a cell's colour, the larger its share of its row. Up to `LARGEST_WITH_COUNTS` classes the counts are
+    written in the cells, up to `LARGEST_WITH_NAMES` the classes are named; beyond that some are, by their number.
+    """
+    size = len(names)
+    cell = _cell(size)
+    labels = [words.shown(name, LONGEST_LABEL) for name in names]
+    margin = 26 + (6.4 * max(map(words.columns, labels)) if size <= LARGEST_WITH_NAMES else 24)
+    side = cell * size
+    figure = new_figure(margin + side + 8, margin + side + 8)
+    axes = quiet_axes(figure, margin, 8, side, side)
+    axes.grid(False)
+    axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
+    axes.imshow(_cells(row_shares(counts)), interpolation="none", aspect="auto")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    ticks = range(size) if size <= LARGEST_WITH_NAMES else range(0, size, ceil(size / 20))
+    texts = [labels[tick] if size <= LARGEST_WITH_NAMES else str(tick) for tick in ticks]
+    axes.set_xticks(ticks, texts, rotation=90, rotation_mode="anchor", ha="left", va="center", parse_math=False)
+    axes.set_yticks(ticks, texts, parse_math=False)
+    _head(figure, "predicted class", margin + side / 2, margin + side + 8 - 10, 0)
+    _head(figure, "true class", 10, 8 + side / 2, 90)
+    if size <= LARGEST_WITH_COUNTS:
+        _write_counts(axes, counts)
+    return figure
+
+
+def row_shares(counts: Counts) -> Floats:
+    """Each row divided by its sum; a class without images has zeros."""
+    sums = counts.sum(axis=1, keepdims=True)
+    return np.asarray(counts / np.maximum(sums, 1), dtype=np.float64)
+
+
+def _head(figure: Figure, text: str, x: float, y: float, rotation: float) -> None:
+    width, height = figure.get_size_inches() * POINTS_PER_INCH
+    place = (x / width, y / height)
+    style = {"ha": "center", "va": "center", "fontsize": NORMAL, "color": COLOURS["ink"], "weight": "bold"}
+    figure.text(*place, text, style, rotation=rotation)
+
+
+def _cell(size: int) -> float:
+    """The side of a cell in points: room for a count, then for a name, then just for a dot of colour."""
+    if size <= LARGEST_WITH_COUNTS:
+        return 30.0
+    return 13.5 if size <= LARGEST_WITH_NAMES else max(600 / size, 1.0)
+
+
+def _cells(shares: Floats) -> Floats:
+    """K×K×4: one colour, as opaque as the share is large, so that it suits a light and a dark page."""
+    colours = np.empty((*shares.shape, 4))
+    colours[..., :3] = to_rgb(COLOURS["train"])
+    # The square root lets the few mistakes of a good network be seen beside its diagonal.
+    colours[..., 3] = np.sqrt(shares)
+    return colours
+
+
+def _write_counts(axes: Axes, counts: Counts) -> None:
+    shares = row_shares(counts)
+    for row, column in np.argwhere(counts > 0):
+        axes.text(
+            column,
+            row,
+            f"{counts[row, column]}",
+            ha="center",
+            va="center",
+            fontsize=SMALL if counts[row, column] < LARGEST_SHORT_COUNT else 9,
+            color=COLOURS["on-dark" if shares[row, column] > 0.3 else "ink"],
+        )
+
+
+def _canvas(figure: Figure, width: float, height: float) -> Axes:
+    """Axes over the whole figure, in points from its upper left corner."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return axes
+
+
+def _picture(axes: Axes, picture: Floats, left: float, top: float, side: float) -> None:
+    high, wide = picture.shape[:2]
+    across, down = side * wide / max(high, wide), side * high / max(high, wide)
+    extent = (left, left + across, top + down, top)
+    axes.imshow(picture, extent=extent, interpolation="none", aspect="auto", clip_on=False)

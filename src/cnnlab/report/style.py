@@ -1,0 +1,111 @@
+"""How every figure looks, and its way into a page that is light or dark.
+
+A figure is drawn in the light colours below; in its SVG each becomes a CSS variable with that colour as the fallback,
+so that a page can change them and a figure on its own still looks right. Texts stay texts, in the reader's fonts.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cnnlab.report import words
+
+# Blue, vermillion and green of M. Okabe and K. Ito: Color universal design, 2008.
+COLOURS = {
+    "ink": "#1f2429",
+    "muted": "#68717b",
+    "line": "#dde2e7",
+    "train": "#0072b2",
+    "validation": "#d55e00",
+    "test": "#009e73",
+    "on-dark": "#fffffe",
+}
+POINTS_PER_INCH = 72
+SMALL, NORMAL = 11.0, 12.0
+_FONT = re.compile(r"font-family: [^;]*")
+_REFERENCE = re.compile(r"url\(#([^)]*)\)")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this many points (1/72 inch), without a background."""
+    return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH, facecolor="none")
+
+
+def quiet_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at this place (points from the lower left corner) with nothing but faint horizontal lines."""
+    whole_width, whole_height = figure.get_size_inches() * POINTS_PER_INCH
+    axes = figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+    axes.set_facecolor("none")
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", length=0, labelsize=SMALL, labelcolor=COLOURS["muted"], pad=5)
+    return axes
+
+
+def to_svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as SVG text for a page or a file: the same text for the same figure.
+
+    Args:
+        name: letters, digits and '-'; every id in the SVG begins with it, so it must be unique within a page.
+        description: what is seen, for those who can't see it.
+    """
+    buffer = io.StringIO()
+    with (
+        warnings.catch_warnings(),
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "image.composite_image": False}),
+    ):
+        # The reader's fonts draw the texts, so what Matplotlib's own font lacks does not matter.
+        warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    root = ElementTree.fromstring(buffer.getvalue())
+    _tidy(root, name)
+    _describe(root, name, description)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _tidy(root: ElementTree.Element, name: str) -> None:
+    """Without namespaces, metadata and ids that repeat from figure to figure; with variables for colours and fonts."""
+    for parent in root.iter():
+        for child in [child for child in parent if child.tag.endswith("}metadata")]:
+            parent.remove(child)
+    for element in root.iter():
+        element.tag = _local(element.tag)
+        attributes = {_local(key): value for key, value in element.attrib.items()}
+        if element.tag == "g":
+            attributes.pop("id", None)
+        element.attrib.clear()
+        element.attrib.update({key: _attribute(key, value, name) for key, value in attributes.items()})
+
+
+def _attribute(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key == "href" and value.startswith("#"):
+        return f"#{name}-{value[1:]}"
+    value = _REFERENCE.sub(rf"url(#{name}-\1)", value)
+    if key != "style":
+        return value
+    for variable, colour in COLOURS.items():
+        value = value.replace(colour, f"var(--{variable}, {colour})")
+    return _FONT.sub("font-family: var(--sans, sans-serif)", value)
+
+
+def _describe(root: ElementTree.Element, name: str, description: str) -> None:
+    width, height = (float(number) for number in root.attrib["viewBox"].split()[2:])
+    root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-labelledby": f"{name}-title"})
+    root.attrib.update({"width": f"{width:g}", "height": f"{height:g}", "style": f"--width: {width:g}px"})
+    title = ElementTree.Element("title", {"id": f"{name}-title"})
+    title.text = words.clean(description)
+    root.insert(0, title)
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

@@ -1,0 +1,169 @@
+"""Records to rows of text, for the page and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score
+from cnnlab.report import words
+from cnnlab.report.words import NONE
+from cnnlab.runs.folder import Table
+from cnnlab.statistics.intervals import wilson
+
+PARTS = ("train", "validation", "test")
+SMALLEST_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's head; numbers are set to the right, `code` in a font of one width."""
+
+    title: str
+    number: bool = False
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table ready to be set: every cell is text. With `total`, the last row is a sum of those above it."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: bool = False
+
+
+def layer_table(table: Table) -> TextTable:
+    """The network, row by row, with a total.
+
+    A row within a residual or repeat row is indented and named from its outer row on.
+    """
+    heads = _columns(
+        "name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#receptive field", "#jump"
+    )
+    names = {layer.name for layer in table.layers}
+    rows = [_layer_row(layer, names, table.parameters) for layer in table.layers]
+    total = ("total", "", "", words.count(table.parameters), "", "", words.count(table.macs), "", "")
+    return TextTable(heads, (*rows, total), total=True)
+
+
+def final_table(result: Result, data: DataRecord) -> TextTable:
+    """The final figures of the selected weights, a row for each part of the data; one not evaluated has dashes."""
+    measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
+    heads = _columns("part", "#images", *measures)
+    scores = {"train": result.train, "validation": result.validation, "test": result.test}
+    parts = [part for part in PARTS if scores[part] is not None or part in data.parts]
+    return TextTable(heads, tuple(_score_row(part, scores[part], data) for part in parts))
+
+
+def class_table(score: Score | None) -> TextTable:
+    """How each class fared, in the order of the classes."""
+    rows = (
+        (
+            words.shown(each.name, 32),
+            words.count(each.images),
+            words.fraction(each.recall),
+            words.fraction(each.precision),
+        )
+        for each in (score.per_class if score is not None else ())
+    )
+    return TextTable(_columns("class", "#images", "#recall", "#precision"), tuple(rows))
+
+
+def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
+    """Published figures against measured ones, with the difference measured − published."""
+    heads = _columns("figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source")
+    return TextTable(heads, tuple(_claim_row(claim) for claim in claims))
+
+
+def opening_table(openings: Iterable[Opening]) -> TextTable:
+    """Every look at the test set, in the ledger's order."""
+    rows = ((words.shown(o.time.replace("T", " ")), words.shown(o.run, 80), words.shown(o.purpose)) for o in openings)
+    return TextTable(_columns("time", "`run", "what for"), tuple(rows))
+
+
+def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
+    """The 95 % Wilson interval of an accuracy; None where there is none."""
+    if score is None or not isfinite(score.accuracy):
+        return None
+    return wilson(round(score.accuracy * score.images), score.images)
+
+
+def _columns(*titles: str) -> tuple[Column, ...]:
+    return tuple(Column(title.lstrip("#`"), title.startswith("#"), title.startswith("`")) for title in titles)
+
+
+def _layer_row(layer: LayerRecord, names: set[str], parameters: int) -> tuple[str, ...]:
+    view = "whole image" if layer.receptive_field is None else words.sizes(layer.receptive_field)
+    jump = NONE if layer.jump is None else "×".join(layer.jump)
+    return (
+        _indented(layer.name, names),
+        words.shown(_layer_text(layer, names), 44),
+        words.sizes(layer.output),
+        words.count(layer.parameters) if layer.parameters else NONE,
+        layer.formula,
+        _share(layer.parameters, parameters),
+        words.count(layer.macs) if layer.macs else NONE,
+        view,
+        jump,
+    )
+
+
+def _share(part: int, whole: int) -> str:
+    if not part:
+        return ""
+    return words.percent(part / whole) if part / whole >= SMALLEST_SHARE else f"< {words.percent(SMALLEST_SHARE)}"
+
+
+def _layer_text(layer: LayerRecord, names: set[str]) -> str:
+    """What was written; the rows within it stand below it and are not said twice."""
+    outer = any(name.startswith(layer.name + ".") for name in names)
+    return layer.text.partition("[")[0] + "[…])" if outer else layer.text
+
+
+def _indented(name: str, names: set[str]) -> str:
+    """Four spaces for each row that this one is in, and the name from the innermost of them on."""
+    pieces = name.split(".")
+    outer = [prefix for size in range(1, len(pieces)) if (prefix := ".".join(pieces[:size])) in names]
+    return "    " * len(outer) + (name.removeprefix(outer[-1] + ".") if outer else name)
+
+
+def _score_row(part: str, score: Score | None, data: DataRecord) -> tuple[str, ...]:
+    if score is None:
+        return (part, words.count(data.parts[part]), *[NONE] * 6)
+    interval = accuracy_interval(score)
+    return (
+        part,
+        words.count(score.images),
+        words.loss(score.loss),
+        words.fraction(score.accuracy),
+        _interval(interval, words.fraction),
+        words.fraction(score.top5),
+        words.fraction(score.balanced_accuracy),
+        words.fraction(score.macro_f1),
+    )
+
+
+def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
+    number = words.count if claim.name == "parameters" else words.loss
+    bounds = None if claim.low is None or claim.high is None else (claim.low, claim.high)
+    difference = NONE
+    if claim.measured is not None:
+        sign = "−" if claim.measured < claim.published else "+"
+        gap = abs(claim.measured - claim.published)
+        difference = sign + number(gap) if gap else "0"
+    return (
+        claim.name.replace("_", " "),
+        number(claim.published),
+        NONE if claim.measured is None else number(claim.measured),
+        difference,
+        _interval(bounds, number),
+        words.count(claim.n),
+        claim.verdict,
+        "; ".join(words.shown(text, 120) for text in (claim.source, claim.note) if text),
+    )
+
+
+def _interval(bounds: Sequence[float] | None, number: words.Number) -> str:
+    return NONE if bounds is None else f"{number(bounds[0])} to {number(bounds[1])}"

@@ -1,0 +1,59 @@
+"""What a page shows of one run: records and arrays that others computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, Opening, Result, Way
+from cnnlab.runs.folder import Table
+from cnnlab.spec.recipe import Recipe
+
+Weights = npt.NDArray[np.floating]
+Counts = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The weights of one convolution, before and after training; both F×C×H×W. `layer` is its name in the table."""
+
+    layer: str
+    before: Weights
+    after: Weights
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What the classes of one part were taken for: K×K counts, row = true class, column = predicted class."""
+
+    part: str
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that the page of a run needs.
+
+    Attributes:
+        name: what the run is called, its folder's name.
+        epochs: the points of the learning curve, in order; there may be none when the first step diverged.
+        claims: published figures, judged.
+        openings: every time that this test set was looked at, by this run and by others.
+        filters: of the first convolution; None where the network has none.
+        confusion: of the test part, or of the validation part while the test set is sealed; None where there is none.
+    """
+
+    name: str
+    recipe: Recipe
+    table: Table
+    data: DataRecord
+    environment: Environment
+    way: Way
+    epochs: tuple[EpochRecord, ...]
+    result: Result
+    claims: tuple[ClaimRecord, ...] = ()
+    openings: tuple[Opening, ...] = ()
+    filters: Filters | None = None
+    confusion: Confusion | None = None

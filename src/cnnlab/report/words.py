@@ -1,0 +1,88 @@
+"""Numbers and names as a reader sees them: in tables, in captions and in figures alike."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from math import isfinite
+
+Number = Callable[[float], str]
+NONE = "–"
+LONGEST_NAME = 48
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """The text with U+FFFD for what no page may hold: control characters and halves of surrogate pairs."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shown(name: str, longest: int = LONGEST_NAME) -> str:
+    """A name on one line, cut off with `…` where it is wider than `longest` columns."""
+    line = " ".join(clean(name).split())
+    if columns(line) <= longest:
+        return line
+    while columns(line) >= longest:
+        line = line[: max(len(line) - max((columns(line) - longest) // 2, 1), 0)]
+    return line.rstrip() + "…"
+
+
+def columns(text: str) -> int:
+    """How wide a text is, in columns of a terminal: wide characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def quoted(name: str) -> str:
+    """A name within a sentence; isolates keep right-to-left letters from turning the sentence around."""
+    return f"“\N{FIRST STRONG ISOLATE}{shown(name, 32)}\N{POP DIRECTIONAL ISOLATE}”"
+
+
+def fraction(value: float) -> str:
+    """A figure between 0 and 1, with four digits; `–` where there is none."""
+    return f"{value:.4f}" if isfinite(value) else NONE
+
+
+def loss(value: float) -> str:
+    """A loss with four digits; very large ones short, and one that is not a number said so."""
+    if not isfinite(value):
+        return "not a number" if value != value else "infinite"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one digit; `–` where there is none."""
+    return f"{100 * value:.1f} %" if isfinite(value) else NONE
+
+
+def count(value: float) -> str:
+    """A whole number with commas between thousands."""
+    return f"{value:,.0f}"
+
+
+def epoch(value: float) -> str:
+    """An epoch, whole or half: `6` or `6.5`."""
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
+    if not isfinite(seconds):
+        return NONE
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def sizes(shape: tuple[int, ...]) -> str:
+    """Sizes with `×` between them."""
+    return "×".join(map(str, shape))
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """`1 image`, `2 images`."""
+    return f"{number:,} {noun if number == 1 else many or noun + 's'}"

@@ -1,0 +1,74 @@
+"""What can be known to go wrong before a run starts, or goes on."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from cnnlab.data.dataset import Dataset
+from cnnlab.errors import Problem, RunError, SpecError
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.layers import BatchNorm
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.trace import Trace
+
+# Weights, gradients and two moments of Adam, four bytes each.
+BYTES_PER_PARAMETER = 16
+
+
+def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device: torch.device) -> None:
+    """Refuse a recipe that can't be trained on this data and machine; every reason is told.
+
+    Raises:
+        SpecError: a batch larger than the data or too small for batch norm, a network larger than the memory, or
+            stopping, scheduling and choosing by a validation part that is not there.
+    """
+    train, problems = recipe.train, []
+    images = dataset.size("train")
+    if train.batch_size > images:
+        what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
+        problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
+    if train.batch_size == 1 and any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
+        problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
+    needed, memory = trace.parameters * BYTES_PER_PARAMETER, memory_bytes(device)
+    if needed > memory:
+        sizes = f"{needed / 2**30:,.1f} GiB to train; there are {memory / 2**30:,.1f} GiB"
+        what = f"{trace.parameters:,} parameters need {sizes}"
+        problems.append(Problem(what, "model.layers", next_step="see the table: cnnlab describe RECIPE"))
+    if "validation" not in dataset.parts:
+        problems += [
+            Problem(
+                f"'{key}' watches the validation part, and there is none",
+                f"train.{key}",
+                next_step="set data.validation",
+            )
+            for key in ("stop", "schedule")
+            if hasattr(getattr(train, key), "metric")
+        ]
+    if problems:
+        raise SpecError.together(problems)
+
+
+def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
+    """Refuse to go on with a run on other data than it began with.
+
+    Raises:
+        RunError: the first difference is named.
+    """
+    then = folder.data()
+    now = {"classes": dataset.classes, "split_hash": dataset.split_hash}
+    for name, value in now.items():
+        if getattr(then, name) != value:
+            raise RunError(
+                f"the data has changed since this run began: {name} was {getattr(then, name)}, and is {value}",
+                where=str(folder.path),
+                next_step="bring the old data back, or train the recipe anew",
+            )
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The memory of the device, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,105 @@
+"""What a machine offers for training, and what is wrong with its set-up."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from cnnlab.data.cache import cache_dir
+from cnnlab.data.catalogue import find_at_hand, is_offline
+from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.dataset import data_roots
+from cnnlab.records import Record
+from cnnlab.runs.checks import memory_bytes
+from cnnlab.training.machine import choose_device, device_name, processor
+
+# A data set decoded, a few run folders: less than this on the disk ends in tears.
+LEAST_FREE_BYTES = 2 * 2**30
+LEAST_TORCH = (2, 11)
+
+
+class Finding(Record):
+    """One thing that was looked at; `next_step` is what to do where it is not ok."""
+
+    name: str
+    value: str
+    ok: bool = True
+    next_step: str = ""
+
+
+class Examination(Record):
+    """All that was looked at."""
+
+    findings: tuple[Finding, ...]
+
+
+def examine(runs: Path, data: Path | None = None) -> Examination:
+    """Look at versions, devices, memory, folders and data; nothing is downloaded or kept."""
+    return Examination(
+        findings=(
+            *_software(),
+            *_devices(),
+            _folder("cache folder", cache_dir()),
+            _folder("runs folder", runs),
+            *_data(data),
+        )
+    )
+
+
+def _software() -> Iterator[Finding]:
+    yield Finding(
+        name="cnnlab", value=f"{version('cnnlab')} on Python {platform.python_version()}, {platform.platform()}"
+    )
+    recent = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= LEAST_TORCH
+    step = "" if recent else f"install torch {'.'.join(map(str, LEAST_TORCH))} or newer: make setup"
+    yield Finding(name="torch", value=torch.__version__, ok=recent, next_step=step)
+    yield _torchvision()
+
+
+def _torchvision() -> Finding:
+    """torchvision's compiled part only loads with the torch that it was built for."""
+    try:
+        module = importlib.import_module("torchvision")
+    except (ImportError, RuntimeError) as error:
+        step = "install the torchvision that belongs to this torch: make setup"
+        return Finding(name="torchvision", value=f"can't be loaded: {error}", ok=False, next_step=step)
+    return Finding(name="torchvision", value=str(module.__version__))
+
+
+def _devices() -> Iterator[Finding]:
+    memory = memory_bytes(torch.device("cpu")) / 2**30
+    threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    yield Finding(name="processor", value=f"{processor()}, {threads}, {memory:.0f} GiB")
+    bf16 = torch.backends.cpu.get_cpu_capability()
+    yield Finding(name="vector unit", value=bf16)
+    device = choose_device("auto")
+    accelerator = device_name(device) if device.type != "cpu" else "none found; the CPU computes"
+    yield Finding(name="accelerator", value=accelerator)
+
+
+def _folder(name: str, path: Path) -> Finding:
+    """Whether a folder can be made and written to, and how much room there is."""
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            free = shutil.disk_usage(nearest).free
+    except OSError as error:
+        step = "choose another with --runs, CNNLAB_RUNS or CNNLAB_CACHE"
+        return Finding(name=name, value=f"{path}: {error.strerror}", ok=False, next_step=step)
+    roomy = free >= LEAST_FREE_BYTES
+    step = "" if roomy else "free some space, or choose another disk with --runs, CNNLAB_RUNS or CNNLAB_CACHE"
+    return Finding(name=name, value=f"{path}, {free / 2**30:.0f} GiB free", ok=roomy, next_step=step)
+
+
+def _data(data: Path | None) -> Iterator[Finding]:
+    there = [name for name in CATALOGUE if find_at_hand(name, data_roots(data)) is not None]
+    yield Finding(name="data at hand", value=", ".join(["shapes (built in)", *there]))
+    yield Finding(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")

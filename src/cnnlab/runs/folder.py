@@ -1,0 +1,166 @@
+"""The run folder: what a run leaves behind, and reading it again. No torch.
+
+recipe.toml          the resolved recipe, defaults spelled out
+environment.json     where it was made             data.json      classes, split hash, preprocessing
+layers.json          the traced table              way.json       precision and memory format, with the trial
+metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
+best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
+report.html          the page                      lock           held by the process that writes here
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from cnnlab.data.files import write_whole
+from cnnlab.errors import RunError, nearest
+from cnnlab.records import DataRecord, Environment, EpochRecord, Record, Result, Table, Way
+from cnnlab.spec.recipe import Recipe
+
+R = TypeVar("R", bound=Record)
+MAX_NAME = 80
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the selected weights said of one part: `labels` N, `logits` N×K, in the order of the part's images."""
+
+    labels: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """K×K counts: row = true class, column = predicted class."""
+        classes = self.logits.shape[1]
+        pairs = self.labels * classes + self.logits.argmax(axis=1)
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder. Its methods read what is there; a missing or damaged piece is a RunError that names it."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """A folder that holds a run.
+
+        Raises:
+            RunError: there is no run there.
+        """
+        path = Path(path)
+        if not (path / "recipe.toml").is_file():
+            near = [str(found.path) for found in list_runs(path.parent)] if path.parent.is_dir() else []
+            hint = nearest(str(path), near) or "'cnnlab runs' lists the runs"
+            raise RunError("there is no run here", where=str(path), next_step=hint)
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def recipe(self) -> Recipe:
+        return Recipe.read(self.path / "recipe.toml")
+
+    def environment(self) -> Environment:
+        return self._record("environment.json", Environment)
+
+    def data(self) -> DataRecord:
+        return self._record("data.json", DataRecord)
+
+    def table(self) -> Table:
+        return self._record("layers.json", Table)
+
+    def way(self) -> Way:
+        return self._record("way.json", Way)
+
+    def result(self) -> Result | None:
+        """The final figures; None while the run has not finished."""
+        return self._record("result.json", Result) if (self.path / "result.json").exists() else None
+
+    def epochs(self) -> list[EpochRecord]:
+        """The learning curve. A last line that was cut off in writing is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+        return [EpochRecord.from_json(line) for line in lines[:-1]]
+
+    def predictions(self, part: str) -> Predictions | None:
+        """The predictions on a part; None where it was not evaluated."""
+        path = self.path / f"predictions-{part}.npz"
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return Predictions(stored["labels"], stored["logits"])
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(f"these predictions can't be read: {error}", where=str(path)) from None
+
+    def forget_after(self, epoch: float) -> None:
+        """Drop the points of the learning curve that a resumed training will make again."""
+        kept = [record.to_json() + "\n" for record in self.epochs() if record.epoch <= epoch]
+        self.write("metrics.jsonl", "".join(kept))
+
+    def write_predictions(self, part: str, predictions: Predictions) -> None:
+        """Keep what was predicted on a part."""
+        content = io.BytesIO()
+        np.savez_compressed(content, labels=predictions.labels, logits=predictions.logits)
+        write_whole(self.path / f"predictions-{part}.npz", content.getvalue())
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        write_whole(self.path / name, text.encode("utf-8"))
+
+    def append(self, record: EpochRecord) -> None:
+        """Add a line to the learning curve."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(record.to_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _record(self, name: str, kind: type[R]) -> R:
+        path = self.path / name
+        try:
+            return kind.from_json(path.read_bytes())
+        except FileNotFoundError:
+            raise RunError(f"this run has no {name}", where=str(self.path), next_step="train it again") from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise RunError(f"{name} is damaged: {first['msg']}", where=str(path), next_step="train it again") from None
+
+
+def create_run(runs: Path, recipe_name: str) -> RunFolder:
+    """A new folder in `runs`, named by the time and the recipe; two processes never get the same one."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    base = f"{stamp}-{slug(recipe_name)}"
+    for number in range(1, 1000):
+        path = runs / (base if number == 1 else f"{base}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunError(
+                f"a run folder can't be made: {error.strerror}", where=str(runs), next_step="choose another with --runs"
+            ) from None
+        return RunFolder(path)
+    raise RunError("no free name for a run folder", where=str(runs / base))
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """The runs in a folder, by name, and so by time."""
+    return [RunFolder(path.parent) for path in sorted(runs.glob("*/recipe.toml"))]
+
+
+def slug(name: str) -> str:
+    """A name that is safe as a file's: letters, digits, '-', '_' and '.'."""
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"

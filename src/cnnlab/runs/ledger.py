@@ -1,0 +1,51 @@
+"""The test-set ledger: every look at a test set is a line in `test-ledger.jsonl` in the runs folder. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cnnlab.data.dataset import Dataset
+from cnnlab.records import Opening
+
+LEDGER = "test-ledger.jsonl"
+
+
+def test_set_id(dataset: Dataset) -> str:
+    """What names a test set, whatever the path to it and the run's seed: its source, classes and images."""
+    part, indices = dataset.indices["test"]
+    digest = hashlib.sha256("\n".join([Path(dataset.name).name, part, *dataset.classes]).encode())
+    digest.update(indices.astype("<i8").tobytes())
+    return digest.hexdigest()[:24]
+
+
+def note_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:
+    """Write down that a run looks at a test set, before it does."""
+    opening = Opening(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), run=run, test_set=test_set, purpose=purpose)
+    line = opening.to_json() + "\n"
+    path = runs / LEDGER
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        line = "\n" + line  # a line that was cut off in writing must not swallow this one
+    with path.open("ab") as file:
+        # One write to a file opened for appending: lines of two processes do not mix.
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def openings(runs: Path, test_set: str) -> list[Opening]:
+    """Every look at a test set that the ledger tells of, oldest first; a line that was cut off is left out."""
+    path = runs / LEDGER
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            opening = Opening.from_json(line)
+        except ValidationError:
+            continue
+        if opening.test_set == test_set:
+            found.append(opening)
+    return found

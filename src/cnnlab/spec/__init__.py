@@ -1,0 +1,1 @@
+"""What the user writes: the call grammar, registries, layer tables, the trace, recipes. No torch."""

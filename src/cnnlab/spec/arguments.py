@@ -1,0 +1,43 @@
+"""The types of arguments: what they read, and the words in which they refuse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from cnnlab.spec.registry import refuse
+
+# Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
+LARGEST = 1_000_000
+
+
+def _pair(value: Any, least: int) -> tuple[int, int]:
+    items = (value, value) if _whole(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(items) != 2 or not all(_whole(item) and least <= item <= LARGEST for item in items):
+        raise refuse(f"a whole number from {least} or [height, width]")
+    return (items[0], items[1])
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _padding(value: Any) -> Any:
+    if value == "same":
+        return value
+    try:
+        return _pair(value, 0)
+    except Exception:
+        raise refuse("'same', a whole number from 0 or [height, width]") from None
+
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
+Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
+Margin: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 0))]
+Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], BeforeValidator(_padding)]
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+DropRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Momentum: TypeAlias = Annotated[float, Field(ge=0, lt=1)]

@@ -1,0 +1,107 @@
+"""The choices of training that a recipe names: optimisers, schedules, stopping, augmentations.
+
+Here stand their names, arguments and allowed values; `cnnlab.training` and `cnnlab.data.augment` carry them out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from cnnlab.spec.arguments import Count, Momentum, NotNegative, Positive, Probability
+from cnnlab.spec.registry import Registry
+
+# The figures of a part that may stop, choose and be studied; the first is better when smaller.
+Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "macro_f1"]
+
+
+class Choice:
+    """What every choice has: its name in a recipe."""
+
+    kind: ClassVar[str]
+
+
+optimizers: Registry[Any] = Registry("optimizer")
+schedules: Registry[Any] = Registry("schedule")
+stops: Registry[Any] = Registry("stop")
+augmentations: Registry[Any] = Registry("augmentation")
+
+
+@optimizers.add("sgd")
+class SGD(Choice):
+    """Stochastic gradient descent, with momentum (Nesterov's on request)."""
+
+    lr: Positive
+    momentum: Momentum = 0.0
+    nesterov: bool = False
+    weight_decay: NotNegative = 0.0
+
+
+@optimizers.add("adam")
+class Adam(Choice):
+    """Adam (Kingma, Ba, 2014); its weight decay is added to the gradient."""
+
+    lr: Positive = 1e-3
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
+
+
+@optimizers.add("adamw")
+class AdamW(Choice):
+    """Adam with decoupled weight decay (Loshchilov, Hutter, 2017)."""
+
+    lr: Positive = 1e-3
+    beta1: Momentum = 0.9
+    beta2: Momentum = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 1e-2
+
+
+@schedules.add("constant")
+class Constant(Choice):
+    """The learning rate stays."""
+
+
+@schedules.add("cosine")
+class Cosine(Choice):
+    """Down along half a cosine, step by step, to `floor` times the first rate."""
+
+    floor: Probability = 0.0
+
+
+@schedules.add("plateau")
+class Plateau(Choice):
+    """Times `factor` when `metric` on the validation part has not improved for `patience` validations."""
+
+    factor: Probability = 0.1
+    patience: Count = 10
+    metric: Metric = "loss"
+
+
+@stops.add("never")
+class Never(Choice):
+    """Train for all epochs."""
+
+
+@stops.add("early")
+class Early(Choice):
+    """Stop when `metric` on the validation part has not improved by `min_change` for `patience` validations."""
+
+    patience: Count = 5
+    metric: Metric = "loss"
+    min_change: NotNegative = 0.0
+
+
+@augmentations.add("crop")
+class Crop(Choice):
+    """Pad with black on all sides, then cut an image of the old size from a random place."""
+
+    padding: Count = 4
+
+
+@augmentations.add("flip")
+class Flip(Choice):
+    """Mirror left and right with probability `p`."""
+
+    p: Probability = 0.5

@@ -1,0 +1,352 @@
+"""The recipe: one experiment, as a TOML file or as Python objects, either way round."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+
+import tomli_w
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from cnnlab.errors import Problem, SpecError, nearest
+from cnnlab.spec.arguments import Count, Size
+from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
+from cnnlab.spec.problems import Place, collected, problems_of, shown
+from cnnlab.spec.registry import refuse
+from cnnlab.spec.rows import Row
+from cnnlab.spec.table import read_table
+from cnnlab.spec.trace import Trace, trace
+
+LARGEST_FILE = 1_000_000
+MAX_BASES = 5
+Share = Annotated[float, Field(ge=0, lt=1)]
+Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
+
+if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
+    _Optimizer: TypeAlias = Any
+    _Schedule: TypeAlias = Any
+    _Stop: TypeAlias = Any
+    _Augmentation: TypeAlias = Any
+else:
+    _Optimizer = optimizers.choice()
+    _Schedule = schedules.choice()
+    _Stop = stops.choice()
+    _Augmentation = augmentations.choice()
+
+
+def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One problem where pydantic would tell one for each type."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise refuse("a finite number, a text, true or false") from None
+
+
+PlainValue = Annotated[int | float | bool | str, WrapValidator(_plain_value)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    """What is trained on."""
+
+    source: Annotated[str, Field(min_length=1)]
+    validation: Share = 0.1
+    test: Share | None = None
+    size: Size | None = None
+    channels: Literal[1, 3] | None = None
+    classes: tuple[str, ...] | None = None
+    per_class: Count | None = None
+    limit: Count | None = None
+    normalize: Any = "data"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    augment: tuple[_Augmentation, ...] = ()
+
+    @field_validator("classes", "augment", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("classes")
+    @classmethod
+    def _at_least_two(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
+            raise refuse("two class names or more, each once")
+        return value
+
+    @field_validator("normalize")
+    @classmethod
+    def _mean_and_std(cls, value: Any) -> Any:
+        """ "data", or [[mean, …], [std, …]] with one number a channel."""
+        if value == "data":
+            return value
+        try:
+            mean, std = ([_finite(number) for number in numbers] for numbers in value)
+        except (TypeError, ValueError):
+            mean, std = [], []
+        if len(mean) not in (1, 3) or len(std) != len(mean) or not all(number > 0 for number in std):
+            raise refuse(
+                "'data', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, each std above 0"
+            )
+        return (tuple(mean), tuple(std))
+
+
+class Model(Section):
+    """The network: a table of layers, the values of its names, and how its weights begin."""
+
+    layers: tuple[str, ...]
+    values: dict[str, PlainValue] = {}
+    init: Init = "default"
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _as_texts(cls, value: Any) -> Any:
+        """From Python a row may be a layer object; it is kept as its text."""
+        if not isinstance(value, list | tuple):
+            return value
+        return tuple(
+            str(Row(item)) if hasattr(item, "tensors") else str(item) if isinstance(item, Row) else item
+            for item in value
+        )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        try:
+            read_table(self.layers, self.values, classes=10)
+        except SpecError as error:
+            raise collected(error) from None
+        return self
+
+    def trace(self, shape: tuple[int, int, int], classes: int) -> Trace:
+        """The table followed from an image of this shape to the classes.
+
+        Raises:
+            SpecError: layers that don't fit together; `where` begins with `model`.
+        """
+        try:
+            return trace(read_table(self.layers, self.values, classes), shape, classes)
+        except SpecError as error:
+            raise SpecError.together(problem.within("model") for problem in error.problems) from None
+
+
+class Train(Section):
+    """How it is trained, which weights are kept, and when the test set is opened."""
+
+    epochs: Count = 10
+    batch_size: Count = 64
+    optimizer: _Optimizer = "adam(lr=1e-3)"
+    schedule: _Schedule = "constant"
+    stop: _Stop = "never"
+    weights: Literal["best", "last"] = "best"
+    choose: Metric = "accuracy"
+    validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
+    test: Literal["end", "sealed", "curve"] = "end"
+    seed: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+    model_config = ConfigDict(**Section.model_config, validate_default=True)
+
+
+class Claim(Section):
+    """A published figure; `images` is the number of test images, where known."""
+
+    published: float
+    source: str = ""
+    images: Count | None = None
+    data: str | None = None
+    note: str = ""
+
+
+class Recipe(Section):
+    """One experiment.
+
+    >>> recipe = Recipe(data=Data(source="shapes"), model=Model(layers=["flatten", "dense(classes)"]))
+    >>> Recipe.from_toml(recipe.to_toml()) == recipe
+    True
+    """
+
+    data: Data
+    model: Model
+    train: Train = Train()
+    claims: dict[str, Claim] = {}
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _plain_figures(cls, value: Any) -> Any:
+        """`parameters = 390410` is short for `parameters = { published = 390410 }`."""
+        if not isinstance(value, dict):
+            return value
+        tables = (dict, Claim)
+        return {name: claim if isinstance(claim, tables) else {"published": claim} for name, claim in value.items()}
+
+    @field_validator("claims")
+    @classmethod
+    def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
+        allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
+        wrong = [
+            Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
+            for name in value
+            if name not in _FIGURES
+        ]
+        if wrong:
+            raise collected(SpecError.together(wrong))
+        return value
+
+    @model_validator(mode="after")
+    def _validation_is_there(self) -> Self:
+        watching = [key for key in ("stop", "schedule") if getattr(getattr(self.train, key), "metric", None)]
+        if self.data.validation == 0 and watching:
+            what = f"train.{watching[0]} watches the validation part, but data.validation is 0"
+            raise collected(SpecError(what, where=f"train.{watching[0]}", next_step="set data.validation = 0.1"))
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """The recipe in a file; with `base = "other.toml"` it holds only what differs from that other recipe.
+
+        Args:
+            overrides: values by dotted key, as `--set` gives them: {"train.epochs": 3}.
+
+        Raises:
+            SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
+        """
+        tables = _read_tables(Path(path))
+        try:
+            for key, value in (overrides or {}).items():
+                _override(tables, key, value)
+            return cls.from_tables(tables)
+        except SpecError as error:
+            raise _in_file(error, path) from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The recipe in a TOML text; errors as `read`."""
+        return cls.from_tables(_parse(text))
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any]) -> Self:
+        """The recipe in nested dictionaries, as TOML gives them; errors as `read`."""
+        try:
+            return cls.model_validate(tables)
+        except ValidationError as error:
+            raise SpecError.together(problems_of(error, _names_at)) from None
+
+    def to_tables(self) -> dict[str, Any]:
+        """Nested dictionaries that `from_tables` reads; keys that keep their default are left out of [claims] only."""
+        tables = self.model_dump(mode="json", exclude_none=True)
+        tables["claims"] = {name: claim.model_dump(exclude_defaults=True) for name, claim in self.claims.items()}
+        return {name: table for name, table in tables.items() if table}
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML, defaults included: what a run folder keeps."""
+        return tomli_w.dumps(self.to_tables(), multiline_strings=False)
+
+    def write(self, path: str | Path) -> None:
+        """Write the recipe to a file."""
+        Path(path).write_text(self.to_toml(), encoding="utf-8")
+
+
+_PARTS = ("train", "validation", "test")
+_METRICS = ("loss", "accuracy", "top5", "balanced_accuracy", "macro_f1")
+_FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
+
+
+def _finite(number: Any) -> float:
+    if isinstance(number, str | bool) or not math.isfinite(number):
+        raise ValueError
+    return float(number)
+
+
+def _read_tables(path: Path, depth: int = 0) -> dict[str, Any]:
+    """A file's tables, laid over those of the recipe that its `base` names."""
+    try:
+        tables = _parse(_read_text(path))
+        base = tables.pop("base", None)
+        if base is None:
+            return tables
+        if not isinstance(base, str) or depth == MAX_BASES:
+            allowed = f"the path of a recipe, at most {MAX_BASES} in a row"
+            raise SpecError(f"'base' can't be {shown(base)}", where="base", allowed=allowed)
+    except SpecError as error:
+        raise _in_file(error, path) from None
+    return _laid_over(_read_tables(path.parent / base, depth + 1), tables)
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _laid_over(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"this is not TOML: {error}", next_step="see https://toml.io for the notation") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        step = nearest(path.name, nearby) or "give the path of a .toml file"
+        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
+        raise SpecError(f"this recipe can't be read: {error.strerror}", allowed=here, next_step=step) from None
+    except ValueError as error:
+        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
+    if len(content) > LARGEST_FILE:
+        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SpecError("this recipe is not UTF-8 text", next_step="save it as UTF-8") from None
+
+
+def _override(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set one value by its dotted key."""
+    *path, last = key.split(".")
+    table = tables
+    for name in path:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise SpecError(f"'{key}' leads through '{name}', which is not a table", where=key)
+    if not path:
+        raise SpecError("a key to set is dotted", received=key, allowed="section.key, such as train.epochs")
+    table[last] = value
+
+
+def _names_at(place: Place) -> Iterable[str]:
+    sections: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "train": Train, "claims": Claim}
+    if not place:
+        return Recipe.model_fields
+    return sections[str(place[0])].model_fields if place[0] in sections else ()
+
+
+def _in_file(error: SpecError, path: str | Path) -> SpecError:
+    """The same problems, with the file in front of each key."""
+    return SpecError.together(
+        replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path)) for problem in error.problems
+    )

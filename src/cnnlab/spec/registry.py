@@ -1,0 +1,152 @@
+"""One registry per kind of choice: it knows the names, reads a call into a frozen choice, and writes it back."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import ArgsKwargs, PydanticCustomError
+
+from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.spec.calls import Call, Value, parse, write
+from cnnlab.spec.problems import collected, problems_of, shown
+
+T = TypeVar("T")
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Registry(Generic[T]):
+    """The choices of one kind, by name.
+
+    A choice is a frozen dataclass: its fields are the arguments, in the order in which a person says them.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self.kinds: dict[str, type[T]] = {}
+
+    def add(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Register a class under a name, as a frozen dataclass whose values are checked.
+
+        Raises:
+            SpecError: the name is taken.
+        """
+        if name in self.kinds:
+            raise SpecError(f"there is a {self.noun} '{name}' already", next_step="choose another name")
+
+        def register(cls: type[Any]) -> type[Any]:
+            made: Any = pydantic_dataclass(frozen=True, config=_STRICT)(cls)
+            made.kind = name
+            self.kinds[name] = made
+            return made  # type: ignore[no-any-return]
+
+        return register
+
+    def read(self, call: Call | str) -> T:
+        """The choice that a call names.
+
+        Raises:
+            SpecError: an unknown name or argument, or a value that is not allowed; all arguments are looked at.
+        """
+        call = call if isinstance(call, Call) else parse(call)
+        if call.name not in self.kinds:
+            raise SpecError(
+                f"unknown {self.noun} '{call.name}'",
+                received=shown(call),
+                allowed=listed(self.kinds),
+                next_step=nearest(call.name, self.kinds),
+            )
+        kind = self.kinds[call.name]
+        try:
+            return _make(kind, self._bind(call, kind))
+        except ValidationError as error:
+            names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+            problems = problems_of(error, lambda _: names)
+            raise SpecError.together(self._about_call(problem, call) for problem in problems) from None
+
+    def write(self, choice: T, *, defaults: bool = False) -> Call:
+        """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
+        values = {field: getattr(choice, field.name) for field in dataclasses.fields(choice)}  # type: ignore[arg-type]
+        required = tuple(self._plain(value) for field, value in values.items() if field.default is dataclasses.MISSING)
+        named = {
+            field.name: self._plain(value)
+            for field, value in values.items()
+            if field.default is not dataclasses.MISSING and (defaults or value != field.default)
+        }
+        return Call(choice.kind, required, named)  # type: ignore[attr-defined]
+
+    def signature(self, name: str) -> str:
+        """A call with all arguments and their defaults, as documentation shows it."""
+        arguments = []
+        for field in dataclasses.fields(self.kinds[name]):  # type: ignore[arg-type]
+            default = "" if field.default is dataclasses.MISSING else f"={write(self._plain(field.default))}"
+            arguments.append(f"{field.name}{default}")
+        return f"{name}({', '.join(arguments)})"
+
+    def describe(self, name: str) -> str:
+        """The first line of a choice's documentation."""
+        return (inspect.getdoc(self.kinds[name]) or "").split("\n")[0]
+
+    def choice(self) -> Any:
+        """The annotation of a pydantic field that holds one choice: reads a text or takes the choice itself."""
+
+        def validate(value: Any) -> Any:
+            if type(value) in self.kinds.values():
+                return value
+            try:
+                return self.read(value)
+            except SpecError as error:
+                raise collected(error) from None
+
+        serializer = PlainSerializer(lambda value: str(self.write(value, defaults=True)), return_type=str)
+        return Annotated[Any, BeforeValidator(validate), serializer]
+
+    def _bind(self, call: Call, kind: type[T]) -> dict[str, Value]:
+        names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        if len(call.positional) > len(names):
+            raise SpecError(
+                f"{call.name} takes at most {len(names)} arguments, not {len(call.positional)}",
+                received=shown(call),
+                allowed=self.signature(call.name),
+            )
+        bound = dict(zip(names, call.positional, strict=False))
+        twice = sorted(bound.keys() & call.named.keys())
+        if twice:
+            raise SpecError(f"'{twice[0]}' is given twice", received=shown(call), allowed=self.signature(call.name))
+        return {**bound, **call.named}
+
+    def _about_call(self, problem: Problem, call: Call) -> Problem:
+        """The problem of a missing or unknown argument, told with what the call may look like."""
+        if problem.what.startswith("unknown key"):
+            what = problem.what.replace("unknown key", f"{call.name} has no argument")
+        elif problem.what.endswith("is missing"):
+            what = f"{call.name} needs {problem.what.removesuffix(' is missing')}"
+        else:
+            return problem
+        return dataclasses.replace(
+            problem, what=what, where="", received=shown(call), allowed=self.signature(call.name)
+        )
+
+    def _plain(self, value: Any) -> Value:
+        if isinstance(value, tuple):
+            square = len(value) == 2 and value[0] == value[1] and isinstance(value[0], int)
+            return value[0] if square else tuple(self._plain(item) for item in value)
+        if dataclasses.is_dataclass(value) and hasattr(value, "as_call"):
+            return value.as_call()  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
+
+
+def _make(kind: type[T], arguments: dict[str, Value]) -> T:
+    """What `kind(**arguments)` does, but no name that a person writes can be taken for one of the call's own."""
+    made = object.__new__(kind)
+    kind.__pydantic_validator__.validate_python(ArgsKwargs((), arguments), self_instance=made)  # type: ignore[attr-defined]
+    return made
+
+
+def refuse(allowed: str) -> PydanticCustomError:
+    """The error of a validator that only says what is allowed."""
+    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})

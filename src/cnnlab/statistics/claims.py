@@ -1,0 +1,101 @@
+"""Published figures against measured ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import hypot, isclose, isfinite, sqrt
+from statistics import fmean, stdev
+
+from scipy.special import ndtri, stdtrit
+
+from cnnlab.records import ClaimRecord, Verdict
+from cnnlab.statistics.intervals import wilson
+
+FEWEST_RUNS = 5
+COUNTS = ("parameters",)
+SHARES_OF_IMAGES = ("accuracy", "top5")
+LEVEL = 0.95
+
+Interval = tuple[float, float]
+
+
+def judge(
+    name: str,
+    published: float,
+    measured: Sequence[float],
+    *,
+    images: int | None = None,
+    claim_data: str | None = None,
+    data: str | None = None,
+    measured_images: int | None = None,
+    source: str = "",
+    note: str = "",
+) -> ClaimRecord:
+    """What our runs say about one published figure.
+
+    A published figure is one draw. With five runs or more it is *within* or *outside* the 95 % prediction interval of
+    one more draw, mean ± t·s·√(1 + 1/n), widened by the figure's own binomial error where it is a share of `images`.
+    With fewer runs there is not enough evidence; a count must be equal; a figure on other data is compared, not judged.
+
+    Args:
+        name: 'parameters', or part_metric, such as 'test_accuracy'.
+        measured: the same figure of each of our runs; those that are not finite (diverged, not evaluated) are left out.
+        images: the number of images that the published figure is a share of, where known.
+        claim_data, data: the names of the data that the figure was published for, and of ours.
+        measured_images: the number of images that ours is a share of; bounds the figure of a single run.
+
+    Returns:
+        A record whose `measured` is the mean of the finite runs, `n` their number, and `low` and `high` the prediction
+        interval, or, for a single run's share of images, its Wilson interval.
+    """
+    runs = [value for value in measured if isfinite(value)]
+    mean = fmean(runs) if runs else None
+    low, high = _bounds(name, published, runs, images, measured_images) or (None, None)
+    return ClaimRecord(
+        name=name,
+        published=published,
+        measured=mean,
+        low=low,
+        high=high,
+        n=len(runs),
+        source=source,
+        note=note,
+        verdict=_verdict(name, published, runs, (low, high), claim_data is not None and claim_data != data),
+    )
+
+
+def _verdict(
+    name: str, published: float, runs: Sequence[float], bounds: tuple[float | None, float | None], other_data: bool
+) -> Verdict:
+    if not runs:
+        return "not measured"
+    if other_data:
+        return "other data"
+    if name in COUNTS:
+        return "equal" if all(value == published for value in runs) else "not equal"
+    low, high = bounds
+    if len(runs) < FEWEST_RUNS or low is None or high is None:
+        return "not enough evidence"
+    edge = isclose(published, low, rel_tol=1e-9) or isclose(published, high, rel_tol=1e-9)
+    return "within" if edge or low <= published <= high else "outside"
+
+
+def _bounds(
+    name: str, published: float, runs: Sequence[float], images: int | None, measured_images: int | None
+) -> Interval | None:
+    share = name.partition("_")[2] in SHARES_OF_IMAGES and 0 <= published <= 1
+    if name in COUNTS:
+        return None
+    if len(runs) >= FEWEST_RUNS:
+        own = float(ndtri((1 + LEVEL) / 2)) * sqrt(published * (1 - published) / images) if share and images else 0.0
+        half = hypot(_spread(runs), own)
+        return fmean(runs) - half, fmean(runs) + half
+    if len(runs) == 1 and share and measured_images:
+        return wilson(round(runs[0] * measured_images), measured_images, LEVEL)
+    return None
+
+
+def _spread(runs: Sequence[float]) -> float:
+    """Half the width of the interval that holds one more draw."""
+    n = len(runs)
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stdev(runs) * sqrt(1 + 1 / n)

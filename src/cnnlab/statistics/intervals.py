@@ -1,0 +1,72 @@
+"""Intervals for a share: how sure a count of right answers makes us."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from scipy.special import betaincinv, ndtri
+
+from cnnlab.errors import UsageError
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share, (low, high) as fractions; (0, 1) when nothing was counted.
+
+    Args:
+        successes: how many of `n` were right, 0 to n.
+        level: the confidence, between 0 and 1.
+
+    Raises:
+        UsageError: a count or a level that can't be.
+
+    Source: E. B. Wilson: Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
+
+    >>> low, high = wilson(7149, 10_000)
+    >>> f"{low:.4f} to {high:.4f}"
+    '0.7060 to 0.7237'
+    """
+    _check(successes, n, level)
+    if n == 0:
+        return 0.0, 1.0
+    z = float(ndtri((1 + level) / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The exact binomial interval of a share, (low, high) as fractions; never too narrow, for small counts.
+
+    Arguments and errors as `wilson`.
+
+    Source: C. J. Clopper, E. S. Pearson: The use of confidence or fiducial limits, Biometrika 26, 1934.
+
+    >>> low, high = clopper_pearson(0, 5)
+    >>> f"{low:.3f} to {high:.3f}"
+    '0.000 to 0.522'
+    """
+    _check(successes, n, level)
+    tail = (1 - level) / 2
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
+    return low, high
+
+
+def _check(successes: int, n: int, level: float) -> None:
+    if not 0 <= successes <= n:
+        raise UsageError(
+            "a share can't be of these counts",
+            where="successes, n",
+            received=f"{successes} of {n}",
+            allowed="0 ≤ successes ≤ n",
+            next_step="give the number of right answers, then the number of all",
+        )
+    if not 0 < level < 1:
+        raise UsageError(
+            "this is not a confidence level",
+            where="level",
+            received=f"{level:g}",
+            allowed="a fraction between 0 and 1",
+            next_step="use 0.95 for 95 %",
+        )

@@ -1,0 +1,1 @@
+"""What a pencil can do: output sizes, receptive fields, cost. No torch."""

@@ -1,0 +1,1 @@
+"""Optimisers, schedules, stopping, precision, the loop, checkpoints."""

@@ -1,0 +1,207 @@
+"""Weights on disk: safetensors for the numbers, JSON for the rest; no pickle.
+
+    best-3515.safetensors     the tensors, named by the step
+    best.json                 which file is meant, its SHA-256, and the state beside the tensors
+
+The JSON file is replaced last and in one go: it names the new file or the old one, both whole. The state before the
+newest is kept, and used, aloud, when the newest is damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from cnnlab.data.files import write_whole
+from cnnlab.errors import RunError
+from cnnlab.records import Record
+from cnnlab.training.loop import Training
+from cnnlab.training.patience import Waited
+
+Kind = Literal["best", "last"]
+_WEIGHTS, _OPTIMIZER = "network/", "optimizer/"
+
+
+class Progress(Record):
+    """What a training needs beside its tensors to go on."""
+
+    epoch: int
+    step: int
+    seconds: float
+    selected_epoch: float
+    stopped: bool
+    factor: float
+    chooser: Waited
+    stopper: Waited | None
+    plateau: Waited | None
+    first_lr: tuple[float, ...]
+
+
+class Saved(Record):
+    """One file of tensors."""
+
+    file: str
+    sha256: str
+    epoch: float
+    progress: Progress | None = None
+
+
+class Checkpoint(Record):
+    """What `best.json` and `last.json` hold."""
+
+    newest: Saved
+    before: Saved | None = None
+
+
+def save_weights(folder: Path, training: Training, epoch: float) -> None:
+    """Keep the weights as the best so far.
+
+    Raises:
+        RunError: the file can't be written; the older state is as it was.
+    """
+    _save(folder, "best", training.step, _network_tensors(training), Saved(file="", sha256="", epoch=epoch))
+
+
+def save_progress(folder: Path, training: Training) -> None:
+    """Keep everything that a resumed training needs; errors as `save_weights`."""
+    schedule, stopper = training.schedule, training.stopper
+    progress = Progress(
+        epoch=training.epoch,
+        step=training.step,
+        seconds=training.seconds,
+        selected_epoch=training.selected_epoch,
+        stopped=training.stopped,
+        factor=schedule.factor,
+        chooser=training.chooser.state,
+        stopper=stopper.state if stopper else None,
+        plateau=schedule.patience.state if schedule.patience else None,
+        first_lr=tuple(group.get("first_lr", group["lr"]) for group in training.optimizer.param_groups),
+    )
+    tensors = {**_network_tensors(training), **_optimizer_tensors(training)}
+    saved = Saved(file="", sha256="", epoch=float(training.epoch), progress=progress)
+    _save(folder, "last", training.step, tensors, saved)
+
+
+def load_weights(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Saved]:
+    """The network's tensors of a checkpoint, on the CPU.
+
+    Raises:
+        RunError: there is none, or neither the newest nor the one before it is whole.
+    """
+    tensors, saved = _load(folder, kind, warn)
+    return {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}, saved
+
+
+def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> None:
+    """Put a training into the state that `save_progress` kept; errors as `load_weights`."""
+    tensors, saved = _load(folder, "last", warn)
+    progress = saved.progress
+    if progress is None:
+        raise RunError("this checkpoint holds weights only", where=str(folder), next_step="train it again")
+    own = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}
+    load_into(training.network, own, str(folder))
+    training.epoch, training.step, training.seconds = progress.epoch, progress.step, progress.seconds
+    training.selected_epoch, training.stopped = progress.selected_epoch, progress.stopped
+    training.schedule.factor, training.chooser.state = progress.factor, progress.chooser
+    if training.stopper and progress.stopper:
+        training.stopper.state = progress.stopper
+    if training.schedule.patience and progress.plateau:
+        training.schedule.patience.state = progress.plateau
+    _load_optimizer(training, tensors, progress)
+
+
+def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Fill a network with tensors of the same names and shapes.
+
+    Raises:
+        RunError: they are those of another network; the first difference is named.
+    """
+    own = network.state_dict()
+    for name in [*own, *tensors]:
+        here, there = own.get(name), tensors.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            raise RunError(
+                f"these weights are of another network: '{name}' is {_shape(there)} there, and {_shape(here)} here",
+                where=where,
+                next_step="use the recipe that the weights were trained with",
+            )
+    network.load_state_dict(dict(tensors))
+
+
+def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], saved: Saved) -> None:
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    file = f"{kind}-{step}.safetensors"
+    newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
+    older = _pointer(folder, kind)
+    before = older.newest if older and older.newest.file != file else None
+    write_whole(folder / file, content)
+    write_whole(folder / f"{kind}.json", Checkpoint(newest=newest, before=before).to_json(indent=2).encode())
+    kept = {file, before.file if before else ""}
+    for path in folder.glob(f"{kind}-*.safetensors"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+
+
+def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
+    try:
+        return Checkpoint.from_json((folder / f"{kind}.json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _load(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Saved]:
+    pointer = _pointer(folder, kind)
+    if pointer is None:
+        raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
+    damage: list[str] = []
+    for saved in (pointer.newest, pointer.before):
+        if saved is None:
+            continue
+        try:
+            content = (folder / saved.file).read_bytes()
+            if hashlib.sha256(content).hexdigest() == saved.sha256:
+                if damage:
+                    warn(f"{damage[0]}; the checkpoint before it ({saved.file}) is used")
+                return load(content), saved
+            damage.append(f"{folder / saved.file} is damaged: its checksum is not the one written beside it")
+        except (OSError, SafetensorError) as error:
+            damage.append(f"{folder / saved.file} can't be read: {error}")
+    raise RunError("; ".join(damage), where=str(folder), next_step="train it again")
+
+
+def _network_tensors(training: Training) -> dict[str, Tensor]:
+    return {_WEIGHTS + name: tensor for name, tensor in training.network.state_dict().items()}
+
+
+def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
+    state = training.optimizer.state_dict()["state"]
+    return {
+        f"{_OPTIMIZER}{index}/{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _load_optimizer(training: Training, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            _, index, entry = name.split("/")
+            state.setdefault(int(index), {})[entry] = tensor
+    groups = training.optimizer.state_dict()["param_groups"]
+    for group, first_lr in zip(groups, progress.first_lr, strict=True):
+        group["first_lr"] = first_lr
+    training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "one number"

@@ -1,0 +1,178 @@
+"""How a step is computed on this machine: precision and memory format, chosen by a short timed trial and kept.
+
+A trial times every way on the recipe's own network with a real batch. A way whose loss or gradient is not that of
+plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wrong or many times slower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnlab.data.cache import cache_dir
+from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.records import Way
+from cnnlab.spec.recipe import Train
+from cnnlab.training.machine import processor
+
+WARM_UP_STEPS = 2
+TIMED_S = 0.4
+# bf16 keeps 8 bits: a relative error of 2⁻⁸ an operation. These bounds let rounding through, and nothing else.
+LOSS_TOLERANCE = 0.05
+GRADIENT_COSINE = 0.98
+
+PLAIN = Way(precision="fp32", memory_format="contiguous", reason="as the recipe says")
+
+
+def autocast(way: Way, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which a training step's forward pass runs."""
+    if way.precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor) -> Way:
+    """The fastest way that is right, of those that the recipe leaves open.
+
+    `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. The choice is kept in the cache
+    folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe differ.
+
+    Args:
+        images, labels: one training batch on the device, N×C×H×W and N.
+    """
+    open_ways = list(_open_ways(train))
+    if len(open_ways) == 1:
+        return open_ways[0]
+    kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
+    if kept.exists():
+        return Way.from_json(kept.read_bytes())
+    way = _try_all(open_ways, network, images, labels)
+    _keep(kept, way)
+    return way
+
+
+def _open_ways(train: Train) -> Iterator[Way]:
+    if train.precision == "fp32" and train.memory_format == "auto":
+        yield PLAIN
+        return
+    precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
+    for precision, memory_format in product(precisions, formats):
+        if train.precision in ("auto", precision) and train.memory_format in ("auto", memory_format):
+            yield Way(precision=precision, memory_format=memory_format, reason="as the recipe says")
+
+
+def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: Tensor) -> Way:
+    """Time every way on a copy of the network, whose weights and random state are left as they were."""
+    state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    was_training = network.training
+    speeds: list[tuple[float, Way]] = []
+    try:
+        with torch_state(images.device):
+            truth = _outcome(PLAIN, network, images, labels)
+            for way in open_ways:
+                if _agrees(_outcome(way, network, images, labels), truth):
+                    speeds.append((_speed(way, network, images, labels), way))
+    finally:
+        network.load_state_dict(state)
+        network.zero_grad(set_to_none=True)
+        network.train(was_training).to(memory_format=torch.contiguous_format)
+    tried = {_name(way): round(speed) for speed, way in speeds}
+    if not speeds:
+        return PLAIN.model_copy(update={"reason": "no other way gave the result of 32-bit floats", "tried": tried})
+    _, fastest = max(speeds, key=lambda timed: timed[0])
+    return fastest.model_copy(update={"reason": "the fastest of a timed trial", "tried": tried})
+
+
+def _outcome(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss and the gradient as one vector, for the same dropout each time."""
+    seed_torch(0, "way")
+    step = _step(way, network, images, labels)
+    loss = step()
+    gradients = [parameter.grad.flatten().float() for parameter in network.parameters() if parameter.grad is not None]
+    return loss.detach().float(), torch.cat(gradients)
+
+
+def _agrees(outcome: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> bool:
+    loss_close = bool((outcome[0] - truth[0]).abs() <= LOSS_TOLERANCE * truth[0].abs().clamp(min=0.1))
+    return loss_close and float(F.cosine_similarity(outcome[1], truth[1], dim=0)) >= GRADIENT_COSINE
+
+
+def _speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Training steps, in images/s, without the optimiser's part, which is the same for all ways."""
+    step = _step(way, network, images, labels)
+    for _ in range(WARM_UP_STEPS):
+        step()
+    _wait(images.device)
+    began, steps = time.perf_counter(), 0
+    while time.perf_counter() - began < TIMED_S or steps < 2:
+        step()
+        _wait(images.device)
+        steps += 1
+    return steps * len(images) / (time.perf_counter() - began)
+
+
+def _step(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], Tensor]:
+    layout = torch_format(way)
+    network.train().to(memory_format=layout)
+    shaped = images.contiguous(memory_format=layout)
+
+    def step() -> Tensor:
+        network.zero_grad(set_to_none=True)
+        with autocast(way, images.device):
+            loss = F.cross_entropy(network(shaped), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    return step
+
+
+def torch_format(way: Way) -> torch.memory_format:
+    """The memory format of a way, as torch calls it."""
+    return torch.channels_last if way.memory_format == "channels_last" else torch.contiguous_format
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        getattr(torch, device.type).synchronize()
+
+
+def _name(way: Way) -> str:
+    return f"{way.precision} {way.memory_format}"
+
+
+def _fingerprint(network: nn.Module, images: Tensor, open_ways: list[Way]) -> str:
+    device = images.device
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} {processor()}"
+    parts = (
+        machine,
+        torch.__version__,
+        torch.get_num_threads(),
+        str(network),
+        tuple(images.shape),
+        *map(_name, open_ways),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def _keep(path: Path, way: Way) -> None:
+    """Write the choice down; a cache that can't be written to only costs the next run a trial."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(way.model_dump()), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        return

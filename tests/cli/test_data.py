@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli import data, new
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CNNLAB_OFFLINE", "1")
+    monkeypatch.delenv("CNNLAB_DATA", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for index in range(4):
+            file = io.BytesIO()
+            Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file, "PNG")
+            (tmp_path / "pets" / name / f"{index}.png").write_bytes(file.getvalue())
+    return tmp_path / "pets"
+
+
+def call(*words: str | Path) -> Result:
+    app = typer.Typer()
+    data.register(app)
+    new.register(app)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_list_names_every_data_set_and_what_is_at_hand():
+    done = call("data", "list")
+    assert done.exit_code == 0
+    for words in ("cifar10", "50,000 train, 10,000 test", "no: cnnlab data fetch cifar10", "generated here"):
+        assert words in done.stdout
+    rows = {row["name"]: row for row in json.loads(call("data", "list", "--json").stdout)}
+    assert rows["cifar10"]["image"] == [3, 32, 32]
+    assert (rows["cifar10"]["at_hand"], rows["shapes"]["at_hand"]) == (False, True)
+
+
+def test_fetch_of_what_is_generated_and_of_what_can_not_be_had(tmp_path):
+    done = call("data", "fetch", "shapes")
+    assert done.exit_code == 0
+    assert "nothing to fetch" in done.stderr
+    assert json.loads(call("data", "fetch", "shapes", "--json").stdout)["path"] is None
+    failed = call("data", "fetch", "cifar10", "--data", tmp_path)
+    assert failed.exit_code == 1
+    assert "cifar10 is not at hand, and downloads are off" in failed.stderr
+
+
+def test_check_of_a_sound_folder(folder):
+    done = call("data", "check", folder)
+    assert done.exit_code == 0
+    assert "8 images, 2 classes" in done.stdout
+    assert "no problems found" in done.stdout
+
+
+def test_check_of_a_folder_with_problems(folder):
+    (folder / "cat" / "bad.png").write_bytes(b"")
+    (folder / "notes [x].txt").write_bytes(b"x")
+    done = call("data", "check", folder)
+    assert done.exit_code == 1
+    assert "✗ empty: cat/bad.png: 0 bytes" in done.stdout
+    assert "! not an image: notes [x].txt" in done.stdout
+    found = json.loads(call("data", "check", folder, "--json").stdout)
+    assert (found["images"], found["classes"]) == (9, ["cat", "dog"])
+    assert found["splits"]["train"]["images"] == 9
+    assert found["problems"][0] == {"kind": "empty", "file": "cat/bad.png", "message": "0 bytes", "fatal": True}
+
+
+def test_check_shows_the_first_problems_and_says_how_many_more(folder):
+    for index in range(25):
+        (folder / f"{index}.txt").write_bytes(b"x")
+    done = call("data", "check", folder)
+    assert done.exit_code == 0
+    assert "and 5 more; --json lists all" in done.stdout
+
+
+def test_check_of_nothing_is_wrong_input():
+    done = call("data", "check", "nowhere")
+    assert done.exit_code == 2
+    assert "no data is found by this name" in done.stderr
+    assert done.stdout == ""
+
+
+def test_show_writes_a_picture(folder, tmp_path):
+    done = call("data", "show", folder, "--output", tmp_path / "sheet.png", "--per-class", "3")
+    assert done.exit_code == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (150 + 3 * 68, 2 * 68 + 4)
+    failed = call("data", "show", folder, "--output", tmp_path / "none" / "sheet.png")
+    assert failed.exit_code == 2
+    assert "the picture can't be written" in failed.stderr
+    assert "choose another place with --output" in failed.stderr

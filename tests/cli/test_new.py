@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli import data, new
+from cnnlab.spec.recipe import Recipe
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        file = io.BytesIO()
+        Image.new("L", (20, 16), 9).save(file, "PNG")
+        (tmp_path / "pets" / name / "0.png").write_bytes(file.getvalue())
+    return tmp_path / "pets"
+
+
+def call(*words: str | Path) -> Result:
+    app = typer.Typer()
+    # With a second command beside it, `new` is called by its name.
+    data.register(app)
+    new.register(app)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_new_writes_a_recipe_and_prints_it(folder, tmp_path):
+    done = call("new", tmp_path / "pets.toml", "--source", folder)
+    assert done.exit_code == 0
+    assert done.stdout == (tmp_path / "pets.toml").read_text(encoding="utf-8")
+    assert f"cnnlab train {tmp_path / 'pets.toml'}" in done.stderr
+    recipe = Recipe.read(tmp_path / "pets.toml")
+    assert (recipe.data.source, recipe.data.size, recipe.data.channels) == (str(folder), (16, 20), 1)
+
+
+def test_new_as_json(folder, tmp_path):
+    done = call("new", tmp_path / "pets.toml", "--source", folder, "--json")
+    assert json.loads(done.stdout) == {"file": str(tmp_path / "pets.toml"), "source": str(folder)}
+
+
+def test_new_never_replaces_a_file_unless_forced(folder, tmp_path):
+    path = tmp_path / "pets.toml"
+    path.write_text("mine")
+    done = call("new", path, "--source", folder)
+    assert done.exit_code == 2
+    for words in ("this file is there already", "a new file, or --force to replace it", "choose another name"):
+        assert words in done.stderr
+    assert path.read_text() == "mine"
+    assert call("new", path, "--source", folder, "--force").exit_code == 0
+    assert "[data]" in path.read_text()
+
+
+def test_new_where_nothing_can_be_written_or_read(folder, tmp_path):
+    failed = call("new", tmp_path / "none" / "pets.toml", "--source", folder)
+    assert failed.exit_code == 2
+    assert "the recipe can't be written" in failed.stderr
+    failed = call("new", tmp_path / "pets.toml", "--source", tmp_path / "nothing")
+    assert failed.exit_code == 2
+    assert "no data is found here" in failed.stderr
+    assert not (tmp_path / "pets.toml").exists()

@@ -1,0 +1,82 @@
+"""What every test is held to: it leaves the environment, the files and the global random state as they were."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_DATA = Path(os.environ.get("CNNLAB_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the person's own cache, runs or data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("CNNLAB_OFFLINE", "1")
+        patch.delenv("CNNLAB_DATA", raising=False)
+        patch.delenv("CNNLAB_RUNS", raising=False)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks(_own_folders: None) -> Iterator[None]:
+    """Fail a test that leaves something behind."""
+    before = _surroundings()
+    yield
+    after = _surroundings()
+    for what, value in before.items():
+        assert after[what] == value, f"the test leaked: {what} changed"
+
+
+def _surroundings() -> dict[str, object]:
+    found: dict[str, object] = {
+        "environment variables": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+        "the working directory": Path.cwd(),
+        "files in the repository": _files(REPOSITORY),
+        "random's state": random.getstate(),
+        "numpy's random state": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+    }
+    torch = _torch()
+    if torch is not None:
+        found["torch's random state"] = torch.get_rng_state().numpy().tobytes()
+    return found
+
+
+def _torch() -> object:
+    """torch, if the session has it loaded: the tests of what needs no torch are not to load it."""
+    import sys
+
+    return sys.modules.get("torch")
+
+
+def _files(folder: Path) -> set[str]:
+    """Names in the places where a careless test would write."""
+    return {str(path) for place in (folder, folder / "recipes", folder / "tests") for path in place.iterdir()} - {
+        str(folder / name) for name in (".coverage", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+    }
+
+
+@pytest.fixture
+def cifar_jpeg() -> Path:
+    """The JPEG copy of CIFAR-10."""
+    return _real("cifar10-jpeg.zip")
+
+
+@pytest.fixture
+def orl_faces() -> Path:
+    """The ORL faces: 40 people, 10 grey images each."""
+    return _real("orl-faces.zip")
+
+
+def _real(name: str) -> Path:
+    path = REAL_DATA / name
+    if not path.exists():
+        pytest.skip(f"{name} is not in {REAL_DATA}; set CNNLAB_TEST_DATA to the folder that holds it")
+    return path

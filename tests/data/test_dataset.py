@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cnnlab.data import dataset as dataset_module
+from cnnlab.data.dataset import (
+    data_roots,
+    facts,
+    find_files,
+    mean_and_std,
+    open_dataset,
+    open_source,
+    shown_form,
+)
+from cnnlab.data.source import ImageForm
+from cnnlab.data.splits import split_hash
+from cnnlab.errors import SourceError
+from cnnlab.spec.recipe import Data
+
+
+@pytest.fixture
+def whole(make_folder):
+    """A folder without a split."""
+    return make_folder({"cat": 20, "dog": 30, "owl": 10})
+
+
+@pytest.fixture
+def parted(make_folder):
+    """A folder that brings all three parts."""
+    return make_folder({"train/cat": 20, "train/dog": 20, "val/cat": 3, "val/dog": 2, "test/dog": 4, "test/cat": 1})
+
+
+def test_parts_of_a_folder_without_a_split(whole):
+    found = open_dataset(Data(source=str(whole), validation=0.25, test=0.2), seed=0)
+    assert found.parts == ("train", "validation", "test")
+    assert [found.size(part) for part in found.parts] == [36, 12, 12]
+    assert np.bincount(found.labels("test")).tolist() == [4, 6, 2]
+    assert np.bincount(found.labels("validation")).tolist() == [4, 6, 2]
+    names = [name for part in found.parts for name in found.image_names(part)]
+    assert len(names) == len(set(names)) == 60
+
+
+def test_labels_names_and_pixels_belong_together(whole, draw):
+    found = open_dataset(Data(source=str(whole)), seed=3)
+    first = {"cat": 1, "dog": 21, "owl": 51}
+    for part in found.parts:
+        pixels, labels = found.pixels(part), found.labels(part)
+        assert pixels.shape == (found.size(part), 3, 6, 8)
+        for row, name in enumerate(found.image_names(part)):
+            folder, file = name.split("/")
+            assert found.classes[labels[row]] == folder
+            want = draw(first[folder] + int(file.removesuffix(".png")))
+            np.testing.assert_array_equal(pixels[row], want.transpose(2, 0, 1))
+
+
+def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(whole):
+    assert open_dataset(Data(source=str(whole)), seed=0).size("test") == 12
+    found = open_dataset(Data(source=str(whole), test=0.0, validation=0.0), seed=0)
+    assert found.parts == ("train",)
+    assert (found.size("train"), found.size("test")) == (60, 0)
+
+
+def test_the_sources_own_parts_are_taken_as_they_are(parted):
+    found = open_dataset(Data(source=str(parted), validation=0.5, test=0.5), seed=0)
+    assert [found.size(part) for part in found.parts] == [40, 5, 5]
+    assert found.labels("test").tolist() == [0, 1, 1, 1, 1]
+
+
+def test_the_seed_changes_validation_but_never_the_test_set(whole):
+    found = [open_dataset(Data(source=str(whole)), seed=seed) for seed in (0, 0, 1)]
+    tests = [data.image_names("test") for data in found]
+    assert tests[0] == tests[1] == tests[2]
+    assert (
+        found[0].image_names("validation") == found[1].image_names("validation") != found[2].image_names("validation")
+    )
+    assert found[0].split_hash == found[1].split_hash != found[2].split_hash
+
+
+def test_split_hash_is_of_the_indices(whole):
+    found = open_dataset(Data(source=str(whole)), seed=0)
+    assert found.split_hash == split_hash({part: indices for part, (_, indices) in found.indices.items()})
+
+
+def test_chosen_classes_in_their_order(parted, draw):
+    found = open_dataset(Data(source=str(parted), classes=("dog", "cat")), seed=0)
+    assert found.classes == ("dog", "cat")
+    assert found.labels("test").tolist() == [1, 0, 0, 0, 0]
+    assert found.image_names("test")[0] == "test/cat/0.png"
+
+
+def test_chosen_classes_leave_the_others_out(whole):
+    found = open_dataset(Data(source=str(whole), classes=("owl", "cat")), seed=0)
+    assert sum(found.size(part) for part in found.parts) == 30
+    assert {name.split("/")[0] for part in found.parts for name in found.image_names(part)} == {"owl", "cat"}
+
+
+def test_an_unknown_class_is_an_error(whole):
+    with pytest.raises(SourceError) as caught:
+        open_dataset(Data(source=str(whole), classes=("cat", "dgo")), seed=0)
+    assert str(caught.value).splitlines() == [
+        "data.classes: the data has no such class",
+        "  received: dgo",
+        "  allowed:  cat, dog, owl",
+        "  next:     did you mean 'dog'?",
+    ]
+
+
+def test_per_class_and_limit_hold_for_train_alone(whole):
+    found = open_dataset(Data(source=str(whole), per_class=7), seed=0)
+    assert np.bincount(found.labels("train")).tolist() == [7, 7, 7]
+    assert (found.size("validation"), found.size("test")) == (5, 12)
+    assert open_dataset(Data(source=str(whole), limit=9), seed=0).size("train") == 9
+
+
+def test_limits_leave_validation_as_it_was(whole):
+    plain, limited = (open_dataset(Data(source=str(whole), limit=limit), seed=0) for limit in (None, 5))
+    assert plain.image_names("validation") == limited.image_names("validation")
+    assert set(limited.image_names("train")) < set(plain.image_names("train"))
+
+
+def test_form_from_recipe_and_source(whole):
+    assert open_dataset(Data(source=str(whole)), seed=0).form == ImageForm(3, 6, 8)
+    data = Data(source=str(whole), size=(5, 4), channels=1, interpolation="nearest")
+    found = open_dataset(data, seed=0)
+    assert found.form == ImageForm(1, 5, 4, "nearest")
+    assert found.pixels("test").shape == (12, 1, 5, 4)
+
+
+def test_a_size_makes_different_sizes_no_fault(whole, encode, draw):
+    (whole / "cat" / "0.png").write_bytes(encode(draw(1, height=30, width=30)))
+    with pytest.raises(SourceError, match="different sizes"):
+        open_dataset(Data(source=str(whole)), seed=0)
+    assert open_dataset(Data(source=str(whole), size=(9, 9)), seed=0).form == ImageForm(3, 9, 9)
+    assert shown_form(open_source(str(whole))) == ImageForm(3, 64, 64)
+
+
+@pytest.mark.parametrize("where", ["part", "carved"])
+def test_a_test_set_that_is_not_asked_for_is_never_decoded(where, whole, parted):
+    root = whole if where == "carved" else parted
+    found = open_dataset(Data(source=str(root), size=(6, 8), channels=3), seed=0)
+    for name in found.image_names("test"):
+        (root / name).write_bytes(b"no image")
+    again = open_dataset(Data(source=str(root), size=(6, 8), channels=3), seed=1)
+    assert again.pixels("train").shape[0] == again.size("train")
+    assert again.pixels("validation").shape[0] == again.size("validation")
+    assert len(again.mean) == 3
+    with pytest.raises(SourceError, match="gives? no image"):
+        again.pixels("test")
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(whole, cache):
+    found = open_dataset(Data(source=str(whole)), seed=0)
+    assert not list(cache.glob("images/*"))
+    found.pixels("train")
+    assert len(list(cache.glob("images/*"))) == 1
+    open_dataset(Data(source=str(whole)), seed=1).pixels("validation")
+    assert len(list(cache.glob("images/*"))) == 1
+
+
+def test_large_data_is_kept_part_by_part_on_disk(whole, cache, monkeypatch):
+    small = open_dataset(Data(source=str(whole)), seed=0)
+    monkeypatch.setattr(dataset_module, "WHOLE_BYTES", 100)
+    large = open_dataset(Data(source=str(whole)), seed=0)
+    for part in small.parts:
+        np.testing.assert_array_equal(large.pixels(part), small.pixels(part))
+        assert isinstance(large.pixels(part), np.memmap)
+
+
+def test_pixels_are_the_same_object_when_asked_again(whole):
+    found = open_dataset(Data(source=str(whole)), seed=0)
+    assert found.pixels("train") is found.pixels("train")
+
+
+def test_mean_and_std_are_those_of_the_training_images(whole):
+    found = open_dataset(Data(source=str(whole)), seed=0)
+    scaled = found.pixels("train").astype(np.float64) / 255
+    np.testing.assert_allclose(found.mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(found.std, scaled.std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_mean_and_std_are_exact_however_the_images_are_cut_up(data, monkeypatch):
+    monkeypatch.setattr(dataset_module, "_CHUNK", data.draw(st.integers(1, 9)))
+    shape = (data.draw(st.integers(1, 20)), data.draw(st.sampled_from([1, 3])), 3, 2)
+    pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, dtype=np.uint8)
+    mean, std = mean_and_std(pixels)
+    np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)) / 255, rtol=1e-12)
+    np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)) / 255, rtol=1e-12)
+
+
+def test_a_channel_that_is_the_same_everywhere_can_be_divided_by():
+    assert mean_and_std(np.full((4, 1, 2, 2), 51, np.uint8)) == ((0.2,), (1.0,))
+
+
+def test_given_mean_and_std(whole):
+    data = Data(source=str(whole), normalize=((0.5, 0.4, 0.3), (0.2, 0.2, 0.1)))
+    found = open_dataset(data, seed=0)
+    assert (found.mean, found.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    with pytest.raises(
+        SourceError, match=r"data\.normalize: .*not one for each channel\n.*received: 1 for images of 3"
+    ):
+        open_dataset(Data(source=str(whole), normalize=((0.5,), (0.2,))), seed=0)
+
+
+def test_a_catalogue_name_opens_the_catalogue():
+    found = open_dataset(Data(source="shapes", limit=20, validation=0.1), seed=0)
+    assert (found.name, found.form.shape, len(found.classes)) == ("shapes", (3, 32, 32), 10)
+    assert found.size("train") == 20
+
+
+def test_an_unknown_name_is_an_error_with_the_nearest():
+    with pytest.raises(SourceError) as caught:
+        open_dataset(Data(source="cifar01"), seed=0)
+    text = str(caught.value)
+    assert text.startswith("data.source: no data is found by this name\n  received: cifar01\n")
+    assert "cifar10, cifar100" in text
+    assert "or the path of a folder or an archive of class folders" in text
+    assert "did you mean 'cifar10'?" in text
+
+
+def test_data_is_looked_for_in_the_given_folder_the_environments_and_the_cache(tmp_path, whole, monkeypatch, cache):
+    assert data_roots() == (cache / "data",)
+    monkeypatch.setenv("CNNLAB_DATA", str(whole.parent))
+    assert data_roots() == (whole.parent, cache / "data")
+    assert find_files("pictures") == whole
+    assert data_roots(tmp_path / "given")[0] == tmp_path / "given"
+    assert find_files("pictures", whole.parent) == whole
+
+
+def test_facts_of_a_catalogue_name_need_no_file():
+    found = facts(Data(source="cifar10"))
+    assert (found.channels, found.height, found.width, len(found.classes)) == (3, 32, 32, 10)
+    found = facts(Data(source="mnist", size=(20, 30), channels=3))
+    assert (found.channels, found.height, found.width) == (3, 20, 30)
+
+
+def test_facts_of_a_folder_are_those_of_its_data(whole, encode, draw):
+    found, opened = facts(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
+    assert (found.channels, found.height, found.width) == opened.form.shape
+    assert found.classes == opened.classes
+    (whole / "cat" / "0.png").write_bytes(encode(draw(1, height=30, width=30)))
+    assert facts(Data(source=str(whole), size=(7, 7))).height == 7
+    with pytest.raises(SourceError, match="different sizes"):
+        facts(Data(source=str(whole)))
+
+
+def test_no_torch_is_loaded(whole):
+    script = (
+        "import sys\n"
+        "from cnnlab.data.dataset import facts, open_dataset\n"
+        "from cnnlab.spec.recipe import Data\n"
+        "data = Data(source=sys.argv[1])\n"
+        "facts(data), open_dataset(data, seed=0).mean\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(whole)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_real_faces_without_a_split(real_data):
+    found = open_dataset(Data(source=str(real_data / "orl-faces.zip")), seed=0)
+    assert [found.size(part) for part in found.parts] == [280, 40, 80]
+    assert np.bincount(found.labels("test")).tolist() == [2] * 40

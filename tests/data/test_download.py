@@ -1,0 +1,371 @@
+"""Downloads, against a server on this machine that also stalls, truncates, lies and breaks."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlab.data import download
+from cnnlab.data.catalogue_table import RemoteFile
+from cnnlab.data.download import Patience, fetch, is_verified, reachable
+from cnnlab.errors import DownloadError
+
+CONTENT = np.random.default_rng(0).bytes(400_000)
+SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+HASTE = Patience(silence_s=0.4, minimum_rate=50_000.0, window_s=0.2, rounds=2, pause_s=0.0)
+
+
+@dataclass
+class Server:
+    address: str
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+    def file(self, *paths: str) -> RemoteFile:
+        return RemoteFile("data.bin", SHA256, len(CONTENT), tuple(self.address + path for path in paths))
+
+    @property
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.requests]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """What it does is named by the path."""
+
+    log: Server
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", "")
+        self.log.requests.append((self.path, asked))
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        getattr(self, "do_" + self.path.strip("/").split("?")[0])(start)
+
+    def head(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def partly(self, start: int, end: int | None = None, total: int = len(CONTENT)) -> None:
+        self.head(206, total - start, Content_Range=f"bytes {start}-{total - 1}/{total}") if start else self.head(
+            200, total
+        )
+        self.wfile.write(CONTENT[start:end])
+
+    def do_good(self, start: int) -> None:
+        self.partly(start)
+
+    def do_rangeless(self, _: int) -> None:
+        self.partly(0)
+
+    def do_half(self, start: int) -> None:
+        self.partly(start, start + 150_000)
+
+    def do_stalls(self, start: int) -> None:
+        self.partly(start, start + 1000)
+        time.sleep(3)
+
+    def do_silent(self, _: int) -> None:
+        time.sleep(3)
+
+    def do_crawls(self, _: int) -> None:
+        self.head(200, len(CONTENT))
+        for at in range(0, 10_000, 1000):
+            self.wfile.write(CONTENT[at : at + 1000])
+            time.sleep(0.05)
+
+    def do_wrong(self, _: int) -> None:
+        self.head(200, len(CONTENT))
+        self.wfile.write(bytes(len(CONTENT)))
+
+    def do_longer(self, _: int) -> None:
+        self.head(200, len(CONTENT) + 5)
+        self.wfile.write(CONTENT + b"extra")
+
+    def do_longer_without_length(self, _: int) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(CONTENT + b"extra")
+
+    def do_missing_at_first(self, start: int) -> None:
+        if len(self.log.requests) > 1:
+            return self.partly(start)
+        time.sleep(0.1)
+        return self.head(404, 0)
+
+    def do_other_range(self, _: int) -> None:
+        self.head(206, 100, Content_Range="bytes 0-99/100")
+        self.wfile.write(bytes(100))
+
+    def do_page(self, _: int) -> None:
+        self.head(200, 30, Content_Type="text/html; charset=utf-8")
+        self.wfile.write(b"<!DOCTYPE html><p>please log in")
+
+    def do_page_without_length(self, _: int) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"\n<!doctype HTML><p>quota exceeded")
+
+    def do_missing(self, _: int) -> None:
+        self.head(404, 0)
+
+    def do_broken(self, _: int) -> None:
+        self.head(500, 0)
+
+    def do_loop(self, _: int) -> None:
+        self.head(302, 0, Location="/loop")
+
+    def do_moved(self, _: int) -> None:
+        self.head(302, 0, Location="/good")
+
+    def do_to_disk(self, _: int) -> None:
+        self.head(302, 0, Location="file:///etc/hostname")
+
+    def do_to_ftp(self, _: int) -> None:
+        self.head(302, 0, Location="ftp://127.0.0.1:1/data.bin")
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are part of these tests."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("no_proxy", "*")
+    log = Server("")
+    listening = QuietServer(("127.0.0.1", 0), type("Bound", (Handler,), {"log": log}))
+    log.address = f"http://127.0.0.1:{listening.server_address[1]}/"
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield log
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
+
+
+def test_a_good_mirror_with_progress(server: Server, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int, str]] = []
+    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *said: told.append(said), HASTE)
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
+    assert told[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
+    assert [done for _, done, _, _ in told] == sorted(done for _, done, _, _ in told)
+
+
+def test_more_than_the_file_is_left_unread(server: Server, tmp_path: Path) -> None:
+    assert fetch(server.file("longer_without_length"), tmp_path, patience=HASTE).read_bytes() == CONTENT
+    assert server.paths == ["/longer_without_length"]
+
+
+def test_a_redirect_is_followed(server: Server, tmp_path: Path) -> None:
+    assert fetch(server.file("moved"), tmp_path, patience=HASTE).read_bytes() == CONTENT
+
+
+def test_a_verified_file_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(CONTENT)
+    fetch(server.file("good"), tmp_path, patience=HASTE)
+    assert server.requests == []
+
+
+def test_a_file_with_other_content_is_replaced(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"old")
+    assert fetch(server.file("good"), tmp_path, patience=HASTE).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("stalls", "was silent too long"),
+        ("silent", "was silent too long"),
+        ("crawls", "is slow"),
+        ("half", "stopped after 150,000 of 400,000 bytes"),
+        ("wrong", "sent another file"),
+        ("longer", "offers another file of 400,005 bytes"),
+        ("page", "sent a web page"),
+        ("page_without_length", "sent a web page instead of the file"),
+        ("missing", "answered 404"),
+        ("broken", "answered 500"),
+        ("loop", "answered 302"),
+        ("to_disk", "answered 302"),
+        ("to_ftp", "no connection: unknown url type: ftp"),
+    ],
+)
+def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
+    server: Server, tmp_path: Path, bad: str, reason: str
+) -> None:
+    assert fetch(server.file(bad, "good"), tmp_path, patience=HASTE).read_bytes() == CONTENT
+    (tmp_path / "data.bin").unlink()
+    once = Patience(silence_s=0.4, minimum_rate=50_000.0, window_s=0.2, rounds=1, pause_s=0.0)
+    if bad == "crawls":
+        reason = "stopped after 10,000"  # in the last round a slow mirror is borne with
+    with pytest.raises(DownloadError, match=rf"no mirror gave data\.bin(.|\n)*{bad}: {reason}") as raised:
+        fetch(server.file(bad), tmp_path, patience=once)
+    told = raised.value.problems[0]
+    assert all(
+        word in told.next_step for word in (server.address + bad, SHA256.split(":")[1], str(tmp_path), "400,000")
+    )
+    assert not (tmp_path / "data.bin").exists()
+
+
+def test_a_slow_mirror_is_left_before_its_end(server: Server, tmp_path: Path) -> None:
+    fetch(server.file("crawls", "good"), tmp_path, patience=HASTE)
+    (_, (path, asked)) = server.requests
+    assert path == "/good" and 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
+
+
+def test_refused_connections_and_other_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/data.bin", "ftp://127.0.0.1/data.bin"))
+    with pytest.raises(DownloadError, match=r"refused(.|\n)*'ftp' isn't http, https or file"):
+        fetch(file, tmp_path, patience=HASTE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_address(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(CONTENT)
+    file = RemoteFile("data.bin", SHA256, len(CONTENT), ((tmp_path / "there").as_uri(),))
+    assert fetch(file, tmp_path / "here", patience=HASTE).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("bad", ["page", "longer", "other_range", "missing"])
+def test_a_liar_does_not_cost_what_is_there(server: Server, tmp_path: Path, bad: str) -> None:
+    fetch(server.file("half", bad, "good"), tmp_path, patience=HASTE)
+    assert server.requests[-1] == ("/good", "bytes=150000-")
+    assert is_verified(tmp_path / "data.bin", SHA256)
+
+
+def test_a_part_is_resumed_also_from_another_mirror(server: Server, tmp_path: Path) -> None:
+    fetch(server.file("half", "good"), tmp_path, patience=HASTE)
+    assert server.requests == [("/half", ""), ("/good", "bytes=150000-")]
+    assert is_verified(tmp_path / "data.bin", SHA256)
+
+
+def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path) -> None:
+    patience = Patience(silence_s=1, minimum_rate=0, window_s=1, rounds=3, pause_s=0)
+    assert fetch(server.file("half"), tmp_path, patience=patience).read_bytes() == CONTENT
+    assert [asked for _, asked in server.requests] == ["", "bytes=150000-", "bytes=300000-"]
+
+
+def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_path: Path) -> None:
+    def interrupt(*said: Any) -> None:
+        if said[1] > 100_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server.file("good"), tmp_path, interrupt, HASTE)
+    assert not (tmp_path / "data.bin").exists()
+    fetch(server.file("good"), tmp_path, patience=HASTE)
+    start = int(server.requests[1][1].removeprefix("bytes=").removesuffix("-"))
+    assert 100_000 < start < len(CONTENT)
+    assert is_verified(tmp_path / "data.bin", SHA256)
+
+
+@pytest.mark.parametrize("path", ["good", "rangeless", "other_range"])
+def test_a_part_of_another_file_is_begun_anew(server: Server, tmp_path: Path, path: str) -> None:
+    (tmp_path / "data.bin.part").write_bytes(b"rubbish" * 1000)
+    fetch(server.file(path, "good"), tmp_path, patience=HASTE)
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+def test_a_whole_part_needs_no_server(tmp_path: Path) -> None:
+    (tmp_path / "data.bin.part").write_bytes(CONTENT)
+    file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/",))
+    assert fetch(file, tmp_path, patience=HASTE).read_bytes() == CONTENT
+
+
+def test_a_final_no_is_asked_once_and_a_passing_one_again(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError):
+        fetch(server.file("missing", "broken"), tmp_path, patience=HASTE)
+    assert server.paths == ["/missing", "/broken", "/broken"]
+
+
+def test_a_full_disk_is_said_before_anything_is_written(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(DownloadError, match=r"the disk is full(.|\n)*1,000 bytes are free, 400,000 are needed"):
+        fetch(server.file("good"), tmp_path, patience=HASTE)
+    assert server.requests == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("no folder")
+    with pytest.raises(DownloadError, match=r"can't be written(.|\n)*folder(.|\n)*give another data folder"):
+        fetch(server.file("good"), tmp_path / "folder", patience=HASTE)
+
+
+def test_threads_that_ask_for_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:
+    found: list[bytes] = []
+
+    def one() -> None:
+        found.append(fetch(server.file("good"), tmp_path, lambda *_: time.sleep(0.01), HASTE).read_bytes())
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 4
+    assert server.paths == ["/good"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
+
+
+def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Path) -> None:
+    errors: list[DownloadError] = []
+
+    def first() -> None:
+        try:
+            fetch(server.file("missing_at_first"), tmp_path, patience=HASTE)
+        except DownloadError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    while not server.requests:
+        time.sleep(0.005)
+    assert fetch(server.file("missing_at_first"), tmp_path, patience=HASTE).read_bytes() == CONTENT
+    thread.join()
+    assert len(errors) == 1
+
+
+def test_processes_that_ask_for_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    processes = [spawning.Process(target=fetch, args=(server.file("good"), tmp_path)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+    assert server.paths == ["/good"]
+
+
+def test_reachable_measures_the_fastest_and_passes_over_liars(server: Server) -> None:
+    rate = reachable(server.file("silent", "page", "missing", "longer", "good"), 2.0)
+    assert rate is not None and rate > 1_000_000
+    assert reachable(server.file("page", "missing", "longer"), 2.0) is None
+    crawling = reachable(server.file("crawls", "missing"), 0.3)
+    assert crawling is not None and 5_000 < crawling < 40_000
+
+
+def test_reachable_keeps_its_time(server: Server) -> None:
+    began = time.monotonic()
+    assert reachable(server.file("silent", "missing"), 0.2) is None
+    assert time.monotonic() - began < 1.5

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from cnnlab.data import folders
+from cnnlab.data.folders import open_folder
+from cnnlab.data.images import Fault
+from cnnlab.data.source import ImageForm
+from cnnlab.errors import SourceError
+
+FORM = ImageForm(3, 6, 8)
+
+
+def test_a_folder_of_class_folders(make_folder, draw):
+    source = open_folder(make_folder({"cat": 2, "dog": 1}))
+    assert (source.classes, source.parts) == (("cat", "dog"), ("train",))
+    assert source.labels("train").dtype == np.int64
+    assert source.image_names("train") == ["cat/0.png", "cat/1.png", "dog/0.png"]
+    pixels = source.pixels("train", np.array([2, 0]), FORM)
+    np.testing.assert_array_equal(pixels, np.stack([draw(3), draw(1)]).transpose(0, 3, 1, 2))
+
+
+def test_listing_decodes_nothing(make_folder):
+    root = make_folder({"cat": 2, "dog": 1})
+    (root / "cat" / "0.png").write_bytes(b"")
+    assert open_folder(root).labels("train").tolist() == [0, 0, 1]
+
+
+def test_what_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(SourceError) as caught:
+        open_folder(tmp_path / "none")
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'none'}: no data is found here")
+    assert "allowed:  a folder of class folders, or such an archive (.zip, .tar, .tar.gz, .tgz)" in text
+    assert "next:     check the path" in text
+
+
+def test_a_file_of_another_kind_is_an_error(tmp_path):
+    (tmp_path / "a.rar").write_bytes(b"Rar!")
+    with pytest.raises(SourceError, match=r"no archive that is read here\n.*received: \.rar\n.*\n.*unpack it"):
+        open_folder(tmp_path / "a.rar")
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(SourceError, match=r"(?s)this data can't be used: no images.*named by class.*cnnlab data check"):
+        open_folder(tmp_path)
+
+
+def test_all_problems_are_told_together(make_folder):
+    root = make_folder({"train/cat": 1, "val/fish": 1})
+    with pytest.raises(SourceError) as caught:
+        open_folder(root)
+    assert [problem.what for problem in caught.value.problems] == [
+        "this data can't be used: one class only",
+        "this data can't be used: unknown class",
+    ]
+    assert caught.value.problems[1].received == "validation has this class, train has not"
+
+
+def test_links_out_of_the_folder_are_refused(make_folder, tmp_path):
+    root = make_folder({"cat": 1, "dog": 1})
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (root / "cat" / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(SourceError, match=r"(?s)link.*cat/link\.png.*leads out of the folder"):
+        open_folder(root)
+
+
+def test_links_in_a_loop_are_refused(make_folder):
+    root = make_folder({"cat": 1, "dog": 1})
+    (root / "cat" / "again").symlink_to(root, target_is_directory=True)
+    (root / "dog" / "self").symlink_to("self")
+    with pytest.raises(SourceError) as caught:
+        open_folder(root)
+    assert [problem.received for problem in caught.value.problems] == [
+        "this link leads back to a folder that it lies in",
+        "this link leads nowhere, or to itself",
+    ]
+
+
+def test_links_inside_the_folder_and_a_root_that_is_a_link_are_followed(make_folder, tmp_path):
+    root = make_folder({"cat": 1, "dog": 1})
+    (root / "dog" / "link.png").symlink_to(root / "cat" / "0.png")
+    (tmp_path / "alias").symlink_to(root, target_is_directory=True)
+    assert open_folder(tmp_path / "alias").image_names("train") == ["cat/0.png", "dog/0.png", "dog/link.png"]
+
+
+def test_special_files_are_left_out_and_never_opened(make_folder):
+    root = make_folder({"cat": 1, "dog": 1})
+    os.mkfifo(root / "cat" / "pipe.png")
+    source = open_folder(root)
+    assert len(source.labels("train")) == 2
+    assert [(finding.kind, finding.file) for finding in source.layout.findings] == [("not an image", "cat/pipe.png")]
+
+
+def test_names_that_are_no_text_are_left_out(make_folder):
+    root = make_folder({"cat": 1, "dog": 1})
+    os.mkdir(os.fsencode(root) + b"/\xff\xfe")
+    (root / "cat" / "a\nb.png").write_bytes(b"x")
+    source = open_folder(root)
+    assert source.classes == ("cat", "dog")
+    assert sorted(finding.kind for finding in source.layout.findings) == ["name", "name"]
+
+
+def test_unicode_and_spaces_in_names(make_folder):
+    source = open_folder(make_folder({"größe 1/kätzchen 猫": 2, "größe 1/🐶": 1}))
+    assert source.classes == ("kätzchen 猫", "🐶")
+    assert source.pixels("train", np.arange(3), FORM).shape == (3, 3, 6, 8)
+
+
+def test_a_folder_that_can_not_be_read_is_named(make_folder, monkeypatch):
+    root = make_folder({"cat": 1, "dog": 1})
+    listing = os.scandir
+
+    def refuse(folder: object) -> object:
+        if str(folder).endswith("dog"):
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(folders.os, "scandir", refuse)
+    with pytest.raises(SourceError, match=r"(?s)dog/: this data can't be used: unreadable\n.*Permission denied"):
+        open_folder(root)
+
+
+def test_a_file_that_vanished_or_is_too_large_is_a_fault(make_folder, monkeypatch):
+    root = make_folder({"cat": 2, "dog": 1})
+    source = open_folder(root)
+    (root / "cat" / "0.png").unlink()
+    assert dict(source.reader.read(source.layout.entries["train"]))[0] == Fault(
+        "unreadable", "No such file or directory"
+    )
+    monkeypatch.setattr(folders, "MAX_BYTES", 3)
+    assert dict(source.reader.read(source.layout.entries["train"]))[1].kind == "too large"
+
+
+def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):
+    root = make_folder({"cat": 9, "dog": 2})
+    for index in range(7):
+        (root / "cat" / f"{index}.png").write_bytes(b"<html>" if index else b"")
+    with pytest.raises(SourceError) as caught:
+        open_folder(root).pixels("train", np.arange(11), FORM)
+    summary, *first = caught.value.problems
+    assert summary.what == "7 of the files give no image"
+    assert summary.next_step == f"`cnnlab data check {root}` lists them all; replace them or take them away"
+    assert [problem.where for problem in first] == [f"cat/{index}.png" for index in range(5)]
+    assert first[0].what == "no image can be read from this file: empty"
+    assert "<html>" in first[1].received
+
+
+def test_bad_images_that_are_not_asked_for_are_no_matter(make_folder):
+    root = make_folder({"train/cat": 1, "train/dog": 1, "test/cat": 1})
+    (root / "test/cat/0.png").write_bytes(b"bad")
+    source = open_folder(root)
+    assert source.natural_form() == FORM
+    assert source.pixels("train", np.arange(2), FORM).shape == (2, 3, 6, 8)
+
+
+def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw):
+    root = make_folder({"cat": 3, "dog": 1})
+    (root / "dog" / "big.png").write_bytes(encode(draw(1, height=20, width=30)))
+    with pytest.raises(SourceError) as caught:
+        open_folder(root).natural_form()
+    text = str(caught.value)
+    assert "the images have different sizes (height×width)" in text
+    assert "received: 6×8 (4 images), 20×30 (1 images)" in text
+    assert "next:     set the size they are brought to, such as data.size = [64, 64]" in text
+
+
+def test_channels_are_one_where_all_are_grey_and_three_where_any_has_colour(make_folder, encode, draw):
+    root = make_folder({"cat": 1, "dog": 1})
+    for folder in ("cat", "dog"):
+        (root / folder / "0.png").write_bytes(encode(draw(1, channels=1)))
+    assert open_folder(root).look().channels == 1
+    (root / "dog" / "1.png").write_bytes(encode(draw(2)))
+    assert open_folder(root).look().channels == 3
+
+
+def test_no_readable_header_is_an_error(make_folder):
+    root = make_folder({"cat": 1, "dog": 1})
+    for folder in ("cat", "dog"):
+        (root / folder / "0.png").write_bytes(b"bad")
+    with pytest.raises(SourceError, match="2 of the files give no image"):
+        open_folder(root).natural_form()

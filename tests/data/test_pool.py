@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import io
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnlab.data import pool
+from cnnlab.data.folders import open_folder
+from cnnlab.data.source import ImageForm
+from cnnlab.data.worker import FRAME, Task, serve
+from cnnlab.errors import CnnlabError
+
+FORM = ImageForm(3, 6, 8)
+SIZE = 3 * 6 * 8
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """However little the work, two processes do it."""
+    monkeypatch.setattr(pool, "FEW_FILES", 0)
+    monkeypatch.setattr(pool, "cpus", lambda: 2)
+
+
+def task_to(path: Path, count: int, start: int = 7) -> Task:
+    path.write_bytes(b"\0" * (start + count * SIZE))
+    return Task("decode", FORM, str(path), start)
+
+
+def test_a_task_survives_its_way_to_a_worker():
+    for task in (Task("decode", FORM, "a file", 12), Task("inspect")):
+        assert Task.from_json(task.to_json()) == task
+
+
+def test_workers_write_what_one_process_writes(apart, encode, draw, tmp_path, monkeypatch):
+    items = [(row, encode(draw(row))) for row in range(200)]
+    ticks = list(pool.run(task_to(tmp_path / "apart", 200), iter(items), 200, 0))
+    monkeypatch.setattr(pool, "cpus", lambda: 1)
+    assert list(pool.run(task_to(tmp_path / "here", 200), iter(items), 200, 0)) == ticks == [None] * 200
+    assert (tmp_path / "apart").read_bytes() == (tmp_path / "here").read_bytes()
+    found = np.frombuffer((tmp_path / "apart").read_bytes()[7:], dtype=np.uint8).reshape(200, 3, 6, 8)
+    np.testing.assert_array_equal(found[123], draw(123).transpose(2, 0, 1))
+
+
+def test_faults_come_back_with_their_rows(apart, encode, draw, tmp_path):
+    items = [(row, b"bad" if row % 50 == 3 else encode(draw(row))) for row in range(150)]
+    answers = [answer for answer in pool.run(task_to(tmp_path / "a", 150), iter(items), 150, 0) if answer]
+    assert sorted(row for row, _ in answers) == [3, 53, 103]
+    assert answers[0][1]["fault"][0] == "not an image"
+
+
+def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(apart, encode, draw):
+    items = [(0, encode(draw(1))), (1, encode(draw(1), "BMP")), (2, encode(draw(2)))]
+    found = dict(answer for answer in pool.run(Task("inspect"), iter(items), 3, 0) if answer)
+    assert [(found[row]["height"], found[row]["width"], found[row]["format"]) for row in range(3)] == [
+        (6, 8, "PNG"),
+        (6, 8, "BMP"),
+        (6, 8, "PNG"),
+    ]
+    assert found[0]["hash"] == found[1]["hash"] != found[2]["hash"]
+
+
+def test_a_worker_that_can_not_write_is_an_error(apart, encode, draw, tmp_path):
+    task = Task("decode", FORM, str(tmp_path / "gone"), 0)
+    with pytest.raises(CnnlabError) as caught:
+        list(pool.run(task, ((row, encode(draw(row))) for row in range(50_000)), 50_000, 0))
+    text = str(caught.value)
+    assert "a process that decodes images ended early" in text
+    assert "received: FileNotFoundError" in text
+    assert "next:     see that memory and disk are not full, then try again" in text
+
+
+def test_a_full_disk_ends_a_worker_with_its_message(apart, encode, draw):
+    task = Task("decode", FORM, "/dev/full", 0)
+    with pytest.raises(CnnlabError, match="No space left on device"):
+        list(pool.run(task, ((row, encode(draw(row))) for row in range(5)), 5, 0))
+
+
+def test_when_reading_fails_no_worker_stays(apart, encode, draw, tmp_path):
+    started = []
+    start = pool._start
+
+    def watched(task: Task) -> object:
+        started.append(start(task))
+        return started[-1]
+
+    def items():
+        yield 0, encode(draw(0))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool, "_start", watched)
+        with pytest.raises(KeyboardInterrupt):
+            list(pool.run(task_to(tmp_path / "a", 1), items(), 1, 0))
+    assert len(started) == 2
+    assert all(worker.poll() is not None for worker in started)
+
+
+def test_a_worker_answers_after_its_input_has_ended(encode, draw, tmp_path):
+    task = task_to(tmp_path / "a", 2)
+    frames = b"".join(
+        struct.pack(FRAME, row, len(content)) + content for row, content in [(1, encode(draw(5))), (0, b"x")]
+    )
+    answers = io.BytesIO()
+    serve(task, io.BytesIO(frames), answers)
+    assert [json.loads(line)[0] for line in answers.getvalue().splitlines()] == [0]
+    pixels = (tmp_path / "a").read_bytes()[7 + SIZE :]
+    assert pixels == draw(5).transpose(2, 0, 1).tobytes()
+
+
+def test_progress_is_told_in_images_up_to_the_end(apart, make_folder):
+    told = []
+    source = open_folder(make_folder({"cat": 80, "dog": 70}))
+    source.pixels("train", np.arange(150), FORM, lambda *report: told.append(report))
+    assert told == [("decoding train", done, 150, "images") for done in (64, 128, 150)]
+
+
+def test_processors_are_counted():
+    assert pool.cpus() >= 1

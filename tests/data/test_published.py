@@ -1,0 +1,195 @@
+"""Reading what lies at hand: folders and archives, one part at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnlab.data.catalogue import open_facts
+from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
+from cnnlab.data.source import ImageForm, Source
+from cnnlab.errors import SourceError
+
+COUNTS = {"train": 10, "test": 3}
+IMAGES = np.random.default_rng(5).integers(0, 256, (13, 3, 32, 32), dtype=np.uint8)
+LABELS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9]
+CIFAR = replace(CATALOGUE["cifar10"], counts=COUNTS)
+ALL = np.arange(10)
+
+
+def binary(rows: slice) -> bytes:
+    return b"".join(bytes([label]) + image.tobytes() for label, image in zip(LABELS[rows], IMAGES[rows], strict=True))
+
+
+def pickled(rows: slice) -> bytes:
+    return pickle.dumps({b"data": IMAGES[rows].reshape(-1, 3072), b"labels": LABELS[rows]}, protocol=2)
+
+
+def members(form: int, encode: Callable[[slice], bytes]) -> dict[str, bytes]:
+    files = CIFAR.forms[form].files
+    contents = {name: encode(slice(2 * index, 2 * index + 2)) for index, name in enumerate(files["train"])}
+    return contents | {files["test"][0]: encode(slice(10, 13))}
+
+
+def folder(root: Path, form: int, encode: Callable[[slice], bytes]) -> Path:
+    place = root / CIFAR.forms[form].folders[0]
+    place.mkdir()
+    for name, content in members(form, encode).items():
+        (place / name).write_bytes(content)
+    return place
+
+
+def archive(root: Path, contents: dict[str, bytes], known: Facts = CIFAR, cut: int | None = None) -> Facts:
+    """The archive under `root`, and the facts with its checksum."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    packed = stream.getvalue()[:cut]
+    (root / "cifar-10-binary.tar.gz").write_bytes(packed)
+    file = RemoteFile("cifar-10-binary.tar.gz", "md5:" + hashlib.md5(packed).hexdigest(), len(packed), ())
+    return replace(known, forms=(replace(known.forms[0], archive=file),))
+
+
+def in_top_folder(contents: dict[str, bytes], prefix: str = "") -> dict[str, bytes]:
+    return {f"{prefix}cifar-10-batches-bin/{name}": content for name, content in contents.items()}
+
+
+def check(source: Source) -> None:
+    form = source.natural_form()
+    assert (source.name, source.parts, form.shape, len(source.classes)) == (
+        "cifar10",
+        ("train", "test"),
+        (3, 32, 32),
+        10,
+    )
+    for part, rows in (("train", slice(0, 10)), ("test", slice(10, 13))):
+        assert source.labels(part).tolist() == LABELS[rows]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(source.pixels(part, np.arange(COUNTS[part]), form), IMAGES[rows])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(source.pixels("train", np.array([7, 2]), form), IMAGES[[7, 2]])
+    assert source.image_names("test") == ["test[0]", "test[1]", "test[2]"]
+
+
+@pytest.mark.parametrize(("form", "encode"), [(0, binary), (1, pickled)])
+def test_an_unpacked_folder(tmp_path: Path, form: int, encode: Callable[[slice], bytes]) -> None:
+    folder(tmp_path, form, encode)
+    check(open_facts(CIFAR, tmp_path, download=False))
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> None:
+    known = archive(tmp_path, in_top_folder(members(0, binary), prefix))
+    check(open_facts(known, tmp_path, download=False))
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
+
+
+def test_a_sealed_test_set_is_not_read(tmp_path: Path) -> None:
+    place = folder(tmp_path, 0, binary)
+    (place / "test_batch.bin").write_bytes(b"not a data set")
+    source = open_facts(CIFAR, tmp_path, download=False)
+    form = source.natural_form()
+    assert source.pixels("train", ALL, form).shape == (10, 3, 32, 32) and len(source.labels("train")) == 10
+    with pytest.raises(SourceError, match=r"test_batch\.bin(.|\n)*14 bytes"):
+        source.labels("test")
+
+
+def test_train_needs_no_test_file(tmp_path: Path) -> None:
+    place = folder(tmp_path, 0, binary)
+    source = open_facts(CIFAR, tmp_path, download=False)
+    (place / "test_batch.bin").unlink()
+    assert source.labels("train").tolist() == LABELS[:10]
+    with pytest.raises(SourceError, match=r"a file of the data set is missing(.|\n)*no test_batch\.bin"):
+        source.labels("test")
+
+
+def test_test_alone_reads_no_training_file(tmp_path: Path) -> None:
+    place = folder(tmp_path, 0, binary)
+    (place / "data_batch_3.bin").write_bytes(b"")
+    source = open_facts(CIFAR, tmp_path, download=False)
+    assert source.labels("test").tolist() == LABELS[10:]
+    with pytest.raises(SourceError, match=r"data_batch_3\.bin"):
+        source.labels("train")
+
+
+def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
+    place = folder(tmp_path, 0, binary)
+    source = open_facts(CIFAR, tmp_path, download=False)
+    told: list[tuple[str, int, int, str]] = []
+    pixels = source.pixels("train", ALL, source.natural_form(), lambda *said: told.append(said))
+    assert told == [("reading cifar10 train", 0, 10, "images"), ("reading cifar10 train", 10, 10, "images")]
+    (place / "data_batch_1.bin").unlink()
+    assert source.labels("train").tolist() == LABELS[:10]
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[0] = 0
+
+
+def test_another_size_and_grey(tmp_path: Path) -> None:
+    folder(tmp_path, 0, binary)
+    source = open_facts(CIFAR, tmp_path, download=False)
+    assert source.pixels("train", np.array([1]), ImageForm(1, 16, 24)).shape == (1, 1, 16, 24)
+
+
+def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
+    place = folder(tmp_path, 1, pickled)
+    (place / "data_batch_2").write_bytes(b"\x80\x02cos\nsystem\nU\x04true\x85R.")
+    with pytest.raises(SourceError, match=r"nothing of it was run(.|\n)*os\.system"):
+        open_facts(CIFAR, tmp_path, download=False).labels("train")
+
+
+def test_an_archive_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
+    archive(tmp_path, in_top_folder(members(0, binary)))
+    with pytest.raises(SourceError, match=r"isn't the published archive(.|\n)*170,052,171 bytes(.|\n)*delete it"):
+        open_facts(CIFAR, tmp_path, download=False).labels("train")
+
+
+@pytest.mark.parametrize(
+    ("contents", "cut", "words"),
+    [
+        ({"../data_batch_1.bin": b"x", "/etc/data_batch_1.bin": b"x"}, None, "lacks a file(.|\n)*data_batch_1.bin"),
+        (in_top_folder(members(0, binary)), 9000, "can't be read"),
+        (in_top_folder(members(0, binary) | {"data_batch_1.bin": bytes(3_000_000)}), None, "far larger"),
+        (in_top_folder(members(0, binary) | {"data_batch_1.bin": bytes(3073)}), None, "9×3×32×32 images"),
+        (in_top_folder(members(0, binary) | {"data_batch_1.bin": b"\x0a" * 6146}), None, "labels 1 to 10"),
+    ],
+)
+def test_a_wrong_archive(tmp_path: Path, contents: dict[str, bytes], cut: int | None, words: str) -> None:
+    known = archive(tmp_path, contents, cut=cut)
+    with pytest.raises(SourceError, match=words):
+        open_facts(known, tmp_path, download=False).labels("train")
+
+
+def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
+    known = archive(tmp_path, {})
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
+        for name in known.forms[0].files["train"]:
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(member)
+    packed = (tmp_path / "cifar-10-binary.tar.gz").read_bytes()
+    file = replace(known.forms[0].archive, checksum="md5:" + hashlib.md5(packed).hexdigest())  # type: ignore[type-var]
+    known = replace(known, forms=(replace(known.forms[0], archive=file),))
+    with pytest.raises(SourceError, match="lacks a file"):
+        open_facts(known, tmp_path, download=False).labels("train")
+
+
+def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
+    known = replace(CATALOGUE["mnist"], counts=COUNTS)
+    (tmp_path / "mnist").mkdir()
+    for names in known.forms[0].files.values():
+        for name in names:
+            (tmp_path / "mnist" / f"{name}.gz").write_bytes(b"\x1f\x8b\x08\0broken")
+    source = open_facts(known, tmp_path, download=False)
+    with pytest.raises(SourceError, match=r"train-images-idx3-ubyte\.gz: the file can't be read"):
+        source.labels("train")
+    with pytest.raises(SourceError, match=r"mnist has no such part(.|\n)*test, train(.|\n)*split it off"):
+        source.labels("validation")

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import numpy as np
+
+from cnnlab.data.folders import open_folder
+from cnnlab.data.sheet import contact_sheet
+from cnnlab.data.source import ImageForm
+
+
+def test_a_row_for_each_class_with_its_training_images(make_folder, draw):
+    root = make_folder({"train/cat": 3, "train/dog": 1, "test/cat": 1})
+    (root / "test" / "cat" / "0.png").write_bytes(b"a test image is not read")
+    sheet = np.asarray(contact_sheet(open_folder(root), ImageForm(3, 6, 8), per_class=2))
+    # 8 times larger, 4 pixels between pictures, 150 for the names.
+    assert sheet.shape == (2 * (6 * 8 + 4) + 4, 150 + 2 * (8 * 8 + 4), 3)
+    np.testing.assert_array_equal(sheet[4:52:8, 150:214:8], draw(1))
+    np.testing.assert_array_equal(sheet[4:52:8, 218:282:8], draw(3))
+    np.testing.assert_array_equal(sheet[56:104:8, 150:214:8], draw(4))
+    assert (sheet[:, :150] < 128).any()
+
+
+def test_grey_images_stay_grey(make_folder):
+    sheet = np.asarray(contact_sheet(open_folder(make_folder({"cat": 1, "dog": 1})), ImageForm(1, 6, 8), per_class=1))
+    assert (sheet == sheet[:, :, :1]).all()

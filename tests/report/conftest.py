@@ -1,0 +1,224 @@
+"""A made-up run with plausible curves: LeNet on CIFAR-10, as its records would tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import exp, isfinite
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlab.records import (
+    ClaimRecord,
+    ClassScore,
+    DataRecord,
+    Environment,
+    EpochRecord,
+    Opening,
+    Preprocessing,
+    Result,
+    Score,
+    StepMeans,
+    Way,
+)
+from cnnlab.report.view import Confusion, Filters, RunView
+from cnnlab.runs.folder import Table
+from cnnlab.spec.recipe import Recipe
+from cnnlab.statistics.claims import judge
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LAYERS = [
+    "first: conv(32, 5, padding=2)",
+    *("relu", "maxpool(2)", "conv(64, 5, padding=2)", "relu", "maxpool(2)"),
+    "residual([conv(64, 3, padding=1), batchnorm, relu])",
+    *("conv(128, 5, padding=2)", "relu", "maxpool(2)", "flatten", "dense(64)", "relu", "dense(classes)"),
+]
+PARTS = {"train": 45_000, "validation": 5_000, "test": 10_000}
+
+
+def _score(images: int, loss: float, accuracy: float, classes: Sequence[str] = ()) -> Score:
+    wiggle = [0.12 * np.sin(2.4 * index) for index in range(len(classes))]
+    per_class = tuple(
+        ClassScore(name=name, images=images // len(classes), recall=accuracy + shift, precision=accuracy - shift / 2)
+        for name, shift in zip(classes, wiggle, strict=True)
+    )
+    return Score(
+        images=images,
+        loss=loss,
+        accuracy=accuracy,
+        top5=1 - (1 - accuracy) / 8,
+        balanced_accuracy=accuracy,
+        macro_f1=accuracy - 0.002,
+        per_class=per_class,
+    )
+
+
+def _points(count: int, steps: float, parts: Sequence[str], broken_from: float) -> tuple[EpochRecord, ...]:
+    points = []
+    for number in range(1, count + 1):
+        epoch = number * steps
+        train = 0.35 + 1.6 * exp(-epoch / 3.2) if epoch < broken_from else float("nan")
+        validation = 0.70 + 1.0 * exp(-epoch / 1.9) + 0.012 * epoch
+        measured = {
+            part: _score(PARTS[part], validation + shift, 0.86 - 0.16 * (validation + shift))
+            for part, shift in (("validation", 0.0), ("test", 0.018))
+            if part in parts and isfinite(train)
+        }
+        points.append(
+            EpochRecord(
+                epoch=epoch,
+                step=int(epoch * 704),
+                train=StepMeans(images=int(45_000 * steps), loss=train, accuracy=1 - 0.33 * train),
+                validation=measured.get("validation"),
+                test=measured.get("test"),
+                learning_rate=1e-3,
+                seconds=20.5 * epoch,
+                images_per_second=2195.0,
+            )
+        )
+    return tuple(points)
+
+
+def _confusion(classes: int) -> Confusion:
+    generator = np.random.Generator(np.random.PCG64(7))
+    counts = generator.poisson(60.0 / classes * generator.random((classes, classes)) ** 3 * 4)
+    counts[np.arange(classes), np.arange(classes)] = 1000 - counts.sum(axis=1)
+    return Confusion("test", counts.astype(np.int64))
+
+
+def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> Filters:
+    generator = np.random.Generator(np.random.PCG64(3))
+    before = generator.normal(0, 0.1, (number, channels, kernel, kernel))
+    ramp = np.linspace(-1, 1, kernel)
+    turns = generator.uniform(0, 6.3, number)
+    edges = np.cos(turns)[:, None, None] * ramp[None, :, None] + np.sin(turns)[:, None, None] * ramp[None, None, :]
+    tint = generator.normal(0, 1, (number, channels, 1, 1))
+    return Filters("first", before, before * 0.6 + 0.12 * edges[:, None] * tint)
+
+
+def _claims(recipe: Recipe) -> tuple[ClaimRecord, ...]:
+    assignment = "the assignment, task 1c (a later paper says 390,400: it forgot the last layer's ten biases)"
+    return (
+        judge("parameters", 390_410, [float(_trace_of(recipe).parameters)], source=assignment),
+        judge("test_accuracy", 0.7149, [0.7318], images=10_000, source="a report, table 1", measured_images=10_000),
+        judge("validation_loss", 0.8024, [0.7431], source="a report", note="lowest, epoch 6"),
+        judge("test_loss", 0.91, [0.76], claim_data="other", data="cifar10", source="another report"),
+        judge("train_top5", 0.99, []),
+    )
+
+
+def _trace_of(recipe: Recipe) -> Any:
+    return recipe.model.trace((3, 32, 32), 10)
+
+
+def _table(recipe: Recipe) -> Table:
+    traced = _trace_of(recipe)
+    records, warnings = tuple(traced.records()), tuple(traced.warnings())
+    return Table(parameters=traced.parameters, macs=traced.macs, layers=records, warnings=warnings)
+
+
+@pytest.fixture
+def make_view() -> Callable[..., RunView]:
+    """Makes the view of a run; every part of it can be changed.
+
+    Arguments: `parts` (those that were measured), `curve_parts` (with a curve), `points`, `steps` (epochs between
+    points), `broken_from` (the epoch from which the loss is not a number), `classes`, `kernel`, and any field of RunView.
+    """
+
+    def make(
+        *,
+        parts: Sequence[str] = ("train", "validation", "test"),
+        curve_parts: Sequence[str] = ("validation", "test"),
+        points: int = 10,
+        steps: float = 1.0,
+        broken_from: float = 1e9,
+        classes: tuple[str, ...] = CLASSES,
+        layers: Sequence[str] = LAYERS,
+        **fields: Any,
+    ) -> RunView:
+        recipe = Recipe.from_tables(
+            {
+                "data": {"source": "cifar10", "augment": ["crop(padding=4)", "flip(0.5)"]},
+                "model": {"layers": list(layers)},
+            }
+        )
+        epochs = _points(points, steps, curve_parts, broken_from)
+        diverged = broken_from <= points * steps
+        scores = {part: _score(PARTS[part], 0.74, 0.7318, classes) for part in parts if not diverged}
+        result = Result(
+            run="20260101-120000-lenet",
+            status="diverged" if diverged else "finished",
+            parameters=_trace_of(recipe).parameters,
+            epochs=points * steps,
+            selected_epoch=min(6.0, points * steps),
+            train=scores.get("train") and _score(PARTS["train"], 0.3812, 0.8712, classes),
+            validation=scores.get("validation"),
+            test=scores.get("test"),
+            seconds=20.5 * points * steps,
+            images_per_second=2195.0,
+            message="the loss stopped being a number before the end of epoch 3" if diverged else "",
+        )
+        openings = tuple(
+            Opening(
+                time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set="9f86d081884c7d65", purpose="end of the recipe"
+            )
+            for day, run in ((1, "20260101-120000-lenet"), (2, "20260102-090000-lenet-wide"))
+        )
+        made: dict[str, Any] = {
+            "name": "20260101-120000-lenet",
+            "recipe": recipe,
+            "table": _table(recipe),
+            "data": DataRecord(
+                source="cifar10",
+                classes=classes,
+                parts={part: images for part, images in PARTS.items() if part in parts or part == "test"},
+                split_hash="9f86d081884c7d659a2feaa0c55ad015",
+                test_set=test_set,
+                preprocessing=Preprocessing(
+                    channels=3,
+                    height=32,
+                    width=32,
+                    interpolation="bilinear",
+                    mean=(0.4914, 0.4822, 0.4465),
+                    std=(0.2470, 0.2435, 0.2616),
+                ),
+            ),
+            "environment": Environment(
+                cnnlab="0.1.0",
+                python="3.11.9",
+                torch="2.11.0",
+                platform="Linux-6.1-x86_64-with-glibc2.36",
+                processor="a processor with 2 cores",
+                device="cpu",
+                threads=2,
+                code="4e1243bd22c66e76",
+            ),
+            "way": Way(
+                precision="bf16",
+                memory_format="channels_last",
+                tried={"fp32, contiguous": 1320, "fp32, channels_last": 1710, "bf16, channels_last": 2260},
+                reason="the fastest of a timed trial",
+            ),
+            "epochs": epochs,
+            "result": result,
+            "claims": _claims(recipe),
+            "openings": openings if "test" in parts else (),
+            "filters": _filters(),
+            "confusion": _confusion(len(classes)) if "test" in parts else None,
+        }
+        return RunView(**{**made, **fields})
+
+    return make
+
+
+@pytest.fixture
+def make_filters() -> Callable[..., Filters]:
+    """Makes filters before and after training: `number`, `channels`, `kernel`."""
+    return _filters
+
+
+@pytest.fixture
+def make_confusion() -> Callable[[int], Confusion]:
+    """Makes the confusion matrix of that many classes, 1,000 images each."""
+    return _confusion

@@ -1,0 +1,180 @@
+"""The page: whole, self-contained, and safe with whatever names it is given."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from cnnlab.report import page
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+VARIANTS = {
+    "a curve for each part": {},
+    "a final test figure": {"curve_parts": ("validation",)},
+    "a sealed test set": {"parts": ("train", "validation"), "curve_parts": ("validation",)},
+    "no validation part": {"parts": ("train", "test"), "curve_parts": ()},
+    "half epochs": {"points": 13, "steps": 0.5},
+    "one epoch": {"points": 1},
+    "diverged": {"points": 3, "broken_from": 2.5},
+    "diverged at once": {"points": 1, "broken_from": 0, "epochs": ()},
+    "forty classes": {"classes": tuple(f"person {number}" for number in range(40))},
+    "no convolution, no claims": {"filters": None, "claims": ()},
+}
+HOSTILE = (
+    "</script><img onerror=alert(1)>",
+    "{{7*7}}",
+    '"><svg onload=alert(1)>',
+    "$x_{",
+    "=cmd()",
+    "\u202eright to left",
+    "🐱",
+    "x" * 4096,
+    "a\x00b\x1b\ud800",
+    "{% include '/etc/passwd' %}",
+)
+
+
+class Reader(HTMLParser):
+    """The tags, attributes and texts of a page; tags must close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def values(self, attribute: str) -> list[str]:
+        return [attributes[attribute] or "" for _, attributes in self.tags if attribute in attributes]
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_every_kind_of_run_has_a_whole_page(make_view, variant):
+    reader = Reader(page.render(make_view(**variant)))
+    ids = reader.values("id")
+    assert len(ids) == len(set(ids))
+    links = [link[1:] for link in reader.values("href") if link.startswith("#")]
+    assert links
+    assert set(links) <= set(ids)
+    assert not re.search(r"\bnan\b|\binf\b|None\b", reader.text)
+
+
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS.keys())
+def test_a_page_needs_nothing_else(make_view, variant):
+    reader = Reader(page.render(make_view(**variant)))
+    assert not {"script", "link", "iframe", "object", "embed", "img"} & {tag for tag, _ in reader.tags}
+    assert all(link.startswith(("#", "data:image/png")) for link in (*reader.values("href"), *reader.values("src")))
+    assert "url(http" not in page.render(make_view(**variant))
+    policy = [each for tag, each in reader.tags if tag == "meta" and "http-equiv" in each]
+    assert [each["content"] for each in policy] == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+def test_references_within_figures_are_found(make_view):
+    html = page.render(make_view())
+    ids = set(Reader(html).values("id"))
+    references = set(re.findall(r"url\(#([^)]*)\)", html))
+    assert references
+    assert references <= ids
+
+
+def test_the_parts_stand_in_their_order(make_view):
+    headings = re.findall(
+        r"<h[23][^>]*>(.*?)</h", page.render(make_view(layers=["conv(4, 5, stride=4)", "flatten", "dense(10)"]))
+    )
+    assert headings == [
+        "How often this test set was opened",
+        "Learning curves",
+        "Final figures",
+        "The network, layer by layer",
+        "Worth a look",
+        "First-layer weights, before and after",
+        "What is taken for what",
+        "Class by class, on the test images",
+        "Published against measured",
+        "The recipe",
+        "The data",
+        "How it was made",
+        "What the trial measured",
+        "To make it again",
+    ]
+
+
+def test_what_another_person_needs_is_there(make_view):
+    view = make_view()
+    text = Reader(page.render(view)).text
+    for needed in (
+        "73.2 % of 10,000 test images of cifar10 right",
+        "5·5·3·32 + 32",
+        "opened 2 times, by 2 runs",
+        view.data.split_hash,
+        view.environment.code,
+        'layers = [ "first: conv(32, 5, padding=2)"',
+        "the fastest of a timed trial",
+        "cnnlab train recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
+    ):
+        assert needed in text
+
+
+def test_hostile_class_names_are_only_text(make_view):
+    view = make_view(classes=HOSTILE)
+    html = page.render(view)
+    html.encode("utf-8")
+    reader = Reader(html)
+    assert not {"script", "img"} & {tag for tag, _ in reader.tags}
+    assert not [name for _, attributes in reader.tags for name in attributes if name.startswith("on")]
+    for shown in ("</script><img onerror=alert(1)>", "{{7*7}}", "$x_{", "🐱", "{% include '/etc/passwd' %}"):
+        assert shown in reader.texts
+    assert "49" not in [text.strip() for text in reader.texts]
+    assert "x" * 100 not in html
+    assert not {"\x00", "\x1b", "\ud800"} & set(html)
+
+
+def test_hostile_names_elsewhere_are_only_text(make_view):
+    nasty = HOSTILE[0]
+    view = make_view()
+    view = make_view(
+        name=nasty,
+        data=view.data.model_copy(update={"source": nasty}),
+        way=view.way.model_copy(update={"reason": nasty, "tried": {nasty: 3.0}}),
+        environment=view.environment.model_copy(update={"device": nasty}),
+        openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
+        claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
+        filters=type(view.filters)(nasty, view.filters.before, view.filters.after),
+    )
+    assert not {"script", "img"} & {tag for tag, _ in Reader(page.render(view)).tags}
+
+
+def test_the_same_run_gives_the_same_page(make_view):
+    assert page.render(make_view()) == page.render(make_view())
+
+
+def test_light_dark_print_and_narrow_are_provided_for(make_view):
+    html = page.render(make_view())
+    for rule in ("prefers-color-scheme: dark", "@media print", "max-width: 560px", "width=device-width"):
+        assert rule in html
+
+
+def test_the_report_loads_no_torch():
+    code = "import sys, cnnlab.report.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

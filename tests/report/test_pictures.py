@@ -1,0 +1,114 @@
+"""Arrays as pictures."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from cnnlab.report import pictures
+from cnnlab.report.style import to_svg
+
+HOSTILE = (
+    "</script><img onerror=x>",
+    "{{7*7}}",
+    '"><svg onload>',
+    "$x_{",
+    "שלום",
+    "🐱",
+    "猫" * 50,
+    "x" * 4096,
+    "a\x00\x1b",
+)
+
+
+@given(
+    arrays.arrays(np.float64, arrays.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=st.floats(-1e6, 1e6)),
+    st.floats(0.01, 100),
+)
+def test_filters_are_centred_on_grey_and_their_own_scale_does_not_matter(weights, factor):
+    shown = pictures.filter_pictures(weights)
+    assert shown.shape == (len(weights), *weights.shape[2:], 3)
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    np.testing.assert_allclose(pictures.filter_pictures(-weights), 1 - shown, atol=1e-9)
+    np.testing.assert_allclose(pictures.filter_pictures(weights * factor), shown, atol=1e-6)
+
+
+def test_three_channels_are_red_green_and_blue():
+    weights = np.array([1.0, 0.0, -2.0]).reshape(1, 3, 1, 1)
+    assert pictures.filter_pictures(weights).ravel().tolist() == [0.75, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_other_numbers_of_channels_are_grey_by_their_mean(channels):
+    weights = np.arange(2.0 * channels).reshape(2, channels, 1, 1)
+    shown = pictures.filter_pictures(weights)
+    assert np.ptp(shown, axis=-1).max() == 0
+    assert shown[1].ravel().tolist() == [1.0, 1.0, 1.0]
+
+
+def test_weights_that_are_not_numbers_are_drawn_as_zero():
+    weights = np.full((1, 1, 1, 3), [np.nan, np.inf, -2.0])
+    assert pictures.filter_pictures(weights)[0, 0, :, 0].tolist() == [0.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(("number", "shown"), [(1, 1), (6, 6), (32, 32), (64, 64), (65, 64)])
+def test_filters_are_numbered_from_0_and_at_most_64_are_shown(make_filters, number, shown):
+    figure = pictures.filter_figure(make_filters(number=number).after, "after")
+    axes = figure.axes[0]
+    assert len(axes.images) == shown
+    assert [text.get_text() for text in axes.texts] == ["after", *map(str, range(shown))]
+
+
+def test_filters_that_are_not_square_keep_their_shape(make_filters):
+    figure = pictures.filter_figure(make_filters().after[:, :, :2, :], "after")
+    left, right, bottom, top = figure.axes[0].images[0].get_extent()
+    assert (right - left) / (bottom - top) == pytest.approx(5 / 2)
+
+
+def test_pixels_are_sharp(make_filters):
+    assert "image-rendering:crisp-edges" in to_svg(pictures.filter_figure(make_filters(1).after, "after"), "f", "")
+
+
+def test_the_colour_of_a_cell_is_its_share_of_its_row():
+    counts = np.array([[3, 1, 0], [0, 0, 0], [2, 2, 4]])
+    figure = pictures.confusion_figure(counts, ("a", "b", "c"))
+    opacity = figure.axes[0].images[0].get_array()[..., 3]
+    np.testing.assert_allclose(opacity**2, [[0.75, 0.25, 0], [0, 0, 0], [0.25, 0.25, 0.5]])
+
+
+def test_counts_stand_in_their_cells_row_true_column_predicted():
+    figure = pictures.confusion_figure(np.array([[3, 1], [0, 1234]]), ("a", "b"))
+    axes = figure.axes[0]
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "3", (1, 0): "1", (1, 1): "1234"}
+    assert axes.yaxis_inverted()
+    assert [text.get_text() for text in figure.texts] == ["predicted class", "true class"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "counts", "names"), [(2, True, True), (20, True, True), (40, False, True), (100, False, False)]
+)
+def test_many_classes_lose_their_counts_first_and_then_their_names(make_confusion, classes, counts, names):
+    labels = tuple(f"class {number}" for number in range(classes))
+    axes = pictures.confusion_figure(make_confusion(classes).counts, labels).axes[0]
+    assert bool(axes.texts) == counts
+    ticks = [text.get_text() for text in axes.get_yticklabels()]
+    assert ticks == (list(labels) if names else [str(number) for number in range(0, 100, 5)])
+
+
+def test_forty_names_have_room(make_confusion):
+    figure = pictures.confusion_figure(make_confusion(40).counts, tuple(f"person {n}" for n in range(40)))
+    axes = figure.axes[0]
+    cell = axes.bbox.height / 40
+    assert cell > axes.get_yticklabels()[0].get_fontsize() * 1.15
+
+
+def test_hostile_names_are_drawn_as_they_are_without_a_warning(make_confusion):
+    svg = to_svg(pictures.confusion_figure(make_confusion(len(HOSTILE)).counts, HOSTILE), "confusion", "")
+    for shown in ("$x_{", "{{7*7}}", "🐱", "שלום", "&lt;/script&gt;"):
+        assert shown in svg
+    assert "<img" not in svg
+    assert "x" * 30 not in svg
+    assert "\x00" not in svg

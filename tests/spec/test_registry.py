@@ -1,0 +1,213 @@
+"""Registries: every choice of every kind is read and written back, and every wrong argument refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnlab.errors import Problem, SpecError
+from cnnlab.spec import choices
+from cnnlab.spec.arguments import LARGEST, Count, DropRate, Margin, Momentum, NotNegative, Padding, Positive, Probability, Size
+from cnnlab.spec.calls import Call, parse, write
+from cnnlab.spec.layers import ReLU, Rows, layers
+from cnnlab.spec.registry import Registry
+from cnnlab.spec.rows import Row
+
+REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, choices.augmentations]
+KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
+
+COUNTS = st.integers(1, LARGEST)
+MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
+BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (Count, COUNTS),
+    (Size, st.tuples(COUNTS, COUNTS)),
+    (Size | None, st.none() | st.tuples(COUNTS, COUNTS)),
+    (Margin, MARGINS),
+    (Padding, st.just("same") | MARGINS),
+    (Probability, st.floats(0, 1)),
+    (DropRate, st.floats(0, 1, exclude_max=True)),
+    (Momentum, st.floats(0, 1, exclude_max=True)),
+    (Positive, st.floats(0, exclude_min=True, allow_infinity=False)),
+    (NotNegative, st.floats(0, allow_infinity=False)),
+    (float, st.floats(allow_nan=False, allow_infinity=False)),
+    (bool, st.booleans()),
+]
+
+
+def _values(annotation: Any) -> st.SearchStrategy[Any]:
+    """Allowed values of a field."""
+    if annotation == Rows:
+        leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
+        return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
+    if typing.get_origin(annotation) is Literal:
+        return st.sampled_from(typing.get_args(annotation))
+    return next(strategy for known, strategy in BY_TYPE if known == annotation)
+
+
+def _choices(registry: Registry[Any], name: str) -> st.SearchStrategy[Any]:
+    kind = registry.kinds[name]
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return st.builds(kind, **{field.name: _values(hints[field.name]) for field in dataclasses.fields(kind)})
+
+
+def _of_layer(name: str) -> st.SearchStrategy[Any]:
+    return _choices(layers, name)
+
+
+def _refusals(registry: Registry[Any], text: str) -> tuple[Problem, ...]:
+    with pytest.raises(SpecError) as caught:
+        registry.read(text)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("registry", "name"), KINDS)
+@settings(deadline=None, print_blob=True, max_examples=15)
+@given(data=st.data())
+def test_a_choice_is_read_back_from_every_way_to_write_it(registry: Registry[Any], name: str, data: st.DataObject) -> None:
+    choice = data.draw(_choices(registry, name))
+    shortest, whole = registry.write(choice), registry.write(choice, defaults=True)
+    values = [*whole.positional, *whole.named.values()]
+    names = [field.name for field in dataclasses.fields(choice)]
+    for call in (
+        shortest,
+        whole,
+        Call(name, tuple(values)),
+        Call(name, (), dict(zip(names, values, strict=True))),
+        Call(name, (), dict(reversed(list(zip(names, values, strict=True))))),
+    ):
+        assert registry.read(call) == choice
+        assert registry.read(str(call)) == choice
+    assert len(str(shortest)) <= len(str(whole))
+
+
+@pytest.mark.parametrize(("registry", "name"), KINDS)
+def test_a_signature_names_each_argument_and_its_default(registry: Registry[Any], name: str) -> None:
+    signature = parse(registry.signature(name))
+    fields = dataclasses.fields(registry.kinds[name])
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    assert [write(value) for value in signature.positional] == required
+    assert [*required, *signature.named] == [field.name for field in fields]
+    assert registry.describe(name)
+
+
+@pytest.mark.parametrize(("registry", "name"), KINDS)
+def test_a_choice_is_frozen(registry: Registry[Any], name: str) -> None:
+    kind = registry.kinds[name]
+    assert kind.__dataclass_params__.frozen
+    assert kind.kind == name
+
+
+def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
+    assert layers.signature("conv") == (
+        "conv(filters, kernel, stride=1, padding=0, dilation=1, groups=1, bias=true, weightnorm=false)"
+    )
+    assert layers.signature("dense") == "dense(units, bias=true, weightnorm=false)"
+    assert layers.signature("globalpool") == "globalpool(how='mean')"
+    assert choices.optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
+
+
+def test_the_shortest_text_is_what_a_person_writes() -> None:
+    for text in ("conv(32, 5)", "conv(32, [3, 5], padding='same')", "maxpool(2)", "residual([conv(8, 3), a: relu])"):
+        assert str(layers.write(layers.read(text))) == text
+
+
+CONV = layers.signature("conv")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("conv(3, 3, kernal=3)", Problem("conv has no argument 'kernal'", "", "conv(3, 3, kernal=3)", CONV, "did you mean 'kernel'?")),
+        ("conv(3, 3, zebra=3)", Problem("conv has no argument 'zebra'", "", "conv(3, 3, zebra=3)", CONV)),
+        ("conv(3)", Problem("conv needs 'kernel'", "", "conv(3)", CONV)),
+        ("conv(3, 3, kernel=3)", Problem("'kernel' is given twice", "", "conv(3, 3, kernel=3)", CONV)),
+        ("relu(3)", Problem("relu takes at most 0 arguments, not 1", "", "relu(3)", "relu()")),
+        ("conv(true, 3)", Problem("'filters' can't be true", "filters", "", "a whole number")),
+        ("conv(3, true)", Problem("'kernel' can't be true", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3.0, 3)", Problem("'filters' can't be 3.0", "filters", "", "a whole number")),
+        ("conv('3', 3)", Problem("'filters' can't be '3'", "filters", "", "a whole number")),
+        ("conv(0, 3)", Problem("'filters' can't be 0", "filters", "", "greater than or equal to 1")),
+        ("conv(1000001, 3)", Problem("'filters' can't be 1000001", "filters", "", "less than or equal to 1000000")),
+        ("conv(3, 1000001)", Problem("'kernel' can't be 1000001", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3, [3])", Problem("'kernel' can't be [3]", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3, [3, 0])", Problem("'kernel' can't be [3, 0]", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3, 3, bias=1)", Problem("'bias' can't be 1", "bias", "", "true or false")),
+        ("conv(3, 3, padding=-1)", Problem("'padding' can't be -1", "padding", "", "'same', a whole number from 0 or [height, width]")),
+        ("maxpool(2, padding='same')", Problem("'padding' can't be 'same'", "padding", "", "a whole number from 0 or [height, width]")),
+        ("dropout(1)", Problem("'rate' can't be 1", "rate", "", "less than 1")),
+        ("dropout(-0.1)", Problem("'rate' can't be -0.1", "rate", "", "greater than or equal to 0")),
+        ("dropout(true)", Problem("'rate' can't be true", "rate", "", "a number")),
+        ("elu(1e999)", Problem("'alpha' can't be inf", "alpha", "", "a finite number")),
+        ("batchnorm(0)", Problem("'eps' can't be 0", "eps", "", "greater than 0")),
+        ("globalpool('sum')", Problem("'how' can't be 'sum'", "how", "", "'mean' or 'max'")),
+        ("residual(relu)", Problem("rows are a list of layers", "body", "relu", "[conv(…), relu, …]")),
+        ("residual([3])", Problem("a row is a layer", "body[0]", "3", "conv(32, 5), relu, …")),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_is_refused_in_these_words(text: str, problem: Problem) -> None:
+    assert _refusals(layers, text) == (problem,)
+
+
+def test_a_name_without_a_value_is_told_how_to_get_one() -> None:
+    (problem,) = _refusals(layers, "conv(f, 3)")
+    assert (problem.where, problem.what, problem.allowed) == ("filters", "'f' has no value", "a whole number")
+    assert problem.next_step.endswith("values = { f = … }")
+    (problem,) = _refusals(layers, "dropout(nan)")
+    assert problem.what == "'nan' has no value"
+
+
+def test_all_wrong_arguments_are_told_together() -> None:
+    assert [problem.where for problem in _refusals(layers, "conv(0, 0, bias=3, groups=-1)")] == [
+        "filters", "kernel", "groups", "bias",
+    ]  # fmt: skip
+    deep = _refusals(layers, "residual([relu, conv(0, 3)], shortcut=[repeat(2, [dense(0), blur])])")
+    assert [problem.where for problem in deep] == ["body[1].filters", "shortcut[0].body[0].units", "shortcut[0].body[1]"]
+
+
+@pytest.mark.parametrize("name", ["__class__", "__init__", "eval", "exec", "print", "Conv", "conv2d"])
+def test_only_registered_names_are_layers(name: str) -> None:
+    (problem,) = _refusals(layers, f"{name}(3)")
+    assert problem.what == f"unknown layer '{name}'"
+    assert problem.received == f"{name}(3)"
+    assert problem.allowed == ", ".join(sorted(layers.kinds))
+    assert problem.next_step == ("did you mean 'conv'?" if name.lower().startswith("conv") else "")
+
+
+@pytest.mark.parametrize(("registry", "name"), KINDS)
+def test_no_argument_reaches_the_machinery(registry: Registry[Any], name: str) -> None:
+    for argument in ("__dataclass_self__", "self", "cls", "kind", "__class__", "args"):
+        problems = _refusals(registry, f"{name}({argument}=1)")
+        assert f"{name} has no argument '{argument}'" in [problem.what for problem in problems]
+
+
+def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
+    (problem,) = _refusals(choices.optimizers, "adam_w(lr=0.1)")
+    assert problem.what == "unknown optimizer 'adam_w'"
+    assert (problem.allowed, problem.next_step) == ("adam, adamw, sgd", "did you mean 'adamw'?")
+    assert _refusals(choices.augmentations, "flop")[0].what == "unknown augmentation 'flop'"
+
+
+@pytest.mark.parametrize("value", [5, None, True, ["flip"]])
+def test_what_is_no_call_is_refused(value: Any) -> None:
+    with pytest.raises(SpecError, match="a call is a text"):
+        choices.optimizers.read(value)
+
+
+def test_a_name_is_registered_once() -> None:
+    registry: Registry[Any] = Registry("thing")
+    registry.add("one")(type("One", (), {}))
+    with pytest.raises(SpecError, match="there is a thing 'one' already\n  next:     choose another name"):
+        registry.add("one")
+    assert registry.read("one").kind == "one"
+
+
+def test_rows_are_taken_as_texts_calls_and_rows() -> None:
+    row = Row(ReLU(), "a")
+    made = layers.kinds["repeat"](2, ["a: relu", parse("a: relu"), row])  # type: ignore[call-arg]
+    assert made.body == (row, row, row)  # type: ignore[attr-defined]
+    assert str(row) == "a: relu"

@@ -1,0 +1,98 @@
+"""Verdicts on published figures, against the formula worked out with scipy.stats and by simulation."""
+
+from math import inf, nan, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from cnnlab.statistics.claims import judge
+from cnnlab.statistics.intervals import wilson
+
+RUNS = (0.741, 0.748, 0.744, 0.739, 0.751)
+
+
+def test_counts_must_be_equal():
+    assert judge("parameters", 390_410, [390_410]).verdict == "equal"
+    assert judge("parameters", 390_410, [390_410, 390_410]).verdict == "equal"
+    assert judge("parameters", 390_400, [390_410]).verdict == "not equal"
+
+
+def test_figures_on_other_data_are_compared_and_not_judged():
+    claim = judge("test_accuracy", 0.9, RUNS, claim_data="cifar10", data="cifar10-jpeg.zip")
+    assert claim.verdict == "other data"
+    assert claim.measured == pytest.approx(np.mean(RUNS))
+
+
+def test_a_claim_that_names_no_data_is_of_ours():
+    assert judge("test_accuracy", 0.745, RUNS, data="cifar10").verdict == "within"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_fewer_than_five_runs_give_no_verdict(n):
+    assert judge("test_accuracy", 0.2, RUNS[:n]).verdict == "not enough evidence"
+
+
+@pytest.mark.parametrize("measured", [[], [nan], [nan, inf]])
+def test_what_was_not_measured_is_not_judged(measured):
+    claim = judge("parameters", 10, measured)
+    assert (claim.verdict, claim.measured, claim.n) == ("not measured", None, 0)
+
+
+def test_diverged_runs_are_left_out():
+    assert judge("test_accuracy", 0.745, [*RUNS[:4], nan]).n == 4
+    assert judge("test_accuracy", 0.745, [*RUNS[:4], nan]).verdict == "not enough evidence"
+
+
+@pytest.mark.parametrize("images", [None, 200])
+def test_the_interval_is_that_of_one_more_run_widened_by_the_published_figures_own_error(images):
+    claim = judge("test_accuracy", 0.745, RUNS, images=images)
+    low, high = stats.t.interval(0.95, 4, np.mean(RUNS), np.std(RUNS, ddof=1) * sqrt(1 + 1 / 5))
+    half = (high - low) / 2
+    if images:
+        half = sqrt(half**2 + (stats.norm.ppf(0.975) * sqrt(0.745 * 0.255 / images)) ** 2)
+    assert (claim.low, claim.high) == pytest.approx((np.mean(RUNS) - half, np.mean(RUNS) + half))
+
+
+def test_only_shares_of_images_have_a_binomial_error():
+    narrow = judge("test_loss", 0.745, RUNS)
+    assert judge("test_loss", 0.745, RUNS, images=10) == narrow
+    assert judge("test_macro_f1", 0.745, RUNS, images=10).high == narrow.high
+    assert judge("test_top5", 0.745, RUNS, images=10).high > narrow.high
+
+
+def test_within_and_outside():
+    claim = judge("test_accuracy", 0.745, RUNS)
+    assert claim.verdict == "within"
+    assert judge("test_accuracy", claim.high + 1e-4, RUNS).verdict == "outside"
+    assert judge("test_accuracy", claim.low - 1e-4, RUNS).verdict == "outside"
+
+
+def test_runs_that_are_all_equal_hold_their_own_figure_only():
+    assert judge("test_loss", 0.3, [0.3] * 6).verdict == "within"
+    assert judge("test_loss", 0.31, [0.3] * 6).verdict == "outside"
+
+
+def test_a_single_runs_share_has_its_own_interval():
+    claim = judge("test_accuracy", 0.71, [0.7318], measured_images=10_000)
+    assert (claim.low, claim.high) == wilson(7318, 10_000)
+    assert judge("test_loss", 0.71, [0.7318], measured_images=10_000).low is None
+
+
+def test_percent_by_mistake_does_not_break_the_judgement():
+    assert judge("test_accuracy", 71.5, RUNS, images=10_000).verdict == "outside"
+
+
+@given(st.lists(st.floats(-10, 10), min_size=5, max_size=12), st.floats(-10, 10), st.floats(-5, 5))
+def test_moving_all_figures_moves_the_interval_along(runs, published, shift):
+    here = judge("test_loss", published, runs)
+    there = judge("test_loss", published + shift, [run + shift for run in runs])
+    assert (there.low, there.high) == pytest.approx((here.low + shift, here.high + shift), abs=1e-6)
+
+
+def test_a_figure_of_the_same_kind_of_run_is_within_in_95_of_100_cases():
+    draws = np.random.Generator(np.random.PCG64(1)).normal(0.75, 0.004, (2000, 6))
+    within = sum(judge("test_loss", each[0], each[1:].tolist()).verdict == "within" for each in draws)
+    assert stats.binomtest(within, 2000, 0.95).pvalue > 1e-4

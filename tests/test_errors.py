@@ -1,0 +1,97 @@
+"""Errors: their words, their places, and how several are told together."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab import errors
+from cnnlab.errors import CnnlabError, Problem, SpecError, UsageError, join_place, listed, nearest
+
+FULL = Problem("it is wrong", "train.epochs", "0", "1 or more", "write 1")
+EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CnnlabError)]
+
+
+def test_a_problem_says_what_where_received_allowed_and_next() -> None:
+    assert str(FULL) == (
+        "train.epochs: it is wrong\n  received: 0\n  allowed:  1 or more\n  next:     write 1"
+    )
+
+
+def test_empty_details_leave_no_line() -> None:
+    assert str(Problem("it is wrong")) == "it is wrong"
+    assert str(Problem("it is wrong", next_step="stop")) == "it is wrong\n  next:     stop"
+
+
+def test_one_problem_is_told_without_a_count() -> None:
+    assert str(SpecError(FULL)) == str(FULL)
+    assert SpecError("it is wrong", where="here").problems == (Problem("it is wrong", "here"),)
+
+
+def test_several_problems_are_told_together_in_their_order() -> None:
+    error = SpecError.together([FULL, Problem("second")])
+    assert isinstance(error, SpecError)
+    assert str(error).splitlines()[0] == "2 problems"
+    assert str(error).endswith("second")
+    assert error.problems == (FULL, Problem("second"))
+
+
+def test_together_takes_any_iterable() -> None:
+    assert SpecError.together(iter([FULL])).problems == (FULL,)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_usage_errors_exit_with_2_and_all_others_with_1(kind: type[CnnlabError]) -> None:
+    assert kind.exit_code == (2 if issubclass(kind, UsageError) else 1)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_an_error_survives_the_way_out_of_a_worker_process(kind: type[CnnlabError]) -> None:
+    error = kind.together([FULL, Problem("second")])
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is kind
+    assert back.problems == error.problems
+    assert str(back) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "place"),
+    [
+        ("model", "layers[2]", "model.layers[2]"),
+        ("layers", "[2]", "layers[2]"),
+        ("", "layers", "layers"),
+        ("model", "", "model"),
+        ("", "", ""),
+    ],
+)
+def test_places_are_joined_as_a_person_writes_them(outer: str, inner: str, place: str) -> None:
+    assert join_place(outer, inner) == place
+    assert Problem("wrong", inner).within(outer).where == place
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cnov", "did you mean 'conv'?"),
+        ("CONV", "did you mean 'conv'?"),
+        ("batch_norm", "did you mean 'BatchNorm'?"),
+        ("zebra", ""),
+        ("", ""),
+    ],
+)
+def test_the_nearest_name_is_given_as_it_is_written(name: str, hint: str) -> None:
+    assert nearest(name, ["conv", "BatchNorm", "dense"]) == hint
+
+
+@given(st.lists(st.text(min_size=1), unique_by=str.lower, min_size=1), st.data())
+def test_a_known_name_is_nearest_to_itself(names: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(names))
+    assert nearest(name, names) == f"did you mean '{name}'?"
+
+
+def test_names_are_listed_in_order() -> None:
+    assert listed({"relu": 1, "conv": 2}) == "conv, relu"
+    assert listed([]) == ""
