@@ -20,10 +20,10 @@ from cnnlab.records import (
     Result,
     Score,
     StepMeans,
+    Table,
     Way,
 )
 from cnnlab.report.view import Confusion, Filters, RunView
-from cnnlab.runs.folder import Table
 from cnnlab.spec.recipe import Recipe
 from cnnlab.statistics.claims import judge
 
@@ -123,7 +123,7 @@ def make_view() -> Callable[..., RunView]:
     """Makes the view of a run; every part of it can be changed.
 
     Arguments: `parts` (those that were measured), `curve_parts` (with a curve), `points`, `steps` (epochs between
-    points), `broken_from` (the epoch from which the loss is not a number), `classes`, `kernel`, and any field of RunView.
+    points), `broken_from` (the epoch from which the loss is not a number), `classes`, `layers`, any field of RunView.
     """
 
     def make(
@@ -159,10 +159,9 @@ def make_view() -> Callable[..., RunView]:
             images_per_second=2195.0,
             message="the loss stopped being a number before the end of epoch 3" if diverged else "",
         )
+        test_set = "9f86d081884c7d65"
         openings = tuple(
-            Opening(
-                time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set="9f86d081884c7d65", purpose="end of the recipe"
-            )
+            Opening(time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set=test_set, purpose="end of the recipe")
             for day, run in ((1, "20260101-120000-lenet"), (2, "20260102-090000-lenet-wide"))
         )
         made: dict[str, Any] = {

@@ -100,7 +100,7 @@ def test_the_filters_that_moved_most_are_named():
     after[[5, 9, 2]] *= np.array([4.0, 3.0, 2.0]).reshape(3, 1, 1, 1)
     said = captions.filters_caption(Filters("first", before, after))
     assert said.startswith("The first 64 of 70 filters of “\u2068first\u2069”, 2×2, in colour")
-    assert said.endswith("most of all filter 5, 9 and 2.")
+    assert said.endswith("most of all filters 5, 9 and 2.")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 from cnnlab.report import pictures
 from cnnlab.report.style import to_svg
 
+values = st.integers(-1000, 1000).map(lambda number: number / 8)
 HOSTILE = (
     "</script><img onerror=x>",
     "{{7*7}}",
@@ -23,7 +24,7 @@ HOSTILE = (
 
 
 @given(
-    arrays.arrays(np.float64, arrays.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=st.floats(-1e6, 1e6)),
+    arrays.arrays(np.float64, arrays.array_shapes(min_dims=4, max_dims=4, max_side=5), elements=values),
     st.floats(0.01, 100),
 )
 def test_filters_are_centred_on_grey_and_their_own_scale_does_not_matter(weights, factor):

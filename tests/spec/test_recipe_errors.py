@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
+from cnnlab.spec.files import read_tables
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Data, Model, Recipe, Train
 
@@ -247,20 +248,20 @@ def test_a_missing_file_is_told_with_the_recipes_that_are_there(tmp_path: Path) 
     (tmp_path / "lenet.toml").touch()
     problem = _read(tmp_path / "lent.toml")
     assert problem.where == str(tmp_path / "lent.toml")
-    assert problem.what == "this recipe can't be read: No such file or directory"
+    assert problem.what == "this file can't be read: No such file or directory"
     assert (problem.allowed, problem.next_step) == (f"in {tmp_path}: lenet.toml", "did you mean 'lenet.toml'?")
     assert _read(tmp_path / "no" / "x.toml").next_step == "give the path of a .toml file"
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    assert _read(tmp_path).what == "this recipe can't be read: Is a directory"
+    assert _read(tmp_path).what == "this file can't be read: Is a directory"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.touch(mode=0o000)
-    assert _read(path).what == "this recipe can't be read: Permission denied"
+    assert _read(path).what == "this file can't be read: Permission denied"
 
 
 def test_a_file_of_100_mb_is_refused_without_being_read(tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ def test_a_file_of_100_mb_is_refused_without_being_read(tmp_path: Path) -> None:
         file.truncate(100_000_000)
     problem = _read(path)
     assert (problem.where, problem.what) == (str(path), "this file is too large for a recipe")
-    assert problem.allowed == "up to 1,000,000 bytes"
+    assert problem.allowed == "up to 100,000 bytes"
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
@@ -284,12 +285,14 @@ def test_an_endless_file_is_refused() -> None:
         (b"x = 1\nx = 2\n", "this is not TOML: Cannot overwrite a value (at line 2, column 6)"),
         (b"<html>", "this is not TOML: Invalid statement (at line 1, column 1)"),
         (b"a = \x00", "this is not TOML: "),
-        (b"\xff\xfe[\x00", "this recipe is not UTF-8 text"),
-        (b"a = " + b"[" * 200_000, "this is not TOML: "),
+        (b"\xff\xfe[\x00", "this file is not UTF-8 text"),
+        (b"a = " + b"[" * 90_000, "this is not TOML: "),
+        (b"a = " + b"[" * 30 + b"]" * 30, "tables and lists are nested too deeply"),
+        (b"[train]\nepochs" + b".a" * 900 + b" = 1", "tables and lists are nested too deeply"),
         (b"a = " + b"9" * 5000, "this is not TOML: "),
-        (b"a" + b".a" * 100_000 + b" = 1", ""),
+        (b"a" + b".a" * 40_000 + b" = 1", "a line has too many dots"),
     ],
-    ids=["cut", "twice", "HTML", "NUL", "UTF-16", "deep list", "huge number", "deep key"],
+    ids=["cut", "twice", "HTML", "NUL", "UTF-16", "open lists", "deep list", "deep key", "huge number", "deepest key"],
 )
 def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
     path = tmp_path / "r.toml"
@@ -298,6 +301,12 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, what: str) 
     assert problem.where.startswith(str(path))
     assert problem.what.startswith(what)
     assert len(problem.what) < 300
+
+
+def test_what_is_nested_as_deep_as_any_recipe_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("a = " + "[" * 18 + "1" + "]" * 18 + "\n")
+    assert "unknown key 'a'" in str(_problems(read_tables(path)))
 
 
 def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from cnnlab.errors import SpecError
 from cnnlab.model import blocks
+from cnnlab.randomness import torch_state
 from cnnlab.spec import layers as spec
 from cnnlab.spec.trace import Trace, Traced
 
@@ -27,7 +28,8 @@ def build(trace: Trace) -> nn.Sequential:
     Raises:
         SpecError: a row's name can't be a module's name.
     """
-    network = _sequence(trace.rows, prefix="")
+    with torch_state():  # each new layer draws its first weights; `initialise` draws them again, from a seed
+        network = _sequence(trace.rows, prefix="")
     last = trace.rows[-1]
     if isinstance(last.layer, spec.Softmax):
         setattr(network, last.name, nn.Identity())

@@ -125,8 +125,8 @@ def filters_caption(filters: Filters) -> str:
     if not moved.any():
         return f"{said} Training did not change them."
     most = [int(index) for index in np.argsort(-moved[:MOST_FILTERS], kind="stable")[:3]]
-    named = ", ".join(map(str, most[:-1])) + f" and {most[-1]}" if len(most) > 1 else str(most[0])
-    return f"{said} Training moved them by {np.median(moved):.2f} of their size (median); most of all filter {named}."
+    named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
+    return f"{said} Training moved them by {np.median(moved):.2f} of their size (median); most of all {named}."
 
 
 def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score
+from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
 from cnnlab.report import words
 from cnnlab.report.words import NONE
-from cnnlab.runs.folder import Table
 from cnnlab.statistics.intervals import wilson
 
 PARTS = ("train", "validation", "test")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, Opening, Result, Way
-from cnnlab.runs.folder import Table
+from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, Opening, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -24,14 +22,13 @@ from pydantic import (
 from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
-from cnnlab.spec.problems import Place, collected, problems_of, shown
+from cnnlab.spec.files import in_file, override, parse_toml, read_tables
+from cnnlab.spec.problems import Place, collected, problems_of
 from cnnlab.spec.registry import refuse
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
 
-LARGEST_FILE = 1_000_000
-MAX_BASES = 5
 Share = Annotated[float, Field(ge=0, lt=1)]
 Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
 
@@ -228,18 +225,18 @@ class Recipe(Section):
         Raises:
             SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
         """
-        tables = _read_tables(Path(path))
+        tables = read_tables(Path(path))
         try:
             for key, value in (overrides or {}).items():
-                _override(tables, key, value)
+                override(tables, key, value)
             return cls.from_tables(tables)
         except SpecError as error:
-            raise _in_file(error, path) from None
+            raise in_file(error, path) from None
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
         """The recipe in a TOML text; errors as `read`."""
-        return cls.from_tables(_parse(text))
+        return cls.from_tables(parse_toml(text))
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
@@ -275,78 +272,8 @@ def _finite(number: Any) -> float:
     return float(number)
 
 
-def _read_tables(path: Path, depth: int = 0) -> dict[str, Any]:
-    """A file's tables, laid over those of the recipe that its `base` names."""
-    try:
-        tables = _parse(_read_text(path))
-        base = tables.pop("base", None)
-        if base is None:
-            return tables
-        if not isinstance(base, str) or depth == MAX_BASES:
-            allowed = f"the path of a recipe, at most {MAX_BASES} in a row"
-            raise SpecError(f"'base' can't be {shown(base)}", where="base", allowed=allowed)
-    except SpecError as error:
-        raise _in_file(error, path) from None
-    return _laid_over(_read_tables(path.parent / base, depth + 1), tables)
-
-
-def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for name, value in above.items():
-        inner = merged.get(name)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[name] = _laid_over(inner, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"this is not TOML: {error}", next_step="see https://toml.io for the notation") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        step = nearest(path.name, nearby) or "give the path of a .toml file"
-        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
-        raise SpecError(f"this recipe can't be read: {error.strerror}", allowed=here, next_step=step) from None
-    except ValueError as error:
-        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
-    if len(content) > LARGEST_FILE:
-        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError("this recipe is not UTF-8 text", next_step="save it as UTF-8") from None
-
-
-def _override(tables: dict[str, Any], key: str, value: Any) -> None:
-    """Set one value by its dotted key."""
-    *path, last = key.split(".")
-    table = tables
-    for name in path:
-        table = table.setdefault(name, {})
-        if not isinstance(table, dict):
-            raise SpecError(f"'{key}' leads through '{name}', which is not a table", where=key)
-    if not path:
-        raise SpecError("a key to set is dotted", received=key, allowed="section.key, such as train.epochs")
-    table[last] = value
-
-
 def _names_at(place: Place) -> Iterable[str]:
     sections: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "train": Train, "claims": Claim}
     if not place:
         return Recipe.model_fields
     return sections[str(place[0])].model_fields if place[0] in sections else ()
-
-
-def _in_file(error: SpecError, path: str | Path) -> SpecError:
-    """The same problems, with the file in front of each key."""
-    return SpecError.together(
-        replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path)) for problem in error.problems
-    )

@@ -1,0 +1,123 @@
+"""TOML files of the specification: read within limits, laid over their bases, changed by dotted keys."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnnlab.errors import SpecError, nearest
+from cnnlab.spec.problems import shown
+
+LARGEST_FILE = 100_000
+MAX_BASES = 5
+MAX_NESTING = 20
+# tomllib needs time and memory with the square of a key's length: "a.a.a…" of 60 kB takes gigabytes.
+MAX_DOTS = 1_000
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """A file's tables; with `base = "other.toml"` they are laid over those of that other file.
+
+    Raises:
+        SpecError: the file, or one that it is based on, can't be read; `where` begins with that file.
+    """
+    return _read_tables(path, depth=0)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables in a TOML text.
+
+    Raises:
+        SpecError: it is not TOML, or nested beyond any use.
+    """
+    if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+        raise SpecError("a line has too many dots", allowed=f"up to {MAX_DOTS:,} in a line")
+    try:
+        tables = tomllib.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"this is not TOML: {error}", next_step="see https://toml.io for the notation") from None
+    if _is_too_deep(tables):
+        raise SpecError("tables and lists are nested too deeply", allowed=f"up to {MAX_NESTING} levels")
+    return tables
+
+
+def override(tables: dict[str, Any], key: str, value: Any) -> None:
+    """Set one value by its dotted key, in place.
+
+    Raises:
+        SpecError: the key has no section, or leads through something that is not a table.
+    """
+    *path, last = key.split(".")
+    if not path:
+        raise SpecError("a key to set is dotted", where=key, allowed="section.key, such as train.epochs")
+    table = tables
+    for name in path:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise SpecError(f"'{key}' leads through '{name}', which is not a table", where=key)
+    table[last] = value
+
+
+def in_file(error: SpecError, path: str | Path) -> SpecError:
+    """The same problems, with the file in front of each key."""
+    return SpecError.together(
+        replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path)) for problem in error.problems
+    )
+
+
+def _read_tables(path: Path, depth: int) -> dict[str, Any]:
+    try:
+        tables = parse_toml(_read_text(path))
+        base = tables.pop("base", None)
+        if base is None:
+            return tables
+        if not isinstance(base, str) or depth == MAX_BASES:
+            allowed = f"the path of a recipe, at most {MAX_BASES} in a row"
+            raise SpecError(f"'base' can't be {shown(base)}", where="base", allowed=allowed)
+    except SpecError as error:
+        raise in_file(error, path) from None
+    return _laid_over(_read_tables(path.parent / base, depth + 1), tables)
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        inner = merged.get(name)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[name] = _laid_over(inner, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        step = nearest(path.name, nearby) or "give the path of a .toml file"
+        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
+        raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
+    except ValueError as error:
+        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
+    if len(content) > LARGEST_FILE:
+        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
+
+
+def _is_too_deep(tables: dict[str, Any]) -> bool:
+    level: list[Any] = [tables]
+    for _ in range(MAX_NESTING):
+        level = [inner for value in level for inner in _members(value)]
+    return bool(level)
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

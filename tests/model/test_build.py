@@ -1,0 +1,158 @@
+"""Building: what each row becomes, against torchinfo and plain torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchinfo
+from torch import nn
+
+from cnnlab.errors import SpecError
+from cnnlab.model import blocks
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.randomness import torch_generator
+from cnnlab.spec import layers as spec
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.table import read_table
+from cnnlab.spec.trace import Trace, trace
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def _trace(texts: list[str], shape: tuple[int, ...] = (3, 8, 8)) -> Trace:
+    return trace(read_table(texts, {}, classes=10), shape)
+
+
+def _images(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch_generator(0, "test"))
+
+
+@pytest.mark.parametrize("name", ["lenet", "convnet", "convnet-batchnorm"])
+def test_the_recipes_of_the_house_agree_with_torchinfo(name: str) -> None:
+    traced = Recipe.read(RECIPES / f"{name}.toml").model.trace((3, 32, 32), classes=10)
+    summary = torchinfo.summary(build(traced), input_size=(1, 3, 32, 32), verbose=0, device="cpu", mode="eval")
+    rows = [info for info in summary.summary_list if info.depth == 1]
+    assert summary.total_params == traced.parameters
+    assert [tuple(info.output_size[1:]) for info in rows] == [row.output for row in traced.rows]
+    assert [info.num_params for info in rows] == [row.parameters for row in traced.rows]
+    # torchinfo multiplies by each tensor's size, biases included: one more for every output of a layer with a bias.
+    with_bias = sum(torch.Size(row.output).numel() for row in traced.rows if "bias" in row.tensors and row.macs)
+    norms = sum(row.parameters for row in traced.rows if isinstance(row.layer, spec.BatchNorm))
+    dense = [row.output[0] for row in traced.rows if isinstance(row.layer, spec.Dense)]
+    assert summary.total_mult_adds == traced.macs + with_bias + norms, (summary.total_mult_adds, traced.macs, dense)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "module"),
+    [
+        ("batchnorm(momentum=0.25)", (4, 3, 3), nn.BatchNorm2d),
+        ("batchnorm(momentum=0.25)", (4,), nn.BatchNorm1d),
+        ("globalpool", (4, 3, 3), blocks.GlobalMean),
+        ("globalpool('max')", (4, 3, 3), blocks.GlobalMax),
+        ("adaptivepool(2)", (4, 3, 3), nn.AdaptiveAvgPool2d),
+        ("adaptivepool(2, 'max')", (4, 3, 3), nn.AdaptiveMaxPool2d),
+        ("dropout2d(0.25)", (4, 3, 3), nn.Dropout2d),
+        ("residual([])", (4, 3, 3), blocks.Residual),
+    ],
+)
+def test_a_row_becomes_this_module(text: str, shape: tuple[int, ...], module: type[nn.Module]) -> None:
+    (built,) = build(_trace([text], shape))
+    assert type(built) is module
+    assert getattr(built, "momentum", 0.25) == 0.25
+    assert getattr(built, "p", 0.25) == 0.25
+
+
+def test_arguments_reach_their_modules() -> None:
+    texts = ["leaky_relu(0.3)", "elu(0.7)", "lrn(3, 0.1, 0.5, 2.0)", "batchnorm(0.01)", "layernorm(0.02)", "groupnorm(3, 0.03)"]
+    network = build(_trace(texts))
+    assert network.leaky_relu1.negative_slope == 0.3
+    assert network.elu1.alpha == 0.7
+    assert (network.lrn1.size, network.lrn1.alpha, network.lrn1.beta, network.lrn1.k) == (3, 0.1, 0.5, 2.0)
+    assert (network.batchnorm1.eps, network.layernorm1.eps, network.groupnorm1.eps) == (0.01, 0.02, 0.03)
+    assert network.groupnorm1.num_groups == 3
+
+
+def test_a_residual_adds_its_paths() -> None:
+    network = build(_trace(["residual([conv(4, 3, padding=1)], shortcut=[conv(4, 1)])", "residual([tanh])"]))
+    images = _images(2, 3, 8, 8)
+    block = network.residual1
+    inner = block.body(images) + block.shortcut(images)
+    torch.testing.assert_close(network(images), inner + torch.tanh(inner))
+
+
+def test_a_repeat_has_weights_of_its_own_each_time() -> None:
+    network = build(_trace(["repeat(3, [c: conv(4, 3, padding=1), relu])"]))
+    weights = [network.get_submodule(f"repeat1.{time}.c").weight for time in range(3)]
+    assert [tuple(weight.shape) for weight in weights] == [(4, 3, 3, 3), (4, 4, 3, 3), (4, 4, 3, 3)]
+    assert not torch.equal(weights[1], weights[2])
+
+
+def test_global_pools_are_plain_reductions() -> None:
+    images = _images(2, 3, 5, 7)
+    for kind in ("mean", "max"):
+        pooled = build(_trace([f"globalpool('{kind}')"], (3, 5, 7)))(images)
+        for image in range(2):
+            for channel in range(3):
+                pixels = images[image, channel].flatten().tolist()
+                wanted = sum(pixels) / 35 if kind == "mean" else max(pixels)
+                assert pooled[image, channel].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_last_softmax_is_the_meaning_of_the_output_and_not_a_step() -> None:
+    texts = ["conv(4, 3)", "relu", "flatten", "dense(classes)"]
+    with_row, without = build(_trace([*texts, "softmax"])), build(_trace(texts))
+    initialise(with_row, "xavier", seed=0)
+    initialise(without, "xavier", seed=0)
+    images = _images(2, 3, 8, 8)
+    assert torch.equal(with_row(images), without(images))
+    assert with_row.get_submodule("softmax1")(images) is images
+    assert list(with_row.state_dict()) == list(without.state_dict())
+
+
+def test_a_softmax_elsewhere_is_a_step() -> None:
+    traced = _trace(["softmax", "flatten", "dense(classes)"])
+    network = build(traced)
+    torch.testing.assert_close(network.softmax1(_images(2, 3, 8, 8)).sum(1), torch.ones(2, 8, 8))
+    assert [warning.name for warning in traced.warnings()] == ["softmax1"]
+
+
+def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:
+    network = build(_trace(["conv(4, 3, weightnorm=true)", "flatten", "dense(5, weightnorm=true)"]))
+    for module in (network.conv1, network.dense1):
+        length, direction = (getattr(module.parametrizations.weight, f"original{part}") for part in (0, 1))
+        norms = direction.flatten(1).norm(dim=1)
+        wanted = direction.flatten(1) * (length.flatten() / norms)[:, None]
+        torch.testing.assert_close(module.weight.flatten(1), wanted)
+    assert network.conv1.parametrizations.weight.original0.shape == (4, 1, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["forward", "training", "append", "state_dict"])
+def test_a_name_that_torch_uses_itself_is_refused(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        build(_trace(["a: relu", "for: relu", f"{name}: relu", "tr: relu"]))
+    (problem,) = caught.value.problems
+    assert problem.what == f"'{name}' can't be a row's name: torch's modules use it themselves"
+    assert (problem.where, problem.next_step) == ("model.layers", "rename it")
+
+
+def test_such_a_name_is_refused_inside_a_block_too() -> None:
+    with pytest.raises(SpecError, match="'forward' can't be a row's name"):
+        build(_trace(["residual([forward: relu])"]))
+
+
+def test_building_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    build(_trace(["conv(4, 3)", "flatten", "dense(3)"]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_layer_is_left_without_a_module() -> None:
+    for name, kind in spec.layers.kinds.items():
+        needed = {"conv": "(4, 3)", "dense": "(4)", "depthwise": "(3)", "maxpool": "(2)", "avgpool": "(2)", "adaptivepool": "(2)",
+                  "upsample": "(2)", "groupnorm": "(3)", "residual": "([relu])", "repeat": "(2, [relu])"}.get(name, "")  # fmt: skip
+        shape = (3,) if kind.needs == "vector" else (3, 8, 8)
+        traced = _trace([name + needed], shape)
+        assert tuple(build(traced).eval()(_images(1, *shape)).shape[1:]) == traced.output, name
