@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from cnnlab.spec.recipe import Data, Recipe
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("CNNLAB_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
+
+# A network with everything that must survive an interruption: batch norm's statistics and dropout's draws.
+SMALL = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "maxpool(2)", "flatten", "dense(classes)")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,6 +26,8 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CNNLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("CNNLAB_OFFLINE", "1")
+        # torch sets this variable itself when an optimiser first steps.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("inductor")))
         patch.delenv("CNNLAB_DATA", raising=False)
         patch.delenv("CNNLAB_RUNS", raising=False)
         yield
@@ -80,3 +88,43 @@ def _real(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not in {REAL_DATA}; set CNNLAB_TEST_DATA to the folder that holds it")
     return path
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 48 noisy 8×8 pictures in three classes by colour, which a small table learns at once."""
+    root = tmp_path_factory.mktemp("colours") / "colours"
+    noise = np.random.default_rng(0)
+    for label, name in enumerate(("blue", "green", "red")):
+        (root / name).mkdir(parents=True)
+        for index in range(16):
+            pixels = noise.integers(0, 160, (8, 8, 3), dtype=np.uint8)
+            pixels[:, :, 2 - label] += 60
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+@pytest.fixture
+def recipe(colours: Path) -> Callable[..., Recipe]:
+    """Makes a recipe on `colours` that trains in a moment; arguments are fields of [data], [train], or `layers`."""
+
+    def make(layers: Sequence[str] = SMALL, init: str = "default", claims: object = None, **fields: object) -> Recipe:
+        data = {"source": str(colours), "validation": 0.25, "test": 0.25}
+        train = {"epochs": 2, "batch_size": 8, "optimizer": "sgd(0.05, momentum=0.9)", "precision": "fp32"}
+        for name, value in fields.items():
+            (data if name in Data.model_fields else train)[name] = value
+        model = {"layers": list(layers), "init": init}
+        return Recipe.from_tables({"data": data, "model": model, "train": train, "claims": claims or {}})
+
+    return make
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread: quicker for tiny networks, and the same on every machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

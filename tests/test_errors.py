@@ -16,9 +16,7 @@ EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 def test_a_problem_says_what_where_received_allowed_and_next() -> None:
-    assert str(FULL) == (
-        "train.epochs: it is wrong\n  received: 0\n  allowed:  1 or more\n  next:     write 1"
-    )
+    assert str(FULL) == ("train.epochs: it is wrong\n  received: 0\n  allowed:  1 or more\n  next:     write 1")
 
 
 def test_empty_details_leave_no_line() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -58,12 +57,3 @@ def make_folder(tmp_path: Path) -> Callable[[Mapping[str, int]], Path]:
         return root
 
     return make
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real images."""
-    folder = Path(os.environ.get("CNNLAB_TEST_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data")
-    if not (folder / "orl-faces.zip").is_file():
-        pytest.skip(f"no real images in {folder}")
-    return folder

@@ -87,7 +87,7 @@ def test_links_and_devices_in_a_tar_are_refused(kind, tmp_path):
         info = tarfile.TarInfo("cat/1.png")
         info.type, info.linkname = kind, "/etc/passwd"
         archive.addfile(info)
-    with pytest.raises(SourceError, match="a link, a device or a sparse file"):
+    with pytest.raises(SourceError, match="a link or a device"):
         open_folder(tmp_path / "a.tar")
 
 
@@ -138,7 +138,7 @@ def test_an_archive_that_is_none_is_an_error(name, tmp_path):
         open_folder(tmp_path / name)
 
 
-def test_a_cut_tar_gz_is_an_error(make_folder, tmp_path, draw, encode):
+def test_a_cut_tar_gz_is_an_error(tmp_path, draw, encode):
     path = pack_tar(tmp_path / "a.tar.gz", [(f"cat/{index}.png", encode(draw(index))) for index in range(20)])
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(SourceError, match="this archive can't be read"):
@@ -170,10 +170,10 @@ def test_the_stamp_of_a_zip_member_is_its_content_alone(tmp_path, encode, draw):
     assert stamps[0] == stamps[1]
 
 
-def test_nothing_is_extracted(tmp_path, make_folder, encode, draw):
+def test_nothing_is_extracted(tmp_path, encode, draw):
     path = pack_zip(tmp_path / "a.zip", [("cat/1.png", encode(draw(1))), ("dog/1.png", encode(draw(2)))])
     open_folder(path).pixels("train", np.arange(2), FORM)
-    assert not [found for found in tmp_path.rglob("*.png")]
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_gzip_is_known_by_its_content_not_its_ending(tmp_path, encode, draw):
@@ -182,14 +182,14 @@ def test_gzip_is_known_by_its_content_not_its_ending(tmp_path, encode, draw):
     assert open_folder(path).classes == ("cat", "dog")
 
 
-def test_real_faces(real_data):
-    source = open_folder(real_data / "orl-faces.zip")
+def test_real_faces(orl_faces):
+    source = open_folder(orl_faces)
     assert source.classes == tuple(f"s{number:02d}" for number in range(1, 41))
     assert source.parts == ("train",)
     assert np.bincount(source.labels("train")).tolist() == [10] * 40
     assert source.natural_form() == ImageForm(1, 112, 92)
     row = source.image_names("train").index("s01/2.pgm")
-    with zipfile.ZipFile(real_data / "orl-faces.zip") as archive:
+    with zipfile.ZipFile(orl_faces) as archive:
         content = archive.read("s01/2.pgm")
     # A binary PGM ends in its pixels, row by row.
     want = np.frombuffer(content[-112 * 92 :], dtype=np.uint8).reshape(112, 92)

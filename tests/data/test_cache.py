@@ -54,7 +54,7 @@ def test_a_kept_file_is_a_plain_npy_array(cache):
     np.testing.assert_array_equal(np.load(cache / "images" / "a.npy"), fill.array)
 
 
-def test_no_images_at_all(cache):
+def test_no_images_at_all():
     assert cached_pixels("a", 0, FORM, Filler(0)).shape == (0, 3, 2, 2)
 
 
@@ -87,14 +87,14 @@ def test_a_file_with_something_behind_it_is_made_again(cache):
     assert fill.calls == 2
 
 
-def test_a_file_of_another_shape_is_made_again(cache):
+def test_a_file_of_another_shape_is_made_again():
     cached_pixels("a", 5, FORM, Filler())
     assert cached_pixels("a", 4, FORM, Filler(4)).shape == (4, 3, 2, 2)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SourceError("bad")])
 def test_when_filling_fails_nothing_is_left_behind(cache, error):
-    def fail(file: Path, start: int) -> None:
+    def fail(_file: Path, _start: int) -> None:
         raise error
 
     with pytest.raises((KeyboardInterrupt, SourceError)):
@@ -139,8 +139,8 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path, monkeypatch):
     assert "next:     make room, or set CNNLAB_CACHE to another folder" in text
 
 
-def test_a_full_disk_is_an_error(cache):
-    def fill(file: Path, start: int) -> None:
+def test_a_full_disk_is_an_error():
+    def fill(_file: Path, _start: int) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(CnnlabError, match="received: No space left on device"):

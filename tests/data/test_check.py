@@ -141,6 +141,6 @@ def test_nothing_there_is_an_error():
         check("nowhere/at/all")
 
 
-def test_real_faces_are_sound(real_data):
-    report = check(str(real_data / "orl-faces.zip"))
+def test_real_faces_are_sound(orl_faces):
+    report = check(str(orl_faces))
     assert (report.images, len(report.classes), report.problems) == (400, 40, ())

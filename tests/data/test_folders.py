@@ -97,7 +97,7 @@ def test_special_files_are_left_out_and_never_opened(make_folder):
 
 def test_names_that_are_no_text_are_left_out(make_folder):
     root = make_folder({"cat": 1, "dog": 1})
-    os.mkdir(os.fsencode(root) + b"/\xff\xfe")
+    (root / os.fsdecode(b"\xff\xfe")).mkdir()
     (root / "cat" / "a\nb.png").write_bytes(b"x")
     source = open_folder(root)
     assert source.classes == ("cat", "dog")
@@ -166,6 +166,12 @@ def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw)
     assert "the images have different sizes (height×width)" in text
     assert "received: 6×8 (4 images), 20×30 (1 images)" in text
     assert "next:     set the size they are brought to, such as data.size = [64, 64]" in text
+
+
+def test_the_size_of_a_test_image_is_not_looked_at(make_folder, encode, draw):
+    root = make_folder({"train/cat": 2, "train/dog": 1, "test/cat": 1})
+    (root / "test" / "cat" / "0.png").write_bytes(encode(draw(1, height=20, width=30)))
+    assert open_folder(root).natural_form() == FORM
 
 
 def test_channels_are_one_where_all_are_grey_and_three_where_any_has_colour(make_folder, encode, draw):

@@ -46,10 +46,7 @@ def test_grey_to_three_channels_repeats_it(encode, draw):
 @pytest.mark.parametrize(("format", "order"), [("PNG", None), ("TIFF", None), ("PPM", ">u2")])
 def test_sixteen_bits_are_scaled_not_clipped(format, order):
     values = (np.arange(48, dtype=np.uint16) * 1394).reshape(6, 8)
-    if order:
-        content = b"P5 8 6 65535\n" + values.astype(order).tobytes()
-    else:
-        content = saved(Image.fromarray(values), format)
+    content = b"P5 8 6 65535\n" + values.astype(order).tobytes() if order else saved(Image.fromarray(values), format)
     np.testing.assert_array_equal(decode(content, GREY, "a")[0], np.round(values / 257).astype(np.uint8))
     assert try_header(content) == Header(8, 6, 1, format)
 

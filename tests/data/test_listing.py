@@ -126,6 +126,10 @@ def test_an_empty_class_is_fatal():
     ]
 
 
+def test_an_empty_folder_beside_the_only_full_one_is_not_passed_over():
+    assert ("empty class", "b", True) in kinds("a/x/1.png", "a/y/1.png", folders=("a", "a/x", "a/y", "b"))
+
+
 def test_one_class_only_is_fatal():
     assert kinds("cat/1.png", "cat/2.png") == [("one class only", "cat", True)]
 
@@ -141,10 +145,14 @@ def test_findings_of_the_files_are_kept():
     assert finding in arrange(listed).findings
 
 
-@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=8))
-def test_natural_order_is_an_order(names):
-    once = sorted(names, key=natural_key)
-    assert sorted(reversed(once), key=natural_key) == once
+@given(
+    st.lists(st.text(st.characters(codec="utf-8"), max_size=8), max_size=8).flatmap(
+        lambda names: st.tuples(st.just(names), st.permutations(names))
+    )
+)
+def test_natural_order_does_not_depend_on_the_order_given(both):
+    names, shuffled = both
+    assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True))

@@ -35,7 +35,8 @@ def test_a_task_survives_its_way_to_a_worker():
         assert Task.from_json(task.to_json()) == task
 
 
-def test_workers_write_what_one_process_writes(apart, encode, draw, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("apart")
+def test_workers_write_what_one_process_writes(encode, draw, tmp_path, monkeypatch):
     items = [(row, encode(draw(row))) for row in range(200)]
     ticks = list(pool.run(task_to(tmp_path / "apart", 200), iter(items), 200, 0))
     monkeypatch.setattr(pool, "cpus", lambda: 1)
@@ -45,14 +46,16 @@ def test_workers_write_what_one_process_writes(apart, encode, draw, tmp_path, mo
     np.testing.assert_array_equal(found[123], draw(123).transpose(2, 0, 1))
 
 
-def test_faults_come_back_with_their_rows(apart, encode, draw, tmp_path):
+@pytest.mark.usefixtures("apart")
+def test_faults_come_back_with_their_rows(encode, draw, tmp_path):
     items = [(row, b"bad" if row % 50 == 3 else encode(draw(row))) for row in range(150)]
     answers = [answer for answer in pool.run(task_to(tmp_path / "a", 150), iter(items), 150, 0) if answer]
     assert sorted(row for row, _ in answers) == [3, 53, 103]
     assert answers[0][1]["fault"][0] == "not an image"
 
 
-def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(apart, encode, draw):
+@pytest.mark.usefixtures("apart")
+def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(encode, draw):
     items = [(0, encode(draw(1))), (1, encode(draw(1), "BMP")), (2, encode(draw(2)))]
     found = dict(answer for answer in pool.run(Task("inspect"), iter(items), 3, 0) if answer)
     assert [(found[row]["height"], found[row]["width"], found[row]["format"]) for row in range(3)] == [
@@ -63,7 +66,8 @@ def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(apart, encode, dr
     assert found[0]["hash"] == found[1]["hash"] != found[2]["hash"]
 
 
-def test_a_worker_that_can_not_write_is_an_error(apart, encode, draw, tmp_path):
+@pytest.mark.usefixtures("apart")
+def test_a_worker_that_can_not_write_is_an_error(encode, draw, tmp_path):
     task = Task("decode", FORM, str(tmp_path / "gone"), 0)
     with pytest.raises(CnnlabError) as caught:
         list(pool.run(task, ((row, encode(draw(row))) for row in range(50_000)), 50_000, 0))
@@ -73,13 +77,15 @@ def test_a_worker_that_can_not_write_is_an_error(apart, encode, draw, tmp_path):
     assert "next:     see that memory and disk are not full, then try again" in text
 
 
-def test_a_full_disk_ends_a_worker_with_its_message(apart, encode, draw):
+@pytest.mark.usefixtures("apart")
+def test_a_full_disk_ends_a_worker_with_its_message(encode, draw):
     task = Task("decode", FORM, "/dev/full", 0)
     with pytest.raises(CnnlabError, match="No space left on device"):
         list(pool.run(task, ((row, encode(draw(row))) for row in range(5)), 5, 0))
 
 
-def test_when_reading_fails_no_worker_stays(apart, encode, draw, tmp_path):
+@pytest.mark.usefixtures("apart")
+def test_when_reading_fails_no_worker_stays(encode, draw, tmp_path):
     started = []
     start = pool._start
 
@@ -111,7 +117,8 @@ def test_a_worker_answers_after_its_input_has_ended(encode, draw, tmp_path):
     assert pixels == draw(5).transpose(2, 0, 1).tobytes()
 
 
-def test_progress_is_told_in_images_up_to_the_end(apart, make_folder):
+@pytest.mark.usefixtures("apart")
+def test_progress_is_told_in_images_up_to_the_end(make_folder):
     told = []
     source = open_folder(make_folder({"cat": 80, "dog": 70}))
     source.pixels("train", np.arange(150), FORM, lambda *report: told.append(report))

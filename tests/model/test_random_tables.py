@@ -66,7 +66,9 @@ def _pools(draw: st.DrawFn, shape: Shape) -> spec.Layer:
 def _keeping(draw: st.DrawFn, shape: Shape) -> spec.Layer:
     """A layer that leaves any shape as it is."""
     if len(shape) == 3 and draw(st.integers(0, 4)) == 0:
-        return draw(st.sampled_from([spec.Dropout2d(), spec.LocalResponseNorm(3), spec.Conv(shape[0], 3, padding="same")]))
+        return draw(
+            st.sampled_from([spec.Dropout2d(), spec.LocalResponseNorm(3), spec.Conv(shape[0], 3, padding="same")])
+        )
     groups = [count for count in (1, 2, 3) if shape[0] % count == 0 and prod(shape) > count]
     norm = [spec.GroupNorm(draw(st.sampled_from(groups)), affine=draw(st.booleans()))] if groups else []
     return draw(st.sampled_from([*(kind() for kind in POINTWISE), spec.BatchNorm(affine=False), *norm]))
@@ -78,7 +80,8 @@ def _blocks(draw: st.DrawFn, shape: Shape, depth: int) -> spec.Layer:
     inner = st.lists(_keeping(shape) | _rows_within(shape, depth), max_size=2)
     kept = [Row(layer) for layer in draw(inner)]
     if draw(st.booleans()):
-        return spec.Repeat(draw(SMALL), [*kept, Row(spec.Conv(shape[0], 3, padding=1), "own")])
+        changing = spec.Conv(draw(SMALL), 3, stride=draw(SMALL), padding=1)
+        return spec.Repeat(draw(SMALL), [Row(changing, "own"), Row(draw(st.sampled_from(POINTWISE))())])
     if draw(st.booleans()):
         return spec.Residual(kept, [])
     filters, stride = draw(SMALL), draw(SMALL)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.probe.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     ClassScore,
@@ -23,7 +24,7 @@ from cnnlab.records import (
     Table,
     Way,
 )
-from cnnlab.report.view import Confusion, Filters, RunView
+from cnnlab.report.view import Confusion, RunView
 from cnnlab.spec.recipe import Recipe
 from cnnlab.statistics.claims import judge
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from cnnlab.probe.filters import Filters
 from cnnlab.records import EpochRecord, Opening, StepMeans
 from cnnlab.report import captions
-from cnnlab.report.view import Confusion, Filters
+from cnnlab.report.view import Confusion
 
 
 def with_losses(view, train: list[float], validation: list[float]) -> list[EpochRecord]:
@@ -86,12 +87,14 @@ def test_a_diverged_run_says_so(make_view):
 
 
 def test_openings_are_counted_by_time_and_by_run(make_view):
-    result = make_view().result
-    assert captions.ledger([opening("a")], result) == "This test set was opened 1 time, by 1 run."
-    several = captions.ledger([opening("a"), opening("a"), opening("b")], result)
-    assert several.startswith("This test set was opened 3 times, by 2 runs. Each look")
-    assert "never been opened" in captions.ledger([], result.model_copy(update={"test": None}))
-    assert "not in the ledger" in captions.ledger([], result)
+    once, several = (opening("a"),), (opening("a"), opening("a"), opening("b"))
+    assert captions.ledger(make_view(openings=once)) == "This test set was opened 1 time, by 1 run."
+    said = captions.ledger(make_view(openings=several))
+    assert said.startswith("This test set was opened 3 times, by 2 runs. Each look")
+    assert "never been opened" in captions.ledger(make_view(parts=("train", "validation")))
+    assert "not in the ledger" in captions.ledger(make_view(openings=()))
+    data = make_view().data.model_copy(update={"parts": {"train": 5}})
+    assert "has no test part" in captions.ledger(make_view(parts=("train",), data=data))
 
 
 def test_the_filters_that_moved_most_are_named():

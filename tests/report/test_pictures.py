@@ -15,6 +15,7 @@ HOSTILE = (
     "{{7*7}}",
     '"><svg onload>',
     "$x_{",
+    "$x_{$",
     "שלום",
     "🐱",
     "猫" * 50,
@@ -60,6 +61,10 @@ def test_filters_are_numbered_from_0_and_at_most_64_are_shown(make_filters, numb
     axes = figure.axes[0]
     assert len(axes.images) == shown
     assert [text.get_text() for text in axes.texts] == ["after", *map(str, range(shown))]
+
+
+def test_a_title_is_drawn_as_it_is(make_filters):
+    assert "$x_{$" in to_svg(pictures.filter_figure(make_filters(1).after, "$x_{$"), "f", "")
 
 
 def test_filters_that_are_not_square_keep_their_shape(make_filters):
@@ -108,7 +113,7 @@ def test_forty_names_have_room(make_confusion):
 
 def test_hostile_names_are_drawn_as_they_are_without_a_warning(make_confusion):
     svg = to_svg(pictures.confusion_figure(make_confusion(len(HOSTILE)).counts, HOSTILE), "confusion", "")
-    for shown in ("$x_{", "{{7*7}}", "🐱", "שלום", "&lt;/script&gt;"):
+    for shown in ("$x_{", "$x_{$", "{{7*7}}", "🐱", "שלום", "&lt;/script&gt;"):
         assert shown in svg
     assert "<img" not in svg
     assert "x" * 30 not in svg

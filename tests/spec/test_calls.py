@@ -92,6 +92,7 @@ def test_any_text_is_a_call_or_a_refusal(text: str) -> None:
 )
 def test_each_kind_of_value(text: str, value: object) -> None:
     assert _alike(parse(f"f({text})").positional, (value,))
+    assert _alike(parse(str(Call("f", (value,)))).positional, (value,))  # type: ignore[arg-type]
     assert _alike(parse(f"f(x={text})").named, {"x": value})
 
 

@@ -16,7 +16,9 @@ from cnnlab.spec.recipe import Claim, Data, Init, Model, Recipe, Train
 from cnnlab.spec.rows import Row
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SMALL = '[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dropout(p)", "dense(classes)"]\nvalues = { p = 0.5 }\n'
+SMALL = (
+    '[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dropout(p)", "dense(classes)"]\nvalues = { p = 0.5 }\n'
+)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 METRICS = st.sampled_from(get_args(Metric))
 SHARES = st.floats(0.001, 0.999)
@@ -46,7 +48,7 @@ def _tables() -> st.SearchStrategy[dict[str, Any]]:
             "model": st.fixed_dictionaries(
                 {"layers": st.just(["a: conv(n, 3, bias=b)", "maxpool(2)", "flatten", "dense(classes)"])},
                 optional={"init": st.sampled_from(get_args(Init))},
-            ).flatmap(lambda model: st.builds(lambda n, b: {**model, "values": {"n": n, "b": b}}, counts, st.booleans())),
+            ).flatmap(lambda model: st.builds(lambda n, b: {**model, "values": {"n": n, "b": b}}, counts, st.booleans())),  # noqa: E501
         },
         optional={
             "train": st.fixed_dictionaries(
@@ -68,7 +70,7 @@ def _tables() -> st.SearchStrategy[dict[str, Any]]:
                 st.just("parameters") | figures,
                 st.integers(0, 10**12)
                 | st.floats(allow_nan=False, allow_infinity=False)
-                | st.fixed_dictionaries({"published": SHARES}, optional={"source": TEXTS, "images": counts, "note": TEXTS}),
+                | st.fixed_dictionaries({"published": SHARES}, optional={"source": TEXTS, "images": counts, "note": TEXTS}),  # noqa: E501
                 max_size=3,
             ),
         },
@@ -118,10 +120,13 @@ def test_objects_and_texts_make_the_same_recipe() -> None:
 def test_defaults_are_those_of_the_design_and_are_written_out() -> None:
     recipe = Recipe.from_toml(SMALL)
     assert (recipe.data.validation, recipe.data.test, recipe.model.init) == (0.1, None, "default")
-    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.test, recipe.train.weights, recipe.train.seed) == (
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.test, recipe.train.weights, recipe.train.seed) == (  # noqa: E501
         10, 64, "end", "best", 0,
     )  # fmt: skip
-    assert recipe.to_tables()["train"]["optimizer"] == "adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    assert (
+        recipe.to_tables()["train"]["optimizer"]
+        == "adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.0)"
+    )
     assert recipe.to_tables()["train"]["schedule"] == "constant"
 
 
@@ -136,7 +141,9 @@ def test_a_written_recipe_is_read_back(tmp_path: Path) -> None:
     assert Recipe.read(tmp_path / "recipe.toml") == recipe
 
 
-@pytest.mark.parametrize("change", [lambda b: b"\xef\xbb\xbf" + b, lambda b: b.replace(b"\n", b"\r\n")], ids=["BOM", "CRLF"])
+@pytest.mark.parametrize(
+    "change", [lambda b: b"\xef\xbb\xbf" + b, lambda b: b.replace(b"\n", b"\r\n")], ids=["BOM", "CRLF"]
+)
 def test_what_other_editors_write_is_read(tmp_path: Path, change: Any) -> None:
     (tmp_path / "recipe.toml").write_bytes(change(SMALL.encode()))
     assert Recipe.read(tmp_path / "recipe.toml") == Recipe.from_toml(SMALL)
@@ -146,9 +153,16 @@ def test_a_base_gives_what_a_recipe_leaves_out(tmp_path: Path) -> None:
     (tmp_path / "below.toml").write_text(SMALL + "[train]\nepochs = 3\nseed = 7\n[claims]\nparameters = 1\n")
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "middle.toml").write_text('base = "../below.toml"\n[train]\nepochs = 4\n')
-    (tmp_path / "above.toml").write_text('base = "inner/middle.toml"\n[data]\nsource = "cifar10"\n[model.values]\np = 0.1\n')
+    (tmp_path / "above.toml").write_text(
+        'base = "inner/middle.toml"\n[data]\nsource = "cifar10"\n[model.values]\np = 0.1\n'
+    )
     recipe = Recipe.read(tmp_path / "above.toml")
-    assert (recipe.data.source, recipe.model.values, recipe.train.epochs, recipe.train.seed) == ("cifar10", {"p": 0.1}, 4, 7)
+    assert (recipe.data.source, recipe.model.values, recipe.train.epochs, recipe.train.seed) == (
+        "cifar10",
+        {"p": 0.1},
+        4,
+        7,
+    )
     assert recipe.claims == {"parameters": Claim(published=1)}
 
 
@@ -161,7 +175,9 @@ def test_a_base_on_its_own_changes_nothing(tmp_path: Path) -> None:
 def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(SMALL)
-    recipe = Recipe.read(path, {"train.epochs": 3, "model.values.p": 0.25, "data.augment": ["flip"], "claims.parameters": 5})
+    recipe = Recipe.read(
+        path, {"train.epochs": 3, "model.values.p": 0.25, "data.augment": ["flip"], "claims.parameters": 5}
+    )
     assert (recipe.train.epochs, recipe.model.values, recipe.claims["parameters"].published) == (3, {"p": 0.25}, 5)
     assert recipe.data.augment == (Flip(),)
     assert Recipe.read(path, {}) == Recipe.read(path)

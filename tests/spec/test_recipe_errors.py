@@ -77,7 +77,9 @@ def _read(path: Path) -> Problem:
         ("model.values", [1], "[1]", "a table"),
     ],
 )
-def test_a_wrong_value_is_shown_with_its_key_and_what_is_allowed(key: str, value: Any, shown: str, allowed: str) -> None:
+def test_a_wrong_value_is_shown_with_its_key_and_what_is_allowed(
+    key: str, value: Any, shown: str, allowed: str
+) -> None:
     (problem,) = _problems(_with(key, value))
     assert (problem.where, problem.what, problem.allowed) == (key, f"'{key.split('.')[1]}' can't be {shown}", allowed)
 
@@ -231,7 +233,11 @@ def test_all_mistakes_of_a_file_are_told_in_one_error(tmp_path: Path) -> None:
         ({"train.epochs": 0}, "train.epochs", "'epochs' can't be 0"),
         ({"train.epoch": 3}, "train.epoch", "unknown key 'epoch'"),
         ({"epochs": 3}, "epochs", "a key to set is dotted"),
-        ({"train.epochs.first": 3}, "train.epochs.first", "'train.epochs.first' leads through 'epochs', which is not a table"),
+        (
+            {"train.epochs.first": 3},
+            "train.epochs.first",
+            "'train.epochs.first' leads through 'epochs', which is not a table",
+        ),
         ({"data.source.": 3}, "data.source.", "'data.source.' leads through 'source', which is not a table"),
     ],
 )
@@ -326,7 +332,9 @@ def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
 def test_a_recipe_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('base = "r.toml"\n')
-    assert _read(path) == Problem("'base' can't be 'r.toml'", f"{path}: base", allowed="the path of a recipe, at most 5 in a row")
+    assert _read(path) == Problem(
+        "'base' can't be 'r.toml'", f"{path}: base", allowed="the path of a recipe, at most 5 in a row"
+    )
 
 
 JUNK = st.recursive(
@@ -334,7 +342,9 @@ JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-KEYS = [f"{name}.{key}" for name, part in (("data", Data), ("model", Model), ("train", Train)) for key in part.model_fields]
+KEYS = [
+    f"{name}.{key}" for name, part in (("data", Data), ("model", Model), ("train", Train)) for key in part.model_fields
+]
 
 
 @settings(deadline=None, print_blob=True, max_examples=200)

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec import choices
-from cnnlab.spec.arguments import LARGEST, Count, DropRate, Margin, Momentum, NotNegative, Padding, Positive, Probability, Size
+from cnnlab.spec.arguments import (
+    LARGEST,
+    Count,
+    DropRate,
+    Margin,
+    Momentum,
+    NotNegative,
+    Padding,
+    Positive,
+    Probability,
+    Size,
+)
 from cnnlab.spec.calls import Call, parse, write
 from cnnlab.spec.layers import ReLU, Rows, layers
 from cnnlab.spec.registry import Registry
@@ -68,7 +79,9 @@ def _refusals(registry: Registry[Any], text: str) -> tuple[Problem, ...]:
 @pytest.mark.parametrize(("registry", "name"), KINDS)
 @settings(deadline=None, print_blob=True, max_examples=15)
 @given(data=st.data())
-def test_a_choice_is_read_back_from_every_way_to_write_it(registry: Registry[Any], name: str, data: st.DataObject) -> None:
+def test_a_choice_is_read_back_from_every_way_to_write_it(
+    registry: Registry[Any], name: str, data: st.DataObject
+) -> None:
     choice = data.draw(_choices(registry, name))
     shortest, whole = registry.write(choice), registry.write(choice, defaults=True)
     values = [*whole.positional, *whole.named.values()]
@@ -122,7 +135,7 @@ CONV = layers.signature("conv")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("conv(3, 3, kernal=3)", Problem("conv has no argument 'kernal'", "", "conv(3, 3, kernal=3)", CONV, "did you mean 'kernel'?")),
+        ("conv(3, 3, kernal=3)", Problem("conv has no argument 'kernal'", "", "conv(3, 3, kernal=3)", CONV, "did you mean 'kernel'?")),  # noqa: E501
         ("conv(3, 3, zebra=3)", Problem("conv has no argument 'zebra'", "", "conv(3, 3, zebra=3)", CONV)),
         ("conv(3)", Problem("conv needs 'kernel'", "", "conv(3)", CONV)),
         ("conv(3, 3, kernel=3)", Problem("'kernel' is given twice", "", "conv(3, 3, kernel=3)", CONV)),
@@ -133,12 +146,12 @@ CONV = layers.signature("conv")
         ("conv('3', 3)", Problem("'filters' can't be '3'", "filters", "", "a whole number")),
         ("conv(0, 3)", Problem("'filters' can't be 0", "filters", "", "greater than or equal to 1")),
         ("conv(1000001, 3)", Problem("'filters' can't be 1000001", "filters", "", "less than or equal to 1000000")),
-        ("conv(3, 1000001)", Problem("'kernel' can't be 1000001", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3, 1000001)", Problem("'kernel' can't be 1000001", "kernel", "", "a whole number from 1 or [height, width]")),  # noqa: E501
         ("conv(3, [3])", Problem("'kernel' can't be [3]", "kernel", "", "a whole number from 1 or [height, width]")),
-        ("conv(3, [3, 0])", Problem("'kernel' can't be [3, 0]", "kernel", "", "a whole number from 1 or [height, width]")),
+        ("conv(3, [3, 0])", Problem("'kernel' can't be [3, 0]", "kernel", "", "a whole number from 1 or [height, width]")),  # noqa: E501
         ("conv(3, 3, bias=1)", Problem("'bias' can't be 1", "bias", "", "true or false")),
-        ("conv(3, 3, padding=-1)", Problem("'padding' can't be -1", "padding", "", "'same', a whole number from 0 or [height, width]")),
-        ("maxpool(2, padding='same')", Problem("'padding' can't be 'same'", "padding", "", "a whole number from 0 or [height, width]")),
+        ("conv(3, 3, padding=-1)", Problem("'padding' can't be -1", "padding", "", "'same', a whole number from 0 or [height, width]")),  # noqa: E501
+        ("maxpool(2, padding='same')", Problem("'padding' can't be 'same'", "padding", "", "a whole number from 0 or [height, width]")),  # noqa: E501
         ("dropout(1)", Problem("'rate' can't be 1", "rate", "", "less than 1")),
         ("dropout(-0.1)", Problem("'rate' can't be -0.1", "rate", "", "greater than or equal to 0")),
         ("dropout(true)", Problem("'rate' can't be true", "rate", "", "a number")),
@@ -166,7 +179,11 @@ def test_all_wrong_arguments_are_told_together() -> None:
         "filters", "kernel", "groups", "bias",
     ]  # fmt: skip
     deep = _refusals(layers, "residual([relu, conv(0, 3)], shortcut=[repeat(2, [dense(0), blur])])")
-    assert [problem.where for problem in deep] == ["body[1].filters", "shortcut[0].body[0].units", "shortcut[0].body[1]"]
+    assert [problem.where for problem in deep] == [
+        "body[1].filters",
+        "shortcut[0].body[0].units",
+        "shortcut[0].body[1]",
+    ]
 
 
 @pytest.mark.parametrize("name", ["__class__", "__init__", "eval", "exec", "print", "Conv", "conv2d"])

@@ -46,6 +46,6 @@ def describe(
         return
     table = Table(parameters=trace.parameters, macs=trace.macs, layers=tuple(layers), warnings=tuple(warnings))
     image = f"{words.sizes(trace.input)} images of {read.data.source}, {len(known.classes)} classes"
-    show(drawn(layer_table(table), f"{recipe}: {image}"))
+    show(drawn(layer_table(table), f"{recipe}: {image}", spare=("jump", "share", "multiply-adds")))
     for warning in warnings:
         show(f"! {warning.name}: {warning.message}")

@@ -45,7 +45,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        signal.signal(signal.SIGTERM, _terminate)
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
         except CnnlabError as error:
@@ -64,6 +64,8 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             print(f"cnnlab made a mistake: {type(error).__name__}: {error}", file=sys.stderr)
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapper
 

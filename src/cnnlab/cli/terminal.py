@@ -2,21 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from cnnlab.cli.console import console
 from cnnlab.report.tables import TextTable
 
 
-def drawn(table: TextTable, title: str = "") -> Table:
-    """A rich table of a text table; a person's words are never read as markup."""
-    made = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, show_footer=table.total)
+GAP = 2
+
+
+def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table:
+    """A rich table of a text table; a person's words are never read as markup.
+
+    Args:
+        spare: columns that a narrow terminal goes without, the first to go first.
+    """
+    table = _fitted(table, spare, console().width)
+    made = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_footer=table.total,
+    )
     *_, last = table.rows if table.rows else ((),)
     for number, column in enumerate(table.columns):
         footer = Text(last[number]) if table.total else ""
-        justify = "right" if column.number else "left"
-        made.add_column(column.title, footer=footer, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        justify: JustifyMethod = "right" if column.number else "left"
+        # Numbers stay whole; a longest word is as narrow as a head may get.
+        width = max(map(len, column.title.split()))
+        made.add_column(
+            column.title,
+            footer=footer,
+            justify=justify,
+            overflow="fold",
+            min_width=width,
+            no_wrap=column.number and width == len(column.title),
+        )
     for row in table.rows[:-1] if table.total else table.rows:
         made.add_row(*map(Text, row))
     return made
+
+
+def _fitted(table: TextTable, spare: Sequence[str], width: int) -> TextTable:
+    """The table without as many of its spare columns as it takes to be no wider than `width`."""
+    for title in spare:
+        if _width(table) <= width:
+            break
+        kept = [number for number, column in enumerate(table.columns) if column.title != title]
+        rows = tuple(tuple(row[number] for number in kept) for row in table.rows)
+        table = TextTable(tuple(table.columns[number] for number in kept), rows, table.total)
+    return table
+
+
+def _width(table: TextTable) -> int:
+    rows = [*table.rows, tuple(max(column.title.split(), key=len) for column in table.columns)]
+    return sum(max(map(len, cells)) + GAP for cells in zip(*rows, strict=True))

@@ -90,8 +90,8 @@ class TarReader:
         try:
             with tarfile.open(self.path, _tar_mode(self.path)) as archive:
                 for member in archive:
-                    if not (member.isdir() or member.isreg()) or member.issparse():
-                        raise guard.refused(member.name, "a link, a device or a sparse file")
+                    if not (member.isdir() or member.isreg()):
+                        raise guard.refused(member.name, "a link or a device")
                     path = guard.safe(member.name, member.size)
                     if member.isdir():
                         folders.append(path)

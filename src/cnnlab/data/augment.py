@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,15 +19,17 @@ from cnnlab.spec import choices
 
 
 def draw(choice_list: Sequence[Any], seed: int, epoch: int, images: Indices) -> list[Tensor]:
-    """The random numbers of an epoch: for each augmentation a tensor N×D, uniform in [0, 1).
+    """The random numbers of an epoch: for each augmentation a tensor N×D of 32-bit floats, uniform in [0, 1).
 
     Args:
         images: the images' indices, shape N; row n belongs to image `images[n]`.
     """
-    return [
-        torch.from_numpy(uniforms(seed, f"augment/{place}/{choice.kind}", epoch, images, _OPERATIONS[type(choice)][0]))
+    found = (
+        uniforms(seed, f"augment/{place}/{choice.kind}", epoch, images, _OPERATIONS[type(choice)][0])
         for place, choice in enumerate(choice_list)
-    ]
+    )
+    # Cut to the 24 bits that a 32-bit float holds (MPS has no others), since rounding could give 1.
+    return [torch.from_numpy((numbers * 2**24).astype(np.int32)).float() * 2.0**-24 for numbers in found]
 
 
 def augment(images: Tensor, choice_list: Sequence[Any], draws: Sequence[Tensor]) -> Tensor:

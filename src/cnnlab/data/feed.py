@@ -46,7 +46,7 @@ class Feed:
     device: torch.device
     memory_format: MemoryFormat = "contiguous"
     resident: bool | None = None
-    workers: int = min(4, os.cpu_count() or 1)
+    workers: int = field(default_factory=lambda: min(4, _cores()))
     _images: Tensor | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -121,6 +121,11 @@ class _Reader:
 
     def __getitem__(self, indices: Indices) -> Tensor:
         return torch.from_numpy(self.pixels[indices])
+
+
+def _cores() -> int:
+    """The cores that this process may use: torch warns of more workers than these."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _training_sizes(count: int, batch_size: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cnnlab.errors import RunError
@@ -23,12 +24,37 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            f"this file can't be written: {error.strerror}",
-            where=str(path),
-            next_step="free some space, or choose another folder with --runs",
-        ) from None
+        raise _unwritable(path, error) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a journal; one that was cut off in writing does not swallow it.
+
+    Raises:
+        RunError: as `write_whole`.
+    """
+    try:
+        with path.open("ab+") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            first = "" if file.read(1) in (b"", b"\n") else "\n"
+            # One write to a file opened for appending: lines of two processes do not mix.
+            file.write(f"{first}{text}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"this file can't be written: {error.strerror}",
+        where=str(path),
+        next_step="free some space, or choose another folder with --runs",
+    )
 
 
 def _sync_folder(path: Path) -> None:

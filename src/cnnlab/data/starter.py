@@ -105,7 +105,7 @@ def _model(size: tuple[int, int]) -> str:
         [
             "[model]",
             f"# {blocks} halvings bring {size[0]}×{size[1]} to {last[0]}×{last[1]}; filters double as the maps shrink.",
-            "# Batch normalisation lets it learn fast from few images; dropout keeps the dense layers from learning by heart.",
+            "# Batch normalisation: fast learning from few images; dropout: less learning by heart.",
             "layers = [",
             *rows,
             '    "flatten", "dropout(0.3)", "dense(128)", "relu",',

@@ -34,9 +34,11 @@ def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classe
     right = np.bincount(labels[hits], minlength=kinds)
     recall, precision = _ratio(right, images), _ratio(right, called)
     f1 = _ratio(2 * right, images + called)
+    with np.errstate(invalid="ignore"):  # infinite logits of a network that diverges: the loss is NaN
+        loss = float((logsumexp(exact, axis=1) - own).mean())
     return Score(
         images=count,
-        loss=float((logsumexp(exact, axis=1) - own).mean()),
+        loss=loss,
         accuracy=float(hits.mean()),
         top5=float((better < 5).mean()),
         balanced_accuracy=float(recall[images > 0].mean()),

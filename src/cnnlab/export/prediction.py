@@ -12,6 +12,7 @@ import torch
 
 from cnnlab.data.feed import Feed
 from cnnlab.data.images import ENDINGS, Fault, try_decode
+from cnnlab.data.listing import is_ignored
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import SourceError
 from cnnlab.evaluate.logits import logits
@@ -79,10 +80,14 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
                 raise SourceError("this image is not there", where=str(path), next_step="check the path")
             yield path
             continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file())
+        found = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
         if not found:
             raise SourceError("this folder holds no image", where=str(path), allowed=", ".join(sorted(ENDINGS)))
         yield from found
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not is_ignored(path.as_posix())
 
 
 def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:

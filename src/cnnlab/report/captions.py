@@ -8,12 +8,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from cnnlab.records import ClaimRecord, EpochRecord, Opening, Result, Score
+from cnnlab.probe.filters import Filters
+from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.report import words
 from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import LARGEST_WITH_COUNTS, MOST_FILTERS, row_shares
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.report.view import Confusion, Counts, Filters, RunView
+from cnnlab.report.view import Confusion, Counts, RunView
 
 NOTICEABLE_RISE = 1.02
 NOTICEABLE_GAP = 0.05
@@ -47,10 +48,13 @@ def judged_part(result: Result) -> tuple[str, Score | None]:
     return ("validation", result.validation) if result.validation is not None else ("training", result.train)
 
 
-def ledger(openings: Sequence[Opening], result: Result) -> str:
+def ledger(view: RunView) -> str:
     """How often this test set was looked at, and what that means."""
+    openings = view.openings
+    if "test" not in view.data.parts:
+        return "This data has no test part, so nothing here was measured on images that no choice depended on."
     if not openings:
-        if result.test is not None:
+        if view.result.test is not None:
             return (
                 "This run has a test figure, but its opening is not in the ledger: the ledger was lost or is elsewhere."
             )

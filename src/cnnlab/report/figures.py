@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite, nan
+from math import isfinite
 from typing import Literal
 
 from matplotlib.axes import Axes
@@ -82,7 +82,7 @@ def _draw(axes: Axes, curve: Curve) -> None:
     alone = sum(map(isfinite, curve.values)) == 1
     axes.plot(
         curve.epochs,
-        [value if isfinite(value) else nan for value in curve.values],
+        curve.values,
         color=COLOURS[curve.part],
         linewidth=1.8,
         linestyle=_DASHES[curve.part],

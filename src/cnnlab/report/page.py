@@ -27,7 +27,7 @@ def render(view: RunView) -> str:
             title=title,
             details=details,
             key_figures=_key_figures(view),
-            ledger=captions.ledger(view.openings, view.result),
+            ledger=captions.ledger(view),
             openings=tables.opening_table(view.openings),
             curves=_curves(view),
             final=tables.final_table(view.result, view.data),

@@ -72,15 +72,13 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _tidy(root: ElementTree.Element, name: str) -> None:
-    """Without namespaces, metadata and ids that repeat from figure to figure; with variables for colours and fonts."""
+    """Without namespaces, metadata and ids that another figure may have; with variables for colours and fonts."""
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith("}metadata")]:
             parent.remove(child)
     for element in root.iter():
         element.tag = _local(element.tag)
         attributes = {_local(key): value for key, value in element.attrib.items()}
-        if element.tag == "g":
-            attributes.pop("id", None)
         element.attrib.clear()
         element.attrib.update({key: _attribute(key, value, name) for key, value in attributes.items()})
 

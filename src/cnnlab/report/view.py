@@ -7,20 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.probe.filters import Filters
 from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, Opening, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]
 Counts = npt.NDArray[np.integer]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """The weights of one convolution, before and after training; both F×C×H×W. `layer` is its name in the table."""
-
-    layer: str
-    before: Weights
-    after: Weights
 
 
 @dataclass(frozen=True)

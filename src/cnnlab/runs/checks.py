@@ -21,8 +21,9 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
     """Refuse a recipe that can't be trained on this data and machine; every reason is told.
 
     Raises:
-        SpecError: a batch larger than the data or too small for batch norm, a network larger than the memory, or
-            stopping, scheduling and choosing by a validation part that is not there.
+        SpecError: a batch larger than the data or too small for batch norm, an optimiser that torch would refuse, a
+            network without weights or larger than the memory, or stopping and scheduling by a validation part that
+            is not there.
     """
     train, problems = recipe.train, []
     images = dataset.size("train")
@@ -31,6 +32,12 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
     if train.batch_size == 1 and any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
+    if getattr(train.optimizer, "nesterov", False) and not train.optimizer.momentum:
+        what = "Nesterov's way of looking ahead needs momentum"
+        problems.append(Problem(what, "train.optimizer", "momentum=0", "momentum above 0, such as momentum=0.9"))
+    if not trace.parameters:
+        step = "add a row with weights, such as dense(classes)"
+        problems.append(Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step))
     needed, memory = trace.parameters * BYTES_PER_PARAMETER, memory_bytes(device)
     if needed > memory:
         sizes = f"{needed / 2**30:,.1f} GiB to train; there are {memory / 2**30:,.1f} GiB"
@@ -56,12 +63,20 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
     Raises:
         RunError: the first difference is named.
     """
-    then = folder.data()
-    now = {"classes": dataset.classes, "split_hash": dataset.split_hash}
-    for name, value in now.items():
-        if getattr(then, name) != value:
+    then, form = folder.data(), dataset.form
+    kept = then.preprocessing
+    # The means change with almost any change of a pixel, and the split's hash sees none.
+    differences = {
+        "classes": (then.classes, dataset.classes),
+        "split_hash": (then.split_hash, dataset.split_hash),
+        "shape": ((kept.channels, kept.height, kept.width), form.shape),
+        "mean": (kept.mean, dataset.mean),
+        "std": (kept.std, dataset.std),
+    }
+    for name, (was, now) in differences.items():
+        if was != now:
             raise RunError(
-                f"the data has changed since this run began: {name} was {getattr(then, name)}, and is {value}",
+                f"the data has changed since this run began: {name} was {was}, and is {now}",
                 where=str(folder.path),
                 next_step="bring the old data back, or train the recipe anew",
             )

@@ -11,7 +11,6 @@ report.html          the page                      lock           held by the pr
 from __future__ import annotations
 
 import io
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from cnnlab.data.files import write_whole
+from cnnlab.data.files import append_line, write_whole
 from cnnlab.errors import RunError, nearest
 from cnnlab.records import DataRecord, Environment, EpochRecord, Record, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
@@ -91,8 +90,12 @@ class RunFolder:
     def epochs(self) -> list[EpochRecord]:
         """The learning curve. A last line that was cut off in writing is left out."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
-        return [EpochRecord.from_json(line) for line in lines[:-1]]
+        # Bytes: a line that was cut off may end within a character.
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        try:
+            return [EpochRecord.from_json(line) for line in lines[:-1]]
+        except ValidationError as error:
+            raise _damaged(path, error) from None
 
     def predictions(self, part: str) -> Predictions | None:
         """The predictions on a part; None where it was not evaluated."""
@@ -122,10 +125,7 @@ class RunFolder:
 
     def append(self, record: EpochRecord) -> None:
         """Add a line to the learning curve."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(record.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path / "metrics.jsonl", record.to_json())
 
     def _record(self, name: str, kind: type[R]) -> R:
         path = self.path / name
@@ -134,8 +134,7 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(f"this run has no {name}", where=str(self.path), next_step="train it again") from None
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise RunError(f"{name} is damaged: {first['msg']}", where=str(path), next_step="train it again") from None
+            raise _damaged(path, error) from None
 
 
 def create_run(runs: Path, recipe_name: str) -> RunFolder:
@@ -164,3 +163,8 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def slug(name: str) -> str:
     """A name that is safe as a file's: letters, digits, '-', '_' and '.'."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
+
+
+def _damaged(path: Path, error: ValidationError) -> RunError:
+    first = error.errors(include_url=False)[0]
+    return RunError(f"{path.name} is damaged: {first['msg']}", where=str(path), next_step="train it again")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from cnnlab.data.dataset import Dataset
+from cnnlab.data.files import append_line
 from cnnlab.records import Opening
 
 LEDGER = "test-ledger.jsonl"
@@ -26,22 +26,14 @@ def test_set_id(dataset: Dataset) -> str:
 def note_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:
     """Write down that a run looks at a test set, before it does."""
     opening = Opening(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), run=run, test_set=test_set, purpose=purpose)
-    line = opening.to_json() + "\n"
-    path = runs / LEDGER
-    if path.exists() and not path.read_bytes().endswith(b"\n"):
-        line = "\n" + line  # a line that was cut off in writing must not swallow this one
-    with path.open("ab") as file:
-        # One write to a file opened for appending: lines of two processes do not mix.
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(runs / LEDGER, opening.to_json())
 
 
 def openings(runs: Path, test_set: str) -> list[Opening]:
     """Every look at a test set that the ledger tells of, oldest first; a line that was cut off is left out."""
     path = runs / LEDGER
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
             opening = Opening.from_json(line)
         except ValidationError:

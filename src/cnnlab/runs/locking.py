@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from cnnlab.errors import RunError
 
@@ -16,9 +17,9 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however that ends.
 
     Raises:
-        RunError: another process holds it; its process id is told.
+        RunError: another process holds it; its process id is told. Or the folder can't be written to.
     """
-    with (folder / "lock").open("a+") as file:
+    with _opened(folder / "lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -32,3 +33,14 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a+")
+    except OSError as error:
+        raise RunError(
+            f"this run can't be written to: {error.strerror}",
+            where=str(path.parent),
+            next_step="make its folder writable, or copy it to one that is",
+        ) from None

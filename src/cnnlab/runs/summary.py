@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from cnnlab.errors import CnnlabError
 from cnnlab.records import Record
@@ -24,14 +25,14 @@ class Summary(Record):
     seed: int | None = None
 
 
-# How each column sorts: accuracies with the best first, the rest with the smallest first.
-SORTS: dict[str, Callable[[Summary], tuple[bool, float | str]]] = {
-    "name": lambda run: (False, run.run),
-    "test": lambda run: (run.test is None, -(run.test or 0)),
-    "validation": lambda run: (run.validation is None, -(run.validation or 0)),
-    "parameters": lambda run: (run.parameters is None, run.parameters or 0),
-    "seconds": lambda run: (run.seconds is None, run.seconds or 0),
-    "epochs": lambda run: (run.epochs is None, run.epochs or 0),
+# How each column sorts: accuracies with the best first, the rest with the smallest first; None: there is no figure.
+SORTS: dict[str, Callable[[Summary], Any]] = {
+    "name": lambda run: run.run,
+    "test": lambda run: None if run.test is None else -run.test,
+    "validation": lambda run: None if run.validation is None else -run.validation,
+    "parameters": lambda run: run.parameters,
+    "seconds": lambda run: run.seconds,
+    "epochs": lambda run: run.epochs,
 }
 
 
@@ -41,8 +42,10 @@ def summaries(runs: Path) -> list[Summary]:
 
 
 def sort_runs(found: Iterable[Summary], column: str, reverse: bool = False) -> list[Summary]:
-    """Runs sorted by one of `SORTS`."""
-    return sorted(found, key=SORTS[column], reverse=reverse)
+    """Runs sorted by one of `SORTS`; those without the figure stand last, either way round."""
+    runs, figure = list(found), SORTS[column]
+    known = sorted((run for run in runs if figure(run) is not None), key=figure, reverse=reverse)
+    return [*known, *(run for run in runs if figure(run) is None)]
 
 
 def _summary(folder: RunFolder) -> Summary:

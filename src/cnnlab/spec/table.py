@@ -33,7 +33,7 @@ def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) 
             rows.append(_read_row(call, values, classes))
         except SpecError as error:
             problems += [problem.within(f"layers[{index}]") for problem in error.problems]
-    problems += [_unused(name, used) for name in values if name not in used and name not in layers.kinds]
+    problems += [_unused(name, used) for name in values if name not in {CLASSES, *used, *layers.kinds}]
     if not texts:
         problems.append(Problem("the table has no rows", "layers", allowed='["conv(32, 5)", "relu", …]'))
     if problems:

@@ -38,6 +38,7 @@ class Progress(Record):
     seconds: float
     selected_epoch: float
     stopped: bool
+    diverged: bool
     factor: float
     chooser: Waited
     stopper: Waited | None
@@ -79,6 +80,7 @@ def save_progress(folder: Path, training: Training) -> None:
         seconds=training.seconds,
         selected_epoch=training.selected_epoch,
         stopped=training.stopped,
+        diverged=training.diverged,
         factor=schedule.factor,
         chooser=training.chooser.state,
         stopper=stopper.state if stopper else None,
@@ -109,7 +111,8 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
     own = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}
     load_into(training.network, own, str(folder))
     training.epoch, training.step, training.seconds = progress.epoch, progress.step, progress.seconds
-    training.selected_epoch, training.stopped = progress.selected_epoch, progress.stopped
+    training.selected_epoch = progress.selected_epoch
+    training.stopped, training.diverged = progress.stopped, progress.diverged
     training.schedule.factor, training.chooser.state = progress.factor, progress.chooser
     if training.stopper and progress.stopper:
         training.stopper.state = progress.stopper
@@ -140,7 +143,10 @@ def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], sa
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     file = f"{kind}-{step}.safetensors"
     newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
-    older = _pointer(folder, kind)
+    try:
+        older = _pointer(folder, kind)
+    except RunError:  # damaged: what it pointed to is not known
+        older = None
     before = older.newest if older and older.newest.file != file else None
     write_whole(folder / file, content)
     write_whole(folder / f"{kind}.json", Checkpoint(newest=newest, before=before).to_json(indent=2).encode())
@@ -151,10 +157,14 @@ def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], sa
 
 
 def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
+    path = folder / f"{kind}.json"
     try:
-        return Checkpoint.from_json((folder / f"{kind}.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return Checkpoint.from_json(path.read_bytes())
+    except FileNotFoundError:
         return None
+    except (OSError, ValidationError) as error:
+        what = str(error).partition("\n")[0]
+        raise RunError(f"{path.name} can't be read: {what}", where=str(path), next_step="train it again") from None
 
 
 def _load(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Saved]:
@@ -192,15 +202,23 @@ def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
 
 
 def _load_optimizer(training: Training, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+    parameters = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
             _, index, entry = name.split("/")
-            state.setdefault(int(index), {})[entry] = tensor
+            state.setdefault(int(index), {})[entry] = _laid_out_as(parameters[int(index)], tensor)
     groups = training.optimizer.state_dict()["param_groups"]
     for group, first_lr in zip(groups, progress.first_lr, strict=True):
         group["first_lr"] = first_lr
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """torch's fused optimisers read memory in its order, so that a moment must lie as its parameter does."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -40,7 +40,11 @@ class Schedule:
             group["lr"] = group.setdefault("first_lr", group["lr"]) * self.factor
 
     def after_validation(self, score: Score) -> None:
-        """Let a plateau schedule see a validation."""
+        """Let a plateau schedule see a validation.
+
+        The rate falls with the `patience`-th validation in a row that is no better than the best; torch's
+        ReduceLROnPlateau waits for one more.
+        """
         if self.patience is None or self.patience.improved(score):
             return
         if self.patience.waited >= self.choice.patience:

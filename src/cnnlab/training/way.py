@@ -12,14 +12,16 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import product
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.dropout import _DropoutNd
 
 from cnnlab.data.cache import cache_dir
 from cnnlab.randomness import seed_torch, torch_state
@@ -56,7 +58,7 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     if len(open_ways) == 1:
         return open_ways[0]
     kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
-    if kept.exists():
+    with suppress(OSError, ValidationError):  # absent or damaged: a new trial mends it
         return Way.from_json(kept.read_bytes())
     way = _try_all(open_ways, network, images, labels)
     _keep(kept, way)
@@ -97,9 +99,12 @@ def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: T
 
 
 def _outcome(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss and the gradient as one vector, for the same dropout each time."""
+    """The loss and the gradient as one vector, without dropout: it draws in the order of memory, so formats differ."""
     seed_torch(0, "way")
     step = _step(way, network, images, labels)
+    for module in network.modules():
+        if isinstance(module, _DropoutNd):
+            module.eval()
     loss = step()
     gradients = [parameter.grad.flatten().float() for parameter in network.parameters() if parameter.grad is not None]
     return loss.detach().float(), torch.cat(gradients)

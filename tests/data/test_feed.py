@@ -1,0 +1,143 @@
+"""Batches: the same whether the data lives on the device or streams, each image once, normalised as numpy does it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnlab.data.feed import Batch, Feed
+from cnnlab.data.source import Pixels
+from cnnlab.spec.choices import Crop, Flip
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+CPU = torch.device("cpu")
+AUGMENT = (Crop(padding=2), Flip(p=0.5))
+
+
+def pictures(count: int) -> Pixels:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, 6, 5), dtype=np.uint8)
+
+
+def feed(count: int = 21, pixels: Pixels | None = None, **options: object) -> Feed:
+    """Image n has the label n, so that a batch tells which images are in it."""
+    found = pictures(count) if pixels is None else pixels
+    return Feed(found, np.arange(len(found)), MEAN, STD, CPU, **options)
+
+
+def as_numpy(pixels: Pixels) -> np.ndarray:
+    mean, std = (np.array(values)[:, None, None] for values in (MEAN, STD))
+    return (pixels / 255 - mean) / std
+
+
+def equal(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
+    pairs = zip(one, other, strict=True)
+    return all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_streamed_batches_equal_resident_ones_bit_by_bit(workers: int) -> None:
+    resident, streamed = feed(resident=True), feed(resident=False, workers=workers)
+    assert equal(list(resident.training(4, 7, 2, AUGMENT)), list(streamed.training(4, 7, 2, AUGMENT)))
+    assert equal(list(resident.evaluation(4)), list(streamed.evaluation(4)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 45), seed=st.integers(0, 99), epoch=st.integers(0, 9))
+def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: int, seed: int, epoch: int) -> None:
+    data = feed(count)
+    labels = [found for _, found in data.training(batch_size, seed, epoch)]
+    assert sorted(torch.cat(labels).tolist()) == list(range(count))
+    sizes = [len(found) for found in labels]
+    assert len(sizes) == data.steps(batch_size)
+    assert all(size == batch_size for size in sizes[:-1])
+    assert sizes[-1] <= batch_size + 1
+    assert 1 not in sizes or batch_size == 1 or count == 1
+
+
+def test_a_last_batch_of_one_joins_the_one_before() -> None:
+    assert [len(labels) for _, labels in feed(21).training(5, 0, 0)] == [5, 5, 5, 6]
+
+
+def test_labels_follow_their_images() -> None:
+    pixels = pictures(21)
+    expected = torch.from_numpy(as_numpy(pixels)).float()
+    for images, labels in feed(pixels=pixels).training(4, 0, 0):
+        torch.testing.assert_close(images, expected[labels], rtol=0, atol=1e-5)
+
+
+def test_the_order_depends_on_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat([labels for _, labels in feed().training(4, seed, epoch)]).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_evaluation_is_plain_normalisation_in_the_parts_own_order(resident: bool) -> None:
+    pixels = pictures(21)
+    batches = list(feed(pixels=pixels, resident=resident, workers=0).evaluation(8))
+    assert [len(labels) for _, labels in batches] == [8, 8, 5]
+    assert torch.cat([labels for _, labels in batches]).tolist() == list(range(21))
+    images = torch.cat([images for images, _ in batches])
+    assert images.dtype == torch.float32
+    np.testing.assert_allclose(images.numpy(), as_numpy(pixels), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> None:
+    plain, other = feed(resident=resident, workers=0), feed(resident=resident, workers=0)
+    other.memory_format = "channels_last"
+    pairs = zip(plain.training(4, 0, 0, AUGMENT), other.training(4, 0, 0, AUGMENT), strict=True)
+    for (images, _), (laid_out, _) in pairs:
+        assert images.is_contiguous()
+        assert laid_out.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(images, laid_out)
+
+
+@pytest.mark.parametrize(("resident", "workers"), [(True, 0), (False, 0), (False, 1)])
+def test_a_read_only_memory_map_feeds_like_an_array(tmp_path: Path, resident: bool, workers: int) -> None:
+    pixels = pictures(21)
+    np.save(tmp_path / "pixels.npy", pixels)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    from_map = feed(pixels=mapped, resident=resident, workers=workers)
+    assert equal(list(from_map.training(4, 0, 0, AUGMENT)), list(feed(pixels=pixels).training(4, 0, 0, AUGMENT)))
+    assert np.array_equal(mapped, pixels)
+
+
+def test_data_past_the_budget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = pictures(21).nbytes
+    monkeypatch.setattr("cnnlab.data.feed.RESIDENT_BYTES", {"cpu": size})
+    assert feed().resident
+    monkeypatch.setattr("cnnlab.data.feed.RESIDENT_BYTES", {"cpu": size - 1})
+    assert not feed().resident
+
+
+def test_feeding_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    list(feed(resident=False, workers=1).training(4, 0, 0, AUGMENT))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tobytes() == before[1]  # noqa: NPY002
+
+
+def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:
+    batches = feed(resident=False, workers=2).training(4, 0, 0)
+    next(batches)
+    assert len(multiprocessing.active_children()) == 2
+    batches.close()
+    until = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not multiprocessing.active_children()
+
+
+def test_one_image_is_a_batch_of_its_own() -> None:
+    assert [len(labels) for _, labels in feed(1).training(4, 0, 0)] == [1]

@@ -1,0 +1,74 @@
+"""What a network says of a part: in eval mode, the same in any batch, and leaving the network as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.data.feed import Feed
+from cnnlab.evaluate.logits import logits
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+def feed(count: int = 30) -> Feed:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+    return Feed(pixels, np.zeros(count, np.int64), (0.5,) * 3, (0.25,) * 3, CPU)
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    """Batch norm with statistics of its own, and dropout."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 5)
+        )
+        made[1].running_mean.normal_()
+        made[1].running_var.uniform_(0.5, 2)
+    return made
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_off_and_batch_norm_uses_its_running_statistics(network: nn.Sequential, training: bool) -> None:
+    network.train(training)
+    statistics = network[1].running_mean.clone()
+    images = torch.cat([batch for batch, _ in feed().evaluation()])
+    conv, norm, _, _, _, dense = network
+    by_hand = (conv(images) - norm.running_mean[:, None, None]) / (norm.running_var + norm.eps).sqrt()[:, None, None]
+    expected = dense(by_hand.relu().flatten(1)).detach().numpy()
+    np.testing.assert_allclose(logits(network, feed()), expected, rtol=0, atol=1e-5)
+    assert network.training is training
+    assert all(module.training is training for module in network.modules())
+    assert torch.equal(network[1].running_mean, statistics)
+
+
+def test_a_batch_of_one_says_what_a_batch_of_all_says(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = logits(network, feed())
+    evaluation: Callable[..., object] = Feed.evaluation
+    monkeypatch.setattr(Feed, "evaluation", lambda self: evaluation(self, 1))
+    np.testing.assert_allclose(logits(network, feed()), together, rtol=0, atol=1e-5)
+
+
+def test_the_answers_are_32_bit_and_hold_no_graph(network: nn.Sequential) -> None:
+    found = logits(network, feed(3))
+    assert (found.dtype, found.shape) == (np.float32, (3, 5))
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_put_back_after_an_error(training: bool) -> None:
+    class Broken(nn.Module):
+        def forward(self, _: Tensor) -> Tensor:
+            raise RuntimeError("broken")
+
+    network = nn.Sequential(Broken()).train(training)
+    with pytest.raises(RuntimeError, match="broken"):
+        logits(network, feed(3))
+    assert network.training is training
+    assert network[0].training is training

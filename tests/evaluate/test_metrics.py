@@ -1,0 +1,79 @@
+"""Every metric against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+from sklearn import metrics as oracle
+
+from cnnlab.evaluate.metrics import score
+
+
+def names(count: int) -> list[str]:
+    return [f"class {k}" for k in range(count)]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Logits N×K without ties, and labels that may leave classes out."""
+    count, kinds = draw(st.integers(1, 40)), draw(st.integers(2, 12))
+    numbers = np.random.default_rng(draw(st.integers(0, 2**32)))
+    present = numbers.choice(kinds, draw(st.integers(1, kinds)), replace=False)
+    return numbers.normal(0, 3, (count, kinds)).astype(np.float32), numbers.choice(present, count)
+
+
+@settings(max_examples=60, deadline=None)
+@given(answers())
+def test_every_figure_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = case
+    kinds = logits.shape[1]
+    every, predicted = np.arange(kinds), logits.argmax(axis=1)
+    found = score(logits, labels, names(kinds))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of absent classes
+        expected = {
+            "loss": oracle.log_loss(labels, softmax(logits.astype(np.float64), axis=1), labels=every),
+            "accuracy": oracle.accuracy_score(labels, predicted),
+            "balanced_accuracy": oracle.balanced_accuracy_score(labels, predicted),
+            "macro_f1": oracle.f1_score(labels, predicted, average="macro"),
+            "top5": oracle.top_k_accuracy_score(labels, logits, k=5, labels=every) if kinds > 5 else 1.0,
+        }
+        recall = oracle.recall_score(labels, predicted, labels=every, average=None, zero_division=0)
+        precision = oracle.precision_score(labels, predicted, labels=every, average=None, zero_division=0)
+    for name, value in expected.items():
+        assert found.metric(name) == pytest.approx(value, abs=1e-6), name
+    assert found.images == len(labels)
+    assert [kind.name for kind in found.per_class] == names(kinds)
+    assert [kind.images for kind in found.per_class] == np.bincount(labels, minlength=kinds).tolist()
+    assert [kind.recall for kind in found.per_class] == pytest.approx(recall.tolist())
+    assert [kind.precision for kind in found.per_class] == pytest.approx(precision.tolist())
+
+
+def test_a_tie_counts_against_the_true_class_in_top5() -> None:
+    assert score(np.zeros((10, 10), np.float32), np.arange(10), names(10)).top5 == 0
+    ahead_of_five = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
+    assert score(ahead_of_five, np.array([0]), names(6)).top5 == 1
+    assert score(ahead_of_five, np.array([1]), names(6)).top5 == 0
+
+
+def test_a_constant_network_is_right_for_its_one_class() -> None:
+    found = score(np.zeros((10, 5), np.float32), np.arange(10) % 5, names(5))
+    assert (found.accuracy, found.balanced_accuracy) == (0.2, 0.2)
+    assert found.loss == pytest.approx(math.log(5))
+
+
+def test_a_large_logit_does_not_overflow() -> None:
+    logits = np.array([[3e38, 0], [0, 3e38]], np.float32)
+    assert score(logits, np.array([0, 1]), names(2)).loss == 0
+    assert score(logits, np.array([1, 0]), names(2)).loss == pytest.approx(3e38)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_no_numbers_give_a_loss_that_is_none(value: float) -> None:
+    assert not math.isfinite(score(np.full((2, 3), value, np.float32), np.array([0, 1]), names(3)).loss)

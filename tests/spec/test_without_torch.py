@@ -1,0 +1,31 @@
+"""What a person looks at before training loads in a process of its own without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+SCRIPT = """
+import importlib, json, pkgutil, sys
+import cnnlab
+names = ["errors", "randomness", "records"]
+for package in ("theory", "statistics", "spec", "report"):
+    home = importlib.import_module(f"cnnlab.{package}")
+    found = pkgutil.walk_packages(home.__path__, f"cnnlab.{package}.")
+    names += [package, *(module.name.removeprefix("cnnlab.") for module in found)]
+guilty = []
+for name in names:
+    importlib.import_module(f"cnnlab.{name}")
+    if "torch" in sys.modules:
+        guilty.append(name)
+        break
+print(json.dumps({"loaded": names, "guilty": guilty}))
+"""
+
+
+def test_what_needs_no_torch_loads_none() -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
+    found = json.loads(done.stdout)
+    assert found["guilty"] == []
+    assert {"errors", "theory.sizes", "spec.recipe", "spec.trace", "statistics", "report"} <= set(found["loaded"])

@@ -1,0 +1,226 @@
+"""Weights on disk: round trips, damage, and the state that a resumed training needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from cnnlab.errors import RunError
+from cnnlab.records import Way
+from cnnlab.training import checkpoints
+from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
+from cnnlab.training.loop import fit
+
+CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
+OPTIMIZERS = ["sgd(0.05)", "sgd(0.05, momentum=0.9)", "adam", "adamw"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def never(message: str) -> None:
+    raise AssertionError(message)
+
+
+def cut_after(made: Any, epochs: int, folder: Path) -> None:
+    """Train some epochs, keeping the state after each; then stop as a killed process does."""
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        save_progress(folder, made.training)
+        if record.epoch == epochs:
+            return
+
+
+@pytest.fixture
+def saved(bench: Callable[..., Any], tmp_path: Path) -> Any:
+    """A training with two states kept, after one epoch and after two."""
+    made = bench()
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        save_weights(tmp_path, made.training, record.epoch)
+        if record.epoch == 1:
+            made.first = {name: tensor.clone() for name, tensor in made.weights.items()}
+    return made
+
+
+def test_weights_come_back_bit_by_bit(saved: Any, tmp_path: Path) -> None:
+    tensors, about = load_weights(tmp_path, "best", never)
+    assert equal(tensors, saved.weights)
+    assert (about.file, about.epoch) == (f"best-{saved.training.step}.safetensors", 2)
+
+
+def test_the_folder_holds_two_safetensors_and_json(bench: Callable[..., Any], tmp_path: Path) -> None:
+    made = bench(epochs=4)
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        save_weights(tmp_path, made.training, record.epoch)
+        save_progress(tmp_path, made.training)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{k}-{s}.safetensors" for k in ("best", "last") for s in (12, 16)} | {"best.json", "last.json"}
+    assert all(load_file(path) for path in tmp_path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("way", [None, CHANNELS_LAST], ids=["contiguous", "channels_last"])
+def test_a_resumed_training_ends_like_a_straight_one(
+    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: Way | None
+) -> None:
+    fields: dict[str, Any] = {
+        "optimizer": optimizer,
+        "epochs": 3,
+        "schedule": "plateau(0.5, 1)",
+        "stop": "early(9)",
+        **({"way": way} if way else {}),
+    }
+    straight, cut, resumed = bench(**fields), bench(**fields), bench(**fields)
+    straight.fit()
+    cut_after(cut, 1, tmp_path)
+    resume(tmp_path, resumed.training, never)
+    assert resumed.training.epoch == 1
+    resumed.fit()
+    assert equal(resumed.weights, straight.weights)
+    for name in ("epoch", "step", "selected_epoch", "stopped", "chooser", "stopper", "schedule"):
+        assert getattr(resumed.training, name) == getattr(straight.training, name), name
+
+
+def test_without_the_optimizers_state_a_resumed_training_ends_otherwise(
+    bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control of the test above."""
+    monkeypatch.setattr(checkpoints, "_optimizer_tensors", lambda _: {})
+    straight, cut, resumed = bench(), bench(), bench()
+    straight.fit()
+    cut_after(cut, 1, tmp_path)
+    resume(tmp_path, resumed.training, never)
+    resumed.fit()
+    assert not equal(resumed.weights, straight.weights)
+
+
+@pytest.mark.parametrize("flag", ["stopped", "diverged"])
+def test_a_training_that_was_over_stays_over(bench: Callable[..., Any], tmp_path: Path, flag: str) -> None:
+    made, resumed = bench(), bench()
+    setattr(made.training, flag, True)
+    save_progress(tmp_path, made.training)
+    resume(tmp_path, resumed.training, never)
+    assert getattr(resumed.training, flag)
+    assert resumed.training.over
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    size = len(content)
+    cuts = {"0 bytes": 0, "1 byte": 1, "8 bytes": 8, "half": size // 2, "all but one byte": size - 1}
+    if how == "a flipped bit":
+        content[size // 2] ^= 4
+    path.write_bytes(content[: cuts.get(how, size)])
+
+
+DAMAGES = ["0 bytes", "1 byte", "8 bytes", "half", "all but one byte", "a flipped bit"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_used(saved: Any, tmp_path: Path, how: str) -> None:
+    newest, before = (f"best-{step}.safetensors" for step in (8, 4))
+    damage(tmp_path / newest, how)
+    said: list[str] = []
+    tensors, about = load_weights(tmp_path, "best", said.append)
+    assert equal(tensors, saved.first)
+    assert (about.file, about.epoch) == (before, 1)
+    assert said == [
+        f"{tmp_path / newest} is damaged: its checksum is not the one written beside it; "
+        f"the checkpoint before it ({before}) is used"
+    ]
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_missing_newest_checkpoint_is_told_too(tmp_path: Path) -> None:
+    (tmp_path / "best-8.safetensors").unlink()
+    said: list[str] = []
+    assert load_weights(tmp_path, "best", said.append)[1].epoch == 1
+    assert "best-8.safetensors can't be read: " in said[0]
+
+
+@pytest.mark.usefixtures("saved")
+def test_two_damaged_checkpoints_are_both_named(tmp_path: Path) -> None:
+    for step in (4, 8):
+        damage(tmp_path / f"best-{step}.safetensors", "half")
+    with pytest.raises(RunError) as caught:
+        load_weights(tmp_path, "best", never)
+    damaged = "is damaged: its checksum is not the one written beside it"
+    assert str(caught.value) == (
+        f"{tmp_path}: {tmp_path / 'best-8.safetensors'} {damaged}; {tmp_path / 'best-4.safetensors'} {damaged}\n"
+        "  next:     train it again"
+    )
+
+
+def test_no_checkpoint_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        load_weights(tmp_path, "best", never)
+    assert str(caught.value) == f"{tmp_path}: this run has no 'best' checkpoint\n  next:     train it again"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"newest": {"file": "x"}}'])
+def test_a_damaged_pointer_is_named_and_does_not_stop_the_next_save(saved: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "best.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"best\.json: best\.json can't be read: .*\n  next:     train it again"):
+        load_weights(tmp_path, "best", never)
+    save_weights(tmp_path, saved.training, 2)
+    assert equal(load_weights(tmp_path, "best", never)[0], saved.weights)
+
+
+def test_a_kill_between_the_two_writes_leaves_the_older_state(
+    saved: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed_at_json(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        path.write_bytes(content)
+
+    before = {name: tensor.clone() for name, tensor in saved.weights.items()}
+    monkeypatch.setattr(checkpoints, "write_whole", killed_at_json)
+    saved.training.step += 1
+    nn.init.zeros_(saved.training.network[0].weight)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(tmp_path, saved.training, 3)
+    assert equal(load_weights(tmp_path, "best", never)[0], before)
+
+
+@pytest.mark.parametrize(
+    ("layers", "difference"),
+    [
+        (["flatten", "dense(4)"], "'1.weight' is 5×12 there, and 4×12 here"),
+        (["flatten", "dense(5, bias=False)"], "'1.bias' is 5 there, and missing here"),
+        (["flatten", "dense(5)", "norm"], "'2.weight' is missing there, and 5 here"),
+    ],
+)
+def test_weights_of_another_network_are_refused_with_the_first_difference(layers: list[str], difference: str) -> None:
+    made = {
+        "flatten": nn.Flatten,
+        "dense(5)": lambda: nn.Linear(12, 5),
+        "dense(4)": lambda: nn.Linear(12, 4),
+        "dense(5, bias=False)": lambda: nn.Linear(12, 5, bias=False),
+        "norm": lambda: nn.BatchNorm1d(5),
+    }
+    with torch.random.fork_rng(devices=[]):
+        network = nn.Sequential(*(made[layer]() for layer in layers))
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(RunError) as caught:
+        load_into(network, {"1.weight": torch.zeros(5, 12), "1.bias": torch.zeros(5)}, "runs/x")
+    assert str(caught.value) == (
+        f"runs/x: these weights are of another network: {difference}\n"
+        "  next:     use the recipe that the weights were trained with"
+    )
+    assert equal(network.state_dict(), before)
+
+
+def test_a_checkpoint_of_weights_alone_cannot_be_resumed(saved: Any, tmp_path: Path) -> None:
+    pointer = json.loads((tmp_path / "best.json").read_text())
+    (tmp_path / "last.json").write_text(json.dumps(pointer))
+    with pytest.raises(RunError) as caught:
+        resume(tmp_path, saved.training, never)
+    assert str(caught.value) == f"{tmp_path}: this checkpoint holds weights only\n  next:     train it again"

@@ -1,0 +1,179 @@
+"""The training loop, held against one that is written out by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cnnlab.evaluate.logits import logits
+from cnnlab.evaluate.metrics import score
+from cnnlab.randomness import key
+from cnnlab.records import StepMeans
+from cnnlab.training.loop import fit
+
+NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
+AUGMENT = ["crop(padding=1)", "flip(0.5)"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_it_learns(bench: Callable[..., Any]) -> None:
+    made = bench(layers=NO_DROPOUT, epochs=12, optimizer="adam(0.02)")
+    records = made.fit()
+    assert [record.epoch for record in records] == list(range(1, 13))
+    assert records[-1].train.loss < records[0].train.loss / 2
+    assert records[-1].validation.accuracy > 0.9
+    assert made.training.over
+
+
+def test_a_plain_torch_loop_ends_with_the_same_weights(bench: Callable[..., Any]) -> None:
+    made, plain = bench(layers=NO_DROPOUT, augment=AUGMENT, epochs=3), bench(layers=NO_DROPOUT, augment=AUGMENT)
+    records = made.fit()
+    network: nn.Module = plain.training.network.train()
+    stepper = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    means = []
+    for epoch in range(3):
+        loss_sum = hits = count = 0.0
+        for images, labels in plain.feeds.train.training(8, 0, epoch, plain.recipe.data.augment):
+            outputs = network(images)
+            loss = F.cross_entropy(outputs, labels)
+            stepper.zero_grad()
+            loss.backward()
+            stepper.step()
+            loss_sum += loss.item() * len(labels)
+            hits += (outputs.argmax(1) == labels).sum().item()
+            count += len(labels)
+        means.append((count, loss_sum / count, hits / count))
+    for name, tensor in plain.weights.items():
+        torch.testing.assert_close(made.weights[name], tensor, rtol=1e-5, atol=1e-6)
+    for record, (count, loss, accuracy) in zip(records, means, strict=True):
+        assert record.train.images == count
+        assert record.train.loss == pytest.approx(loss, rel=1e-5)
+        assert record.train.accuracy == accuracy
+    expected = score(logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    assert records[-1].validation.loss == expected.loss
+
+
+def test_one_seed_gives_one_result_bit_by_bit(bench: Callable[..., Any]) -> None:
+    first, second, other = bench(augment=AUGMENT), bench(augment=AUGMENT), bench(augment=AUGMENT, seed=1)
+    for made in (first, second, other):
+        made.fit()
+    assert equal(first.weights, second.weights)
+    assert not equal(first.weights, other.weights)
+
+
+def test_validating_several_times_an_epoch_changes_no_weight(bench: Callable[..., Any]) -> None:
+    once, twice = bench(), bench(validations_per_epoch=2)
+    once.fit()
+    records = twice.fit()
+    steps = twice.training.steps_per_epoch
+    middle = math.ceil(steps / 2) / steps
+    assert [record.epoch for record in records] == [middle, 1, 1 + middle, 2]
+    assert [record.step for record in records] == [round(record.epoch * steps) for record in records]
+    assert sum(record.train.images for record in records) == 2 * len(twice.feeds.train)
+    assert equal(once.weights, twice.weights)
+
+
+def test_more_validations_than_steps_are_one_a_step(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=1, validations_per_epoch=1000)
+    assert [record.step for record in made.fit()] == list(range(1, made.training.steps_per_epoch + 1))
+
+
+def test_the_watcher_sees_every_step(bench: Callable[..., Any]) -> None:
+    made = bench()
+    seen: list[tuple[int, int, StepMeans | None]] = []
+    records = list(fit(made.training, made.feeds, lambda *args: seen.append(args)))
+    size = len(made.feeds.train)
+    assert [done for done, _, _ in seen] == [min(8 * step, size) + size * e for e in (0, 1) for step in range(1, 5)]
+    assert {total for _, total, _ in seen} == {2 * size}
+    assert seen[-1][2] == records[-1].train
+
+
+def test_while_a_record_is_held_the_training_is_in_its_state(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=3, validations_per_epoch=2)
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        assert made.training.step == record.step
+        assert made.training.epoch == int(record.epoch)
+        now = score(logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+        assert record.validation.loss == now.loss
+
+
+def test_the_best_validation_is_selected_and_the_first_of_equals(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=5)
+    records = made.fit()
+    best = max(record.validation.accuracy for record in records)
+    assert made.training.selected_epoch == next(r.epoch for r in records if r.validation.accuracy == best)
+
+
+@pytest.mark.parametrize("fields", [{"weights": "last"}, {"validation": 0.0}])
+def test_the_last_weights_are_selected_where_nothing_chooses(bench: Callable[..., Any], fields: dict) -> None:
+    made = bench(epochs=3, **fields)
+    made.fit()
+    assert made.training.selected_epoch == 3
+
+
+def test_early_stopping_stops_at_the_patience_th_validation_without_improvement(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=50, optimizer="sgd(1e-30)", layers=["flatten", "dense(classes)"], stop="early(patience=3)")
+    records = made.fit()
+    assert [record.epoch for record in records] == [1, 2, 3, 4]
+    assert made.training.stopped
+    assert made.training.selected_epoch == 1
+
+
+def test_min_change_stops_a_training_that_improves_too_little(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=50, optimizer="sgd(1e-4)", stop="early(patience=2, min_change=10)")
+    assert [record.epoch for record in made.fit()] == [1, 2, 3]
+
+
+def test_a_plateau_reduces_the_rate_of_the_records(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=5, optimizer="sgd(1e-30)", layers=["flatten", "dense(classes)"], schedule="plateau(0.5, 2)")
+    rates = [record.learning_rate for record in made.fit()]
+    assert rates == pytest.approx([1e-30, 1e-30, 1e-30, 5e-31, 5e-31])
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e300"])
+def test_a_loss_that_is_no_number_ends_the_training_as_diverged(bench: Callable[..., Any], rate: str) -> None:
+    made = bench(epochs=5, optimizer=f"sgd({rate}, momentum=0.9)", layers=["conv(4, 3)", "flatten", "dense(classes)"])
+    records = made.fit()
+    assert made.training.diverged
+    assert made.training.over
+    assert len(records) == 1
+    assert not math.isfinite(records[0].train.loss)
+    assert made.training.selected_epoch == 0
+
+
+def test_a_validation_loss_that_is_no_number_is_divergence_too(bench: Callable[..., Any]) -> None:
+    """The steps' losses are those before each step: the last step can still spoil everything."""
+    made = bench(epochs=5, batch_size=27, optimizer="sgd(1e30)", layers=["conv(4, 3)", "flatten", "dense(classes)"])
+    (record,) = made.fit()
+    assert math.isfinite(record.train.loss)
+    assert not math.isfinite(record.validation.loss)
+    assert made.training.diverged
+
+
+def test_the_global_random_state_is_left_alone(bench: Callable[..., Any]) -> None:
+    made = bench(augment=AUGMENT)
+    before = torch.get_rng_state()
+    for _ in fit(made.training, made.feeds, lambda *_: None):
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_dropouts_draws_depend_on_seed_and_step_alone(bench: Callable[..., Any]) -> None:
+    made = bench(seed=5, layers=["dropout(0.5)", "flatten", "dense(classes)"])
+    drawn: list[torch.Tensor] = []
+    made.training.network[0].register_forward_hook(
+        lambda module, _, output: drawn.append(output == 0) if module.training else None
+    )
+    made.fit()
+    for step, found in enumerate(drawn):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key(5, "step", step))
+            assert torch.equal(found, F.dropout(torch.ones(found.shape), 0.5) == 0)

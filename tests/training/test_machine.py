@@ -1,0 +1,61 @@
+"""Choosing the device."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+import torch
+
+from cnnlab.errors import UsageError
+from cnnlab.training.machine import choose_device, device_name, processor
+
+
+@pytest.fixture
+def has(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Sets which devices the machine has."""
+
+    def set_devices(cuda: bool, mps: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return set_devices
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_cuda_then_mps_then_the_cpu(has: object, cuda: bool, mps: bool, chosen: str) -> None:
+    has(cuda, mps)
+    assert choose_device("auto").type == chosen
+    assert choose_device("cpu").type == "cpu"
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose_device("tpu")
+    assert str(caught.value) == "--device: unknown device 'tpu'\n  allowed:  auto, cpu, cuda, mps"
+
+
+def test_a_device_that_is_not_there_is_refused(has: object) -> None:
+    has(False, True)
+    with pytest.raises(UsageError) as caught:
+        choose_device("cuda")
+    assert str(caught.value) == (
+        "--device: torch finds no cuda device on this machine\n"
+        "  allowed:  cpu, mps\n"
+        "  next:     use --device auto; 'cnnlab doctor' says what is missing"
+    )
+
+
+def test_the_cpu_has_a_name() -> None:
+    assert device_name(torch.device("cpu")) == processor() != ""
+
+
+def test_without_the_systems_word_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("pathlib.Path.read_text", absent)
+    assert processor() == (platform.processor() or platform.machine())

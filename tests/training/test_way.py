@@ -1,0 +1,150 @@
+"""How a step is computed: tried once, kept, and only ever a way that is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.records import Way
+from cnnlab.spec.recipe import Train
+from cnnlab.training import way as ways
+from cnnlab.training.way import PLAIN, choose_way
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+AUTO = Train()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own cache."""
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(ways, "TIMED_S", 0.001)
+    return tmp_path / "ways"
+
+
+@pytest.fixture
+def case() -> tuple[nn.Module, Tensor, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 3))
+        return network, torch.randn(6, 3, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def no_trial(*_: object) -> Way:
+    raise AssertionError("a trial was made")
+
+
+def test_fp32_is_plain_computing_without_a_trial(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "_try_all", no_trial)
+    assert choose_way(Train(precision="fp32"), *case) == PLAIN
+    assert not kept.exists()
+
+
+def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "_try_all", no_trial)
+    way = choose_way(Train(precision="bf16", memory_format="channels_last"), *case)
+    assert (way.precision, way.memory_format) == ("bf16", "channels_last")
+
+
+def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = choose_way(AUTO, *case)
+    assert first.reason == "the fastest of a timed trial"
+    assert f"{first.precision} {first.memory_format}" == max(first.tried, key=first.tried.__getitem__)
+    (file,) = kept.iterdir()
+    assert Way.from_json(file.read_bytes()) == first
+    monkeypatch.setattr(ways, "_try_all", no_trial)
+    assert choose_way(AUTO, *case) == first
+
+
+def test_a_damaged_cache_file_is_made_anew(kept: Path, case: tuple) -> None:
+    choose_way(AUTO, *case)
+    (file,) = kept.iterdir()
+    file.write_text("{")
+    assert choose_way(AUTO, *case) == Way.from_json(file.read_bytes())
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
+    tmp_path: Path, case: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(ways, "TIMED_S", 0.001)
+    assert choose_way(AUTO, *case).reason == "the fastest of a timed trial"
+
+
+def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tuple) -> None:
+    network, images, labels = case
+    choose_way(AUTO, network, images, labels)
+    choose_way(AUTO, network, images[:3], labels[:3])
+    choose_way(Train(memory_format="contiguous"), network, images, labels)
+    choose_way(AUTO, network[1:], images[:, :1].expand(-1, 4, -1, -1)[:, :, :6, :6], labels)
+    assert len(list(kept.iterdir())) == 4
+
+
+@pytest.mark.parametrize("fault", ["loss", "gradient", "nan"])
+@pytest.mark.usefixtures("kept")
+def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    honest = ways._outcome
+
+    def outcome(way: Way, *args: object) -> tuple[Tensor, Tensor]:
+        loss, gradient = honest(way, *args)
+        if way.precision == "fp32":
+            return loss, gradient
+        spoilt = {"loss": (loss * 1.5, gradient), "gradient": (loss, -gradient), "nan": (loss, gradient * torch.nan)}
+        return spoilt[fault]
+
+    monkeypatch.setattr(ways, "_outcome", outcome)
+    way = choose_way(AUTO, *case)
+    assert way.precision == "fp32"
+    assert set(way.tried) == {"fp32 contiguous", "fp32 channels_last"}
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "_agrees", lambda *_: False)
+    way = choose_way(AUTO, *case)
+    assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
+    assert way.reason == "no other way gave the result of 32-bit floats"
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.usefixtures("kept")
+def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, training: bool, broken: bool) -> None:
+    network = case[0].train(training)
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    random = torch.get_rng_state()
+    if broken:
+
+        def fail(*_: object) -> float:
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr(ways, "_speed", fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            choose_way(AUTO, *case)
+    else:
+        choose_way(AUTO, *case)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network[0].weight.is_contiguous()
+    assert network.training is training
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
+    seen: list[torch.dtype] = []
+    for precision in ("fp32", "bf16"):
+        made = bench(way=Way(precision=precision, memory_format="channels_last"), epochs=1)
+        made.training.network[0].register_forward_hook(lambda module, _, output: seen.append((module.training, output)))
+        made.fit()
+        assert {(mode, output.dtype) for mode, output in seen} == {
+            (True, torch.bfloat16 if precision == "bf16" else torch.float32),
+            (False, torch.float32),
+        }
+        assert all(output.is_contiguous(memory_format=torch.channels_last) for _, output in seen)
+        assert all(tensor.dtype != torch.bfloat16 for tensor in made.weights.values())
+        seen.clear()
