@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.console  # noqa: F401  (draws from random's global state when it is first imported)
 from PIL import Image
 
 from cnnlab.spec.recipe import Data, Recipe
@@ -49,7 +50,7 @@ def _surroundings() -> dict[str, object]:
         "the working directory": Path.cwd(),
         "files in the repository": _files(REPOSITORY),
         "random's state": random.getstate(),
-        "numpy's random state": np.random.get_state()[1].tobytes(),  # noqa: NPY002
+        "numpy's random state": np.random.get_state()[1].tobytes(),
     }
     torch = _torch()
     if torch is not None:
@@ -104,17 +105,20 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe(colours: Path) -> Callable[..., Recipe]:
-    """Makes a recipe on `colours` that trains in a moment; arguments are fields of [data], [train], or `layers`."""
+    """Makes a recipe on `colours` that trains in a moment.
 
-    def make(layers: Sequence[str] = SMALL, init: str = "default", claims: object = None, **fields: object) -> Recipe:
+    Arguments are fields of [data] and [train]; `opened` is [train]'s `test`, whose name both have.
+    """
+
+    def make(layers: Sequence[str] = SMALL, opened: str = "end", claims: object = None, **fields: object) -> Recipe:
         data = {"source": str(colours), "validation": 0.25, "test": 0.25}
         train = {"epochs": 2, "batch_size": 8, "optimizer": "sgd(0.05, momentum=0.9)", "precision": "fp32"}
         for name, value in fields.items():
             (data if name in Data.model_fields else train)[name] = value
-        model = {"layers": list(layers), "init": init}
-        return Recipe.from_tables({"data": data, "model": model, "train": train, "claims": claims or {}})
+        tables = {"data": data, "model": {"layers": list(layers)}, "train": {**train, "test": opened}}
+        return Recipe.from_tables({**tables, "claims": claims or {}})
 
     return make
 

@@ -66,8 +66,8 @@ class CnnlabError(Exception):
         return "\n".join([f"{len(self.problems)} problems", *(str(problem) for problem in self.problems)])
 
 
-class UsageError(CnnlabError):
-    """Wrong words or input: nothing was started."""
+class UsageError(CnnlabError, ValueError):
+    """Wrong words or input: nothing was started. A ValueError too, which pydantic collects with the others it finds."""
 
     exit_code = 2
 

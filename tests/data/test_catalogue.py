@@ -71,7 +71,8 @@ def test_facts_are_the_published_ones() -> None:
     for known in CATALOGUE.values():
         assert len(set(known.classes)) == len(known.classes)
     assert list(facts("cifar100").classes) == sorted(facts("cifar100").classes)
-    assert facts("shapes").classes == CLASSES and facts("shapes").counts == COUNTS
+    assert facts("shapes").classes == CLASSES
+    assert facts("shapes").counts == COUNTS
 
 
 def test_checksums_agree_with_torchvision() -> None:
@@ -92,10 +93,12 @@ def test_every_file_has_mirrors_on_several_addresses_and_a_whole_checksum() -> N
     lengths = {"md5": 32, "sha256": 64}
     for file in remote_files():
         kind, _, digest = file.checksum.partition(":")
-        assert re.fullmatch(f"[0-9a-f]{{{lengths[kind]}}}", digest) and file.size > 0
+        assert re.fullmatch(f"[0-9a-f]{{{lengths[kind]}}}", digest)
+        assert file.size > 0
         assert len(set(file.mirrors)) >= 2
         for url in file.mirrors:
-            assert urlsplit(url).scheme in ("http", "https") and url.endswith("/" + file.name)
+            assert urlsplit(url).scheme in ("http", "https")
+            assert url.endswith("/" + file.name)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
@@ -152,7 +155,8 @@ def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
 
 def test_the_generated_set_needs_nothing(tmp_path: Path) -> None:
     assert isinstance(open_catalogue("shapes", tmp_path, download=False), ShapesSource)
-    assert find_at_hand("shapes", tmp_path) is None and download_seconds("shapes") is None
+    assert find_at_hand("shapes", tmp_path) is None
+    assert download_seconds("shapes") is None
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -167,7 +171,8 @@ def test_offline_says_which_file_from_where_and_whereto(
     told = str(raised.value)
     for file in facts("svhn").forms[0].downloads:
         assert all(words in told for words in (file.name, file.checksum.split(":")[1], *file.mirrors))
-    assert str(tmp_path / "svhn") in told and "a folder" not in told
+    assert str(tmp_path / "svhn") in told
+    assert "a folder" not in told
     assert ("CNNLAB_OFFLINE is set" in told) == offline
     assert list(tmp_path.iterdir()) == []
 

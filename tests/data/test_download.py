@@ -226,7 +226,8 @@ def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
 def test_a_slow_mirror_is_left_before_its_end(server: Server, tmp_path: Path) -> None:
     fetch(server.file("crawls", "good"), tmp_path, patience=HASTE)
     (_, (path, asked)) = server.requests
-    assert path == "/good" and 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
+    assert path == "/good"
+    assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
 
 
 def test_refused_connections_and_other_schemes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +303,8 @@ def test_a_full_disk_is_said_before_anything_is_written(
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"the disk is full(.|\n)*1,000 bytes are free, 400,000 are needed"):
         fetch(server.file("good"), tmp_path, patience=HASTE)
-    assert server.requests == [] and list(tmp_path.iterdir()) == []
+    assert server.requests == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
@@ -359,10 +361,12 @@ def test_processes_that_ask_for_the_same_file_download_it_once(server: Server, t
 
 def test_reachable_measures_the_fastest_and_passes_over_liars(server: Server) -> None:
     rate = reachable(server.file("silent", "page", "missing", "longer", "good"), 2.0)
-    assert rate is not None and rate > 1_000_000
+    assert rate is not None
+    assert rate > 1_000_000
     assert reachable(server.file("page", "missing", "longer"), 2.0) is None
     crawling = reachable(server.file("crawls", "missing"), 0.3)
-    assert crawling is not None and 5_000 < crawling < 40_000
+    assert crawling is not None
+    assert 5_000 < crawling < 40_000
 
 
 def test_reachable_keeps_its_time(server: Server) -> None:

@@ -122,10 +122,10 @@ def test_data_past_the_budget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_feeding_leaves_the_global_random_state_alone() -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].tobytes()
     list(feed(resident=False, workers=1).training(4, 0, 0, AUGMENT))
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.random.get_state()[1].tobytes() == before[1]  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == before[1]
 
 
 def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:

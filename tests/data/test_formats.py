@@ -35,7 +35,8 @@ def test_cifar10_binary_records_over_several_files() -> None:
     records = [bytes([label]) + image.tobytes() for label, image in zip([3, 9, 0, 1, 2], images, strict=True)]
     pixels, labels = decode("cifar10-binary", [("a", b"".join(records[:2])), ("b", b"".join(records[2:]))])
     np.testing.assert_array_equal(pixels, images)
-    assert labels.tolist() == [3, 9, 0, 1, 2] and labels.dtype == np.int64
+    assert labels.tolist() == [3, 9, 0, 1, 2]
+    assert labels.dtype == np.int64
 
 
 def test_cifar100_binary_takes_the_fine_label() -> None:
@@ -76,7 +77,8 @@ def test_idx_images_and_labels() -> None:
     images = random_images(4, 1, 28)
     pixels, labels = decode("idx", [("i", idx(images[:, 0])), ("l", idx(np.array([7, 0, 9, 2], np.uint8)))])
     np.testing.assert_array_equal(pixels, images)
-    assert labels.tolist() == [7, 0, 9, 2] and labels.dtype == np.int64
+    assert labels.tolist() == [7, 0, 9, 2]
+    assert labels.dtype == np.int64
 
 
 def test_svhn_axes_and_its_ten_for_nought() -> None:

@@ -98,7 +98,8 @@ def test_a_sealed_test_set_is_not_read(tmp_path: Path) -> None:
     (place / "test_batch.bin").write_bytes(b"not a data set")
     source = open_facts(CIFAR, tmp_path, download=False)
     form = source.natural_form()
-    assert source.pixels("train", ALL, form).shape == (10, 3, 32, 32) and len(source.labels("train")) == 10
+    assert source.pixels("train", ALL, form).shape == (10, 3, 32, 32)
+    assert len(source.labels("train")) == 10
     with pytest.raises(SourceError, match=r"test_batch\.bin(.|\n)*14 bytes"):
         source.labels("test")
 

@@ -19,7 +19,8 @@ def test_source() -> None:
         assert np.bincount(source.labels(part)).tolist() == [count // 10] * 10
         assert source.image_names(part)[-1] == f"{part}[{count - 1}]"
     grey = source.pixels("test", np.arange(3), ImageForm(1, 16, 16))
-    assert grey.shape == (3, 1, 16, 16) and grey.dtype == np.uint8
+    assert grey.shape == (3, 1, 16, 16)
+    assert grey.dtype == np.uint8
 
 
 @settings(max_examples=20, deadline=None)

@@ -109,8 +109,7 @@ def test_predict_report_runs_and_test_on_a_run(trained: dict[str, object], tmp_p
 def test_three_mistakes_are_told_at_once(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(
-        TINY.replace("conv(8, 5, stride=2)", "con(8, 5)")
-        .replace("epochs = 2", "epochs = 0\noptimiser = 'adam'")
+        TINY.replace("conv(8, 5, stride=2)", "con(8, 5)").replace("epochs = 2", "epochs = 0\noptimiser = 'adam'"),
         encoding="utf-8",
     )
     done = cnnlab("describe", wrong)

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnlab.model.build import build
 from cnnlab.randomness import torch_generator
 from cnnlab.spec import layers as spec
-from cnnlab.spec.layers import Shape
+from cnnlab.spec.layer import Shape
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace

@@ -25,6 +25,7 @@ from cnnlab.records import (
     Way,
 )
 from cnnlab.report.view import Confusion, RunView
+from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.statistics.claims import judge
 
@@ -114,9 +115,7 @@ def _trace_of(recipe: Recipe) -> Any:
 
 
 def _table(recipe: Recipe) -> Table:
-    traced = _trace_of(recipe)
-    records, warnings = tuple(traced.records()), tuple(traced.warnings())
-    return Table(parameters=traced.parameters, macs=traced.macs, layers=records, warnings=warnings)
+    return overview(_trace_of(recipe))
 
 
 @pytest.fixture

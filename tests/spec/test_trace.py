@@ -6,6 +6,7 @@ import pytest
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.layers import ReLU, Repeat
+from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Data, Model, Recipe
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
@@ -163,12 +164,12 @@ def test_after_a_layer_that_sees_all_there_is_no_receptive_field() -> None:
 
 
 def test_a_window_that_leaves_pixels_unseen_is_a_warning() -> None:
-    (warning,) = _trace(["conv(4, 3, stride=2)", "conv(4, 3, padding=1)"]).warnings()
+    (warning,) = overview(_trace(["conv(4, 3, stride=2)", "conv(4, 3, padding=1)"])).warnings
     assert warning.name == "conv1"
     assert warning.message == (
         "the window does not fit: 3.5×3.5 rounds down to 3×3; the last 1 row(s) and 1 column(s) of the padded input are never seen"  # noqa: E501
     )
-    (warning,) = _trace(["maxpool([2, 3])"]).warnings()
+    (warning,) = overview(_trace(["maxpool([2, 3])"])).warnings
     assert warning.message.endswith(
         "4×2.66667 rounds down to 4×2; the last 2 column(s) of the padded input are never seen"
     )
@@ -176,8 +177,12 @@ def test_a_window_that_leaves_pixels_unseen_is_a_warning() -> None:
 
 def test_a_network_for_larger_images_is_a_warning() -> None:
     deep = ["conv(4, 3, stride=2, padding=1)"] * 4
-    assert [warning.name for warning in _trace(deep).warnings() if "larger images" in warning.message] == ["conv4"]
-    assert not [warning for warning in _trace(deep, (3, 64, 64)).warnings() if "larger images" in warning.message]
+    assert [warning.name for warning in overview(_trace(deep)).warnings if "larger images" in warning.message] == [
+        "conv4"
+    ]
+    assert not [
+        warning for warning in overview(_trace(deep, (3, 64, 64))).warnings if "larger images" in warning.message
+    ]
 
 
 def test_records_show_the_sizes_that_are_multiplied() -> None:

@@ -22,30 +22,29 @@ def describe(
     from cnnlab.cli.console import show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.data.dataset import facts
-    from cnnlab.records import Table
     from cnnlab.report import words
     from cnnlab.report.tables import layer_table
+    from cnnlab.spec.overview import overview
     from cnnlab.spec.recipe import Recipe
 
     read = Recipe.read(recipe, overrides(set_))
     known = facts(read.data, data)
     trace = read.model.trace((known.channels, known.height, known.width), len(known.classes))
-    layers, warnings = trace.records(), trace.warnings()
+    table = overview(trace)
     if json:
         show_json(
             {
-                "parameters": trace.parameters,
-                "trainable": trace.parameters,
-                "macs": trace.macs,
+                "parameters": table.parameters,
+                "trainable": table.parameters,
+                "macs": table.macs,
                 "input": trace.input,
                 "classes": known.classes,
-                "layers": [record.model_dump() for record in layers],
-                "warnings": [warning.model_dump() for warning in warnings],
+                "layers": [record.model_dump() for record in table.layers],
+                "warnings": [warning.model_dump() for warning in table.warnings],
             }
         )
         return
-    table = Table(parameters=trace.parameters, macs=trace.macs, layers=tuple(layers), warnings=tuple(warnings))
     image = f"{words.sizes(trace.input)} images of {read.data.source}, {len(known.classes)} classes"
     show(drawn(layer_table(table), f"{recipe}: {image}", spare=("jump", "share", "multiply-adds")))
-    for warning in warnings:
+    for warning in table.warnings:
         show(f"! {warning.name}: {warning.message}")

@@ -12,7 +12,6 @@ from rich.text import Text
 from cnnlab.cli.console import console
 from cnnlab.report.tables import TextTable
 
-
 GAP = 2
 
 

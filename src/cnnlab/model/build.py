@@ -91,7 +91,7 @@ def _upsample(layer: spec.Upsample, row: Traced) -> nn.Module:
     return nn.Upsample(scale_factor=layer.scale, mode=layer.mode, align_corners=align)
 
 
-_BUILDERS: dict[type[spec.Layer], Callable[[Any, Traced], nn.Module]] = {
+_BUILDERS: dict[type, Callable[[Any, Traced], nn.Module]] = {
     spec.Conv: _conv,
     spec.Depthwise: _depthwise,
     spec.Dense: _dense,

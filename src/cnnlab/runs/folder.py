@@ -103,9 +103,10 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
                 return Predictions(stored["labels"], stored["logits"])
-        except (OSError, ValueError, KeyError) as error:
+        # The readers of zip and NumPy answer damaged bytes with exceptions of many kinds.
+        except Exception as error:
             raise RunError(f"these predictions can't be read: {error}", where=str(path)) from None
 
     def forget_after(self, epoch: float) -> None:

@@ -21,12 +21,13 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Table, Way
+from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.environment import environment
 from cnnlab.runs.folder import Predictions, RunFolder, create_run
 from cnnlab.runs.ledger import note_opening, test_set_id
 from cnnlab.runs.locking import locked
+from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
@@ -185,8 +186,8 @@ class _Bench:
 
 
 def _write_down(folder: RunFolder, bench: _Bench, way: Way) -> None:
-    """What is known before the first step."""
-    dataset, trace, form = bench.dataset, bench.trace, bench.dataset.form
+    """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
+    dataset, form = bench.dataset, bench.dataset.form
     preprocessing = Preprocessing(
         channels=form.channels,
         height=form.height,
@@ -203,15 +204,10 @@ def _write_down(folder: RunFolder, bench: _Bench, way: Way) -> None:
         test_set=test_set_id(dataset) if "test" in dataset.parts else "",
         preprocessing=preprocessing,
     )
-    table = Table(
-        parameters=trace.parameters,
-        macs=trace.macs,
-        layers=tuple(trace.records()),
-        warnings=tuple(trace.warnings()),
-    )
-    folder.write("recipe.toml", bench.recipe.to_toml())
+    table = overview(bench.trace)
     for name, record in (("data", data), ("layers", table), ("way", way), ("environment", environment(bench.device))):
         folder.write(f"{name}.json", record.to_json(indent=2))
+    folder.write("recipe.toml", bench.recipe.to_toml())
 
 
 def _train(folder: RunFolder, bench: _Bench, training: Training, listener: Listener) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.spec.registry import refuse
+from cnnlab.spec.problems import refuse
 
 # Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
 LARGEST = 1_000_000

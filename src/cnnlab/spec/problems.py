@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,30 +23,31 @@ _WORDS = {
 }
 
 
-def problems_of(error: ValidationError, names_at: Callable[[Place], Iterable[str]]) -> tuple[Problem, ...]:
-    """Every problem of one validation.
+def spec_error(error: ValidationError, names: Iterable[str]) -> SpecError:
+    """Every problem of one validation, those of nested objects included, as one error.
 
     Args:
-        names_at: the names allowed at a place, for "did you mean" when one is unknown.
+        names: the names that the object has, for "did you mean" when one is unknown.
     """
     found: list[Problem] = []
     for details in error.errors(include_url=False):
-        inner: tuple[Problem, ...] = details.get("ctx", {}).get("problems", ())
-        where = _path(details["loc"])
-        found += [problem.within(where) for problem in inner] if inner else [_problem(details, names_at)]
-    return tuple(found)
+        inner = details.get("ctx", {}).get("error")
+        if isinstance(inner, SpecError):
+            found += [problem.within(_path(details["loc"])) for problem in inner.problems]
+        else:
+            found.append(_problem(details, list(names)))
+    return SpecError.together(found)
 
 
-def collected(error: SpecError) -> PydanticCustomError:
-    """A cnnlab error as one that pydantic collects together with the others of the same object."""
-    return PydanticCustomError("problems", "several problems", {"problems": error.problems})
+def refuse(allowed: str) -> PydanticCustomError:
+    """The error of a validator that only says what is allowed."""
+    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
 
 
-def _problem(details: ErrorDetails, names_at: Callable[[Place], Iterable[str]]) -> Problem:
+def _problem(details: ErrorDetails, names: list[str]) -> Problem:
     where, received = _path(details["loc"]), details["input"]
     name = _path(_last_name(details["loc"]))
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        names = list(names_at(details["loc"][:-1]))
         return Problem(f"unknown key '{name}'", where, "", listed(names), nearest(name, names))
     if details["type"].startswith("missing"):
         return Problem(f"'{name}' is missing", where)
@@ -78,7 +79,7 @@ def _as_value(value: Any) -> Value:
 
 
 def _allowed(message: str) -> str:
-    text = message.removeprefix("Input should be ").partition(" or instance of ")[0]
+    text = message.removeprefix("Input should be ").removeprefix("String should have ").partition(" or instance of ")[0]
     return _WORDS.get(text, text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
@@ -23,8 +23,7 @@ from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
-from cnnlab.spec.problems import Place, collected, problems_of
-from cnnlab.spec.registry import refuse
+from cnnlab.spec.problems import refuse, spec_error
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
@@ -59,6 +58,14 @@ class Section(BaseModel):
     """A table of a recipe: frozen, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise spec_error(error, type(self).model_fields) from None
 
 
 class Data(Section):
@@ -125,10 +132,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
-        try:
-            read_table(self.layers, self.values, classes=10)
-        except SpecError as error:
-            raise collected(error) from None
+        read_table(self.layers, self.values, classes=10)
         return self
 
     def trace(self, shape: tuple[int, int, int], classes: int) -> Trace:
@@ -204,7 +208,7 @@ class Recipe(Section):
             if name not in _FIGURES
         ]
         if wrong:
-            raise collected(SpecError.together(wrong))
+            raise SpecError.together(wrong)
         return value
 
     @model_validator(mode="after")
@@ -212,7 +216,7 @@ class Recipe(Section):
         watching = [key for key in ("stop", "schedule") if getattr(getattr(self.train, key), "metric", None)]
         if self.data.validation == 0 and watching:
             what = f"train.{watching[0]} watches the validation part, but data.validation is 0"
-            raise collected(SpecError(what, where=f"train.{watching[0]}", next_step="set data.validation = 0.1"))
+            raise SpecError(what, where=f"train.{watching[0]}", next_step="set data.validation = 0.1")
         return self
 
     @classmethod
@@ -241,10 +245,7 @@ class Recipe(Section):
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
         """The recipe in nested dictionaries, as TOML gives them; errors as `read`."""
-        try:
-            return cls.model_validate(tables)
-        except ValidationError as error:
-            raise SpecError.together(problems_of(error, _names_at)) from None
+        return cls(**tables)
 
     def to_tables(self) -> dict[str, Any]:
         """Nested dictionaries that `from_tables` reads; keys that keep their default are left out of [claims] only."""
@@ -270,10 +271,3 @@ def _finite(number: Any) -> float:
     if isinstance(number, str | bool) or not math.isfinite(number):
         raise ValueError
     return float(number)
-
-
-def _names_at(place: Place) -> Iterable[str]:
-    sections: dict[str, type[BaseModel]] = {"data": Data, "model": Model, "train": Train, "claims": Claim}
-    if not place:
-        return Recipe.model_fields
-    return sections[str(place[0])].model_fields if place[0] in sections else ()

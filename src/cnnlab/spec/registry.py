@@ -9,11 +9,11 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
-from pydantic_core import ArgsKwargs, PydanticCustomError
+from pydantic_core import ArgsKwargs
 
 from cnnlab.errors import Problem, SpecError, listed, nearest
 from cnnlab.spec.calls import Call, Value, parse, write
-from cnnlab.spec.problems import collected, problems_of, shown
+from cnnlab.spec.problems import shown, spec_error
 
 T = TypeVar("T")
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -40,6 +40,7 @@ class Registry(Generic[T]):
 
         def register(cls: type[Any]) -> type[Any]:
             made: Any = pydantic_dataclass(frozen=True, config=_STRICT)(cls)
+            made.__init__ = _checking_init(made)
             made.kind = name
             self.kinds[name] = made
             return made  # type: ignore[no-any-return]
@@ -61,12 +62,11 @@ class Registry(Generic[T]):
                 next_step=nearest(call.name, self.kinds),
             )
         kind = self.kinds[call.name]
+        arguments = self._bind(call, kind)
         try:
-            return _make(kind, self._bind(call, kind))
-        except ValidationError as error:
-            names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-            problems = problems_of(error, lambda _: names)
-            raise SpecError.together(self._about_call(problem, call) for problem in problems) from None
+            return kind(**arguments)
+        except SpecError as error:
+            raise SpecError.together(self._about_call(problem, call) for problem in error.problems) from None
 
     def write(self, choice: T, *, defaults: bool = False) -> Call:
         """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
@@ -95,12 +95,7 @@ class Registry(Generic[T]):
         """The annotation of a pydantic field that holds one choice: reads a text or takes the choice itself."""
 
         def validate(value: Any) -> Any:
-            if type(value) in self.kinds.values():
-                return value
-            try:
-                return self.read(value)
-            except SpecError as error:
-                raise collected(error) from None
+            return value if type(value) in self.kinds.values() else self.read(value)
 
         serializer = PlainSerializer(lambda value: str(self.write(value, defaults=True)), return_type=str)
         return Annotated[Any, BeforeValidator(validate), serializer]
@@ -140,13 +135,13 @@ class Registry(Generic[T]):
         return value  # type: ignore[no-any-return]
 
 
-def _make(kind: type[T], arguments: dict[str, Value]) -> T:
-    """What `kind(**arguments)` does, but no name that a person writes can be taken for one of the call's own."""
-    made = object.__new__(kind)
-    kind.__pydantic_validator__.validate_python(ArgsKwargs((), arguments), self_instance=made)  # type: ignore[attr-defined]
-    return made
+def _checking_init(kind: Any) -> Callable[..., None]:
+    """An `__init__` that raises SpecError, and in which no name that a person writes is taken for one of its own."""
 
+    def __init__(made: Any, /, *positional: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            kind.__pydantic_validator__.validate_python(ArgsKwargs(positional, named), self_instance=made)
+        except ValidationError as error:
+            raise spec_error(error, [field.name for field in dataclasses.fields(kind)]) from None
 
-def refuse(allowed: str) -> PydanticCustomError:
-    """The error of a validator that only says what is allowed."""
-    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
+    return __init__

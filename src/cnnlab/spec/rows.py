@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.calls import Call, parse
-from cnnlab.spec.problems import collected, shown
+from cnnlab.spec.problems import shown
 from cnnlab.spec.registry import Registry
 
 if TYPE_CHECKING:
-    from cnnlab.spec.layers import Layer
+    from cnnlab.spec.layer import Layer
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Row:
 def read_rows(value: Any, registry: Registry[Layer]) -> tuple[Row, ...]:
     """Rows from texts, calls or rows; every wrong one is reported."""
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise collected(SpecError("rows are a list of layers", received=shown(value), allowed="[conv(…), relu, …]"))
+        raise SpecError("rows are a list of layers", received=shown(value), allowed="[conv(…), relu, …]")
     rows: list[Row] = []
     problems: list[Problem] = []
     for index, item in enumerate(value):
@@ -45,7 +45,7 @@ def read_rows(value: Any, registry: Registry[Layer]) -> tuple[Row, ...]:
         except SpecError as error:
             problems += [problem.within(f"[{index}]") for problem in error.problems]
     if problems:
-        raise collected(SpecError.together(problems))
+        raise SpecError.together(problems)
     return tuple(rows)
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from cnnlab.errors import Problem, SpecError
-from cnnlab.records import LayerRecord, WarningRecord
-from cnnlab.spec.layers import Layer, Repeat, Residual, Shape, Softmax, Tensors
+from cnnlab.records import LayerRecord
+from cnnlab.spec.layer import Fields, Layer, Shape, Tensors
+from cnnlab.spec.layers import Repeat, Residual
 from cnnlab.spec.rows import Row
 from cnnlab.theory.receptive import Field, widest
 from cnnlab.theory.sizes import output_size
-
-Fields = tuple[Field, Field]
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000
@@ -82,10 +81,6 @@ class Trace:
     def records(self) -> list[LayerRecord]:
         """The table as `describe` and the report show it; a row with branches stands without its sums."""
         return [_record(row) for row in self.walk()]
-
-    def warnings(self) -> list[WarningRecord]:
-        """What is allowed but deserves a look before training."""
-        return [*_unseen(self), *_inner_softmax(self), *_wide_views(self)]
 
 
 def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trace:
@@ -248,49 +243,6 @@ def _record(row: Traced) -> LayerRecord:
 def _formula(tensors: Tensors) -> str:
     """Each tensor's sizes multiplied, the window first as people say it: `5·5·3·32 + 32`."""
     return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], shape[0]))) for shape in tensors.values())
-
-
-def _unseen(found: Trace) -> list[WarningRecord]:
-    warnings = []
-    for row in found.walk():
-        fits = row.layer.windows(row.input)
-        if fits is None or all(size.fits for size in fits):
-            continue
-        exact = "×".join(f"{float(size.exact):g}" for size in fits)
-        cut = " and ".join(
-            f"{n} {what}" for n, what in zip([s.unseen for s in fits], ("row(s)", "column(s)"), strict=True) if n
-        )
-        message = (
-            f"the window does not fit: {exact} rounds down to {'×'.join(str(size.size) for size in fits)}; "
-            f"the last {cut} of the padded input are never seen"
-        )
-        warnings.append(WarningRecord(name=row.name, message=message))
-    return warnings
-
-
-def _inner_softmax(found: Trace) -> list[WarningRecord]:
-    message = (
-        "a softmax in front of other layers squeezes what they see; it belongs at the end of the table, if anywhere"
-    )
-    inner = [row for row in found.walk() if isinstance(row.layer, Softmax) and row is not found.rows[-1]]
-    return [WarningRecord(name=row.name, message=message) for row in inner]
-
-
-def _wide_views(found: Trace) -> list[WarningRecord]:
-    _, high, wide = found.input
-    for row in found.rows:
-        if (
-            row.receptive
-            and row.output[1:] == (1, 1)
-            and row.receptive[0].size > 2 * high
-            and row.receptive[1].size > 2 * wide
-        ):
-            message = (
-                f"a node sees {row.receptive[0].pixels}×{row.receptive[1].pixels} pixels of a {high}×{wide} image, "
-                "mostly padding: this network was made for larger images"
-            )
-            return [WarningRecord(name=row.name, message=message)]
-    return []
 
 
 def _shape_text(shape: Shape) -> str:

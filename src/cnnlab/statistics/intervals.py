@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-
-from scipy.special import betaincinv, ndtri
+from statistics import NormalDist
 
 from cnnlab.errors import UsageError
 
@@ -28,29 +27,11 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     _check(successes, n, level)
     if n == 0:
         return 0.0, 1.0
-    z = float(ndtri((1 + level) / 2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
-
-
-def clopper_pearson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact binomial interval of a share, (low, high) as fractions; never too narrow, for small counts.
-
-    Arguments and errors as `wilson`.
-
-    Source: C. J. Clopper, E. S. Pearson: The use of confidence or fiducial limits, Biometrika 26, 1934.
-
-    >>> low, high = clopper_pearson(0, 5)
-    >>> f"{low:.3f} to {high:.3f}"
-    '0.000 to 0.522'
-    """
-    _check(successes, n, level)
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1 - tail))
-    return low, high
 
 
 def _check(successes: int, n: int, level: float) -> None:

@@ -1,0 +1,136 @@
+"""What every layer of a table tells of itself before training.
+
+A shape is (channels, height, width) for an image and (features,) for a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, TypeAlias
+
+from cnnlab.errors import SpecError
+from cnnlab.theory.receptive import Field
+from cnnlab.theory.sizes import OutputSize, output_size
+
+Shape: TypeAlias = tuple[int, ...]
+Tensors: TypeAlias = dict[str, Shape]
+Pair: TypeAlias = tuple[int, int]
+Fields: TypeAlias = tuple[Field, Field]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window that slides over an image; each pair is (vertical, horizontal). `margins` count both sides together."""
+
+    kernel: Pair
+    stride: Pair
+    margins: Pair
+    dilation: Pair = (1, 1)
+
+    @classmethod
+    def of_convolution(cls, kernel: Pair, stride: Pair, padding: Pair | Literal["same"], dilation: Pair) -> Self:
+        """A convolution's window; 'same' is torch's: it keeps the size, and so needs stride 1.
+
+        Raises:
+            SpecError: 'same' with another stride.
+        """
+        if padding != "same":
+            return cls(kernel, stride, (2 * padding[0], 2 * padding[1]), dilation)
+        margins = (dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1))
+        if stride != (1, 1):
+            sides = [margin // 2 for margin in margins]
+            padding_text = sides[0] if sides[0] == sides[1] else sides
+            raise SpecError(
+                "padding='same' needs stride 1",
+                received=f"stride {times(stride)}",
+                next_step=f"write padding={padding_text}, with which stride 2 halves an even size",
+            )
+        return cls(kernel, stride, margins, dilation)
+
+    @classmethod
+    def of_pool(cls, kernel: Pair, stride: Pair | None, padding: Pair) -> Self:
+        """A pool's window, whose stride is its kernel unless given.
+
+        Raises:
+            SpecError: more padding than torch takes.
+        """
+        if any(2 * padding[axis] > kernel[axis] for axis in (0, 1)):
+            raise SpecError(
+                "a pool's padding may be half its kernel at most",
+                received=f"padding {times(padding)}, kernel {times(kernel)}",
+            )
+        return cls(kernel, stride or kernel, (2 * padding[0], 2 * padding[1]))
+
+    def fit(self, shape: Shape) -> tuple[OutputSize, OutputSize]:
+        """How it fits on an image.
+
+        Raises:
+            SpecError: it is larger than the image with its padding.
+        """
+        high, wide = (
+            output_size(shape[1 + axis], self.kernel[axis], self.stride[axis], self.margins[axis], self.dilation[axis])
+            for axis in (0, 1)
+        )
+        if min(high.size, wide.size) < 1:
+            padded = tuple(shape[1 + axis] + self.margins[axis] for axis in (0, 1))
+            raise SpecError(
+                f"a {times(self.kernel)} window does not fit on the {times(shape[1:])} image that it gets",
+                allowed=f"windows up to {times(padded)}, with padding",
+                next_step="make the kernel smaller, add padding, or pool less in front of it",
+            )
+        return high, wide
+
+    def output(self, channels: int, shape: Shape) -> Shape:
+        """The image that it makes; errors as `fit`."""
+        high, wide = self.fit(shape)
+        return (channels, high.size, wide.size)
+
+    def view(self, fields: Fields) -> Fields:
+        """What a node sees of the input through it."""
+        high, wide = (
+            fields[axis].through(self.kernel[axis], self.stride[axis], self.dilation[axis]) for axis in (0, 1)
+        )
+        return high, wide
+
+
+class Layer:
+    """One layer of a table. The defaults are those of an activation: the shape stays, nothing is learned."""
+
+    kind: ClassVar[str]
+    needs: ClassVar[Literal["image", "vector", "any"]] = "any"
+
+    def output(self, shape: Shape) -> Shape:
+        """The shape that comes out for the shape that goes in."""
+        return shape
+
+    def tensors(self, shape: Shape) -> Tensors:
+        """The learned tensors, by their names in the module, with their shapes."""
+        return {}
+
+    def macs(self, shape: Shape) -> int:
+        """Multiply-adds of weights for one image; biases, norms and activations are not counted."""
+        return 0
+
+    def window(self) -> Window | None:
+        """The window that slides, where one does."""
+        return None
+
+    def view(self, fields: Fields) -> Fields | None:
+        """What a node sees of the input, vertically and horizontally; None: all of it."""
+        window = self.window()
+        return fields if window is None else window.view(fields)
+
+
+def weights(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Tensors:
+    """The tensors of a convolution or a dense layer whose weight has this shape."""
+    biases: Tensors = {"bias": shape[:1]} if bias else {}
+    if not weightnorm:
+        return {"weight": shape, **biases}
+    # T. Salimans, D. Kingma, 2016: a length for each filter beside its direction; the names are torch's.
+    length = (shape[0], *(1 for _ in shape[1:]))
+    return {"parametrizations.weight.original0": length, "parametrizations.weight.original1": shape, **biases}
+
+
+def times(sizes: Shape) -> str:
+    """Sizes as people write them: `3×32×32`."""
+    return "×".join(map(str, sizes))

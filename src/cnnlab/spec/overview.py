@@ -1,0 +1,63 @@
+"""A traced table as `describe` and the report show it, with what deserves a look before training."""
+
+from __future__ import annotations
+
+from cnnlab.records import Table, WarningRecord
+from cnnlab.spec.layers import Softmax
+from cnnlab.spec.trace import Trace
+
+
+def overview(found: Trace) -> Table:
+    """Every layer, the sums, and warnings: of windows that leave rows unseen, of a softmax in the midst of the table,
+    and of a network made for larger images.
+    """
+    return Table(
+        parameters=found.parameters,
+        macs=found.macs,
+        layers=tuple(found.records()),
+        warnings=(*_unseen(found), *_inner_softmax(found), *_wide_views(found)),
+    )
+
+
+def _unseen(found: Trace) -> list[WarningRecord]:
+    warnings = []
+    for row in found.walk():
+        window = row.layer.window()
+        fits = window.fit(row.input) if window is not None else ()
+        if all(size.fits for size in fits):
+            continue
+        exact = "×".join(f"{float(size.exact):g}" for size in fits)
+        cut = " and ".join(
+            f"{n} {what}" for n, what in zip([s.unseen for s in fits], ("row(s)", "column(s)"), strict=True) if n
+        )
+        message = (
+            f"the window does not fit: {exact} rounds down to {'×'.join(str(size.size) for size in fits)}; "
+            f"the last {cut} of the padded input are never seen"
+        )
+        warnings.append(WarningRecord(name=row.name, message=message))
+    return warnings
+
+
+def _inner_softmax(found: Trace) -> list[WarningRecord]:
+    message = (
+        "a softmax in front of other layers squeezes what they see; it belongs at the end of the table, if anywhere"
+    )
+    inner = [row for row in found.walk() if isinstance(row.layer, Softmax) and row is not found.rows[-1]]
+    return [WarningRecord(name=row.name, message=message) for row in inner]
+
+
+def _wide_views(found: Trace) -> list[WarningRecord]:
+    _, high, wide = found.input
+    for row in found.rows:
+        if (
+            row.receptive
+            and row.output[1:] == (1, 1)
+            and row.receptive[0].size > 2 * high
+            and row.receptive[1].size > 2 * wide
+        ):
+            message = (
+                f"a node sees {row.receptive[0].pixels}×{row.receptive[1].pixels} pixels of a {high}×{wide} image, "
+                "mostly padding: this network was made for larger images"
+            )
+            return [WarningRecord(name=row.name, message=message)]
+    return []

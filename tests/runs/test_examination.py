@@ -1,0 +1,89 @@
+"""What the machine offers, and what is wrong with its set-up."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnnlab.runs import examination
+from cnnlab.runs.environment import code_hash, environment
+from cnnlab.runs.examination import Finding, examine
+
+
+def found(runs: Path) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(runs).findings}
+
+
+def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
+    findings = found(tmp_path / "new" / "runs")
+    assert list(findings) == [
+        "cnnlab", "torch", "torchvision", "processor", "vector unit", "accelerator", "cache folder", "runs folder",
+        "data at hand", "downloads",
+    ]  # fmt: skip
+    assert findings["torch"].value == torch.__version__
+    assert platform.python_version() in findings["cnnlab"].value
+    assert findings["downloads"].value == "off (CNNLAB_OFFLINE)"
+    assert findings["data at hand"].value.startswith("shapes (built in)")
+    assert all(bool(finding.next_step) != finding.ok for finding in findings.values())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    finding = found(tmp_path)["runs folder"]
+    assert finding == Finding(
+        name="runs folder",
+        value=f"{tmp_path}: Permission denied",
+        ok=False,
+        next_step="choose another with --runs, CNNLAB_RUNS or CNNLAB_CACHE",
+    )
+
+
+def test_a_runs_folder_that_is_a_file_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    assert not found(tmp_path / "runs")["runs folder"].ok
+    assert not found(tmp_path / "runs" / "deeper")["runs folder"].ok
+
+
+def test_a_full_disk_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(examination.shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    finding = found(tmp_path)["runs folder"]
+    assert not finding.ok
+    assert finding.value == f"{tmp_path}, 0 GiB free"
+    assert finding.next_step.startswith("free some space")
+
+
+@pytest.mark.parametrize(("version", "ok"), [("2.10.1", False), ("2.11.0+cpu", True), ("3.0.0", True)])
+def test_an_old_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch, version: str, ok: bool) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    finding = next(finding for finding in examination._software() if finding.name == "torch")
+    assert finding.ok is ok
+    assert finding.next_step == ("" if ok else "install torch 2.11 or newer: make setup")
+
+
+def test_a_torchvision_of_another_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(examination.importlib, "import_module", broken)
+    finding = examination._torchvision()
+    assert finding.value == "can't be loaded: operator torchvision::nms does not exist"
+    assert finding.next_step == "install the torchvision that belongs to this torch: make setup"
+
+
+def test_the_environment_names_versions_machine_and_code() -> None:
+    made = environment(torch.device("cpu"))
+    assert (made.torch, made.python) == (torch.__version__, platform.python_version())
+    assert made.threads == torch.get_num_threads()
+    assert made.device == f"cpu: {made.processor}"
+    assert made.code == code_hash()
+    assert len(made.code) == 16

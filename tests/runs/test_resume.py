@@ -1,0 +1,253 @@
+"""A run that is cut off and resumed ends bit for bit like one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnnlab.data.files import write_whole
+from cnnlab.errors import RunError
+from cnnlab.records import Way
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import Listener, resume_run, run
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training import checkpoints
+
+RICH: dict[str, Any] = {
+    "epochs": 3,
+    "augment": ["crop(padding=1)", "flip(0.5)"],
+    "stop": "early(patience=6)",
+    "validations_per_epoch": 2,
+}
+STEPS = 12
+PIECES_BEFORE_THE_FIRST_STEP = 5
+TIMES = ("seconds", "images_per_second")
+Cutter = Callable[[int], Callable[..., None]]
+
+
+def outcome(folder: RunFolder) -> dict[str, Any]:
+    """All that a run found, but for times and names."""
+    found: dict[str, Any] = {path.name: path.read_bytes() for path in folder.path.glob("*.safetensors")}
+    curve = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((folder.path / "result.json").read_text())
+    for record in (*curve, result):
+        for name in (*TIMES, "run"):
+            record.pop(name, None)
+    for part in ("train", "validation", "test"):
+        found[part] = folder.predictions(part).logits.tobytes()
+    return {**found, "curve": curve, "result": result}
+
+
+@pytest.fixture
+def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Callable[..., RunFolder]:
+    """Starts a run and ends it at the n-th call of one of a listener's functions."""
+
+    def make(calls: int, function: str = "watch", **fields: object) -> RunFolder:
+        folders: list[RunFolder] = []
+        listener = Listener(**{function: cut(calls)})
+        with pytest.raises(cut.error):
+            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", listener=listener, begun=folders.append)
+        return folders[0]
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schedule": "cosine"},
+        {"schedule": "plateau(0.5, 1)", "optimizer": "adam(0.02)"},
+        {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
+        {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"], "stop": "early(patience=3)"},
+        {"opened": "curve", "precision": "bf16"},
+    ],
+    ids=["cosine", "plateau", "channels_last", "stopped early", "bf16 and curve"],
+)
+@pytest.mark.parametrize(("calls", "function"), [(2, "watch"), (6, "watch"), (2, "point"), (3, "point")])
+def test_a_cut_run_ends_like_a_straight_one(
+    recipe: Callable[..., Recipe],
+    tmp_path: Path,
+    cut_run: Callable[..., RunFolder],
+    fields: dict,
+    calls: int,
+    function: str,
+) -> None:
+    straight = run(recipe(**{**RICH, **fields}), runs=tmp_path / "straight")
+    folder = cut_run(calls, function, **fields)
+    assert folder.result() is None
+    assert resume_run(folder.path).path == folder.path
+    assert outcome(folder) == outcome(straight)
+
+
+def test_a_run_cut_at_any_step_ends_like_a_straight_one(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+) -> None:
+    straight = outcome(run(recipe(**RICH), runs=tmp_path / "straight"))
+    for step in range(1, STEPS + 1):
+        assert outcome(resume_run(cut_run(step).path)) == straight, f"cut at step {step}"
+
+
+def test_a_run_cut_three_times_ends_like_a_straight_one(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cut: Cutter
+) -> None:
+    straight = run(recipe(**RICH), runs=tmp_path / "straight")
+    folder = cut_run(3)
+    for calls in (6, 3):
+        with pytest.raises(cut.error):
+            resume_run(folder.path, listener=Listener(watch=cut(calls)))
+    assert outcome(resume_run(folder.path)) == outcome(straight)
+
+
+def test_a_run_cut_while_it_was_scored_is_scored(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+) -> None:
+    straight = run(recipe(**RICH), runs=tmp_path / "straight")
+    folder = cut_run(3, "say")
+    assert folder.result() is None
+    assert outcome(resume_run(folder.path)) == outcome(straight)
+
+
+@pytest.mark.parametrize("write", range(1, 16))
+def test_a_run_killed_at_any_write_ends_like_a_straight_one(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Cutter, write: int
+) -> None:
+    straight = run(recipe(epochs=2), runs=tmp_path / "straight")
+    folders: list[RunFolder] = []
+    count = cut(write)
+
+    def killed(path: Path, content: bytes) -> None:
+        count()
+        write_whole(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_whole", killed)
+        patch.setattr("cnnlab.runs.folder.write_whole", killed)
+        with pytest.raises(cut.error):
+            run(recipe(epochs=2), runs=tmp_path / "runs", begun=folders.append)
+    if write <= PIECES_BEFORE_THE_FIRST_STEP:
+        with pytest.raises(RunError, match="there is no run here"):
+            resume_run(folders[0].path)
+        return
+    assert outcome(resume_run(folders[0].path)) == outcome(straight)
+
+
+def test_a_diverged_run_cut_before_its_end_is_diverged(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter
+) -> None:
+    made = recipe(optimizer="sgd(1e30, momentum=0.9)", epochs=1, layers=["conv(4, 3)", "flatten", "dense(classes)"])
+    folders: list[RunFolder] = []
+    with pytest.raises(cut.error):
+        run(made, runs=tmp_path, listener=Listener(point=cut(1)), begun=folders.append)
+    assert resume_run(folders[0].path).result().status == "diverged"
+    assert len(folders[0].epochs()) == 1
+
+
+def test_a_torn_last_line_of_the_learning_curve_is_dropped(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+) -> None:
+    straight = run(recipe(**RICH), runs=tmp_path / "straight")
+    folder = cut_run(10)
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write('{"epoch": 2.5, "class": "é'.encode()[:-1])
+    assert outcome(resume_run(folder.path)) == outcome(straight)
+
+
+def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+) -> None:
+    straight = run(recipe(**RICH), runs=tmp_path / "straight")
+    folder = cut_run(10)
+    (folder.path / "last-8.safetensors").write_bytes(b"")
+    said: list[str] = []
+    resume_run(folder.path, listener=Listener(say=said.append))
+    assert said[0].endswith("the checkpoint before it (last-4.safetensors) is used")
+    assert outcome(folder) == outcome(straight)
+
+
+def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second trial could choose otherwise."""
+    way = Way(precision="bf16", memory_format="channels_last", reason="a trial")
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.runs.run.choose_way", lambda *_: way)
+        folder = cut_run(5, precision="auto")
+    monkeypatch.setattr("cnnlab.runs.run.choose_way", lambda *_: pytest.fail("a trial was made"))
+    resume_run(folder.path)
+    assert folder.way() == way
+
+
+def test_a_finished_run_is_not_resumed(own: RunFolder) -> None:
+    with pytest.raises(RunError) as caught:
+        resume_run(own.path)
+    assert str(caught.value) == (
+        f"{own.path}: this run has finished\n  next:     train the recipe again for another run"
+    )
+
+
+def test_where_no_run_is_the_nearest_is_named(own: RunFolder) -> None:
+    wrong = own.path.with_name(own.name + "x")
+    with pytest.raises(RunError) as caught:
+        resume_run(wrong)
+    assert str(caught.value) == f"{wrong}: there is no run here\n  next:     did you mean '{own.path}'?"
+
+
+def recolour(root: Path) -> None:
+    for path in (root / "red").iterdir():
+        Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(path)
+
+
+def add_image(root: Path) -> None:
+    shutil.copy(root / "red" / "0.png", root / "red" / "more.png")
+
+
+def rename_class(root: Path) -> None:
+    (root / "red").rename(root / "rosy")
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        (recolour, r"mean was \(.*\), and is \(.*\)"),
+        (add_image, "split_hash was [0-9a-f]{64}, and is [0-9a-f]{64}"),
+        (rename_class, r"classes was \('blue', 'green', 'red'\), and is \('blue', 'green', 'rosy'\)"),
+    ],
+)
+def test_a_run_whose_data_has_changed_is_refused(
+    cut_run: Callable[..., RunFolder], picture_folder: Path, change: Callable[[Path], None], difference: str
+) -> None:
+    folder = cut_run(5, source=str(picture_folder))
+    before = (folder.path / "metrics.jsonl").read_bytes()
+    change(picture_folder)
+    text = f"the data has changed since this run began: {difference}\n  next:     bring the old data back, or train"
+    with pytest.raises(RunError, match=text):
+        resume_run(folder.path)
+    assert (folder.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_that_another_process_works_on_is_refused(cut_run: Callable[..., RunFolder]) -> None:
+    folder = cut_run(5)
+    code = (
+        "import sys; from pathlib import Path; from cnnlab.runs.locking import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
+    )
+    with other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(RunError) as caught:
+            resume_run(folder.path)
+        other.stdin.close()
+    assert str(caught.value) == (
+        f"{folder.path}: process {other.pid} is working in this run\n  next:     wait for it to end"
+    )
+    assert resume_run(folder.path).result().status == "finished"

@@ -1,0 +1,316 @@
+"""One run from end to end: what it leaves behind, what it selects, and when it looks at the test set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from cnnlab.data.dataset import open_dataset
+from cnnlab.errors import RunError, SourceError, SpecError
+from cnnlab.records import EpochRecord, Opening
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import Listener, open_test, run, trained_network
+from cnnlab.spec.recipe import Recipe
+
+FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def ledger(folder: RunFolder) -> list[Opening]:
+    return [Opening(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
+
+
+def only(folder: Path, pattern: str) -> Path:
+    (found,) = folder.glob(pattern)
+    return found
+
+
+def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
+    names = {path.name for path in finished.path.iterdir()}
+    pieces = ("recipe.toml", "environment.json", "data.json", "layers.json", "way.json", "metrics.jsonl", "result.json")
+    predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}
+    assert names >= {*pieces, *predictions, "best.json", "last.json"}
+    assert not [name for name in names if name.endswith(".tmp")]
+    made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2)
+    assert finished.recipe() == made
+    data = finished.data()
+    assert data.classes == ("blue", "green", "red")
+    assert data.parts == {"train": 27, "validation": 9, "test": 12}
+    assert finished.table().parameters == finished.result().parameters == 4 * 28 + 8 + 64 * 3 + 3
+    assert finished.environment().device.startswith("cpu: ")
+    assert finished.way().precision == "fp32"
+
+
+def test_the_learning_curve_has_a_line_a_validation(finished: RunFolder) -> None:
+    found = lines(finished.path / "metrics.jsonl")
+    assert [line["epoch"] for line in found] == [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
+    assert [line["step"] for line in found] == list(range(2, 17, 2))
+    assert all(line["test"] is None for line in found)
+    seconds = [line["seconds"] for line in found]
+    assert seconds == sorted(seconds)
+    assert finished.result().seconds == seconds[-1]
+    assert finished.result().images_per_second == pytest.approx(4 * 27 / seconds[-1])
+
+
+def test_the_first_of_the_best_validations_is_selected(finished: RunFolder) -> None:
+    found = lines(finished.path / "metrics.jsonl")
+    best = max(found, key=lambda line: line["validation"]["accuracy"])
+    result = finished.result()
+    assert result.selected_epoch == best["epoch"]
+    assert result.validation.accuracy == best["validation"]["accuracy"]
+    assert json.loads((finished.path / "best.json").read_text())["newest"]["epoch"] == best["epoch"]
+
+
+def test_the_final_figures_are_those_of_plain_torch_and_pillow(finished: RunFolder, colours: Path) -> None:
+    """From the selected weights, the image files, and nothing of ours but the names of each part's images."""
+    state = load_file(finished.path / f"best-{round(finished.result().selected_epoch * 4)}.safetensors")
+    dataset = open_dataset(finished.recipe().data, seed=0)
+    pixels = {
+        part: np.stack([np.asarray(Image.open(colours / name)) for name in dataset.image_names(part)]) / 255
+        for part in dataset.parts
+    }
+    mean, std = pixels["train"].mean((0, 1, 2)), pixels["train"].std((0, 1, 2))
+    own = {name.removeprefix("network/"): tensor for name, tensor in state.items()}
+    for part, array in pixels.items():
+        images = torch.from_numpy((array - mean) / std).float().permute(0, 3, 1, 2)
+        hidden = F.conv2d(images, own["conv1.weight"], own["conv1.bias"], padding=1)
+        normal = [own[f"batchnorm1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        pooled = F.max_pool2d(F.relu(F.batch_norm(hidden, *normal)), 2).flatten(1)
+        logits = F.linear(pooled, own["dense1.weight"], own["dense1.bias"])
+        labels = torch.tensor(
+            [("blue", "green", "red").index(name.split("/")[0]) for name in dataset.image_names(part)]
+        )
+        figures = getattr(finished.result(), part)
+        assert figures.images == len(labels)
+        assert figures.loss == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-5)
+        assert figures.accuracy == (logits.argmax(1) == labels).double().mean().item()
+        kept = finished.predictions(part)
+        assert kept.labels.tolist() == labels.tolist()
+        np.testing.assert_allclose(kept.logits, logits.numpy(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("fields", [{"weights": "last"}, {"validation": 0.0}])
+def test_the_last_weights_are_kept_where_nothing_chooses(
+    recipe: Callable[..., Recipe], tmp_path: Path, fields: dict
+) -> None:
+    folder = run(recipe(epochs=3, **fields), runs=tmp_path)
+    result = folder.result()
+    assert (result.status, result.epochs, result.selected_epoch) == ("finished", 3, 3)
+    step = folder.epochs()[-1].step
+    best, last = (load_file(folder.path / f"{kind}-{step}.safetensors") for kind in ("best", "last"))
+    assert all(torch.equal(last[name], tensor) for name, tensor in best.items())
+    assert (result.validation is None) == ("validation" in fields)
+
+
+def test_early_stopping_restores_the_best_weights(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(epochs=40, stop="early(patience=3)", **FROZEN), runs=tmp_path)
+    result = folder.result()
+    assert (result.status, result.epochs, result.selected_epoch) == ("stopped early", 4, 1)
+    best = only(folder.path, "best-*.safetensors")
+    assert best.name == "best-4.safetensors"
+    network = trained_network(folder, torch.device("cpu"), print)
+    assert not network.training
+    assert torch.equal(network.dense1.weight, load_file(best)["network/dense1.weight"])
+
+
+@pytest.fixture
+def with_bad_test_images(picture_folder: Path) -> Path:
+    """Class folders with a test part whose images can't be decoded."""
+    for path in list(picture_folder.iterdir()):
+        (picture_folder / "train").mkdir(exist_ok=True)
+        path.rename(picture_folder / "train" / path.name)
+        (picture_folder / "test" / path.name).mkdir(parents=True)
+        (picture_folder / "test" / path.name / "0.png").write_bytes(b"no image")
+    return picture_folder
+
+
+def test_a_sealed_test_set_is_not_read_at_all(
+    recipe: Callable[..., Recipe], tmp_path: Path, with_bad_test_images: Path
+) -> None:
+    made = recipe(source=str(with_bad_test_images), test=None, epochs=1, opened="sealed")
+    folder = run(made, runs=tmp_path / "runs")
+    assert folder.result().status == "finished"
+    assert folder.result().test is None
+    assert folder.predictions("test") is None
+    assert ledger(folder) == []
+    with pytest.raises(SourceError):
+        open_test(folder.path)
+    assert [opening.purpose for opening in ledger(folder)] == ["test command"]  # written down before it is read
+    assert folder.result().test is None
+
+
+def test_a_recipes_end_opens_the_test_set_once(finished: RunFolder) -> None:
+    (opening,) = ledger(finished)
+    assert (opening.run, opening.purpose) == (finished.name, "end of the recipe")
+    assert opening.test_set == finished.data().test_set
+
+
+def test_a_curve_opens_it_at_each_validation_and_at_the_end(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(opened="curve", epochs=2, validations_per_epoch=2), runs=tmp_path)
+    assert [opening.purpose for opening in ledger(folder)] == ["curve"] * 4 + ["end of the recipe"]
+    found = folder.epochs()
+    assert [record.test.images for record in found] == [12] * 4
+    selected = next(record for record in found if record.epoch == folder.result().selected_epoch)
+    assert folder.result().test == selected.test
+
+
+def test_the_curve_of_the_test_part_changes_nothing_else(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    sealed, curve = (run(recipe(opened=opened), runs=tmp_path, name=opened) for opened in ("sealed", "curve"))
+    names = [path.name for path in sealed.path.glob("*.safetensors")]
+    assert len(names) >= 3
+    assert all((sealed.path / name).read_bytes() == (curve.path / name).read_bytes() for name in names)
+
+
+def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    sealed = run(recipe(opened="sealed"), runs=tmp_path, name="sealed")
+    other = run(recipe(), runs=tmp_path, name="other")
+    before = sealed.result()
+    assert (before.test, len(ledger(sealed))) == (None, 1)
+    result = open_test(sealed.path)
+    assert result == sealed.result() == before.model_copy(update={"test": other.result().test})
+    assert [opening.purpose for opening in ledger(sealed)] == ["end of the recipe", "test command"]
+    assert ledger(sealed)[1].test_set == ledger(sealed)[0].test_set
+    assert sealed.predictions("test").labels.tolist() == other.predictions("test").labels.tolist()
+
+
+def test_open_test_refuses_a_run_without_a_test_part(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(test=0.0, epochs=1), runs=tmp_path)
+    assert folder.data().test_set == ""
+    with pytest.raises(RunError) as caught:
+        open_test(folder.path)
+    assert str(caught.value) == (
+        f"{folder.path}: this run's data has no test part\n  next:     give data.test a share, and train again"
+    )
+    assert ledger(folder) == []
+
+
+def test_open_test_refuses_an_unfinished_run(own: RunFolder) -> None:
+    (own.path / "result.json").unlink()
+    with pytest.raises(RunError) as caught:
+        open_test(own.path)
+    assert str(caught.value) == (
+        f"{own.path}: this run has not finished\n  next:     finish it: cnnlab train --resume {own.path}"
+    )
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e300"])
+def test_a_run_that_diverges_is_kept_and_says_so(recipe: Callable[..., Recipe], tmp_path: Path, rate: str) -> None:
+    layers = ["conv(4, 3)", "flatten", "dense(classes)"]
+    folder = run(recipe(optimizer=f"sgd({rate}, momentum=0.9)", layers=layers), runs=tmp_path)
+    result = folder.result()
+    assert (result.status, result.epochs) == ("diverged", 1)
+    assert (result.train, result.validation, result.test) == (None, None, None)
+    said = "the loss stopped being a number before the end of epoch 1; a smaller learning rate may help"
+    assert result.message == said
+    assert ledger(folder) == []
+    assert not (folder.path / "best.json").exists()
+    assert len(folder.epochs()) == 1
+
+
+def test_one_seed_gives_one_run_bit_by_bit(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    first, second, other = (run(recipe(seed=seed), runs=tmp_path) for seed in (0, 0, 1))
+    names = sorted(path.name for path in first.path.glob("*.safetensors"))
+    assert names == sorted(path.name for path in second.path.glob("*.safetensors"))
+    assert all((first.path / name).read_bytes() == (second.path / name).read_bytes() for name in names)
+    assert other.data().test_set == first.data().test_set, "every seed tests on the same images"
+    assert other.data().split_hash != first.data().split_hash
+
+
+def test_the_listener_hears_of_every_validation_and_of_the_folder(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    points: list[EpochRecord] = []
+    said: list[str] = []
+    folders: list[RunFolder] = []
+    listener = Listener(point=points.append, say=said.append)
+    folder = run(recipe(), runs=tmp_path, listener=listener, begun=folders.append)
+    assert points == folder.epochs()
+    assert folders == [folder]
+    assert said[0] == f"run folder: {folder.path}"
+    assert said[1:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
+        "scoring the test part: 12 images"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"batch_size": 64},
+            "train.batch_size: a batch of 64 is larger than the training part, which has 27 images\n"
+            "  allowed:  up to 27",
+        ),
+        (
+            {"batch_size": 1},
+            "train.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
+        ),
+        (
+            {"optimizer": "sgd(0.1, nesterov=true)"},
+            "train.optimizer: Nesterov's way of looking ahead needs momentum\n"
+            "  received: momentum=0\n  allowed:  momentum above 0, such as momentum=0.9",
+        ),
+        (
+            {"layers": ["globalpool('mean')"]},
+            "model.layers: nothing is to be trained: the network has no weights\n"
+            "  next:     add a row with weights, such as dense(classes)",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
+    recipe: Callable[..., Recipe], tmp_path: Path, fields: dict, problem: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        run(recipe(**fields), runs=tmp_path / "runs")
+    assert str(caught.value) == problem
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    layers = ["flatten", "dense(1000000)", "dense(1000000)", "dense(classes)"]
+    with pytest.raises(SpecError) as caught:
+        run(recipe(layers=layers, batch_size=64), runs=tmp_path / "runs")
+    text = str(caught.value)
+    assert "2 problems" in text
+    assert "model.layers: 1,000,197,000,003 parameters need 14,904.1 GiB to train; there are " in text
+    assert "next:     see the table: cnnlab describe RECIPE" in text
+
+
+def test_an_unknown_source_makes_no_folder(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        run(recipe(source="cifar11"), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(RunError) as caught:
+        run(recipe(), runs=tmp_path / "runs")
+    assert str(caught.value) == (
+        f"{tmp_path / 'runs'}: a run folder can't be made: Not a directory\n  next:     choose another with --runs"
+    )
+
+
+def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folders: list[RunFolder] = []
+
+    def fill(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            (folders[0].path / "metrics.jsonl").rename(tmp_path / "kept.jsonl")
+            (folders[0].path / "metrics.jsonl").symlink_to("/dev/full")
+
+    with pytest.raises(RunError, match=r"metrics\.jsonl: this file can't be written: "):
+        run(recipe(), runs=tmp_path / "runs", listener=Listener(point=fill), begun=folders.append)
