@@ -77,11 +77,12 @@ def test_seed_epoch_and_place_in_the_list_each_change_the_draws() -> None:
     assert all(not torch.equal(first, other) for other in others)
 
 
-def test_draws_are_32_bit_floats_below_1() -> None:
-    numbers = draw([Crop(padding=4)], 0, 0, np.arange(200_000))[0]
+def test_draws_are_32_bit_floats_below_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 - 2⁻⁵³ would round to 1."""
+    monkeypatch.setattr("cnnlab.data.augment.uniforms", lambda *_: np.array([[0.0, 0.5, 1 - 2**-53]]))
+    (numbers,) = draw([Flip(p=0.5)], 0, 0, np.arange(1))
     assert numbers.dtype == torch.float32
-    assert numbers.min() >= 0
-    assert numbers.max() < 1
+    assert numbers.tolist() == [[0, 0.5, 1 - 2**-24]]
 
 
 def test_every_shift_is_equally_likely() -> None:

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnlab.data.augment import augment, draw
 from cnnlab.data.feed import Batch, Feed
 from cnnlab.data.source import Pixels
 from cnnlab.spec.choices import Crop, Flip
@@ -71,6 +72,13 @@ def test_labels_follow_their_images() -> None:
     expected = torch.from_numpy(as_numpy(pixels)).float()
     for images, labels in feed(pixels=pixels).training(4, 0, 0):
         torch.testing.assert_close(images, expected[labels], rtol=0, atol=1e-5)
+
+
+def test_each_image_is_augmented_by_its_own_draws() -> None:
+    pixels = pictures(21)
+    for images, labels in feed(pixels=pixels).training(4, 7, 2, AUGMENT):
+        changed = augment(torch.from_numpy(pixels)[labels], AUGMENT, draw(AUGMENT, 7, 2, labels.numpy()))
+        torch.testing.assert_close(images, torch.from_numpy(as_numpy(changed.numpy())).float(), rtol=0, atol=1e-5)
 
 
 def test_the_order_depends_on_seed_and_epoch() -> None:

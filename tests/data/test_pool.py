@@ -122,7 +122,7 @@ def test_progress_is_told_in_images_up_to_the_end(make_folder):
     told = []
     source = open_folder(make_folder({"cat": 80, "dog": 70}))
     source.pixels("train", np.arange(150), FORM, lambda *report: told.append(report))
-    assert told == [("decoding train", done, 150, "images") for done in (64, 128, 150)]
+    assert told == [("decoding images", done, 150, "images") for done in (64, 128, 150)]
 
 
 def test_processors_are_counted():

@@ -66,7 +66,7 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
     "fields",
     [
         {"schedule": "cosine"},
-        {"schedule": "plateau(0.5, 1)", "optimizer": "adam(0.02)"},
+        {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
         {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"], "stop": "early(patience=3)"},
         {"opened": "curve", "precision": "bf16"},

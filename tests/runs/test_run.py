@@ -20,6 +20,7 @@ from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import Listener, open_test, run, trained_network
 from cnnlab.spec.recipe import Recipe
+from cnnlab.training import way
 
 FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}
 
@@ -217,6 +218,18 @@ def test_a_run_that_diverges_is_kept_and_says_so(recipe: Callable[..., Recipe], 
     assert ledger(folder) == []
     assert not (folder.path / "best.json").exists()
     assert len(folder.epochs()) == 1
+
+
+def test_a_trial_changes_nothing_in_the_run_that_follows(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = {"fp32 contiguous": 2.0}
+    monkeypatch.setattr(way, "_speed", lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0))
+    plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
+    assert tried.way().tried["fp32 contiguous"] == 2
+    assert (tried.way().precision, tried.way().memory_format) == ("fp32", "contiguous")
+    names = [path.name for path in plain.path.glob("*.safetensors")]
+    assert all((plain.path / name).read_bytes() == (tried.path / name).read_bytes() for name in names)
 
 
 def test_one_seed_gives_one_run_bit_by_bit(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -167,11 +167,11 @@ def test_a_window_that_leaves_pixels_unseen_is_a_warning() -> None:
     (warning,) = overview(_trace(["conv(4, 3, stride=2)", "conv(4, 3, padding=1)"])).warnings
     assert warning.name == "conv1"
     assert warning.message == (
-        "the window does not fit: 3.5×3.5 rounds down to 3×3; the last 1 row(s) and 1 column(s) of the padded input are never seen"  # noqa: E501
+        "the window does not fit: 3.5×3.5 rounds down to 3×3; no window reaches the last row and column of the padded input"
     )
     (warning,) = overview(_trace(["maxpool([2, 3])"])).warnings
     assert warning.message.endswith(
-        "4×2.66667 rounds down to 4×2; the last 2 column(s) of the padded input are never seen"
+        "4×2.66667 rounds down to 4×2; no window reaches the last 2 columns of the padded input"
     )
 
 

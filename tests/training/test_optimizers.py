@@ -48,9 +48,11 @@ def test_it_steps_as_torchs_plain_one(text: str, kind: Callable[..., torch.optim
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_frozen_weights_stay() -> None:
+def test_frozen_weights_are_left_to_themselves() -> None:
     made = network()
     made[0].requires_grad_(False)
     before = made[0].weight.clone()
-    stepped(made, optimizer(optimizers.read("sgd(0.1)"), made))
+    chosen = optimizer(optimizers.read("sgd(0.1)"), made)
+    stepped(made, chosen)
     assert torch.equal(made[0].weight, before)
+    assert chosen.param_groups[0]["params"] == [made[3].weight, made[3].bias]

@@ -77,6 +77,7 @@ class Progressing:
         self.tasks: dict[str, TaskID] = {}
         self.began: dict[str, float] = {}
         self.spoken: dict[str, float] = {}
+        self.done: dict[str, int] = {}
 
     def __call__(self, what: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Say that `done` of `total` units of `what` are done; `note` is shown as it is."""
@@ -96,6 +97,9 @@ class Progressing:
 
     def _plain(self, what: str, done: int, total: int, unit: str, note: str) -> None:
         now = time.monotonic()
+        if done < self.done.get(what, 0):
+            del self.began[what]  # the same work on something else
+        self.done[what] = done
         began = self.began.setdefault(what, now)
         if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:
             return

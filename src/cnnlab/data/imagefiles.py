@@ -124,7 +124,7 @@ class ImageFiles:
 
         def fill(file: Path, start: int) -> None:
             task = Task("decode", form, str(file), start)
-            faults = [(row, fault) for row, fault in self.work(task, entries, f"decoding {part}", progress)]
+            faults = [(row, fault) for row, fault in self.work(task, entries, "decoding images", progress)]
             if faults:
                 raise self._faulty(
                     [(entries[row], Fault(*answer["fault"])) for row, answer in sorted(faults, key=_row)]

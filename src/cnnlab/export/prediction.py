@@ -82,7 +82,12 @@ def _files(images: Iterable[Path]) -> Iterator[Path]:
             continue
         found = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
         if not found:
-            raise SourceError("this folder holds no image", where=str(path), allowed=", ".join(sorted(ENDINGS)))
+            raise SourceError(
+                "this folder holds no image",
+                where=str(path),
+                allowed=", ".join(sorted(ENDINGS)),
+                next_step="give a folder that holds images, or the images themselves",
+            )
         yield from found
 
 

@@ -28,11 +28,13 @@ def _unseen(found: Trace) -> list[WarningRecord]:
             continue
         exact = "×".join(f"{float(size.exact):g}" for size in fits)
         cut = " and ".join(
-            f"{n} {what}" for n, what in zip([s.unseen for s in fits], ("row(s)", "column(s)"), strict=True) if n
+            what if size.unseen == 1 else f"{size.unseen} {what}s"
+            for what, size in zip(("row", "column"), fits, strict=True)
+            if size.unseen
         )
         message = (
             f"the window does not fit: {exact} rounds down to {'×'.join(str(size.size) for size in fits)}; "
-            f"the last {cut} of the padded input are never seen"
+            f"no window reaches the last {cut} of the padded input"
         )
         warnings.append(WarningRecord(name=row.name, message=message))
     return warnings
