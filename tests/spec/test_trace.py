@@ -167,7 +167,8 @@ def test_a_window_that_leaves_pixels_unseen_is_a_warning() -> None:
     (warning,) = overview(_trace(["conv(4, 3, stride=2)", "conv(4, 3, padding=1)"])).warnings
     assert warning.name == "conv1"
     assert warning.message == (
-        "the window does not fit: 3.5×3.5 rounds down to 3×3; no window reaches the last row and column of the padded input"
+        "the window does not fit: 3.5×3.5 rounds down to 3×3; "
+        "no window reaches the last row and column of the padded input"
     )
     (warning,) = overview(_trace(["maxpool([2, 3])"])).warnings
     assert warning.message.endswith(

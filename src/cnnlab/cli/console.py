@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,7 @@ def _finite(value: Any) -> Any:
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    unreal = value in ("NaN", "Infinity", "-Infinity") or (isinstance(value, float) and abs(value) > 1e308)
-    return None if unreal or value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Progressing:
@@ -99,6 +99,7 @@ class Progressing:
         now = time.monotonic()
         if done < self.done.get(what, 0):
             del self.began[what]  # the same work on something else
+            self.spoken.pop(what, None)
         self.done[what] = done
         began = self.began.setdefault(what, now)
         if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:

@@ -43,7 +43,6 @@ class Progress(Record):
     chooser: Waited
     stopper: Waited | None
     plateau: Waited | None
-    first_lr: tuple[float, ...]
 
 
 class Saved(Record):
@@ -85,7 +84,6 @@ def save_progress(folder: Path, training: Training) -> None:
         chooser=training.chooser.state,
         stopper=stopper.state if stopper else None,
         plateau=schedule.patience.state if schedule.patience else None,
-        first_lr=tuple(group.get("first_lr", group["lr"]) for group in training.optimizer.param_groups),
     )
     tensors = {**_network_tensors(training), **_optimizer_tensors(training)}
     saved = Saved(file="", sha256="", epoch=float(training.epoch), progress=progress)
@@ -118,7 +116,7 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
         training.stopper.state = progress.stopper
     if training.schedule.patience and progress.plateau:
         training.schedule.patience.state = progress.plateau
-    _load_optimizer(training, tensors, progress)
+    _load_optimizer(training, tensors)
 
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -201,16 +199,15 @@ def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(training: Training, tensors: Mapping[str, Tensor], progress: Progress) -> None:
+def _load_optimizer(training: Training, tensors: Mapping[str, Tensor]) -> None:
     parameters = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
             _, index, entry = name.split("/")
             state.setdefault(int(index), {})[entry] = _laid_out_as(parameters[int(index)], tensor)
+    # The groups are the recipe's; the schedule sets their rates.
     groups = training.optimizer.state_dict()["param_groups"]
-    for group, first_lr in zip(groups, progress.first_lr, strict=True):
-        group["first_lr"] = first_lr
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
