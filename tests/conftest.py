@@ -66,10 +66,9 @@ def _torch() -> object:
 
 
 def _files(folder: Path) -> set[str]:
-    """Names in the places where a careless test would write."""
-    return {str(path) for place in (folder, folder / "recipes", folder / "tests") for path in place.iterdir()} - {
-        str(folder / name) for name in (".coverage", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache")
-    }
+    """Names in the places where a careless test would write; hidden ones are the tools' own."""
+    places = (folder, folder / "recipes", folder / "tests")
+    return {str(path) for place in places for path in place.iterdir() if not path.name.startswith(".")}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from cnnlab.data.dataset import open_dataset
-from cnnlab.errors import RunError, SourceError, SpecError
+from cnnlab.errors import RunError, SourceError
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import Listener, open_test, run, trained_network
@@ -255,57 +255,6 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     assert said[1:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
         "scoring the test part: 12 images"
     ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        (
-            {"batch_size": 64},
-            "train.batch_size: a batch of 64 is larger than the training part, which has 27 images\n"
-            "  allowed:  up to 27",
-        ),
-        (
-            {"batch_size": 1},
-            "train.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
-        ),
-        (
-            {"optimizer": "sgd(0.1, nesterov=true)"},
-            "train.optimizer: Nesterov's way of looking ahead needs momentum\n"
-            "  received: momentum=0\n  allowed:  momentum above 0, such as momentum=0.9",
-        ),
-        (
-            {"layers": ["globalpool('mean')"]},
-            "model.layers: nothing is to be trained: the network has no weights\n"
-            "  next:     add a row with weights, such as dense(classes)",
-        ),
-    ],
-)
-def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
-    recipe: Callable[..., Recipe], tmp_path: Path, fields: dict, problem: str
-) -> None:
-    with pytest.raises(SpecError) as caught:
-        run(recipe(**fields), runs=tmp_path / "runs")
-    assert str(caught.value) == problem
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
-    recipe: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    layers = ["flatten", "dense(1000000)", "dense(1000000)", "dense(classes)"]
-    with pytest.raises(SpecError) as caught:
-        run(recipe(layers=layers, batch_size=64), runs=tmp_path / "runs")
-    text = str(caught.value)
-    assert "2 problems" in text
-    assert "model.layers: 1,000,197,000,003 parameters need 14,904.1 GiB to train; there are " in text
-    assert "next:     see the table: cnnlab describe RECIPE" in text
-
-
-def test_an_unknown_source_makes_no_folder(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(SourceError):
-        run(recipe(source="cifar11"), runs=tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ import typing
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec import choices
 from cnnlab.spec.arguments import (
     LARGEST,
+    Border,
     Count,
     DropRate,
     Margin,
@@ -36,6 +37,7 @@ COUNTS = st.integers(1, LARGEST)
 MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
 BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Count, COUNTS),
+    (Border, st.integers(1, 1000)),
     (Size, st.tuples(COUNTS, COUNTS)),
     (Size | None, st.none() | st.tuples(COUNTS, COUNTS)),
     (Margin, MARGINS),
@@ -63,7 +65,14 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
 def _choices(registry: Registry[Any], name: str) -> st.SearchStrategy[Any]:
     kind = registry.kinds[name]
     hints = typing.get_type_hints(kind, include_extras=True)
-    return st.builds(kind, **{field.name: _values(hints[field.name]) for field in dataclasses.fields(kind)})
+
+    def make(**values: Any) -> Any:
+        try:
+            return kind(**values)
+        except SpecError:  # each value is allowed, but not all of them together
+            reject()
+
+    return st.builds(make, **{field.name: _values(hints[field.name]) for field in dataclasses.fields(kind)})
 
 
 def _of_layer(name: str) -> st.SearchStrategy[Any]:
@@ -121,6 +130,8 @@ def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
     )
     assert layers.signature("dense") == "dense(units, bias=true, weightnorm=false)"
     assert layers.signature("globalpool") == "globalpool(how='mean')"
+    with pytest.raises(SpecError, match="Nesterov's way of looking ahead needs momentum"):
+        choices.optimizers.read("sgd(0.1, nesterov=true)")
     assert choices.optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
 
 

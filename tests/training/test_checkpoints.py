@@ -224,3 +224,20 @@ def test_a_checkpoint_of_weights_alone_cannot_be_resumed(saved: Any, tmp_path: P
     with pytest.raises(RunError) as caught:
         resume(tmp_path, saved.training, never)
     assert str(caught.value) == f"{tmp_path}: this checkpoint holds weights only\n  next:     train it again"
+
+
+def test_best_weights_from_after_the_resume_point_are_not_the_runs_yet(
+    bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = bench(epochs=2)
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        made.training.selected_epoch = record.epoch
+        save_weights(tmp_path, made.training, record.epoch)
+        if record.epoch == 1:  # the second time the process is killed in between
+            save_progress(tmp_path, made.training)
+    resumed = bench(epochs=2)
+    resume(tmp_path, resumed.training, never)
+    assert resumed.training.selected_epoch == 1
+    tensors, about = load_weights(tmp_path, "best", never)
+    assert about.epoch == 1
+    assert equal(tensors, resumed.weights)

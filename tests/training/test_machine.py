@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from cnnlab.errors import UsageError
+from cnnlab.training import machine
 from cnnlab.training.machine import choose_device, device_name, processor
 
 
@@ -18,6 +21,7 @@ def has(monkeypatch: pytest.MonkeyPatch) -> object:
     def set_devices(cuda: bool, mps: bool) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(machine, "_use_whole_floats", lambda: None)  # it would outlast the test
 
     return set_devices
 
@@ -30,6 +34,19 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(has: object, cuda: bool, mps: boo
     has(cuda, mps)
     assert choose_device("auto").type == chosen
     assert choose_device("cpu").type == "cpu"
+
+
+def test_32_bit_floats_are_not_shortened_on_cuda() -> None:
+    script = """
+import torch
+from cnnlab.training import machine
+from cnnlab.training.machine import choose_device
+torch.cuda.is_available = lambda: True
+choose_device("auto")
+print(torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["ieee", "ieee"]
 
 
 def test_an_unknown_device_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,12 +40,20 @@ class Prediction(Record):
     error: str = ""
 
 
-def predict(folder: RunFolder, images: Iterable[Path], *, device: str = "auto", top: int = 5) -> Iterator[Prediction]:
+def predict(
+    folder: RunFolder,
+    images: Iterable[Path],
+    *,
+    device: str = "auto",
+    top: int = 5,
+    say: Callable[[str], None] = NOBODY.say,
+) -> Iterator[Prediction]:
     """Name what is on images.
 
     Args:
         images: files; a folder stands for all images in it.
         top: how many classes are told.
+        say: told of anything odd about the run's weights.
 
     Yields:
         One prediction an image, in order; a bad image does not keep the others from being answered.
@@ -57,7 +65,7 @@ def predict(folder: RunFolder, images: Iterable[Path], *, device: str = "auto", 
     data, target = folder.data(), choose_device(device)
     kept = data.preprocessing
     form = ImageForm(kept.channels, kept.height, kept.width, kept.interpolation)
-    network = trained_network(folder, target, NOBODY.say)
+    network = trained_network(folder, target, say)
     for paths in _batches(_files(images)):
         decoded = [try_decode(path, form) for path in paths]
         good = [pixels for pixels in decoded if not isinstance(pixels, Fault)]

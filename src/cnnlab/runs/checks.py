@@ -21,9 +21,8 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
     """Refuse a recipe that can't be trained on this data and machine; every reason is told.
 
     Raises:
-        SpecError: a batch larger than the data or too small for batch norm, an optimiser that torch would refuse, a
-            network without weights or larger than the memory, or stopping and scheduling by a validation part that
-            is not there.
+        SpecError: a batch larger than the data or too small for batch norm, a network without weights or larger than
+            the memory, or stopping and scheduling by a validation part that is not there.
     """
     train, problems = recipe.train, []
     images = dataset.size("train")
@@ -32,9 +31,6 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
     if train.batch_size == 1 and any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
-    if getattr(train.optimizer, "nesterov", False) and not train.optimizer.momentum:
-        what = "Nesterov's way of looking ahead needs momentum"
-        problems.append(Problem(what, "train.optimizer", "momentum=0", "momentum above 0, such as momentum=0.9"))
     if not trace.parameters:
         step = "add a row with weights, such as dense(classes)"
         problems.append(Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step))

@@ -243,9 +243,10 @@ def _finish(folder: RunFolder, bench: _Bench, training: Training, listener: List
                 listener.say(f"scoring the {part} part: {len(feed):,} images")
                 scores[part] = _final_score(folder, network, feed, bench.dataset, part)
     records = folder.epochs()
+    early = training.stopped and training.epoch < bench.recipe.train.epochs
     result = Result(
         run=folder.name,
-        status="diverged" if training.diverged else "stopped early" if training.stopped else "finished",
+        status="diverged" if training.diverged else "stopped early" if early else "finished",
         parameters=bench.trace.parameters,
         epochs=records[-1].epoch,
         selected_epoch=training.selected_epoch,

@@ -33,6 +33,8 @@ def _padding(value: Any) -> Any:
 
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
+# In pixels on each side of an image in memory: larger ones only take memory.
+Border: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
 Margin: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 0))]
 Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], BeforeValidator(_padding)]

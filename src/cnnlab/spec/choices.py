@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from cnnlab.spec.arguments import Count, Momentum, NotNegative, Positive, Probability
+from cnnlab.errors import SpecError
+from cnnlab.spec.arguments import Border, Count, Momentum, NotNegative, Positive, Probability
 from cnnlab.spec.registry import Registry
 
 # The figures of a part that may stop, choose and be studied; the first is better when smaller.
@@ -34,6 +35,14 @@ class SGD(Choice):
     momentum: Momentum = 0.0
     nesterov: bool = False
     weight_decay: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise SpecError(
+                "Nesterov's way of looking ahead needs momentum",
+                received="momentum=0",
+                allowed="momentum above 0, such as momentum=0.9",
+            )
 
 
 @optimizers.add("adam")
@@ -97,7 +106,7 @@ class Early(Choice):
 class Crop(Choice):
     """Pad with black on all sides, then cut an image of the old size from a random place."""
 
-    padding: Count = 4
+    padding: Border = 4
 
 
 @augmentations.add("flip")

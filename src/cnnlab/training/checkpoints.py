@@ -117,6 +117,7 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
     if training.schedule.patience and progress.plateau:
         training.schedule.patience.state = progress.plateau
     _load_optimizer(training, tensors)
+    _forget_later_best(folder, progress)
 
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -209,6 +210,13 @@ def _load_optimizer(training: Training, tensors: Mapping[str, Tensor]) -> None:
     # The groups are the recipe's; the schedule sets their rates.
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _forget_later_best(folder: Path, progress: Progress) -> None:
+    """Best weights that were kept after the point from which a run goes on are not yet those of the run."""
+    best = _pointer(folder, "best")
+    if best and best.before and best.newest.epoch > progress.selected_epoch == best.before.epoch:
+        write_whole(folder / "best.json", Checkpoint(newest=best.before).to_json(indent=2).encode())
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def choose_device(name: str) -> torch.device:
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     if name not in there:
         raise UsageError(f"unknown device '{name}'", where="--device", allowed=", ".join(DEVICES))
     if not there[name]:
@@ -30,7 +30,15 @@ def choose_device(name: str) -> torch.device:
             allowed=", ".join(kind for kind, found in there.items() if found),
             next_step="use --device auto; 'cnnlab doctor' says what is missing",
         )
+    if name == "cuda":
+        _use_whole_floats()
     return torch.device(name)
+
+
+def _use_whole_floats() -> None:
+    """Make 32-bit floats mean 32 bits: CUDA would shorten those of convolutions to TensorFloat-32's 19."""
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def device_name(device: torch.device) -> str:

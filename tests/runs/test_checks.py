@@ -1,0 +1,58 @@
+"""What can be known to go wrong is told before a folder is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnnlab.errors import SourceError, SpecError
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"batch_size": 64},
+            "train.batch_size: a batch of 64 is larger than the training part, which has 27 images\n"
+            "  allowed:  up to 27",
+        ),
+        (
+            {"batch_size": 1},
+            "train.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
+        ),
+        (
+            {"layers": ["globalpool('mean')"]},
+            "model.layers: nothing is to be trained: the network has no weights\n"
+            "  next:     add a row with weights, such as dense(classes)",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
+    recipe: Callable[..., Recipe], tmp_path: Path, fields: dict, problem: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        run(recipe(**fields), runs=tmp_path / "runs")
+    assert str(caught.value) == problem
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    layers = ["flatten", "dense(1000000)", "dense(1000000)", "dense(classes)"]
+    with pytest.raises(SpecError) as caught:
+        run(recipe(layers=layers, batch_size=64), runs=tmp_path / "runs")
+    text = str(caught.value)
+    assert "2 problems" in text
+    assert "model.layers: 1,000,197,000,003 parameters need 14,904.1 GiB to train; there are " in text
+    assert "next:     see the table: cnnlab describe RECIPE" in text
+
+
+def test_an_unknown_source_makes_no_folder(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        run(recipe(source="cifar11"), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
