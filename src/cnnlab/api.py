@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cnnlab.data.files import write_whole
 from cnnlab.errors import RunError
+from cnnlab.files import write_whole
 from cnnlab.probe.weights import first_convolution
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.report.page import render

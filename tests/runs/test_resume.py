@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.data.files import write_whole
 from cnnlab.errors import RunError
+from cnnlab.files import write_whole
 from cnnlab.records import Way
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import Listener, resume_run, run

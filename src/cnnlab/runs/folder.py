@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from cnnlab.data.files import append_line, write_whole
 from cnnlab.errors import RunError, nearest
+from cnnlab.files import append_line, write_whole
 from cnnlab.records import DataRecord, Environment, EpochRecord, Record, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
 

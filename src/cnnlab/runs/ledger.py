@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.files import append_line
+from cnnlab.files import append_line
 from cnnlab.records import Opening
 
 LEDGER = "test-ledger.jsonl"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnlab.data.files import append_line, write_whole
 from cnnlab.errors import RunError
+from cnnlab.files import append_line, write_whole
 
 
 @settings(max_examples=20, deadline=None)
