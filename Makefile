@@ -43,7 +43,8 @@ fix: setup ## let ruff mend format and lint
 bench: setup ## images/s against a plain tutorial loop, in one run
 	@$(BIN)/python benchmarks/throughput.py
 
-docs: setup ## the API reference, into docs/api
+docs: setup ## the tables of docs/recipes.md, and the API reference into docs/api
+	@$(BIN)/python docs/tables.py
 	@$(BIN)/pdoc --docformat google -o docs/api cnnlab
 
 lock: ## pin the newest versions that pyproject.toml admits

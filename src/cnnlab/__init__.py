@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cnnlab.api import train, write_report
     from cnnlab.errors import (
         CnnlabError,
-        DivergedError,
         DownloadError,
         RunError,
         SourceError,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
     from cnnlab.runs.folder import RunFolder
-    from cnnlab.runs.run import resume_run
+    from cnnlab.runs.run import open_test, resume_run
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train
 
 __version__ = "0.1.0"
@@ -37,7 +36,6 @@ _HOMES = {
     "Claim": "cnnlab.spec.recipe",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.spec.recipe",
-    "DivergedError": "cnnlab.errors",
     "DownloadError": "cnnlab.errors",
     "Model": "cnnlab.spec.recipe",
     "Recipe": "cnnlab.spec.recipe",
@@ -48,6 +46,7 @@ _HOMES = {
     "Train": "cnnlab.spec.recipe",
     "UsageError": "cnnlab.errors",
     "build": "cnnlab.model.build",
+    "open_test": "cnnlab.runs.run",
     "predict": "cnnlab.export.prediction",
     "resume_run": "cnnlab.runs.run",
     "train": "cnnlab.api",
@@ -58,7 +57,6 @@ __all__ = [
     "Claim",
     "CnnlabError",
     "Data",
-    "DivergedError",
     "DownloadError",
     "Model",
     "Recipe",
@@ -69,6 +67,7 @@ __all__ = [
     "Train",
     "UsageError",
     "build",
+    "open_test",
     "predict",
     "resume_run",
     "train",

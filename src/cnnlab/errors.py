@@ -5,8 +5,7 @@
     │   ├── SpecError          a recipe, a layer table or a call is wrong (often several problems at once)
     │   └── SourceError        a data source, an image or a folder can't be used
     ├── DownloadError          no mirror answered, or what came is not what was promised
-    ├── RunError               a run folder or a checkpoint can't be used
-    └── DivergedError          the loss stopped being a number
+    └── RunError               a run folder or a checkpoint can't be used
 
 An error says what is wrong, where, what was received, what is allowed, and what to do next. It holds one
 `Problem` or several, so that a file with three mistakes is mended in one go.
@@ -86,10 +85,6 @@ class DownloadError(CnnlabError):
 
 class RunError(CnnlabError):
     """A run folder or a checkpoint can't be used."""
-
-
-class DivergedError(CnnlabError):
-    """The loss stopped being a number."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

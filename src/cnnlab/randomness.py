@@ -67,17 +67,33 @@ def torch_generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
 
 
 @contextlib.contextmanager
-def torch_state(device: torch.device | None = None) -> Iterator[None]:
-    """Within it, `seed_torch` may set torch's global state; afterwards that state is what it was."""
+def torch_state() -> Iterator[None]:
+    """Within it, `seed_torch` may set torch's global state; afterwards that state is what it was, on every device."""
     import torch
 
-    devices = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    before = torch.get_rng_state()
+    on_cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
         yield
+    finally:
+        torch.set_rng_state(before)
+        if on_cuda is not None:
+            torch.cuda.set_rng_state(on_cuda)
+        if on_mps is not None:
+            torch.mps.set_rng_state(on_mps)
 
 
 def seed_torch(seed: int, purpose: str, *indices: int) -> None:
-    """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream."""
+    """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream.
+
+    Devices that have not been used are left alone: `torch.manual_seed` would keep the seed for them.
+    """
     import torch
 
-    torch.manual_seed(key(seed, purpose, *indices))
+    number = key(seed, purpose, *indices)
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)

@@ -59,6 +59,17 @@ def test_the_same_work_on_something_else_begins_anew(
     assert [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()] == ["10 images/s", "20 images/s"]
 
 
+def test_the_speed_of_a_resumed_run_does_not_count_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    shown = Progressing(None)
+    for done in (1_000_000, 1_000_500):
+        shown("training", done, 1_000_500, "images")
+    assert capsys.readouterr().err.endswith(", 50 images/s\n")
+
+
 @pytest.mark.parametrize(("width", "heads"), [(120, 4), (44, 3)])
 def test_a_narrow_terminal_goes_without_spare_columns(width: int, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "WIDTH_WITHOUT_TERMINAL", width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,14 @@ import torch
 import torchinfo
 from torch import nn
 
-from cnnlab.errors import SpecError
 from cnnlab.model import blocks
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.randomness import torch_generator
+from cnnlab.randomness import torch_generator, torch_state
 from cnnlab.spec import layers as spec
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.rows import MODULE_WORDS
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
 
@@ -148,18 +149,24 @@ def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:
     assert network.conv1.parametrizations.weight.original0.shape == (4, 1, 1, 1)
 
 
-@pytest.mark.parametrize("name", ["forward", "training", "append", "state_dict"])
-def test_a_name_that_torch_uses_itself_is_refused(name: str) -> None:
-    with pytest.raises(SpecError) as caught:
-        build(_trace(["a: relu", "for: relu", f"{name}: relu", "tr: relu"]))
-    (problem,) = caught.value.problems
-    assert problem.what == f"'{name}' can't be a row's name: torch's modules use it themselves"
-    assert (problem.where, problem.next_step) == ("model.layers", "rename it")
+def test_no_row_can_have_a_name_that_torch_uses_itself() -> None:
+    blocks = (nn.Sequential(), build(_trace(["residual([relu])"])).residual1)
+    names = {name for block in blocks for name in dir(block) if not name.startswith("_")} - {"body", "shortcut"}
+    assert names <= MODULE_WORDS
 
 
-def test_such_a_name_is_refused_inside_a_block_too() -> None:
-    with pytest.raises(SpecError, match="'forward' can't be a row's name"):
-        build(_trace(["residual([forward: relu])"]))
+@pytest.mark.parametrize("kernel", ["2", "3", "[4, 3]"])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_same_is_torchs_own(kernel: str, dilation: int) -> None:
+    with torch_state():
+        ours = build(_trace([f"conv(4, {kernel}, padding='same', dilation={dilation})"])).conv1
+        theirs = nn.Conv2d(3, 4, ours.kernel_size, padding="same", dilation=dilation)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 9, 9, generator=torch_generator(0, "test"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's of even kernels, which ours does without
+        expected = theirs(images)
+    torch.testing.assert_close(ours(images), expected)
 
 
 def test_building_leaves_the_global_random_state_alone() -> None:

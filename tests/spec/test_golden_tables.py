@@ -45,8 +45,7 @@ def test_the_parameters_are_the_published_ones(name: str, parameters: int) -> No
 
 
 def test_lenet_has_the_published_shape_before_flatten() -> None:
-    flatten = _trace("lenet").find("flatten1")
-    assert flatten is not None
+    (flatten,) = [row for row in _trace("lenet").rows if row.name == "flatten1"]
     assert (flatten.input, flatten.output) == ((128, 4, 4), (2048,))
 
 

@@ -187,14 +187,6 @@ def test_an_unused_value_is_told_with_the_nearest_name() -> None:
     assert unused.next_step == "did you mean 'rate1'?"
 
 
-def test_stopping_on_a_validation_part_that_is_empty_is_refused() -> None:
-    for key, value in (("stop", "early"), ("schedule", "plateau")):
-        (problem,) = _problems({**GOOD, "data": {"source": "x", "validation": 0.0}, "train": {key: value}})
-        assert problem.where == f"train.{key}"
-        assert problem.what == f"train.{key} watches the validation part, but data.validation is 0"
-        assert problem.next_step == "set data.validation = 0.1"
-
-
 THREE_MISTAKES = """
 [data]
 source = "shapes"
@@ -256,7 +248,10 @@ def test_a_missing_file_is_told_with_the_recipes_that_are_there(tmp_path: Path) 
     assert problem.where == str(tmp_path / "lent.toml")
     assert problem.what == "this file can't be read: No such file or directory"
     assert (problem.allowed, problem.next_step) == (f"in {tmp_path}: lenet.toml", "did you mean 'lenet.toml'?")
-    assert _read(tmp_path / "no" / "x.toml").next_step == "give the path of a .toml file"
+    assert (
+        _read(tmp_path / "no" / "x.toml").next_step
+        == "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
+    )
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:

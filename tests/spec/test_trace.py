@@ -141,10 +141,8 @@ def test_rows_have_the_names_they_were_given_and_running_numbers() -> None:
         "residual1", "residual1.body.relu1", "residual1.body.in",
         "repeat1", "repeat1.0.relu1", "repeat1.0.x", "repeat1.1.relu1", "repeat1.1.x",
     ]  # fmt: skip
-    found = traced.find("residual1.body.in")
-    assert found is not None
+    (found,) = [row for row in traced.walk() if row.name == "residual1.body.in"]
     assert found.output == (3, 8, 8)
-    assert traced.find("nothing") is None
 
 
 def test_a_residual_sees_as_far_as_its_widest_path() -> None:
@@ -194,3 +192,14 @@ def test_records_show_the_sizes_that_are_multiplied() -> None:
         ("flatten", "", 0),
         ("dense(10, bias=false)", "96·10", 960),
     ]
+
+
+@pytest.mark.parametrize("name", ["forward", "training", "append", "_modules"])
+def test_a_name_that_torch_uses_itself_is_refused(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        _trace(["a: relu", f"{name}: relu"])
+    (problem,) = caught.value.problems
+    assert problem.what == f"'{name}' can't be a row's name: torch's modules use it themselves"
+    assert (problem.where, problem.received, problem.next_step) == ("layers[1]", f"{name}: relu", "rename it")
+    with pytest.raises(SpecError, match=f"'{name}' can't be a row's name"):
+        _trace([f"residual([{name}: relu])"])

@@ -75,7 +75,7 @@ class Progressing:
     def __init__(self, bars: Progress | None) -> None:
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
-        self.began: dict[str, float] = {}
+        self.began: dict[str, tuple[float, int]] = {}
         self.spoken: dict[str, float] = {}
         self.done: dict[str, int] = {}
 
@@ -101,11 +101,11 @@ class Progressing:
             del self.began[what]  # the same work on something else
             self.spoken.pop(what, None)
         self.done[what] = done
-        began = self.began.setdefault(what, now)
+        began, at_first = self.began.setdefault(what, (now, done))
         if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:
             return
         self.spoken[what] = now
-        speed = f", {_amount(done / (now - began), unit)}/s" if now > began else ""
+        speed = f", {_amount((done - at_first) / (now - began), unit)}/s" if now > began else ""
         of = f" of {_amount(total, unit)}" if total else ""
         say(f"{what}: {_amount(done, unit)}{of}{speed}{', ' + note if note else ''}")
 

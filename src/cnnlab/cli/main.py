@@ -42,7 +42,7 @@ for module in (quickstart, new, describe, data, train, test, predict, report, ru
 
 def run() -> None:
     """The entry point of the `cnnlab` command."""
-    # Windows' consoles may not speak UTF-8; a figure dash must not end the program.
+    # A console may not speak UTF-8 (LANG=C); a × must not end the program.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     app()

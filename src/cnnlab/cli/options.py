@@ -72,16 +72,23 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 
 def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, Any]:
     """The values of `--set KEY=VALUE`, by key. A value is TOML; a bare word is a text."""
-    import tomllib
+    from cnnlab.errors import SpecError
+    from cnnlab.spec.files import parse_toml
 
     found: dict[str, Any] = {}
     for setting in settings or []:
         key, equals, text = setting.partition("=")
         if not equals or not key:
-            raise UsageError("--set takes KEY=VALUE", received=setting, allowed="--set train.epochs=3")
+            raise UsageError(
+                "--set takes KEY=VALUE",
+                where="--set",
+                received=setting,
+                allowed="a dotted key, '=', a TOML value or a bare word",
+                next_step="write it as in --set train.epochs=3",
+            )
         try:
-            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            found[key.strip()] = parse_toml(f"value = {text}")["value"]
+        except SpecError:
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
 

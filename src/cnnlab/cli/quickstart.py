@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, guarded
 
 if TYPE_CHECKING:
-    from cnnlab.spec.recipe import Recipe
+    from cnnlab.data.source import Progress
 
 # A download that takes longer than this is not what a person expects of a quick start.
 PATIENCE_S = 120.0
@@ -33,24 +34,29 @@ def quickstart(
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
     from cnnlab.runs.run import run
+    from cnnlab.spec.files import shipped
+    from cnnlab.spec.recipe import Recipe
 
-    source, reason = choose_source(data)
-    say(f"data: {source}, because {reason}")
     with progressing() as shown:
         listener = Watching(shown).listener()
-        folder = run(lenet(source), name=f"lenet-{source}", runs=runs, root=data, device=device, listener=listener)
+        source, reason = choose_source(data, listener.progress)
+        listener.say(f"data: {source}, because {reason}")
+        recipe = Recipe.read(shipped("lenet"), {"data.source": source})
+        folder = run(recipe, name=f"lenet-{source}", runs=runs, root=data, device=device, listener=listener)
         write_report(folder, listener.say)
     show_result(folder, json)
     if not json:
         say(f"next: cnnlab describe {folder.path / 'recipe.toml'}, or change that recipe and train it")
 
 
-def choose_source(data: Path | None) -> tuple[str, str]:
-    """CIFAR-10 if it is at hand or near, else the built-in shapes; and why."""
-    from cnnlab.data.catalogue import download_seconds, find_at_hand, is_offline
+def choose_source(data: Path | None, progress: Progress) -> tuple[str, str]:
+    """CIFAR-10 if it is at hand or can be fetched in reasonable time, else the built-in shapes; and why."""
+    from cnnlab.data.catalogue import download_seconds, find_at_hand, is_offline, open_catalogue
     from cnnlab.data.dataset import data_roots
+    from cnnlab.errors import DownloadError
 
-    found = find_at_hand("cifar10", data_roots(data))
+    roots = data_roots(data)
+    found = find_at_hand("cifar10", roots)
     if found is not None:
         return "cifar10", f"it is at hand in {found}"
     if is_offline():
@@ -60,13 +66,25 @@ def choose_source(data: Path | None) -> tuple[str, str]:
         return "shapes", "CIFAR-10 is not at hand and none of its mirrors answers"
     if seconds > PATIENCE_S:
         return "shapes", f"CIFAR-10 is not at hand and would take about {seconds / 60:.0f} minutes to download"
-    return "cifar10", f"it can be downloaded in about {seconds:.0f} s"
+    try:
+        open_catalogue("cifar10", roots, progress=_impatient(progress))
+    except DownloadError as error:
+        return "shapes", f"the download of CIFAR-10 failed: {error.problems[0].what}"
+    return "cifar10", "it could be downloaded"
 
 
-def lenet(source: str) -> Recipe:
-    """The assignment's network (recipes/lenet.toml) on any source of small images."""
-    from cnnlab.spec.recipe import Data, Model, Recipe, Train
+def _impatient(progress: Progress) -> Progress:
+    """The same progress, until it has gone on for three times as long as a download was expected to take."""
+    from cnnlab.errors import DownloadError
 
-    blocks = [row for filters in (32, 64, 128) for row in (f"conv({filters}, 5, padding=2)", "relu", "maxpool(2)")]
-    table = (*blocks, "flatten", "dense(64)", "relu", "dense(classes)", "softmax")
-    return Recipe(data=Data(source=source), model=Model(layers=table), train=Train(epochs=10))
+    deadline = time.monotonic() + 3 * PATIENCE_S
+
+    def watched(what: str, done: int, total: int, unit: str) -> None:
+        progress(what, done, total, unit)
+        if time.monotonic() > deadline and done < total:
+            raise DownloadError(
+                f"it took longer than {3 * PATIENCE_S / 60:.0f} minutes",
+                next_step="go on with: cnnlab data fetch cifar10",
+            )
+
+    return watched

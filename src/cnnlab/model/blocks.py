@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Residual(nn.Module):
@@ -16,6 +17,19 @@ class Residual(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return torch.add(self.body(images), self.shortcut(images))
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution that keeps the size; of an odd number of padded rows the last side gets one more.
+
+    What torch's padding='same' does, without its warning about even kernels.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        margins = [dilation * (kernel - 1) for kernel, dilation in zip(self.kernel_size, self.dilation, strict=True)]
+        high, wide = margins
+        padded = functional.pad(images, (wide // 2, wide - wide // 2, high // 2, high - high // 2))
+        return super().forward(padded)
 
 
 class GlobalMean(nn.Module):

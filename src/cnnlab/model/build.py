@@ -12,7 +12,6 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from cnnlab.errors import SpecError
 from cnnlab.model import blocks
 from cnnlab.randomness import torch_state
 from cnnlab.spec import layers as spec
@@ -24,9 +23,6 @@ def build(trace: Trace) -> nn.Sequential:
 
     A softmax in the last row is the output's meaning, not a step: it becomes an identity, and the loss works on
     logits.
-
-    Raises:
-        SpecError: a row's name can't be a module's name.
     """
     with torch_state():  # each new layer draws its first weights; `initialise` draws them again, from a seed
         network = _sequence(trace.rows, prefix="")
@@ -37,16 +33,7 @@ def build(trace: Trace) -> nn.Sequential:
 
 
 def _sequence(rows: Sequence[Traced], prefix: str) -> nn.Sequential:
-    modules = OrderedDict((row.name.removeprefix(prefix), _module(row)) for row in rows)
-    try:
-        return nn.Sequential(modules)
-    except KeyError as error:
-        name = next(name for name in modules if f"'{name}'" in str(error))
-        raise SpecError(
-            f"'{name}' can't be a row's name: torch's modules use it themselves",
-            where="model.layers",
-            next_step="rename it",
-        ) from None
+    return nn.Sequential(OrderedDict((row.name.removeprefix(prefix), _module(row)) for row in rows))
 
 
 def _module(row: Traced) -> nn.Module:
@@ -59,17 +46,19 @@ def _module(row: Traced) -> nn.Module:
 
 
 def _conv(layer: spec.Conv, row: Traced) -> nn.Module:
-    padding: Any = layer.padding
-    module = nn.Conv2d(
-        row.input[0], layer.filters, layer.kernel, layer.stride, padding, layer.dilation, layer.groups, layer.bias
-    )
+    module = _convolution(layer, row, layer.groups)
     return weight_norm(module) if layer.weightnorm else module
 
 
 def _depthwise(layer: spec.Depthwise, row: Traced) -> nn.Module:
-    padding: Any = layer.padding
-    channels = row.input[0]
-    return nn.Conv2d(channels, row.output[0], layer.kernel, layer.stride, padding, layer.dilation, channels, layer.bias)
+    return _convolution(layer, row, row.input[0])
+
+
+def _convolution(layer: spec.Conv | spec.Depthwise, row: Traced, groups: int) -> nn.Conv2d:
+    same = layer.padding == "same"
+    kind = blocks.SameConv2d if same else nn.Conv2d
+    padding: Any = 0 if same else layer.padding
+    return kind(row.input[0], row.output[0], layer.kernel, layer.stride, padding, layer.dilation, groups, layer.bias)
 
 
 def _dense(layer: spec.Dense, row: Traced) -> nn.Module:

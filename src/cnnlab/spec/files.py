@@ -18,6 +18,13 @@ MAX_NESTING = 20
 MAX_DOTS = 1_000
 
 
+def shipped(name: str) -> Path:
+    """The path of a recipe that comes with cnnlab: in the installed package, or in the checkout that it runs from."""
+    inside = Path(__file__).parents[1] / "recipes"
+    folder = inside if inside.is_dir() else Path(__file__).parents[3] / "recipes"
+    return folder / f"{name}.toml"
+
+
 def read_tables(path: Path) -> dict[str, Any]:
     """A file's tables; with `base = "other.toml"` they are laid over those of that other file.
 
@@ -52,7 +59,12 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
     """
     *path, last = key.split(".")
     if not path:
-        raise SpecError("a key to set is dotted", where=key, allowed="section.key, such as train.epochs")
+        raise SpecError(
+            "a key to set is dotted",
+            where=key,
+            allowed="section.key",
+            next_step=f"say where it belongs, as in train.{key} or data.{key}",
+        )
     table = tables
     for name in path:
         table = table.setdefault(name, {})
@@ -97,7 +109,7 @@ def _read_text(path: Path) -> str:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        step = nearest(path.name, nearby) or "give the path of a .toml file"
+        step = nearest(path.name, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
         here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
         raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
     except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
 import tomli_w
 from pydantic import (
@@ -211,14 +211,6 @@ class Recipe(Section):
             raise SpecError.together(wrong)
         return value
 
-    @model_validator(mode="after")
-    def _validation_is_there(self) -> Self:
-        watching = [key for key in ("stop", "schedule") if getattr(getattr(self.train, key), "metric", None)]
-        if self.data.validation == 0 and watching:
-            what = f"train.{watching[0]} watches the validation part, but data.validation is 0"
-            raise SpecError(what, where=f"train.{watching[0]}", next_step="set data.validation = 0.1")
-        return self
-
     @classmethod
     def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
         """The recipe in a file; with `base = "other.toml"` it holds only what differs from that other recipe.
@@ -263,7 +255,7 @@ class Recipe(Section):
 
 
 _PARTS = ("train", "validation", "test")
-_METRICS = ("loss", "accuracy", "top5", "balanced_accuracy", "macro_f1")
+_METRICS = get_args(Metric)
 _FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,20 @@ from cnnlab.spec.registry import Registry
 
 if TYPE_CHECKING:
     from cnnlab.spec.layer import Layer
+
+
+# What every torch module calls its own; a row's name is its module's name.
+MODULE_WORDS = frozenset(
+    """
+    T_destination add_module append apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+    eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half insert ipu
+    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+    """.split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,36 @@ def read_rows(value: Any, registry: Registry[Layer]) -> tuple[Row, ...]:
     if problems:
         raise SpecError.together(problems)
     return tuple(rows)
+
+
+def row_names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
+    """The names of a table's rows: a person's labels, and `kind` with a running number for the rest.
+
+    Args:
+        prefix: what stands in front of each name: where the table is within another one.
+        where: what an error calls the table.
+
+    Raises:
+        SpecError: two rows of one name, or a name that a module can't have.
+    """
+    for index, row in enumerate(rows):
+        if row.label in MODULE_WORDS or row.label.startswith("_"):
+            what = f"'{row.label}' can't be a row's name: torch's modules use it themselves"
+            raise SpecError(what, where=f"{where}[{index}]", received=str(row), next_step="rename it")
+    labels = [row.label for row in rows if row.label]
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        places = [index for index, row in enumerate(rows) if row.label == twice[0]]
+        raise SpecError(f"two rows have the name '{twice[0]}'", where=f"{where}[{places[1]}]", next_step="rename one")
+    counts: Counter[str] = Counter()
+    names = []
+    for row in rows:
+        name = row.label
+        while not name or (not row.label and name in labels):
+            counts[row.layer.kind] += 1
+            name = f"{row.layer.kind}{counts[row.layer.kind]}"
+        names.append(prefix + name)
+    return names
 
 
 def _read_row(item: Any, registry: Registry[Layer]) -> Row:

@@ -6,7 +6,6 @@ of a traced layer is the name of its module.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -15,7 +14,7 @@ from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
 from cnnlab.spec.layer import Fields, Layer, Shape, Tensors
 from cnnlab.spec.layers import Repeat, Residual
-from cnnlab.spec.rows import Row
+from cnnlab.spec.rows import Row, row_names
 from cnnlab.theory.receptive import Field, widest
 from cnnlab.theory.sizes import output_size
 
@@ -74,10 +73,6 @@ class Trace:
         for row in self.rows:
             yield from row.walk()
 
-    def find(self, name: str) -> Traced | None:
-        """The row of that name."""
-        return next((row for row in self.walk() if row.name == name), None)
-
     def records(self) -> list[LayerRecord]:
         """The table as `describe` and the report show it; a row with branches stands without its sums."""
         return [_record(row) for row in self.walk()]
@@ -126,7 +121,7 @@ def _count(rows: Sequence[Row]) -> int:
 
 def _follow(rows: Sequence[Row], shape: Shape, fields: Fields | None, prefix: str, where: str) -> tuple[Traced, ...]:
     traced: list[Traced] = []
-    for index, (row, name) in enumerate(zip(rows, _names(rows, prefix, where), strict=True)):
+    for index, (row, name) in enumerate(zip(rows, row_names(rows, prefix, where), strict=True)):
         try:
             done = _step(row.layer, name, shape, fields)
         except SpecError as error:
@@ -199,24 +194,6 @@ def _check_rank(layer: Layer, shape: Shape) -> None:
             allowed="one row of numbers",
             next_step="put 'flatten' or 'globalpool' in front of it",
         )
-
-
-def _names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
-    """A person's names, and `kind` with a running number for the rest."""
-    labels = [row.label for row in rows if row.label]
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        places = [index for index, row in enumerate(rows) if row.label == twice[0]]
-        raise SpecError(f"two rows have the name '{twice[0]}'", where=f"{where}[{places[1]}]", next_step="rename one")
-    counts: Counter[str] = Counter()
-    names = []
-    for row in rows:
-        name = row.label
-        while not name or (not row.label and name in labels):
-            counts[row.layer.kind] += 1
-            name = f"{row.layer.kind}{counts[row.layer.kind]}"
-        names.append(prefix + name)
-    return names
 
 
 def _told(problem: Problem, row: Row, place: str) -> Problem:
