@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnlab.cli.options import Debug, Json, RunsFolder, guarded
-from cnnlab.errors import UsageError
+from cnnlab.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from cnnlab.report.tables import TextTable
@@ -35,7 +35,9 @@ def list_runs(
     from cnnlab.runs.summary import SORTS, sort_runs, summaries
 
     if sort not in SORTS:
-        raise UsageError(f"unknown column '{sort}'", where="--sort", allowed=", ".join(SORTS))
+        raise UsageError(
+            f"unknown column '{sort}'", where="--sort", allowed=", ".join(SORTS), next_step=nearest(sort, SORTS)
+        )
     found = sort_runs(summaries(runs), sort, reverse)
     if json:
         show_json([summary.model_dump() for summary in found])
