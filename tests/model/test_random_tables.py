@@ -244,4 +244,4 @@ def test_with_enlarging_no_node_sees_more_than_the_receptive_field(rows: list[Ro
     for step in range(3):
         node = tuple(min(size // 2 + step, size - 1) for size in last.output[1:])
         for (start, end), field in zip(_reached(network, image, (node[0], node[1])), last.receptive, strict=True):
-            assert end - start + 1 <= field.pixels
+            assert end - start + 1 <= field.size

@@ -58,6 +58,8 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             # The reader of our output has gone (`cnnlab runs | head`): nothing more to say, and nowhere to say it.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
+        except (typer.Exit, typer.Abort):
+            raise
         except Exception as error:
             if kwargs.get("debug"):
                 raise

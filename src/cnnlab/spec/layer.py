@@ -88,7 +88,8 @@ class Window:
     def view(self, fields: Fields) -> Fields:
         """What a node sees of the input through it."""
         high, wide = (
-            fields[axis].through(self.kernel[axis], self.stride[axis], self.dilation[axis]) for axis in (0, 1)
+            fields[axis].through(self.kernel[axis], self.stride[axis], self.dilation[axis], self.margins[axis] // 2)
+            for axis in (0, 1)
         )
         return high, wide
 

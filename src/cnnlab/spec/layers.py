@@ -180,8 +180,7 @@ class Upsample(Layer):
         return (shape[0], shape[1] * self.scale, shape[2] * self.scale)
 
     def view(self, fields: Fields) -> Fields:
-        kernel = 1 if self.mode == "nearest" or self.scale == 1 else 2
-        return (fields[0].upsampled(self.scale, kernel), fields[1].upsampled(self.scale, kernel))
+        return (fields[0].enlarged(self.scale, self.mode), fields[1].enlarged(self.scale, self.mode))
 
 
 @layers.add("flatten")

@@ -58,7 +58,7 @@ def _wide_views(found: Trace) -> list[WarningRecord]:
             and row.receptive[1].size > 2 * wide
         ):
             message = (
-                f"a node sees {row.receptive[0].pixels}×{row.receptive[1].pixels} pixels of a {high}×{wide} image, "
+                f"a node sees {row.receptive[0].size}×{row.receptive[1].size} pixels of a {high}×{wide} image, "
                 "mostly padding: this network was made for larger images"
             )
             return [WarningRecord(name=row.name, message=message)]

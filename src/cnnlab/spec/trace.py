@@ -212,7 +212,7 @@ def _record(row: Traced) -> LayerRecord:
         parameters=sum(map(prod, row.tensors.values())),
         formula=_formula(row.tensors),
         macs=row.macs,
-        receptive_field=None if views is None else (views[0].pixels, views[1].pixels),
+        receptive_field=None if views is None else (views[0].size, views[1].size),
         jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
     )
 

@@ -1,42 +1,73 @@
 """How much of the input one output node sees, along one dimension.
 
-Source: A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, Distill, 2019.
+Source: A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, Distill, 2019; where
+an image is enlarged, nodes see differently much by their place, and their views are followed back one by one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
+from typing import TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+# Views repeat from node to node with the product of all scales; this many are enough for any network that is drawn.
+MOST_PHASES = 256
 
 
 @dataclass(frozen=True)
 class Field:
-    """A node's view of the input, in input pixels.
+    """A node's view of the input, in input pixels. A fresh one is that of the input itself.
 
-    `size` is how many pixels it sees, `jump` how far apart the views of two neighbours are.
+    `jump` is how far apart the views of two neighbours are, on average.
     """
 
-    size: Fraction = Fraction(1)
     jump: Fraction = Fraction(1)
+    _phases: int = 1
+    _before: Field | None = None
+    _step: Callable[[Span], Span] = field(default=lambda span: span, compare=False)
+    _grown: Fraction = Fraction(1)
 
-    def through(self, kernel: int, stride: int = 1, dilation: int = 1) -> Field:
-        """The view after one more sliding window.
+    @cached_property
+    def size(self) -> int:
+        """How many pixels a node sees: the most that any node does."""
+        if self._phases == 1:
+            return int(self._grown)
+        return max(last - first + 1 for first, last in map(self._seen, range(min(self._phases, MOST_PHASES))))
+
+    def through(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Field:
+        """The view after one more sliding window; `padding` is that in front of the first pixel.
 
         >>> Field().through(5).through(3).size
-        Fraction(7, 1)
+        7
         """
-        return Field(self.size + dilation * (kernel - 1) * self.jump, self.jump * stride)
+        reach = dilation * (kernel - 1)
 
-    def upsampled(self, scale: int, kernel: int = 1) -> Field:
-        """The view after enlarging by `scale`, where each new node mixes `kernel` old ones."""
-        return Field(self.size + (kernel - 1) * self.jump, self.jump / scale)
+        def step(span: Span) -> Span:
+            return span[0] * stride - padding, span[1] * stride - padding + reach
 
-    @property
-    def pixels(self) -> int:
-        """The size as whole pixels, rounded up."""
-        return -(-self.size.numerator // self.size.denominator)
+        return Field(self.jump * stride, self._phases, self, step, self._grown + reach * self.jump)
+
+    def enlarged(self, scale: int, mode: str = "nearest") -> Field:
+        """The view after enlarging by `scale`: "nearest" copies a node, "bilinear" mixes the two around a place."""
+
+        def step(span: Span) -> Span:
+            if mode == "nearest":
+                return span[0] // scale, span[1] // scale
+            return (2 * span[0] + 1 - scale) // (2 * scale), -(-(2 * span[1] + 1 - scale) // (2 * scale))
+
+        return Field(self.jump / scale, self._phases * scale, self, step, self._grown)
+
+    def _seen(self, node: int) -> Span:
+        """The first and last input pixel of a node's view."""
+        span, at = (node, node), self
+        while at._before is not None:
+            span, at = at._step(span), at._before
+        return span
 
 
-def widest(fields: list[Field]) -> Field:
+def widest(fields: Sequence[Field]) -> Field:
     """The view of a node that several paths lead to: the widest of theirs."""
-    return max(fields, key=lambda field: (field.size, field.jump))
+    return max(fields, key=lambda seen: (seen.size, seen.jump))
