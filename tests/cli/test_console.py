@@ -43,8 +43,8 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
         for done in (0, 100, 600, 700, 1000):
             shown("training", done, 1000, "images", "loss 1.234")
     assert capsys.readouterr().err.splitlines() == [
-        "training: 600 images of 1,000 images, 100 images/s, loss 1.234",
-        "training: 1,000 images of 1,000 images, 100 images/s, loss 1.234",
+        "training: 600 of 1,000 images, 100 images/s, loss 1.234",
+        "training: 1,000 of 1,000 images, 100 images/s, loss 1.234",
     ]
 
 

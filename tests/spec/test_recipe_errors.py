@@ -157,7 +157,7 @@ def test_a_claim_is_a_number(value: Any) -> None:
         ("data.augment", ["flip", "flop"], "data.augment[1]", "unknown augmentation 'flop'"),
         ("data.augment", ["crop(padding=-4)"], "data.augment[0].padding", "'padding' can't be -4"),
         ("data.augment", [3], "data.augment[0]", "a call is a text"),
-        ("model.layers", ["flatten", 3], "model.layers[1]", "'layers[1]' can't be 3"),
+        ("model.layers", ["flatten", 3], "model.layers[1]", "this call can't be read (column 1)"),
         ("model.layers", ["cnov(3, 3)"], "model.layers[0]", "unknown layer 'cnov'"),
         ("model.layers", ["os.system('ls')"], "model.layers[0]", "this character has no meaning here (column 3)"),
         ("model.layers", ["__class__"], "model.layers[0]", "unknown layer '__class__'"),
@@ -313,7 +313,11 @@ def test_what_is_nested_as_deep_as_any_recipe_is_read(tmp_path: Path) -> None:
 def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
     above, below = tmp_path / "above.toml", tmp_path / "below.toml"
     above.write_text('base = "below.toml"\n')
-    assert _read(above).where == str(below)
+    assert _read(above) == Problem(
+        "'base' names a file that is not there: below.toml",
+        f"{above}: base",
+        next_step="give its path as seen from this file",
+    )
     below.write_text("[data\n")
     assert _read(above).where == str(below)
     below.write_text("base = 3\n")
@@ -321,7 +325,7 @@ def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
         "'base' can't be 3", f"{below}: base", allowed="the path of a recipe, at most 5 in a row"
     )
     below.write_text('base = "a\\u0000b"\n')
-    assert _read(above).what.startswith("this can't be a file's name: ")
+    assert _read(above).what.startswith("'base' names a file that is not there: a")
 
 
 def test_a_recipe_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
@@ -349,3 +353,27 @@ def test_any_value_at_any_key_is_taken_or_refused_at_that_key(key: str, value: A
         Recipe.from_tables(_with(key, value))
     except SpecError as error:
         assert all(problem.where.startswith(key.split(".")[0]) and problem.what for problem in error.problems)
+
+
+def test_the_nearest_word_is_told_where_words_are_allowed() -> None:
+    (problem,) = _problems({**GOOD, "model": {"layers": ["dense(classes)"], "init": "kaming"}})
+    assert problem.next_step == "did you mean 'kaiming'?"
+    (problem,) = _problems({**GOOD, "model": {"layers": ["dense(clases)"]}})
+    assert problem.next_step.startswith("did you mean 'classes'? otherwise write a value, or name it in [model]")
+
+
+def test_a_toml_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[model]\nlayers = ["conv(16, 3)", relu]\n')
+    problem = _read(path)
+    assert problem.received == 'layers = ["conv(16, 3)", relu]'
+    assert problem.next_step.startswith("put every text in quotes")
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"), [("lenett.toml", "did you mean 'lenet.toml'?"), ("nope.toml", "give the path")]
+)
+def test_only_a_file_that_is_really_alike_is_suggested(asked: str, hint: str, tmp_path: Path) -> None:
+    for name in ("lenet.toml", "up.toml"):
+        (tmp_path / name).write_text("")
+    assert _read(tmp_path / asked).next_step.startswith(hint)

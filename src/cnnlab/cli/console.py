@@ -107,7 +107,8 @@ class Progressing:
         self.spoken[what] = now
         speed = f", {_amount((done - at_first) / (now - began), unit)}/s" if now > began else ""
         of = f" of {_amount(total, unit)}" if total else ""
-        say(f"{what}: {_amount(done, unit)}{of}{speed}{', ' + note if note else ''}")
+        count = f"{done:,}" if of and unit != "bytes" else _amount(done, unit)
+        say(f"{what}: {count}{of}{speed}{', ' + note if note else ''}")
 
 
 @contextlib.contextmanager

@@ -91,8 +91,16 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
         try:
             found[key.strip()] = parse_toml(f"value = {text}")["value"]
         except SpecError:
+            if text.lstrip().startswith(("[", "{", '"', "'")):
+                raise
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
+
+
+def find_run(path: Path) -> Path:
+    """The run at a path, or of that name in the runs folder, as `cnnlab runs` shows it."""
+    named = Path(os.environ.get("CNNLAB_RUNS") or "runs") / path
+    return named if not path.exists() and named.is_dir() else path
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Device, Json, RunPath, guarded
+from cnnlab.cli.options import Debug, Device, Json, RunPath, find_run, guarded
 
 if TYPE_CHECKING:
     from cnnlab.export.prediction import Prediction
@@ -32,7 +32,7 @@ def predict(
     from cnnlab.export.prediction import predict as answer
     from cnnlab.runs.folder import RunFolder
 
-    predictions = list(answer(RunFolder.open(run), images, device=device, top=top, say=say))
+    predictions = list(answer(RunFolder.open(find_run(run)), images, device=device, top=top, say=say))
     if json:
         show_json([_plain(prediction) for prediction in predictions])
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, RunPath, guarded
+from cnnlab.cli.options import Debug, Json, RunPath, find_run, guarded
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +17,7 @@ def report(run: RunPath, json: Json = False, debug: Debug = False) -> None:
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.runs.folder import RunFolder
 
-    path = write_report(RunFolder.open(run), say)
+    path = write_report(RunFolder.open(find_run(run)), say)
     if json:
         show_json({"report": str(path)})
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
 
 
 def register(app: typer.Typer) -> None:
@@ -20,11 +20,14 @@ def open_test_set(
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
     from cnnlab.runs.folder import RunFolder
+    from cnnlab.runs.ledger import openings
     from cnnlab.runs.run import open_test
 
     with progressing() as shown:
         listener = Watching(shown).listener()
-        open_test(run, root=data, device=device, listener=listener)
-        folder = RunFolder.open(run)
+        folder = RunFolder.open(find_run(run))
+        open_test(folder.path, root=data, device=device, listener=listener)
         write_report(folder, listener.say)
+        looks = len(openings(folder.path.parent, folder.data().test_set))
+        listener.say(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
     show_result(folder, json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,7 +46,11 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise SpecError(f"this is not TOML: {error}", next_step="see https://toml.io for the notation") from None
+        raise SpecError(
+            f"this is not TOML: {error}",
+            received=_line_of(str(error), text),
+            next_step="put every text in quotes, also within lists; https://toml.io has the notation",
+        ) from None
     if _is_too_deep(tables):
         raise SpecError("tables and lists are nested too deeply", allowed=f"up to {MAX_NESTING} levels")
     return tables
@@ -91,6 +96,9 @@ def _read_tables(path: Path, depth: int) -> dict[str, Any]:
             raise SpecError(f"'base' can't be {shown(base)}", where="base", allowed=allowed)
     except SpecError as error:
         raise in_file(error, path) from None
+    if not (path.parent / base).is_file():
+        what = f"'base' names a file that is not there: {base}"
+        raise in_file(SpecError(what, where="base", next_step="give its path as seen from this file"), path)
     return _laid_over(_read_tables(path.parent / base, depth + 1), tables)
 
 
@@ -109,7 +117,7 @@ def _read_text(path: Path) -> str:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        step = nearest(path.name, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
+        step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
         here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
         raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
     except ValueError as error:
@@ -120,6 +128,20 @@ def _read_text(path: Path) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
+
+
+def _line_of(message: str, text: str) -> str:
+    """The line that a TOML error speaks of."""
+    found = re.search(r"at line (\d+)", message)
+    lines = text.splitlines()
+    return lines[int(found[1]) - 1].strip()[:120] if found and int(found[1]) <= len(lines) else ""
+
+
+def _nearest_file(path: Path, names: list[str]) -> str:
+    """A hint that names the file whose name without the ending is most alike."""
+    stems = {Path(name).stem: name for name in names}
+    hint = nearest(path.stem, stems)
+    return next((f"did you mean '{name}'?" for stem, name in stems.items() if f"'{stem}'" in hint), "")
 
 
 def _is_too_deep(tables: dict[str, Any]) -> bool:

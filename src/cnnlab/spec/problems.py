@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,9 +57,21 @@ def _problem(details: ErrorDetails, names: list[str]) -> Problem:
             f"'{received.name}' has no value",
             where,
             allowed=_allowed(details["msg"]),
-            next_step=f"write a value, or name it in [model]: values = {{ {received.name} = … }}",
+            next_step=_how_to_name(received.name),
         )
-    return Problem(f"'{name}' can't be {shown(received)}", where, allowed=_allowed(details["msg"]))
+    return Problem(f"'{name}' can't be {shown(received)}", where, "", _allowed(details["msg"]), _nearest_of(details))
+
+
+def _how_to_name(name: str) -> str:
+    hint = nearest(name, ["classes"])
+    return f"{hint + ' otherwise ' if hint else ''}write a value, or name it in [model]: values = {{ {name} = … }}"
+
+
+def _nearest_of(details: ErrorDetails) -> str:
+    """The nearest of the words that a key allows, where it allows words."""
+    if details["type"] != "literal_error" or not isinstance(details["input"], str):
+        return ""
+    return nearest(details["input"], re.findall(r"'([^']*)'", details["ctx"]["expected"]))
 
 
 def shown(value: Any) -> str:

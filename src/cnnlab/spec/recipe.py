@@ -125,10 +125,7 @@ class Model(Section):
         """From Python a row may be a layer object; it is kept as its text."""
         if not isinstance(value, list | tuple):
             return value
-        return tuple(
-            str(Row(item)) if hasattr(item, "tensors") else str(item) if isinstance(item, Row) else item
-            for item in value
-        )
+        return tuple(str(Row(item) if hasattr(item, "tensors") else item) for item in value)
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
