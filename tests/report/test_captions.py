@@ -29,7 +29,7 @@ def test_overfitting_is_said_with_its_numbers(make_view):
     view = make_view(points=4)
     epochs = with_losses(view, [1.5, 0.9, 0.5, 0.3], [1.4, 0.8, 0.9, 1.1])
     assert captions.loss_caption(epochs, view.result) == (
-        "Validation loss is lowest at epoch 2 (0.80); after that training loss falls on while validation loss rises "
+        "Validation loss is lowest at epoch 2 (0.800); after that training loss falls on while validation loss rises "
         "to 1.10: overfitting."
     )
 
@@ -37,7 +37,7 @@ def test_overfitting_is_said_with_its_numbers(make_view):
 def test_a_rise_without_falling_training_loss_is_not_called_overfitting(make_view):
     view = make_view(points=3)
     said = captions.loss_caption(with_losses(view, [1.5, 0.9, 1.9], [1.4, 0.8, 1.1]), view.result)
-    assert said == "Validation loss is lowest at epoch 2 (0.80); it ends at 1.10."
+    assert said == "Validation loss is lowest at epoch 2 (0.800); it ends at 1.10."
 
 
 def test_a_loss_that_still_falls_is_said(make_view):

@@ -17,7 +17,7 @@ from cnnlab.report.tables import accuracy_interval
 from cnnlab.report.view import Confusion, Counts, RunView
 
 NOTICEABLE_RISE = 1.02
-NOTICEABLE_GAP = 0.05
+NOTICEABLE_GAP = 0.02
 FEW_POINTS = 2
 
 
@@ -76,15 +76,15 @@ def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
     if len(validation) < FEW_POINTS:
         return _too_short(validation, "loss")
     at, lowest = min(validation, key=lambda point: point[1])
-    said = f"Validation loss is lowest at epoch {words.epoch(at)} ({lowest:.2f})"
+    said = f"Validation loss is lowest at epoch {words.epoch(at)} ({lowest:#.3g})"
     end, last = validation[-1]
     train = _finite(found.get("train"))
     if at == end:
         return f"{said}, the last point: it was still falling when training ended."
     falls = bool(train) and train[-1][1] < min(value for epoch, value in train if epoch <= at or epoch == train[0][0])
     if last > NOTICEABLE_RISE * lowest and falls:
-        return f"{said}; after that training loss falls on while validation loss rises to {last:.2f}: overfitting."
-    return f"{said}; it ends at {last:.2f}."
+        return f"{said}; after that training loss falls on while validation loss rises to {last:#.3g}: overfitting."
+    return f"{said}; it ends at {last:#.3g}."
 
 
 def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:

@@ -106,7 +106,10 @@ def _scale(axes: Axes, lines: Sequence[Curve], measure: Measure) -> None:
     elif values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
         axes.set_yscale("log")
     elif values:
-        axes.set_ylim(0, max(values) * 1.06 or 1)
+        low, high = min(values), max(values)
+        # From 0 where that leaves the curves room; from just below them where they lie close together far above it.
+        bottom = 0.0 if low < high / 2 else low - (high - low or high) / 4
+        axes.set_ylim(bottom, high + 0.06 * (high - bottom) or 1)
 
 
 def _mark_selected(axes: Axes, epoch: float) -> None:
