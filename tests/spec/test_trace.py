@@ -203,3 +203,9 @@ def test_a_name_that_torch_uses_itself_is_refused(name: str) -> None:
     assert (problem.where, problem.received, problem.next_step) == ("layers[1]", f"{name}: relu", "rename it")
     with pytest.raises(SpecError, match=f"'{name}' can't be a row's name"):
         _trace([f"residual([{name}: relu])"])
+
+
+def test_a_network_that_hardly_any_machine_can_train_is_warned_of() -> None:
+    (warning,) = overview(_trace(["flatten", "dense(1000)", "wide: dense(1000000)", "dense(10)"])).warnings
+    assert warning.name == "wide"
+    assert "most of them here: training needs 15 GiB" in warning.message

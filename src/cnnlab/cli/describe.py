@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Json, RecipeFile, Set, guarded, overrides
+from cnnlab.cli.options import DataFolder, Debug, Json, RecipeFile, Set, about_file, guarded, overrides
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,8 @@ def describe(
 
     read = Recipe.read(recipe, overrides(set_))
     known = facts(read.data, data)
-    trace = read.model.trace((known.channels, known.height, known.width), len(known.classes))
+    with about_file(recipe):
+        trace = read.model.trace((known.channels, known.height, known.width), len(known.classes))
     table = overview(trace)
     if json:
         show_json(

@@ -5,11 +5,12 @@ Heavy imports stand inside the commands, so that `cnnlab --help` answers at once
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -95,6 +96,18 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
                 raise
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
+
+
+@contextlib.contextmanager
+def about_file(path: Path) -> Iterator[None]:
+    """Within it, problems of a recipe that only its data brings to light are told with the recipe's file."""
+    from cnnlab.errors import SpecError
+    from cnnlab.spec.files import in_file
+
+    try:
+        yield
+    except SpecError as error:
+        raise in_file(error, path) from None
 
 
 def find_run(path: Path) -> Path:

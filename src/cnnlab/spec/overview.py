@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from cnnlab.records import Table, WarningRecord
 from cnnlab.spec.layers import Softmax
 from cnnlab.spec.trace import Trace
 
+# Few classifiers have more, and few machines can train one that has.
+VERY_LARGE = 500_000_000
+
 
 def overview(found: Trace) -> Table:
     """Every layer, the sums, and warnings: of windows that leave rows unseen, of a softmax in the midst of the table,
-    and of a network made for larger images.
+    of a network made for larger images, and of one that hardly any machine can train.
     """
     return Table(
         parameters=found.parameters,
         macs=found.macs,
         layers=tuple(found.records()),
-        warnings=(*_unseen(found), *_inner_softmax(found), *_wide_views(found)),
+        warnings=(*_unseen(found), *_inner_softmax(found), *_wide_views(found), *_very_large(found)),
     )
 
 
@@ -63,3 +68,13 @@ def _wide_views(found: Trace) -> list[WarningRecord]:
             )
             return [WarningRecord(name=row.name, message=message)]
     return []
+
+
+def _very_large(found: Trace) -> list[WarningRecord]:
+    if found.parameters < VERY_LARGE:
+        return []
+    largest = max(found.walk(), key=lambda row: sum(map(prod, row.tensors.values())))
+    # Weights, gradients and two moments of Adam, four bytes each.
+    needed = found.parameters * 16 / 2**30
+    message = f"the network has {found.parameters:,} parameters, most of them here: training needs {needed:,.0f} GiB"
+    return [WarningRecord(name=largest.name, message=message)]
