@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli import data, new
+from cnnlab.data.catalogue_table import CATALOGUE
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +62,47 @@ def test_fetch_of_what_is_generated_and_of_what_can_not_be_had(tmp_path):
     assert "cifar10 is not at hand, and downloads are off" in failed.stderr
 
 
+def test_fetch_says_what_it_compared(tmp_path, monkeypatch):
+    form = CATALOGUE["svhn"].forms[0]
+    for file in form.downloads:
+        (tmp_path / file.name).write_bytes(b"mat")
+    wrong = call("data", "fetch", "svhn", "--data", tmp_path)
+    assert wrong.exit_code == 2
+    assert "this isn't the published file" in wrong.stderr
+    files = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
+    known = replace(CATALOGUE["svhn"], forms=(replace(form, downloads=files),))
+    monkeypatch.setitem(CATALOGUE, "svhn", known)
+    done = call("data", "fetch", "svhn", "--data", tmp_path)
+    assert done.exit_code == 0
+    assert "checksums are right: train_32x32.mat, test_32x32.mat" in " ".join(done.stderr.split())
+    found = json.loads(call("data", "fetch", "svhn", "--data", tmp_path, "--json").stdout)
+    assert found["verified"] == ["train_32x32.mat", "test_32x32.mat"]
+    assert found["path"] == str(tmp_path)
+
+
+def test_fetch_says_where_nothing_can_be_compared(tmp_path):
+    form = CATALOGUE["mnist"].forms[0]
+    for names in form.files.values():
+        for name in names:
+            (tmp_path / name).write_bytes(b"")
+    known = call("data", "fetch", "mnist", "--data", tmp_path / "..")
+    assert known.exit_code == 1
+    (tmp_path / "mnist").mkdir()
+    for names in form.files.values():
+        for name in names:
+            (tmp_path / name).rename(tmp_path / "mnist" / name)
+    done = call("data", "fetch", "mnist", "--data", tmp_path)
+    assert done.exit_code == 0
+    assert "unpacked files have no published checksum to compare" in " ".join(done.stderr.split())
+
+
+def test_a_data_folder_that_is_not_there_is_wrong_input(tmp_path):
+    for words in (("list",), ("fetch", "cifar10"), ("check", "cifar10"), ("show", "cifar10")):
+        done = call("data", *words, "--data", tmp_path / "dta")
+        assert done.exit_code == 2
+        assert "--data: the data folder is not there" in done.stderr
+
+
 def test_check_of_a_sound_folder(folder):
     done = call("data", "check", folder)
     assert done.exit_code == 0
@@ -99,7 +143,19 @@ def test_show_writes_a_picture(folder, tmp_path):
     assert done.exit_code == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (150 + 3 * 68, 2 * 68 + 4)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["sheet.png"]
     failed = call("data", "show", folder, "--output", tmp_path / "none" / "sheet.png")
     assert failed.exit_code == 2
     assert "the picture can't be written" in failed.stderr
     assert "choose another place with --output" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "better"), [("sheet.jpg", "sheet.png"), ("sheet", "sheet.png"), ("a.b.gif", "a.b.png")]
+)
+def test_show_writes_no_png_under_another_name(folder, tmp_path, name, better):
+    failed = call("data", "show", folder, "--output", tmp_path / name)
+    assert failed.exit_code == 2
+    for words in ("--output: the picture is a PNG file", "a name that ends in .png", better):
+        assert words in failed.stderr
+    assert not (tmp_path / name).exists()

@@ -70,3 +70,31 @@ def test_new_where_nothing_can_be_written_or_read(folder, tmp_path):
     assert failed.exit_code == 2
     assert "no data is found here" in failed.stderr
     assert not (tmp_path / "pets.toml").exists()
+
+
+def test_new_leaves_the_old_file_whole_when_the_new_can_not_be_written(folder, tmp_path, monkeypatch):
+    path = tmp_path / "pets.toml"
+    path.write_text("mine")
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    failed = call("new", path, "--source", folder, "--force")
+    assert failed.exit_code == 2
+    assert "No space left on device" in failed.stderr
+    assert path.read_text() == "mine"
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == ["pets.toml"]
+
+
+def test_new_into_a_folder_asks_for_a_name(folder, tmp_path):
+    for words in ([], ["--force"]):
+        failed = call("new", tmp_path, "--source", folder, *words)
+        assert failed.exit_code == 2
+        assert "give the file a name, such as" in failed.stderr
+
+
+def test_new_takes_a_tilde_and_keeps_it(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert call("new", tmp_path / "pets.toml", "--source", "~/pets").exit_code == 0
+    assert Recipe.read(tmp_path / "pets.toml").data.source == "~/pets"

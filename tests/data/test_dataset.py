@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,15 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.data import dataset as dataset_module
+from cnnlab.data import moments
 from cnnlab.data.dataset import (
     data_roots,
     facts,
     find_files,
-    mean_and_std,
     open_dataset,
     open_source,
     shown_form,
 )
+from cnnlab.data.moments import mean_and_std
 from cnnlab.data.source import ImageForm
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
@@ -189,7 +192,7 @@ def test_mean_and_std_are_those_of_the_training_images(whole):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_mean_and_std_are_exact_however_the_images_are_cut_up(data, monkeypatch):
-    monkeypatch.setattr(dataset_module, "_CHUNK", data.draw(st.integers(1, 9)))
+    monkeypatch.setattr(moments, "_CHUNK", data.draw(st.integers(1, 9)))
     shape = (data.draw(st.integers(1, 20)), data.draw(st.sampled_from([1, 3])), 3, 2)
     pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, dtype=np.uint8)
     mean, std = mean_and_std(pixels)
@@ -232,8 +235,37 @@ def test_data_is_looked_for_in_the_given_folder_the_environments_and_the_cache(t
     monkeypatch.setenv("CNNLAB_DATA", str(whole.parent))
     assert data_roots() == (whole.parent, cache / "data")
     assert find_files("pictures") == whole
+    (tmp_path / "given").mkdir()
     assert data_roots(tmp_path / "given")[0] == tmp_path / "given"
     assert find_files("pictures", whole.parent) == whole
+
+
+def test_a_data_folder_that_is_none_is_an_error(tmp_path, monkeypatch):
+    with pytest.raises(SourceError) as caught:
+        data_roots(tmp_path / "dta")
+    assert str(caught.value).splitlines() == [
+        "--data: the data folder is not there",
+        f"  received: {tmp_path / 'dta'}",
+        "  allowed:  a folder that holds data, or an empty one for downloads",
+        f"  next:     check the path, or make it: mkdir -p {tmp_path / 'dta'}",
+    ]
+    (tmp_path / "dta").write_bytes(b"")
+    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "dta"))
+    with pytest.raises(
+        SourceError, match=r"CNNLAB_DATA: the data folder is a file\n(.*\n)*.*next:     check the path$"
+    ):
+        open_dataset(Data(source="cifar10"), seed=0)
+
+
+def test_a_tilde_is_the_home_folder(whole, monkeypatch):
+    monkeypatch.setenv("HOME", str(whole.parent))
+    assert find_files("~/pictures") == whole
+    assert data_roots(Path("~"))[0] == whole.parent
+    monkeypatch.setenv("CNNLAB_DATA", "~")
+    assert data_roots()[0] == whole.parent
+    assert open_dataset(Data(source="~/pictures"), seed=0).parts == ("train", "validation", "test")
+    with pytest.raises(SourceError, match="no data is found by this name"):
+        find_files("~nobody-of-this-name/pictures")
 
 
 def test_facts_of_a_catalogue_name_need_no_file():
@@ -270,3 +302,123 @@ def test_real_faces_without_a_split(orl_faces):
     found = open_dataset(Data(source=str(orl_faces)), seed=0)
     assert [found.size(part) for part in found.parts] == [280, 40, 80]
     assert np.bincount(found.labels("test")).tolist() == [2] * 40
+
+
+def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
+    told = []
+    found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: told.append(report))
+    monkeypatch.setattr("cnnlab.data.shapes._draw_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32)))
+    found.pixels("train"), found.pixels("validation")
+    assert [done for _, done, _, _ in told] == list(range(500, 10_001, 500))
+
+
+def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(whole):
+    found = open_dataset(Data(source=str(whole)), seed=0)
+    found.pixels("validation")
+    assert len(found._whole) == 1
+    found.pixels("train")
+    assert not found._whole
+
+
+def test_the_order_of_the_classes_changes_no_split(whole):
+    plain, turned = (
+        open_dataset(Data(source=str(whole), classes=classes), seed=0) for classes in (("cat", "owl"), ("owl", "cat"))
+    )
+    for part in plain.parts:
+        assert plain.image_names(part) == turned.image_names(part)
+        np.testing.assert_array_equal(plain.labels(part), 1 - turned.labels(part))
+
+
+def zipped(root, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*.png")):
+            archive.write(file, f"around/{file.relative_to(root)}")
+    return path
+
+
+@pytest.mark.parametrize("where", ["part", "carved"])
+def test_a_test_set_has_one_name_wherever_and_however_it_lies(where, whole, parted, tmp_path):
+    root = whole if where == "carved" else parted
+    name = open_dataset(Data(source=str(root)), seed=0).test_set_id()
+    assert len(name) == 24
+    classes = tuple(reversed(open_dataset(Data(source=str(root)), seed=0).classes))
+    same = [
+        open_dataset(Data(source=str(root)), seed=1),
+        open_dataset(Data(source=str(root), limit=5, validation=0.4), seed=0),
+        open_dataset(Data(source=str(root), classes=classes), seed=0),
+        open_dataset(Data(source=str(zipped(root, tmp_path / "packed.zip"))), seed=0),
+        open_dataset(Data(source=str(root.rename(tmp_path / "renamed"))), seed=0),
+    ]
+    assert [found.test_set_id() for found in same] == [name] * 5
+
+
+def test_other_test_images_have_another_name(parted, encode, draw):
+    def name(**changes):
+        return open_dataset(Data(source=str(parted), size=(6, 8), **changes), seed=0).test_set_id()
+
+    names = [name()]
+    (parted / "test" / "cat" / "0.png").rename(parted / "test" / "dog" / "cat.png")
+    names.append(name())
+    (parted / "test" / "dog" / "0.png").write_bytes(encode(draw(99, height=9)))
+    names.append(name())
+    (parted / "test" / "dog" / "more.png").write_bytes(encode(draw(98)))
+    names.append(name())
+    assert len(set(names)) == 4
+    assert open_dataset(Data(source="shapes"), seed=0).test_set_id() not in names
+
+
+def test_another_share_is_another_test_set_and_none_has_no_name(whole):
+    names = {open_dataset(Data(source=str(whole), test=share), seed=0).test_set_id() for share in (0.2, 0.3)}
+    assert len(names) == 2
+    with pytest.raises(KeyError):
+        open_dataset(Data(source=str(whole), test=0.0), seed=0).test_set_id()
+
+
+def test_a_published_test_set_is_named_by_its_classes():
+    names = {
+        classes: open_dataset(Data(source="shapes", classes=classes), seed=0).test_set_id()
+        for classes in (None, ("bar", "ring"), ("ring", "bar"), ("bar", "star"))
+    }
+    assert names[("bar", "ring")] == names[("ring", "bar")]
+    assert len(set(names.values())) == 3
+
+
+def test_content_digest_is_kept_by_moving_and_by_what_a_recipe_chooses(parted, tmp_path):
+    digest = open_dataset(Data(source=str(parted)), seed=0).content_digest
+    assert open_dataset(Data(source=str(parted), classes=("dog", "cat"), limit=3), seed=1).content_digest == digest
+    moved = parted.rename(tmp_path / "moved")
+    assert open_dataset(Data(source=str(moved)), seed=0).content_digest == digest
+    subprocess.run(["cp", "-a", str(moved), str(tmp_path / "copy")], check=True)
+    assert open_dataset(Data(source=str(tmp_path / "copy")), seed=0).content_digest == digest
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_content_digest_sees_a_change_in_any_part(part, parted):
+    def digest():
+        return open_dataset(Data(source=str(parted)), seed=0).content_digest
+
+    found = [digest()]
+    file = parted / part / "cat" / "0.png"
+    file.write_bytes(file.read_bytes())
+    found.append(digest())
+    file.rename(parted / part / "dog" / "was-cat.png")
+    found.append(digest())
+    (parted / part / "dog" / "was-cat.png").unlink()
+    (parted / part / "cat" / "x.png").write_bytes((parted / part / "dog" / "1.png").read_bytes())
+    found.append(digest())
+    assert len(set(found)) == 4
+
+
+def test_content_digest_of_a_zip_is_of_its_checksums(parted, tmp_path):
+    one, two = (zipped(parted, tmp_path / name) for name in ("one.zip", "two.zip"))
+    digests = [open_dataset(Data(source=str(path)), seed=0).content_digest for path in (one, two)]
+    assert digests[0] == digests[1]
+    assert open_dataset(Data(source="shapes"), seed=0).content_digest not in digests
+
+
+def test_content_digest_sees_an_image_that_goes_over_to_another_part(make_folder):
+    root = make_folder({"train/cat": 2, "train/dog": 3, "test/dog": 1})
+    (root / "test" / "dog" / "0.png").rename(root / "test" / "dog" / "3.png")
+    before = open_dataset(Data(source=str(root)), seed=0).content_digest
+    (root / "train" / "dog" / "2.png").rename(root / "test" / "dog" / "2.png")
+    assert open_dataset(Data(source=str(root)), seed=0).content_digest != before

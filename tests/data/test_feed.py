@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.data.augment import augment, draw
-from cnnlab.data.feed import Batch, Feed
+from cnnlab.data.feed import Batch, Feed, evaluation_batch, resident_bytes
 from cnnlab.data.source import Pixels
 from cnnlab.spec.choices import Crop, Flip
 
@@ -121,6 +120,43 @@ def test_a_read_only_memory_map_feeds_like_an_array(tmp_path: Path, resident: bo
     assert np.array_equal(mapped, pixels)
 
 
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_many_batches_come_in_their_order(workers: int) -> None:
+    """More than are read ahead."""
+    labels = [found for _, found in feed(200, resident=False, workers=workers).evaluation(3)]
+    assert torch.cat(labels).tolist() == list(range(200))
+
+
+def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_feed: Feed, _indices: np.ndarray) -> torch.Tensor:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(Feed, "_read", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(feed(resident=False, workers=2).evaluation(4))
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "images"), [(32, 32, 500), (28, 28, 500), (64, 64, 125), (224, 224, 10), (9000, 9000, 1)]
+)
+def test_batches_in_evaluation_are_as_large_as_their_images_allow(height: int, width: int, images: int) -> None:
+    assert evaluation_batch(height, width) == images
+
+
+def test_evaluation_takes_the_batch_of_its_images() -> None:
+    pixels = np.zeros((5, 3, 512, 500), np.uint8)
+    assert [len(labels) for _, labels in feed(pixels=pixels).evaluation()] == [2, 2, 1]
+
+
+def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 50}.__getitem__)
+    assert resident_bytes(CPU) == resident_bytes(torch.device("mps")) == 10_000
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (2_000_000, 10**12))
+    assert resident_bytes(torch.device("cuda")) == 400_000
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _device: (10**12, 10**12))
+    assert resident_bytes(torch.device("cuda")) == 16 * 2**30
+
+
 def test_data_past_the_budget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     size = pictures(21).nbytes
     monkeypatch.setattr("cnnlab.data.feed.RESIDENT_BYTES", {"cpu": size})
@@ -136,15 +172,16 @@ def test_feeding_leaves_the_global_random_state_alone() -> None:
     assert np.random.get_state()[1].tobytes() == before[1]
 
 
+def readers() -> int:
+    return sum(thread.name.startswith("cnnlab-feed") for thread in threading.enumerate())
+
+
 def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:
     batches = feed(resident=False, workers=2).training(4, 0, 0)
     next(batches)
-    assert len(multiprocessing.active_children()) == 2
+    assert readers() == 2
     batches.close()
-    until = time.monotonic() + 10
-    while multiprocessing.active_children() and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not multiprocessing.active_children()
+    assert readers() == 0
 
 
 def test_one_image_is_a_batch_of_its_own() -> None:

@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnlab.data import images
-from cnnlab.data.images import Fault, Header, decode, try_decode, try_header, try_inspect
+from cnnlab.data.images import Fault, Header, try_decode, try_header, try_inspect
 from cnnlab.data.source import ImageForm
-from cnnlab.errors import SourceError
 
 GREY = ImageForm(1, 6, 8)
 COLOUR = ImageForm(3, 6, 8)
+
+
+def decode(file: images.ImageFile, form: ImageForm) -> np.ndarray:
+    found = try_decode(file, form)
+    assert not isinstance(found, Fault), found
+    return found
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
@@ -28,26 +33,26 @@ def saved(image: Image.Image, format: str, **options: object) -> bytes:
 def test_lossless_formats_give_the_pixels_that_were_saved(format, draw):
     array = draw(1)
     content = saved(Image.fromarray(array), format, **({"lossless": True} if format == "WEBP" else {}))
-    np.testing.assert_array_equal(decode(content, COLOUR, "a"), array.transpose(2, 0, 1))
+    np.testing.assert_array_equal(decode(content, COLOUR), array.transpose(2, 0, 1))
 
 
 def test_grey_is_itu_r_601_luma(draw):
     array = draw(2).astype(np.int64)
     luma = (array @ [19595, 38470, 7471] + 0x8000) >> 16
     content = saved(Image.fromarray(array.astype(np.uint8)), "PNG")
-    np.testing.assert_array_equal(decode(content, GREY, "a")[0], luma)
+    np.testing.assert_array_equal(decode(content, GREY)[0], luma)
 
 
 def test_grey_to_three_channels_repeats_it(encode, draw):
     array = draw(3, channels=1)
-    np.testing.assert_array_equal(decode(encode(array), COLOUR, "a"), np.stack([array] * 3))
+    np.testing.assert_array_equal(decode(encode(array), COLOUR), np.stack([array] * 3))
 
 
 @pytest.mark.parametrize(("format", "order"), [("PNG", None), ("TIFF", None), ("PPM", ">u2")])
 def test_sixteen_bits_are_scaled_not_clipped(format, order):
     values = (np.arange(48, dtype=np.uint16) * 1394).reshape(6, 8)
     content = b"P5 8 6 65535\n" + values.astype(order).tobytes() if order else saved(Image.fromarray(values), format)
-    np.testing.assert_array_equal(decode(content, GREY, "a")[0], np.round(values / 257).astype(np.uint8))
+    np.testing.assert_array_equal(decode(content, GREY)[0], np.round(values / 257).astype(np.uint8))
     assert try_header(content) == Header(8, 6, 1, format)
 
 
@@ -62,7 +67,7 @@ def test_values_of_unknown_range_are_a_fault(values):
 def test_one_bit_is_black_and_white():
     image = Image.new("1", (8, 6), 1)
     image.putpixel((2, 3), 0)
-    pixels = decode(saved(image, "PNG"), GREY, "a")[0]
+    pixels = decode(saved(image, "PNG"), GREY)[0]
     assert pixels[3, 2] == 0
     assert np.delete(pixels.ravel(), 3 * 8 + 2).tolist() == [255] * 47
 
@@ -76,12 +81,12 @@ def test_one_bit_is_black_and_white():
     ],
 )
 def test_transparency_is_laid_over_white(mode, colour, seen):
-    pixels = decode(saved(Image.new(mode, (8, 6), colour), "PNG"), COLOUR, "a")
+    pixels = decode(saved(Image.new(mode, (8, 6), colour), "PNG"), COLOUR)
     assert pixels[:, 0, 0].tolist() == list(seen)
 
 
 def test_half_transparent_red_over_white():
-    pixels = decode(saved(Image.new("RGBA", (8, 6), (255, 0, 0, 128)), "PNG"), COLOUR, "a")
+    pixels = decode(saved(Image.new("RGBA", (8, 6), (255, 0, 0, 128)), "PNG"), COLOUR)
     assert pixels[:, 0, 0].tolist() == [255, 127, 127]
 
 
@@ -89,20 +94,20 @@ def test_palette_with_transparency():
     image = Image.new("P", (8, 6), 1)
     image.putpalette([0, 0, 0, 10, 200, 30] + [0] * 762)
     image.putpixel((0, 0), 2)
-    pixels = decode(saved(image, "PNG", transparency=2), COLOUR, "a")
+    pixels = decode(saved(image, "PNG", transparency=2), COLOUR)
     assert pixels[:, 0, 0].tolist() == [255, 255, 255]
     assert pixels[:, 5, 7].tolist() == [10, 200, 30]
 
 
 def test_cmyk():
     content = saved(Image.new("CMYK", (8, 6), (0, 255, 255, 0)), "TIFF")
-    assert decode(content, COLOUR, "a")[:, 0, 0].tolist() == [255, 0, 0]
+    assert decode(content, COLOUR)[:, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
     content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert decode(content, COLOUR, "a")[:, 0, 0].tolist() == [255, 0, 0]
+    assert decode(content, COLOUR)[:, 0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
@@ -124,20 +129,20 @@ def test_exif_rotation_is_applied(format, orientation, draw):
     content = saved(Image.fromarray(array), format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
     height, width = turned.shape[:2]
     assert try_header(content) == Header(width, height, 3, format)
-    np.testing.assert_array_equal(decode(content, ImageForm(3, height, width), "a"), turned.transpose(2, 0, 1))
+    np.testing.assert_array_equal(decode(content, ImageForm(3, height, width)), turned.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_resized_as_pillow_does(interpolation, encode, draw):
     array = draw(5, height=20, width=14)
     want = Image.fromarray(array).resize((8, 6), Image.Resampling[interpolation.upper()])
-    found = decode(encode(array), ImageForm(3, 6, 8, interpolation), "a")
+    found = decode(encode(array), ImageForm(3, 6, 8, interpolation))
     np.testing.assert_array_equal(found, np.asarray(want).transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5000, 1), (1, 5000)])
 def test_odd_sizes_are_read(size):
-    assert decode(saved(Image.new("RGB", size, "green"), "PNG"), COLOUR, "a").shape == (3, 6, 8)
+    assert decode(saved(Image.new("RGB", size, "green"), "PNG"), COLOUR).shape == (3, 6, 8)
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 1), ("1", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
@@ -155,8 +160,8 @@ def test_a_grey_palette_is_grey():
 def test_from_a_path_and_an_open_file_as_from_bytes(encode, draw, tmp_path):
     content = encode(draw(6))
     (tmp_path / "a.png").write_bytes(content)
-    np.testing.assert_array_equal(decode(tmp_path / "a.png", COLOUR, "a"), decode(content, COLOUR, "a"))
-    np.testing.assert_array_equal(decode(io.BytesIO(content), COLOUR, "a"), decode(content, COLOUR, "a"))
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", COLOUR), decode(content, COLOUR))
+    np.testing.assert_array_equal(decode(io.BytesIO(content), COLOUR), decode(content, COLOUR))
 
 
 def test_inspect_gives_the_same_pixels_for_the_same_picture_in_other_formats(draw):
@@ -211,14 +216,9 @@ def test_what_is_no_image_is_named(content, kind, words):
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "PPM"])
-def test_a_truncated_image_is_an_error_with_its_name(format, draw):
+def test_a_truncated_image_is_a_fault(format, draw):
     content = saved(Image.fromarray(draw(9, height=40, width=40)), format)
-    with pytest.raises(SourceError) as caught:
-        decode(content[: len(content) // 2], COLOUR, "cats/7.png")
-    text = str(caught.value)
-    assert text.startswith("cats/7.png: no image can be read from this file: truncated\n")
-    assert "allowed:  PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM, up to 64 million pixels and 64 MiB" in text
-    assert "next:     replace the file or take it away" in text
+    assert try_decode(content[: len(content) // 2], COLOUR).kind == "truncated"
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_a_fault(tmp_path):

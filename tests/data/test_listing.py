@@ -37,6 +37,44 @@ def test_parts(name):
     }
 
 
+@pytest.mark.parametrize(
+    ("train", "validation", "test"),
+    [("Training", "Validation", "Testing"), ("training", "valid", "testing"), ("Train", "VAL", "TEST")],
+)
+def test_names_of_parts_in_any_letters(train, validation, test):
+    paths = [f"{part}/{name}/1.png" for part in (train, validation, test) for name in ("cat", "dog")]
+    layout = arrange(files(*paths))
+    assert (layout.parts, layout.classes, layout.findings) == (("train", "validation", "test"), ("cat", "dog"), ())
+
+
+@pytest.mark.parametrize("parts", [("train_set", "test_set"), ("dev", "eval"), ("Trainingsdaten", "Testdaten")])
+def test_parts_that_are_not_understood_are_no_classes(parts):
+    (finding,) = arrange(files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))).findings
+    assert (finding.kind, finding.file, finding.fatal) == ("parts not understood", ", ".join(sorted(parts)), True)
+    assert finding.message == (
+        "these look like parts, not classes; parts are called train, training, validation, val, valid, test, testing"
+    )
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("train_set/1.png", "test_set/1.png"),
+        ("train_set/a/1.png", "test_set/b/1.png"),
+        ("train_set/a/1.png", "boat/a/1.png"),
+        ("train_set/a/1.png", "test_set/a/1.png", "test_set/1.png"),
+    ],
+)
+def test_classes_with_names_like_parts_stay_classes(paths):
+    assert kinds(*paths) == []
+
+
+def test_a_path_below_the_class_is_the_same_wherever_the_class_lies():
+    for above in ("", "train/", "around/", "around/training/"):
+        layout = arrange(files(*(f"{above}{name}/old/1.png" for name in ("cat", "dog"))))
+        assert [layout.below_class(entry) for entry in layout.entries["train"]] == ["old/1.png"] * 2
+
+
 @pytest.mark.parametrize("root", ["data/", "a/b/"])
 def test_a_folder_around_everything_is_looked_through(root):
     paths = ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png")

@@ -102,7 +102,7 @@ def test_when_reading_fails_no_worker_stays(encode, draw, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             list(pool.run(task_to(tmp_path / "a", 1), items(), 1, 0))
     assert len(started) == 2
-    assert all(worker.poll() is not None for worker in started)
+    assert all(worker.process.poll() is not None for worker in started)
 
 
 def test_a_worker_answers_after_its_input_has_ended(encode, draw, tmp_path):
@@ -127,3 +127,20 @@ def test_progress_is_told_in_images_up_to_the_end(make_folder):
 
 def test_processors_are_counted():
     assert pool.cpus() >= 1
+
+
+@pytest.mark.usefixtures("apart")
+def test_nothing_that_lies_in_the_current_folder_is_run(encode, draw, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text(f"open({str(tmp_path / 'was run')!r}, 'w')\nraise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert list(pool.run(task_to(tmp_path / "a", 1), iter([(0, encode(draw(0)))]), 1, 0)) == [None]
+    assert not (tmp_path / "was run").exists()
+
+
+@pytest.mark.usefixtures("apart")
+def test_workers_that_complain_at_length_do_their_work(encode, draw, tmp_path, monkeypatch):
+    """Past 64 KiB a pipe that nobody reads would hold them up for ever."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.stderr.write('complaint ' * 50_000)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    items = [(row, encode(draw(row))) for row in range(200)]
+    assert list(pool.run(task_to(tmp_path / "a", 200), iter(items), 200, 0)) == [None] * 200

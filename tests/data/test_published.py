@@ -13,10 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnlab.data import catalogue_table, published
 from cnnlab.data.catalogue import open_facts
 from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.published import PublishedSource
 from cnnlab.data.source import ImageForm, Source
+from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
+from cnnlab.spec.recipe import Data
 
 COUNTS = {"train": 10, "test": 3}
 IMAGES = np.random.default_rng(5).integers(0, 256, (13, 3, 32, 32), dtype=np.uint8)
@@ -194,3 +199,91 @@ def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
         source.labels("train")
     with pytest.raises(SourceError, match=r"mnist has no such part(.|\n)*test, train(.|\n)*split it off"):
         source.labels("validation")
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CIFAR-10 of 13 images whose test file must not be opened."""
+    place = folder(tmp_path, 0, binary)
+    opened = published._from_folder
+
+    def watched(path: Path, name: str, limit: int) -> tuple[str, bytes]:
+        assert not name.startswith("test"), "the test file was opened"
+        return opened(path, name, limit)
+
+    monkeypatch.setattr(published, "_from_folder", watched)
+    monkeypatch.setitem(catalogue_table.CATALOGUE, "cifar10", CIFAR)  # type: ignore[arg-type]
+    return place.parent
+
+
+@pytest.mark.parametrize("classes", [None, ("cat", "automobile", "frog", "truck")])
+def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tuple[str, ...] | None) -> None:
+    found = open_dataset(Data(source="cifar10", classes=classes, validation=0.3), seed=0, root=sealed)
+    assert found.parts == ("train", "validation", "test")
+    for part in ("train", "validation"):
+        assert len(found.pixels(part)) == len(found.labels(part)) == found.size(part)
+    assert len(found.mean) == 3
+    assert len(found.split_hash) == len(found.content_digest) == 64
+    assert len(found.test_set_id()) == 24
+    with pytest.raises(AssertionError, match="the test file was opened"):
+        found.labels("test")
+
+
+def test_the_size_of_a_whole_sealed_test_part_is_the_catalogues(sealed: Path) -> None:
+    found = open_dataset(Data(source="cifar10"), seed=0, root=sealed)
+    assert found.size("test") == 3
+    want = {part: found.indices[part][1] for part in found.parts}
+    assert found.split_hash == split_hash(want)
+    assert want["test"].tolist() == [0, 1, 2]
+
+
+def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, 0, binary)
+    monkeypatch.setitem(catalogue_table.CATALOGUE, "cifar10", CIFAR)  # type: ignore[arg-type]
+
+    def opened(*classes: str) -> Dataset:
+        return open_dataset(Data(source="cifar10", classes=classes, validation=0.0), seed=0, root=tmp_path)
+
+    found = opened("truck", "cat", "ship")
+    before = found.split_hash
+    assert found.size("test") == 2
+    assert found.labels("test").tolist() == [2, 0]
+    np.testing.assert_array_equal(found.pixels("test"), IMAGES[11:])
+    assert found.split_hash == before == opened("truck", "ship", "cat").split_hash
+    assert before != opened("truck", "cat").split_hash
+
+
+def test_files_at_hand_are_compared_with_their_checksums(tmp_path: Path) -> None:
+    known = archive(tmp_path, in_top_folder(members(0, binary)))
+    source = open_facts(known, tmp_path, download=False)
+    assert isinstance(source, PublishedSource)
+    assert source.verified() == ("cifar-10-binary.tar.gz",)
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"something else")
+    with pytest.raises(SourceError, match=r"this isn't the published archive(.|\n)*delete it and fetch it again"):
+        source.verified()
+
+
+def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -> None:
+    (tmp_path / "SVHN").mkdir()
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        (tmp_path / "SVHN" / name).write_bytes(b"mat")
+    form = CATALOGUE["svhn"].forms[0]
+    right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
+    for downloads, words in ((right, ""), (form.downloads, "this isn't the published file")):
+        known = replace(CATALOGUE["svhn"], forms=(replace(form, downloads=downloads),))
+        source = open_facts(known, tmp_path, download=False)
+        assert isinstance(source, PublishedSource)
+        if words:
+            with pytest.raises(SourceError, match=words):
+                source.verified()
+        else:
+            assert source.verified() == ("train_32x32.mat", "test_32x32.mat")
+
+
+def test_unpacked_files_have_no_checksum(tmp_path: Path) -> None:
+    folder(tmp_path, 0, binary)
+    source = open_facts(CIFAR, tmp_path, download=False)
+    assert isinstance(source, PublishedSource)
+    assert source.verified() == ()

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.data.dataset import open_dataset
 from cnnlab.data.folders import open_folder
 from cnnlab.data.starter import Glimpse, depth, glimpse, starter_recipe
 from cnnlab.spec.recipe import Recipe
 
-FACES = Glimpse("faces.zip", 1, {(112, 92): 400}, {"train": 400}, 40, 10)
+FACES = Glimpse("faces.zip", 1, {(112, 92): 400}, {"train": 400}, (10,) * 40)
 
 
 def test_glimpse_is_of_the_listing_and_the_headers(make_folder):
     root = make_folder({"train/cat": 3, "train/dog": 2, "test/cat": 1})
-    assert glimpse(open_folder(root)) == Glimpse(str(root), 3, {(6, 8): 5}, {"train": 5, "test": 1}, 2, 2)
+    assert glimpse(open_folder(root)) == Glimpse(str(root), 3, {(6, 8): 5}, {"train": 5, "test": 1}, (3, 2))
 
 
 @given(
@@ -24,19 +27,16 @@ def test_glimpse_is_of_the_listing_and_the_headers(make_folder):
         sizes=st.dictionaries(
             st.tuples(st.integers(1, 6000), st.integers(1, 6000)), st.integers(1, 50), min_size=1, max_size=4
         ),
-        images=st.sampled_from(
-            [{"train": 30}, {"train": 3000}, {"train": 90000, "test": 10}, {"train": 999, "validation": 9, "test": 9}]
-        ),
-        classes=st.integers(2, 300),
-        smallest=st.integers(1, 500),
-    )
+        images=st.sampled_from([{}, {"test": 10}, {"validation": 9, "test": 9}]),
+        per_class=st.lists(st.integers(1, 9000), min_size=2, max_size=30).map(tuple),
+    ).map(lambda seen: replace(seen, images={"train": sum(seen.per_class), **seen.images}))
 )
 def test_every_recipe_can_be_read_and_its_layers_fit(seen):
     recipe = Recipe.from_toml(starter_recipe(seen))
     assert recipe.data.source == seen.source
     assert recipe.data.channels == seen.channels
-    trace = recipe.model.trace((seen.channels, *recipe.data.size), seen.classes)
-    assert trace.records()[-1].output == (seen.classes,)
+    trace = recipe.model.trace((seen.channels, *recipe.data.size), len(seen.per_class))
+    assert trace.records()[-1].output == (len(seen.per_class),)
     assert max(recipe.data.size) <= 128
 
 
@@ -55,7 +55,7 @@ def test_choices_for_small_grey_images():
 
 
 def test_choices_for_many_small_images_with_a_test_folder():
-    text = starter_recipe(Glimpse("x", 3, {(32, 32): 50000}, {"train": 50000, "test": 10000}, 10, 5000))
+    text = starter_recipe(Glimpse("x", 3, {(32, 32): 50000}, {"train": 50000, "test": 10000}, (5000,) * 10))
     recipe = Recipe.from_toml(text)
     assert (recipe.data.validation, recipe.data.test, recipe.train.batch_size) == (0.1, None, 64)
     assert "flip(0.5)" in text
@@ -64,22 +64,22 @@ def test_choices_for_many_small_images_with_a_test_folder():
 
 
 def test_the_sources_own_validation_is_not_doubled():
-    seen = Glimpse("x", 3, {(32, 32): 90}, {"train": 90, "validation": 9, "test": 9}, 3, 30)
+    seen = Glimpse("x", 3, {(32, 32): 90}, {"train": 90, "validation": 9, "test": 9}, (30,) * 3)
     assert "validation =" not in starter_recipe(seen)
 
 
 def test_large_images_keep_their_proportions_and_mixed_ones_become_squares():
-    large = Glimpse("x", 3, {(480, 640): 90}, {"train": 90}, 3, 30)
+    large = Glimpse("x", 3, {(480, 640): 90}, {"train": 90}, (30,) * 3)
     assert Recipe.from_toml(starter_recipe(large)).data.size == (96, 128)
-    mixed = Glimpse("x", 3, {(480, 640): 60, (70, 90): 30}, {"train": 90}, 3, 30)
+    mixed = Glimpse("x", 3, {(480, 640): 60, (70, 90): 30}, {"train": 90}, (30,) * 3)
     assert Recipe.from_toml(starter_recipe(mixed)).data.size == (128, 128)
-    small = Glimpse("x", 3, {(40, 50): 60, (70, 90): 30}, {"train": 90}, 3, 30)
+    small = Glimpse("x", 3, {(40, 50): 60, (70, 90): 30}, {"train": 90}, (30,) * 3)
     assert Recipe.from_toml(starter_recipe(small)).data.size == (32, 32)
 
 
 def test_few_images_in_a_class_are_said():
     assert "The smallest class has 4 training images" in starter_recipe(
-        Glimpse("x", 3, {(32, 32): 9}, {"train": 9}, 2, 4)
+        Glimpse("x", 3, {(32, 32): 9}, {"train": 9}, (4, 5))
     )
 
 
@@ -93,3 +93,37 @@ def test_from_a_folder_to_a_recipe(make_folder):
     recipe = Recipe.from_toml(starter_recipe(glimpse(open_folder(root))))
     assert recipe.data.source == str(root)
     assert recipe.data.size == (6, 8)
+
+
+@pytest.mark.parametrize("images", range(1, 11))
+@pytest.mark.parametrize("classes", range(2, 6))
+def test_the_recipe_for_a_small_folder_fits_its_parts(images, classes, make_folder):
+    root = make_folder({f"class{number}": images for number in range(classes)})
+    text = starter_recipe(glimpse(open_folder(root)))
+    recipe = Recipe.from_toml(text)
+    found = open_dataset(recipe.data, seed=recipe.train.seed)
+    assert found.size("train") >= recipe.train.batch_size >= 2
+    assert ("validation" in found.parts) == (images > 2)
+    assert ("test" in found.parts) == (images > 1)
+    assert recipe.train.weights == ("best" if images > 2 else "last")
+    assert ("to spare" in text) == (images < 3)
+    assert recipe.train.stop.kind == "never"
+    assert f"about {recipe.train.epochs * -(-found.size('train') // recipe.train.batch_size):,} steps" in text
+
+
+def test_classes_of_different_sizes_keep_their_exact_shares(make_folder):
+    root = make_folder({"a": 1, "b": 2, "c": 9, "test/x": 0})
+    root.joinpath("test/x").rmdir()
+    root.joinpath("test").rmdir()
+    recipe = Recipe.from_toml(starter_recipe(glimpse(open_folder(root))))
+    found = open_dataset(recipe.data, seed=0)
+    assert found.size("train") >= recipe.train.batch_size
+    assert found.size("validation") > 0
+
+
+def test_a_folder_with_a_name_of_the_catalogue_stays_a_folder(make_folder, tmp_path, monkeypatch):
+    make_folder({"cat": 9, "dog": 9}, "svhn")
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.from_toml(starter_recipe(glimpse(open_folder("svhn"))))
+    assert recipe.data.source == "./svhn"
+    assert open_dataset(recipe.data, seed=0).classes == ("cat", "dog")

@@ -69,19 +69,24 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
 
 
 def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
-    """Download a data set of the catalogue, unless it is at hand."""
+    """Download a data set of the catalogue, unless it is at hand, and compare its files with their checksums."""
     from cnnlab.cli.console import progressing, say, show_json
-    from cnnlab.data.catalogue import find_at_hand, open_catalogue
+    from cnnlab.data.catalogue import open_catalogue
     from cnnlab.data.dataset import data_roots
+    from cnnlab.data.published import PublishedSource
 
     roots = data_roots(data)
     with progressing() as progress:
         source = open_catalogue(name, roots, progress=progress)
-    path = find_at_hand(name, roots)
+    path, verified = (source.path, source.verified()) if isinstance(source, PublishedSource) else (None, ())
     if json:
-        show_json({"name": name, "path": str(path) if path else None, "classes": source.classes})
+        show_json({"name": name, "path": path and str(path), "classes": source.classes, "verified": verified})
+    elif path is None:
+        say(f"{name} is generated here; there is nothing to fetch")
+    elif verified:
+        say(f"{name} is at hand: {path}; checksums are right: {', '.join(verified)}")
     else:
-        say(f"{name} is at hand: {path}" if path else f"{name} is generated here; there is nothing to fetch")
+        say(f"{name} is at hand: {path}; unpacked files have no published checksum to compare")
 
 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
@@ -108,21 +113,33 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Write a picture with some training images of each class."""
+    from io import BytesIO
+
     from cnnlab.cli.console import progressing, say, show_json
     from cnnlab.data.dataset import open_source, shown_form
     from cnnlab.data.sheet import contact_sheet
-    from cnnlab.errors import UsageError
+    from cnnlab.errors import RunError, UsageError
+    from cnnlab.files import write_whole
 
+    if output.suffix.lower() != ".png":
+        raise UsageError(
+            "the picture is a PNG file",
+            where="--output",
+            received=str(output),
+            allowed="a name that ends in .png",
+            next_step=f"--output {output}.png" if not output.suffix else f"--output {output.with_suffix('.png')}",
+        )
     with progressing() as progress:
         opened = open_source(source, data, progress=progress)
-    sheet = contact_sheet(opened, shown_form(opened), per_class)
+    picture = BytesIO()
+    contact_sheet(opened, shown_form(opened), per_class).save(picture, format="PNG")
     try:
-        sheet.save(output, format="PNG")
-    except OSError as error:
+        write_whole(output, picture.getvalue())
+    except RunError as error:
         raise UsageError(
             "the picture can't be written",
             where=str(output),
-            received=error.strerror or str(error),
+            received=error.problems[0].what,
             allowed="a file in a folder that can be written",
             next_step="choose another place with --output",
         ) from None

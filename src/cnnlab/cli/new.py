@@ -25,25 +25,33 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     from cnnlab.cli.console import say, show_json
     from cnnlab.data.folders import open_folder
     from cnnlab.data.starter import glimpse, starter_recipe
-    from cnnlab.errors import UsageError
+    from cnnlab.errors import RunError, UsageError
+    from cnnlab.files import write_whole
 
     text = starter_recipe(glimpse(open_folder(source)))
-    try:
-        with file.open("w" if force else "x", encoding="utf-8") as opened:
-            opened.write(text)
-    except FileExistsError:
+    if file.is_dir():
+        raise UsageError(
+            "the recipe can't be written",
+            where=str(file),
+            received="a folder",
+            allowed="a file in a folder that can be written",
+            next_step=f"give the file a name, such as {file / 'recipe.toml'}",
+        )
+    if file.exists() and not force:
         raise UsageError(
             "this file is there already",
             where=str(file),
             received="a name that is taken",
             allowed="a new file, or --force to replace it",
             next_step=f"choose another name, or: cnnlab new {file} --source {source} --force",
-        ) from None
-    except OSError as error:
+        )
+    try:
+        write_whole(file, text.encode())
+    except RunError as error:
         raise UsageError(
             "the recipe can't be written",
             where=str(file),
-            received=error.strerror or str(error),
+            received=error.problems[0].what,
             allowed="a file in a folder that can be written",
             next_step="choose another place",
         ) from None

@@ -56,7 +56,7 @@ class ZipReader:
             if member.is_dir():
                 folders.append(path)
             elif path:
-                entries.append(Entry(path, member.file_size, f"{member.CRC:08x}", member.filename))
+                entries.append(Entry(path, member.file_size, f"{member.CRC:08x}", member.filename, f"{member.CRC:08x}"))
         return guard.files(entries, folders)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[tuple[int, bytes | Fault]]:
@@ -96,7 +96,8 @@ class TarReader:
                     if member.isdir():
                         folders.append(path)
                     else:
-                        entries.append(Entry(path, member.size, f"{member.mtime}:{stamp}", member.name))
+                        changed = str(member.mtime)
+                        entries.append(Entry(path, member.size, f"{changed}:{stamp}", member.name, changed))
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise damaged(self.path, error) from error
         return guard.files(entries, folders)

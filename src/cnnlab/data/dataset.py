@@ -5,8 +5,10 @@ Nothing is decoded before it is asked for, and a test part that nobody asks for 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,28 +18,23 @@ import numpy as np
 from cnnlab.data import catalogue
 from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue_table import CATALOGUE
-from cnnlab.data.folders import open_folder
+from cnnlab.data.folders import at_home, open_folder
 from cnnlab.data.imagefiles import ImageFiles
+from cnnlab.data.moments import mean_and_std
+from cnnlab.data.parts import Parts, choose_parts, renumbered
 from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, Source, silent
-from cnnlab.data.splits import at_most, at_most_per_class, split, split_hash
 from cnnlab.errors import SourceError, listed, nearest
 from cnnlab.spec.recipe import Data
 
-TEST_SHARE = 0.2
-# One test set for every seed: what one run of a study tests on, no other run may have trained on.
-TEST_SEED = 0
 # Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each
 # split is kept by itself, so that it can stay on disk.
 WHOLE_BYTES = 2**30
 
 SHOWN_SIDE = 64
 
-_ORDER: tuple[Part, ...] = ("train", "validation", "test")
-_CHUNK = 4096
-
 
 @dataclass(frozen=True)
-class Facts:
+class InputFacts:
     """What a network needs to know of its data: images are channels×height×width."""
 
     channels: int
@@ -54,27 +51,30 @@ class Dataset:
         name: the source's.
         classes: the class names; a label is an index into them.
         form: how images are decoded.
-        indices: for each part that holds images, the source's part and the images' indices in it, sorted.
+        indices: for each part that holds images, the source's part and the images' indices in it, sorted. The test
+            images of a catalogue's data set that is narrowed to some classes are found out when they are asked for.
         given: mean and std as the recipe gives them; None where the training images decide.
     """
 
     name: str
     classes: tuple[str, ...]
     form: ImageForm
-    indices: Mapping[Part, tuple[Part, Indices]]
+    indices: Parts
     given: tuple[tuple[float, ...], tuple[float, ...]] | None
     source: Source = field(repr=False)
     progress: Progress = field(default=silent, repr=False)
-    _kept: dict[str, Pixels] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[Part, Pixels] = field(default_factory=dict, repr=False, compare=False)
+    # A source's part that has been decoded for one part and waits for the other that comes from it.
+    _whole: dict[Part, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        return tuple(part for part in _ORDER if part in self.indices)
+        return tuple(self.indices)
 
     @property
     def split_hash(self) -> str:
-        """SHA-256 in hex over all parts' indices."""
-        return split_hash({part: indices for part, (_, indices) in self.indices.items()})
+        """SHA-256 in hex over all parts' indices; no test file is opened for it (see `Parts.split_hash`)."""
+        return self.indices.split_hash()
 
     @property
     def mean(self) -> tuple[float, ...]:
@@ -93,7 +93,7 @@ class Dataset:
     def labels(self, part: Part) -> Labels:
         """A label for each image of a part; shape N."""
         source_part, indices = self.indices[part]
-        return _renumbered(self.source, self.classes, source_part)[indices]
+        return renumbered(self.source, self.classes, source_part)[indices]
 
     def image_names(self, part: Part) -> list[str]:
         """A name for each image of a part."""
@@ -109,22 +109,57 @@ class Dataset:
         """
         if part not in self._kept:
             self._kept[part] = self._decoded(part)
+            if {"train", "validation"} & set(self.parts) <= self._kept.keys():
+                self._whole.clear()
         return self._kept[part]
+
+    def test_set_id(self) -> str:
+        """What names the test set, whatever the path to the data, the seed and the order of the classes.
+
+        24 hex digits of a SHA-256 over the sorted class names and, for a catalogue's own test part, its name; else
+        over each test image's class, path below its class folder and size in bytes. A folder, a copy of it under
+        another name and an archive of it have one id. Nothing is opened.
+
+        Raises:
+            KeyError: there is no test part.
+        """
+        if self._has_fixed_test:
+            what = [f"{self.source.name}/test"]
+        else:
+            what = sorted(self.source.identity(*self.indices["test"]))
+        return hashlib.sha256(json.dumps([sorted(self.classes), what]).encode()).hexdigest()[:24]
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 in hex by which a changed source is known, whatever the recipe chooses of it. Nothing is opened.
+
+        Of a folder or archive: each image's part, class, path below the class folder, size, and time of last change
+        (in a zip its CRC). It is kept by moving, renaming and copying with times (`cp -a`, `rsync -a`); an image that
+        is added, removed, renamed, relabelled or rewritten changes it, and so do a copy without times and packing.
+        Of a catalogue's data set: its name and sizes.
+        """
+        return self.source.content_digest()
+
+    @property
+    def _has_fixed_test(self) -> bool:
+        return self.source.fixed and "test" in self.source.parts
 
     def _decoded(self, part: Part) -> Pixels:
         source_part, indices = self.indices[part]
-        whole = self._seen_together(source_part)
-        if part == "test" or len(whole) * int(np.prod(self.form.shape)) > WHOLE_BYTES:
+        whole = None if part == "test" else self._seen_together(source_part)
+        if whole is None or len(whole) * math.prod(self.form.shape) > WHOLE_BYTES:
             return self.source.pixels(source_part, indices, self.form, self.progress)
-        pixels = self.source.pixels(source_part, whole, self.form, self.progress)
+        if source_part not in self._whole:
+            self._whole[source_part] = self.source.pixels(source_part, whole, self.form, self.progress)
+        pixels = self._whole[source_part]
         return pixels if len(indices) == len(whole) else pixels[np.searchsorted(whole, indices)]
 
     def _seen_together(self, source_part: Part) -> Indices:
         """All images of a source part that are no test images: the same for every seed, so kept once."""
-        count = len(self.source.labels(source_part))
-        test_part, test = self.indices.get("test", (None, np.arange(0)))
-        everything = np.arange(count)
-        return np.setdiff1d(everything, test, assume_unique=True) if test_part == source_part else everything
+        everything = np.arange(self.source.count(source_part))
+        if "test" not in self.indices or "test" in self.source.parts:
+            return everything
+        return np.setdiff1d(everything, self.indices["test"][1], assume_unique=True)
 
     @cached_property
     def _computed(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -148,8 +183,8 @@ def open_dataset(
     source = open_source(data.source, root, download=download, progress=progress)
     classes = _chosen(data, source.classes)
     form = _form(data, source)
-    indices = {part: found for part, found in _parts(data, source, classes, seed).items() if len(found[1])}
-    return Dataset(source.name, classes, form, indices, _given(data, form.channels), source, progress)
+    parts = choose_parts(data, source, classes, seed)
+    return Dataset(source.name, classes, form, parts, _given(data, form.channels), source, progress)
 
 
 def open_source(name: str, root: Path | None = None, *, download: bool = True, progress: Progress = silent) -> Source:
@@ -165,19 +200,35 @@ def open_source(name: str, root: Path | None = None, *, download: bool = True, p
 
 
 def data_roots(root: Path | None = None) -> tuple[Path, ...]:
-    """Where data is looked for: the given folder or CNNLAB_DATA, then the cache; downloads go to the first."""
-    first = root or (Path(os.environ["CNNLAB_DATA"]) if os.environ.get("CNNLAB_DATA") else None)
+    """Where data is looked for: the given folder or CNNLAB_DATA, then the cache; downloads go to the first.
+
+    Raises:
+        SourceError: the first is no folder.
+    """
+    named = root or os.environ.get("CNNLAB_DATA")
     kept = cache_dir() / "data"
-    return (first, kept) if first else (kept,)
+    if not named:
+        return (kept,)
+    first = at_home(named)
+    if not first.is_dir():
+        raise SourceError(
+            "the data folder is not there" if not first.exists() else "the data folder is a file",
+            where="--data" if root else "CNNLAB_DATA",
+            received=str(named),
+            allowed="a folder that holds data, or an empty one for downloads",
+            next_step="check the path" if first.exists() else f"check the path, or make it: mkdir -p {first}",
+        )
+    return first, kept
 
 
 def find_files(name: str, root: Path | None = None) -> Path:
-    """The folder or file of this path, seen from here, then from the data folders.
+    """The folder or file of this path, seen from here, then from the data folders; "~" is the home folder.
 
     Raises:
         SourceError: there is none; says the nearest catalogue name.
     """
-    for path in (Path(name), *(base / name for base in data_roots(root))):
+    given = at_home(name)
+    for path in (given, *(base / given for base in data_roots(root))):
         if path.exists():
             return path
     raise SourceError(
@@ -189,7 +240,7 @@ def find_files(name: str, root: Path | None = None) -> Path:
     )
 
 
-def facts(data: Data, root: Path | None = None) -> Facts:
+def facts(data: Data, root: Path | None = None) -> InputFacts:
     """What `describe` needs, cheaply: a catalogue's table, or a folder's listing and a few headers.
 
     Raises:
@@ -198,11 +249,11 @@ def facts(data: Data, root: Path | None = None) -> Facts:
     if data.source in CATALOGUE:
         known = catalogue.facts(data.source)
         channels, (height, width) = data.channels or known.channels, data.size or (known.height, known.width)
-        return Facts(channels, height, width, _chosen(data, known.classes))
+        return InputFacts(channels, height, width, _chosen(data, known.classes))
     source = open_folder(find_files(data.source, root))
     looked = source.glance()
     height, width = data.size or _size(source.form_of(looked))
-    return Facts(data.channels or looked.channels, height, width, _chosen(data, source.classes))
+    return InputFacts(data.channels or looked.channels, height, width, _chosen(data, source.classes))
 
 
 def shown_form(source: Source) -> ImageForm:
@@ -211,24 +262,6 @@ def shown_form(source: Source) -> ImageForm:
         looked = source.glance()
         return source.form_of(looked) if len(looked.sizes) == 1 else ImageForm(looked.channels, SHOWN_SIDE, SHOWN_SIDE)
     return source.natural_form()
-
-
-def mean_and_std(pixels: Pixels) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Each channel's mean and standard deviation (of the whole population), of pixels from 0 to 1, from exact sums.
-
-    A channel that is the same everywhere gets 1 as its standard deviation, so that it can be divided by.
-    """
-    channels = pixels.shape[1]
-    total, squares = [0] * channels, [0] * channels
-    for start in range(0, len(pixels), _CHUNK):
-        for channel in range(channels):
-            values = pixels[start : start + _CHUNK, channel]
-            total[channel] += int(values.sum(dtype=np.uint64))
-            squares[channel] += int(np.square(values, dtype=np.uint16).sum(dtype=np.uint64))
-    count = pixels.size // channels
-    mean = tuple(value / count / 255 for value in total)
-    variance = [square * count - value**2 for square, value in zip(squares, total, strict=True)]
-    return mean, tuple(value**0.5 / count / 255 if value else 1.0 for value in variance)
 
 
 def _chosen(data: Data, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -254,32 +287,6 @@ def _form(data: Data, source: Source) -> ImageForm:
 
 def _size(form: ImageForm) -> tuple[int, int]:
     return form.height, form.width
-
-
-def _parts(data: Data, source: Source, classes: tuple[str, ...], seed: int) -> dict[Part, tuple[Part, Indices]]:
-    """Each part's images: the source's own parts, or shares of its train part."""
-    of = {part: _renumbered(source, classes, part) for part in source.parts}
-    found: dict[Part, tuple[Part, Indices]] = {part: (part, np.flatnonzero(of[part] >= 0)) for part in source.parts}
-    train, labels = found["train"][1], of["train"]
-    if "test" not in found:
-        share = TEST_SHARE if data.test is None else data.test
-        kept, held_out = split(labels[train], share, TEST_SEED, "test part")
-        found["test"], train = ("train", train[held_out]), train[kept]
-    if "validation" not in found:
-        kept, held_out = split(labels[train], data.validation, seed, "validation part")
-        found["validation"], train = ("train", train[held_out]), train[kept]
-    if data.per_class is not None:
-        train = train[at_most_per_class(labels[train], data.per_class, seed, "per class")]
-    if data.limit is not None:
-        train = train[at_most(labels[train], data.limit, seed, "limit")]
-    return {**found, "train": ("train", train)}
-
-
-def _renumbered(source: Source, classes: tuple[str, ...], part: Part) -> Labels:
-    """The labels of a source's part as indices into `classes`; -1 for an image of no chosen class."""
-    number = {name: index for index, name in enumerate(classes)}
-    table = np.array([number.get(name, -1) for name in source.classes], dtype=np.int64)
-    return table[source.labels(part)]
 
 
 def _given(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

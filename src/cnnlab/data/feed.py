@@ -1,30 +1,41 @@
 """Decoded images to batches on the device.
 
 Small data lives on the device as one uint8 tensor; data past a memory budget streams from its memory map through
-worker processes. Both give the same batches for the same seed, because order and augmentation are drawn here.
+threads that read ahead. Both give the same batches for the same seed, because order and augmentation are drawn here.
+
+Threads, not processes: reading only copies rows, and NumPy holds no lock meanwhile. Processes would have to be forked
+beside torch's own threads, which is unsafe, or started anew each epoch, importing torch and the caller's script again.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cnnlab.data.augment import augment, draw
+from cnnlab.data.pool import cpus
 from cnnlab.data.source import Indices, Labels, Pixels
-from cnnlab.randomness import generator, key
+from cnnlab.randomness import generator
 
 MemoryFormat: TypeAlias = Literal["contiguous", "channels_last"]
 Batch: TypeAlias = tuple[Tensor, Tensor]
 
+# Up to this size a part lives on the device, unless that is more than its share of the memory: of what is free on a
+# CUDA device, of all of the machine's elsewhere. The rest is for the other parts, the network and its maps.
 RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
-EVALUATION_BATCH = 500
+RESIDENT_SHARE = 0.2
+# A batch in evaluation has about so many pixels, since a network's maps grow with them: 500 images of 32×32, 10 of
+# 224×224; and never more images than 500.
+EVALUATION_PIXELS = 500 * 32 * 32
+EVALUATION_IMAGES = 500
 
 
 @dataclass
@@ -36,7 +47,7 @@ class Feed:
         labels: N class indices.
         mean, std: per channel, of pixels scaled to 0–1.
         resident: keep the images on the device; None: if they fit the budget for that kind of device.
-        workers: processes that read ahead when the data streams.
+        workers: threads that read ahead when the data streams; with 0 each batch is read when it is asked for.
     """
 
     pixels: Pixels
@@ -46,12 +57,12 @@ class Feed:
     device: torch.device
     memory_format: MemoryFormat = "contiguous"
     resident: bool | None = None
-    workers: int = field(default_factory=lambda: min(4, _cores()))
+    workers: int = field(default_factory=lambda: min(4, cpus()))
     _images: Tensor | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.resident is None:
-            self.resident = self.pixels.nbytes <= RESIDENT_BYTES[self.device.type]
+            self.resident = self.pixels.nbytes <= resident_bytes(self.device)
         if self.resident:
             self._images = torch.from_numpy(np.array(self.pixels)).to(self.device)
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
@@ -72,9 +83,9 @@ class Feed:
             yield self._normalised(changed), labels
             start = stop
 
-    def evaluation(self, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:
-        """All images in their own order, un-augmented, normalised."""
-        count = len(self)
+    def evaluation(self, batch_size: int | None = None) -> Iterator[Batch]:
+        """All images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""
+        batch_size, count = batch_size or evaluation_batch(*self.pixels.shape[2:]), len(self)
         sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
         for images, labels in self._batches(np.arange(count), sizes):
             yield self._normalised(images), labels
@@ -99,33 +110,40 @@ class Feed:
             yield images.to(self.device, non_blocking=True), self._labels.index_select(0, chunk)
 
     def _streamed(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
-        ends = np.cumsum(sizes)
-        batches = [order[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-        # A generator of its own: DataLoader would draw its base seed from torch's global state.
-        loader: DataLoader[Tensor] = DataLoader(
-            _Reader(self.pixels),  # type: ignore[arg-type]
-            sampler=batches,
-            batch_size=None,
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(key(0, "loader")),
-        )
-        yield from loader
+        batches = np.split(order, np.cumsum(sizes)[:-1])
+        if not self.workers:
+            yield from map(self._read, batches)
+            return
+        readers = ThreadPoolExecutor(self.workers, thread_name_prefix="cnnlab-feed")
+        try:
+            ahead: deque[Future[Tensor]] = deque()
+            for batch in batches:
+                ahead.append(readers.submit(self._read, batch))
+                if len(ahead) > 2 * self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+    def _read(self, indices: Indices) -> Tensor:
+        # As a plain array: a memory map's own indexing gives memory maps, more slowly.
+        images = torch.from_numpy(np.take(np.asarray(self.pixels), indices, axis=0))
+        return images.pin_memory() if self.device.type == "cuda" else images
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """What a worker process reads from: one item is one whole batch."""
+def resident_bytes(device: torch.device) -> int:
+    """How many bytes of images may live on a device, as its memory is now."""
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[0]
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(RESIDENT_BYTES[device.type], int(RESIDENT_SHARE * memory))
 
-    pixels: Pixels
 
-    def __getitem__(self, indices: Indices) -> Tensor:
-        return torch.from_numpy(self.pixels[indices])
-
-
-def _cores() -> int:
-    """The cores that this process may use: torch warns of more workers than these."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def evaluation_batch(height: int, width: int) -> int:
+    """How many images of this size are evaluated at a time."""
+    return max(1, min(EVALUATION_IMAGES, EVALUATION_PIXELS // (height * width)))
 
 
 def _training_sizes(count: int, batch_size: int) -> list[int]:

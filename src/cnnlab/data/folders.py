@@ -19,19 +19,27 @@ SHOWN = 5
 def open_folder(path: str | Path) -> ImageFiles:
     """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `Source`.
 
-    Only names are read, no image. With a folder `train` its class folders are the classes and `validation` (or
-    `val`, `valid`) and `test` beside it are its other parts; without, every top folder is a class of `train`.
+    Only names are read, no image; `cnnlab.data.listing.arrange` says which folders are parts and which classes. The
+    source's name is the path as it is given; "~" stands for the home folder.
 
     Raises:
         SourceError: it is not there, is unsafe (links, paths that lead outside), or holds no usable classes; all
             its problems are told together.
     """
-    reader = reader_for(Path(path))
+    reader = reader_for(at_home(path))
     layout = arrange(reader.files())
     fatal = [finding for finding in layout.findings if finding.fatal]
     if fatal:
         raise SourceError.together(problem_of(finding, str(path)) for finding in fatal[:SHOWN])
     return ImageFiles(str(path), reader, layout)
+
+
+def at_home(path: str | Path) -> Path:
+    """The path with "~" or "~name" at its beginning replaced by that home folder, where there is one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def reader_for(path: Path) -> Reader:
@@ -132,7 +140,7 @@ def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Ite
         elif child.is_file():
             about = child.stat()
             stamp = f"{about.st_dev}:{about.st_ino}:{about.st_mtime_ns}:{about.st_ctime_ns}"
-            yield Entry(path, about.st_size, stamp, child.path)
+            yield Entry(path, about.st_size, stamp, child.path, str(about.st_mtime_ns))
         else:
             yield Finding("not an image", path, "it is no plain file")
 

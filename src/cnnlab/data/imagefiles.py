@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -69,6 +69,30 @@ class ImageFiles:
     @property
     def parts(self) -> tuple[Part, ...]:
         return self.layout.parts
+
+    @property
+    def fixed(self) -> bool:
+        return False
+
+    def count(self, part: Part) -> int:
+        return len(self.layout.entries[part])
+
+    def identity(self, part: Part, indices: Indices) -> list[str]:
+        """Class, path below the class folder and size in bytes."""
+        entries, labels = self.layout.entries[part], self.layout.labels[part]
+        named = ((self.classes[labels[index]], entries[index]) for index in indices)
+        return [f"{name}/{self.layout.below_class(entry)}\0{entry.size}" for name, entry in named]
+
+    def content_digest(self) -> str:
+        """Of each image's part, class, path below the class folder, size, and time of change or CRC."""
+        return digest(
+            replace(entry, path=f"{part}/{name.split(chr(0))[0]}", stamp=entry.changed)
+            for part in self.parts
+            for entry, name in sorted(
+                zip(self.layout.entries[part], self.identity(part, np.arange(self.count(part))), strict=True),
+                key=_identity,
+            )
+        )
 
     def labels(self, part: Part) -> Labels:
         """A label for each image of a part, in the order of the paths; shape N."""
@@ -182,6 +206,10 @@ class ImageFiles:
         error = SourceError.together([summary, *problems])
         assert isinstance(error, SourceError)
         return error
+
+
+def _identity(pair: tuple[Entry, str]) -> str:
+    return pair[1]
 
 
 def _row(answer: pool.Answer) -> int:

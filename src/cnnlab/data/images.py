@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnnlab.data.source import ImageForm, Pixels
-from cnnlab.errors import SourceError
 
 # Part of every cache key: raise it when the same file would give other pixels.
 DECODER_VERSION = 1
@@ -70,27 +69,15 @@ class Header:
     format: str
 
 
-def decode(file: ImageFile, form: ImageForm, name: str) -> Pixels:
-    """The image as uint8, C×H×W, in the size and channels of `form`.
+def try_decode(file: ImageFile, form: ImageForm) -> Pixels | Fault:
+    """The image as uint8, C×H×W, in the size and channels of `form`; a fault where the file gives none.
 
     EXIF rotation is applied, transparency is laid over white, 16 bits are scaled to 8, an animation gives its first
-    frame, and grey is ITU-R 601 luma as Pillow computes it.
+    frame, and grey is ITU-R 601 luma as Pillow computes it. A fault is returned, not raised: many can be collected.
 
     Args:
         file: its bytes, its path, or an open binary file.
-        name: what an error calls it.
-
-    Raises:
-        SourceError: with the reason, when it is too large, of no known format, truncated or damaged.
     """
-    found = try_decode(file, form)
-    if isinstance(found, Fault):
-        raise fault_error(found, name)
-    return found
-
-
-def try_decode(file: ImageFile, form: ImageForm) -> Pixels | Fault:
-    """The same as `decode`, but a fault is returned, so that many can be collected."""
     return _with_image(file, lambda image: to_pixels(image, form))
 
 
@@ -102,17 +89,6 @@ def try_header(file: ImageFile) -> Header | Fault:
 def try_inspect(file: ImageFile) -> tuple[Header, Pixels] | Fault:
     """The header, and the pixels in RGB at the image's own size: what tells whether two files show the same."""
     return _with_image(file, lambda image: (header_of(image), to_pixels(image)))
-
-
-def fault_error(fault: Fault, name: str) -> SourceError:
-    """A fault as the error that is raised for it."""
-    return SourceError(
-        f"no image can be read from this file: {fault.kind}",
-        where=name,
-        received=fault.message,
-        allowed=f"{', '.join(FORMATS)}, up to {MAX_PIXELS // 10**6} million pixels and {MAX_BYTES // 2**20} MiB",
-        next_step="replace the file or take it away",
-    )
 
 
 def to_pixels(image: Image.Image, form: ImageForm | None = None) -> Pixels:

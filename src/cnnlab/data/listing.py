@@ -10,16 +10,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnlab.data.images import ENDINGS
-from cnnlab.data.source import Part
+from cnnlab.data.source import PART_ORDER, Part
 
+# In any mixture of capitals and small letters.
 PART_FOLDERS: Mapping[str, Part] = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "val": "validation",
     "valid": "validation",
     "test": "test",
+    "testing": "test",
 }
-PART_ORDER: tuple[Part, ...] = ("train", "validation", "test")
+# Names that people give to parts and hardly to classes: "dev", "train_set", "test-images", "Trainingsdaten".
+_PART_LIKE = re.compile(
+    r"(train|trn|training|validation|valid|val|dev|test|testing|tst|eval|evaluation|holdout)s?"
+    r"([-_ .]?(set|data|daten|split|part|images|imgs|fold)?[-_ .]?[0-9]*)"
+)
 
 _IGNORED_FILES = ("thumbs.db", "desktop.ini")
 _IGNORED_FOLDERS = ("__macosx",)
@@ -34,12 +41,14 @@ class Entry:
         size: bytes when unpacked.
         stamp: changes when the content does: a CRC, or the file's times.
         key: how the reader of the source finds it.
+        changed: the part of the stamp that a faithful copy keeps: a CRC, or the time of the last change.
     """
 
     path: str
     size: int
     stamp: str
     key: str
+    changed: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,18 @@ class Layout:
         entries: each part's images, in the order of their paths.
         labels: their labels; -1 where a part has a class that train has not (then there is a fatal finding).
         findings: those of the files and of their arrangement.
+        above: how many folders lie above an image's path in its class folder, that one included.
     """
 
     classes: tuple[str, ...]
     entries: Mapping[Part, tuple[Entry, ...]]
     labels: Mapping[Part, tuple[int, ...]]
     findings: tuple[Finding, ...]
+    above: int
+
+    def below_class(self, entry: Entry) -> str:
+        """An image's path from its class folder on, the same in a folder, a wrapped folder and an archive."""
+        return unicodedata.normalize("NFC", entry.path.split("/", self.above)[-1])
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -85,8 +100,9 @@ class Layout:
 def arrange(files: Files) -> Layout:
     """Find parts, classes and labels.
 
-    A folder `train` with class folders in it makes a split, and `validation` (or `val`, `valid`) and `test` beside
-    it are its other parts; otherwise every top folder is a class. One folder around everything is looked through.
+    A folder `train` (or `training`) with class folders in it makes a split, and `validation` (or `val`, `valid`) and
+    `test` (or `testing`) beside it are its other parts, in capitals or small letters; otherwise every top folder is
+    a class. One folder around everything is looked through.
     Hidden files and folders are left out; files that are no images are left out and reported.
     """
     seen = [entry for entry in files.entries if not is_ignored(entry.path)]
@@ -99,13 +115,14 @@ def arrange(files: Files) -> Layout:
     names = {name for part, name in map(places.of, (f"{folder}/" for folder in folders)) if part == "train" and name}
     names |= {name for _, name in placed.get("train", [])}
     classes = tuple(sorted(names, key=natural_key))
-    findings += more + _class_findings(placed, classes)
+    findings += more + _class_findings(placed, classes) + _part_findings(placed, places, classes)
     number = {name: index for index, name in enumerate(classes)}
     return Layout(
         classes,
         {part: tuple(entry for entry, _ in rows) for part, rows in placed.items()},
         {part: tuple(number.get(name, -1) for _, name in rows) for part, rows in placed.items()},
         tuple(findings),
+        places.root.count("/") + (2 if places.split else 1),
     )
 
 
@@ -165,7 +182,7 @@ def _places(images: Sequence[str], folders: Iterable[str]) -> _Places:
 
 def _has_classes(paths: Sequence[str]) -> bool:
     """Whether `train` holds class folders. A class may be called "train" too: then its images lie right in it."""
-    depths = [path.count("/") for path in paths if path.lower().startswith("train/")]
+    depths = [path.count("/") for path in paths if PART_FOLDERS.get(path.split("/")[0].lower()) == "train"]
     return 2 * sum(depth >= 2 for depth in depths) > len(depths)
 
 
@@ -206,3 +223,19 @@ def _class_findings(placed: _Placed, classes: tuple[str, ...]) -> list[Finding]:
             message = f"{part} has this class, train has not"
             findings.append(Finding("unknown class", f"{part}: {name}", message, fatal=True))
     return findings
+
+
+def _part_findings(placed: _Placed, places: _Places, classes: tuple[str, ...]) -> list[Finding]:
+    """Folders that were taken for classes, though their names and the folders in them say that they are parts."""
+    if places.split or len(classes) < 2 or not all(_PART_LIKE.fullmatch(name.lower()) for name in classes):
+        return []
+    inner: dict[str, set[str]] = {name: set() for name in classes}
+    for entry, name in placed.get("train", []):
+        folder, _, rest = entry.path[len(places.root) :].partition("/")[2].partition("/")
+        if not rest:
+            return []
+        inner[name].add(folder)
+    if not any(inner[one] & inner[other] for one in classes for other in classes if one != other):
+        return []
+    message = f"these look like parts, not classes; parts are called {', '.join(PART_FOLDERS)}"
+    return [Finding("parts not understood", ", ".join(classes), message, fatal=True)]

@@ -28,7 +28,6 @@ _BYTES = {"SHORT_BINSTRING", "BINSTRING", "SHORT_BINBYTES", "BINBYTES"}
 _VALUES = {"BININT", "BININT1", "BININT2", "BINUNICODE"}
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_DONE = object()
 
 
 def read_pickled(data: bytes, where: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Work on many image files in several processes, fed through pipes. No torch.
 
-Each worker is a fresh interpreter (`python -m cnnlab.data.worker`) rather than a `multiprocessing` child: those
+Each worker is a fresh interpreter (`python -P -m cnnlab.data.worker`) rather than a `multiprocessing` child: those
 import the caller's main script again, which a script without a `__main__` guard does not survive, and forking a
 process that runs torch's threads is unsafe. Threads are no help: for small images Python's own work dominates
 (20,000 JPEGs of 32×32 on two cores: 2.1 s in one thread, 3.3 s in two, 1.6 s in two processes).
@@ -14,7 +14,9 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 from cnnlab.data.worker import FRAME, Task, act, opened
@@ -76,49 +78,68 @@ def _run_apart(task: Task, items: Iterable[Item], count: int) -> Iterator[Answer
             yield from _answers(worker)
     finally:
         for worker in workers:
-            worker.kill()
-            worker.wait()
-            for pipe in (worker.stdin, worker.stdout, worker.stderr):
-                _close(pipe)
+            _stop(worker)
 
 
-def _start(task: Task) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class _Worker:
+    """A process and what it complains of: a file, since a pipe that nobody reads would fill and hold the process up."""
+
+    process: subprocess.Popen[bytes]
+    complaints: IO[bytes]
+
+
+def _start(task: Task) -> _Worker:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "cnnlab.data.worker", task.to_json()],
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115  (it is closed in _stop)
+    process = subprocess.Popen(
+        # -P: with -m alone Python would take modules from the current folder first, whatever lies there.
+        [sys.executable, "-P", "-m", "cnnlab.data.worker", task.to_json()],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=complaints,
         env=environment,
         # Ctrl-C is for the caller: a worker ends when its pipe does.
         start_new_session=True,
     )
+    return _Worker(process, complaints)
 
 
-def _feed(worker: subprocess.Popen[bytes], frame: bytes | None) -> None:
+def _stop(worker: _Worker) -> None:
+    worker.process.kill()
+    worker.process.wait()
+    # What is still to be written can't be: the reader has ended.
+    with contextlib.suppress(BrokenPipeError):
+        _pipe(worker.process.stdin).close()
+    _pipe(worker.process.stdout).close()
+    worker.complaints.close()
+
+
+def _feed(worker: _Worker, frame: bytes | None) -> None:
     """Hand a worker its next frame, or tell it that there is none."""
     try:
         if frame is None:
-            _pipe(worker.stdin).close()
+            _pipe(worker.process.stdin).close()
         else:
-            _pipe(worker.stdin).write(frame)
+            _pipe(worker.process.stdin).write(frame)
     except BrokenPipeError:
         raise _ended(worker) from None
 
 
-def _answers(worker: subprocess.Popen[bytes]) -> list[Answer]:
-    lines = _pipe(worker.stdout).read().splitlines()
-    if worker.wait() != 0:
+def _answers(worker: _Worker) -> list[Answer]:
+    lines = _pipe(worker.process.stdout).read().splitlines()
+    if worker.process.wait() != 0:
         raise _ended(worker)
     return [(row, answer) for row, answer in map(json.loads, lines)]
 
 
-def _ended(worker: subprocess.Popen[bytes]) -> CnnlabError:
-    worker.wait()
-    lines = _pipe(worker.stderr).read().decode(errors="replace").strip().splitlines()
+def _ended(worker: _Worker) -> CnnlabError:
+    worker.process.wait()
+    worker.complaints.seek(0)
+    lines = worker.complaints.read().decode(errors="replace").strip().splitlines()
     return CnnlabError(
         "a process that decodes images ended early",
-        where=f"process {worker.pid}, exit {worker.returncode}",
+        where=f"process {worker.process.pid}, exit {worker.process.returncode}",
         received=lines[-1] if lines else "no message",
         next_step="see that memory and disk are not full, then try again",
     )
@@ -127,8 +148,3 @@ def _ended(worker: subprocess.Popen[bytes]) -> CnnlabError:
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     assert pipe is not None
     return pipe
-
-
-def _close(pipe: IO[bytes] | None) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        _pipe(pipe).close()

@@ -7,6 +7,7 @@ only those with the expected names and sizes.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import IO
 
 import numpy as np
 
+from cnnlab.data.archives import TAR_ENDINGS
 from cnnlab.data.catalogue_table import Facts, Form, RemoteFile
 from cnnlab.data.download import is_verified
 from cnnlab.data.formats import Decoded, NamedBytes, decode, in_form
@@ -50,21 +52,14 @@ class PublishedSource:
     def parts(self) -> tuple[Part, ...]:
         return tuple(self.facts.counts)
 
+    @property
+    def fixed(self) -> bool:
+        return True
+
     def natural_form(self) -> ImageForm:
         return ImageForm(self.facts.channels, self.facts.height, self.facts.width)
 
-    def labels(self, part: Part) -> Labels:
-        return self._part(part)[1]
-
-    def image_names(self, part: Part) -> list[str]:
-        return [f"{part}[{index}]" for index in range(self._count(part))]
-
-    def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
-        pixels = self._part(part, progress)[0]
-        whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
-        return in_form(pixels if whole else pixels[indices], form)
-
-    def _count(self, part: Part) -> int:
+    def count(self, part: Part) -> int:
         if part not in self.facts.counts:
             raise SourceError(
                 f"{self.name} has no such part",
@@ -75,9 +70,40 @@ class PublishedSource:
             )
         return self.facts.counts[part]
 
+    def identity(self, part: Part, indices: Indices) -> list[str]:
+        return [f"{self.name}/{part}/{index}" for index in indices]
+
+    def content_digest(self) -> str:
+        return hashlib.sha256(f"{self.name} {sorted(self.facts.counts.items())}".encode()).hexdigest()
+
+    def labels(self, part: Part) -> Labels:
+        return self._part(part)[1]
+
+    def image_names(self, part: Part) -> list[str]:
+        return [f"{part}[{index}]" for index in range(self.count(part))]
+
+    def verified(self) -> tuple[str, ...]:
+        """The names of the files at hand that have a published checksum; all of them are read and compared.
+
+        Raises:
+            SourceError: one has another checksum.
+        """
+        if self.form.archive and self.path.is_file():
+            _require_published(self.form.archive, self.path)
+            return (self.form.archive.name,)
+        there = [file for file in self.form.downloads if (self.path / file.name).is_file()]
+        for file in there:
+            _require_published(file, self.path / file.name)
+        return tuple(file.name for file in there)
+
+    def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
+        pixels = self._part(part, progress)[0]
+        whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
+        return in_form(pixels if whole else pixels[indices], form)
+
     def _part(self, part: Part, progress: Progress = silent) -> Decoded:
         if part not in self._read:
-            count, what = self._count(part), f"reading {self.name} {part}"
+            count, what = self.count(part), f"reading {self.name} {part}"
             progress(what, 0, count, "images")
             files = read_files(self.form, self.path, part, 4 * count * int(np.prod(self.natural_form().shape)) + 2**20)
             self._read[part] = self._checked(part, files)
@@ -87,7 +113,7 @@ class PublishedSource:
     def _checked(self, part: Part, files: Sequence[NamedBytes]) -> Decoded:
         """The decoded files, read-only, when they hold what the facts say."""
         pixels, labels = decode(self.form.kind, files)
-        expected = (self._count(part), *self.natural_form().shape)
+        expected = (self.count(part), *self.natural_form().shape)
         if pixels.shape != expected:
             raise _not_published(files, f"{_times(pixels.shape)} images", f"{_times(expected)} images")
         if labels.min() < 0 or labels.max() >= len(self.classes):
@@ -132,14 +158,7 @@ def _from_folder(folder: Path, name: str, limit: int) -> NamedBytes:
 
 
 def _from_archive(archive: RemoteFile, path: Path, members: Sequence[str], limit: int) -> list[NamedBytes]:
-    if not is_verified(path, archive.checksum):
-        raise SourceError(
-            "this isn't the published archive, or it is cut short",
-            where=str(path),
-            received=f"{path.stat().st_size:,} bytes with another checksum",
-            allowed=f"{archive.size:,} bytes with {archive.checksum}",
-            next_step="delete it and fetch it again",
-        )
+    _require_published(archive, path)
     try:
         found = dict(_stream(path, set(members), limit))
     except (OSError, EOFError, zlib.error, tarfile.TarError) as broken:
@@ -150,6 +169,17 @@ def _from_archive(archive: RemoteFile, path: Path, members: Sequence[str], limit
             "the archive lacks a file", where=str(path), received=f"no {', '.join(missing)}", next_step="fetch it again"
         )
     return [(f"{path}: {name}", found[name]) for name in members]
+
+
+def _require_published(file: RemoteFile, path: Path) -> None:
+    if not is_verified(path, file.checksum):
+        raise SourceError(
+            f"this isn't the published {'archive' if file.name.endswith(TAR_ENDINGS) else 'file'}, or it is cut short",
+            where=str(path),
+            received=f"{path.stat().st_size:,} bytes with another checksum",
+            allowed=f"{file.size:,} bytes with {file.checksum}",
+            next_step="delete it and fetch it again",
+        )
 
 
 def _stream(path: Path, members: set[str], limit: int) -> Iterator[NamedBytes]:

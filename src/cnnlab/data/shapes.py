@@ -7,6 +7,7 @@ nearly all. An image depends on its part and its index alone: any of them can be
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,19 @@ class ShapesSource:
     name: str = "shapes"
     classes: tuple[str, ...] = CLASSES
     parts: tuple[Part, ...] = ("train", "test")
+    fixed: bool = True
 
     def natural_form(self) -> ImageForm:
         return ImageForm(channels=3, height=SIZE, width=SIZE)
+
+    def count(self, part: Part) -> int:
+        return _count(part)
+
+    def identity(self, part: Part, indices: Indices) -> list[str]:
+        return [f"{self.name}/{part}/{index}" for index in indices]
+
+    def content_digest(self) -> str:
+        return hashlib.sha256(f"{self.name} {_SEED} {COUNTS}".encode()).hexdigest()
 
     def labels(self, part: Part) -> Labels:
         return np.arange(_count(part), dtype=np.int64) % len(CLASSES)

@@ -1,7 +1,7 @@
 """What every data source answers, whatever its files look like. No torch.
 
-A source knows its labels and names cheaply and decodes only the images that are asked for, so that a test set
-that stays sealed is never read.
+A source tells how many images it has without opening one, and decodes only the images that are asked for, so that a
+test set that stays sealed is never read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Part = Literal["train", "validation", "test"]
+PART_ORDER: tuple[Part, ...] = ("train", "validation", "test")
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
@@ -51,6 +52,8 @@ class Source(Protocol):
         name: what the recipe calls it: a catalogue name, or the folder's or archive's path as it was given.
         classes: the class names; a label is an index into them.
         parts: the parts that the source brings itself; "train" is always one of them.
+        fixed: whether the name and the part alone say which images these are: so for a published set, not for a
+            folder. Asking a fixed source for labels may open the part's files.
     """
 
     @property
@@ -62,8 +65,23 @@ class Source(Protocol):
     @property
     def parts(self) -> tuple[Part, ...]: ...
 
+    @property
+    def fixed(self) -> bool: ...
+
     def natural_form(self) -> ImageForm:
         """The images' own channels and size, from others than test images; a SourceError names sizes that differ."""
+        ...
+
+    def count(self, part: Part) -> int:
+        """How many images a part has; no file of images is opened for it."""
+        ...
+
+    def identity(self, part: Part, indices: Indices) -> list[str]:
+        """For each image at `indices` a text that is the same wherever the source lies; nothing is opened."""
+        ...
+
+    def content_digest(self) -> str:
+        """A digest in hex of what is known of all parts' images without opening one; see `Dataset.content_digest`."""
         ...
 
     def labels(self, part: Part) -> Labels:

@@ -32,8 +32,17 @@ def split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Ind
     if fraction == 0 or len(labels) == 0:
         return np.arange(len(labels)), np.arange(0)
     counts = np.unique_counts(labels)
-    shares = _shares(counts.counts, fraction)
+    shares = held_out(counts.counts, fraction)
     return _drawn(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)
+
+
+def held_out(counts: Indices, fraction: float) -> Indices:
+    """How many images of each class `split` holds out, where there are `counts`."""
+    if fraction == 0:
+        return np.zeros_like(counts)
+    lowest = (counts >= 2).astype(np.int64)
+    highest = np.maximum(counts - 1, 0)
+    return _rounded(counts * fraction, lowest, highest, int(np.floor(counts.sum() * fraction + 0.5)))
 
 
 def at_most(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
@@ -62,13 +71,6 @@ def split_hash(parts: Mapping[str, Indices]) -> str:
         total.update(f"{name}:{len(parts[name])}:".encode())
         total.update(np.ascontiguousarray(parts[name], dtype="<i8").tobytes())
     return total.hexdigest()
-
-
-def _shares(counts: Indices, fraction: float) -> Indices:
-    """How many of each class are held out."""
-    lowest = (counts >= 2).astype(np.int64)
-    highest = np.maximum(counts - 1, 0)
-    return _rounded(counts * fraction, lowest, highest, int(np.floor(counts.sum() * fraction + 0.5)))
 
 
 def _rounded(exact: np.ndarray, lowest: Indices, highest: Indices, total: int) -> Indices:

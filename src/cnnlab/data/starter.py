@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
+import numpy as np
 import tomli_w
 
+from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.imagefiles import ImageFiles
-from cnnlab.data.source import Part
+from cnnlab.data.parts import TEST_SHARE
+from cnnlab.data.source import Indices, Part
+from cnnlab.data.splits import held_out
 
 # Larger images cost much and say little more to a network this small.
 LARGEST_SIDE = 128
@@ -26,17 +30,17 @@ class Glimpse:
     """What a recipe for a source depends on.
 
     Attributes:
+        source: what the recipe calls it.
         sizes: how many images have each (height, width), the most first.
         images: how many images each part has.
-        smallest: how many training images the smallest class has.
+        per_class: how many images each class has in the train part.
     """
 
     source: str
     channels: int
     sizes: Mapping[tuple[int, int], int]
     images: Mapping[Part, int]
-    classes: int
-    smallest: int
+    per_class: tuple[int, ...]
 
 
 def glimpse(files: ImageFiles) -> Glimpse:
@@ -46,34 +50,38 @@ def glimpse(files: ImageFiles) -> Glimpse:
         SourceError: no image's header can be read.
     """
     looked = files.look()
-    labels = files.layout.labels
-    smallest = min(labels["train"].count(label) for label in range(len(files.classes)))
-    counts = {part: len(labels[part]) for part in files.parts}
-    return Glimpse(files.name, looked.channels, looked.sizes, counts, len(files.classes), smallest)
+    # In a recipe a name of the catalogue means the catalogue's data set; this folder is called so too.
+    source = f"./{files.name}" if files.name in CATALOGUE else files.name
+    counts = {part: files.count(part) for part in files.parts}
+    per_class = np.bincount(files.labels("train"), minlength=len(files.classes)).tolist()
+    return Glimpse(source, looked.channels, looked.sizes, counts, tuple(per_class))
 
 
 def starter_recipe(seen: Glimpse) -> str:
     """A recipe as TOML, each choice with its reason in a comment."""
     size, why = _size(seen.sizes)
-    return "\n\n".join(["\n".join(_head(seen)), _data(seen, size, why), _model(size), _train(seen)]) + "\n"
+    shares = _shares(seen)
+    return (
+        "\n\n".join(["\n".join(_head(seen)), _data(seen, shares, size, why), _model(size), _train(seen, shares)]) + "\n"
+    )
 
 
 def _head(seen: Glimpse) -> Sequence[str]:
     parts = ", ".join(f"{count:,} in {part}" for part, count in seen.images.items())
     return (
-        f"# A first recipe for {seen.classes} classes of images: {parts}.",
+        f"# A first recipe for {len(seen.per_class)} classes of images: {parts}.",
         "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
     )
 
 
-def _data(seen: Glimpse, size: tuple[int, int], why: str) -> str:
+def _data(seen: Glimpse, shares: _Shares, size: tuple[int, int], why: str) -> str:
     padding = max(1, round(min(size) / 12))
     colours = "every image is grey" if seen.channels == 1 else "there are colours"
     return _table(
         "data",
         [
             ("source", seen.source, "a path, seen from where the command is run"),
-            *_shares(seen),
+            *shares.rows,
             ("size", list(size), f"[height, width]: {why}"),
             ("channels", seen.channels, colours),
             (
@@ -85,15 +93,38 @@ def _data(seen: Glimpse, size: tuple[int, int], why: str) -> str:
     )
 
 
-def _shares(seen: Glimpse) -> list[tuple[str, float, str]]:
-    shares: list[tuple[str, float, str]] = []
+@dataclass(frozen=True)
+class _Shares:
+    """The recipe's rows about parts that the source lacks, and what they leave: exactly as many as `split` does."""
+
+    rows: tuple[tuple[str, float, str], ...]
+    train: int
+    validated: bool
+
+
+def _shares(seen: Glimpse) -> _Shares:
+    left = np.array(seen.per_class)
+    rows: list[tuple[str, float, str]] = []
+    if "test" not in seen.images:
+        reason = "the source has no test folder; the same images are held out for every seed"
+        row, left = _share("test", TEST_SHARE, left, reason)
+        rows.append(row)
     if "validation" not in seen.images:
         few = seen.images["train"] < 2000
         reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
-        shares.append(("validation", 0.15 if few else 0.1, f"held out of train, of each class alike; {reason}"))
-    if "test" not in seen.images:
-        shares.append(("test", 0.2, "the source has no test folder; the same images are held out for every seed"))
-    return shares
+        row, left = _share(
+            "validation", 0.15 if few else 0.1, left, f"held out of train, of each class alike; {reason}"
+        )
+        rows.insert(0, row)
+    return _Shares(tuple(rows), int(left.sum()), "validation" in seen.images or rows[0][1] > 0)
+
+
+def _share(part: Part, fraction: float, counts: Indices, reason: str) -> tuple[tuple[str, float, str], Indices]:
+    """The row for a part that is held out, and what is left of each class."""
+    held = held_out(counts, fraction)
+    if not held.any():
+        return (part, 0.0, "no class has an image to spare for it: add images"), counts
+    return (part, fraction, reason), counts - held
 
 
 def _model(size: tuple[int, int]) -> str:
@@ -120,20 +151,22 @@ def depth(size: tuple[int, int]) -> int:
     return min(MOST_BLOCKS, max(0, round(math.log2(min(size) / LAST_MAP))))
 
 
-def _train(seen: Glimpse) -> str:
-    images = round(seen.images["train"] * math.prod(1 - share for _, share, _ in _shares(seen)))
-    batch, epochs = (16, 60) if images < 1000 else (32, 40) if images < 5000 else (64, 20)
+def _train(seen: Glimpse, shares: _Shares) -> str:
+    images = shares.train
+    batch, epochs = (min(16, images), 60) if images < 1000 else (32, 40) if images < 5000 else (64, 20)
     small = "a small batch: many steps in spite of few images" if batch < 64 else "fast, and still many steps an epoch"
     rows: list[tuple[str, object, str]] = [
         ("epochs", epochs, f"about {epochs * math.ceil(images / batch):,} steps in all"),
         ("batch_size", batch, small),
         ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
         ("schedule", "cosine", "small steps at the end"),
-        ("weights", "best", "of the epoch with the best validation accuracy"),
+        ("weights", "best", "of the epoch with the best validation accuracy")
+        if shares.validated
+        else ("weights", "last", "there is no validation part to choose by"),
         ("test", "end", "the test set is opened once, at the end"),
     ]
-    if seen.smallest < 10:
-        note = f"# The smallest class has {seen.smallest} training images: look at balanced_accuracy too."
+    if min(seen.per_class) < 10:
+        note = f"# The smallest class has {min(seen.per_class)} training images: look at balanced_accuracy too."
         return f"{note}\n{_table('train', rows)}"
     return _table("train", rows)
 

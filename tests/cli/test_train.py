@@ -1,0 +1,88 @@
+"""What `cnnlab train` says when it ends before its end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cnnlab.cli.train import resumable
+from cnnlab.errors import RunError
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import Listener, run
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def cut_at(recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[[str, int], RunFolder]:
+    """Makes a run that ended at the n-th call of one of the listener's functions."""
+
+    def make(function: str, calls: int) -> RunFolder:
+        left = [calls]
+        folders: list[RunFolder] = []
+
+        def end(*_: object) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe(), runs=tmp_path / "my runs", listener=Listener(**{function: end}), begun=folders.append)
+        return folders[0]
+
+    return make
+
+
+def said(made: list[RunFolder], error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(type(error)), resumable(made):
+        raise error
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), RunError("the disk is full"), ValueError()])
+@pytest.mark.parametrize(
+    ("function", "calls", "start"),
+    [
+        ("watch", 2, "from the start"),
+        ("point", 2, "from the end of epoch 2"),
+        ("watch", 6, "from the end of epoch 1"),
+        ("say", 2, "from the end of epoch 2"),
+    ],
+    ids=["first epoch", "after the last", "second epoch", "scoring"],
+)
+def test_the_way_on_is_told_whatever_ends_a_run(
+    cut_at: Callable[[str, int], RunFolder],
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    function: str,
+    calls: int,
+    start: str,
+) -> None:
+    folder = cut_at(function, calls)
+    assert said([folder], error, capsys) == f"\n{start}, go on with: cnnlab train --resume '{folder.path}'\n"
+
+
+def test_a_finished_run_only_wants_its_report(
+    recipe: Callable[..., Recipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(recipe(epochs=1), runs=tmp_path)
+    assert said([folder], KeyboardInterrupt(), capsys) == (
+        f"\nthe run has finished; write its report with: cnnlab report {folder.path}\n"
+    )
+
+
+def test_without_a_run_that_can_go_on_nothing_is_told(
+    cut_at: Callable[[str, int], RunFolder], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said([], KeyboardInterrupt(), capsys) == ""
+    folder = cut_at("point", 1)
+    (folder.path / "last.json").write_text("{")
+    assert said([folder], KeyboardInterrupt(), capsys) == ""
+    shutil.rmtree(folder.path)
+    assert said([folder], KeyboardInterrupt(), capsys) == ""
