@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.randomness import generator, key, seed_torch, torch_generator, torch_state, uniforms
+from cnnlab.randomness import generator, key, seed_torch, torch_state, uniforms
 
 INDICES = st.lists(st.integers(0, 10**9), min_size=1, max_size=40)
 MANY = np.arange(20_000)
@@ -120,17 +120,10 @@ def test_a_generator_depends_on_its_name_alone() -> None:
     assert not np.any(generator(1, "split").random(5) == first)
 
 
-def test_a_torch_generator_depends_on_its_name_alone() -> None:
-    first = torch.rand(5, generator=torch_generator(0, "order", 3))
-    assert torch.equal(torch.rand(5, generator=torch_generator(0, "order", 3)), first)
-    assert not torch.equal(torch.rand(5, generator=torch_generator(0, "order", 4)), first)
-
-
 def test_no_draw_touches_a_global_state() -> None:
     before = _global_state()
     generator(0, "split").random(5)
     uniforms(0, "crop", 0, MANY, 2)
-    torch.rand(5, generator=torch_generator(0, "order"))
     assert _global_state() == before
 
 

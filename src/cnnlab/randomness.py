@@ -9,13 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import torch
 
 # SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, OOPSLA 2014).
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -59,20 +54,13 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def torch_generator(seed: int, purpose: str, *indices: int) -> torch.Generator:
-    """The same for torch, on the CPU."""
-    import torch
-
-    return torch.Generator().manual_seed(key(seed, purpose, *indices))
-
-
 @contextlib.contextmanager
 def torch_state() -> Iterator[None]:
     """Within it, `seed_torch` may set torch's global state; afterwards that state is what it was, on every device."""
     import torch
 
     before = torch.get_rng_state()
-    on_cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    on_cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     on_mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         yield
@@ -93,7 +81,7 @@ def seed_torch(seed: int, purpose: str, *indices: int) -> None:
 
     number = key(seed, purpose, *indices)
     torch.default_generator.manual_seed(number)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(number)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(number)

@@ -106,6 +106,7 @@ def test_the_recipe_for_a_small_folder_fits_its_parts(images, classes, make_fold
     assert ("validation" in found.parts) == (images > 2)
     assert ("test" in found.parts) == (images > 1)
     assert recipe.train.weights == ("best" if images > 2 else "last")
+    assert recipe.train.choose == ("loss" if images > 2 else "accuracy")  # so few images tie in accuracy
     assert ("to spare" in text) == (images < 3)
     assert recipe.train.stop.kind == "never"
     assert f"about {recipe.train.epochs * -(-found.size('train') // recipe.train.batch_size):,} steps" in text

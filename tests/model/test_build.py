@@ -13,7 +13,7 @@ from torch import nn
 from cnnlab.model import blocks
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.randomness import torch_generator, torch_state
+from cnnlab.randomness import torch_state
 from cnnlab.spec import layers as spec
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
@@ -41,7 +41,7 @@ def _trace(texts: list[str], shape: tuple[int, ...] = (3, 8, 8)) -> Trace:
 
 
 def _images(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch_generator(0, "test"))
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("name", ["lenet", "convnet", "convnet-batchnorm"])
@@ -162,7 +162,7 @@ def test_same_is_torchs_own(kernel: str, dilation: int) -> None:
         ours = build(_trace([f"conv(4, {kernel}, padding='same', dilation={dilation})"])).conv1
         theirs = nn.Conv2d(3, 4, ours.kernel_size, padding="same", dilation=dilation)
     theirs.load_state_dict(ours.state_dict())
-    images = torch.randn(2, 3, 9, 9, generator=torch_generator(0, "test"))
+    images = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's of even kernels, which ours does without
         expected = theirs(images)

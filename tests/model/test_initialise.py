@@ -10,7 +10,6 @@ from torch import nn
 
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.randomness import torch_generator
 from cnnlab.spec.recipe import Init
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace
@@ -106,12 +105,12 @@ def test_orthogonal_rows_or_columns_are_orthonormal(texts: list[str]) -> None:
 @pytest.mark.parametrize("filters", [3, 4])
 def test_dirac_passes_channels_through(filters: int, weightnorm: str) -> None:
     texts = [f"conv({filters}, 3, padding=1, weightnorm={weightnorm})"]
-    images = torch.rand(2, 4, 6, 6, generator=torch_generator(0, "test"))
+    images = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(_made("dirac", texts=texts, channels=4)(images), images[:, :filters])
 
 
 def test_dirac_leaves_filters_beyond_the_channels_at_zero() -> None:
-    images = torch.rand(2, 4, 6, 6, generator=torch_generator(0, "test"))
+    images = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     passed = _made("dirac", texts=["conv(6, 3, padding=1)"], channels=4)(images)
     torch.testing.assert_close(passed, torch.cat([images, torch.zeros(2, 2, 6, 6)], dim=1))
 
@@ -141,7 +140,7 @@ def test_default_has_the_bounds_of_torch(texts: list[str]) -> None:
 @pytest.mark.parametrize("init", INITS)
 def test_norms_begin_as_the_identity_and_forget_what_they_saw(init: Init) -> None:
     network = _network()
-    network.train()(torch.rand(4, 16, 12, 12, generator=torch_generator(0, "test")))
+    network.train()(torch.rand(4, 16, 12, 12, generator=torch.Generator().manual_seed(0)))
     nn.init.constant_(network.batchnorm1.weight, 3)
     initialise(network, init, seed=0)
     norm = network.batchnorm1

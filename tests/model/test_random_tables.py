@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.model.build import build
-from cnnlab.randomness import torch_generator
 from cnnlab.spec import layers as spec
 from cnnlab.spec.layer import Shape
 from cnnlab.spec.rows import Row
@@ -130,7 +129,7 @@ def _watched(network: nn.Module, names: list[str], shape: Shape, images: int) ->
             lambda _module, _inputs, output, name=name: seen.__setitem__(name, tuple(output.shape[1:]))
         )
     with torch.no_grad():
-        network.eval()(torch.rand(images, *shape, generator=torch_generator(0, "test")))
+        network.eval()(torch.rand(images, *shape, generator=torch.Generator().manual_seed(0)))
     return seen
 
 

@@ -23,6 +23,8 @@ LAST_MAP = 5
 MOST_BLOCKS = 5
 FIRST_FILTERS = 32
 MOST_FILTERS = 256
+# On fewer images than this the accuracy of several epochs is often the same.
+FEW_TO_CHOOSE_BY = 200
 
 
 @dataclass(frozen=True)
@@ -160,15 +162,25 @@ def _train(seen: Glimpse, shares: _Shares) -> str:
         ("batch_size", batch, small),
         ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
         ("schedule", "cosine", "small steps at the end"),
-        ("weights", "best", "of the epoch with the best validation accuracy")
-        if shares.validated
-        else ("weights", "last", "there is no validation part to choose by"),
+        *_kept_weights(seen, shares),
         ("test", "end", "the test set is opened once, at the end"),
     ]
     if min(seen.per_class) < 10:
         note = f"# The smallest class has {min(seen.per_class)} training images: look at balanced_accuracy too."
         return f"{note}\n{_table('train', rows)}"
     return _table("train", rows)
+
+
+def _kept_weights(seen: Glimpse, shares: _Shares) -> list[tuple[str, object, str]]:
+    if not shares.validated:
+        return [("weights", "last", "there is no validation part to choose by")]
+    held_out = seen.images.get("validation", seen.images["train"] - shares.train)
+    if held_out < FEW_TO_CHOOSE_BY:
+        return [
+            ("weights", "best", "of the epoch that does best on the validation part"),
+            ("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"),
+        ]
+    return [("weights", "best", "of the epoch with the best validation accuracy")]
 
 
 def _table(name: str, rows: Sequence[tuple[str, object, str]]) -> str:
