@@ -113,7 +113,7 @@ class EpochRecord(Record):
 
 
 class Environment(Record):
-    """Where a run was made."""
+    """Where a run was made. `cwd` is the folder from which a relative source is seen; no report shows it."""
 
     cnnlab: str
     python: str
@@ -123,6 +123,7 @@ class Environment(Record):
     device: str
     threads: int
     code: str
+    cwd: str = ""
 
 
 class Preprocessing(Record):

@@ -74,7 +74,7 @@ def test_progress_goes_to_stderr_and_results_to_stdout(recipe: Path, tmp_path: P
     done = cnnlab("train", recipe, "--set", "train.epochs=1", "--runs", tmp_path)
     assert done.returncode == 0
     assert re.search(r"epoch 1, train .* images/s", done.stderr)
-    assert "training: 400 images of 400 images" in done.stderr
+    assert "training: 400 of 400 images" in done.stderr
     assert re.search(r"test +2,000 ", done.stdout)
     assert "report: " in done.stdout
     assert "epoch 1," not in done.stdout
@@ -170,7 +170,10 @@ def test_an_interrupted_run_says_how_to_go_on(recipe: Path, tmp_path: Path, sent
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == code
     [run] = [path.parent for path in tmp_path.glob("*/recipe.toml")]
-    assert f"go on with: cnnlab train --resume {run}" in stderr
+    told = re.search(r"^from the end of epoch (\d+), go on with: cnnlab train --resume (.+)$", stderr, re.MULTILINE)
+    assert told is not None, stderr
+    assert int(told[1]) == json.loads((run / "last.json").read_text(encoding="utf-8"))["newest"]["epoch"]
+    assert told[2] == str(run)
     assert "Traceback" not in stderr
 
 

@@ -77,3 +77,21 @@ def test_a_large_logit_does_not_overflow() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_logits_that_are_no_numbers_give_a_loss_that_is_none(value: float) -> None:
     assert not math.isfinite(score(np.full((2, 3), value, np.float32), np.array([0, 1]), names(3)).loss)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_no_numbers_is_wrong_in_every_metric(value: float) -> None:
+    """An argmax of such rows is 0: class 0 must neither gain a hit nor lose precision by them."""
+    labels = np.array([0, 1, 2, 3, 4, 5, 0])
+    logits = np.eye(6, dtype=np.float32)[labels]
+    logits[:2] = value
+    found = score(logits, labels, names(6))
+    assert math.isnan(found.loss)
+    assert (found.accuracy, found.top5) == (5 / 7, 5 / 7)
+    assert [kind.recall for kind in found.per_class] == [0.5, 0, 1, 1, 1, 1]
+    assert [kind.precision for kind in found.per_class] == [1, 0, 1, 1, 1, 1]
+
+
+def test_one_number_that_is_none_spoils_its_row_even_with_few_classes() -> None:
+    found = score(np.array([[2, np.nan], [0, 1]], np.float32), np.array([0, 1]), names(2))
+    assert (found.accuracy, found.top5) == (0.5, 0.5)

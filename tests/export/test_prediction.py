@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from cnnlab.data.dataset import open_dataset
-from cnnlab.errors import RunError, SourceError
+from cnnlab.errors import RunError
 from cnnlab.export import prediction
 from cnnlab.export.prediction import Prediction, predict
 from cnnlab.runs.folder import RunFolder
@@ -131,21 +131,36 @@ def test_many_images_are_answered_batch_by_batch(
     np.testing.assert_allclose(probabilities(apart, classes), probabilities(together, classes), rtol=0, atol=1e-5)
 
 
-def test_a_path_that_is_not_there_is_said(trained: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(SourceError) as caught:
-        list(predict(trained, [tmp_path / "x.png"]))
-    assert str(caught.value) == f"{tmp_path / 'x.png'}: this image is not there\n  next:     check the path"
+def test_a_path_that_is_not_there_is_told_and_the_others_answered(
+    trained: RunFolder, colours: Path, tmp_path: Path
+) -> None:
+    good, missing = colours / "green" / "0.png", tmp_path / "x.png"
+    answers = list(predict(trained, [good, missing, good]))
+    assert [answer.image for answer in answers] == [str(good), str(missing), str(good)]
+    assert answers[1].error == "missing: there is no file of this name"
+    assert answers[0].top == answers[2].top != ()
 
 
-def test_a_folder_without_images_is_said(trained: RunFolder, tmp_path: Path) -> None:
+def test_a_folder_without_images_is_told_and_the_others_answered(
+    trained: RunFolder, colours: Path, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(SourceError) as caught:
-        list(predict(trained, [tmp_path]))
-    (problem,) = caught.value.problems
-    assert (problem.what, problem.where) == ("this folder holds no image", str(tmp_path))
-    assert ".jpeg, .jpg" in problem.allowed
-    assert ".png" in problem.allowed
-    assert problem.next_step == "give a folder that holds images, or the images themselves"
+    nothing, something = predict(trained, [tmp_path, colours / "green" / "0.png"])
+    assert (nothing.image, nothing.top) == (str(tmp_path), ())
+    assert nothing.error.startswith("no image: this folder holds none of .")
+    assert ".jpeg, .jpg" in nothing.error
+    assert something.top
+
+
+def test_images_lie_in_memory_as_in_the_training(
+    recipe: Callable[..., Recipe], tmp_path: Path, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(recipe(epochs=1, memory_format="channels_last"), runs=tmp_path, device="cpu")
+    seen: list[str] = []
+    honest = prediction.logits
+    monkeypatch.setattr(prediction, "logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed))
+    list(predict(folder, [colours / "red" / "0.png"]))
+    assert seen == ["channels_last"]
 
 
 def test_a_run_without_weights_is_said(recipe: Callable[..., Recipe], tmp_path: Path, colours: Path) -> None:

@@ -132,7 +132,8 @@ def test_what_another_person_needs_is_there(make_view):
         view.environment.code,
         'layers = [ "first: conv(32, 5, padding=2)"',
         "the fastest of a timed trial",
-        "cnnlab train recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
+        f"cnnlab train {view.name}/recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
+        "A relative source is seen from the folder where the run was started: give the command there.",
     ):
         assert needed in text
 

@@ -143,3 +143,13 @@ def test_damaged_predictions_are_named(own: RunFolder, content: bytes) -> None:
     (own.path / "predictions-test.npz").write_bytes(content)
     with pytest.raises(RunError, match=r"predictions-test\.npz: these predictions can't be read: "):
         own.predictions("test")
+
+
+def test_a_run_has_its_name_and_parent_from_wherever_it_is_opened(
+    own: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own.path)
+    assert RunFolder.open(".") == own
+    monkeypatch.chdir(own.path.parent)
+    assert RunFolder.open(own.name) == own
+    assert create_run(Path(), "x").path.parent == own.path.parent

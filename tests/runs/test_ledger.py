@@ -53,7 +53,7 @@ def test_a_ledger_that_cannot_be_written_is_a_run_error(tmp_path: Path, monkeypa
 
 def test_a_test_set_is_named_by_its_images_and_classes(recipe: Callable[..., Recipe], colours: Path) -> None:
     def name(seed: int = 0, **fields: object) -> str:
-        return ledger.test_set_id(open_dataset(recipe(**fields).data, seed=seed))
+        return open_dataset(recipe(**fields).data, seed=seed).test_set_id()
 
     same = {name(), name(seed=5), name(validation=0.1), name(limit=10), name(augment=["flip(0.5)"])}
     same.add(name(source=str(colours / ".." / "colours")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -11,28 +13,57 @@ from cnnlab.errors import RunError
 from cnnlab.runs.locking import locked
 
 
+def never(message: str) -> None:
+    raise AssertionError(message)
+
+
 def test_a_held_folder_is_refused_with_the_holders_process(tmp_path: Path) -> None:
     refusal = f"{tmp_path}: process {os.getpid()} is working in this run\n  next:     wait for it to end"
-    with locked(tmp_path):
+    with locked(tmp_path, never):
         for _ in range(2):
-            with pytest.raises(RunError) as caught, locked(tmp_path):
+            with pytest.raises(RunError) as caught, locked(tmp_path, never):
                 pass
             assert str(caught.value) == refusal
 
 
 def test_the_lock_goes_with_an_error_and_names_the_next_holder(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("123456789")
-    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path, never):
         raise ZeroDivisionError
-    with locked(tmp_path):
+    with locked(tmp_path, never):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
 
 
 def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
-    with pytest.raises(RunError) as caught, locked(tmp_path):
+    with pytest.raises(RunError) as caught, locked(tmp_path, never):
         pass
     assert str(caught.value) == (
         f"{tmp_path}: this run can't be written to: Is a directory\n"
         "  next:     make its folder writable, or copy it to one that is"
     )
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    said: list[str] = []
+    with locked(tmp_path, said.append):
+        assert (tmp_path / "lock").read_text() == str(os.getpid())
+    why = os.strerror(number)
+    assert said == [f"{tmp_path} can't be locked ({why}): take care that no other process works in this run"]
+
+
+def test_another_fault_of_the_lock_is_a_run_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(RunError) as caught, locked(tmp_path, never):
+        pass
+    assert str(caught.value).startswith(f"{tmp_path}: this run can't be written to: Input/output error")

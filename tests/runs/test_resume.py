@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SourceError
 from cnnlab.files import write_whole
 from cnnlab.records import Way
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, resume_run, run
+from cnnlab.runs.run import Listener, open_test, resume_run, run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training import checkpoints
 
@@ -178,9 +178,9 @@ def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypa
     """A second trial could choose otherwise."""
     way = Way(precision="bf16", memory_format="channels_last", reason="a trial")
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.runs.run.choose_way", lambda *_: way)
+        patch.setattr("cnnlab.runs.bench.choose_way", lambda *_: way)
         folder = cut_run(5, precision="auto")
-    monkeypatch.setattr("cnnlab.runs.run.choose_way", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.bench.choose_way", lambda *_: pytest.fail("a trial was made"))
     resume_run(folder.path)
     assert folder.way() == way
 
@@ -237,7 +237,7 @@ def test_a_run_that_another_process_works_on_is_refused(cut_run: Callable[..., R
     folder = cut_run(5)
     code = (
         "import sys; from pathlib import Path; from cnnlab.runs.locking import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "with locked(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
@@ -251,3 +251,53 @@ def test_a_run_that_another_process_works_on_is_refused(cut_run: Callable[..., R
         f"{folder.path}: process {other.pid} is working in this run\n  next:     wait for it to end"
     )
     assert resume_run(folder.path).result().status == "finished"
+
+
+def test_a_run_whose_learning_curve_is_gone_is_scored(
+    cut_run: Callable[..., RunFolder], recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    straight = run(recipe(**RICH), runs=tmp_path / "straight").result()
+    folder = cut_run(3, "say")
+    (folder.path / "metrics.jsonl").unlink()
+    result = resume_run(folder.path).result()
+    assert (result.epochs, result.images_per_second) == (3, 0)
+    assert result.test == straight.test
+
+
+@pytest.mark.parametrize("command", [resume_run, open_test])
+def test_a_relative_source_is_found_from_elsewhere(
+    recipe: Callable[..., Recipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cut: Cutter,
+    picture_folder: Path,
+    command: Callable[[Path], object],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders: list[RunFolder] = []
+    made = recipe(source=picture_folder.name, epochs=1, opened="sealed")
+    if command is resume_run:
+        with pytest.raises(cut.error):
+            run(made, runs=Path("runs"), listener=Listener(watch=cut(2)), begun=folders.append)
+    else:
+        run(made, runs=Path("runs"), begun=folders.append)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    command(folders[0].path)
+    assert folders[0].result() is not None
+    assert folders[0].recipe().data.source == picture_folder.name
+    picture_folder.rename(tmp_path / "gone")
+    with pytest.raises(SourceError, match="no data is found by this name"):
+        open_test(folders[0].path)
+
+
+def test_a_run_that_goes_on_is_told_of_and_one_that_does_not_is_not(
+    cut_run: Callable[..., RunFolder], own: RunFolder
+) -> None:
+    folders: list[RunFolder] = []
+    with pytest.raises(RunError, match="this run has finished"):
+        resume_run(own.path, begun=folders.append)
+    assert folders == []
+    folder = cut_run(5)
+    resume_run(folder.path, begun=folders.append)
+    assert folders == [folder]

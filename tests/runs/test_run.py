@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,10 +17,13 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from cnnlab.data.dataset import open_dataset
+from cnnlab.data.feed import Feed
 from cnnlab.errors import RunError, SourceError
+from cnnlab.evaluate.logits import logits
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, open_test, run, trained_network
+from cnnlab.runs.locking import locked
+from cnnlab.runs.run import Listener, open_test, resume_run, run, trained_network
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training import way
 
@@ -252,7 +257,8 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     assert points == folder.epochs()
     assert folders == [folder]
     assert said[0] == f"run folder: {folder.path}"
-    assert said[1:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
+    assert said[1] == "computing in fp32, contiguous (as the recipe says)"
+    assert said[2:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
         "scoring the test part: 12 images"
     ]
 
@@ -276,3 +282,113 @@ def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_
 
     with pytest.raises(RunError, match=r"metrics\.jsonl: this file can't be written: "):
         run(recipe(), runs=tmp_path / "runs", listener=Listener(point=fill), begun=folders.append)
+
+
+def test_the_ledger_lies_beside_the_run_even_when_it_is_tested_from_within(
+    own: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own.path)
+    open_test(Path())
+    assert [(opening.run, opening.purpose) for opening in ledger(own)][1:] == [(own.name, "test command")]
+    assert not (own.path / "test-ledger.jsonl").exists()
+
+
+def spoil_newest(folder: RunFolder, kind: str = "best") -> dict[str, Any]:
+    pointer = json.loads((folder.path / f"{kind}.json").read_text())
+    (folder.path / pointer["newest"]["file"]).write_bytes(b"")
+    return pointer
+
+
+@pytest.fixture
+def improving(recipe: Callable[..., Recipe], tmp_path: Path) -> RunFolder:
+    """A run whose weights were selected more than once."""
+    return run(recipe(epochs=3, validation=0.0), runs=tmp_path / "runs", device="cpu")
+
+
+def test_a_finished_run_is_not_tested_with_other_weights_than_those_of_its_figures(improving: RunFolder) -> None:
+    before, looks = improving.result(), len(ledger(improving))
+    spoilt = spoil_newest(improving)["newest"]["file"]
+    with pytest.raises(RunError) as caught:
+        open_test(improving.path)
+    assert str(caught.value) == (
+        f"{improving.path}: {improving.path / spoilt} is damaged: its checksum is not the one written beside it\n"
+        "  next:     train it again"
+    )
+    assert (improving.result(), len(ledger(improving))) == (before, looks)
+
+
+def test_final_figures_of_older_weights_say_so(improving: RunFolder) -> None:
+    """The selected weights were damaged between the end of the training and its scoring."""
+    before = spoil_newest(improving)["before"]
+    (improving.path / "result.json").unlink()
+    said: list[str] = []
+    result = resume_run(improving.path, listener=Listener(say=said.append)).result()
+    assert said[0] == "going on from the end of epoch 3"
+    assert said[1].endswith(f"the checkpoint before it ({before['file']}) is used")
+    assert (result.selected_epoch, result.epochs) == (before["epoch"], 3) == (2, 3)
+    assert open_test(improving.path).test == result.test
+
+
+@pytest.mark.parametrize("rate", ["1e30", "1e39"])
+def test_divergence_in_the_last_step_is_seen_without_a_validation_part(
+    recipe: Callable[..., Recipe], tmp_path: Path, rate: str
+) -> None:
+    layers = ["conv(4, 3)", "relu", "conv(4, 3)", "flatten", "dense(classes)"]
+    fields = {"epochs": 1, "batch_size": 36, "validation": 0.0, "layers": layers}
+    folder = run(recipe(optimizer=f"sgd({rate})", **fields), runs=tmp_path)
+    result = folder.result()
+    assert np.isfinite(folder.epochs()[-1].train.loss)
+    assert (result.status, result.train, result.test) == ("diverged", None, None)
+    assert result.message.startswith("the loss stopped being a number before the end of epoch 1")
+    assert ledger(folder) == [], "the test set of a run that diverged stays shut"
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_every_part_is_fed_in_the_format_of_the_network(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_format: str
+) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def watched(network: torch.nn.Module, feed: Feed) -> np.ndarray:
+        last = network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+        seen.append((feed.memory_format, last))
+        return logits(network, feed)
+
+    monkeypatch.setattr("cnnlab.runs.run.logits", watched)
+    monkeypatch.setattr("cnnlab.training.loop.logits", watched)
+    folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), runs=tmp_path, device="cpu")
+    open_test(folder.path)
+    assert seen == [(memory_format, memory_format == "channels_last")] * 6
+
+
+def test_a_test_is_refused_where_another_process_has_just_begun_the_run_anew(
+    own: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run holds is looked at when no other can change it any more."""
+
+    @contextmanager
+    def late(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+        with locked(folder, say):
+            (folder / "result.json").unlink()
+            yield
+
+    monkeypatch.setattr("cnnlab.runs.run.locked", late)
+    with pytest.raises(RunError, match="this run has not finished"):
+        open_test(own.path)
+
+
+@pytest.mark.parametrize("place", ["cnnlab.runs.bench.choose_way", "cnnlab.runs.run.fit"])
+def test_a_full_memory_is_a_run_error(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(place, Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory. Tried to\nmore")))
+    folders: list[RunFolder] = []
+    with pytest.raises(RunError) as caught:
+        run(recipe(), runs=tmp_path, begun=folders.append)
+    where, file = (folders[0].path, folders[0].path / "recipe.toml") if folders else ("train.batch_size", "RECIPE")
+    assert bool(folders) == place.endswith("fit")
+    assert str(caught.value) == (
+        f"{where}: the memory is full: CUDA out of memory. Tried to\n"
+        "  received: batches of 8\n"
+        f"  next:     cnnlab train {file} --set train.batch_size=4, or a smaller network"
+    )

@@ -15,7 +15,7 @@ from torch import nn
 from cnnlab.errors import RunError
 from cnnlab.records import Way
 from cnnlab.training import checkpoints
-from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
+from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit
 
 CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
@@ -55,13 +55,15 @@ def test_weights_come_back_bit_by_bit(saved: Any, tmp_path: Path) -> None:
     assert (about.file, about.epoch) == (f"best-{saved.training.step}.safetensors", 2)
 
 
-def test_the_folder_holds_two_safetensors_and_json(bench: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callable[..., Any], tmp_path: Path) -> None:
     made = bench(epochs=4)
     for record in fit(made.training, made.feeds, lambda *_: None):
         save_weights(tmp_path, made.training, record.epoch)
         save_progress(tmp_path, made.training)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {f"{k}-{s}.safetensors" for k in ("best", "last") for s in (12, 16)} | {"best.json", "last.json"}
+    # last-12 goes with the best weights of steps 12 and 8.
+    tensors = {f"{name}.safetensors" for name in ("best-8", "best-12", "best-16", "last-12", "last-16")}
+    assert names == {*tensors, "best.json", "last.json"}
     assert all(load_file(path) for path in tmp_path.glob("*.safetensors"))
 
 
@@ -241,3 +243,86 @@ def test_best_weights_from_after_the_resume_point_are_not_the_runs_yet(
     tensors, about = load_weights(tmp_path, "best", never)
     assert about.epoch == 1
     assert equal(tensors, resumed.weights)
+
+
+def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..., Any], tmp_path: Path) -> None:
+    """Best weights at steps 2, 4, 6 and 7; the last whole state is of step 4."""
+    made = bench(epochs=2, validations_per_epoch=4)
+    for record in fit(made.training, made.feeds, lambda *_: None):
+        if record.step in (2, 4, 6, 7):
+            made.training.selected_epoch = record.epoch
+            save_weights(tmp_path, made.training, record.epoch)
+        if record.step == 4:
+            save_progress(tmp_path, made.training)
+            kept = {name: tensor.clone() for name, tensor in made.weights.items()}
+        if record.step == 7:
+            break
+    resumed = bench(epochs=2)
+    resume(tmp_path, resumed.training, never)
+    tensors, about = load_weights(tmp_path, "best", never)
+    assert (about.epoch, about.file, resumed.training.selected_epoch) == (1, "best-4.safetensors", 1)
+    assert equal(tensors, kept)
+    damage(tmp_path / "best-4.safetensors", "half")
+    assert load_weights(tmp_path, "best", lambda _: None)[1].file == "best-2.safetensors"
+
+
+def test_a_best_file_that_is_written_again_keeps_the_one_before_it(saved: Any, tmp_path: Path) -> None:
+    save_weights(tmp_path, saved.training, 2)
+    damage(tmp_path / "best-8.safetensors", "half")
+    assert load_weights(tmp_path, "best", lambda _: None)[1].file == "best-4.safetensors"
+
+
+@pytest.mark.usefixtures("saved")
+def test_without_a_whole_epoch_a_training_starts_anew(bench: Callable[..., Any], tmp_path: Path) -> None:
+    resumed = bench()
+    before = {name: tensor.clone() for name, tensor in resumed.weights.items()}
+    resume(tmp_path, resumed.training, never)
+    assert (resumed.training.epoch, resumed.training.selected_epoch) == (0, 0)
+    assert equal(resumed.weights, before)
+    with pytest.raises(RunError, match="this run has no 'best' checkpoint"):
+        load_weights(tmp_path, "best", never)
+
+
+def test_what_a_damaged_pointer_named_is_not_removed(bench: Callable[..., Any], tmp_path: Path) -> None:
+    made = bench()
+    made.fit()
+    save_progress(tmp_path, made.training)
+    last = f"last-{made.training.step}.safetensors"
+    (tmp_path / "last.json").write_text("{")
+    save_weights(tmp_path, made.training, 2)
+    assert (tmp_path / last).exists()
+
+
+@pytest.mark.parametrize(("epoch", "file"), [(1, "best-4.safetensors"), (2, "best-8.safetensors")])
+@pytest.mark.usefixtures("saved")
+def test_the_weights_of_one_epoch_are_had(tmp_path: Path, epoch: float, file: str) -> None:
+    assert load_weights(tmp_path, "best", never, epoch)[1].file == file
+
+
+@pytest.mark.usefixtures("saved")
+def test_no_others_do_for_the_weights_of_one_epoch(tmp_path: Path) -> None:
+    damage(tmp_path / "best-8.safetensors", "half")
+    with pytest.raises(RunError, match=r"best-8\.safetensors is damaged: .*\n  next:     train it again"):
+        load_weights(tmp_path, "best", never, 2)
+    with pytest.raises(RunError, match=r"no weights of epoch 1\.5 are kept, of which the run's figures are\n  next: "):
+        load_weights(tmp_path, "best", never, 1.5)
+
+
+def test_the_whole_epochs_that_are_kept_are_counted(bench: Callable[..., Any], tmp_path: Path) -> None:
+    assert epochs_kept(tmp_path) == 0
+    cut_after(bench(epochs=3), 2, tmp_path)
+    assert epochs_kept(tmp_path) == 2
+
+
+def test_a_state_kept_beside_a_damaged_pointer_takes_no_later_one_away(
+    bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = bench()
+    made.fit()
+    save_weights(tmp_path, made.training, made.training.selected_epoch)
+    pointer = (tmp_path / "best.json").read_bytes()
+    (tmp_path / "best.json").write_text("{")
+    save_progress(tmp_path, made.training)
+    (tmp_path / "best.json").write_bytes(pointer)
+    resume(tmp_path, bench().training, never)
+    assert load_weights(tmp_path, "best", never)[1].epoch == made.training.selected_epoch

@@ -177,3 +177,25 @@ def test_dropouts_draws_depend_on_seed_and_step_alone(bench: Callable[..., Any])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(key(5, "step", step))
             assert torch.equal(found, F.dropout(torch.ones(found.shape), 0.5) == 0)
+
+
+@pytest.mark.parametrize("rate", ["1e39", "1e300"])
+def test_without_a_validation_part_weights_that_are_no_numbers_are_divergence(
+    bench: Callable[..., Any], rate: str
+) -> None:
+    """One step: its loss is finite, and the weights that it makes are not."""
+    fields = {"layers": ["conv(4, 3)", "flatten", "dense(classes)"], "batch_size": 36, "validation": 0.0}
+    made = bench(epochs=5, optimizer=f"sgd({rate})", **fields)
+    (record,) = made.fit()
+    assert (record.step, record.validation) == (1, None)
+    assert math.isfinite(record.train.loss)
+    assert made.training.diverged
+    assert made.training.selected_epoch == 0
+
+
+def test_without_a_validation_part_a_large_weight_is_no_divergence(bench: Callable[..., Any]) -> None:
+    made = bench(validation=0.0)
+    with torch.no_grad():
+        made.training.network[0].weight[0] = 1e10
+    made.fit()
+    assert not made.training.diverged

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.errors import SpecError
 from cnnlab.records import Way
 from cnnlab.spec.recipe import Train
 from cnnlab.training import way as ways
@@ -148,3 +151,67 @@ def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
         assert all(output.is_contiguous(memory_format=torch.channels_last) for _, output in seen)
         assert all(tensor.dtype != torch.bfloat16 for tensor in made.weights.values())
         seen.clear()
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    ("fields", "where", "names"),
+    [
+        ({"precision": "bf16"}, "train.precision", "bf16 contiguous or bf16 channels_last"),
+        ({"memory_format": "channels_last"}, "train.memory_format", "fp32 channels_last or bf16 channels_last"),
+    ],
+)
+def test_a_choice_of_the_recipe_that_is_wrong_is_refused_and_not_replaced(
+    case: tuple, monkeypatch: pytest.MonkeyPatch, fields: dict, where: str, names: str
+) -> None:
+    monkeypatch.setattr(ways, "_agrees", lambda *_: False)
+    with pytest.raises(SpecError) as caught:
+        choose_way(Train(**fields), *case)
+    assert str(caught.value) == (
+        f"{where}: the result of 32-bit floats is not what comes out of {names}\n"
+        '  next:     set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
+        "train.precision and train.memory_format"
+    )
+
+
+@pytest.mark.usefixtures("kept")
+def test_where_nothing_agrees_the_recipes_format_is_still_its_own(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "_agrees", lambda *_: False)
+    assert choose_way(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_that_try_at_once_both_take_the_first_choice(
+    kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """The second ends its trial after the first has kept its choice."""
+    first = Way(precision="bf16", memory_format="channels_last", reason="the other's")
+    honest = ways._try_all
+
+    def slower(open_ways: list[Way], network: nn.Module, images: Tensor, labels: Tensor) -> Way:
+        path = kept / f"{ways._fingerprint(network, images, open_ways)}.json"
+        path.parent.mkdir()
+        path.write_text(first.to_json())
+        return honest(open_ways, network, images, labels)
+
+    monkeypatch.setattr(ways, "_try_all", slower)
+    if not links:
+        monkeypatch.setattr(ways.os, "link", Mock(side_effect=PermissionError))
+    assert choose_way(AUTO, *case) == first
+    (file,) = kept.iterdir()
+    assert Way.from_json(file.read_bytes()) == first
+
+
+def test_a_cache_without_links_keeps_the_choice_too(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways.os, "link", Mock(side_effect=PermissionError))
+    way = choose_way(AUTO, *case)
+    (file,) = kept.iterdir()
+    assert Way.from_json(file.read_bytes()) == way
+
+
+def test_every_kind_of_device_has_its_own_choice(case: tuple) -> None:
+    """The processor's name alone stands for a Mac's CPU and its MPS alike."""
+    open_ways = [PLAIN]
+    kinds = ("cpu", "mps", "meta")
+    stands = [SimpleNamespace(device=torch.device(kind), shape=case[1].shape) for kind in kinds]
+    assert len({ways._fingerprint(case[0], images, open_ways) for images in stands}) == 3

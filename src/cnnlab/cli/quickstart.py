@@ -12,6 +12,7 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, guar
 
 if TYPE_CHECKING:
     from cnnlab.data.source import Progress
+    from cnnlab.runs.folder import RunFolder
 
 # A download that takes longer than this is not what a person expects of a quick start.
 PATIENCE_S = 120.0
@@ -31,7 +32,7 @@ def quickstart(
     """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
     from cnnlab.api import write_report
     from cnnlab.cli.console import progressing, say
-    from cnnlab.cli.train import show_result
+    from cnnlab.cli.train import resumable, show_result
     from cnnlab.cli.watching import Watching
     from cnnlab.runs.run import run
     from cnnlab.spec.files import shipped
@@ -42,8 +43,19 @@ def quickstart(
         source, reason = choose_source(data, listener.progress)
         listener.say(f"data: {source}, because {reason}")
         recipe = Recipe.read(shipped("lenet"), {"data.source": source})
-        folder = run(recipe, name=f"lenet-{source}", runs=runs, root=data, device=device, listener=listener)
-        write_report(folder, listener.say)
+        made: list[RunFolder] = []
+        with resumable(made):
+            run(
+                recipe,
+                name=f"lenet-{source}",
+                runs=runs,
+                root=data,
+                device=device,
+                listener=listener,
+                begun=made.append,
+            )
+            [folder] = made
+            write_report(folder, listener.say)
     show_result(folder, json)
     if not json:
         say(f"next: cnnlab describe {folder.path / 'recipe.toml'}, or change that recipe and train it")

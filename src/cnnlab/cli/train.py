@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Seed, Set, guarded, overrides
-from cnnlab.errors import UsageError
+from cnnlab.errors import CnnlabError, UsageError
+
+if TYPE_CHECKING:
+    from cnnlab.runs.folder import RunFolder
 
 MaybeRecipe = Annotated[
     Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe: a .toml file.", show_default=False)
@@ -42,33 +48,52 @@ def train(
     from cnnlab.api import write_report
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching
-    from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.run import resume_run, run
     from cnnlab.spec.recipe import Recipe
 
     with progressing() as shown:
         listener = Watching(shown).listener()
         made: list[RunFolder] = []
-        try:
+        with resumable(made):
             if resume is not None:
-                folder = resume_run(resume, root=data, device=device, listener=listener)
+                folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
             else:
                 assert recipe is not None
                 known = Recipe.read(recipe, overrides(set_, seed))
                 folder = run(
                     known, name=recipe.stem, runs=runs, root=data, device=device, listener=listener, begun=made.append
                 )
-        except (KeyboardInterrupt, SystemExit):
-            path = resume or (made[0].path if made else None)
-            if path is not None:
-                print(f"\ngo on with: cnnlab train --resume {path}", file=sys.stderr)
-            raise
-        write_report(folder, listener.say)
+            write_report(folder, listener.say)
     show_result(folder, json)
 
 
+@contextmanager
+def resumable(made: Sequence[RunFolder]) -> Iterator[None]:
+    """Whatever ends the work within it, say how to go on with the run in `made`, once there is one."""
+    try:
+        yield
+    except BaseException:
+        # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
+        with suppress(CnnlabError, OSError):
+            for folder in made:
+                print(f"\n{_way_on(folder)}", file=sys.stderr)
+        raise
+
+
+def _way_on(folder: RunFolder) -> str:
+    from cnnlab.runs.folder import RunFolder
+    from cnnlab.training.checkpoints import epochs_kept
+
+    path = shlex.quote(str(RunFolder.open(folder.path).path))
+    if folder.result() is not None:
+        return f"the run has finished; write its report with: cnnlab report {path}"
+    kept = epochs_kept(folder.path)
+    start = f"from the end of epoch {kept}" if kept else "from the start"
+    return f"{start}, go on with: cnnlab train --resume {path}"
+
+
 def show_result(folder: Any, json: bool) -> None:
-    """The final figures of a run, and where its report is."""
+    """The final figures of a run, and where its report is; a run that diverged has failed."""
     from cnnlab.cli.console import show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.report.tables import final_table
@@ -77,9 +102,12 @@ def show_result(folder: Any, json: bool) -> None:
     page = folder.path / "report.html"
     if json:
         show_json({**result.model_dump(), "run": str(folder.path), "report": str(page)})
-        return
-    heading = f"{result.parameters:,} parameters, {result.status} after {result.epochs:g} epochs"
-    show(drawn(final_table(result, folder.data()), f"{heading}; weights of epoch {result.selected_epoch:g}"))
-    if result.message:
-        show(f"! {result.message}")
-    show(f"report: {page}")
+    else:
+        ended = f"{result.status} after {result.epochs:g} epoch{'' if result.epochs == 1 else 's'}"
+        weights = f"weights of epoch {result.selected_epoch:g}"
+        show(drawn(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
+        if result.message:
+            show(f"! {result.message}")
+        show(f"report: {page}")
+    if result.status == "diverged":
+        raise typer.Exit(1)

@@ -53,7 +53,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a file gives no image. `kind` is one of "empty", "too large", "not an image", "truncated", "unreadable"."""
+    """Why a file gives no image. `kind` is one of "empty", "too large", "not an image", "truncated", "unreadable",
+    and, of a path that a person gave, "missing" or "no image".
+    """
 
     kind: str
     message: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,8 @@ def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classe
     """Every metric of one part of the data.
 
     The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as
-    scikit-learn has it; a class without predictions has precision 0.
+    scikit-learn has it; a class without predictions has precision 0. A row of logits that are not all finite counts
+    as wrong in every metric, and makes the loss NaN.
 
     Args:
         logits: N×K.
@@ -25,22 +27,21 @@ def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classe
     count, kinds = logits.shape
     exact = logits.astype(np.float64)
     own = exact[np.arange(count), labels]
+    finite = np.isfinite(exact).all(axis=1)
     predicted = exact.argmax(axis=1)
-    hits = predicted == labels
+    hits = finite & (predicted == labels)
     # The rank of the true class; a tie counts against it, so that a constant network gets no credit.
     better = (exact >= own[:, None]).sum(axis=1) - 1
     images = np.bincount(labels, minlength=kinds)
-    called = np.bincount(predicted, minlength=kinds)
+    called = np.bincount(predicted[finite], minlength=kinds)
     right = np.bincount(labels[hits], minlength=kinds)
     recall, precision = _ratio(right, images), _ratio(right, called)
     f1 = _ratio(2 * right, images + called)
-    with np.errstate(invalid="ignore"):  # infinite logits of a network that diverges: the loss is NaN
-        loss = float((logsumexp(exact, axis=1) - own).mean())
     return Score(
         images=count,
-        loss=loss,
+        loss=float((logsumexp(exact, axis=1) - own).mean()) if finite.all() else math.nan,
         accuracy=float(hits.mean()),
-        top5=float((better < 5).mean()),
+        top5=float((finite & (better < 5)).mean()),
         balanced_accuracy=float(recall[images > 0].mean()),
         macro_f1=float(f1[images + called > 0].mean()),
         per_class=tuple(

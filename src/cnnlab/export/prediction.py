@@ -14,7 +14,6 @@ from cnnlab.data.feed import Feed
 from cnnlab.data.images import ENDINGS, Fault, try_decode
 from cnnlab.data.listing import is_ignored
 from cnnlab.data.source import ImageForm
-from cnnlab.errors import SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import Record
 from cnnlab.runs.folder import RunFolder
@@ -23,6 +22,7 @@ from cnnlab.training.machine import choose_device
 
 BATCH = 256
 Probabilities: TypeAlias = npt.NDArray[np.float32]
+Found: TypeAlias = tuple[Path, Fault | None]
 
 
 class Guess(Record):
@@ -56,23 +56,24 @@ def predict(
         say: told of anything odd about the run's weights.
 
     Yields:
-        One prediction an image, in order; a bad image does not keep the others from being answered.
+        One prediction an image, in order; a bad or missing image, or a folder without any, has an `error` instead, and
+        does not keep the others from being answered.
 
     Raises:
         RunError: the run's weights can't be used.
-        SourceError: a path is not there, or a folder holds no image.
     """
     data, target = folder.data(), choose_device(device)
     kept = data.preprocessing
     form = ImageForm(kept.channels, kept.height, kept.width, kept.interpolation)
-    network = trained_network(folder, target, say)
-    for paths in _batches(_files(images)):
-        decoded = [try_decode(path, form) for path in paths]
+    network, memory_format = trained_network(folder, target, say), folder.way().memory_format
+    for found in _batches(_files(images)):
+        paths = [path for path, _ in found]
+        decoded = [fault or try_decode(path, form) for path, fault in found]
         good = [pixels for pixels in decoded if not isinstance(pixels, Fault)]
         answers: list[Probabilities] = []
         if good:
             labels = np.zeros(len(good), dtype=np.int64)
-            feed = Feed(np.stack(good), labels, kept.mean, kept.std, target)
+            feed = Feed(np.stack(good), labels, kept.mean, kept.std, target, memory_format)
             answers = list(torch.from_numpy(logits(network, feed)).softmax(dim=1).numpy())
         for path, pixels in zip(paths, decoded, strict=True):
             if isinstance(pixels, Fault):
@@ -81,32 +82,26 @@ def predict(
                 yield _prediction(path, answers.pop(0), data.classes, top)
 
 
-def _files(images: Iterable[Path]) -> Iterator[Path]:
+def _files(images: Iterable[Path]) -> Iterator[Found]:
+    """Each file with None, or a path that stands for none with the reason."""
     for path in images:
         if not path.is_dir():
-            if not path.exists():
-                raise SourceError("this image is not there", where=str(path), next_step="check the path")
-            yield path
+            yield path, None if path.exists() else Fault("missing", "there is no file of this name")
             continue
         found = sorted(file for file in path.rglob("*") if _is_image(file.relative_to(path)) and file.is_file())
         if not found:
-            raise SourceError(
-                "this folder holds no image",
-                where=str(path),
-                allowed=", ".join(sorted(ENDINGS)),
-                next_step="give a folder that holds images, or the images themselves",
-            )
-        yield from found
+            yield path, Fault("no image", f"this folder holds none of {', '.join(sorted(ENDINGS))}")
+        yield from ((file, None) for file in found)
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and not is_ignored(path.as_posix())
 
 
-def _batches(paths: Iterable[Path]) -> Iterator[list[Path]]:
-    batch: list[Path] = []
-    for path in paths:
-        batch.append(path)
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    batch: list[Found] = []
+    for file in found:
+        batch.append(file)
         if len(batch) == BATCH:
             yield batch
             batch = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -52,10 +53,8 @@ def render(view: RunView) -> str:
 
 def repeat_command(view: RunView) -> str:
     """The command that makes this run again, computed in the same way, whatever a trial would choose."""
-    way = view.way
-    return (
-        f"cnnlab train recipe.toml --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
-    )
+    recipe, way = shlex.quote(f"{view.name}/recipe.toml"), view.way
+    return f"cnnlab train {recipe} --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
 
 
 @cache

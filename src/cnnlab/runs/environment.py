@@ -1,4 +1,4 @@
-"""Where a run is made: versions, machine, and the code's own hash."""
+"""Where a run is made: versions, machine, the code's own hash, and the folder from which its source is seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.dataset import find_files
+from cnnlab.errors import SourceError
 from cnnlab.records import Environment
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
 
@@ -24,7 +29,24 @@ def environment(device: torch.device) -> Environment:
         device=f"{device.type}: {device_name(device)}",
         threads=torch.get_num_threads(),
         code=code_hash(),
+        cwd=str(Path.cwd()),
     )
+
+
+def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
+    """A run's recipe; a relative source that is not found from here is looked for where the run was started."""
+    recipe = folder.recipe()
+    source = recipe.data.source
+    if source in CATALOGUE:
+        return recipe
+    try:
+        find_files(source, root)
+    except SourceError:
+        cwd = folder.environment().cwd
+        if cwd and (Path(cwd) / source).exists():
+            there = recipe.data.model_copy(update={"source": str(Path(cwd) / source)})
+            return recipe.model_copy(update={"data": there})
+    return recipe
 
 
 def code_hash() -> str:

@@ -52,7 +52,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """A folder that holds a run.
+        """A folder that holds a run; `path` in it is absolute, so that it has a name and a parent wherever it is used.
 
         Raises:
             RunError: there is no run there.
@@ -62,7 +62,7 @@ class RunFolder:
             near = [str(found.path) for found in list_runs(path.parent)] if path.parent.is_dir() else []
             hint = nearest(str(path), near) or "'cnnlab runs' lists the runs"
             raise RunError("there is no run here", where=str(path), next_step=hint)
-        return cls(path)
+        return cls(path.resolve())
 
     @property
     def name(self) -> str:
@@ -139,7 +139,10 @@ class RunFolder:
 
 
 def create_run(runs: Path, recipe_name: str) -> RunFolder:
-    """A new folder in `runs`, named by the time and the recipe; two processes never get the same one."""
+    """A new folder in `runs`, named by the time and the recipe; two processes never get the same one.
+
+    Its path is absolute.
+    """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     base = f"{stamp}-{slug(recipe_name)}"
     for number in range(1, 1000):
@@ -152,7 +155,7 @@ def create_run(runs: Path, recipe_name: str) -> RunFolder:
             raise RunError(
                 f"a run folder can't be made: {error.strerror}", where=str(runs), next_step="choose another with --runs"
             ) from None
-        return RunFolder(path)
+        return RunFolder(path.resolve())
     raise RunError("no free name for a run folder", where=str(runs / base))
 
 

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from cnnlab.data.dataset import Dataset
 from cnnlab.files import append_line
 from cnnlab.records import Opening
 
 LEDGER = "test-ledger.jsonl"
-
-
-def test_set_id(dataset: Dataset) -> str:
-    """What names a test set, whatever the path to it and the run's seed: its source, classes and images."""
-    part, indices = dataset.indices["test"]
-    digest = hashlib.sha256("\n".join([Path(dataset.name).name, part, *dataset.classes]).encode())
-    digest.update(indices.astype("<i8").tobytes())
-    return digest.hexdigest()[:24]
 
 
 def note_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:

@@ -5,6 +5,7 @@ recipe → data → table → network → training, its best weights kept → fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,24 +17,24 @@ from torch import nn
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress, silent
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Way
-from cnnlab.runs.checks import check_before_training, check_same_data
-from cnnlab.runs.environment import environment
+from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score
+from cnnlab.runs.bench import Bench, feed_of
+from cnnlab.runs.checks import check_same_data
+from cnnlab.runs.environment import environment, recipe_from_here
 from cnnlab.runs.folder import Predictions, RunFolder, create_run
-from cnnlab.runs.ledger import note_opening, test_set_id
+from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.locking import locked
+from cnnlab.runs.memory import memory_watched
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.trace import Trace
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, Watch, fit
 from cnnlab.training.machine import choose_device
-from cnnlab.training.way import choose_way
+from cnnlab.training.way import torch_format
 
 
 def _nothing(*_: object) -> None:
@@ -76,36 +77,50 @@ def run(
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made.
-        RunError: the run folder can't be written to.
+        RunError: the run folder can't be written to, or the memory is full.
     """
-    bench = _Bench.prepare(recipe, root, device, download, listener)
-    way = bench.choose_way()
+    with memory_watched(recipe.train.batch_size):
+        bench = Bench.prepare(recipe, root, device, download, listener.progress)
     folder = create_run(runs, name)
     begun(folder)
-    with locked(folder.path):
-        _write_down(folder, bench, way)
+    with locked(folder.path, listener.say), memory_watched(recipe.train.batch_size, folder.path):
+        _write_down(folder, bench)
         listener.say(f"run folder: {folder.path}")
-        _train(folder, bench, bench.training(way), listener)
+        listener.say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
+        _train(folder, bench, bench.training(), listener)
     return folder
 
 
-def resume_run(path: Path, *, root: Path | None = None, device: str = "auto", listener: Listener = NOBODY) -> RunFolder:
+def resume_run(
+    path: Path,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    listener: Listener = NOBODY,
+    begun: Callable[[RunFolder], None] = _nothing,
+) -> RunFolder:
     """Go on with a run that was cut off, from the end of its last whole epoch.
 
+    Args:
+        begun: told of the run folder once it is known that the run can go on.
+
     Raises:
-        RunError: there is no such run, it has finished, another process works on it, or its data has changed.
+        RunError: there is no such run, it has finished, another process works on it, its data has changed, or the
+            memory is full.
     """
     folder = RunFolder.open(path)
-    if folder.result() is not None:
-        raise RunError("this run has finished", where=str(path), next_step="train the recipe again for another run")
-    with locked(folder.path):
-        bench = _Bench.prepare(folder.recipe(), root, device, True, listener)
-        check_same_data(folder, bench.dataset)
-        training = bench.training(folder.way())
-        if (folder.path / "last.json").exists():
+    with locked(folder.path, listener.say):
+        if folder.result() is not None:
+            raise RunError("this run has finished", where=str(path), next_step="train the recipe again for another run")
+        begun(folder)
+        recipe = recipe_from_here(folder, root)
+        with memory_watched(recipe.train.batch_size, folder.path):
+            bench = Bench.prepare(recipe, root, device, True, listener.progress, folder)
+            training = bench.training()
             resume(folder.path, training, listener.say)
-        folder.forget_after(training.epoch)
-        _train(folder, bench, training, listener)
+            folder.forget_after(training.epoch)
+            listener.say(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
+            _train(folder, bench, training, listener)
     return folder
 
 
@@ -113,20 +128,20 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
     """Open the test set of a finished run, write that down, and add the figures to the run.
 
     Raises:
-        RunError: the run has not finished, or its data has no test part.
+        RunError: the run has not finished, its data has no test part, or its weights are not those of its figures.
     """
     folder = RunFolder.open(path)
-    result = folder.result()
-    if result is None:
-        step = f"finish it: cnnlab train --resume {path}"
-        raise RunError("this run has not finished", where=str(path), next_step=step)
-    recipe, target = folder.recipe(), choose_device(device)
-    dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, progress=listener.progress)
-    check_same_data(folder, dataset)
-    if "test" not in dataset.parts:
-        step = "give data.test a share, and train again"
-        raise RunError("this run's data has no test part", where=str(path), next_step=step)
-    with locked(folder.path):
+    with locked(folder.path, listener.say):
+        result = folder.result()
+        if result is None:
+            step = f"finish it: cnnlab train --resume {path}"
+            raise RunError("this run has not finished", where=str(path), next_step=step)
+        recipe, target = recipe_from_here(folder, root), choose_device(device)
+        dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, progress=listener.progress)
+        check_same_data(folder, dataset)
+        if "test" not in dataset.parts:
+            step = "give data.test a share, and train again"
+            raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, listener.say)
         feed = _open_test_part(folder, dataset, target, "test command")
         tested = _final_score(folder, network, feed, dataset, "test")
@@ -136,56 +151,28 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
 
 
 def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> nn.Sequential:
-    """A run's network with its selected weights, in eval mode.
+    """A run's network with its selected weights, in eval mode and in the memory format of its training.
 
     Raises:
-        RunError: the weights are damaged or missing.
+        RunError: the weights are damaged or missing; for a finished run no others will do than those of its figures.
     """
+    result = folder.result()
+    return _selected(folder, device, say, result.selected_epoch if result else None)[0]
+
+
+def _selected(
+    folder: RunFolder, device: torch.device, say: Callable[[str], None], epoch: float | None = None
+) -> tuple[nn.Sequential, float]:
+    """The network with the best weights that are whole, or with those of `epoch`; and the epoch that they are of."""
     recipe, data = folder.recipe(), folder.data()
     form = data.preprocessing
     network = build(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)))
-    tensors, saved = load_weights(folder.path, "best", say)
+    tensors, saved = load_weights(folder.path, "best", say, epoch)
     load_into(network, tensors, str(folder.path / saved.file))
-    return network.to(device).eval()
+    return network.to(device).to(memory_format=torch_format(folder.way())).eval(), saved.epoch
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """A recipe with everything that training it needs, ready on the device."""
-
-    recipe: Recipe
-    dataset: Dataset
-    trace: Trace
-    network: nn.Sequential
-    device: torch.device
-    train: Feed
-    validation: Feed | None
-
-    @classmethod
-    def prepare(cls, recipe: Recipe, root: Path | None, device: str, download: bool, listener: Listener) -> _Bench:
-        target = choose_device(device)
-        seed = recipe.train.seed
-        dataset = open_dataset(recipe.data, seed=seed, root=root, download=download, progress=listener.progress)
-        trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
-        check_before_training(recipe, trace, dataset, target)
-        network = build(trace)
-        initialise(network, recipe.model.init, seed)
-        train = _feed(dataset, "train", target)
-        validation = _feed(dataset, "validation", target) if "validation" in dataset.parts else None
-        return cls(recipe, dataset, trace, network.to(target), target, train, validation)
-
-    def choose_way(self) -> Way:
-        train = self.recipe.train
-        images, labels = next(self.train.training(train.batch_size, train.seed, 0))
-        return choose_way(train, self.network, images, labels)
-
-    def training(self, way: Way) -> Training:
-        self.train.memory_format = way.memory_format
-        steps = self.train.steps(self.recipe.train.batch_size)
-        return Training(self.network, self.recipe.train, self.recipe.data, way, self.device, steps)
-
-
-def _write_down(folder: RunFolder, bench: _Bench, way: Way) -> None:
+def _write_down(folder: RunFolder, bench: Bench) -> None:
     """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
     dataset, form = bench.dataset, bench.dataset.form
     preprocessing = Preprocessing(
@@ -201,22 +188,23 @@ def _write_down(folder: RunFolder, bench: _Bench, way: Way) -> None:
         classes=dataset.classes,
         parts={part: dataset.size(part) for part in dataset.parts},
         split_hash=dataset.split_hash,
-        test_set=test_set_id(dataset) if "test" in dataset.parts else "",
+        test_set=dataset.test_set_id() if "test" in dataset.parts else "",
         preprocessing=preprocessing,
     )
-    table = overview(bench.trace)
-    for name, record in (("data", data), ("layers", table), ("way", way), ("environment", environment(bench.device))):
+    made = environment(bench.device)
+    records = {"data": data, "layers": overview(bench.trace), "way": bench.way, "environment": made}
+    for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
     folder.write("recipe.toml", bench.recipe.to_toml())
 
 
-def _train(folder: RunFolder, bench: _Bench, training: Training, listener: Listener) -> None:
+def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
     test: Callable[[], Feed] | None = None
     if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
-        pixels_once = cache(lambda: _feed(bench.dataset, "test", bench.device))
+        pixels_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, bench.way))
 
         def test() -> Feed:
-            note_opening(folder.path.parent, folder.name, test_set_id(bench.dataset), "curve")
+            note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
             return pixels_once()
 
     feeds = Feeds(bench.train, bench.validation, test, bench.dataset.classes)
@@ -230,37 +218,67 @@ def _train(folder: RunFolder, bench: _Bench, training: Training, listener: Liste
     _finish(folder, bench, training, listener)
 
 
-def _finish(folder: RunFolder, bench: _Bench, training: Training, listener: Listener) -> None:
+def _finish(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
     """The final figures: of the selected weights, in eval mode, on un-augmented images."""
     scores: dict[Part, Score] = {}
+    selected, message = training.selected_epoch, ""
     if not training.diverged:
-        network = trained_network(folder, bench.device, listener.say)
-        feeds: dict[Part, Feed | None] = {"train": bench.train, "validation": bench.validation}
-        if bench.recipe.train.test != "sealed" and "test" in bench.dataset.parts:
-            feeds["test"] = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe")
-        for part, feed in feeds.items():
-            if feed is not None:
-                listener.say(f"scoring the {part} part: {len(feed):,} images")
-                scores[part] = _final_score(folder, network, feed, bench.dataset, part)
+        # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
+        network, selected = _selected(folder, bench.device, listener.say)
+        scores, message = _final_scores(folder, bench, network, listener)
+        training.diverged = not scores
     records = folder.epochs()
+    epochs = records[-1].epoch if records else float(training.epoch)
     early = training.stopped and training.epoch < bench.recipe.train.epochs
+    images = sum(record.train.images for record in records)
     result = Result(
         run=folder.name,
         status="diverged" if training.diverged else "stopped early" if early else "finished",
         parameters=bench.trace.parameters,
-        epochs=records[-1].epoch,
-        selected_epoch=training.selected_epoch,
+        epochs=epochs,
+        selected_epoch=selected,
         train=scores.get("train"),
         validation=scores.get("validation"),
         test=scores.get("test"),
         seconds=training.seconds,
-        images_per_second=sum(record.train.images for record in records) / training.seconds,
-        message=_message(records[-1].epoch) if training.diverged else "",
+        images_per_second=images / training.seconds if training.seconds else 0.0,
+        message=_diverged(epochs) if training.diverged else message,
     )
     folder.write("result.json", result.to_json(indent=2))
 
 
-def _message(epoch: float) -> str:
+def _final_scores(
+    folder: RunFolder, bench: Bench, network: nn.Module, listener: Listener
+) -> tuple[dict[Part, Score], str]:
+    """A score for each part that may be looked at, and a word on what is odd.
+
+    There is none, and the test part stays shut, for weights that diverged.
+    """
+    scores: dict[Part, Score] = {}
+    message = ""
+    for part in bench.dataset.parts:
+        if part == "test" and bench.recipe.train.test == "sealed":
+            continue
+        feed = {"train": bench.train, "validation": bench.validation}.get(part)
+        if feed is None:
+            try:
+                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe")
+            except SourceError as error:  # what was trained is not lost for an image that can't be read
+                message = f"the test part can't be read: {error.problems[0]}"
+                continue
+        listener.say(f"scoring the {part} part: {len(feed):,} images")
+        scores[part] = _final_score(folder, network, feed, bench.dataset, part)
+        if part == "train" and not math.isfinite(scores[part].loss):
+            return {}, ""
+    guessing = math.log(len(bench.dataset.classes))
+    if scores["train"].loss > 2 * guessing:
+        message = (
+            f"a training loss of {scores['train'].loss:.3g} is worse than guessing ({guessing:.2f}): lower the rate"
+        )
+    return scores, message
+
+
+def _diverged(epoch: float) -> str:
     return f"the loss stopped being a number before the end of epoch {epoch:g}; a smaller learning rate may help"
 
 
@@ -272,9 +290,5 @@ def _final_score(folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dat
 
 def _open_test_part(folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str) -> Feed:
     """The test part. That it is looked at is written down before it is read."""
-    note_opening(folder.path.parent, folder.name, test_set_id(dataset), purpose)
-    return _feed(dataset, "test", device)
-
-
-def _feed(dataset: Dataset, part: Part, device: torch.device) -> Feed:
-    return Feed(dataset.pixels(part), dataset.labels(part), dataset.mean, dataset.std, device)
+    note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
+    return feed_of(dataset, "test", device, folder.way())

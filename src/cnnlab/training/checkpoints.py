@@ -4,7 +4,8 @@
     best.json                 which file is meant, its SHA-256, and the state beside the tensors
 
 The JSON file is replaced last and in one go: it names the new file or the old one, both whole. The state before the
-newest is kept, and used, aloud, when the newest is damaged.
+newest is kept, and used, aloud, when the newest is damaged. `last.json` says which best weights belong to its state:
+a training that goes on from there goes on with those, whatever was kept after them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _WEIGHTS, _OPTIMIZER = "network/", "optimizer/"
 
 
 class Progress(Record):
-    """What a training needs beside its tensors to go on."""
+    """What a training needs beside its tensors to go on. `best` is what `best.json` held at that time."""
 
     epoch: int
     step: int
@@ -43,6 +44,7 @@ class Progress(Record):
     chooser: Waited
     stopper: Waited | None
     plateau: Waited | None
+    best: Checkpoint | None = None
 
 
 class Saved(Record):
@@ -84,24 +86,40 @@ def save_progress(folder: Path, training: Training) -> None:
         chooser=training.chooser.state,
         stopper=stopper.state if stopper else None,
         plateau=schedule.patience.state if schedule.patience else None,
+        best=_pointer_or_none(folder, "best"),
     )
     tensors = {**_network_tensors(training), **_optimizer_tensors(training)}
     saved = Saved(file="", sha256="", epoch=float(training.epoch), progress=progress)
     _save(folder, "last", training.step, tensors, saved)
 
 
-def load_weights(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Saved]:
+def load_weights(
+    folder: Path, kind: Kind, warn: Callable[[str], None], epoch: float | None = None
+) -> tuple[dict[str, Tensor], Saved]:
     """The network's tensors of a checkpoint, on the CPU.
 
+    Args:
+        epoch: the only one whose weights will do; None: the newest, or else, aloud, those before them.
+
     Raises:
-        RunError: there is none, or neither the newest nor the one before it is whole.
+        RunError: there is none, or none of those that will do is whole.
     """
-    tensors, saved = _load(folder, kind, warn)
+    tensors, saved = _load(folder, kind, warn, epoch)
     return {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}, saved
 
 
 def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> None:
-    """Put a training into the state that `save_progress` kept; errors as `load_weights`."""
+    """Put a training into the state that `save_progress` kept; without one it starts anew.
+
+    Best weights that were kept after that state are not those of the training that follows: another machine's may
+    take another course.
+
+    Raises:
+        RunError: as `load_weights`.
+    """
+    if not (folder / "last.json").exists():
+        _set_best(folder, None)
+        return
     tensors, saved = _load(folder, "last", warn)
     progress = saved.progress
     if progress is None:
@@ -117,7 +135,19 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
     if training.schedule.patience and progress.plateau:
         training.schedule.patience.state = progress.plateau
     _load_optimizer(training, tensors)
-    _forget_later_best(folder, progress)
+    # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
+    if progress.best is not None or not progress.selected_epoch:
+        _set_best(folder, progress.best)
+
+
+def epochs_kept(folder: Path) -> int:
+    """How many whole epochs a resumed training need not make again.
+
+    Raises:
+        RunError: `last.json` is damaged.
+    """
+    pointer = _pointer(folder, "last")
+    return int(pointer.newest.epoch) if pointer else 0
 
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -142,17 +172,47 @@ def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], sa
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     file = f"{kind}-{step}.safetensors"
     newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
-    try:
-        older = _pointer(folder, kind)
-    except RunError:  # damaged: what it pointed to is not known
-        older = None
-    before = older.newest if older and older.newest.file != file else None
+    older = _pointer_or_none(folder, kind)
+    # A resumed training comes to the same step again: what it writes anew is no state before itself.
+    others = [kept for kept in (older.newest, older.before) if kept and kept.file != file] if older else []
+    before = others[0] if others else None
     write_whole(folder / file, content)
     write_whole(folder / f"{kind}.json", Checkpoint(newest=newest, before=before).to_json(indent=2).encode())
-    kept = {file, before.file if before else ""}
-    for path in folder.glob(f"{kind}-*.safetensors"):
-        if path.name not in kept:
-            path.unlink(missing_ok=True)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read."""
+    try:
+        best, last = _pointer(folder, "best"), _pointer(folder, "last")
+    except RunError:
+        return
+    states = [saved for saved in (last.newest, last.before) if saved] if last else []
+    named = {file for pointer in (best, last) for file in _files(pointer)}
+    named |= {file for saved in states if saved.progress for file in _files(saved.progress.best)}
+    for kind in ("best", "last"):
+        for path in folder.glob(f"{kind}-*.safetensors"):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+
+def _files(pointer: Checkpoint | None) -> list[str]:
+    return [saved.file for saved in (pointer.newest, pointer.before) if saved] if pointer else []
+
+
+def _set_best(folder: Path, best: Checkpoint | None) -> None:
+    if best is None:
+        (folder / "best.json").unlink(missing_ok=True)
+    elif best != _pointer_or_none(folder, "best"):
+        write_whole(folder / "best.json", best.to_json(indent=2).encode())
+
+
+def _pointer_or_none(folder: Path, kind: Kind) -> Checkpoint | None:
+    """The same as `_pointer`, where a damaged one is as good as none."""
+    try:
+        return _pointer(folder, kind)
+    except RunError:
+        return None
 
 
 def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
@@ -166,13 +226,15 @@ def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
         raise RunError(f"{path.name} can't be read: {what}", where=str(path), next_step="train it again") from None
 
 
-def _load(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[str, Tensor], Saved]:
+def _load(
+    folder: Path, kind: Kind, warn: Callable[[str], None], epoch: float | None = None
+) -> tuple[dict[str, Tensor], Saved]:
     pointer = _pointer(folder, kind)
     if pointer is None:
         raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
     damage: list[str] = []
     for saved in (pointer.newest, pointer.before):
-        if saved is None:
+        if saved is None or epoch not in (None, saved.epoch):
             continue
         try:
             content = (folder / saved.file).read_bytes()
@@ -183,7 +245,8 @@ def _load(folder: Path, kind: Kind, warn: Callable[[str], None]) -> tuple[dict[s
             damage.append(f"{folder / saved.file} is damaged: its checksum is not the one written beside it")
         except (OSError, SafetensorError) as error:
             damage.append(f"{folder / saved.file} can't be read: {error}")
-    raise RunError("; ".join(damage), where=str(folder), next_step="train it again")
+    what = "; ".join(damage) or f"no weights of epoch {epoch:g} are kept, of which the run's figures are"
+    raise RunError(what, where=str(folder), next_step="train it again")
 
 
 def _network_tensors(training: Training) -> dict[str, Tensor]:
@@ -210,13 +273,6 @@ def _load_optimizer(training: Training, tensors: Mapping[str, Tensor]) -> None:
     # The groups are the recipe's; the schedule sets their rates.
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _forget_later_best(folder: Path, progress: Progress) -> None:
-    """Best weights that were kept after the point from which a run goes on are not yet those of the run."""
-    best = _pointer(folder, "best")
-    if best and best.before and best.newest.epoch > progress.selected_epoch == best.before.epoch:
-        write_whole(folder / "best.json", Checkpoint(newest=best.before).to_json(indent=2).encode())
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def _epoch(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochReco
     sums = _Sums(training.device)
     began = time.perf_counter()
     for number, (images, labels) in enumerate(batches, start=1):
-        with torch_state(training.device):
+        with torch_state():
             _step(training, images, labels, sums)
         seen += len(labels)
         watch(seen, total, sums.glance())
@@ -130,6 +130,8 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
     validation = None if training.diverged else _score(training.network, feeds.validation, feeds.classes)
     if validation is not None:
         training.diverged = not math.isfinite(validation.loss)
+    elif not training.diverged:
+        training.diverged = not _is_finite(training.network)
     if not training.diverged:
         _decide(training, validation, epoch)
     test = feeds.test if not training.diverged else None
@@ -143,6 +145,11 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
     )
+
+
+def _is_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are finite: the loss of a step is not yet that of the weights it made."""
+    return bool(torch.stack([tensor.isfinite().all() for tensor in network.state_dict().values()]).all())
 
 
 def _decide(training: Training, validation: Score | None, epoch: float) -> None:

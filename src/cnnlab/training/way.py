@@ -7,7 +7,6 @@ plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wro
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import time
@@ -24,6 +23,8 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from cnnlab.data.cache import cache_dir
+from cnnlab.errors import RunError, SpecError
+from cnnlab.files import write_whole
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way
 from cnnlab.spec.recipe import Train
@@ -48,21 +49,22 @@ def autocast(way: Way, device: torch.device) -> AbstractContextManager[object]:
 def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor) -> Way:
     """The fastest way that is right, of those that the recipe leaves open.
 
-    `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. The choice is kept in the cache
-    folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe differ.
+    `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. A recipe that fixes both
+    precision and memory format is taken at its word: its way is neither timed nor checked. The choice is kept in the
+    cache folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe
+    differ; of two processes that try at once, both take the choice that was kept first.
 
     Args:
         images, labels: one training batch on the device, N×C×H×W and N.
+
+    Raises:
+        SpecError: no way that the recipe leaves open gave the result of 32-bit floats.
     """
     open_ways = list(_open_ways(train))
     if len(open_ways) == 1:
         return open_ways[0]
     kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
-    with suppress(OSError, ValidationError):  # absent or damaged: a new trial mends it
-        return Way.from_json(kept.read_bytes())
-    way = _try_all(open_ways, network, images, labels)
-    _keep(kept, way)
-    return way
+    return _kept(kept) or _keep(kept, _try_all(open_ways, network, images, labels))
 
 
 def _open_ways(train: Train) -> Iterator[Way]:
@@ -82,7 +84,7 @@ def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: T
     was_training = network.training
     speeds: list[tuple[float, Way]] = []
     try:
-        with torch_state(images.device):
+        with torch_state():
             truth = _outcome(PLAIN, network, images, labels)
             for way in open_ways:
                 if _agrees(_outcome(way, network, images, labels), truth):
@@ -92,8 +94,15 @@ def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: T
         network.zero_grad(set_to_none=True)
         network.train(was_training).to(memory_format=torch.contiguous_format)
     tried = {_name(way): round(speed) for speed, way in speeds}
-    if not speeds:
+    if not speeds and PLAIN in open_ways:
         return PLAIN.model_copy(update={"reason": "no other way gave the result of 32-bit floats", "tried": tried})
+    if not speeds:
+        raise SpecError(
+            f"the result of 32-bit floats is not what comes out of {' or '.join(map(_name, open_ways))}",
+            where="train.precision" if all(way.precision == "bf16" for way in open_ways) else "train.memory_format",
+            next_step='set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
+            "train.precision and train.memory_format",
+        )
     _, fastest = max(speeds, key=lambda timed: timed[0])
     return fastest.model_copy(update={"reason": "the fastest of a timed trial", "tried": tried})
 
@@ -162,6 +171,7 @@ def _fingerprint(network: nn.Module, images: Tensor, open_ways: list[Way]) -> st
     device = images.device
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} {processor()}"
     parts = (
+        device.type,
         machine,
         torch.__version__,
         torch.get_num_threads(),
@@ -172,12 +182,30 @@ def _fingerprint(network: nn.Module, images: Tensor, open_ways: list[Way]) -> st
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _keep(path: Path, way: Way) -> None:
-    """Write the choice down; a cache that can't be written to only costs the next run a trial."""
+def _kept(path: Path) -> Way | None:
+    """The choice that was written down; None where there is none, or a damaged one, which a new trial mends."""
     try:
+        return Way.from_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _keep(path: Path, way: Way) -> Way:
+    """Write the choice down, and answer with the one that counts: that of whoever wrote first.
+
+    A cache that can't be written to only costs the next run a trial.
+    """
+    own = path.with_name(f"{path.name}.{os.getpid()}")
+    with suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(way.model_dump()), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
-        return
+        write_whole(own, way.to_json().encode())
+        try:
+            os.link(own, path)  # fails where the name is taken
+        except OSError:
+            first = _kept(path)
+            if first is not None:
+                return first
+            own.replace(path)
+        finally:
+            own.unlink(missing_ok=True)
+    return way
