@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from cnnlab.cli import console
 from cnnlab.cli.console import Progressing, progressing, show_error, show_json
@@ -77,3 +79,14 @@ def test_a_narrow_terminal_goes_without_spare_columns(width: int, heads: int, mo
     assert len(table.columns) == heads
     assert table.columns[-1].footer.plain == "2,432"  # type: ignore[union-attr]
     assert table.row_count == 1
+
+
+def test_a_long_list_of_what_is_allowed_folds_under_its_own_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Console(file=io.StringIO(), force_terminal=True, width=30, color_system=None)
+    monkeypatch.setattr(console, "console", lambda *, stderr: made if stderr else None)
+    show_error(SpecError("wrong", allowed="one, two, three, four, five"))
+    assert made.file.getvalue().splitlines() == [
+        "✗ wrong",
+        "  allowed:  one, two, three,",
+        "            four, five",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import textwrap
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 # A page is read in a file or a pipe, too: tables are not squeezed into 80 columns there.
 WIDTH_WITHOUT_TERMINAL = 120
+# The width of "  received: ", which the folded lines of a long list stand under.
+DETAIL_INDENT = 12
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -55,10 +58,11 @@ def show_error(error: CnnlabError) -> None:
         made.print(Text(f"{count} problems", style="bold red"))
     for problem in error.problems:
         head, *details = str(problem).split("\n")
-        line = Text("✗ ", style="bold red") + Text(head, style="bold")
-        made.print(line, soft_wrap=True)
+        made.print(Text.assemble(("✗ ", "bold red"), (head, "bold")), soft_wrap=True)
         for detail in details:
-            made.print(Text(detail), soft_wrap=not made.is_terminal)
+            if made.is_terminal and len(detail) > made.width:
+                detail = textwrap.fill(detail, made.width, subsequent_indent=" " * DETAIL_INDENT)
+            made.print(Text(detail), soft_wrap=True)
 
 
 def _finite(value: Any) -> Any:
