@@ -45,7 +45,7 @@ bench: setup ## images/s against a plain tutorial loop, in one run
 
 docs: setup ## the tables of docs/recipes.md, and the API reference into docs/api
 	@$(BIN)/python docs/tables.py
-	@$(BIN)/pdoc --docformat google -o docs/api cnnlab
+	@$(BIN)/python docs/reference.py
 
 lock: ## pin the newest versions that pyproject.toml admits
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
