@@ -87,3 +87,11 @@ def test_the_environment_names_versions_machine_and_code() -> None:
     assert made.device == f"cpu: {made.processor}"
     assert made.code == code_hash()
     assert len(made.code) == 16
+
+
+def test_a_data_folder_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
+    found = examine(tmp_path / "runs", tmp_path / "nowhere")
+    (finding,) = [finding for finding in found.findings if not finding.ok]
+    assert finding.name == "data folder"
+    assert "nowhere" in finding.value
+    assert finding.next_step

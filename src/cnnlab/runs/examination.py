@@ -17,6 +17,7 @@ from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue import find_at_hand, is_offline
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import data_roots
+from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
 from cnnlab.training.machine import choose_device, device_name, processor
@@ -100,6 +101,13 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _data(data: Path | None) -> Iterator[Finding]:
-    there = [name for name in CATALOGUE if find_at_hand(name, data_roots(data)) is not None]
+    try:
+        roots = data_roots(data)
+    except SourceError as error:
+        problem = error.problems[0]
+        value = f"{problem.received}: {problem.what}"
+        yield Finding(name="data folder", value=value, ok=False, next_step=problem.next_step)
+        roots = ()
+    there = [name for name in CATALOGUE if find_at_hand(name, roots) is not None]
     yield Finding(name="data at hand", value=", ".join(["shapes (built in)", *there]))
     yield Finding(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")
