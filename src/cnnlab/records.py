@@ -34,8 +34,9 @@ class Record(BaseModel):
 class LayerRecord(Record):
     """One row of a layer table in its place; shapes are (channels, height, width) or (features,).
 
-    `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` is a
-    fraction as text; `macs` counts multiply-adds of weights for one image.
+    `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
+    `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
+    multiply-adds of weights for one image, `activations` the numbers that come out for one.
     """
 
     name: str
@@ -46,15 +47,24 @@ class LayerRecord(Record):
     parameters: int
     formula: str
     macs: int
+    macs_formula: str = ""
+    activations: int = 0
     receptive_field: tuple[int, int] | None
     jump: tuple[str, str] | None
+    first_centre: tuple[str, str] | None = None
 
 
 class WarningRecord(Record):
-    """Something that is allowed but deserves a look; `name` is the layer's or the key's."""
+    """Something that is allowed but deserves a look.
+
+    `name` is what it is switched off by; `where` names the rows or the key; `message` gives the reason with its
+    numbers, `fix` what to do.
+    """
 
     name: str
+    where: str = ""
     message: str
+    fix: str = ""
 
 
 class Table(Record):

@@ -12,7 +12,7 @@ from cnnlab.cli import console
 from cnnlab.cli.console import Progressing, progressing, show_error, show_json
 from cnnlab.cli.terminal import drawn
 from cnnlab.errors import Problem, SpecError
-from cnnlab.report.tables import Column, TextTable
+from cnnlab.paper.tables import Column, TextTable
 
 TABLE = TextTable(
     (Column("name"), Column("layer"), Column("jump", number=True), Column("parameters", number=True)),

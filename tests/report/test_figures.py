@@ -7,9 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+from cnnlab.paper.plots import new_figure, to_svg
 from cnnlab.records import EpochRecord, StepMeans
 from cnnlab.report import figures
-from cnnlab.report.style import new_figure, to_svg
 
 
 def drawn(figure) -> dict[str, tuple[list[float], list[float]]]:

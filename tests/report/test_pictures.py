@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cnnlab.paper.plots import to_svg
 from cnnlab.report import pictures
-from cnnlab.report.style import to_svg
 
 values = st.integers(-1000, 1000).map(lambda number: number / 8)
 HOSTILE = (

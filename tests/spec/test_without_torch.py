@@ -10,7 +10,7 @@ SCRIPT = """
 import importlib, json, pkgutil, sys
 import cnnlab
 names = ["errors", "randomness", "records"]
-for package in ("theory", "statistics", "spec", "report"):
+for package in ("paper", "theory", "statistics", "spec", "report"):
     home = importlib.import_module(f"cnnlab.{package}")
     found = pkgutil.walk_packages(home.__path__, f"cnnlab.{package}.")
     names += [package, *(module.name.removeprefix("cnnlab.") for module in found)]

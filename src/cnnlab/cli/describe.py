@@ -22,7 +22,7 @@ def describe(
     from cnnlab.cli.console import show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.data.dataset import facts
-    from cnnlab.report import words
+    from cnnlab.paper import words
     from cnnlab.report.tables import layer_table
     from cnnlab.spec.overview import overview
     from cnnlab.spec.recipe import Recipe

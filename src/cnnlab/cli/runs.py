@@ -11,7 +11,7 @@ from cnnlab.cli.options import Debug, Json, RunsFolder, guarded
 from cnnlab.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from cnnlab.report.tables import TextTable
+    from cnnlab.paper.tables import TextTable
     from cnnlab.runs.summary import Summary
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
@@ -48,8 +48,8 @@ def list_runs(
 
 
 def _table(found: list[Summary]) -> TextTable:
-    from cnnlab.report import words
-    from cnnlab.report.tables import Column, TextTable
+    from cnnlab.paper import words
+    from cnnlab.paper.tables import Column, TextTable
 
     def cell(value: float | None, number: words.Number) -> str:
         return words.NONE if value is None else number(value)

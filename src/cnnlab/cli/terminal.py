@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.console import console
-from cnnlab.report.tables import TextTable
+from cnnlab.paper.tables import TextTable
 
 GAP = 2
 
@@ -53,9 +53,7 @@ def _fitted(table: TextTable, spare: Sequence[str], width: int) -> TextTable:
     for title in spare:
         if _width(table) <= width:
             break
-        kept = [number for number, column in enumerate(table.columns) if column.title != title]
-        rows = tuple(tuple(row[number] for number in kept) for row in table.rows)
-        table = TextTable(tuple(table.columns[number] for number in kept), rows, table.total)
+        table = table.without([title])
     return table
 
 

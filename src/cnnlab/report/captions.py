@@ -8,9 +8,9 @@ from pathlib import PurePath
 
 import numpy as np
 
+from cnnlab.paper import words
 from cnnlab.probe.filters import Filters
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
-from cnnlab.report import words
 from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import LARGEST_WITH_COUNTS, MOST_FILTERS, row_shares
 from cnnlab.report.tables import accuracy_interval

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from cnnlab.paper import words
+from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.records import EpochRecord, Result
-from cnnlab.report import words
-from cnnlab.report.style import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 
 Measure = Literal["loss", "accuracy"]
 WIDTH, HEIGHT = 400, 290

@@ -8,8 +8,10 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnlab.report import captions, figures, pictures, tables, words
-from cnnlab.report.style import to_svg
+from cnnlab.paper import words
+from cnnlab.paper.colours import style_sheet
+from cnnlab.paper.plots import to_svg
+from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.view import RunView
 
 Fact = tuple[str, str]
@@ -25,6 +27,7 @@ def render(view: RunView) -> str:
         .get_template("report.html.jinja")
         .render(
             view=view,
+            colours=Markup(style_sheet()),
             title=title,
             details=details,
             key_figures=_key_figures(view),

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cnnlab.report import words
-from cnnlab.report.style import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, new_figure, quiet_axes
+from cnnlab.paper import words
+from cnnlab.paper.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, new_figure, quiet_axes
 from cnnlab.report.view import Counts, Weights
 
 MOST_FILTERS = 64

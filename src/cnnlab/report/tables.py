@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from math import isfinite
 
+from cnnlab.paper import words
+from cnnlab.paper.tables import TextTable, columns
+from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
-from cnnlab.report import words
-from cnnlab.report.words import NONE
 from cnnlab.statistics.intervals import wilson
 
 PARTS = ("train", "validation", "test")
 SMALLEST_SHARE = 0.001
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column's head; numbers are set to the right, `code` in a font of one width."""
-
-    title: str
-    number: bool = False
-    code: bool = False
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table ready to be set: every cell is text. With `total`, the last row is a sum of those above it."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    total: bool = False
 
 
 def layer_table(table: Table) -> TextTable:
@@ -38,7 +20,7 @@ def layer_table(table: Table) -> TextTable:
 
     A row within a residual or repeat row is indented and named from its outer row on.
     """
-    heads = _columns(
+    heads = columns(
         "name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#receptive field", "#jump"
     )
     names = {layer.name for layer in table.layers}
@@ -50,7 +32,7 @@ def layer_table(table: Table) -> TextTable:
 def final_table(result: Result, data: DataRecord) -> TextTable:
     """The final figures of the selected weights, a row for each part of the data; one not evaluated has dashes."""
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
-    heads = _columns("part", "#images", *measures)
+    heads = columns("part", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
     parts = [part for part in PARTS if scores[part] is not None or part in data.parts]
     return TextTable(heads, tuple(_score_row(part, scores[part], data) for part in parts))
@@ -67,19 +49,19 @@ def class_table(score: Score | None) -> TextTable:
         )
         for each in (score.per_class if score is not None else ())
     )
-    return TextTable(_columns("class", "#images", "#recall", "#precision"), tuple(rows))
+    return TextTable(columns("class", "#images", "#recall", "#precision"), tuple(rows))
 
 
 def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
     """Published figures against measured ones, with the difference measured − published."""
-    heads = _columns("figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source")
+    heads = columns("figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source")
     return TextTable(heads, tuple(_claim_row(claim) for claim in claims))
 
 
 def opening_table(openings: Iterable[Opening]) -> TextTable:
     """Every look at the test set, in the ledger's order."""
     rows = ((words.shown(o.time.replace("T", " ")), words.shown(o.run, 80), words.shown(o.purpose)) for o in openings)
-    return TextTable(_columns("time", "`run", "what for"), tuple(rows))
+    return TextTable(columns("time", "`run", "what for"), tuple(rows))
 
 
 def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
@@ -87,10 +69,6 @@ def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
     if score is None or not isfinite(score.accuracy):
         return None
     return wilson(round(score.accuracy * score.images), score.images)
-
-
-def _columns(*titles: str) -> tuple[Column, ...]:
-    return tuple(Column(title.lstrip("#`"), title.startswith("#"), title.startswith("`")) for title in titles)
 
 
 def _layer_row(layer: LayerRecord, names: set[str], parameters: int) -> tuple[str, ...]:

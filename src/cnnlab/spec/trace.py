@@ -212,9 +212,21 @@ def _record(row: Traced) -> LayerRecord:
         parameters=sum(map(prod, row.tensors.values())),
         formula=_formula(row.tensors),
         macs=row.macs,
+        macs_formula=_macs_formula(row),
+        activations=prod(row.output),
         receptive_field=None if views is None else (views[0].size, views[1].size),
         jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
+        first_centre=None if views is None else (str(views[0].first_centre), str(views[1].first_centre)),
     )
+
+
+def _macs_formula(row: Traced) -> str:
+    """The weights, each used once at every place of the output: `5·5·3·32 × 32·32`."""
+    if not row.macs:
+        return ""
+    weight = max(row.tensors.values(), key=prod)
+    places = "·".join(map(str, row.output[1:]))
+    return _formula({"weight": weight}) + (f" × {places}" if places else "")
 
 
 def _formula(tensors: Tensors) -> str:

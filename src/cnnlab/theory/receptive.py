@@ -35,7 +35,25 @@ class Field:
         """How many pixels a node sees: the most that any node does."""
         if self._phases == 1:
             return int(self._grown)
-        return max(last - first + 1 for first, last in map(self._seen, range(min(self._phases, MOST_PHASES))))
+        views = (self.trail(node)[-1] for node in range(min(self._phases, MOST_PHASES)))
+        return max(last - first + 1 for first, last in views)
+
+    @cached_property
+    def first_centre(self) -> Fraction:
+        """The middle of the first node's view, in pixels from the middle of the first pixel; padding is below 0."""
+        return Fraction(sum(self.trail(0)[-1]), 2)
+
+    def trail(self, node: int) -> list[Span]:
+        """What one node sees, layer by layer back to the input: first and last node of each map, its own in front.
+
+        >>> Field().through(5).through(3).trail(0)
+        [(0, 0), (0, 2), (0, 6)]
+        """
+        spans, at = [(node, node)], self
+        while at._before is not None:
+            spans.append(at._step(spans[-1]))
+            at = at._before
+        return spans
 
     def through(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Field:
         """The view after one more sliding window; `padding` is that in front of the first pixel.
@@ -59,13 +77,6 @@ class Field:
             return (2 * span[0] + 1 - scale) // (2 * scale), -(-(2 * span[1] + 1 - scale) // (2 * scale))
 
         return Field(self.jump / scale, self._phases * scale, self, step, self._grown)
-
-    def _seen(self, node: int) -> Span:
-        """The first and last input pixel of a node's view."""
-        span, at = (node, node), self
-        while at._before is not None:
-            span, at = at._step(span), at._before
-        return span
 
 
 def widest(fields: Sequence[Field]) -> Field:

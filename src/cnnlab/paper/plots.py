@@ -1,4 +1,4 @@
-"""How every figure looks, and its way into a page that is light or dark.
+"""How every plot looks, and its way into a page that is light or dark.
 
 A figure is drawn in the light colours below; in its SVG each becomes a CSS variable with that colour as the fallback,
 so that a page can change them and a figure on its own still looks right. Texts stay texts, in the reader's fonts.
@@ -15,16 +15,12 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.report import words
+from cnnlab.paper import words
+from cnnlab.paper.colours import LIGHT
 
-# Blue, vermillion and green of M. Okabe and K. Ito: Color universal design, 2008.
+# Each must be found again in an SVG's text, and white may be anything's colour.
 COLOURS = {
-    "ink": "#1f2429",
-    "muted": "#68717b",
-    "line": "#dde2e7",
-    "train": "#0072b2",
-    "validation": "#d55e00",
-    "test": "#009e73",
+    **{name: LIGHT[name] for name in ("ink", "muted", "line", "train", "validation", "test")},
     "on-dark": "#fffffe",
 }
 POINTS_PER_INCH = 72

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.report import words
+from cnnlab.paper import words
 
 
 @given(st.text(st.characters()), st.integers(2, 60))

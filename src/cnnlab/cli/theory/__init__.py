@@ -1,0 +1,1 @@
+"""`cnnlab theory`: what can be worked out before anything is trained."""

@@ -1,0 +1,9 @@
+"""`cnnlab theory translate`."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(group: typer.Typer) -> None:
+    """Not there yet."""

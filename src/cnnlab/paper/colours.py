@@ -1,0 +1,54 @@
+"""The colours of pages, plots and drawings, in light and in dark: CSS variables with these values."""
+
+from __future__ import annotations
+
+# Blue, vermillion and green of M. Okabe and K. Ito: Color universal design, 2008; lighter on a dark page.
+LIGHT = {
+    "paper": "#ffffff",
+    "panel": "#f6f8fa",
+    "ink": "#1f2429",
+    "muted": "#5d6670",
+    "line": "#dde2e7",
+    "train": "#0072b2",
+    "validation": "#d55e00",
+    "test": "#009e73",
+    "on-dark": "#ffffff",
+    "bad": "#b3261e",
+    "notice": "#fff6e0",
+    "shade": "#00000026",
+}
+DARK = {
+    "paper": "#14171b",
+    "panel": "#1c2126",
+    "ink": "#e6e9ec",
+    "muted": "#9ba5af",
+    "line": "#2e353c",
+    "train": "#56a8e0",
+    "validation": "#f0894a",
+    "test": "#35c79a",
+    "on-dark": "#ffffff",
+    "bad": "#ff8a80",
+    "notice": "#2b2413",
+    "shade": "#000000b0",
+}
+SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif'
+MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace'
+
+
+def variable(name: str) -> str:
+    """A colour as CSS: the page's own, or the light one where there is no page.
+
+    >>> variable("ink")
+    'var(--ink, #1f2429)'
+    """
+    return f"var(--{name}, {LIGHT[name]})"
+
+
+def style_sheet(selector: str = ":root") -> str:
+    """The rules that set the variables, by what the reader prefers."""
+    light, dark = (" ".join(f"--{name}: {value};" for name, value in palette.items()) for palette in (LIGHT, DARK))
+    fonts = f"--sans: {SANS}; --mono: {MONO};"
+    return (
+        f"{selector} {{ color-scheme: light dark; {light} {fonts} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ {selector} {{ {dark} }} }}"
+    )

@@ -1,0 +1,183 @@
+"""A worked answer on one sheet: the formula, the numbers put in, tables, notes and a drawing."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from cnnlab.paper import words
+from cnnlab.paper.tables import Column, TextTable
+
+_TEX = {
+    **dict(zip("&%$#_{}", (f"\\{sign}" for sign in "&%$#_{}"), strict=True)),
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"\textbar{}",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "−": r"$-$",
+    "–": "--",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "⌊": r"$\lfloor$",
+    "⌋": r"$\rfloor$",
+    "⌈": r"$\lceil$",
+    "⌉": r"$\rceil$",
+    "√": r"$\surd$",
+    "Σ": r"$\Sigma$",
+    "‖": r"$\Vert$",
+    "→": r"$\to$",
+    "…": r"\dots{}",
+    "“": "``",
+    "”": "''",
+}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """One line of arithmetic: as text, and as LaTeX's mathematics."""
+
+    text: str
+    latex: str
+
+
+Titled = tuple[str, TextTable]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A worked answer, read from top to bottom; a line is words or a formula, a table has a title or none."""
+
+    title: str
+    lines: tuple[str | Formula, ...] = ()
+    tables: tuple[Titled, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_html(self, drawing: str = "") -> str:
+        """The sheet as a notebook shows it: HTML that needs nothing else.
+
+        Args:
+            drawing: an SVG that stands alone, shown above the tables.
+        """
+        parts = [f"<p><strong>{_html(self.title)}</strong></p>"]
+        parts += [f"<p>{_html(line)}</p>" if isinstance(line, str) else _html_formula(line) for line in self.lines]
+        if drawing:
+            # As a picture of its own: its colours can't touch the notebook's, nor the notebook's its.
+            coded = base64.b64encode(drawing.encode("utf-8")).decode()
+            parts.append(f'<p><img style="max-width: 100%" alt="" src="data:image/svg+xml;base64,{coded}"></p>')
+        parts += [_html_table(title, table) for title, table in self.tables]
+        parts += [f"<p>{_html(note)}</p>" for note in self.notes]
+        return f'<div class="cnnlab">{"".join(parts)}</div>'
+
+    def to_markdown(self) -> str:
+        """The sheet as Markdown with `$…$` for mathematics, as GitHub and notebooks read it."""
+        parts = [f"**{_markdown(self.title)}**"]
+        parts += [_markdown(line) if isinstance(line, str) else f"$${line.latex}$$" for line in self.lines]
+        parts += [_markdown_table(title, table) for title, table in self.tables]
+        parts += [_markdown(note) for note in self.notes]
+        return "\n\n".join(parts) + "\n"
+
+    def to_latex(self) -> str:
+        """The sheet as LaTeX; it needs the packages amsmath and booktabs."""
+        parts = [rf"\paragraph{{{_latex(self.title)}}}"]
+        parts += [_latex(line) if isinstance(line, str) else rf"\[ {line.latex} \]" for line in self.lines]
+        parts += [_latex_table(title, table) for title, table in self.tables]
+        parts += [_latex(note) for note in self.notes]
+        return "\n\n".join(parts) + "\n"
+
+
+class Answer(Protocol):
+    """What every answer can do: be written on a sheet, be dumped as JSON."""
+
+    def sheet(self) -> Sheet:
+        """The worked answer."""
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Its fields as JSON."""
+
+
+class Drawn(Answer, Protocol):
+    """An answer with a picture."""
+
+    def svg(self) -> str:
+        """The picture, standing alone."""
+
+
+def _set(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], str]) -> list[str]:
+    return [cell(text, column) for text, column in zip(row, table.columns, strict=True)]
+
+
+def _html(text: str) -> str:
+    return html.escape(words.clean(text))
+
+
+def _html_formula(line: Formula) -> str:
+    return f'<p style="margin-left: 2em; font-family: monospace">{_html(line.text)}</p>'
+
+
+def _html_table(title: str, table: TextTable) -> str:
+    head = "".join(f"<th{_aligned(column)}>{_html(column.title)}</th>" for column in table.columns)
+    rows = ["".join(_set(row, table, _html_cell)) for row in table.rows]
+    caption = f'<caption style="text-align: left">{_html(title)}</caption>' if title else ""
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _aligned(column: Column) -> str:
+    return f' style="text-align: {"right" if column.number else "left"}"'
+
+
+def _html_cell(cell: str, column: Column) -> str:
+    text = _html(cell).replace("    ", "&emsp;")
+    return f"<td{_aligned(column)}>{f'<code>{text}</code>' if column.code and text else text}</td>"
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", words.clean(text))
+
+
+def _markdown_table(title: str, table: TextTable) -> str:
+    head = "| " + " | ".join(_markdown(column.title) for column in table.columns) + " |"
+    rule = "|" + "|".join("---:" if column.number else "---" for column in table.columns) + "|"
+    rows = [
+        "| "
+        + " | ".join(_markdown_cell(cell, column.code) for cell, column in zip(row, table.columns, strict=True))
+        + " |"
+        for row in table.rows
+    ]
+    return (f"{_markdown(title)}\n\n" if title else "") + "\n".join([head, rule, *rows])
+
+
+def _markdown_cell(cell: str, column: Column) -> str:
+    if column.code and cell:
+        return "`" + words.clean(cell).replace("`", "'").replace("|", "\\|") + "`"
+    return _markdown(cell).replace("    ", "&emsp;")
+
+
+def _latex(text: str) -> str:
+    return "".join(_TEX.get(sign, sign) for sign in words.clean(text))
+
+
+def _latex_table(title: str, table: TextTable) -> str:
+    spec = "".join("r" if column.number else "l" for column in table.columns)
+    rows = [" & ".join(_set(row, table, _latex_cell)) for row in table.rows]
+    if table.total:
+        rows[-1] = "\\midrule\n" + rows[-1]
+    head = " & ".join(_latex(column.title) for column in table.columns)
+    lines = [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+    lines += [rf"{row} \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return (f"{_latex(title)}\n\n" if title else "") + "\n".join(lines)
+
+
+def _latex_cell(cell: str, column: Column) -> str:
+    text = _latex(cell).replace("    ", r"\quad{}")
+    return rf"\texttt{{{text}}}" if column.code and text else text
