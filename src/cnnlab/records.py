@@ -36,7 +36,8 @@ class LayerRecord(Record):
 
     `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
     `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
-    multiply-adds of weights for one image, `activations` the numbers that come out for one.
+    multiply-adds of weights for one image, `activations` the numbers that come out for one. `inputs` names the rows
+    whose outputs go in; empty: the image.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LayerRecord(Record):
     receptive_field: tuple[int, int] | None
     jump: tuple[str, str] | None
     first_centre: tuple[str, str] | None = None
+    inputs: tuple[str, ...] = ()
 
 
 class WarningRecord(Record):

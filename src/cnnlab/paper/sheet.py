@@ -147,12 +147,7 @@ def _markdown(text: str) -> str:
 def _markdown_table(title: str, table: TextTable) -> str:
     head = "| " + " | ".join(_markdown(column.title) for column in table.columns) + " |"
     rule = "|" + "|".join("---:" if column.number else "---" for column in table.columns) + "|"
-    rows = [
-        "| "
-        + " | ".join(_markdown_cell(cell, column.code) for cell, column in zip(row, table.columns, strict=True))
-        + " |"
-        for row in table.rows
-    ]
+    rows = ["| " + " | ".join(_set(row, table, _markdown_cell)) + " |" for row in table.rows]
     return (f"{_markdown(title)}\n\n" if title else "") + "\n".join([head, rule, *rows])
 
 

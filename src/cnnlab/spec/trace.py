@@ -75,7 +75,7 @@ class Trace:
 
     def records(self) -> list[LayerRecord]:
         """The table as `describe` and the report show it; a row with branches stands without its sums."""
-        return [_record(row) for row in self.walk()]
+        return _records(self.rows, ())
 
 
 def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trace:
@@ -201,7 +201,25 @@ def _told(problem: Problem, row: Row, place: str) -> Problem:
     return replace(problem.within(place), received=problem.received or ("" if inner else str(row)))
 
 
-def _record(row: Traced) -> LayerRecord:
+def _records(rows: Sequence[Traced], before: tuple[str, ...]) -> list[LayerRecord]:
+    """The rows and those within them, each with the names of the rows in front of it."""
+    found: list[LayerRecord] = []
+    for row in rows:
+        inner: list[LayerRecord] = []
+        start, ends = before, before
+        for number, (_, branch) in enumerate(row.branches):
+            inner += _records(branch, start)
+            end = (branch[-1].name,) if branch else start
+            if isinstance(row.layer, Repeat):  # its branches follow one another; a residual's stand side by side
+                start = ends = end
+            else:
+                ends = (*ends, *end) if number else end
+        found += [_record(row, ends), *inner]
+        before = (row.name,)
+    return found
+
+
+def _record(row: Traced, inputs: tuple[str, ...]) -> LayerRecord:
     views = row.receptive
     return LayerRecord(
         name=row.name,
@@ -217,6 +235,7 @@ def _record(row: Traced) -> LayerRecord:
         receptive_field=None if views is None else (views[0].size, views[1].size),
         jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
         first_centre=None if views is None else (str(views[0].first_centre), str(views[1].first_centre)),
+        inputs=inputs,
     )
 
 
