@@ -1,0 +1,102 @@
+"""Where on a feature map each number of a tensor stands: two maps of its own shape, of rows and of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from cnnlab.spec.layer import Fields
+from cnnlab.theory.receptive import Field
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """What the numbers of a tensor see. `fields` is None where each sees the whole image.
+
+    `rows` and `columns` say where on the map with these fields a number stands. `pooled` is True of what is the same
+    at all places, because it comes from a global mean.
+    """
+
+    fields: Fields | None
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+    pooled: bool = False
+
+
+WHOLE = Place(None)
+POOLED = Place(None, pooled=True)
+
+
+def on_grid(fields: Fields, shape: Sequence[int]) -> Place:
+    """The place of an N×C×H×W tensor whose nodes have these fields."""
+    return Place(fields, *_grid(tuple(shape)))
+
+
+def settled(fields: Fields, rows: Tensor, columns: Tensor) -> Place:
+    """The place with these maps; the common maps where they are equal to these."""
+    if rows.ndim == 4:
+        common = _grid(tuple(rows.shape))
+        if equal(rows, common[0]) and equal(columns, common[1]):
+            return Place(fields, *common)
+    return Place(fields, rows, columns)
+
+
+def fields_on_grid(place: Place) -> Fields | None:
+    """The fields of the nodes of an N×C×H×W map, or None where its last two axes are not rows and columns.
+
+    What was cut out or spaced out on the way is a window: where the channels of a node come from several rows (space
+    to depth), it sees all of these.
+    """
+    if place.rows is None or place.columns is None or place.fields is None or place.rows.ndim != 4:
+        return None
+    if is_grid(place.rows):
+        return place.fields
+    found: list[Field] = []
+    for side, field, axis in ((place.rows, place.fields[0], -2), (place.columns, place.fields[1], -1)):
+        across = -1 if axis == -2 else -2
+        low, high = ends(side, (0, 1))
+        if not (equal(*ends(low, (across,))) and equal(*ends(high, (across,)))):
+            return None  # what should be rows changes from column to column
+        starts, stops = low.select(across, 0).flatten(), high.select(across, 0).flatten()
+        begin, reach = starts.tolist(), (stops - starts).tolist()
+        steps = {after - before for before, after in pairwise(begin)} or {1}
+        if len(steps) > 1 or len(set(reach)) > 1 or min(steps) < 1:
+            return None
+        kernel, stride = reach[0] + 1, min(steps)
+        unchanged = (kernel, stride, begin[0]) == (1, 1, 0)
+        found.append(field if unchanged else field.through(kernel, stride, padding=-begin[0]))
+    return found[0], found[1]
+
+
+def is_grid(rows: Tensor) -> bool:
+    return rows.ndim > 1 and rows is _grid(tuple(rows.shape))[0]
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two maps of one shape are equal. Axes along which neither changes are not gone through."""
+    if one is other:
+        return True
+    still = [one.stride(axis) == other.stride(axis) == 0 for axis in range(one.ndim)]
+    part = tuple(slice(1) if constant else slice(None) for constant in still)
+    return torch.equal(one[part], other[part])
+
+
+def ends(side: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The least and the greatest number of a map along these axes, which keep a length of 1."""
+    chosen = {axis % side.ndim for axis in axes}
+    kept = [1 if axis in chosen else size for axis, size in enumerate(side.shape)]
+    thin = side[tuple(slice(1) if step == 0 else slice(None) for step in side.stride())]
+    return thin.amin(tuple(chosen), keepdim=True).expand(kept), thin.amax(tuple(chosen), keepdim=True).expand(kept)
+
+
+@lru_cache(maxsize=256)
+def _grid(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The maps of a tensor whose last two axes are rows and columns. Cached: equal maps are mostly the same."""
+    high, wide = shape[-2:]
+    rows = torch.arange(high, dtype=torch.int32, device="cpu").view(high, 1).expand(shape)
+    return rows, torch.arange(wide, dtype=torch.int32, device="cpu").expand(shape)

@@ -1,0 +1,159 @@
+"""A call of a torch function: its name in the field's words, its arguments by name, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from cnnlab.spec.layer import Pair, Shape
+
+# Python's and torch's names of one thing, to one word.
+_WORDS = {
+    "iadd": "add", "radd": "add", "sub": "subtract", "isub": "subtract", "rsub": "subtract", "mul": "multiply",
+    "imul": "multiply", "rmul": "multiply", "div": "divide", "truediv": "divide", "itruediv": "divide",
+    "rtruediv": "divide", "true_divide": "divide", "cat": "concatenate", "concat": "concatenate", "bmm": "matmul",
+    "imatmul": "matmul", "rmatmul": "matmul", "mm": "matmul", "scaled_dot_product_attention": "attention",
+    "multi_head_attention_forward": "attention", "linear": "dense", "batch_norm": "batchnorm",
+    "layer_norm": "layernorm", "group_norm": "groupnorm", "local_response_norm": "lrn", "max_pool2d": "maxpool",
+    "max_pool2d_with_indices": "maxpool", "avg_pool2d": "avgpool", "adaptive_avg_pool2d": "adaptivepool",
+    "adaptive_max_pool2d": "adaptivepool", "interpolate": "upsample", "reshape": "reshape", "view": "reshape",
+    "permute": "permute", "transpose": "permute",
+}  # fmt: skip
+_ARGUMENTS = {
+    "conv2d": "input weight bias stride padding dilation groups",
+    "max_pool2d": "input kernel_size stride padding dilation ceil_mode return_indices",
+    "avg_pool2d": "input kernel_size stride padding ceil_mode count_include_pad divisor_override",
+    "adaptive_avg_pool2d": "input output_size",
+    "adaptive_max_pool2d": "input output_size",
+    "linear": "input weight bias",
+    "batch_norm": "input running_mean running_var weight bias training momentum eps",
+    "layer_norm": "input normalized_shape weight bias eps",
+    "group_norm": "input num_groups weight bias eps",
+    "local_response_norm": "input size alpha beta k",
+    "dropout": "input p training inplace",
+    "dropout2d": "input p training inplace",
+    "leaky_relu": "input negative_slope",
+    "elu": "input alpha",
+    "hardtanh": "input min_val max_val",
+    "pad": "input pad mode value",
+    "interpolate": "input size scale_factor mode align_corners",
+    "multi_head_attention_forward": "query key value embed_dim_to_check num_heads in_proj_weight",
+    "norm": "input p dim keepdim",
+    "normalize": "input p dim",
+}
+_BY_DIMENSION = "input dim keepdim"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call. `name` is torch's, without underscores; `word` is the field's."""
+
+    name: str
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None) -> Operation:
+        """The call of `function`; a property of a tensor (`x.mT`) is a call too."""
+        name = getattr(function, "__name__", "operation")
+        if name in ("__get__", "__set__"):
+            name = getattr(getattr(function, "__self__", None), "__name__", name)
+        args, kwargs = tuple(args), dict(kwargs or {})
+        if not args and "input" in kwargs:
+            args = (kwargs.pop("input"),)
+        return cls(name.strip("_") or name, function, args, kwargs)
+
+    @property
+    def word(self) -> str:
+        if self.name == "conv2d":
+            return "depthwise" if 1 < self.get("groups", 1) == self.args[0].shape[-3] else "conv"
+        if self.name == "hardtanh" and (self.get("min_val"), self.get("max_val")) == (0, 6):
+            return "relu6"
+        if self.name in ("mean", "amax") and self.is_global:
+            return "globalpool"
+        return _WORDS.get(self.name, self.name)
+
+    @property
+    def weight(self) -> Any:
+        """The weight of a convolution or a dense layer."""
+        return self.kwargs.get("weight", self.args[1] if len(self.args) > 1 else None)
+
+    @property
+    def is_global(self) -> bool:
+        """True of a reduction of images over both of their sides."""
+        return bool(self.args) and getattr(self.args[0], "ndim", 0) == 4 and len(self.dimensions()) == 2
+
+    @property
+    def pads_nothing(self) -> bool:
+        return self.name == "pad" and not any(self.get("pad", ()))
+
+    @property
+    def in_place(self) -> bool:
+        name = getattr(self.function, "__name__", "")
+        return (name.endswith("_") and not name.startswith("__")) or name == "__setitem__"
+
+    def get(self, argument: str, default: Any = None) -> Any:
+        """An argument by its name; also torch's other name for the same, `axis`."""
+        if argument in self.kwargs:
+            return self.kwargs[argument]
+        names = _ARGUMENTS.get(self.name, _BY_DIMENSION).split()
+        place = names.index(argument) if argument in names else len(self.args)
+        return self.args[place] if place < len(self.args) else default
+
+    def dimensions(self) -> tuple[int, ...]:
+        """The axes that a reduction or a softmax goes over, counted from 0."""
+        count = self.args[0].ndim
+        given = self.get("dim", self.kwargs.get("axis"))
+        every = given is None or isinstance(given, bool)  # `var(False)` gives no axis
+        chosen = range(count) if every else [given] if isinstance(given, int) else given
+        return tuple(axis % count for axis in chosen)
+
+
+def pair(value: Any) -> Pair:
+    """One number for both sides, or a list of one or two, as torch takes them."""
+    items = list(value) if isinstance(value, Sequence) else [value]
+    return (int(items[0]), int(items[-1]))
+
+
+def sides_padded(call: Operation) -> tuple[Pair, Pair] | None:
+    """The rows in front and behind, and the columns, that a `pad` adds; None where it pads other axes too."""
+    given = [int(number) for number in call.get("pad", ())]
+    if any(given[4:]) or len(given) % 2:
+        return None
+    given = [*given, 0, 0, 0, 0][:4]
+    return ((given[2], given[3]), (given[0], given[1]))
+
+
+def macs(call: Operation, output: Tensor) -> int:
+    """Multiply-adds of weights for one image."""
+    if call.word in ("conv", "depthwise", "conv1d", "conv3d"):
+        return output.numel() * int(prod(call.weight.shape[1:]))
+    if call.name.startswith("conv_transpose"):
+        return int(call.args[0].numel()) * int(prod(call.weight.shape[1:]))
+    if call.word == "dense":
+        return output.numel() * int(call.args[0].shape[-1])
+    if call.name == "multi_head_attention_forward" and (weight := call.get("in_proj_weight")) is not None:
+        return int(call.args[0].numel()) * int(weight.shape[0]) + output.numel() * int(output.shape[-1])
+    return 0
+
+
+def macs_formula(call: Operation, output: Shape) -> str:
+    """The weights, each used once at every place of the output: `5·5·3·32 × 32·32`."""
+    if call.word in ("conv", "depthwise"):
+        places = output[-2:]
+    elif call.word == "dense":
+        places = output[:-1]
+    else:
+        return ""
+    times = "·".join(map(str, places))
+    return formula([tuple(call.weight.shape)]) + (f" × {times}" if times else "")
+
+
+def formula(shapes: Sequence[Shape]) -> str:
+    """Each tensor's sizes multiplied, the window first as people say it: `5·5·3·32 + 32`."""
+    return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], *shape[:1]))) or "1" for shape in shapes)

@@ -1,0 +1,207 @@
+"""Any network followed from the image to the logits: the records that a layer table gives, for one image.
+
+The network runs once on tensors without numbers, with every call of a torch function watched. A call becomes a row
+under the name of the module that it was made in; what only moves numbers has no row, unless a module was made for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cnnlab.errors import SpecError
+from cnnlab.probe.maps import on_grid
+from cnnlab.probe.operations import formula
+from cnnlab.probe.watching import Draft, ModuleCall, Watch
+from cnnlab.records import LayerRecord
+from cnnlab.spec.layer import Shape, times
+from cnnlab.spec.layers import layers
+from cnnlab.theory.receptive import Field
+
+# Kinds that are the work of the module whose own weights they use, whatever else it calls.
+_WORK = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
+
+
+def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[LayerRecord, ...]:
+    """Every step that a network takes in eval mode, in the order in which it takes them.
+
+    Nothing is computed, and the network is left as it was: its numbers, its mode and its hooks.
+
+    A row's name is that of its module (`layer1.0.conv1`); a function that a larger module calls itself adds its own
+    (`layer1.0.add`); what comes again has a number (`layer1.0.relu#2`). Its kind is a layer's name where a table has
+    such a layer, whose call is its text, and torch's name otherwise. A pool that rounds up has the text of one that
+    rounds down; `output` tells the difference. A dropout of 0 and an identity have no row.
+
+    Shapes are without N, in the network's own layout: H×W×C where channels are last, places×channels for tokens.
+    Parameters are counted where they are first used, shared ones once; multiply-adds are those of convolutions and
+    dense layers, also those within an attention.
+
+    The receptive field of a sum is that of the widest path. It is None, the whole image, from a global pool, a dense
+    layer over a flattened map or an attention on, and after any function that is not known to keep places apart. The
+    gates of squeeze-and-excitation and the statistics of normalisations, which strictly see the whole image, are
+    left out, as published figures leave them out.
+
+    >>> from cnnlab.model.backbones import network
+    >>> trace_network(network("alexnet"), (3, 224, 224))[3].text
+    'conv(192, 5, padding=2)'
+
+    Args:
+        network: takes N×C×H×W images.
+        shape: (C, H, W) of an image.
+
+    Raises:
+        SpecError: images that the network can't take, or a network that can't be followed without computing, as when
+            its way depends on the numbers that come.
+    """
+    stand_ins = {name: torch.empty_like(tensor, device="meta") for name, tensor in _tensors(network)}
+    numbers = next((tensor.dtype for tensor in stand_ins.values() if tensor.is_floating_point()), torch.float32)
+    image = torch.empty(1, *shape, dtype=numbers, device="meta")
+    watch = Watch(image, on_grid((Field(), Field()), image.shape), _constants(network, stand_ins))
+    with _hooked(network, watch), torch.no_grad():
+        try:
+            with watch:
+                functional_call(network, stand_ins, (image,))
+        except Exception as error:
+            if watch.noting:
+                raise
+            raise _cannot(error, shape, watch.modules) from error
+    return _records(watch.drafts, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()})
+
+
+def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers; a shared one once, under its first name."""
+    return [*network.named_parameters(), *network.named_buffers()]
+
+
+def _constants(network: nn.Module, stand_ins: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
+    """What does not depend on the image: parameters by name, buffers, and tensors that modules just hold."""
+    parameters = {name for name, _ in network.named_parameters()}
+    yield from ((tensor, name if name in parameters else "") for name, tensor in stand_ins.items())
+    for module in network.modules():
+        yield from ((value, "") for value in vars(module).values() if isinstance(value, Tensor))
+
+
+@contextmanager
+def _hooked(network: nn.Module, watch: Watch) -> Iterator[None]:
+    """In eval mode, each module tells when it begins and ends; afterwards all is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    with ExitStack() as undo:
+        try:
+            for name, module in network.named_modules():
+                undo.enter_context(module.register_forward_pre_hook(_entering(watch, name)))
+                undo.enter_context(module.register_forward_hook(_leaving(watch)))
+                module.training = False
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+
+def _entering(watch: Watch, name: str) -> Any:
+    return lambda module, _arguments: watch.enter(module, name)
+
+
+def _leaving(watch: Watch) -> Any:
+    return lambda _module, arguments, result: watch.leave(arguments, result)
+
+
+def _cannot(error: Exception, shape: Shape, modules: Sequence[ModuleCall]) -> SpecError:
+    """The words for a network that stopped on its way."""
+    where = modules[-1].name if modules else ""
+    reason = str(error).strip().split("\n")[0]
+    needs_numbers = isinstance(error, NotImplementedError) or "meta" in reason.lower()
+    if needs_numbers:
+        return SpecError(
+            f"this network can't be followed without computing: {reason}",
+            where=where,
+            next_step="leave out what depends on the numbers of the image, such as .item() or an if on a tensor",
+        )
+    return SpecError(
+        f"this network can't take images of {times(shape)}: {reason}",
+        where=where,
+        received=times(shape),
+        next_step="give the shape that it was made for, channels×height×width",
+    )
+
+
+def _records(drafts: Sequence[Draft], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
+    of_call: dict[ModuleCall, list[int]] = defaultdict(list)
+    for number, draft in enumerate(drafts):
+        of_call[draft.module].append(number)
+    main = {max(numbers, key=lambda number: _work(drafts[number], number)) for numbers in of_call.values()}
+    for numbers in of_call.values():
+        _take_turns(drafts, numbers, main)
+    kept = [number for number, draft in enumerate(drafts) if not draft.left_out and (number in main or not draft.moves)]
+    names = _names(drafts, kept, main)
+    sources = _sources(drafts, names)
+    order = {name: place for place, name in enumerate(sizes)}
+    return tuple(_record(drafts[number], names[number], sources[number], sizes, order) for number in kept)
+
+
+def _work(draft: Draft, number: int) -> tuple[bool, bool, bool, int]:
+    """How much a row is what its module was made for: it has weights, it is a layer, it computes, it comes last."""
+    return (bool(draft.uses) and not draft.left_out, draft.text != draft.kind, not draft.moves, number)
+
+
+def _take_turns(drafts: Sequence[Draft], numbers: Sequence[int], main: set[int]) -> None:
+    """A module without others within it that turns an image, works and turns it back: its row has its own shapes."""
+    if drafts[numbers[0]].module.leaf and all(drafts[number].moves or number in main for number in numbers):
+        for number in main.intersection(numbers):
+            drafts[number].input, drafts[number].output = drafts[numbers[0]].input, drafts[numbers[-1]].output
+
+
+def _names(drafts: Sequence[Draft], kept: Sequence[int], main: set[int]) -> dict[int, str]:
+    """A module's name for its work, with the kind behind it for the rest; a number for what comes again."""
+    times_seen: Counter[str] = Counter()
+    names = {}
+    for number in kept:
+        draft = drafts[number]
+        module = draft.module.name
+        own = any(name.rpartition(".")[0] == module for name in draft.uses)
+        is_work = number in main and (draft.module.leaf or (own and draft.kind in _WORK))
+        name = module if is_work and module else f"{module}.{draft.kind}".lstrip(".")
+        times_seen[name] += 1
+        names[number] = name if times_seen[name] == 1 else f"{name}#{times_seen[name]}"
+    return names
+
+
+def _sources(drafts: Sequence[Draft], names: dict[int, str]) -> list[tuple[str, ...]]:
+    """For each draft the names of the rows in front of it, past those that have no row."""
+    found: list[tuple[str, ...]] = []
+    for draft in drafts:
+        before = [(names[number],) if number in names else found[number] for number in draft.inputs]
+        found.append(tuple(dict.fromkeys(name for group in before for name in group)))
+    return found
+
+
+def _record(
+    draft: Draft, name: str, inputs: tuple[str, ...], sizes: dict[str, Shape], order: dict[str, int]
+) -> LayerRecord:
+    fields = draft.place.fields
+    # Weights before biases, as a layer of a table has them.
+    learned = [sizes[key] for key in sorted(draft.fresh, key=lambda key: (key.endswith("bias"), order[key]))]
+    if not draft.macs and draft.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
+        learned = [tuple(size for size in shape if size > 1) for shape in learned]
+    return LayerRecord(
+        name=name,
+        kind=draft.kind,
+        text=draft.text,
+        input=draft.input,
+        output=draft.output,
+        parameters=sum(map(prod, learned)),
+        formula=formula(learned),
+        macs=draft.macs,
+        macs_formula=draft.macs_formula,
+        activations=prod(draft.output),
+        receptive_field=None if fields is None else (fields[0].size, fields[1].size),
+        jump=None if fields is None else (str(fields[0].jump), str(fields[1].jump)),
+        first_centre=None if fields is None else (str(fields[0].first_centre), str(fields[1].first_centre)),
+        inputs=inputs,
+    )
