@@ -21,7 +21,7 @@ from cnnlab.spec.recipe import Recipe
             "  allowed:  up to 27",
         ),
         (
-            {"batch_size": 1},
+            {"batch_size": 1, "layers": ["flatten", "batchnorm", "dense(classes)"]},
             "train.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
         ),
         (

@@ -257,7 +257,7 @@ def test_a_run_whose_learning_curve_is_gone_is_scored(
     cut_run: Callable[..., RunFolder], recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     straight = run(recipe(**RICH), runs=tmp_path / "straight").result()
-    folder = cut_run(3, "say")
+    folder = cut_run(4, "say")  # folder, way and a warning, and then the scoring of the first part
     (folder.path / "metrics.jsonl").unlink()
     result = resume_run(folder.path).result()
     assert (result.epochs, result.images_per_second) == (3, 0)

@@ -258,7 +258,8 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     assert folders == [folder]
     assert said[0] == f"run folder: {folder.path}"
     assert said[1] == "computing in fp32, contiguous (as the recipe says)"
-    assert said[2:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
+    assert said[2].startswith("! bias-before-batchnorm (conv1): ")
+    assert said[3:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
         "scoring the test part: 12 images"
     ]
 

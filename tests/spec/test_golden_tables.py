@@ -1,4 +1,7 @@
-"""The layer tables of the house's recipes, row by row; regenerate with `python tests/spec/test_golden_tables.py`."""
+"""The layer tables of the house's recipes, row by row, with the bytes that are kept of one image for training.
+
+Regenerate with `python tests/spec/test_golden_tables.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.spec.memory import memory
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 
@@ -18,12 +22,14 @@ def _trace(name: str) -> Trace:
 
 
 def _table(name: str) -> str:
-    lines = []
-    for row in _trace(name).records():
+    lines, found = [], _trace(name)
+    kept = memory(found.records(), found.parameters, batch_size=1, state=0).layers
+    for row in found.records():
         output, field = "x".join(map(str, row.output)), row.receptive_field
         seen = "all" if field is None else f"{field[0]}x{field[1]}"
         lines.append(
-            f"{row.name:<12}{row.text:<28}{output:<12}{row.parameters:>9}{row.macs:>12}  {seen:<8}{row.formula}"
+            f"{row.name:<12}{row.text:<28}{output:<12}{row.parameters:>9}{row.macs:>12}{kept[row.name]:>9}  {seen:<8}"
+            f"{row.formula:<20}{row.macs_formula}"
         )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 

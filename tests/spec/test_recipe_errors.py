@@ -111,7 +111,7 @@ def test_missing_keys_are_named() -> None:
 @pytest.mark.parametrize(
     ("tables", "where", "nearest", "allowed"),
     [
-        ({**GOOD, "trian": {}}, "trian", "train", "claims, data, model, train"),
+        ({**GOOD, "trian": {}}, "trian", "train", "claims, data, model, train, warnings"),
         (_with("train.epoch", 3), "train.epoch", "epochs", ", ".join(sorted(Train.model_fields))),
         (_with("data.valdation", 0.1), "data.valdation", "validation", ", ".join(sorted(Data.model_fields))),
         (_with("model.layer", []), "model.layer", "layers", ", ".join(sorted(Model.model_fields))),

@@ -1,4 +1,4 @@
-"""The trace: names, warnings, and the words in which a table that can't be is refused."""
+"""The trace: names, and the words in which a table that can't be is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.layers import ReLU, Repeat
-from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Data, Model, Recipe
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
@@ -161,29 +160,6 @@ def test_after_a_layer_that_sees_all_there_is_no_receptive_field() -> None:
         assert [record.jump for record in records] == [("1", "1"), None, None]
 
 
-def test_a_window_that_leaves_pixels_unseen_is_a_warning() -> None:
-    (warning,) = overview(_trace(["conv(4, 3, stride=2)", "conv(4, 3, padding=1)"])).warnings
-    assert warning.name == "conv1"
-    assert warning.message == (
-        "the window does not fit: 3.5×3.5 rounds down to 3×3; "
-        "no window reaches the last row and column of the padded input"
-    )
-    (warning,) = overview(_trace(["maxpool([2, 3])"])).warnings
-    assert warning.message.endswith(
-        "4×2.66667 rounds down to 4×2; no window reaches the last 2 columns of the padded input"
-    )
-
-
-def test_a_network_for_larger_images_is_a_warning() -> None:
-    deep = ["conv(4, 3, stride=2, padding=1)"] * 4
-    assert [warning.name for warning in overview(_trace(deep)).warnings if "larger images" in warning.message] == [
-        "conv4"
-    ]
-    assert not [
-        warning for warning in overview(_trace(deep, (3, 64, 64))).warnings if "larger images" in warning.message
-    ]
-
-
 def test_records_show_the_sizes_that_are_multiplied() -> None:
     records = _trace(["conv(4, [5, 3])", "batchnorm", "flatten", "dense(10, bias=false)"]).records()
     assert [(record.text, record.formula, record.parameters) for record in records] == [
@@ -203,9 +179,3 @@ def test_a_name_that_torch_uses_itself_is_refused(name: str) -> None:
     assert (problem.where, problem.received, problem.next_step) == ("layers[1]", f"{name}: relu", "rename it")
     with pytest.raises(SpecError, match=f"'{name}' can't be a row's name"):
         _trace([f"residual([{name}: relu])"])
-
-
-def test_a_network_that_hardly_any_machine_can_train_is_warned_of() -> None:
-    (warning,) = overview(_trace(["flatten", "dense(1000)", "wide: dense(1000000)", "dense(10)"])).warnings
-    assert warning.name == "wide"
-    assert "most of them here: training needs 15 GiB" in warning.message

@@ -15,6 +15,7 @@ from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import LARGEST_WITH_COUNTS, MOST_FILTERS, row_shares
 from cnnlab.report.tables import accuracy_interval
 from cnnlab.report.view import Confusion, Counts, RunView
+from cnnlab.spec.recipe import Recipe
 
 NOTICEABLE_RISE = 1.02
 NOTICEABLE_GAP = 0.02
@@ -65,6 +66,12 @@ def ledger(view: RunView) -> str:
     if len(openings) == 1:
         return said
     return f"{said} Each look at it that leads to a choice makes its figures a little too good."
+
+
+def switched_off(recipe: Recipe) -> str:
+    """Which warnings the recipe doesn't want; "" for none."""
+    off = sorted(set(recipe.warnings.off))
+    return f"Switched off by the recipe, and not looked for: {', '.join(off)}." if off else ""
 
 
 def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:

@@ -36,6 +36,7 @@ def render(view: RunView) -> str:
             curves=_curves(view),
             final=tables.final_table(view.result, view.data),
             final_caption=captions.selection_note(view),
+            switched_off=captions.switched_off(view.recipe),
             layers=tables.layer_table(view.table),
             image=words.sizes(_image_shape(view)),
             filters=_filters(view),

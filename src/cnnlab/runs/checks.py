@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 
 import torch
 
@@ -29,7 +30,9 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
     if train.batch_size > images:
         what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
-    if train.batch_size == 1 and any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
+    # With more numbers a channel it works on single images, which is a warning.
+    alone = any(isinstance(row.layer, BatchNorm) and prod(row.input[1:]) == 1 for row in trace.walk())
+    if train.batch_size == 1 and alone:
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
     if not trace.parameters:
         step = "add a row with weights, such as dense(classes)"

@@ -29,7 +29,7 @@ from cnnlab.runs.folder import Predictions, RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
-from cnnlab.spec.overview import overview
+from cnnlab.runs.warnings import add_test_leaks, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, Watch, fit
@@ -87,6 +87,7 @@ def run(
         _write_down(folder, bench)
         listener.say(f"run folder: {folder.path}")
         listener.say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
+        tell(folder.table().warnings, listener.say)
         _train(folder, bench, bench.training(), listener)
     return folder
 
@@ -143,7 +144,7 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
             step = "give data.test a share, and train again"
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, listener.say)
-        feed = _open_test_part(folder, dataset, target, "test command")
+        feed = _open_test_part(folder, dataset, target, "test command", listener.say)
         tested = _final_score(folder, network, feed, dataset, "test")
         result = result.model_copy(update={"test": tested})
         folder.write("result.json", result.to_json(indent=2))
@@ -192,7 +193,7 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
         preprocessing=preprocessing,
     )
     made = environment(bench.device)
-    records = {"data": data, "layers": overview(bench.trace), "way": bench.way, "environment": made}
+    records = {"data": data, "layers": table_with_warnings(bench), "way": bench.way, "environment": made}
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
     folder.write("recipe.toml", bench.recipe.to_toml())
@@ -201,11 +202,11 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
 def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
     test: Callable[[], Feed] | None = None
     if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
-        pixels_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, bench.way))
+        read_once = cache(lambda: _test_part(folder, bench.dataset, bench.device, listener.say))
 
         def test() -> Feed:
             note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
-            return pixels_once()
+            return read_once()
 
     feeds = Feeds(bench.train, bench.validation, test, bench.dataset.classes)
     for record in fit(training, feeds, listener.watch):
@@ -262,7 +263,7 @@ def _final_scores(
         feed = {"train": bench.train, "validation": bench.validation}.get(part)
         if feed is None:
             try:
-                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe")
+                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe", listener.say)
             except SourceError as error:  # what was trained is not lost for an image that can't be read
                 message = f"the test part can't be read: {error.problems[0]}"
                 continue
@@ -288,7 +289,16 @@ def _final_score(folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dat
     return score(predictions.logits, predictions.labels, dataset.classes)
 
 
-def _open_test_part(folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str) -> Feed:
+def _open_test_part(
+    folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str, say: Callable[[str], None]
+) -> Feed:
     """The test part. That it is looked at is written down before it is read."""
     note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
-    return feed_of(dataset, "test", device, folder.way())
+    return _test_part(folder, dataset, device, say)
+
+
+def _test_part(folder: RunFolder, dataset: Dataset, device: torch.device, say: Callable[[str], None]) -> Feed:
+    """The test part of a run that has opened it, and a warning where it shares images with the others."""
+    feed = feed_of(dataset, "test", device, folder.way())
+    tell(add_test_leaks(folder, dataset), say)
+    return feed

@@ -27,6 +27,7 @@ from cnnlab.spec.problems import refuse, spec_error
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
+from cnnlab.spec.warnings import known_names
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
@@ -173,6 +174,22 @@ class Claim(Section):
     note: str = ""
 
 
+class Warnings(Section):
+    """Which warnings are not wanted, by name."""
+
+    off: tuple[str, ...] = ()
+
+    @field_validator("off", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("off")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return known_names(value)
+
+
 class Recipe(Section):
     """One experiment.
 
@@ -184,6 +201,7 @@ class Recipe(Section):
     data: Data
     model: Model
     train: Train = Train()
+    warnings: Warnings = Warnings()
     claims: dict[str, Claim] = {}
 
     @field_validator("claims", mode="before")

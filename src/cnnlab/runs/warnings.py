@@ -1,0 +1,123 @@
+"""What deserves a look before a run: of its table, its recipe, its images, and its network's first loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.feed import Feed
+from cnnlab.data.source import Progress, silent
+from cnnlab.data.warnings import data_warnings, leaks_into_test
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.records import Table, WarningRecord
+from cnnlab.runs.bench import Bench, feed_of
+from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.overview import overview
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.warnings import in_words
+from cnnlab.training.way import PLAIN
+
+# The mean over so many images is known to a few hundredths of a nat.
+FIRST_IMAGES = 256
+# In losses of guessing. Of the house's recipes torch's own start, orthogonal and dirac give 1.0 to 1.4, xavier up to
+# 1.6 and kaiming 1.3 to 2.8; only the last of these is far out.
+HIGH, LOW = 2.0, 0.5
+
+
+def table_with_warnings(bench: Bench) -> Table:
+    """The table of a run with all that deserves a look before its first step; the test part stays shut."""
+    recipe, dataset = bench.recipe, bench.dataset
+    table = overview(bench.trace, recipe, dataset.classes)
+    off = recipe.warnings.off
+    first = None if "initial-loss" in off else initial_loss(recipe, bench.network, bench.train, len(dataset.classes))
+    found = (*table.warnings, *data_warnings(dataset, off), *([first] if first is not None else []))
+    return table.model_copy(update={"warnings": found})
+
+
+def warnings_of_images(
+    recipe: Recipe, root: Path | None = None, *, download: bool = True, progress: Progress = silent
+) -> tuple[WarningRecord, ...]:
+    """What the images of a recipe add to the warnings of its table, test images that are trained on among them.
+
+    This is no opening of the test set: its pixels are compared with those of the other parts, without labels or a
+    model.
+
+    Raises:
+        SpecError: the table does not fit the images.
+        SourceError, DownloadError: as `open_dataset`.
+    """
+    dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, download=download, progress=progress)
+    trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
+    off, cpu = recipe.warnings.off, torch.device("cpu")
+    found = [*data_warnings(dataset, off), *leaks_into_test(dataset, off)]
+    if "initial-loss" not in off and trace.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
+        network = build(trace)
+        initialise(network, recipe.model.init, recipe.train.seed)
+        train = feed_of(dataset, "train", cpu, PLAIN)
+        first = initial_loss(recipe, network, train, len(dataset.classes))
+        found += [first] if first is not None else []
+    return tuple(found)
+
+
+def add_test_leaks(folder: RunFolder, dataset: Dataset) -> tuple[WarningRecord, ...]:
+    """Compare a test part that was just opened with the others, keep what was found in the run, and answer it.
+
+    A run that has it already, since it was cut off after that, keeps it once.
+    """
+    table = folder.table()
+    found = tuple(one for one in leaks_into_test(dataset, folder.recipe().warnings.off) if one not in table.warnings)
+    if found:
+        folder.write("layers.json", table.model_copy(update={"warnings": (*table.warnings, *found)}).to_json(indent=2))
+    return found
+
+
+def tell(found: Iterable[WarningRecord], say: Callable[[str], None]) -> None:
+    """Say each warning, a line each."""
+    for warning in found:
+        say(f"! {in_words(warning)}")
+
+
+def initial_loss(recipe: Recipe, network: nn.Module, train: Feed, classes: int) -> WarningRecord | None:
+    """The mean loss of the first training batches before the first step, where it is far from that of guessing.
+
+    It is computed with a copy of the network in train mode; neither its statistics nor any random state changes.
+    """
+    loss, images = _first_loss(recipe, network, train)
+    guessing = math.log(classes)
+    if LOW * guessing <= loss <= HIGH * guessing:
+        return None
+    told = f"{loss:.3g}" if math.isfinite(loss) else "not a number"
+    low = loss < guessing
+    return WarningRecord(
+        name="initial-loss",
+        where="model.init",
+        message=f"the loss of the first {images} training images is {told} before the first step; guessing among "
+        f"{classes} classes gives ln {classes} = {guessing:.3g}",
+        fix="look at the labels: nothing has been learned yet" if low else "choose another init, or put batchnorm in",
+    )
+
+
+def _first_loss(recipe: Recipe, network: nn.Module, train: Feed) -> tuple[float, int]:
+    own, chosen = deepcopy(network).train(), recipe.train
+    # Batch norm needs two images.
+    size = max(chosen.batch_size, 2)
+    total, images = 0.0, 0
+    batches = train.training(size, chosen.seed, 0, recipe.data.augment)
+    with closing(batches), torch_state(), torch.no_grad():  # type: ignore[type-var]
+        seed_torch(chosen.seed, "step", 0)  # dropout draws as in the first step
+        for pixels, labels in islice(batches, -(-FIRST_IMAGES // size)):
+            total += F.cross_entropy(own(pixels), labels, reduction="sum").item()
+            images += len(labels)
+    return total / images, images

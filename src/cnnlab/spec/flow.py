@@ -1,0 +1,83 @@
+"""The graph of a layer table: which rows are in front of a row, and which behind it, by the flow of the data.
+
+It is read from records, so that it is the same for a table of ours and for a network that was traced.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from cnnlab.errors import SpecError
+from cnnlab.records import LayerRecord
+from cnnlab.spec.layer import Layer
+from cnnlab.spec.layers import layers
+
+# Rows with rows in them. A repeat passes on what its last row gives; a residual's sum is a step of its own.
+_FRAMES = ("repeat", "residual")
+Passing = Callable[[LayerRecord], bool]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The rows of a table with what leads to them and what they lead to."""
+
+    records: Sequence[LayerRecord]
+    _read: dict[str, Layer | None] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def rows(self) -> Mapping[str, LayerRecord]:
+        """Every row by its name."""
+        return {record.name: record for record in self.records}
+
+    def layer(self, record: LayerRecord) -> Layer | None:
+        """A row's layer with its arguments; None for a row that no table can have."""
+        if record.kind in _FRAMES:
+            return None
+        if record.text not in self._read:
+            try:
+                self._read[record.text] = layers.read(record.text)
+            except SpecError:
+                self._read[record.text] = None
+        return self._read[record.text]
+
+    def in_front(self, record: LayerRecord, passing: Passing) -> Iterator[LayerRecord]:
+        """The first rows in front of a row that are not passed over; the image is none."""
+        return self._first(record, lambda row: row.inputs, passing)
+
+    def behind(self, record: LayerRecord, passing: Passing) -> Iterator[LayerRecord]:
+        """The first rows behind a row that are not passed over."""
+        return self._first(record, lambda row: self._readers.get(row.name, ()), passing)
+
+    def is_read(self, record: LayerRecord) -> bool:
+        """Whether another row takes what a row gives."""
+        return record.name in self._readers
+
+    def leads_out(self, record: LayerRecord, passing: Passing) -> bool:
+        """Whether nothing but passed rows is between a row and the network's end."""
+        return not any(self.behind(record, passing))
+
+    @cached_property
+    def _readers(self) -> Mapping[str, list[str]]:
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for record in self.records:
+            for name in record.inputs:
+                found[name].append(record.name)
+        return dict(found)
+
+    def _first(
+        self, start: LayerRecord, step: Callable[[LayerRecord], Sequence[str]], passing: Passing
+    ) -> Iterator[LayerRecord]:
+        waiting, seen = list(step(start)), set[str]()
+        while waiting:
+            name = waiting.pop(0)
+            if name in seen or name not in self.rows:
+                continue
+            seen.add(name)
+            row = self.rows[name]
+            if row.kind == "repeat" or passing(row):
+                waiting += step(row)
+            else:
+                yield row

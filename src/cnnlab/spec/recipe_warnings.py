@@ -1,0 +1,82 @@
+"""What a recipe's choices say of themselves that deserves a look before training; no image is needed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.spec.recipe import Data, Recipe, Train
+
+# A rate is told of where it is so many times above or below the usual ones.
+FAR = 10
+
+
+def recipe_warnings(
+    recipe: Recipe, records: Sequence[LayerRecord] = (), classes: Sequence[str] = ()
+) -> list[WarningRecord]:
+    """What deserves a look in a recipe.
+
+    Args:
+        records: the rows of its network.
+        classes: the names of the classes, by which digits, letters and left and right are known.
+    """
+    found = (
+        _single_image(recipe.train, records),
+        _learning_rate(recipe.train),
+        _label_changing(recipe.data, classes),
+    )
+    return [warning for warning in found if warning is not None]
+
+
+def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord | None:
+    rows = [record.name for record in records if record.kind == "batchnorm"]
+    if train.batch_size > 1 or not rows:
+        return None
+    return WarningRecord(
+        name="batchnorm-single-image",
+        where="train.batch_size",
+        message=f"with batches of 1 image {rows[0]} normalises each image by itself while training, and by the mean "
+        "of many in evaluation",
+        fix="take larger batches, or groupnorm in place of batchnorm",
+    )
+
+
+def _learning_rate(train: Train) -> WarningRecord | None:
+    rate, usual = getattr(train.optimizer, "lr", None), getattr(train.optimizer, "usual", None)
+    if rate is None or usual is None or usual[0] / FAR <= rate <= usual[1] * FAR:
+        return None
+    low, high = usual
+    far = f"{rate / high:,.3g} times the highest" if rate > high else f"a {low / rate:,.3g}th of the lowest"
+    return WarningRecord(
+        name="learning-rate",
+        where="train.optimizer",
+        message=f"a learning rate of {rate:g} is {far} that is usual for {train.optimizer.kind}",
+        fix=f"begin between {low:g} and {high:g}",
+    )
+
+
+def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
+    mirrors = [choice for choice in data.augment if choice.mirrors and getattr(choice, "p", 1) > 0]
+    reason = _handed(classes)
+    if not mirrors or not reason:
+        return None
+    return WarningRecord(
+        name="label-changing-augmentation",
+        where="data.augment",
+        message=f"{mirrors[0].kind} turns left into right, and {reason}",
+        fix=f"leave {mirrors[0].kind} out",
+    )
+
+
+def _handed(classes: Sequence[str]) -> str:
+    """Why a mirrored image may be of another class, or of none, by the names of the classes; "" where none says so."""
+    signs = [name for name in classes if len(name) == 1 and name.isalnum()]
+    if len(signs) > 1:
+        what = "digits" if all(name.isdigit() for name in signs) else "letters or digits"
+        return f"{len(signs)} of the classes ({', '.join(signs[:3])}, …) look like {what}, most of which it changes"
+    known = {name.lower(): name for name in classes}
+    for name, written in known.items():
+        other = name.replace("left", "right")
+        if other != name and other in known:
+            return f"{written!r} and {known[other]!r} are two classes"
+    return ""

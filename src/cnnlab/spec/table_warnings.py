@@ -1,0 +1,269 @@
+"""What a layer table says of itself that deserves a look before training.
+
+It works on records, so that a network that was traced is looked at as a table of ours is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+
+from cnnlab.paper import words
+from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.spec import layers as spec
+from cnnlab.spec.flow import Flow
+from cnnlab.spec.layer import Layer, times
+from cnnlab.spec.misfits import cut_off_rows
+
+# Few classifiers have more, and few machines can train one that has.
+VERY_LARGE = 500_000_000
+# A dense layer below this size is no burden, whatever its share.
+LARGE_DENSE = 1_000_000
+MOST_NAMED = 3
+
+
+def table_warnings(
+    records: Sequence[LayerRecord], classes: int | None = None, *, backbone: bool = False
+) -> list[WarningRecord]:
+    """What deserves a look, one warning a name; the rows that it is about are gathered in `where`.
+
+    Args:
+        records: the rows of a table or of a traced network.
+        classes: how many numbers should come out; None: nobody knows.
+        backbone: the network is a known one. What its makers left out on purpose (an activation, a border of
+            padding) is no news then, and its last softmax is a step of its own.
+
+    >>> from cnnlab.spec.table import read_table
+    >>> from cnnlab.spec.trace import trace
+    >>> rows = read_table(["flatten", "dense(32)", "dense(10)"], {}, classes=10)
+    >>> [(warning.name, warning.where) for warning in table_warnings(trace(rows, (3, 8, 8)).records())]
+    [('no-activation', 'dense1 → dense2')]
+    """
+    flow = Flow(records)
+    found = [
+        _one_pixel_maps(flow),
+        cut_off_rows(flow, padding_counts=not backbone),
+        None if backbone else _no_activation(flow),
+        _softmax_before_loss(flow, backbone),
+        _bias_before_batchnorm(flow),
+        _dropout_before_batchnorm(flow),
+        _one_dense_layer(flow),
+        _width_not_classes(flow, classes),
+        _very_large(flow),
+    ]
+    return [warning for warning in found if warning is not None]
+
+
+def named(names: Iterable[str]) -> str:
+    """Names with their rest counted: `conv1, conv2, conv3 and 5 more`."""
+    known = list(names)
+    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+    return ", ".join(known[:MOST_NAMED]) + more
+
+
+def _one_pixel_maps(flow: Flow) -> WarningRecord | None:
+    rows, kernels, wasted = [], [], 0
+    for record in flow.records:
+        layer = flow.layer(record)
+        if not isinstance(layer, spec.Conv | spec.Depthwise) or record.input[1:] != (1, 1):
+            continue
+        met, cells = _cells_met(layer, record), prod(layer.kernel)
+        if met < cells:
+            rows.append(record)
+            kernels.append((met, cells))
+            # The kernel's cells share the weights evenly.
+            wasted += _weights(layer, record) * (cells - met) // cells
+    if not rows:
+        return None
+    met, cells = min(kernels, key=lambda kernel: kernel[0] / kernel[1])
+    everything = sum(record.parameters for record in flow.records)
+    views = [record.receptive_field for record in rows if record.receptive_field is not None]
+    image = next((record.input for record in flow.records if not record.inputs), ())
+    seen = f"; a node there sees up to {times(max(views))} pixels of a {times(image[1:])} image" if views else ""
+    return WarningRecord(
+        name="one-pixel-maps",
+        where=named(record.name for record in rows),
+        message=f"spatial kernels on 1×1 maps: {cells - met} of {cells} weights of a kernel only ever meet padding, "
+        f"{wasted:,} weights in all ({words.percent(wasted / everything)} of the network){seen}",
+        fix="stride or pool less in front of them, or give larger images (data.size); "
+        "a backbone made for larger images needs a stem for small ones",
+    )
+
+
+def _cells_met(layer: spec.Conv | spec.Depthwise, record: LayerRecord) -> int:
+    """How many cells of the kernel ever lie on the one pixel."""
+    window = layer.window()
+    met = 1
+    for axis in (0, 1):
+        before = window.margins[axis] // 2
+        starts = [place * window.stride[axis] - before for place in range(record.output[1 + axis])]
+        cells = [window.dilation[axis] * cell for cell in range(window.kernel[axis])]
+        met *= sum(any(start + cell == 0 for start in starts) for cell in cells)
+    return met
+
+
+def _weights(layer: Layer, record: LayerRecord) -> int:
+    return max(map(prod, layer.tensors(record.input).values()))
+
+
+_LINEAR = (spec.Conv, spec.Depthwise, spec.Dense)
+_ALWAYS_AFFINE = (spec.BatchNorm, spec.Dropout, spec.Dropout2d, spec.Flatten, spec.AvgPool, spec.Upsample)
+
+
+def _is_affine(layer: Layer | None) -> bool:
+    """Whether a layer without weights of its own, or a batch norm in eval mode, is a linear map and a shift."""
+    if isinstance(layer, spec.GlobalPool | spec.AdaptivePool):
+        return layer.how == "mean"
+    return isinstance(layer, _ALWAYS_AFFINE)
+
+
+def _no_activation(flow: Flow) -> WarningRecord | None:
+    """A residual's sum ends the search: what its two paths add is more than one layer could do."""
+    pairs = [
+        f"{first.name} → {second.name}"
+        for second in flow.records
+        if isinstance(flow.layer(second), _LINEAR)
+        for first in flow.in_front(second, lambda row: _is_affine(flow.layer(row)))
+        if isinstance(flow.layer(first), _LINEAR) and not _on_purpose(flow, first, second)
+    ]
+    if not pairs:
+        return None
+    return WarningRecord(
+        name="no-activation",
+        where=named(pairs),
+        message="nothing nonlinear lies between "
+        + ("these two linear layers, which are" if len(pairs) == 1 else "these pairs of linear layers, each")
+        + " worth one",
+        fix="put an activation such as relu between them, or take one of the two out",
+    )
+
+
+def _on_purpose(flow: Flow, first: LayerRecord, second: LayerRecord) -> bool:
+    """Whether a pair is a known way to write one convolution in fewer weights.
+
+    Depthwise with pointwise (F. Chollet, 2017), a column with a row (C. Szegedy et al., 2016), and a narrow pointwise
+    layer between wider ones (M. Sandler et al., 2018: linear bottlenecks).
+    """
+    one, two = flow.layer(first), flow.layer(second)
+    if isinstance(one, spec.Dense) or isinstance(two, spec.Dense) or one is None or two is None:
+        return False
+    assert isinstance(one, spec.Conv | spec.Depthwise)
+    assert isinstance(two, spec.Conv | spec.Depthwise)
+    pointwise = [layer.kernel == (1, 1) for layer in (one, two)]
+    by_channel = [isinstance(layer, spec.Depthwise) or layer.groups > 1 for layer in (one, two)]
+    if (by_channel[0] and pointwise[1]) or (pointwise[0] and by_channel[1]):
+        return True
+    if {tuple(side == 1 for side in layer.kernel) for layer in (one, two)} == {(True, False), (False, True)}:
+        return True
+    return all(pointwise) and first.output[0] < min(first.input[0], second.output[0])
+
+
+def _softmax_before_loss(flow: Flow, backbone: bool) -> WarningRecord | None:
+    """A table's last softmax is the output's meaning and no step; a backbone's inner ones are its attention."""
+    rows = [
+        record
+        for record in flow.records
+        if record.kind == "softmax"
+        and (flow.leads_out(record, lambda row: _is_affine(flow.layer(row))) if backbone else flow.is_read(record))
+    ]
+    if not rows:
+        return None
+    return WarningRecord(
+        name="softmax-before-loss",
+        where=named(record.name for record in rows),
+        message="its outputs lie between 0 and 1, and so do those that the layers behind it see; "
+        "the loss takes logits and does a softmax of its own",
+        fix="take it out, or make it the table's last row, where it only says what the output means",
+    )
+
+
+def _keeps_shifts(layer: Layer | None) -> bool:
+    """Whether a number added to each place of a channel comes out as added to each place of it."""
+    if isinstance(layer, spec.AvgPool):
+        return layer.padding == (0, 0)
+    return isinstance(layer, spec.MaxPool | spec.GlobalPool | spec.AdaptivePool | spec.Upsample | spec.Flatten)
+
+
+def _bias_before_batchnorm(flow: Flow) -> WarningRecord | None:
+    rows = []
+    for record in flow.records:
+        layer = flow.layer(record)
+        if isinstance(layer, _LINEAR) and layer.bias:
+            readers = list(flow.behind(record, lambda row: _keeps_shifts(flow.layer(row))))
+            if readers and all(reader.kind == "batchnorm" for reader in readers):
+                rows.append(record)
+    if not rows:
+        return None
+    idle = sum(record.output[0] for record in rows)
+    return WarningRecord(
+        name="bias-before-batchnorm",
+        where=named(record.name for record in rows),
+        message=f"the batch norm behind it takes its mean away again: {words.plural(idle, 'bias', 'biases')} "
+        "never learn anything",
+        fix="write bias=false",
+    )
+
+
+def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
+    pairs = []
+    for record in flow.records:
+        if record.kind != "batchnorm":
+            continue
+        for other in flow.in_front(record, lambda row: row.kind == "flatten"):
+            layer = flow.layer(other)
+            if isinstance(layer, spec.Dropout | spec.Dropout2d) and layer.rate > 0:
+                pairs.append((other.name, record.name, layer.rate))
+    if not pairs:
+        return None
+    # E[x²] grows by 1/(1 - rate) while dropout works; batch norm keeps that, and it is too large in evaluation.
+    rate = max(rate for _, _, rate in pairs)
+    return WarningRecord(
+        name="dropout-before-batchnorm",
+        where=named(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
+        message=f"dropout of {rate:g} makes the mean square {1 / (1 - rate):.2f} times as large in training only, and "
+        "batch norm keeps those statistics for evaluation (Li et al., 2018)",
+        fix="put the dropout behind the batch norm, or behind the last one",
+    )
+
+
+def _one_dense_layer(flow: Flow) -> WarningRecord | None:
+    dense = [record for record in flow.records if isinstance(flow.layer(record), spec.Dense)]
+    if not dense or not any(isinstance(flow.layer(record), spec.Conv | spec.Depthwise) for record in flow.records):
+        return None
+    largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in flow.records)
+    if largest.parameters < LARGE_DENSE or 2 * largest.parameters <= everything:
+        return None
+    return WarningRecord(
+        name="one-dense-layer",
+        where=largest.name,
+        message=f"{largest.parameters:,} of {everything:,} parameters "
+        f"({words.percent(largest.parameters / everything)}) are in this dense layer, which sees "
+        f"{largest.input[0]:,} numbers",
+        fix="put 'globalpool' in front of it, pool once more, or give it fewer units",
+    )
+
+
+def _width_not_classes(flow: Flow, classes: int | None) -> WarningRecord | None:
+    ends = [record for record in flow.records if not flow.is_read(record)]
+    if classes is None or not ends or ends[-1].output == (classes,):
+        return None
+    return WarningRecord(
+        name="width-not-classes",
+        where=ends[-1].name,
+        message=f"{words.plural(prod(ends[-1].output), 'number')} come out, but there are {classes} classes",
+        fix="end with 'dense(classes)'; a backbone needs a new head",
+    )
+
+
+def _very_large(flow: Flow) -> WarningRecord | None:
+    everything = sum(record.parameters for record in flow.records)
+    if everything < VERY_LARGE:
+        return None
+    # Weights, gradients and two moments of Adam, four bytes each.
+    needed = everything * 16 / 2**30
+    return WarningRecord(
+        name="very-large",
+        where=max(flow.records, key=lambda record: record.parameters).name,
+        message=f"the network has {everything:,} parameters, most of them here: training needs {needed:,.0f} GiB",
+        fix="make this layer narrower, or what it gets smaller",
+    )
