@@ -55,3 +55,19 @@ def test_what_is_not_a_number_is_a_dash_in_a_fraction():
 def test_one_thing_and_many():
     assert words.plural(1, "run") == "1 run"
     assert words.plural(2000, "run") == "2,000 runs"
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (768 * 1024, "768.0 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1_561_640, "1.5 MiB"),
+        (5000 * 1024**3, "5,000.0 GiB"),
+    ],
+)
+def test_bytes_have_the_unit_that_suits_them(size, text):
+    assert words.memory(size) == text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, prod
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,12 +70,39 @@ def _reached(node: int, steps: list[tuple]) -> set[int]:
     return nodes
 
 
+def _followed(steps: list[tuple]) -> Field:
+    field = Field()
+    for kind, *numbers in steps:
+        if kind == "slide":
+            kernel, stride, dilation, padding = numbers
+            field = field.through(kernel, stride, dilation, padding)
+        else:
+            field = field.enlarged(numbers[0], kind)
+    return field
+
+
+@given(STEPS, st.integers(0, 7))
+def test_the_trail_has_the_first_and_last_node_of_every_map(steps: list[tuple], node: int) -> None:
+    field = _followed(steps)
+    reached = [_reached(node, steps[len(steps) - back :]) for back in range(len(steps) + 1)]
+    assert field.trail(node) == [(min(nodes), max(nodes)) for nodes in reached]
+
+
+@given(STEPS)
+def test_the_first_centre_is_the_middle_of_the_first_nodes_view(steps: list[tuple]) -> None:
+    pixels = _reached(0, steps)
+    assert _followed(steps).first_centre == Fraction(min(pixels) + max(pixels), 2)
+
+
+@given(STEPS.filter(bool), st.integers(0, 5), st.integers(0, 5))
+def test_behind_a_span_is_what_all_its_nodes_see_one_map_back(steps: list[tuple], first: int, more: int) -> None:
+    seen = set().union(*(_reached(node, steps[-1:]) for node in range(first, first + more + 1)))
+    assert _followed(steps).behind((first, first + more)) == (min(seen), max(seen))
+
+
 @given(STEPS)
 def test_after_enlarging_the_field_is_the_most_that_any_node_sees(steps: list[tuple]) -> None:
-    field, phases = Field(), 1
-    for kind, *numbers in steps:
-        phases *= numbers[0] if kind != "slide" else 1
-        field = field.through(*numbers) if kind == "slide" else field.enlarged(numbers[0], kind)
+    field, phases = _followed(steps), prod(numbers[0] for kind, *numbers in steps if kind != "slide")
     views = [_reached(node, steps) for node in range(phases)]
     assert field.size == max(max(view) - min(view) + 1 for view in views)
 

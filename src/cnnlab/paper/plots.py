@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import matplotlib
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.paper import words
-from cnnlab.paper.colours import LIGHT
+from cnnlab.paper.colours import LIGHT, style_sheet
 
 # Each must be found again in an SVG's text, and white may be anything's colour.
 COLOURS = {
@@ -46,12 +47,52 @@ def quiet_axes(figure: Figure, left: float, bottom: float, width: float, height:
     return axes
 
 
-def to_svg(figure: Figure, name: str, description: str) -> str:
+def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
+    """Write each line's name at its end, right of the axes, in its colour; pushed apart where ends are close.
+
+    Args:
+        ends: (name, the line's last value, colour as CSS) for each.
+    """
+    places = [float(axes.transData.transform((0, value))[1]) for _, value, _ in ends]
+    bottom, top = axes.bbox.y0, axes.bbox.y1
+    for (name, _, colour), height in zip(ends, spread(places, 14, bottom, top), strict=True):
+        axes.annotate(
+            name,
+            (1, (height - bottom) / (top - bottom)),
+            xycoords="axes fraction",
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=NORMAL,
+            color=colour,
+            weight="bold",
+            annotation_clip=False,
+        )
+
+
+def spread(places: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
+    """Heights at least `gap` apart and in the order of the places, as near to them as that allows.
+
+    >>> spread([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
+    [9.0, 5.0, 7.0]
+    """
+    heights = dict.fromkeys(range(len(places)), 0.0)
+    lowest = bottom
+    for index, number in enumerate(sorted(heights, key=lambda number: places[number])):
+        highest = top - gap * (len(places) - 1 - index)
+        heights[number] = min(max(places[number], lowest), max(highest, lowest))
+        lowest = heights[number] + gap
+    return list(heights.values())
+
+
+def to_svg(figure: Figure, name: str, description: str, *, alone: bool = False) -> str:
     """The figure as SVG text for a page or a file: the same text for the same figure.
 
     Args:
         name: letters, digits and '-'; every id in the SVG begins with it, so it must be unique within a page.
         description: what is seen, for those who can't see it.
+        alone: True for a file of its own, with its colours, a background, and a dark side; False for a page that has
+            the colours.
     """
     buffer = io.StringIO()
     with (
@@ -64,6 +105,8 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     root = ElementTree.fromstring(buffer.getvalue())
     _tidy(root, name)
     _describe(root, name, description)
+    if alone:
+        _furnish(root)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -99,6 +142,14 @@ def _describe(root: ElementTree.Element, name: str, description: str) -> None:
     title = ElementTree.Element("title", {"id": f"{name}-title"})
     title.text = words.clean(description)
     root.insert(0, title)
+
+
+def _furnish(root: ElementTree.Element) -> None:
+    """Give a figure what a page would have given it: colours, fonts and a background."""
+    style = ElementTree.Element("style")
+    style.text = style_sheet(":root")
+    ground = {"width": "100%", "height": "100%", "style": f"fill: var(--paper, {LIGHT['paper']})"}
+    root[1:1] = [style, ElementTree.Element("rect", ground)]
 
 
 def _local(name: str) -> str:

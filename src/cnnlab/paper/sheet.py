@@ -141,7 +141,7 @@ def _html_cell(cell: str, column: Column) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|$#])", r"\\\1", words.clean(text))
+    return re.sub(r"([\\`*_{}\[\]<>|$#&~])", r"\\\1", words.clean(text))
 
 
 def _markdown_table(title: str, table: TextTable) -> str:
@@ -152,6 +152,7 @@ def _markdown_table(title: str, table: TextTable) -> str:
 
 
 def _markdown_cell(cell: str, column: Column) -> str:
+    cell = cell.replace("\n", " ")  # a row is a line
     if column.code and cell:
         return "`" + words.clean(cell).replace("`", "'").replace("|", "\\|") + "`"
     return _markdown(cell).replace("    ", "&emsp;")

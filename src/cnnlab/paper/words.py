@@ -78,6 +78,19 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def memory(size: float) -> str:
+    """Bytes in the unit that leaves the fewest digits, a power of 1024.
+
+    >>> memory(1_561_640)
+    '1.5 MiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        if size < (999.5 if unit == "B" else 1023.95):
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"
+
+
 def sizes(shape: tuple[int, ...]) -> str:
     """Sizes with `×` between them."""
     return "×".join(map(str, shape))

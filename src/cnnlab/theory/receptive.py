@@ -55,6 +55,14 @@ class Field:
             at = at._before
         return spans
 
+    def behind(self, span: Span) -> Span:
+        """What the nodes of a span see on the map in front of the last layer: first and last node.
+
+        >>> Field().through(3, stride=2, padding=1).behind((0, 1))
+        (-1, 3)
+        """
+        return self._step(span)
+
     def through(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Field:
         """The view after one more sliding window; `padding` is that in front of the first pixel.
 

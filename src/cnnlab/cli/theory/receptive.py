@@ -1,9 +1,105 @@
-"""`cnnlab theory receptive`."""
+"""`cnnlab theory receptive`: what the nodes of each layer see of the image."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.errors import UsageError
+
+Pair = tuple[int, int]
+What = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LAYER…|RECIPE|RUN|BACKBONE",
+        help="Rows such as 'conv(32, 5)', from the image on; or a recipe (.toml), a run folder, or a name: resnet18.",
+        show_default=False,
+    ),
+]
+Size = Annotated[str, typer.Option(metavar="32|32x48", help="The image's side, or height x width.", show_default=False)]
+Channels = Annotated[int | None, typer.Option(min=1, help="The image's channels; 3 for rows.", show_default=False)]
+Node = Annotated[
+    str, typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default the middle.", show_default=False)
+]
+LayerName = Annotated[
+    str, typer.Option("--layer", metavar="NAME", help="The layer to trace back; by default the last map.")
+]
+Effective = Annotated[bool, typer.Option("--effective", help="Measure how much a node looks where, by gradients.")]
+Images = Annotated[
+    int | None, typer.Option(min=1, help="Of random images, with --effective.  [default: 32]", show_default=False)
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Of random images and weights, with --effective.", show_default=False)
+]
 
 
 def register(group: typer.Typer) -> None:
-    """Not there yet."""
+    group.command()(guarded(receptive))
+
+
+def receptive(
+    what: What,
+    size: Size = "",
+    channels: Channels = None,
+    node: Node = "",
+    layer: LayerName = "",
+    effective: Effective = False,
+    images: Images = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
+    debug: Debug = False,
+) -> None:
+    """What each layer's nodes see of the image: size, jump, first centre; and a picture of one, traced back.
+
+    With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
+    beside those that it began with, or for random ones.
+    """
+    form = Form(json, markdown, latex, svg)
+    sides, place = _pair(size, "--size", "32 or 32x48", "x"), _pair(node, "--node", "3,4", ",")
+    for option, given in (("--images", images), ("--seed", seed)):
+        if given is not None and not effective:
+            raise UsageError(f"{option} is for --effective", where=option, next_step="add --effective, or leave it out")
+    if len(what) == 1:
+        what = [str(find_run(Path(what[0])))]
+    if effective:
+        from cnnlab.cli.console import say
+        from cnnlab.probe.effective_subjects import named_effective_fields
+
+        looked = named_effective_fields(
+            what,
+            size=sides,
+            channels=channels,
+            data=data,
+            layer=layer,
+            node=place,
+            images=images or 32,
+            seed=seed,
+            device=device,
+            say=say,
+        )
+        show_answer(looked, form, spare=("support", "padding"))
+    else:
+        from cnnlab.probe.views import named_fields
+
+        fields = named_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
+        show_answer(fields, form, spare=("row", "first centre", "inputs"))
+
+
+def _pair(text: str, option: str, form: str, separator: str) -> Pair | None:
+    """Two whole numbers, or, for a size, one that stands for both."""
+    if not text:
+        return None
+    parts = text.replace("×", "x").split(separator)
+    numbers = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(numbers) < len(parts) or len(numbers) > 2 or (len(numbers) < 2 and option == "--node"):
+        raise UsageError(f"{option} takes whole numbers", where=option, received=text, allowed=form)
+    return numbers[0], numbers[-1]

@@ -1,9 +1,94 @@
-"""`cnnlab theory translate`."""
+"""`cnnlab theory translate`: what a small shift of the image does to every layer."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import Debug, Device, Json, find_run, guarded
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|RUN|BACKBONE",
+        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
+        show_default=False,
+    ),
+]
+ImageFile = Annotated[
+    Path | None,
+    typer.Option("--image", metavar="FILE", help="An image; without one the program draws one.", show_default=False),
+]
+Shifts = Annotated[int, typer.Option(help="The largest shift, in pixels.")]
+WeightSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
+]
+
+
+class Towards(StrEnum):
+    """Where the image is moved."""
+
+    RIGHT = "right"
+    DOWN = "down"
+    DIAGONAL = "diagonal"
+
+
+class Filling(StrEnum):
+    """What the freed border gets."""
+
+    EDGE = "edge"
+    ZERO = "zero"
 
 
 def register(group: typer.Typer) -> None:
-    """Not there yet."""
+    group.command()(guarded(translate))
+
+
+def translate(
+    what: What,
+    image: ImageFile = None,
+    shifts: Shifts = 4,
+    direction: Annotated[Towards, typer.Option(help="Where the image is moved.")] = Towards.RIGHT,
+    fill: Annotated[
+        Filling, typer.Option(help="The freed border: the pixels at the edge again, or zero as padding is.")
+    ] = Filling.EDGE,
+    seed: WeightSeed = None,
+    device: Device = "auto",
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
+    debug: Debug = False,
+) -> None:
+    """Move an image by a few pixels, and see how far each layer's activations move: before and after pooling.
+
+    Also which shifts each map follows exactly: those that its strides divide.
+    """
+    form = Form(json, markdown, latex, svg)
+    from cnnlab.cli.console import say
+    from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.translation import translation
+
+    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, say=say)
+    picture, shown = subject.image(image)
+    found = translation(
+        subject.network,
+        picture,
+        subject.layers,
+        shifts=shifts,
+        direction=direction.value,
+        fill=fill.value,
+        name=subject.name,
+        shown=shown,
+    )
+    stages = [
+        {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in found.stages
+    ]
+    kept = {layer.name: {"period": layer.period, "kept": layer.kept} for layer in found.layers if layer.period}
+    extra = {"answer": found.answer(), "stages": stages, "exact": kept}
+    show_answer(found, form, spare=("row", "at others"), extra=extra)

@@ -1,0 +1,149 @@
+"""Reading what the layers of a network give, without leaving a trace in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.errors import UsageError, nearest
+
+See: TypeAlias = Callable[[str, Tensor], None]
+# Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.
+AGAIN = "#"
+
+
+def _nothing(_name: str, _tensor: Tensor) -> None:
+    """What a caller does with what it does not want."""
+
+
+def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+    """What the named layers give for these images, in eval mode and without gradients.
+
+    Args:
+        network: left as it was, its mode included.
+        images: N×C×H×W, on the network's device.
+        names: of modules, such as "conv1" or "residual1.body.conv1"; "relu#2" is the second call of "relu".
+
+    Returns:
+        Copies, by name, in the order in which the layers were computed; of several outputs the first. A layer that does
+        not run, or gives no tensor, is not among them.
+
+    Raises:
+        UsageError: the network has no module of a name.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.ReLU())
+    >>> activations(network, torch.tensor([[[[-1.0, 2.0]]]]), ["1"])["1"].tolist()
+    [[0.0, 2.0]]
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        # A copy, since the next layer may work in place.
+        found[name] = output.detach().clone()
+
+    with evaluating(network), watching(network, names, keep), torch.no_grad():
+        network(images)
+    return found
+
+
+@contextmanager
+def watching(network: nn.Module, names: Iterable[str], after: See, before: See = _nothing) -> Iterator[None]:
+    """Within it, each named layer tells what goes in and what comes out, for one forward pass; then no hook is left.
+
+    Args:
+        names: as in `activations`.
+        after: called with a layer's name and its output.
+        before: called with a layer's name and its first input, before the layer can change it.
+
+    Raises:
+        UsageError: the network has no module of a name.
+    """
+    wanted = dict.fromkeys(names)
+    modules = _modules(network, wanted)
+    handles = []
+    try:
+        for name, module in modules.items():
+            handles.append(module.register_forward_pre_hook(_before(name, wanted, before)))
+            handles.append(module.register_forward_hook(_after(name, wanted, after)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within it, the network is in eval mode; afterwards each of its modules is in the mode that it was in."""
+    before = {module: module.training for module in network.modules()}
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+def module_name(name: str) -> str:
+    """The module's name, of a layer's that may be one of several calls.
+
+    >>> module_name("layer1.0.relu#2")
+    'layer1.0.relu'
+    """
+    return name.partition(AGAIN)[0]
+
+
+def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+    """The modules of these names, by theirs."""
+    known = dict(network.named_modules(remove_duplicate=False))
+    found = {}
+    for name in map(module_name, names):
+        if name not in known:
+            raise UsageError(
+                f"the network has no layer '{name}'",
+                allowed=", ".join(list(filter(None, known))[:20]) + (", …" if len(known) > 21 else ""),
+                next_step=nearest(name, known) or "take a name from the list",
+            )
+        found[name] = known[name]
+    return found
+
+
+def _calls(name: str, wanted: Iterable[str]) -> Callable[[], str]:
+    """Gives a module's name for its first call, `name#2` for its second; "" for one that nobody wants."""
+    calls: Counter[str] = Counter()
+    asked = set(wanted)
+
+    def next_name() -> str:
+        calls[name] += 1
+        called = name if calls[name] == 1 else f"{name}{AGAIN}{calls[name]}"
+        return called if called in asked else ""
+
+    return next_name
+
+
+def _before(name: str, wanted: Iterable[str], see: See) -> Callable[[nn.Module, Any], None]:
+    next_name = _calls(name, wanted)
+
+    def hook(_module: nn.Module, inputs: Any) -> None:
+        called = next_name()
+        if called and inputs and isinstance(inputs[0], Tensor):
+            see(called, inputs[0])
+
+    return hook
+
+
+def _after(name: str, wanted: Iterable[str], see: See) -> Callable[[nn.Module, Any, Any], None]:
+    next_name = _calls(name, wanted)
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        called = next_name()
+        # An attention gives its weights beside its output.
+        first = output[0] if isinstance(output, tuple | list) and output else output
+        if called and isinstance(first, Tensor):
+            see(called, first)
+
+    return hook

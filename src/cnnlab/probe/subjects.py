@@ -1,0 +1,163 @@
+"""A network with its table and an image for it, from what a person names: a recipe, a run or a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnnlab.data import shapes
+from cnnlab.data.dataset import facts
+from cnnlab.data.formats import in_form
+from cnnlab.data.images import Fault, try_decode
+from cnnlab.data.source import ImageForm, Pixels
+from cnnlab.errors import SourceError, SpecError, UsageError
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.paper import words
+from cnnlab.records import LayerRecord
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import NOBODY, trained_network
+from cnnlab.spec.files import in_file
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.machine import choose_device
+
+# A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
+TILE = 64
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to look into.
+
+    Attributes:
+        name: what it is called, with where its weights are from.
+        network: on its device, in eval mode.
+        layers: its rows.
+        form: of the images that it takes.
+        mean, std: for each channel, of pixels from 0 to 1; None where they are taken from the image that is shown.
+    """
+
+    name: str
+    network: nn.Module
+    layers: tuple[LayerRecord, ...]
+    form: ImageForm
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def image(self, file: Path | None = None) -> tuple[Tensor, str]:
+        """An image as the network takes it, C×H×W floats, and what to call it.
+
+        Args:
+            file: an image file; None: pictures that the program draws.
+
+        Raises:
+            SourceError: the file can't be used.
+        """
+        pixels, shown = drawn_image(self.form) if file is None else (_decoded(file, self.form), file.name)
+        scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
+        if self.mean is None or self.std is None:
+            # Constant channels are only moved: there is nothing to scale.
+            std = scaled.std(dim=(1, 2), keepdim=True)
+            return (scaled - scaled.mean(dim=(1, 2), keepdim=True)) / std.where(std > 0, torch.ones(())), shown
+        mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        return (scaled - mean) / std, shown
+
+
+def open_subject(
+    what: str, *, seed: int | None = None, device: str = "auto", say: Callable[[str], None] = NOBODY.say
+) -> Subject:
+    """The network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
+
+    Args:
+        seed: of the random weights; None: the recipe's own, and 0 for a backbone. A run has its weights.
+        device: auto, cpu, cuda or mps.
+        say: told of anything odd about a run's weights.
+
+    Raises:
+        SpecError: the recipe is wrong, or nothing of this name is known.
+        SourceError: a recipe's data is not found.
+        RunError: the run's weights can't be used.
+        UsageError: a seed for a run.
+    """
+    path, target = Path(what), choose_device(device)
+    if path.is_dir():
+        if seed is not None:
+            raise UsageError("a run has its weights already", where="--seed", next_step="leave --seed out")
+        return _of_run(RunFolder.open(path), target, say)
+    if path.suffix == ".toml" or path.is_file():
+        return _of_recipe(path, seed, target)
+    return _of_backbone(what, seed or 0, target)
+
+
+def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
+    """Pictures of the built-in data set side by side, as one image of this form (uint8, C×H×W), and what to call it."""
+    down, right = (max(1, round(size / TILE)) for size in (form.height, form.width))
+    pictures = shapes.draw("train", np.arange(down * right, dtype=np.int64))
+    rows = [np.concatenate(list(pictures[row * right : (row + 1) * right]), axis=2) for row in range(down)]
+    whole = in_form(np.concatenate(rows, axis=1)[None], form)[0]
+    count = words.plural(down * right, "picture")
+    return whole, f"{count} of the built-in shapes, drawn by the program"
+
+
+def _of_run(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> Subject:
+    kept = folder.data().preprocessing
+    network = trained_network(folder, device, say)
+    form = ImageForm(kept.channels, kept.height, kept.width, kept.interpolation)
+    return Subject(f"{folder.name} (trained)", network, folder.table().layers, form, kept.mean, kept.std)
+
+
+def _of_recipe(path: Path, seed: int | None, device: torch.device) -> Subject:
+    recipe = Recipe.read(path)
+    there = facts(recipe.data)
+    form = ImageForm(there.channels, there.height, there.width, recipe.data.interpolation)
+    try:
+        trace = recipe.model.trace(form.shape, len(there.classes))
+    except SpecError as error:
+        raise in_file(error, path) from None
+    network, chosen = build(trace), recipe.train.seed if seed is None else seed
+    initialise(network, recipe.model.init, chosen)
+    given = recipe.data.normalize if recipe.data.normalize != "data" else (None, None)
+    name = f"{path.stem} (random weights, seed {chosen})"
+    return Subject(name, network.to(device).eval(), tuple(trace.records()), form, *given)
+
+
+def _of_backbone(name: str, seed: int, device: torch.device) -> Subject:
+    # torchvision's networks take a second to load, which a recipe does not need.
+    from cnnlab.model import backbones
+    from cnnlab.probe.backbones import network_table
+
+    try:
+        form = ImageForm(*backbones.natural_shape(name))
+    except SpecError as error:
+        raise _unknown(name, error) from None
+    network = backbones.network(name, device="cpu", seed=seed)
+    layers = network_table(backbones.network(name), form.shape).layers
+    return Subject(f"{name} (random weights, seed {seed})", network.to(device).eval(), layers, form)
+
+
+def _decoded(file: Path, form: ImageForm) -> Pixels:
+    found = try_decode(file, form) if file.exists() else Fault("missing", "there is no file of this name")
+    if isinstance(found, Fault):
+        raise SourceError(
+            f"this image can't be used: {found.kind}",
+            where=str(file),
+            received=found.message,
+            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file",
+            next_step="check the path, or leave --image out for a picture that is drawn",
+        )
+    return found
+
+
+def _unknown(what: str, error: SpecError) -> SpecError:
+    """What is no backbone could have been meant for something else; the nearest backbone is told all the same."""
+    return SpecError(
+        "this is no recipe, no run folder and no backbone",
+        received=what,
+        allowed="a .toml file, the folder or name of a run, or a network's name, as resnet18",
+        next_step=error.problems[0].next_step,
+    )

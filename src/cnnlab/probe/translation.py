@@ -1,0 +1,184 @@
+"""Moving an image by some pixels, and measuring how far the activations of every layer move with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.errors import UsageError
+from cnnlab.probe.activations import evaluating, module_name, watching
+from cnnlab.probe.following import Pair, compare, periods
+from cnnlab.probe.translated import Direction, Fill, MovedLayer, Translation
+from cnnlab.records import LayerRecord
+
+# Down and to the right, in pixels for each pixel of a shift.
+DIRECTIONS: dict[Direction, Pair] = {"right": (0, 1), "down": (1, 0), "diagonal": (1, 1)}
+CHANNELS_FIRST = ("conv", "depthwise", "maxpool", "avgpool", "batchnorm", "groupnorm", "lrn", "upsample")
+FILLS: tuple[Fill, ...] = ("edge", "zero")
+
+
+def translation(
+    network: nn.Module,
+    image: Tensor,
+    layers: Sequence[LayerRecord],
+    *,
+    shifts: int = 4,
+    direction: Direction = "right",
+    fill: Fill = "edge",
+    name: str = "a network",
+    shown: str = "an image",
+) -> Translation:
+    """Move an image by 0, 1, …, `shifts` pixels, and measure what every layer makes of it.
+
+    For each layer: how far what goes in and what comes out moves, ‖a(moved) − a(image)‖ / ‖a(image)‖; and whether its
+    map follows the shift exactly, as one of stride 1 does (R. Zhang: Making convolutional networks shift-invariant
+    again, ICML 2019). Shifts as long as the layers' own periods are compared too, where the image has the room.
+
+    Args:
+        network: left as it was; computed in eval mode.
+        image: C×H×W floats, after preprocessing.
+        layers: the network's rows, as `Trace.records` or `backbone_table` give them; those that are no modules of it
+            are left out.
+        shifts: the largest shift, in pixels; below the image's size.
+        direction: right, down, or diagonal (both).
+        fill: of the border that becomes free: "edge" repeats the pixels at the edge, "zero" is what padding is.
+        name: what to call the network.
+        shown: what to call the image.
+
+    Raises:
+        UsageError: a shift that is larger than the image, or an unknown direction or fill.
+    """
+    moves = _checked(image, shifts, direction, fill)
+    height, width = image.shape[1:]
+    rows, found = _measurable(network, layers), periods(layers, moves)
+    room = min(size for size, moving in zip((height, width), moves, strict=True) if moving) // 2
+    longer = {period for period in found.values() if period and shifts < period <= room}
+    tried = (*range(shifts + 1), *sorted(longer))
+    device = next((tensor.device for tensor in network.parameters()), image.device)
+    pictures = torch.stack([moved(image, shift, direction, fill) for shift in tried]).to(device, torch.float32)
+    notes = _Notes(rows, found, tried, shifts + 1, moves, (height, width))
+    with evaluating(network), watching(network, rows, notes.after, notes.before), torch.no_grad():
+        network(pictures)
+    return Translation(
+        network=name,
+        image=shown,
+        size=(image.shape[0], height, width),
+        direction=direction,
+        fill=fill,
+        shifts=tuple(range(shifts + 1)),
+        changes=_changes(pictures[: shifts + 1]),
+        layers=tuple(notes.layers),
+    )
+
+
+def moved(image: Tensor, shift: int, direction: Direction = "right", fill: Fill = "edge") -> Tensor:
+    """The image moved by `shift` pixels, of the same size.
+
+    Args:
+        image: C×H×W.
+
+    >>> moved(torch.tensor([[[1, 2, 3]]]), 1).tolist()
+    [[[1, 1, 2]]]
+    """
+    result = image
+    for axis, moves in zip((1, 2), DIRECTIONS[direction], strict=True):
+        places = torch.arange(image.shape[axis], device=image.device) - shift * moves
+        result = result.index_select(axis, places.clamp(min=0))
+        if fill == "zero":
+            result.narrow(axis, 0, shift * moves).zero_()
+    return result
+
+
+def _checked(image: Tensor, shifts: int, direction: str, fill: str) -> Pair:
+    for what, given, allowed in (("direction", direction, tuple(DIRECTIONS)), ("fill", fill, FILLS)):
+        if given not in allowed:
+            raise UsageError(f"unknown {what} '{given}'", where=what, allowed=", ".join(allowed))
+    down, right = DIRECTIONS[direction]  # type: ignore[index]
+    height, width = image.shape[1:]
+    largest = min(size for size, moves in ((height, down), (width, right)) if moves) - 1
+    if not 1 <= shifts <= largest:
+        raise UsageError(
+            "a shift must leave some of the image in sight" if shifts > largest else "nothing is moved",
+            where="shifts",
+            received=f"{shifts} px",
+            allowed=f"1 to {largest} px, for an image of {height}×{width}",
+        )
+    return down, right
+
+
+def _measurable(network: nn.Module, layers: Sequence[LayerRecord]) -> dict[str, LayerRecord]:
+    """The rows that are modules, by name: a functional step has no place for a hook, an identity nothing to tell."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    found = ((layer, modules.get(module_name(layer.name))) for layer in layers if layer.name)
+    return {layer.name: layer for layer, module in found if not isinstance(module, nn.Identity | None)}
+
+
+@dataclass
+class _Notes:
+    """What is noted of each layer while the network runs over the moved images."""
+
+    rows: dict[str, LayerRecord]
+    periods: dict[str, int | None]
+    tried: tuple[int, ...]
+    shown: int
+    moves: Pair
+    size: Pair
+    layers: list[MovedLayer] = field(default_factory=list)
+    _fronts: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    _sizes: dict[tuple[str, str], set[tuple[int, ...]]] = field(default_factory=dict)
+
+    def before(self, name: str, given: Tensor) -> None:
+        """What goes into a layer."""
+        if self._by_image(given):
+            self._fronts[name] = _changes(given[: self.shown])
+
+    def after(self, name: str, given: Tensor) -> None:
+        """What comes out of it."""
+        if name not in self._fronts or not self._by_image(given):
+            return
+        row, period = self.rows[name], self.periods[name]
+        maps = self._maps(row, given)
+        compared = (
+            () if maps is None or period is None else compare(row, maps, self.tried, self.moves, self.size, period)
+        )
+        self.layers.append(
+            MovedLayer(
+                name=name,
+                kind=row.kind,
+                text=row.text,
+                input=row.input,
+                output=tuple(given.shape[1:]),
+                before=self._fronts[name],
+                after=_changes(given[: self.shown]),
+                map=None if maps is None else (maps.shape[2], maps.shape[3]),
+                period=None if maps is None else period,
+                moves=compared,
+            )
+        )
+
+    def _by_image(self, given: Tensor) -> bool:
+        """Whether each image has its own numbers: not where windows of all images are put into one axis."""
+        return len(given) == len(self.tried) and given.is_floating_point()
+
+    def _maps(self, row: LayerRecord, given: Tensor) -> Tensor | None:
+        """The layer's output as N×C×H×W; None where it is no map."""
+        if given.ndim != 4 or row.jump is None or row.first_centre is None or row.receptive_field is None:
+            return None
+        # Some networks keep their channels last between two layers, as ConvNeXt does: a map of H×W×C is known by its
+        # size, which a layer that takes no other than C×H×W has given at the same jump.
+        first, last = tuple(given.shape[2:]), tuple(given.shape[1:3])
+        known = self._sizes.setdefault(row.jump, set())
+        if row.kind in CHANNELS_FIRST:
+            known.add(first)
+        return given.permute(0, 3, 1, 2) if last in known and first not in known else given
+
+
+def _changes(given: Tensor) -> tuple[float | None, ...]:
+    """How far each image's numbers are from the first one's, as a share of their length."""
+    numbers = given.detach().flatten(1).float()
+    length = float(torch.linalg.vector_norm(numbers[0]))
+    away = torch.linalg.vector_norm(numbers - numbers[:1], dim=1).tolist()
+    return tuple(distance / length if length else (None if distance else 0.0) for distance in away)

@@ -1,0 +1,81 @@
+"""`cnnlab theory translate`, from words to answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RECIPE = """
+[data]
+source = "shapes"
+[model]
+layers = ["conv(8, 5, padding=2)", "relu", "maxpool(2)", "conv(8, 3)", "avgpool(2)", "flatten", "dense(classes)"]
+"""
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+def translate(*words: object) -> Result:
+    return CliRunner().invoke(app, ["theory", "translate", *map(str, words), "--device", "cpu"])
+
+
+def test_the_answer_tells_pools_and_kept_shifts(recipe_file: Path) -> None:
+    done = translate(recipe_file)
+    assert done.exit_code == 0
+    assert "What a small shift does to tiny (random weights, seed 0)" in done.output
+    for words in ("maxpool1: ", "avgpool1: ", " before, ", "multiples of 4 px", "1 picture of the built-in shapes"):
+        assert words in done.output
+
+
+def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
+    found = json.loads(translate(recipe_file, "--shifts", 3, "--direction", "down", "--seed", 5, "--json").output)
+    assert found["shifts"] == [0, 1, 2, 3]
+    assert (found["direction"], found["network"]) == ("down", "tiny (random weights, seed 5)")
+    assert [stage["name"] for stage in found["stages"]] == ["maxpool1", "avgpool1"]
+    by_name = {layer["name"]: layer for layer in found["layers"]}
+    assert list(by_name) == ["conv1", "relu1", "maxpool1", "conv2", "avgpool1", "flatten1", "dense1"]
+    for stage in found["stages"]:
+        layer = by_name[stage["name"]]
+        assert (stage["before"], stage["after"]) == (layer["before"][1], layer["after"][1])
+    assert found["exact"]["maxpool1"] == {"period": 2, "kept": [2, 4]}
+    assert found["exact"]["avgpool1"] == {"period": 4, "kept": [4]}
+    assert found["answer"].startswith("At a shift of 1 px the change")
+
+
+def test_every_form_is_printed(recipe_file: Path) -> None:
+    assert ElementTree.fromstring(translate(recipe_file, "--svg").output).tag.endswith("svg")
+    assert "| maxpool1 | `maxpool(2)` |" in translate(recipe_file, "--markdown").output
+    assert r"\begin{tabular}" in translate(recipe_file, "--latex").output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--shifts", "40"], "a shift must leave some of the image in sight"),
+        (["--image", "no.png"], "no.png: this image can't be used: missing"),
+        (["--json", "--svg"], "an answer has one form"),
+    ],
+)
+def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:
+    done = translate(recipe_file, *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_name_is_told() -> None:
+    done = translate("resnet17")
+    assert done.exit_code == 2
+    assert "this is no recipe, no run folder and no backbone" in done.stderr

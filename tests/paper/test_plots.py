@@ -1,0 +1,37 @@
+"""Plots: names of lines keep apart, and a file of its own has its colours."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.paper.plots import new_figure, quiet_axes, spread, to_svg
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=7))
+def test_spread_places_are_apart_within_and_in_order(places: list[float]) -> None:
+    heights = spread(places, 14.0, 0.0, 100.0)
+    ordered = sorted(range(len(places)), key=lambda number: places[number])
+    assert all(heights[high] - heights[low] >= 14 - 1e-9 for low, high in pairwise(ordered))
+    assert min(heights) >= 0
+    assert max(heights) <= 100 + 1e-9
+
+
+def test_places_far_apart_stay() -> None:
+    assert spread([80.0, 10.0, 40.0], 14.0, 0.0, 100.0) == [80.0, 10.0, 40.0]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_file_of_its_own_has_colours_a_ground_and_a_dark_side(alone: bool) -> None:
+    figure = new_figure(80, 60)
+    quiet_axes(figure, 10, 10, 60, 40)
+    root = ElementTree.fromstring(to_svg(figure, "it", "seen", alone=alone))
+    children = [child.tag.rpartition("}")[2] for child in root]
+    assert children[0] == "title"
+    assert (children[1:3] == ["style", "rect"]) is alone
+    text = ElementTree.tostring(root, encoding="unicode")
+    assert ("prefers-color-scheme: dark" in text) is alone

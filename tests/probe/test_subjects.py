@@ -1,0 +1,125 @@
+"""What a person names becomes the right network, with the right image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cnnlab.data.feed import Feed
+from cnnlab.data.source import ImageForm
+from cnnlab.errors import SourceError, SpecError, UsageError
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.probe.subjects import drawn_image, open_subject
+from cnnlab.probe.translation import translation
+from cnnlab.runs.run import run, trained_network
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def recipe_file(recipe: Callable[..., Recipe], tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(recipe(seed=7).to_toml(), encoding="utf-8")
+    return path
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    weights = other.state_dict()
+    return all(torch.equal(tensor, weights[name]) for name, tensor in one.state_dict().items())
+
+
+@pytest.mark.parametrize(("seed", "chosen"), [(None, 7), (3, 3)])
+def test_a_recipes_network_begins_as_its_run_would(recipe_file: Path, seed: int | None, chosen: int) -> None:
+    subject = open_subject(str(recipe_file), seed=seed, device="cpu")
+    fresh = build(Recipe.read(recipe_file).model.trace((3, 8, 8), 3))
+    initialise(fresh, "default", chosen)
+    assert same(subject.network, fresh)
+    assert subject.name == f"tiny (random weights, seed {chosen})"
+    assert not subject.network.training
+    image, shown = subject.image()
+    assert image.shape == (3, 8, 8)
+    assert shown == "1 picture of the built-in shapes, drawn by the program"
+    assert torch.allclose(image.mean(dim=(1, 2)), torch.zeros(3), atol=1e-6)
+    assert torch.allclose(image.std(dim=(1, 2)), torch.ones(3), atol=1e-6)
+
+
+def test_a_run_has_its_trained_weights_and_its_preprocessing(
+    recipe: Callable[..., Recipe], colours: Path, tmp_path: Path
+) -> None:
+    folder = run(recipe(), runs=tmp_path, device="cpu")
+    file = colours / "red" / "3.png"
+    subject = open_subject(str(folder.path), device="cpu")
+    image, shown = subject.image(file)
+    kept, pixels = folder.data().preprocessing, np.asarray(Image.open(file)).transpose(2, 0, 1)[None]
+    ((expected, _),) = Feed(pixels, np.zeros(1, np.int64), kept.mean, kept.std, torch.device("cpu")).evaluation()
+    assert shown == "3.png"
+    assert torch.allclose(image, expected[0], atol=1e-5)
+    assert same(subject.network, trained_network(folder, torch.device("cpu"), print))
+    found = translation(subject.network, image, subject.layers, shifts=2)
+    assert [layer.name for layer in found.layers] == [row.name for row in folder.table().layers]
+    assert found.pools[0].kept == (2,)
+    with pytest.raises(UsageError, match=r"(?s)--seed: a run has its weights already.*leave --seed out"):
+        open_subject(str(folder.path), seed=1, device="cpu")
+
+
+def test_a_backbone_is_drawn_from_its_seed() -> None:
+    one, again, other = (open_subject("squeezenet1_1", seed=seed, device="cpu") for seed in (1, 1, 2))
+    assert same(one.network, again.network)
+    assert not same(one.network, other.network)
+    assert one.form.shape == (3, 224, 224)
+    assert one.name == "squeezenet1_1 (random weights, seed 1)"
+    assert one.image()[1] == "16 pictures of the built-in shapes, drawn by the program"
+
+
+@pytest.mark.parametrize("name", ["resnet8", "no/such/thing"])
+def test_what_is_nothing_is_told_with_the_nearest_name(name: str) -> None:
+    with pytest.raises(SpecError, match="this is no recipe, no run folder and no backbone") as caught:
+        open_subject(name, device="cpu")
+    assert f"received: {name}\n  allowed:  a .toml file, the folder or name of a run" in str(caught.value)
+    if name == "resnet8":
+        assert "did you mean 'resnet18'?" in str(caught.value)
+
+
+def test_a_table_that_does_not_fit_is_told_with_its_file(recipe_file: Path) -> None:
+    text = recipe_file.read_text(encoding="utf-8").replace("conv(4, 3, padding=1)", "conv(4, 30)")
+    recipe_file.write_text(text, encoding="utf-8")
+    with pytest.raises(SpecError, match=r"tiny\.toml.*layers\[0\].*30×30 window does not fit"):
+        open_subject(str(recipe_file), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, r"missing.*there is no file of this name"),
+        (b"no image", "not an image.*no known"),
+        (b"", "empty"),
+    ],
+)
+def test_a_bad_image_is_told(recipe_file: Path, tmp_path: Path, content: bytes | None, words: str) -> None:
+    file = tmp_path / "photo.png"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SourceError, match=rf"(?s)photo\.png: this image can't be used: {words}.*leave --image out"):
+        open_subject(str(recipe_file), device="cpu").image(file)
+
+
+def test_a_constant_image_is_only_moved(recipe_file: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (9, 90, 200)).save(tmp_path / "flat.png")
+    image, _ = open_subject(str(recipe_file), device="cpu").image(tmp_path / "flat.png")
+    assert image.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("form", "tiles"), [((1, 28, 28), 1), ((3, 32, 32), 1), ((3, 96, 64), 2), ((3, 224, 224), 16)])
+def test_the_drawn_image_has_the_form_and_structure(form: tuple[int, int, int], tiles: int) -> None:
+    pixels, shown = drawn_image(ImageForm(*form))
+    assert pixels.shape == form
+    assert shown.startswith(f"{tiles} picture")
+    assert pixels.std() > 10
+    assert np.array_equal(pixels, drawn_image(ImageForm(*form))[0])

@@ -1,0 +1,73 @@
+"""Rules for a map's size, against the sizes worked out layer by layer."""
+
+from __future__ import annotations
+
+from math import floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.theory.size_rule import SizeRule
+from cnnlab.theory.sizes import output_size
+
+WINDOW = st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(1, 3), st.integers(0, 6))
+STEPS = st.lists(WINDOW | st.integers(1, 4), max_size=7)
+
+
+def _rule(steps: list[tuple[int, int, int, int] | int]) -> SizeRule:
+    rule = SizeRule()
+    for step in steps:
+        rule = rule.enlarged(step) if isinstance(step, int) else rule.through(*step)
+    return rule
+
+
+@given(STEPS, st.integers(-20, 500))
+def test_the_closed_form_is_the_sizes_one_after_the_other(
+    steps: list[tuple[int, int, int, int] | int], side: int
+) -> None:
+    size = side
+    for step in steps:
+        if isinstance(step, int):
+            size *= step
+        else:
+            kernel, stride, dilation, padding = step
+            size = output_size(size, kernel, stride, padding, dilation).size
+    assert _rule(steps).size(side) == size
+
+
+@given(STEPS, st.integers(1, 500))
+def test_the_text_means_what_the_rule_computes(steps: list[tuple[int, int, int, int] | int], side: int) -> None:
+    rule = _rule(steps)
+    # The text as Python: ⌊x⌋ is floor, and a number in front of A is a factor.
+    text = rule.text("A").replace("⌊", "floor(").replace("⌋", ")").replace("−", "-").replace("·", "*")
+    for digit in "0123456789":
+        text = text.replace(f"{digit}A", f"{digit}*A")
+    assert eval(text, {"floor": floor, "A": side}) == rule.size(side)
+
+
+@given(st.lists(WINDOW, max_size=7))
+def test_windows_alone_need_no_more_than_one_rounding(steps: list[tuple[int, int, int, int]]) -> None:
+    assert _rule(list(steps)).text().count("⌊") <= 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        ([], "A"),
+        ([(5, 1, 1, 0), (3, 1, 1, 0)], "A − 6"),
+        ([(5, 1, 1, 0), (3, 1, 1, 0), (2, 2, 1, 0)], "⌊(A − 6)/2⌋"),
+        ([(3, 2, 1, 2)] * 5, "⌊(A + 31)/32⌋"),
+        ([2], "2A"),
+        ([(5, 1, 1, 0), 2], "2A − 8"),
+        ([(2, 2, 1, 0), 3, (2, 2, 1, 0)], "⌊3·⌊A/2⌋/2⌋"),
+        ([(2, 2, 1, 0), 4, (2, 2, 1, 0)], "2·⌊A/2⌋"),
+    ],
+)
+def test_rules_as_they_are_written(steps: list[tuple[int, int, int, int] | int], text: str) -> None:
+    assert _rule(steps).text() == text
+
+
+def test_a_fixed_size_stays_whatever_the_image() -> None:
+    rule = SizeRule.fixed(7).through(3)
+    assert (rule.text(), rule.size(4), rule.size(400)) == ("5", 5, 5)
