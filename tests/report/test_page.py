@@ -7,7 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from cnnlab.records import WarningRecord
 from cnnlab.report import page
+from cnnlab.spec.recipe import Recipe
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 VARIANTS = {
@@ -183,3 +185,20 @@ def test_light_dark_print_and_narrow_are_provided_for(make_view):
 def test_the_report_loads_no_torch():
     code = "import sys, cnnlab.report.page; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_warnings_of_a_run_are_told_and_those_that_were_switched_off(make_view):
+    view = make_view()
+    found = (
+        WarningRecord(name="leak", where="train, <b>test</b>", message="1 of 25 images", fix="take them out"),
+        WarningRecord(name="very-large", message="too many weights"),
+    )
+    recipe = Recipe.from_tables({**view.recipe.to_tables(), "warnings": {"off": ["initial-loss", "learning-rate"]}})
+    told = make_view(table=view.table.model_copy(update={"warnings": found}), recipe=recipe)
+    reader = Reader(page.render(told))
+    assert "leak train, <b>test</b> 1 of 25 images take them out very-large too many weights" in reader.text
+    assert "Switched off by the recipe, and not looked for: initial-loss, learning-rate." in reader.text
+    assert "#warnings" in reader.values("href")
+    silent = Reader(page.render(make_view(table=view.table.model_copy(update={"warnings": ()}))))
+    assert "#warnings" not in silent.values("href")
+    assert "Switched off" not in silent.text

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.paper import words
 from cnnlab.records import ClassScore, Score
 from cnnlab.report import tables
+from cnnlab.spec.memory import memory
 from cnnlab.statistics.intervals import wilson
 
 GOLDEN = Path(__file__).parent / "golden" / "tables.txt"
@@ -48,6 +50,26 @@ def test_the_total_row_adds_up(make_view):
         *cells, total = [cell.replace(",", "") for cell in column(table, title)]
         assert sum(int(cell) for cell in cells if cell != "–") == int(total)
     assert table.total
+
+
+def test_the_shares_are_of_the_sums(make_view):
+    known = make_view().table
+    table = tables.layer_table(known)
+    for title, field in (("share", "parameters"), ("their share", "macs")):
+        whole = getattr(known, field)
+        for layer, cell in zip(known.layers, column(table, title), strict=False):
+            part = getattr(layer, field)
+            expected = f"{100 * part / whole:.1f} %" if part / whole >= 0.001 else "< 0.1 %" if part else ""
+            assert cell == expected
+
+
+def test_with_a_memory_each_row_has_what_it_keeps(make_view):
+    known = make_view().table
+    taken = memory(known.layers, known.parameters, batch_size=64, state=2)
+    *cells, total = column(tables.layer_table(known, taken), "memory")
+    assert cells[:3] == ["768.0 KiB", "8.0 MiB", "4.0 MiB"]
+    assert total == words.memory(taken.activations)
+    assert len({len(row) for row in tables.layer_table(known, taken).rows}) == 1
 
 
 def test_every_row_has_a_cell_for_every_column(make_view):

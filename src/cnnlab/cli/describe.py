@@ -1,51 +1,124 @@
-"""`cnnlab describe`: what a table of layers is, before anything is trained. Loads no torch."""
+"""`cnnlab describe`: what a network is, before anything is trained. Loads no torch for a recipe."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
-from cnnlab.cli.options import DataFolder, Debug, Json, RecipeFile, Set, about_file, guarded, overrides
+import typer
+from typer.core import TyperCommand
+
+from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import Debug, Json, Set, guarded, overrides
+from cnnlab.errors import UsageError
+
+# Columns that a narrow terminal goes without, the first to go first.
+SPARE = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
+LARGEST_SIDE = 100_000
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|BACKBONE",
+        help="A recipe (a .toml file), or a network of torchvision or timm: resnet18, timm/convnext_tiny.",
+        show_default=False,
+    ),
+]
+Size = Annotated[str, typer.Option(metavar="SIDE|HxW", help="Size of the images in pixels: 32 or 56x46.")]
+Classes = Annotated[int | None, typer.Option(min=1, help="Number of classes.", show_default=False)]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images at a time, for the memory.", show_default=False)]
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="CNNLAB_DATA",
+        metavar="[DIR]",
+        help="Look at the images, too, for the warnings that need them; DIR is where catalogue data lives.",
+        show_default=False,
+    ),
+]
+Images = Annotated[bool, typer.Option("--images", hidden=True)]
+
+
+class WithImages(TyperCommand):
+    """A command whose `--data` may stand without a folder; where it stands at all, the images are looked at.
+
+    CNNLAB_DATA alone only says where they are.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `--data` as a flag, and as the option where a folder is behind it."""
+        return super().parse_args(ctx, list(_flagged(args)))
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(describe))
+    app.command(cls=WithImages)(guarded(describe))
 
 
 def describe(
-    recipe: RecipeFile,
+    what: What,
+    size: Size = "",
+    classes: Classes = None,
+    batch: Batch = None,
     set_: Set = None,
-    data: DataFolder = None,
+    data: Data = None,
+    images: Images = False,
     json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
     debug: Debug = False,
 ) -> None:
-    """Every layer's shape, parameters, formula and receptive field, before training."""
-    from cnnlab.cli.console import show, show_json
-    from cnnlab.cli.terminal import drawn
-    from cnnlab.data.dataset import facts
-    from cnnlab.paper import words
-    from cnnlab.report.tables import layer_table
-    from cnnlab.spec.overview import overview
-    from cnnlab.spec.recipe import Recipe
+    """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
+    form = Form(json, markdown, latex, svg)
+    from cnnlab.cli.console import progressing
+    from cnnlab.report import description
 
-    read = Recipe.read(recipe, overrides(set_))
-    known = facts(read.data, data)
-    with about_file(recipe):
-        trace = read.model.trace((known.channels, known.height, known.width), len(known.classes))
-    table = overview(trace)
-    if json:
-        show_json(
-            {
-                "parameters": table.parameters,
-                "trainable": table.parameters,
-                "macs": table.macs,
-                "input": trace.input,
-                "classes": known.classes,
-                "layers": [record.model_dump() for record in table.layers],
-                "warnings": [warning.model_dump() for warning in table.warnings],
-            }
+    changed, sides = overrides(set_), read_size(size)
+    with progressing() as shown:
+        found = description.describe(
+            what,
+            size=sides,
+            classes=classes,
+            batch_size=batch,
+            overrides=changed,
+            data=data,
+            images=images,
+            progress=shown,
         )
-        return
-    image = f"{words.sizes(trace.input)} images of {read.data.source}, {len(known.classes)} classes"
-    show(drawn(layer_table(table), f"{recipe}: {image}", spare=("jump", "share", "multiply-adds")))
-    for warning in table.warnings:
-        show(f"! {warning.name}: {warning.message}")
+    show_answer(found, form, SPARE)
+
+
+def read_size(text: str) -> tuple[int, int] | None:
+    """The height and width in `32` or `56x46`; None for an empty text.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not text:
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and 1 <= int(side) <= LARGEST_SIDE for side in sides):
+        raise UsageError(
+            "this is not the size of an image",
+            where="--size",
+            received=text,
+            allowed=f"a side, or height x width, from 1 to {LARGEST_SIDE:,} pixels",
+            next_step="write it as in --size 32 or --size 56x46",
+        )
+    return int(sides[0]), int(sides[-1])
+
+
+def _flagged(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command line with `--images` for each `--data`, which stays where a folder is behind it."""
+    for place, word in enumerate(words):
+        if word != "--data":
+            yield from ("--images", word) if word.startswith("--data=") else (word,)
+            continue
+        yield "--images"
+        behind = words[place + 1] if place + 1 < len(words) else "-"
+        if not behind.startswith("-") and not behind.endswith(".toml"):
+            yield word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -35,8 +36,10 @@ def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table
         justify: JustifyMethod = "right" if column.number else "left"
         # Numbers stay whole; a longest word is as narrow as a head may get.
         width = max(map(len, column.title.split()))
+        cells = max((len(row[number]) for row in table.rows), default=0)
         made.add_column(
-            column.title,
+            # Folded here: a table that is too wide would fold its widest cells before its heads.
+            textwrap.fill(column.title, max(width, cells)),
             footer=footer,
             justify=justify,
             overflow="fold",

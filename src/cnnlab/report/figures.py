@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 from cnnlab.records import EpochRecord, Result
 
 Measure = Literal["loss", "accuracy"]
@@ -128,34 +128,8 @@ def _mark_selected(axes: Axes, epoch: float) -> None:
 
 
 def _name_lines(axes: Axes, lines: Sequence[Curve]) -> None:
-    """Each line's name at its end, in its colour, pushed apart where ends are close."""
-    ends = [(curve.part, curve.last[1]) for curve in lines if curve.last]
-    places = {part: float(axes.transData.transform((0, value))[1]) for part, value in ends}
-    bottom, top = axes.bbox.y0, axes.bbox.y1
-    for part, height in zip(*_spread(places, 14, bottom, top), strict=True):
-        axes.annotate(
-            part,
-            (1, (height - bottom) / (top - bottom)),
-            xycoords="axes fraction",
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=NORMAL,
-            color=COLOURS[part],
-            weight="bold",
-            annotation_clip=False,
-        )
-
-
-def _spread(places: dict[str, float], gap: float, bottom: float, top: float) -> tuple[list[str], list[float]]:
-    """Names from the lowest up, and heights at least `gap` apart, as near to their own as that allows."""
-    names = sorted(places, key=lambda name: places[name])
-    heights: list[float] = []
-    for index, name in enumerate(names):
-        lowest = heights[-1] + gap if heights else bottom
-        highest = top - gap * (len(names) - 1 - index)
-        heights.append(min(max(places[name], lowest), max(highest, lowest)))
-    return names, heights
+    """Each line's name at its end, in its colour."""
+    name_ends(axes, [(curve.part, curve.last[1], COLOURS[curve.part]) for curve in lines if curve.last])
 
 
 def _title(axes: Axes, measure: Measure) -> str:

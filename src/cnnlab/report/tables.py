@@ -9,24 +9,40 @@ from cnnlab.paper import words
 from cnnlab.paper.tables import TextTable, columns
 from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
+from cnnlab.spec.memory import MemoryRecord
 from cnnlab.statistics.intervals import wilson
 
 PARTS = ("train", "validation", "test")
 SMALLEST_SHARE = 0.001
 
 
-def layer_table(table: Table) -> TextTable:
-    """The network, row by row, with a total.
+def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
+    """The network, row by row, with a total; with `memory` a column of what each row keeps for the backward pass.
 
     A row within a residual or repeat row is indented and named from its outer row on.
     """
-    heads = columns(
-        "name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#receptive field", "#jump"
-    )
+    titles = ["name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#their share"]
+    titles += ["#receptive field", "#jump"]
     names = {layer.name for layer in table.layers}
-    rows = [_layer_row(layer, names, table.parameters) for layer in table.layers]
-    total = ("total", "", "", words.count(table.parameters), "", "", words.count(table.macs), "", "")
-    return TextTable(heads, (*rows, total), total=True)
+    rows = [_layer_row(layer, names, table) for layer in table.layers]
+    total: tuple[str, ...] = (
+        "total",
+        "",
+        "",
+        words.count(table.parameters),
+        "",
+        "",
+        words.count(table.macs),
+        "",
+        "",
+        "",
+    )
+    if memory is not None:
+        titles.append("#memory")
+        kept = [memory.layers[layer.name] for layer in table.layers]
+        rows = [(*row, words.memory(size) if size else NONE) for row, size in zip(rows, kept, strict=True)]
+        total = (*total, words.memory(memory.activations))
+    return TextTable(columns(*titles), (*rows, total), total=True)
 
 
 def final_table(result: Result, data: DataRecord) -> TextTable:
@@ -71,7 +87,7 @@ def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
     return wilson(round(score.accuracy * score.images), score.images)
 
 
-def _layer_row(layer: LayerRecord, names: set[str], parameters: int) -> tuple[str, ...]:
+def _layer_row(layer: LayerRecord, names: set[str], table: Table) -> tuple[str, ...]:
     view = "whole image" if layer.receptive_field is None else words.sizes(layer.receptive_field)
     jump = NONE if layer.jump is None else "×".join(layer.jump)
     return (
@@ -80,8 +96,9 @@ def _layer_row(layer: LayerRecord, names: set[str], parameters: int) -> tuple[st
         words.sizes(layer.output),
         words.count(layer.parameters) if layer.parameters else NONE,
         layer.formula,
-        _share(layer.parameters, parameters),
+        _share(layer.parameters, table.parameters),
         words.count(layer.macs) if layer.macs else NONE,
+        _share(layer.macs, table.macs),
         view,
         jump,
     )

@@ -1,0 +1,220 @@
+"""What a network is before anything is trained: every row, its cost, its memory, its drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnlab.data.source import Progress, silent
+from cnnlab.errors import SpecError, UsageError
+from cnnlab.paper import words
+from cnnlab.paper.sheet import Sheet
+from cnnlab.records import LayerRecord, Record, Table, WarningRecord
+from cnnlab.report.tables import layer_table
+from cnnlab.spec.choices import Adam
+from cnnlab.spec.files import in_file
+from cnnlab.spec.memory import MemoryRecord, memory
+from cnnlab.spec.overview import overview
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.table_warnings import table_warnings
+from cnnlab.spec.warnings import in_words
+
+BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
+SUFFIX = ".toml"
+
+
+class Description(Record):
+    """A recipe's network or a backbone. `classes` holds their names, where they are known; `num_classes` counts them.
+
+    `input` is (channels, height, width); `source` is what the images are of, empty for a backbone.
+    """
+
+    name: str
+    source: str = ""
+    input: tuple[int, int, int]
+    classes: tuple[str, ...]
+    num_classes: int
+    optimizer: str
+    parameters: int
+    trainable: int
+    macs: int
+    layers: tuple[LayerRecord, ...]
+    warnings: tuple[WarningRecord, ...]
+    memory: MemoryRecord
+
+    @property
+    def table(self) -> Table:
+        """The rows and their sums."""
+        return Table(parameters=self.parameters, macs=self.macs, layers=self.layers, warnings=self.warnings)
+
+    @property
+    def title(self) -> str:
+        """What this is, for which images."""
+        images = f"{words.sizes(self.input)} images" + (f" of {self.source}" if self.source else "")
+        return f"{self.name}: {images}, {words.plural(self.num_classes, 'class', 'classes')}"
+
+    def sheet(self) -> Sheet:
+        """The table, with the sums and the warnings under it."""
+        rows = layer_table(self.table, self.memory)
+        notes = (_sums(self), *_memory_lines(self), *(f"! {in_words(warning)}" for warning in self.warnings))
+        return Sheet(self.title, tables=(("", rows),), notes=notes)
+
+    def svg(self) -> str:
+        """The drawing of the network, standing alone."""
+        from cnnlab.report.architecture import architecture_svg
+
+        return architecture_svg(self.table, self.title)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html(self.svg())
+
+
+def describe(
+    what: Recipe | str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    classes: int | None = None,
+    batch_size: int | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    images: bool = False,
+    progress: Progress = silent,
+) -> Description:
+    """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe.
+
+    Args:
+        what: a recipe, the path of its file (it ends with .toml), or the name of a torchvision or timm network.
+        size: (H, W) of the images in pixels; by default the recipe's, or those that the backbone was made for.
+        classes: K, 1 or more; by default those of the data, or the backbone's.
+        batch_size: images at a time, for the memory; by default the recipe's, or 64.
+        overrides: values of the recipe by dotted key, as `--set` gives them.
+        data: where catalogue data lives; by default the cache folder.
+        images: look at the recipe's images, too, for the warnings that need them; this loads torch.
+        progress: told of the images that are read.
+
+    Raises:
+        SpecError: the recipe has mistakes, or there is no such network.
+        SourceError: the recipe's data can't be looked at.
+        DownloadError: its images are not at hand and can't be had.
+        UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
+
+    >>> from cnnlab.spec.recipe import Data, Model
+    >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
+    >>> describe(lenet).parameters
+    47506
+    """
+    for name, number in (("classes", classes), ("batch_size", batch_size)):
+        if number is not None and number < 1:
+            raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
+    if overrides and not is_recipe(what):
+        raise UsageError(
+            "only a recipe has values that can be changed",
+            where="--set",
+            received=str(what),
+            allowed="a recipe, a .toml file",
+            next_step="use --size, --classes and --batch for a backbone",
+        )
+    if isinstance(what, Recipe) or is_recipe(what):
+        root = Path(data) if data else None
+        found, recipe = _of_recipe(what, size, classes, batch_size, dict(overrides or {}), root)
+        return _with_images(found, recipe, root, progress) if images else found
+    if images:
+        step = "leave --data out, or describe a recipe"
+        raise UsageError("only a recipe has images to look at", where="--data", received=str(what), next_step=step)
+    return _of_backbone(str(what), size, classes, batch_size or BATCH_SIZE)
+
+
+def is_recipe(what: Recipe | str | Path) -> bool:
+    """Whether a word of the command line is a recipe's file: it ends with .toml, or there is a file of that name."""
+    return not isinstance(what, Recipe) and (str(what).endswith(SUFFIX) or Path(what).is_file())
+
+
+def _of_recipe(
+    what: Recipe | str | Path,
+    size: tuple[int, int] | None,
+    classes: int | None,
+    batch_size: int | None,
+    overrides: dict[str, Any],
+    data: Path | None,
+) -> tuple[Description, Recipe]:
+    """The description, and the recipe as it was changed."""
+    from cnnlab.data.dataset import facts
+
+    if isinstance(what, Recipe):
+        recipe, name = what, "recipe"
+    else:
+        recipe, name = Recipe.read(what, overrides), str(what)
+    if size is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
+    if batch_size is not None:
+        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
+    known = facts(recipe.data, data)
+    count = classes or len(known.classes)
+    try:
+        trace = recipe.model.trace((known.channels, known.height, known.width), count)
+    except SpecError as error:
+        raise error if isinstance(what, Recipe) else in_file(error, what) from None
+    choice = recipe.train.optimizer
+    table = overview(trace, recipe, known.classes if count == len(known.classes) else ())
+    found = Description(
+        name=name,
+        source=recipe.data.source,
+        input=(known.channels, known.height, known.width),
+        classes=known.classes if classes in (None, len(known.classes)) else (),
+        num_classes=count,
+        optimizer=choice.kind,
+        **{field: getattr(table, field) for field in Table.model_fields},
+        trainable=table.parameters,
+        memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state),
+    )
+    return found, recipe
+
+
+def _with_images(found: Description, recipe: Recipe, data: Path | None, progress: Progress) -> Description:
+    """The description with the warnings that only the images can give."""
+    from cnnlab.runs.warnings import warnings_of_images
+
+    warnings = warnings_of_images(recipe, data, progress=progress)
+    return found.model_copy(update={"warnings": (*found.warnings, *warnings)})
+
+
+def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
+    from cnnlab.probe.backbones import backbone_table
+
+    table = backbone_table(name, None if size is None else (3, *size), classes)
+    warned = table_warnings(table.layers, classes, backbone=True)
+    table = table.model_copy(update={"warnings": (*table.warnings, *warned)})
+    first, last = table.layers[0], table.layers[-1]
+    return Description(
+        name=name,
+        input=(first.input[0], first.input[1], first.input[2]),
+        classes=(),
+        num_classes=last.output[0],
+        optimizer=Adam.kind,
+        **{field: getattr(table, field) for field in Table.model_fields},
+        trainable=table.parameters,
+        memory=memory(table.layers, table.parameters, batch_size, Adam.state),
+    )
+
+
+def _sums(found: Description) -> str:
+    frozen = found.parameters - found.trainable
+    trained = f"{words.count(found.trainable)} of them trained" if frozen else "all trained"
+    return f"{words.count(found.parameters)} parameters, {trained}; {words.count(found.macs)} multiply-adds an image."
+
+
+def _memory_lines(found: Description) -> tuple[str, str]:
+    taken = found.memory
+    parts = {
+        "weights": taken.weights,
+        "gradients": taken.gradients,
+        f"{found.optimizer}'s state": taken.optimizer,
+        "activations": taken.activations,
+    }
+    batch = f"with {words.plural(taken.batch_size, 'image')} at a time, in 32-bit floats"
+    summed = " + ".join(f"{words.memory(size)} of {what}" for what, size in parts.items() if size)
+    return (
+        f"Memory to train {batch}: {words.memory(taken.total)} = {summed}.",
+        f"Memory to predict {batch}: {words.memory(taken.prediction)}.",
+    )

@@ -1,0 +1,101 @@
+"""The command `describe`: its forms on stdout, its options, and how fast and light it is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.describe import read_size
+from cnnlab.cli.main import app
+from cnnlab.errors import UsageError
+
+ROOT = Path(__file__).parents[2]
+LENET = str(ROOT / "recipes" / "lenet.toml")
+
+
+def cnnlab(*words: str) -> Result:
+    return CliRunner().invoke(app, ["describe", *words])
+
+
+def test_json_keeps_what_other_programs_rely_on() -> None:
+    told = json.loads(cnnlab(LENET, "--json").stdout)
+    assert (told["parameters"], told["trainable"], told["macs"]) == (390_410, 390_410, 28_803_712)
+    assert (told["input"], len(told["classes"])) == ([3, 32, 32], 10)
+    first = told["layers"][0]
+    assert {key: first[key] for key in ("name", "kind", "output", "parameters", "macs", "receptive_field")} == {
+        "name": "conv1", "kind": "conv", "output": [32, 32, 32], "parameters": 2432, "macs": 2_457_600,
+        "receptive_field": [5, 5],
+    }  # fmt: skip
+    assert told["memory"]["batch_size"] == 64
+    assert isinstance(told["warnings"], list)
+
+
+def test_the_terminal_shows_the_table_and_the_sums() -> None:
+    shown = cnnlab(LENET).stdout
+    for word in ("conv(32, 5, padding=2)", "5·5·3·32 + 32", "390,410", "45.5 %", "whole image", "Memory to predict"):
+        assert word in shown
+
+
+def test_a_narrow_terminal_keeps_every_column_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("cnnlab.cli.console.WIDTH_WITHOUT_TERMINAL", 80)
+    shown = cnnlab(LENET).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "parameters" in shown
+    assert "jump" not in shown
+
+
+def test_the_other_forms() -> None:
+    assert "| conv1 | `conv(32, 5, padding=2)` | 32×32×32 | 2,432 |" in cnnlab(LENET, "--markdown").stdout
+    assert r"\toprule" in cnnlab(LENET, "--latex").stdout
+    assert ElementTree.fromstring(cnnlab(LENET, "--svg").stdout).tag.endswith("svg")
+
+
+def test_options_change_the_images_the_classes_and_the_batch() -> None:
+    words = ("--size", "28x20", "--classes", "3", "--batch", "2", "--set", "data.channels=1", "--json")
+    told = json.loads(cnnlab(LENET, *words).stdout)
+    assert told["input"] == [1, 28, 20]
+    assert told["layers"][-1]["output"] == [3]
+    assert told["memory"]["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [((LENET, "--json", "--svg"), 2), ((LENET, "--batch", "0"), 2), (("no-such-network",), 2), (("nowhere.toml",), 2)],
+)
+def test_wrong_usage_ends_with_its_code(words: tuple[str, ...], code: int) -> None:
+    done = cnnlab(*words)
+    assert done.exit_code == code
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("text", "size"), [("", None), ("32", (32, 32)), ("56x46", (56, 46)), ("56×46", (56, 46))])
+def test_a_size_is_a_side_or_two(text: str, size: tuple[int, int] | None) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["0", "x", "32x", "3x4x5", "-1", "1e3", "100001", "²"])
+def test_anything_else_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="this is not the size of an image") as caught:
+        read_size(text)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.received) == ("--size", text)
+    assert "--size 56x46" in problem.next_step
+
+
+@pytest.mark.parametrize("form", ["--json", "--svg", "--markdown"])
+def test_a_recipe_is_described_without_torch(form: str) -> None:
+    script = (
+        "import sys; from cnnlab.cli.main import app\n"
+        "try: app()\n"
+        "finally: sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, "describe", LENET, form], capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout
