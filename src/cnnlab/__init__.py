@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnlab.api import train, write_report
-    from cnnlab.errors import (
-        CnnlabError,
-        DownloadError,
-        RunError,
-        SourceError,
-        SpecError,
-        UsageError,
-    )
+    from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
+    from cnnlab.probe.activations import activations
+    from cnnlab.probe.backbones import network_table
+    from cnnlab.probe.effective import effective_field
+    from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.translation import translation
+    from cnnlab.report.description import Description, describe
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.run import open_test, resume_run
-    from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train
+    from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
+    from cnnlab.spec.views import receptive_field
+    from cnnlab.theory.convolution import convolve
+    from cnnlab.theory.size_answers import solve_kernel, solve_output, solve_padding, solve_stride
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ _HOMES = {
     "Claim": "cnnlab.spec.recipe",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.spec.recipe",
+    "Description": "cnnlab.report.description",
     "DownloadError": "cnnlab.errors",
     "Model": "cnnlab.spec.recipe",
     "Recipe": "cnnlab.spec.recipe",
@@ -45,11 +48,24 @@ _HOMES = {
     "SpecError": "cnnlab.errors",
     "Train": "cnnlab.spec.recipe",
     "UsageError": "cnnlab.errors",
+    "Warnings": "cnnlab.spec.recipe",
+    "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
+    "convolve": "cnnlab.theory.convolution",
+    "describe": "cnnlab.report.description",
+    "effective_field": "cnnlab.probe.effective",
+    "network_table": "cnnlab.probe.backbones",
+    "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.run",
     "predict": "cnnlab.export.prediction",
+    "receptive_field": "cnnlab.spec.views",
     "resume_run": "cnnlab.runs.run",
+    "solve_kernel": "cnnlab.theory.size_answers",
+    "solve_output": "cnnlab.theory.size_answers",
+    "solve_padding": "cnnlab.theory.size_answers",
+    "solve_stride": "cnnlab.theory.size_answers",
     "train": "cnnlab.api",
+    "translation": "cnnlab.probe.translation",
     "write_report": "cnnlab.api",
 }
 
@@ -57,6 +73,7 @@ __all__ = [
     "Claim",
     "CnnlabError",
     "Data",
+    "Description",
     "DownloadError",
     "Model",
     "Recipe",
@@ -66,11 +83,24 @@ __all__ = [
     "SpecError",
     "Train",
     "UsageError",
+    "Warnings",
+    "activations",
     "build",
+    "convolve",
+    "describe",
+    "effective_field",
+    "network_table",
+    "open_subject",
     "open_test",
     "predict",
+    "receptive_field",
     "resume_run",
+    "solve_kernel",
+    "solve_output",
+    "solve_padding",
+    "solve_stride",
     "train",
+    "translation",
     "write_report",
 ]
 

@@ -52,7 +52,7 @@ def said(made: list[RunFolder], error: BaseException, capsys: pytest.CaptureFixt
         ("watch", 2, "from the start"),
         ("point", 2, "from the end of epoch 2"),
         ("watch", 6, "from the end of epoch 1"),
-        ("say", 3, "from the end of epoch 2"),
+        ("say", 4, "from the end of epoch 2"),  # folder, way and a warning, and then the scoring
     ],
     ids=["first epoch", "after the last", "second epoch", "scoring"],
 )

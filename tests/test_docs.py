@@ -1,0 +1,29 @@
+"""The pages of docs/: what they say that a command prints is what it prints."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _load(name: str):  # noqa: ANN202
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+consoles = _load("consoles")
+PAGE = (DOCS / "theory.md").read_text(encoding="utf-8")
+# What a network with random weights gives depends on the machine's arithmetic in its last digits.
+EXACT = [command for command in consoles.commands(PAGE) if "translate" not in command]
+
+
+@pytest.mark.parametrize("command", EXACT)
+def test_a_page_shows_what_its_commands_print(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DOCS.parent)
+    assert f"$ {command}\n{consoles.output(command)}" in PAGE
