@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 import torch.nn.functional as functional
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.errors import UsageError
@@ -94,6 +94,7 @@ def test_torch_makes_the_same_size(slide: Slide) -> None:
 
 @PATIENT
 @given(slides())
+@example(Slide(2, kernel=2, padding=2, dilation=3, transposed=True))
 def test_unseen_pixels_are_those_without_a_gradient(slide: Slide) -> None:
     assume(slide.output is not None)
     if slide.pool:
@@ -178,6 +179,14 @@ def test_the_formula_gives_back_what_went_in(slide: Slide, unknown: Any) -> None
 
 
 @PATIENT
+@given(FEW, st.integers(1, 9), st.integers(0, 3), st.integers(1, 4))
+def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding: int, dilation: int) -> None:
+    size = (output - 1) * kernel + dilation * (kernel - 1) + 1 - 2 * padding
+    assume(size > 0)
+    assert Puzzle(Slide(size, 1, padding=padding, dilation=dilation, pool=True), "kernel", output, True).exact == kernel
+
+
+@PATIENT
 @given(slides(), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
 def test_what_fits_exactly_leaves_nothing_over(slide: Slide, unknown: Any, output: int) -> None:
     puzzle = Puzzle(slide, unknown, output)
@@ -213,6 +222,13 @@ def test_no_nearer_setting_fits(slide: Slide) -> None:
         found = [item for item in nearest if item.change == name]
         assert [getattr(item, name) for item in found] == expected
         assert all(item.output == _torch_size(Slide(**_told(item), **kind)) for item in found)
+
+
+def test_no_window_over_padding_alone_is_advised() -> None:
+    found = solve_padding(32, 4).axes[0].nearest
+    assert (4, 2, 17) not in {(item.kernel, item.stride, item.padding) for item in found}
+    assert {item.change for item in found} == {"output", "size", "kernel"}
+    assert "padding" not in {item.change for item in solve_output(32, 1, stride=3).axes[0].nearest}
 
 
 def _told(item: Nearby) -> dict[str, int]:
@@ -447,6 +463,10 @@ def test_pictures_are_drawn_of_every_window(slide: Slide) -> None:
 
 def test_long_pictures_show_their_ends() -> None:
     svg = solve_output(512, 5, stride=2, padding=2).svg()
+    root = ElementTree.fromstring(svg)
+    for line in root.iter("{http://www.w3.org/2000/svg}polyline"):
+        places = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+        assert 0 < min(places) <= max(places) < float(root.attrib["width"])
     assert "output 0: pixels -2 to 2" in svg
     assert "output 255: pixels 508 to 512" in svg
     assert "output 100:" not in svg

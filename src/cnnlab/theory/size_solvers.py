@@ -131,7 +131,7 @@ def nearest_fits(slide: Slide) -> list[Nearby]:
     for change, lowest in quantities:
         value = getattr(slide, change)
         # What is left over repeats with the stride: a fit that is further away is one of these, too.
-        for distance in range(1, slide.stride + 1):
+        for distance in range(1, slide.stride):
             near = [_with(slide, change, at) for at in (value - distance, value + distance) if at >= lowest]
             fitting = [setting for setting in near if setting.fits and (_sound(setting) or not _sound(slide))]
             found += [_nearby(change, setting) for setting in fitting]
