@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.records import LayerRecord, Table
-from cnnlab.report.architecture import architecture_svg
+from cnnlab.report.architecture import architecture
 from cnnlab.report.placing import PAGE, Placed, height_of, place, short_label, width_of
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
@@ -52,13 +52,13 @@ def boxes(placed: Placed) -> list[tuple[int, float, float]]:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_is_drawn_once_under_its_name(name: str) -> None:
     known = table(TABLES[name])
-    named = [title.partition(": ")[0] for title in titles(architecture_svg(known, name))]
+    named = [title.partition(": ")[0] for title in titles(architecture(known, name).to_svg(alone=True))]
     assert Counter(named) == Counter({"images of 3×32×32": 1, **{row.name: 1 for row in known.layers}})
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_nothing_reaches_over_the_edge(name: str) -> None:
-    svg = architecture_svg(table(TABLES[name]), name)
+    svg = architecture(table(TABLES[name]), name).to_svg(alone=True)
     root = ElementTree.fromstring(svg)
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     assert width <= PAGE
@@ -165,7 +165,7 @@ def test_a_block_is_not_parted_from_its_sum_where_it_fits_on_a_line() -> None:
 
 def test_few_layers_make_a_small_drawing_and_many_a_high_one() -> None:
     def size(rows: list[str]) -> tuple[float, float]:
-        root = ElementTree.fromstring(architecture_svg(table(rows), "a network"))
+        root = ElementTree.fromstring(architecture(table(rows), "a network").to_svg(alone=True))
         return float(root.attrib["width"]), float(root.attrib["height"])
 
     few, many = size(["conv(8, 3)", "relu", "maxpool(2)", "flatten", "dense(10)"]), size(SIXTY)
@@ -191,7 +191,7 @@ def test_a_label_says_what_a_row_is_in_short(row: str, label: str) -> None:
 
 def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
     name = "a_very_long_name_of_a_row_that_nobody_reads"
-    svg = architecture_svg(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300)
+    svg = architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(alone=True)
     texts = [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert name not in texts
     assert any(text.startswith("a_very_long") and text.endswith("…") for text in texts)
@@ -200,13 +200,13 @@ def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
 
 
 def test_the_legend_names_the_kinds_that_are_there() -> None:
-    texts = [element.text for element in shapes(architecture_svg(table(list(LENET)), "lenet"))]
+    texts = [element.text for element in shapes(architecture(table(list(LENET)), "lenet").to_svg(alone=True))]
     assert {"convolution", "dense", "pooling", "activation", "reshaping"} <= set(texts)
     assert not {"normalisation", "dropout", "sum", "other"} & set(texts)
 
 
 def test_the_drawing_stands_alone_in_light_and_dark() -> None:
-    svg = architecture_svg(table(DEEP), "<a & b>")
+    svg = architecture(table(DEEP), "<a & b>").to_svg(alone=True)
     assert "prefers-color-scheme: dark" in svg
     assert "<a & b>" not in svg
     assert "&lt;a &amp; b&gt;" in svg
@@ -230,5 +230,5 @@ def test_operations_that_no_table_has_are_drawn_too() -> None:
     assert [row.name for row in placed.items[8].strips] == ["act"]
     assert placed.items[9].label == "concatenate 8"
     assert placed.arcs == ()
-    svg = architecture_svg(Table(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows")
+    svg = architecture(Table(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(alone=True)
     assert {title.partition(":")[0] for title in titles(svg)} >= {*many, "act", "all"}

@@ -153,6 +153,11 @@ def test_sums_of_decimals_are_the_nearest_floats(values: list[Any]) -> None:
     assert found.output == [[float(exact)]]
 
 
+def test_a_bias_is_written_even_where_it_adds_nothing() -> None:
+    assert convolve([[2]], [[3]], bias=0).at(0, 0).text == "3·2 + 0 (bias) = 6"
+    assert convolve([[2]], [[3]]).at(0, 0).text == "3·2 = 6"
+
+
 def test_the_output_has_the_kernels_axis_where_the_kernel_has_it() -> None:
     assert convolve(IMAGE, KERNEL).output == [[ANSWER[1][1], ANSWER[1][2], ANSWER[1][3]]]
     assert convolve([IMAGE], [KERNEL]).output == convolve(IMAGE, KERNEL).output
@@ -205,8 +210,11 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"padding": 3, "padding_mode": "reflect"}, ["reflected padding must be smaller", "3 above or below of 3 rows"]),
     ({"padding": (0, 5), "padding_mode": "reflect"}, ["5 left or right of 5 columns", "up to 4"]),
     ({"padding_mode": "zero"}, ["padding_mode: there is no such padding", "reflect, replicate, zeros", "'zeros'?"]),
-    ({"padding": 1000}, ["too much to be worked out by hand", "up to 1,000,000", "cut out a part"]),
-    ({"padding": 10**9, "stride": 10**9}, ["too much to be worked out by hand", "pixels"]),
+    (
+        {"image": [[1] * 400] * 400, "kernel": [[1] * 3] * 3},
+        ["too much to be worked out by hand", "1,425,636 products", "up to 1,000,000", "cut out a part"],
+    ),
+    ({"padding": 10**9, "stride": 10**9}, ["too much to be worked out by hand", "pixels", "up to 1,000,000"]),
 ]
 
 

@@ -19,6 +19,7 @@ from cnnlab.theory.convolution_page import step_number
 
 IMAGE = [[2, 1, 2, 3, 1], [3, 9, 1, 1, 4], [4, 5, 0, 7, 0]]
 KERNEL = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]
+OTHER = [[1, 2, 3, 4, 5], [-1, 0, 1, 0, -2], [7, 8, 9, 7, 8]]
 FOUND = convolve(IMAGE, KERNEL, padding=1)
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -33,6 +34,7 @@ class Page(HTMLParser):
         self.attributes: list[tuple[str, str, str | None]] = []
         self.open: list[str] = []
         self.kind = ""
+        self.seen: set[tuple[int, int, int]] = set()
         self.feed(text)
         assert not self.open, "a tag is left open"
 
@@ -47,6 +49,9 @@ class Page(HTMLParser):
             self.tables[self.kind][-1].append([])
         elif tag == "td":
             self.tables[self.kind][-1][-1].append("")
+            if "seen" in (dict(attrs).get("class") or "").split():
+                rows = [row for row in self.tables[self.kind][-1] if row]
+                self.seen.add((len(self.tables[self.kind]) - 1, len(rows) - 1, len(rows[-1]) - 1))
         elif tag == "script":
             self.scripts.append((dict(attrs), ""))
 
@@ -81,7 +86,7 @@ def test_the_first_step_and_the_whole_output_are_there_without_a_script() -> Non
 
 
 def test_the_data_of_the_script_are_the_records() -> None:
-    found = convolve([IMAGE] * 2, [[KERNEL] * 2] * 3, bias=[0.5, -1, 0], stride=(1, 2), padding=1, flip=False)
+    found = convolve([IMAGE, OTHER], [[KERNEL] * 2] * 3, bias=[0.5, -1, 0], stride=(1, 2), padding=1, flip=False)
     page = Page(found.page())
     data = json.loads(next(text for attributes, text in page.scripts if attributes.get("type") == "application/json"))
     assert [step["text"] for step in data["steps"]] == [step.text for step in found.steps]
@@ -92,6 +97,8 @@ def test_the_data_of_the_script_are_the_records() -> None:
     assert places == [(step.kernel, step.row, step.column) for step in found.steps]
     assert [step_number(found, step) for step in found.steps] == list(range(1, len(places) + 1))
     assert (data["stride"], data["kernel"], data["channels"]) == ([1, 2], [3, 3], 2)
+    products = [cell for number in (0, 1) for row in page.table("products", number) for cell in row]
+    assert products == data["steps"][0]["products"]
     assert "written" not in page.tables  # nothing is flipped, so there is nothing to compare with
     assert len(page.tables["output"]) == 3
 
@@ -121,7 +128,10 @@ def test_too_large_a_page_is_refused() -> None:
 @pytest.mark.skipif(BROWSER is None, reason="there is no browser")
 @pytest.mark.parametrize(
     ("found", "number"),
-    [(FOUND, 7), (convolve([IMAGE] * 2, [[KERNEL] * 2, [KERNEL[::-1]] * 2]), 4)],
+    [
+        (FOUND, 7),
+        (convolve([IMAGE, OTHER], [[KERNEL] * 2, [KERNEL[::-1]] * 2], padding=2, stride=(2, 1), dilation=2), 8),
+    ],
     ids=["T1", "several"],
 )
 def test_the_page_opens_at_a_step(found: Convolution, number: int, tmp_path: Path) -> None:
@@ -138,6 +148,12 @@ def test_the_page_opens_at_a_step(found: Convolution, number: int, tmp_path: Pat
     step = found.steps[number - 1]
     assert f"step {number} of {len(found.steps)}" in done.stdout
     assert f'<span id="text">{step.text}</span>' in done.stdout
-    assert len(re.findall(r'class="(?:padding )?seen"', done.stdout)) == len(step.products)
+    (top, _), (left, _) = found.setting.margins
+    seen = {(product.channel, product.row + top, product.column + left) for product in step.products}
+    page = Page(done.stdout)
+    assert page.seen == seen
+    assert [cell for table in page.tables["products"] for row in table for cell in row] == [
+        str(product.product) for product in step.products
+    ]
     assert len(re.findall(r'class="now"', done.stdout)) == 1
     assert len(re.findall(r'class="later"', done.stdout)) == len(found.steps) - number

@@ -24,6 +24,16 @@ def test_the_operation_and_the_reason_are_said() -> None:
     assert "This is what deep-learning libraries call convolution" in why
 
 
+def test_the_textbooks_definition_has_the_operations_sign() -> None:
+    plus, minus = (convolve(IMAGE, KERNEL, flip=flip).sheet().lines[2] for flip in (False, True))
+    assert (plus.text, minus.text) == (
+        "(w ⋆ x)(i, j) = Σm Σn w(m, n)·x(i + m, j + n)",
+        "(w ∗ x)(i, j) = Σm Σn w(m, n)·x(i − m, j − n)",
+    )
+    assert "x(i + m, j + n)" in plus.latex
+    assert "x(i - m, j - n)" in minus.latex
+
+
 def test_the_sheet_has_image_kernels_output_and_every_sum() -> None:
     tables = dict(FOUND.sheet().tables)
     assert tables["image, with its padding in parentheses"].rows[1] == ("0", "(0)", "2", "1", "2", "3", "1", "(0)")
@@ -48,6 +58,8 @@ def test_one_element_is_laid_out_as_its_window() -> None:
     assert last.text == f"y[0, 1] = {FOUND.at(0, 1).text}"
     assert last.latex.count("\\\\") == 3  # three rows of the window, and the sum
     assert sheet.notes == ("9 products, 3 of them with padding.",)
+    # In the corner five are padding, and two zeros are pixels.
+    assert FOUND.sheet(FOUND.at(2, 4)).notes == ("9 products, 5 of them with padding.",)
 
 
 @pytest.mark.parametrize(

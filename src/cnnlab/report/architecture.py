@@ -39,8 +39,8 @@ COLOURS: dict[Kind, tuple[str, str]] = {
 }
 
 
-def architecture_svg(table: Table, title: str) -> str:
-    """The network as SVG that stands alone, light or dark as the reader prefers.
+def architecture(table: Table, title: str) -> Drawing:
+    """The network from the image to the classes, in as many lines as it takes.
 
     A block is as high as the square root of the image's side and as wide as the logarithm of its channels; activations,
     norms and dropouts are strips joined to the block in front of them; an arc leads past other rows to a sum.
@@ -59,7 +59,7 @@ def architecture_svg(table: Table, title: str) -> str:
     for bracket in placed.brackets:
         _draw_bracket(drawing, placed, lines, bracket)
     _draw_legend(drawing, placed, lines.bottom + 12)
-    return drawing.to_svg(alone=True)
+    return drawing
 
 
 class _Lines:

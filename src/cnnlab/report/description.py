@@ -62,9 +62,9 @@ class Description(Record):
 
     def svg(self) -> str:
         """The drawing of the network, standing alone."""
-        from cnnlab.report.architecture import architecture_svg
+        from cnnlab.report.architecture import architecture
 
-        return architecture_svg(self.table, self.title)
+        return architecture(self.table, self.title).to_svg(alone=True)
 
     def _repr_html_(self) -> str:
         return self.sheet().to_html(self.svg())

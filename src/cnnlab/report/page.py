@@ -12,6 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.plots import to_svg
 from cnnlab.report import captions, figures, pictures, tables
+from cnnlab.report.architecture import architecture
 from cnnlab.report.view import RunView
 
 Fact = tuple[str, str]
@@ -38,6 +39,7 @@ def render(view: RunView) -> str:
             final_caption=captions.selection_note(view),
             switched_off=captions.switched_off(view.recipe),
             layers=tables.layer_table(view.table),
+            architecture=Markup(architecture(view.table, "the network").to_svg()),
             image=words.sizes(_image_shape(view)),
             filters=_filters(view),
             confusion=_confusion(view),

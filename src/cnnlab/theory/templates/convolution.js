@@ -146,7 +146,7 @@
   }
   document.addEventListener("keydown", (event) => {
     // A slider and a menu have their own use for these keys.
-    if (event.target.closest("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.closest?.("input, select") || event.altKey || event.ctrlKey || event.metaKey) return;
     const moves = { ArrowRight: 1, ArrowLeft: -1 };
     if (event.key in moves) {
       event.preventDefault();
