@@ -77,6 +77,7 @@ def test_the_first_step_and_the_whole_output_are_there_without_a_script() -> Non
     page = Page(FOUND.page())
     padded = [[0] * 7, *([0, *row, 0] for row in IMAGE), [0] * 7]
     assert page.table("image") == _texts(padded)
+    assert page.seen == {(0, row, column) for row in range(3) for column in range(3)}
     assert page.table("used") == _texts([row[::-1] for row in KERNEL[::-1]])
     assert page.table("written") == _texts(KERNEL)
     assert page.table("output") == _texts(FOUND.output)

@@ -38,7 +38,8 @@ def render(found: Convolution) -> str:
     _check_size(setting)
     script, data = _script(), _data(found)
     outputs = [[[short(value) for value in row] for row in found.map(k)] for k in range(len(setting.kernels))]
-    images = [_image(setting, channel) for channel in range(setting.channels)]
+    first = found.at(0, 0)
+    images = [_image(setting, channel, first) for channel in range(setting.channels)]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     return (
         _templates()
@@ -57,7 +58,7 @@ def render(found: Convolution) -> str:
             written=[[_texts(channel) for channel in kernel] for kernel in setting.kernels],
             used=[_texts(setting.used(0, channel)) for channel in range(setting.channels)],
             biases=[short(plain(value)) for value in setting.bias or []],
-            first=found.at(0, 0),
+            first=first,
             outputs=outputs,
             letters=_letters(images, data, outputs),
             listed=[_listed(setting, step) for step in found.steps[:MOST_LISTED]],
@@ -102,24 +103,34 @@ def _data(found: Convolution) -> dict[str, Any]:
     }
 
 
-def _image(setting: Setting, channel: int) -> list[list[tuple[str, bool]]]:
-    """A channel with its padding: each pixel as text, and whether it is padding."""
+def _image(setting: Setting, channel: int, first: Step) -> list[list[tuple[str, str]]]:
+    """A channel with its padding: each pixel as text, and its classes: padding, and under the first step's window."""
     (top, bottom), (left, right) = setting.margins
     high, wide = setting.image_size
+    seen = {(product.row, product.column) for product in first.products}
+
+    def classes(row: int, column: int) -> str:
+        padding = "" if 0 <= row < high and 0 <= column < wide else "padding"
+        return f"{padding} {'seen' if (row, column) in seen else ''}".strip()
+
     return [
         [
-            (short(plain(setting.pixel(channel, row, column))), not (0 <= row < high and 0 <= column < wide))
+            (short(plain(setting.pixel(channel, row, column))), classes(row, column))
             for column in range(-left, wide + right)
         ]
         for row in range(-top, high + bottom)
     ]
 
 
+def _texts(values: Map) -> Texts:
+    return [[short(plain(value)) for value in row] for row in values]
+
+
 def _letters(images: Any, data: dict[str, Any], outputs: Any) -> dict[str, int]:
     """The longest number of each kind of map, so that no map changes its size from step to step."""
     weights = max(map(len, _flat(data["used"])))
     return {
-        "image": max(len(text) for text in _flat(images) if isinstance(text, str)),
+        "image": max(len(text) for image in images for row in image for text, _ in row),
         "used": weights,
         "written": weights,
         "products": max(len(text) for step in data["steps"] for text in step["products"]),
@@ -133,10 +144,6 @@ def _flat(value: Any) -> Iterator[Any]:
             yield from _flat(item)
     else:
         yield value
-
-
-def _texts(values: Map) -> Texts:
-    return [[short(plain(value)) for value in row] for row in values]
 
 
 def _listed(setting: Setting, step: Step) -> tuple[str, str]:

@@ -15,7 +15,7 @@
   const count = data.steps.length;
   const pause = 900;
   let now = 0;
-  let seen = [];
+  let seen = all("td.seen");
   let timer = null;
 
   const numberOf = (kernel, row, column) => kernel * each + row * columns + column;
@@ -36,10 +36,10 @@
       const first = image[top][left];
       const last = image[lowest][rightmost];
       const frame = windows[channel].style;
-      frame.top = `${first.offsetTop - 1}px`;
-      frame.left = `${first.offsetLeft - 1}px`;
-      frame.height = `${last.offsetTop + last.offsetHeight - first.offsetTop + 2}px`;
-      frame.width = `${last.offsetLeft + last.offsetWidth - first.offsetLeft + 2}px`;
+      frame.top = `${first.offsetTop}px`;
+      frame.left = `${first.offsetLeft}px`;
+      frame.height = `${last.offsetTop + last.offsetHeight - first.offsetTop}px`;
+      frame.width = `${last.offsetLeft + last.offsetWidth - first.offsetLeft}px`;
       keepInView(first, last);
     });
     for (const cell of seen) cell.classList.add("seen");
