@@ -49,6 +49,14 @@ def test_a_full_disk_leaves_the_older_file_and_says_so(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_caller_advises(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        write_whole(tmp_path / "missing" / "x.html", b"new", advice="choose another place with --page")
+    assert str(caught.value).endswith(
+        "can't be written: No such file or directory\n  next:     choose another place with --page"
+    )
+
+
 def test_an_interruption_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

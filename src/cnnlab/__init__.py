@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
     from cnnlab.probe.activations import activations
-    from cnnlab.probe.backbones import network_table
     from cnnlab.probe.effective import effective_field
     from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.tracing import network_table
     from cnnlab.probe.translation import translation
     from cnnlab.report.description import Description, describe
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.run import open_test, resume_run
+    from cnnlab.spec.receptive.fields import receptive_field
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
-    from cnnlab.spec.views import receptive_field
-    from cnnlab.theory.convolution import convolve
-    from cnnlab.theory.size_answers import solve_kernel, solve_output, solve_padding, solve_stride
+    from cnnlab.theory.convolution.answer import convolve
+    from cnnlab.theory.sizes.output import solve_output
+    from cnnlab.theory.sizes.solution import solve_kernel, solve_padding, solve_stride
 
 __version__ = "0.1.0"
 
@@ -51,19 +52,19 @@ _HOMES = {
     "Warnings": "cnnlab.spec.recipe",
     "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
-    "convolve": "cnnlab.theory.convolution",
+    "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
-    "network_table": "cnnlab.probe.backbones",
+    "network_table": "cnnlab.probe.tracing",
     "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.run",
     "predict": "cnnlab.export.prediction",
-    "receptive_field": "cnnlab.spec.views",
+    "receptive_field": "cnnlab.spec.receptive.fields",
     "resume_run": "cnnlab.runs.run",
-    "solve_kernel": "cnnlab.theory.size_answers",
-    "solve_output": "cnnlab.theory.size_answers",
-    "solve_padding": "cnnlab.theory.size_answers",
-    "solve_stride": "cnnlab.theory.size_answers",
+    "solve_kernel": "cnnlab.theory.sizes.solution",
+    "solve_output": "cnnlab.theory.sizes.output",
+    "solve_padding": "cnnlab.theory.sizes.solution",
+    "solve_stride": "cnnlab.theory.sizes.solution",
     "train": "cnnlab.api",
     "translation": "cnnlab.probe.translation",
     "write_report": "cnnlab.api",

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from cnnlab.errors import RunError
 
+# Most files are a run's.
+_ADVICE = "free some space, or choose another folder with --runs"
 
-def write_whole(path: Path, content: bytes) -> None:
+
+def write_whole(path: Path, content: bytes, advice: str = _ADVICE) -> None:
     """Write a file so that a reader sees the old one or the new one, even when the power goes.
+
+    Args:
+        advice: the next step of a person whose file can't be written.
 
     Raises:
         RunError: the disk is full, or the folder can't be written to; an older file is as it was.
@@ -24,7 +30,7 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _unwritable(path, error, advice) from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -49,11 +55,11 @@ def append_line(path: Path, text: str) -> None:
         raise _unwritable(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
+def _unwritable(path: Path, error: OSError, advice: str = _ADVICE) -> RunError:
     return RunError(
         f"this file can't be written: {error.strerror}",
         where=str(path),
-        next_step="free some space, or choose another folder with --runs",
+        next_step=advice,
     )
 
 

@@ -11,9 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
-from cnnlab.cli.describe import read_size
 from cnnlab.cli.main import app
-from cnnlab.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 LENET = str(ROOT / "recipes" / "lenet.toml")
@@ -67,26 +65,18 @@ def test_options_change_the_images_the_classes_and_the_batch() -> None:
 
 @pytest.mark.parametrize(
     ("words", "code"),
-    [((LENET, "--json", "--svg"), 2), ((LENET, "--batch", "0"), 2), (("no-such-network",), 2), (("nowhere.toml",), 2)],
+    [
+        ((LENET, "--json", "--svg"), 2),
+        ((LENET, "--batch", "0"), 2),
+        ((LENET, "--size", "0"), 2),
+        (("no-such-network",), 2),
+        (("nowhere.toml",), 2),
+    ],
 )
 def test_wrong_usage_ends_with_its_code(words: tuple[str, ...], code: int) -> None:
     done = cnnlab(*words)
     assert done.exit_code == code
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize(("text", "size"), [("", None), ("32", (32, 32)), ("56x46", (56, 46)), ("56×46", (56, 46))])
-def test_a_size_is_a_side_or_two(text: str, size: tuple[int, int] | None) -> None:
-    assert read_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["0", "x", "32x", "3x4x5", "-1", "1e3", "100001", "²"])
-def test_anything_else_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="this is not the size of an image") as caught:
-        read_size(text)
-    (problem,) = caught.value.problems
-    assert (problem.where, problem.received) == ("--size", text)
-    assert "--size 56x46" in problem.next_step
 
 
 @pytest.mark.parametrize("form", ["--json", "--svg", "--markdown"])

@@ -88,12 +88,12 @@ def test_the_page_is_written_beside_the_answer(tmp_path):
 
 WRONG = [
     (["--at", "3,0"], ["at: the output has no row 3", "rows 0 to 2, columns 0 to 4"]),
-    (["--at", "-1,0"], ["the output has no row -1"]),
-    (["--at", "one"], ["--at: this is no place in the output", "--at 0,1"]),
+    (["--at", "-1,0"], ["--at: this takes a row and a column", "received: -1,0", "counted from 0"]),
+    (["--at", "one"], ["--at: this takes a row and a column", "write it as in --at 3,4"]),
     (["--at", "0,0", "--of", "2"], ["there is no kernel 2", "0 to 0"]),
     (["--of", "2"], ["--of: --of chooses a kernel for --at", "add --at 0,0 --of 2"]),
-    (["--stride", "1,2,3"], ["--stride: this is neither one whole number nor two", "N, or VERTICAL,HORIZONTAL"]),
-    (["--padding", "valid"], ["--padding: this is neither", "or same"]),
+    (["--stride", "1,2,3"], ["--stride: this takes one whole number, or two", "or HEIGHTxWIDTH\n", "--stride 3x5"]),
+    (["--padding", "valid"], ["--padding: this takes one whole number", "0 to 100,000:", "HEIGHTxWIDTH; or same"]),
     (["--image", "[[1,2],[3,4]"], ["--image, line 1, column 13: this is not JSON", "[[1, 2], [3, 4]]"]),
     (["--image", "[" * 100_000], ["--image: this JSON can't be read"]),
     (["--image", f"[[{'9' * 5000}]]"], ["--image: this JSON can't be read"]),
@@ -101,7 +101,7 @@ WRONG = [
     (["--bias", "[1,"], ["--bias, line 1, column 4: this is not JSON"]),
     (["--json", "--svg"], ["an answer has one form"]),
     (["--page", "page.txt"], ["--page: a page is an .html file", "--page page.html"]),
-    (["--page", "missing/page.html"], ["missing/page.html: the page can't be written", "choose another place"]),
+    (["--dilation", "0"], ["--dilation: this takes one whole number", "1 to 100,000:"]),
 ]
 
 
@@ -112,3 +112,18 @@ def test_what_is_wrong_is_told(options, told):
     assert not done.stdout
     for words in told:
         assert words in done.stderr
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path):
+    path = tmp_path / "missing" / "page.html"
+    done = call("--padding", "1", "--page", path)
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = " ".join(done.stderr.split())
+    assert "this file can't be written: No such file or directory" in told
+    assert "next: choose another place with --page" in told
+
+
+def test_steps_are_told_one_by_one_or_both():
+    for stride in ("2", "2,2", "2x2", "2X2", "2×2"):
+        assert json.loads(call("--stride", stride, "--json").stdout)["stride"] == [2, 2]
+    assert json.loads(call("--stride", "1x2", "--json").stdout)["stride"] == [1, 2]

@@ -118,9 +118,10 @@ def test_the_effective_field_of_a_run_by_its_name(
         (["rely"], "did you mean 'relu'"),
         (["resnet19"], "no layer, no recipe, no run folder and no backbone"),
         (["conv(3, 5)", "--size", "4"], "does not fit"),
-        (["conv(3, 5)", "--size", "4x5x6"], "--size takes whole numbers"),
-        (["conv(3, 5)", "--node", "4"], "--node takes whole numbers"),
-        (["conv(3, 5)", "--node", "a,b"], "allowed:  3,4"),
+        (["conv(3, 5)", "--size", "4x5x6"], "--size: this takes one whole number, or two"),
+        (["conv(3, 5)", "--size", "100001"], "1 to 100,000"),
+        (["conv(3, 5)", "--node", "4"], "--node: this takes a row and a column"),
+        (["conv(3, 5)", "--node", "a,b"], "next:     write it as in --node 3,4"),
         (["conv(3, 5)", "--size", "8", "--node", "9,0"], "rows 0 to 3"),
         (["conv(3, 5)", "--layer", "conv9"], "there is no layer 'conv9'"),
         (["conv(3, 5)", "--images", "4"], "--images is for --effective"),
@@ -137,7 +138,7 @@ def test_mistakes_are_explained(words: list[str], said: str) -> None:
 
 def test_rows_need_no_torch() -> None:
     code = (
-        "import sys; from cnnlab.probe.views import named_fields; "
+        "import sys; from cnnlab.probe.receptive import named_fields; "
         "named_fields(['conv(1, 5)']).svg(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

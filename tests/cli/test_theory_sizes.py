@@ -35,6 +35,7 @@ def _json(words: str) -> dict[str, Any]:
         ("output --size 5 --kernel 3 --stride 2 --padding 1 --transposed --output-padding 1", {"size": 10}),
         ("output --size 32x30 --kernel 5", {"size": [28, 26], "exact": ["28", "26"], "fits": True}),
         ("output --size 32,30 --kernel 3×5 --dilation 2", {"size": [28, 22]}),
+        ("output --size 32X30 --kernel 3X5 --padding 0", {"size": [30, 26]}),
         ("padding --size 32 --kernel 7", {"padding": 3, "exact": "3", "fits": True}),
         ("padding --size 32 --kernel 7x4 --stride 1", {"padding": [3, None], "exact": ["3", "3/2"], "fits": False}),
         ("padding --size 16 --kernel 4 --stride 2 --output 32 --transposed", {"padding": 1}),
@@ -95,12 +96,12 @@ def test_svg() -> None:
     [
         (
             "output --size 3x --kernel 5",
-            "--size takes whole numbers\n  received: 3x\n  allowed:  one number, or HEIGHT",
+            "--size: this takes one whole number, or two\n  received: 3x\n  allowed:  1 to 65,536: one",
         ),
-        ("output --size 9 --kernel -1", "--kernel takes whole numbers\n  received: -1"),
+        ("output --size 9 --kernel -1", "--kernel: this takes one whole number, or two\n  received: -1"),
         (
             "output --size 9 --kernel 3 --output-padding a",
-            "next:     write --output-padding 5, or --output-padding 5x3",
+            "next:     write it as in --output-padding 3, or --output-padding 3x5",
         ),
         ("output --size 3 --kernel 5", "kernel: a window of 5 pixels does not fit on 3"),
         ("kernel --size 9 --output 3 --ceil", "only pools round up: torch's convolutions have no ceil mode"),

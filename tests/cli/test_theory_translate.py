@@ -60,6 +60,14 @@ def test_every_form_is_printed(recipe_file: Path) -> None:
     assert r"\begin{tabular}" in translate(recipe_file, "--latex").output
 
 
+def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(RECIPE.replace("shapes", colours.name).replace("conv(8, 3)", "conv(8, 1)"), encoding="utf-8")
+    done = translate(recipe, "--shifts", 2, "--data", colours.parent)
+    assert done.exit_code == 0, done.stderr
+    assert "3×8×8" in done.output
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

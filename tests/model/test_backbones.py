@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from cnnlab.errors import SpecError
-from cnnlab.model.backbones import known, names, natural_shape, network
+from cnnlab.model.backbones import names, natural_classes, natural_shape, network
 
 FAMILIES = (
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "inception_v3", "mnasnet1_0", "mobilenet_v3_small",
@@ -43,11 +43,14 @@ def test_only_classification_networks_are_named() -> None:
     assert not [
         name for name in names() if any(word in name for word in ("fcn", "deeplab", "rcnn", "quantized", "r3d"))
     ]
-    assert known("resnet18")
-    assert not known("fcn_resnet50")
+    with pytest.raises(SpecError, match="there is no network 'fcn_resnet50'"):
+        network("fcn_resnet50")
 
 
 def test_the_number_of_classes_is_that_of_the_logits() -> None:
+    with torch.no_grad():
+        images = torch.empty(2, 3, 64, 64, device="meta")
+        assert network("resnet18")(images).shape == (2, natural_classes("resnet18"))
     with torch.no_grad():
         assert network("resnet18", 7)(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 7)
     with pytest.raises(SpecError, match="a network needs a class at least\n  received: 0"):
@@ -83,15 +86,14 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 
 def test_without_timm_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert not known("timm/convnext_tiny")
     with pytest.raises(SpecError, match=r"pip install 'cnnlab\[timm\]'"):
         network("timm/convnext_tiny")
 
 
 @needs_timm
 def test_timm_has_names_of_its_own() -> None:
-    assert known("timm/resnet18")
-    assert known("resnetblur50")
+    assert natural_classes("resnetblur50") == 1000
+    assert natural_classes("timm/vit_small_patch14_dinov2") == 0
     with pytest.raises(SpecError, match="did you mean 'timm/convnext_tiny'"):
         network("timm/convnext_tinny")
     assert natural_shape("timm/nasnetalarge") == (3, 331, 331)

@@ -109,3 +109,17 @@ def test_the_weights_on_one_pixel_maps_that_meet_padding_have_no_gradient(conv: 
     warning = _warning(found, "one-pixel-maps")
     told = re.search(r"([\d,]+) weights in all", warning.message) if warning else None
     assert idle == (int(told[1].replace(",", "")) if told else 0)
+
+
+def test_rows_that_a_stride_steps_over_are_counted() -> None:
+    """Against the pixels that have a gradient."""
+    for row in ("conv(4, 2, stride=6)", "conv(4, 1, stride=2)", "conv(4, 3, stride=2, dilation=2)", "maxpool(1, 3)"):
+        trace_ = trace(read_table([row, "flatten"], {}, 10), (3, 32, 20))
+        with torch_state():
+            network = build(trace_)
+        image = torch.ones(1, 3, 32, 20, requires_grad=True)
+        network(image).square().sum().backward()
+        seen = image.grad.abs().sum(dim=(0, 1)) > 0
+        high, wide = int(seen.any(dim=1).sum()), int(seen.any(dim=0).sum())
+        message = {w.name: w.message for w in table_warnings(trace_.records())}["skipped-rows"]
+        assert message.endswith(f"{trace_.rows[0].name} sees {high} of 32 rows and {wide} of 20 columns")

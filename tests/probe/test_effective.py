@@ -22,14 +22,15 @@ from cnnlab.model.initialise import initialise
 from cnnlab.probe.activations import watching
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveField, EffectiveFields
-from cnnlab.probe.effective_subjects import named_effective_fields, random_start
-from cnnlab.probe.views import named_fields
+from cnnlab.probe.effective_subjects import named_effective_fields
+from cnnlab.probe.receptive import named_fields
+from cnnlab.probe.weights import random_start
 from cnnlab.randomness import generator, torch_state
 from cnnlab.runs.run import run
+from cnnlab.spec.receptive.fields import fields_of, receptive_field
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
-from cnnlab.spec.views import fields_of, receptive_field
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RUNNING = [
@@ -166,7 +167,7 @@ def test_a_backbones_view_is_where_its_gradient_reaches() -> None:
 def test_the_gradient_is_torchs_own_mean() -> None:
     found = _table(["conv(3, 3)", "relu", "avgpool(2)", "conv(2, 3)"], (2, 14, 12))
     network = build(found)
-    row = found.records()[-1]
+    row = found.records()[-1].name
     field = effective_field(network, row, (2, 14, 12), images=5, seed=3, batch=2, node=(1, 2))
     expected = np.zeros((14, 12))
     for number in range(5):
@@ -186,12 +187,34 @@ def test_the_gradient_is_torchs_own_mean() -> None:
 
 def test_the_support_is_the_theoretical_view() -> None:
     found = _table(["conv(4, 5, padding=2)", "avgpool(2)", "conv(4, 3, padding=1)"], (3, 32, 32))
-    field = effective_field(build(found), found.records()[-1], (3, 32, 32), images=2)
+    field = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2)
     assert field.node == (8, 8)
     assert (field.theoretical, field.support, field.outside) == ((10, 10), (10, 10), 0.0)
-    corner = effective_field(build(found), found.records()[-1], (3, 32, 32), images=2, node=(0, 0))
+    corner = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2, node=(0, 0))
     assert (corner.theoretical, corner.rows, corner.support) == ((10, 10), (-4, 5), (6, 6))
     assert corner.outside == 1 - 36 / 100
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_the_theoretical_view_behind_an_enlargement_is_that_of_the_node(mode: str) -> None:
+    """Its nodes see differently much, and their views do not lie evenly."""
+    rows = ["conv(2, 3, stride=2, padding=1)", f"upsample(2, '{mode}')", "conv(2, 3, padding=1)"]
+    found = _table(rows, (1, 20, 22))
+    network = _positive(found).float()
+    for node in ((7, 8), (8, 7), (9, 9)):
+        field = effective_field(network, "conv2", (1, 20, 22), rows=found.records(), images=1, node=node)
+        for axis, span in ((1, field.rows), (0, field.columns)):
+            reached = np.flatnonzero(field.gradient.any(axis=axis))
+            assert (int(reached[0]), int(reached[-1])) == span
+        assert field.support == field.theoretical
+
+
+def test_rows_are_those_of_the_size_that_was_asked_for(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(epochs=1), runs=tmp_path)
+    trained, start = named_effective_fields([str(folder.path)], size=(16, 12), layer="conv1", images=2).fields
+    assert trained.node == (8, 6)
+    assert (trained.gradient.shape, trained.rows, trained.columns) == ((16, 12), (7, 9), (5, 7))
+    assert start.support == start.theoretical == (3, 3)
 
 
 def _field(gradient: np.ndarray, rows: tuple[int, int] | None = None) -> EffectiveField:
@@ -206,7 +229,7 @@ def test_uniform_weights_of_many_layers_make_a_bell_that_grows_with_their_root()
         network = build(found)
         for parameter in network.parameters():
             nn.init.constant_(parameter, 1 / 9)
-        field = effective_field(network, found.records()[-1], (1, side, side), images=1)
+        field = effective_field(network, f"conv{layers}", (1, side, side), rows=found.records(), images=1)
         assert field.theoretical == field.support == (side, side)
         profile = field.gradient.sum(0) / field.gradient.sum()
         places = np.arange(side) - layers
@@ -332,7 +355,7 @@ def test_a_run_stands_beside_its_random_start(recipe: Callable[..., Recipe], tmp
     assert (start.network, trained.layer) == ("before training", start.layer)
     fresh = build(made.model.trace((3, 8, 8), 3))
     initialise(fresh, made.model.init, 5)
-    alone = effective_field(fresh, folder.table().layers[4], (3, 8, 8), images=3)
+    alone = effective_field(fresh, "maxpool1", (3, 8, 8), images=3)
     assert np.array_equal(alone.gradient, start.gradient)
     assert not np.allclose(trained.gradient, start.gradient)
     again = random_start(folder).state_dict()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.translated import Direction, MovedLayer
 from cnnlab.probe.translation import translation
+from cnnlab.probe.translation_answer import Direction, MovedLayer
 from cnnlab.spec.layers import layers
 from cnnlab.spec.rows import Row, read_rows
 from cnnlab.spec.trace import Trace, trace
@@ -92,6 +92,14 @@ def test_a_sum_has_the_period_of_both_its_paths() -> None:
     found = measured(['residual(["conv(2, 3, stride=2, padding=1)"], shortcut=["conv(2, 1, stride=2)"])', "relu"])
     assert found["residual1"].period == found["relu1"].period == 2
     assert found["relu1"].kept == (2, 4)
+
+
+def test_a_sum_has_the_period_of_what_lies_within_it() -> None:
+    found = measured(["residual([conv(2, 3, stride=2, padding=1), upsample(2)])", "relu", "repeat(2, [avgpool(2)])"])
+    assert found["residual1"].period == found["relu1"].period == 2
+    assert found["relu1"].kept == (2, 4)
+    assert found["relu1"].keeps() == "multiples of 2 px"
+    assert (found["repeat1"].period, found["repeat1"].kept) == (4, (4,))
 
 
 def test_what_depends_on_the_whole_image_is_found_out_by_measuring() -> None:

@@ -87,6 +87,19 @@ def test_what_is_nothing_is_told_with_the_nearest_name(name: str) -> None:
         assert "did you mean 'resnet18'?" in str(caught.value)
 
 
+def test_a_catalogue_folder_may_be_named(
+    recipe: Callable[..., Recipe], colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine").symlink_to(colours)
+    text = recipe(source="mine").to_toml()
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError):
+        open_subject("mine.toml", device="cpu")
+    assert open_subject("mine.toml", device="cpu", data=tmp_path / "data").form.shape == (3, 8, 8)
+
+
 def test_a_table_that_does_not_fit_is_told_with_its_file(recipe_file: Path) -> None:
     text = recipe_file.read_text(encoding="utf-8").replace("conv(4, 3, padding=1)", "conv(4, 30)")
     recipe_file.write_text(text, encoding="utf-8")

@@ -19,13 +19,14 @@ from torch.nn.utils.parametrizations import weight_norm
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import network
 from cnnlab.model.build import build
-from cnnlab.probe.tracing import trace_network
+from cnnlab.probe.tracing import network_table, trace_network
 from cnnlab.randomness import torch_state
 from cnnlab.records import LayerRecord
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
+from cnnlab.spec.table_warnings import table_warnings
 from cnnlab.spec.trace import Trace, trace
 
 ROOT = Path(__file__).parents[2]
@@ -386,7 +387,7 @@ def test_the_network_is_left_as_it_was(shape: Shape) -> None:
     if shape[0] == 3:
         trace_network(module, shape)
     else:
-        with pytest.raises(SpecError, match="conv1: this network can't take images of 5×64×64"):
+        with pytest.raises(SpecError, match="conv1: this network stops at an image of 5×64×64"):
             trace_network(module, shape)
     assert [inner.training for inner in module.modules()] == modes
     assert _hooks(module) == hooks
@@ -399,3 +400,73 @@ def test_the_network_is_left_as_it_was(shape: Shape) -> None:
 def test_a_network_whose_way_depends_on_numbers_is_refused() -> None:
     with pytest.raises(SpecError, match=r"can't be followed without computing(?s:.*)leave out what depends"):
         trace_network(Function(lambda _, x: x if x.sum() > 0 else -x), (1, 4, 4))
+
+
+def test_an_error_of_the_network_is_told_in_its_own_words() -> None:
+    def broken(*_: object) -> Tensor:
+        raise AttributeError("no head was given")
+
+    with pytest.raises(SpecError, match=r"stops at an image of 1×4×4: AttributeError: no head was given") as caught:
+        trace_network(Function(broken), (1, 4, 4))
+    assert "if it stops there too, mend the network" in str(caught.value)
+    with pytest.raises(SpecError, match='is missing the required "forward" function'):
+        trace_network(nn.Module(), (1, 4, 4))
+
+
+def test_a_lazy_layer_that_has_not_run_is_told() -> None:
+    lazy = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+    with pytest.raises(SpecError, match=r"1\.weight: this network can't be followed: a lazy layer") as caught:
+        trace_network(lazy, (1, 4, 4))
+    assert "next:     run the network once on an image" in str(caught.value)
+    with torch.random.fork_rng(devices=()):
+        lazy(torch.zeros(1, 1, 4, 4))
+    assert [row.parameters for row in trace_network(lazy, (1, 4, 4))] == [0, 51]
+
+
+# What comes out.
+
+
+class _Heads(nn.Module):
+    """A side head that is computed between and after what counts, and not returned unless asked for."""
+
+    def __init__(self, both: bool) -> None:
+        super().__init__()
+        self.both = both
+        self.stem, self.relu = nn.Conv2d(1, 4, 3), nn.ReLU()
+        self.head, self.side = nn.Linear(4, 10), nn.Linear(4, 7)
+
+    def forward(self, images: Tensor) -> Any:
+        self.relu(self.stem(images) + 1)
+        found = self.relu(self.stem(images)).mean((2, 3))
+        main = self.head(found)
+        side = self.relu(self.side(found)), main.softmax(1)
+        return {"main": main, "side": side} if self.both else main
+
+
+def test_what_is_not_returned_has_no_row() -> None:
+    rows = trace_network(_Heads(both=False), (1, 8, 8))
+    # The second calls keep their number, under which their activations are found.
+    assert [row.name for row in rows] == ["stem#2", "relu#2", "globalpool", "head"]
+    assert [row.parameters for row in rows] == [40, 0, 0, 50], "weights that are used again count where a row uses them"
+    read = {name for row in rows for name in row.inputs}
+    assert [row.name for row in rows if row.name not in read] == ["head"]
+    assert not table_warnings(rows, 10, backbone=True)
+    (warning,) = table_warnings(rows, 7, backbone=True)
+    assert (warning.name, warning.where) == ("width-not-classes", "head")
+    assert network_table(_Heads(both=False), (1, 8, 8)).parameters == 40 + 50 + 35
+
+
+def test_all_that_is_returned_has_rows() -> None:
+    rows = trace_network(_Heads(both=True), (1, 8, 8))
+    assert [row.name for row in rows] == ["stem#2", "relu#2", "globalpool", "head", "side", "relu#3", "softmax"]
+
+
+def test_where_the_way_is_lost_all_rows_are_kept() -> None:
+    def way(module: Any, x: Tensor) -> Tensor:
+        found = module.first(x)
+        with torch._C.DisableTorchFunction():
+            found = found.clone()
+        return module.last(found)
+
+    rows = trace_network(Function(way, first=nn.Conv2d(1, 2, 3), last=nn.Conv2d(2, 3, 3)), (1, 8, 8))
+    assert [row.name for row in rows] == ["first", "last"]

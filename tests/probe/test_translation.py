@@ -16,10 +16,10 @@ from cnnlab.data.source import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.backbones import network_table
 from cnnlab.probe.subjects import drawn_image
-from cnnlab.probe.translated import Translation
+from cnnlab.probe.tracing import network_table
 from cnnlab.probe.translation import DIRECTIONS, moved, translation
+from cnnlab.probe.translation_answer import Translation
 from cnnlab.spec.layers import layers
 from cnnlab.spec.rows import read_rows
 from cnnlab.spec.trace import trace
@@ -131,6 +131,19 @@ def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
         assert layers_by_name[name].map == (12, 12)
         assert layers_by_name[name].kept == (4,)
     assert found.stages == (layers_by_name["pool"],)
+
+
+def test_a_norm_over_channels_tells_where_they_are() -> None:
+    class Norms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.BatchNorm2d(3), nn.LayerNorm(3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
+
+    found = translation(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
+    assert [layer.map for layer in found.layers] == [(24, 16), (24, 16)]
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -87,8 +87,6 @@ def test_the_sheet_ends_with_sums_and_warnings() -> None:
     )
     assert sheet.notes[2].endswith(f": {words.memory(found.memory.prediction)}.")
     assert sheet.notes[3] == "! made-up (conv1): it is made up; leave it"
-    frozen = found.model_copy(update={"trainable": 60})
-    assert "60 of them trained" in frozen.sheet().notes[0]
 
 
 def test_a_small_image_is_a_warning_for_a_backbone() -> None:
@@ -161,3 +159,29 @@ def test_a_backbone_is_described_alike() -> None:
 def test_a_backbone_that_is_not_there() -> None:
     with pytest.raises(SpecError, match="resnet18"):
         describe("resnet81")
+
+
+def test_what_is_described_may_be_a_run_and_is_never_a_recipe_without_its_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.read(ROOT / "recipes" / "lenet.toml")
+    (tmp_path / "run").mkdir()
+    recipe.write(tmp_path / "run" / "recipe.toml")
+    assert describe(tmp_path / "run").parameters == 390_410
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UsageError, match="'lenet' is no recipe's file") as told:
+        describe("lenet")
+    assert told.value.problems[0].next_step == "write recipes/lenet.toml"
+    with pytest.raises(UsageError, match="this can't be described"):
+        describe(5)
+    assert describe(recipe, size=48).input == (3, 48, 48)
+    with pytest.raises(UsageError, match="nothing to describe"):
+        describe(recipe, size=(-1, 4))
+
+
+def test_warnings_that_are_switched_off_are_named() -> None:
+    off = ["bias-before-batchnorm"]
+    found = describe(ROOT / "recipes" / "model2.toml", overrides={"warnings.off": off})
+    assert "bias-before-batchnorm" not in {warning.name for warning in found.warnings}
+    assert found.sheet().notes[-1] == "Warnings switched off: bias-before-batchnorm."
+    assert describe(ROOT / "recipes" / "model2.toml", overrides={"warnings.off": off[0]}) == found

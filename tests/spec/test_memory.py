@@ -145,6 +145,37 @@ def test_prediction_holds_what_is_alive_at_once(rows: list[str]) -> None:
     assert counted(found).prediction - counted(found).weights == alive.most
 
 
+def held_by_torch(found: Trace) -> int:
+    """The most bytes that one forward and backward pass holds at once, without the weights."""
+    network, batch = build(found).train(), images(found.input)
+    with Alive(batch, own_storages(network)) as alive:
+        network(batch).sum().backward()
+    return alive.most
+
+
+@settings(deadline=None, max_examples=60)
+@given(TABLES)
+def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
+    """Working space and the order in which torch lets go of things are its own affair."""
+    assume(not any(word in row for row in rows for word in ("lrn", "weightnorm", "repeat", "max'", "same")))
+    found = traced(["conv(3, 1)", *rows, "dense(10)"])
+    with torch.random.fork_rng(devices=()):
+        truth = held_by_torch(found)
+    said = counted(found)
+    told = said.gradients + said.activations + said.passing
+    assert 0.6 * truth <= told <= 1.35 * truth
+
+
+@pytest.mark.parametrize("name", ["lenet", "convnet-batchnorm", "model2"])
+def test_a_step_of_the_recipes_holds_about_what_torch_holds(name: str) -> None:
+    found = Recipe.read(ROOT / "recipes" / f"{name}.toml").model.trace((3, 32, 32), 10)
+    said = counted(found)
+    told = said.gradients + said.activations + said.passing
+    with torch.random.fork_rng(devices=()):
+        truth = held_by_torch(found)
+    assert 0.85 * truth <= told <= 1.15 * truth
+
+
 @pytest.mark.parametrize(
     "choice", [SGD(0.1), SGD(0.1, momentum=0.9), Adam(), AdamW()], ids=["sgd", "momentum", "adam", "adamw"]
 )
@@ -185,7 +216,7 @@ def test_weights_and_outputs_are_torchinfos(name: str) -> None:
 
 def test_the_sum_is_that_of_its_parts() -> None:
     found = counted(traced(["conv(4, 3)", "relu", "flatten", "dense(10)"]), state=1)
-    assert found.total == found.weights + found.gradients + found.optimizer + found.activations
+    assert found.total == found.weights + found.gradients + found.optimizer + found.activations + found.passing
     assert found.weights == found.gradients == found.optimizer == 4 * (3 * 3 * 3 * 4 + 4 + 4 * 7 * 6 * 10 + 10)
 
 
@@ -205,7 +236,7 @@ def test_the_batch_size_multiplies_activations_alone() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_a_traced_backbone_is_counted_by_the_same_rule(name: str) -> None:
     from cnnlab.model.backbones import network as backbone
-    from cnnlab.probe.backbones import backbone_table
+    from cnnlab.probe.tracing import backbone_table
 
     table = backbone_table(name, (3, 64, 64), 10)
     with torch.random.fork_rng(devices=()):

@@ -65,12 +65,16 @@ def show_sheet(sheet: Sheet, spare: Sequence[str] = ()) -> None:
     from rich.text import Text
 
     from cnnlab.cli.console import show
-    from cnnlab.cli.terminal import drawn
+    from cnnlab.cli.terminal import drawn, left_out
 
     show(Text(sheet.title, style="bold"))
     for line in sheet.lines:
         show(Text(line) if isinstance(line, str) else Padding(Text(line.text, style="cyan"), (0, 0, 0, 4)))
     for title, table in sheet.tables:
         show(drawn(table, title, spare))
+        if missing := left_out(table, spare):
+            show(
+                Text(f"Left out for want of width: {', '.join(missing)}. --markdown and --json have all.", style="dim")
+            )
     for note in sheet.notes:
         show(Text(note))

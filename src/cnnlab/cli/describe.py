@@ -10,12 +10,10 @@ import typer
 from typer.core import TyperCommand
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import Debug, Json, Set, guarded, overrides
-from cnnlab.errors import UsageError
+from cnnlab.cli.options import Debug, Json, Set, guarded, overrides, read_image_size
 
 # Columns that a narrow terminal goes without, the first to go first.
 SPARE = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
-LARGEST_SIDE = 100_000
 
 What = Annotated[
     str,
@@ -77,7 +75,7 @@ def describe(
     from cnnlab.cli.console import progressing
     from cnnlab.report import description
 
-    changed, sides = overrides(set_), read_size(size)
+    changed, sides = overrides(set_), read_image_size(size)
     with progressing() as shown:
         found = description.describe(
             what,
@@ -90,26 +88,6 @@ def describe(
             progress=shown,
         )
     show_answer(found, form, SPARE)
-
-
-def read_size(text: str) -> tuple[int, int] | None:
-    """The height and width in `32` or `56x46`; None for an empty text.
-
-    Raises:
-        UsageError: anything else.
-    """
-    if not text:
-        return None
-    sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and 1 <= int(side) <= LARGEST_SIDE for side in sides):
-        raise UsageError(
-            "this is not the size of an image",
-            where="--size",
-            received=text,
-            allowed=f"a side, or height x width, from 1 to {LARGEST_SIDE:,} pixels",
-            next_step="write it as in --size 32 or --size 56x46",
-        )
-    return int(sides[0]), int(sides[-1])
 
 
 def _flagged(words: Sequence[str]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,12 @@ from cnnlab.errors import CnnlabError, UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Pair = tuple[int, int]
+
+# The largest image that is asked about, and so the largest of all that is measured in its pixels.
+LARGEST_SIDE = 100_000
+_SIZES = re.compile(r"\s*(\d+)\s*(?:[x×X,]\s*(\d+)\s*)?", re.ASCII)
+_PLACE = re.compile(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", re.ASCII)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a .toml file.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
@@ -96,6 +103,73 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
                 raise
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
+
+
+def read_sizes(
+    text: str, option: str, *, least: int = 1, most: int = LARGEST_SIDE, example: str = "3x5", also: str = ""
+) -> int | Pair:
+    """One number of pixels for both dimensions, or two, the vertical first: `32`, `32x48`, `32X48`, `32×48`, `32,48`.
+
+    Args:
+        option: as it is written, with its dashes.
+        least, most: what each number may be.
+        example: two numbers that suit the option.
+        also: a word that the option takes as well.
+
+    Raises:
+        UsageError: anything else.
+
+    >>> read_sizes("32", "--size"), read_sizes("32x48", "--size")
+    (32, (32, 48))
+    """
+    found = _SIZES.fullmatch(text)
+    # Longer numbers are not even read: Python refuses those of some thousand digits in its own words.
+    digits = [part.lstrip("0") or "0" for part in found.groups() if part] if found else []
+    sizes = [int(part) for part in digits if len(part) <= len(str(most))]
+    if not digits or len(sizes) < len(digits) or not all(least <= size <= most for size in sizes):
+        raise UsageError(
+            "this takes one whole number, or two",
+            where=option,
+            received=text,
+            allowed=f"{least:,} to {most:,}: one for both dimensions, or HEIGHTxWIDTH{f'; or {also}' if also else ''}",
+            next_step=f"write it as in {option} {example.partition('x')[0]}, or {option} {example}",
+        )
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def read_image_size(text: str) -> Pair | None:
+    """The height and width in pixels that `--size` gives; None for an empty text.
+
+    Raises:
+        UsageError: as `read_sizes`.
+
+    >>> read_image_size("32")
+    (32, 32)
+    """
+    if not text:
+        return None
+    found = read_sizes(text, "--size", example="32x48")
+    return found if isinstance(found, tuple) else (found, found)
+
+
+def read_place(text: str, option: str) -> Pair | None:
+    """The row and column in `3,4`, counted from 0; None for an empty text.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not text:
+        return None
+    found = _PLACE.fullmatch(text)
+    if not found:
+        raise UsageError(
+            "this takes a row and a column",
+            where=option,
+            received=text,
+            allowed="ROW,COLUMN: two whole numbers, counted from 0",
+            next_step=f"write it as in {option} 3,4",
+        )
+    return int(found[1]), int(found[2])
 
 
 @contextlib.contextmanager

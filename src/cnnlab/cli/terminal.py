@@ -35,11 +35,11 @@ def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table
         footer = Text(last[number]) if table.total else ""
         justify: JustifyMethod = "right" if column.number else "left"
         # Numbers stay whole; a longest word is as narrow as a head may get.
-        width = max(map(len, column.title.split()))
+        width = max(map(len, column.title.split()), default=0)
         cells = max((len(row[number]) for row in table.rows), default=0)
         made.add_column(
             # Folded here: a table that is too wide would fold its widest cells before its heads.
-            textwrap.fill(column.title, max(width, cells)),
+            textwrap.fill(column.title, max(width, cells, 1)),
             footer=footer,
             justify=justify,
             overflow="fold",
@@ -49,6 +49,12 @@ def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table
     for row in table.rows[:-1] if table.total else table.rows:
         made.add_row(*map(Text, row))
     return made
+
+
+def left_out(table: TextTable, spare: Sequence[str]) -> list[str]:
+    """The titles of the columns that `drawn` goes without on this terminal."""
+    kept = _fitted(table, spare, console().width).columns
+    return [column.title for column in table.columns if column not in kept]
 
 
 def _fitted(table: TextTable, spare: Sequence[str], width: int) -> TextTable:
@@ -61,5 +67,5 @@ def _fitted(table: TextTable, spare: Sequence[str], width: int) -> TextTable:
 
 
 def _width(table: TextTable) -> int:
-    rows = [*table.rows, tuple(max(column.title.split(), key=len) for column in table.columns)]
+    rows = [*table.rows, tuple(max(column.title.split(), key=len, default="") for column in table.columns)]
     return sum(max(map(len, cells)) + GAP for cells in zip(*rows, strict=True))

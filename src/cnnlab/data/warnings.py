@@ -6,6 +6,7 @@ Images are compared by a hash of their pixels as they are trained on: no label a
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -82,20 +83,25 @@ def _mismatch(dataset: Dataset) -> WarningRecord | None:
     if dataset.given is None:
         return None
     own = mean_and_std(dataset.pixels("train"))
+    found = []
     for channel, (mean, std, given_mean, given_std) in enumerate(zip(*own, *dataset.given, strict=True)):
         shifted, scaled = (mean - given_mean) / given_std, std / given_std
         # A channel that is the same everywhere has no scale: `mean_and_std` says 1, which no image's can be.
-        fits = std == 1 or 1 / FAR_STD <= scaled <= FAR_STD
-        if abs(shifted) > FAR_MEAN or not fits:
-            spread = "" if std == 1 else f" and standard deviation {scaled:.2f} instead of 1"
-            return WarningRecord(
-                name="normalization-mismatch",
-                where="data.normalize",
-                message=f"with these numbers channel {channel} of the training images has mean {shifted:.2f} instead "
-                f"of 0{spread}: their own are {mean:.4f} and {std:.4f}",
-                fix='write normalize = "data", or the numbers of these images',
-            )
-    return None
+        scaled = 1.0 if std == 1 else scaled
+        found.append(
+            (max(abs(shifted) / FAR_MEAN, abs(math.log(scaled)) / math.log(FAR_STD)), channel, shifted, scaled)
+        )
+    far, channel, shifted, scaled = max(found)
+    if far <= 1:
+        return None
+    spread = "" if own[1][channel] == 1 else f" and standard deviation {scaled:.2f} instead of 1"
+    return WarningRecord(
+        name="normalization-mismatch",
+        where="data.normalize",
+        message=f"with these numbers channel {channel} of the training images has mean {shifted:.2f} instead "
+        f"of 0{spread}: their own are {own[0][channel]:.4f} and {own[1][channel]:.4f}",
+        fix='write normalize = "data", or the numbers of these images',
+    )
 
 
 _LOOKS: Mapping[str, Callable[[Dataset], WarningRecord | None]] = {

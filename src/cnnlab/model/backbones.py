@@ -30,15 +30,6 @@ def names() -> tuple[str, ...]:
     return tuple(models.list_models(module=models))
 
 
-def known(name: str) -> bool:
-    """True where `network` knows the name. timm is only loaded for a name that torchvision does not have.
-
-    >>> known("resnet18"), known("resnet19")
-    (True, False)
-    """
-    return name in names() or _timm_name(name) is not None
-
-
 def network(name: str, classes: int | None = None, *, device: str | torch.device = "meta", seed: int = 0) -> nn.Module:
     """A network with fresh weights, in eval mode: N×C×H×W images to N×K logits.
 
@@ -85,6 +76,24 @@ def natural_shape(name: str) -> tuple[int, int, int]:
     configuration = _timm().get_pretrained_cfg(inner)
     shape = (3, 224, 224) if configuration is None else configuration.input_size
     return (shape[0], shape[1], shape[2])
+
+
+def natural_classes(name: str) -> int:
+    """How many classes the network tells apart as its library makes it; 0 for one that ends with features.
+
+    >>> natural_classes("resnet18")
+    1000
+
+    Raises:
+        SpecError: an unknown name.
+    """
+    if name in names():
+        return len(_torchvision().get_model_weights(name).DEFAULT.meta["categories"])
+    inner = _timm_name(name)
+    if inner is None:
+        raise _unknown(name)
+    configuration = _timm().get_pretrained_cfg(inner)
+    return 1000 if configuration is None else int(configuration.num_classes)
 
 
 class _WithoutNumbers(TorchFunctionMode):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from cnnlab.probe.activations import evaluating, module_name, watching
 from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
-from cnnlab.spec.sights import Sights
+from cnnlab.spec.receptive.sights import Sights
 
 
 class _Enough(Exception):  # noqa: N818  (nothing went wrong)
@@ -31,27 +30,27 @@ class _Enough(Exception):  # noqa: N818  (nothing went wrong)
 
 def effective_field(
     network: nn.Module,
-    layer: LayerRecord | str,
+    layer: str,
     shape: tuple[int, int, int],
     *,
+    rows: Sequence[LayerRecord] = (),
     images: int = 32,
     seed: int = 0,
     batch: int = 8,
     node: tuple[int, int] | None = None,
-    channels_last: bool = False,
     name: str = "a network",
 ) -> EffectiveField:
     """The mean absolute gradient of one node of a layer by each pixel, over random images, in eval mode.
 
     Args:
         network: left as it was: its numbers, mode, gradients and hooks. Computed where it lies.
-        layer: a row of its table, which also tells the theoretical field, or the name of a module.
+        layer: the name of a module, or of a row where the module was called again: "relu#2".
         shape: (C, H, W) of the images.
+        rows: its table for such images, which tells the theoretical field, and whether a layer gives N×H×W×C.
         images: how many, of independent normally distributed numbers.
         seed: names the images and signs; image number i is the same for every `batch` and device.
         batch: how many images are computed at a time.
         node: (row, column) on the layer's map; the one in the middle where it is left out.
-        channels_last: True for a layer that gives N×H×W×C.
         name: what to call the network.
 
     Raises:
@@ -63,8 +62,9 @@ def effective_field(
     """
     if images < 1 or batch < 1:
         raise UsageError("a mean needs one image at least", where="images", received=str(min(images, batch)))
-    row = layer if isinstance(layer, LayerRecord) else None
-    title = row.name if row else str(layer)
+    sights = Sights(rows, shape)
+    row = sights.rows.get(layer)
+    last = row is not None and sights.channels_last(row)
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     gradient, place = np.zeros(shape[1:]), node
     with evaluating(network), torch.enable_grad():
@@ -72,15 +72,16 @@ def effective_field(
             numbers = range(start, min(start + batch, images))
             pictures = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
             pictures = pictures.to(device).requires_grad_(True)
-            maps = _maps(network, pictures, title, channels_last)
-            place = _checked(place, maps, title)
+            maps = _maps(network, pictures, layer, last)
+            place = _checked(place, maps, layer)
             at_node = maps[:, :, place[0], place[1]]
             signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
             (found,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), pictures)
             gradient += found.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
     assert place is not None
-    rows, columns = (None if row is None else _span(row, place, axis) for axis in (0, 1))
-    return EffectiveField(name, title, place, images, gradient / images, rows, columns)
+    seen = sights.seen(layer, place)[-1] if row is not None and row.receptive_field is not None else None
+    spans = (None, None) if seen is None else (seen.rows, seen.columns)
+    return EffectiveField(name, layer, place, images, gradient / images, *spans)
 
 
 def last_layer(network: nn.Module, rows: Sequence[LayerRecord]) -> LayerRecord:
@@ -140,12 +141,3 @@ def _checked(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[in
             allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
         )
     return place
-
-
-def _span(row: LayerRecord, node: tuple[int, int], axis: int) -> tuple[int, int] | None:
-    """The first and last pixel of the view by the layers' windows, padding among them."""
-    if row.receptive_field is None or row.jump is None or row.first_centre is None:
-        return None
-    size = row.receptive_field[axis]
-    first = Fraction(row.first_centre[axis]) + node[axis] * Fraction(row.jump[axis]) - Fraction(size - 1, 2)
-    return int(first), int(first) + size - 1

@@ -14,29 +14,27 @@ from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveFields
-from cnnlab.probe.subjects import open_subject
-from cnnlab.probe.views import recipe_meant, rows_meant, traced_recipe
+from cnnlab.probe.naming import Backbone, Image, Named, RecipeFile, Rows, resolve, shaped, traced_recipe, traced_run
+from cnnlab.probe.subjects import subject_of
+from cnnlab.probe.tracing import backbone_table
+from cnnlab.probe.weights import random_start
 from cnnlab.records import LayerRecord
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import NOBODY
 from cnnlab.spec.layer import Pair
+from cnnlab.spec.receptive.fields import CLASSES, traced
 from cnnlab.spec.recipe import Init
-from cnnlab.spec.sights import Sights
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace
-from cnnlab.spec.views import CLASSES, traced
 from cnnlab.training.machine import choose_device
-
-Image = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The networks by name, and their rows for images of the shape that they were traced for (C, H, W)."""
+    """The networks by name, and their rows for images of this shape (C, H, W)."""
 
     networks: Sequence[tuple[str, nn.Module]]
     rows: Sequence[LayerRecord]
-    traced: Image
+    shape: Image
 
 
 def named_effective_fields(
@@ -70,33 +68,20 @@ def named_effective_fields(
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there, or channels for what has its own.
     """
-    found = _found(what, size, channels, data, seed, device, say)
-    named = next((row for row in found.rows if row.name == layer), layer)
-    chosen = named or last_layer(found.networks[0][1], found.rows)
-    last = isinstance(chosen, LayerRecord) and Sights(found.rows, found.traced).channels_last(chosen)
-    high, wide = size or found.traced[1:]
-    shape = (found.traced[0], high, wide)
+    found = _found(resolve(what), size, channels, data, seed, device, say)
+    chosen = layer or last_layer(found.networks[0][1], found.rows).name
     return EffectiveFields(
         tuple(
             effective_field(
-                network, chosen, shape, images=images, seed=seed or 0, node=node, channels_last=last, name=name
+                network, chosen, found.shape, rows=found.rows, images=images, seed=seed or 0, node=node, name=name
             )
             for name, network in found.networks
         )
     )
 
 
-def random_start(folder: RunFolder) -> nn.Module:
-    """A run's network with the weights that its training began with, made anew from its seed."""
-    recipe, data = folder.recipe(), folder.data()
-    form = data.preprocessing
-    network = build(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)))
-    initialise(network, recipe.model.init, recipe.train.seed)
-    return network
-
-
 def _found(
-    what: Sequence[str],
+    named: Rows | Named,
     size: Pair | None,
     channels: int | None,
     data: Path | None,
@@ -104,21 +89,26 @@ def _found(
     device: str,
     say: Callable[[str], None],
 ) -> _Found:
-    target, path = choose_device(device), Path(what[0] if what else "")
-    if rows_meant(what):
-        table = traced(read_table(what, {}, CLASSES), size, channels or 3)
+    target = choose_device(device)
+    if isinstance(named, Rows):
+        table = traced(read_table(named.texts, {}, CLASSES), size, channels or 3)
         return _random(table, "", "default", seed or 0, target)
-    if recipe_meant(path):
-        recipe, table = traced_recipe(path, size, channels, data)
-        weights = recipe.train.seed if seed is None else seed
-        return _random(table, path.stem, recipe.model.init, weights, target)
+    if isinstance(named, RecipeFile):
+        table = traced_recipe(named, size, channels, data)
+        weights = named.recipe.train.seed if seed is None else seed
+        return _random(table, named.path.stem, named.recipe.model.init, weights, target)
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
-    subject = open_subject(what[0], seed=None if path.is_dir() else seed, device=device, say=say)
-    networks = [(subject.name, subject.network)]
-    if path.is_dir():
-        networks.append(("before training", random_start(RunFolder.open(path)).to(target)))
-    return _Found(networks, subject.layers, (subject.form.channels, subject.form.height, subject.form.width))
+    if isinstance(named, Backbone):
+        subject = subject_of(named, seed=seed, device=device, data=data, say=say)
+        shape = shaped(named.shape, size)
+        rows = backbone_table(named.name, shape).layers if size else subject.layers
+        return _Found([(subject.name, subject.network)], rows, shape)
+    # A run has its weights; the seed is that of the images.
+    subject = subject_of(named, seed=None, device=device, data=data, say=say)
+    table = traced_run(named, size)
+    networks = [(subject.name, subject.network), ("before training", random_start(named).to(target))]
+    return _Found(networks, table.records(), shaped(subject.form.shape, size))
 
 
 def _random(table: Trace, name: str, init: Init, seed: int, device: torch.device) -> _Found:

@@ -10,8 +10,9 @@ from math import ceil, floor, lcm
 
 from torch import Tensor
 
-from cnnlab.probe.translated import Moved
+from cnnlab.probe.translation_answer import Moved
 from cnnlab.records import LayerRecord
+from cnnlab.spec.memory import data_order
 
 Pair = tuple[int, int]
 
@@ -20,14 +21,14 @@ def periods(layers: Sequence[LayerRecord], moves: Pair) -> dict[str, int | None]
     """For each row the pixels whose multiples are whole steps on its map and on every map in front of it.
 
     Args:
-        layers: rows, each after those that it gets its input from.
+        layers: rows, as `Trace.records` or `trace_network` give them.
         moves: whether the image moves (down, right): 1 or 0.
 
     Returns:
         By the row's name; None for one that gives no map.
     """
     found: dict[str, int | None] = {}
-    for layer in layers:
+    for layer in data_order(layers):
         found[layer.name] = None
         if layer.jump is not None:
             own = [Fraction(jump).numerator for jump, moving in zip(layer.jump, moves, strict=True) if moving]

@@ -11,19 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data import shapes
-from cnnlab.data.dataset import facts
 from cnnlab.data.formats import in_form
 from cnnlab.data.images import Fault, try_decode
 from cnnlab.data.source import ImageForm, Pixels
-from cnnlab.errors import SourceError, SpecError, UsageError
+from cnnlab.errors import SourceError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.paper import words
+from cnnlab.probe.naming import Backbone, Named, RecipeFile, resolve_name, traced_recipe
 from cnnlab.records import LayerRecord
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import NOBODY, trained_network
-from cnnlab.spec.files import in_file
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
@@ -69,13 +67,19 @@ class Subject:
 
 
 def open_subject(
-    what: str, *, seed: int | None = None, device: str = "auto", say: Callable[[str], None] = NOBODY.say
+    what: str,
+    *,
+    seed: int | None = None,
+    device: str = "auto",
+    data: Path | None = None,
+    say: Callable[[str], None] = NOBODY.say,
 ) -> Subject:
     """The network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
 
     Args:
         seed: of the random weights; None: the recipe's own, and 0 for a backbone. A run has its weights.
         device: auto, cpu, cuda or mps.
+        data: where catalogue data lives.
         say: told of anything odd about a run's weights.
 
     Raises:
@@ -84,14 +88,21 @@ def open_subject(
         RunError: the run's weights can't be used.
         UsageError: a seed for a run.
     """
-    path, target = Path(what), choose_device(device)
-    if path.is_dir():
+    return subject_of(resolve_name(what), seed=seed, device=device, data=data, say=say)
+
+
+def subject_of(
+    found: Named, *, seed: int | None, device: str, data: Path | None, say: Callable[[str], None]
+) -> Subject:
+    """The network of what was named; arguments and errors as `open_subject`."""
+    target = choose_device(device)
+    if isinstance(found, RunFolder):
         if seed is not None:
             raise UsageError("a run has its weights already", where="--seed", next_step="leave --seed out")
-        return _of_run(RunFolder.open(path), target, say)
-    if path.suffix == ".toml" or path.is_file():
-        return _of_recipe(path, seed, target)
-    return _of_backbone(what, seed or 0, target)
+        return _of_run(found, target, say)
+    if isinstance(found, RecipeFile):
+        return _of_recipe(found, seed, target, data)
+    return _of_backbone(found, seed or 0, target)
 
 
 def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
@@ -111,33 +122,27 @@ def _of_run(folder: RunFolder, device: torch.device, say: Callable[[str], None])
     return Subject(f"{folder.name} (trained)", network, folder.table().layers, form, kept.mean, kept.std)
 
 
-def _of_recipe(path: Path, seed: int | None, device: torch.device) -> Subject:
-    recipe = Recipe.read(path)
-    there = facts(recipe.data)
-    form = ImageForm(there.channels, there.height, there.width, recipe.data.interpolation)
-    try:
-        trace = recipe.model.trace(form.shape, len(there.classes))
-    except SpecError as error:
-        raise in_file(error, path) from None
+def _of_recipe(file: RecipeFile, seed: int | None, device: torch.device, data: Path | None) -> Subject:
+    recipe, trace = file.recipe, traced_recipe(file, data=data)
     network, chosen = build(trace), recipe.train.seed if seed is None else seed
     initialise(network, recipe.model.init, chosen)
     given = recipe.data.normalize if recipe.data.normalize != "data" else (None, None)
-    name = f"{path.stem} (random weights, seed {chosen})"
+    name = f"{file.path.stem} (random weights, seed {chosen})"
+    channels, high, wide = trace.input
+    form = ImageForm(channels, high, wide, recipe.data.interpolation)
     return Subject(name, network.to(device).eval(), tuple(trace.records()), form, *given)
 
 
-def _of_backbone(name: str, seed: int, device: torch.device) -> Subject:
+def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:
     # torchvision's networks take a second to load, which a recipe does not need.
     from cnnlab.model import backbones
-    from cnnlab.probe.backbones import network_table
+    from cnnlab.probe.tracing import backbone_table
 
-    try:
-        form = ImageForm(*backbones.natural_shape(name))
-    except SpecError as error:
-        raise _unknown(name, error) from None
+    name = found.name
     network = backbones.network(name, device="cpu", seed=seed)
-    layers = network_table(backbones.network(name), form.shape).layers
-    return Subject(f"{name} (random weights, seed {seed})", network.to(device).eval(), layers, form)
+    layers = backbone_table(name, found.shape).layers
+    title = f"{name} (random weights, seed {seed})"
+    return Subject(title, network.to(device).eval(), layers, ImageForm(*found.shape))
 
 
 def _decoded(file: Path, form: ImageForm) -> Pixels:
@@ -151,13 +156,3 @@ def _decoded(file: Path, form: ImageForm) -> Pixels:
             next_step="check the path, or leave --image out for a picture that is drawn",
         )
     return found
-
-
-def _unknown(what: str, error: SpecError) -> SpecError:
-    """What is no backbone could have been meant for something else; the nearest backbone is told all the same."""
-    return SpecError(
-        "this is no recipe, no run folder and no backbone",
-        received=what,
-        allowed="a .toml file, the folder or name of a run, or a network's name, as resnet18",
-        next_step=error.problems[0].next_step,
-    )

@@ -6,8 +6,9 @@ under the name of the module that it was made in; what only moves numbers has no
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from math import prod
 from typing import Any
@@ -15,29 +16,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from cnnlab.errors import SpecError
+from cnnlab.model import backbones
 from cnnlab.probe.maps import on_grid
 from cnnlab.probe.operations import formula
 from cnnlab.probe.watching import Draft, ModuleCall, Watch
-from cnnlab.records import LayerRecord
+from cnnlab.records import LayerRecord, Table
 from cnnlab.spec.layer import Shape, times
 from cnnlab.spec.layers import layers
 from cnnlab.theory.receptive import Field
 
 # Kinds that are the work of the module whose own weights they use, whatever else it calls.
 _WORK = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
+# How torch says that a tensor without numbers was asked for them.
+_META = re.compile(r"\bmeta\b", re.IGNORECASE)
 
 
 def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[LayerRecord, ...]:
-    """Every step that a network takes in eval mode, in the order in which it takes them.
+    """Every step that leads to what a network gives in eval mode, in the order in which it takes them.
 
     Nothing is computed, and the network is left as it was: its numbers, its mode and its hooks.
 
     A row's name is that of its module (`layer1.0.conv1`); a function that a larger module calls itself adds its own
     (`layer1.0.add`); what comes again has a number (`layer1.0.relu#2`). Its kind is a layer's name where a table has
     such a layer, whose call is its text, and torch's name otherwise. A pool that rounds up has the text of one that
-    rounds down; `output` tells the difference. A dropout of 0 and an identity have no row.
+    rounds down; `output` tells the difference. A dropout of 0 and an identity have no row, nor has what is computed and
+    not returned, such as a side head: what no row reads is what comes out, and in a network that returns one tensor
+    this is the last row.
 
     Shapes are without N, in the network's own layout: H×W×C where channels are last, places×channels for tokens.
     Parameters are counted where they are first used, shared ones once; multiply-adds are those of convolutions and
@@ -57,22 +64,73 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
         shape: (C, H, W) of an image.
 
     Raises:
-        SpecError: images that the network can't take, or a network that can't be followed without computing, as when
-            its way depends on the numbers that come.
+        SpecError: the network stops, at images that it can't take or by a mistake of its own, told in its words; or
+            it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
+            has not run yet.
     """
-    stand_ins = {name: torch.empty_like(tensor, device="meta") for name, tensor in _tensors(network)}
+    watch, sizes = _watched(network, shape)
+    return _records(watch.drafts, watch.leading, sizes)
+
+
+def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
+    """Any network for images of `shape` (C, H, W), as `trace_network` follows it.
+
+    `parameters` is all that the network has, also those of parts that don't run when it predicts, or whose result is
+    not returned, which have no row (the auxiliary classifiers of Inception v3). `macs` is the sum of the rows.
+
+    Raises:
+        SpecError: as `trace_network`.
+    """
+    rows = trace_network(network, shape)
+    return Table(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        macs=sum(row.macs for row in rows),
+        layers=rows,
+        warnings=(),
+    )
+
+
+def backbone_table(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> Table:
+    """A torchvision or timm network by name, followed for one image without computing anything.
+
+    Args:
+        name: as `cnnlab.model.backbones.network` takes it.
+        shape: (C, H, W) of the images; those that the network was made for where it is left out.
+        classes: K; the library's own number where it is left out.
+
+    Raises:
+        SpecError: an unknown name, or images that the network can't take.
+    """
+    return network_table(backbones.network(name, classes), shape or backbones.natural_shape(name))
+
+
+def _watched(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Watch, dict[str, Shape]]:
+    """What was seen while the network ran for one image, and the shapes of its parameters and buffers."""
+    stand_ins = {name: _stand_in(name, tensor) for name, tensor in _tensors(network)}
     numbers = next((tensor.dtype for tensor in stand_ins.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
     watch = Watch(image, on_grid((Field(), Field()), image.shape), _constants(network, stand_ins))
     with _hooked(network, watch), torch.no_grad():
         try:
             with watch:
-                functional_call(network, stand_ins, (image,))
+                returned = functional_call(network, stand_ins, (image,))
         except Exception as error:
             if watch.noting:
                 raise
             raise _cannot(error, shape, watch.modules) from error
-    return _records(watch.drafts, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()})
+    watch.done(returned)
+    return watch, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()}
+
+
+def _stand_in(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of the same shape without numbers."""
+    if is_lazy(tensor):
+        raise SpecError(
+            "this network can't be followed: a lazy layer gets its shape when it first runs",
+            where=name,
+            next_step="run the network once on an image of the right shape",
+        )
+    return torch.empty_like(tensor, device="meta")
 
 
 def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
@@ -116,22 +174,23 @@ def _cannot(error: Exception, shape: Shape, modules: Sequence[ModuleCall]) -> Sp
     """The words for a network that stopped on its way."""
     where = modules[-1].name if modules else ""
     reason = str(error).strip().split("\n")[0]
-    needs_numbers = isinstance(error, NotImplementedError) or "meta" in reason.lower()
-    if needs_numbers:
+    if isinstance(error, RuntimeError) and _META.search(str(error)):
         return SpecError(
             f"this network can't be followed without computing: {reason}",
             where=where,
             next_step="leave out what depends on the numbers of the image, such as .item() or an if on a tensor",
         )
+    # Torch has one kind of error for an image that does not fit and for a mistake in the code, so neither is blamed.
     return SpecError(
-        f"this network can't take images of {times(shape)}: {reason}",
+        f"this network stops at an image of {times(shape)}: {type(error).__name__}: {reason}",
         where=where,
         received=times(shape),
-        next_step="give the shape that it was made for, channels×height×width",
+        next_step="give the shape that it was made for, channels×height×width; if it stops there too, mend the network",
     )
 
 
-def _records(drafts: Sequence[Draft], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
+def _records(drafts: Sequence[Draft], leading: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
+    """The rows; names are given before those that lead nowhere go, as the number of a call is that of the network."""
     of_call: dict[ModuleCall, list[int]] = defaultdict(list)
     for number, draft in enumerate(drafts):
         of_call[draft.module].append(number)
@@ -140,9 +199,9 @@ def _records(drafts: Sequence[Draft], sizes: dict[str, Shape]) -> tuple[LayerRec
         _take_turns(drafts, numbers, main)
     kept = [number for number, draft in enumerate(drafts) if not draft.left_out and (number in main or not draft.moves)]
     names = _names(drafts, kept, main)
-    sources = _sources(drafts, names)
-    order = {name: place for place, name in enumerate(sizes)}
-    return tuple(_record(drafts[number], names[number], sources[number], sizes, order) for number in kept)
+    kept = [number for number in kept if number in leading]
+    sources, learned = _sources(drafts, names), _learned(drafts, kept, sizes)
+    return tuple(_record(drafts[number], names[number], sources[number], learned[number]) for number in kept)
 
 
 def _work(draft: Draft, number: int) -> tuple[bool, bool, bool, int]:
@@ -181,14 +240,25 @@ def _sources(drafts: Sequence[Draft], names: dict[int, str]) -> list[tuple[str, 
     return found
 
 
-def _record(
-    draft: Draft, name: str, inputs: tuple[str, ...], sizes: dict[str, Shape], order: dict[str, int]
-) -> LayerRecord:
+def _learned(drafts: Sequence[Draft], kept: Sequence[int], sizes: dict[str, Shape]) -> dict[int, list[Shape]]:
+    """For each row the shapes of the parameters that no row in front of it uses."""
+    order = {name: place for place, name in enumerate(sizes)}
+    counted: set[str] = set()
+    found = {}
+    for number in kept:
+        draft = drafts[number]
+        fresh = set(draft.uses) - counted
+        counted |= fresh
+        # Weights before biases, as a layer of a table has them.
+        shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
+        if not draft.macs and draft.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
+            shapes = [tuple(size for size in shape if size > 1) for shape in shapes]
+        found[number] = shapes
+    return found
+
+
+def _record(draft: Draft, name: str, inputs: tuple[str, ...], learned: Sequence[Shape]) -> LayerRecord:
     fields = draft.place.fields
-    # Weights before biases, as a layer of a table has them.
-    learned = [sizes[key] for key in sorted(draft.fresh, key=lambda key: (key.endswith("bias"), order[key]))]
-    if not draft.macs and draft.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
-        learned = [tuple(size for size in shape if size > 1) for shape in learned]
     return LayerRecord(
         name=name,
         kind=draft.kind,

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from cnnlab.errors import UsageError
 from cnnlab.probe.activations import evaluating, module_name, watching
 from cnnlab.probe.following import Pair, compare, periods
-from cnnlab.probe.translated import Direction, Fill, MovedLayer, Translation
+from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation
 from cnnlab.records import LayerRecord
+from cnnlab.spec.receptive.sights import Sights
 
 # Down and to the right, in pixels for each pixel of a shift.
 DIRECTIONS: dict[Direction, Pair] = {"right": (0, 1), "down": (1, 0), "diagonal": (1, 1)}
-CHANNELS_FIRST = ("conv", "depthwise", "maxpool", "avgpool", "batchnorm", "groupnorm", "lrn", "upsample")
 FILLS: tuple[Fill, ...] = ("edge", "zero")
 
 
@@ -40,8 +40,8 @@ def translation(
     Args:
         network: left as it was; computed in eval mode.
         image: C×H×W floats, after preprocessing.
-        layers: the network's rows, as `Trace.records` or `backbone_table` give them; those that are no modules of it
-            are left out.
+        layers: the network's rows for such an image, as `Trace.records` or `network_table` give them; those that are
+            no modules of it are left out.
         shifts: the largest shift, in pixels; below the image's size.
         direction: right, down, or diagonal (both).
         fill: of the border that becomes free: "edge" repeats the pixels at the edge, "zero" is what padding is.
@@ -59,7 +59,8 @@ def translation(
     tried = (*range(shifts + 1), *sorted(longer))
     device = next((tensor.device for tensor in network.parameters()), image.device)
     pictures = torch.stack([moved(image, shift, direction, fill) for shift in tried]).to(device, torch.float32)
-    notes = _Notes(rows, found, tried, shifts + 1, moves, (height, width))
+    sights = Sights(layers, (image.shape[0], height, width))
+    notes = _Notes(rows, sights, found, tried, shifts + 1, moves, (height, width))
     with evaluating(network), watching(network, rows, notes.after, notes.before), torch.no_grad():
         network(pictures)
     return Translation(
@@ -121,6 +122,7 @@ class _Notes:
     """What is noted of each layer while the network runs over the moved images."""
 
     rows: dict[str, LayerRecord]
+    sights: Sights
     periods: dict[str, int | None]
     tried: tuple[int, ...]
     shown: int
@@ -128,7 +130,6 @@ class _Notes:
     size: Pair
     layers: list[MovedLayer] = field(default_factory=list)
     _fronts: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
-    _sizes: dict[tuple[str, str], set[tuple[int, ...]]] = field(default_factory=dict)
 
     def before(self, name: str, given: Tensor) -> None:
         """What goes into a layer."""
@@ -167,13 +168,7 @@ class _Notes:
         """The layer's output as N×C×H×W; None where it is no map."""
         if given.ndim != 4 or row.jump is None or row.first_centre is None or row.receptive_field is None:
             return None
-        # Some networks keep their channels last between two layers, as ConvNeXt does: a map of H×W×C is known by its
-        # size, which a layer that takes no other than C×H×W has given at the same jump.
-        first, last = tuple(given.shape[2:]), tuple(given.shape[1:3])
-        known = self._sizes.setdefault(row.jump, set())
-        if row.kind in CHANNELS_FIRST:
-            known.add(first)
-        return given.permute(0, 3, 1, 2) if last in known and first not in known else given
+        return given.permute(0, 3, 1, 2) if self.sights.channels_last(row) else given
 
 
 def _changes(given: Tensor) -> tuple[float | None, ...]:

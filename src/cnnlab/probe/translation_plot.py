@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes, to_svg
 from cnnlab.paper.svg import text_width
-from cnnlab.probe.translated import TOWARDS, MovedLayer, Translation, spread_over
+from cnnlab.probe.translation_answer import TOWARDS, MovedLayer, Translation, spread_over
 
 WIDTH, HEIGHT = 560, 360
 # More lines than these would hide one another.

@@ -32,7 +32,7 @@ class ModuleCall:
 
 @dataclass
 class Draft:
-    """A row before the names are given. `uses` are its parameters, `fresh` those that no row in front of it has.
+    """A row before the names are given. `uses` are its parameters.
 
     `inputs` are numbers of drafts. `moves` is True of what only puts numbers elsewhere.
     """
@@ -44,7 +44,6 @@ class Draft:
     input: Shape
     output: Shape
     uses: tuple[str, ...]
-    fresh: tuple[str, ...]
     macs: int
     macs_formula: str
     place: Place
@@ -67,6 +66,9 @@ class _Origin:
 class Watch(TorchFunctionMode):
     """Within it, every call of a torch function is noted: `drafts` has the rows so far.
 
+    `leading` has the numbers of those that lead to what the network returned, once it is `done`: all of them where a
+    tensor on the way came past torch's functions, so that nobody knows what it was made of.
+
     Args:
         image: the tensor that is followed.
         constants: the tensors that don't depend on it, with the name of a parameter, or "".
@@ -77,7 +79,8 @@ class Watch(TorchFunctionMode):
         self.drafts: list[Draft] = []
         self.modules: list[ModuleCall] = []
         self.noting = False  # whether an error is ours, and not the network's
-        self._counted: set[str] = set()
+        self.leading: set[int] = set()
+        self._lost = False
         self._known: MutableMapping[Tensor, _Origin] = WeakIdKeyDictionary()
         for tensor, name in constants:
             self._known[tensor] = _Origin(None, parameters=(name,) if name else ())
@@ -104,12 +107,25 @@ class Watch(TorchFunctionMode):
         self.modules.pop()
         for tensor in tensors_of(result):
             if tensor not in self._known:
+                self._lost = True
                 self._known[tensor] = _Origin(WHOLE, _drafts(self._origins(arguments).values()))
+
+    def done(self, returned: Any) -> None:
+        """The network has returned: what leads to any tensor in it is known."""
+        waiting = list(_drafts(self._origins(returned).values()))
+        while waiting:
+            number = waiting.pop()
+            if number not in self.leading:
+                self.leading.add(number)
+                waiting += self.drafts[number].inputs
+        if self._lost or not self.leading:
+            self.leading = set(range(len(self.drafts)))
 
     def _origins(self, value: Any) -> dict[int, _Origin]:
         """The origins of all tensors in it, by their id; one that nobody has seen may depend on the whole image."""
-        unseen = _Origin(WHOLE)
-        return {id(tensor): self._known.get(tensor, unseen) for tensor in tensors_of(value)}
+        found = tensors_of(value)
+        self._lost = self._lost or any(tensor not in self._known for tensor in found)
+        return {id(tensor): self._known.get(tensor, _Origin(WHOLE)) for tensor in found}
 
     def _change(self, changed: Tensor, origins: dict[int, _Origin]) -> None:
         """A part of a tensor was written to."""
@@ -156,8 +172,6 @@ class Watch(TorchFunctionMode):
         kind = "flatten" if _flattens(call, output) else "reshape" if call.name == "flatten" else call.word
         weightnorm = any(origin.weightnorm for origin in origins.values())
         layer = layer_of(kind, call, padding=padding, weightnorm=weightnorm)
-        fresh = tuple(name for name in made_of if name not in self._counted)
-        self._counted.update(fresh)
         return Draft(
             call=call,
             module=self.modules[-1],
@@ -166,7 +180,6 @@ class Watch(TorchFunctionMode):
             input=incoming,
             output=outgoing,
             uses=made_of,
-            fresh=fresh,
             macs=operations.macs(call, output),
             macs_formula=operations.macs_formula(call, outgoing),
             place=place,

@@ -12,6 +12,7 @@ from torch import nn
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.filters import Filters
+from cnnlab.probe.naming import traced_run
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import trained_network
 
@@ -22,14 +23,18 @@ def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters 
     Returns:
         None for a network without a convolution.
     """
-    recipe, form = folder.recipe(), folder.data().preprocessing
-    trained = trained_network(folder, torch.device("cpu"), say)
-    fresh = build(recipe.model.trace((form.channels, form.height, form.width), len(folder.data().classes)))
-    initialise(fresh, recipe.model.init, recipe.train.seed)
+    trained, fresh = trained_network(folder, torch.device("cpu"), say), random_start(folder)
     for name, module in trained.named_modules():
         if isinstance(module, nn.Conv2d):
             return Filters(name, _array(fresh.get_submodule(name)), _array(module))
     return None
+
+
+def random_start(folder: RunFolder) -> nn.Module:
+    """A run's network with the weights that its training began with, made anew from its seed; on the CPU."""
+    recipe, network = folder.recipe(), build(traced_run(folder))
+    initialise(network, recipe.model.init, recipe.train.seed)
+    return network
 
 
 def _array(module: nn.Module) -> npt.NDArray[np.float32]:

@@ -42,6 +42,7 @@ class Description(Record):
     layers: tuple[LayerRecord, ...]
     warnings: tuple[WarningRecord, ...]
     memory: MemoryRecord
+    switched_off: tuple[str, ...] = ()
 
     @property
     def table(self) -> Table:
@@ -52,12 +53,15 @@ class Description(Record):
     def title(self) -> str:
         """What this is, for which images."""
         images = f"{words.sizes(self.input)} images" + (f" of {self.source}" if self.source else "")
-        return f"{self.name}: {images}, {words.plural(self.num_classes, 'class', 'classes')}"
+        end = words.plural(self.num_classes, "class", "classes") if self.num_classes else "features instead of classes"
+        return f"{self.name}: {images}, {end}"
 
     def sheet(self) -> Sheet:
         """The table, with the sums and the warnings under it."""
         rows = layer_table(self.table, self.memory)
-        notes = (_sums(self), *_memory_lines(self), *(f"! {in_words(warning)}" for warning in self.warnings))
+        warned = [f"! {in_words(warning)}" for warning in self.warnings]
+        off = [f"Warnings switched off: {', '.join(self.switched_off)}."] if self.switched_off else []
+        notes = (_sums(self), *_memory_lines(self), *warned, *off)
         return Sheet(self.title, tables=(("", rows),), notes=notes)
 
     def svg(self) -> str:
@@ -73,7 +77,7 @@ class Description(Record):
 def describe(
     what: Recipe | str | Path,
     *,
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     classes: int | None = None,
     batch_size: int | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -84,8 +88,10 @@ def describe(
     """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe.
 
     Args:
-        what: a recipe, the path of its file (it ends with .toml), or the name of a torchvision or timm network.
-        size: (H, W) of the images in pixels; by default the recipe's, or those that the backbone was made for.
+        what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
+            network.
+        size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
+            made for.
         classes: K, 1 or more; by default those of the data, or the backbone's.
         batch_size: images at a time, for the memory; by default the recipe's, or 64.
         overrides: values of the recipe by dotted key, as `--set` gives them.
@@ -104,7 +110,9 @@ def describe(
     >>> describe(lenet).parameters
     47506
     """
-    for name, number in (("classes", classes), ("batch_size", batch_size)):
+    what, sides = _meant(what), (size, size) if isinstance(size, int) else size
+    numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
+    for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
     if overrides and not is_recipe(what):
@@ -117,17 +125,38 @@ def describe(
         )
     if isinstance(what, Recipe) or is_recipe(what):
         root = Path(data) if data else None
-        found, recipe = _of_recipe(what, size, classes, batch_size, dict(overrides or {}), root)
+        found, recipe = _of_recipe(what, sides, classes, batch_size, dict(overrides or {}), root)
         return _with_images(found, recipe, root, progress) if images else found
     if images:
         step = "leave --data out, or describe a recipe"
         raise UsageError("only a recipe has images to look at", where="--data", received=str(what), next_step=step)
-    return _of_backbone(str(what), size, classes, batch_size or BATCH_SIZE)
+    return _of_backbone(str(what), sides, classes, batch_size or BATCH_SIZE)
 
 
 def is_recipe(what: Recipe | str | Path) -> bool:
     """Whether a word of the command line is a recipe's file: it ends with .toml, or there is a file of that name."""
     return not isinstance(what, Recipe) and (str(what).endswith(SUFFIX) or Path(what).is_file())
+
+
+def _meant(what: Any) -> Recipe | str | Path:
+    """What a person means: of a run its recipe, and no network where a recipe has that name."""
+    if isinstance(what, Recipe):
+        return what
+    if not isinstance(what, str | Path):
+        raise UsageError(
+            "this can't be described",
+            received=repr(what),
+            allowed="a recipe, the path of a recipe or a run, or the name of a network",
+        )
+    path = Path(what)
+    if (path / "recipe.toml").is_file():
+        return path / "recipe.toml"
+    for file in (path.with_suffix(SUFFIX), Path("recipes", path.name).with_suffix(SUFFIX)) if path.name else ():
+        if path.suffix != SUFFIX and not path.is_file() and file.is_file():
+            raise UsageError(
+                f"'{what}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
+            )
+    return what
 
 
 def _of_recipe(
@@ -167,6 +196,7 @@ def _of_recipe(
         **{field: getattr(table, field) for field in Table.model_fields},
         trainable=table.parameters,
         memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state),
+        switched_off=recipe.warnings.off,
     )
     return found, recipe
 
@@ -180,17 +210,18 @@ def _with_images(found: Description, recipe: Recipe, data: Path | None, progress
 
 
 def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
-    from cnnlab.probe.backbones import backbone_table
+    from cnnlab.model.backbones import natural_classes
+    from cnnlab.probe.tracing import backbone_table
 
     table = backbone_table(name, None if size is None else (3, *size), classes)
     warned = table_warnings(table.layers, classes, backbone=True)
     table = table.model_copy(update={"warnings": (*table.warnings, *warned)})
-    first, last = table.layers[0], table.layers[-1]
+    first = table.layers[0]
     return Description(
         name=name,
         input=(first.input[0], first.input[1], first.input[2]),
         classes=(),
-        num_classes=last.output[0],
+        num_classes=natural_classes(name) if classes is None else classes,
         optimizer=Adam.kind,
         **{field: getattr(table, field) for field in Table.model_fields},
         trainable=table.parameters,
@@ -199,9 +230,7 @@ def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, b
 
 
 def _sums(found: Description) -> str:
-    frozen = found.parameters - found.trainable
-    trained = f"{words.count(found.trainable)} of them trained" if frozen else "all trained"
-    return f"{words.count(found.parameters)} parameters, {trained}; {words.count(found.macs)} multiply-adds an image."
+    return f"{words.count(found.parameters)} parameters, all trained; {words.count(found.macs)} multiply-adds an image."
 
 
 def _memory_lines(found: Description) -> tuple[str, str]:
@@ -211,6 +240,7 @@ def _memory_lines(found: Description) -> tuple[str, str]:
         "gradients": taken.gradients,
         f"{found.optimizer}'s state": taken.optimizer,
         "activations": taken.activations,
+        "what passes through": taken.passing,
     }
     batch = f"with {words.plural(taken.batch_size, 'image')} at a time, in 32-bit floats"
     summed = " + ".join(f"{words.memory(size)} of {what}" for what, size in parts.items() if size)

@@ -29,7 +29,7 @@ from cnnlab.runs.folder import Predictions, RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.warnings import add_test_leaks, table_with_warnings, tell
+from cnnlab.runs.warnings import look_for_test_leaks, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, Watch, fit
@@ -144,10 +144,11 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
             step = "give data.test a share, and train again"
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, listener.say)
-        feed = _open_test_part(folder, dataset, target, "test command", listener.say)
+        feed = _open_test_part(folder, dataset, target, "test command")
         tested = _final_score(folder, network, feed, dataset, "test")
         result = result.model_copy(update={"test": tested})
         folder.write("result.json", result.to_json(indent=2))
+        look_for_test_leaks(folder, dataset, listener.say)
     return result
 
 
@@ -202,7 +203,7 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
 def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
     test: Callable[[], Feed] | None = None
     if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
-        read_once = cache(lambda: _test_part(folder, bench.dataset, bench.device, listener.say))
+        read_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, folder.way()))
 
         def test() -> Feed:
             note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
@@ -246,6 +247,8 @@ def _finish(folder: RunFolder, bench: Bench, training: Training, listener: Liste
         message=_diverged(epochs) if training.diverged else message,
     )
     folder.write("result.json", result.to_json(indent=2))
+    if result.test is not None:
+        look_for_test_leaks(folder, bench.dataset, listener.say)
 
 
 def _final_scores(
@@ -263,7 +266,7 @@ def _final_scores(
         feed = {"train": bench.train, "validation": bench.validation}.get(part)
         if feed is None:
             try:
-                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe", listener.say)
+                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe")
             except SourceError as error:  # what was trained is not lost for an image that can't be read
                 message = f"the test part can't be read: {error.problems[0]}"
                 continue
@@ -289,16 +292,7 @@ def _final_score(folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dat
     return score(predictions.logits, predictions.labels, dataset.classes)
 
 
-def _open_test_part(
-    folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str, say: Callable[[str], None]
-) -> Feed:
+def _open_test_part(folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str) -> Feed:
     """The test part. That it is looked at is written down before it is read."""
     note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
-    return _test_part(folder, dataset, device, say)
-
-
-def _test_part(folder: RunFolder, dataset: Dataset, device: torch.device, say: Callable[[str], None]) -> Feed:
-    """The test part of a run that has opened it, and a warning where it shares images with the others."""
-    feed = feed_of(dataset, "test", device, folder.way())
-    tell(add_test_leaks(folder, dataset), say)
-    return feed
+    return feed_of(dataset, "test", device, folder.way())

@@ -17,6 +17,7 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Progress, silent
 from cnnlab.data.warnings import data_warnings, leaks_into_test
+from cnnlab.errors import SourceError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.randomness import seed_torch, torch_state
@@ -71,16 +72,21 @@ def warnings_of_images(
     return tuple(found)
 
 
-def add_test_leaks(folder: RunFolder, dataset: Dataset) -> tuple[WarningRecord, ...]:
-    """Compare a test part that was just opened with the others, keep what was found in the run, and answer it.
+def look_for_test_leaks(folder: RunFolder, dataset: Dataset, say: Callable[[str], None]) -> None:
+    """Compare a test part that was opened and scored with the others; say and keep what is found.
 
-    A run that has it already, since it was cut off after that, keeps it once.
+    The figures stand already: a training image that can't be read any more is no reason to lose them.
     """
+    try:
+        found = leaks_into_test(dataset, folder.recipe().warnings.off)
+    except SourceError as error:
+        say(f"the test images could not be compared with the others: {error.problems[0]}")
+        return
     table = folder.table()
-    found = tuple(one for one in leaks_into_test(dataset, folder.recipe().warnings.off) if one not in table.warnings)
-    if found:
-        folder.write("layers.json", table.model_copy(update={"warnings": (*table.warnings, *found)}).to_json(indent=2))
-    return found
+    fresh = tuple(one for one in found if one not in table.warnings)
+    if fresh:
+        folder.write("layers.json", table.model_copy(update={"warnings": (*table.warnings, *fresh)}).to_json(indent=2))
+        tell(fresh, say)
 
 
 def tell(found: Iterable[WarningRecord], say: Callable[[str], None]) -> None:
@@ -98,7 +104,7 @@ def initial_loss(recipe: Recipe, network: nn.Module, train: Feed, classes: int) 
     guessing = math.log(classes)
     if LOW * guessing <= loss <= HIGH * guessing:
         return None
-    told = f"{loss:.3g}" if math.isfinite(loss) else "not a number"
+    told = f"{loss:.3g}" if math.isfinite(loss) else "infinite" if loss == math.inf else "not a number"
     low = loss < guessing
     return WarningRecord(
         name="initial-loss",

@@ -55,6 +55,14 @@ class Flow:
         """Whether another row takes what a row gives."""
         return record.name in self._readers
 
+    def readers(self, name: str) -> tuple[str, ...]:
+        """The rows that take what a row of this name gives."""
+        return tuple(self._readers.get(name, ()))
+
+    def readers_of_images(self) -> tuple[str, ...]:
+        """The rows that take the image itself."""
+        return tuple(record.name for record in self.records if not record.inputs and record.kind not in _FRAMES)
+
     def leads_out(self, record: LayerRecord, passing: Passing) -> bool:
         """Whether nothing but passed rows is between a row and the network's end."""
         return not any(self.behind(record, passing))

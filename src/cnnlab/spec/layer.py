@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
 from cnnlab.theory.receptive import Field
-from cnnlab.theory.sizes import OutputSize, output_size
+from cnnlab.theory.sizes.rule import OutputSize, output_size
 
 Shape: TypeAlias = tuple[int, ...]
 Tensors: TypeAlias = dict[str, Shape]

@@ -12,12 +12,13 @@ The rule is what torch's autograd keeps in 32-bit floats on the CPU, counted onc
 
 Not counted: the working space of single operations, batch normalisation's running statistics, the loss. In a traced
 network an operation that no rule knows keeps its inputs, and what lies inside an attention is not counted: for most
-convolutional networks the sum is autograd's to the byte, for ViT-B/16 it is a quarter too small.
+convolutional networks the sum is autograd's to the byte; for ViT-B/16 it is a quarter too small, for Swin-T and
+MaxViT-T up to a tenth too large, and GoogLeNet's auxiliary classifiers, which run in training only, are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
@@ -36,8 +37,9 @@ IMAGES = ""  # the batch itself, among the names of rows
 class MemoryRecord(Record):
     """Bytes in 32-bit floats.
 
-    `total` is what training holds between the forward and the backward pass; `prediction` the weights and the most
-    that is alive at once when nothing is kept; `layers` what each row adds to `activations`.
+    `activations` is what is kept for the backward pass, and `layers` what each row adds to it; `passing` is what is
+    alive beside it at the fullest moment of either pass: outputs that nobody keeps, gradients on their way. `total` is
+    the sum; `prediction` the weights and the most that is alive at once when nothing is kept.
     """
 
     batch_size: int
@@ -45,6 +47,7 @@ class MemoryRecord(Record):
     gradients: int
     optimizer: int
     activations: int
+    passing: int
     total: int
     prediction: int
     layers: dict[str, int]
@@ -65,13 +68,15 @@ def memory(
     trained = parameters if trainable is None else trainable
     kept = _kept(layers, batch_size)
     weights, gradients, activations = FLOAT * parameters, FLOAT * trained, sum(kept.values())
+    passing = max(0, _fullest(layers, kept, batch_size) - activations)
     return MemoryRecord(
         batch_size=batch_size,
         weights=weights,
         gradients=gradients,
         optimizer=state * gradients,
         activations=activations,
-        total=weights + (1 + state) * gradients + activations,
+        passing=passing,
+        total=weights + (1 + state) * gradients + activations + passing,
         prediction=weights + batch_size * _most_alive(layers),
         layers=kept,
     )
@@ -147,9 +152,41 @@ def _kept(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
 
 
 def _most_alive(layers: Sequence[LayerRecord]) -> int:
-    """The most bytes of one image that are alive at once; the image itself is alive to the end."""
+    """The most bytes of one image that are alive at once in prediction; the image itself is alive to the end."""
     rows = data_order(layers)
     storages = _storages(rows, training=False)
+    whole = FLOAT * storages.size[IMAGES]
+    moments = zip(rows, _alive(rows, storages), strict=True)
+    return max(whole, *(FLOAT * sum(storages.size[name] for name in alive) + _beside(row) for row, alive in moments))
+
+
+def _fullest(layers: Sequence[LayerRecord], kept: Mapping[str, int], batch_size: int) -> int:
+    """The most bytes that a training step holds at once beside weights, their gradients and the optimizer's state.
+
+    Going forward, what is kept so far and the outputs that are still to be read; going backward, what the rows in
+    front still keep and the gradients of a row's output and inputs.
+    """
+    rows = data_order(layers)
+    storages = _storages(rows, training=True)
+    number = FLOAT * batch_size
+    held: set[str] = set()
+    most = so_far = 0
+    for row, alive in zip(rows, _alive(rows, storages), strict=True):
+        so_far += kept[row.name]
+        if kept[row.name]:
+            rule = _keeps(row, _layer_of(row))
+            held.update(storages.inputs(row) if rule.input else ())
+            held.update([storages.of[row.name]] if rule.output else ())
+        forward = sum(storages.size[name] for name in alive - held)
+        gradients = {storages.of[row.name], *storages.inputs(row)} - {IMAGES}
+        backward = sum(storages.size[name] for name in gradients) if kept[row.name] else 0
+        beside = 0 if kept[row.name] else batch_size * _beside(row)
+        most = max(most, so_far + number * forward + beside, so_far + number * backward)
+    return most
+
+
+def _alive(rows: Sequence[LayerRecord], storages: _Storages) -> Iterator[set[str]]:
+    """For each row the storages that are alive while it is computed; the image's is to the end."""
     done = {row.name: place for place, row in enumerate(rows)}
     last = dict.fromkeys(storages.size, 0)
     for place, row in enumerate(rows):
@@ -157,12 +194,11 @@ def _most_alive(layers: Sequence[LayerRecord]) -> int:
         ends = [place, *(done[outer] for outer in _outer_names(row.name) if outer in done)]
         for name in (*storages.inputs(row), storages.of[row.name]):
             last[name] = max(last[name], *(end for end in ends if end == place or not _within(name, rows[end].name)))
-    alive, most = {IMAGES}, FLOAT * storages.size[IMAGES]
+    alive = {IMAGES}
     for place, row in enumerate(rows):
         alive.add(storages.of[row.name])
-        most = max(most, FLOAT * sum(storages.size[name] for name in alive) + _beside(row))
+        yield set(alive)
         alive -= {name for name in alive if name != IMAGES and last[name] <= place}
-    return most
 
 
 def _outer_names(name: str) -> list[str]:

@@ -9,7 +9,7 @@ from cnnlab.paper import words
 from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Pair, Window, times
-from cnnlab.theory.sizes import OutputSize
+from cnnlab.theory.sizes.rule import OutputSize
 
 MOST_TOLD = 3
 
@@ -76,6 +76,50 @@ def cut_off_rows(flow: Flow, *, padding_counts: bool) -> WarningRecord | None:
     return WarningRecord(
         name="cut-off-rows", where=head, message=f"the window does not fit: {told}", fix=found[0].remedy()
     )
+
+
+def skipped_rows(flow: Flow) -> WarningRecord | None:
+    """The warning of windows that step over rows or columns, where no other row reads the same map.
+
+    A strided 1×1 shortcut steps over pixels, too, beside a body that sees them.
+    """
+    found = [(record, seen) for record in flow.records if (seen := _stepped_over(flow, record)) is not None]
+    if not found:
+        return None
+    told = [
+        f"{record.name} sees {seen[0]} of {record.input[1]} rows and {seen[1]} of {record.input[2]} columns"
+        for record, seen in found
+    ]
+    more = f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return WarningRecord(
+        name="skipped-rows",
+        where=", ".join(record.name for record, _ in found[:MOST_TOLD]),
+        message=f"the stride steps over pixels that nothing else looks at: {'; '.join(told[:MOST_TOLD])}{more}",
+        fix="make the stride no larger than the kernel, and let it share no factor with a dilation",
+    )
+
+
+def _stepped_over(flow: Flow, record: LayerRecord) -> Pair | None:
+    """How many rows and columns are seen, where some between the first and the last that are seen are not."""
+    layer = flow.layer(record)
+    window = layer.window() if layer is not None else None
+    readers = [flow.readers(name) for name in record.inputs] or [flow.readers_of_images()]
+    alone = readers == [(record.name,)]
+    if window is None or len(record.input) != 3 or not alone:
+        return None
+    seen = []
+    for axis in (0, 1):
+        size, before = record.input[1 + axis], window.margins[axis] // 2
+        starts = [place * window.stride[axis] - before for place in range(record.output[1 + axis])]
+        reached = {
+            at
+            for start in starts
+            for step in range(window.kernel[axis])
+            if 0 <= (at := start + step * window.dilation[axis]) < size
+        }
+        seen.append(reached)
+    gaps = any(reached and max(reached) - min(reached) + 1 > len(reached) for reached in seen)
+    return (len(seen[0]), len(seen[1])) if gaps else None
 
 
 def times_exactly(fits: tuple[OutputSize, OutputSize]) -> str:

@@ -182,6 +182,8 @@ class Warnings(Section):
     @field_validator("off", mode="before")
     @classmethod
     def _as_tuple(cls, value: Any) -> Any:
+        if isinstance(value, str):  # one name, as --set gives it
+            return (value,)
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("off")

@@ -46,13 +46,18 @@ def _learning_rate(train: Train) -> WarningRecord | None:
     if rate is None or usual is None or usual[0] / FAR <= rate <= usual[1] * FAR:
         return None
     low, high = usual
-    far = f"{rate / high:,.3g} times the highest" if rate > high else f"a {low / rate:,.3g}th of the lowest"
+    times = rate / high if rate > high else low / rate
+    far = f"{_many(times)} times {'above the highest' if rate > high else 'below the lowest'}"
     return WarningRecord(
         name="learning-rate",
         where="train.optimizer",
         message=f"a learning rate of {rate:g} is {far} that is usual for {train.optimizer.kind}",
         fix=f"begin between {low:g} and {high:g}",
     )
+
+
+def _many(times: float) -> str:
+    return f"{times:,.0f}" if times < 1e6 else f"{times:.0e}"
 
 
 def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
@@ -64,7 +69,7 @@ def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
         name="label-changing-augmentation",
         where="data.augment",
         message=f"{mirrors[0].kind} turns left into right, and {reason}",
-        fix=f"leave {mirrors[0].kind} out",
+        fix=f"leave {mirrors[0].kind} out, unless these are only names",
     )
 
 
@@ -73,7 +78,10 @@ def _handed(classes: Sequence[str]) -> str:
     signs = [name for name in classes if len(name) == 1 and name.isalnum()]
     if len(signs) > 1:
         what = "digits" if all(name.isdigit() for name in signs) else "letters or digits"
-        return f"{len(signs)} of the classes ({', '.join(signs[:3])}, …) look like {what}, most of which it changes"
+        return (
+            f"the names of {len(signs)} classes ({', '.join(signs[:3])}{', …' if len(signs) > 3 else ''}) are {what}: "
+            f"if the images show {what}, it changes most of them"
+        )
     known = {name.lower(): name for name in classes}
     for name, written in known.items():
         other = name.replace("left", "right")

@@ -13,7 +13,7 @@ from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.spec import layers as spec
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Layer, times
-from cnnlab.spec.misfits import cut_off_rows
+from cnnlab.spec.misfits import cut_off_rows, skipped_rows
 
 # Few classifiers have more, and few machines can train one that has.
 VERY_LARGE = 500_000_000
@@ -43,6 +43,7 @@ def table_warnings(
     found = [
         _one_pixel_maps(flow),
         cut_off_rows(flow, padding_counts=not backbone),
+        skipped_rows(flow),
         None if backbone else _no_activation(flow),
         _softmax_before_loss(flow, backbone),
         _bias_before_batchnorm(flow),
@@ -118,13 +119,22 @@ def _is_affine(layer: Layer | None) -> bool:
 
 
 def _no_activation(flow: Flow) -> WarningRecord | None:
-    """A residual's sum ends the search: what its two paths add is more than one layer could do."""
+    """A residual's sum ends the search: what its two paths add is more than one layer could do.
+
+    A first row that something else reads, too, is worth more than a part of the second.
+    """
+
+    def affine(row: LayerRecord) -> bool:
+        return _is_affine(flow.layer(row))
+
     pairs = [
         f"{first.name} → {second.name}"
         for second in flow.records
         if isinstance(flow.layer(second), _LINEAR)
-        for first in flow.in_front(second, lambda row: _is_affine(flow.layer(row)))
-        if isinstance(flow.layer(first), _LINEAR) and not _on_purpose(flow, first, second)
+        for first in flow.in_front(second, affine)
+        if isinstance(flow.layer(first), _LINEAR)
+        and all(isinstance(flow.layer(row), _LINEAR) for row in flow.behind(first, affine))
+        and not _on_purpose(flow, first, second)
     ]
     if not pairs:
         return None
@@ -226,6 +236,9 @@ def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
     )
 
 
+_RESHAPING = ("flatten", "dropout")
+
+
 def _one_dense_layer(flow: Flow) -> WarningRecord | None:
     dense = [record for record in flow.records if isinstance(flow.layer(record), spec.Dense)]
     if not dense or not any(isinstance(flow.layer(record), spec.Conv | spec.Depthwise) for record in flow.records):
@@ -233,13 +246,17 @@ def _one_dense_layer(flow: Flow) -> WarningRecord | None:
     largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in flow.records)
     if largest.parameters < LARGE_DENSE or 2 * largest.parameters <= everything:
         return None
+    # Behind one number a channel there is nothing left to pool.
+    pooled = all(prod(row.output[1:]) == 1 for row in flow.in_front(largest, lambda row: row.kind in _RESHAPING))
     return WarningRecord(
         name="one-dense-layer",
         where=largest.name,
         message=f"{largest.parameters:,} of {everything:,} parameters "
         f"({words.percent(largest.parameters / everything)}) are in this dense layer, which sees "
         f"{largest.input[0]:,} numbers",
-        fix="put 'globalpool' in front of it, pool once more, or give it fewer units",
+        fix="give it fewer units, or fewer channels in front of it"
+        if pooled
+        else "put 'globalpool' in front of it, pool once more, or give it fewer units",
     )
 
 
@@ -259,11 +276,13 @@ def _very_large(flow: Flow) -> WarningRecord | None:
     everything = sum(record.parameters for record in flow.records)
     if everything < VERY_LARGE:
         return None
-    # Weights, gradients and two moments of Adam, four bytes each.
+    largest = max(flow.records, key=lambda record: record.parameters)
+    # Weights, gradients and two moments of Adam, four bytes each; what the images take comes on top.
     needed = everything * 16 / 2**30
     return WarningRecord(
         name="very-large",
-        where=max(flow.records, key=lambda record: record.parameters).name,
-        message=f"the network has {everything:,} parameters, most of them here: training needs {needed:,.0f} GiB",
+        where=largest.name,
+        message=f"the network has {everything:,} parameters, {words.percent(largest.parameters / everything)} of them "
+        f"here: with adam they take {needed:,.0f} GiB before the first image",
         fix="make this layer narrower, or what it gets smaller",
     )

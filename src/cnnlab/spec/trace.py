@@ -16,7 +16,7 @@ from cnnlab.spec.layer import Fields, Layer, Shape, Tensors
 from cnnlab.spec.layers import Repeat, Residual
 from cnnlab.spec.rows import Row, row_names
 from cnnlab.theory.receptive import Field, widest
-from cnnlab.theory.sizes import output_size
+from cnnlab.theory.sizes.rule import output_size
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000

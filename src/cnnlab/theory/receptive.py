@@ -29,6 +29,7 @@ class Field:
     _before: Field | None = None
     _step: Callable[[Span], Span] = field(default=lambda span: span, compare=False)
     _grown: Fraction = Fraction(1)
+    _start: Fraction = Fraction(0)
 
     @cached_property
     def size(self) -> int:
@@ -41,6 +42,8 @@ class Field:
     @cached_property
     def first_centre(self) -> Fraction:
         """The middle of the first node's view, in pixels from the middle of the first pixel; padding is below 0."""
+        if self._phases == 1:  # all nodes see alike: no need to go all the way back
+            return self._start + (self._grown - 1) / 2
         return Fraction(sum(self.trail(0)[-1]), 2)
 
     def trail(self, node: int) -> list[Span]:
@@ -70,11 +73,12 @@ class Field:
         7
         """
         reach = dilation * (kernel - 1)
+        grown, start = self._grown + reach * self.jump, self._start - padding * self.jump
 
         def step(span: Span) -> Span:
             return span[0] * stride - padding, span[1] * stride - padding + reach
 
-        return Field(self.jump * stride, self._phases, self, step, self._grown + reach * self.jump)
+        return Field(self.jump * stride, self._phases, self, step, grown, start)
 
     def enlarged(self, scale: int, mode: str = "nearest") -> Field:
         """The view after enlarging by `scale`: "nearest" copies a node, "bilinear" mixes the two around a place."""
@@ -84,7 +88,7 @@ class Field:
                 return span[0] // scale, span[1] // scale
             return (2 * span[0] + 1 - scale) // (2 * scale), -(-(2 * span[1] + 1 - scale) // (2 * scale))
 
-        return Field(self.jump / scale, self._phases * scale, self, step, self._grown)
+        return Field(self.jump / scale, self._phases * scale, self, step, self._grown, self._start)
 
 
 def widest(fields: Sequence[Field]) -> Field:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import Debug, Json, guarded
+from cnnlab.cli.options import Debug, Json, guarded, read_place, read_sizes
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnlab.paper.sheet import Sheet
-    from cnnlab.theory.convolution import Convolution, Step
+    from cnnlab.theory.convolution.answer import Convolution, Step
 
 Image = Annotated[
     str, typer.Option(metavar="JSON", help="H×W or C×H×W numbers, or a .json file with them.", show_default=False)
@@ -26,9 +26,9 @@ Kernel = Annotated[
     ),
 ]
 Bias = Annotated[str, typer.Option(metavar="JSON", help="A number for each kernel: 1 or '[1, 0]'.")]
-Stride = Annotated[str, typer.Option(metavar="N[,N]", help="Step of the window: 2, or vertical,horizontal.")]
-Padding = Annotated[str, typer.Option(metavar="N[,N]|same", help="Pixels around the image on each side.")]
-Dilation = Annotated[str, typer.Option(metavar="N[,N]", help="From one weight to the next, in pixels.")]
+Stride = Annotated[str, typer.Option(metavar="N|HxW", help="Step of the window: 2, or 2x1, the vertical one first.")]
+Padding = Annotated[str, typer.Option(metavar="N|HxW|same", help="Pixels around the image on each side.")]
+Dilation = Annotated[str, typer.Option(metavar="N|HxW", help="From one weight to the next, in pixels.")]
 PaddingMode = Annotated[str, typer.Option(metavar="zeros|reflect|replicate", help="What stands in the padding.")]
 CrossCorrelation = Annotated[
     bool, typer.Option("--cross-correlation", help="Do not flip the kernel: what libraries call convolution.")
@@ -64,16 +64,16 @@ def convolve(
     debug: Debug = False,
 ) -> None:
     """A convolution by hand: every output element with its products and their sum."""
-    from cnnlab.theory.convolution import convolve as work_out
+    from cnnlab.theory.convolution.answer import convolve as work_out
 
     form = Form(json, markdown, latex, svg)
     found = work_out(
         _numbers("--image", image),
         _numbers("--kernel", kernel),
         bias=_numbers("--bias", bias) if bias else None,
-        stride=_sizes("--stride", stride),
-        padding="same" if padding == "same" else _sizes("--padding", padding),
-        dilation=_sizes("--dilation", dilation),
+        stride=read_sizes(stride, "--stride"),
+        padding="same" if padding == "same" else read_sizes(padding, "--padding", least=0, also="same"),
+        dilation=read_sizes(dilation, "--dilation"),
         padding_mode=padding_mode,
         flip=not cross_correlation,
     )
@@ -101,22 +101,12 @@ class _Shown:
 
 
 def _step(found: Convolution, at: str, of: int) -> Step | None:
-    if not at:
+    place = read_place(at, "--at")
+    if place is None:
         if of:
             raise UsageError("--of chooses a kernel for --at", where="--of", next_step=f"add --at 0,0 --of {of}")
         return None
-    parts = at.split(",")
-    try:
-        row, column = (int(part) for part in parts)
-    except ValueError:
-        raise UsageError(
-            "this is no place in the output",
-            where="--at",
-            received=at,
-            allowed="ROW,COLUMN, counted from 0",
-            next_step="write it as in --at 0,1",
-        ) from None
-    return found.at(row, column, of)
+    return found.at(*place, of)
 
 
 def _numbers(option: str, text: str) -> Any:
@@ -149,26 +139,10 @@ def _numbers(option: str, text: str) -> Any:
         ) from None
 
 
-def _sizes(option: str, text: str) -> list[int] | int:
-    try:
-        sizes = [int(part) for part in text.split(",")]
-    except ValueError:
-        sizes = []
-    if len(sizes) not in (1, 2):
-        raise UsageError(
-            "this is neither one whole number nor two",
-            where=option,
-            received=text,
-            allowed="N, or VERTICAL,HORIZONTAL" + (", or same" if option == "--padding" else ""),
-        )
-    return sizes if len(sizes) == 2 else sizes[0]
-
-
 def _write(path: Path, found: Convolution, step: Step | None) -> None:
     from cnnlab.cli.console import say
-    from cnnlab.errors import RunError
     from cnnlab.files import write_whole
-    from cnnlab.theory.convolution_page import step_number
+    from cnnlab.theory.convolution.page import step_number
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise UsageError(
@@ -178,13 +152,5 @@ def _write(path: Path, found: Convolution, step: Step | None) -> None:
             allowed="a name that ends in .html",
             next_step=f"name it as in --page {path.with_suffix('.html')}",
         )
-    try:
-        write_whole(path, found.page().encode())
-    except RunError as error:
-        raise UsageError(
-            "the page can't be written",
-            where=str(path),
-            received=error.problems[0].what,
-            next_step="choose another place",
-        ) from None
+    write_whole(path, found.page().encode(), advice="choose another place with --page")
     say(f"Written to {path}{f'; this step: {path.resolve().as_uri()}#step={step_number(found, step)}' if step else ''}")

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded, read_image_size, read_place
 from cnnlab.errors import UsageError
 
-Pair = tuple[int, int]
 What = Annotated[
     list[str],
     typer.Argument(
@@ -64,7 +63,7 @@ def receptive(
     beside those that it began with, or for random ones.
     """
     form = Form(json, markdown, latex, svg)
-    sides, place = _pair(size, "--size", "32 or 32x48", "x"), _pair(node, "--node", "3,4", ",")
+    sides, place = read_image_size(size), read_place(node, "--node")
     for option, given in (("--images", images), ("--seed", seed)):
         if given is not None and not effective:
             raise UsageError(f"{option} is for --effective", where=option, next_step="add --effective, or leave it out")
@@ -88,18 +87,7 @@ def receptive(
         )
         show_answer(looked, form, spare=("support", "padding"))
     else:
-        from cnnlab.probe.views import named_fields
+        from cnnlab.probe.receptive import named_fields
 
         fields = named_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
         show_answer(fields, form, spare=("row", "first centre", "inputs"))
-
-
-def _pair(text: str, option: str, form: str, separator: str) -> Pair | None:
-    """Two whole numbers, or, for a size, one that stands for both."""
-    if not text:
-        return None
-    parts = text.replace("×", "x").split(separator)
-    numbers = [int(part) for part in parts if part.strip().isdecimal()]
-    if len(numbers) < len(parts) or len(numbers) > 2 or (len(numbers) < 2 and option == "--node"):
-        raise UsageError(f"{option} takes whole numbers", where=option, received=text, allowed=form)
-    return numbers[0], numbers[-1]

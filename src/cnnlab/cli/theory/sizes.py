@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import Debug, Json, guarded
-from cnnlab.errors import UsageError
+from cnnlab.cli.options import Debug, Json, guarded, read_sizes
 
-_SIZE = re.compile(r"\s*(\d+)\s*(?:[x×,X]\s*(\d+)\s*)?", re.ASCII)
+if TYPE_CHECKING:
+    from cnnlab.paper.sheet import Answer
+
 _METAVAR = "N|HxW"
+_FROM_NOUGHT = ("padding", "output_padding")
 
 Size = Annotated[str, typer.Option(metavar=_METAVAR, help="The image's size: one number, or HEIGHTxWIDTH.")]
 Output = Annotated[str, typer.Option(metavar=_METAVAR, help="The wanted size of the output.")]
@@ -37,6 +39,7 @@ def register(group: typer.Typer) -> None:
 
 
 def output(
+    context: typer.Context,
     size: Size,
     kernel: Kernel,
     stride: Stride = None,
@@ -55,26 +58,13 @@ def output(
     debug: Debug = False,
 ) -> None:
     """The size that comes out of a convolution or a pool, and what it never sees."""
-    form = Form(json, markdown, latex, svg)
-    from cnnlab.theory.size_answers import solve_output
+    from cnnlab.theory.sizes.output import solve_output
 
-    answer = solve_output(
-        _sized("size", size),
-        _sized("kernel", kernel),
-        stride=_given("stride", stride),
-        padding=_sized("padding", padding),
-        dilation=_sized("dilation", dilation),
-        pool=pool,
-        ceil=ceil,
-        transposed=transposed,
-        output_padding=_sized("output-padding", output_padding),
-        channels=channels,
-        filters=filters,
-    )
-    show_answer(answer, form)
+    _answer(solve_output, context)
 
 
 def padding(
+    context: typer.Context,
     size: Size,
     kernel: Kernel,
     stride: Stride = None,
@@ -90,24 +80,13 @@ def padding(
     debug: Debug = False,
 ) -> None:
     """The padding that gives an output, on each side."""
-    form = Form(json, markdown, latex)
-    from cnnlab.theory.size_answers import solve_padding
+    from cnnlab.theory.sizes.solution import solve_padding
 
-    answer = solve_padding(
-        _sized("size", size),
-        _sized("kernel", kernel),
-        stride=_given("stride", stride),
-        output=_given("output", output),
-        dilation=_sized("dilation", dilation),
-        pool=pool,
-        ceil=ceil,
-        transposed=transposed,
-        output_padding=_sized("output-padding", output_padding),
-    )
-    show_answer(answer, form)
+    _answer(solve_padding, context)
 
 
 def kernel(
+    context: typer.Context,
     size: Size,
     output: Output,
     stride: Stride = None,
@@ -123,24 +102,13 @@ def kernel(
     debug: Debug = False,
 ) -> None:
     """The kernel that gives an output."""
-    form = Form(json, markdown, latex)
-    from cnnlab.theory.size_answers import solve_kernel
+    from cnnlab.theory.sizes.solution import solve_kernel
 
-    answer = solve_kernel(
-        _sized("size", size),
-        _sized("output", output),
-        stride=_given("stride", stride),
-        padding=_sized("padding", padding),
-        dilation=_sized("dilation", dilation),
-        pool=pool,
-        ceil=ceil,
-        transposed=transposed,
-        output_padding=_sized("output-padding", output_padding),
-    )
-    show_answer(answer, form)
+    _answer(solve_kernel, context)
 
 
 def stride(
+    context: typer.Context,
     size: Size,
     output: Output,
     kernel: Kernel,
@@ -156,37 +124,19 @@ def stride(
     debug: Debug = False,
 ) -> None:
     """The stride that gives an output."""
-    form = Form(json, markdown, latex)
-    from cnnlab.theory.size_answers import solve_stride
+    from cnnlab.theory.sizes.solution import solve_stride
 
-    answer = solve_stride(
-        _sized("size", size),
-        _sized("output", output),
-        _sized("kernel", kernel),
-        padding=_sized("padding", padding),
-        dilation=_sized("dilation", dilation),
-        pool=pool,
-        ceil=ceil,
-        transposed=transposed,
-        output_padding=_sized("output-padding", output_padding),
-    )
-    show_answer(answer, form)
+    _answer(solve_stride, context)
 
 
-def _given(option: str, text: str | None) -> int | tuple[int, int] | None:
-    return None if text is None else _sized(option, text)
+def _answer(solve: Callable[..., Answer], context: typer.Context) -> None:
+    """Show what a question's options come to; each has the name of the argument that it is."""
+    from cnnlab.theory.sizes.solvers import LARGEST
 
-
-def _sized(option: str, text: str) -> int | tuple[int, int]:
-    """One number for both dimensions, or two: `32`, `32x48`, `32×48`, `32,48`."""
-    found = _SIZE.fullmatch(text)
-    if not found:
-        raise UsageError(
-            f"--{option} takes whole numbers",
-            where=f"--{option}",
-            received=text,
-            allowed="one number, or HEIGHTxWIDTH",
-            next_step=f"write --{option} 5, or --{option} 5x3",
-        )
-    high, wide = found.groups()
-    return int(high) if wide is None else (int(high), int(wide))
+    given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
+    form = Form(**{name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given})
+    for name, value in given.items():
+        if isinstance(value, str):
+            least = 0 if name in _FROM_NOUGHT else 1
+            given[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=LARGEST)
+    show_answer(solve(**given), form)

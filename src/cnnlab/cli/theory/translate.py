@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
 
 What = Annotated[
     str,
@@ -59,6 +59,7 @@ def translate(
     ] = Filling.EDGE,
     seed: WeightSeed = None,
     device: Device = "auto",
+    data: DataFolder = None,
     json: Json = False,
     markdown: Markdown = False,
     latex: Latex = False,
@@ -74,7 +75,7 @@ def translate(
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
 
-    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, say=say)
+    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
     picture, shown = subject.image(image)
     found = translation(
         subject.network,

@@ -1,0 +1,138 @@
+"""What a person names: rows of a table, a recipe, a run or a backbone. Only a backbone loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from cnnlab.data.dataset import facts
+from cnnlab.errors import SourceError, SpecError, nearest
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.files import in_file
+from cnnlab.spec.layer import Pair
+from cnnlab.spec.layers import layers
+from cnnlab.spec.receptive.fields import CLASSES, is_table
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.table import read_table
+from cnnlab.spec.trace import Trace, trace
+
+Image = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe, with the file that its mistakes are told with."""
+
+    path: Path
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network of torchvision or timm, with the shape (C, H, W) of the images that it was made for."""
+
+    name: str
+    shape: Image
+
+
+Named: TypeAlias = RecipeFile | RunFolder | Backbone
+
+
+def resolve(what: Sequence[str]) -> Rows | Named:
+    """What is meant: rows of a table, or one name as in `resolve_name`; errors as there."""
+    if len(what) != 1 or is_table(what[0]):
+        return Rows(tuple(what))
+    return resolve_name(what[0], or_rows=True)
+
+
+def resolve_name(what: str, *, or_rows: bool = False) -> Named:
+    """What is meant by the path of a recipe or a run, or by the name of a backbone.
+
+    Args:
+        or_rows: whether rows of a table would be taken as well, which an error then tells.
+
+    Raises:
+        SpecError: the recipe is wrong, or nothing of this name is known.
+        RunError: the folder is no run.
+    """
+    path = Path(what)
+    if path.is_dir():
+        return RunFolder.open(path)
+    if path.suffix == ".toml" or path.is_file():
+        return RecipeFile(path, Recipe.read(path))
+    # torchvision's networks take a second to load, which a recipe does not need.
+    from cnnlab.model.backbones import natural_shape
+
+    try:
+        return Backbone(what, natural_shape(what))
+    except SpecError as error:
+        # It could have been meant for something else; the nearest backbone is told all the same.
+        near = error.problems[0].next_step
+        rows, example = ("no layer, ", "rows such as 'conv(32, 5)', ") if or_rows else ("", "")
+        raise SpecError(
+            f"this is {rows}no recipe, no run folder and no backbone",
+            received=what,
+            allowed=f"{example}a .toml file, the folder or name of a run, or a network's name, as resnet18",
+            next_step=(nearest(what, layers.kinds) if or_rows else "") or near,
+        ) from None
+
+
+def traced_recipe(
+    file: RecipeFile, size: Pair | None = None, channels: int | None = None, data: Path | None = None
+) -> Trace:
+    """A recipe's table over its own images, or over those of `size` (height, width) and `channels`.
+
+    Where a size is given, the recipe's data need not be at hand.
+
+    Args:
+        data: where catalogue data lives.
+
+    Raises:
+        SpecError: layers that don't fit together, told with the file.
+        SourceError: the data is not found.
+    """
+    about = file.recipe.data
+    try:
+        known = facts(about, data)
+        own, classes = (known.channels, known.height, known.width), len(known.classes)
+    except SourceError:
+        if size is None:
+            raise
+        own, classes = (about.channels or 3, *size), len(about.classes or range(CLASSES))
+    return _traced(file, shaped(own, size, channels), classes)
+
+
+def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> Trace:
+    """A run's table over the images that it was trained on, or over those of `size` and `channels`.
+
+    Raises:
+        SpecError: layers that don't fit together.
+        RunError: a piece of the run is missing or damaged.
+    """
+    kept = folder.data()
+    form = kept.preprocessing
+    own = (form.channels, form.height, form.width)
+    file = RecipeFile(folder.path / "recipe.toml", folder.recipe())
+    return _traced(file, shaped(own, size, channels), len(kept.classes))
+
+
+def shaped(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
+    high, wide = size or own[1:]
+    return channels or own[0], high, wide
+
+
+def _traced(file: RecipeFile, shape: Image, classes: int) -> Trace:
+    recipe = file.recipe
+    try:
+        return trace(read_table(recipe.model.layers, recipe.model.values, classes), shape)
+    except SpecError as error:
+        raise in_file(SpecError.together(problem.within("model") for problem in error.problems), file.path) from None

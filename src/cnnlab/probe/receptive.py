@@ -1,0 +1,49 @@
+"""Receptive fields of what a person names: rows, a recipe, a run or a backbone. Only a backbone loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cnnlab.probe.naming import Backbone, Rows, resolve, shaped, traced_recipe, traced_run
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.layer import Pair
+from cnnlab.spec.receptive.answer import ReceptiveFields
+from cnnlab.spec.receptive.fields import fields_of, receptive_field
+
+
+def named_fields(
+    what: Sequence[str],
+    *,
+    size: Pair | None = None,
+    channels: int | None = None,
+    data: Path | None = None,
+    layer: str = "",
+    node: Pair | None = None,
+) -> ReceptiveFields:
+    """What every layer sees of the image; a recipe, a run and a backbone have images of their own.
+
+    Args:
+        what: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
+        size: (height, width) of the image, instead of their own; needed for a recipe whose data is not at hand.
+        channels: C of the image, instead of their own; 3 for rows.
+        data: where catalogue data lives.
+        layer: as in `receptive_field`; so is `node`.
+
+    Raises:
+        SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
+        UsageError: a layer or a node that is not there.
+    """
+    found = resolve(what)
+    if isinstance(found, Rows):
+        return receptive_field(*found.texts, size=size, channels=channels or 3, layer=layer, node=node)
+    if isinstance(found, Backbone):
+        from cnnlab.probe.tracing import backbone_table
+
+        shape = shaped(found.shape, size, channels)
+        return fields_of(backbone_table(found.name, shape).layers, shape, layer=layer, node=node, title=found.name)
+    if isinstance(found, RunFolder):
+        table, title = traced_run(found, size, channels), found.name
+    else:
+        table, title = traced_recipe(found, size, channels, data), found.path.stem
+    return fields_of(table.records(), table.input, layer=layer, node=node, title=title)

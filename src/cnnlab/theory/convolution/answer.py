@@ -1,0 +1,262 @@
+"""Convolution by hand: every output element with the products that make it.
+
+Source: V. Dumoulin, F. Visin: A guide to convolution arithmetic for deep learning, 2016.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from cnnlab.errors import UsageError
+from cnnlab.paper.sheet import Sheet
+from cnnlab.theory.convolution.drawing import draw
+from cnnlab.theory.convolution.reading import checked_setting
+from cnnlab.theory.convolution.setting import Exact, Number, Setting, Term, plain
+from cnnlab.theory.convolution.sheet import worksheet
+
+Output: TypeAlias = list[list[Number]] | list[list[list[Number]]]
+
+# With all its fields, each takes more than a hundred letters of JSON.
+MOST_WRITTEN = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One pixel times one weight.
+
+    `row` and `column` count from the image's first pixel; with `padding` they lie outside it. `weight_row` and
+    `weight_column` are the weight's place in the kernel as written.
+    """
+
+    channel: int
+    row: int
+    column: int
+    padding: bool
+    pixel: Number
+    weight_row: int
+    weight_column: int
+    weight: Number
+    product: Number
+
+    @property
+    def text(self) -> str:
+        """The product as it is written: `(-1)·2`."""
+        return f"{_factor(self.weight)}·{_factor(self.pixel)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One output element: its products channel by channel in the window's reading order, the bias, and the sum."""
+
+    kernel: int
+    row: int
+    column: int
+    products: tuple[Product, ...]
+    bias: Number | None
+    sum: Number
+
+    @property
+    def text(self) -> str:
+        """All of it on one line: `1·0 + (-2)·1 + 1 (bias) = -1`."""
+        parts = [product.text for product in self.products]
+        if self.bias is not None:
+            parts.append(f"{_factor(self.bias)} (bias)")
+        return f"{' + '.join(parts)} = {self.sum}"
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution worked out: what was put in (`setting`), what comes out, and how."""
+
+    setting: Setting
+    output: Output
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Every output element: kernel by kernel, row by row."""
+        high, wide = self.setting.output_size
+        kernels = range(len(self.setting.kernels))
+        return tuple(
+            self.at(row, column, kernel) for kernel in kernels for row in range(high) for column in range(wide)
+        )
+
+    def at(self, row: int, column: int, kernel: int = 0) -> Step:
+        """One output element.
+
+        Args:
+            row: of the output, from 0.
+            column: of the output, from 0.
+            kernel: which of several, from 0.
+
+        Raises:
+            UsageError: outside the output.
+        """
+        high, wide = self.setting.output_size
+        for what, number, size in (("row", row, high), ("column", column, wide)):
+            if not 0 <= number < size:
+                raise UsageError(
+                    f"the output has no {what} {number}",
+                    where="at",
+                    received=f"{row},{column}",
+                    allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
+                )
+        if not 0 <= kernel < len(self.setting.kernels):
+            raise UsageError(
+                f"there is no kernel {kernel}",
+                where="kernel",
+                received=str(kernel),
+                allowed=f"0 to {len(self.setting.kernels) - 1}",
+            )
+        terms = list(self.setting.terms(kernel, row, column))
+        bias = self.setting.bias
+        return Step(
+            kernel=kernel,
+            row=row,
+            column=column,
+            products=tuple(_product(term, self.setting) for term in terms),
+            bias=None if bias is None else plain(bias[kernel]),
+            sum=plain(_sum(terms, bias, kernel)),
+        )
+
+    def map(self, kernel: int = 0) -> list[list[Number]]:
+        """The output of one kernel, H×W."""
+        return self.output[kernel] if self.setting.several else self.output  # type: ignore[return-value]
+
+    def sheet(self, at: Step | None = None) -> Sheet:
+        """The worked answer: of one element, or of all where they are few."""
+        return worksheet(self, at)
+
+    def svg(self, at: Step | None = None) -> str:
+        """The picture of one step, the first unless given, standing alone."""
+        return draw(self, at or self.at(0, 0)).to_svg(alone=True)
+
+    def page(self) -> str:
+        """One HTML page, which needs nothing else, on which the window moves.
+
+        Raises:
+            UsageError: more products than a page can hold.
+        """
+        from cnnlab.theory.convolution.page import render
+
+        return render(self)
+
+    def to_json(self, indent: int | None = None, at: Step | None = None) -> str:
+        """What was put in, `output` and `steps` as JSON; with `at`, that step alone.
+
+        Raises:
+            UsageError: more products than a file should hold.
+        """
+        setting = self.setting
+        if at is None and setting.products > MOST_WRITTEN:
+            raise UsageError(
+                "these are too many products to write them all out",
+                received=f"{setting.products:,} products",
+                allowed=f"up to {MOST_WRITTEN:,}",
+                next_step="ask for one element (--at ROW,COLUMN; in Python, `output` holds them all)",
+            )
+        fields = {
+            "operation": setting.operation,
+            "flip": setting.flip,
+            "stride": setting.stride,
+            "padding": setting.padding,
+            "margins": setting.margins,
+            "padding_mode": setting.padding_mode,
+            "dilation": setting.dilation,
+            "bias": None if setting.bias is None else [plain(value) for value in setting.bias],
+            "image": _numbers(setting.image),
+            "kernels": _numbers(setting.kernels),
+            "output": self.output,
+            "steps": [_fields(step) for step in ([at] if at else self.steps)],
+        }
+        return json.dumps(fields, indent=indent, ensure_ascii=False)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html(self.svg())
+
+
+def convolve(
+    image: Any,
+    kernel: Any,
+    *,
+    bias: Any = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    padding_mode: str = "zeros",
+    flip: bool = True,
+) -> Convolution:
+    """Convolve an image with one kernel or several, exactly, keeping every product.
+
+    Whole numbers stay whole, and decimals are the decimals that they are written as: 0.1 + 0.2 is 0.3. A result is
+    written with up to 17 digits.
+
+    Args:
+        image: H×W or C×H×W numbers: nested lists, or an array.
+        kernel: H×W or C×H×W numbers for one kernel, F×C×H×W for several.
+        bias: one number for each kernel, or none.
+        stride: steps of the window in pixels, from 1 on; one number, or (vertical, horizontal).
+        padding: pixels around the image on each side, from 0 on; or "same", which keeps the size at stride 1.
+        dilation: pixels from one weight to the next, from 1 on.
+        padding_mode: "zeros"; "reflect", without the border pixel itself; or "replicate", the border pixel.
+        flip: True for a true convolution; False for a cross-correlation, which is what deep-learning libraries call
+            a convolution.
+
+    Returns:
+        The output, H×W, or F×H×W for a kernel given as F×C×H×W, with its steps.
+
+    Raises:
+        UsageError: numbers that are none, ragged rows, sizes that do not go together, or more than a million products.
+
+    >>> found = convolve([[1, 2, 3], [4, 5, 6]], [[10, 1]])
+    >>> found.output
+    [[21, 32], [54, 65]]
+    >>> found.at(0, 1).text
+    '1·2 + 10·3 = 32'
+    """
+    setting = checked_setting(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
+    high, wide = setting.output_size
+    maps = [
+        [
+            [plain(_sum(setting.terms(number, row, column), setting.bias, number)) for column in range(wide)]
+            for row in range(high)
+        ]
+        for number in range(len(setting.kernels))
+    ]
+    return Convolution(setting, maps if setting.several else maps[0])
+
+
+def _sum(terms: Iterable[Term], bias: list[Exact] | None, kernel: int) -> Exact:
+    return sum((term.pixel * term.weight for term in terms), 0 if bias is None else bias[kernel])
+
+
+def _product(term: Term, setting: Setting) -> Product:
+    high, wide = setting.image_size
+    return Product(
+        channel=term.channel,
+        row=term.row,
+        column=term.column,
+        padding=not (0 <= term.row < high and 0 <= term.column < wide),
+        pixel=plain(term.pixel),
+        weight_row=term.weight_row,
+        weight_column=term.weight_column,
+        weight=plain(term.weight),
+        product=plain(term.pixel * term.weight),
+    )
+
+
+def _factor(value: Number) -> str:
+    return f"({value})" if value < 0 else str(value)
+
+
+def _numbers(value: Any) -> Any:
+    return [_numbers(item) for item in value] if isinstance(value, list) else plain(value)
+
+
+def _fields(step: Step) -> dict[str, Any]:
+    products = [{name: getattr(product, name) for name in Product.__slots__} for product in step.products]
+    place = {"kernel": step.kernel, "row": step.row, "column": step.column}
+    return {**place, "products": products, "bias": step.bias, "sum": step.sum, "text": step.text}

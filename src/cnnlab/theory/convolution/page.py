@@ -1,0 +1,187 @@
+"""A convolution as one HTML page, on which the window moves step by step."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cnnlab.errors import UsageError
+from cnnlab.paper.colours import style_sheet
+from cnnlab.theory.convolution import sheet
+from cnnlab.theory.convolution.drawing import short
+from cnnlab.theory.convolution.setting import Map, Setting, plain
+
+if TYPE_CHECKING:
+    from cnnlab.theory.convolution.answer import Convolution, Step
+
+# More than a person steps through, and than a browser shows without delay.
+MOST_PRODUCTS = 50_000
+MOST_CELLS = 20_000
+# Without a script, and for searching: all sums in one list, where they are few.
+MOST_LISTED = 400
+Texts = list[list[str]]
+
+
+def render(found: Convolution) -> str:
+    """The page as HTML: nothing loaded from elsewhere, light and dark; `#step=7` in its address opens the 7th step.
+
+    Raises:
+        UsageError: more than a page can hold.
+    """
+    setting = found.setting
+    _check_size(setting)
+    script, data = _script(), _data(found)
+    outputs = [[[short(value) for value in row] for row in found.map(k)] for k in range(len(setting.kernels))]
+    first = found.at(0, 0)
+    images = [_image(setting, channel, first) for channel in range(setting.channels)]
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
+    return (
+        _templates()
+        .get_template("convolution.html.jinja")
+        .render(
+            colours=Markup(style_sheet()),
+            script=Markup(script),
+            script_hash=digest,
+            title=sheet.title(setting),
+            operation=sheet.operation(setting),
+            reason=sheet.reason(setting),
+            formulas=[sheet.definition(setting).text, sheet.indices(setting).text],
+            setting=setting,
+            padded=setting.padded_size != setting.image_size,
+            images=images,
+            written=[[_texts(channel) for channel in kernel] for kernel in setting.kernels],
+            used=[_texts(setting.used(0, channel)) for channel in range(setting.channels)],
+            biases=[short(plain(value)) for value in setting.bias or []],
+            first=first,
+            outputs=outputs,
+            letters=_letters(images, data, outputs),
+            listed=[_listed(setting, step) for step in found.steps[:MOST_LISTED]],
+            steps=len(found.steps),
+            data=data,
+            short=short,
+        )
+    )
+
+
+def step_number(found: Convolution, step: Step) -> int:
+    """A step's number on the page, from 1: kernel by kernel, row by row."""
+    high, wide = found.setting.output_size
+    return (step.kernel * high + step.row) * wide + step.column + 1
+
+
+def _data(found: Convolution) -> dict[str, Any]:
+    """What the script shows, as texts: its own numbers would round what is exact here."""
+    setting = found.setting
+    return {
+        "channels": setting.channels,
+        "kernel": setting.kernel_size,
+        "output": setting.output_size,
+        "stride": setting.stride,
+        "dilation": setting.dilation,
+        "several": setting.several,
+        "used": [
+            [_texts(setting.used(kernel, channel)) for channel in range(setting.channels)]
+            for kernel in range(len(setting.kernels))
+        ],
+        "steps": [
+            {
+                "kernel": step.kernel,
+                "row": step.row,
+                "column": step.column,
+                "products": [short(product.product) for product in step.products],
+                "sum": short(step.sum),
+                "text": step.text,
+            }
+            for step in found.steps
+        ],
+    }
+
+
+def _image(setting: Setting, channel: int, first: Step) -> list[list[tuple[str, str]]]:
+    """A channel with its padding: each pixel as text, and its classes: padding, and under the first step's window."""
+    (top, bottom), (left, right) = setting.margins
+    high, wide = setting.image_size
+    seen = {(product.row, product.column) for product in first.products}
+
+    def classes(row: int, column: int) -> str:
+        padding = "" if 0 <= row < high and 0 <= column < wide else "padding"
+        return f"{padding} {'seen' if (row, column) in seen else ''}".strip()
+
+    return [
+        [
+            (short(plain(setting.pixel(channel, row, column))), classes(row, column))
+            for column in range(-left, wide + right)
+        ]
+        for row in range(-top, high + bottom)
+    ]
+
+
+def _texts(values: Map) -> Texts:
+    return [[short(plain(value)) for value in row] for row in values]
+
+
+def _letters(images: Any, data: dict[str, Any], outputs: Any) -> dict[str, int]:
+    """The longest number of each kind of map, so that no map changes its size from step to step."""
+    weights = max(map(len, _flat(data["used"])))
+    return {
+        "image": max(len(text) for image in images for row in image for text, _ in row),
+        "used": weights,
+        "written": weights,
+        "products": max(len(text) for step in data["steps"] for text in step["products"]),
+        "output": max(map(len, _flat(outputs))),
+    }
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
+
+
+def _listed(setting: Setting, step: Step) -> tuple[str, str]:
+    place = f"{step.kernel}, {step.row}, {step.column}" if setting.several else f"{step.row}, {step.column}"
+    return f"y[{place}]", step.text
+
+
+def _check_size(setting: Setting) -> None:
+    high, wide = setting.output_size
+    elements = len(setting.kernels) * high * wide
+    cells = setting.channels * setting.padded_size[0] * setting.padded_size[1] + elements
+    for number, most, what in (
+        (setting.products, MOST_PRODUCTS, "products"),
+        (cells, MOST_CELLS, "pixels and output elements"),
+    ):
+        if number > most:
+            raise UsageError(
+                "this is too large for a page that is stepped through",
+                where="page",
+                received=f"{number:,} {what}",
+                allowed=f"up to {most:,}",
+                next_step="cut out a part of the image, or ask for one element (--at ROW,COLUMN)",
+            )
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("cnnlab.theory.convolution"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _script() -> str:
+    environment = _templates()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, "convolution.js")[0]

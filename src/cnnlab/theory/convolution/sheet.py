@@ -1,0 +1,290 @@
+"""A convolution in words, formulas and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cnnlab.paper import words
+from cnnlab.paper.sheet import Formula, Sheet, Titled
+from cnnlab.paper.tables import TextTable
+from cnnlab.theory.convolution.setting import Map, Setting, plain
+
+if TYPE_CHECKING:
+    from cnnlab.theory.convolution.answer import Convolution, Product, Step
+
+# What a person reads through; more is had one element at a time.
+MOST_SUMS = 60
+# What a terminal and a page have room for.
+MOST_COLUMNS, MOST_ROWS, MOST_TABLES = 24, 40, 16
+
+_WHAT = {
+    True: "True convolution: each kernel is flipped, top to bottom and left to right, before it slides over the image.",
+    False: "Cross-correlation: each kernel slides over the image as it is written.",
+}
+_WHY = {
+    True: (
+        "Deep-learning libraries do the other one, cross-correlation, and call it convolution (torch's conv2d): their "
+        "weights are learned, so a flip would only rename them. Flip the kernel first, and conv2d gives this output."
+    ),
+    False: (
+        "This is what deep-learning libraries call convolution (torch's conv2d): their weights are learned, so the "
+        "flip of a true convolution would only rename them. For the true convolution, flip the kernel first."
+    ),
+}
+
+
+def worksheet(found: Convolution, at: Step | None = None) -> Sheet:
+    """The worked answer: with `at`, of that element alone."""
+    setting = found.setting
+    lines: list[str | Formula] = [operation(setting), reason(setting), definition(setting), indices(setting)]
+    if at is None:
+        lines += [size_formula(setting, axis) for axis in (0, 1)]
+        return Sheet(title(setting), tuple(lines), (*_inputs(setting), *_outputs(found)), tuple(_notes(found)))
+    lines.append(element(setting, at))
+    return Sheet(title(setting), tuple(lines), tuple(_window(setting, at)), tuple(_padding_note(at)))
+
+
+def title(setting: Setting) -> str:
+    """What is done to what."""
+    image = words.sizes((setting.channels, *setting.image_size) if setting.channels > 1 else setting.image_size)
+    kernel = words.sizes((setting.channels, *setting.kernel_size) if setting.channels > 1 else setting.kernel_size)
+    count = len(setting.kernels)
+    over = f"a {kernel} kernel" if count == 1 else f"{count} kernels of {kernel}"
+    article = "an" if image.startswith("8") else "a"
+    return f"{setting.operation.capitalize()} of {article} {image} image with {over}{_how(setting)}"
+
+
+def operation(setting: Setting) -> str:
+    """What is done with the kernel."""
+    return _WHAT[setting.flip]
+
+
+def reason(setting: Setting) -> str:
+    """Why libraries do the one and call it the other."""
+    return _WHY[setting.flip]
+
+
+def definition(setting: Setting) -> Formula:
+    """The operation as a textbook has it."""
+    sign, ring, latex = ("−", "∗", r"*") if setting.flip else ("+", "⋆", r"\star")
+    plus = "-" if setting.flip else "+"
+    return Formula(
+        f"(w {ring} x)(i, j) = Σm Σn w(m, n)·x(i {sign} m, j {sign} n)",
+        rf"(w {latex} x)(i, j) = \sum_m \sum_n w(m, n)\, x(i {plus} m, j {plus} n)",
+    )
+
+
+def indices(setting: Setting) -> Formula:
+    """The same with the indices of this image: rows and columns from 0, those in the padding below 0."""
+    several, deep = setting.several, setting.channels > 1
+    high, wide = setting.kernel_size
+    front = ("k, " if several else "") + ("c, " if deep else "")
+    flipped = f"{high - 1}−m, {wide - 1}−n" if setting.flip else "m, n"
+    places = ", ".join(_place(setting, axis) for axis in (0, 1))
+    bias = "" if setting.bias is None else (" + b[k]" if several else " + b")
+    sums = "".join(
+        f"Σ{name}=0..{last} "
+        for name, last in ((("c", setting.channels - 1),) if deep else ()) + (("m", high - 1), ("n", wide - 1))
+    )
+    text = f"y[{'k, ' if several else ''}i, j] = {sums}w[{front}{flipped}]·x[{'c, ' if deep else ''}{places}]{bias}"
+    latex = rf"y_{{{'k, ' if several else ''}i, j}} = " + (
+        (rf"\sum_{{c=0}}^{{{setting.channels - 1}}} " if deep else "")
+        + rf"\sum_{{m=0}}^{{{high - 1}}} \sum_{{n=0}}^{{{wide - 1}}} "
+        + rf"w_{{{front}{flipped}}}\, x_{{{'c, ' if deep else ''}{places}}}"
+        + ("" if setting.bias is None else (" + b_k" if several else " + b"))
+    ).replace("−", "-").replace("·", r" \cdot ")
+    return Formula(text, latex)
+
+
+def size_formula(setting: Setting, axis: int) -> Formula:
+    """The output's height (axis 0) or width (axis 1) from its parts."""
+    name, size, kernel = ("height", "width")[axis], setting.image_size[axis], setting.kernel_size[axis]
+    (front, behind), step, gap = setting.margins[axis], setting.stride[axis], setting.dilation[axis]
+    above = f"{size} + {front} + {behind} − {gap}·({kernel} − 1) − 1"
+    result = setting.fit(axis).size
+    return Formula(
+        f"output {name} = ⌊({above}) / {step}⌋ + 1 = {result}",
+        rf"\text{{output {name}}} = \left\lfloor \frac{{{above}}}{{{step}}} \right\rfloor + 1 = {result}".replace(
+            "−", "-"
+        ).replace("·", r" \cdot "),
+    )
+
+
+def element(setting: Setting, at: Step) -> Formula:
+    """One output element as a sum of products; a row of the window is a line in LaTeX."""
+    place = f"{at.kernel}, {at.row}, {at.column}" if setting.several else f"{at.row}, {at.column}"
+    wide = setting.kernel_size[1]
+    texts = [f"{_latex_factor(product.weight)} \\cdot {_latex_factor(product.pixel)}" for product in at.products]
+    rows = [" + ".join(texts[start : start + wide]) for start in range(0, len(texts), wide)]
+    if at.bias is not None:
+        rows.append(rf"{_latex_factor(at.bias)} \quad \text{{(bias)}}")
+    broken = " \\\\\n& + ".join(rows)
+    latex = rf"\begin{{aligned}} y_{{{place}}} ={{}} & {broken} \\" + f"\n={{}} & {_latex_number(at.sum)}"
+    return Formula(f"y[{place}] = {at.text}", latex + r" \end{aligned}")
+
+
+def _how(setting: Setting) -> str:
+    """Stride, padding and dilation where they are not the plainest."""
+    parts = []
+    if setting.padding == "same":
+        parts.append(f"padding 'same' ({setting.padding_mode})")
+    elif setting.padding != (0, 0):
+        parts.append(f"padding {_pair(setting.padding)} ({setting.padding_mode})")
+    parts += [f"stride {_pair(setting.stride)}"] if setting.stride != (1, 1) else []
+    parts += [f"dilation {_pair(setting.dilation)}"] if setting.dilation != (1, 1) else []
+    return "".join(f", {part}" for part in parts)
+
+
+def _pair(sizes: tuple[int, int]) -> str:
+    return str(sizes[0]) if sizes[0] == sizes[1] else words.sizes(sizes)
+
+
+def _place(setting: Setting, axis: int) -> str:
+    """The row (column) of the image that a weight meets, as in `2·i − 1 + m`."""
+    out, within = ("i", "m") if axis == 0 else ("j", "n")
+    step, gap, front = setting.stride[axis], setting.dilation[axis], setting.margins[axis][0]
+    start = (f"{step}·{out}" if step > 1 else out) + (f" − {front}" if front else "")
+    return f"{start} + {f'{gap}·' if gap > 1 else ''}{within}"
+
+
+def _inputs(setting: Setting) -> list[Titled]:
+    """The image with its padding, and each kernel as written and as it is used."""
+    tables = []
+    if not _fits(setting.padded_size, setting.channels):
+        return []
+    padded = "with its padding in parentheses" if setting.padded_size != setting.image_size else ""
+    for channel in range(setting.channels):
+        tables.append((_joined("image", _channel(setting, channel), padded), _padded(setting, channel)))
+    if _fits(setting.kernel_size, len(setting.kernels) * setting.channels):
+        for kernel in range(len(setting.kernels)):
+            for channel in range(setting.channels):
+                which = _joined(f"kernel {kernel}" if setting.several else "kernel", _channel(setting, channel), "")
+                tables.append((f"{which}, as written", _grid(setting.kernels[kernel][channel])))
+                if setting.flip:
+                    tables.append((f"{which}, flipped as it is used", _grid(setting.used(kernel, channel))))
+    return tables
+
+
+def _outputs(found: Convolution) -> list[Titled]:
+    setting = found.setting
+    tables: list[Titled] = []
+    if _fits(setting.output_size, len(setting.kernels)):
+        for kernel in range(len(setting.kernels)):
+            cells = [[str(value) for value in row] for row in found.map(kernel)]
+            tables.append((f"output of kernel {kernel}" if setting.several else "output", _table(cells, 0, 0)))
+    if _count(setting) <= MOST_SUMS:
+        rows = [(_name(setting, step), step.text) for step in found.steps]
+        tables.append(("every output element: weight·pixel, in the window's reading order", _sums(rows)))
+    return tables
+
+
+def _notes(found: Convolution) -> list[str]:
+    setting = found.setting
+    notes = []
+    for axis, what in ((0, "row"), (1, "column")):
+        left = setting.fit(axis).unseen
+        if left:
+            notes.append(
+                f"No window reaches the last {'' if left == 1 else f'{left} '}{what if left == 1 else what + 's'} "
+                "of the padded image."
+            )
+    if _count(setting) > MOST_SUMS:
+        notes.append(
+            f"{_count(setting):,} output elements are too many to write out here: ask for one, by its row and "
+            "column (--at ROW,COLUMN; in Python, at(row, column))."
+        )
+    tables = (setting.padded_size, setting.channels), (setting.output_size, len(setting.kernels))
+    if not all(_fits(*each) for each in tables):
+        notes.append("What is too large for a table is left out here; the JSON has all numbers.")
+    return notes
+
+
+def _padding_note(at: Step) -> list[str]:
+    parts = [product.product for product in at.products]
+    zeros = sum(1 for product in at.products if product.padding)
+    note = f"{words.plural(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
+    return [note + "."] if note else []
+
+
+def _window(setting: Setting, at: Step) -> list[Titled]:
+    """Channel by channel: the pixels under the window, the weights that lie on them, and their products."""
+    tables: list[Titled] = []
+    high, wide = setting.kernel_size
+    if not _fits((high, wide), 3 * setting.channels):
+        return tables
+    used = "kernel, flipped as it is used" if setting.flip else "kernel"
+    for channel in range(setting.channels):
+        where = _channel(setting, channel)
+        own = at.products[channel * high * wide : (channel + 1) * high * wide]
+        lines = [own[start : start + wide] for start in range(0, len(own), wide)]
+        rows, columns = [line[0].row for line in lines], [product.column for product in lines[0]]
+        pixels = [[_pixel_text(product) for product in line] for line in lines]
+        products = [[f"{product.text} = {product.product}" for product in line] for line in lines]
+        weights = [[str(product.weight) for product in line] for line in lines]
+        tables.append((_joined("pixels under the window", where, ""), _placed(pixels, rows, columns)))
+        tables.append((_joined(used, where, ""), _table(weights, 0, 0)))
+        tables.append((_joined("weight·pixel", where, ""), _placed(products, rows, columns)))
+    return tables
+
+
+def _pixel_text(product: Product) -> str:
+    return f"({product.pixel})" if product.padding else str(product.pixel)
+
+
+def _padded(setting: Setting, channel: int) -> TextTable:
+    (top, _), (left, _) = setting.margins
+    (high, wide), (rows, columns) = setting.padded_size, setting.image_size
+    cells = []
+    for row in range(-top, high - top):
+        line = [(column, plain(setting.pixel(channel, row, column))) for column in range(-left, wide - left)]
+        inside = 0 <= row < rows
+        cells.append([str(value) if inside and 0 <= at < columns else f"({value})" for at, value in line])
+    return _table(cells, -top, -left)
+
+
+def _grid(values: Map) -> TextTable:
+    return _table([[str(plain(value)) for value in row] for row in values], 0, 0)
+
+
+def _table(cells: list[list[str]], row: int, column: int) -> TextTable:
+    """Numbers with the numbers of their rows and columns, which begin with these."""
+    return _placed(cells, range(row, row + len(cells)), range(column, column + len(cells[0])))
+
+
+def _placed(cells: list[list[str]], rows: Iterable[int], columns: Iterable[int]) -> TextTable:
+    lines = [[str(number), *line] for number, line in zip(rows, cells, strict=True)]
+    return TextTable.of(["row", *(f"#{number}" for number in columns)], lines)
+
+
+def _sums(rows: Iterable[tuple[str, str]]) -> TextTable:
+    return TextTable.of(["element", "sum of products"], rows)
+
+
+def _name(setting: Setting, step: Step) -> str:
+    return f"y[{step.kernel}, {step.row}, {step.column}]" if setting.several else f"y[{step.row}, {step.column}]"
+
+
+def _channel(setting: Setting, channel: int) -> str:
+    return f"channel {channel}" if setting.channels > 1 else ""
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _fits(size: tuple[int, int], count: int) -> bool:
+    return size[0] <= MOST_ROWS and size[1] <= MOST_COLUMNS and count <= MOST_TABLES
+
+
+def _count(setting: Setting) -> int:
+    return len(setting.kernels) * setting.output_size[0] * setting.output_size[1]
+
+
+def _latex_number(value: int | float) -> str:
+    mantissa, e, power = str(value).partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(power)}}}" if e else mantissa
+
+
+def _latex_factor(value: int | float) -> str:
+    return f"({_latex_number(value)})" if value < 0 else _latex_number(value)

@@ -1,0 +1,264 @@
+"""Convolution by hand, against scipy's and torch's, and its sums against Python's own arithmetic."""
+
+from __future__ import annotations
+
+import ast
+import json
+import warnings
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from cnnlab.errors import UsageError
+from cnnlab.theory.convolution.answer import convolve
+
+# T1 of the reference systems: the assignment's image and kernel, with the answer that is marked as right.
+IMAGE = [[2, 1, 2, 3, 1], [3, 9, 1, 1, 4], [4, 5, 0, 7, 0]]
+KERNEL = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]
+ANSWER = [[-11, 2, 4, -1, 7], [-24, 8, 12, -5, 12], [-19, 10, 4, -3, 15]]
+SCIPY_MODES = {"zeros": "constant", "reflect": "mirror", "replicate": "nearest"}
+TORCH_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate"}
+
+
+def grids(*sizes: int) -> st.SearchStrategy[Any]:
+    """Nested lists of small whole numbers of these sizes."""
+    numbers: st.SearchStrategy[Any] = st.integers(-9, 9)
+    for size in reversed(sizes):
+        numbers = st.lists(numbers, min_size=size, max_size=size)
+    return numbers
+
+
+@st.composite
+def cases(draw: st.DrawFn, most_padding: bool = False) -> dict[str, Any]:
+    """An image and kernels that go together; with `most_padding`, padding that scipy's centred windows have, too."""
+    mode = draw(st.sampled_from(sorted(SCIPY_MODES)))
+    kernel = [draw(st.integers(1, 4)) for _ in range(2)]
+    dilation = [draw(st.integers(1, 2)) for _ in range(2)]
+    reach = [gap * (size - 1) + 1 for size, gap in zip(kernel, dilation, strict=True)]
+    padding = [draw(st.integers(0, (span - 1) // 2 if most_padding else 3)) for span in reach]
+    least = [
+        max(1, span - 2 * around, around + 1 if mode == "reflect" else 1)
+        for span, around in zip(reach, padding, strict=True)
+    ]
+    size = [draw(st.integers(low, low + 4)) for low in least]
+    channels, kernels = (1, 1) if most_padding else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    return {
+        "image": draw(grids(channels, *size)),
+        "kernel": draw(grids(kernels, channels, *kernel)),
+        "bias": draw(st.none() | grids(kernels)),
+        "stride": [draw(st.integers(1, 3)) for _ in range(2)],
+        "padding": padding,
+        "dilation": dilation,
+        "padding_mode": mode,
+        "flip": draw(st.booleans()),
+    }
+
+
+def test_the_assignments_question_has_the_assignments_answer() -> None:
+    found = convolve(IMAGE, KERNEL, padding=1)
+    assert found.output == ANSWER
+    assert found.at(0, 1).text == "1·0 + 0·0 + (-1)·0 + 2·2 + 0·1 + (-2)·2 + 1·3 + 0·9 + (-1)·1 = 2"
+    # The kernel is its own mirror image but for the sign, so that its cross-correlation is the answer's negative.
+    assert convolve(IMAGE, KERNEL, padding=1, flip=False).output == [[-value for value in row] for row in ANSWER]
+
+
+@given(cases(most_padding=True))
+def test_one_channel_is_what_scipy_computes(case: dict[str, Any]) -> None:
+    image, kernel = np.array(case["image"][0]), np.array(case["kernel"][0][0])
+    spread = np.zeros([gap * (size - 1) + 1 for size, gap in zip(kernel.shape, case["dilation"], strict=True)], int)
+    spread[:: case["dilation"][0], :: case["dilation"][1]] = kernel
+    compute = ndimage.convolve if case["flip"] else ndimage.correlate
+    whole = compute(image, spread, mode=SCIPY_MODES[case["padding_mode"]])
+    # Where scipy's window of its output's element 0 begins, in front of the image.
+    middle = [(size - 1) // 2 if case["flip"] else size // 2 for size in spread.shape]
+    starts = [at - around for at, around in zip(middle, case["padding"], strict=True)]
+    counts = [
+        size + 2 * around - span + 1
+        for size, around, span in zip(image.shape, case["padding"], spread.shape, strict=True)
+    ]
+    rows, columns = (
+        slice(start, start + count, step) for start, count, step in zip(starts, counts, case["stride"], strict=True)
+    )
+    expected = whole[rows, columns] + (0 if case["bias"] is None else case["bias"][0])
+    found = convolve(case["image"][0], kernel, **{name: case[name] for name in case if name not in ("image", "kernel")})
+    assert found.output == expected.tolist()
+
+
+@given(cases())
+@settings(deadline=None)
+def test_channels_and_kernels_are_what_torch_computes(case: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch")
+    from torch.nn import functional
+
+    image, kernel = (torch.tensor(case[name], dtype=torch.float64) for name in ("image", "kernel"))
+    bias = None if case["bias"] is None else torch.tensor(case["bias"], dtype=torch.float64)
+    high, wide = case["padding"]
+    padded = functional.pad(image[None], (wide, wide, high, high), TORCH_MODES[case["padding_mode"]])
+    used = kernel.flip(2, 3) if case["flip"] else kernel
+    expected = functional.conv2d(padded, used, bias, stride=case["stride"], dilation=case["dilation"])
+    found = convolve(**case)
+    assert found.output == expected[0].tolist()
+    assert all(isinstance(value, int) for output in found.output for row in output for value in row)
+
+
+@given(cases())
+def test_every_sum_is_arithmetic_that_holds(case: dict[str, Any]) -> None:
+    found = convolve(**case)
+    assert len(found.steps) == np.size(found.output)
+    for step in found.steps:
+        sum_text, _, result = step.text.replace("(bias)", "").replace("·", "*").partition(" = ")
+        assert eval(compile(ast.parse(sum_text, mode="eval"), "", "eval")) == int(result)
+        assert int(result) == step.sum == found.output[step.kernel][step.row][step.column]
+        for product in step.products:
+            weight = case["kernel"][step.kernel][product.channel][product.weight_row][product.weight_column]
+            assert (product.weight, product.product) == (weight, weight * product.pixel)
+            high, wide = len(case["image"][0]), len(case["image"][0][0])
+            assert product.padding == (product.row not in range(high) or product.column not in range(wide))
+            if not product.padding:
+                assert product.pixel == case["image"][product.channel][product.row][product.column]
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.booleans())
+@settings(deadline=None, max_examples=40)
+def test_same_pads_as_torch_does(high: int, wide: int, dilation: int, flip: bool) -> None:
+    torch = pytest.importorskip("torch")
+    image, kernel = np.arange(42).reshape(6, 7) % 11, np.arange(high * wide).reshape(high, wide) + 1
+    used = torch.tensor(kernel[::-1, ::-1].copy() if flip else kernel)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using padding='same'")
+        expected = torch.nn.functional.conv2d(
+            torch.tensor(image)[None, None].double(), used[None, None].double(), padding="same", dilation=dilation
+        )
+    assert convolve(image, kernel, padding="same", dilation=dilation, flip=flip).output == expected[0, 0].tolist()
+
+
+def test_decimals_are_exact() -> None:
+    # In binary floats 0.1 + 0.2 is 0.30000000000000004, and 3·0.1 is 0.30000000000000004.
+    found = convolve([[0.1, 0.2]], [[1, 1]])
+    assert found.output == [[0.3]]
+    assert convolve([[3, 1]], [[0.5, 0.1]], flip=False).at(0, 0).text == "0.5·3 + 0.1·1 = 1.6"
+    assert convolve([[0.1]], [[3]]).at(0, 0).products[0].product == 0.3
+    assert repr(convolve([[0.5]], [[4.0]]).output) == "[[2]]"
+
+
+@given(st.lists(st.decimals(-100, 100, places=3), min_size=3, max_size=3))
+def test_sums_of_decimals_are_the_nearest_floats(values: list[Any]) -> None:
+    found = convolve([[float(value) for value in values]], [[1, 0.1, -2]], flip=False)
+    exact = Fraction(values[0]) + Fraction(values[1]) / 10 - 2 * Fraction(values[2])
+    assert found.output == [[float(exact)]]
+
+
+def test_a_bias_is_written_even_where_it_adds_nothing() -> None:
+    assert convolve([[2]], [[3]], bias=0).at(0, 0).text == "3·2 + 0 (bias) = 6"
+    assert convolve([[2]], [[3]]).at(0, 0).text == "3·2 = 6"
+
+
+def test_the_output_has_the_kernels_axis_where_the_kernel_has_it() -> None:
+    assert convolve(IMAGE, KERNEL).output == [[ANSWER[1][1], ANSWER[1][2], ANSWER[1][3]]]
+    assert convolve([IMAGE], [KERNEL]).output == convolve(IMAGE, KERNEL).output
+    assert convolve(IMAGE, [[KERNEL]]).output == [convolve(IMAGE, KERNEL).output]
+
+
+def test_reflected_and_replicated_padding_say_what_they_copy() -> None:
+    reflected = convolve([[1, 2, 3]], [[1]], padding=(0, 2), padding_mode="reflect")
+    assert reflected.output == [[3, 2, 1, 2, 3, 2, 1]]
+    first = reflected.at(0, 0).products[0]
+    assert (first.row, first.column, first.padding, first.pixel) == (0, -2, True, 3)
+    assert convolve([[1, 2, 3]], [[1]], padding=(0, 2), padding_mode="replicate").output == [[1, 1, 1, 2, 3, 3, 3]]
+
+
+def test_json_has_what_was_put_in_and_every_step() -> None:
+    found = convolve(IMAGE, KERNEL, padding=1, bias=2)
+    told = json.loads(found.to_json())
+    assert told["output"] == [[value + 2 for value in row] for row in ANSWER]
+    assert (told["image"], told["kernels"], told["bias"]) == ([IMAGE], [[KERNEL]], [2])
+    assert [step["sum"] for step in told["steps"]] == [value + 2 for row in ANSWER for value in row]
+    assert told["steps"][1]["products"][8] == {
+        "channel": 0, "row": 1, "column": 2, "padding": False, "pixel": 1,
+        "weight_row": 0, "weight_column": 0, "weight": -1, "product": -1,
+    }  # fmt: skip
+    assert [step["text"] for step in json.loads(found.to_json(at=found.at(1, 2)))["steps"]] == [found.at(1, 2).text]
+
+
+WRONG: list[tuple[dict[str, Any], list[str]]] = [
+    ({"image": [[1, 2], [3]]}, ["image[1]: not all rows are of one size", "1 number", "2 numbers, as in image[0]"]),
+    ({"image": [[[1]], [[1, 2]]]}, ["image[1]: not all channels are of one size", "1×2", "1×1, as in image[0]"]),
+    ({"image": [[1, "2"]]}, ["image[0][1]: this is not a number", "'2'"]),
+    ({"image": [[1, True]]}, ["image[0][1]: this is not a number", "True"]),
+    ({"image": [[1, [2]]]}, ["image[0][1]: this is not a number"]),
+    ({"image": [[1, float("nan")]]}, ["image[0][1]: this number can't be computed with", "nan", "a finite number"]),
+    ({"image": [[10**101]]}, ["image[0][0]: this number is too large", "up to 1e100"]),
+    ({"image": [[1e-320]]}, ["image[0][0]: this number is too small", "1e-320", "0, or from 1e-100 on"]),
+    ({"kernel": [[-1e-101]]}, ["kernel[0][0]: this number is too small", "-1e-101"]),
+    ({"bias": 1e-101}, ["bias: this number is too small"]),
+    ({"image": [[1], 5]}, ["image[1]: a list of numbers is missing", "received: 5"]),
+    ({"image": [[]]}, ["image[0]: a list of numbers is missing", "an empty list"]),
+    ({"image": 5}, ["image: the image is not nested as it should be", "a single value", "H×W (2 levels)"]),
+    ({"kernel": [[[[[1]]]]]}, ["a list 5 levels deep", "F×C×H×W (4 levels)"]),
+    ({"kernel": [[[1]], [[2]]]}, ["the kernel and the image have different channels", "2 channels", "F×1×H×W"]),
+    ({"kernel": [[1] * 6]}, ["kernel: the kernel is larger than the padded image", "1×6", "up to 3×5"]),
+    ({"kernel": [[1, 1]], "dilation": 5}, ["1×2 (spread to 1×6 by its dilation)"]),
+    ({"bias": [1, 2]}, ["bias: each kernel has one bias", "2 numbers", "1 number"]),
+    ({"bias": [[1]]}, ["bias[0]: this is not a number"]),
+    ({"stride": 0}, ["stride: this is no stride", "received: 0", "a whole number from 1 on"]),
+    ({"dilation": (1, 2, 3)}, ["dilation: this is no dilation", "(1, 2, 3)", "two (vertical, horizontal)"]),
+    ({"padding": -1}, ["padding: this is no padding", "from 0 on", "or 'same'"]),
+    ({"padding": 1.5}, ["padding: this is no padding", "1.5"]),
+    ({"padding": "same", "stride": 2}, ["padding 'same' needs stride 1", "stride 2×2"]),
+    ({"padding": 3, "padding_mode": "reflect"}, ["reflected padding must be smaller", "3 above or below of 3 rows"]),
+    ({"padding": (0, 5), "padding_mode": "reflect"}, ["5 left or right of 5 columns", "up to 4"]),
+    ({"padding_mode": "zero"}, ["padding_mode: there is no such padding", "reflect, replicate, zeros", "'zeros'?"]),
+    (
+        {"image": [[1] * 400] * 400, "kernel": [[1] * 3] * 3},
+        ["too much to be worked out by hand", "1,425,636 products", "up to 1,000,000", "cut out a part"],
+    ),
+    ({"padding": 10**9, "stride": 10**9}, ["too much to be worked out by hand", "pixels", "up to 1,000,000"]),
+]
+
+
+@pytest.mark.parametrize(("changed", "told"), WRONG, ids=lambda value: str(value)[:40])
+def test_what_is_wrong_is_told(changed: dict[str, Any], told: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        convolve(**{"image": IMAGE, "kernel": [[1]], **changed})
+    for words in told:
+        assert words in str(caught.value)
+
+
+def test_no_product_and_no_sum_vanishes() -> None:
+    found = convolve([[1e-100, 1e100, 1]], [[1e-100, 0, 3]], flip=False, bias=-3)
+    assert (found.output, found.at(0, 0).products[0].product) == ([[1e-200]], 1e-200)
+    # 1·(1 − 1/n) − 1 = −1/n, for an n that no float reaches.
+    with pytest.raises(UsageError, match=r"too small to be written, and not 0(.|\n)*round the numbers that go in"):
+        convolve([[1 - Fraction(1, 10**400)]], [[1]], bias=-1)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2])
+def test_reflection_stops_where_torchs_does(padding: int) -> None:
+    convolve([[1, 2, 3]] * 3, [[1]], padding=padding, padding_mode="reflect")
+
+
+def test_elements_outside_are_told_with_those_that_there_are() -> None:
+    found = convolve(IMAGE, [[KERNEL]])
+    with pytest.raises(UsageError, match=r"the output has no row 1(.|\n)*rows 0 to 0, columns 0 to 2"):
+        found.at(1, 0)
+    with pytest.raises(UsageError, match=r"the output has no column -1"):
+        found.at(0, -1)
+    with pytest.raises(UsageError, match=r"there is no kernel 1(.|\n)*0 to 0"):
+        found.at(0, 0, kernel=1)
+
+
+def test_too_many_steps_are_not_written_out() -> None:
+    found = convolve([[1] * 400] * 300, [[1]])
+    with pytest.raises(UsageError, match="too many products to write them all out"):
+        found.to_json()
+    assert len(json.loads(found.to_json(at=found.at(0, 0)))["steps"]) == 1
+
+
+def test_arrays_are_taken_as_they_are() -> None:
+    assert convolve(np.array(IMAGE), np.array(KERNEL, dtype=np.float32), padding=np.int64(1)).output == ANSWER
+    assert convolve([np.array(row) for row in IMAGE], KERNEL, padding=(1, 1)).output == ANSWER

@@ -1,0 +1,79 @@
+"""Windows of every kind, and what torch makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from hypothesis import strategies as st
+
+from cnnlab.theory.sizes.geometry import Slide, Stretch
+
+
+@st.composite
+def _slides(draw: st.DrawFn) -> Slide:
+    """Windows of every kind, those that torch refuses among them."""
+    kind = draw(st.sampled_from(["convolution", "pool", "ceil", "transposed"]))
+    kernel, dilation, padding = draw(st.integers(1, 7)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    # Most windows are to fit on their image.
+    smallest = max(dilation * (kernel - 1) - 2 * padding - 2, 1) if kind != "transposed" else 1
+    return Slide(
+        size=draw(st.integers(smallest, smallest + 23)),
+        kernel=kernel,
+        stride=draw(st.integers(1, 7)),
+        padding=padding,
+        dilation=dilation,
+        pool=kind in ("pool", "ceil"),
+        ceil=kind == "ceil",
+        transposed=kind == "transposed",
+        output_padding=draw(st.integers(0, 3)) if kind == "transposed" else 0,
+    )
+
+
+# Tests draw them with st.from_type(Slide).
+st.register_type_strategy(Slide, _slides())
+
+
+@pytest.fixture(scope="session")
+def torch_size() -> Callable[[Slide], int | None]:
+    """What torch makes of a window; None where it refuses or makes an empty image."""
+
+    def size(slide: Slide) -> int | None:
+        made = _torch_output(slide)
+        return None if made is None else made.shape[2] or None
+
+    return size
+
+
+@pytest.fixture(scope="session")
+def listed() -> Callable[[Iterable[Stretch]], list[int]]:
+    """Every pixel of some stretches, one by one."""
+
+    def places(found: Iterable[Stretch]) -> list[int]:
+        return sorted(
+            place + turn * stretch.every
+            for stretch in found
+            for turn in range(stretch.times)
+            for place in range(stretch.first, stretch.last + 1)
+        )
+
+    return places
+
+
+def _torch_output(slide: Slide) -> torch.Tensor | None:
+    """What torch makes of a column of ones; None where it refuses."""
+    image = torch.ones(1, 1, slide.size, 1, device="meta")
+    kernel = torch.ones(1, 1, slide.kernel, 1, device="meta")
+    stride, padding, dilation = (slide.stride, 1), (slide.padding, 0), (slide.dilation, 1)
+    try:
+        if slide.pool:
+            shape = (slide.kernel, 1)
+            return functional.max_pool2d(image, shape, stride, padding, dilation, ceil_mode=slide.ceil)
+        if slide.transposed:
+            more = (slide.output_padding, 0)
+            return functional.conv_transpose2d(image, kernel, None, stride, padding, more, 1, dilation)
+        return functional.conv2d(image, kernel, None, stride, padding, dilation)
+    except RuntimeError:
+        return None

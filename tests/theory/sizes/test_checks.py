@@ -1,0 +1,42 @@
+"""What does not go together is told in words."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from cnnlab.errors import UsageError
+from cnnlab.theory.sizes.output import solve_output
+from cnnlab.theory.sizes.solution import solve_padding
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: solve_output(3, 5), "a window of 5 pixels does not fit on 3\n.*size 3, padding 0.*or the padding 1"),
+        (lambda: solve_output(3, 3, dilation=2), r"a window of 5 \(kernel 3, with its gaps\) pixels does not fit on 3"),
+        (lambda: solve_output(0, 5), "size: size is a whole number from 1 on\n.*0\n.*1 to 65,536"),
+        (lambda: solve_output(9, 2.5), "kernel is a whole number from 1 on\n.*2.5"),  # type: ignore[arg-type]
+        (lambda: solve_output((1, 2, 3), 5), "size is one number or two"),  # type: ignore[arg-type]
+        (lambda: solve_output(9, 3, ceil=True), "only pools round up.*\n.*ceil without pool\n.*leave ceil out"),
+        (lambda: solve_output(9, 3, pool=True, transposed=True), "a pool is not transposed"),
+        (lambda: solve_output(9, 3, output_padding=1), "output padding is of transposed convolutions"),
+        (
+            lambda: solve_output(9, 3, stride=2, transposed=True, output_padding=2),
+            "less than the stride.*\n.*\n.*0 to 1",
+        ),
+        (lambda: solve_output(9, 3, padding=2, pool=True), "half its kernel at most\n.*padding 2, kernel 3\n.*0 to 1"),
+        (lambda: solve_output(2, 1, padding=1, transposed=True), "cuts off the whole output\n.*of 2 pixels\n.*up to 0"),
+        (lambda: solve_output(60_000, 3, stride=2, transposed=True), "the output is too large"),
+        (lambda: solve_output(9, 3, channels=3), "filters: .* by channels and filters together\n.*channels alone"),
+        (lambda: solve_output(9, 3, filters=3), "channels: .* by channels and filters together\n.*filters alone"),
+        (lambda: solve_output(9, 3, channels=0, filters=3), "channels is a whole number from 1 on"),
+        (lambda: solve_output(9, 3, pool=True, channels=3, filters=3), "a pool has no filters"),
+        (lambda: solve_padding(9, 3, output=0), "output is a whole number from 1 on"),
+    ],
+)
+def test_errors_say_what_and_where(call: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=re.compile(words, re.DOTALL)):
+        call()

@@ -1,0 +1,39 @@
+"""Formulas with their numbers put in: the arithmetic holds."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnnlab.theory.sizes.geometry import Slide
+from cnnlab.theory.sizes.output import OutputAnswer, solve_output
+from cnnlab.theory.sizes.solution import SizeSolution, solve_kernel, solve_padding, solve_stride
+
+PATIENT = settings(deadline=None)
+
+
+@PATIENT
+@given(st.from_type(Slide), st.sampled_from(["output", "padding", "kernel", "stride"]))
+def test_sheets_work_out_what_they_say(slide: Slide, unknown: str) -> None:
+    """The arithmetic as it is written comes to the fraction beside it."""
+    assume(slide.output is not None)
+    answer = _asked(slide, unknown)
+    for line in answer.sheet().lines:
+        text = line if isinstance(line, str) else line.text
+        parts = text.split(" = ")
+        if not re.search(r"\d", parts[1]) or re.search(r"[A-Z]", parts[1]) or len(parts) < 3 or "less" in text:
+            continue
+        worked, value = (part.split(" ≈ ")[0].replace("−", "-").replace("·", "*") for part in parts[1:3])
+        counted = eval(re.sub(r"\d+", r"Fraction(\g<0>)", worked), {"Fraction": Fraction})
+        assert counted == Fraction(value), text
+
+
+def _asked(slide: Slide, unknown: str) -> OutputAnswer | SizeSolution:
+    told = {name: getattr(slide, name) for name in Slide.__dataclass_fields__ if name != unknown}
+    if unknown == "output":
+        return solve_output(**told)
+    solve = {"padding": solve_padding, "kernel": solve_kernel, "stride": solve_stride}[unknown]
+    return solve(output=slide.output, **told)  # type: ignore[operator,no-any-return]

@@ -1,0 +1,41 @@
+"""Pictures of windows under their row of pixels."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from cnnlab.theory.sizes.geometry import Slide
+from cnnlab.theory.sizes.output import solve_output
+
+PATIENT = settings(deadline=None)
+
+
+@PATIENT
+@given(st.from_type(Slide))
+def test_pictures_are_drawn_of_every_window(slide: Slide) -> None:
+    assume(slide.output is not None)
+    told = {name: getattr(slide, name) for name in Slide.__dataclass_fields__}
+    root = ElementTree.fromstring(solve_output(**told).svg())
+    titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
+    windows = {text for text in titles if text and text.startswith(("output", "input"))}
+    last = max(slide.strip.window(slide.strip.windows - 1)[-1] + 1, slide.strip.inner + slide.padding)
+    if slide.padding + last <= 76:
+        assert len(windows) == (slide.size if slide.transposed else slide.output)
+    width = float(root.attrib["width"])
+    for box in root.iter("{http://www.w3.org/2000/svg}rect"):
+        if "x" in box.attrib:
+            assert 0 <= float(box.attrib["x"]) <= float(box.attrib["x"]) + float(box.attrib["width"]) <= width
+
+
+def test_long_pictures_show_their_ends() -> None:
+    svg = solve_output(512, 5, stride=2, padding=2).svg()
+    root = ElementTree.fromstring(svg)
+    for line in root.iter("{http://www.w3.org/2000/svg}polyline"):
+        places = [float(point.split(",")[0]) for point in line.attrib["points"].split()]
+        assert 0 < min(places) <= max(places) < float(root.attrib["width"])
+    assert "output 0: pixels -2 to 2" in svg
+    assert "output 255: pixels 508 to 512" in svg
+    assert "output 100:" not in svg
