@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.spec.augmentations import mirroring
 from cnnlab.spec.recipe import Data, Recipe, Train
 
 # A rate is told of where it is so many times above or below the usual ones.
@@ -56,7 +57,7 @@ def _learning_rate(train: Train) -> WarningRecord | None:
 
 
 def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
-    mirrors = [choice for choice in data.augment if choice.mirrors and getattr(choice, "p", 1) > 0]
+    mirrors = mirroring(data.augment)
     reason = _handed(classes)
     if not mirrors or not reason:
         return None
