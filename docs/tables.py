@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cnnlab.spec.choices import augmentations, optimizers, schedules, stops
+from cnnlab.spec.augmentations import augmentations
+from cnnlab.spec.choices import optimizers, schedules, stops
 from cnnlab.spec.layers import layers
 from cnnlab.spec.registry import Registry
 

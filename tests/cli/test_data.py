@@ -159,3 +159,54 @@ def test_show_writes_no_png_under_another_name(folder, tmp_path, name, better):
     for words in ("--output: the picture is a PNG file", "a name that ends in .png", better):
         assert words in failed.stderr
     assert not (tmp_path / name).exists()
+
+
+def test_show_writes_what_augmentations_make_of_images(folder, tmp_path):
+    done = call("data", "show", folder, "-o", tmp_path / "a.png", "--augment", "crop(2)", "--augment", "flip", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["augment"] == ["crop(padding=2, fill='zero')", "flip(p=0.5)"]
+    with Image.open(tmp_path / "a.png") as sheet:
+        assert sheet.width == 150 + 9 * 68
+    words = ("--augment", "noise", "--epochs", "2", "--per-class", "1")
+    done = call("data", "show", folder, "-o", tmp_path / "b.png", *words)
+    assert done.exit_code == 0
+    with Image.open(tmp_path / "b.png") as sheet:
+        assert sheet.size == (150 + 3 * 68, 20 + 2 * 68 + 4 + 16 + 4)
+
+
+def test_show_takes_augmentations_seed_and_size_from_a_recipe(folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    text = (
+        '[data]\nsource = "elsewhere"\nsize = 32\nchannels = 1\naugment = ["noise(0.2)"]\n'
+        '[model]\nlayers = ["flatten", "dense(classes)"]\n[train]\nseed = SEED\n'
+    )
+    pictures = []
+    for seed in (0, 0, 1):
+        recipe.write_text(text.replace("SEED", str(seed)))
+        assert call("data", "show", folder, "-o", tmp_path / "a.png", "--recipe", recipe).exit_code == 0
+        with Image.open(tmp_path / "a.png") as sheet:
+            pictures.append(np.asarray(sheet))
+    assert (pictures[0][:, :, :1] == pictures[0]).all()  # grey, as the recipe takes them
+    assert np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[0], pictures[2])
+
+
+def test_show_tells_what_is_wrong_with_augmentations(folder, tmp_path):
+    failed = call("data", "show", folder, "--augment", "flop", "--augment", "flip(2)")
+    assert failed.exit_code == 2
+    for words in (
+        "--augment[0]: unknown augmentation 'flop'",
+        "did you mean 'flip'?",
+        "--augment[1].p: 'p' can't be 2",
+    ):
+        assert words in failed.stderr
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[data]\nsource = "x"\n[model]\nlayers = ["flatten", "dense(classes)"]\n')
+    failed = call("data", "show", folder, "--recipe", recipe)
+    assert failed.exit_code == 2
+    assert "this recipe has no augmentation" in failed.stderr
+    assert "leave --recipe out" in failed.stderr
+    failed = call("data", "show", folder, "--recipe", recipe, "--augment", "flip")
+    assert failed.exit_code == 2
+    assert "the augmentations come from --augment or from --recipe" in failed.stderr
+    assert not (Path.cwd() / "examples.png").exists()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.feed import Batch, Feed, evaluation_batch, resident_bytes
 from cnnlab.data.source import Pixels
-from cnnlab.spec.choices import Crop, Flip
+from cnnlab.spec.augmentations import Crop, Flip
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 CPU = torch.device("cpu")

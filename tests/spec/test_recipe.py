@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnlab.spec.augmentations import Crop, Flip
 from cnnlab.spec.calls import parse
-from cnnlab.spec.choices import SGD, Crop, Early, Flip, Metric, Plateau
+from cnnlab.spec.choices import SGD, Early, Metric, Plateau
 from cnnlab.spec.layers import Conv, Dense, Flatten, MaxPool, ReLU
 from cnnlab.spec.recipe import Claim, Data, Init, Model, Recipe, Train
 from cnnlab.spec.rows import Row

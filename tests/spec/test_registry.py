@@ -25,12 +25,27 @@ from cnnlab.spec.arguments import (
     Probability,
     Size,
 )
+from cnnlab.spec.augmentations import (
+    Angle,
+    Augmentations,
+    Bits,
+    Degrees,
+    Factor,
+    Kernel,
+    Level,
+    Magnitude,
+    Operations,
+    Shift,
+    Sigma,
+    Strength,
+    augmentations,
+)
 from cnnlab.spec.calls import Call, parse, write
 from cnnlab.spec.layers import ReLU, Rows, layers
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.rows import Row
 
-REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, choices.augmentations]
+REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, augmentations]
 KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
 
 COUNTS = st.integers(1, LARGEST)
@@ -47,6 +62,17 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Momentum, st.floats(0, 1, exclude_max=True)),
     (Positive, st.floats(0, exclude_min=True, allow_infinity=False)),
     (NotNegative, st.floats(0, allow_infinity=False)),
+    (Degrees, st.floats(0, 180)),
+    (Angle, st.floats(0, 90, exclude_max=True)),
+    (Factor, st.floats(0.01, 100)),
+    (Strength, st.floats(0, 100)),
+    (Shift, st.floats(0, 0.5)),
+    (Kernel, st.integers(1, 50).map(lambda half: 2 * half + 1)),
+    (Sigma, st.floats(0.01, 100)),
+    (Bits, st.integers(1, 8)),
+    (Level, st.integers(0, 255)),
+    (Magnitude, st.integers(0, 30)),
+    (Operations, st.integers(1, 20)),
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
 ]
@@ -57,6 +83,9 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation == Rows:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
         return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
+    if annotation == Augmentations:
+        leaf = st.deferred(lambda: st.sampled_from(["flip", "crop", "maybe"]).flatmap(_of_augmentation))
+        return st.lists(leaf, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
@@ -77,6 +106,10 @@ def _choices(registry: Registry[Any], name: str) -> st.SearchStrategy[Any]:
 
 def _of_layer(name: str) -> st.SearchStrategy[Any]:
     return _choices(layers, name)
+
+
+def _of_augmentation(name: str) -> st.SearchStrategy[Any]:
+    return _choices(augmentations, name)
 
 
 def _refusals(registry: Registry[Any], text: str) -> tuple[Problem, ...]:
@@ -217,7 +250,7 @@ def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
     (problem,) = _refusals(choices.optimizers, "adam_w(lr=0.1)")
     assert problem.what == "unknown optimizer 'adam_w'"
     assert (problem.allowed, problem.next_step) == ("adam, adamw, sgd", "did you mean 'adamw'?")
-    assert _refusals(choices.augmentations, "flop")[0].what == "unknown augmentation 'flop'"
+    assert _refusals(augmentations, "flop")[0].what == "unknown augmentation 'flop'"
 
 
 @pytest.mark.parametrize("value", [5, None, True, ["flip"]])

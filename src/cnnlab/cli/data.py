@@ -1,9 +1,9 @@
-"""`cnnlab data`: what data there is, getting it, checking it, looking at it. Loads no torch."""
+"""`cnnlab data`: what data there is, getting it, checking it, looking at it. Only augmented images load torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,8 @@ from cnnlab.cli.options import DataFolder, Debug, Json, guarded
 
 if TYPE_CHECKING:
     from cnnlab.data.check import SourceReport
+    from cnnlab.data.source import ImageForm
+    from cnnlab.spec.recipe import Recipe
 
 SourceName = Annotated[
     str,
@@ -20,7 +22,19 @@ SourceName = Annotated[
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `data list` shows.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The picture to write: a .png file.")]
-PerClass = Annotated[int, typer.Option(min=1, max=100, help="Images per class.")]
+PerClass = Annotated[
+    int | None,
+    typer.Option(min=1, max=100, help="Images per class: 8, or with augmentations 1 or more.", show_default=False),
+]
+Augment = Annotated[
+    list[str] | None,
+    typer.Option("--augment", metavar="CALL", help="Show what this makes of images: 'crop(4)' (repeatable)."),
+]
+Augmented = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="RECIPE", help="Show what this recipe's augmentations make of images."),
+]
+Epochs = Annotated[int, typer.Option(min=1, max=30, help="Of augmented images, the first so many epochs.")]
 
 SHOWN_PROBLEMS = 20
 
@@ -107,12 +121,15 @@ def check(source: SourceName, data: DataFolder = None, json: Json = False, debug
 def show(
     source: SourceName,
     output: Output = Path("examples.png"),
-    per_class: PerClass = 8,
+    per_class: PerClass = None,
+    augment: Augment = None,
+    recipe: Augmented = None,
+    epochs: Epochs = 8,
     data: DataFolder = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a picture with some training images of each class."""
+    """Write a picture with some training images of each class, or of what augmentations make of them."""
     from io import BytesIO
 
     from cnnlab.cli.console import progressing, say, show_json
@@ -120,6 +137,7 @@ def show(
     from cnnlab.data.sheet import contact_sheet
     from cnnlab.errors import RunError, UsageError
     from cnnlab.files import write_whole
+    from cnnlab.spec.augmentations import augmentations
 
     if output.suffix.lower() != ".png":
         raise UsageError(
@@ -129,10 +147,20 @@ def show(
             allowed="a name that ends in .png",
             next_step=f"--output {output}.png" if not output.suffix else f"--output {output.with_suffix('.png')}",
         )
+    known = _recipe(augment, recipe)
+    choices = _augmentations(augment) if known is None else known.data.augment
     with progressing() as progress:
         opened = open_source(source, data, progress=progress)
     picture = BytesIO()
-    contact_sheet(opened, shown_form(opened), per_class).save(picture, format="PNG")
+    form = _form(shown_form(opened), known)
+    if choices:
+        from cnnlab.data.examples import augmented_sheet
+
+        seed = known.train.seed if known else 0
+        made = augmented_sheet(opened, form, choices, seed=seed, epochs=epochs, per_class=per_class)
+    else:
+        made = contact_sheet(opened, form, per_class or 8)
+    made.save(picture, format="PNG")
     try:
         write_whole(output, picture.getvalue())
     except RunError as error:
@@ -144,9 +172,52 @@ def show(
             next_step="choose another place with --output",
         ) from None
     if json:
-        show_json({"file": str(output), "classes": opened.classes})
+        written = [str(augmentations.write(choice, defaults=True)) for choice in choices]
+        show_json({"file": str(output), "classes": opened.classes, "augment": written})
     else:
         say(f"Written to {output}.")
+
+
+def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
+    from cnnlab.errors import UsageError
+    from cnnlab.spec.recipe import Recipe
+
+    if path is None:
+        return None
+    if augment:
+        raise UsageError("the augmentations come from --augment or from --recipe", next_step="leave one of them out")
+    known = Recipe.read(path)
+    if not known.data.augment:
+        raise UsageError(
+            "this recipe has no augmentation",
+            where=str(path),
+            allowed="data.augment in the recipe, or --augment CALL",
+            next_step="leave --recipe out to see the images as they are",
+        )
+    return known
+
+
+def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
+    """What `--augment` names, every wrong call told."""
+    from cnnlab.errors import SpecError
+    from cnnlab.spec.augmentations import read_augmentations
+
+    if not calls:
+        return ()
+    try:
+        return read_augmentations(calls)
+    except SpecError as error:
+        raise SpecError.together(problem.within("--augment") for problem in error.problems) from None
+
+
+def _form(shown: ImageForm, known: Recipe | None) -> ImageForm:
+    """The form in which a recipe takes the images, by what it says of it."""
+    from cnnlab.data.source import ImageForm
+
+    if known is None:
+        return shown
+    height, width = known.data.size or (shown.height, shown.width)
+    return ImageForm(known.data.channels or shown.channels, height, width, known.data.interpolation)
 
 
 def _print_report(report: SourceReport) -> None:

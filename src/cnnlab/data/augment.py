@@ -1,68 +1,102 @@
 """Random changes of training images: whole batches on the device, a draw per image.
 
-What an image gets depends on (seed, epoch, image) alone: not on its batch, the device, or how the data is fed.
+What an image gets depends on (seed, epoch, image) alone: not on its batch, the device, or how the data is fed. The
+draws stay on the host, so that it knows which images are touched without asking the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from torch import Tensor
-from torch.nn import functional as F
 
+from cnnlab.data.drawn import CHANGES, draws_needed
+from cnnlab.data.operations.batches import changed_where
 from cnnlab.data.source import Indices
 from cnnlab.randomness import uniforms
-from cnnlab.spec import choices
+from cnnlab.spec.augmentations import AlternatingFlip, Maybe, OneOf
 
 
-def draw(choice_list: Sequence[Any], seed: int, epoch: int, images: Indices) -> list[Tensor]:
-    """The random numbers of an epoch: for each augmentation a tensor N×D of 32-bit floats, uniform in [0, 1).
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of one augmentation: a row per image.
+
+    Attributes:
+        numbers: 32-bit floats, uniform in [0, 1), N×D.
+        inner: those of the augmentations within it.
+    """
+
+    numbers: npt.NDArray[np.float32]
+    inner: tuple[Draws, ...] = ()
+
+    def take(self, images: slice | Indices) -> Draws:
+        """The rows of some of the images."""
+        return Draws(self.numbers[images], tuple(draws.take(images) for draws in self.inner))
+
+
+def draw(
+    choice_list: Sequence[Any], seed: int, epoch: int, images: Indices, stream: str = "augment"
+) -> tuple[Draws, ...]:
+    """The random numbers of an epoch, for each augmentation.
 
     Args:
         images: the images' indices, shape N; row n belongs to image `images[n]`.
+        stream: what the names of the streams begin with; those of an augmentation within another begin with its.
     """
-    found = (
-        uniforms(seed, f"augment/{place}/{choice.kind}", epoch, images, _OPERATIONS[type(choice)][0])
+    return tuple(
+        _drawn(choice, seed, epoch, images, f"{stream}/{place}/{choice.kind}")
         for place, choice in enumerate(choice_list)
     )
-    # Cut to the 24 bits that a 32-bit float holds (MPS has no others), since rounding could give 1.
-    return [torch.from_numpy((numbers * 2**24).astype(np.int32)).float() * 2.0**-24 for numbers in found]
 
 
-def augment(images: Tensor, choice_list: Sequence[Any], draws: Sequence[Tensor]) -> Tensor:
+def _drawn(choice: Any, seed: int, epoch: int, images: Indices, stream: str) -> Draws:
+    alternating = isinstance(choice, AlternatingFlip)
+    found = uniforms(seed, stream, 0 if alternating else epoch, images, draws_needed(choice))
+    if alternating:
+        # One draw for all epochs; every other epoch it is moved by half, which changes sides.
+        found = (found + epoch % 2 / 2) % 1
+    # Cut to the 24 bits that a 32-bit float holds, since rounding could give 1.
+    numbers = (found * 2**24).astype(np.int32).astype(np.float32) * np.float32(2.0**-24)
+    return Draws(numbers, draw(getattr(choice, "body", ()), seed, epoch, images, stream))
+
+
+def augment(images: Tensor, choice_list: Sequence[Any], draws: Sequence[Draws]) -> Tensor:
     """Carry out augmentations one after the other.
 
     Args:
-        images: uint8, N×C×H×W.
-        draws: what `draw` gave for these images, on their device.
+        images: uint8, N×C×H×W, C 1 or 3; they stay as they are.
+        draws: what `draw` gave for these images.
 
     Returns:
         uint8, N×C×H×W.
     """
-    for choice, numbers in zip(choice_list, draws, strict=True):
-        images = _OPERATIONS[type(choice)][1](images, choice, numbers)
+    for choice, drawn in zip(choice_list, draws, strict=True):
+        images = _changed(images, choice, drawn)
     return images
 
 
-def _crop(images: Tensor, choice: choices.Crop, draws: Tensor) -> Tensor:
-    count, _, height, width = images.shape
-    margin = choice.padding
-    padded = F.pad(images, (margin, margin, margin, margin))
-    places = (draws * (2 * margin + 1)).long()
-    # Every possible window, as a view; one indexing step copies a window an image.
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    return windows[torch.arange(count, device=images.device), :, places[:, 0], places[:, 1]]
+def _changed(images: Tensor, choice: Any, drawn: Draws) -> Tensor:
+    if isinstance(choice, Maybe):
+        return changed_where(
+            drawn.numbers[:, 0] < choice.p,
+            images,
+            lambda some, places: augment(some, choice.body, drawn.take(places).inner),
+        )
+    if isinstance(choice, OneOf):
+        return _one_changed(images, choice, drawn)
+    return CHANGES[type(choice)](images, choice, drawn.numbers)
 
 
-def _flip(images: Tensor, choice: choices.Flip, draws: Tensor) -> Tensor:
-    return torch.where((draws < choice.p)[:, :, None, None], images.flip(3), images)
+def _one_changed(images: Tensor, choice: OneOf, drawn: Draws) -> Tensor:
+    chosen = (drawn.numbers[:, 0] * len(choice.body)).astype(np.int64)
+    for place, (inner, draws) in enumerate(zip(choice.body, drawn.inner, strict=True)):
 
+        def change(some: Tensor, places: Indices, inner: Any = inner, draws: Draws = draws) -> Tensor:
+            return _changed(some, inner, draws.take(places))
 
-# Each augmentation: how many numbers an image needs, and what is done with them.
-_OPERATIONS: dict[type, tuple[int, Callable[[Tensor, Any, Tensor], Tensor]]] = {
-    choices.Crop: (2, _crop),
-    choices.Flip: (1, _flip),
-}
+        images = changed_where(chosen == place, images, change)
+    return images

@@ -75,13 +75,13 @@ class Feed:
     def training(self, batch_size: int, seed: int, epoch: int, augmentations: Sequence[Any] = ()) -> Iterator[Batch]:
         """The batches of an epoch: shuffled, augmented, normalised; floats N×C×H×W with labels N."""
         order = generator(seed, "order", epoch).permutation(len(self)).astype(np.int64)
-        draws = [numbers.to(self.device) for numbers in draw(augmentations, seed, epoch, order)]
+        draws = draw(augmentations, seed, epoch, order)
         start = 0
         for images, labels in self._batches(order, _training_sizes(len(self), batch_size)):
-            stop = start + len(images)
-            changed = augment(images, augmentations, [numbers[start:stop] for numbers in draws])
+            here = slice(start, start + len(images))
+            changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
             yield self._normalised(changed), labels
-            start = stop
+            start = here.stop
 
     def evaluation(self, batch_size: int | None = None) -> Iterator[Batch]:
         """All images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""

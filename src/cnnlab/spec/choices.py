@@ -1,6 +1,7 @@
-"""The choices of training that a recipe names: optimisers, schedules, stopping, augmentations.
+"""The choices of training that a recipe names: optimisers, schedules, stopping.
 
-Here stand their names, arguments and allowed values; `cnnlab.training` and `cnnlab.data.augment` carry them out.
+Here stand their names, arguments and allowed values; `cnnlab.training` carries them out. The augmentations stand in
+`cnnlab.spec.augmentations`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from cnnlab.errors import SpecError
-from cnnlab.spec.arguments import Border, Count, Momentum, NotNegative, Positive, Probability
+from cnnlab.spec.arguments import Count, Momentum, NotNegative, Positive, Probability
 from cnnlab.spec.registry import Registry
 
 # The figures of a part that may stop, choose and be studied; the first is better when smaller.
@@ -30,7 +31,6 @@ class Choice:
 optimizers: Registry[Any] = Registry("optimizer")
 schedules: Registry[Any] = Registry("schedule")
 stops: Registry[Any] = Registry("stop")
-augmentations: Registry[Any] = Registry("augmentation")
 
 
 @optimizers.add("sgd")
@@ -118,18 +118,3 @@ class Early(Choice):
     patience: Count = 5
     metric: Metric = "loss"
     min_change: NotNegative = 0.0
-
-
-@augmentations.add("crop")
-class Crop(Choice):
-    """Pad with black on all sides, then cut an image of the old size from a random place."""
-
-    padding: Border = 4
-
-
-@augmentations.add("flip")
-class Flip(Choice):
-    """Mirror left and right with probability `p`."""
-
-    mirrors: ClassVar[bool] = True
-    p: Probability = 0.5

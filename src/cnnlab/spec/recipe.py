@@ -21,7 +21,8 @@ from pydantic import (
 
 from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
-from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
+from cnnlab.spec.augmentations import augmentations
+from cnnlab.spec.choices import Metric, optimizers, schedules, stops
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
 from cnnlab.spec.problems import refuse, spec_error
 from cnnlab.spec.rows import Row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.spec.augmentations import mirroring
 from cnnlab.spec.recipe import Data, Recipe, Train
 
 # A rate is told of where it is so many times above or below the usual ones.
@@ -61,7 +62,7 @@ def _many(times: float) -> str:
 
 
 def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
-    mirrors = [choice for choice in data.augment if choice.mirrors and getattr(choice, "p", 1) > 0]
+    mirrors = mirroring(data.augment)
     reason = _handed(classes)
     if not mirrors or not reason:
         return None

@@ -1,0 +1,57 @@
+"""Batches and their parameters: which images are touched is known on the host, so nothing waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+# A parameter per image, shape N, or a row of them, N×D.
+Numbers: TypeAlias = npt.NDArray[np.floating[Any]]
+Whole: TypeAlias = npt.NDArray[np.int64]
+Chosen: TypeAlias = npt.NDArray[np.bool_]
+
+
+def on_device(array: npt.NDArray[Any], like: Tensor) -> Tensor:
+    """A host array where `like` lies; numbers as 32-bit floats, since some devices have no others.
+
+    The copy to a CUDA device is from pinned memory, so that the host goes on at once.
+    """
+    array = np.ascontiguousarray(array, dtype=np.float32 if array.dtype.kind == "f" else array.dtype)
+    found = torch.from_numpy(array)
+    if like.device.type == "cuda":
+        return found.pin_memory().to(like.device, non_blocking=True)
+    return found.to(like.device)
+
+
+def per_image(numbers: npt.NDArray[Any], images: Tensor) -> Tensor:
+    """A number per image on the images' device, shape N×1×1×1."""
+    return on_device(numbers, images)[:, None, None, None]
+
+
+def changed_where(chosen: Chosen, images: Tensor, change: Callable[[Tensor, Whole], Tensor]) -> Tensor:
+    """The batch, with what `change` makes of the chosen images in their places. `images` itself stays.
+
+    Args:
+        chosen: for each image whether it is; shape N.
+        change: gets the chosen images and where they stand in the batch.
+    """
+    places = np.flatnonzero(chosen)
+    if not len(places):
+        return images
+    if len(places) == len(chosen):
+        return change(images, places)
+    there = on_device(places, images)
+    return images.index_copy(0, there, change(images.index_select(0, there), places))
+
+
+def as_levels(values: Tensor) -> Tensor:
+    """Floats as uint8, without their fractions, as torchvision cuts them off; what is out of range at the nearer end.
+
+    Works in place.
+    """
+    return values.clamp_(0, 255).to(torch.uint8)
