@@ -136,3 +136,14 @@ def test_the_drawn_image_has_the_form_and_structure(form: tuple[int, int, int], 
     assert shown.startswith(f"{tiles} picture")
     assert pixels.std() > 10
     assert np.array_equal(pixels, drawn_image(ImageForm(*form))[0])
+
+
+def test_what_was_done_to_a_file_is_told(recipe_file: Path, tmp_path: Path) -> None:
+    subject = open_subject(str(recipe_file), device="cpu")
+    form = subject.form
+    Image.new("L", (61, 37), 90).save(tmp_path / "grey.png")
+    Image.new("RGB", (form.width, form.height), (9, 90, 200)).save(tmp_path / "fits.png")
+    grey = "grey in three channels" if form.channels == 3 else ""
+    told = ", ".join(filter(None, ["resized from 37×61", grey]))
+    assert subject.image(tmp_path / "grey.png")[1] == f"grey.png ({told})"
+    assert subject.image(tmp_path / "fits.png")[1] == ("fits.png" if form.channels == 3 else "fits.png (turned grey)")

@@ -89,7 +89,7 @@ def test_pooling_lowers_the_change(pool: str) -> None:
     assert factors.mean() < 0.9
     assert (factors < 1).mean() > 0.8
     of_kinds = found[0].answer()
-    assert f"Of the kinds of layers {found[0].pools[0].kind} lowers it most" in of_kinds
+    assert f"Of the kinds of layers that work on maps {found[0].pools[0].kind} lowers it most" in of_kinds
 
 
 def test_without_strides_and_pools_nothing_is_said_to_pool() -> None:

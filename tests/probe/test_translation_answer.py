@@ -30,10 +30,10 @@ CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
     [
         (
             (0.5, 0.5),
-            "falls at each of 2 pooling layers: after it, it is 0.50 of what it is in front (geom",
+            "falls at each of 2 pooling layers: over all of them it is 0.50 of what it is in front (geom",
         ),
-        ((0.5, 2.0), "falls at 1 of 2 pooling layers: after it, it is 1.00"),
-        ((1.5, 1.5), "falls at none of 2 pooling layers: after it, it is 1.50"),
+        ((0.5, 2.0), "falls at 1 of 2 pooling layers: over all of them it is 1.00"),
+        ((1.5, 1.5), "falls at none of 2 pooling layers: over all of them it is 1.50"),
         ((0.25,), "falls at the pooling layer: after it, it is 0.25 of what it is in front."),
         ((1.25,), "does not fall at the pooling layer: after it, it is 1.25 of what it is in front."),
     ],
@@ -46,13 +46,18 @@ def test_the_answer_is_that_of_the_numbers(factors: tuple[float, ...], words: st
 def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
     dense = layer("d", 0.5, 0.01, "dense", input=(4,))
     found = translation(CONV, layer("p", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
-    assert "Of the kinds of layers relu lowers it most: relu 0.50, maxpool 0.75, conv 1.10." in found.answer()
+    assert (
+        "Of the kinds of layers that work on maps relu lowers it most: relu 0.50, maxpool 0.75, conv 1.10."
+        in found.answer()
+    )
     assert "none lowers it: maxpool 1.00, conv 1.10." in translation(CONV, layer("p", 0.4, 0.4)).answer()
 
 
 def test_a_pool_that_gives_what_it_gets_is_none() -> None:
     same = layer("avgpool", 0.4, 0.4, "adaptivepool", input=(4, 7, 7), output=(4, 7, 7))
     assert translation(CONV, same).pools == ()
+    one = layer("globalpool", 0.4, 0.4, "globalpool", input=(4, 1, 1), output=(4,))
+    assert translation(CONV, one).pools == ()
 
 
 def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:

@@ -120,6 +120,9 @@ class EffectiveField:
             "outside": self.outside,
         }
 
+    def _repr_html_(self) -> str:
+        return EffectiveFields((self,))._repr_html_()
+
 
 @dataclass(frozen=True)
 class EffectiveFields:

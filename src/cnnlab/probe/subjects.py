@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from cnnlab.data import shapes
@@ -56,7 +57,7 @@ class Subject:
         Raises:
             SourceError: the file can't be used.
         """
-        pixels, shown = drawn_image(self.form) if file is None else (_decoded(file, self.form), file.name)
+        pixels, shown = drawn_image(self.form) if file is None else _opened(file, self.form)
         scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
         if self.mean is None or self.std is None:
             # Constant channels are only moved: there is nothing to scale.
@@ -143,6 +144,20 @@ def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:
     layers = backbone_table(name, found.shape).layers
     title = f"{name} (random weights, seed {seed})"
     return Subject(title, network.to(device).eval(), layers, ImageForm(*found.shape))
+
+
+def _opened(file: Path, form: ImageForm) -> tuple[Pixels, str]:
+    """An image file in this form, and its name with what was done to it."""
+    pixels = _decoded(file, form)
+    with Image.open(file) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        own, bands = (upright.height, upright.width), len(upright.getbands())
+    done = [f"resized from {own[0]}×{own[1]}"] if own != (form.height, form.width) else []
+    if bands < form.channels:
+        done.append("grey in three channels")
+    elif form.channels == 1 < bands:
+        done.append("turned grey")
+    return pixels, file.name + (f" ({', '.join(done)})" if done else "")
 
 
 def _decoded(file: Path, form: ImageForm) -> Pixels:

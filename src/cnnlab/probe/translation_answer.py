@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import exp, log
+from math import exp, log, prod
 from statistics import fmean
 from typing import Literal, TypeAlias, TypeVar
 
@@ -119,7 +119,7 @@ class Translation(Record):
     @property
     def pools(self) -> tuple[MovedLayer, ...]:
         """The pooling layers; one that gives what it gets, as VGG's last on 224×224 images does, pools nothing."""
-        return tuple(layer for layer in self.layers if layer.kind in POOLS and layer.input != layer.output)
+        return tuple(layer for layer in self.layers if layer.kind in POOLS and prod(layer.input) != prod(layer.output))
 
     @property
     def stages(self) -> tuple[MovedLayer, ...]:
@@ -177,14 +177,17 @@ class Translation(Record):
         factors = [factor for factor in (pool.factor() for pool in self.pools) if factor is not None]
         if not factors:
             return "No pooling layer was measured."
-        fell, count = sum(factor < 1 for factor in factors), words.plural(len(factors), "pooling layer")
-        where = "the pooling layer" if len(factors) == 1 else f"{fell or 'none'} of {count}"
-        if fell == len(factors) > 1:
-            where = f"each of {count}"
-        verb = "does not fall" if not fell and len(factors) == 1 else "falls"
-        how = " (geometric mean)" if len(factors) > 1 else ""
-        mean = f"{_geometric_mean(factors):.2f} of what it is in front{how}"
-        return f"At a shift of {self.shifts[1]} px the change {verb} at {where}: after it, it is {mean}."
+        fell = sum(factor < 1 for factor in factors)
+        if len(factors) == 1:
+            verb = "falls" if fell else "does not fall"
+            where = f"{verb} at the pooling layer: after it, it is {factors[0]:.2f} of what it is in front"
+        else:
+            places = f"each of {len(factors)}" if fell == len(factors) else f"{fell or 'none'} of {len(factors)}"
+            where = (
+                f"falls at {places} pooling layers: over all of them it is {_geometric_mean(factors):.2f} of what it "
+                "is in front (geometric mean)"
+            )
+        return f"At a shift of {self.shifts[1]} px the change {where}."
 
     def _of_kinds(self) -> str:
         kinds: dict[str, list[float]] = {}
@@ -200,7 +203,7 @@ class Translation(Record):
         lowest, *_ = ordered = sorted(means, key=lambda kind: means[kind])
         listed = ", ".join(f"{kind} {means[kind]:.2f}" for kind in ordered)
         first = f"{lowest} lowers it most" if means[lowest] < UNCHANGED else "none lowers it"
-        return f"Of the kinds of layers {first}: {listed}."
+        return f"Of the kinds of layers that work on maps {first}: {listed}."
 
     def _changes(self) -> TextTable:
         columns = spread_over(range(1, len(self.shifts)), MOST_COLUMNS)

@@ -297,7 +297,8 @@ def test_hidden_sizes_are_large_enough_for_every_window() -> None:
         (["conv(1, 5)"], {"layer": "conv2"}, "there is no layer 'conv2'.*did you mean 'conv1'"),
         (["conv(1, 5)"], {"size": 8, "node": (4, 0)}, "has no such node.*rows 0 to 3, columns 0 to 3"),
         (["conv(1, 5)"], {"size": 8, "node": (-1, 0)}, "has no such node"),
-        (["flatten", "dense(2)"], {"layer": "dense1", "node": (0, 0)}, "sees the whole image"),
+        (["flatten", "dense(2)"], {"size": 8, "layer": "dense1", "node": (0, 0)}, "sees the whole image"),
+        (["conv(1, 5)"], {"node": (0, 0)}, "depends on the size of the image.*give the size, too"),
         (["conv(1, 5)"], {"size": 0}, "one pixel and one channel at least"),
     ],
 )

@@ -106,6 +106,13 @@ def fields_of(
     channels, high, wide = image
     sights = Sights(records, (channels, high, wide))
     chosen = _chosen(sights, layer)
+    if node is not None and not given:
+        raise UsageError(
+            "where a node lies depends on the size of the image",
+            where="node",
+            received=f"{node[0]},{node[1]}",
+            next_step="give the size, too, or leave the node out",
+        )
     place = _place(sights, chosen, node)
     rules = _rules(sights)
     several = len(records) <= MOST_ROWS
