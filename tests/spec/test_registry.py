@@ -49,6 +49,9 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (NotNegative, st.floats(0, allow_infinity=False)),
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
+    (choices.InnerShare, st.floats(0, 1, exclude_min=True, exclude_max=True)),
+    (choices.Divisor, st.floats(1, allow_infinity=False)),
+    (choices.Epochs, st.sets(st.integers(1, 99), min_size=1).map(sorted).map(tuple)),
 ]
 
 
@@ -57,6 +60,9 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation == Rows:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
         return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
+    if annotation == choices.AnySchedule:
+        names = st.sampled_from(sorted({*choices.schedules.kinds} - {"warmup"}))
+        return names.flatmap(lambda name: _choices(choices.schedules, name))
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
@@ -216,8 +222,38 @@ def test_no_argument_reaches_the_machinery(registry: Registry[Any], name: str) -
 def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
     (problem,) = _refusals(choices.optimizers, "adam_w(lr=0.1)")
     assert problem.what == "unknown optimizer 'adam_w'"
-    assert (problem.allowed, problem.next_step) == ("adam, adamw, sgd", "did you mean 'adamw'?")
+    assert (problem.allowed, problem.next_step) == (
+        ", ".join(sorted(choices.optimizers.kinds)),
+        "did you mean 'adamw'?",
+    )
     assert _refusals(choices.augmentations, "flop")[0].what == "unknown augmentation 'flop'"
+
+
+EPOCHS = "a [list] of rising epochs from 1, such as [30, 60]"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"multistep({epochs})", Problem(f"'epochs' can't be {epochs}", "epochs", "", EPOCHS))
+        for epochs in ("[]", "[2, 1]", "[3, 3]", "[0, 1]", "[1.5]", "[true]", "30")
+    ]
+    + [
+        ("warmup(2, warmup(1))", Problem("a warm-up has no other one behind it", "", "then=warmup(…)")),
+        ("warmup(2, cosine(2))", Problem("'floor' can't be 2", "then.floor", "", "less than or equal to 1")),
+        ("onecycle(rise=1)", Problem("'rise' can't be 1", "rise", "", "less than 1")),
+    ],
+)
+def test_a_wrong_schedule_is_refused_in_these_words(text: str, problem: Problem) -> None:
+    assert _refusals(choices.schedules, text) == (problem,)
+
+
+def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
+    choice = choices.schedules.read("warmup(2, restarts(5))")
+    assert str(choices.schedules.write(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
+    assert str(choices.schedules.write(choice, defaults=True)) == (
+        "warmup(epochs=2.0, then=restarts(epochs=5, growth=1, floor=0.0), start=0.01)"
+    )
 
 
 @pytest.mark.parametrize("value", [5, None, True, ["flip"]])

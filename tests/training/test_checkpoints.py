@@ -14,12 +14,18 @@ from torch import nn
 
 from cnnlab.errors import RunError
 from cnnlab.records import Way
+from cnnlab.spec.choices import optimizers
 from cnnlab.training import checkpoints
 from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit
 
 CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
-OPTIMIZERS = ["sgd(0.05)", "sgd(0.05, momentum=0.9)", "adam", "adamw"]
+OPTIMIZERS = [
+    "sgd(0.05)",
+    "sgd(0.05, momentum=0.9)",
+    "rmsprop(0.001, momentum=0.9, centered=true)",
+    *(name for name in optimizers.kinds if name != "sgd"),
+]
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -50,7 +50,7 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
                 next_step="set data.validation",
             )
             for key in ("stop", "schedule")
-            if hasattr(getattr(train, key), "metric")
+            if getattr(getattr(train, key), "metric", None)
         ]
     if problems:
         raise SpecError.together(problems)

@@ -49,7 +49,7 @@ class Training:
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
         self.optimizer = optimizer(self.train.optimizer, self.network)
-        self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch)
+        self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         self.chooser = Patience(self.train.choose)
         if isinstance(self.train.stop, Early):
             self.stopper = Patience(self.train.stop.metric, self.train.stop.min_change)
@@ -141,7 +141,7 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
         train=means,
         validation=validation,
         test=_score(training.network, test(), feeds.classes) if test is not None else None,
-        learning_rate=training.optimizer.param_groups[0]["lr"],
+        learning_rate=training.train.optimizer.lr * training.schedule.multiplier,
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
     )
