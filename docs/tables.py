@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnlab.spec.choices import augmentations, optimizers, schedules, stops
 from cnnlab.spec.layers import layers
+from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
 
 PAGE = Path(__file__).parent / "recipes.md"
@@ -18,6 +19,7 @@ TABLES: dict[str, Registry[Any]] = {
     "layers": layers,
     "optimizers": optimizers,
     "schedules": schedules,
+    "losses": losses,
     "stops": stops,
 }
 

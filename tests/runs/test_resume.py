@@ -69,12 +69,25 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         {"schedule": "onecycle", "optimizer": "rmsprop(0.001, momentum=0.9, centered=true)"},
         {"schedule": "warmup(1, plateau(0.5, 1))", "optimizer": "nadam"},
         {"schedule": "restarts(1)", "optimizer": "lion"},
+        {"accumulate": 2, "clip": 0.1, "batch_size": 4, "loss": "focal(2, weights='balanced')"},
+        {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
         {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"], "stop": "early(patience=3)"},
         {"opened": "curve", "precision": "bf16"},
     ],
-    ids=["cosine", "onecycle", "warm-up", "restarts", "plateau", "channels_last", "stopped early", "bf16 and curve"],
+    ids=[
+        "cosine",
+        "onecycle",
+        "warm-up",
+        "restarts",
+        "accumulated",
+        "groups",
+        "plateau",
+        "channels_last",
+        "stopped early",
+        "bf16 and curve",
+    ],
 )
 @pytest.mark.parametrize(("calls", "function"), [(2, "watch"), (6, "watch"), (2, "point"), (3, "point")])
 def test_a_cut_run_ends_like_a_straight_one(

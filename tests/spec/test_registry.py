@@ -27,10 +27,11 @@ from cnnlab.spec.arguments import (
 )
 from cnnlab.spec.calls import Call, parse, write
 from cnnlab.spec.layers import ReLU, Rows, layers
+from cnnlab.spec.losses import ClassWeights, losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.rows import Row
 
-REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, choices.augmentations]
+REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, choices.augmentations, losses]
 KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
 
 COUNTS = st.integers(1, LARGEST)
@@ -49,6 +50,7 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (NotNegative, st.floats(0, allow_infinity=False)),
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
+    (ClassWeights, st.none() | st.just("balanced") | st.lists(st.floats(1e-9, 1e9), min_size=2).map(tuple)),
     (choices.InnerShare, st.floats(0, 1, exclude_min=True, exclude_max=True)),
     (choices.Divisor, st.floats(1, allow_infinity=False)),
     (choices.Epochs, st.sets(st.integers(1, 99), min_size=1).map(sorted).map(tuple)),
@@ -246,6 +248,14 @@ EPOCHS = "a [list] of rising epochs from 1, such as [30, 60]"
 )
 def test_a_wrong_schedule_is_refused_in_these_words(text: str, problem: Problem) -> None:
     assert _refusals(choices.schedules, text) == (problem,)
+
+
+@pytest.mark.parametrize("value", ["even", "[1]", "[1, 0]", "[1, -1]", "[1, true]", "[1, '2']", "3", "[1, 1e999]"])
+def test_class_weights_that_are_none_are_refused(value: str) -> None:
+    (problem,) = _refusals(losses, f"focal(weights={value})")
+    assert problem.where == "weights"
+    assert value == "even" or problem.what == f"'weights' can't be {value.replace('1e999', 'inf')}"
+    assert problem.allowed == "none, 'balanced', or a [list] with a number above 0 for each class"
 
 
 def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:

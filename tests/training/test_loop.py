@@ -199,3 +199,75 @@ def test_without_a_validation_part_a_large_weight_is_no_divergence(bench: Callab
         made.training.network[0].weight[0] = 1e10
     made.fit()
     assert not made.training.diverged
+
+
+def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) -> None:
+    """Without batch norm; 27 images are 7 batches of 4, and so 3 steps of 2 batches and one of 1."""
+    layers = ("conv(4, 3, padding=1)", "relu", "flatten", "dense(classes)")
+    apart, whole = bench(layers=layers, batch_size=4, accumulate=2), bench(layers=layers, batch_size=8)
+    assert apart.training.steps_per_epoch == whole.training.steps_per_epoch == 4
+    records, expected = apart.fit(), whole.fit()
+    for name, tensor in whole.weights.items():
+        torch.testing.assert_close(apart.weights[name], tensor, rtol=1e-4, atol=1e-6)
+    for one, other in zip(records, expected, strict=True):
+        assert (one.step, one.train.images) == (other.step, other.train.images)
+        assert one.train.loss == pytest.approx(other.train.loss, rel=1e-5)
+
+
+def test_a_gradient_is_clipped_to_its_norm(bench: Callable[..., Any]) -> None:
+    made, plain = (bench(layers=NO_DROPOUT, epochs=1, clip=clip) for clip in (0.01, None))
+    norms: list[float] = []
+    step = made.training.optimizer.step
+
+    def watched() -> None:
+        gradients = [parameter.grad for parameter in made.training.network.parameters()]
+        norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+        step()
+
+    made.training.optimizer.step = watched
+    made.fit()
+    plain.fit()
+    assert norms == pytest.approx([0.01] * 4, rel=1e-3)
+    assert not equal(made.weights, plain.weights)
+
+
+def test_a_gradient_below_the_bound_is_left_alone(bench: Callable[..., Any]) -> None:
+    clipped, plain = bench(epochs=1, clip=1e9), bench(epochs=1)
+    clipped.fit()
+    plain.fit()
+    assert equal(clipped.weights, plain.weights)
+
+
+def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any]) -> None:
+    """The validation's loss is cross-entropy, whatever the training's is."""
+    made = bench(epochs=1, batch_size=27, layers=("flatten", "dense(classes)"), loss="focal(2)")
+    network = made.training.network
+    images, labels = next(made.feeds.train.training(27, 0, 0))
+    log_p = F.log_softmax(network(images).detach(), 1).gather(1, labels[:, None])[:, 0]
+    expected = float((-((1 - log_p.exp()) ** 2) * log_p).mean())
+    (record,) = made.fit()
+    assert record.train.loss == pytest.approx(expected, rel=1e-5)
+    exact = score(logits(network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    assert record.validation.loss == exact.loss
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 5, 7])
+@pytest.mark.parametrize("fields", [{}, {"clip": 1.0, "optimizer": "adam"}, {"validation": 0.0}, {"accumulate": 2}])
+def test_a_gradient_that_is_no_number_ends_the_training_as_diverged(
+    bench: Callable[..., Any], value: float, place: int, fields: dict
+) -> None:
+    """At the first batch, in the middle and at the last one of two epochs."""
+    made = bench(layers=NO_DROPOUT, epochs=2, batch_size=9 if "validation" in fields else 8, **fields)
+    batches = 2 * made.training.batches_per_epoch
+    at = {0: 0, 5: batches // 2, 7: batches - 1}[place]
+    count = [0]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        count[0] += 1
+        return gradient * value if count[0] == at + 1 else gradient
+
+    made.training.network.get_submodule("conv1").weight.register_hook(spoil)
+    made.fit()
+    assert made.training.diverged
+    assert made.training.selected_epoch == (0 if at < batches // 2 else 1)

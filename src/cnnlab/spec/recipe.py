@@ -23,6 +23,7 @@ from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
+from cnnlab.spec.losses import losses
 from cnnlab.spec.problems import refuse, spec_error
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
@@ -42,6 +43,12 @@ else:
     _Schedule = schedules.choice()
     _Stop = stops.choice()
     _Augmentation = augmentations.choice()
+
+if TYPE_CHECKING:
+    _Loss: TypeAlias = Any
+else:
+    _Loss = losses.choice()
+Factor = Annotated[float, Field(gt=0)]
 
 
 def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -152,6 +159,11 @@ class Train(Section):
     batch_size: Count = 64
     optimizer: _Optimizer = "adam(lr=1e-3)"
     schedule: _Schedule = "constant"
+    loss: _Loss = "cross_entropy"
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    clip: Factor | None = None
+    decay: Literal["all", "weights"] = "all"
+    rates: dict[str, Factor] = {}
     stop: _Stop = "never"
     weights: Literal["best", "last"] = "best"
     choose: Metric = "accuracy"

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from cnnlab.spec import choices
+from cnnlab.training.groups import Decay, groups
 from cnnlab.training.lion import Lion
 
+Groups: TypeAlias = list[dict[str, Any]]
 
-def optimizer(choice: Any, network: nn.Module) -> Optimizer:
+
+def optimizer(
+    choice: Any, network: nn.Module, decay: Decay = "all", rates: Mapping[str, float] = MappingProxyType({})
+) -> Optimizer:
     """A torch optimiser over all parameters that train.
 
     It is fused, one kernel a step, on the CPU too; where torch has no such form, it is the one that works on all
     parameters together.
+
+    Args:
+        decay, rates: as `groups` takes them.
     """
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return _BUILDERS[type(choice)](choice, parameters)
+    return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates))
 
 
-def _sgd(choice: choices.SGD, parameters: list[nn.Parameter]) -> Optimizer:
+def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
     return torch.optim.SGD(
         parameters,
         lr=choice.lr,
@@ -34,8 +42,8 @@ def _sgd(choice: choices.SGD, parameters: list[nn.Parameter]) -> Optimizer:
     )
 
 
-def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, list[nn.Parameter]], Optimizer]:
-    def build(choice: Any, parameters: list[nn.Parameter]) -> Optimizer:
+def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
+    def build(choice: Any, parameters: Groups) -> Optimizer:
         return kind(
             parameters,
             lr=choice.lr,
@@ -48,7 +56,7 @@ def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, list[n
     return build
 
 
-def _rmsprop(choice: choices.RMSprop, parameters: list[nn.Parameter]) -> Optimizer:
+def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
     return torch.optim.RMSprop(
         parameters,
         lr=choice.lr,
@@ -61,21 +69,21 @@ def _rmsprop(choice: choices.RMSprop, parameters: list[nn.Parameter]) -> Optimiz
     )
 
 
-def _adagrad(choice: choices.Adagrad, parameters: list[nn.Parameter]) -> Optimizer:
+def _adagrad(choice: choices.Adagrad, parameters: Groups) -> Optimizer:
     return torch.optim.Adagrad(parameters, lr=choice.lr, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True)
 
 
-def _adadelta(choice: choices.Adadelta, parameters: list[nn.Parameter]) -> Optimizer:
+def _adadelta(choice: choices.Adadelta, parameters: Groups) -> Optimizer:
     return torch.optim.Adadelta(
         parameters, lr=choice.lr, rho=choice.rho, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
     )
 
 
-def _lion(choice: choices.Lion, parameters: list[nn.Parameter]) -> Optimizer:
+def _lion(choice: choices.Lion, parameters: Groups) -> Optimizer:
     return Lion(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
 
 
-_BUILDERS: dict[type, Callable[[Any, Any], Optimizer]] = {
+_BUILDERS: dict[type, Callable[[Any, Groups], Optimizer]] = {
     choices.SGD: _sgd,
     choices.Adam: _adam(torch.optim.Adam, fused=True),
     choices.AdamW: _adam(torch.optim.AdamW, fused=True),
