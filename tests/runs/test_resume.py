@@ -29,6 +29,7 @@ RICH: dict[str, Any] = {
     "stop": "early(patience=6)",
     "validations_per_epoch": 2,
 }
+AVERAGED = {"average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam", "schedule": "warmup(1, cosine)"}
 STEPS = 12
 PIECES_BEFORE_THE_FIRST_STEP = 5
 TIMES = ("seconds", "images_per_second")
@@ -70,6 +71,8 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         {"schedule": "warmup(1, plateau(0.5, 1))", "optimizer": "nadam"},
         {"schedule": "restarts(1)", "optimizer": "lion"},
         {"accumulate": 2, "clip": 0.1, "batch_size": 4, "loss": "focal(2, weights='balanced')"},
+        {"average": "ema(0.9)", "weights": "averaged", "epochs": 2},
+        {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle"},
         {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
@@ -82,6 +85,8 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         "warm-up",
         "restarts",
         "accumulated",
+        "ema",
+        "swa",
         "groups",
         "plateau",
         "channels_last",
@@ -105,12 +110,13 @@ def test_a_cut_run_ends_like_a_straight_one(
     assert outcome(folder) == outcome(straight)
 
 
+@pytest.mark.parametrize("fields", [{}, AVERAGED], ids=["plain", "averaged"])
 def test_a_run_cut_at_any_step_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], fields: dict
 ) -> None:
-    straight = outcome(run(recipe(**RICH), runs=tmp_path / "straight"))
+    straight = outcome(run(recipe(**{**RICH, **fields}), runs=tmp_path / "straight"))
     for step in range(1, STEPS + 1):
-        assert outcome(resume_run(cut_run(step).path)) == straight, f"cut at step {step}"
+        assert outcome(resume_run(cut_run(step, **fields).path)) == straight, f"cut at step {step}"
 
 
 def test_a_run_cut_three_times_ends_like_a_straight_one(

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cnnlab.errors import SpecError
 from cnnlab.spec.arguments import Border, Count, Momentum, NotNegative, Positive, Probability
-from cnnlab.spec.problems import refuse
 from cnnlab.spec.registry import Registry
 
 # The figures of a part that may stop, choose and be studied; the first is better when smaller.
@@ -34,25 +33,6 @@ optimizers: Registry[Any] = Registry("optimizer")
 schedules: Registry[Any] = Registry("schedule")
 stops: Registry[Any] = Registry("stop")
 augmentations: Registry[Any] = Registry("augmentation")
-
-
-def _rising(value: Any) -> Any:
-    """Epochs, one or more, each after the one before."""
-    epochs = tuple(value) if isinstance(value, list | tuple) else ()
-    whole = all(isinstance(epoch, int) and not isinstance(epoch, bool) for epoch in epochs)
-    if not epochs or not whole or epochs[0] < 1 or list(epochs) != sorted(set(epochs)):
-        raise refuse("a [list] of rising epochs from 1, such as [30, 60]")
-    return epochs
-
-
-InnerShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
-Divisor: TypeAlias = Annotated[float, Field(ge=1)]
-if TYPE_CHECKING:
-    Epochs: TypeAlias = tuple[int, ...]
-    AnySchedule: TypeAlias = Any
-else:
-    Epochs = Annotated[Any, BeforeValidator(_rising)]
-    AnySchedule = schedules.choice()
 
 
 @optimizers.add("sgd")
@@ -201,6 +181,14 @@ class Lion(Choice):
     weight_decay: NotNegative = 0.0
 
 
+InnerShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+Divisor: TypeAlias = Annotated[float, Field(ge=1)]
+if TYPE_CHECKING:
+    AnySchedule: TypeAlias = Any
+else:
+    AnySchedule = schedules.choice()
+
+
 @schedules.add("constant")
 class Constant(Choice):
     """The learning rate stays."""
@@ -218,8 +206,12 @@ class Step(Choice):
 class MultiStep(Choice):
     """Times `factor` after each of these epochs."""
 
-    epochs: Epochs
+    epochs: tuple[Count, ...]
     factor: Probability = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.epochs or list(self.epochs) != sorted(set(self.epochs)):
+            raise SpecError("these epochs don't rise", received=str(list(self.epochs)), allowed="such as [30, 60]")
 
 
 @schedules.add("exponential")
@@ -245,7 +237,7 @@ class Cosine(Choice):
 
 @schedules.add("restarts")
 class Restarts(Choice):
-    """Cosine that starts again (Loshchilov, Hutter, 2016): after `epochs` epochs, then each time `growth` times more."""
+    """Cosine that restarts (Loshchilov, Hutter, 2016): after `epochs` epochs, then each time `growth` times more."""
 
     epochs: Count = 10
     growth: Count = 1

@@ -18,6 +18,8 @@ from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.spec.choices import Early
 from cnnlab.spec.recipe import Data, Train
+from cnnlab.spec.regularisers import NoAverage
+from cnnlab.training.averaging import Average
 from cnnlab.training.losses import Loss, loss_function
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
@@ -47,11 +49,14 @@ class Training:
     diverged: bool = False
     chooser: Patience = field(init=False)
     stopper: Patience | None = field(init=False, default=None)
+    average: Average | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
         self.optimizer = optimizer(self.train.optimizer, self.network)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        if not isinstance(self.train.average, NoAverage):
+            self.average = Average(self.train.average, self.network)
         self.chooser = Patience(self.train.choose)
         if isinstance(self.train.stop, Early):
             self.stopper = Patience(self.train.stop.metric, self.train.stop.min_change)
@@ -60,6 +65,11 @@ class Training:
     def steps_per_epoch(self) -> int:
         """How often an epoch changes the weights: after each batch, or after each `accumulate` batches."""
         return -(-self.batches_per_epoch // self.train.accumulate)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network whose figures count: the average, as soon as there is one, where one is kept."""
+        return self.average.network if self.average is not None and self.average.count else self.network
 
     @property
     def over(self) -> bool:
@@ -105,15 +115,23 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
         if number not in ends:
             continue
         means = sums.means()
+        position = training.epoch + number / steps
+        if number == steps:
+            training.epoch += 1
+            _average_epoch(training, feeds)
         spent = time.perf_counter() - began
         training.seconds += spent
-        position = training.epoch + number / steps
-        training.epoch += number == steps
         yield _validate(training, feeds, means, position, spent)
         if training.stopped or training.diverged:
             return
         sums = Sums(training.device)
         began = time.perf_counter()
+
+
+def _average_epoch(training: Training, feeds: Feeds) -> None:
+    if training.average is not None:
+        batches = feeds.train.evaluation(training.train.batch_size)
+        training.average.after_epoch(training.network, training.epoch / training.train.epochs, batches)
 
 
 def _in_groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
@@ -140,13 +158,15 @@ def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> 
     if training.train.clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), training.train.clip)
     optimizer.step()
+    if training.average is not None:
+        training.average.after_step(network)
     training.step += 1
 
 
 def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, spent: float) -> EpochRecord:
-    """Score the network as it stands, and decide what follows from it."""
+    """Score the network as it stands, or its average, and decide what follows from it."""
     training.diverged = not math.isfinite(means.loss)
-    validation = None if training.diverged else _score(training.network, feeds.validation, feeds.classes)
+    validation = None if training.diverged else _score(training.judged, feeds.validation, feeds.classes)
     if validation is not None:
         training.diverged = not math.isfinite(validation.loss)
     training.diverged = training.diverged or not _is_finite(training.network)
@@ -158,7 +178,7 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
         step=training.step,
         train=means,
         validation=validation,
-        test=_score(training.network, test(), feeds.classes) if test is not None else None,
+        test=_score(training.judged, test(), feeds.classes) if test is not None else None,
         learning_rate=training.train.optimizer.lr * training.schedule.multiplier,
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
@@ -175,7 +195,7 @@ def _decide(training: Training, validation: Score | None, epoch: float) -> None:
     if validation is None:
         training.selected_epoch = epoch
         return
-    if training.chooser.improved(validation) or training.train.weights == "last":
+    if training.chooser.improved(validation) or training.train.weights != "best":
         training.selected_epoch = epoch
     training.schedule.after_validation(validation)
     stop = training.train.stop
