@@ -12,7 +12,7 @@ from cnnlab.spec.choices import augmentations, optimizers, schedules, stops
 from cnnlab.spec.layers import layers
 from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
-from cnnlab.spec.regularisers import averages
+from cnnlab.spec.regularisers import averages, mixes
 
 PAGE = Path(__file__).parent / "recipes.md"
 TABLES: dict[str, Registry[Any]] = {
@@ -21,6 +21,7 @@ TABLES: dict[str, Registry[Any]] = {
     "optimizers": optimizers,
     "schedules": schedules,
     "losses": losses,
+    "mixtures": mixes,
     "averages": averages,
     "stops": stops,
 }

@@ -25,7 +25,7 @@ from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, st
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
 from cnnlab.spec.losses import losses
 from cnnlab.spec.problems import refuse, spec_error
-from cnnlab.spec.regularisers import NoAverage, averages
+from cnnlab.spec.regularisers import NoAverage, averages, mixes
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
@@ -48,9 +48,11 @@ else:
 if TYPE_CHECKING:
     _Loss: TypeAlias = Any
     _Average: TypeAlias = Any
+    _Mix: TypeAlias = Any
 else:
     _Loss = losses.choice()
     _Average = averages.choice()
+    _Mix = mixes.choice()
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -163,6 +165,7 @@ class Train(Section):
     optimizer: _Optimizer = "adam(lr=1e-3)"
     schedule: _Schedule = "constant"
     loss: _Loss = "cross_entropy"
+    mix: _Mix = "none"
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     clip: Factor | None = None
     decay: Literal["all", "weights"] = "all"

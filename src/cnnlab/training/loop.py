@@ -14,13 +14,14 @@ from torch import nn
 from cnnlab.data.feed import Batch, Feed
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.spec.choices import Early
 from cnnlab.spec.recipe import Data, Train
 from cnnlab.spec.regularisers import NoAverage
 from cnnlab.training.averaging import Average
 from cnnlab.training.losses import Loss, loss_function
+from cnnlab.training.mixing import mix
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
@@ -148,10 +149,11 @@ def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> 
     network.train()
     optimizer.zero_grad(set_to_none=True)
     total = sum(len(labels) for _, labels in together)
-    for images, labels in together:
+    for number, (images, labels) in enumerate(together):
+        mixed = mix(training.train.mix, images, labels, generator(training.train.seed, "mix", training.step, number))
         with autocast(training.way, training.device):
-            outputs = network(images)
-            found = loss(outputs, labels)
+            outputs = network(mixed.images)
+            found = mixed.loss(outputs, loss)
         # With one batch the share is 1, which changes no bit.
         (found * (len(labels) / total)).backward()  # type: ignore[no-untyped-call]
         sums.add(found.detach(), outputs.detach(), labels)
