@@ -30,6 +30,7 @@ RICH: dict[str, Any] = {
     "validations_per_epoch": 2,
 }
 AVERAGED = {"average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam", "schedule": "warmup(1, cosine)"}
+DEEP = ["residual([conv(3, 3, padding=1), batchnorm], drop=0.4)", "relu", "flatten", "dense(classes)"]
 STEPS = 12
 PIECES_BEFORE_THE_FIRST_STEP = 5
 TIMES = ("seconds", "images_per_second")
@@ -72,6 +73,9 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         {"schedule": "restarts(1)", "optimizer": "lion"},
         {"accumulate": 2, "clip": 0.1, "batch_size": 4, "loss": "focal(2, weights='balanced')"},
         {"average": "ema(0.9)", "weights": "averaged", "epochs": 2},
+        {"mix": "mixup(0.4)", "loss": "cross_entropy(0.1)"},
+        {"mix": "cutmix"},
+        {"layers": DEEP},
         {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle"},
         {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
@@ -86,6 +90,9 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         "restarts",
         "accumulated",
         "ema",
+        "mixup",
+        "cutmix",
+        "stochastic depth",
         "swa",
         "groups",
         "plateau",
