@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnlab.spec.choices import augmentations, optimizers, schedules, stops
 from cnnlab.spec.layers import layers
+from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
@@ -24,6 +25,7 @@ TABLES: dict[str, Registry[Any]] = {
     "mixtures": mixes,
     "averages": averages,
     "stops": stops,
+    "budgets": budgets,
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from pydantic import Field
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec import choices
@@ -48,6 +49,7 @@ COUNTS = st.integers(1, LARGEST)
 MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
 BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Count, COUNTS),
+    (typing.Annotated[int, Field(ge=1)], st.integers(1, 10**12)),
     (Border, st.integers(1, 1000)),
     (Size, st.tuples(COUNTS, COUNTS)),
     (Size | None, st.none() | st.tuples(COUNTS, COUNTS)),

@@ -251,6 +251,35 @@ def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any
     assert record.validation.loss == exact.loss
 
 
+def test_a_budget_of_images_ends_with_the_step_that_reaches_it(bench: Callable[..., Any]) -> None:
+    """Steps of 8, 8, 8 and 3 images."""
+    made, plain = bench(epochs=5, budget="images(40)"), bench(epochs=5)
+    records, others = made.fit(), []
+    for record in fit(plain.training, plain.feeds, lambda *_: None):
+        others.append(record)
+        break
+    assert [(record.epoch, record.step, record.train.images) for record in records] == [(1, 4, 27), (1.5, 6, 16)]
+    assert records[0].train == others[0].train
+    assert made.training.stopped
+    assert made.training.over
+
+
+@pytest.mark.parametrize(("images", "ends"), [(27, [1]), (28, [1, 1.25]), (54, [1, 2]), (1000, [1, 2])])
+def test_a_budget_that_ends_with_an_epoch_adds_no_validation(
+    bench: Callable[..., Any], images: int, ends: list[float]
+) -> None:
+    assert [record.epoch for record in bench(epochs=2, budget=f"images({images})").fit()] == ends
+
+
+def test_a_budget_of_time_ends_with_the_next_step_and_counts_what_was_before(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=5, budget="time(minutes=1e-9)")
+    assert [record.step for record in made.fit()] == [1]
+    later = bench(epochs=5, budget="time(minutes=10)")
+    later.training.seconds = 600.0
+    assert [record.step for record in later.fit()] == [1]
+    assert len(bench(epochs=2, budget="time(minutes=10)").fit()) == 2
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 5, 7])
 @pytest.mark.parametrize("fields", [{}, {"clip": 1.0, "optimizer": "adam"}, {"validation": 0.0}, {"accumulate": 2}])

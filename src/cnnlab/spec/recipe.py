@@ -23,6 +23,7 @@ from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.choices import Metric, augmentations, optimizers, schedules, stops
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
+from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.problems import refuse, spec_error
 from cnnlab.spec.regularisers import NoAverage, averages, mixes
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
     _Loss: TypeAlias = Any
     _Average: TypeAlias = Any
     _Mix: TypeAlias = Any
+    _Budget: TypeAlias = Any
 else:
     _Loss = losses.choice()
     _Average = averages.choice()
     _Mix = mixes.choice()
+    _Budget = budgets.choice()
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -171,6 +174,7 @@ class Train(Section):
     decay: Literal["all", "weights"] = "all"
     rates: dict[str, Factor] = {}
     stop: _Stop = "never"
+    budget: _Budget = "none"
     average: _Average = "never"
     weights: Literal["best", "last", "averaged"] = "best"
     choose: Metric = "accuracy"

@@ -113,7 +113,9 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
             _step(training, together, loss, sums)
         seen += sum(len(labels) for _, labels in together)
         watch(seen, total, sums.glance())
-        if number not in ends:
+        spent = time.perf_counter() - began
+        over = train.budget.spent(seen, training.seconds + spent)
+        if number not in ends and not over:
             continue
         means = sums.means()
         position = training.epoch + number / steps
@@ -123,6 +125,7 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
         spent = time.perf_counter() - began
         training.seconds += spent
         yield _validate(training, feeds, means, position, spent)
+        training.stopped = training.stopped or over
         if training.stopped or training.diverged:
             return
         sums = Sums(training.device)
