@@ -9,7 +9,6 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
-from pydantic import Field
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec import choices
@@ -28,28 +27,25 @@ from cnnlab.spec.arguments import (
 )
 from cnnlab.spec.calls import Call, parse, write
 from cnnlab.spec.layers import ReLU, Rows, layers
+from cnnlab.spec.limits import ImageCount, budgets
 from cnnlab.spec.losses import ClassWeights, losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.spec.rows import Row
 
-REGISTRIES = [
-    layers,
-    choices.optimizers,
-    choices.schedules,
-    choices.stops,
-    choices.augmentations,
-    losses,
-    averages,
-    mixes,
-]
+REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, choices.augmentations]
 KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
+
+OF_TRAINING = [losses, averages, mixes, budgets]
+KINDS += [
+    pytest.param(registry, name, id=f"{registry.noun} {name}") for registry in OF_TRAINING for name in registry.kinds
+]
 
 COUNTS = st.integers(1, LARGEST)
 MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
 BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Count, COUNTS),
-    (typing.Annotated[int, Field(ge=1)], st.integers(1, 10**12)),
+    (ImageCount, st.integers(1, 10**12)),
     (Border, st.integers(1, 1000)),
     (Size, st.tuples(COUNTS, COUNTS)),
     (Size | None, st.none() | st.tuples(COUNTS, COUNTS)),
@@ -74,11 +70,11 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation == Rows:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
         return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
+    if typing.get_origin(annotation) is Literal:
+        return st.sampled_from(typing.get_args(annotation))
     if annotation == choices.AnySchedule:
         names = st.sampled_from(sorted({*choices.schedules.kinds} - {"warmup"}))
         return names.flatmap(lambda name: _choices(choices.schedules, name))
-    if typing.get_origin(annotation) is Literal:
-        return st.sampled_from(typing.get_args(annotation))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 
 

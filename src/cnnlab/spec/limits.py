@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from cnnlab.spec.arguments import Positive
 from cnnlab.spec.choices import Choice
 from cnnlab.spec.registry import Registry
 
+ImageCount: TypeAlias = Annotated[int, Field(ge=1)]
 budgets: Registry[Any] = Registry("budget")
 
 
@@ -37,7 +38,7 @@ class Time(Choice):
 class Images(Choice):
     """End with the step that brings the images, each counted as often as it was trained on, to this number."""
 
-    count: Annotated[int, Field(ge=1)]
+    count: ImageCount
 
     def spent(self, images: int, seconds: float) -> bool:  # noqa: ARG002
         """Whether training ends here."""

@@ -168,6 +168,7 @@ class Train(Section):
     optimizer: _Optimizer = "adam(lr=1e-3)"
     schedule: _Schedule = "constant"
     loss: _Loss = "cross_entropy"
+    sampling: Literal["uniform", "balanced"] = "uniform"
     mix: _Mix = "none"
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     clip: Factor | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.feed import Batch, Feed
+from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.randomness import generator, seed_torch, torch_state
@@ -104,7 +105,10 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
 def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    batches = feeds.train.training(train.batch_size, train.seed, training.epoch, training.data.augment)
+    part = feeds.train
+    if train.sampling == "balanced":
+        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
+    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment)
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
     sums = Sums(training.device)
     began = time.perf_counter()
