@@ -31,6 +31,7 @@ RICH: dict[str, Any] = {
 }
 AVERAGED = {"average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam", "schedule": "warmup(1, cosine)"}
 DEEP = ["residual([conv(3, 3, padding=1), batchnorm], drop=0.4)", "relu", "flatten", "dense(classes)"]
+DEEPER = ["conv(3, 3)", "batchnorm", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]
 STEPS = 12
 PIECES_BEFORE_THE_FIRST_STEP = 5
 TIMES = ("seconds", "images_per_second")
@@ -78,6 +79,7 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         {"budget": "images(70)", "validations_per_epoch": 1},
         {"layers": DEEP},
         {"sampling": "balanced", "per_class": 12},
+        {"optimizer": "muon(companion=sgd(0.05, momentum=0.9))", "layers": DEEPER, "rates": {"conv2": 0.5}},
         {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle"},
         {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
@@ -97,6 +99,7 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
         "budget",
         "stochastic depth",
         "balanced",
+        "muon",
         "swa",
         "groups",
         "plateau",

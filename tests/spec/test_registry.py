@@ -75,6 +75,8 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if annotation == choices.AnySchedule:
         names = st.sampled_from(sorted({*choices.schedules.kinds} - {"warmup"}))
         return names.flatmap(lambda name: _choices(choices.schedules, name))
+    if annotation == choices.AnyOptimizer:
+        return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(choices.optimizers, name))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 
 
@@ -256,6 +258,11 @@ def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
 )
 def test_a_wrong_schedule_is_refused_in_these_words(text: str, problem: Problem) -> None:
     assert _refusals(choices.schedules, text) == (problem,)
+
+
+def test_muon_is_not_its_own_companion() -> None:
+    (problem,) = _refusals(choices.optimizers, "muon(companion=muon)")
+    assert problem == Problem("muon can't be its own companion", "", "companion=muon(…)")
 
 
 @pytest.mark.parametrize("value", ["even", "[1]", "[1, 0]", "[1, -1]", "[1, true]", "[1, '2']", "3", "[1, 1e999]"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.spec.regularisers import averages
 from cnnlab.training.averaging import Average, find_statistics
+from cnnlab.training.checkpoints import load_weights, save_weights
 
 NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
 
@@ -93,6 +95,15 @@ def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
     assert records[-1].validation.loss != others[-1].validation.loss
     assert made.training.selected_epoch == 4
     assert made.training.average.count == {"ema(0.5)": 16, "swa(0.5)": 3}[average]
+
+
+def test_the_average_is_what_is_saved_as_the_runs_weights(bench: Callable[..., Any], tmp_path: Path) -> None:
+    made = bench(average="ema(0.5)", weights="averaged")
+    made.fit()
+    save_weights(tmp_path, made.training, 2)
+    tensors, _ = load_weights(tmp_path, "best", lambda _: None)
+    assert equal(tensors, made.training.average.network.state_dict())
+    assert not equal(tensors, made.weights)
 
 
 def test_before_the_first_epoch_of_an_average_the_network_itself_is_judged(bench: Callable[..., Any]) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.randomness import key
@@ -202,10 +203,10 @@ def test_without_a_validation_part_a_large_weight_is_no_divergence(bench: Callab
 
 
 def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) -> None:
-    """Without batch norm; 27 images are 7 batches of 4, and so 3 steps of 2 batches and one of 1."""
+    """Without batch norm; 27 images are 5 batches of 5 and one of 2, which counts less in the last step."""
     layers = ("conv(4, 3, padding=1)", "relu", "flatten", "dense(classes)")
-    apart, whole = bench(layers=layers, batch_size=4, accumulate=2), bench(layers=layers, batch_size=8)
-    assert apart.training.steps_per_epoch == whole.training.steps_per_epoch == 4
+    apart, whole = bench(layers=layers, batch_size=5, accumulate=2), bench(layers=layers, batch_size=10)
+    assert apart.training.steps_per_epoch == whole.training.steps_per_epoch == 3
     records, expected = apart.fit(), whole.fit()
     for name, tensor in whole.weights.items():
         torch.testing.assert_close(apart.weights[name], tensor, rtol=1e-4, atol=1e-6)
@@ -278,6 +279,22 @@ def test_a_budget_of_time_ends_with_the_next_step_and_counts_what_was_before(ben
     later.training.seconds = 600.0
     assert [record.step for record in later.fit()] == [1]
     assert len(bench(epochs=2, budget="time(minutes=10)").fit()) == 2
+
+
+def test_balanced_sampling_is_what_is_trained_on(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=2, sampling="balanced", seed=4)
+    seen: list[torch.Tensor] = []
+    made.training.network[0].register_forward_hook(
+        lambda module, given, _: seen.append(given[0]) if module.training else None
+    )
+    made.fit()
+    part = made.feeds.train
+    expected = [
+        images
+        for epoch in range(2)
+        for images, _ in part.sampled(balanced(part.labels, 4, epoch)).training(8, 4, epoch)
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -181,6 +181,28 @@ class Lion(Choice):
     weight_decay: NotNegative = 0.0
 
 
+if TYPE_CHECKING:
+    AnyOptimizer: TypeAlias = Any
+else:
+    AnyOptimizer = optimizers.choice()
+
+
+@optimizers.add("muon")
+class Muon(Choice):
+    """Orthogonal steps for hidden layers' weights (Jordan, 2024); `companion` for the first, the last and the rest."""
+
+    usual: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around Jordan's own 0.02
+    state: ClassVar[int] = 1  # of hidden weights, which are most; the companion keeps its own
+    lr: Positive = 0.02
+    momentum: Momentum = 0.95
+    weight_decay: NotNegative = 0.0
+    companion: AnyOptimizer = optimizers.read("adamw(3e-4)")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.companion, Muon):
+            raise SpecError("muon can't be its own companion", received="companion=muon(…)")
+
+
 InnerShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 Divisor: TypeAlias = Annotated[float, Field(ge=1)]
 if TYPE_CHECKING:

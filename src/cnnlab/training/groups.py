@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 from torch import nn
@@ -15,16 +15,25 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 _PARAMETRISED = ".parametrizations.weight"
 
 
-def groups(network: nn.Module, choice: Any, decay: Decay, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+def groups(
+    network: nn.Module,
+    choice: Any,
+    decay: Decay,
+    rates: Mapping[str, float],
+    wanted: Callable[[nn.Parameter], bool] = lambda _: True,
+) -> list[dict[str, Any]]:
     """The parameters that train, in groups as torch's optimisers take them, in the order of the network.
 
     Args:
         choice: the optimiser; its rate and weight decay are those of a group.
         decay: "weights" leaves biases, and all parameters of norms, without weight decay.
+        wanted: which of the parameters.
         rates: factors of the rate by the names of rows, or patterns; the last that names a row counts.
     """
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for row, parameter, is_weight in owned_parameters(network):
+        if not wanted(parameter):
+            continue
         place = (last_match(rates, row, 1.0), is_weight or decay == "all")
         found.setdefault(place, []).append(parameter)
     return [

@@ -13,14 +13,15 @@ from torch.optim import Optimizer
 from cnnlab.spec import choices
 from cnnlab.training.groups import Decay, groups
 from cnnlab.training.lion import Lion
+from cnnlab.training.muon import Muon, Together, hidden_weights
 
 Groups: TypeAlias = list[dict[str, Any]]
 
 
 def optimizer(
     choice: Any, network: nn.Module, decay: Decay = "all", rates: Mapping[str, float] = MappingProxyType({})
-) -> Optimizer:
-    """A torch optimiser over all parameters that train.
+) -> Optimizer | Together:
+    """A torch optimiser over all parameters that train, or two that step as one.
 
     It is fused, one kernel a step, on the CPU too; where torch has no such form, it is the one that works on all
     parameters together.
@@ -28,7 +29,13 @@ def optimizer(
     Args:
         decay, rates: as `groups` takes them.
     """
-    return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates))
+    if not isinstance(choice, choices.Muon):
+        return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates))
+    hidden = hidden_weights(network)
+    inner = groups(network, choice, decay, rates, lambda parameter: id(parameter) in hidden)
+    rest = groups(network, choice.companion, decay, rates, lambda parameter: id(parameter) not in hidden)
+    companion = _BUILDERS[type(choice.companion)](choice.companion, rest)
+    return Together(_muon(choice, inner), companion) if inner else companion
 
 
 def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
@@ -81,6 +88,10 @@ def _adadelta(choice: choices.Adadelta, parameters: Groups) -> Optimizer:
 
 def _lion(choice: choices.Lion, parameters: Groups) -> Optimizer:
     return Lion(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
+
+
+def _muon(choice: choices.Muon, parameters: Groups) -> Optimizer:
+    return Muon(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
 
 
 _BUILDERS: dict[type, Callable[[Any, Groups], Optimizer]] = {
