@@ -11,7 +11,10 @@ from typing import Any
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import optimizers, schedules, stops
 from cnnlab.spec.layers import layers
+from cnnlab.spec.limits import budgets
+from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
+from cnnlab.spec.regularisers import averages, mixes
 
 PAGE = Path(__file__).parent / "recipes.md"
 TABLES: dict[str, Registry[Any]] = {
@@ -19,7 +22,11 @@ TABLES: dict[str, Registry[Any]] = {
     "layers": layers,
     "optimizers": optimizers,
     "schedules": schedules,
+    "losses": losses,
+    "mixtures": mixes,
+    "averages": averages,
     "stops": stops,
+    "budgets": budgets,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchinfo
 from torch import nn
+from torchvision.ops import stochastic_depth
 
 from cnnlab.model import blocks
 from cnnlab.model.build import build
@@ -180,3 +181,25 @@ def test_no_layer_is_left_without_a_module() -> None:
         shape = (3,) if kind.needs == "vector" else (3, 8, 8)
         traced = _trace([name + REQUIRED.get(name, "")], shape)
         assert tuple(build(traced).eval()(_images(1, *shape)).shape[1:]) == traced.output, name
+
+
+@pytest.mark.parametrize("rows", [["relu"], ["globalpool", "relu"]], ids=["images", "vectors"])
+def test_a_dropped_body_is_torchvisions_stochastic_depth(rows: list[str]) -> None:
+    traced = _trace([*rows[:-1], f"residual([{rows[-1]}], drop=0.4)"])
+    network, images = build(traced), _images(20, 3, 8, 8)
+    inside = images.mean(dim=(2, 3)) if len(rows) > 1 else images
+    for mode in (True, False):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            found = network.train(mode)(images)
+            torch.manual_seed(1)
+            expected = inside + stochastic_depth(inside.relu(), 0.4, "row", training=mode)
+        torch.testing.assert_close(found, expected)
+        left_out = (found == inside).flatten(1).all(dim=1).sum()
+        assert (0 < left_out < 20) if mode else left_out == 0
+
+
+def test_a_residual_that_drops_nothing_has_no_module_for_it() -> None:
+    traced = _trace(["residual([relu])", "residual([relu], drop=0.1)"])
+    names = [name for name, _ in build(traced).named_modules()]
+    assert [name for name in names if name.endswith("_depth")] == ["residual2._depth"]

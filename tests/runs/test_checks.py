@@ -29,6 +29,22 @@ from cnnlab.spec.recipe import Recipe
             "model.layers: nothing is to be trained: the network has no weights\n"
             "  next:     add a row with weights, such as dense(classes)",
         ),
+        (
+            {"rates": {"conv": 0.1, "dense*": 2.0}},
+            "train.rates: no row with weights is called 'conv'\n"
+            "  allowed:  the name of a row, or a pattern such as 'residual1.*'\n"
+            "  next:     did you mean 'conv1'?",
+        ),
+        (
+            {"rates": {"relu1": 0.1}},
+            "train.rates: no row with weights is called 'relu1'\n"
+            "  allowed:  the name of a row, or a pattern such as 'residual1.*'\n"
+            "  next:     see the names: cnnlab describe",
+        ),
+        (
+            {"loss": "focal(weights=[1, 2])"},
+            "train.loss: there are 2 class weights, but 3 classes\n  allowed:  3 numbers, or weights='balanced'",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(

@@ -29,6 +29,9 @@ RICH: dict[str, Any] = {
     "stop": "early(patience=6)",
     "validations_per_epoch": 2,
 }
+AVERAGED = {"average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam", "schedule": "warmup(1, cosine)"}
+DEEP = ["residual([conv(3, 3, padding=1), batchnorm], drop=0.4)", "relu", "flatten", "dense(classes)"]
+DEEPER = ["conv(3, 3)", "batchnorm", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]
 STEPS = 12
 PIECES_BEFORE_THE_FIRST_STEP = 5
 TIMES = ("seconds", "images_per_second")
@@ -66,12 +69,44 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
     "fields",
     [
         {"schedule": "cosine"},
+        {"schedule": "onecycle", "optimizer": "rmsprop(0.001, momentum=0.9, centered=true)"},
+        {"schedule": "warmup(1, plateau(0.5, 1))", "optimizer": "nadam"},
+        {"schedule": "restarts(1)", "optimizer": "lion"},
+        {"accumulate": 2, "clip": 0.1, "batch_size": 4, "loss": "focal(2, weights='balanced')"},
+        {"average": "ema(0.9)", "weights": "averaged", "epochs": 2},
+        {"mix": "mixup(0.4)", "loss": "cross_entropy(0.1)"},
+        {"mix": "cutmix"},
+        {"budget": "images(70)", "validations_per_epoch": 1},
+        {"layers": DEEP},
+        {"sampling": "balanced", "per_class": 12},
+        {"optimizer": "muon(companion=sgd(0.05, momentum=0.9))", "layers": DEEPER, "rates": {"conv2": 0.5}},
+        {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle"},
+        {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
         {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
         {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"], "stop": "early(patience=3)"},
         {"opened": "curve", "precision": "bf16"},
     ],
-    ids=["cosine", "plateau", "channels_last", "stopped early", "bf16 and curve"],
+    ids=[
+        "cosine",
+        "onecycle",
+        "warm-up",
+        "restarts",
+        "accumulated",
+        "ema",
+        "mixup",
+        "cutmix",
+        "budget",
+        "stochastic depth",
+        "balanced",
+        "muon",
+        "swa",
+        "groups",
+        "plateau",
+        "channels_last",
+        "stopped early",
+        "bf16 and curve",
+    ],
 )
 @pytest.mark.parametrize(("calls", "function"), [(2, "watch"), (6, "watch"), (2, "point"), (3, "point")])
 def test_a_cut_run_ends_like_a_straight_one(
@@ -89,12 +124,13 @@ def test_a_cut_run_ends_like_a_straight_one(
     assert outcome(folder) == outcome(straight)
 
 
+@pytest.mark.parametrize("fields", [{}, AVERAGED], ids=["plain", "averaged"])
 def test_a_run_cut_at_any_step_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], fields: dict
 ) -> None:
-    straight = outcome(run(recipe(**RICH), runs=tmp_path / "straight"))
+    straight = outcome(run(recipe(**{**RICH, **fields}), runs=tmp_path / "straight"))
     for step in range(1, STEPS + 1):
-        assert outcome(resume_run(cut_run(step).path)) == straight, f"cut at step {step}"
+        assert outcome(resume_run(cut_run(step, **fields).path)) == straight, f"cut at step {step}"
 
 
 def test_a_run_cut_three_times_ends_like_a_straight_one(

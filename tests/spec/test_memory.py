@@ -32,6 +32,7 @@ WINDOWS = [
     "maxpool(2)", "maxpool(3, 1, 1)", "avgpool(2)", "adaptivepool(2)", "adaptivepool(1)", "adaptivepool(2, 'max')",
     "upsample(2)", "upsample(2, 'bilinear')", "lrn(3)", "dropout2d(0.3)", "dropout2d(0.0)",
     "residual([conv(3, 3, padding=1), batchnorm, relu], shortcut=[conv(3, 1)])", "residual([relu])", "residual([])",
+    "residual([conv(3, 3, padding=1), relu], drop=0.3)", "residual([relu], drop=0.3)",
     "residual([batchnorm, elu], shortcut=[dropout(0.1)])", "repeat(2, [conv(3, 3, padding=1), relu])",
 ]  # fmt: skip
 ANYWHERE = [

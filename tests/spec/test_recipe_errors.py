@@ -53,7 +53,12 @@ def _read(path: Path) -> Problem:
         ("train.batch_size", 0, "0", "greater than or equal to 1"),
         ("train.seed", -1, "-1", "greater than or equal to 0"),
         ("train.validations_per_epoch", 1001, "1001", "less than or equal to 1000"),
-        ("train.weights", "bst", "'bst'", "'best' or 'last'"),
+        ("train.accumulate", 0, "0", "greater than or equal to 1"),
+        ("train.clip", 0, "0", "greater than 0"),
+        ("train.clip", "norm", "'norm'", "a number"),
+        ("train.decay", "norms", "'norms'", "'all' or 'weights'"),
+        ("train.rates", 2, "2", "a table"),
+        ("train.weights", "bst", "'bst'", "'best', 'last' or 'averaged'"),
         ("train.test", "never", "'never'", "'end', 'sealed' or 'curve'"),
         ("train.precision", "fp16", "'fp16'", "'auto', 'fp32' or 'bf16'"),
         ("train.choose", "f1", "'f1'", "'loss', 'accuracy', 'top5', 'balanced_accuracy' or 'macro_f1'"),
@@ -353,6 +358,32 @@ def test_any_value_at_any_key_is_taken_or_refused_at_that_key(key: str, value: A
         Recipe.from_tables(_with(key, value))
     except SpecError as error:
         assert all(problem.where.startswith(key.split(".")[0]) and problem.what for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"average": "ema"},
+            Problem(
+                "an average is kept, and the best weights are reported",
+                "train.average",
+                "ema(decay=0.999)",
+                next_step='set weights = "averaged", or average = "never"',
+            ),
+        ),
+        (
+            {"weights": "averaged"},
+            Problem("no average is kept", "train.weights", '"averaged"', next_step='set average = "ema" or "swa"'),
+        ),
+        (
+            {"epochs": 3, "schedule": "warmup(4)"},
+            Problem("the warm-up takes 4 epochs, and the training 3", "train.schedule", allowed="up to 3"),
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_refused(fields: dict[str, Any], problem: Problem) -> None:
+    assert _problems({**GOOD, "train": fields}) == (problem,)
 
 
 def test_the_nearest_word_is_told_where_words_are_allowed() -> None:

@@ -42,16 +42,25 @@ from cnnlab.spec.augmentations import (
 )
 from cnnlab.spec.calls import Call, parse, write
 from cnnlab.spec.layers import ReLU, Rows, layers
+from cnnlab.spec.limits import ImageCount, budgets
+from cnnlab.spec.losses import ClassWeights, losses
 from cnnlab.spec.registry import Registry
+from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.spec.rows import Row
 
 REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, augmentations]
 KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
 
+OF_TRAINING = [losses, averages, mixes, budgets]
+KINDS += [
+    pytest.param(registry, name, id=f"{registry.noun} {name}") for registry in OF_TRAINING for name in registry.kinds
+]
+
 COUNTS = st.integers(1, LARGEST)
 MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
 BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Count, COUNTS),
+    (ImageCount, st.integers(1, 10**12)),
     (Border, st.integers(1, 1000)),
     (Size, st.tuples(COUNTS, COUNTS)),
     (Size | None, st.none() | st.tuples(COUNTS, COUNTS)),
@@ -75,6 +84,10 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Operations, st.integers(1, 20)),
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
+    (ClassWeights, st.none() | st.just("balanced") | st.lists(st.floats(1e-9, 1e9), min_size=2).map(tuple)),
+    (choices.InnerShare, st.floats(0, 1, exclude_min=True, exclude_max=True)),
+    (choices.Divisor, st.floats(1, allow_infinity=False)),
+    (tuple[Count, ...], st.sets(st.integers(1, 99), min_size=1).map(sorted).map(tuple)),
 ]
 
 
@@ -88,6 +101,11 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.lists(leaf, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
+    if annotation == choices.AnySchedule:
+        names = st.sampled_from(sorted({*choices.schedules.kinds} - {"warmup"}))
+        return names.flatmap(lambda name: _choices(choices.schedules, name))
+    if annotation == choices.AnyOptimizer:
+        return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(choices.optimizers, name))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 
 
@@ -249,8 +267,51 @@ def test_no_argument_reaches_the_machinery(registry: Registry[Any], name: str) -
 def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
     (problem,) = _refusals(choices.optimizers, "adam_w(lr=0.1)")
     assert problem.what == "unknown optimizer 'adam_w'"
-    assert (problem.allowed, problem.next_step) == ("adam, adamw, sgd", "did you mean 'adamw'?")
+    assert (problem.allowed, problem.next_step) == (
+        ", ".join(sorted(choices.optimizers.kinds)),
+        "did you mean 'adamw'?",
+    )
     assert _refusals(augmentations, "flop")[0].what == "unknown augmentation 'flop'"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"multistep({epochs})", Problem("these epochs don't rise", "", epochs, "such as [30, 60]"))
+        for epochs in ("[]", "[2, 1]", "[3, 3]")
+    ]
+    + [
+        ("multistep([0, 1])", Problem("'epochs[0]' can't be 0", "epochs[0]", "", "greater than or equal to 1")),
+        ("multistep([1.5])", Problem("'epochs[0]' can't be 1.5", "epochs[0]", "", "a whole number")),
+        ("multistep(30)", Problem("'epochs' can't be 30", "epochs", "", "a [list]")),
+        ("warmup(2, warmup(1))", Problem("a warm-up has no other one behind it", "", "then=warmup(…)")),
+        ("warmup(2, cosine(2))", Problem("'floor' can't be 2", "then.floor", "", "less than or equal to 1")),
+        ("onecycle(rise=1)", Problem("'rise' can't be 1", "rise", "", "less than 1")),
+    ],
+)
+def test_a_wrong_schedule_is_refused_in_these_words(text: str, problem: Problem) -> None:
+    assert _refusals(choices.schedules, text) == (problem,)
+
+
+def test_muon_is_not_its_own_companion() -> None:
+    (problem,) = _refusals(choices.optimizers, "muon(companion=muon)")
+    assert problem == Problem("muon can't be its own companion", "", "companion=muon(…)")
+
+
+@pytest.mark.parametrize("value", ["even", "[1]", "[1, 0]", "[1, -1]", "[1, true]", "[1, '2']", "3", "[1, 1e999]"])
+def test_class_weights_that_are_none_are_refused(value: str) -> None:
+    (problem,) = _refusals(losses, f"focal(weights={value})")
+    assert problem.where == "weights"
+    assert value == "even" or problem.what == f"'weights' can't be {value.replace('1e999', 'inf')}"
+    assert problem.allowed == "none, 'balanced', or a [list] with a number above 0 for each class"
+
+
+def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
+    choice = choices.schedules.read("warmup(2, restarts(5))")
+    assert str(choices.schedules.write(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
+    assert str(choices.schedules.write(choice, defaults=True)) == (
+        "warmup(epochs=2.0, then=restarts(epochs=5, growth=1, floor=0.0), start=0.01)"
+    )
 
 
 @pytest.mark.parametrize("value", [5, None, True, ["flip"]])

@@ -14,12 +14,19 @@ from torch import nn
 
 from cnnlab.errors import RunError
 from cnnlab.records import Way
+from cnnlab.spec.choices import optimizers
 from cnnlab.training import checkpoints
 from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit
 
 CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
-OPTIMIZERS = ["sgd(0.05)", "sgd(0.05, momentum=0.9)", "adam", "adamw"]
+SMALL = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "maxpool(2)", "flatten", "dense(classes)")
+OPTIMIZERS = [
+    "sgd(0.05)",
+    "sgd(0.05, momentum=0.9)",
+    "rmsprop(0.001, momentum=0.9, centered=true)",
+    *(name for name in optimizers.kinds if name != "sgd"),
+]
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -73,6 +80,7 @@ def test_a_resumed_training_ends_like_a_straight_one(
     bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: Way | None
 ) -> None:
     fields: dict[str, Any] = {
+        "layers": (*SMALL[:-1], "dense(6)", "relu", SMALL[-1]),  # with a hidden layer, for muon
         "optimizer": optimizer,
         "epochs": 3,
         "schedule": "plateau(0.5, 1)",

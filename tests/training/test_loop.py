@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.randomness import key
@@ -199,3 +200,120 @@ def test_without_a_validation_part_a_large_weight_is_no_divergence(bench: Callab
         made.training.network[0].weight[0] = 1e10
     made.fit()
     assert not made.training.diverged
+
+
+def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) -> None:
+    """Without batch norm; 27 images are 5 batches of 5 and one of 2, which counts less in the last step."""
+    layers = ("conv(4, 3, padding=1)", "relu", "flatten", "dense(classes)")
+    apart, whole = bench(layers=layers, batch_size=5, accumulate=2), bench(layers=layers, batch_size=10)
+    assert apart.training.steps_per_epoch == whole.training.steps_per_epoch == 3
+    records, expected = apart.fit(), whole.fit()
+    for name, tensor in whole.weights.items():
+        torch.testing.assert_close(apart.weights[name], tensor, rtol=1e-4, atol=1e-6)
+    for one, other in zip(records, expected, strict=True):
+        assert (one.step, one.train.images) == (other.step, other.train.images)
+        assert one.train.loss == pytest.approx(other.train.loss, rel=1e-5)
+
+
+def test_a_gradient_is_clipped_to_its_norm(bench: Callable[..., Any]) -> None:
+    made, plain = (bench(layers=NO_DROPOUT, epochs=1, clip=clip) for clip in (0.01, None))
+    norms: list[float] = []
+    step = made.training.optimizer.step
+
+    def watched() -> None:
+        gradients = [parameter.grad for parameter in made.training.network.parameters()]
+        norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+        step()
+
+    made.training.optimizer.step = watched
+    made.fit()
+    plain.fit()
+    assert norms == pytest.approx([0.01] * 4, rel=1e-3)
+    assert not equal(made.weights, plain.weights)
+
+
+def test_a_gradient_below_the_bound_is_left_alone(bench: Callable[..., Any]) -> None:
+    clipped, plain = bench(epochs=1, clip=1e9), bench(epochs=1)
+    clipped.fit()
+    plain.fit()
+    assert equal(clipped.weights, plain.weights)
+
+
+def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any]) -> None:
+    """The validation's loss is cross-entropy, whatever the training's is."""
+    made = bench(epochs=1, batch_size=27, layers=("flatten", "dense(classes)"), loss="focal(2)")
+    network = made.training.network
+    images, labels = next(made.feeds.train.training(27, 0, 0))
+    log_p = F.log_softmax(network(images).detach(), 1).gather(1, labels[:, None])[:, 0]
+    expected = float((-((1 - log_p.exp()) ** 2) * log_p).mean())
+    (record,) = made.fit()
+    assert record.train.loss == pytest.approx(expected, rel=1e-5)
+    exact = score(logits(network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    assert record.validation.loss == exact.loss
+
+
+def test_a_budget_of_images_ends_with_the_step_that_reaches_it(bench: Callable[..., Any]) -> None:
+    """Steps of 8, 8, 8 and 3 images."""
+    made, plain = bench(epochs=5, budget="images(40)"), bench(epochs=5)
+    records, others = made.fit(), []
+    for record in fit(plain.training, plain.feeds, lambda *_: None):
+        others.append(record)
+        break
+    assert [(record.epoch, record.step, record.train.images) for record in records] == [(1, 4, 27), (1.5, 6, 16)]
+    assert records[0].train == others[0].train
+    assert made.training.stopped
+    assert made.training.over
+
+
+@pytest.mark.parametrize(("images", "ends"), [(27, [1]), (28, [1, 1.25]), (54, [1, 2]), (1000, [1, 2])])
+def test_a_budget_that_ends_with_an_epoch_adds_no_validation(
+    bench: Callable[..., Any], images: int, ends: list[float]
+) -> None:
+    assert [record.epoch for record in bench(epochs=2, budget=f"images({images})").fit()] == ends
+
+
+def test_a_budget_of_time_ends_with_the_next_step_and_counts_what_was_before(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=5, budget="time(minutes=1e-9)")
+    assert [record.step for record in made.fit()] == [1]
+    later = bench(epochs=5, budget="time(minutes=10)")
+    later.training.seconds = 600.0
+    assert [record.step for record in later.fit()] == [1]
+    assert len(bench(epochs=2, budget="time(minutes=10)").fit()) == 2
+
+
+def test_balanced_sampling_is_what_is_trained_on(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=2, sampling="balanced", seed=4)
+    seen: list[torch.Tensor] = []
+    made.training.network[0].register_forward_hook(
+        lambda module, given, _: seen.append(given[0]) if module.training else None
+    )
+    made.fit()
+    part = made.feeds.train
+    expected = [
+        images
+        for epoch in range(2)
+        for images, _ in part.sampled(balanced(part.labels, 4, epoch)).training(8, 4, epoch)
+    ]
+    assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 5, 7])
+@pytest.mark.parametrize("fields", [{}, {"clip": 1.0, "optimizer": "adam"}, {"validation": 0.0}, {"accumulate": 2}])
+def test_a_gradient_that_is_no_number_ends_the_training_as_diverged(
+    bench: Callable[..., Any], value: float, place: int, fields: dict
+) -> None:
+    """At the first batch, in the middle and at the last one of two epochs."""
+    made = bench(layers=NO_DROPOUT, epochs=2, batch_size=9 if "validation" in fields else 8, **fields)
+    batches = 2 * made.training.batches_per_epoch
+    at = {0: 0, 5: batches // 2, 7: batches - 1}[place]
+    count = [0]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        count[0] += 1
+        return gradient * value if count[0] == at + 1 else gradient
+
+    made.training.network.get_submodule("conv1").weight.register_hook(spoil)
+    made.fit()
+    assert made.training.diverged
+    assert made.training.selected_epoch == (0 if at < batches // 2 else 1)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from cnnlab.records import Score
@@ -72,3 +76,100 @@ def test_plateau_waits_again_after_each_reduction() -> None:
         schedule.after_validation(scored(loss=loss))
         rates.append(rate(schedule, step, optimizer))
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
+
+
+def held_against(
+    text: str, oracle: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int, per_epoch: int
+) -> None:
+    """Every step's rate is the one of torch's scheduler, which steps with each training step."""
+    schedule, ours, theirs = Schedule(schedules.read(text), steps, per_epoch), plain(0.3), plain(0.3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a scheduler of torch warns of another that steps within it
+        scheduler = oracle(theirs)
+        for step in range(steps):
+            expected = theirs.param_groups[0]["lr"]
+            assert rate(schedule, step, ours) == pytest.approx(expected, rel=1e-9, abs=1e-12), f"{text}, step {step}"
+            theirs.step()
+            if step + 1 < steps:
+                scheduler.step()
+
+
+ORACLES = {
+    "step(2, 0.5)": lambda made, _steps, epoch: lr_scheduler.StepLR(made, 2 * epoch, 0.5),
+    "multistep([1, 3], 0.5)": lambda made, _steps, epoch: lr_scheduler.MultiStepLR(made, [epoch, 3 * epoch], 0.5),
+    "exponential(0.9)": lambda made, _steps, epoch: lr_scheduler.LambdaLR(made, lambda step: 0.9 ** (step // epoch)),
+    "linear(0.1)": lambda made, steps, _epoch: lr_scheduler.LinearLR(made, 1.0, 0.1, steps),
+    "restarts(2, 1, 0.1)": lambda made, _steps, epoch: lr_scheduler.CosineAnnealingWarmRestarts(
+        made, 2 * epoch, 1, 0.03
+    ),
+    "restarts(1, 2)": lambda made, _steps, epoch: lr_scheduler.CosineAnnealingWarmRestarts(made, epoch, 2),
+}
+
+
+@settings(max_examples=30, deadline=None)
+@given(text=st.sampled_from(sorted(ORACLES)), epochs=st.integers(1, 9), per_epoch=st.integers(1, 7))
+def test_it_is_torchs(text: str, epochs: int, per_epoch: int) -> None:
+    steps = epochs * per_epoch
+    held_against(text, lambda made: ORACLES[text](made, steps, per_epoch), steps, per_epoch)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    text=st.sampled_from(sorted({*ORACLES, "constant", "cosine"})),
+    epochs=st.integers(3, 9),
+    per_epoch=st.integers(1, 7),
+    start=st.sampled_from([0.01, 0.5, 1.0]),
+)
+def test_a_warm_up_in_front_is_torchs_sequence(text: str, epochs: int, per_epoch: int, start: float) -> None:
+    steps, rising = epochs * per_epoch, 2 * per_epoch
+    oracles = {
+        **ORACLES,
+        "constant": lambda made, _steps, _epoch: lr_scheduler.ConstantLR(made, 1.0),
+        "cosine": lambda made, steps, _epoch: CosineAnnealingLR(made, steps),
+    }
+
+    def oracle(made: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+        up = lr_scheduler.LinearLR(made, start, 1.0, rising)
+        return lr_scheduler.SequentialLR(made, [up, oracles[text](made, steps - rising, per_epoch)], [rising])
+
+    held_against(f"warmup(2, {text}, start={start})", oracle, steps, per_epoch)
+
+
+@settings(max_examples=30, deadline=None)
+@given(steps=st.integers(8, 80), rise=st.floats(0.2, 0.8), first=st.floats(1, 50), last=st.floats(1, 1e5))
+def test_one_cycle_is_torchs_without_its_momentum(steps: int, rise: float, first: float, last: float) -> None:
+    def oracle(made: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.OneCycleLR(
+            made, 0.3, steps, pct_start=rise, div_factor=first, final_div_factor=last, cycle_momentum=False
+        )
+
+    held_against(f"onecycle({rise}, {first}, {last})", oracle, steps, 1)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("name", schedules.kinds)
+def test_the_shortest_trainings_have_a_rate(name: str, steps: int) -> None:
+    text = "multistep([1])" if name == "multistep" else name
+    schedule, optimizer = Schedule(schedules.read(text), steps), plain(0.3)
+    for step in range(steps):
+        assert 0 < rate(schedule, step, optimizer) <= 0.3
+
+
+def test_a_plateau_behind_a_warm_up_reduces_what_the_warm_up_reached() -> None:
+    schedule = Schedule(schedules.read("warmup(2, plateau(0.5, 1), start=0.5)"), 4)
+    optimizer = plain(1.0)
+    rates = []
+    for step, loss in enumerate([1.0, 2.0, 2.0, 0.5]):
+        rates.append(rate(schedule, step, optimizer))
+        schedule.after_validation(scored(loss=loss))
+    assert rates == pytest.approx([0.5, 0.75, 0.5, 0.25])
+
+
+def test_each_group_keeps_its_share_of_the_rate() -> None:
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": parameters[:1], "lr": 0.1}, {"params": parameters[1:], "lr": 0.4}]
+    optimizer = torch.optim.SGD(groups)
+    schedule = Schedule(schedules.read("exponential(0.5)"), 3)
+    for step in range(3):
+        schedule.before_step(step, optimizer)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025, 0.1])

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -59,6 +60,7 @@ class Feed:
     resident: bool | None = None
     workers: int = field(default_factory=lambda: min(4, cpus()))
     _images: Tensor | None = field(init=False, default=None, repr=False)
+    _sampled: Indices | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.resident is None:
@@ -94,12 +96,22 @@ class Feed:
         """How many training batches an epoch has."""
         return len(_training_sizes(len(self), batch_size))
 
+    def sampled(self, places: Indices) -> Feed:
+        """The same part with other images in its places: in place n stands image `places[n]`.
+
+        An augmentation's draws go by the place, so that an image that stands in two is augmented in two ways.
+        """
+        feed = copy(self)
+        feed._sampled = places
+        return feed
+
     def _normalised(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
 
     def _batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
         """uint8 batches in the wanted order, on the device."""
+        order = order if self._sampled is None else self._sampled[order]
         places = torch.from_numpy(order).to(self.device)
         chunks = torch.split(places, list(sizes))
         if self._images is not None:

@@ -8,15 +8,23 @@ from torch.nn import functional
 
 
 class Residual(nn.Module):
-    """The sum of two paths over the same input; an empty shortcut is the input itself."""
+    """The sum of two paths over the same input; an empty shortcut is the input itself.
 
-    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+    While training the body's part is left out for each image with probability `drop`, and made up for in the others:
+    stochastic depth (G. Huang et al., 2016).
+    """
+
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential, drop: float = 0.0) -> None:
         super().__init__()
         self.body = body
         self.shortcut = shortcut
+        self._depth = nn.Dropout(drop) if drop else None  # over one number an image
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.add(self.body(images), self.shortcut(images))
+        found = self.body(images)
+        if self._depth is not None and self.training:
+            found = found * self._depth(found.new_ones(len(found), *(1 for _ in found.shape[1:])))
+        return torch.add(found, self.shortcut(images))
 
 
 class SameConv2d(nn.Conv2d):

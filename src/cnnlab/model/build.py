@@ -39,7 +39,7 @@ def _sequence(rows: Sequence[Traced], prefix: str) -> nn.Sequential:
 def _module(row: Traced) -> nn.Module:
     branches = {name: _sequence(rows, f"{row.name}.{name}.") for name, rows in row.branches}
     if isinstance(row.layer, spec.Residual):
-        return blocks.Residual(branches["body"], branches["shortcut"])
+        return blocks.Residual(branches["body"], branches["shortcut"], row.layer.drop)
     if isinstance(row.layer, spec.Repeat):
         return nn.Sequential(OrderedDict(branches))
     return _BUILDERS[type(row.layer)](row.layer, row)

@@ -115,7 +115,11 @@ def selection_note(view: RunView) -> str:
     """How the weights behind the final figures were chosen."""
     train = view.recipe.train
     where = f"epoch {words.epoch(view.result.selected_epoch)}"
-    chosen = f"best validation {train.choose.replace('_', ' ')}" if train.weights == "best" else "the last"
+    chosen = {
+        "best": f"best validation {train.choose.replace('_', ' ')}",
+        "last": "the last",
+        "averaged": f"the average, {train.average.kind}",
+    }[train.weights]
     why = "" if view.result.validation is None and train.weights == "best" else f" ({chosen})"
     return f"Of the weights of {where}{why}, in eval mode on un-augmented images; intervals are Wilson's."
 

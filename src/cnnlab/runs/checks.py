@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from math import prod
 
 import torch
 
 from cnnlab.data.dataset import Dataset
-from cnnlab.errors import Problem, RunError, SpecError
+from cnnlab.errors import Problem, RunError, SpecError, nearest
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.layers import BatchNorm
-from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.patterns import matches
+from cnnlab.spec.recipe import Recipe, Train
 from cnnlab.spec.trace import Trace
 
 # Weights, gradients and two moments of Adam, four bytes each.
@@ -23,7 +25,8 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
 
     Raises:
         SpecError: a batch larger than the data or too small for batch norm, a network without weights or larger than
-            the memory, or stopping and scheduling by a validation part that is not there.
+            the memory, stopping and scheduling by a validation part that is not there, a rate for rows that are not
+            there, or class weights for another number of classes.
     """
     train, problems = recipe.train, []
     images = dataset.size("train")
@@ -34,6 +37,7 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
     alone = any(isinstance(row.layer, BatchNorm) and prod(row.input[1:]) == 1 for row in trace.walk())
     if train.batch_size == 1 and alone:
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
+    problems += [*_unmatched_rates(train, trace), *_class_weights(train, len(dataset.classes))]
     if not trace.parameters:
         step = "add a row with weights, such as dense(classes)"
         problems.append(Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step))
@@ -50,10 +54,26 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
                 next_step="set data.validation",
             )
             for key in ("stop", "schedule")
-            if hasattr(getattr(train, key), "metric")
+            if getattr(getattr(train, key), "metric", None)
         ]
     if problems:
         raise SpecError.together(problems)
+
+
+def _unmatched_rates(train: Train, trace: Trace) -> Iterator[Problem]:
+    names = [row.name for row in trace.walk() if row.tensors]
+    for pattern in train.rates:
+        if not any(matches(pattern, name) for name in names):
+            what = f"no row with weights is called '{pattern}'"
+            allowed = "the name of a row, or a pattern such as 'residual1.*'"
+            yield Problem(what, "train.rates", "", allowed, nearest(pattern, names) or "see the names: cnnlab describe")
+
+
+def _class_weights(train: Train, classes: int) -> Iterator[Problem]:
+    weights = train.loss.weights
+    if isinstance(weights, tuple) and len(weights) != classes:
+        what = f"there are {len(weights)} class weights, but {classes} classes"
+        yield Problem(what, "train.loss", allowed=f"{classes} numbers, or weights='balanced'")
 
 
 def check_same_data(folder: RunFolder, dataset: Dataset) -> None:

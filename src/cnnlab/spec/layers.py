@@ -308,10 +308,11 @@ class Softmax(Layer):
 
 @layers.add("residual")
 class Residual(Layer):
-    """The sum of what `body` makes of the input and the input itself (or what `shortcut` makes of it)."""
+    """The sum of the input (or what `shortcut` makes of it) and `body`'s part, left out with probability `drop`."""
 
     body: Rows
     shortcut: Rows = ()
+    drop: DropRate = 0.0
 
 
 @layers.add("repeat")

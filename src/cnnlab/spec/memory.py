@@ -212,7 +212,7 @@ def _within(name: str, outer: str) -> bool:
 
 def _beside(row: LayerRecord) -> int:
     """Bytes of one image that a row makes beside its output: a padded copy, the places of maxima."""
-    return 0 if row.kind.startswith("dropout") else _keeps(row, _layer_of(row)).bytes_per_image
+    return 0 if row.kind.startswith(("dropout", "residual")) else _keeps(row, _layer_of(row)).bytes_per_image
 
 
 def _storages(rows: Sequence[LayerRecord], *, training: bool) -> _Storages:
@@ -303,6 +303,12 @@ def _dropout2d(row: LayerRecord, layer: Any) -> _Keeps:
     return _Keeps(bytes_per_image=FLOAT * row.output[0] if layer is not None and layer.rate else 0)
 
 
+def _residual(row: LayerRecord, _layer: Any) -> _Keeps:
+    """With stochastic depth a number for each image."""
+    layer = layer_in(row.text)
+    return _Keeps(bytes_per_image=FLOAT if isinstance(layer, spec.Residual) and layer.drop else 0)
+
+
 _NOTHING, _INPUT, _OUTPUT = _Keeps(), _Keeps(input=True), _Keeps(output=True)
 _INPUT_AND_OUTPUT = _Keeps(input=True, output=True)
 _OUTER = ("residual", "repeat")
@@ -322,5 +328,6 @@ _RULES: dict[str, _Keeps | Callable[[LayerRecord, Any], _Keeps]] = {
     "dropout": _dropout,
     "dropout2d": _dropout2d,
     **dict.fromkeys(("relu", "tanh", "sigmoid", "softmax"), _OUTPUT),
-    **dict.fromkeys(("upsample", "residual", "add", "concatenate", "pad", "split", "mean", *_VIEWS), _NOTHING),
+    "residual": _residual,
+    **dict.fromkeys(("upsample", "add", "concatenate", "pad", "split", "mean", *_VIEWS), _NOTHING),
 }

@@ -24,7 +24,10 @@ from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import Metric, optimizers, schedules, stops
 from cnnlab.spec.files import in_file, override, parse_toml, read_tables
+from cnnlab.spec.limits import budgets
+from cnnlab.spec.losses import losses
 from cnnlab.spec.problems import refuse, spec_error
+from cnnlab.spec.regularisers import NoAverage, averages, mixes
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
@@ -43,6 +46,18 @@ else:
     _Schedule = schedules.choice()
     _Stop = stops.choice()
     _Augmentation = augmentations.choice()
+
+if TYPE_CHECKING:
+    _Loss: TypeAlias = Any
+    _Average: TypeAlias = Any
+    _Mix: TypeAlias = Any
+    _Budget: TypeAlias = Any
+else:
+    _Loss = losses.choice()
+    _Average = averages.choice()
+    _Mix = mixes.choice()
+    _Budget = budgets.choice()
+Factor = Annotated[float, Field(gt=0)]
 
 
 def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -153,8 +168,17 @@ class Train(Section):
     batch_size: Count = 64
     optimizer: _Optimizer = "adam(lr=1e-3)"
     schedule: _Schedule = "constant"
+    loss: _Loss = "cross_entropy"
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    mix: _Mix = "none"
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    clip: Factor | None = None
+    decay: Literal["all", "weights"] = "all"
+    rates: dict[str, Factor] = {}
     stop: _Stop = "never"
-    weights: Literal["best", "last"] = "best"
+    budget: _Budget = "none"
+    average: _Average = "never"
+    weights: Literal["best", "last", "averaged"] = "best"
     choose: Metric = "accuracy"
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
@@ -163,6 +187,24 @@ class Train(Section):
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
     model_config = ConfigDict(**Section.model_config, validate_default=True)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems: list[Problem] = []
+        averaged = not isinstance(self.average, NoAverage)
+        if averaged and self.weights != "averaged":
+            what = f"an average is kept, and the {self.weights} weights are reported"
+            step = 'set weights = "averaged", or average = "never"'
+            problems.append(Problem(what, "average", averages.signature(self.average.kind), next_step=step))
+        if not averaged and self.weights == "averaged":
+            step = 'set average = "ema" or "swa"'
+            problems.append(Problem("no average is kept", "weights", '"averaged"', next_step=step))
+        if self.schedule.kind == "warmup" and self.schedule.epochs > self.epochs:
+            what = f"the warm-up takes {self.schedule.epochs:g} epochs, and the training {self.epochs}"
+            problems.append(Problem(what, "schedule", allowed=f"up to {self.epochs}"))
+        if problems:
+            raise SpecError.together(problems)
+        return self
 
 
 class Claim(Section):

@@ -71,9 +71,11 @@ class Registry(Generic[T]):
     def write(self, choice: T, *, defaults: bool = False) -> Call:
         """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
         values = {field: getattr(choice, field.name) for field in dataclasses.fields(choice)}  # type: ignore[arg-type]
-        required = tuple(self._plain(value) for field, value in values.items() if field.default is dataclasses.MISSING)
+        required = tuple(
+            self._plain(value, defaults) for field, value in values.items() if field.default is dataclasses.MISSING
+        )
         named = {
-            field.name: self._plain(value)
+            field.name: self._plain(value, defaults)
             for field, value in values.items()
             if field.default is not dataclasses.MISSING and (defaults or value != field.default)
         }
@@ -126,7 +128,9 @@ class Registry(Generic[T]):
             problem, what=what, where="", received=shown(call), allowed=self.signature(call.name)
         )
 
-    def _plain(self, value: Any) -> Value:
+    def _plain(self, value: Any, defaults: bool = False) -> Value:
+        if type(value) in self.kinds.values():  # a choice within a choice
+            return self.write(value, defaults=defaults)
         if isinstance(value, tuple):
             square = len(value) == 2 and value[0] == value[1] and isinstance(value[0], int)
             return value[0] if square else tuple(self._plain(item) for item in value)

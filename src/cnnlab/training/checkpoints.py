@@ -28,7 +28,7 @@ from cnnlab.training.loop import Training
 from cnnlab.training.patience import Waited
 
 Kind = Literal["best", "last"]
-_WEIGHTS, _OPTIMIZER = "network/", "optimizer/"
+_WEIGHTS, _AVERAGE, _OPTIMIZER = "network/", "average/", "optimizer/"
 
 
 class Progress(Record):
@@ -41,6 +41,7 @@ class Progress(Record):
     stopped: bool
     diverged: bool
     factor: float
+    averaged: int = 0
     chooser: Waited
     stopper: Waited | None
     plateau: Waited | None
@@ -64,12 +65,12 @@ class Checkpoint(Record):
 
 
 def save_weights(folder: Path, training: Training, epoch: float) -> None:
-    """Keep the weights as the best so far.
+    """Keep the weights, or their average where that is what counts, as the best so far.
 
     Raises:
         RunError: the file can't be written; the older state is as it was.
     """
-    _save(folder, "best", training.step, _network_tensors(training), Saved(file="", sha256="", epoch=epoch))
+    _save(folder, "best", training.step, _named(_WEIGHTS, training.judged), Saved(file="", sha256="", epoch=epoch))
 
 
 def save_progress(folder: Path, training: Training) -> None:
@@ -83,12 +84,15 @@ def save_progress(folder: Path, training: Training) -> None:
         stopped=training.stopped,
         diverged=training.diverged,
         factor=schedule.factor,
+        averaged=training.average.count if training.average else 0,
         chooser=training.chooser.state,
         stopper=stopper.state if stopper else None,
         plateau=schedule.patience.state if schedule.patience else None,
         best=_pointer_or_none(folder, "best"),
     )
-    tensors = {**_network_tensors(training), **_optimizer_tensors(training)}
+    tensors = {**_named(_WEIGHTS, training.network), **_optimizer_tensors(training)}
+    if training.average is not None:
+        tensors |= _named(_AVERAGE, training.average.network)
     saved = Saved(file="", sha256="", epoch=float(training.epoch), progress=progress)
     _save(folder, "last", training.step, tensors, saved)
 
@@ -105,7 +109,7 @@ def load_weights(
         RunError: there is none, or none of those that will do is whole.
     """
     tensors, saved = _load(folder, kind, warn, epoch)
-    return {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}, saved
+    return _without(_WEIGHTS, tensors), saved
 
 
 def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> None:
@@ -124,8 +128,10 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
     progress = saved.progress
     if progress is None:
         raise RunError("this checkpoint holds weights only", where=str(folder), next_step="train it again")
-    own = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}
-    load_into(training.network, own, str(folder))
+    load_into(training.network, _without(_WEIGHTS, tensors), str(folder))
+    if training.average is not None:
+        load_into(training.average.network, _without(_AVERAGE, tensors), str(folder))
+        training.average.count = progress.averaged
     training.epoch, training.step, training.seconds = progress.epoch, progress.step, progress.seconds
     training.selected_epoch = progress.selected_epoch
     training.stopped, training.diverged = progress.stopped, progress.diverged
@@ -249,8 +255,12 @@ def _load(
     raise RunError(what, where=str(folder), next_step="train it again")
 
 
-def _network_tensors(training: Training) -> dict[str, Tensor]:
-    return {_WEIGHTS + name: tensor for name, tensor in training.network.state_dict().items()}
+def _named(prefix: str, network: torch.nn.Module) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in network.state_dict().items()}
+
+
+def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _optimizer_tensors(training: Training) -> dict[str, Tensor]:

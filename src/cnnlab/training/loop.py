@@ -6,21 +6,27 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.feed import Batch, Feed
+from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.spec.choices import Early
 from cnnlab.spec.recipe import Data, Train
+from cnnlab.spec.regularisers import NoAverage
+from cnnlab.training.averaging import Average
+from cnnlab.training.losses import Loss, loss_function
+from cnnlab.training.mixing import mix
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
+from cnnlab.training.sums import Sums
 from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
@@ -36,7 +42,7 @@ class Training:
     data: Data
     way: Way
     device: torch.device
-    steps_per_epoch: int
+    batches_per_epoch: int
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -45,14 +51,27 @@ class Training:
     diverged: bool = False
     chooser: Patience = field(init=False)
     stopper: Patience | None = field(init=False, default=None)
+    average: Average | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
         self.optimizer = optimizer(self.train.optimizer, self.network)
-        self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch)
+        self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        if not isinstance(self.train.average, NoAverage):
+            self.average = Average(self.train.average, self.network)
         self.chooser = Patience(self.train.choose)
         if isinstance(self.train.stop, Early):
             self.stopper = Patience(self.train.stop.metric, self.train.stop.min_change)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How often an epoch changes the weights: after each batch, or after each `accumulate` batches."""
+        return -(-self.batches_per_epoch // self.train.accumulate)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network whose figures count: the average, as soon as there is one, where one is kept."""
+        return self.average.network if self.average is not None and self.average.count else self.network
 
     @property
     def over(self) -> bool:
@@ -78,60 +97,88 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
         weights are the selected ones if `training.selected_epoch` is the record's epoch, and `training.epoch` is the
         number of whole epochs done.
     """
+    loss = loss_function(training.train.loss, feeds.train.labels, len(feeds.classes), training.device)
     while not training.over:
-        yield from _epoch(training, feeds, watch)
+        yield from _epoch(training, feeds, loss, watch)
 
 
-def _epoch(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]:
+def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    batches = feeds.train.training(train.batch_size, train.seed, training.epoch, training.data.augment)
+    part = feeds.train
+    if train.sampling == "balanced":
+        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
+    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment)
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
-    sums = _Sums(training.device)
+    sums = Sums(training.device)
     began = time.perf_counter()
-    for number, (images, labels) in enumerate(batches, start=1):
+    for number, together in enumerate(_in_groups(batches, train.accumulate), start=1):
         with torch_state():
-            _step(training, images, labels, sums)
-        seen += len(labels)
+            _step(training, together, loss, sums)
+        seen += sum(len(labels) for _, labels in together)
         watch(seen, total, sums.glance())
-        if number not in ends:
+        spent = time.perf_counter() - began
+        over = train.budget.spent(seen, training.seconds + spent)
+        if number not in ends and not over:
             continue
         means = sums.means()
+        position = training.epoch + number / steps
+        if number == steps:
+            training.epoch += 1
+            _average_epoch(training, feeds)
         spent = time.perf_counter() - began
         training.seconds += spent
-        position = training.epoch + number / steps
-        training.epoch += number == steps
         yield _validate(training, feeds, means, position, spent)
+        training.stopped = training.stopped or over
         if training.stopped or training.diverged:
             return
-        sums = _Sums(training.device)
+        sums = Sums(training.device)
         began = time.perf_counter()
 
 
-def _step(training: Training, images: Tensor, labels: Tensor, sums: _Sums) -> None:
+def _average_epoch(training: Training, feeds: Feeds) -> None:
+    if training.average is not None:
+        batches = feeds.train.evaluation(training.train.batch_size)
+        training.average.after_epoch(training.network, training.epoch / training.train.epochs, batches)
+
+
+def _in_groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while together := list(islice(batches, size)):
+        yield together
+
+
+def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> None:
+    """One change of the weights, by the mean gradient over the images of one batch or of several."""
     network, optimizer = training.network, training.optimizer
     training.schedule.before_step(training.step, optimizer)
     # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.
     seed_torch(training.train.seed, "step", training.step)
     network.train()
-    with autocast(training.way, training.device):
-        outputs = network(images)
-        loss = F.cross_entropy(outputs, labels)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    total = sum(len(labels) for _, labels in together)
+    for number, (images, labels) in enumerate(together):
+        mixed = mix(training.train.mix, images, labels, generator(training.train.seed, "mix", training.step, number))
+        with autocast(training.way, training.device):
+            outputs = network(mixed.images)
+            found = mixed.loss(outputs, loss)
+        # With one batch the share is 1, which changes no bit.
+        (found * (len(labels) / total)).backward()  # type: ignore[no-untyped-call]
+        sums.add(found.detach(), outputs.detach(), labels)
+    if training.train.clip is not None:
+        nn.utils.clip_grad_norm_(network.parameters(), training.train.clip)
     optimizer.step()
-    sums.add(loss.detach(), outputs.detach(), labels)
+    if training.average is not None:
+        training.average.after_step(network)
     training.step += 1
 
 
 def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, spent: float) -> EpochRecord:
-    """Score the network as it stands, and decide what follows from it."""
+    """Score the network as it stands, or its average, and decide what follows from it."""
     training.diverged = not math.isfinite(means.loss)
-    validation = None if training.diverged else _score(training.network, feeds.validation, feeds.classes)
+    validation = None if training.diverged else _score(training.judged, feeds.validation, feeds.classes)
     if validation is not None:
         training.diverged = not math.isfinite(validation.loss)
-    elif not training.diverged:
-        training.diverged = not _is_finite(training.network)
+    training.diverged = training.diverged or not _is_finite(training.network)
     if not training.diverged:
         _decide(training, validation, epoch)
     test = feeds.test if not training.diverged else None
@@ -140,8 +187,8 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
         step=training.step,
         train=means,
         validation=validation,
-        test=_score(training.network, test(), feeds.classes) if test is not None else None,
-        learning_rate=training.optimizer.param_groups[0]["lr"],
+        test=_score(training.judged, test(), feeds.classes) if test is not None else None,
+        learning_rate=training.train.optimizer.lr * training.schedule.multiplier,
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
     )
@@ -157,7 +204,7 @@ def _decide(training: Training, validation: Score | None, epoch: float) -> None:
     if validation is None:
         training.selected_epoch = epoch
         return
-    if training.chooser.improved(validation) or training.train.weights == "last":
+    if training.chooser.improved(validation) or training.train.weights != "best":
         training.selected_epoch = epoch
     training.schedule.after_validation(validation)
     stop = training.train.stop
@@ -169,45 +216,3 @@ def _score(network: nn.Module, feed: Feed | None, classes: tuple[str, ...]) -> S
     if feed is None:
         return None
     return score(logits(network, feed), feed.labels, classes)
-
-
-class _Sums:
-    """Loss and hits summed on the device; the host looks at them without making the device wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.images = 0
-        self.totals = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
-        self.seen = torch.zeros(2, dtype=self.totals.dtype, pin_memory=device.type == "cuda")
-        self.seen_images = 0
-        self.pending: tuple[torch.cuda.Event, int] | None = None
-
-    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        count = len(labels)
-        hits = (outputs.argmax(dim=1) == labels).sum()
-        self.totals += torch.stack([loss.to(self.totals) * count, hits.to(self.totals)])
-        self.images += count
-
-    def glance(self) -> StepMeans | None:
-        """The means as far as they are known now; None before the first are."""
-        if self.totals.device.type == "cpu":
-            return self._means(self.totals, self.images)
-        if self.totals.device.type != "cuda":
-            return None
-        if self.pending is None:
-            self.seen.copy_(self.totals, non_blocking=True)
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-            self.pending = (event, self.images)
-        elif self.pending[0].query():  # type: ignore[no-untyped-call]
-            self.seen_images, self.pending = self.pending[1], None
-            return self._means(self.seen, self.seen_images)
-        return None
-
-    def means(self) -> StepMeans:
-        """The means of all steps; waits for the device."""
-        return self._means(self.totals.cpu(), self.images)
-
-    @staticmethod
-    def _means(totals: Tensor, images: int) -> StepMeans:
-        loss, hits = totals.tolist()
-        return StepMeans(images=images, loss=loss / images, accuracy=hits / images)

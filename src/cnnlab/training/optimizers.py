@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from cnnlab.spec import choices
+from cnnlab.training.groups import Decay, groups
+from cnnlab.training.lion import Lion
+from cnnlab.training.muon import Muon, Together, hidden_weights
+
+Groups: TypeAlias = list[dict[str, Any]]
 
 
-def optimizer(choice: Any, network: nn.Module) -> Optimizer:
-    """A torch optimiser over all parameters that train, in its fused form: one kernel a step, on the CPU too."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return _BUILDERS[type(choice)](choice, parameters)
+def optimizer(
+    choice: Any, network: nn.Module, decay: Decay = "all", rates: Mapping[str, float] = MappingProxyType({})
+) -> Optimizer | Together:
+    """A torch optimiser over all parameters that train, or two that step as one.
+
+    It is fused, one kernel a step, on the CPU too; where torch has no such form, it is the one that works on all
+    parameters together.
+
+    Args:
+        decay, rates: as `groups` takes them.
+    """
+    if not isinstance(choice, choices.Muon):
+        return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates))
+    hidden = hidden_weights(network)
+    inner = groups(network, choice, decay, rates, lambda parameter: id(parameter) in hidden)
+    rest = groups(network, choice.companion, decay, rates, lambda parameter: id(parameter) not in hidden)
+    companion = _BUILDERS[type(choice.companion)](choice.companion, rest)
+    return Together(_muon(choice, inner), companion) if inner else companion
 
 
-def _sgd(choice: choices.SGD, parameters: list[nn.Parameter]) -> Optimizer:
+def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
     return torch.optim.SGD(
         parameters,
         lr=choice.lr,
@@ -29,22 +49,60 @@ def _sgd(choice: choices.SGD, parameters: list[nn.Parameter]) -> Optimizer:
     )
 
 
-def _adam(kind: type[torch.optim.Adam]) -> Callable[[Any, list[nn.Parameter]], Optimizer]:
-    def build(choice: Any, parameters: list[nn.Parameter]) -> Optimizer:
+def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
+    def build(choice: Any, parameters: Groups) -> Optimizer:
         return kind(
             parameters,
             lr=choice.lr,
             betas=(choice.beta1, choice.beta2),
             eps=choice.eps,
             weight_decay=choice.weight_decay,
-            fused=True,
+            **form,
         )
 
     return build
 
 
-_BUILDERS: dict[type, Callable[[Any, list[nn.Parameter]], Optimizer]] = {
+def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
+    return torch.optim.RMSprop(
+        parameters,
+        lr=choice.lr,
+        alpha=choice.alpha,
+        momentum=choice.momentum,
+        centered=choice.centered,
+        eps=choice.eps,
+        weight_decay=choice.weight_decay,
+        foreach=True,
+    )
+
+
+def _adagrad(choice: choices.Adagrad, parameters: Groups) -> Optimizer:
+    return torch.optim.Adagrad(parameters, lr=choice.lr, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True)
+
+
+def _adadelta(choice: choices.Adadelta, parameters: Groups) -> Optimizer:
+    return torch.optim.Adadelta(
+        parameters, lr=choice.lr, rho=choice.rho, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
+    )
+
+
+def _lion(choice: choices.Lion, parameters: Groups) -> Optimizer:
+    return Lion(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
+
+
+def _muon(choice: choices.Muon, parameters: Groups) -> Optimizer:
+    return Muon(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
+
+
+_BUILDERS: dict[type, Callable[[Any, Groups], Optimizer]] = {
     choices.SGD: _sgd,
-    choices.Adam: _adam(torch.optim.Adam),
-    choices.AdamW: _adam(torch.optim.AdamW),
+    choices.Adam: _adam(torch.optim.Adam, fused=True),
+    choices.AdamW: _adam(torch.optim.AdamW, fused=True),
+    choices.NAdam: _adam(torch.optim.NAdam, foreach=True),
+    choices.RAdam: _adam(torch.optim.RAdam, foreach=True),
+    choices.Adamax: _adam(torch.optim.Adamax, foreach=True),
+    choices.RMSprop: _rmsprop,
+    choices.Adagrad: _adagrad,
+    choices.Adadelta: _adadelta,
+    choices.Lion: _lion,
 }

@@ -3,50 +3,134 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.optim import Optimizer
 
 from cnnlab.records import Score
 from cnnlab.spec import choices
+from cnnlab.training.muon import Together
 from cnnlab.training.patience import Patience
 
 
 @dataclass
 class Schedule:
-    """Sets an optimiser's rate before each step: the rate of step 0 times a factor.
+    """Sets an optimiser's rate before each step: the rate that it was made with, times a multiplier.
 
     Args:
         choice: what the recipe names.
         total_steps: the steps of the whole training.
+        steps_per_epoch: those of one epoch.
+
+    `factor` is what a plateau schedule has made of the rate so far; all else depends on the step alone.
     """
 
     choice: Any
     total_steps: int
+    steps_per_epoch: int = 1
     factor: float = 1.0
+    multiplier: float = 1.0
     patience: Patience | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if isinstance(self.choice, choices.Plateau):
-            self.patience = Patience(self.choice.metric)
+        plateau = self._plateau
+        if plateau is not None:
+            self.patience = Patience(plateau.metric)
 
-    def before_step(self, step: int, optimizer: Optimizer) -> None:
+    def before_step(self, step: int, optimizer: Optimizer | Together) -> None:
         """Set the rate of step `step` (from 0)."""
-        if isinstance(self.choice, choices.Cosine):
-            floor = self.choice.floor
-            self.factor = floor + (1 - floor) * (1 + math.cos(math.pi * step / self.total_steps)) / 2
+        place = Place(step, self.total_steps, self.steps_per_epoch)
+        self.multiplier = self.factor * multiplier(self.choice, place)
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("first_lr", group["lr"]) * self.factor
+            group["lr"] = group.setdefault("first_lr", group["lr"]) * self.multiplier
 
     def after_validation(self, score: Score) -> None:
         """Let a plateau schedule see a validation.
 
         The rate falls with the `patience`-th validation in a row that is no better than the best; torch's
-        ReduceLROnPlateau waits for one more.
+        ReduceLROnPlateau waits for one more. Behind a warm-up it sees the validations within that, too.
         """
-        if self.patience is None or self.patience.improved(score):
+        plateau = self._plateau
+        if self.patience is None or plateau is None or self.patience.improved(score):
             return
-        if self.patience.waited >= self.choice.patience:
-            self.factor *= self.choice.factor
+        if self.patience.waited >= plateau.patience:
+            self.factor *= plateau.factor
             self.patience.state = self.patience.state.model_copy(update={"waited": 0})
+
+    @property
+    def _plateau(self) -> choices.Plateau | None:
+        inner = self.choice.then if isinstance(self.choice, choices.Warmup) else self.choice
+        return inner if isinstance(inner, choices.Plateau) else None
+
+
+class Place(NamedTuple):
+    """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch."""
+
+    step: int
+    total: int
+    per_epoch: int
+
+    @property
+    def part(self) -> float:
+        """The share of the training that is done."""
+        return self.step / self.total
+
+    @property
+    def epoch(self) -> int:
+        """The whole epochs that are done."""
+        return self.step // self.per_epoch
+
+
+def multiplier(choice: Any, place: Place) -> float:
+    """What a schedule makes of the rate at a step, without what it learns from validations.
+
+    Args:
+        choice: a schedule of `cnnlab.spec.choices`.
+    """
+    rule = _RULES.get(type(choice))
+    return 1.0 if rule is None else rule(choice, place)
+
+
+def _warmup(choice: choices.Warmup, place: Place) -> float:
+    step, total, per_epoch = place
+    rising = max(1, round(choice.epochs * per_epoch))
+    if step < rising:
+        return choice.start + (1 - choice.start) * step / rising
+    return multiplier(choice.then, Place(step - rising, max(1, total - rising), per_epoch))
+
+
+def _restarts(choice: choices.Restarts, place: Place) -> float:
+    step, length = place.step, choice.epochs * place.per_epoch
+    if choice.growth == 1:
+        step %= length
+    while step >= length:
+        step, length = step - length, length * choice.growth
+    return _fall(step / length, choice.floor)
+
+
+def _onecycle(choice: choices.OneCycle, place: Place) -> float:
+    first = 1 / choice.first
+    top = choice.rise * place.total - 1  # the step of the highest rate; a fraction, as in torch
+    if place.step < top:
+        return _fall(1 - place.step / top, first)
+    return _fall((place.step - top) / (place.total - 1 - top), first / choice.last)
+
+
+def _fall(part: float, floor: float) -> float:
+    """Half a cosine, from 1 at `part` 0 to `floor` at 1."""
+    return floor + (1 - floor) * (1 + math.cos(math.pi * part)) / 2
+
+
+_RULES: dict[type, Callable[[Any, Place], float]] = {
+    choices.Step: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
+    choices.MultiStep: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
+    choices.Exponential: lambda choice, place: choice.factor**place.epoch,
+    choices.Linear: lambda choice, place: 1 + (choice.floor - 1) * place.part,
+    choices.Cosine: lambda choice, place: _fall(place.part, choice.floor),
+    choices.Restarts: _restarts,
+    choices.OneCycle: _onecycle,
+    choices.Warmup: _warmup,
+}

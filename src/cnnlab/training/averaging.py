@@ -1,0 +1,78 @@
+"""A second network, whose weights are a mean of those that a training goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from cnnlab.data.feed import Batch
+from cnnlab.spec.regularisers import EMA, SWA
+
+
+class Average:
+    """The average that a recipe names, of the weights of `source`.
+
+    `count` is how many states are in it; before the first one it is a copy of the network as it began.
+    """
+
+    def __init__(self, choice: Any, source: nn.Module) -> None:
+        self.choice = choice
+        self.network = deepcopy(source).requires_grad_(False).eval()
+        self.count = 0
+
+    def after_step(self, source: nn.Module) -> None:
+        """Take in a step, where the average is a running one. Buffers are copied, as torch's AveragedModel does."""
+        if isinstance(self.choice, EMA):
+            self._take_in(source, 1 - self.choice.decay)
+
+    def after_epoch(self, source: nn.Module, done: float, batches: Iterator[Batch]) -> None:
+        """Take in an epoch, where the average is one of epochs, and find the statistics that belong to it.
+
+        Args:
+            done: the share of the training that is over.
+            batches: the training part, un-augmented.
+        """
+        if isinstance(self.choice, SWA) and done >= self.choice.start:
+            self._take_in(source, 1 / (self.count + 1))
+            find_statistics(self.network, batches)
+
+    @torch.no_grad()
+    def _take_in(self, source: nn.Module, share: float) -> None:
+        own: list[Tensor] = list(self.network.parameters())
+        new: list[Tensor] = list(source.parameters())
+        if self.count:
+            torch._foreach_lerp_(own, new, share)
+        else:
+            torch._foreach_copy_(own, new)
+        buffers = list(self.network.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(source.buffers()))
+        self.count += 1
+
+
+@torch.no_grad()
+def find_statistics(network: nn.Module, batches: Iterator[Batch]) -> None:
+    """Set the running means and variances of batch norms to the plain means over these batches.
+
+    Dropout stays off, so that nothing is drawn; a batch of one image is left out, since it has no variance.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _NormBase) and module.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
+    for images, _ in batches:
+        if len(images) > 1:
+            network(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

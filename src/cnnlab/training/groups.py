@@ -1,0 +1,52 @@
+"""The parameters of a network in groups: those of one learning rate, with weight decay or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from cnnlab.spec.patterns import last_match
+
+Decay: TypeAlias = Literal["all", "weights"]
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_PARAMETRISED = ".parametrizations.weight"
+
+
+def groups(
+    network: nn.Module,
+    choice: Any,
+    decay: Decay,
+    rates: Mapping[str, float],
+    wanted: Callable[[nn.Parameter], bool] = lambda _: True,
+) -> list[dict[str, Any]]:
+    """The parameters that train, in groups as torch's optimisers take them, in the order of the network.
+
+    Args:
+        choice: the optimiser; its rate and weight decay are those of a group.
+        decay: "weights" leaves biases, and all parameters of norms, without weight decay.
+        wanted: which of the parameters.
+        rates: factors of the rate by the names of rows, or patterns; the last that names a row counts.
+    """
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for row, parameter, is_weight in owned_parameters(network):
+        if not wanted(parameter):
+            continue
+        place = (last_match(rates, row, 1.0), is_weight or decay == "all")
+        found.setdefault(place, []).append(parameter)
+    return [
+        {"params": parameters, "lr": choice.lr * factor, "weight_decay": choice.weight_decay if decayed else 0.0}
+        for (factor, decayed), parameters in found.items()
+    ]
+
+
+def owned_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """Each parameter that trains, with the row that it belongs to, and whether it is a weight: no bias, of no norm."""
+    seen: set[int] = set()
+    for name, module in network.named_modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.requires_grad and id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name.removesuffix(_PARAMETRISED), parameter, own != "bias" and not isinstance(module, _NORMS)

@@ -1,0 +1,50 @@
+"""The loss that a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnnlab.data.source import Labels
+from cnnlab.spec import losses
+
+# (logits N×K, labels N) to the mean loss
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
+def loss_function(choice: Any, labels: Labels, classes: int, device: torch.device) -> Loss:
+    """The mean loss of a batch; where classes have weights, the weighted mean, as in torch.
+
+    Args:
+        labels: of the training part, by which 'balanced' weights the classes.
+        classes: how many there are.
+    """
+    weights = class_weights(choice.weights, labels, classes)
+    on_device = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+    if isinstance(choice, losses.Focal):
+        return lambda outputs, labels: _focal(outputs, labels, choice.gamma, on_device)
+    return lambda outputs, labels: F.cross_entropy(outputs, labels, on_device, label_smoothing=choice.smoothing)
+
+
+def class_weights(chosen: Any, labels: Labels, classes: int) -> list[float] | None:
+    """A weight for each class; 'balanced' is N / (K · N of the class), and 0 for a class without images."""
+    if chosen != "balanced":
+        return None if chosen is None else list(chosen)
+    counts = np.bincount(labels, minlength=classes)
+    return [len(labels) / (classes * int(count)) if count else 0.0 for count in counts]
+
+
+def _focal(outputs: Tensor, labels: Tensor, gamma: float, weights: Tensor | None) -> Tensor:
+    log_p = F.log_softmax(outputs.float(), dim=1).gather(1, labels[:, None])[:, 0]
+    # Away from 0, where the power has no derivative for a gamma below 1.
+    wrong = (-torch.expm1(log_p)).clamp(min=1e-12)
+    each = -(wrong**gamma) * log_p
+    if weights is None:
+        return each.mean()
+    share = weights[labels]
+    return (share * each).sum() / share.sum()

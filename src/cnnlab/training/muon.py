@@ -1,0 +1,117 @@
+"""Muon for the weights of hidden layers, a convolution's as a matrix of filters × the rest.
+
+torch's own takes matrices only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.optim import Optimizer
+
+# K. Jordan, 2024, kellerjordan.github.io/posts/muon: a quintic whose slope at 0 is as large as it may be.
+_QUINTIC = (3.4445, -4.7750, 2.0315)
+_ROUNDS = 5
+
+
+class Muon(Optimizer):
+    """K. Jordan, 2024, with Nesterov's momentum and decoupled weight decay."""
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, _closure: None = None) -> None:  # type: ignore[override]
+        """Change every weight that has a gradient."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._change(weight, weight.grad, group)
+
+    def _change(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[weight]
+        if not state:
+            state["mean"] = torch.zeros_like(weight)
+        mean, momentum = state["mean"], group["momentum"]
+        mean.lerp_(gradient, 1 - momentum)
+        direction = orthogonal(gradient.lerp(mean, momentum).flatten(1))
+        rows, columns = direction.shape
+        weight.mul_(1 - group["lr"] * group["weight_decay"])
+        weight.add_(direction.view(weight.shape), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Nearly U·Vᵀ of the matrix U·S·Vᵀ, by five rounds of Newton and Schulz in bf16; singular values near 1 will do."""
+    a, b, c = _QUINTIC
+    found = matrix.bfloat16()
+    upright = found.shape[0] > found.shape[1]
+    found = found.T if upright else found
+    found = found / found.norm().clamp(min=1e-7)
+    for _ in range(_ROUNDS):
+        gram = found @ found.T
+        found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
+    return found.T if upright else found
+
+
+def hidden_weights(network: nn.Module) -> set[int]:
+    """The ids of the weights that Muon is for: of all convolutions and dense layers but the first and the last.
+
+    Depthwise and grouped convolutions are no one matrix, and those with weight normalisation have no weight of their
+    own.
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    return {
+        id(layer.weight)
+        for layer in layers[1:-1]
+        if not is_parametrized(layer) and getattr(layer, "groups", 1) == 1 and layer.weight.requires_grad
+    }
+
+
+class Together:
+    """Several optimisers that step as one; their groups and their state stand one after the other."""
+
+    def __init__(self, *parts: Optimizer) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return list(chain.from_iterable(part.param_groups for part in self.parts))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's: the state of each parameter by its number, and the groups with the numbers of theirs."""
+        state: dict[int, Any] = {}
+        groups: list[dict[str, Any]] = []
+        for part, before in self._numbered():
+            own = part.state_dict()
+            state |= {before + number: values for number, values in own["state"].items()}
+            groups += [{**group, "params": [before + one for one in group["params"]]} for group in own["param_groups"]]
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take the state that `state_dict` gave; the groups stay as they are."""
+        for part, before in self._numbered():
+            numbers = range(before, before + _count(part))
+            state = {number - before: values for number, values in saved["state"].items() if number in numbers}
+            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+    def _numbered(self) -> list[tuple[Optimizer, int]]:
+        """Each optimiser with the number of its first parameter."""
+        before = [sum(map(_count, self.parts[:place])) for place in range(len(self.parts))]
+        return list(zip(self.parts, before, strict=True))
+
+
+def _count(part: Optimizer) -> int:
+    return sum(len(group["params"]) for group in part.param_groups)

@@ -1,0 +1,50 @@
+"""Loss and hits of the steps so far, without making the device wait."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnnlab.records import StepMeans
+
+
+class Sums:
+    """Loss and hits summed on the device; the host looks at them without making the device wait."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.images = 0
+        self.totals = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
+        self.seen = torch.zeros(2, dtype=self.totals.dtype, pin_memory=device.type == "cuda")
+        self.seen_images = 0
+        self.pending: tuple[torch.cuda.Event, int] | None = None
+
+    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        count = len(labels)
+        hits = (outputs.argmax(dim=1) == labels).sum()
+        self.totals += torch.stack([loss.to(self.totals) * count, hits.to(self.totals)])
+        self.images += count
+
+    def glance(self) -> StepMeans | None:
+        """The means as far as they are known now; None before the first are."""
+        if self.totals.device.type == "cpu":
+            return self._means(self.totals, self.images)
+        if self.totals.device.type != "cuda":
+            return None
+        if self.pending is None:
+            self.seen.copy_(self.totals, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+            self.pending = (event, self.images)
+        elif self.pending[0].query():  # type: ignore[no-untyped-call]
+            self.seen_images, self.pending = self.pending[1], None
+            return self._means(self.seen, self.seen_images)
+        return None
+
+    def means(self) -> StepMeans:
+        """The means of all steps; waits for the device."""
+        return self._means(self.totals.cpu(), self.images)
+
+    @staticmethod
+    def _means(totals: Tensor, images: int) -> StepMeans:
+        loss, hits = totals.tolist()
+        return StepMeans(images=images, loss=loss / images, accuracy=hits / images)

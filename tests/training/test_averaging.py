@@ -1,0 +1,130 @@
+"""Averages of weights against torch's own, in `torch.optim.swa_utils`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
+
+from cnnlab.evaluate.logits import logits
+from cnnlab.evaluate.metrics import score
+from cnnlab.spec.regularisers import averages
+from cnnlab.training.averaging import Average, find_statistics
+from cnnlab.training.checkpoints import load_weights, save_weights
+
+NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def network() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 2), nn.BatchNorm1d(2))
+
+
+def courses(steps: int) -> Iterator[nn.Sequential]:
+    """A network whose weights and buffers change from step to step."""
+    made = network()
+    for step in range(steps):
+        with torch.no_grad():
+            for number, parameter in enumerate(made.parameters()):
+                parameter.add_(torch.sin(torch.arange(parameter.numel()).reshape(parameter.shape) + step + number))
+            made(torch.linspace(-1, 1 + step, 150).reshape(2, 3, 5, 5))
+        yield made
+
+
+def test_a_running_mean_is_torchs() -> None:
+    ours = Average(averages.read("ema(0.9)"), network())
+    theirs = AveragedModel(network(), multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    for made in courses(6):
+        ours.after_step(made)
+        ours.after_epoch(made, 1.0, iter(()))
+        theirs.update_parameters(made)
+        assert equal(ours.network.state_dict(), theirs.module.state_dict())
+    assert ours.count == 6
+
+
+def test_a_mean_of_epochs_and_its_statistics_are_torchs() -> None:
+    batches = [(torch.linspace(-2, step, 225).reshape(3, 3, 5, 5), torch.zeros(3)) for step in range(1, 4)]
+    ours = Average(averages.read("swa(0.5)"), network())
+    theirs = AveragedModel(network(), multi_avg_fn=get_swa_multi_avg_fn())
+    for epoch, made in enumerate(courses(6), start=1):
+        ours.after_step(made)
+        ours.after_epoch(made, epoch / 6, iter(batches))
+        if epoch >= 3:
+            theirs.update_parameters(made)
+            update_bn(batches, theirs)
+            for name, tensor in theirs.module.state_dict().items():
+                torch.testing.assert_close(ours.network.state_dict()[name], tensor, rtol=1e-6, atol=1e-7)
+    assert ours.count == 4
+
+
+def test_statistics_are_found_without_dropout_and_the_momentum_stays() -> None:
+    made = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3, momentum=0.25))
+    images = torch.arange(12.0).reshape(4, 3)
+    before = torch.get_rng_state()
+    find_statistics(made, iter([(images, images), (images[:1], images)]))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.testing.assert_close(made[1].running_mean, images.mean(0))
+    torch.testing.assert_close(made[1].running_var, images.var(0))
+    assert made[1].momentum == 0.25
+    assert not made[1].training
+
+
+@pytest.mark.parametrize("average", ["ema(0.5)", "swa(0.5)"])
+def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
+    bench: Callable[..., Any], average: str
+) -> None:
+    made, plain = (
+        bench(layers=NO_DROPOUT, epochs=4, average=average, weights="averaged"),
+        bench(layers=NO_DROPOUT, epochs=4),
+    )
+    records, others = made.fit(), plain.fit()
+    assert equal(made.weights, plain.weights)
+    assert not equal(made.training.judged.state_dict(), made.weights)
+    exact = score(logits(made.training.judged, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    assert records[-1].validation.loss == exact.loss
+    assert records[-1].validation.loss != others[-1].validation.loss
+    assert made.training.selected_epoch == 4
+    assert made.training.average.count == {"ema(0.5)": 16, "swa(0.5)": 3}[average]
+
+
+def test_the_average_is_what_is_saved_as_the_runs_weights(bench: Callable[..., Any], tmp_path: Path) -> None:
+    made = bench(average="ema(0.5)", weights="averaged")
+    made.fit()
+    save_weights(tmp_path, made.training, 2)
+    tensors, _ = load_weights(tmp_path, "best", lambda _: None)
+    assert equal(tensors, made.training.average.network.state_dict())
+    assert not equal(tensors, made.weights)
+
+
+def test_before_the_first_epoch_of_an_average_the_network_itself_is_judged(bench: Callable[..., Any]) -> None:
+    made = bench(epochs=2, average="swa(0.9)", weights="averaged")
+    plain = bench(epochs=2)
+    assert made.fit()[0].validation == plain.fit()[0].validation
+
+
+def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(bench: Callable[..., Any]) -> None:
+    made = bench(layers=NO_DROPOUT, epochs=4, average="swa(0.5)", weights="averaged", validations_per_epoch=2)
+    plain = bench(layers=NO_DROPOUT, epochs=4)
+    ends: list[torch.Tensor] = []
+    step = plain.training.optimizer.step
+
+    def watched() -> None:
+        step()
+        if (plain.training.step + 1) % plain.training.steps_per_epoch == 0:
+            ends.append(plain.training.network.get_submodule("conv1").weight.detach().clone())
+
+    plain.training.optimizer.step = watched
+    plain.fit()
+    made.fit()
+    found = made.training.judged.get_submodule("conv1").weight
+    torch.testing.assert_close(found, torch.stack(ends[1:]).mean(0), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,100 @@
+"""Mixed batches against torchvision's transforms, and against their formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+from torchvision.transforms import v2
+
+from cnnlab.randomness import generator
+from cnnlab.spec.regularisers import mixes
+from cnnlab.training.mixing import mix
+
+CLASSES = 4
+
+
+def batch(height: int = 6, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    draw = np.random.default_rng(0)
+    images = torch.from_numpy(draw.normal(size=(5, 3, height, width)).astype(np.float32))
+    return images, torch.tensor([0, 1, 2, 3, 1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), alpha=st.floats(0.1, 5))
+def test_mixup_is_torchvisions(seed: int, alpha: float) -> None:
+    images, labels = batch()
+    mixed = mix(mixes.read(f"mixup({alpha!r})"), images, labels, np.random.default_rng(seed))
+    share = np.random.default_rng(seed).beta(alpha, alpha)
+    theirs = v2.MixUp(num_classes=CLASSES)
+    params = {"lam": share, "labels": labels, "batch_size": 5}
+    torch.testing.assert_close(mixed.images, theirs.transform(images, params), rtol=1e-6, atol=1e-6)
+    soft = mixed.share * F.one_hot(mixed.own, CLASSES) + (1 - mixed.share) * F.one_hot(mixed.other, CLASSES)
+    torch.testing.assert_close(soft, theirs.transform(labels, params))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), height=st.integers(1, 9), width=st.integers(1, 9))
+def test_cutmix_is_torchvisions_with_the_rectangle_of_the_paper(seed: int, height: int, width: int) -> None:
+    images, labels = batch(height, width)
+    mixed = mix(mixes.read("cutmix"), images, labels, np.random.default_rng(seed))
+    draw = np.random.default_rng(seed)
+    side = np.sqrt(1 - draw.beta(1, 1))
+    middle_y, middle_x = draw.integers(height), draw.integers(width)
+    y1, x1 = max(middle_y - int(side * height / 2), 0), max(middle_x - int(side * width / 2), 0)
+    y2, x2 = min(middle_y + int(side * height / 2), height), min(middle_x + int(side * width / 2), width)
+    share = 1 - (y2 - y1) * (x2 - x1) / (height * width)
+    theirs = v2.CutMix(num_classes=CLASSES)
+    params = {"box": (x1, y1, x2, y2), "lam_adjusted": share, "labels": labels, "batch_size": 5}
+    assert torch.equal(mixed.images, theirs.transform(images, params))
+    assert mixed.share == pytest.approx(share)
+    changed = (mixed.images != images).float().mean()
+    assert float(changed) == pytest.approx(1 - mixed.share, abs=1e-6)
+
+
+@pytest.mark.parametrize("text", ["none", "mixup(0.2)", "cutmix"])
+def test_the_batch_that_was_given_stays(text: str) -> None:
+    images, labels = batch()
+    before = images.clone()
+    mix(mixes.read(text), images, labels, np.random.default_rng(1))
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("text", ["none", "mixup(0.2)", "cutmix"])
+def test_a_mixed_batch_lies_in_memory_as_the_images_do(text: str) -> None:
+    images, labels = batch()
+    images = images.to(memory_format=torch.channels_last)
+    mixed = mix(mixes.read(text), images, labels, np.random.default_rng(1)).images
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_loss_of_a_mixture_is_cross_entropy_with_its_soft_label() -> None:
+    images, labels = batch()
+    mixed = mix(mixes.read("mixup(1.0)"), images, labels, np.random.default_rng(3))
+    outputs = torch.linspace(-2, 2, 20).reshape(5, 4).sin()
+    soft = mixed.share * F.one_hot(labels, CLASSES) + (1 - mixed.share) * F.one_hot(labels.roll(1), CLASSES)
+    expected = F.cross_entropy(outputs, soft)
+    torch.testing.assert_close(mixed.loss(outputs, F.cross_entropy), expected)
+
+
+@pytest.mark.parametrize("text", ["mixup(0.5)", "cutmix(1.0)"])
+def test_a_training_sees_what_seed_and_step_draw(bench: Callable[..., Any], text: str) -> None:
+    made = bench(mix=text, accumulate=2, batch_size=4, epochs=2, seed=3)
+    seen: list[torch.Tensor] = []
+    made.training.network[0].register_forward_hook(
+        lambda module, given, _: seen.append(given[0]) if module.training else None
+    )
+    made.fit()
+    expected = []
+    for epoch in range(2):
+        for number, (images, labels) in enumerate(made.feeds.train.training(4, 3, epoch)):
+            draws = generator(3, "mix", 4 * epoch + number // 2, number % 2)
+            expected.append(mix(mixes.read(text), images, labels, draws).images)
+    assert len(seen) == len(expected) == 14
+    assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
