@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cnnlab.probe.translation_answer import Moved
 from cnnlab.records import LayerRecord
-from cnnlab.spec.memory import data_order
+from cnnlab.spec.flow import data_order
 
 Pair = tuple[int, int]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cnnlab.spec.layer import Pair, Shape
+from cnnlab.spec.layer import Pair, Shape, macs_formula
 
 # Python's and torch's names of one thing, to one word.
 _WORDS = {
@@ -142,18 +142,7 @@ def macs(call: Operation, output: Tensor) -> int:
     return 0
 
 
-def macs_formula(call: Operation, output: Shape) -> str:
-    """The weights, each used once at every place of the output: `5·5·3·32 × 32·32`."""
-    if call.word in ("conv", "depthwise"):
-        places = output[-2:]
-    elif call.word == "dense":
-        places = output[:-1]
-    else:
-        return ""
-    times = "·".join(map(str, places))
-    return formula([tuple(call.weight.shape)]) + (f" × {times}" if times else "")
-
-
-def formula(shapes: Sequence[Shape]) -> str:
-    """Each tensor's sizes multiplied, the window first as people say it: `5·5·3·32 + 32`."""
-    return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], *shape[:1]))) or "1" for shape in shapes)
+def used_weights(call: Operation, output: Shape) -> str:
+    """The formula of an operation's multiply-adds; "" where none is written."""
+    places = {"conv": output[-2:], "depthwise": output[-2:], "dense": output[:-1]}.get(call.word)
+    return "" if places is None else macs_formula(tuple(call.weight.shape), places)

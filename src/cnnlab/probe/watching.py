@@ -181,7 +181,7 @@ class Watch(TorchFunctionMode):
             output=outgoing,
             uses=made_of,
             macs=operations.macs(call, output),
-            macs_formula=operations.macs_formula(call, outgoing),
+            macs_formula=operations.used_weights(call, outgoing),
             place=place,
             inputs=inputs,
             moves=call.name in MOVES and kind not in ("flatten", *_JOINS),

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from cnnlab.paper import words
 from cnnlab.paper.svg import SMALL, text_width
 from cnnlab.records import LayerRecord
-from cnnlab.spec.memory import data_order, layer_in
+from cnnlab.spec.flow import data_order, layer_in
 
 PAGE, MARGIN, GAP = 1100.0, 24.0, 24.0
 TALLEST, LOWEST = 110.0, 12.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord
@@ -16,8 +16,38 @@ from cnnlab.spec.layer import Layer
 from cnnlab.spec.layers import layers
 
 # Rows with rows in them. A repeat passes on what its last row gives; a residual's sum is a step of its own.
-_FRAMES = ("repeat", "residual")
+FRAMES = ("repeat", "residual")
 Passing = Callable[[LayerRecord], bool]
+
+
+@lru_cache(maxsize=1024)  # large networks have few different rows
+def layer_in(text: str) -> Layer | None:
+    """The layer that a row's text names; None for an operation that no table can have."""
+    try:
+        return layers.read(text)
+    except SpecError:
+        return None
+
+
+def layer_of(row: LayerRecord) -> Layer | None:
+    """A row's layer with its arguments; None for a row that no table can have, and for one with rows inside."""
+    return layer_in(row.text) if row.kind in layers.kinds and row.kind not in FRAMES else None
+
+
+def data_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
+    """The rows in the order of the data: a row with rows inside comes after them, as it is what becomes of them."""
+    found: list[LayerRecord] = []
+    waiting: list[LayerRecord] = []
+    for row in rows:
+        while waiting and not within(row.name, waiting[-1].name):
+            found.append(waiting.pop())
+        (waiting if row.kind in FRAMES else found).append(row)
+    return [*found, *reversed(waiting)]
+
+
+def within(name: str, outer: str) -> bool:
+    """Whether a row of this name is inside another one."""
+    return name.startswith(outer + ".")
 
 
 @dataclass(frozen=True)
@@ -25,7 +55,6 @@ class Flow:
     """The rows of a table with what leads to them and what they lead to."""
 
     records: Sequence[LayerRecord]
-    _read: dict[str, Layer | None] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> Mapping[str, LayerRecord]:
@@ -34,14 +63,7 @@ class Flow:
 
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        if record.kind in _FRAMES:
-            return None
-        if record.text not in self._read:
-            try:
-                self._read[record.text] = layers.read(record.text)
-            except SpecError:
-                self._read[record.text] = None
-        return self._read[record.text]
+        return layer_of(record)
 
     def in_front(self, record: LayerRecord, passing: Passing) -> Iterator[LayerRecord]:
         """The first rows in front of a row that are not passed over; the image is none."""
@@ -61,7 +83,7 @@ class Flow:
 
     def readers_of_images(self) -> tuple[str, ...]:
         """The rows that take the image itself."""
-        return tuple(record.name for record in self.records if not record.inputs and record.kind not in _FRAMES)
+        return tuple(record.name for record in self.records if not record.inputs and record.kind not in FRAMES)
 
     def leads_out(self, record: LayerRecord, passing: Passing) -> bool:
         """Whether nothing but passed rows is between a row and the network's end."""

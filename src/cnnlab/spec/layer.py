@@ -5,6 +5,7 @@ A shape is (channels, height, width) for an image and (features,) for a vector.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias
 
@@ -135,3 +136,21 @@ def weights(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Tensors:
 def times(sizes: Shape) -> str:
     """Sizes as people write them: `3×32×32`."""
     return "×".join(map(str, sizes))
+
+
+def formula(shapes: Iterable[Shape]) -> str:
+    """Each tensor's sizes multiplied, the window first as people say it.
+
+    >>> formula([(32, 3, 5, 5), (32,)])
+    '5·5·3·32 + 32'
+    """
+    return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], *shape[:1]))) or "1" for shape in shapes)
+
+
+def macs_formula(weight: Shape, places: Shape) -> str:
+    """The weights, each used once at every place of the output.
+
+    >>> macs_formula((32, 3, 5, 5), (28, 28))
+    '5·5·3·32 × 28·28'
+    """
+    return formula([weight]) + (f" × {'·'.join(map(str, places))}" if places else "")

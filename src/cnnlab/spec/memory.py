@@ -20,13 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import prod
 from typing import Any
 
-from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, Record
 from cnnlab.spec import layers as spec
+from cnnlab.spec.flow import data_order, layer_in, layer_of, within
 from cnnlab.spec.layer import Layer
 
 FLOAT = 4
@@ -82,26 +81,6 @@ def memory(
     )
 
 
-def data_order(layers: Sequence[LayerRecord]) -> list[LayerRecord]:
-    """The rows in the order of the data: a row with rows inside comes after them, as it is what becomes of them."""
-    found: list[LayerRecord] = []
-    waiting: list[LayerRecord] = []
-    for row in layers:
-        while waiting and not _within(row.name, waiting[-1].name):
-            found.append(waiting.pop())
-        (waiting if row.kind in _OUTER else found).append(row)
-    return [*found, *reversed(waiting)]
-
-
-@lru_cache(maxsize=1024)  # large networks have few different rows
-def layer_in(text: str) -> Layer | None:
-    """The layer that a row's text names; None for an operation that no table can have."""
-    try:
-        return spec.layers.read(text)
-    except SpecError:
-        return None
-
-
 @dataclass(frozen=True)
 class _Keeps:
     """What a row keeps: its input, its output, and numbers of its own, for each image and for all together.
@@ -141,7 +120,7 @@ def _kept(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
         if not row.parameters and not behind:
             continue
         learning.add(row.name)
-        layer = _layer_of(row)
+        layer = layer_of(row)
         keeps = _Keeps() if row is rows[-1] and row.kind == "softmax" else _keeps(row, layer)
         touched = [*(storages.inputs(row) if keeps.input else ()), *([storages.of[row.name]] if keeps.output else ())]
         new = [name for name in dict.fromkeys(touched) if name not in held]
@@ -174,7 +153,7 @@ def _fullest(layers: Sequence[LayerRecord], kept: Mapping[str, int], batch_size:
     for row, alive in zip(rows, _alive(rows, storages), strict=True):
         so_far += kept[row.name]
         if kept[row.name]:
-            rule = _keeps(row, _layer_of(row))
+            rule = _keeps(row, layer_of(row))
             held.update(storages.inputs(row) if rule.input else ())
             held.update([storages.of[row.name]] if rule.output else ())
         forward = sum(storages.size[name] for name in alive - held)
@@ -193,7 +172,7 @@ def _alive(rows: Sequence[LayerRecord], storages: _Storages) -> Iterator[set[str
         # What goes into a row with rows inside is alive until that row is done.
         ends = [place, *(done[outer] for outer in _outer_names(row.name) if outer in done)]
         for name in (*storages.inputs(row), storages.of[row.name]):
-            last[name] = max(last[name], *(end for end in ends if end == place or not _within(name, rows[end].name)))
+            last[name] = max(last[name], *(end for end in ends if end == place or not within(name, rows[end].name)))
     alive = {IMAGES}
     for place, row in enumerate(rows):
         alive.add(storages.of[row.name])
@@ -206,13 +185,9 @@ def _outer_names(name: str) -> list[str]:
     return [".".join(pieces[:size]) for size in range(1, len(pieces))]
 
 
-def _within(name: str, outer: str) -> bool:
-    return name.startswith(outer + ".")
-
-
 def _beside(row: LayerRecord) -> int:
     """Bytes of one image that a row makes beside its output: a padded copy, the places of maxima."""
-    return 0 if row.kind.startswith(("dropout", "residual")) else _keeps(row, _layer_of(row)).bytes_per_image
+    return 0 if row.kind.startswith(("dropout", "residual")) else _keeps(row, layer_of(row)).bytes_per_image
 
 
 def _storages(rows: Sequence[LayerRecord], *, training: bool) -> _Storages:
@@ -226,14 +201,9 @@ def _storages(rows: Sequence[LayerRecord], *, training: bool) -> _Storages:
 
 
 def _same_storage(row: LayerRecord, training: bool) -> bool:
-    layer = _layer_of(row)
+    layer = layer_of(row)
     idle = isinstance(layer, spec.Dropout | spec.Dropout2d) and not (training and layer.rate)
     return row.kind in _VIEWS or idle
-
-
-def _layer_of(row: LayerRecord) -> Layer | None:
-    """The row's layer with its arguments; None for an operation that no table can name."""
-    return layer_in(row.text) if row.kind in spec.layers.kinds and row.kind not in _OUTER else None
 
 
 def _keeps(row: LayerRecord, layer: Layer | None) -> _Keeps:
@@ -311,7 +281,6 @@ def _residual(row: LayerRecord, _layer: Any) -> _Keeps:
 
 _NOTHING, _INPUT, _OUTPUT = _Keeps(), _Keeps(input=True), _Keeps(output=True)
 _INPUT_AND_OUTPUT = _Keeps(input=True, output=True)
-_OUTER = ("residual", "repeat")
 # What only looks at its input in another shape or order, and gives no numbers of its own.
 _VIEWS = frozenset({"flatten", "repeat", "permute", "transpose", "reshape", "view", "unflatten", "squeeze", "identity"})
 _RULES: dict[str, _Keeps | Callable[[LayerRecord, Any], _Keeps]] = {

@@ -12,7 +12,7 @@ from math import prod
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
-from cnnlab.spec.layer import Fields, Layer, Shape, Tensors
+from cnnlab.spec.layer import Fields, Layer, Shape, Tensors, formula, macs_formula
 from cnnlab.spec.layers import Repeat, Residual
 from cnnlab.spec.rows import Row, row_names
 from cnnlab.theory.receptive import Field, widest
@@ -228,29 +228,15 @@ def _record(row: Traced, inputs: tuple[str, ...]) -> LayerRecord:
         input=row.input,
         output=row.output,
         parameters=sum(map(prod, row.tensors.values())),
-        formula=_formula(row.tensors),
+        formula=formula(row.tensors.values()),
         macs=row.macs,
-        macs_formula=_macs_formula(row),
+        macs_formula=macs_formula(max(row.tensors.values(), key=prod), row.output[1:]) if row.macs else "",
         activations=prod(row.output),
         receptive_field=None if views is None else (views[0].size, views[1].size),
         jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
         first_centre=None if views is None else (str(views[0].first_centre), str(views[1].first_centre)),
         inputs=inputs,
     )
-
-
-def _macs_formula(row: Traced) -> str:
-    """The weights, each used once at every place of the output: `5·5·3·32 × 32·32`."""
-    if not row.macs:
-        return ""
-    weight = max(row.tensors.values(), key=prod)
-    places = "·".join(map(str, row.output[1:]))
-    return _formula({"weight": weight}) + (f" × {places}" if places else "")
-
-
-def _formula(tensors: Tensors) -> str:
-    """Each tensor's sizes multiplied, the window first as people say it: `5·5·3·32 + 32`."""
-    return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], shape[0]))) for shape in tensors.values())
 
 
 def _shape_text(shape: Shape) -> str:

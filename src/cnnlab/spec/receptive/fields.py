@@ -9,11 +9,12 @@ from typing import Any
 from cnnlab.errors import SpecError, UsageError, nearest
 from cnnlab.paper import words
 from cnnlab.records import LayerRecord
+from cnnlab.spec.flow import FRAMES
 from cnnlab.spec.layer import Pair, Shape
 from cnnlab.spec.layers import AdaptivePool, Upsample, layers
 from cnnlab.spec.receptive.answer import ReceptiveFields
 from cnnlab.spec.receptive.records import IMAGE, LayerView, Sight
-from cnnlab.spec.receptive.sights import FRAMES, Sights
+from cnnlab.spec.receptive.sights import Sights
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace

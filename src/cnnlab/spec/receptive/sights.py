@@ -6,23 +6,22 @@ Only records are read, so that it is the same for a table of ours and for a netw
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from graphlib import TopologicalSorter
 from math import ceil, floor
 from typing import TypeAlias
 
-from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord
+from cnnlab.spec.flow import FRAMES, layer_of
 from cnnlab.spec.layer import Layer, Pair
-from cnnlab.spec.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample, layers
+from cnnlab.spec.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.spec.receptive.records import IMAGE, Sight
 from cnnlab.theory.receptive import Field, Span
 
 Spans: TypeAlias = tuple[Span, Span]
 Back: TypeAlias = Callable[[Span], Span]
-FRAMES = ("repeat", "residual")
 # Beside windows, what takes no other map than C×H×W.
 _CHANNELS_FIRST = (Upsample, BatchNorm, GroupNorm, LocalResponseNorm)
 # The image's own key: a row without inputs reads it, and no row has this name.
@@ -35,7 +34,6 @@ class Sights:
 
     records: Sequence[LayerRecord]
     image: tuple[int, int, int]
-    _read: dict[str, Layer | None] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def rows(self) -> dict[str, LayerRecord]:
@@ -132,12 +130,7 @@ class Sights:
 
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        if record.text not in self._read:
-            try:
-                self._read[record.text] = None if record.kind in FRAMES else layers.read(record.text)
-            except SpecError:
-                self._read[record.text] = None
-        return self._read[record.text]
+        return layer_of(record)
 
     @cached_property
     def _sizes(self) -> dict[tuple[str, str], set[Pair]]:
