@@ -29,7 +29,8 @@ LayerName = Annotated[
 ]
 Effective = Annotated[bool, typer.Option("--effective", help="Measure how much a node looks where, by gradients.")]
 Images = Annotated[
-    int | None, typer.Option(min=1, help="Of random images, with --effective.  [default: 32]", show_default=False)
+    int | None,
+    typer.Option(min=1, max=10_000, help="Of random images, with --effective.  [default: 32]", show_default=False),
 ]
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Of random images and weights, with --effective.", show_default=False)
