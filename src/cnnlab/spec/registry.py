@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.dataclasses import rebuild_dataclass
 from pydantic_core import ArgsKwargs
 
 from cnnlab.errors import Problem, SpecError, listed, nearest
@@ -16,7 +17,8 @@ from cnnlab.spec.calls import Call, Value, parse, write
 from cnnlab.spec.problems import shown, spec_error
 
 T = TypeVar("T")
-_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+# A kind is checked when it is first used: most recipes use few of the kinds there are.
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Registry(Generic[T]):
@@ -143,6 +145,9 @@ def _checking_init(kind: Any) -> Callable[..., None]:
     """An `__init__` that raises SpecError, and in which no name that a person writes is taken for one of its own."""
 
     def __init__(made: Any, /, *positional: Any, **named: Any) -> None:  # noqa: N807
+        if not kind.__pydantic_complete__:
+            rebuild_dataclass(kind)
+            kind.__init__ = __init__  # building puts pydantic's own in its place
         try:
             kind.__pydantic_validator__.validate_python(ArgsKwargs(positional, named), self_instance=made)
         except ValidationError as error:
