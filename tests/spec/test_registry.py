@@ -97,7 +97,7 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
         return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
     if annotation == Augmentations:
-        leaf = st.deferred(lambda: st.sampled_from(["flip", "crop", "maybe"]).flatmap(_of_augmentation))
+        leaf = st.deferred(lambda: st.sampled_from(["flip", "crop", "invert"]).flatmap(_of_augmentation))
         return st.lists(leaf, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
