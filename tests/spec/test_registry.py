@@ -97,8 +97,11 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
         return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
     if annotation == Augmentations:
-        leaf = st.deferred(lambda: st.sampled_from(["flip", "crop", "invert"]).flatmap(_of_augmentation))
-        return st.lists(leaf, min_size=1, max_size=3).map(tuple)
+        # Two levels: the grammar reads ten, and a strategy that calls itself would now and then go deeper.
+        plain = st.sampled_from(["flip", "crop"]).flatmap(_of_augmentation)
+        inside = st.lists(plain, min_size=1, max_size=3).map(tuple)
+        nested = st.builds(augmentations.kinds["maybe"], p=st.floats(0, 1), body=inside)
+        return st.lists(plain | nested, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     if annotation == choices.AnySchedule:
