@@ -8,6 +8,7 @@ from pathlib import Path
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.probe.weights import first_convolution
+from cnnlab.processes import is_writer
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.report.page import render
 from cnnlab.report.view import Confusion, RunView
@@ -27,7 +28,7 @@ def train(
     device: str = "auto",
     listener: Listener = NOBODY,
 ) -> RunFolder:
-    """Train a recipe and write its report.
+    """Train a recipe and write its report; in several processes where torchrun started them.
 
     Args:
         recipe: a recipe, or the path of its file.
@@ -48,7 +49,8 @@ def train(
     called = name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem)
     root = Path(data) if data is not None else None
     folder = run(known, name=called, runs=Path(runs), root=root, device=device, listener=listener)
-    write_report(folder, listener.say)
+    if is_writer():
+        write_report(folder, listener.say)
     return folder
 
 

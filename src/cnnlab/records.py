@@ -134,6 +134,7 @@ class Environment(Record):
     processor: str
     device: str
     threads: int
+    processes: int = 1
     code: str
     cwd: str = ""
 

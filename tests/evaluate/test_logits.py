@@ -51,7 +51,7 @@ def test_dropout_is_off_and_batch_norm_uses_its_running_statistics(network: nn.S
 def test_a_batch_of_one_says_what_a_batch_of_all_says(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
     together = logits(network, feed())
     evaluation: Callable[..., object] = Feed.evaluation
-    monkeypatch.setattr(Feed, "evaluation", lambda self: evaluation(self, 1))
+    monkeypatch.setattr(Feed, "evaluation", lambda self, **_: evaluation(self, 1))
     np.testing.assert_allclose(logits(network, feed()), together, rtol=0, atol=1e-5)
 
 

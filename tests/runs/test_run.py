@@ -20,6 +20,7 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
+from cnnlab.processes import World
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.locking import locked
@@ -350,10 +351,10 @@ def test_every_part_is_fed_in_the_format_of_the_network(
 ) -> None:
     seen: list[tuple[str, bool]] = []
 
-    def watched(network: torch.nn.Module, feed: Feed) -> np.ndarray:
+    def watched(network: torch.nn.Module, feed: Feed, world: World) -> np.ndarray:
         last = network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
         seen.append((feed.memory_format, last))
-        return logits(network, feed)
+        return logits(network, feed, world)
 
     monkeypatch.setattr("cnnlab.runs.run.logits", watched)
     monkeypatch.setattr("cnnlab.training.loop.logits", watched)

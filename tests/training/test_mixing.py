@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from cnnlab.randomness import generator
+from cnnlab.spec.losses import losses
 from cnnlab.spec.regularisers import mixes
+from cnnlab.training.losses import Loss, loss_function
 from cnnlab.training.mixing import mix
 
 CLASSES = 4
@@ -80,7 +82,21 @@ def test_the_loss_of_a_mixture_is_cross_entropy_with_its_soft_label() -> None:
     outputs = torch.linspace(-2, 2, 20).reshape(5, 4).sin()
     soft = mixed.share * F.one_hot(labels, CLASSES) + (1 - mixed.share) * F.one_hot(labels.roll(1), CLASSES)
     expected = F.cross_entropy(outputs, soft)
-    torch.testing.assert_close(mixed.loss(outputs, F.cross_entropy), expected)
+    torch.testing.assert_close(mixed.loss(outputs, Loss(F.cross_entropy), len(labels)), expected)
+
+
+def test_the_parts_of_a_weighted_mixture_have_the_loss_of_the_whole() -> None:
+    images, labels = batch()
+    weights = torch.tensor([0.5, 1.0, 2.0, 4.0])
+    loss = loss_function(losses.read("cross_entropy(weights=[0.5, 1, 2, 4])"), labels.numpy(), CLASSES, images.device)
+    mixed = mix(mixes.read("mixup(1.0)"), images, labels, np.random.default_rng(3))
+    outputs, mass = torch.linspace(-2, 2, 20).reshape(5, 4).sin(), loss.mass(labels)
+    parts = sum(mixed.part(part).loss(outputs[part], loss, mass) for part in (slice(0, 2), slice(2, 5)))
+    torch.testing.assert_close(parts, mixed.loss(outputs, loss, mass))
+    each = F.cross_entropy(outputs, labels, reduction="none")
+    other = F.cross_entropy(outputs, labels.roll(1), reduction="none")
+    own = (weights[labels] * each).sum(), (weights[labels.roll(1)] * other).sum()
+    torch.testing.assert_close(parts, (mixed.share * own[0] + (1 - mixed.share) * own[1]) / weights[labels].sum())
 
 
 @pytest.mark.parametrize("text", ["mixup(0.5)", "cutmix(1.0)"])

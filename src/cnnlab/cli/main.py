@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from cnnlab.cli import data, describe, doctor, new, predict, quickstart, report, runs, test, train
+from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
+from cnnlab.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,11 +33,23 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options in front of a command."""
+    if context.invoked_subcommand != "train":
+        guarded(_refuse_processes)()
+
+
+def _refuse_processes() -> None:
+    from cnnlab.processes import launched
+
+    if launched() and os.environ["WORLD_SIZE"] != "1":
+        raise UsageError(
+            "only 'train' works in several processes", where="torchrun", next_step="start it without torchrun"
+        )
 
 
 for module in (quickstart, new, theory, describe, data, train, test, predict, report, runs, doctor):

@@ -40,7 +40,10 @@ def train(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a recipe, or go on with a run, and write the report."""
+    """Train a recipe, or go on with a run, and write the report.
+
+    Several processes share each batch when torchrun starts them: torchrun --nproc-per-node 2 -m cnnlab train RECIPE
+    """
     if (recipe is None) == (resume is None):
         raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
     if resume is not None and (set_ or seed is not None):
@@ -48,6 +51,7 @@ def train(
     from cnnlab.api import write_report
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching
+    from cnnlab.processes import is_writer
     from cnnlab.runs.run import resume_run, run
     from cnnlab.spec.recipe import Recipe
 
@@ -63,8 +67,10 @@ def train(
                 folder = run(
                     known, name=recipe.stem, runs=runs, root=data, device=device, listener=listener, begun=made.append
                 )
-            write_report(folder, listener.say)
-    show_result(folder, json)
+            if is_writer():
+                write_report(folder, listener.say)
+    if is_writer():
+        show_result(folder, json)
 
 
 @contextmanager
@@ -89,7 +95,9 @@ def _way_on(folder: RunFolder) -> str:
         return f"the run has finished; write its report with: cnnlab report {path}"
     kept = epochs_kept(folder.path)
     start = f"from the end of epoch {kept}" if kept else "from the start"
-    return f"{start}, go on with: cnnlab train --resume {path}"
+    processes = folder.environment().processes
+    command = f"torchrun --nproc-per-node {processes} -m cnnlab" if processes > 1 else "cnnlab"
+    return f"{start}, go on with: {command} train --resume {path}"
 
 
 def show_result(folder: Any, json: bool) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field
@@ -37,6 +37,11 @@ RESIDENT_SHARE = 0.2
 # 224×224; and never more images than 500.
 EVALUATION_PIXELS = 500 * 32 * 32
 EVALUATION_IMAGES = 500
+
+
+def whole(count: int) -> slice:
+    """All of `count` images, which one process takes."""
+    return slice(0, count)
 
 
 @dataclass
@@ -74,27 +79,58 @@ class Feed:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def training(self, batch_size: int, seed: int, epoch: int, augmentations: Sequence[Any] = ()) -> Iterator[Batch]:
-        """The batches of an epoch: shuffled, augmented, normalised; floats N×C×H×W with labels N."""
+    def training(
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        augmentations: Sequence[Any] = (),
+        share: Callable[[int], slice] = whole,
+    ) -> Iterator[Batch]:
+        """The batches of an epoch: shuffled, augmented, normalised; floats N×C×H×W with labels N.
+
+        Args:
+            share: which of a batch's images are wanted, where several processes divide it.
+        """
         order = generator(seed, "order", epoch).permutation(len(self)).astype(np.int64)
+        parts = [part[share(len(part))] for part in np.split(order, np.cumsum(self.sizes(batch_size))[:-1])]
+        order = np.concatenate(parts)
         draws = draw(augmentations, seed, epoch, order)
         start = 0
-        for images, labels in self._batches(order, _training_sizes(len(self), batch_size)):
+        for images, labels in self._batches(order, [len(part) for part in parts]):
             here = slice(start, start + len(images))
             changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
             yield self._normalised(changed), labels
             start = here.stop
 
-    def evaluation(self, batch_size: int | None = None) -> Iterator[Batch]:
-        """All images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""
-        batch_size, count = batch_size or evaluation_batch(*self.pixels.shape[2:]), len(self)
-        sizes = [min(batch_size, count - start) for start in range(0, count, batch_size)]
-        for images, labels in self._batches(np.arange(count), sizes):
+    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
+        """Images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`.
+
+        Args:
+            share: which of the part's images are wanted, where several processes divide it; at least one.
+        """
+        batch_size = batch_size or evaluation_batch(*self.pixels.shape[2:])
+        order = np.arange(len(self))[share(len(self))]
+        sizes = [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]
+        for images, labels in self._batches(order, sizes):
             yield self._normalised(images), labels
+
+    def sizes(self, batch_size: int) -> list[int]:
+        """The training batches of an epoch: full ones and the rest.
+
+        A rest of one image joins the batch before it, since batch norm needs two.
+        """
+        sizes = [batch_size] * (len(self) // batch_size)
+        rest = len(self) % batch_size
+        if rest == 1 and sizes:
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        return sizes
 
     def steps(self, batch_size: int) -> int:
         """How many training batches an epoch has."""
-        return len(_training_sizes(len(self), batch_size))
+        return len(self.sizes(batch_size))
 
     def sampled(self, places: Indices) -> Feed:
         """The same part with other images in its places: in place n stands image `places[n]`.
@@ -156,14 +192,3 @@ def resident_bytes(device: torch.device) -> int:
 def evaluation_batch(height: int, width: int) -> int:
     """How many images of this size are evaluated at a time."""
     return max(1, min(EVALUATION_IMAGES, EVALUATION_PIXELS // (height * width)))
-
-
-def _training_sizes(count: int, batch_size: int) -> list[int]:
-    """Full batches and the rest; a rest of one image joins the batch before it, since batch norm needs two."""
-    sizes = [batch_size] * (count // batch_size)
-    rest = count % batch_size
-    if rest == 1 and sizes:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    return sizes

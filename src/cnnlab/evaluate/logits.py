@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from cnnlab.data.feed import Feed
+from cnnlab.processes import ALONE, World
 
 
-def logits(network: nn.Module, feed: Feed) -> npt.NDArray[np.float32]:
-    """N×K logits, in the order of the part's images.
+def logits(network: nn.Module, feed: Feed, world: World = ALONE) -> npt.NDArray[np.float32]:
+    """N×K logits, in the order of the part's images; where there are several processes each computes its share.
 
     In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
     The network is left in the mode in which it was.
@@ -20,7 +21,7 @@ def logits(network: nn.Module, feed: Feed) -> npt.NDArray[np.float32]:
     network.eval()
     try:
         with torch.inference_mode():
-            found = [network(images) for images, _ in feed.evaluation()]
-        return torch.cat(found).float().cpu().numpy()
+            found = torch.cat([network(images) for images, _ in feed.evaluation(share=world.share)])
+        return world.gather(found.float(), len(feed)).cpu().numpy()
     finally:
         network.train(was_training)

@@ -147,6 +147,7 @@ def _environment_facts(view: RunView) -> list[Fact]:
     return [
         ("device", made.device),
         ("processor", f"{made.processor}, {words.plural(made.threads, 'thread')}"),
+        *([("processes", f"{made.processes:,}, which share each batch")] if made.processes > 1 else []),
         ("system", made.platform),
         ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),
         ("code", made.code),

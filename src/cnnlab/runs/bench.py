@@ -13,13 +13,13 @@ from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
+from cnnlab.processes import ALONE, World
 from cnnlab.records import Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 from cnnlab.training.loop import Training
-from cnnlab.training.machine import choose_device
 from cnnlab.training.way import choose_way
 
 
@@ -35,16 +35,18 @@ class Bench:
     way: Way
     train: Feed
     validation: Feed | None
+    world: World = ALONE
 
     @classmethod
     def prepare(
         cls,
         recipe: Recipe,
         root: Path | None,
-        device: str,
+        device: torch.device,
         download: bool,
         progress: Progress,
         resumed: RunFolder | None = None,
+        world: World = ALONE,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
 
@@ -52,24 +54,26 @@ class Bench:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
             RunError: the data of a resumed run has changed.
         """
-        target = choose_device(device)
         seed = recipe.train.seed
-        dataset = open_dataset(recipe.data, seed=seed, root=root, download=download, progress=progress)
+        with world.one_first():
+            dataset = open_dataset(recipe.data, seed=seed, root=root, download=download, progress=progress)
+            for part in set(dataset.parts) - {"test"}:
+                dataset.pixels(part)
         if resumed is not None:
             check_same_data(resumed, dataset)
         trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
-        check_before_training(recipe, trace, dataset, target)
+        check_before_training(recipe, trace, dataset, device)
         network = build(trace)
         initialise(network, recipe.model.init, seed)
-        network.to(target)
-        way = resumed.way() if resumed is not None else _tried_way(recipe, dataset, network, target)
-        train = feed_of(dataset, "train", target, way)
-        validation = feed_of(dataset, "validation", target, way) if "validation" in dataset.parts else None
-        return cls(recipe, dataset, trace, network, target, way, train, validation)
+        network.to(device)
+        way = resumed.way() if resumed is not None else _tried_way(recipe, dataset, network, device, world)
+        train = feed_of(dataset, "train", device, way)
+        validation = feed_of(dataset, "validation", device, way) if "validation" in dataset.parts else None
+        return cls(recipe, dataset, trace, network, device, way, train, validation, world)
 
     def training(self) -> Training:
         steps = self.train.steps(self.recipe.train.batch_size)
-        return Training(self.network, self.recipe.train, self.recipe.data, self.way, self.device, steps)
+        return Training(self.network, self.recipe.train, self.recipe.data, self.way, self.device, steps, self.world)
 
 
 def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Feed:
@@ -77,9 +81,14 @@ def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Fee
     return Feed(dataset.pixels(part), dataset.labels(part), dataset.mean, dataset.std, device, way.memory_format)
 
 
-def _tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device) -> Way:
-    """A trial needs one batch, and no feed can be made before the way is known."""
+def _tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, world: World) -> Way:
+    """A trial needs one batch, and no feed can be made before the way is known. The writer's counts for all."""
+    if not world.writes:
+        return Way.from_json(world.told(""))
     size = recipe.train.batch_size
-    pixels, labels = dataset.pixels("train")[:size], dataset.labels("train")[:size]
+    part = world.share(size)
+    pixels, labels = dataset.pixels("train")[part], dataset.labels("train")[part]
     batch = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(size))
-    return choose_way(recipe.train, network, *batch)
+    way = choose_way(recipe.train, network, *batch)
+    world.told(way.to_json())
+    return way

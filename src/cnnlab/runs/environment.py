@@ -18,7 +18,7 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
 
-def environment(device: torch.device) -> Environment:
+def environment(device: torch.device, processes: int = 1) -> Environment:
     """What must be said for another person to repeat a run."""
     return Environment(
         cnnlab=version("cnnlab"),
@@ -28,6 +28,7 @@ def environment(device: torch.device) -> Environment:
         processor=processor(),
         device=f"{device.type}: {device_name(device)}",
         threads=torch.get_num_threads(),
+        processes=processes,
         code=code_hash(),
         cwd=str(Path.cwd()),
     )

@@ -6,7 +6,8 @@ recipe → data → table → network → training, its best weights kept → fi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,8 @@ from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.model.build import build
-from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score
+from cnnlab.processes import ALONE, ProcessLostError, World, joined
+from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Way
 from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import environment, recipe_from_here
@@ -29,7 +31,7 @@ from cnnlab.runs.folder import Predictions, RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.warnings import look_for_test_leaks, table_with_warnings, tell
+from cnnlab.runs.warnings import divided, look_for_test_leaks, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, Watch, fit
@@ -75,20 +77,25 @@ def run(
         download: False: take the data that is there, or say what is missing.
         begun: told of the run folder as soon as there is one.
 
+    Where torchrun started several processes, each of them calls this; all return the folder, which one has written.
+
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made.
-        RunError: the run folder can't be written to, or the memory is full.
+        RunError: the run folder can't be written to, the memory is full, or another process has ended.
     """
-    with memory_watched(recipe.train.batch_size):
-        bench = Bench.prepare(recipe, root, device, download, listener.progress)
-    folder = create_run(runs, name)
-    begun(folder)
-    with locked(folder.path, listener.say), memory_watched(recipe.train.batch_size, folder.path):
-        _write_down(folder, bench)
-        listener.say(f"run folder: {folder.path}")
-        listener.say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
-        tell(folder.table().warnings, listener.say)
-        _train(folder, bench, bench.training(), listener)
+    target = choose_device(device)
+    with _processes(target) as world:
+        listener = listener if world.writes else NOBODY
+        with memory_watched(recipe.train.batch_size):
+            bench = Bench.prepare(recipe, root, target, download, listener.progress, world=world)
+        folder = RunFolder(Path(world.told(str(create_run(runs, name).path) if world.writes else "")))
+        if world.writes:
+            begun(folder)
+        with _held(folder, world, listener.say), memory_watched(recipe.train.batch_size, folder.path):
+            if world.writes:
+                _write_down(folder, bench)
+                _introduce(folder, bench, listener.say)
+            _train(folder, bench, bench.training(), listener)
     return folder
 
 
@@ -109,20 +116,47 @@ def resume_run(
         RunError: there is no such run, it has finished, another process works on it, its data has changed, or the
             memory is full.
     """
-    folder = RunFolder.open(path)
-    with locked(folder.path, listener.say):
-        if folder.result() is not None:
+    folder, target = RunFolder.open(path), choose_device(device)
+    with _processes(target) as world, _held(folder, world, listener.say):
+        if world.writes and folder.result() is not None:
             raise RunError("this run has finished", where=str(path), next_step="train the recipe again for another run")
-        begun(folder)
+        if world.writes:
+            begun(folder)
+        listener = listener if world.writes else NOBODY
         recipe = recipe_from_here(folder, root)
         with memory_watched(recipe.train.batch_size, folder.path):
-            bench = Bench.prepare(recipe, root, device, True, listener.progress, folder)
+            bench = Bench.prepare(recipe, root, target, True, listener.progress, folder, world)
             training = bench.training()
-            resume(folder.path, training, listener.say)
-            folder.forget_after(training.epoch)
+            resume(folder.path, training, listener.say, writes=world.writes)
+            if world.writes:
+                folder.forget_after(training.epoch)
             listener.say(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
             _train(folder, bench, training, listener)
     return folder
+
+
+@contextmanager
+def _processes(device: torch.device) -> Iterator[World]:
+    try:
+        with joined(device) as world:
+            yield world
+            world.wait()
+    except ProcessLostError as error:
+        step = "see what it said of its end; nothing that was saved is lost"
+        raise RunError(f"another process of this training has ended ({error})", next_step=step) from error
+
+
+def _held(folder: RunFolder, world: World, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """The writer holds the run folder; the other processes only read in it."""
+    return locked(folder.path, say) if world.writes else nullcontext()
+
+
+def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> None:
+    say(f"run folder: {folder.path}")
+    say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
+    for line in divided(bench):
+        say(line)
+    tell(folder.table().warnings, say)
 
 
 def open_test(path: Path, *, root: Path | None = None, device: str = "auto", listener: Listener = NOBODY) -> Result:
@@ -144,7 +178,7 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
             step = "give data.test a share, and train again"
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, listener.say)
-        feed = _open_test_part(folder, dataset, target, "test command")
+        feed = _open_test_part(folder, dataset, target, folder.way(), "test command")
         tested = _final_score(folder, network, feed, dataset, "test")
         result = result.model_copy(update={"test": tested})
         folder.write("result.json", result.to_json(indent=2))
@@ -174,6 +208,18 @@ def _selected(
     return network.to(device).to(memory_format=torch_format(folder.way())).eval(), saved.epoch
 
 
+def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> tuple[nn.Sequential, float]:
+    """The same in every process: the writer reads the weights, and the others have them from it."""
+    world = bench.world
+    if world.writes:
+        network, epoch = _selected(folder, bench.device, say)
+    else:
+        network, epoch = build(bench.trace).to(bench.device).to(memory_format=torch_format(bench.way)).eval(), 0.0
+    for tensor in network.state_dict().values() if world.size > 1 else ():
+        tensor.copy_(world.from_writer(tensor.contiguous()))
+    return network, float(world.told(repr(epoch)))
+
+
 def _write_down(folder: RunFolder, bench: Bench) -> None:
     """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
     dataset, form = bench.dataset, bench.dataset.form
@@ -193,7 +239,7 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
         test_set=dataset.test_set_id() if "test" in dataset.parts else "",
         preprocessing=preprocessing,
     )
-    made = environment(bench.device)
+    made = environment(bench.device, bench.world.size)
     records = {"data": data, "layers": table_with_warnings(bench), "way": bench.way, "environment": made}
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
@@ -203,14 +249,18 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
 def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
     test: Callable[[], Feed] | None = None
     if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
-        read_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, folder.way()))
+        read_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, bench.way))
 
         def test() -> Feed:
-            note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
-            return read_once()
+            if bench.world.writes:
+                note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
+            with bench.world.one_first():
+                return read_once()
 
     feeds = Feeds(bench.train, bench.validation, test, bench.dataset.classes)
     for record in fit(training, feeds, listener.watch):
+        if not bench.world.writes:
+            continue
         folder.append(record)
         if training.selected_epoch == record.epoch:
             save_weights(folder.path, training, record.epoch)
@@ -226,9 +276,11 @@ def _finish(folder: RunFolder, bench: Bench, training: Training, listener: Liste
     selected, message = training.selected_epoch, ""
     if not training.diverged:
         # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
-        network, selected = _selected(folder, bench.device, listener.say)
+        network, selected = _selected_in_all(folder, bench, listener.say)
         scores, message = _final_scores(folder, bench, network, listener)
         training.diverged = not scores
+    if not bench.world.writes:
+        return
     records = folder.epochs()
     epochs = records[-1].epoch if records else float(training.epoch)
     early = training.stopped and training.epoch < bench.recipe.train.epochs
@@ -266,12 +318,12 @@ def _final_scores(
         feed = {"train": bench.train, "validation": bench.validation}.get(part)
         if feed is None:
             try:
-                feed = _open_test_part(folder, bench.dataset, bench.device, "end of the recipe")
+                feed = _open_test_part(folder, bench.dataset, bench.device, bench.way, "end of the recipe", bench.world)
             except SourceError as error:  # what was trained is not lost for an image that can't be read
                 message = f"the test part can't be read: {error.problems[0]}"
                 continue
         listener.say(f"scoring the {part} part: {len(feed):,} images")
-        scores[part] = _final_score(folder, network, feed, bench.dataset, part)
+        scores[part] = _final_score(folder, network, feed, bench.dataset, part, bench.world)
         if part == "train" and not math.isfinite(scores[part].loss):
             return {}, ""
     guessing = math.log(len(bench.dataset.classes))
@@ -286,13 +338,20 @@ def _diverged(epoch: float) -> str:
     return f"the loss stopped being a number before the end of epoch {epoch:g}; a smaller learning rate may help"
 
 
-def _final_score(folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dataset, part: Part) -> Score:
-    predictions = Predictions(feed.labels, logits(network, feed))
-    folder.write_predictions(part, predictions)
+def _final_score(
+    folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dataset, part: Part, world: World = ALONE
+) -> Score:
+    predictions = Predictions(feed.labels, logits(network, feed, world))
+    if world.writes:
+        folder.write_predictions(part, predictions)
     return score(predictions.logits, predictions.labels, dataset.classes)
 
 
-def _open_test_part(folder: RunFolder, dataset: Dataset, device: torch.device, purpose: str) -> Feed:
+def _open_test_part(
+    folder: RunFolder, dataset: Dataset, device: torch.device, way: Way, purpose: str, world: World = ALONE
+) -> Feed:
     """The test part. That it is looked at is written down before it is read."""
-    note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
-    return feed_of(dataset, "test", device, folder.way())
+    if world.writes:
+        note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
+    with world.one_first():
+        return feed_of(dataset, "test", device, way)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from copy import deepcopy
 from itertools import islice
@@ -25,6 +25,7 @@ from cnnlab.records import Table, WarningRecord
 from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
 from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.layers import BatchNorm, Dropout, Dropout2d
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.warnings import in_words
@@ -93,6 +94,22 @@ def tell(found: Iterable[WarningRecord], say: Callable[[str], None]) -> None:
     """Say each warning, a line each."""
     for warning in found:
         say(f"! {in_words(warning)}")
+
+
+def divided(bench: Bench) -> Iterator[str]:
+    """What several processes make of a recipe, and where it is not what one would make of it."""
+    train, world = bench.recipe.train, bench.world
+    if world.size == 1:
+        return
+    yield f"{world.size} processes share each batch of {train.batch_size} images"
+    layers = [row.layer for row in bench.trace.walk()]
+    if not train.sync_batchnorm and any(isinstance(layer, BatchNorm) for layer in layers):
+        yield (
+            "! each process's batch norm sees its own images only, which is not what one process would train; "
+            "train.sync_batchnorm = true is"
+        )
+    if any(isinstance(layer, Dropout | Dropout2d) or getattr(layer, "drop", 0) for layer in layers):
+        yield "! dropout draws for each process's own images: other units than in one process, as many of them"
 
 
 def initial_loss(recipe: Recipe, network: nn.Module, train: Feed, classes: int) -> WarningRecord | None:

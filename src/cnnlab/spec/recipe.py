@@ -183,6 +183,7 @@ class Train(Section):
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
     seed: Annotated[int, Field(ge=0)] = 0
+    sync_batchnorm: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 

@@ -112,17 +112,21 @@ def load_weights(
     return _without(_WEIGHTS, tensors), saved
 
 
-def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> None:
+def resume(folder: Path, training: Training, warn: Callable[[str], None], *, writes: bool = True) -> None:
     """Put a training into the state that `save_progress` kept; without one it starts anew.
 
     Best weights that were kept after that state are not those of the training that follows: another machine's may
     take another course.
 
+    Args:
+        writes: False for a process that only reads in the folder.
+
     Raises:
         RunError: as `load_weights`.
     """
     if not (folder / "last.json").exists():
-        _set_best(folder, None)
+        if writes:
+            _set_best(folder, None)
         return
     tensors, saved = _load(folder, "last", warn)
     progress = saved.progress
@@ -142,7 +146,7 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None]) -> Non
         training.schedule.patience.state = progress.plateau
     _load_optimizer(training, tensors)
     # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
-    if progress.best is not None or not progress.selected_epoch:
+    if writes and (progress.best is not None or not progress.selected_epoch):
         _set_best(folder, progress.best)
 
 

@@ -11,26 +11,31 @@ from itertools import islice
 import torch
 from torch import nn
 
-from cnnlab.data.feed import Batch, Feed
+from cnnlab.data.feed import Batch, Feed, whole
 from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.processes import ALONE, World
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.spec.choices import Early
+from cnnlab.spec.limits import Time
 from cnnlab.spec.recipe import Data, Train
-from cnnlab.spec.regularisers import NoAverage
+from cnnlab.spec.regularisers import NoAverage, NoMix
 from cnnlab.training.averaging import Average
-from cnnlab.training.losses import Loss, loss_function
-from cnnlab.training.mixing import mix
+from cnnlab.training.losses import Loss, Mass, loss_function
+from cnnlab.training.mixing import Mixed, mix
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
 from cnnlab.training.sums import Sums
+from cnnlab.training.together import Together
 from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
 Watch = Callable[[int, int, StepMeans | None], None]
+# How many images a batch has in all processes, and this one's part of it.
+Counted = tuple[int, Batch]
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Training:
     way: Way
     device: torch.device
     batches_per_epoch: int
+    world: World = ALONE
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -52,9 +58,11 @@ class Training:
     chooser: Patience = field(init=False)
     stopper: Patience | None = field(init=False, default=None)
     average: Average | None = field(init=False, default=None)
+    together: Together = field(init=False)
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
+        self.together = Together(self.network, self.world, self.train.sync_batchnorm)
         self.optimizer = optimizer(self.train.optimizer, self.network)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
@@ -105,23 +113,25 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
 def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    part = feeds.train
+    part, world = feeds.train, training.world
     if train.sampling == "balanced":
         part = part.sampled(balanced(part.labels, train.seed, training.epoch))
-    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment)
+    # Images are mixed with others of the whole batch, so that each process needs all of it.
+    share = whole if not isinstance(train.mix, NoMix) else world.share
+    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment, share)
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
     sums = Sums(training.device)
     began = time.perf_counter()
-    for number, together in enumerate(_in_groups(batches, train.accumulate), start=1):
+    counted = zip(part.sizes(train.batch_size), batches, strict=True)
+    for number, group in enumerate(_in_groups(counted, train.accumulate), start=1):
         with torch_state():
-            _step(training, together, loss, sums)
-        seen += sum(len(labels) for _, labels in together)
+            _step(training, group, loss, sums)
+        seen += sum(count for count, _ in group)
         watch(seen, total, sums.glance())
-        spent = time.perf_counter() - began
-        over = train.budget.spent(seen, training.seconds + spent)
+        over = _is_spent(training, seen, time.perf_counter() - began)
         if number not in ends and not over:
             continue
-        means = sums.means()
+        means = sums.means(world)
         position = training.epoch + number / steps
         if number == steps:
             training.epoch += 1
@@ -142,12 +152,19 @@ def _average_epoch(training: Training, feeds: Feeds) -> None:
         training.average.after_epoch(training.network, training.epoch / training.train.epochs, batches)
 
 
-def _in_groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    while together := list(islice(batches, size)):
-        yield together
+def _is_spent(training: Training, images: int, seconds: float) -> bool:
+    over: bool = training.train.budget.spent(images, training.seconds + seconds)
+    if not isinstance(training.train.budget, Time):
+        return over
+    return bool(training.world.told("over" if over else ""))  # the processes' clocks differ
 
 
-def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> None:
+def _in_groups(batches: Iterator[Counted], size: int) -> Iterator[list[Counted]]:
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _step(training: Training, group: list[Counted], loss: Loss, sums: Sums) -> None:
     """One change of the weights, by the mean gradient over the images of one batch or of several."""
     network, optimizer = training.network, training.optimizer
     training.schedule.before_step(training.step, optimizer)
@@ -155,15 +172,16 @@ def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> 
     seed_torch(training.train.seed, "step", training.step)
     network.train()
     optimizer.zero_grad(set_to_none=True)
-    total = sum(len(labels) for _, labels in together)
-    for number, (images, labels) in enumerate(together):
-        mixed = mix(training.train.mix, images, labels, generator(training.train.seed, "mix", training.step, number))
-        with autocast(training.way, training.device):
-            outputs = network(mixed.images)
-            found = mixed.loss(outputs, loss)
-        # With one batch the share is 1, which changes no bit.
-        (found * (len(labels) / total)).backward()  # type: ignore[no-untyped-call]
-        sums.add(found.detach(), outputs.detach(), labels)
+    mass, images = _mass(training, group, loss), sum(count for count, _ in group)
+    for number, (count, batch) in enumerate(group):
+        part = _part(training, number, count, batch)
+        with training.together.batch(count, last=number == len(group) - 1) as together:
+            with autocast(training.way, training.device):
+                outputs = together(part.images)
+                found = part.loss(outputs, loss, mass)
+            (found * training.together.scale(count)).backward()  # type: ignore[no-untyped-call]
+        if training.world.writes or training.world.divides(count):  # else the writer has counted these images
+            sums.add(found.detach() * images, outputs.detach(), part.own)
     if training.train.clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), training.train.clip)
     optimizer.step()
@@ -172,10 +190,34 @@ def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> 
     training.step += 1
 
 
+def _mass(training: Training, group: list[Counted], loss: Loss) -> Mass:
+    """What all images of a step count, those of the other processes too."""
+    if loss.weights is None:
+        return sum(count for count, _ in group)
+    world, total = training.world, loss.weights.new_zeros(())
+    for count, (_, labels) in group:
+        mixes = len(labels) == count  # each process holds the whole batch
+        own = loss.mass(labels)
+        total += own if mixes else world.sum(torch.as_tensor(own))
+    return total
+
+
+def _part(training: Training, number: int, count: int, batch: Batch) -> Mixed:
+    """This process's images of a batch, mixed where the recipe says so."""
+    train, world = training.train, training.world
+    mixed = mix(train.mix, *batch, generator(train.seed, "mix", training.step, number))
+    if world.size == 1:
+        return mixed
+    # Each process's dropout draws for its own images; for a batch that all compute whole, the same.
+    seed_torch(train.seed, "step", training.step, number, world.rank if world.divides(count) else -1)
+    return mixed.part(world.share(count)) if len(mixed.own) == count else mixed
+
+
 def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, spent: float) -> EpochRecord:
     """Score the network as it stands, or its average, and decide what follows from it."""
+    training.together.agree()
     training.diverged = not math.isfinite(means.loss)
-    validation = None if training.diverged else _score(training.judged, feeds.validation, feeds.classes)
+    validation = None if training.diverged else _score(training, feeds.validation, feeds.classes)
     if validation is not None:
         training.diverged = not math.isfinite(validation.loss)
     training.diverged = training.diverged or not _is_finite(training.network)
@@ -187,7 +229,7 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
         step=training.step,
         train=means,
         validation=validation,
-        test=_score(training.judged, test(), feeds.classes) if test is not None else None,
+        test=_score(training, test(), feeds.classes) if test is not None else None,
         learning_rate=training.train.optimizer.lr * training.schedule.multiplier,
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
@@ -212,7 +254,7 @@ def _decide(training: Training, validation: Score | None, epoch: float) -> None:
         training.stopped = training.stopper.waited >= stop.patience
 
 
-def _score(network: nn.Module, feed: Feed | None, classes: tuple[str, ...]) -> Score | None:
+def _score(training: Training, feed: Feed | None, classes: tuple[str, ...]) -> Score | None:
     if feed is None:
         return None
-    return score(logits(network, feed), feed.labels, classes)
+    return score(logits(training.judged, feed, training.world), feed.labels, classes)

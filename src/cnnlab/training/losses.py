@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,12 +15,27 @@ from torch.nn import functional as F
 from cnnlab.data.source import Labels
 from cnnlab.spec import losses
 
-# (logits N×K, labels N) to the mean loss
-Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Mass: TypeAlias = Tensor | int
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The mean loss of a batch; where classes have weights, the weighted mean, as in torch."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    weights: Tensor | None = None
+
+    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean over N images, from logits N×K and labels N."""
+        return self.function(outputs, labels)
+
+    def mass(self, labels: Tensor) -> Mass:
+        """What these images count in a mean over more: their number, or the sum of their weights."""
+        return len(labels) if self.weights is None else self.weights[labels].sum()
 
 
 def loss_function(choice: Any, labels: Labels, classes: int, device: torch.device) -> Loss:
-    """The mean loss of a batch; where classes have weights, the weighted mean, as in torch.
+    """The loss of a recipe.
 
     Args:
         labels: of the training part, by which 'balanced' weights the classes.
@@ -27,8 +44,8 @@ def loss_function(choice: Any, labels: Labels, classes: int, device: torch.devic
     weights = class_weights(choice.weights, labels, classes)
     on_device = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
     if isinstance(choice, losses.Focal):
-        return lambda outputs, labels: _focal(outputs, labels, choice.gamma, on_device)
-    return lambda outputs, labels: F.cross_entropy(outputs, labels, on_device, label_smoothing=choice.smoothing)
+        return Loss(partial(_focal, gamma=choice.gamma, weights=on_device), on_device)
+    return Loss(partial(F.cross_entropy, weight=on_device, label_smoothing=choice.smoothing), on_device)
 
 
 def class_weights(chosen: Any, labels: Labels, classes: int) -> list[float] | None:

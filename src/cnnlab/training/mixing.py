@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from cnnlab.spec.regularisers import CutMix, MixUp
-from cnnlab.training.losses import Loss
+from cnnlab.training.losses import Loss, Mass
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,21 @@ class Mixed:
     other: Tensor
     share: float
 
-    def loss(self, outputs: Tensor, loss: Loss) -> Tensor:
-        """The loss of both labels, weighted by their shares; for cross-entropy it is that of the mixed label."""
+    def part(self, images: slice) -> Mixed:
+        """The same for some of the images."""
+        return Mixed(self.images[images], self.own[images], self.other[images], self.share)
+
+    def loss(self, outputs: Tensor, loss: Loss, mass: Mass) -> Tensor:
+        """The loss of both labels, weighted by their shares; for cross-entropy it is that of the mixed label.
+
+        Args:
+            mass: of all images over whose labels the mean is taken; this part's loss counts as much as it has of it.
+        """
+        own = loss(outputs, self.own) * (loss.mass(self.own) / mass)
         if self.share == 1:
-            return loss(outputs, self.own)
-        return self.share * loss(outputs, self.own) + (1 - self.share) * loss(outputs, self.other)
+            return own
+        other = loss(outputs, self.other) * (loss.mass(self.other) / mass)
+        return self.share * own + (1 - self.share) * other
 
 
 def mix(choice: Any, images: Tensor, labels: Tensor, draws: np.random.Generator) -> Mixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cnnlab.processes import World
 from cnnlab.records import StepMeans
 
 
@@ -19,10 +20,14 @@ class Sums:
         self.pending: tuple[torch.cuda.Event, int] | None = None
 
     def add(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        count = len(labels)
+        """Count images in.
+
+        Args:
+            loss: the sum over these images.
+        """
         hits = (outputs.argmax(dim=1) == labels).sum()
-        self.totals += torch.stack([loss.to(self.totals) * count, hits.to(self.totals)])
-        self.images += count
+        self.totals += torch.stack([loss.to(self.totals), hits.to(self.totals)])
+        self.images += len(labels)
 
     def glance(self) -> StepMeans | None:
         """The means as far as they are known now; None before the first are."""
@@ -40,9 +45,11 @@ class Sums:
             return self._means(self.seen, self.seen_images)
         return None
 
-    def means(self) -> StepMeans:
-        """The means of all steps; waits for the device."""
-        return self._means(self.totals.cpu(), self.images)
+    def means(self, world: World) -> StepMeans:
+        """The means of all steps, and of all processes; waits for the device."""
+        counted = self.totals.new_tensor([self.images])
+        *totals, images = world.sum(torch.cat([self.totals, counted])).tolist()
+        return self._means(torch.tensor(totals), int(images))
 
     @staticmethod
     def _means(totals: Tensor, images: int) -> StepMeans:

@@ -1,0 +1,200 @@
+"""Several processes that train one network: who they are, and what they tell each other.
+
+`torchrun` starts them and names each one in its environment. Each has its share of every batch. One of them, the
+writer, keeps the run folder and speaks to the person; the others compute. Only this file and
+`cnnlab.training.together` speak torch.distributed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from cnnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# The writer may download and decode for hours while the others wait. A process that dies is noticed at once, by its
+# closed connections and by torchrun.
+PATIENCE = timedelta(hours=12)
+# With fewer images a process, batch norm without synchronisation would have no variance.
+FEWEST_IMAGES = 2
+
+
+class ProcessLostError(Exception):
+    """Another process of this training has ended, or can't be reached any more."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one training as one of them sees them; by default it is the only one.
+
+    Attributes:
+        rank: this process's number, counted from 0.
+        size: how many there are.
+        local_rank: this process's number on its machine.
+        joined: whether torch.distributed connects them, which torchrun does even for one.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    joined: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def divides(self, count: int) -> bool:
+        """Whether so many images are divided among the processes; too few are computed whole by each of them."""
+        return self.size > 1 and count >= FEWEST_IMAGES * self.size
+
+    def share(self, count: int) -> slice:
+        """Which of `count` images are this process's: shares lie in order, and their sizes differ by one at most."""
+        return self._share_of(self.rank, count)
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """The sum over the processes, in place; the same bits in each."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(numbers)
+        return numbers
+
+    def gather(self, rows: Tensor, count: int) -> Tensor:
+        """All `count` rows, in order, from each process's share of them."""
+        if not self.divides(count):
+            return rows
+        import torch
+        import torch.distributed as dist
+
+        shares = [self._share_of(rank, count) for rank in range(self.size)]
+        sizes = [share.stop - share.start for share in shares]
+        own = rows.new_zeros(max(sizes), *rows.shape[1:])  # shares that are sent must be of one size
+        own[: len(rows)] = rows
+        found = [torch.empty_like(own) for _ in sizes]
+        dist.all_gather(found, own)
+        return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+
+    def from_writer(self, tensor: Tensor) -> Tensor:
+        """The writer's numbers, in place, in every process."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.broadcast(tensor, src=0)
+        return tensor
+
+    def told(self, text: str) -> str:
+        """The writer's text, in every process."""
+        if self.size == 1:
+            return text
+        import torch
+
+        content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.empty(0)
+        size = int(self.from_writer(torch.tensor(len(content))))
+        own = content if self.writes else torch.empty(size, dtype=torch.uint8)
+        return bytes(self.from_writer(own).tolist()).decode() if size else ""
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            import torch
+
+            self.sum(torch.zeros(1))
+
+    @contextmanager
+    def one_first(self) -> Iterator[None]:
+        """Within it one process of each machine works before the others: what it keeps in the cache, they find."""
+        if self.local_rank:
+            self.wait()
+        yield
+        if not self.local_rank:
+            self.wait()
+
+    def _share_of(self, rank: int, count: int) -> slice:
+        if not self.divides(count):
+            return slice(0, count)
+        return slice(rank * count // self.size, (rank + 1) * count // self.size)
+
+
+ALONE = World()
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+def is_writer() -> bool:
+    """Whether this process writes and speaks, before and after the processes are joined too."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """The processes that torchrun started, connected; without torchrun this one alone.
+
+    NCCL connects CUDA devices, of which each process takes the one of its own number; gloo connects the rest. They stay
+    connected until they end: the next training finds them so.
+
+    Raises:
+        UsageError: more processes than CUDA devices, or a device that can't be connected.
+        ProcessLostError: another process has ended.
+    """
+    if not launched():
+        yield ALONE
+        return
+    import torch.distributed as dist
+
+    world = World(_number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_RANK"), joined=True)
+    _take_device(device, world)
+    _connect(dist)
+    try:
+        yield world
+    except RuntimeError as error:  # torch's DistError is one
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL")):
+            raise ProcessLostError(str(error).partition("\n")[0]) from error
+        raise
+
+
+def _connect(dist: ModuleType) -> None:
+    if not dist.is_initialized():
+        import torch
+
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
+
+
+def _number(name: str) -> int:
+    return int(os.environ[name])
+
+
+def _take_device(device: torch.device, world: World) -> None:
+    import torch
+
+    if device.type == "mps":
+        raise UsageError(
+            "several processes can't share an MPS device",
+            where="--device",
+            allowed="cpu, cuda",
+            next_step="--device cpu",
+        )
+    if device.type == "cuda":
+        here, devices = _number("LOCAL_WORLD_SIZE"), torch.cuda.device_count()
+        if here > devices:
+            raise UsageError(
+                f"{here} processes on this machine, and {devices} CUDA device{'' if devices == 1 else 's'}",
+                where="torchrun --nproc-per-node",
+                allowed=f"1 to {devices}",
+                next_step="start fewer, or compute with --device cpu",
+            )
+        torch.cuda.set_device(world.local_rank)
