@@ -55,7 +55,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
-        self.optimizer = optimizer(self.train.optimizer, self.network)
+        self.optimizer = optimizer(self.train.optimizer, self.network, self.train.decay, self.train.rates)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
             self.average = Average(self.train.average, self.network)
