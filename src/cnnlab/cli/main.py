@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli import data, describe, doctor, new, predict, quickstart, report, runs, test, train
+from cnnlab.cli import data, describe, doctor, lr, new, predict, quickstart, report, runs, test, train
 from cnnlab.cli.theory import group as theory
 
 app = typer.Typer(
@@ -37,7 +37,7 @@ def root(
     """Options in front of a command."""
 
 
-for module in (quickstart, new, theory, describe, data, train, test, predict, report, runs, doctor):
+for module in (quickstart, new, theory, describe, data, lr, train, test, predict, report, runs, doctor):
     module.register(app)
 
 

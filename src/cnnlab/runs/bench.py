@@ -45,8 +45,11 @@ class Bench:
         download: bool,
         progress: Progress,
         resumed: RunFolder | None = None,
+        validate: bool = True,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
+
+        Without `validate` there is no validation feed, and that part is not asked for its images.
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
@@ -64,7 +67,7 @@ class Bench:
         network.to(target)
         way = resumed.way() if resumed is not None else _tried_way(recipe, dataset, network, target)
         train = feed_of(dataset, "train", target, way)
-        validation = feed_of(dataset, "validation", target, way) if "validation" in dataset.parts else None
+        validation = feed_of(dataset, "validation", target, way) if validate and "validation" in dataset.parts else None
         return cls(recipe, dataset, trace, network, target, way, train, validation)
 
     def training(self) -> Training:

@@ -26,7 +26,7 @@ from cnnlab.training.mixing import mix
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
-from cnnlab.training.sums import Sums
+from cnnlab.training.sums import Adding, Sums
 from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
@@ -105,16 +105,12 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
 def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    part = feeds.train
-    if train.sampling == "balanced":
-        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
-    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment)
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
     sums = Sums(training.device)
     began = time.perf_counter()
-    for number, together in enumerate(_in_groups(batches, train.accumulate), start=1):
+    for number, together in enumerate(batches_of_epoch(training, feeds.train), start=1):
         with torch_state():
-            _step(training, together, loss, sums)
+            take_step(training, together, loss, sums)
         seen += sum(len(labels) for _, labels in together)
         watch(seen, total, sums.glance())
         spent = time.perf_counter() - began
@@ -142,13 +138,25 @@ def _average_epoch(training: Training, feeds: Feeds) -> None:
         training.average.after_epoch(training.network, training.epoch / training.train.epochs, batches)
 
 
+def batches_of_epoch(training: Training, part: Feed) -> Iterator[list[Batch]]:
+    """The batches of the epoch that a training is in, in its order; those of one list make one step."""
+    train = training.train
+    if train.sampling == "balanced":
+        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
+    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment)
+    return _in_groups(batches, train.accumulate)
+
+
 def _in_groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
     while together := list(islice(batches, size)):
         yield together
 
 
-def _step(training: Training, together: list[Batch], loss: Loss, sums: Sums) -> None:
-    """One change of the weights, by the mean gradient over the images of one batch or of several."""
+def take_step(training: Training, together: list[Batch], loss: Loss, sums: Adding) -> None:
+    """Change the weights once, by the mean gradient over the images of one batch or of several.
+
+    Call it within `torch_state()`: it seeds torch's global state.
+    """
     network, optimizer = training.network, training.optimizer
     training.schedule.before_step(training.step, optimizer)
     # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from cnnlab.records import StepMeans
+
+
+class Adding(Protocol):
+    """Whoever is told of each batch: its mean loss, what the network made of it, and its labels."""
+
+    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
+        """Take a batch in."""
 
 
 class Sums:
