@@ -89,9 +89,10 @@ class RangeTest(Record):
         """How the recipe's own rate compares: above the limit, below a tenth of the suggestion, or within."""
         if self.suggestion is None or self.limit is None:
             return None
-        if self.own > self.limit:
+        # By the digits that are shown: 0.02 is not above a limit of 0.01995.
+        if self.own > round_rate(self.limit):
             return "too high"
-        return "too low" if self.own < self.suggestion / REASONABLE else "within"
+        return "too low" if self.own < round_rate(self.suggestion) / REASONABLE else "within"
 
     @property
     def recipe_line(self) -> str:

@@ -25,8 +25,9 @@ BLOW_UP, NEWEST = 4.0, 0.1
 # The width of the bell by which losses are smoothed, as a share of the steps: with 200 of them, 10 steps either way.
 # Narrower ones left valleys of noise that passed for the lowest loss; a running mean would lag behind the rate.
 WIDTH = 1 / 20
-# A fall is one from so much of the first losses on, and so many times what noise makes of a smoothed loss.
-LEAST_FALL, ABOVE_NOISE = 0.01, 4.0
+# A fall is one from so much of the first losses on, and so many times the noise in it. Losses that are nothing but
+# noise then pass for a fall once in a hundred tests.
+LEAST_FALL, ABOVE_NOISE = 0.01, 3.0
 # From a normal noise to the median distance between two neighbours: 0.6745·√2 of its standard deviation.
 NEIGHBOURS = 0.6745 * math.sqrt(2)
 
@@ -155,19 +156,22 @@ def _local(values: Numbers, width: float) -> _Local:
     return _Local(np.clip(means, values.min(), values.max()), slopes)
 
 
-def _first(values: Numbers) -> float:
-    """The mean of the first losses, before the rate has done anything."""
-    return float(values[: max(3, len(values) // 10)].mean())
+def _first(values: Numbers) -> Numbers:
+    """The first losses, before the rate has done anything."""
+    return values[: max(3, len(values) // 10)]
 
 
 def _falls(values: Numbers, means: Numbers, lowest: int, planned: int) -> bool:
     """Whether the smoothed loss falls by more than noise, and by so much that it matters."""
     if lowest == 0:
         return False
-    fall = _first(values) - float(means[lowest])
-    together = 2 * math.sqrt(math.pi) * max(1.0, WIDTH * planned)  # steps that a bell makes one of
-    noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NEIGHBOURS / math.sqrt(together)
-    return fall >= LEAST_FALL * abs(_first(values)) and fall > ABOVE_NOISE * noise
+    first = _first(values)
+    fall = float(first.mean() - means[lowest])
+    # So many steps a bell makes one of at the ends, where half of it is missing.
+    together = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
+    noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NEIGHBOURS
+    of_fall = noise * math.sqrt(1 / len(first) + 1 / together)
+    return fall >= LEAST_FALL * abs(float(first.mean())) and fall > ABOVE_NOISE * of_fall
 
 
 def _too_few(rates: Sequence[float], kept: int) -> Reading:
@@ -187,7 +191,7 @@ def _too_few(rates: Sequence[float], kept: int) -> Reading:
 def _no_fall(values: Numbers, means: Numbers) -> str:
     """What there was in place of a fall."""
     return (
-        f"the loss did not fall clearly at any rate: {_first(values):.4g} in the first steps, smoothed never below "
+        f"the loss did not fall clearly at any rate: {float(_first(values).mean()):.4g} in the first steps, smoothed never below "
         f"{float(means.min()):.4g}"
     )
 
