@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.translation import translation
     from cnnlab.report.description import Description, describe
     from cnnlab.runs.folder import RunFolder
+    from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import open_test, resume_run
     from cnnlab.spec.receptive.fields import receptive_field
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
@@ -55,6 +56,7 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
+    "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.probe.tracing",
     "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.run",
@@ -90,6 +92,7 @@ __all__ = [
     "convolve",
     "describe",
     "effective_field",
+    "lr_range",
     "network_table",
     "open_subject",
     "open_test",

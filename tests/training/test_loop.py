@@ -63,6 +63,34 @@ def test_a_plain_torch_loop_ends_with_the_same_weights(bench: Callable[..., Any]
     assert records[-1].validation.loss == expected.loss
 
 
+def test_rates_and_decay_of_the_recipe_reach_the_optimiser(bench: Callable[..., Any]) -> None:
+    made = bench(
+        layers=NO_DROPOUT,
+        optimizer="sgd(0.1, weight_decay=0.01)",
+        rates={"conv1": 0.0001, "dense1": 2.0},
+        decay="weights",
+        schedule="linear",
+    )
+    training, own = made.training, dict(made.training.network.named_parameters())
+    found = {
+        id(one): (group["lr"], group["weight_decay"])
+        for group in training.optimizer.param_groups
+        for one in group["params"]
+    }
+    assert {name: found[id(one)] for name, one in own.items()} == {
+        "conv1.weight": (pytest.approx(1e-5), 0.01),
+        "conv1.bias": (pytest.approx(1e-5), 0.0),
+        "batchnorm1.weight": (0.1, 0.0),
+        "batchnorm1.bias": (0.1, 0.0),
+        "dense1.weight": (0.2, 0.01),
+        "dense1.bias": (0.2, 0.0),
+    }
+    before = {name: one.detach().clone() for name, one in own.items()}
+    made.fit()
+    moved = {name: float((one.detach() - before[name]).abs().max()) for name, one in own.items()}
+    assert moved["conv1.weight"] < 1e-4 < 1e-3 < moved["dense1.weight"]
+
+
 def test_one_seed_gives_one_result_bit_by_bit(bench: Callable[..., Any]) -> None:
     first, second, other = bench(augment=AUGMENT), bench(augment=AUGMENT), bench(augment=AUGMENT, seed=1)
     for made in (first, second, other):

@@ -47,8 +47,11 @@ class Bench:
         progress: Progress,
         resumed: RunFolder | None = None,
         world: World = ALONE,
+        validate: bool = True,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
+
+        Without `validate` there is no validation feed, and that part is not asked for its images.
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
@@ -68,7 +71,7 @@ class Bench:
         network.to(device)
         way = resumed.way() if resumed is not None else _tried_way(recipe, dataset, network, device, world)
         train = feed_of(dataset, "train", device, way)
-        validation = feed_of(dataset, "validation", device, way) if "validation" in dataset.parts else None
+        validation = feed_of(dataset, "validation", device, way) if validate and "validation" in dataset.parts else None
         return cls(recipe, dataset, trace, network, device, way, train, validation, world)
 
     def training(self) -> Training:

@@ -28,7 +28,7 @@ from cnnlab.training.mixing import Mixed, mix
 from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
-from cnnlab.training.sums import Sums
+from cnnlab.training.sums import Adding, Sums
 from cnnlab.training.together import Together
 from cnnlab.training.way import autocast, torch_format
 
@@ -63,7 +63,7 @@ class Training:
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
         self.together = Together(self.network, self.world, self.train.sync_batchnorm)
-        self.optimizer = optimizer(self.train.optimizer, self.network)
+        self.optimizer = optimizer(self.train.optimizer, self.network, self.train.decay, self.train.rates)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
             self.average = Average(self.train.average, self.network)
@@ -113,19 +113,13 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
 def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    part, world = feeds.train, training.world
-    if train.sampling == "balanced":
-        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
-    # Images are mixed with others of the whole batch, so that each process needs all of it.
-    share = whole if not isinstance(train.mix, NoMix) else world.share
-    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment, share)
+    world = training.world
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
     sums = Sums(training.device)
     began = time.perf_counter()
-    counted = zip(part.sizes(train.batch_size), batches, strict=True)
-    for number, group in enumerate(_in_groups(counted, train.accumulate), start=1):
+    for number, group in enumerate(batches_of_epoch(training, feeds.train), start=1):
         with torch_state():
-            _step(training, group, loss, sums)
+            take_step(training, group, loss, sums)
         seen += sum(count for count, _ in group)
         watch(seen, total, sums.glance())
         over = _is_spent(training, seen, time.perf_counter() - began)
@@ -159,13 +153,27 @@ def _is_spent(training: Training, images: int, seconds: float) -> bool:
     return bool(training.world.told("over" if over else ""))  # the processes' clocks differ
 
 
+def batches_of_epoch(training: Training, part: Feed) -> Iterator[list[Counted]]:
+    """The batches of the epoch that a training is in, in its order; those of one list make one step."""
+    train = training.train
+    if train.sampling == "balanced":
+        part = part.sampled(balanced(part.labels, train.seed, training.epoch))
+    # Images are mixed with others of the whole batch, so that each process needs all of it.
+    share = whole if not isinstance(train.mix, NoMix) else training.world.share
+    batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment, share)
+    return _in_groups(zip(part.sizes(train.batch_size), batches, strict=True), train.accumulate)
+
+
 def _in_groups(batches: Iterator[Counted], size: int) -> Iterator[list[Counted]]:
     while group := list(islice(batches, size)):
         yield group
 
 
-def _step(training: Training, group: list[Counted], loss: Loss, sums: Sums) -> None:
-    """One change of the weights, by the mean gradient over the images of one batch or of several."""
+def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding) -> None:
+    """Change the weights once, by the mean gradient over the images of one batch or of several.
+
+    Call it within `torch_state()`: it seeds torch's global state.
+    """
     network, optimizer = training.network, training.optimizer
     training.schedule.before_step(training.step, optimizer)
     # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.

@@ -84,11 +84,18 @@ class Place(NamedTuple):
         return self.step // self.per_epoch
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A multiplier for each step, as a range test has it; no recipe names it."""
+
+    multipliers: tuple[float, ...]
+
+
 def multiplier(choice: Any, place: Place) -> float:
     """What a schedule makes of the rate at a step, without what it learns from validations.
 
     Args:
-        choice: a schedule of `cnnlab.spec.choices`.
+        choice: a schedule of `cnnlab.spec.choices`, or `Steps`.
     """
     rule = _RULES.get(type(choice))
     return 1.0 if rule is None else rule(choice, place)
@@ -133,4 +140,5 @@ _RULES: dict[type, Callable[[Any, Place], float]] = {
     choices.Restarts: _restarts,
     choices.OneCycle: _onecycle,
     choices.Warmup: _warmup,
+    Steps: lambda choice, place: choice.multipliers[place.step],
 }

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from cnnlab.processes import World
 from cnnlab.records import StepMeans
+
+
+class Adding(Protocol):
+    """Whoever is told of each batch: its summed loss, what the network made of it, and its labels."""
+
+    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
+        """Take a batch in."""
 
 
 class Sums:

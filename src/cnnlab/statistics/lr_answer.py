@@ -1,0 +1,195 @@
+"""What a learning-rate range test found: the curve, the rate it suggests, and how the recipe's own compares."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Literal
+
+from cnnlab.paper import words
+from cnnlab.paper.sheet import Formula, Sheet
+from cnnlab.paper.tables import TextTable
+from cnnlab.records import Record
+from cnnlab.statistics.lr_rule import BLOW_UP, Reading
+
+# How far below the suggestion a rate still trains in reasonable time.
+REASONABLE = 10
+MOST_ROWS = 13
+
+Verdict = Literal["too high", "within", "too low"]
+
+
+def rate(value: float) -> str:
+    """A learning rate with the two digits that a range test can tell.
+
+    >>> rate(0.00123), rate(0.000012), rate(1.0)
+    ('0.0012', '1.2e-05', '1')
+    """
+    return f"{value:.2g}"
+
+
+def round_rate(value: float) -> float:
+    """The rate that `rate` writes."""
+    return float(rate(value))
+
+
+class RangeTest(Record):
+    """A range test of a recipe.
+
+    Attributes:
+        recipe: what it is called.
+        optimizer: as the recipe writes it; `own` is its rate, and `groups` how the rates of its groups relate to it.
+        planned: the rates that were to be tried, in equal ratios.
+        rates, losses: of the steps that count: those before the loss blew up, or all of them. A loss is that of a
+            step's batch before the step.
+        images: of the training part; `batch` of them, or somewhat more or fewer, go into a step.
+        seed: of weights, order and augmentation; `way` is how each step was computed.
+        reading: what the curve says.
+        suggested: the optimizer with the suggested rate in place of its own, to be put into the recipe; empty where
+            there is no suggestion.
+        remarks: what a reader should know of this recipe's rates.
+    """
+
+    recipe: str
+    optimizer: str
+    own: float
+    groups: tuple[float, ...]
+    planned: tuple[float, ...]
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    images: int
+    batch: int
+    seed: int
+    way: str
+    reading: Reading
+    suggested: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def suggestion(self) -> float | None:
+        """The suggested rate, None where the curve tells none."""
+        return self.reading.suggestion
+
+    @property
+    def limit(self) -> float | None:
+        """The highest rate to try."""
+        return self.reading.limit
+
+    @property
+    def smoothed(self) -> tuple[float, ...]:
+        """The smoothed losses, one for each of `losses`; empty where they are too few."""
+        return self.reading.smoothed
+
+    @property
+    def ended(self) -> float | None:
+        """The rate at which the loss blew up; None where all rates were tried."""
+        return self.planned[len(self.rates)] if len(self.rates) < len(self.planned) else None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """How the recipe's own rate compares: above the limit, below a tenth of the suggestion, or within."""
+        if self.suggestion is None or self.limit is None:
+            return None
+        # By the digits that are shown: 0.02 is not above a limit of 0.01995.
+        if self.own > round_rate(self.limit):
+            return "too high"
+        return "too low" if self.own < round_rate(self.suggestion) / REASONABLE else "within"
+
+    @property
+    def recipe_line(self) -> str:
+        """The line of a recipe's [train] with the suggested rate."""
+        return f'optimizer = "{self.suggested}"'
+
+    @property
+    def option(self) -> str:
+        """The same for one command."""
+        return f"--set {shlex.quote(f'train.optimizer={self.suggested}')}"
+
+    def answer(self) -> str:
+        """The suggestion with the rule that gave it, or why there is none."""
+        found = self.reading
+        if found.suggestion is None or found.limit is None or found.lowest is None or found.steepest is None:
+            return f"No rate can be suggested: {found.trouble}. Next: {found.advice}."
+        tenth = f"a tenth of the rate with the lowest smoothed loss ({rate(found.lowest)})"
+        steepest = f"where the smoothed loss falls most steeply ({rate(found.steepest)})"
+        first, second = (steepest, tenth) if found.suggestion == found.steepest else (tenth, steepest)
+        if first is tenth and found.lowest / 10 < self.planned[0]:
+            first = f"the first rate that was tried; {tenth} would be lower"
+        return f"Suggested rate: {rate(found.suggestion)}, {first}. Upper limit: {rate(found.limit)}, {second}."
+
+    def comparison(self) -> str:
+        """How the recipe's own rate compares, in words; empty where there is nothing to compare with."""
+        if self.suggestion is None or self.limit is None:
+            return ""
+        told = {
+            "too high": f"too high: above {rate(self.limit)}",
+            "too low": f"too low: below a tenth of {rate(self.suggestion)}",
+            "within": f"within: from a tenth of {rate(self.suggestion)} up to {rate(self.limit)}",
+        }
+        return f"The recipe's own rate, {self.own:g}, is {told[self.verdict or 'within']}."
+
+    def sheet(self) -> Sheet:
+        """The suggestion and its rule, the comparison, the line to set it, and the curve at some of the rates."""
+        lines: list[str | Formula] = [self._tried(), self.answer()]
+        if self.suggestion is not None:
+            setting = Formula(self.recipe_line, rf"\texttt{{{_tex(self.recipe_line)}}}")
+            option = Formula(self.option, rf"\texttt{{{_tex(self.option)}}}")
+            lines += [self.comparison(), "To train with the suggested rate, in [train], or for one command:"]
+            lines += [setting, option]
+        curve = (("The curve at some of the rates", self._curve()),) if self.rates else ()
+        return Sheet(
+            title=f"Learning-rate range test of {self.recipe}", lines=tuple(lines), tables=curve, notes=self._notes()
+        )
+
+    def svg(self) -> str:
+        """The loss against the rate; it stands alone."""
+        from cnnlab.statistics.lr_plot import range_svg
+
+        return range_svg(self)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html(self.svg())
+
+    def _tried(self) -> str:
+        count, every = len(self.rates), len(self.planned)
+        if self.ended is None:
+            ends = f"{rate(self.planned[0])} to {rate(self.planned[-1])}"
+            return f"Rates from {ends} in {every} steps; the loss did not blow up."
+        return (
+            f"Rates from {rate(self.planned[0])} up, {count} of {every} steps: at {rate(self.ended)} the loss blew up: "
+            f"its running mean passed {BLOW_UP:g} times its lowest, or it was no number."
+        )
+
+    def _curve(self) -> TextTable:
+        named = {self.reading.lowest: "lowest", self.reading.steepest: "steepest fall"}
+        shown = {round(row * (len(self.rates) - 1) / (MOST_ROWS - 1)) for row in range(MOST_ROWS)}
+        shown |= {place for place, tried in enumerate(self.rates) if tried in named}
+        rows = [
+            (
+                rate(self.rates[place]),
+                words.loss(self.losses[place]),
+                words.loss(self.smoothed[place]) if self.smoothed else words.NONE,
+                named.get(self.rates[place], ""),
+            )
+            for place in sorted(shown)
+        ]
+        return TextTable.of(["#rate", "#loss", "#smoothed", ""], rows)
+
+    def _notes(self) -> tuple[str, ...]:
+        notes = [*self.remarks]
+        if self.suggestion is not None:
+            notes.append(
+                "The loss is lowest close to where training breaks, and where it falls most steeply depends on the "
+                "number of steps as well: so the lower of the two readings is suggested, and the higher is the limit."
+            )
+            if self.ended is None and self.reading.lowest == self.rates[-1]:
+                further = rate(10 * self.rates[-1])
+                notes.append(f"The loss still fell at the last rate: higher ones may do; see with --to {further}.")
+        notes.append(
+            f"{words.plural(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
+            f"{self.way}. No image of the validation or the test part was used."
+        )
+        return tuple(notes)
+
+
+def _tex(text: str) -> str:
+    return text.replace("_", r"\_")

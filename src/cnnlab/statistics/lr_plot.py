@@ -1,0 +1,117 @@
+"""The loss of a range test against the rate, with the rates that it points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.paper.svg import text_width
+from cnnlab.statistics.lr_answer import RangeTest, rate
+
+WIDTH, HEIGHT = 600, 380
+LEFT, RIGHT, BOTTOM, TOP = 52, 20, 50, 100
+# Above the axes, one row a mark: names of rates that lie close would hide each other on one.
+ROW = 15.0
+# The blow-up may go on to any height: above the first losses there is room for this share of the fall below them.
+ABOVE_FIRST = 0.75
+Dash: TypeAlias = tuple[int, tuple[float, ...]]
+SOLID: Dash = (0, ())
+DASHED: Dash = (0, (4, 2.5))
+DOTTED: Dash = (0, (1.2, 2))
+# How much wider bold letters are.
+BOLD = 1.15
+
+
+class Mark(NamedTuple):
+    """A rate to mark: with which words, in which colour, with which dashes."""
+
+    rate: float
+    name: str
+    colour: str
+    dash: Dash
+
+
+def range_svg(found: RangeTest) -> str:
+    """The plot, standing alone."""
+    description = f"The training loss of {found.recipe} against a rising learning rate. {found.answer()}"
+    return to_svg(range_figure(found), "lr-range", f"{description} {found.comparison()}".strip(), alone=True)
+
+
+def range_figure(found: RangeTest) -> Figure:
+    """Each step's loss thin, the smoothed loss bold; the suggestion, the limit and the recipe's own rate marked."""
+    figure = new_figure(WIDTH, HEIGHT)
+    axes = quiet_axes(figure, LEFT, BOTTOM, WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP)
+    axes.plot(found.rates, found.losses, color=COLOURS["train"], linewidth=0.8, alpha=0.45)
+    if found.smoothed:
+        axes.plot(found.rates, found.smoothed, color=COLOURS["train"], linewidth=2.4, solid_capstyle="round")
+    _scale(axes, found)
+    _mark(axes, list(_marks(found)))
+    axes.set_xlabel("learning rate", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    title = "loss of the training batches while the learning rate rises"
+    figure.text(12 / WIDTH, 1 - 24 / HEIGHT, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
+    note = "thin: each step, bold: smoothed"
+    if found.ended is not None:
+        note += f"; it blew up at {rate(found.ended)}"
+    figure.text(12 / WIDTH, 1 - 42 / HEIGHT, note, fontsize=SMALL, color=COLOURS["muted"])
+    return figure
+
+
+def _marks(found: RangeTest) -> Iterator[Mark]:
+    low, high = found.planned[0], found.planned[-1]
+    beyond = "" if low <= found.own <= high else ", beyond this axis"
+    yield Mark(min(max(found.own, low), high), f"the recipe's own, {found.own:g}{beyond}", "ink", DASHED)
+    if found.suggestion is not None and found.limit is not None:
+        yield Mark(found.suggestion, f"suggested, {rate(found.suggestion)}", "test", SOLID)
+        yield Mark(found.limit, f"upper limit, {rate(found.limit)}", "validation", DOTTED)
+
+
+def _mark(axes: Axes, marks: list[Mark]) -> None:
+    """Vertical lines, each with its name in a row of its own above the axes, so that no line goes through a name."""
+    width, height = axes.bbox.width, axes.bbox.height
+    along = {mark: float(axes.transData.transform((mark.rate, 1))[0]) - axes.bbox.x0 for mark in marks}
+    needs = {mark: BOLD * text_width(mark.name) + 6 for mark in marks}
+    # To the right of their lines where all have the room; the line furthest that way is then the shortest.
+    leftwards = any(along[mark] + needs[mark] > width for mark in marks)
+    for row, mark in enumerate(sorted(marks, key=lambda mark: along[mark], reverse=not leftwards)):
+        top = 1 + (8 + ROW * row) / height
+        ends = ([mark.rate, mark.rate], [0, top])
+        through = axes.get_xaxis_transform()
+        colour = COLOURS[mark.colour]
+        axes.plot(*ends, transform=through, color=colour, linestyle=mark.dash, linewidth=1.6, clip_on=False)
+        left = leftwards and along[mark] > needs[mark]
+        axes.annotate(
+            mark.name,
+            (mark.rate, top),
+            xycoords=through,
+            xytext=(-5 if left else 5, -1),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=SMALL,
+            color=colour,
+            weight="bold",
+            annotation_clip=False,
+        )
+
+
+def _scale(axes: Axes, found: RangeTest) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(found.planned[0], found.planned[-1])
+    axes.xaxis.set_major_locator(LogLocator(numticks=12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1e-3 else f"{value:.0e}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if not found.losses:
+        return
+    losses = np.asarray(found.losses)
+    first = float(losses[: max(3, len(losses) // 10)].mean())
+    lowest, highest = float(losses.min()), float(losses.max())
+    highest = min(highest, first + ABOVE_FIRST * (first - lowest))
+    room = 0.06 * (highest - lowest) or 0.1
+    axes.set_ylim(lowest - room, highest + room)

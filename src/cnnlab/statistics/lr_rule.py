@@ -1,0 +1,203 @@
+"""A learning-rate range test as numbers: the rates to try, when to end, and what the losses say of a good rate.
+
+L. N. Smith: Cyclical learning rates for training neural networks, 2015 (WACV 2017): the rate rises from step to step
+while the network trains. Where the loss begins to fall, falls most steeply, and rises again tells which rates suit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlab.errors import Problem, UsageError
+from cnnlab.records import Record
+
+Numbers = npt.NDArray[np.float64]
+
+LEAST_STEPS, MOST_STEPS = 10, 10_000
+# The test ends when the running mean of the loss, in which each step counts for a tenth, passes so many times its
+# lowest: fast.ai's rule.
+BLOW_UP, NEWEST = 4.0, 0.1
+# The width of the bell by which losses are smoothed, as a share of the steps: with 200 of them, 10 steps either way.
+# Narrower ones left valleys of noise that passed for the lowest loss; a running mean would lag behind the rate.
+WIDTH = 1 / 20
+# A fall is one from so much of the first losses on, and so many times the noise in it. Losses that are nothing but
+# noise then pass for a fall once in a hundred tests.
+LEAST_FALL, ABOVE_NOISE = 0.01, 3.0
+# From a normal noise to the median distance between two neighbours: 0.6745·√2 of its standard deviation.
+NEIGHBOURS = 0.6745 * math.sqrt(2)
+
+
+class Reading(Record):
+    """What the losses of a range test say; rates are None where there is no fall to read.
+
+    Attributes:
+        smoothed: for each loss that counts.
+        lowest: the rate with the lowest smoothed loss.
+        steepest: the rate up to there at which the smoothed loss falls most steeply, against the logarithm of the rate.
+        suggestion: a tenth of `lowest`, or `steepest` where that is lower; no lower than the first rate.
+        limit: the other one of the two, which is higher.
+        trouble: why there is no suggestion, and `advice`: what to do.
+    """
+
+    smoothed: tuple[float, ...]
+    lowest: float | None = None
+    steepest: float | None = None
+    suggestion: float | None = None
+    limit: float | None = None
+    trouble: str = ""
+    advice: str = ""
+
+
+def ladder(low: float, high: float, steps: int) -> tuple[float, ...]:
+    """A rate for each step, each the same multiple of the one before it.
+
+    Args:
+        low, high: the first and the last rate, above 0.
+        steps: 10 to 10,000.
+
+    Raises:
+        UsageError: each of the three that can't be is told.
+
+    >>> [f"{rate:.0e}" for rate in ladder(1e-6, 1e3, 10)][:3]
+    ['1e-06', '1e-05', '1e-04']
+    """
+    problems = [
+        Problem("this can't be a learning rate", option, f"{rate:g}", "a finite number above 0", f"{option} {example}")
+        for option, rate, example in (("--from", low, "1e-6"), ("--to", high, "1"))
+        if not (math.isfinite(rate) and rate > 0)
+    ]
+    if not problems and low >= high:
+        what, step = "the rates don't rise", f"--from {high:g} --to {low:g}" if low > high else "--from 1e-6 --to 1"
+        problems.append(Problem(what, "--from, --to", f"{low:g} to {high:g}", "--from below --to", step))
+    if not LEAST_STEPS <= steps <= MOST_STEPS:
+        allowed = f"{LEAST_STEPS} to {MOST_STEPS:,}"
+        problems.append(Problem("so many steps make no curve", "--steps", str(steps), allowed, "--steps 200"))
+    if problems:
+        raise UsageError.together(problems)
+    return tuple(np.geomspace(low, high, steps).tolist())
+
+
+def steps_that_count(losses: Sequence[float]) -> int:
+    """How many steps there were before the loss blew up: all, where it did not.
+
+    It blows up with the first loss that is not finite, or that brings the running mean past four times its lowest.
+
+    >>> steps_that_count([2.3, 2.0, 1.5, 1.4, 90.0, 4000.0])
+    4
+    """
+    mean, lowest = 0.0, math.inf
+    for step, loss in enumerate(losses):
+        mean += NEWEST * (loss - mean)
+        # Divided by the weight that is in it so far, as Adam's means are.
+        shown = mean / (1 - (1 - NEWEST) ** (step + 1))
+        if not math.isfinite(shown) or shown > BLOW_UP * lowest:
+            return step
+        lowest = min(lowest, shown)
+    return len(losses)
+
+
+def read_curve(rates: Sequence[float], losses: Sequence[float]) -> Reading:
+    """What a range test says.
+
+    Args:
+        rates: those that were planned, in equal ratios, rising.
+        losses: of the first of them: as many as were tried. From the blow-up on they don't count.
+
+    >>> rates = ladder(1e-6, 1.0, 101)
+    >>> falling = [2 - math.tanh(3 + math.log10(rate)) if rate < 0.5 else 99 for rate in rates]
+    >>> found = read_curve(rates, falling)
+    >>> f"{found.steepest:.1e}"
+    '1.0e-03'
+    """
+    kept = steps_that_count(losses)
+    if kept < LEAST_STEPS:
+        return _too_few(rates, kept)
+    values = np.asarray(losses[:kept], dtype=np.float64)
+    means, slopes = _local(values, max(1.0, WIDTH * len(rates)))
+    smoothed = tuple(means.tolist())
+    lowest = int(means.argmin())
+    if not _falls(values, means, lowest, len(rates)):
+        return Reading(smoothed=smoothed, trouble=_no_fall(values, means), advice=_after_no_fall(rates, kept))
+    steepest = int(slopes[: lowest + 1].argmin())
+    low, high = sorted((max(rates[lowest] / 10, rates[0]), rates[steepest]))
+    return Reading(
+        smoothed=smoothed, lowest=rates[lowest], steepest=rates[steepest], suggestion=low, limit=max(low, high)
+    )
+
+
+class _Local(NamedTuple):
+    means: Numbers
+    slopes: Numbers
+
+
+def _local(values: Numbers, width: float) -> _Local:
+    """At each step, the mean under a bell around it and the slope of the line that fits best under it.
+
+    W. S. Cleveland's local regression. At the ends, where half of the bell is missing, the mean is one of what is
+    there, and so never lies outside the values.
+    """
+    reach = math.ceil(3 * width)
+    away = np.arange(-reach, reach + 1)
+    bell = np.exp(-0.5 * (away / width) ** 2)
+
+    def sums(weights: Numbers, of: Numbers) -> Numbers:
+        return np.convolve(of, weights[::-1])[reach : reach + len(of)]
+
+    ones = np.ones_like(values)
+    weight, first, second = (sums(bell * away**power, ones) for power in (0, 1, 2))
+    here, along = sums(bell, values), sums(bell * away, values)
+    slopes = (along * weight - first * here) / (second * weight - first**2)
+    means: Numbers = here / weight
+    return _Local(np.clip(means, values.min(), values.max()), slopes)
+
+
+def _first(values: Numbers) -> Numbers:
+    """The first losses, before the rate has done anything."""
+    return values[: max(3, len(values) // 10)]
+
+
+def _falls(values: Numbers, means: Numbers, lowest: int, planned: int) -> bool:
+    """Whether the smoothed loss falls by more than noise, and by so much that it matters."""
+    if lowest == 0:
+        return False
+    first = _first(values)
+    fall = float(first.mean() - means[lowest])
+    # So many steps a bell makes one of at the ends, where half of it is missing.
+    together = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
+    noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NEIGHBOURS
+    of_fall = noise * math.sqrt(1 / len(first) + 1 / together)
+    return fall >= LEAST_FALL * abs(float(first.mean())) and fall > ABOVE_NOISE * of_fall
+
+
+def _too_few(rates: Sequence[float], kept: int) -> Reading:
+    if not kept:
+        return Reading(
+            smoothed=(),
+            trouble="the loss is not a finite number before any rate has done anything",
+            advice="look at the recipe's init and its table: cnnlab describe RECIPE",
+        )
+    return Reading(
+        smoothed=(),
+        trouble=f"the loss blew up after {kept} steps, at a rate of {rates[kept]:.2g}: too few to see it fall",
+        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {rates[kept]:.2g}",
+    )
+
+
+def _no_fall(values: Numbers, means: Numbers) -> str:
+    """What there was in place of a fall."""
+    return (
+        f"the loss did not fall clearly at any rate: {float(_first(values).mean()):.4g} in the first steps, smoothed never below "
+        f"{float(means.min()):.4g}"
+    )
+
+
+def _after_no_fall(rates: Sequence[float], kept: int) -> str:
+    more = f"--steps {min(MOST_STEPS, max(4 * len(rates), 400))}"
+    if kept == len(rates):
+        return f"take more steps, or higher rates: {more}, or --to {10 * rates[-1]:.2g}; else look at labels and init"
+    return f"take more steps, or lower rates: {more}, or --from {rates[0] / 100:.2g}; else look at labels and init"

@@ -1,0 +1,128 @@
+"""The range test of a recipe from end to end: what it reads, what it leaves, and whether its suggestion trains."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cnnlab
+from cnnlab import Recipe, SourceError, UsageError
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.source import silent
+from cnnlab.runs.bench import Bench
+from cnnlab.runs.lr_range import at_rate, lr_range
+from cnnlab.spec.choices import optimizers
+from cnnlab.statistics.lr_rule import ladder
+from cnnlab.training.loop import Feeds, fit
+
+FAST = {"layers": ["flatten", "dense(classes)"], "optimizer": "sgd(0.01)"}
+
+
+@pytest.fixture
+def split_pictures(colours: Path, tmp_path: Path) -> Path:
+    """The pictures in folders of parts; those of validation and test begin as images do, and then end."""
+    root = tmp_path / "split"
+    for label in ("blue", "green", "red"):
+        for part, numbers in (("train", range(10)), ("validation", range(10, 13)), ("test", range(13, 16))):
+            (root / part / label).mkdir(parents=True)
+            for number in numbers:
+                shutil.copy(colours / label / f"{number}.png", root / part / label)
+                if part != "train":
+                    image = root / part / label / f"{number}.png"
+                    image.write_bytes(image.read_bytes()[:60])
+    return root
+
+
+def test_nothing_but_the_training_part_is_read(
+    split_pictures: Path, recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe(**FAST, source=str(split_pictures), validation=0.0, test=None)
+    asked: list[str] = []
+    pixels = Dataset.pixels
+    monkeypatch.setattr(Dataset, "pixels", lambda self, part: asked.append(part) or pixels(self, part))
+    monkeypatch.chdir(tmp_path)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    found = cnnlab.lr_range(made, steps=20, device="cpu")
+    assert (found.images, len(found.rates)) == (30, 20)
+    assert set(asked) == {"train"}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    # The images are broken indeed: whoever reads them can't go on.
+    for part in ("validation", "test"):
+        with pytest.raises(SourceError):
+            open_dataset(made.data, seed=0).pixels(part)
+
+
+def test_it_makes_no_run_and_opens_no_ledger(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lr_range(recipe(**FAST, opened="curve"), steps=10, device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_seed_gives_one_answer(recipe: Callable[..., Recipe]) -> None:
+    first, second = (lr_range(recipe(augment=["flip(0.5)"]), steps=30, device="cpu") for _ in range(2))
+    assert first == second
+    assert lr_range(recipe(augment=["flip(0.5)"], seed=1), steps=30, device="cpu").losses != first.losses
+
+
+def test_the_record_tells_the_curve_and_the_setting(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    recipe(optimizer="adam(0.02)", rates={"conv1": 0.5}, schedule="cosine", accumulate=2).write(tmp_path / "mine.toml")
+    found = lr_range(tmp_path / "mine.toml", low=1e-5, high=0.5, steps=80, device="cpu")
+    assert found.recipe == "mine"
+    assert found.planned == ladder(1e-5, 0.5, 80)
+    assert found.rates == found.planned[: len(found.losses)]
+    assert (found.own, found.groups, found.batch, found.images) == (0.02, (0.5, 1.0), 16, 27)
+    assert any("train.rates had their share" in remark for remark in found.remarks)
+    assert any("The schedule, cosine, did not act" in remark for remark in found.remarks)
+    assert found.suggestion is not None
+    again = Recipe.read(tmp_path / "mine.toml", {"train.optimizer": found.suggested})
+    assert again.train.optimizer.lr == pytest.approx(found.suggestion, rel=0.05)
+
+
+def test_a_recipe_without_a_validation_part_will_do(recipe: Callable[..., Recipe]) -> None:
+    assert lr_range(recipe(**FAST, validation=0.0), steps=10, device="cpu").images > 30
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("adam(1e-3)", "adam(lr=0.02)"),
+        ("sgd(0.1, momentum=0.9, nesterov=true)", "sgd(0.02, momentum=0.9, nesterov=true)"),
+        ("adamw(1e-3, weight_decay=0.05)", "adamw(lr=0.02, weight_decay=0.05)"),
+        # In the test the companion rose with it.
+        ("muon(0.04, companion=adamw(3e-4))", "muon(companion=adamw(lr=0.00015))"),
+        ("muon(0.01, companion=sgd(0.1, momentum=0.9))", "muon(companion=sgd(0.2, momentum=0.9))"),
+    ],
+)
+def test_only_the_rate_of_an_optimiser_changes(written: str, expected: str) -> None:
+    assert str(optimizers.write(at_rate(optimizers.read(written), 0.02))) == expected
+
+
+def test_rates_that_cannot_be_are_told_before_the_data_is_opened(recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(UsageError, match="--from, --to: the rates don't rise"):
+        lr_range(recipe(source="/no/such/folder"), low=1.0, high=0.1)
+
+
+def test_on_shapes_the_suggested_rate_lowers_the_loss_more_than_one_a_hundred_times_smaller() -> None:
+    blocks = ["conv(8, 5, padding=2)", "relu", "maxpool(2)", "conv(16, 3, padding=1)", "relu", "maxpool(2)"]
+    tables = {
+        "data": {"source": "shapes", "size": 16},
+        "model": {"layers": [*blocks, "flatten", "dense(classes)"]},
+        "train": {"epochs": 1, "precision": "fp32"},
+    }
+    found = lr_range(Recipe.from_tables(tables), device="cpu")
+    assert found.verdict == "within"  # adam's usual 0.001
+
+    def mean_loss(rate: float) -> float:
+        train = {**tables["train"], "optimizer": f"adam({rate})"}
+        bench = Bench.prepare(Recipe.from_tables({**tables, "train": train}), None, "cpu", True, silent, validate=False)
+        feeds = Feeds(bench.train, None, None, bench.dataset.classes)
+        (record,) = fit(bench.training(), feeds, lambda *_: None)
+        return record.train.loss
+
+    # Over the whole epoch, the slow beginning included.
+    assert mean_loss(found.suggestion) < mean_loss(found.suggestion / 100) - 0.1

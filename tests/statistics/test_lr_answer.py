@@ -1,0 +1,131 @@
+"""What a range test says: suggestion, comparison, the line to set it, and its picture."""
+
+from __future__ import annotations
+
+import math
+from xml.etree import ElementTree
+
+import pytest
+
+from cnnlab.statistics.lr_answer import RangeTest
+from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
+
+RATES = ladder(1e-6, 1.0, 121)
+
+
+def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields: object) -> RangeTest:
+    """A curve that falls around `middle` and blows up at `edge`."""
+    losses = [2.3 - 1.5 / (1 + (middle / rate) ** 2) if rate < edge else math.inf for rate in RATES]
+    kept = steps_that_count(losses)
+    given = {
+        "recipe": "tiny",
+        "optimizer": "adam",
+        "own": own,
+        "groups": (1.0,),
+        "planned": RATES,
+        "rates": RATES[:kept],
+        "losses": tuple(losses[:kept]),
+        "images": 1234,
+        "batch": 32,
+        "seed": 7,
+        "way": "fp32 on cpu",
+        "reading": read_curve(RATES, losses),
+        "suggested": "adam(lr=0.003, weight_decay=0.01)",
+    }
+    return RangeTest(**{**given, **fields})
+
+
+def test_the_answer_states_its_rules() -> None:
+    found = answer()
+    assert found.answer() == (
+        "Suggested rate: 0.0032, where the smoothed loss falls most steeply (0.0032). "
+        "Upper limit: 0.018, a tenth of the rate with the lowest smoothed loss (0.18)."
+    )
+    found = answer(middle=0.05)
+    assert found.answer() == (
+        "Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss (0.18). "
+        "Upper limit: 0.071, where the smoothed loss falls most steeply (0.071)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict", "told"),
+    [
+        (0.02, "too high", "The recipe's own rate, 0.02, is too high: above 0.018."),
+        (0.018, "within", "The recipe's own rate, 0.018, is within: from a tenth of 0.0032 up to 0.018."),
+        (0.00032, "within", "The recipe's own rate, 0.00032, is within"),
+        (0.0003, "too low", "The recipe's own rate, 0.0003, is too low: below a tenth of 0.0032."),
+    ],
+)
+def test_the_own_rate_is_compared(own: float, verdict: str, told: str) -> None:
+    found = answer(own=own)
+    assert found.verdict == verdict
+    assert found.comparison().startswith(told)
+
+
+def test_the_sheet_has_the_line_in_every_form() -> None:
+    found = answer(remarks=("The schedule did not act.",))
+    sheet = found.sheet()
+    assert sheet.lines[0] == (
+        "Rates from 1e-06 up, 106 of 121 steps: at 0.2 the loss blew up: its running mean passed 4 times its lowest, "
+        "or it was no number."
+    )
+    assert 'optimizer = "adam(lr=0.003, weight_decay=0.01)"' in [getattr(line, "text", line) for line in sheet.lines]
+    assert "--set 'train.optimizer=adam(lr=0.003, weight_decay=0.01)'" in [
+        getattr(line, "text", line) for line in sheet.lines
+    ]
+    assert r"weight\_decay" in sheet.to_latex()
+    assert "| 0.0032 | 1.5105 |" in sheet.to_markdown()
+    assert sheet.notes[0] == "The schedule did not act."
+    assert sheet.notes[-1] == (
+        "1,234 images of the training part, 32 a step, seed 7, fp32 on cpu. "
+        "No image of the validation or the test part was used."
+    )
+    assert "data:image/svg+xml" in found._repr_html_()
+
+
+def test_the_table_marks_both_readings_and_the_ends() -> None:
+    (_, table), *_ = answer().sheet().tables
+    assert (table.rows[0][0], table.rows[-1][0]) == ("1e-06", "0.18")
+    assert {row[3]: row[0] for row in table.rows if row[3]} == {"steepest fall": "0.0032", "lowest": "0.18"}
+
+
+def test_a_loss_that_still_falls_asks_for_higher_rates() -> None:
+    found = answer(edge=2.0)
+    assert found.ended is None
+    assert "in 121 steps; the loss did not blow up." in found.sheet().lines[0]
+    assert any("higher ones may do; see with --to 10." in note for note in found.sheet().notes)
+    assert not any("--to" in note for note in answer().sheet().notes)
+
+
+def test_without_a_suggestion_it_says_what_to_do() -> None:
+    found = answer(middle=1e9, suggested="")
+    assert found.suggestion is found.verdict is None
+    assert found.answer().startswith("No rate can be suggested: the loss did not fall clearly")
+    assert "Next: take more steps" in found.answer()
+    assert found.comparison() == ""
+    assert "optimizer" not in found.sheet().to_markdown()
+    ElementTree.fromstring(found.svg())
+
+
+def test_a_first_rate_that_is_suggested_says_so() -> None:
+    low = ladder(1e-3, 1.0, 121)
+    losses = [2.3 - 2 / (1 + (3e-3 / rate) ** 4) + 40 * rate for rate in low]
+    found = answer(planned=low, rates=low, losses=tuple(losses), reading=read_curve(low, losses))
+    assert found.answer().startswith("Suggested rate: 0.001, the first rate that was tried; a tenth of the rate with")
+
+
+@pytest.mark.parametrize("own", [1e-3, 0.9, 1e-9])
+def test_the_picture_marks_the_rates_where_they_are(own: float) -> None:
+    found = answer(own=own)
+    root = ElementTree.fromstring(found.svg())
+    texts = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
+    beyond = ", beyond this axis" if own < RATES[0] else ""
+    assert {f"the recipe's own, {own:g}{beyond}", "suggested, 0.0032", "upper limit, 0.018"} <= set(texts)
+    assert "thin: each step, bold: smoothed; it blew up at 0.2" in texts
+    assert found.svg() == found.svg()
+
+
+def test_a_record_survives_json() -> None:
+    found = answer()
+    assert RangeTest.from_json(found.to_json()) == found
