@@ -48,6 +48,10 @@ docs: setup ## the tables of docs/recipes.md, the outputs in docs/theory.md, and
 	@$(BIN)/python docs/consoles.py
 	@$(BIN)/python docs/reference.py
 
+RUNS ?= runs
+results: setup ## the tables of docs/results.md, from a folder of runs: make results RUNS=FOLDER
+	@$(BIN)/python docs/results.py $(RUNS)
+
 lock: ## pin the newest versions that pyproject.toml admits
 	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
 	  --custom-compile-command "make lock" --quiet --upgrade -o requirements.lock
@@ -55,4 +59,4 @@ lock: ## pin the newest versions that pyproject.toml admits
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage docs/api
 
-.PHONY: help setup quickstart test slow check fix bench docs lock clean
+.PHONY: help setup quickstart test slow check fix bench docs results lock clean

@@ -12,6 +12,7 @@ import pytest
 import cnnlab
 from cnnlab import Recipe, RunError, RunFolder, api
 from cnnlab.records import Result, Score
+from cnnlab.runs.claims import judged
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -113,15 +114,15 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(recipe: Callabl
     made = recipe(claims=claims)
     folder = cnnlab.train(made, runs=tmp_path, device="cpu")
     result, data = folder.result(), folder.data()
-    judged = {record.name: record for record in api.judged(made, result, data)}
-    assert list(judged) == list(claims)
-    assert (judged["parameters"].measured, judged["parameters"].verdict) == (result.parameters, "not equal")
-    assert judged["test_accuracy"].measured == result.test.accuracy
-    assert (judged["test_accuracy"].verdict, judged["test_accuracy"].source) == ("other data", "table 1")
-    assert judged["validation_balanced_accuracy"].measured == result.validation.balanced_accuracy
-    assert judged["train_loss"].measured == result.train.loss
+    found = {record.name: record for record in judged(made, [result], data)}
+    assert list(found) == list(claims)
+    assert (found["parameters"].measured, found["parameters"].verdict) == (result.parameters, "not equal")
+    assert found["test_accuracy"].measured == result.test.accuracy
+    assert (found["test_accuracy"].verdict, found["test_accuracy"].source) == ("other data", "table 1")
+    assert found["validation_balanced_accuracy"].measured == result.validation.balanced_accuracy
+    assert found["train_loss"].measured == result.train.loss
     without = result.model_copy(update={"test": None})
-    unmeasured = {record.name: record for record in api.judged(made, without, data)}["test_accuracy"]
+    unmeasured = {record.name: record for record in judged(made, [without], data)}["test_accuracy"]
     assert (unmeasured.measured, unmeasured.n) == (None, 0)
     assert isinstance(result, Result)
     assert isinstance(result.test, Score)

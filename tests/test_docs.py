@@ -1,4 +1,4 @@
-"""The pages of docs/: what they say that a command prints is what it prints."""
+"""The pages of docs/: what they say that a command prints is what it prints, and what is written anew stays whole."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def _load(name: str):
 
 
 consoles = _load("consoles")
+results = _load("results")
 PAGE = (DOCS / "theory.md").read_text(encoding="utf-8")
 # What a network with random weights gives depends on the machine's arithmetic in its last digits.
 EXACT = [command for command in consoles.commands(PAGE) if "translate" not in command]
@@ -27,3 +28,12 @@ EXACT = [command for command in consoles.commands(PAGE) if "translate" not in co
 def test_a_page_shows_what_its_commands_print(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DOCS.parent)
     assert f"$ {command}\n{consoles.output(command)}" in PAGE
+
+
+def test_the_page_of_results_has_the_tables_of_a_folder_of_runs(tmp_path: Path) -> None:
+    found = results.results(tmp_path)
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    made = results.with_results(page, found)
+    assert made.startswith("# Results\n\nWhat the recipes")
+    assert found.sheet().to_markdown() in made
+    assert results.with_results(made, found) == made

@@ -9,14 +9,13 @@ from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.probe.weights import first_convolution
 from cnnlab.processes import is_writer
-from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.report.page import render
 from cnnlab.report.view import Confusion, RunView
+from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import openings
 from cnnlab.runs.run import NOBODY, Listener, run
 from cnnlab.spec.recipe import Recipe
-from cnnlab.statistics.claims import judge
 
 
 def train(
@@ -80,34 +79,11 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         way=folder.way(),
         epochs=tuple(folder.epochs()),
         result=result,
-        claims=judged(folder.recipe(), result, data),
+        claims=judged(folder.recipe(), [result], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
         filters=first_convolution(folder, say) if result.train is not None else None,
         confusion=_confusion(folder),
     )
-
-
-def judged(recipe: Recipe, result: Result, data: DataRecord) -> tuple[ClaimRecord, ...]:
-    """A recipe's published figures against those of one run."""
-    records = []
-    for name, claim in recipe.claims.items():
-        part, _, metric = name.partition("_")
-        score: Score | None = getattr(result, part, None)
-        figures = {"parameters": [float(result.parameters)]}
-        records.append(
-            judge(
-                name,
-                claim.published,
-                figures.get(name, [score.metric(metric)] if isinstance(score, Score) else []),
-                images=claim.images,
-                claim_data=claim.data,
-                data=data.source,
-                measured_images=score.images if isinstance(score, Score) else None,
-                source=claim.source,
-                note=claim.note,
-            )
-        )
-    return tuple(records)
 
 
 def _confusion(folder: RunFolder) -> Confusion | None:

@@ -1,4 +1,4 @@
-"""`cnnlab runs`: the runs of a folder, listed and sorted."""
+"""`cnnlab runs`: the runs of a folder, listed and sorted, or set beside what was published."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import Debug, Json, RunsFolder, guarded
 from cnnlab.errors import UsageError, nearest
 
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Claims = Annotated[
+    bool, typer.Option("--claims", help="Seeds of one recipe together, and published figures beside measured ones.")
+]
+Recipes = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipes", help="With --claims: where the trained recipes lie; else cnnlab's own.", show_default=False
+    ),
+]
+# What a narrow terminal goes without, the first to go first.
+SPARE = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
 
 
 def register(app: typer.Typer) -> None:
@@ -26,12 +38,29 @@ def list_runs(
     runs: RunsFolder = Path("runs"),
     sort: Sort = "name",
     reverse: Reverse = False,
+    claims: Claims = False,
+    recipes: Recipes = None,
     json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
     debug: Debug = False,
 ) -> None:
-    """List runs with their figures; the newest last, or sorted by a column, the best first."""
+    """List runs with their figures: the newest last, or the best first; or set them beside published ones."""
+    form = Form(json=json, markdown=markdown, latex=latex)
+    if not claims:
+        if recipes is not None:
+            raise UsageError("a list of runs needs no recipes", where="--recipes", next_step="add --claims")
+        _show_list(runs, sort, reverse, form)
+    elif sort == "name" and not reverse:
+        _show_claims(runs, recipes, form)
+    else:
+        raise UsageError("claims stand by recipe", where="--claims", next_step="leave --sort and --reverse out")
+
+
+def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
     from cnnlab.cli.console import show, show_json
     from cnnlab.cli.terminal import drawn
+    from cnnlab.paper.sheet import Sheet
     from cnnlab.runs.summary import SORTS, sort_runs, summaries
 
     if sort not in SORTS:
@@ -39,12 +68,32 @@ def list_runs(
             f"unknown column '{sort}'", where="--sort", allowed=", ".join(SORTS), next_step=nearest(sort, SORTS)
         )
     found = sort_runs(summaries(runs), sort, reverse)
-    if json:
+    sheet = Sheet("Runs", tables=(("", _table(found)),))
+    if form.json:
         show_json([summary.model_dump() for summary in found])
+    elif form.markdown or form.latex:
+        print(sheet.to_markdown() if form.markdown else sheet.to_latex(), end="")
     elif found:
         show(drawn(_table(found)))
     else:
-        show(f"no runs in {runs}; 'cnnlab train RECIPE' makes one")
+        show(_no_runs(runs))
+
+
+def _show_claims(runs: Path, recipes: Path | None, form: Form) -> None:
+    from cnnlab.cli.console import show
+    from cnnlab.report.results import results
+
+    if recipes is not None and not recipes.is_dir():
+        raise UsageError("there is no such folder", where="--recipes", received=str(recipes))
+    found = results(runs, recipes)
+    if found.experiments or found.left_out or form.json:
+        show_answer(found, form, SPARE)
+    else:
+        show(_no_runs(runs))
+
+
+def _no_runs(runs: Path) -> str:
+    return f"no runs in {runs}; 'cnnlab train RECIPE' makes one"
 
 
 def _table(found: list[Summary]) -> TextTable:

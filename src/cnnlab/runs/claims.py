@@ -1,0 +1,43 @@
+"""A recipe's published figures against those of its runs. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlab.records import ClaimRecord, DataRecord, Result, Score
+from cnnlab.spec.recipe import Recipe
+from cnnlab.statistics.claims import judge
+
+
+def judged(recipe: Recipe, results: Sequence[Result], data: DataRecord) -> tuple[ClaimRecord, ...]:
+    """Every claim of a recipe, judged by runs of it on the same data."""
+    records = []
+    for name, claim in recipe.claims.items():
+        scores = [score for result in results if (score := _score(name, result)) is not None]
+        records.append(
+            judge(
+                name,
+                claim.published,
+                [value for result in results if (value := figure(name, result)) is not None],
+                images=claim.images,
+                claim_data=claim.data,
+                data=data.source,
+                measured_images=scores[0].images if scores else None,
+                source=claim.source,
+                note=claim.note,
+            )
+        )
+    return tuple(records)
+
+
+def figure(name: str, result: Result) -> float | None:
+    """What a run measured of a claim's figure; None where it did not look."""
+    if name == "parameters":
+        return float(result.parameters)
+    score = _score(name, result)
+    return score.metric(name.partition("_")[2]) if score is not None else None
+
+
+def _score(name: str, result: Result) -> Score | None:
+    score = getattr(result, name.partition("_")[0], None)
+    return score if isinstance(score, Score) else None

@@ -1,0 +1,161 @@
+"""Runs as experiments: seeds together, changes told, figures beside what was published."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.cli.options import overrides
+from cnnlab.report.results import results
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.results import Experiment, experiments
+from cnnlab.spec.changes import settings
+from cnnlab.spec.recipe import Recipe
+
+CLAIMS = {
+    "parameters": {"published": 5},
+    "test_accuracy": {"published": 0.5, "data": "cifar10", "source": "someone", "note": "last epoch"},
+    "validation_loss": {"published": 1.5},
+}
+
+
+@pytest.fixture
+def another(own: RunFolder) -> Callable[..., RunFolder]:
+    """Makes another run beside `own`: its folder with some of the recipe's values and of the results changed."""
+
+    def make(name: str, recipe: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **result: Any):
+        folder = RunFolder(own.path.parent / name)
+        folder.path.mkdir()
+        for file in ("environment.json", "way.json", "layers.json"):
+            folder.write(file, (own.path / file).read_text())
+        folder.write("data.json", own.data().model_copy(update=data or {}).to_json())
+        tables = own.recipe().to_tables() | {"claims": CLAIMS}
+        for key, value in (recipe or {}).items():
+            section, _, last = key.partition(".")
+            tables[section][last] = value
+        folder.write("recipe.toml", Recipe.from_tables(tables).to_toml())
+        folder.write("result.json", own.result().model_copy(update=result).to_json())
+        return folder
+
+    return make
+
+
+def only(folder: RunFolder, *, recipes: Path | None = None) -> list[Experiment]:
+    """All experiments beside a run but those of `own`."""
+    return [found for found in experiments(folder.path.parent, recipes)[0] if found.recipe != "finished"]
+
+
+def scored(own: RunFolder, accuracy: float) -> dict[str, Any]:
+    return {"test": own.result().test.model_copy(update={"accuracy": accuracy, "images": 200})}
+
+
+def test_seeds_of_one_recipe_are_one_experiment(own: RunFolder, another: Callable[..., RunFolder]) -> None:
+    for seed, accuracy in ((0, 0.6), (3, 0.9), (1, 0.75)):
+        folder = another(f"20260101-00000{seed}-net", {"train.seed": seed}, **scored(own, accuracy))
+    (found,) = only(folder)
+    assert (found.recipe, found.name, found.data) == ("net", "net", "colours")
+    assert [run.seed for run in found.runs] == [0, 1, 3]
+    claim = found.claims[1]
+    assert (claim.values, claim.seeds) == ((0.6, 0.75, 0.9), (0, 1, 3))
+    assert claim.claim.measured == pytest.approx(0.75)
+    assert (claim.claim.n, claim.claim.verdict, claim.data) == (3, "other data", "cifar10")
+    assert found.claims[0].claim.verdict == "not equal"
+    assert found.claims[2].claim.measured == own.result().validation.loss
+
+
+def test_of_a_seed_that_was_run_again_the_last_counts(own: RunFolder, another: Callable[..., RunFolder]) -> None:
+    """The same seed gives the same run: it is no second observation."""
+    another("20260101-000000-net", **scored(own, 0.25))
+    folder = another("20260102-000000-net", **scored(own, 0.75))
+    (found,) = only(folder)
+    assert len(found.runs) == 2
+    assert (found.claims[1].values, found.claims[1].claim.n) == ((0.75,), 1)
+
+
+def test_a_single_runs_interval_is_that_of_its_images(own: RunFolder, another: Callable[..., RunFolder]) -> None:
+    from scipy.stats import binomtest
+
+    (found,) = only(another("20260101-000000-net", **scored(own, 0.6)))
+    exact = binomtest(120, 200).proportion_ci(0.95, method="wilson")
+    assert (found.claims[1].claim.low, found.claims[1].claim.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_other_settings_make_another_experiment_whose_name_tells_them(another: Callable[..., RunFolder]) -> None:
+    another("20260101-000000-net")
+    another("20260101-000001-net", {"train.epochs": 2, "train.optimizer": "adam(lr=0.5)"})
+    another("20260101-000002-net", {"data.augment": ["flip(0.5)"]}, {"test_set": "other"})
+    folder = another("20260101-000003-net", data={"test_set": "other"})
+    names = [found.name for found in only(folder)]
+    assert [name.partition(":")[0] for name in names] == ["net"] * 4
+    assert len(set(names)) == 4
+    told = 'net: augment=["crop(padding=1)", "flip"], epochs=2, optimizer=adam(lr=0.5)'
+    assert told in names
+
+
+def test_a_shortened_run_is_held_against_the_recipes_file(
+    own: RunFolder, another: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    tables = own.recipe().to_tables()
+    tables["data"]["augment"], tables["train"]["epochs"] = [], 50
+    Recipe.from_tables(tables).write(recipes / "net.toml")
+    folder = another("20260101-000000-net-2", {"data.limit": 20, "train.schedule": "step(2)"})
+    (found,) = only(folder, recipes=recipes)
+    assert (found.recipe, found.epochs, found.limited) == ("net", 50, True)
+    program, verb, file, *options = shlex.split(found.command)
+    assert (program, verb, file) == ("cnnlab", "train", "recipes/net.toml")
+    assert options[::2] == ["--set"] * (len(options) // 2)
+    assert set(options[1::2]) == {
+        'data.augment=["crop(padding=1)", "flip"]',
+        "data.limit=20",
+        "train.epochs=4",
+        "train.schedule=step(epochs=2)",
+    }
+    again = Recipe.read(recipes / "net.toml", overrides(options[1::2]))
+    assert settings(again) == settings(folder.recipe())
+
+
+def test_seeds_are_in_the_command(another: Callable[..., RunFolder]) -> None:
+    folder = another("20260101-000000-net", {"train.seed": 4})
+    (alone,) = only(folder)
+    assert alone.command == f"cnnlab train {folder.name}/recipe.toml"  # the run's own file holds its seed
+    another("20260101-000001-net", {"train.seed": 5})
+    (both,) = only(folder)
+    assert both.command == "cnnlab train 20260101-000001-net/recipe.toml --seed SEED"
+
+
+def test_a_file_with_other_layers_is_not_the_recipe(another: Callable[..., RunFolder]) -> None:
+    """A run of a person's own `lenet` is not held against the one that comes with cnnlab."""
+    folder = another("20260101-000000-lenet")
+    (found,) = only(folder)
+    assert (found.epochs, found.command) == (4, f"cnnlab train {folder.name}/recipe.toml")
+
+
+def test_runs_without_figures_are_left_out_with_the_reason(another: Callable[..., RunFolder]) -> None:
+    another("20260101-000000-a", train=None, validation=None, test=None, status="diverged")
+    (another("20260101-000001-b").path / "result.json").unlink()
+    folder = another("20260101-000002-c")
+    folder.write("data.json", "{")
+    found, left_out = experiments(folder.path.parent)
+    assert [experiment.recipe for experiment in found] == ["finished"]
+    reasons = {run.run[16:]: run.reason for run in left_out}
+    assert (reasons["a"], reasons["b"]) == ("diverged", "unfinished")
+    assert reasons["c"].startswith("damaged: data.json is damaged")
+
+
+def test_no_path_of_the_machine_is_told(own: RunFolder, another: Callable[..., RunFolder]) -> None:
+    """The pictures' path is absolute in the recipe, the folder's in the environment."""
+    another("20260101-000000-net", {"train.epochs": 9})
+    folder = another("20260101-000001-net", {"data.source": "/somewhere/else/colours.zip"})
+    assert own.recipe().data.source.startswith("/")
+    found = results(folder.path.parent)
+    sheet = found.sheet()
+    for text in (found.to_json(), sheet.to_markdown(), sheet.to_latex(), found._repr_html_()):
+        assert "colours.zip" in text
+        for path in (own.recipe().data.source, str(folder.path.parent), str(Path.cwd()), "/somewhere"):
+            assert path not in text
