@@ -1,8 +1,7 @@
-"""A run that is cut off and resumed ends bit for bit like one that was not."""
+"""Going on with a run whose folder is damaged, held, moved or finished; what a cut changes stands in `test_cuts.py`."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -16,12 +15,10 @@ import pytest
 from PIL import Image
 
 from cnnlab.errors import RunError, SourceError
-from cnnlab.files import write_whole
 from cnnlab.records import Way
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import Listener, open_test, resume_run, run
 from cnnlab.spec.recipe import Recipe
-from cnnlab.training import checkpoints
 
 RICH: dict[str, Any] = {
     "epochs": 3,
@@ -29,26 +26,7 @@ RICH: dict[str, Any] = {
     "stop": "early(patience=6)",
     "validations_per_epoch": 2,
 }
-AVERAGED = {"average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam", "schedule": "warmup(1, cosine)"}
-DEEP = ["residual([conv(3, 3, padding=1), batchnorm], drop=0.4)", "relu", "flatten", "dense(classes)"]
-DEEPER = ["conv(3, 3)", "batchnorm", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]
-STEPS = 12
-PIECES_BEFORE_THE_FIRST_STEP = 5
-TIMES = ("seconds", "images_per_second")
 Cutter = Callable[[int], Callable[..., None]]
-
-
-def outcome(folder: RunFolder) -> dict[str, Any]:
-    """All that a run found, but for times and names."""
-    found: dict[str, Any] = {path.name: path.read_bytes() for path in folder.path.glob("*.safetensors")}
-    curve = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((folder.path / "result.json").read_text())
-    for record in (*curve, result):
-        for name in (*TIMES, "run"):
-            record.pop(name, None)
-    for part in ("train", "validation", "test"):
-        found[part] = folder.predictions(part).logits.tobytes()
-    return {**found, "curve": curve, "result": result}
 
 
 @pytest.fixture
@@ -65,141 +43,18 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
     return make
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"schedule": "cosine"},
-        {"schedule": "onecycle", "optimizer": "rmsprop(0.001, momentum=0.9, centered=true)"},
-        {"schedule": "warmup(1, plateau(0.5, 1))", "optimizer": "nadam"},
-        {"schedule": "restarts(1)", "optimizer": "lion"},
-        {"accumulate": 2, "clip": 0.1, "batch_size": 4, "loss": "focal(2, weights='balanced')"},
-        {"average": "ema(0.9)", "weights": "averaged", "epochs": 2},
-        {"mix": "mixup(0.4)", "loss": "cross_entropy(0.1)"},
-        {"mix": "cutmix"},
-        {"budget": "images(70)", "validations_per_epoch": 1},
-        {"layers": DEEP},
-        {"sampling": "balanced", "per_class": 12},
-        {"optimizer": "muon(companion=sgd(0.05, momentum=0.9))", "layers": DEEPER, "rates": {"conv2": 0.5}},
-        {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle"},
-        {"decay": "weights", "rates": {"conv1": 0.1}, "optimizer": "adamw(0.02)", "schedule": "linear"},
-        {"schedule": "plateau(0.5, 1)", "optimizer": "adam(1e-30)", "layers": ["flatten", "dense(classes)"]},
-        {"schedule": "plateau(0.5, 1)", "optimizer": "adamw(0.02)", "memory_format": "channels_last"},
-        {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"], "stop": "early(patience=3)"},
-        {"opened": "curve", "precision": "bf16"},
-    ],
-    ids=[
-        "cosine",
-        "onecycle",
-        "warm-up",
-        "restarts",
-        "accumulated",
-        "ema",
-        "mixup",
-        "cutmix",
-        "budget",
-        "stochastic depth",
-        "balanced",
-        "muon",
-        "swa",
-        "groups",
-        "plateau",
-        "channels_last",
-        "stopped early",
-        "bf16 and curve",
-    ],
-)
-@pytest.mark.parametrize(("calls", "function"), [(2, "watch"), (6, "watch"), (2, "point"), (3, "point")])
-def test_a_cut_run_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe],
-    tmp_path: Path,
-    cut_run: Callable[..., RunFolder],
-    fields: dict,
-    calls: int,
-    function: str,
-) -> None:
-    straight = run(recipe(**{**RICH, **fields}), runs=tmp_path / "straight")
-    folder = cut_run(calls, function, **fields)
-    assert folder.result() is None
-    assert resume_run(folder.path).path == folder.path
-    assert outcome(folder) == outcome(straight)
-
-
-@pytest.mark.parametrize("fields", [{}, AVERAGED], ids=["plain", "averaged"])
-def test_a_run_cut_at_any_step_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], fields: dict
-) -> None:
-    straight = outcome(run(recipe(**{**RICH, **fields}), runs=tmp_path / "straight"))
-    for step in range(1, STEPS + 1):
-        assert outcome(resume_run(cut_run(step, **fields).path)) == straight, f"cut at step {step}"
-
-
-def test_a_run_cut_three_times_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cut: Cutter
-) -> None:
-    straight = run(recipe(**RICH), runs=tmp_path / "straight")
-    folder = cut_run(3)
-    for calls in (6, 3):
-        with pytest.raises(cut.error):
-            resume_run(folder.path, listener=Listener(watch=cut(calls)))
-    assert outcome(resume_run(folder.path)) == outcome(straight)
-
-
-def test_a_run_cut_while_it_was_scored_is_scored(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
-) -> None:
-    straight = run(recipe(**RICH), runs=tmp_path / "straight")
-    folder = cut_run(3, "say")
-    assert folder.result() is None
-    assert outcome(resume_run(folder.path)) == outcome(straight)
-
-
-@pytest.mark.parametrize("write", range(1, 16))
-def test_a_run_killed_at_any_write_ends_like_a_straight_one(
-    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Cutter, write: int
-) -> None:
-    straight = run(recipe(epochs=2), runs=tmp_path / "straight")
-    folders: list[RunFolder] = []
-    count = cut(write)
-
-    def killed(path: Path, content: bytes) -> None:
-        count()
-        write_whole(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_whole", killed)
-        patch.setattr("cnnlab.runs.folder.write_whole", killed)
-        with pytest.raises(cut.error):
-            run(recipe(epochs=2), runs=tmp_path / "runs", begun=folders.append)
-    if write <= PIECES_BEFORE_THE_FIRST_STEP:
-        with pytest.raises(RunError, match="there is no run here"):
-            resume_run(folders[0].path)
-        return
-    assert outcome(resume_run(folders[0].path)) == outcome(straight)
-
-
-def test_a_diverged_run_cut_before_its_end_is_diverged(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter
-) -> None:
-    made = recipe(optimizer="sgd(1e30, momentum=0.9)", epochs=1, layers=["conv(4, 3)", "flatten", "dense(classes)"])
-    folders: list[RunFolder] = []
-    with pytest.raises(cut.error):
-        run(made, runs=tmp_path, listener=Listener(point=cut(1)), begun=folders.append)
-    assert resume_run(folders[0].path).result().status == "diverged"
-    assert len(folders[0].epochs()) == 1
-
-
 def test_a_torn_last_line_of_the_learning_curve_is_dropped(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cutting: Any
 ) -> None:
     straight = run(recipe(**RICH), runs=tmp_path / "straight")
     folder = cut_run(10)
     with (folder.path / "metrics.jsonl").open("ab") as file:
         file.write('{"epoch": 2.5, "class": "é'.encode()[:-1])
-    assert outcome(resume_run(folder.path)) == outcome(straight)
+    cutting.assert_same(resume_run(folder.path), straight)
 
 
 def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder]
+    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cutting: Any
 ) -> None:
     straight = run(recipe(**RICH), runs=tmp_path / "straight")
     folder = cut_run(10)
@@ -207,7 +62,7 @@ def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
     said: list[str] = []
     resume_run(folder.path, listener=Listener(say=said.append))
     assert said[0].endswith("the checkpoint before it (last-4.safetensors) is used")
-    assert outcome(folder) == outcome(straight)
+    cutting.assert_same(folder, straight)
 
 
 def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -323,25 +323,3 @@ def test_balanced_sampling_is_what_is_trained_on(bench: Callable[..., Any]) -> N
         for images, _ in part.sampled(balanced(part.labels, 4, epoch)).training(8, 4, epoch)
     ]
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("place", [0, 5, 7])
-@pytest.mark.parametrize("fields", [{}, {"clip": 1.0, "optimizer": "adam"}, {"validation": 0.0}, {"accumulate": 2}])
-def test_a_gradient_that_is_no_number_ends_the_training_as_diverged(
-    bench: Callable[..., Any], value: float, place: int, fields: dict
-) -> None:
-    """At the first batch, in the middle and at the last one of two epochs."""
-    made = bench(layers=NO_DROPOUT, epochs=2, batch_size=9 if "validation" in fields else 8, **fields)
-    batches = 2 * made.training.batches_per_epoch
-    at = {0: 0, 5: batches // 2, 7: batches - 1}[place]
-    count = [0]
-
-    def spoil(gradient: torch.Tensor) -> torch.Tensor:
-        count[0] += 1
-        return gradient * value if count[0] == at + 1 else gradient
-
-    made.training.network.get_submodule("conv1").weight.register_hook(spoil)
-    made.fit()
-    assert made.training.diverged
-    assert made.training.selected_epoch == (0 if at < batches // 2 else 1)

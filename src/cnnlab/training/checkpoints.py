@@ -148,6 +148,7 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None], *, wri
     # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
     if writes and (progress.best is not None or not progress.selected_epoch):
         _set_best(folder, progress.best)
+    _sweep(folder)
 
 
 def epochs_kept(folder: Path) -> int:
@@ -192,7 +193,10 @@ def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], sa
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read."""
+    """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read.
+
+    What a process that was killed had half written goes, too: one process at a time works in a run.
+    """
     try:
         best, last = _pointer(folder, "best"), _pointer(folder, "last")
     except RunError:
@@ -204,6 +208,8 @@ def _sweep(folder: Path) -> None:
         for path in folder.glob(f"{kind}-*.safetensors"):
             if path.name not in named:
                 path.unlink(missing_ok=True)
+        for path in folder.glob(f".{kind}-*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def _files(pointer: Checkpoint | None) -> list[str]:

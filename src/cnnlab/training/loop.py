@@ -228,7 +228,7 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
     validation = None if training.diverged else _score(training, feeds.validation, feeds.classes)
     if validation is not None:
         training.diverged = not math.isfinite(validation.loss)
-    training.diverged = training.diverged or not _is_finite(training.network)
+    training.diverged = training.diverged or not _is_finite(training)
     if not training.diverged:
         _decide(training, validation, epoch)
     test = feeds.test if not training.diverged else None
@@ -244,9 +244,15 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
     )
 
 
-def _is_finite(network: nn.Module) -> bool:
-    """Whether all weights and statistics are finite: the loss of a step is not yet that of the weights it made."""
-    return bool(torch.stack([tensor.isfinite().all() for tensor in network.state_dict().values()]).all())
+def _is_finite(training: Training) -> bool:
+    """Whether weights, statistics and moments are finite: the loss of a step is not yet that of the weights it made.
+
+    Moments too, since lion's steps are as large whatever a gradient was, and none where it was NaN: there the weights
+    stay numbers.
+    """
+    moments = [value for values in training.optimizer.state_dict()["state"].values() for value in values.values()]
+    tensors = [*training.network.state_dict().values(), *filter(torch.is_tensor, moments)]
+    return bool(torch.stack([tensor.isfinite().all().to(training.device) for tensor in tensors]).all())
 
 
 def _decide(training: Training, validation: Score | None, epoch: float) -> None:
