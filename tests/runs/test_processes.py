@@ -112,6 +112,18 @@ def test_each_image_is_scored_once_and_by_the_kept_weights(made: dict[str, Made]
         )
 
 
+@pytest.mark.parametrize("name", [*SAME, *OTHER])
+def test_the_processes_validate_one_network(made: dict[str, Made], name: str) -> None:
+    """A validation is of what is kept, though each process scored its share with its own copy of the network."""
+    _, two = made[name]
+    result = two.result()
+    assert result is not None
+    assert result.validation is not None
+    [point] = [record.validation for record in two.epochs() if record.epoch == result.selected_epoch]
+    assert point is not None
+    assert point.loss == pytest.approx(result.validation.loss, rel=1e-5)
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_one_process_writes(made: dict[str, Made], name: str) -> None:
     one, two = made[name]
