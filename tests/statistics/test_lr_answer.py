@@ -36,23 +36,21 @@ def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields
 
 
 def test_the_answer_states_its_rules() -> None:
-    found = answer()
-    assert found.answer() == (
-        "Suggested rate: 0.0032, where the smoothed loss falls most steeply (0.0032). "
-        "Upper limit: 0.018, a tenth of the rate with the lowest smoothed loss (0.18)."
+    assert answer().answer() == (
+        "Suggested rate: 0.0032, where the smoothed loss falls most steeply; a tenth of the rate with the lowest "
+        "smoothed loss is higher, 0.018. Upper limit: 0.18, the rate with the lowest smoothed loss."
     )
-    found = answer(middle=0.05)
-    assert found.answer() == (
-        "Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss (0.18). "
-        "Upper limit: 0.071, where the smoothed loss falls most steeply (0.071)."
+    assert answer(middle=0.05).answer() == (
+        "Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss; it falls most steeply at 0.071. "
+        "Upper limit: 0.18, the rate with the lowest smoothed loss."
     )
 
 
 @pytest.mark.parametrize(
     ("own", "verdict", "told"),
     [
-        (0.02, "too high", "The recipe's own rate, 0.02, is too high: above 0.018."),
-        (0.018, "within", "The recipe's own rate, 0.018, is within: from a tenth of 0.0032 up to 0.018."),
+        (0.181, "too high", "The recipe's own rate, 0.181, is too high: above 0.18 the loss rises."),
+        (0.18, "within", "The recipe's own rate, 0.18, is within: from a tenth of 0.0032 up to 0.18."),
         (0.00032, "within", "The recipe's own rate, 0.00032, is within"),
         (0.0003, "too low", "The recipe's own rate, 0.0003, is too low: below a tenth of 0.0032."),
     ],
@@ -121,7 +119,7 @@ def test_the_picture_marks_the_rates_where_they_are(own: float) -> None:
     root = ElementTree.fromstring(found.svg())
     texts = ["".join(element.itertext()) for element in root.iter() if element.tag.endswith("text")]
     beyond = ", beyond this axis" if own < RATES[0] else ""
-    assert {f"the recipe's own, {own:g}{beyond}", "suggested, 0.0032", "upper limit, 0.018"} <= set(texts)
+    assert {f"the recipe's own, {own:g}{beyond}", "suggested, 0.0032", "upper limit, 0.18"} <= set(texts)
     assert "thin: each step, bold: smoothed; it blew up at 0.2" in texts
     assert found.svg() == found.svg()
 

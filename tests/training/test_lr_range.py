@@ -148,7 +148,7 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
     # It falls at every stable step, and some unstable ones must pass before it shows: with these rungs, a few tenths.
     assert stable < blown < 1.6 * stable
     found = read_curve(rates, losses)
-    assert stable / 3 < found.lowest < blown
+    assert stable / 3 < found.limit < blown
     assert found.suggestion < stable
 
 

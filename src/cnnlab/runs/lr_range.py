@@ -11,7 +11,9 @@ from cnnlab.data.source import Progress, silent
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched
 from cnnlab.spec.choices import Constant, Muon, optimizers, schedules
+from cnnlab.spec.layers import BatchNorm
 from cnnlab.spec.recipe import Recipe, Train
+from cnnlab.spec.trace import Trace
 from cnnlab.statistics.lr_answer import RangeTest, round_rate
 from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
 from cnnlab.training.lr_range import Steady, losses_of_rates
@@ -86,7 +88,7 @@ def lr_range(
         way=way,
         reading=reading,
         suggested=suggested,
-        remarks=tuple(_remarks(known.train)),
+        remarks=tuple(_remarks(known.train, bench.trace)),
     )
 
 
@@ -102,12 +104,17 @@ def at_rate(choice: Any, rate: float) -> Any:
     return replace(choice, **changed)
 
 
-def _remarks(train: Train) -> list[str]:
+def _remarks(train: Train, trace: Trace) -> list[str]:
     found = []
     if isinstance(train.optimizer, Muon):
         found.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
     if train.rates:
         found.append("Rows with a factor in train.rates had their share of the rate, as in training.")
+    if any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
+        found.append(
+            "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of the "
+            "suggested one, too."
+        )
     if not isinstance(train.schedule, Constant):
         written = schedules.write(train.schedule)
         found.append(f"The schedule, {written}, did not act; in training it changes the rate that is compared here.")

@@ -9,7 +9,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Formula, Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.records import Record
-from cnnlab.statistics.lr_rule import BLOW_UP, Reading
+from cnnlab.statistics.lr_rule import BELOW_LIMIT, BLOW_UP, Reading
 
 # How far below the suggestion a rate still trains in reasonable time.
 REASONABLE = 10
@@ -71,7 +71,7 @@ class RangeTest(Record):
 
     @property
     def limit(self) -> float | None:
-        """The highest rate to try."""
+        """The highest rate to try: above it the loss rises."""
         return self.reading.limit
 
     @property
@@ -107,21 +107,23 @@ class RangeTest(Record):
     def answer(self) -> str:
         """The suggestion with the rule that gave it, or why there is none."""
         found = self.reading
-        if found.suggestion is None or found.limit is None or found.lowest is None or found.steepest is None:
+        if found.suggestion is None or found.limit is None or found.steepest is None:
             return f"No rate can be suggested: {found.trouble}. Next: {found.advice}."
-        tenth = f"a tenth of the rate with the lowest smoothed loss ({rate(found.lowest)})"
-        steepest = f"where the smoothed loss falls most steeply ({rate(found.steepest)})"
-        first, second = (steepest, tenth) if found.suggestion == found.steepest else (tenth, steepest)
-        if first is tenth and found.lowest / 10 < self.planned[0]:
-            first = f"the first rate that was tried; {tenth} would be lower"
-        return f"Suggested rate: {rate(found.suggestion)}, {first}. Upper limit: {rate(found.limit)}, {second}."
+        tenth = "a tenth of the rate with the lowest smoothed loss"
+        why = f"{tenth}; it falls most steeply at {rate(found.steepest)}"
+        if found.suggestion == found.steepest:
+            why = f"where the smoothed loss falls most steeply; {tenth} is higher, {rate(found.limit / BELOW_LIMIT)}"
+        elif found.suggestion == self.planned[0]:
+            why = f"the first rate that was tried; {tenth} is lower, {rate(found.limit / BELOW_LIMIT)}"
+        limit = f"Upper limit: {rate(found.limit)}, the rate with the lowest smoothed loss."
+        return f"Suggested rate: {rate(found.suggestion)}, {why}. {limit}"
 
     def comparison(self) -> str:
         """How the recipe's own rate compares, in words; empty where there is nothing to compare with."""
         if self.suggestion is None or self.limit is None:
             return ""
         told = {
-            "too high": f"too high: above {rate(self.limit)}",
+            "too high": f"too high: above {rate(self.limit)} the loss rises",
             "too low": f"too low: below a tenth of {rate(self.suggestion)}",
             "within": f"within: from a tenth of {rate(self.suggestion)} up to {rate(self.limit)}",
         }
@@ -160,7 +162,7 @@ class RangeTest(Record):
         )
 
     def _curve(self) -> TextTable:
-        named = {self.reading.lowest: "lowest", self.reading.steepest: "steepest fall"}
+        named = {self.limit: "lowest", self.reading.steepest: "steepest fall"}
         shown = {round(row * (len(self.rates) - 1) / (MOST_ROWS - 1)) for row in range(MOST_ROWS)}
         shown |= {place for place, tried in enumerate(self.rates) if tried in named}
         rows = [
@@ -178,10 +180,10 @@ class RangeTest(Record):
         notes = [*self.remarks]
         if self.suggestion is not None:
             notes.append(
-                "The loss is lowest close to where training breaks, and where it falls most steeply depends on the "
-                "number of steps as well: so the lower of the two readings is suggested, and the higher is the limit."
+                "The loss is lowest close to where training breaks, and a test is shorter than a training: a tenth of "
+                "that rate leaves room."
             )
-            if self.ended is None and self.reading.lowest == self.rates[-1]:
+            if self.ended is None and self.limit == self.rates[-1]:
                 further = rate(10 * self.rates[-1])
                 notes.append(f"The loss still fell at the last rate: higher ones may do; see with --to {further}.")
         notes.append(

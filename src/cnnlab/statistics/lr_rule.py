@@ -28,6 +28,8 @@ WIDTH = 1 / 20
 # A fall is one from so much of the first losses on, and so many times the noise in it. Losses that are nothing but
 # noise then pass for a fall once in a hundred tests.
 LEAST_FALL, ABOVE_NOISE = 0.01, 3.0
+# The suggestion is so many times below the rate with the lowest loss: fast.ai's rule.
+BELOW_LIMIT = 10
 # From a normal noise to the median distance between two neighbours: 0.6745·√2 of its standard deviation.
 NEIGHBOURS = 0.6745 * math.sqrt(2)
 
@@ -37,15 +39,13 @@ class Reading(Record):
 
     Attributes:
         smoothed: for each loss that counts.
-        lowest: the rate with the lowest smoothed loss.
+        limit: the rate with the lowest smoothed loss; above it the loss rises.
         steepest: the rate up to there at which the smoothed loss falls most steeply, against the logarithm of the rate.
-        suggestion: a tenth of `lowest`, or `steepest` where that is lower; no lower than the first rate.
-        limit: the other one of the two, which is higher.
+        suggestion: a tenth of `limit`, or `steepest` where that is lower; no lower than the first rate.
         trouble: why there is no suggestion, and `advice`: what to do.
     """
 
     smoothed: tuple[float, ...]
-    lowest: float | None = None
     steepest: float | None = None
     suggestion: float | None = None
     limit: float | None = None
@@ -124,10 +124,8 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> Reading:
     if not _falls(values, means, lowest, len(rates)):
         return Reading(smoothed=smoothed, trouble=_no_fall(values, means), advice=_after_no_fall(rates, kept))
     steepest = int(slopes[: lowest + 1].argmin())
-    low, high = sorted((max(rates[lowest] / 10, rates[0]), rates[steepest]))
-    return Reading(
-        smoothed=smoothed, lowest=rates[lowest], steepest=rates[steepest], suggestion=low, limit=max(low, high)
-    )
+    suggestion = min(max(rates[lowest] / BELOW_LIMIT, rates[0]), rates[steepest])
+    return Reading(smoothed=smoothed, steepest=rates[steepest], suggestion=suggestion, limit=rates[lowest])
 
 
 class _Local(NamedTuple):
@@ -190,9 +188,9 @@ def _too_few(rates: Sequence[float], kept: int) -> Reading:
 
 def _no_fall(values: Numbers, means: Numbers) -> str:
     """What there was in place of a fall."""
+    first, lowest = float(_first(values).mean()), float(means.min())
     return (
-        f"the loss did not fall clearly at any rate: {float(_first(values).mean()):.4g} in the first steps, smoothed never below "
-        f"{float(means.min()):.4g}"
+        f"the loss did not fall clearly at any rate: {first:.4g} in the first steps, smoothed never below {lowest:.4g}"
     )
 
 
