@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
@@ -18,6 +19,7 @@ from cnnlab.spec.choices import optimizers
 from cnnlab.statistics.lr_rule import ladder
 from cnnlab.training.loop import Feeds, fit
 
+CPU = torch.device("cpu")
 FAST = {"layers": ["flatten", "dense(classes)"], "optimizer": "sgd(0.01)"}
 
 
@@ -122,7 +124,7 @@ def test_on_shapes_the_suggested_rate_lowers_the_loss_more_than_one_a_hundred_ti
 
     def mean_loss(rate: float) -> float:
         train = {**tables["train"], "optimizer": f"adam({rate})"}
-        bench = Bench.prepare(Recipe.from_tables({**tables, "train": train}), None, "cpu", True, silent, validate=False)
+        bench = Bench.prepare(Recipe.from_tables({**tables, "train": train}), None, CPU, True, silent, validate=False)
         feeds = Feeds(bench.train, None, None, bench.dataset.classes)
         (record,) = fit(bench.training(), feeds, lambda *_: None)
         return record.train.loss

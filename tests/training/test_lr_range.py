@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
 from cnnlab.training import lr_range
+from cnnlab.training.losses import Loss
 from cnnlab.training.lr_range import losses_of_rates
 
 LINEAR = ("flatten", "dense(classes)")
@@ -135,7 +136,7 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
     def squared(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return 0.5 * (outputs - F.one_hot(labels, outputs.shape[1])).square().sum(1).mean()
 
-    monkeypatch.setattr(lr_range, "loss_function", lambda *_: squared)
+    monkeypatch.setattr(lr_range, "loss_function", lambda *_: Loss(squared))
     made = bench(layers=LINEAR, optimizer=f"sgd(1.0, momentum={momentum})", batch_size=64)
     assert made.feeds.train.steps(64) == 1  # the whole part is a batch, so that every step is of one quadratic
     images, _ = next(made.feeds.train.evaluation(64))

@@ -60,7 +60,7 @@ class Bench:
         seed = recipe.train.seed
         with world.one_first():
             dataset = open_dataset(recipe.data, seed=seed, root=root, download=download, progress=progress)
-            for part in set(dataset.parts) - {"test"}:
+            for part in set(dataset.parts) - ({"test"} if validate else {"test", "validation"}):
                 dataset.pixels(part)
         if resumed is not None:
             check_same_data(resumed, dataset)

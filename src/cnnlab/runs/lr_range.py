@@ -112,8 +112,8 @@ def _remarks(train: Train, trace: Trace) -> list[str]:
         found.append("Rows with a factor in train.rates had their share of the rate, as in training.")
     if any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
         found.append(
-            "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of the "
-            "suggested one, too."
+            "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of "
+            "the suggested one, too."
         )
     if not isinstance(train.schedule, Constant):
         written = schedules.write(train.schedule)
