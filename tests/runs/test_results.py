@@ -19,7 +19,7 @@ from cnnlab.spec.recipe import Recipe
 CLAIMS = {
     "parameters": {"published": 5},
     "test_accuracy": {"published": 0.5, "data": "cifar10", "source": "someone", "note": "last epoch"},
-    "validation_loss": {"published": 1.5},
+    "validation_loss": {"published": 1.5, "data": "colours"},
 }
 
 
@@ -64,7 +64,9 @@ def test_seeds_of_one_recipe_are_one_experiment(own: RunFolder, another: Callabl
     assert claim.claim.measured == pytest.approx(0.75)
     assert (claim.claim.n, claim.claim.verdict, claim.data) == (3, "other data", "cifar10")
     assert found.claims[0].claim.verdict == "not equal"
-    assert found.claims[2].claim.measured == own.result().validation.loss
+    same = found.claims[2].claim
+    assert same.measured == pytest.approx(own.result().validation.loss)
+    assert same.verdict == "not enough evidence"
 
 
 def test_of_a_seed_that_was_run_again_the_last_counts(own: RunFolder, another: Callable[..., RunFolder]) -> None:
