@@ -11,6 +11,7 @@ import pytest
 
 from cnnlab.cli.options import overrides
 from cnnlab.report.results import results
+from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.results import Experiment, experiments
 from cnnlab.spec.changes import settings
@@ -19,7 +20,7 @@ from cnnlab.spec.recipe import Recipe
 CLAIMS = {
     "parameters": {"published": 5},
     "test_accuracy": {"published": 0.5, "data": "cifar10", "source": "someone", "note": "last epoch"},
-    "validation_loss": {"published": 1.5},
+    "validation_loss": {"published": 1.5, "data": "colours"},
 }
 
 
@@ -64,7 +65,9 @@ def test_seeds_of_one_recipe_are_one_experiment(own: RunFolder, another: Callabl
     assert claim.claim.measured == pytest.approx(0.75)
     assert (claim.claim.n, claim.claim.verdict, claim.data) == (3, "other data", "cifar10")
     assert found.claims[0].claim.verdict == "not equal"
-    assert found.claims[2].claim.measured == own.result().validation.loss
+    same = found.claims[2].claim
+    assert same.measured == pytest.approx(own.result().validation.loss)
+    assert same.verdict == "not enough evidence"
 
 
 def test_of_a_seed_that_was_run_again_the_last_counts(own: RunFolder, another: Callable[..., RunFolder]) -> None:
@@ -159,3 +162,16 @@ def test_no_path_of_the_machine_is_told(own: RunFolder, another: Callable[..., R
         assert "colours.zip" in text
         for path in (own.recipe().data.source, str(folder.path.parent), str(Path.cwd()), "/somewhere"):
             assert path not in text
+
+
+def test_a_claims_data_may_be_told_by_name_or_by_path(own: RunFolder) -> None:
+    result, data, tables = own.result(), own.data(), own.recipe().to_tables()
+    assert "/" in data.source
+    for told, verdict in (
+        ("colours", "not enough evidence"),
+        (data.source, "not enough evidence"),
+        ("cifar10", "other data"),
+        ("/elsewhere/colours", "other data"),
+    ):
+        made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": told}}})
+        assert [record.verdict for record in judged(made, [result], data)] == [verdict]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
+from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.statistics.claims import judge
 
@@ -21,7 +22,8 @@ def judged(recipe: Recipe, results: Sequence[Result], data: DataRecord) -> tuple
                 [value for result in results if (value := figure(name, result)) is not None],
                 images=claim.images,
                 claim_data=claim.data,
-                data=data.source,
+                # A claim names its data as a person does, or as the recipe of this run does: by the path.
+                data=data.source if claim.data == data.source else file_name(data.source),
                 measured_images=scores[0].images if scores else None,
                 source=claim.source,
                 note=claim.note,
