@@ -165,7 +165,7 @@ def recipe(pictures: Path, one_thread: None) -> Callable[..., Recipe]:  # noqa: 
 
 def prepared(recipe: Recipe) -> Bench:
     """The network before its first step, with its data."""
-    bench = Bench.prepare(recipe, None, "cpu", False, silent)
+    bench = Bench.prepare(recipe, None, torch.device("cpu"), False, silent)
     assert len(bench.train) == IMAGES
     return bench
 
