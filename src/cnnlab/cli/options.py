@@ -52,8 +52,8 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
     """
 
     @functools.wraps(command)
+    @_ended_by_signals()
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
-        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
         except CnnlabError as error:
@@ -74,8 +74,6 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             print(f"cnnlab made a mistake: {type(error).__name__}: {error}", file=sys.stderr)
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
     return wrapper
 
@@ -190,8 +188,27 @@ def find_run(path: Path) -> Path:
     return named if not path.exists() and named.is_dir() else path
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(143)
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within it SIGINT and SIGTERM end the command, and a second one does not disturb what it says at its end.
+
+    One that is ignored, as SIGINT is in a shell's background, stays so.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: handler for one, handler in before.items() if handler is not signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _explain(error: CnnlabError, debug: bool) -> None:
