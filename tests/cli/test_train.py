@@ -86,3 +86,15 @@ def test_without_a_run_that_can_go_on_nothing_is_told(
     assert said([folder], KeyboardInterrupt(), capsys) == ""
     shutil.rmtree(folder.path)
     assert said([folder], KeyboardInterrupt(), capsys) == ""
+
+
+def test_the_way_on_names_the_data_and_the_device_that_were_given(
+    cut_at: Callable[[str, int], RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run does not keep them: without them it would look for its data elsewhere."""
+    folder = cut_at("point", 1)
+    with pytest.raises(KeyboardInterrupt), resumable([folder], tmp_path / "my data", "cpu"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err.endswith(
+        f"cnnlab train --resume '{folder.path}' --data '{tmp_path / 'my data'}' --device cpu\n"
+    )

@@ -44,7 +44,7 @@ def quickstart(
         listener.say(f"data: {source}, because {reason}")
         recipe = Recipe.read(shipped("lenet"), {"data.source": source})
         made: list[RunFolder] = []
-        with resumable(made):
+        with resumable(made, data, device):
             run(
                 recipe,
                 name=f"lenet-{source}",

@@ -58,7 +58,7 @@ def train(
     with progressing() as shown:
         listener = Watching(shown).listener()
         made: list[RunFolder] = []
-        with resumable(made):
+        with resumable(made, data, device):
             if resume is not None:
                 folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
             else:
@@ -74,30 +74,36 @@ def train(
 
 
 @contextmanager
-def resumable(made: Sequence[RunFolder]) -> Iterator[None]:
-    """Whatever ends the work within it, say how to go on with the run in `made`, once there is one."""
+def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str = "auto") -> Iterator[None]:
+    """Whatever ends the work within it, say how to go on with the run in `made`, once there is one.
+
+    Args:
+        data, device: as the command was given them, since a run does not keep them.
+    """
     try:
         yield
     except BaseException:
         # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
         with suppress(CnnlabError, OSError):
             for folder in made:
-                print(f"\n{_way_on(folder)}", file=sys.stderr)
+                print(f"\n{_way_on(folder, data, device)}", file=sys.stderr)
         raise
 
 
-def _way_on(folder: RunFolder) -> str:
+def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
     from cnnlab.runs.folder import RunFolder
     from cnnlab.training.checkpoints import epochs_kept
 
     path = shlex.quote(str(RunFolder.open(folder.path).path))
+    given = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""
+    given += f" --device {device}" if device != "auto" else ""
     if folder.result() is not None:
         return f"the run has finished; write its report with: cnnlab report {path}"
     kept = epochs_kept(folder.path)
     start = f"from the end of epoch {kept}" if kept else "from the start"
     processes = folder.environment().processes
     command = f"torchrun --nproc-per-node {processes} -m cnnlab" if processes > 1 else "cnnlab"
-    return f"{start}, go on with: {command} train --resume {path}"
+    return f"{start}, go on with: {command} train --resume {path}{given}"
 
 
 def show_result(folder: Any, json: bool) -> None:
