@@ -17,6 +17,7 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CODES = {"SIGINT": 130, "SIGTERM": 143}
 # `python -m cnnlab`, and a signal to itself at a certain batch: "training 5" is the fifth one that is trained on.
 # With "again" a second signal follows with the first word that is said afterwards.
@@ -55,9 +56,14 @@ runpy.run_module("cnnlab", run_name="__main__")
 
 def signalled(place: str, number: int, sent: str, *words: object, again: bool = False) -> subprocess.CompletedProcess:
     """The command, and what it says, that is sent a signal at a place."""
-    command = [sys.executable, "-c", PROGRAM, place, str(number), sent, "again" * again, *map(str, words)]
+    return ended(["-c", PROGRAM, place, str(number), sent, "again" * again, *map(str, words)])
+
+
+def ended(arguments: list[str]) -> subprocess.CompletedProcess:
+    """Python, and what it says; with one thread, as here."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 def way_on(done: subprocess.CompletedProcess, epoch: int) -> list[str]:
@@ -108,10 +114,8 @@ def test_the_command_that_is_told_goes_on_until_the_run_ends_like_a_straight_one
         assert "Traceback" not in done.stderr
         assert ("Interrupted." in done.stderr) == (sent == "SIGINT")
         words = way_on(done, epoch)
-    ended = subprocess.run(
-        [sys.executable, "-m", "cnnlab", *words, "--json"], capture_output=True, text=True, check=True
-    )
-    assert json.loads(ended.stdout)["status"] == "finished"
+    done = ended(["-m", "cnnlab", *words, "--json"])
+    assert json.loads(done.stdout)["status"] == "finished"
     [folder] = [RunFolder.open(path.parent) for path in runs.glob("*/recipe.toml")]
     assert found(folder) == found(run(made, runs=tmp_path / "straight", device="cpu"))
 
