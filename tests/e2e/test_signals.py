@@ -40,12 +40,12 @@ def send():
 if place == "start":
     import cnnlab.runs.run as module
     opened = module.Bench.prepare
-    module.Bench.prepare = lambda *arguments: (send(), opened(*arguments))[1]
+    module.Bench.prepare = lambda *given, **named: (send(), opened(*given, **named))[1]
 else:
     from cnnlab.data.feed import Feed
     batches, calls = getattr(Feed, place), count(1)
-    def told(*arguments):
-        for batch in batches(*arguments):
+    def told(*given, **named):
+        for batch in batches(*given, **named):
             if next(calls) == number:
                 send()
             yield batch

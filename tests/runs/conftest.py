@@ -197,9 +197,9 @@ def told_of_events(note: Callable[[str], None]) -> Iterator[None]:
     """
 
     def batches(kind: str, function: Callable[..., Any], epoch_at: int | None) -> Callable[..., Iterator[Any]]:
-        def told(self: Feed, *arguments: Any) -> Iterator[Any]:
+        def told(self: Feed, *arguments: Any, **named: Any) -> Iterator[Any]:
             where = f"{kind} {arguments[epoch_at] if epoch_at is not None else len(self)}"
-            for number, batch in enumerate(function(self, *arguments)):
+            for number, batch in enumerate(function(self, *arguments, **named)):
                 note(f"{where}.{number}")
                 yield batch
 

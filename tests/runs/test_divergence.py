@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,12 +48,12 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float, tuple[int, 
 
             def found(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
                 if now[0] != place:
-                    return loss(outputs, labels)
+                    return loss.function(outputs, labels)
                 if what == "gradient":
                     outputs.register_hook(lambda gradient: torch.full_like(gradient, value))
-                return loss(outputs, labels) + (value if what == "loss" else 0.0)
+                return loss.function(outputs, labels) + (value if what == "loss" else 0.0)
 
-            return found
+            return replace(loss, function=found)
 
         monkeypatch.setattr(Feed, "training", told)
         monkeypatch.setattr(loop, "loss_function", spoiling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -93,7 +94,7 @@ def spoilt_loss(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], fl
     def make(added: Callable[[int], float]) -> None:
         def spoilt(*arguments: Any) -> loop.Loss:
             loss, calls = loss_function(*arguments), count()
-            return lambda outputs, labels: loss(outputs, labels) + added(next(calls))
+            return replace(loss, function=lambda *given: loss.function(*given) + added(next(calls)))
 
         monkeypatch.setattr(loop, "loss_function", spoilt)
 
