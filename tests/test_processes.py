@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.errors import UsageError
-from cnnlab.processes import ALONE, World, is_writer, joined
+from cnnlab.errors import SourceError, UsageError
+from cnnlab.processes import ALONE, World, command, is_writer, joined
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 200))
@@ -31,6 +31,40 @@ def test_one_process_is_alone_and_changes_nothing() -> None:
         assert world.told("é") == "é"
         world.wait()
         assert world.gather(world.from_writer(world.sum(numbers)), 2).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("local_rank", "order"), [(0, ["body", "wait"]), (1, ["wait", "body"])])
+def test_one_process_goes_first_and_lets_the_others_go_on_whatever_happens(
+    monkeypatch: pytest.MonkeyPatch, local_rank: int, order: list[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(World, "wait", lambda _: done.append("wait"))
+
+    def work() -> None:
+        with World(local_rank, 2, local_rank).one_first():
+            done.append("body")
+            raise SourceError("no such file")
+
+    with pytest.raises(SourceError):
+        work()
+    assert done == order
+
+
+@pytest.mark.parametrize(
+    ("size", "here", "told"),
+    [
+        ("1", "1", "torchrun --nproc-per-node 1 -m cnnlab"),
+        ("8", "4", "torchrun --nnodes 2 --nproc-per-node 4 -m cnnlab"),
+    ],
+)
+def test_the_command_is_that_of_the_processes_there_are(
+    launched: pytest.MonkeyPatch, size: str, here: str, told: str
+) -> None:
+    launched.setenv("WORLD_SIZE", size)
+    launched.setenv("LOCAL_WORLD_SIZE", here)
+    assert command() == told
+    launched.delenv("TORCHELASTIC_RUN_ID")
+    assert command() == "cnnlab"
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import ModuleType
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import UsageError
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The writer may download and decode for hours while the others wait. A process that dies is noticed at once, by its
-# closed connections and by torchrun.
+# The writer may download and decode for hours while the others wait for its word. In a step nobody waits so long: NCCL,
+# which does not see that a process has died, gives up after its own ten minutes.
 PATIENCE = timedelta(hours=12)
 # With fewer images a process, batch norm without synchronisation would have no variance.
 FEWEST_IMAGES = 2
@@ -98,27 +98,35 @@ class World:
         if self.size == 1:
             return text
         import torch
+        import torch.distributed as dist
 
-        content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.empty(0)
-        size = int(self.from_writer(torch.tensor(len(content))))
-        own = content if self.writes else torch.empty(size, dtype=torch.uint8)
-        return bytes(self.from_writer(own).tolist()).decode() if size else ""
+        content = list(text.encode())
+        size = torch.tensor(len(content))
+        dist.broadcast(size, src=0, group=_connected())
+        if not int(size):
+            return ""
+        own = torch.tensor(content, dtype=torch.uint8) if self.writes else torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(own, src=0, group=_connected())
+        return bytes(own.tolist()).decode()
 
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
             import torch
+            import torch.distributed as dist
 
-            self.sum(torch.zeros(1))
+            dist.all_reduce(torch.zeros(1), group=_connected())
 
     @contextmanager
     def one_first(self) -> Iterator[None]:
         """Within it one process of each machine works before the others: what it keeps in the cache, they find."""
         if self.local_rank:
             self.wait()
-        yield
-        if not self.local_rank:
-            self.wait()
+        try:
+            yield
+        finally:  # whatever came of it, the others have waited long enough
+            if not self.local_rank:
+                self.wait()
 
     def _share_of(self, rank: int, count: int) -> slice:
         if not self.divides(count):
@@ -132,6 +140,20 @@ ALONE = World()
 def launched() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+
+
+def command() -> str:
+    """How this process's kind is started: `cnnlab`, or torchrun with as many processes as there are now."""
+    if not launched():
+        return "cnnlab"
+    here, size = _number("LOCAL_WORLD_SIZE"), _number("WORLD_SIZE")
+    machines = f"--nnodes {size // here} " if here < size else ""
+    return f"torchrun {machines}--nproc-per-node {here} -m cnnlab"
+
+
+def on_this_machine() -> int:
+    """How many processes share this machine's memory."""
+    return _number("LOCAL_WORLD_SIZE") if launched() else 1
 
 
 def is_writer() -> bool:
@@ -155,30 +177,32 @@ def joined(device: torch.device) -> Iterator[World]:
         return
     import torch.distributed as dist
 
-    world = World(_number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_RANK"), joined=True)
-    _take_device(device, world)
-    _connect(dist)
+    _take_device(device)
+    _connected()
     try:
-        yield world
+        yield World(_number("RANK"), _number("WORLD_SIZE"), _number("LOCAL_RANK"), joined=True)
     except RuntimeError as error:  # torch's DistError is one
         if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL")):
             raise ProcessLostError(str(error).partition("\n")[0]) from error
         raise
 
 
-def _connect(dist: ModuleType) -> None:
-    if not dist.is_initialized():
-        import torch
+@cache
+def _connected() -> Any:
+    """Connect this process with the others, once; the connection by which they wait and tell comes back."""
+    import torch
+    import torch.distributed as dist
 
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-        atexit.register(dist.destroy_process_group)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    atexit.register(dist.destroy_process_group)
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def _number(name: str) -> int:
     return int(os.environ[name])
 
 
-def _take_device(device: torch.device, world: World) -> None:
+def _take_device(device: torch.device) -> None:
     import torch
 
     if device.type == "mps":
@@ -197,4 +221,4 @@ def _take_device(device: torch.device, world: World) -> None:
                 allowed=f"1 to {devices}",
                 next_step="start fewer, or compute with --device cpu",
             )
-        torch.cuda.set_device(world.local_rank)
+        torch.cuda.set_device(_number("LOCAL_RANK"))

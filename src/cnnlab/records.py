@@ -9,7 +9,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-Verdict = Literal["equal", "not equal", "within", "outside", "not enough evidence", "other data", "not measured"]
+Verdict = Literal[
+    "equal", "not equal", "within", "outside", "not enough evidence", "other data", "shortened", "not measured"
+]
 
 
 class Record(BaseModel):

@@ -36,7 +36,7 @@ def test_the_answer_tells_rule_comparison_and_the_line_to_set(recipe_file: Path)
     assert "Suggested rate: " in told
     assert "a tenth of the rate with the lowest smoothed loss" in told
     assert "falls most steeply" in told
-    assert "The recipe's own rate, 5, is too high: above " in told
+    assert "The recipe's own rate, 5, is above all that were tried." in told
     assert 'optimizer = "adam(lr=' in told
     assert "--set 'train.optimizer=adam(lr=" in told
     assert "27 images of the training part, 8 a step, seed 0, fp32 on cpu." in told

@@ -38,9 +38,15 @@ SAME: dict[str, dict[str, Any]] = {
     "mixed": {"mix": "mixup(0.4)", "loss": "focal(2, weights=[0.5, 1, 3])"},
     "averaged": {"average": "ema(0.5)", "weights": "averaged", "sampling": "balanced", "budget": "time(1000)"},
     "swa": {"average": "swa(0.3)", "weights": "averaged", "schedule": "onecycle", "optimizer": "sgd(0.1)"},
+    "undivided": {"batch_size": 3, "epochs": 1, "validations_per_epoch": 4},
+    "affine": {"layers": [row.replace("batchnorm", "batchnorm(affine=false)") for row in LAYERS], "epochs": 1},
     "plateau": {"schedule": "plateau(0.5, patience=1)", "stop": "early(patience=1)", "budget": "images(60)"},
 }
-OTHER = {"own-statistics": {"sync_batchnorm": False}, "dropout": {"layers": [*LAYERS[:-1], "dropout(0.5)", LAYERS[-1]]}}
+OTHER = {
+    "own-statistics": {"sync_batchnorm": False},
+    "own-statistics-averaged": {"sync_batchnorm": False, "average": "ema(0.5)", "weights": "averaged"},
+    "dropout": {"layers": [*LAYERS[:-1], "dropout(0.5)", LAYERS[-1]]},
+}
 
 Made = tuple[RunFolder, RunFolder]
 

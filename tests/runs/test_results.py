@@ -175,3 +175,23 @@ def test_a_claims_data_may_be_told_by_name_or_by_path(own: RunFolder) -> None:
     ):
         made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": told}}})
         assert [record.verdict for record in judged(made, [result], data)] == [verdict]
+
+
+def test_a_folder_that_is_called_as_published_data_is_other_data(own: RunFolder) -> None:
+    tables = own.recipe().to_tables() | {"claims": {"test_accuracy": {"published": 0.5, "data": "cifar10"}}}
+    made = Recipe.from_tables(tables)
+    for source, verdict in (("/somewhere/cifar10", "other data"), ("cifar10", "not enough evidence")):
+        data = own.data().model_copy(update={"source": source})
+        assert [record.verdict for record in judged(made, [own.result()], data)] == [verdict]
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(None, "outside"), (20, "shortened")])
+def test_shortened_runs_are_not_judged(
+    own: RunFolder, another: Callable[..., RunFolder], limit: int | None, verdict: str
+) -> None:
+    changed = {} if limit is None else {"data.limit": limit}
+    for seed in range(5):
+        score = own.result().validation.model_copy(update={"loss": 0.5 + seed / 100})
+        folder = another(f"20260101-00000{seed}-net", {"train.seed": seed, **changed}, validation=score)
+    claims = {figures.claim.name: figures.claim for figures in only(folder)[0].claims}
+    assert claims["validation_loss"].verdict == verdict

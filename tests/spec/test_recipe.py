@@ -136,6 +136,12 @@ def test_a_plain_figure_is_a_claim() -> None:
     assert recipe.claims == {"parameters": Claim(published=390410), "test_top5": Claim(published=0.5)}
 
 
+def test_a_claim_of_the_base_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(SMALL + "[claims]\nparameters = 390410\ntest_top5 = { published = 0.5 }\n")
+    (tmp_path / "own.toml").write_text('base = "base.toml"\n[claims]\ntest_top5 = "none"\n')
+    assert Recipe.read(tmp_path / "own.toml").claims == {"parameters": Claim(published=390410)}
+
+
 def test_a_written_recipe_is_read_back(tmp_path: Path) -> None:
     recipe = Recipe.from_toml(SMALL.replace("shapes", "Bilder/Größe 32 \\\\ \\u0001"))
     recipe.write(tmp_path / "recipe.toml")

@@ -61,6 +61,13 @@ def test_the_own_rate_is_compared(own: float, verdict: str, told: str) -> None:
     assert found.comparison().startswith(told)
 
 
+def test_where_the_loss_still_falls_at_the_last_rate_no_higher_one_is_too_high() -> None:
+    found = answer(own=100.0, edge=math.inf, middle=RATES[-1])
+    assert found.verdict is None
+    assert found.comparison() == "The recipe's own rate, 100, is above all that were tried."
+    assert f"No upper limit was found up to {RATES[-1]:g}, the last rate that was tried." in found.answer()
+
+
 def test_the_sheet_has_the_line_in_every_form() -> None:
     found = answer(remarks=("The schedule did not act.",))
     sheet = found.sheet()

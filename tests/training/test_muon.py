@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cnnlab.spec.choices import optimizers
-from cnnlab.training.muon import Muon, Together, hidden_weights, orthogonal
+from cnnlab.training.muon import Muon, Several, hidden_weights, orthogonal
 from cnnlab.training.optimizers import optimizer
 
 SHAPES = [(4, 3, 3, 3), (30, 2, 3, 3), (7, 5), (5, 7)]
@@ -72,7 +72,7 @@ def test_hidden_weights_are_muons_and_all_others_the_companions() -> None:
     made = network()
     assert hidden_weights(made) == {id(made[3].weight), id(made[5].weight)}
     chosen = optimizer(optimizers.read("muon(0.03, companion=adamw(0.002))"), made, "weights", {"5": 0.5})
-    assert isinstance(chosen, Together)
+    assert isinstance(chosen, Several)
     muon, companion = chosen.parts
     assert [(group["lr"], len(group["params"])) for group in muon.param_groups] == [(0.03, 1), (0.015, 1)]
     assert {type(part) for part in chosen.parts} == {Muon, torch.optim.AdamW}

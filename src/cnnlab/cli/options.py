@@ -19,6 +19,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from cnnlab.errors import CnnlabError, UsageError
+from cnnlab.processes import is_writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,10 +58,13 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except CnnlabError as error:
-            _explain(error, bool(kwargs.get("debug")))
+            # Each of several processes reads the same wrong words; what one of them alone has met, it tells.
+            if is_writer() or not isinstance(error, UsageError):
+                _explain(error, bool(kwargs.get("debug")))
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
-            print("Interrupted.", file=sys.stderr)
+            if is_writer():
+                print("Interrupted.", file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
             # The reader of our output has gone (`cnnlab runs | head`): nothing more to say, and nowhere to say it.

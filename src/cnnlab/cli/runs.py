@@ -84,7 +84,13 @@ def _show_claims(runs: Path, recipes: Path | None, form: Form) -> None:
     from cnnlab.report.results import results
 
     if recipes is not None and not recipes.is_dir():
-        raise UsageError("there is no such folder", where="--recipes", received=str(recipes))
+        raise UsageError(
+            "there is no such folder",
+            where="--recipes",
+            received=str(recipes),
+            allowed="a folder of recipes",
+            next_step="leave it out for the recipes that come with cnnlab",
+        )
     found = results(runs, recipes)
     if found.experiments or found.left_out or form.json:
         show_answer(found, form, SPARE)

@@ -91,6 +91,7 @@ def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str =
 
 
 def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
+    from cnnlab.processes import command
     from cnnlab.runs.folder import RunFolder
     from cnnlab.training.checkpoints import epochs_kept
 
@@ -101,9 +102,7 @@ def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
         return f"the run has finished; write its report with: cnnlab report {path}"
     kept = epochs_kept(folder.path)
     start = f"from the end of epoch {kept}" if kept else "from the start"
-    processes = folder.environment().processes
-    command = f"torchrun --nproc-per-node {processes} -m cnnlab" if processes > 1 else "cnnlab"
-    return f"{start}, go on with: {command} train --resume {path}{given}"
+    return f"{start}, go on with: {command()} train --resume {path}{given}"
 
 
 def show_result(folder: Any, json: bool) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.pool import cpus
 from cnnlab.data.source import Indices, Labels, Pixels
+from cnnlab.processes import on_this_machine
 from cnnlab.randomness import generator
 
 MemoryFormat: TypeAlias = Literal["contiguous", "channels_last"]
@@ -186,6 +187,7 @@ def resident_bytes(device: torch.device) -> int:
         memory = torch.cuda.mem_get_info(device)[0]
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory //= on_this_machine()  # each process keeps a copy
     return min(RESIDENT_BYTES[device.type], int(RESIDENT_SHARE * memory))
 
 

@@ -74,7 +74,8 @@ def _epochs(experiment: Experiment, run: RunFigures) -> str:
     done = words.epoch(run.epochs)
     if run.epochs == experiment.epochs:
         return done
-    return f"{done} of {experiment.epochs}{' (stopped early)' if run.status == 'stopped early' else ''}"
+    asked = f"{done} of {experiment.epochs}" if run.epochs < experiment.epochs else f"{done}, not {experiment.epochs}"
+    return f"{asked}{' (stopped early)' if run.status == 'stopped early' else ''}"
 
 
 def _claims_table(found: Iterable[Experiment]) -> TextTable:
@@ -112,6 +113,8 @@ def _remarks(experiment: Experiment, figures: ClaimFigures) -> Iterable[str]:
     if claim.name == "parameters":
         yield claim.verdict
     else:
+        if claim.verdict in ("within", "outside"):
+            yield f"{claim.verdict} the interval of one more run"
         if claim.verdict == "other data":
             yield f"other data: published for {words.shown(figures.data)}"
         elif not figures.data:
@@ -150,7 +153,9 @@ def _machines(found: Sequence[Experiment]) -> Iterable[str]:
     made: dict[str, list[str]] = {}
     for experiment in found:
         for run in experiment.runs:
-            where = f"{run.device}, {words.plural(run.threads, 'thread')}, torch {run.torch}"
+            threads = words.plural(run.threads, "thread")
+            computed = f"{run.processes} processes of {threads}" if run.processes > 1 else threads
+            where = f"{run.device}, {computed}, torch {run.torch}"
             names = made.setdefault(where, [])
             if experiment.name not in names:
                 names.append(experiment.name)

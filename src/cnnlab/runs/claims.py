@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
@@ -22,8 +23,7 @@ def judged(recipe: Recipe, results: Sequence[Result], data: DataRecord) -> tuple
                 [value for result in results if (value := figure(name, result)) is not None],
                 images=claim.images,
                 claim_data=claim.data,
-                # A claim names its data as a person does, or as the recipe of this run does: by the path.
-                data=data.source if claim.data == data.source else file_name(data.source),
+                data=data.source if _is_named_whole(claim.data, data.source) else file_name(data.source),
                 measured_images=scores[0].images if scores else None,
                 source=claim.source,
                 note=claim.note,
@@ -38,6 +38,11 @@ def figure(name: str, result: Result) -> float | None:
         return float(result.parameters)
     score = _score(name, result)
     return score.metric(name.partition("_")[2]) if score is not None else None
+
+
+def _is_named_whole(name: str | None, source: str) -> bool:
+    """A claim names its data as a person does, or by its path; a folder that is called cifar10 is not CIFAR-10."""
+    return name == source or name in CATALOGUE
 
 
 def _score(name: str, result: Result) -> Score | None:

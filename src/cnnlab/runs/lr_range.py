@@ -61,7 +61,7 @@ def lr_range(
     planned = ladder(low, high, steps)
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     called = name or ("a recipe" if isinstance(recipe, Recipe) else Path(recipe).stem)
-    with memory_watched(known.train.batch_size):
+    with memory_watched(known.train.batch_size, command="lr"):
         root = Path(data) if data is not None else None
         bench = Bench.prepare(known, root, choose_device(device), True, progress, validate=False)
         way = f"{bench.way.precision} on {bench.device.type}"

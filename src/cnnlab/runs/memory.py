@@ -13,12 +13,13 @@ WORDS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 @contextmanager
-def memory_watched(batch_size: int, folder: Path | None = None) -> Iterator[None]:
+def memory_watched(batch_size: int, folder: Path | None = None, command: str = "train") -> Iterator[None]:
     """Turn what Python and torch say of a full memory into one error.
 
     Args:
         batch_size: the recipe's.
         folder: the run's, which is kept; None before there is one.
+        command: what the person would give again.
 
     Raises:
         RunError: the memory is full.
@@ -29,7 +30,7 @@ def memory_watched(batch_size: int, folder: Path | None = None) -> Iterator[None
         if isinstance(error, RuntimeError) and not any(word in str(error) for word in WORDS):
             raise
         recipe = str(folder / "recipe.toml") if folder else "RECIPE"
-        smaller = f"cnnlab train {recipe} --set train.batch_size={batch_size // 2}"
+        smaller = f"cnnlab {command} {recipe} --set train.batch_size={batch_size // 2}"
         raise RunError(
             f"the memory is full: {str(error).partition(chr(10))[0] or 'nothing more can be had'}",
             where=str(folder or "train.batch_size"),

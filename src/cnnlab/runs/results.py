@@ -38,6 +38,7 @@ class RunFigures(Record):
     way: Way
     device: str
     threads: int
+    processes: int
     torch: str
     train: Score | None
     validation: Score | None
@@ -182,12 +183,20 @@ def _experiment(name: str, group: Sequence[_Finished]) -> Experiment:
         command=_command(newest, sorted(by_seed)),
         data=file_name(newest.data.source),
         images=newest.data.parts["train"],
-        limited=newest.recipe.data.limit is not None or newest.recipe.data.per_class is not None,
-        epochs=(newest.base or newest.recipe).train.epochs,
+        limited=_is_limited(newest),
+        epochs=_epochs_of_file(newest),
         parameters=newest.result.parameters,
         runs=tuple(map(_figures, group)),
         claims=tuple(_claims(newest, dict(sorted(by_seed.items())))),
     )
+
+
+def _is_limited(run: _Finished) -> bool:
+    return run.recipe.data.limit is not None or run.recipe.data.per_class is not None
+
+
+def _epochs_of_file(run: _Finished) -> int:
+    return (run.base or run.recipe).train.epochs
 
 
 def _command(run: _Finished, seeds: Sequence[int]) -> str:
@@ -218,6 +227,7 @@ def _figures(run: _Finished) -> RunFigures:
         way=run.way,
         device=run.environment.device,
         threads=run.environment.threads,
+        processes=run.environment.processes,
         torch=run.environment.torch,
         **{part: score.model_copy(update={"per_class": ()}) if score else None for part, score in scores.items()},
     )
@@ -226,7 +236,10 @@ def _figures(run: _Finished) -> RunFigures:
 def _claims(newest: _Finished, by_seed: dict[int, _Finished]) -> Iterable[ClaimFigures]:
     """The recipe's claims with the data that each was published for."""
     results = {seed: run.result for seed, run in by_seed.items()}
+    shortened = _is_limited(newest) or any(result.epochs < _epochs_of_file(newest) for result in results.values())
     for record in judged(newest.recipe, list(results.values()), newest.data):
+        if record.verdict in ("within", "outside") and shortened:
+            record = record.model_copy(update={"verdict": "shortened"})
         values = {seed: value for seed, result in results.items() if (value := figure(record.name, result)) is not None}
         yield ClaimFigures(
             claim=record,

@@ -31,7 +31,7 @@ from cnnlab.runs.folder import Predictions, RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.warnings import divided, look_for_test_leaks, table_with_warnings, tell
+from cnnlab.runs.warnings import look_for_test_leaks, said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, Watch, fit
@@ -154,7 +154,7 @@ def _held(folder: RunFolder, world: World, say: Callable[[str], None]) -> Abstra
 def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> None:
     say(f"run folder: {folder.path}")
     say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
-    for line in divided(bench):
+    for line in said_of_processes(bench):
         say(line)
     tell(folder.table().warnings, say)
 
@@ -328,9 +328,8 @@ def _final_scores(
             return {}, ""
     guessing = math.log(len(bench.dataset.classes))
     if scores["train"].loss > 2 * guessing:
-        message = (
-            f"a training loss of {scores['train'].loss:.3g} is worse than guessing ({guessing:.2f}): lower the rate"
-        )
+        worse = f"a training loss of {scores['train'].loss:.3g} is worse than guessing ({guessing:.2f}): lower the rate"
+        message = f"{worse}; {message}" if message else worse
     return scores, message
 
 

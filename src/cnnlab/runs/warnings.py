@@ -96,12 +96,14 @@ def tell(found: Iterable[WarningRecord], say: Callable[[str], None]) -> None:
         say(f"! {in_words(warning)}")
 
 
-def divided(bench: Bench) -> Iterator[str]:
+def said_of_processes(bench: Bench) -> Iterator[str]:
     """What several processes make of a recipe, and where it is not what one would make of it."""
     train, world = bench.recipe.train, bench.world
     if world.size == 1:
         return
     yield f"{world.size} processes share each batch of {train.batch_size} images"
+    if bench.way.tried:
+        yield "! the way of computing was chosen for their shares; with train.precision set it is that of one process"
     layers = [row.layer for row in bench.trace.walk()]
     if not train.sync_batchnorm and any(isinstance(layer, BatchNorm) for layer in layers):
         yield (

@@ -253,11 +253,12 @@ class Recipe(Section):
     @field_validator("claims", mode="before")
     @classmethod
     def _plain_figures(cls, value: Any) -> Any:
-        """`parameters = 390410` is short for `parameters = { published = 390410 }`."""
+        """A plain number is short for `{ published = number }`; "none" takes the claim of a base away."""
         if not isinstance(value, dict):
             return value
         tables = (dict, Claim)
-        return {name: claim if isinstance(claim, tables) else {"published": claim} for name, claim in value.items()}
+        kept = {name: claim for name, claim in value.items() if claim != "none"}
+        return {name: claim if isinstance(claim, tables) else {"published": claim} for name, claim in kept.items()}
 
     @field_validator("claims")
     @classmethod

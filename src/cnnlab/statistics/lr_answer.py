@@ -85,13 +85,21 @@ class RangeTest(Record):
         return self.planned[len(self.rates)] if len(self.rates) < len(self.planned) else None
 
     @property
+    def still_falling(self) -> bool:
+        """Whether the loss is lowest at the last rate that was to be tried: the limit may lie above."""
+        return self.ended is None and self.limit == self.planned[-1]
+
+    @property
     def verdict(self) -> Verdict | None:
-        """How the recipe's own rate compares: above the limit, below a tenth of the suggestion, or within."""
+        """How the recipe's own rate compares: above the limit, below a tenth of the suggestion, or within.
+
+        None where there is nothing to compare with, or where the loss still fell at the last rate, and it is higher.
+        """
         if self.suggestion is None or self.limit is None:
             return None
         # By the digits that are shown: 0.02 is not above a limit of 0.01995.
         if self.own > round_rate(self.limit):
-            return "too high"
+            return None if self.still_falling else "too high"
         return "too low" if self.own < round_rate(self.suggestion) / REASONABLE else "within"
 
     @property
@@ -116,6 +124,8 @@ class RangeTest(Record):
         elif found.suggestion == self.planned[0]:
             why = f"the first rate that was tried; {tenth} is lower, {rate(found.limit / BELOW_LIMIT)}"
         limit = f"Upper limit: {rate(found.limit)}, the rate with the lowest smoothed loss."
+        if self.still_falling:
+            limit = f"No upper limit was found up to {rate(found.limit)}, the last rate that was tried."
         return f"Suggested rate: {rate(found.suggestion)}, {why}. {limit}"
 
     def comparison(self) -> str:
@@ -127,7 +137,9 @@ class RangeTest(Record):
             "too low": f"too low: below a tenth of {rate(self.suggestion)}",
             "within": f"within: from a tenth of {rate(self.suggestion)} up to {rate(self.limit)}",
         }
-        return f"The recipe's own rate, {self.own:g}, is {told[self.verdict or 'within']}."
+        if self.verdict is None:
+            return f"The recipe's own rate, {self.own:g}, is above all that were tried."
+        return f"The recipe's own rate, {self.own:g}, is {told[self.verdict]}."
 
     def sheet(self) -> Sheet:
         """The suggestion and its rule, the comparison, the line to set it, and the curve at some of the rates."""

@@ -148,7 +148,8 @@ def resume(folder: Path, training: Training, warn: Callable[[str], None], *, wri
     # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
     if writes and (progress.best is not None or not progress.selected_epoch):
         _set_best(folder, progress.best)
-    _sweep(folder)
+    if writes:
+        _sweep(folder)
 
 
 def epochs_kept(folder: Path) -> int:

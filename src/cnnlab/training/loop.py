@@ -132,8 +132,9 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
             _average_epoch(training, feeds)
         spent = time.perf_counter() - began
         training.seconds += spent
-        yield _validate(training, feeds, means, position, spent)
-        training.stopped = training.stopped or over
+        record = _validate(training, feeds, means, position, spent)
+        training.stopped = training.stopped or over  # before the record is out, with which the state is kept
+        yield record
         if training.stopped or training.diverged:
             return
         sums = Sums(training.device)
@@ -223,7 +224,7 @@ def _part(training: Training, number: int, count: int, batch: Batch) -> Mixed:
 
 def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, spent: float) -> EpochRecord:
     """Score the network as it stands, or its average, and decide what follows from it."""
-    training.together.agree()
+    training.together.agree(*([training.average.network] if training.average else []))
     training.diverged = not math.isfinite(means.loss)
     validation = None if training.diverged else _score(training, feeds.validation, feeds.classes)
     if validation is not None:

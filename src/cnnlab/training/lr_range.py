@@ -39,9 +39,9 @@ def losses_of_rates(
     loss = loss_function(training.train.loss, part.labels, classes, training.device)
     kept = _StepLosses()
     while True:
-        for together in batches_of_epoch(training, part):
+        for group in batches_of_epoch(training, part):
             with torch_state():
-                take_step(training, together, loss, kept)
+                take_step(training, group, loss, kept)
             kept.end_step()
             over = training.step == len(rates)
             if over or training.step % LOOK_EVERY == 0:

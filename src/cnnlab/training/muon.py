@@ -72,7 +72,7 @@ def hidden_weights(network: nn.Module) -> set[int]:
     }
 
 
-class Together:
+class Several:
     """Several optimisers that step as one; their groups and their state stand one after the other."""
 
     def __init__(self, *parts: Optimizer) -> None:

@@ -13,14 +13,14 @@ from torch.optim import Optimizer
 from cnnlab.spec import choices
 from cnnlab.training.groups import Decay, groups
 from cnnlab.training.lion import Lion
-from cnnlab.training.muon import Muon, Together, hidden_weights
+from cnnlab.training.muon import Muon, Several, hidden_weights
 
 Groups: TypeAlias = list[dict[str, Any]]
 
 
 def optimizer(
     choice: Any, network: nn.Module, decay: Decay = "all", rates: Mapping[str, float] = MappingProxyType({})
-) -> Optimizer | Together:
+) -> Optimizer | Several:
     """A torch optimiser over all parameters that train, or two that step as one.
 
     It is fused, one kernel a step, on the CPU too; where torch has no such form, it is the one that works on all
@@ -35,7 +35,7 @@ def optimizer(
     inner = groups(network, choice, decay, rates, lambda parameter: id(parameter) in hidden)
     rest = groups(network, choice.companion, decay, rates, lambda parameter: id(parameter) not in hidden)
     companion = _BUILDERS[type(choice.companion)](choice.companion, rest)
-    return Together(_muon(choice, inner), companion) if inner else companion
+    return Several(_muon(choice, inner), companion) if inner else companion
 
 
 def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from cnnlab.records import Score
 from cnnlab.spec import choices
-from cnnlab.training.muon import Together
+from cnnlab.training.muon import Several
 from cnnlab.training.patience import Patience
 
 
@@ -40,7 +40,7 @@ class Schedule:
         if plateau is not None:
             self.patience = Patience(plateau.metric)
 
-    def before_step(self, step: int, optimizer: Optimizer | Together) -> None:
+    def before_step(self, step: int, optimizer: Optimizer | Several) -> None:
         """Set the rate of step `step` (from 0)."""
         place = Place(step, self.total_steps, self.steps_per_epoch)
         self.multiplier = self.factor * multiplier(self.choice, place)

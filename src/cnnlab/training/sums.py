@@ -40,8 +40,10 @@ class Sums:
 
     def glance(self) -> StepMeans | None:
         """The means as far as they are known now; None before the first are."""
+        if not self.images:  # the writer has counted what there was
+            return None
         if self.totals.device.type == "cpu":
-            return self._means(self.totals, self.images)
+            return self._means(self.totals.tolist(), self.images)
         if self.totals.device.type != "cuda":
             return None
         if self.pending is None:
@@ -51,16 +53,16 @@ class Sums:
             self.pending = (event, self.images)
         elif self.pending[0].query():  # type: ignore[no-untyped-call]
             self.seen_images, self.pending = self.pending[1], None
-            return self._means(self.seen, self.seen_images)
+            return self._means(self.seen.tolist(), self.seen_images)
         return None
 
     def means(self, world: World) -> StepMeans:
         """The means of all steps, and of all processes; waits for the device."""
         counted = self.totals.new_tensor([self.images])
         *totals, images = world.sum(torch.cat([self.totals, counted])).tolist()
-        return self._means(torch.tensor(totals), int(images))
+        return self._means(totals, int(images))
 
     @staticmethod
-    def _means(totals: Tensor, images: int) -> StepMeans:
-        loss, hits = totals.tolist()
+    def _means(totals: list[float], images: int) -> StepMeans:
+        loss, hits = totals
         return StepMeans(images=images, loss=loss / images, accuracy=hits / images)

@@ -49,9 +49,10 @@ class SyncedBatchNorm(_BatchNorm):
         centred = values - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(over), self.world) / count
         self._keep(mean.detach(), variance.detach() * (count / (count - 1)))
-        found = centred * (variance + self.eps).rsqrt().view(shape)
-        scaled: Tensor = found * self.weight.view(shape) + self.bias.view(shape)
-        return scaled.to(images.dtype)
+        found: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            found = found * self.weight.view(shape) + self.bias.view(shape)
+        return found.to(images.dtype)
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
@@ -107,13 +108,14 @@ class Together:
         return self.world.size if self.world.divides(images) else 1
 
     @torch.no_grad()
-    def agree(self) -> None:
-        """Take the mean of the processes' batch-norm statistics, where each has its own."""
+    def agree(self, *copies: nn.Module) -> None:
+        """Take the mean of the processes' batch-norm statistics, where each has its own; and those of `copies`."""
         if self.world.size == 1 or self.synced:
             return
-        for buffer in self.own.buffers():
-            if buffer.is_floating_point():
-                self.world.sum(buffer).div_(self.world.size)
+        for network in (self.own, *copies):
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    self.world.sum(buffer).div_(self.world.size)
 
     def _gradients(self, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self.network, DistributedDataParallel) and not last:
