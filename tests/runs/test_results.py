@@ -126,17 +126,17 @@ def test_a_shortened_run_is_held_against_the_recipes_file(
 def test_seeds_are_in_the_command(another: Callable[..., RunFolder]) -> None:
     folder = another("20260101-000000-net", {"train.seed": 4})
     (alone,) = only(folder)
-    assert alone.command == f"cnnlab train {folder.name}/recipe.toml"  # the run's own file holds its seed
+    assert alone.command == f"cnnlab train runs/{folder.name}/recipe.toml"  # the run's own file holds its seed
     another("20260101-000001-net", {"train.seed": 5})
     (both,) = only(folder)
-    assert both.command == "cnnlab train 20260101-000001-net/recipe.toml --seed SEED"
+    assert both.command == "cnnlab train runs/20260101-000001-net/recipe.toml --seed SEED"
 
 
 def test_a_file_with_other_layers_is_not_the_recipe(another: Callable[..., RunFolder]) -> None:
     """A run of a person's own `lenet` is not held against the one that comes with cnnlab."""
     folder = another("20260101-000000-lenet")
     (found,) = only(folder)
-    assert (found.epochs, found.command) == (4, f"cnnlab train {folder.name}/recipe.toml")
+    assert (found.epochs, found.command) == (4, f"cnnlab train runs/{folder.name}/recipe.toml")
 
 
 def test_runs_without_figures_are_left_out_with_the_reason(another: Callable[..., RunFolder]) -> None:
@@ -195,3 +195,11 @@ def test_shortened_runs_are_not_judged(
         folder = another(f"20260101-00000{seed}-net", {"train.seed": seed, **changed}, validation=score)
     claims = {figures.claim.name: figures.claim for figures in only(folder)[0].claims}
     assert claims["validation_loss"].verdict == verdict
+
+
+def test_the_command_of_several_processes_starts_them(own: RunFolder, another: Callable[..., RunFolder]) -> None:
+    folder = another("20260101-000000-net")
+    folder.write("environment.json", own.environment().model_copy(update={"processes": 2}).to_json())
+    (found,) = only(folder)
+    assert found.command == f"torchrun --nproc-per-node 2 -m cnnlab train runs/{folder.name}/recipe.toml"
+    assert "2 processes of 1 thread" in results(own.path.parent).sheet().to_markdown()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnnlab.errors import SpecError
 from cnnlab.spec.augmentations import Crop, Flip
 from cnnlab.spec.calls import parse
 from cnnlab.spec.choices import SGD, Early, Metric, Plateau
@@ -140,6 +141,20 @@ def test_a_claim_of_the_base_is_taken_away(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text(SMALL + "[claims]\nparameters = 390410\ntest_top5 = { published = 0.5 }\n")
     (tmp_path / "own.toml").write_text('base = "base.toml"\n[claims]\ntest_top5 = "none"\n')
     assert Recipe.read(tmp_path / "own.toml").claims == {"parameters": Claim(published=390410)}
+
+
+def test_none_undoes_what_a_base_says(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(SMALL + "[train]\nclip = 1.0\n")
+    (tmp_path / "own.toml").write_text('base = "base.toml"\n[train]\nclip = "none"\n')
+    assert Recipe.read(tmp_path / "own.toml").train.clip is None
+    assert Recipe.read(tmp_path / "base.toml", {"train.clip": "none", "data.limit": "none"}).train.clip is None
+    assert Recipe.read(tmp_path / "base.toml").train.clip == 1.0
+
+
+def test_an_average_that_does_not_fit_is_told_as_it_was_written() -> None:
+    with pytest.raises(SpecError) as caught:
+        Recipe.from_toml(SMALL + '[train]\naverage = "ema(0.5)"\nweights = "best"\n')
+    assert caught.value.problems[0].received == "ema(decay=0.5)"
 
 
 def test_a_written_recipe_is_read_back(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def show_result(folder: Any, json: bool) -> None:
     """The final figures of a run, and where its report is; a run that diverged has failed."""
     from cnnlab.cli.console import show, show_json
     from cnnlab.cli.terminal import drawn
+    from cnnlab.paper import words
     from cnnlab.report.tables import final_table
 
     result = folder.result()
@@ -116,8 +117,8 @@ def show_result(folder: Any, json: bool) -> None:
     if json:
         show_json({**result.model_dump(), "run": str(folder.path), "report": str(page)})
     else:
-        ended = f"{result.status} after {result.epochs:g} epoch{'' if result.epochs == 1 else 's'}"
-        weights = f"weights of epoch {result.selected_epoch:g}"
+        ended = f"{result.status} after {words.epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
+        weights = f"weights of epoch {words.epoch(result.selected_epoch)}"
         show(drawn(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
         if result.message:
             show(f"! {result.message}")

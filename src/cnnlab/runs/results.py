@@ -203,7 +203,7 @@ def _command(run: _Finished, seeds: Sequence[int]) -> str:
     """What makes such a run: of the recipe's own file where it is known, else of the run's."""
     changed = changes(run.recipe, run.base) if run.base else None
     if changed is None or run.file is None:
-        words = ["cnnlab", "train", f"{run.folder.name}/recipe.toml"]
+        words = ["cnnlab", "train", f"{run.folder.path.parent.name}/{run.folder.name}/recipe.toml"]
         changed = {}
     else:
         words = ["cnnlab", "train", f"{run.file.parent.name}/{run.file.name}"]
@@ -211,6 +211,9 @@ def _command(run: _Finished, seeds: Sequence[int]) -> str:
         words += ["--set", as_setting(key, value)]
     own = run.base.train.seed if run.base and changed is not None else run.recipe.train.seed
     seeded = "" if list(seeds) == [own] else f" --seed {seeds[0] if len(seeds) == 1 else 'SEED'}"
+    processes = run.environment.processes
+    if processes > 1:
+        words[:1] = ["torchrun", "--nproc-per-node", str(processes), "-m", "cnnlab"]
     return shlex.join(words) + seeded
 
 

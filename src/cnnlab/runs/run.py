@@ -279,6 +279,9 @@ def _finish(folder: RunFolder, bench: Bench, training: Training, listener: Liste
         network, selected = _selected_in_all(folder, bench, listener.say)
         scores, message = _final_scores(folder, bench, network, listener)
         training.diverged = not scores
+    if training.average is not None and not training.average.count:
+        never = "the training ended before an average began: these are its last weights"
+        message = f"{never}; {message}" if message else never
     if not bench.world.writes:
         return
     records = folder.epochs()

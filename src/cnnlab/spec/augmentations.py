@@ -24,7 +24,9 @@ def read_augmentations(value: Any) -> tuple[Any, ...]:
     """Augmentations from texts, calls or themselves; every wrong one is reported."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise SpecError(
-            "augmentations within another are a list", received=shown(value), allowed="[crop(4), flip, …], not empty"
+            "augmentations within another are a list",
+            received=shown(value),
+            allowed="[crop(4), flip, …], not empty; of several, maybe(1, [crop(4), flip])",
         )
     found: list[Any] = []
     problems: list[Problem] = []

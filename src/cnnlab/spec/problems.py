@@ -64,7 +64,8 @@ def _problem(details: ErrorDetails, names: list[str]) -> Problem:
 
 def _how_to_name(name: str) -> str:
     hint = nearest(name, ["classes"])
-    return f"{hint + ' otherwise ' if hint else ''}write a value, or name it in [model]: values = {{ {name} = … }}"
+    step = f"write a value, or name it in [model]: values = {{ {name} = … }}; a text stands in quotes: '{name}'"
+    return f"{hint} otherwise {step}" if hint else step
 
 
 def _nearest_of(details: ErrorDetails) -> str:

@@ -79,8 +79,12 @@ class Section(BaseModel):
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, **values: Any) -> None:
+            fields = type(self).model_fields
+            # "none" for what may be left out: a recipe undoes with it what its base says.
+            optional = {key for key, field in fields.items() if field.default is None}
+            given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
             try:
-                super().__init__(**values)
+                super().__init__(**given)
             except ValidationError as error:
                 raise spec_error(error, type(self).model_fields) from None
 
@@ -196,7 +200,7 @@ class Train(Section):
         if averaged and self.weights != "averaged":
             what = f"an average is kept, and the {self.weights} weights are reported"
             step = 'set weights = "averaged", or average = "never"'
-            problems.append(Problem(what, "average", averages.signature(self.average.kind), next_step=step))
+            problems.append(Problem(what, "average", str(averages.write(self.average)), next_step=step))
         if not averaged and self.weights == "averaged":
             step = 'set average = "ema" or "swa"'
             problems.append(Problem("no average is kept", "weights", '"averaged"', next_step=step))
