@@ -368,7 +368,7 @@ def test_any_value_at_any_key_is_taken_or_refused_at_that_key(key: str, value: A
             Problem(
                 "an average is kept, and the best weights are reported",
                 "train.average",
-                "ema(decay=0.999)",
+                "ema",
                 next_step='set weights = "averaged", or average = "never"',
             ),
         ),
