@@ -202,3 +202,11 @@ def test_the_warnings_of_a_run_are_told_and_those_that_were_switched_off(make_vi
     silent = Reader(page.render(make_view(table=view.table.model_copy(update={"warnings": ()}))))
     assert "#warnings" not in silent.values("href")
     assert "Switched off" not in silent.text
+
+
+@pytest.mark.parametrize("mix", ["none", "mixup(0.4)"])
+def test_the_train_points_of_mixed_images_are_told_as_such(make_view, mix):
+    tables = make_view().recipe.to_tables()
+    tables["train"]["mix"] = mix
+    html = page.render(make_view(recipe=Recipe.from_tables(tables)))
+    assert ("mixed with others and count as right by their own label" in html) == (mix != "none")
