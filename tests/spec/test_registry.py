@@ -234,7 +234,7 @@ def test_a_wrong_argument_is_refused_in_these_words(text: str, problem: Problem)
 def test_a_name_without_a_value_is_told_how_to_get_one() -> None:
     (problem,) = _refusals(layers, "conv(f, 3)")
     assert (problem.where, problem.what, problem.allowed) == ("filters", "'f' has no value", "a whole number")
-    assert problem.next_step.endswith("values = { f = … }")
+    assert problem.next_step.endswith("values = { f = … }; a text stands in quotes: 'f'")
     (problem,) = _refusals(layers, "dropout(nan)")
     assert problem.what == "'nan' has no value"
 

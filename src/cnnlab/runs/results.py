@@ -38,7 +38,7 @@ class RunFigures(Record):
     way: Way
     device: str
     threads: int
-    processes: int
+    processes: int = 1
     torch: str
     train: Score | None
     validation: Score | None
