@@ -203,3 +203,16 @@ def test_the_command_of_several_processes_starts_them(own: RunFolder, another: C
     (found,) = only(folder)
     assert found.command == f"torchrun --nproc-per-node 2 -m cnnlab train runs/{folder.name}/recipe.toml"
     assert "2 processes of 1 thread" in results(own.path.parent).sheet().to_markdown()
+
+
+def test_the_published_figures_are_those_of_the_recipes_file(
+    own: RunFolder, another: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    """A figure that was wrong when the run was made is put right in the file."""
+    (tmp_path / "recipes").mkdir()
+    tables = own.recipe().to_tables() | {"claims": {"test_accuracy": {"published": 0.75, "data": "mnist"}}}
+    Recipe.from_tables(tables).write(tmp_path / "recipes" / "net.toml")
+    (found,) = only(another("20260101-000000-net"), recipes=tmp_path / "recipes")
+    assert [(one.claim.name, one.claim.published, one.data) for one in found.claims] == [
+        ("test_accuracy", 0.75, "mnist")
+    ]

@@ -237,16 +237,17 @@ def _figures(run: _Finished) -> RunFigures:
 
 
 def _claims(newest: _Finished, by_seed: dict[int, _Finished]) -> Iterable[ClaimFigures]:
-    """The recipe's claims with the data that each was published for."""
+    """The claims of the recipe's file, or of the run where that is not known, with the data each was published for."""
+    recipe = newest.recipe.model_copy(update={"claims": (newest.base or newest.recipe).claims})
     results = {seed: run.result for seed, run in by_seed.items()}
     shortened = _is_limited(newest) or any(result.epochs < _epochs_of_file(newest) for result in results.values())
-    for record in judged(newest.recipe, list(results.values()), newest.data):
+    for record in judged(recipe, list(results.values()), newest.data):
         if record.verdict in ("within", "outside") and shortened:
             record = record.model_copy(update={"verdict": "shortened"})
         values = {seed: value for seed, result in results.items() if (value := figure(record.name, result)) is not None}
         yield ClaimFigures(
             claim=record,
-            data=newest.recipe.claims[record.name].data or "",
+            data=recipe.claims[record.name].data or "",
             values=tuple(values.values()),
             seeds=tuple(values),
         )
