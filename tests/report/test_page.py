@@ -210,3 +210,11 @@ def test_the_train_points_of_mixed_images_are_told_as_such(make_view, mix):
     tables["train"]["mix"] = mix
     html = page.render(make_view(recipe=Recipe.from_tables(tables)))
     assert ("mixed with others and count as right by their own label" in html) == (mix != "none")
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy(smoothing=0.1)", "focal"])
+def test_the_loss_of_train_points_is_named_where_it_is_not_that_of_the_others(make_view, loss):
+    tables = make_view().recipe.to_tables()
+    tables["train"]["loss"] = loss
+    html = page.render(make_view(recipe=Recipe.from_tables(tables)))
+    assert (f"and its loss is {loss}, which was trained by" in html) == (loss != "cross_entropy")

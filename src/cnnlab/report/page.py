@@ -14,6 +14,7 @@ from cnnlab.paper.plots import to_svg
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
 from cnnlab.report.view import RunView
+from cnnlab.spec.losses import losses
 
 Fact = tuple[str, str]
 MOST_CLASSES_LISTED = 100
@@ -51,6 +52,7 @@ def render(view: RunView) -> str:
             recipe=view.recipe.to_toml(),
             data=_data_facts(view),
             made=_environment_facts(view),
+            trained_loss=str(losses.write(view.recipe.train.loss)),
             tried=sorted(view.way.tried.items(), key=lambda item: -item[1]),
             command=repeat_command(view),
         )

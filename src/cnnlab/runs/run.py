@@ -69,6 +69,8 @@ def run(
 ) -> RunFolder:
     """Train a recipe.
 
+    Where torchrun started several processes, each of them calls this; all return the folder, which one has written.
+
     Args:
         name: what the run is called beside its time.
         runs: the folder in which the run folder is made.
@@ -76,8 +78,6 @@ def run(
         device: auto, cpu, cuda or mps.
         download: False: take the data that is there, or say what is missing.
         begun: told of the run folder as soon as there is one.
-
-    Where torchrun started several processes, each of them calls this; all return the folder, which one has written.
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made.

@@ -205,9 +205,9 @@ def _mass(training: Training, group: list[Counted], loss: Loss) -> Mass:
         return sum(count for count, _ in group)
     world, total = training.world, loss.weights.new_zeros(())
     for count, (_, labels) in group:
-        mixes = len(labels) == count  # each process holds the whole batch
-        own = loss.mass(labels)
-        total += own if mixes else world.sum(torch.as_tensor(own))
+        held = loss.mass(labels)
+        is_whole = len(labels) == count  # which a process holds of a batch to be mixed, or too small to be divided
+        total += held if is_whole else world.sum(torch.as_tensor(held))
     return total
 
 
