@@ -199,7 +199,7 @@ def test_shortened_runs_are_not_judged(
 
 def test_the_command_of_several_processes_starts_them(own: RunFolder, another: Callable[..., RunFolder]) -> None:
     folder = another("20260101-000000-net")
-    folder.write("environment.json", own.environment().model_copy(update={"processes": 2}).to_json())
+    folder.write("environment.json", own.environment().model_copy(update={"processes": 2, "threads": 1}).to_json())
     (found,) = only(folder)
     assert found.command == f"torchrun --nproc-per-node 2 -m cnnlab train runs/{folder.name}/recipe.toml"
     assert "2 processes of 1 thread" in results(own.path.parent).sheet().to_markdown()
