@@ -172,7 +172,8 @@ def open_dataset(
     """The data that a recipe's section describes.
 
     Args:
-        seed: of the validation split and of `per_class` and `limit`; a test split is the same for every seed.
+        seed: of the validation split and of `per_class` and `limit`, unless the section has a `split_seed` of its own;
+            a test split is the same for every seed.
         root: the data folder; without it CNNLAB_DATA, then the cache folder.
         download: whether a catalogue's data set may be downloaded.
 
@@ -183,7 +184,7 @@ def open_dataset(
     source = open_source(data.source, root, download=download, progress=progress)
     classes = _chosen(data, source.classes)
     form = _form(data, source)
-    parts = choose_parts(data, source, classes, seed)
+    parts = choose_parts(data, source, classes, seed if data.split_seed is None else data.split_seed)
     return Dataset(source.name, classes, form, parts, _given(data, form.channels), source, progress)
 
 

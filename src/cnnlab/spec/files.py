@@ -56,6 +56,26 @@ def parse_toml(text: str) -> dict[str, Any]:
     return tables
 
 
+def read_text(path: Path) -> str:
+    """A file's text; errors as `read_tables`, without the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
+        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
+        raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
+    except ValueError as error:
+        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
+    if len(content) > LARGEST_FILE:
+        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
+
+
 def override(tables: dict[str, Any], key: str, value: Any) -> None:
     """Set one value by its dotted key, in place.
 
@@ -87,7 +107,7 @@ def in_file(error: SpecError, path: str | Path) -> SpecError:
 
 def _read_tables(path: Path, depth: int) -> dict[str, Any]:
     try:
-        tables = parse_toml(_read_text(path))
+        tables = parse_toml(read_text(path))
         base = tables.pop("base", None)
         if base is None:
             return tables
@@ -109,25 +129,6 @@ def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(inner, dict) and isinstance(value, dict)
         merged[name] = _laid_over(inner, value) if both else value  # type: ignore[arg-type]
     return merged
-
-
-def _read_text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except OSError as error:
-        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-        step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
-        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
-        raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
-    except ValueError as error:
-        raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
-    if len(content) > LARGEST_FILE:
-        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
 
 
 def _line_of(message: str, text: str) -> str:

@@ -90,7 +90,7 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """What is trained on."""
+    """What is trained on; `split_seed` splits it the same for every seed of the training, which it is by default."""
 
     source: Annotated[str, Field(min_length=1)]
     validation: Share = 0.1
@@ -100,6 +100,7 @@ class Data(Section):
     classes: tuple[str, ...] | None = None
     per_class: Count | None = None
     limit: Count | None = None
+    split_seed: Annotated[int, Field(ge=0)] | None = None
     normalize: Any = "data"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     augment: tuple[_Augmentation, ...] = ()
