@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 from cnnlab.training.loop import Training
 from cnnlab.training.way import choose_way
+
+# Opens the data of a recipe: `open_dataset`, or something that keeps what it has opened.
+Opener = Callable[..., Dataset]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Bench:
         resumed: RunFolder | None = None,
         world: World = ALONE,
         validate: bool = True,
+        opener: Opener = open_dataset,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
 
@@ -59,7 +64,7 @@ class Bench:
         """
         seed = recipe.train.seed
         with world.one_first():
-            dataset = open_dataset(recipe.data, seed=seed, root=root, download=download, progress=progress)
+            dataset = opener(recipe.data, seed=seed, root=root, download=download, progress=progress)
             for part in set(dataset.parts) - ({"test"} if validate else {"test", "validation"}):
                 dataset.pixels(part)
         if resumed is not None:
@@ -69,7 +74,7 @@ class Bench:
         network = build(trace)
         initialise(network, recipe.model.init, seed)
         network.to(device)
-        way = resumed.way() if resumed is not None else _tried_way(recipe, dataset, network, device, world)
+        way = resumed.way() if resumed is not None else tried_way(recipe, dataset, network, device, world)
         train = feed_of(dataset, "train", device, way)
         validation = feed_of(dataset, "validation", device, way) if validate and "validation" in dataset.parts else None
         return cls(recipe, dataset, trace, network, device, way, train, validation, world)
@@ -84,7 +89,7 @@ def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Fee
     return Feed(dataset.pixels(part), dataset.labels(part), dataset.mean, dataset.std, device, way.memory_format)
 
 
-def _tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, world: World) -> Way:
+def tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, world: World = ALONE) -> Way:
     """A trial needs one batch, and no feed can be made before the way is known. The writer's counts for all."""
     if not world.writes:
         return Way.from_json(world.told(""))

@@ -17,6 +17,8 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
+COMPUTING = ("data", "evaluate", "model", "runs", "training")
+
 
 def environment(device: torch.device, processes: int = 1) -> Environment:
     """What must be said for another person to repeat a run."""
@@ -51,9 +53,9 @@ def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
 
 
 def code_hash() -> str:
-    """A digest of cnnlab's own source files."""
+    """A digest of those source files that decide what a run computes; drawing, statistics and commands do not."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for part in COMPUTING for path in (root / part).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

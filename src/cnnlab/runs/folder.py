@@ -138,11 +138,13 @@ class RunFolder:
             raise _damaged(path, error) from None
 
 
-def create_run(runs: Path, recipe_name: str) -> RunFolder:
+def create_run(runs: Path, recipe_name: str, into: Path | None = None) -> RunFolder:
     """A new folder in `runs`, named by the time and the recipe; two processes never get the same one.
 
-    Its path is absolute.
+    Its path is absolute. With `into` it is that folder, which may be there without a run in it.
     """
+    if into is not None:
+        return _exactly(into)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     base = f"{stamp}-{slug(recipe_name)}"
     for number in range(1, 1000):
@@ -167,6 +169,17 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def slug(name: str) -> str:
     """A name that is safe as a file's: letters, digits, '-', '_' and '.'."""
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
+
+
+def _exactly(path: Path) -> RunFolder:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        step = "choose another with --runs"
+        raise RunError(f"a run folder can't be made: {error.strerror}", where=str(path), next_step=step) from None
+    if (path / "recipe.toml").exists():
+        raise RunError("there is a run here already", where=str(path), next_step="go on with it: train --resume")
+    return RunFolder(path.resolve())
 
 
 def _damaged(path: Path, error: ValidationError) -> RunError:

@@ -16,6 +16,10 @@ from cnnlab.errors import RunError
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
+class HeldError(RunError):
+    """Another process works there."""
+
+
 @contextmanager
 def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however that ends.
@@ -23,14 +27,15 @@ def locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     On a file system without locks the folder is not held, and `say` is told.
 
     Raises:
-        RunError: another process holds it; its process id is told. Or the folder can't be written to.
+        HeldError: another process holds it; its process id is told.
+        RunError: the folder can't be written to.
     """
     with _opened(folder / "lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise RunError(
+            raise HeldError(
                 f"process {file.read().strip()} is working in this run",
                 where=str(folder),
                 next_step="wait for it to end",

@@ -24,7 +24,7 @@ from cnnlab.evaluate.metrics import score
 from cnnlab.model.build import build
 from cnnlab.processes import ALONE, ProcessLostError, World, joined
 from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Way
-from cnnlab.runs.bench import Bench, feed_of
+from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import environment, recipe_from_here
 from cnnlab.runs.folder import Predictions, RunFolder, create_run
@@ -66,6 +66,8 @@ def run(
     download: bool = True,
     listener: Listener = NOBODY,
     begun: Callable[[RunFolder], None] = _nothing,
+    into: Path | None = None,
+    opener: Opener = open_dataset,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -78,6 +80,8 @@ def run(
         device: auto, cpu, cuda or mps.
         download: False: take the data that is there, or say what is missing.
         begun: told of the run folder as soon as there is one.
+        into: the run folder itself, instead of a new one in `runs`; it holds no run yet.
+        opener: opens the data; by default anew.
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made.
@@ -87,8 +91,8 @@ def run(
     with _processes(target) as world:
         listener = listener if world.writes else NOBODY
         with memory_watched(recipe.train.batch_size):
-            bench = Bench.prepare(recipe, root, target, download, listener.progress, world=world)
-        folder = RunFolder(Path(world.told(str(create_run(runs, name).path) if world.writes else "")))
+            bench = Bench.prepare(recipe, root, target, download, listener.progress, world=world, opener=opener)
+        folder = RunFolder(Path(world.told(str(create_run(runs, name, into).path) if world.writes else "")))
         if world.writes:
             begun(folder)
         with _held(folder, world, listener.say), memory_watched(recipe.train.batch_size, folder.path):
@@ -106,6 +110,7 @@ def resume_run(
     device: str = "auto",
     listener: Listener = NOBODY,
     begun: Callable[[RunFolder], None] = _nothing,
+    opener: Opener = open_dataset,
 ) -> RunFolder:
     """Go on with a run that was cut off, from the end of its last whole epoch.
 
@@ -125,7 +130,7 @@ def resume_run(
         listener = listener if world.writes else NOBODY
         recipe = recipe_from_here(folder, root)
         with memory_watched(recipe.train.batch_size, folder.path):
-            bench = Bench.prepare(recipe, root, target, True, listener.progress, folder, world)
+            bench = Bench.prepare(recipe, root, target, True, listener.progress, folder, world, opener=opener)
             training = bench.training()
             resume(folder.path, training, listener.say, writes=world.writes)
             if world.writes:
@@ -159,8 +164,13 @@ def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> N
     tell(folder.table().warnings, say)
 
 
-def open_test(path: Path, *, root: Path | None = None, device: str = "auto", listener: Listener = NOBODY) -> Result:
+def open_test(
+    path: Path, *, root: Path | None = None, device: str = "auto", listener: Listener = NOBODY, noted: bool = False
+) -> Result:
     """Open the test set of a finished run, write that down, and add the figures to the run.
+
+    Args:
+        noted: True where the opening has been written down already, for several runs at once.
 
     Raises:
         RunError: the run has not finished, its data has no test part, or its weights are not those of its figures.
@@ -178,7 +188,8 @@ def open_test(path: Path, *, root: Path | None = None, device: str = "auto", lis
             step = "give data.test a share, and train again"
             raise RunError("this run's data has no test part", where=str(path), next_step=step)
         network = trained_network(folder, target, listener.say)
-        feed = _open_test_part(folder, dataset, target, folder.way(), "test command")
+        purpose = "" if noted else "test command"
+        feed = _open_test_part(folder, dataset, target, folder.way(), purpose)
         tested = _final_score(folder, network, feed, dataset, "test")
         result = result.model_copy(update={"test": tested})
         folder.write("result.json", result.to_json(indent=2))
@@ -352,8 +363,8 @@ def _final_score(
 def _open_test_part(
     folder: RunFolder, dataset: Dataset, device: torch.device, way: Way, purpose: str, world: World = ALONE
 ) -> Feed:
-    """The test part. That it is looked at is written down before it is read."""
-    if world.writes:
+    """The test part. That it is looked at is written down before it is read, unless it has no purpose of its own."""
+    if world.writes and purpose:
         note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
     with world.one_first():
         return feed_of(dataset, "test", device, way)

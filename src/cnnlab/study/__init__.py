@@ -1,0 +1,1 @@
+"""Studies: arms × seeds, carried out once each, and what they say."""

@@ -1,0 +1,255 @@
+"""A study before it runs: its arms ready for this machine, and one task for each run that it needs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cnnlab.data.dataset import Dataset
+from cnnlab.data.source import Progress, silent
+from cnnlab.errors import SpecError
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.records import Way
+from cnnlab.runs.bench import tried_way
+from cnnlab.runs.checks import check_before_training
+from cnnlab.runs.environment import code_hash
+from cnnlab.runs.folder import slug
+from cnnlab.spec.arms import Arm, within
+from cnnlab.spec.changes import file_name
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.study import FRESH_SEEDS, Study
+from cnnlab.statistics.ablation import baseline_seeds
+from cnnlab.study.shelf import Shelf
+from cnnlab.training.machine import choose_device
+
+# Of the experiment and of the code, in an id.
+WORK_DIGITS, CODE_DIGITS = 12, 6
+NAME_DIGITS = 40
+# A trial leaves out the optimiser, augmentation and reading; an evaluation passes forwards only.
+OVERHEAD = 1.4
+EVALUATION = 0.4
+# Where no trial was made, nothing is known of the speed.
+UNKNOWN = math.nan
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to do.
+
+    `id` is a digest of recipe, seed, data and code: equal work has one id, whatever it is called. `images` are those
+    that it trains on in all its epochs, `seconds` how long that will take by a trial.
+    """
+
+    id: str
+    folder: str
+    arm: str
+    seed: int
+    recipe: str
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """An arm, its recipe as this study runs it, and its tasks by rising place in the list of seeds."""
+
+    arm: Arm
+    recipe: Recipe
+    parameters: int
+    tasks: tuple[Task, ...]
+    same_as: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.arm.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study with everything that decides its runs: way of computing, code, data.
+
+    `images` are those that the metric is measured on, `test_set` names the test part where there is one.
+    """
+
+    name: str
+    study: Study
+    arms: tuple[PlannedArm, ...]
+    way: Way
+    device: str
+    data: str
+    images: int
+    test_set: str
+    test_images: int
+    shelf: Shelf
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Each run once, all arms with their first seed first: a study that is cut short has arms of one size."""
+        longest = max(len(arm.tasks) for arm in self.arms)
+        rounds = (arm.tasks[turn] for turn in range(longest) for arm in self.arms if turn < len(arm.tasks))
+        return tuple({task.id: task for task in reversed(list(rounds))}.values())[::-1]
+
+    def fresh(self, names: Sequence[str], count: int) -> tuple[PlannedArm, ...]:
+        """The arms of these names with seeds that no first stage has."""
+        seeds = range(FRESH_SEEDS, FRESH_SEEDS + count)
+        return tuple(self._reseeded(arm, seeds) for arm in self.arms if arm.name in names)
+
+    def _reseeded(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
+        return replace(arm, tasks=tuple(_tasks(self.name, arm.arm, arm.recipe, seeds, self.shelf, _seconds(arm))))
+
+
+def make_plan(
+    study: Study, name: str, *, root: Path | None = None, device: str = "auto", progress: Progress = silent
+) -> Plan:
+    """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
+
+    Args:
+        name: what the study is called; its runs' folders begin with it.
+        root: where catalogue data lives; None: the cache folder.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        SpecError: an arm can't be trained on its data; all problems are told with the arm.
+        SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
+    """
+    target, shelf = choose_device(device), Shelf(root, progress)
+    recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
+    datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
+    _check_part(study, datasets)
+    ways = _ways(study, recipes, datasets, target)
+    way = _common(list(ways))
+    recipes = [_computed(recipe, way) for recipe in recipes]
+    speeds = [_speed(tried, way) for tried in ways]
+    first = datasets[0]
+    return Plan(
+        name=slug(name)[:NAME_DIGITS],
+        study=study,
+        arms=tuple(_planned(slug(name)[:NAME_DIGITS], study, recipes, speeds, shelf)),
+        way=way,
+        device=target.type,
+        data=file_name(first.name),
+        images=first.size(study.part),  # type: ignore[arg-type]
+        test_set=first.test_set_id() if "test" in first.parts else "",
+        test_images=first.size("test"),
+        shelf=shelf,
+    )
+
+
+def run_id(recipe: Recipe, data: str, code: str) -> str:
+    """What is the same for equal work: hex digits of one experiment, seed and data set, and of the code.
+
+    Args:
+        data: what names the data's content and split.
+        code: the digest of the code, as an environment has it.
+    """
+    tables = recipe.to_tables()
+    tables["data"]["source"] = file_name(recipe.data.source)
+    what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
+    work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return f"{work[:WORK_DIGITS]}-{code[:CODE_DIGITS]}"
+
+
+def _sealed(recipe: Recipe, study: Study) -> Recipe:
+    """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it."""
+    train = recipe.train.model_copy(update={"test": "sealed"})
+    data = recipe.data
+    if not study.vary_split and data.split_seed is None:
+        data = data.model_copy(update={"split_seed": study.base.train.seed})
+    return recipe.model_copy(update={"data": data, "train": train, "claims": {}})
+
+
+def _check_part(study: Study, datasets: Sequence[Dataset]) -> None:
+    for arm, dataset in zip(study.list_arms(), datasets, strict=True):
+        if study.part not in dataset.parts:
+            what = f"'{study.metric}' is measured on the {study.part} part, and there is none"
+            raise SpecError(what, where=f"arms.{arm.name}", next_step="set data.validation")
+
+
+def _ways(study: Study, recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device) -> Iterator[Way]:
+    """How each arm computes fastest; arms of one network and batch share a trial."""
+    tried: dict[str, Way] = {}
+    for arm, recipe, dataset in zip(study.list_arms(), recipes, datasets, strict=True):
+        with within(f"arms.{arm.name}"):
+            trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
+            check_before_training(recipe, trace, dataset, device)
+        train = recipe.train
+        key = repr([trace.shape, recipe.model, train.batch_size, train.precision, train.memory_format])
+        if key not in tried:
+            network = build(trace)
+            initialise(network, recipe.model.init, train.seed)
+            tried[key] = tried_way(recipe, dataset, network.to(device), device)
+        yield tried[key]
+
+
+def _common(ways: Sequence[Way]) -> Way:
+    """One way for all arms, so that a trial never makes two of them differ: bf16 only where it is right for all."""
+    first = ways[0]
+    precision = "bf16" if all(way.precision == "bf16" for way in ways) else "fp32"
+    formats = [way.memory_format for way in ways]
+    memory_format = max(sorted(set(formats)), key=formats.count)
+    return first.model_copy(update={"precision": precision, "memory_format": memory_format})
+
+
+def _computed(recipe: Recipe, way: Way) -> Recipe:
+    fixed = {"precision": way.precision, "memory_format": way.memory_format}
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=fixed)})
+
+
+def _speed(tried: Way, way: Way) -> float:
+    """Images/s of training steps in a trial; not a number where none was made."""
+    return float(tried.tried.get(f"{way.precision} {way.memory_format}", UNKNOWN))
+
+
+def _planned(
+    name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf
+) -> Iterator[PlannedArm]:
+    known: dict[str, str] = {}
+    for arm, recipe, speed in zip(study.list_arms(), recipes, speeds, strict=True):
+        dataset = shelf.open(recipe.data, recipe.train.seed)
+        parameters = recipe.model.trace(dataset.form.shape, len(dataset.classes)).parameters
+        seconds = _expected_s(recipe, dataset, speed)
+        tasks = tuple(_tasks(name, arm, recipe, _seeds(study, arm), shelf, seconds))
+        same = known.setdefault(run_id(recipe, dataset.split_hash, ""), arm.name)
+        yield PlannedArm(arm, recipe, parameters, tasks, "" if same == arm.name else same)
+
+
+def _seeds(study: Study, arm: Arm) -> tuple[int, ...]:
+    """An arm's seeds; the baseline has more, since every other arm is compared with it."""
+    if arm.name != study.baseline:
+        return study.seeds
+    if study.baseline_seeds is not None:
+        return study.baseline_seeds
+    others = len(study.list_arms()) - 1
+    wanted = baseline_seeds(len(study.seeds), others)
+    spare = (seed for seed in range(FRESH_SEEDS) if seed not in study.seeds)
+    return (*study.seeds, *(next(spare) for _ in range(wanted - len(study.seeds))))
+
+
+def _tasks(name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, seconds: float) -> Iterator[Task]:
+    code = code_hash()
+    for seed in seeds:
+        seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+        dataset = shelf.open(seeded.data, seed)
+        digest = run_id(seeded, f"{dataset.content_digest} {dataset.split_hash}", code)
+        folder = f"{name}-{slug(arm.name)[:NAME_DIGITS]}-s{seed}-{digest}"
+        images = dataset.size("train") * recipe.train.epochs
+        yield Task(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds)
+
+
+def _expected_s(recipe: Recipe, dataset: Dataset, speed: float) -> float:
+    """How long a run of all its epochs will take, from the speed of a trial, in seconds."""
+    train, validation = dataset.size("train"), dataset.size("validation")
+    epochs = recipe.train.epochs
+    evaluated = validation * epochs * recipe.train.validations_per_epoch + train + validation
+    return OVERHEAD * (train * epochs + EVALUATION * evaluated) / speed
+
+
+def _seconds(arm: PlannedArm) -> float:
+    return arm.tasks[0].seconds

@@ -1,0 +1,127 @@
+"""What a study found: frozen records, JSON in and out. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from cnnlab.records import ClaimRecord, Record
+from cnnlab.statistics.ablation import Ablation
+from cnnlab.statistics.comparison import Comparison
+from cnnlab.statistics.doses import DoseCurve
+from cnnlab.statistics.samples import Sample
+
+Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "waiting", "not run"]
+Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data"]
+
+
+class SeedRecord(Record):
+    """One run of an arm. `value` is the study's metric; it and the others are None where there is none."""
+
+    seed: int
+    run: str
+    status: Status
+    value: float | None = None
+    train: float | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+    message: str = ""
+    code: str = ""
+
+
+class CurveRecord(Record):
+    """An arm's learning curve: at each epoch the metric's figure for every seed that has one there."""
+
+    epochs: tuple[float, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+class ArmRecord(Record):
+    """One arm: what it changes, its runs, and what they cost.
+
+    `train` are the train figures of the finished runs (the metric's figure on the training images), `seconds` the
+    mean training time. An arm that is the same experiment as an earlier one names that in `same_as`, and is no
+    evidence of its own.
+    """
+
+    name: str
+    changes: dict[str, str]
+    dose: float | None
+    same_as: str = ""
+    parameters: int
+    seeds: tuple[SeedRecord, ...]
+    sample: Sample
+    train: Sample
+    seconds: float | None
+    curve: CurveRecord | None = None
+
+
+class Confirmation(Record):
+    """The second stage: the winner and the baseline with fresh seeds, on the test set, which was opened once."""
+
+    winner: str
+    baseline: str
+    metric: str
+    seeds: tuple[int, ...]
+    runs: tuple[SeedRecord, ...]
+    baseline_runs: tuple[SeedRecord, ...]
+    comparison: Comparison
+    images: int
+
+
+class SayingRecord(Record):
+    """What a document says of an arm, and what the study answers."""
+
+    arm: str
+    than: str
+    published: str
+    answer: Answer
+    reason: str
+    source: str = ""
+    note: str = ""
+
+
+class ArmClaim(Record):
+    """A published figure of an arm, judged by its runs."""
+
+    arm: str
+    claim: ClaimRecord
+
+
+class StudyResult(Record):
+    """All that a study found.
+
+    Attributes:
+        metric: part_figure, such as validation_accuracy; `higher_is_better` says how it is read.
+        images: how many images the metric is measured on.
+        ablation: the arms against the baseline, in a study with one; else None.
+        curve: the dose curve, in a study of doses; else None.
+        notes: what a reader must know: identical arms, runs of other code, a spent budget.
+        trials: how many arms the winner was chosen from.
+    """
+
+    study: str
+    question: str
+    metric: str
+    higher_is_better: bool
+    smallest_difference: float
+    alpha: float
+    data: str
+    images: int
+    baseline: str | None
+    arms: tuple[ArmRecord, ...]
+    ablation: Ablation | None
+    curve: DoseCurve | None
+    confirmation: Confirmation | None = None
+    claims: tuple[ArmClaim, ...] = ()
+    sayings: tuple[SayingRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    trials: int
+    precision: str
+    memory_format: str
+    device: str
+    seconds: float
+    complete: bool
+
+    def arm(self, name: str) -> ArmRecord:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
