@@ -1,0 +1,210 @@
+"""A dose curve: how a figure changes with a setting, and which doses are as good as the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, log1p, sqrt
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import chdtrc
+
+from cnnlab.errors import Problem, UsageError
+from cnnlab.records import Record
+from cnnlab.statistics.comparison import Rules
+from cnnlab.statistics.families import holm
+from cnnlab.statistics.samples import FEWEST_RUNS, Sample
+from cnnlab.statistics.welch import welch
+
+FEWEST_DOSES = 6
+
+Three = tuple[float, float, float]
+
+
+class DoseCurve(Record):
+    """A figure against a dose.
+
+    Attributes:
+        doses, samples: in the order given; `samples` holds a run for each seed.
+        p_any: of Alexander's and Govern's test: does the dose matter at all? Of the doses with two finite runs or more.
+        coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three doses.
+        coefficient_errors: their standard errors, HC3: right though the doses differ in spread. None where a dose
+            that the fit can't do without has a single run.
+        best: the index of the best mean, of those with five finite runs where the curve has `enough`.
+        plateau: indices, in the order given, of the doses that can't be told from the best, which is one of them.
+        p_plateau: Welch's p of each dose against the best, adjusted by Holm's rule; 1 for the best itself, None for a
+            dose with fewer than two finite runs.
+        enough: six doses or more have five finite runs or more. Else the numbers only describe, and no plateau is told.
+    """
+
+    doses: tuple[float, ...]
+    samples: tuple[Sample, ...]
+    p_any: float | None
+    coefficients: Three | None
+    coefficient_errors: Three | None
+    best: int | None
+    plateau: tuple[int, ...]
+    p_plateau: tuple[float | None, ...]
+    alpha: float
+    enough: bool
+    higher_is_better: bool = True
+
+    def fit(self, dose: float) -> float | None:
+        """The fitted figure at a dose; None where nothing was fitted."""
+        if self.coefficients is None:
+            return None
+        square, line, level = self.coefficients
+        return (square * dose + line) * dose + level
+
+    @property
+    def vertex(self) -> float | None:
+        """The dose at which the fitted curve is best, where it bends that way and this lies within the doses."""
+        if self.coefficients is None or self.coefficients[0] == 0:
+            return None
+        square, line, _ = self.coefficients
+        turn = -line / (2 * square)
+        bends = (square < 0) == self.higher_is_better
+        return turn if bends and min(self.doses) <= turn <= max(self.doses) else None
+
+
+class Fit(NamedTuple):
+    """A quadratic, highest power first, and its standard errors."""
+
+    coefficients: Three
+    errors: Three | None
+
+
+def dose_curve(
+    doses: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
+) -> DoseCurve:
+    """Whether a dose matters, the shape of its effect, and the doses that can't be told from the best.
+
+    Args:
+        doses: finite and all different.
+        samples: the runs at each, as many as doses.
+        alpha: the rate of wrong verdicts allowed, below 0.5.
+        higher_is_better: False for a loss.
+
+    Raises:
+        UsageError: doses that can't be.
+    """
+    _check(doses, samples, alpha)
+    enough = sum(sample.n >= FEWEST_RUNS for sample in samples) >= FEWEST_DOSES
+    best = _best(samples, FEWEST_RUNS if enough else 1, higher_is_better)
+    against_best = _against(samples, best)
+    fitted = quadratic(doses, samples)
+    return DoseCurve(
+        doses=tuple(doses),
+        samples=tuple(samples),
+        p_any=alexander_govern(samples),
+        coefficients=fitted.coefficients if fitted else None,
+        coefficient_errors=fitted.errors if fitted else None,
+        best=best,
+        plateau=_plateau(samples, against_best, alpha) if enough else (),
+        p_plateau=against_best,
+        alpha=alpha,
+        enough=enough,
+        higher_is_better=higher_is_better,
+    )
+
+
+def alexander_govern(samples: Sequence[Sample]) -> float | None:
+    """The p-value of equal means of several arms whose spreads may differ; None for fewer than two arms to test.
+
+    Arms with fewer than two finite runs are left out. An arm without spread is the limit of ever smaller ones: it
+    holds the common mean.
+
+    Source: R. A. Alexander, D. M. Govern: A new and simpler approximation for ANOVA under variance heterogeneity,
+    J. Educational Statistics 19, 1994; `scipy.stats.alexandergovern`, which has no value for an arm without spread.
+    """
+    arms = [(arm.n, arm.mean, arm.sd / sqrt(arm.n)) for arm in samples if arm.mean is not None and arm.sd is not None]
+    if len(arms) < 2:
+        return None
+    fixed = {mean for _, mean, error in arms if error == 0}
+    if len(fixed) > 1:
+        return 0.0
+    weights = [1 / error**2 for _, _, error in arms] if not fixed else []
+    shared = fixed.pop() if fixed else sum(w * arm[1] for w, arm in zip(weights, arms, strict=True)) / sum(weights)
+    total = sum(_as_normal((mean - shared) / error, n - 1) ** 2 for n, mean, error in arms if error)
+    return float(chdtrc(len(arms) - 1, total))
+
+
+def quadratic(doses: Sequence[float], samples: Sequence[Sample]) -> Fit | None:
+    """Least squares over all finite runs, with HC3 errors; None where they lie at fewer than three doses.
+
+    Source: J. G. MacKinnon, H. White: Some heteroskedasticity-consistent covariance matrix estimators with improved
+    finite sample properties, J. Econometrics 29, 1985.
+    """
+    runs = [(dose, value) for dose, sample in zip(doses, samples, strict=True) for value in sample.finite]
+    if len({dose for dose, _ in runs}) < 3:
+        return None
+    x, y = np.array(runs, dtype=float).T
+    # Fitted on doses from −1 to 1, where powers are not alike, and written in the doses' own units afterwards.
+    centre, scale = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2
+    powers = np.vander((x - centre) / scale, 3)
+    back = np.array(
+        [
+            [1 / scale**2, 0, 0],
+            [-2 * centre / scale**2, 1 / scale, 0],
+            [(centre / scale) ** 2, -centre / scale, 1],
+        ]
+    )
+    inverse = np.linalg.pinv(powers)
+    fitted = inverse @ y
+    room = 1 - np.einsum("ij,ji->i", powers, inverse)
+    first, second, third = (back @ fitted).tolist()
+    if room.min() < 1e-9:
+        return Fit((first, second, third), None)
+    spread = back @ inverse * ((y - powers @ fitted) / room)
+    errors = np.sqrt((spread**2).sum(axis=1)).tolist()
+    return Fit((first, second, third), (errors[0], errors[1], errors[2]))
+
+
+def _as_normal(t: float, freedom: int) -> float:
+    """Student's t as the normal figure of the same probability, by G. W. Hill's approximation (1970)."""
+    a = freedom - 0.5
+    b = 48 * a**2
+    c = sqrt(a * log1p(t**2 / freedom))
+    return (
+        c + (c**3 + 3 * c) / b - (4 * c**7 + 33 * c**5 + 240 * c**3 + 855 * c) / (10 * b**2 + 8 * b * c**4 + 1000 * b)
+    )
+
+
+def _best(samples: Sequence[Sample], fewest: int, higher_is_better: bool) -> int | None:
+    sign = 1 if higher_is_better else -1
+    means = [(sign * arm.mean, -place) for place, arm in enumerate(samples) if arm.mean is not None and arm.n >= fewest]
+    return -max(means)[1] if means else None
+
+
+def _against(samples: Sequence[Sample], best: int | None) -> tuple[float | None, ...]:
+    if best is None:
+        return (None,) * len(samples)
+    tests = {place: welch(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
+    p = holm([1.0 if test is None else test.p for test in tests.values()])
+    adjusted = {place: None if test is None else value for (place, test), value in zip(tests.items(), p, strict=True)}
+    return tuple(1.0 if place == best else adjusted[place] for place in range(len(samples)))
+
+
+def _plateau(samples: Sequence[Sample], p: Sequence[float | None], alpha: float) -> tuple[int, ...]:
+    judged = zip(samples, p, strict=True)
+    return tuple(
+        place
+        for place, (arm, value) in enumerate(judged)
+        if arm.n >= FEWEST_RUNS and value is not None and value >= alpha
+    )
+
+
+def _check(doses: Sequence[float], samples: Sequence[Sample], alpha: float) -> None:
+    Rules(delta=1.0, alpha=alpha).check()
+    problems = []
+    if len(doses) != len(samples):
+        received = f"{len(doses)} doses, {len(samples)} samples"
+        problems.append(Problem("each dose has its runs", "doses, samples", received, "as many", "give one for each"))
+    if not all(isfinite(dose) for dose in doses) or len(set(doses)) < len(doses):
+        received = ", ".join(f"{dose:g}" for dose in doses)
+        allowed = "finite numbers, each once"
+        problems.append(
+            Problem("these doses make no curve", "doses", received, allowed, "put the runs of one dose together")
+        )
+    if problems:
+        raise UsageError.together(problems)

@@ -1,0 +1,153 @@
+"""How many runs it takes to find a difference, or to show that there is none that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf, sqrt
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import gammainc, gammaincinv, nctdtr, ndtr, stdtrit
+
+from cnnlab.errors import Problem, UsageError
+
+POWER, ALPHA = 0.8, 0.05
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+    """The runs an arm with which a two-sided t-test finds a true difference.
+
+    Args:
+        sd: between the runs of an arm, in the units of `difference`.
+        difference: the true one, above 0.
+        power: how often it is to be found, a fraction.
+        alpha: how often a difference is found where there is none.
+
+    Returns:
+        Two or more.
+
+    Raises:
+        UsageError: a number that can't be.
+
+    >>> seeds_needed(0.003, 0.005), seeds_needed(0.003, 0.005, power=0.9)
+    (7, 9)
+    """
+    _check(sd, difference, power, alpha)
+    return _fewest(lambda n: found(sd, difference, n, n, alpha) >= power)
+
+
+def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+    """The runs an arm with which two one-sided t-tests show that arms that do not differ are within ±delta.
+
+    Arguments and errors are those of `seeds_needed`; `alpha` is the level of each of the two tests.
+
+    >>> seeds_to_equate(0.003, 0.005)
+    8
+    """
+    _check(sd, delta, power, alpha)
+    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power)
+
+
+def detectable(sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA) -> float:
+    """The smallest true difference that a two-sided t-test of n against n_b runs finds so often.
+
+    Args:
+        n, n_b: runs of the two arms; n_b is n where it is not given.
+
+    Returns:
+        In the units of `sd`; infinite where a side has fewer than two runs.
+
+    >>> f"{detectable(0.003, 7):.4f}"
+    '0.0049'
+    """
+    other = n if n_b is None else n_b
+    _check(sd, 1.0, power, alpha)
+    if min(n, other) < 2:
+        return inf
+    if sd == 0:
+        return 0.0
+    high = 1.0
+    while found(1.0, high, n, other, alpha) < power:
+        high *= 2
+    return sd * float(brentq(lambda difference: found(1.0, difference, n, other, alpha) - power, 0.0, high))
+
+
+def planning_sd(error: float, images: int, pilot: float | None = None) -> float:
+    """The spread between runs to plan with: √(err/2N), or that of pilot runs where it is larger.
+
+    Args:
+        error: the expected share of wrong answers, 0 to 1.
+        images: the number judged on, N.
+        pilot: the pooled standard deviation of runs made before.
+
+    Raises:
+        UsageError: a number that can't be.
+
+    >>> f"{planning_sd(0.25, 10_000):.4f}"
+    '0.0035'
+    """
+    if not 0 <= error <= 1 or images < 1:
+        raise UsageError(
+            "no spread can be planned with these",
+            where="error, images",
+            received=f"{error:g}, {images}",
+            allowed="an error from 0 to 1, and one image or more",
+            next_step="give the error as a fraction, 0.25 for 25 %",
+        )
+    return max(sqrt(error / (2 * images)), pilot or 0.0)
+
+
+def found(sd: float, difference: float, n: int, n_b: int, alpha: float = ALPHA) -> float:
+    """How often a two-sided t-test of n against n_b runs finds a true difference."""
+    if sd == 0:
+        return 1.0
+    freedom = n + n_b - 2
+    critical = float(stdtrit(freedom, 1 - alpha / 2))
+    shift = difference / (sd * sqrt(1 / n + 1 / n_b))
+    return float(nctdtr(freedom, -shift, -critical) + nctdtr(freedom, shift, -critical))
+
+
+def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
+    """How often two one-sided t-tests of n against n runs that do not differ show that they are within ±delta.
+
+    For a given spread, the difference must lie within delta − t·error; the mean over the spread's distribution is
+    taken numerically, up to the spread that leaves no room.
+    """
+    if sd == 0:
+        return 1.0
+    freedom = 2 * n - 2
+    critical = float(stdtrit(freedom, 1 - alpha))
+    room = delta / (sd * sqrt(2 / n))
+    last = float(gammainc(freedom / 2, freedom / 2 * (room / critical) ** 2))
+    share = last * (_NODES + 1) / 2
+    spread = np.sqrt(gammaincinv(freedom / 2, share) * 2 / freedom)
+    return float(last / 2 * np.sum(_WEIGHTS * (2 * ndtr(room - critical * spread) - 1)))
+
+
+def _fewest(enough: Callable[[int], bool]) -> int:
+    """The smallest number from two on that is enough: doubled until it is, then halved in."""
+    high = 2
+    while not enough(high):
+        high *= 2
+    low = max(high // 2, 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _check(sd: float, difference: float, power: float, alpha: float) -> None:
+    rules = (
+        ("sd", sd, 0 <= sd < inf, "a finite number, 0 or above", "give the standard deviation between runs"),
+        ("difference", difference, 0 < difference < inf, "a finite number above 0", "give the smallest of interest"),
+        ("power", power, 0 < power < 1, "a fraction between 0 and 1", "use 0.8 for 80 %"),
+        ("alpha", alpha, 0 < alpha < 0.5, "a fraction between 0 and 0.5", "use 0.05 for 5 %"),
+    )
+    problems = [
+        Problem("no number of runs can be planned with this", where, f"{value:g}", allowed, step)
+        for where, value, holds, allowed, step in rules
+        if not holds
+    ]
+    if problems:
+        raise UsageError.together(problems)
