@@ -13,8 +13,9 @@ from pathlib import Path
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
+from cnnlab.runs.final import open_test
 from cnnlab.runs.ledger import note_opening
-from cnnlab.runs.run import Listener, open_test
+from cnnlab.runs.listener import Listener
 from cnnlab.spec.study import Study
 from cnnlab.statistics.choice import rank
 from cnnlab.study.analysis import Reading, analyse, confirmed
