@@ -18,9 +18,10 @@ from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import Listener
 from cnnlab.spec.study import Study
 from cnnlab.statistics.choice import rank
-from cnnlab.study.analysis import Reading, analyse, confirmed
+from cnnlab.study.analysis import analyse, claims_judged, confirmed
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.plan import Plan, Task, make_plan
+from cnnlab.study.reading import Reading
 from cnnlab.study.results import Confirmation, StudyResult
 from cnnlab.study.work import Outcome, Place, find_run
 
@@ -99,7 +100,9 @@ def carry_out_study(
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
     if study.confirm is not None and not course.spent:
-        result = result.model_copy(update={"confirmation": _confirm(course, reading, result)})
+        confirmation = _confirm(course, reading, result)
+        claims = claims_judged(reading, confirmation)
+        result = result.model_copy(update={"confirmation": confirmation, "claims": claims})
     write_whole(course.folder / "result.json", result.to_json(indent=2).encode())
     return result
 
