@@ -54,9 +54,9 @@ def analyse(reading: Reading, *, spent: bool) -> StudyResult:
         sayings=judge_sayings(study, counted, {arm.name: arm.same_as for arm in arms if arm.same_as}, plan.data),
         notes=tuple(_notes(arms, spent)),
         trials=len(counted),
-        precision=plan.way.precision,
-        memory_format=plan.way.memory_format,
-        device=plan.device,
+        precision=plan.way.way.precision,
+        memory_format=plan.way.way.memory_format,
+        device=plan.way.device,
         seconds=math.fsum(seconds.values()),
         complete=all(seed.status not in ("not run", "failed") for arm in arms for seed in arm.seeds),
     )
