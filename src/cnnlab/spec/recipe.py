@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
@@ -268,14 +268,7 @@ class Recipe(Section):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
-        allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
-        wrong = [
-            Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
-            for name in value
-            if name not in _FIGURES
-        ]
-        if wrong:
-            raise SpecError.together(wrong)
+        known_claims(value)
         return value
 
     @classmethod
@@ -324,6 +317,18 @@ class Recipe(Section):
 _PARTS = ("train", "validation", "test")
 _METRICS = get_args(Metric)
 _FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
+
+
+def known_claims(names: Iterable[str]) -> None:
+    """Refuse names of figures that no run has."""
+    allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
+    wrong = [
+        Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
+        for name in names
+        if name not in _FIGURES
+    ]
+    if wrong:
+        raise SpecError.together(wrong)
 
 
 def _finite(number: Any) -> float:
