@@ -73,13 +73,20 @@ def _recipe_file(path: Path, name: Any, where: str) -> Path:
         raise SpecError(what, where=where, received="" if name is None else shown(name), next_step=step)
     known = sorted(file.name for file in shipped("any").parent.glob("*.toml"))
     full = name if name.endswith(".toml") else f"{name}.toml"
-    if (path.parent / full).is_file():
+    if _is_file(path.parent / full):
         return path.parent / full
     if full in known:
         return shipped(full.removesuffix(".toml"))
     step = nearest(full, known) or "give its path as seen from this file, or the name of one that comes with cnnlab"
     what = f"'{where}' names a file that is not there"
-    raise SpecError(what, where=where, received=name, allowed=listed(known), next_step=step)
+    raise SpecError(what, where=where, received=shown(name), allowed=listed(known), next_step=step)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def dotted(changes: Mapping[str, Any]) -> Changes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from cnnlab.errors import Problem
 from cnnlab.spec.recipe import Claim, Section
@@ -17,6 +17,8 @@ class Saying(Section):
 
     `than` is the other arm, by default the baseline; "best" and "worst" speak of all the others.
     """
+
+    named: ClassVar[tuple[str, ...]] = ("than",)
 
     arm: str
     published: Literal["better", "worse", "equal", "best", "worst"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import tomli_w
 from pydantic import (
@@ -75,13 +75,15 @@ class Section(BaseModel):
     """A table of a recipe: frozen, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Keys that hold a name that the person chose, which may be "none".
+    named: ClassVar[tuple[str, ...]] = ()
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, **values: Any) -> None:
             fields = type(self).model_fields
             # "none" for what may be left out: a recipe undoes with it what its base says.
-            optional = {key for key, field in fields.items() if field.default is None}
+            optional = {key for key, field in fields.items() if field.default is None and key not in self.named}
             given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
             try:
                 super().__init__(**given)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_args
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -18,8 +18,7 @@ from cnnlab.spec.choices import Metric
 from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
-from cnnlab.spec.published import Document, misread
-from cnnlab.spec.published import Saying as Saying
+from cnnlab.spec.published import Document, Saying, misread
 from cnnlab.spec.recipe import Claim, Recipe, Section, known_claims
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class Study(Section):
     """
 
     model_config = ConfigDict(**Section.model_config, validate_default=True)
+    named: ClassVar[tuple[str, ...]] = ("baseline",)
 
     base: Recipe
     question: str = ""
