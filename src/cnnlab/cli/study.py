@@ -13,7 +13,12 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set,
 if TYPE_CHECKING:
     pass
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A study: a .toml file.", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A study: a .toml file, or the name of one that comes with cnnlab.", show_default=False
+    ),
+]
 Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
 OnlyPlan = Annotated[
     bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
@@ -58,7 +63,7 @@ def study(
     from cnnlab.study.study import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
-    known = Study.read(file, overrides(set_), **keys)
+    known = Study.read(_found(file), overrides(set_), **keys)
     with progressing() as shown:
         answer = run_study(
             known,
@@ -74,3 +79,11 @@ def study(
     show_answer(answer, form, extra={"report": str(page)})
     if not form.json:
         say(f"report: {page}")
+
+
+def _found(file: Path) -> Path:
+    """The file, or the study of that name that comes with cnnlab."""
+    from cnnlab.spec.files import shipped_study
+
+    named = shipped_study(file.stem)
+    return named if not file.exists() and file.parent == Path() and named.is_file() else file
