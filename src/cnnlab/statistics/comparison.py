@@ -134,7 +134,7 @@ def compare(
     >>> b = Sample(name="narrow", values=(0.722, 0.731, 0.725, 0.719, 0.728))
     >>> found = compare(a, b, delta=0.002)
     >>> f"{found.verdict} by {found.difference:.4f}, {found.low:.4f} to {found.high:.4f}"
-    'better by 0.0196, 0.0126 to 0.0266'
+    'better by 0.0196, 0.0125 to 0.0267'
     """
     rules = Rules(delta, alpha, higher_is_better, accuracy)
     rules.check()
