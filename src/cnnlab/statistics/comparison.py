@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
-from cnnlab.statistics.power import seeds_needed, seeds_to_equate
+from cnnlab.statistics.power import seeds_to_decide
 from cnnlab.statistics.samples import FEWEST_RUNS, Sample
 from cnnlab.statistics.welch import Welch, welch
 
@@ -224,8 +224,7 @@ def _needed(a: Sample, b: Sample, rules: Rules, size: int) -> int | None:
     if not known:
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
-    alpha = rules.alpha / size
-    planned = max(seeds_needed(pooled, rules.delta, alpha=alpha), seeds_to_equate(pooled, rules.delta, alpha=alpha))
+    planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha / size)
     # Where runs were enough by the plan and still did not decide, it takes more than these.
     return max(planned, FEWEST_RUNS, min(a.n, b.n) + 1)
 

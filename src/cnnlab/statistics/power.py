@@ -37,7 +37,7 @@ def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: f
     (7, 9)
     """
     _check(sd, difference, power, alpha)
-    guess = _by_the_normal(sd, difference, float(ndtri(1 - alpha / 2) + ndtri(power)))
+    guess = _by_the_normal(sd, difference, alpha / 2, power)
     return _fewest(lambda n: found(sd, difference, n, n, alpha) >= power, guess)
 
 
@@ -50,8 +50,19 @@ def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: flo
     7
     """
     _check(sd, delta, power, alpha)
-    guess = _by_the_normal(sd, delta, float(ndtri(1 - alpha) + ndtri((1 + power) / 2)))
+    guess = _by_the_normal(sd, delta, alpha, (1 + power) / 2)
     return _fewest(lambda n: equated(sd, delta, n, alpha) >= power, guess)
+
+
+def seeds_to_decide(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+    """The runs an arm that are enough for `seeds_needed` and for `seeds_to_equate`: the larger of the two.
+
+    >>> seeds_to_decide(0.003, 0.002)
+    40
+    """
+    _check(sd, delta, power, alpha)
+    guess = max(_by_the_normal(sd, delta, alpha / 2, power), _by_the_normal(sd, delta, alpha, (1 + power) / 2))
+    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power and found(sd, delta, n, n, alpha) >= power, guess)
 
 
 def detectable(sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA) -> float:
@@ -110,7 +121,9 @@ def found(sd: float, difference: float, n: int, n_b: int, alpha: float = ALPHA) 
     freedom = n + n_b - 2
     critical = float(stdtrit(freedom, 1 - alpha / 2))
     shift = difference / (sd * sqrt(1 / n + 1 / n_b))
-    return _above(shift, critical, freedom) + _above(-shift, critical, freedom)
+    # On the wrong side it is found next to never.
+    wrong = _above(-shift, critical, freedom) if shift < 8 else 0.0
+    return _above(shift, critical, freedom) + wrong
 
 
 def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
@@ -164,9 +177,10 @@ def _fewest(enough: Callable[[int], bool], first: float) -> int:
     return high
 
 
-def _by_the_normal(sd: float, difference: float, tails: float) -> float:
-    """About how many runs an arm it takes, were the spread known. `tails`: the sum of the two normal quantiles."""
-    return 2 * (sd / difference * tails) ** 2 + 1
+def _by_the_normal(sd: float, difference: float, tail: float, power: float) -> float:
+    """About how many runs an arm it takes: as many as were the spread known, and z²/4 for that it is not."""
+    z = float(ndtri(1 - tail))
+    return 2 * (sd / difference * (z + float(ndtri(power)))) ** 2 + z**2 / 4
 
 
 def _check(sd: float, difference: float, power: float, alpha: float) -> None:
