@@ -35,6 +35,17 @@ Draws = np.random.Generator
 Kind = Literal["=", "≤", "≥", ""]
 
 
+ABLATION = "(b) Ablation, ⌈n√k⌉ seeds of the baseline"
+NOTES = {
+    ABLATION: (
+        "Far in its tails Welch's test finds too much where a small arm meets a large baseline. With 5 seeds an arm",
+        "and ⌈5√k⌉ of the baseline, 40,000 studies give 6.4 % of families of 6 and 7.7 % of 10; with 10 seeds an arm",
+        "5.1 and 5.5 %; with 5 seeds of arms and baseline alike 3.4 and 2.9 %.",
+        "",
+    )
+}
+
+
 class Rate(NamedTuple):
     """What was counted in how many studies. `kind`: `target` is what the rate should be, its upper or lower bound, or
     what statistics books say of a rule that is not used."""
@@ -67,14 +78,14 @@ class Row(NamedTuple):
 
     part: str
     what: str
-    target: float | tuple[float, float]
+    target: float | tuple[float, float] | None
     kind: Kind
     wrong: Callable[[Draws], bool]
 
     def measure(self, studies: int) -> Rate:
         draws = generator(0, f"rates: {self.part}, {self.what}")
         count = sum(self.wrong(draws) for _ in range(studies))
-        target = self.target if isinstance(self.target, tuple) else (self.target, self.target)
+        target = (self.target, self.target) if isinstance(self.target, float) else self.target or (0.0, 1.0)
         return Rate(count, studies, target, self.kind)
 
 
@@ -178,7 +189,7 @@ def best_left_out(gains: Sequence[float], best: int) -> Callable[[Draws], bool]:
 def right(draws: Draws, runs: int, other: int, images: int, taste: float) -> tuple[np.ndarray, np.ndarray]:
     """Two arms as good as each other on new images, right or wrong, runs × images. By `taste` A is better on some
     images and worse on others; runs differ by 0.5 points beyond the chance of single images."""
-    easy = draws.uniform(0.4, 0.9, images)
+    easy = draws.uniform(0.35, 0.65, images)
     likes = draws.choice((-taste, taste), images)
     seeds = [draws.normal(0, 0.005, (count, 1)) for count in (runs, other)]
     return (
@@ -198,9 +209,23 @@ def new_images_missed(runs: int, other: int, taste: float) -> Callable[[Draws], 
     return study
 
 
+def plainly_resampled(runs: int, taste: float) -> Callable[[Draws], bool]:
+    """Whether the percentiles of plainly resampled runs and images leave out the true difference, 0."""
+
+    def study(draws: Draws) -> bool:
+        a, b = right(draws, runs, runs, 400, taste)
+        images = draws.multinomial(400, np.full(400, 1 / 400), size=300)
+        rows = [draws.multinomial(runs, np.full(runs, 1 / runs), size=300) for _ in (a, b)]
+        drawn = ((rows[0] @ a - rows[1] @ b) * images).sum(axis=1) / (400 * runs)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return not low <= 0 <= high
+
+    return study
+
+
 def welch_on_new_images(draws: Draws) -> bool:
     """Whether Welch's interval, of new seeds only, leaves out the true difference on new images."""
-    a, b = right(draws, 5, 5, 400, 0.1)
+    a, b = right(draws, 5, 5, 400, 0.3)
     arms = [Sample(name="arm", values=tuple(runs.mean(axis=1).tolist())) for runs in (a, b)]
     test = welch(*arms)
     assert test is not None
@@ -209,7 +234,7 @@ def welch_on_new_images(draws: Draws) -> bool:
 
 def paired_missed(draws: Draws) -> bool:
     """Whether the interval of two models' difference leaves out the true one on new images."""
-    a, b = right(draws, 1, 1, 100, 0.1)
+    a, b = right(draws, 1, 1, 100, 0.3)
     found = mcnemar(a[0], b[0])
     return not found.low <= 0 <= found.high
 
@@ -260,7 +285,7 @@ def rows() -> Iterator[Row]:
     yield Row(part, "the interval of one arm's mean misses the true one, 5 seeds", 0.05, "=", mean_missed)
     yield Row(part, "the permutation test finds a difference where there is none, 5 seeds", 0.05, "≤", permuted)
     yield from power_rows(part, differs, equal)
-    part = "(b) Ablation, ⌈n√k⌉ seeds of the baseline"
+    part = ABLATION
     for k, n in ((6, 5), (10, 5), (6, 10), (10, 10)):
         seeds = f"{n} seeds an arm"
         what = f"any arm of {k} better or worse where none differs, {seeds}"
@@ -282,7 +307,7 @@ def rows() -> Iterator[Row]:
     what = "the best dose is not in the plateau: two equal ones, the others 2 points lower"
     yield Row(part, what, 0.05, "≤", best_left_out([-0.02, -0.02, 0, 0, -0.02, -0.02], 2))
     part = "New seeds and new images, 400 of them"
-    for runs, other, taste in ((5, 5, 0.1), (5, 5, 0.0), (3, 3, 0.1), (5, 12, 0.1)):
+    for runs, other, taste in ((5, 5, 0.3), (5, 5, 0.0), (3, 3, 0.3), (5, 12, 0.3)):
         tastes = f"arms {'prefer other' if taste else 'find the same'} images{'' if taste else ' easy'}"
         what = f"the crossed bootstrap's interval misses, {runs} against {other} seeds, {tastes}"
         yield Row(part, what, 0.05, "≤", new_images_missed(runs, other, taste))
@@ -296,7 +321,7 @@ def power_rows(part: str, differs: tuple[Judgement, ...], equal: tuple[Judgement
     """What must be found as often as was planned."""
     n = seeds_needed(0.0015, DELTA)
     what = f"better where A is δ better, the {n} seeds that 80 % take at σ = 0.15 points"
-    yield Row(part, what, 0.8, "≥", judged(("better", *equal), n, n, DELTA, 0.0015, 0.0015))
+    yield Row(part, what, 0.8, "≥", judged(("better",), n, n, DELTA, 0.0015, 0.0015))
     n = seeds_to_equate(0.0015, DELTA)
     what = f"practically equal where there is no difference, the {n} seeds that 80 % take at σ = 0.15 points"
     yield Row(part, what, 0.8, "≥", judged(equal, n, n, 0.0, 0.0015, 0.0015))
@@ -318,7 +343,10 @@ def rows_of_others() -> Iterator[Row]:
             what = f"any of {k} arms 'significant' where none differs, 5 seeds each, {test}'s test, not corrected"
             yield Row(part, what, target, "", uncorrected(k, welchs=test == "Welch"))
     what = "Welch's interval read as one for new images misses, arms prefer other images"
-    yield Row(part, what, (0.05, 1.0), "", welch_on_new_images)
+    yield Row(part, what, None, "", welch_on_new_images)
+    for taste, images in ((0.3, "arms prefer other images"), (0.0, "arms find the same images easy")):
+        what = f"percentiles of plainly resampled seeds and images miss, 3 seeds, {images}"
+        yield Row(part, what, None, "", plainly_resampled(3, taste))
 
 
 def table(studies: int) -> str:
@@ -335,13 +363,22 @@ def table(studies: int) -> str:
         if row.part != part:
             part = row.part
             head = "said to be" if part == "What is not done" else "should be"
-            lines += ["", f"## {part}", "", f"| what | rate | {head} | band | inside |", "|---|--:|--:|--:|:-:|"]
+            lines += [
+                "",
+                f"## {part}",
+                "",
+                *NOTES.get(part, ()),
+                f"| what | rate | {head} | band | inside |",
+                "|---|--:|--:|--:|:-:|",
+            ]
         lines.append(line(row, row.measure(studies)))
     return "\n".join(lines)
 
 
 def line(row: Row, rate: Rate) -> str:
     """A row of the table, in percent."""
+    if row.target is None:
+        return f"| {row.what} | {100 * rate.rate:.1f} % | | | |"
     low, high = rate.target
     target = f"{row.kind} {100 * low:g} %".strip() if low == high else f"{100 * low:g} to {100 * high:g} %"
     ends = [f"{100 * end:.1f}" for end in rate.band]
