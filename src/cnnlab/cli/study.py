@@ -55,7 +55,7 @@ def study(
     Given again, it goes on where it was; runs that were made for another study count.
     """
     form = Form(json, markdown, latex)
-    from cnnlab.api import run_study
+    from cnnlab.api import plan_study, run_study
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying
     from cnnlab.spec.study import Study
@@ -64,10 +64,18 @@ def study(
 
     keys = {} if seeds is None else {"seeds": seeds}
     known = Study.read(_found(file), overrides(set_), **keys)
+    called = name or file.stem
+    if plan:
+        with progressing() as shown:
+            planned = plan_study(
+                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown
+            )
+        show_answer(planned, form)
+        return
     with progressing() as shown:
         answer = run_study(
             known,
-            name=name or file.stem,
+            name=called,
             runs=runs,
             data=data,
             device=device,

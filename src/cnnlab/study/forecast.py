@@ -22,7 +22,7 @@ def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
     """
     study, reading = plan.study, Reading(plan, runs, {}, any_code)
     ratio = _ratio(plan, reading)
-    samples = [reading.arm(arm).sample for arm in plan.arms if not arm.same_as]
+    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm(arm).sample).n]
     trial = f"a trial of each network, on {plan.way.device}, one run at a time"
     made = f"the {len(reading.done)} runs made already, and a trial of each network"
     return plan_summary(
@@ -34,8 +34,8 @@ def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
         alpha=study.alpha,
         baseline=study.baseline,
         question=study.question,
-        expected_accuracy=_published(study),
-        pilot=[sample for sample in samples if sample.n],
+        expected_accuracy=None if pilot else _published(study),
+        pilot=pilot,
         basis=made if reading.done else trial,
     )
 
