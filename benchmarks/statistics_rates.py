@@ -301,7 +301,7 @@ def rows_of_families() -> Iterator[Row]:
     part = ABLATION
     for k, n in ((6, 5), (10, 5), (6, 10), (10, 10)):
         seeds = f"{n} seeds an arm"
-        what = f"any arm of {k} better or worse where none DIFFERS, {seeds}"
+        what = f"any arm of {k} better or worse where none differs, {seeds}"
         yield Row(part, what, 0.05, "≤", in_family(DIFFERS, k, n))
     what = "any interval of 6 misses the true difference, 10 seeds an arm"
     yield Row(part, what, 0.05, "≤", any_missed(6, 10))
