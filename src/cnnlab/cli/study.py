@@ -29,6 +29,9 @@ AnyCode = Annotated[
     bool, typer.Option("--any-code", help="Also take finished runs that another version of cnnlab made.")
 ]
 
+# Columns that a narrow terminal goes without.
+SPARE = ("minutes", "parameters", "changes", "95 % interval", "p, permuted")
+
 
 def register(app: typer.Typer) -> None:
     app.command()(guarded(study))
@@ -84,7 +87,7 @@ def study(
             audience=Studying(shown).audience(),
         )
     page = study_folder(runs, answer.result.study) / "report.html"
-    show_answer(answer, form, extra={"report": str(page)})
+    show_answer(answer, form, SPARE, extra={"report": str(page)})
     if not form.json:
         say(f"report: {page}")
 
