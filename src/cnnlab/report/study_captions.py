@@ -9,7 +9,7 @@ from cnnlab.paper import words
 from cnnlab.paper.words import quoted
 from cnnlab.report import study_words as say
 from cnnlab.report.study_headline import comparisons
-from cnnlab.report.study_learning import MOST_LINES_NAMED, bands
+from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.statistics.power import detectable
 from cnnlab.study.results import StudyResult
@@ -99,6 +99,11 @@ def learning_caption(result: StudyResult) -> str:
     seeds = sorted({band.seeds for band in found})
     of = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     noun = "seed" if seeds[-1] == 1 else "seeds"
-    rest = ", the other arms grey" if len(found) > 3 else ""
-    named = rest + (" and not named" if len(found) > MOST_LINES_NAMED else "")
-    return f"Means over {of} {noun}: the baseline black or white, the best arm green, the worst orange{named}."
+    given = set(coloured(result, found).values())
+    parts = [text for colour, text in _COLOURED.items() if colour in given]
+    if len(found) > len(parts):
+        parts.append("the others grey" + (" and not named" if len(found) > MOST_LINES_NAMED else ""))
+    return f"Means over {of} {noun}: {', '.join(parts)}."
+
+
+_COLOURED = {"ink": "the baseline black or white", "test": "the best arm green", "validation": "the worst orange"}
