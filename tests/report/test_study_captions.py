@@ -34,7 +34,7 @@ def test_key_figures_count_runs_and_failures(make_study):
     assert (facts["arms"], facts["runs"], facts["failed runs"]) == ("4", "40 of 48", "3")
     assert (facts["measured on"], facts["smallest difference of interest"]) == ("5,000 images", "0.2 points")
     assert dict(captions.key_figures(make_study(doses=DOSES)))["doses"] == "7"
-    assert dict(captions.key_figures(make_study(runs=1)))["found in 80 % of such studies"] == "–"
+    assert dict(captions.key_figures(make_study(runs=1)))["difference these seeds find (80 %)"] == "–"
 
 
 def test_captions_say_what_is_seen(make_study):

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
+from cnnlab.paper import words
 from cnnlab.paper.plots import to_svg
 from cnnlab.report import study_drawing as drawing
+from cnnlab.report import study_words as say
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import difference_rows, forest_figure, seed_figure, seed_rows
 from cnnlab.report.study_learning import learning_figure
@@ -98,11 +100,11 @@ def test_one_enormous_interval_does_not_squeeze_the_others():
 @given(st.lists(st.text(alphabet="ab=1…(2) 日", max_size=30), max_size=8, unique=True), st.integers(6, 12))
 def test_names_are_short_and_each_its_own(names, longest):
     shown = [" ".join(name.split()) for name in names]
-    short = drawing.short_names(names, longest)
+    short = say.short_names(names, longest)
     assert len(set(short)) == len(short)
-    assert all(drawing.words.columns(name) <= longest + 4 for name in short)
+    assert all(words.columns(name) <= longest + 4 for name in short)
     for name, kept in zip(shown, short, strict=True):
-        if drawing.words.columns(name) <= longest and shown.count(name) == 1:
+        if words.columns(name) <= longest and shown.count(name) == 1:
             assert kept.partition(" (")[0] in name
 
 

@@ -129,3 +129,19 @@ def test_the_test_set_has_the_last_word(make_study):
     assert last.startswith(f"{quoted('flips')} is better than {quoted('plain')} by 1.06 points (95 % interval +0.71 to")
     few = headline(make_study(confirm=3))
     assert few.endswith(": too few runs for a verdict.")
+
+
+def test_long_names_that_begin_alike_are_told_apart(make_study):
+    names = [f"optimizer=sgd(lr=0.1, momentum=0.9), dropout={rate}" for rate in (0.1, 0.2, 0.3)]
+    text = headline(make_study(dict(zip(names, (0.0, 0.02, -0.02), strict=True))))
+    assert re.search(r"dropout=0\.2\W+\(by \d\.\d\d points\) is better than .{,40}dropout=0\.1", text)
+    assert re.search(r"dropout=0\.3\W+\(by \d\.\d\d points\) is worse than", text)
+
+
+def test_arms_that_are_all_one_experiment_compare_nothing(make_study):
+    result = make_study({"plain": 0.0, "again": 0.0})
+    plain, again = result.arms
+    copied = result.model_copy(
+        update={"arms": (plain, again.model_copy(update={"same_as": "plain"})), "ablation": None}
+    )
+    assert headline(copied) == f"Every arm is the same experiment as {quoted('plain')}: there is nothing to compare."

@@ -161,3 +161,5 @@ def test_no_torch_is_needed():
     code = "import sys, cnnlab.report.study_page, cnnlab.report.plan_tables, cnnlab.study.planning\n"
     code += "import cnnlab.report.study_overlay; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+    sheets = "import sys, cnnlab.report.study_tables, cnnlab.report.plan_tables; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", sheets], check=True)

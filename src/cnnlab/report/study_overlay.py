@@ -24,7 +24,6 @@ from cnnlab.report.study_drawing import (
     new_canvas,
     plain_ticks,
     row_axes,
-    short_names,
     tick,
     write,
 )
@@ -92,7 +91,7 @@ def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
     canvas = new_canvas(figure)
     _legend(canvas, results, say.metric_name(results[0].metric))
-    names = short_names([row.name for row in rows], LONGEST)
+    names = say.short_names([row.name for row in rows], LONGEST)
     left, right = name_room(names, MOST_ROOM), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
     axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
     axes.set_xlim(_reach(rows))
@@ -151,7 +150,7 @@ def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) ->
 
 def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
     write(canvas, 0, 10, title, size=NORMAL, bold=True)
-    names = short_names([result.study for result in results], LONGEST)
+    names = say.short_names([result.study for result in results], LONGEST)
     for number, (result, name) in enumerate(zip(results, names, strict=True)):
         colour, marker = STYLES[number]
         height = 28 + LINE * number
