@@ -105,7 +105,7 @@ def test_doses_with_too_few_runs_have_no_plateau(make_study):
     assert "only describe, and give no verdict: the best mean, 0." in text
     assert "plateau" not in text
     text = headline(make_study(doses=DOSES, runs=6, failed={"0.6": 3}))
-    assert text.endswith("Fewer than 5 finished runs, so no verdict: 0.6.")
+    assert text.endswith("Fewer than 5 runs ended at 0.6: no verdict there.")
 
 
 def test_what_is_not_there_is_said(make_study):

@@ -96,6 +96,7 @@ def test_the_plateau_is_marked(make_study):
     square, line, start = np.polyfit(np.repeat(DOSES, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
     assert f"Fitted quadratic: {start:.4g} + {line:.4g}·x − {-square:.4g}·x²" in lines
     assert "arms" not in study_tables(result)
+    assert "5,000 images of cifar10; 7 doses, 56 runs; " in lines
 
 
 def test_a_study_of_too_few_doses_shows_no_plateau(make_study):

@@ -141,7 +141,7 @@ def _of_doses(result: StudyResult, curve: DoseCurve) -> Iterator[str]:
         yield shown if curve.p_any < curve.alpha else f"{shown}{NOT_EQUAL}."
     yield f"The best mean, {mean:.4f}, is at {best:g}; {_plateau(curve)}."
     if few := [index for index, sample in enumerate(curve.samples) if sample.n < FEWEST_RUNS]:
-        yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {say.dose_ranges(curve.doses, few)}."
+        yield f"Fewer than {FEWEST_RUNS} runs ended at {say.dose_ranges(curve.doses, few)}: no verdict there."
 
 
 def _plateau(curve: DoseCurve) -> str:
