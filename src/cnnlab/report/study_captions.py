@@ -6,10 +6,9 @@ from math import inf, sqrt
 from statistics import median
 
 from cnnlab.paper import words
-from cnnlab.paper.words import quoted
 from cnnlab.report import study_words as say
 from cnnlab.report.study_headline import comparisons
-from cnnlab.report.study_learning import MOST_LINES_NAMED, bands
+from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.statistics.power import detectable
 from cnnlab.study.results import StudyResult
@@ -56,7 +55,7 @@ def key_figures(result: StudyResult) -> list[Fact]:
         ("failed runs", words.count(failed)),
         ("measured on", words.plural(result.images, "image")),
         ("smallest difference of interest", say.smallest(result.smallest_difference, metric)[1:]),
-        ("found in 80 % of such studies", words.NONE if least is None else say.amount(least, metric)),
+        ("difference these seeds find (80 %)", words.NONE if least is None else say.amount(least, metric)),
         ("α", f"{result.alpha:g}"),
         ("training time", words.duration(result.seconds)),
     ]
@@ -71,14 +70,15 @@ def seeds_caption(result: StudyResult) -> str:
     best = max(known, key=lambda arm: sign * (arm.sample.mean or 0.0))
     sd = pooled_sd(result)
     spread = f"; runs of one arm spread by {say.amount(sd, result.metric)} (pooled standard deviation)" if sd else ""
-    return f"The best mean, {best.sample.mean:.4f}, is that of {quoted(best.name)}{spread}."
+    return f"The best mean, {best.sample.mean:.4f}, is that of {say.quoted(result, best.name)}{spread}."
 
 
 def forest_caption(result: StudyResult) -> str:
     """How many arms got which verdict."""
     found = [each.verdict for each in comparisons(result)]
     counts = [f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found]
-    return f"Of {words.plural(len(found), 'arm')} against {quoted(result.baseline or '')}: {say.named(counts, 5)}."
+    base = say.quoted(result, result.baseline or "")
+    return f"Of {words.plural(len(found), 'arm')} against {base}: {say.named(counts, 5)}."
 
 
 def dose_caption(curve: DoseCurve) -> str:
@@ -99,6 +99,11 @@ def learning_caption(result: StudyResult) -> str:
     seeds = sorted({band.seeds for band in found})
     of = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     noun = "seed" if seeds[-1] == 1 else "seeds"
-    rest = ", the other arms grey" if len(found) > 3 else ""
-    named = rest + (" and not named" if len(found) > MOST_LINES_NAMED else "")
-    return f"Means over {of} {noun}: the baseline black or white, the best arm green, the worst orange{named}."
+    given = set(coloured(result, found).values())
+    parts = [text for colour, text in _COLOURED.items() if colour in given]
+    if len(found) > len(parts):
+        parts.append("the others grey" + (" and not named" if len(found) > MOST_LINES_NAMED else ""))
+    return f"Means over {of} {noun}: {', '.join(parts)}."
+
+
+_COLOURED = {"ink": "the baseline black or white", "test": "the best arm green", "validation": "the worst orange"}

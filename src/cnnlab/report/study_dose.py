@@ -68,7 +68,7 @@ def dose_picture(result: StudyResult, curve: DoseCurve) -> DosePicture:
     order = sorted(range(len(curve.doses)), key=lambda index: curve.doses[index])
     points = tuple(_point(curve, index, say.arm_of_dose(result, curve, index)) for index in order)
     doses = [point.x for point in points]
-    logarithmic = doses[0] > 0 and doses[-1] / doses[0] > LOG_FROM
+    logarithmic = is_logarithmic(doses)
     ranges = say.neighbours(curve.doses, curve.plateau)
     plateau = [_widened(doses, curve.doses[run[0]], curve.doses[run[-1]], logarithmic) for run in ranges]
     return DosePicture(points, _fitted(curve, logarithmic), tuple(plateau), logarithmic, _apart(points))
@@ -77,6 +77,7 @@ def dose_picture(result: StudyResult, curve: DoseCurve) -> DosePicture:
 def dose_figure(result: StudyResult, curve: DoseCurve) -> Figure:
     """Every run a dot, means with 95 % intervals, the fitted quadratic, the plateau shaded, and the train figures."""
     picture = dose_picture(result, curve)
+    doses = [point.x for point in picture.points]
     height = HEIGHT + (TRAIN_HEIGHT + 26 if picture.apart else 0)
     figure, right = new_figure(WIDTH, height), 64.0
     canvas = new_canvas(figure)
@@ -84,7 +85,7 @@ def dose_figure(result: StudyResult, curve: DoseCurve) -> Figure:
     write(canvas, 0, 27, _dose_note(picture), colour="muted")
     bottom = height - HEIGHT + FOOT
     axes = quiet_axes(figure, LEFT, bottom, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
-    _dose_scale(axes, picture)
+    dose_scale(axes, doses)
     _value_scale(axes, picture, with_train=not picture.apart)
     for low, high in picture.plateau:
         axes.axvspan(low, high, color=COLOURS["test"], alpha=0.14, linewidth=0)
@@ -93,12 +94,31 @@ def dose_figure(result: StudyResult, curve: DoseCurve) -> Figure:
     _dose_dots(axes, picture)
     below = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, TRAIN_HEIGHT - 20) if picture.apart else axes
     if picture.apart:
-        _dose_scale(below, picture)
+        dose_scale(below, doses)
         _train_scale(below, picture)
         axes.tick_params(labelbottom=False)
     name_ends(below, _train_line(below, picture))
     below.set_xlabel(say.dose_name(result), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure
+
+
+def is_logarithmic(doses: Sequence[float]) -> bool:
+    """Whether rising doses are seen better on a log scale."""
+    return doses[0] > 0 and doses[-1] / doses[0] > LOG_FROM
+
+
+def dose_scale(axes: Axes, doses: Sequence[float]) -> None:
+    """An axis from the lowest of rising doses to the highest, with the doses as its numbers where there is room."""
+    low, high = doses[0], doses[-1]
+    if is_logarithmic(doses):
+        axes.set_xscale("log")
+        axes.set_xlim(low * (low / high) ** 0.05, high * (high / low) ** 0.05)
+    else:
+        room = 0.05 * (high - low) or 1.0
+        axes.set_xlim(low - room, high + room)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(FixedLocator(_apart_enough(axes, doses)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
 
 
 def _point(curve: DoseCurve, index: int, arm: ArmRecord | None) -> DosePoint:
@@ -144,19 +164,6 @@ def _dose_note(picture: DosePicture) -> str:
     if any(point.failures for point in picture.points):
         parts.append("×: failed runs")
     return "; ".join(parts)
-
-
-def _dose_scale(axes: Axes, picture: DosePicture) -> None:
-    doses = [point.x for point in picture.points]
-    if picture.logarithmic:
-        axes.set_xscale("log")
-        axes.set_xlim(doses[0] * (doses[0] / doses[-1]) ** 0.05, doses[-1] * (doses[-1] / doses[0]) ** 0.05)
-    else:
-        room = 0.05 * (doses[-1] - doses[0]) or 1.0
-        axes.set_xlim(doses[0] - room, doses[-1] + room)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_locator(FixedLocator(_apart_enough(axes, doses)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
 
 
 def _apart_enough(axes: Axes, doses: Sequence[float]) -> list[float]:

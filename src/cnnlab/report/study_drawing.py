@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import count
 from math import isfinite
 from statistics import median
 from typing import Literal
@@ -12,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, POINTS_PER_INCH, SMALL, quiet_axes
 from cnnlab.paper.svg import text_width
 from cnnlab.statistics.comparison import Judgement
@@ -36,30 +34,6 @@ BOLD = 1.15
 # Of ticks: numbers that people count in.
 STEPS = (1, 2, 2.5, 5, 10)
 Side = Literal["left", "center", "right"]
-
-
-def short_names(names: Sequence[str], longest: int) -> list[str]:
-    """Names cut to fit, and still each its own: those that would be cut alike are cut in the middle, then numbered.
-
-    >>> short_names(["a", "optimizer=sgd, lr=0.1", "optimizer=sgd, lr=0.2"], 14)
-    ['a', 'optimiz…lr=0.1', 'optimiz…lr=0.2']
-    """
-    cut = [words.shown(name, longest) for name in names]
-    cut = [_middle(name, longest) if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]
-    taken, found = {short for short in cut if cut.count(short) == 1}, []
-    for short in cut:
-        numbered = (f"{short} ({number})" for number in count(1))
-        found.append(short if cut.count(short) == 1 else next(name for name in numbered if name not in taken))
-        taken.add(found[-1])
-    return found
-
-
-def _middle(name: str, longest: int) -> str:
-    whole = words.shown(name, len(name) * 2)
-    if words.columns(whole) <= longest:
-        return whole
-    end = words.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
-    return words.shown(whole, longest - words.columns(end)).rstrip("…") + "…" + end
 
 
 def swarm(places: Sequence[float], gap: float) -> list[int]:

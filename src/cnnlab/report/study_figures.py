@@ -20,7 +20,6 @@ from cnnlab.report.study_drawing import (
     new_canvas,
     plain_ticks,
     row_axes,
-    short_names,
     swarm,
     write,
 )
@@ -111,7 +110,7 @@ def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
     upper = HEAD + TALL * len(rows)
     figure = new_figure(WIDTH, upper + FOOT + (16 + HEAD + LOW * len(below) + FOOT if below else 0))
     canvas = new_canvas(figure)
-    names = dict(zip((row.name for row in rows), short_names([row.name for row in rows], LONGEST), strict=True))
+    names = dict(zip((row.name for row in rows), say.short_names([row.name for row in rows], LONGEST), strict=True))
     left = name_room(names.values(), MOST_ROOM)
     right = 92.0 if below or any(row.remark for row in rows) else 8.0
     _head(canvas, 0, say.metric_name(result.metric), "each dot is a run; the bar is the mean with its 95 % interval")
@@ -134,7 +133,7 @@ def forest_figure(result: StudyResult) -> Figure:
     rows = difference_rows(result)
     figure = new_figure(FOREST_WIDTH, HEAD + 18 + LOW * len(rows) + FOOT)
     canvas = new_canvas(figure)
-    names = short_names([row.name for row in rows], LONGEST)
+    names = say.short_names([row.name for row in rows], LONGEST)
     left, right = name_room(names, MOST_ROOM), 326.0
     _head(canvas, 0, *_difference_words(result))
     _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cnnlab.paper.words import plural, quoted
+from cnnlab.paper.words import plural
 from cnnlab.report import study_words as say
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import FEWEST_DOSES, DoseCurve
@@ -30,7 +30,7 @@ def headline(result: StudyResult) -> str:
     else:
         sentences += _of_arms(result, comparisons(result))
     if result.confirmation is not None:
-        sentences.append(confirmed(result.confirmation))
+        sentences.append(confirmed(result, result.confirmation))
     return " ".join(sentences)
 
 
@@ -44,31 +44,32 @@ def comparisons(result: StudyResult) -> tuple[Comparison, ...]:
     return tuple(sorted(known, key=lambda each: (each.difference is None, sign * (each.difference or 0.0))))
 
 
-def confirmed(found: Confirmation) -> str:
+def confirmed(result: StudyResult, found: Confirmation) -> str:
     """What the fresh seeds say on the test set."""
-    compared, base = found.comparison, quoted(found.baseline)
-    start = f"On the test set, opened once, with {plural(len(found.seeds), 'fresh seed')}, {quoted(found.winner)}"
+    compared, base = found.comparison, say.quoted(result, found.baseline)
+    seeds, winner = plural(len(found.seeds), "fresh seed"), say.quoted(result, found.winner)
+    start = f"On the test set, opened once, with {seeds}, {winner}"
     if compared.difference is None:
         return f"{start} or {base} came to no figure."
     return f"{start} {_alone(compared, base, found.metric)}."
 
 
 def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
-    base = quoted(result.baseline or "")
+    base = say.quoted(result, result.baseline or "")
     groups = {verdict: [each for each in found if each.verdict == verdict] for verdict in VERDICTS}
     if not found:
-        yield f"No arm is another experiment than {base}: there is nothing to compare."
+        yield f"Every arm is the same experiment as {base}: there is nothing to compare."
     elif len(groups["no verdict"]) == len(found):
         yield _description(result, found, base)
     elif len(found) == 1:
         more = _planned(found) if groups["undecided"] else ""
-        yield f"{quoted(found[0].a)} {_alone(found[0], base, result.metric)}{more}."
+        yield f"{say.quoted(result, found[0].a)} {_alone(found[0], base, result.metric)}{more}."
     else:
         if result.ablation is not None and result.ablation.screening:
             yield f"A screening of {len(found)} arms, whose finds need a study of their own."
         if decided := list(_decided(result, groups, base)):
             yield "; ".join(decided) + "."
-        yield from _open(groups, everything=len(groups["undecided"]) == len(found))
+        yield from _open(result, groups, everything=len(groups["undecided"]) == len(found))
 
 
 def _alone(found: Comparison, base: str, metric: str) -> str:
@@ -90,20 +91,23 @@ def _decided(result: StudyResult, groups: dict[str, list[Comparison]], base: str
         if group := groups[verdict]:
             # The larger difference leads.
             ordered = group if verdict == "better" else group[::-1]
-            arms = [f"{quoted(each.a)} (by {say.amount(each.difference or 0.0, result.metric)})" for each in ordered]
+            arms = [
+                f"{say.quoted(result, each.a)} (by {say.amount(each.difference or 0.0, result.metric)})"
+                for each in ordered
+            ]
             yield f"{say.named(arms)} {_is(group)} {verdict} than {base}"
     if group := groups["practically equal"]:
         band = say.smallest(result.smallest_difference, result.metric)
-        yield f"{_names(group)} {_is(group)} practically equal to {base} (within {band})"
+        yield f"{_names(result, group)} {_is(group)} practically equal to {base} (within {band})"
 
 
-def _open(groups: dict[str, list[Comparison]], *, everything: bool) -> Iterator[str]:
+def _open(result: StudyResult, groups: dict[str, list[Comparison]], *, everything: bool) -> Iterator[str]:
     """What stays open is said to be open: it is no finding of equality."""
     if group := groups["undecided"]:
-        names = f"all {len(group)} arms" if everything else _names(group)
+        names = f"all {len(group)} arms" if everything else _names(result, group)
         yield f"Undecided, {NOT_EQUAL}: {names}{_planned(group)}."
     if group := groups["no verdict"]:
-        runs = [f"{quoted(each.a)} ({min(each.n_a, each.n_b)})" for each in group]
+        runs = [f"{say.quoted(result, each.a)} ({min(each.n_a, each.n_b)})" for each in group]
         yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {say.named(runs)}."
 
 
@@ -118,7 +122,7 @@ def _description(result: StudyResult, found: Sequence[Comparison], base: str) ->
     known = [each for each in found if each.difference is not None]
     if not known:
         return f"{start}: there is no figure to compare with that of {base}."
-    means = [f"{quoted(each.a)} lies {_above(each, result.metric)}" for each in known]
+    means = [f"{say.quoted(result, each.a)} lies {_above(each, result.metric)}" for each in known]
     return f"{start}: by its mean, {say.named(means)} {base}."
 
 
@@ -137,7 +141,7 @@ def _of_doses(result: StudyResult, curve: DoseCurve) -> Iterator[str]:
         yield shown if curve.p_any < curve.alpha else f"{shown}{NOT_EQUAL}."
     yield f"The best mean, {mean:.4f}, is at {best:g}; {_plateau(curve)}."
     if few := [index for index, sample in enumerate(curve.samples) if sample.n < FEWEST_RUNS]:
-        yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {say.dose_ranges(curve.doses, few)}."
+        yield f"Fewer than {FEWEST_RUNS} runs ended at {say.dose_ranges(curve.doses, few)}: no verdict there."
 
 
 def _plateau(curve: DoseCurve) -> str:
@@ -149,8 +153,8 @@ def _plateau(curve: DoseCurve) -> str:
     return "every other dose can be told from it"
 
 
-def _names(group: Iterable[Comparison]) -> str:
-    return say.named([quoted(each.a) for each in group])
+def _names(result: StudyResult, group: Iterable[Comparison]) -> str:
+    return say.named([say.quoted(result, each.a) for each in group])
 
 
 def _is(group: Sequence[Comparison]) -> str:

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 from cnnlab.paper.svg import text_width
 from cnnlab.report import study_words as say
-from cnnlab.report.study_drawing import STEPS, limits, new_canvas, short_names, tick, write
+from cnnlab.report.study_drawing import STEPS, limits, new_canvas, tick, write
 from cnnlab.study.results import ArmRecord, StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
@@ -59,7 +59,7 @@ def learning_figure(result: StudyResult) -> Figure:
     found = bands(result)
     colours = coloured(result, found)
     few = len(found) <= MOST_LINES_NAMED
-    titled = dict(zip((band.name for band in found), short_names([band.name for band in found], 24), strict=True))
+    titled = dict(zip((band.name for band in found), say.short_names([band.name for band in found], 24), strict=True))
     named = [band for band in found if few or band.name in colours]
     right = 20 + max((1.2 * text_width(titled[band.name], NORMAL) for band in named), default=0.0)
     figure = new_figure(WIDTH, HEIGHT)

@@ -9,11 +9,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import offset_copy
 
 from cnnlab.errors import UsageError
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.paper.svg import text_width
 from cnnlab.report import study_words as say
+from cnnlab.report.study_dose import dose_scale
 from cnnlab.report.study_drawing import (
     BOLD,
     STEPS,
@@ -22,7 +24,6 @@ from cnnlab.report.study_drawing import (
     new_canvas,
     plain_ticks,
     row_axes,
-    short_names,
     tick,
     write,
 )
@@ -90,7 +91,7 @@ def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
     canvas = new_canvas(figure)
     _legend(canvas, results, say.metric_name(results[0].metric))
-    names = short_names([row.name for row in rows], LONGEST)
+    names = say.short_names([row.name for row in rows], LONGEST)
     left, right = name_room(names, MOST_ROOM), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
     axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
     axes.set_xlim(_reach(rows))
@@ -112,34 +113,31 @@ def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure
     _legend(new_canvas(figure), results, f"{say.metric_name(results[0].metric)} against {say.dose_name(results[0])}")
     axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
     places = [row.dose for row in rows if row.dose is not None]
-    room = 0.06 * (places[-1] - places[0]) or 1.0
-    axes.set_xlim(places[0] - room, places[-1] + room)
+    dose_scale(axes, places)
     axes.set_ylim(_reach(rows))
-    shift = 5.0 / axes.bbox.width * (places[-1] - places[0] + 2 * room)
     for number in range(len(results)):
         # Beside one another: what two studies say of one dose must not cover each other.
-        aside = (number - (len(results) - 1) / 2) * shift
+        aside = 5.0 * (number - (len(results) - 1) / 2)
+        moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
         points = [(row.dose or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
-        means = [(dose + aside, mark.mean) for dose, mark in points if mark.mean is not None]
+        means = [(dose, mark.mean) for dose, mark in points if mark.mean is not None]
         if means:
-            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4)
+            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4, transform=moved)
         for dose, mark in points:
-            _draw(axes, mark, dose + aside, along=False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, steps=STEPS))
+            _draw(axes, mark, dose, along=False, transform=moved)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=STEPS))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     name = say.dose_name(results[0])
     axes.set_xlabel(name, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure
 
 
-def _draw(axes: Axes, mark: Mark, place: float, *, along: bool) -> None:
+def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) -> None:
     """Runs faint, interval and mean; `along` an axis of figures, or up it."""
 
-    def plot(values: Sequence[float], kind: str, **style: Any) -> None:
+    def plot(values: Sequence[float], kind: str, **own: Any) -> None:
         places = [place] * len(values)
-        axes.plot(*((values, places) if along else (places, values)), kind, color=COLOURS[colour], **style)
+        axes.plot(*((values, places) if along else (places, values)), kind, color=COLOURS[colour], **own, **style)
 
     colour, marker = STYLES[mark.study]
     plot(mark.values, "o", markersize=4, alpha=0.4, markeredgewidth=0)
@@ -152,7 +150,7 @@ def _draw(axes: Axes, mark: Mark, place: float, *, along: bool) -> None:
 
 def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
     write(canvas, 0, 10, title, size=NORMAL, bold=True)
-    names = short_names([result.study for result in results], LONGEST)
+    names = say.short_names([result.study for result in results], LONGEST)
     for number, (result, name) in enumerate(zip(results, names, strict=True)):
         colour, marker = STYLES[number]
         height = 28 + LINE * number

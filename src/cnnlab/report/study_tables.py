@@ -52,9 +52,10 @@ def basis(result: StudyResult) -> str:
     runs = f"{done:,} of {words.plural(planned, 'run')}" if done < planned else words.plural(planned, "run")
     rules = f"smallest difference of interest {say.smallest(result.smallest_difference, result.metric)[1:]}"
     metric = say.metric_name(result.metric)
+    arms = words.plural(len(result.arms), "arm" if result.curve is None else "dose")
     return (
         f"{metric[:1].upper()}{metric[1:]} on {words.plural(result.images, 'image')} of "
-        f"{words.shown(result.data)}; {words.plural(len(result.arms), 'arm')}, {runs}; {rules}, α = {result.alpha:g}."
+        f"{words.shown(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
     )
 
 

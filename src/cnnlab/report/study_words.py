@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 from cnnlab.paper import words
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.study.results import ArmRecord, StudyResult
 
 MOST_NAMED = 4
+# As long as `words.quoted` leaves a name whole, with a number behind it.
+LONGEST_QUOTED = 28
 
 
 def metric_name(metric: str) -> str:
@@ -27,7 +30,7 @@ def amount(value: float, metric: str) -> str:
     >>> amount(-0.0126, "validation_accuracy"), amount(0.0126, "validation_loss")
     ('1.26 points', '0.0126')
     """
-    return f"{abs(100 * value):.2f} points" if is_share(metric) else f"{abs(value):.4g}"
+    return f"{abs(100 * value):.2f} points" if is_share(metric) else f"{abs(value):.3g}"
 
 
 def smallest(delta: float, metric: str) -> str:
@@ -83,6 +86,37 @@ def named(names: Sequence[str], most: int = MOST_NAMED) -> str:
     """
     shown = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else ""
+
+
+def quoted(result: StudyResult, name: str) -> str:
+    """An arm in a sentence, cut so that no other arm of the study is cut alike."""
+    names = [arm.name for arm in result.arms]
+    short = dict(zip(names, short_names(names, LONGEST_QUOTED), strict=True))
+    return words.quoted(short.get(name, name))
+
+
+def short_names(names: Sequence[str], longest: int) -> list[str]:
+    """Names cut to fit, and still each its own: those that would be cut alike are cut in the middle, then numbered.
+
+    >>> short_names(["a", "optimizer=sgd, lr=0.1", "optimizer=sgd, lr=0.2"], 14)
+    ['a', 'optimiz…lr=0.1', 'optimiz…lr=0.2']
+    """
+    cut = [words.shown(name, longest) for name in names]
+    cut = [_middle(name, longest) if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]
+    taken, found = {short for short in cut if cut.count(short) == 1}, []
+    for short in cut:
+        numbered = (f"{short} ({number})" for number in count(1))
+        found.append(short if cut.count(short) == 1 else next(name for name in numbered if name not in taken))
+        taken.add(found[-1])
+    return found
+
+
+def _middle(name: str, longest: int) -> str:
+    whole = words.shown(name, len(name) * 2)
+    if words.columns(whole) <= longest:
+        return whole
+    end = words.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
+    return words.shown(whole, longest - words.columns(end)).rstrip("…") + "…" + end
 
 
 def dose_name(result: StudyResult) -> str:

@@ -1,0 +1,157 @@
+"""The sheet of a study: what a cell says of the records."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cnnlab.records import ClaimRecord
+from cnnlab.report.study_tables import study_sheet, study_tables
+from cnnlab.study.results import ArmClaim, SayingRecord
+
+DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+def rows(result, kind):
+    table = study_tables(result)[kind][1]
+    return [dict(zip([column.title for column in table.columns], row, strict=True)) for row in table.rows]
+
+
+def test_an_arm_has_its_figures_and_its_difference(make_study):
+    result = make_study(runs=8)
+    base, flips = (np.array(result.arm(name).sample.values) for name in ("plain", "flips"))
+    low, high = stats.t.interval(0.95, 7, flips.mean(), stats.sem(flips))
+    wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - 0.05 / 3)
+    assert rows(result, "arms")[1] == {
+        "arm": "flips",
+        "changes": "data.augment = flips",
+        "n": "8",
+        "failed": "0",
+        "mean": f"{flips.mean():.4f}",
+        "95 % interval": f"{low:.4f} to {high:.4f}",
+        "difference": f"+{flips.mean() - base.mean():.4f}",
+        "its interval": f"+{wide.low:.4f} to +{wide.high:.4f}",
+        "verdict": "better",
+        "needs n": "–",
+        "parameters": "105,000",
+        "minutes": "1.8",
+    }
+    baseline = rows(result, "arms")[0]
+    assert (baseline["difference"], baseline["its interval"], baseline["verdict"]) == ("–", "–", "baseline")
+
+
+def test_failed_runs_stay_with_their_exact_interval(make_study):
+    result = make_study(runs=10, planned=12, failed={"flips": 3, "dropout": 10})
+    _, flips, dropout, _ = rows(result, "arms")
+    exact = stats.binomtest(3, 10).proportion_ci(0.95, method="exact")
+    assert (flips["n"], flips["failed"]) == ("7 of 12", f"3 ({100 * exact.low:.0f}–{100 * exact.high:.0f} %)")
+    assert (dropout["n"], dropout["failed"], dropout["mean"]) == ("0 of 12", "10 (69–100 %)", "–")
+    assert (dropout["difference"], dropout["verdict"], dropout["minutes"]) == ("–", "no verdict", "–")
+    assert any("Failed runs stay in the table" in note for note in study_sheet(result).notes)
+
+
+def test_undecided_says_how_many_runs_it_takes(make_study):
+    result = make_study()
+    found = next(each for each in result.ablation.comparisons if each.a == "warm-up")
+    row = rows(result, "arms")[3]
+    assert (row["verdict"], row["needs n"]) == ("undecided", f"{found.needed}")
+
+
+def test_cross_checks_stand_beside(make_study):
+    result = make_study(runs=5)
+    checks = {row["arm"]: row for row in rows(result, "checks")}
+    assert list(checks) == ["flips", "warm-up", "dropout"]
+    base, warm = (result.arm(name).sample.values for name in ("plain", "warm-up"))
+    permuted = stats.permutation_test(
+        (warm, base), lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis), n_resamples=np.inf
+    ).pvalue
+    assert checks["warm-up"]["p, permuted"] == f"{permuted:.2f}"
+    higher = stats.mannwhitneyu(warm, base).statistic / 25
+    assert checks["warm-up"]["P(arm better)"] == f"{higher:.2f}"
+    assert checks["flips"]["p, Dunnett"] == "< 0.001"
+    errors = [1 - np.mean(values) for values in (result.arm("flips").sample.values, base)]
+    assert checks["flips"]["error, relative"] == f"−{100 * (1 - errors[0] / errors[1]):.1f} %"
+    assert "interval for new images" not in checks["flips"]
+
+
+def test_new_images_have_a_column_where_they_were_asked(make_study):
+    result = make_study()
+    first = result.ablation.comparisons[0].model_copy(update={"new_images": (-0.001, 0.02)})
+    wide = result.ablation.model_copy(update={"comparisons": (first, *result.ablation.comparisons[1:])})
+    cells = [row["interval for new images"] for row in rows(result.model_copy(update={"ablation": wide}), "checks")]
+    assert cells == ["−0.0010 to +0.0200", "–", "–"]
+
+
+def test_the_plateau_is_marked(make_study):
+    result = make_study(doses=DOSES, runs=8, sd=0.006)
+    curve = result.curve
+    table = rows(result, "doses")
+    marks = ["best" if i == curve.best else "plateau" if i in curve.plateau else "" for i in range(len(DOSES))]
+    assert [row["plateau"] for row in table] == marks
+    assert {"best", "plateau", ""} == set(marks)
+    assert [row["dose"] for row in table] == [f"{dose:g}" for dose in DOSES]
+    assert table[curve.best]["p against the best"] == "–"
+    assert table[0]["train mean"] == f"{np.mean(result.arms[0].train.values):.4f}"
+    lines = " ".join(study_sheet(result).lines)
+    assert "Does the dose matter at all? p < 0.001" in lines
+    square, line, start = np.polyfit(np.repeat(DOSES, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
+    assert f"Fitted quadratic: {start:.4g} + {line:.4g}·x − {-square:.4g}·x²" in lines
+    assert "arms" not in study_tables(result)
+    assert "5,000 images of cifar10; 7 doses, 56 runs; " in lines
+
+
+def test_a_study_of_too_few_doses_shows_no_plateau(make_study):
+    result = make_study(doses=DOSES[:3], runs=6)
+    assert {row["plateau"] for row in rows(result, "doses")} == {"best", ""}
+    assert not any("plateau" in note for note in study_sheet(result).notes)
+
+
+def test_doses_given_in_any_order_are_shown_rising(make_study):
+    shuffled = (0.3, 0.0, 0.6, 0.1, 0.5, 0.2, 0.4)
+    table = rows(make_study(doses=shuffled, runs=6), "doses")
+    assert [row["dose"] for row in table] == [f"{dose:g}" for dose in DOSES]
+    best = make_study(doses=shuffled, runs=6).curve.best
+    assert [row["dose"] for row in table if row["plateau"] == "best"] == [f"{shuffled[best]:g}"]
+
+
+def test_confirmation_claims_and_sayings_have_tables(make_study):
+    claim = ClaimRecord(name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="within")
+    saying = SayingRecord(
+        arm="flips", than="plain", published="better", answer="holds", reason="by 1.04 points", source="Page 3"
+    )
+    result = make_study(confirm=8, claims=(ArmClaim(arm="flips", claim=claim),), sayings=(saying,))
+    winner, base = rows(result, "confirmation")
+    fresh = np.mean([run.value for run in result.confirmation.runs])
+    assert (winner["arm"], winner["n"], winner["mean"], winner["verdict"]) == ("flips", "8", f"{fresh:.4f}", "better")
+    assert (base["arm"], base["difference"], base["verdict"]) == ("plain", "–", "baseline")
+    (figure,) = rows(result, "claims")
+    assert (figure["arm"], figure["published"], figure["verdict"]) == ("flips", "0.7300", "within")
+    (word,) = rows(result, "sayings")
+    assert (word["arm"], word["published as"], word["other arm"]) == ("flips", "better than", "plain")
+    assert (word["this study"], word["because"], word["source"]) == ("holds", "by 1.04 points", "Page 3")
+
+
+def test_an_arm_under_two_names_says_so(make_study):
+    result = make_study()
+    arms = tuple(arm.model_copy(update={"same_as": "plain" if arm.name == "flips" else ""}) for arm in result.arms)
+    row = rows(result.model_copy(update={"arms": arms}), "arms")[1]
+    assert (row["changes"], row["verdict"]) == ("the same experiment as plain", "–")
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"doses": DOSES}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
+def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
+    sheet = study_sheet(make_study(**kwargs, notes=("other code & 100 %",)))
+    assert sheet.title == "Study augmentation"
+    assert sheet.lines[0] == "Which augmentation helps LeNet on CIFAR-10?"
+    assert r"other code \& 100 \%" in sheet.to_latex()
+    for text in (sheet.to_markdown(), sheet.to_html()):
+        assert "nan" not in text.lower()
+        assert "None" not in text
+    assert "Validation accuracy on 5,000 images of cifar10" in sheet.to_markdown()
+
+
+def test_the_steps_of_a_family_are_explained(make_study):
+    notes = " ".join(study_sheet(make_study()).notes)
+    assert "Welch's interval at 98.33 %" in notes
+    assert "(Holm)" in notes
+    many = study_sheet(make_study({f"arm {number}": 0.0 for number in range(23)}, runs=5))
+    assert "(Benjamini–Hochberg, a screening)" in " ".join(many.notes)
