@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cnnlab.api import run_study
 from cnnlab.cli.main import app
 from cnnlab.runs.folder import list_runs
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
-from cnnlab.study.study import carry_out_study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS = 8
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     Studying.ended = told
     runpy.run_module("cnnlab", run_name="__main__")
 """
-TIMES = ("seconds", "images_per_second")
+NOT_COMPARED = ("seconds", "images_per_second", "report")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def undisturbed(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     @cache
     def make(epochs: int) -> str:
         study = Study.read(written, {"train.epochs": epochs})
-        return table(carry_out_study(study, "study", runs=tmp_path_factory.mktemp("runs"), device="cpu").to_json())
+        return table(run_study(study, runs=tmp_path_factory.mktemp("runs"), device="cpu").to_json())
 
     return make
 
@@ -112,13 +112,13 @@ def started(file: Path, runs: Path, *words: object, program: tuple[str, ...] = (
 
 
 def table(printed: str) -> str:
-    """What the command printed, but for times."""
+    """What the command printed, but for times and the place of its report."""
     return json.dumps(_without_times(json.loads(printed)), indent=1, sort_keys=True)
 
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_times(item) for name, item in value.items() if name not in TIMES}
+        return {name: _without_times(item) for name, item in value.items() if name not in NOT_COMPARED}
     return [_without_times(item) for item in value] if isinstance(value, list) else value
 
 

@@ -104,8 +104,8 @@ class Lab:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A study's processes are forks of one that has torch loaded: they are there at once."""
-    multiprocessing.set_forkserver_preload(["cnnlab.study.executors"])
+    """A study's processes are forks of one that has loaded what an optimiser loads at its first step."""
+    multiprocessing.set_forkserver_preload(["cnnlab.study.study", "torch._dynamo"])
     monkeypatch.setattr(executors, "START", "forkserver")
 
 
