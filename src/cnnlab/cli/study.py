@@ -76,16 +76,18 @@ def study(
         show_answer(planned, form)
         return
     with progressing() as shown:
-        answer = run_study(
-            known,
-            name=called,
-            runs=runs,
-            data=data,
-            device=device,
-            executor=processes(jobs),
-            any_code=any_code,
-            audience=Studying(shown).audience(),
-        )
+        studying = Studying(shown)
+        with studying.resumable():
+            answer = run_study(
+                known,
+                name=called,
+                runs=runs,
+                data=data,
+                device=device,
+                executor=processes(jobs),
+                any_code=any_code,
+                audience=studying.audience(),
+            )
     page = study_folder(runs, answer.result.study) / "report.html"
     show_answer(answer, form, SPARE, extra={"report": str(page)})
     if not form.json:

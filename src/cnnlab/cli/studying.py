@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cnnlab.cli.console import Progressing
 from cnnlab.paper import words
@@ -19,6 +22,7 @@ class Studying:
         self.tasks: Sequence[Task] = ()
         self.images: dict[str, int] = {}
         self.ended_runs = 0
+        self.is_planned = False
 
     def audience(self) -> Audience:
         """What a study calls."""
@@ -26,9 +30,20 @@ class Studying:
             progress=self.shown, planned=self.planned, heard=self.heard, ended=self.ended, say=self.shown.say
         )
 
+    @contextmanager
+    def resumable(self) -> Iterator[None]:
+        """Whatever ends a planned study within it, say how to go on with it."""
+        try:
+            yield
+        except BaseException:
+            if self.is_planned:
+                print(f"\nthe runs are kept; go on with: {shlex.join(['cnnlab', *sys.argv[1:]])}", file=sys.stderr)
+            raise
+
     def planned(self, plan: Plan, tasks: Sequence[Task], missing: Sequence[Task]) -> None:
         """Called once a stage, with all its runs and those that are to be made."""
         self.tasks, self.images, self.ended_runs = missing, {}, 0
+        self.is_planned = True
         runs, there = words.plural(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
         self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.way.precision}")

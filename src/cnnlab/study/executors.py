@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import TypeAlias
 
 import torch
@@ -28,8 +30,12 @@ from cnnlab.study.work import Outcome, Place, carry_out
 Watch: TypeAlias = Callable[[Task, int, str], None]
 # Asked before each task is begun: False ends the study there.
 GoOn: TypeAlias = Callable[[], bool]
-Executor: TypeAlias = Callable[[Sequence[Task], Place, Watch, GoOn], Iterator[Outcome]]
+# Closing what an executor answers ends all that it is at.
+Outcomes: TypeAlias = Generator[Outcome, None, None]
+Executor: TypeAlias = Callable[[Sequence[Task], Place, Watch, GoOn], Outcomes]
 
+# A fresh interpreter: a fork of this process would have its threads' locks, and can't compute on a GPU.
+START = "spawn"
 # How often a run is asked for that another process is at.
 PATIENCE_S = 0.5
 HEARD_EVERY_S = 0.2
@@ -37,9 +43,7 @@ HEARD_EVERY_S = 0.2
 MORE_TRIES = 1
 
 
-def here(
-    tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn, shelf: Shelf | None = None
-) -> Iterator[Outcome]:
+def here(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn, shelf: Shelf | None = None) -> Outcomes:
     """Carry the tasks out in this process, one after another."""
     shelf = shelf or Shelf(place.root)
     waiting = deque(tasks)
@@ -63,7 +67,7 @@ def processes(count: int) -> Executor:
     A process that dies takes only its run with it: that is tried once more, and then has failed.
     """
 
-    def carry(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn) -> Iterator[Outcome]:
+    def carry(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn) -> Outcomes:
         threads = place.threads or max(1, torch.get_num_threads() // count)
         crew = _Crew(replace(place, threads=threads), min(count, len(tasks)))
         try:
@@ -76,7 +80,7 @@ def processes(count: int) -> Executor:
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     pipe: Connection
     task: Task | None = None
 
@@ -89,13 +93,14 @@ class _Crew:
         self.workers = [self._hired() for _ in range(count)]
         self.tries: dict[str, int] = {}
 
-    def carry(self, waiting: deque[Task], watch: Watch, go_on: GoOn) -> Iterator[Outcome]:
+    def carry(self, waiting: deque[Task], watch: Watch, go_on: GoOn) -> Outcomes:
         """An outcome for each task, those that other processes are at last."""
         while True:
             for worker in self.workers:
                 if worker.task is None and waiting and go_on():
                     worker.task = waiting.popleft()
-                    worker.pipe.send(worker.task)
+                    with suppress(OSError):  # it died idle: its pipe's end is heard below
+                        worker.pipe.send(worker.task)
             busy = [worker for worker in self.workers if worker.task is not None]
             if not busy:
                 return
@@ -124,10 +129,11 @@ class _Crew:
             worker.pipe.close()
 
     def _hired(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context(START)
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.place), daemon=True)
-        process.start()
+        process = context.Process(target=_serve, args=(theirs, self.place), daemon=True)  # type: ignore[attr-defined]
+        with _interrupts_held_back():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -162,6 +168,18 @@ class _Crew:
         )
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """A process that is started within it is never interrupted: Ctrl-C reaches all of a terminal's processes, and the
+    parent alone answers it and ends the others."""
+    resource_tracker.ensure_running()  # it would take the mask away when it is first started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _how(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {-code}{', as when the memory is full' if code == -9 else ''}"
@@ -180,7 +198,7 @@ def _serve(pipe: Connection, place: Place) -> None:
             last = time.monotonic()
             pipe.send((images, words))
 
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+    with suppress(EOFError, OSError):
         while True:
             pipe.send(carry_out(pipe.recv(), place, shelf, heard))
 

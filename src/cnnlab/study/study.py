@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from cnnlab.study.executors import Executor, here
 from cnnlab.study.plan import Plan, Task, make_plan, study_name
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import Confirmation, StudyResult, StudyWay
-from cnnlab.study.work import Outcome, Place, find_run
+from cnnlab.study.work import Outcome, Place, alone, find_run
 
 STUDIES = "studies"
 
@@ -148,12 +149,13 @@ def _carry(course: _Course, tasks: Sequence[Task]) -> None:
     missing = [task for task in tasks if not _is_done(task, place)]
     audience.planned(course.plan, tasks, missing)
     used = _Used(course.plan.study.budget, (task for task in tasks if task not in missing), place)
-    for outcome in course.executor(missing, place, audience.heard, used.go_on):
-        if outcome.status == "failed":
-            course.failures[outcome.id] = outcome.message
-        else:
-            used.add(by_id[outcome.id])
-        audience.ended(by_id[outcome.id], outcome)
+    with closing(course.executor(missing, place, audience.heard, used.go_on)) as outcomes:
+        for outcome in outcomes:
+            if outcome.status == "failed":
+                course.failures[outcome.id] = outcome.message
+            else:
+                used.add(by_id[outcome.id])
+            audience.ended(by_id[outcome.id], outcome)
     course.spent = not used.go_on() and any(not _is_done(task, place) for task in tasks)
     write_whole(course.folder / "failures.json", json.dumps(course.failures, indent=2).encode())
 
@@ -208,7 +210,8 @@ def _confirm(course: _Course, reading: Reading, result: StudyResult) -> Confirma
     if not all(_is_done(task, course.place) for task in tasks):
         say("not confirmed: some of its runs have not been made")
         return None
-    _open_together(course, tasks)
+    with alone(course.place.runs, f"test-{plan.test_set}", say):  # the same study may be at work in another process
+        _open_together(course, tasks)
     for arm in (winner, baseline):
         reading.read(arm, course.place.runs, course.place.any_code)
     return confirmed(reading, winner, baseline)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 
-from cnnlab.errors import CnnlabError
+from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import Record, StepMeans
+from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
+from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
-from cnnlab.study.plan import Task
+from cnnlab.study.plan import Task, run_id
 from cnnlab.study.shelf import Shelf
 
 # A folder beside the runs, with a lock for each run that is being done.
 CLAIMS = ".claims"
+PATIENCE_S = 0.2
 # (images so far of this run, what is to be said)
 Heard: TypeAlias = Callable[[int, str], None]
 
@@ -81,6 +86,21 @@ def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
     return found[0] if found else None
 
 
+@contextmanager
+def alone(runs: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Within it no other process is, on this runs folder, within one of the same name; the others wait."""
+    claim = runs / CLAIMS / what
+    claim.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(claim, say))
+                break
+            except HeldError:
+                time.sleep(PATIENCE_S)
+        yield
+
+
 def _done(task: Task, place: Place, shelf: Shelf, heard: Heard) -> Outcome:
     folder = find_run(place.runs, task.id, place.any_code)
     if folder is not None and folder.result() is not None:
@@ -91,12 +111,31 @@ def _done(task: Task, place: Place, shelf: Shelf, heard: Heard) -> Outcome:
         progress=shelf.progress, watch=lambda images, _total, means: heard(images, _figures(means)), say=_quiet
     )
     device, root, opener = place.device, place.root, shelf.open
+    recipe = Recipe.from_toml(task.recipe)
+    _check_as_planned(task, recipe, shelf)
     if folder is not None:
         folder = resume_run(folder.path, root=root, device=device, listener=listener, opener=opener)
     else:
-        recipe, into = Recipe.from_toml(task.recipe), place.runs / task.folder
+        into = _begun(task, place.runs)
         folder = run(recipe, into=into, root=root, device=device, listener=listener, opener=opener)
     return Outcome(id=task.id, status="done", folder=folder.name)
+
+
+def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf) -> None:
+    """A run is filed under what it was planned to be: its data and the code must not have changed since."""
+    dataset, code = shelf.open(recipe.data, recipe.train.seed), code_hash()
+    found = run_id(recipe, f"{dataset.content_digest} {dataset.split_hash}", code)
+    if found == task.id:
+        return
+    other = found.rpartition("-")[0] == task.id.rpartition("-")[0]
+    what = "cnnlab's code here is not that" if other else f"{file_name(dataset.name)} here is not the data"
+    raise RunError(f"{what} with which the study was planned", next_step="give the study's command again")
+
+
+def _begun(task: Task, runs: Path) -> Path:
+    """The run's folder; where a process was killed before it wrote its run down, the one that it had made."""
+    found = [path for path in sorted(runs.glob(f"*-{task.id}")) if path.is_dir()]
+    return found[0] if found else runs / task.folder
 
 
 def _figures(means: StepMeans | None) -> str:
@@ -108,6 +147,8 @@ def _quiet(_: str) -> None:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, SourceError):  # which image it is
+        return str(error.problems[0]).partition("\n")[0]
     if isinstance(error, CnnlabError):
         return str(error.problems[0].what)
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

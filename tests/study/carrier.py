@@ -1,0 +1,19 @@
+"""Carries out the study of a file, with one thread, and writes down how each run ended; see test_faults.py."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from cnnlab.spec.study import Study
+from cnnlab.study.study import Audience, carry_out_study
+
+if __name__ == "carrier":
+    torch.set_num_threads(1)
+    file, runs, journal = map(Path, sys.argv[1:])
+
+    def note(_: object, outcome: object) -> None:
+        with journal.open("a") as lines:
+            lines.write(f"{outcome.id} {outcome.status}\n")
+
+    carry_out_study(Study.read(file), "colours", runs=runs, device="cpu", audience=Audience(ended=note))
