@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 import tomli_w
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from cnnlab.errors import Problem, SpecError, listed, nearest
-from cnnlab.spec.arms import Changes, base_recipe, changed, within
+from cnnlab.spec.arms import Changes, base_recipe, changed, dotted, within
 from cnnlab.spec.calls import Call, Value, bare_words, parse, substitute
 from cnnlab.spec.files import in_file, parse_toml, read_text
+from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
 from cnnlab.spec.recipe import Recipe, Section
 from cnnlab.spec.spaces import AnyPruner, Log, Options, Plain, Sampler, listable, read_space, write_space
-from cnnlab.spec.study import METRICS, Fraction, Study, _Budget
+from cnnlab.spec.study import METRICS, Fraction, Study
+
+if TYPE_CHECKING:
+    _Budget: TypeAlias = Any
+else:
+    _Budget = budgets.choice()
 
 MOST_TRIALS = 10_000
 # A search may not choose on what its trials are measured, nor what a study sets itself.
@@ -79,7 +85,7 @@ class Search(Section):
     @classmethod
     def _dotted(cls, value: Any) -> Any:
         """`train.epochs = …` without quotes is a table in a table for TOML, and is meant the same."""
-        return dict(_flat(value)) if isinstance(value, dict) else value
+        return dotted(value) if isinstance(value, dict) else value
 
     @field_validator("metric")
     @classmethod
@@ -126,7 +132,7 @@ class Search(Section):
             shared = tables.pop("set", {})
             if not isinstance(shared, dict):
                 raise SpecError("this is not a table", where="set", received=shown(shared), allowed="keys and values")
-            tables["base"] = base_recipe(path, tables.get("base"), {**dict(_flat(shared)), **(overrides or {})})
+            tables["base"] = base_recipe(path, tables.get("base"), {**dotted(shared), **(overrides or {})})
             return cls.from_tables(tables)
         except SpecError as error:
             raise error if _names(error, path) else in_file(error, path) from None
@@ -270,15 +276,6 @@ class Search(Section):
                 step = "list the values: [1e-4, 1e-3, 1e-2]; or take another sampler"
                 what = "a grid has no end of such values"
                 yield Problem(what, f"search.{name}", write_space(space), "choice, integer, uniform with a step", step)
-
-
-def _flat(tables: Mapping[str, Any], within_key: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tables.items():
-        dotted = f"{within_key}.{key}" if within_key else key
-        if isinstance(value, dict):
-            yield from _flat(value, dotted)
-        else:
-            yield dotted, value
 
 
 def _read(value: Any) -> Value:

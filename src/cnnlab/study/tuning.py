@@ -17,7 +17,7 @@ from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search
-from cnnlab.spec.spaces import Options, pruners, write_space
+from cnnlab.spec.spaces import pruners
 from cnnlab.statistics.choice import FEWEST_TO_CHOOSE
 from cnnlab.study.crew import try_side_by_side
 from cnnlab.study.executors import Executor, here, processes
@@ -28,10 +28,9 @@ from cnnlab.study.shelf import Shelf
 from cnnlab.study.study import NOBODY, Audience, Course, carry, confirm
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, arm_name, try_all
-from cnnlab.study.tuning_plan import TuningPlan, plan_search
+from cnnlab.study.tuning_plan import TuningPlan, parameters, plan_search, trials_wanted
 from cnnlab.study.tuning_results import (
     BaselineRecord,
-    ParameterRecord,
     TrialRecord,
     TrialStatus,
     TuningResult,
@@ -62,7 +61,7 @@ class Onlookers:
 UNSEEN = Onlookers()
 
 
-def tune(
+def carry_out_search(
     search: Search,
     name: str,
     *,
@@ -201,7 +200,7 @@ def _result(planned: TuningPlan, trials: Trials, baseline: BaselineRecord) -> Tu
     best = min(finished, key=lambda trial: sign * trial.value, default=None)  # type: ignore[operator]
     spent = search.budget.spent(*trials.spent())
     running = any(trial.status == "running" for trial in records)
-    wanted = min(search.trials, sum(1 for _ in search.grid())) if search.sampler == "grid" else search.trials
+    wanted = trials_wanted(search)
     return TuningResult(
         study=planned.name,
         question=search.question,
@@ -215,7 +214,7 @@ def _result(planned: TuningPlan, trials: Trials, baseline: BaselineRecord) -> Tu
         pruner=str(pruners.write(search.pruner)),
         seeds=search.seeds,
         wanted=wanted,
-        parameters=tuple(_parameters(search)),
+        parameters=parameters(search),
         trials=records,
         best=best,
         chosen_from=len(finished),
@@ -228,12 +227,6 @@ def _result(planned: TuningPlan, trials: Trials, baseline: BaselineRecord) -> Tu
         seconds=math.fsum(trial.seconds for trial in records) + baseline.seconds,
         complete=not running and (spent or len(records) >= wanted),
     )
-
-
-def _parameters(search: Search) -> Iterator[ParameterRecord]:
-    for name, space in search.search.items():
-        options = tuple(str(option) for option in space.all()) if isinstance(space, Options) else ()
-        yield ParameterRecord(name=name, space=write_space(space), log=search.is_log(name), options=options)
 
 
 def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: int) -> Iterator[str]:

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from cnnlab.spec.arms import Changes
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.search import Search
+from cnnlab.spec.spaces import Options, pruners, write_space
+from cnnlab.statistics.power import detectable, planning_sd
 from cnnlab.study.plan import Plan, make_plan
+from cnnlab.study.planning import ASSUMED_ERROR
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Trials
+from cnnlab.study.tuning_results import ParameterRecord, PlannedTuning
 
+ACCURACY = "accuracy"
 # What a study keeps beside its trials.
 WAY, SECONDS = "way", "seconds"
 
@@ -68,6 +73,46 @@ def plan_search(
     return TuningPlan(name, fixed, plan, way, images, seconds)
 
 
+def summary(planned: TuningPlan) -> PlannedTuning:
+    """What a person weighs before a search: its runs, its time, and what its confirmation can find."""
+    search, plan = planned.search, planned.plan
+    confirmed = 2 * search.confirm if plan.test_set else 0
+    known = math.isfinite(planned.seconds)
+    return PlannedTuning(
+        study=planned.name,
+        question=search.question,
+        parameters=parameters(search),
+        trials=trials_wanted(search),
+        seeds=search.seeds,
+        confirm=search.confirm if plan.test_set else 0,
+        sampler=search.sampler,
+        pruner=str(pruners.write(search.pruner)),
+        runs=(trials_wanted(search) + 1) * search.seeds + confirmed,
+        images=planned.images,
+        seconds=planned.seconds * (trials_wanted(search) + 1 + confirmed / search.seeds) if known else None,
+        basis=f"a trial of the extreme values on {planned.way.device}, one run at a time, none ended early",
+        detectable=_detectable(search, plan) if confirmed and search.figure == ACCURACY else None,
+    )
+
+
+def trials_wanted(search: Search) -> int:
+    """How many trials there will be: a grid may have fewer than were asked for."""
+    return min(search.trials, sum(1 for _ in search.grid())) if search.sampler == "grid" else search.trials
+
+
+def parameters(search: Search) -> tuple[ParameterRecord, ...]:
+    """The parameters as a result tells them."""
+    return tuple(
+        ParameterRecord(
+            name=name,
+            space=write_space(space),
+            log=search.is_log(name),
+            options=tuple(str(option) for option in space.all()) if isinstance(space, Options) else (),
+        )
+        for name, space in search.search.items()
+    )
+
+
 def computed(search: Search, way: StudyWay) -> Search:
     """The search with a base that says how its runs compute, so that no later trial can make two of them differ."""
     fixed = {"precision": way.way.precision, "memory_format": way.way.memory_format}
@@ -87,3 +132,8 @@ def _corners(search: Search) -> list[tuple[str, Changes]]:
     """The extreme values as arms, named by what they change."""
     made = [search.changes(values) for values in search.corners()]
     return [(", ".join(as_setting(key, value) for key, value in changes.items()), changes) for changes in made]
+
+
+def _detectable(search: Search, plan: Plan) -> float:
+    """At the spread of small networks on so many test images."""
+    return detectable(planning_sd(ASSUMED_ERROR, plan.test_images), search.confirm, alpha=search.alpha)

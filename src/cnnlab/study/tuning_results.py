@@ -66,6 +66,32 @@ class ImportanceRecord(Record):
     share: float
 
 
+class PlannedTuning(Record):
+    """A search before it runs.
+
+    Attributes:
+        runs: of the trials, of the baseline, and of both with fresh seeds.
+        seconds: for all of them, one after the other, if none is ended early; None where no speed was tried.
+        basis: where the seconds come from.
+        detectable: the smallest true difference on the test set that the fresh seeds find in 80 % of searches; None
+            where nothing is confirmed, or the metric is no share of images.
+    """
+
+    study: str
+    question: str
+    parameters: tuple[ParameterRecord, ...]
+    trials: int
+    seeds: int
+    confirm: int
+    sampler: str
+    pruner: str
+    runs: int
+    images: int
+    seconds: float | None
+    basis: str
+    detectable: float | None
+
+
 class TuningResult(Record):
     """All that a search found.
 
