@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.api import plan_study, run_study, train, write_report
+    from cnnlab.api import plan_study, run_study, train, tune, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cnnlab.runs.run import resume_run
     from cnnlab.spec.receptive.fields import receptive_field
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
+    from cnnlab.spec.search import Search
     from cnnlab.spec.study import Study
     from cnnlab.theory.convolution.answer import convolve
     from cnnlab.theory.sizes.output import solve_output
@@ -48,6 +49,7 @@ _HOMES = {
     "Recipe": "cnnlab.spec.recipe",
     "RunError": "cnnlab.errors",
     "RunFolder": "cnnlab.runs.folder",
+    "Search": "cnnlab.spec.search",
     "SourceError": "cnnlab.errors",
     "SpecError": "cnnlab.errors",
     "Study": "cnnlab.spec.study",
@@ -74,6 +76,7 @@ _HOMES = {
     "solve_stride": "cnnlab.theory.sizes.solution",
     "train": "cnnlab.api",
     "translation": "cnnlab.probe.translation",
+    "tune": "cnnlab.api",
     "write_report": "cnnlab.api",
 }
 
@@ -87,6 +90,7 @@ __all__ = [
     "Recipe",
     "RunError",
     "RunFolder",
+    "Search",
     "SourceError",
     "SpecError",
     "Study",
@@ -113,6 +117,7 @@ __all__ = [
     "solve_stride",
     "train",
     "translation",
+    "tune",
     "write_report",
 ]
 

@@ -1,4 +1,4 @@
-"""A run or a study and then its report: what `cnnlab.train` and `cnnlab.run_study` do, and the commands after them."""
+"""A run, a study or a search and then its report: what `train`, `run_study` and `tune` of `cnnlab` do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from cnnlab.processes import is_writer
 from cnnlab.report.page import render
 from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
 from cnnlab.report.study_page import render_study
+from cnnlab.report.tuning_answer import TuningAnswer
+from cnnlab.report.tuning_page import render_tuning
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
@@ -21,12 +23,14 @@ from cnnlab.runs.ledger import openings
 from cnnlab.runs.listener import NOBODY, Listener
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.search import Search
 from cnnlab.spec.study import Study
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan, study_name
 from cnnlab.study.study import NOBODY as UNHEARD
 from cnnlab.study.study import Audience, carry_out_study, kept_way, read_result, study_folder
+from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 
 
 def train(
@@ -154,6 +158,68 @@ def write_study_report(folder: Path) -> Path:
     result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
     command = shlex.join(["cnnlab", "study", f"{folder.name}/study.toml", "--name", folder.name])
     write_whole(path, render_study(result, study_toml=toml, command=command).encode("utf-8"))
+    return path
+
+
+def tune(
+    search: Search | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    storage: str | None = None,
+    onlookers: Onlookers = UNSEEN,
+) -> TuningAnswer:
+    """Carry out a search and write its report; trials that were made before count. It needs Optuna.
+
+    Args:
+        search: a search, or the path of its file.
+        name: what it is called; by default the file's name. Its folder is `runs`/tuning/`name`.
+        runs: the folder in which run folders are made.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        jobs: so many trials side by side.
+        storage: an Optuna storage URL; by default a SQLite file in the search's folder.
+        onlookers: whoever wants to see the search while it goes on.
+
+    Returns:
+        An answer that a notebook shows; `result` has the records, and `report.html` lies in the search's folder.
+
+    Raises:
+        UsageError: Optuna is not installed, the storage can't be opened, or it has trials of another search.
+        SpecError, SourceError, DownloadError: before anything is run.
+        RunError: the runs folder can't be written to, or every trial failed.
+    """
+    known = search if isinstance(search, Search) else Search.read(search)
+    called = name or ("search" if isinstance(search, Search) else Path(search).stem)
+    root = Path(data) if data is not None else None
+    result = carry_out_search(
+        known,
+        called,
+        runs=Path(runs),
+        root=root,
+        device=device,
+        jobs=jobs,
+        storage=storage,
+        onlookers=onlookers,
+    )
+    write_tuning_report(tuning_folder(Path(runs), result.study))
+    return TuningAnswer(result)
+
+
+def write_tuning_report(folder: Path) -> Path:
+    """Write a search's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the search has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
+    command = shlex.join(["cnnlab", "tune", f"{folder.name}/search.toml", "--name", folder.name])
+    train_best = shlex.join(["cnnlab", "train", f"{folder.name}/best.toml"])
+    write_whole(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
     return path
 
 

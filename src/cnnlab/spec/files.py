@@ -29,6 +29,11 @@ def shipped_study(name: str) -> Path:
     return _shipped("studies", name)
 
 
+def shipped_search(name: str) -> Path:
+    """The path of a search that comes with cnnlab, as `shipped` of a recipe."""
+    return _shipped("searches", name)
+
+
 def read_tables(path: Path) -> dict[str, Any]:
     """A file's tables; with `base = "other.toml"` they are laid over those of that other file.
 

@@ -188,7 +188,7 @@ def _how(code: int | None) -> str:
 
 def _serve(pipe: Connection, place: Place) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe or the parent ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     shelf = Shelf(place.root)
     last = 0.0
 
@@ -203,7 +203,7 @@ def _serve(pipe: Connection, place: Place) -> None:
             pipe.send(carry_out(pipe.recv(), place, shelf, heard))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Without it a killed study would leave its processes at work, and the next one would wait for them."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -113,6 +113,7 @@ def make_plan(
     device: str = "auto",
     progress: Progress = silent,
     kept: StudyWay | None = None,
+    shelf: Shelf | None = None,
 ) -> Plan:
     """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
 
@@ -121,12 +122,13 @@ def make_plan(
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
         kept: how the study computed before; it counts where it is of this device and knows every network.
+        shelf: data that is open already; it has a root and a progress of its own.
 
     Raises:
         SpecError: an arm can't be trained on its data; all problems are told with the arm.
         SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
     """
-    target, shelf = choose_device(device), Shelf(root, progress)
+    target, shelf = choose_device(device), shelf or Shelf(root, progress)
     recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
     datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
     _check_part(study, datasets)

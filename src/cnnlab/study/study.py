@@ -54,8 +54,8 @@ NOBODY = Audience()
 
 
 @dataclass
-class _Course:
-    """A study on its way: what was spent, and what failed."""
+class Course:
+    """A study on its way: where its runs and its own files lie, and what failed."""
 
     plan: Plan
     place: Place
@@ -96,11 +96,11 @@ def carry_out_study(
     folder = study_folder(runs, study_name(name))
     plan = make_plan(study, name, root=root, device=device, progress=audience.progress, kept=kept_way(folder))
     place = Place(runs.resolve(), root, plan.way.device, any_code=any_code)
-    course = _Course(plan, place, executor, audience, folder)
+    course = Course(plan, place, executor, audience, folder)
     _make(folder)
     write_whole(folder / "study.toml", study.to_toml().encode())
     write_whole(folder / "way.json", plan.way.to_json(indent=2).encode())
-    _carry(course, plan.tasks())
+    carry(course, plan.tasks())
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
     if study.confirm is not None and not course.spent:
@@ -142,7 +142,7 @@ def read_result(folder: Path) -> StudyResult:
         raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
 
 
-def _carry(course: _Course, tasks: Sequence[Task]) -> None:
+def carry(course: Course, tasks: Sequence[Task]) -> None:
     """Carry out what is not done yet, until it is done or the budget is spent."""
     place, audience = course.place, course.audience
     by_id = {task.id: task for task in tasks}
@@ -185,7 +185,7 @@ def _is_done(task: Task, place: Place) -> bool:
     return folder is not None and folder.result() is not None
 
 
-def _confirm(course: _Course, reading: Reading, result: StudyResult) -> Confirmation | None:
+def _confirm(course: Course, reading: Reading, result: StudyResult) -> Confirmation | None:
     """The winner and the baseline again, with fresh seeds; then the test set is opened, once for all of them."""
     plan, study, say = course.plan, course.plan.study, course.audience.say
     ranking = rank([arm.sample for arm in result.arms if not arm.same_as], higher_is_better=study.higher_is_better)
@@ -202,11 +202,22 @@ def _confirm(course: _Course, reading: Reading, result: StudyResult) -> Confirma
     if not plan.test_set:
         say("nothing is confirmed: the data has no test part")
         return None
-    arms = {arm.name: arm for arm in plan.fresh((ranking.winner.name, study.baseline), study.confirm)}
-    winner, baseline = arms[ranking.winner.name], arms[study.baseline]
+    return confirm(course, reading, ranking.winner.name)
+
+
+def confirm(course: Course, reading: Reading, name: str) -> Confirmation | None:
+    """Run an arm and the baseline with fresh seeds, and open the test set once for all these runs; then compare.
+
+    None where a run could not be made; that is said.
+    """
+    plan, study, say = course.plan, course.plan.study, course.audience.say
+    if study.baseline is None or study.confirm is None:
+        return None
+    arms = {arm.name: arm for arm in plan.fresh((name, study.baseline), study.confirm)}
+    winner, baseline = arms[name], arms[study.baseline]
     tasks = [task for pair in zip(winner.tasks, baseline.tasks, strict=True) for task in pair]
     say(f"confirming '{winner.name}' against '{baseline.name}' with {study.confirm} fresh seeds each")
-    _carry(course, tasks)
+    carry(course, tasks)
     if not all(_is_done(task, course.place) for task in tasks):
         say("not confirmed: some of its runs have not been made")
         return None
@@ -217,7 +228,7 @@ def _confirm(course: _Course, reading: Reading, result: StudyResult) -> Confirma
     return confirmed(reading, winner, baseline)
 
 
-def _open_together(course: _Course, tasks: Sequence[Task]) -> None:
+def _open_together(course: Course, tasks: Sequence[Task]) -> None:
     """Score the runs on the test set: one opening, written down before the first look."""
     place, plan = course.place, course.plan
     folders = [folder for task in tasks if (folder := find_run(place.runs, task.id, place.any_code)) is not None]

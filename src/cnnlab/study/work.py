@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 import torch
 
 from cnnlab.errors import CnnlabError, RunError, SourceError
-from cnnlab.records import Record, StepMeans
+from cnnlab.records import EpochRecord, Record, StepMeans
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.listener import Listener, nothing
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.changes import file_name
@@ -28,6 +28,7 @@ CLAIMS = ".claims"
 PATIENCE_S = 0.2
 # (images so far of this run, what is to be said)
 Heard: TypeAlias = Callable[[int, str], None]
+Point: TypeAlias = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,38 @@ class Place:
 
 
 class Outcome(Record):
-    """How a task ended: `failed` means that it has no result, and says why.
+    """How a task ended: `failed` means that it has no result, and says why; `stopped`, that who hears of it ended it.
 
     `busy` and `again` are for executors only: another process is at it, or the one that was has died.
     """
 
     id: str
-    status: Literal["done", "found", "busy", "again", "failed"]
+    status: Literal["done", "found", "busy", "again", "stopped", "failed"]
     folder: str = ""
     message: str = ""
 
 
-def carry_out(task: Task, place: Place, shelf: Shelf, heard: Heard) -> Outcome:
+class StopRunError(Exception):
+    """Raised by who is told of a run's points: the run ends here, and can be gone on with."""
+
+
+def carry_out(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point = nothing) -> Outcome:
     """Do a task unless it is done; one that was cut off is gone on with.
 
     Whatever goes wrong with one run is its outcome, and no end of the study.
+
+    Args:
+        point: told of each point of the learning curve that is made; it may raise StopRunError.
     """
     claim = place.runs / CLAIMS / task.id
     try:
         claim.mkdir(parents=True, exist_ok=True)
         with locked(claim, lambda words: heard(0, words)):
-            return _done(task, place, shelf, heard)
+            return _done(task, place, shelf, heard, point)
     except HeldError:
         return Outcome(id=task.id, status="busy")
+    except StopRunError as stop:
+        return Outcome(id=task.id, status="stopped", message=str(stop))
     except (CnnlabError, OSError, MemoryError, RuntimeError) as error:
         return Outcome(id=task.id, status="failed", message=_words(error))
 
@@ -101,14 +111,17 @@ def alone(runs: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _done(task: Task, place: Place, shelf: Shelf, heard: Heard) -> Outcome:
+def _done(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point) -> Outcome:
     folder = find_run(place.runs, task.id, place.any_code)
     if folder is not None and folder.result() is not None:
         return Outcome(id=task.id, status="found", folder=folder.name)
     if place.threads is not None:
         torch.set_num_threads(place.threads)
     listener = Listener(
-        progress=shelf.progress, watch=lambda images, _total, means: heard(images, _figures(means)), say=_quiet
+        progress=shelf.progress,
+        watch=lambda images, _total, means: heard(images, _figures(means)),
+        point=point,
+        say=_quiet,
     )
     device, root, opener = place.device, place.root, shelf.open
     recipe = Recipe.from_toml(task.recipe)

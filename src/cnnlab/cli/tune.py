@@ -1,0 +1,106 @@
+"""`cnnlab tune`: which values of a recipe's parameters are best, found by trials and confirmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, check_picture, guarded, overrides
+
+SearchFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A search: a .toml file, or the name of one that comes with cnnlab.", show_default=False
+    ),
+]
+Trials = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many trials, instead of the file's.")]
+Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many trials side by side.")]
+Name = Annotated[str, typer.Option(metavar="NAME", help="What the search is called; by default as its file.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="An Optuna storage, by default a file in the runs folder.", show_default=False),
+]
+SvgFile = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
+]
+OnlyPlan = Annotated[bool, typer.Option("--plan", help="Say what would run and how long it may take; run nothing.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(tune))
+
+
+def tune(
+    file: SearchFile,
+    set_: Set = None,
+    trials: Trials = None,
+    plan: OnlyPlan = False,
+    jobs: Jobs = 1,
+    name: Name = "",
+    storage: Storage = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    svg: SvgFile = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Search for the best values of some parameters by trials, and confirm the best trial with fresh seeds.
+
+    Given again, it goes on where it was; with more --trials it makes the rest. Needs pip install 'cnnlab\\[optuna]'.
+    """
+    form = Form(json, markdown, latex)
+    if svg is not None:
+        check_picture(svg, "trials.svg")
+    from cnnlab.cli.console import progressing, say
+    from cnnlab.spec.search import Search
+
+    known = Search.read(_found(file), overrides(set_), **({} if trials is None else {"trials": trials}))
+    called = name or file.stem
+    if plan:
+        from cnnlab.report.tuning_answer import PlannedAnswer
+        from cnnlab.study.shelf import Shelf
+        from cnnlab.study.tuning_plan import plan_search, summary
+
+        with progressing() as shown:
+            planned = plan_search(known, called, device=device, shelf=Shelf(data, shown))
+        show_answer(PlannedAnswer(summary(planned)), form)
+        return
+    from cnnlab.api import tune as carry_out
+    from cnnlab.cli.tuning import Tuning
+    from cnnlab.study.tuning import tuning_folder
+
+    with progressing() as shown:
+        answer = carry_out(
+            known,
+            name=called,
+            runs=runs,
+            data=data,
+            device=device,
+            jobs=jobs,
+            storage=storage,
+            onlookers=Tuning(shown).onlookers(),
+        )
+    if svg is not None:
+        from cnnlab.files import write_whole
+
+        write_whole(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
+    folder = tuning_folder(runs, answer.result.study)
+    show_answer(answer, form, extra={"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")})
+    if not form.json:
+        say(f"report: {folder / 'report.html'}")
+        if answer.result.best is not None:
+            say(f"the best trial's recipe: {folder / 'best.toml'}")
+
+
+def _found(file: Path) -> Path:
+    """The file, or the search of that name that comes with cnnlab."""
+    from cnnlab.spec.files import shipped_search
+
+    named = shipped_search(file.stem)
+    return named if not file.exists() and file.parent == Path() and named.is_file() else file

@@ -1,0 +1,425 @@
+"""The trials of a search in an Optuna study: asked for, told, and found again when their process has ended.
+
+Optuna draws the values and judges whether a trial goes on. What is counted is ours: several processes, on one machine
+or many, make exactly as many trials as were asked for. A trial is
+
+- *surplus* where, of all trials with a number up to its own that count, there are more than were asked for. Numbers
+  are given out by the storage, so that of two processes that ask at the same moment one sees this; it has no values.
+- *lost* where its process has ended. Another trial with its values takes its place, and names it in `again`; its runs
+  are gone on with.
+
+All others count. A process holds a lock for as long as it lives, by which the others know that it does.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from cnnlab.errors import RunError, UsageError
+from cnnlab.randomness import generator
+from cnnlab.runs.locking import HeldError, locked
+from cnnlab.spec.changes import as_setting
+from cnnlab.spec.search import Search, Values
+from cnnlab.spec.spaces import Halving, Integer, Log, Median, Options, Plain, Uniform
+from cnnlab.study.tuning_results import ImportanceRecord, TrialRecord, TrialStatus
+
+if TYPE_CHECKING:
+    import optuna
+
+# What may differ between two calls for one study; everything else makes its trials incomparable.
+MAY_DIFFER = frozenset(
+    ("question", "trials", "sampler", "pruner", "budget", "seed", "confirm", "smallest_difference", "alpha")
+)
+# A process that dies in a trial gives it up to so many more tries: the memory may be full for a moment.
+MORE_TRIES = 2
+# Fewer finished trials say nothing of importance: of ten, the best tenth is one.
+FEWEST_FOR_IMPORTANCE = 10
+# Optuna begins by drawing at random; a short search has fewer such trials than its ten.
+RANDOM_TRIALS, RANDOM_SHARE = 10, 3
+LOCK_PATIENCE_S = 0.05
+DATABASE_PATIENCE_S = 60
+
+
+@dataclass
+class Ended:
+    """How a trial ended, as its runs say it."""
+
+    status: TrialStatus
+    value: float | None = None
+    last: float | None = None
+    epochs: float = 0.0
+    seconds: float = 0.0
+    images: int = 0
+    runs: list[str] = field(default_factory=list)
+    found: bool = False
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to be carried out."""
+
+    number: int
+    values: Values
+    trial: optuna.Trial
+
+    def report(self, value: float, step: int) -> None:
+        """Say how far the trial is; a step that was told before is passed over."""
+        if step not in self.trial.storage.get_trial(self.trial._trial_id).intermediate_values:
+            self.trial.report(value, step)
+
+    def should_stop(self) -> bool:
+        """Whether the pruner ends it, by what has been reported."""
+        return bool(self.trial.should_prune())
+
+
+class Trials:
+    """The trials of one search. Within `with`, this process counts as one that works on it."""
+
+    def __init__(self, search: Search, name: str, folder: Path, storage: str | None = None) -> None:
+        """Args:
+        name: what the study is called in the storage.
+        folder: where the tuning's own files lie, the database among them unless `storage` is given.
+        storage: an Optuna storage URL.
+        """
+        self.search, self.name, self.folder = search, name, folder
+        self.worker = uuid.uuid4().hex[:12]
+        self.open = ExitStack()
+        self.optuna = load_optuna()
+        with self.holding("opening"), _quiet():
+            self.storage = _storage(storage, folder)
+            self.study = self._opened()
+        self._check_same()
+
+    def __enter__(self) -> Self:
+        place = self._worker_folder(self.worker)
+        place.mkdir(parents=True, exist_ok=True)
+        self.open.enter_context(locked(place, _unsaid))
+        self.open.callback(shutil.rmtree, place, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        self.storage.remove_session()
+        engine = getattr(getattr(self.storage, "_backend", self.storage), "engine", None)
+        if engine is not None:
+            engine.dispose()
+
+    @contextmanager
+    def holding(self, what: str) -> Iterator[None]:
+        """Only one process at a time does this, of those that share the folder; the others wait."""
+        place = self.folder / f".{what}"
+        place.mkdir(parents=True, exist_ok=True)
+        while True:
+            with ExitStack() as stack:
+                try:
+                    stack.enter_context(locked(place, _unsaid))
+                except HeldError:
+                    time.sleep(LOCK_PATIENCE_S)
+                    continue
+                yield
+                return
+
+    def note(self, key: str) -> str | None:
+        """What the study keeps beside its trials."""
+        found = self.study.user_attrs.get(key)
+        return None if found is None else str(found)
+
+    def keep(self, key: str, text: str) -> None:
+        """Keep something beside the trials, for all processes and later calls."""
+        self.study.set_user_attr(key, text)
+
+    def ask(self, go_on: Callable[[], bool]) -> Asked | None:
+        """The next trial; None where all have been begun, or `go_on` says that the budget is spent."""
+        with self.holding("asking"), _quiet():
+            self.bury()
+            if not go_on() or not self._room():
+                return None
+            trial = self.study.ask()
+            trial.set_user_attr("worker", self.worker)
+            if self._is_surplus(trial.number):
+                trial.set_user_attr("surplus", True)
+                self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+                return None
+            # A sampler of its own for each trial: what is drawn depends on (seed, number) and the trials before it,
+            # and not on which process draws, nor on whether the search was cut off in between.
+            self.study.sampler = self._sampler(trial.number)
+            return Asked(trial.number, self.search.draw(lambda name, space: _suggested(trial, name, space)), trial)
+
+    def tell(self, asked: Asked, ended: Ended) -> None:
+        """Keep how a trial ended."""
+        states = self.optuna.trial.TrialState
+        # At once: each attribute is a write to the disk.
+        asked.trial.set_user_attr("ended", vars(ended))
+        # One that diverged is told as pruned: of those that failed a sampler learns nothing, and would try them again.
+        told = {"finished": states.COMPLETE, "failed": states.FAIL}.get(ended.status, states.PRUNED)
+        with _quiet():
+            value = ended.value if told == states.COMPLETE else None
+            self.study.tell(asked.trial, value, state=told, skip_if_finished=True)
+
+    def give_back(self, asked: Asked) -> None:
+        """Leave a trial to whoever goes on: this process was told to end."""
+        with self.holding("asking"), _quiet():
+            self._again(self._frozen(asked.number), tries=0)
+
+    def bury(self, counted: bool = True) -> None:
+        """Find the trials whose process has ended, and have them made again.
+
+        Args:
+            counted: whether they had it of themselves: one whose process always dies has failed at last.
+        """
+        running = self.optuna.trial.TrialState.RUNNING
+        for trial in self.study.get_trials(deepcopy=False, states=(running,)):
+            worker = trial.user_attrs.get("worker")
+            if worker is not None and self._is_dead(worker):
+                self._again(trial, tries=1 if counted else 0)
+        for place in (self.folder / "workers").glob("*"):
+            if self._is_dead(place.name):
+                shutil.rmtree(place, ignore_errors=True)
+
+    def others_work(self) -> bool:
+        """Whether a process that is known to live is at a trial."""
+        running = self.optuna.trial.TrialState.RUNNING
+        trials = self.study.get_trials(deepcopy=False, states=(running,))
+        return any(self._lives(trial.user_attrs.get("worker", "")) for trial in trials)
+
+    def records(self) -> tuple[TrialRecord, ...]:
+        """The trials that count and have been begun, in the order in which they were."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        return tuple(self._record(trial) for trial in self._counted() if trial.state != waiting)
+
+    def spent(self) -> tuple[int, float]:
+        """What all trials have taken: images trained on, and seconds of training."""
+        ended = [_ended(trial) for trial in self._counted() if trial.state.is_finished()]
+        return sum(one.images for one in ended), math.fsum(one.seconds for one in ended)
+
+    def importance(self) -> tuple[ImportanceRecord, ...]:
+        """How much each parameter matters, the most important first; empty with too few finished trials to tell.
+
+        PED-ANOVA: S. Watanabe, A. Bansal, F. Hutter: PED-ANOVA: Efficiently quantifying hyperparameter importance in
+        arbitrary subspaces, IJCAI 2023.
+        """
+        finished = [trial for trial in self.records() if trial.status == "finished"]
+        if len(finished) < FEWEST_FOR_IMPORTANCE or len(self.search.search) < 2:
+            return ()
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        with _quiet():
+            try:
+                shares = get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator())
+            except (ValueError, RuntimeError):  # all values are the same, or no parameter is in all trials
+                return ()
+        return tuple(ImportanceRecord(name=name, share=float(share)) for name, share in shares.items())
+
+    def _opened(self) -> optuna.Study:
+        return self.optuna.create_study(
+            storage=self.storage,
+            study_name=self.name,
+            direction="maximize" if self.search.higher_is_better else "minimize",
+            load_if_exists=True,
+            sampler=self.optuna.samplers.RandomSampler(seed=self.search.seed),
+            pruner=_pruner(self.search),
+        )
+
+    def _check_same(self) -> None:
+        """Trials of another search are no trials of this one."""
+        ours = Search.model_dump_json(self.search, exclude=set(MAY_DIFFER))
+        theirs = self.note("search")
+        if theirs is None:
+            self.keep("search", ours)
+        elif theirs != ours:
+            self.close()
+            step = "give this search another name: --name NAME"
+            what = f"'{self.name}' has trials of another search: its base, parameters, seeds or metric were different"
+            raise UsageError(what, where=str(self.folder), next_step=step)
+
+    def _room(self) -> bool:
+        """Whether a trial is left to begin; for a grid, its next combination is queued."""
+        waiting = self.optuna.trial.TrialState.WAITING
+        counted = self._counted()
+        if any(trial.state == waiting for trial in counted):
+            return True
+        if len(counted) >= self.search.trials:
+            return False
+        if self.search.sampler != "grid":
+            return True
+        taken = {trial.user_attrs.get("combination") for trial in counted}
+        for number, values in enumerate(self.search.grid()):
+            if number not in taken:
+                self.study.enqueue_trial(values, user_attrs={"combination": number})
+                return True
+        return False
+
+    def _is_surplus(self, number: int) -> bool:
+        return self.search.trials < len([trial for trial in self._counted() if trial.number <= number])
+
+    def _counted(self) -> list[optuna.trial.FrozenTrial]:
+        """The trials that are neither surplus nor lost."""
+        trials = self.study.get_trials(deepcopy=False)
+        lost = {number for trial in trials for number in trial.user_attrs.get("again", ())}
+        return [trial for trial in trials if trial.number not in lost and not trial.user_attrs.get("surplus")]
+
+    def _again(self, trial: optuna.trial.FrozenTrial, tries: int) -> None:
+        """Let another trial with the same values take the place of one that is lost; it fails after many tries."""
+        states = self.optuna.trial.TrialState
+        tried = int(trial.user_attrs.get("tries", 0)) + tries
+        if tried > MORE_TRIES:
+            ended = Ended("failed", message=f"its process was ended {tried} times")
+            self.storage.set_trial_user_attr(trial._trial_id, "ended", vars(ended))
+        elif trial.number not in {old for one in self.study.get_trials() for old in one.user_attrs.get("again", ())}:
+            before = trial.user_attrs.get("again", [])
+            kept = {key: trial.user_attrs[key] for key in ("combination",) if key in trial.user_attrs}
+            again = {"again": [*before, trial.number], "tries": tried, **kept}
+            self.study.enqueue_trial(trial.params, user_attrs=again)
+        self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
+
+    def _frozen(self, number: int) -> optuna.trial.FrozenTrial:
+        return next(trial for trial in self.study.get_trials() if trial.number == number)
+
+    def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
+        ended = _ended(trial) if trial.state.is_finished() else Ended("running")
+        return TrialRecord(
+            number=trial.number,
+            params=trial.params,
+            changes=told(self.search, trial.params),
+            status=ended.status,
+            value=ended.value if ended.status == "finished" else None,
+            last=ended.last,
+            epochs=ended.epochs,
+            seconds=ended.seconds,
+            runs=tuple(ended.runs),
+            found=ended.found,
+            again=len(trial.user_attrs.get("again", ())),
+            message=ended.message,
+        )
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        samplers = self.optuna.samplers
+        seed = int(generator(self.search.seed, "trial", number).integers(2**31))
+        if self.search.sampler == "tpe":
+            first = min(RANDOM_TRIALS, max(1, self.search.trials // RANDOM_SHARE))
+            # A trial that another process is at counts as a poor one, so that not all draw the same.
+            return samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
+        return samplers.RandomSampler(seed=seed)
+
+    def _worker_folder(self, worker: str) -> Path:
+        return self.folder / "workers" / worker
+
+    def _lives(self, worker: str) -> bool:
+        return bool(worker) and self._worker_folder(worker).is_dir() and not self._is_dead(worker)
+
+    def _is_dead(self, worker: str) -> bool:
+        """Whether a process has ended; of one with another runs folder nothing is known."""
+        place, sure = self._worker_folder(worker), True
+
+        def unsure(_: str) -> None:
+            nonlocal sure
+            sure = False
+
+        if not place.is_dir():
+            return False
+        try:
+            with locked(place, unsure):
+                return sure
+        except RunError:
+            return False
+
+
+def _ended(trial: optuna.trial.FrozenTrial) -> Ended:
+    """What was kept of how a trial ended."""
+    return Ended(**trial.user_attrs.get("ended", {"status": "failed", "message": "it was ended from outside"}))
+
+
+def told(search: Search, values: Mapping[str, Plain]) -> dict[str, str]:
+    """What a trial changes of the base, as `--set` says it."""
+    try:
+        made = search.changes(values)
+    except KeyError:  # its process ended while the values were drawn
+        return {}
+    return {key: as_setting(key, value).partition("=")[2] for key, value in made.items()}
+
+
+def load_optuna() -> Any:
+    """The library that draws the values, its own words silenced.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        step = "pip install 'cnnlab[optuna]'"
+        raise UsageError("tuning needs Optuna, and it is not installed", next_step=step) from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that parts of Optuna are new and may change."""
+    from optuna.exceptions import ExperimentalWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def _storage(url: str | None, folder: Path) -> Any:
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if url is None:
+        url = f"sqlite:///{folder.resolve() / 'optuna.db'}"
+    try:
+        if url.startswith("sqlite:"):
+            waiting = {"connect_args": {"timeout": DATABASE_PATIENCE_S}}
+            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=waiting))
+        return optuna.storages.get_storage(url)
+    except (SQLAlchemyError, ValueError, ImportError, OSError) as error:
+        raise UsageError(
+            f"this storage can't be opened: {str(error).partition(chr(10))[0]}",
+            where="--storage",
+            received=url,
+            allowed="an Optuna storage, such as sqlite:///trials.db, mysql://… or redis://…",
+            next_step="leave --storage out for a file of this machine",
+        ) from None
+
+
+def _suggested(trial: optuna.Trial, name: str, space: Any) -> Any:
+    if isinstance(space, Log):
+        return trial.suggest_float(name, space.low, space.high, log=True)
+    if isinstance(space, Uniform):
+        return trial.suggest_float(name, space.low, float(space.ends()[1]), step=space.step)
+    if isinstance(space, Integer):
+        return trial.suggest_int(name, space.low, int(space.ends()[1]), step=space.step, log=space.log)
+    assert isinstance(space, Options)
+    return trial.suggest_categorical(name, space.all())
+
+
+def _pruner(search: Search) -> Any:
+    import optuna
+
+    points, kind = search.base.train.validations_per_epoch, search.pruner
+    if isinstance(kind, Median):
+        # Steps count validations from 1: none is ended in the steps up to the warm-up's last.
+        return optuna.pruners.MedianPruner(n_startup_trials=kind.startup, n_warmup_steps=kind.warmup * points + 1)
+    if isinstance(kind, Halving):
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=kind.first * points, reduction_factor=kind.factor)
+    return optuna.pruners.NopPruner()
+
+
+def _unsaid(_: str) -> None:
+    """A file system without locks: the counting by numbers stays exact, and a dead process is not known as such."""
