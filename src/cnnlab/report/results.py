@@ -12,7 +12,8 @@ from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.records import Record, Score
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.runs.results import ClaimFigures, Experiment, LeftOut, RunFigures, experiments
+from cnnlab.runs.reading import LeftOut
+from cnnlab.runs.results import ClaimFigures, Experiment, RunFigures, experiments
 
 
 class Results(Record):
