@@ -165,7 +165,13 @@ def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> N
 
 
 def open_test(
-    path: Path, *, root: Path | None = None, device: str = "auto", listener: Listener = NOBODY, noted: bool = False
+    path: Path,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    listener: Listener = NOBODY,
+    noted: bool = False,
+    opener: Opener = open_dataset,
 ) -> Result:
     """Open the test set of a finished run, write that down, and add the figures to the run.
 
@@ -182,7 +188,7 @@ def open_test(
             step = f"finish it: cnnlab train --resume {path}"
             raise RunError("this run has not finished", where=str(path), next_step=step)
         recipe, target = recipe_from_here(folder, root), choose_device(device)
-        dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, progress=listener.progress)
+        dataset = opener(recipe.data, seed=recipe.train.seed, root=root, progress=listener.progress)
         check_same_data(folder, dataset)
         if "test" not in dataset.parts:
             step = "give data.test a share, and train again"

@@ -86,7 +86,8 @@ def _chance(right: Right) -> float:
     """The variance of an image's mean that is the chance of single runs on it: neither the run's nor the image's."""
     runs, images = right.shape
     residual = right - right.mean(axis=1, keepdims=True) - right.mean(axis=0, keepdims=True) + right.mean()
-    return float(np.sum(residual**2)) / ((runs - 1) * (images - 1)) / runs
+    squares = float(np.sum(residual**2))
+    return squares / ((runs - 1) * (images - 1) * runs)
 
 
 def _welch(a: Numbers, b: Numbers, level: float) -> Interval:

@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
 
+import torch
+
 from cnnlab.study.plan import Task
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import Outcome, Place, carry_out
@@ -62,7 +64,7 @@ def processes(count: int) -> Executor:
     """
 
     def carry(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn) -> Iterator[Outcome]:
-        threads = place.threads or max(1, available_threads() // count)
+        threads = place.threads or max(1, torch.get_num_threads() // count)
         crew = _Crew(replace(place, threads=threads), min(count, len(tasks)))
         try:
             yield from crew.carry(deque(tasks), watch, go_on)
@@ -70,11 +72,6 @@ def processes(count: int) -> Executor:
             crew.dismiss()
 
     return carry
-
-
-def available_threads() -> int:
-    """How many threads this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass
@@ -103,15 +100,14 @@ class _Crew:
             if not busy:
                 return
             for worker in self._heard_of(busy):
-                outcome = self._answer(worker, watch)
-                if outcome is None:
+                task, outcome = worker.task, self._answer(worker, watch)
+                if outcome is None or task is None:
                     continue
-                task, worker.task = worker.task, None
-                assert task is not None
+                worker.task = None
                 if outcome.status == "busy":
                     waiting.append(task)
                     time.sleep(PATIENCE_S / len(self.workers))
-                elif outcome.status == "failed" and outcome.message == "" and self._may_try_again(task):
+                elif outcome.status == "again":
                     waiting.append(task)
                 else:
                     yield outcome
@@ -140,28 +136,30 @@ class _Crew:
         return [worker for worker in workers if worker.pipe in ready]
 
     def _answer(self, worker: _Worker, watch: Watch) -> Outcome | None:
-        """What a worker says; one that has died is replaced, and its run has failed, without words so far."""
+        """What a worker answers; None where it only tells how far it is."""
         assert worker.task is not None
         try:
             said = worker.pipe.recv()
         except (EOFError, OSError):
-            task = worker.task
-            worker.process.join()
-            ended = worker.process.exitcode
-            fresh = self._hired()
-            worker.process, worker.pipe = fresh.process, fresh.pipe
-            last = self.tries.get(task.id, 0) >= MORE_TRIES
-            words = f"its process was ended ({_how(ended)}), {self.tries.get(task.id, 0) + 1} times" if last else ""
-            return Outcome(id=task.id, status="failed", message=words)
+            return self._replaced(worker, worker.task)
         if isinstance(said, Outcome):
             return said
         images, words = said
         watch(worker.task, images, words)
         return None
 
-    def _may_try_again(self, task: Task) -> bool:
+    def _replaced(self, worker: _Worker, task: Task) -> Outcome:
+        """A worker that died gives its place to another; its run is tried again, or has failed."""
+        worker.process.join()
+        ended = _how(worker.process.exitcode)
+        fresh = self._hired()
+        worker.process, worker.pipe = fresh.process, fresh.pipe
         self.tries[task.id] = self.tries.get(task.id, 0) + 1
-        return self.tries[task.id] <= MORE_TRIES
+        if self.tries[task.id] <= MORE_TRIES:
+            return Outcome(id=task.id, status="again")
+        return Outcome(
+            id=task.id, status="failed", message=f"its process was ended {self.tries[task.id]} times ({ended})"
+        )
 
 
 def _how(code: int | None) -> str:

@@ -123,8 +123,8 @@ def make_plan(
     recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
     datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
     _check_part(study, datasets)
-    ways = _ways(study, recipes, datasets, target)
-    way = _common(list(ways))
+    ways = list(_ways(study, recipes, datasets, target))
+    way = _common(ways)
     recipes = [_computed(recipe, way) for recipe in recipes]
     speeds = [_speed(tried, way) for tried in ways]
     first = datasets[0]
@@ -180,7 +180,16 @@ def _ways(study: Study, recipes: Sequence[Recipe], datasets: Sequence[Dataset], 
             trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
             check_before_training(recipe, trace, dataset, device)
         train = recipe.train
-        key = repr([trace.shape, recipe.model, train.batch_size, train.precision, train.memory_format])
+        key = repr(
+            [
+                dataset.form.shape,
+                len(dataset.classes),
+                recipe.model,
+                train.batch_size,
+                train.precision,
+                train.memory_format,
+            ]
+        )
         if key not in tried:
             network = build(trace)
             initialise(network, recipe.model.init, train.seed)
@@ -210,24 +219,24 @@ def _speed(tried: Way, way: Way) -> float:
 def _planned(
     name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf
 ) -> Iterator[PlannedArm]:
-    known: dict[str, str] = {}
-    for arm, recipe, speed in zip(study.list_arms(), recipes, speeds, strict=True):
-        dataset = shelf.open(recipe.data, recipe.train.seed)
+    datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
+    work = [run_id(recipe, dataset.split_hash, "") for recipe, dataset in zip(recipes, datasets, strict=True)]
+    arms = study.list_arms()
+    for arm, recipe, dataset, speed, digest in zip(arms, recipes, datasets, speeds, work, strict=True):
+        seeds = _seeds(study, arm, len(set(work)) - 1)
         parameters = recipe.model.trace(dataset.form.shape, len(dataset.classes)).parameters
-        seconds = _expected_s(recipe, dataset, speed)
-        tasks = tuple(_tasks(name, arm, recipe, _seeds(study, arm), shelf, seconds))
-        same = known.setdefault(run_id(recipe, dataset.split_hash, ""), arm.name)
-        yield PlannedArm(arm, recipe, parameters, tasks, "" if same == arm.name else same)
+        tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, _expected_s(recipe, dataset, speed)))
+        first = arms[work.index(digest)].name
+        yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)
 
 
-def _seeds(study: Study, arm: Arm) -> tuple[int, ...]:
+def _seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
     """An arm's seeds; the baseline has more, since every other arm is compared with it."""
     if arm.name != study.baseline:
         return study.seeds
     if study.baseline_seeds is not None:
         return study.baseline_seeds
-    others = len(study.list_arms()) - 1
-    wanted = baseline_seeds(len(study.seeds), others)
+    wanted = baseline_seeds(len(study.seeds), max(others, 1))
     spare = (seed for seed in range(FRESH_SEEDS) if seed not in study.seeds)
     return (*study.seeds, *(next(spare) for _ in range(wanted - len(study.seeds))))
 

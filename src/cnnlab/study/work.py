@@ -39,10 +39,13 @@ class Place:
 
 
 class Outcome(Record):
-    """How a task ended: `busy` means that another process is at it; `failed` that it has no result, and why."""
+    """How a task ended: `failed` means that it has no result, and says why.
+
+    `busy` and `again` are for executors only: another process is at it, or the one that was has died.
+    """
 
     id: str
-    status: Literal["done", "found", "busy", "failed"]
+    status: Literal["done", "found", "busy", "again", "failed"]
     folder: str = ""
     message: str = ""
 

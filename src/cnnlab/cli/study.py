@@ -1,0 +1,73 @@
+"""`cnnlab study`: which change helped, over seeds, with an answer that holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, guarded, overrides
+
+if TYPE_CHECKING:
+    pass
+
+StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A study: a .toml file.", show_default=False)]
+Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
+OnlyPlan = Annotated[
+    bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
+]
+Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many runs side by side.")]
+Name = Annotated[str, typer.Option(metavar="NAME", help="What the study is called; by default as its file.")]
+AnyCode = Annotated[
+    bool, typer.Option("--any-code", help="Also take finished runs that another version of cnnlab made.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(study))
+
+
+def study(
+    file: StudyFile,
+    set_: Set = None,
+    seeds: Seeds = None,
+    plan: OnlyPlan = False,
+    jobs: Jobs = 1,
+    name: Name = "",
+    any_code: AnyCode = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Carry out a study: every arm with every seed, each run once, and an honest answer.
+
+    Given again, it goes on where it was; runs that were made for another study count.
+    """
+    form = Form(json, markdown, latex)
+    from cnnlab.cli.console import progressing
+    from cnnlab.cli.studying import Studying
+    from cnnlab.spec.study import Study
+    from cnnlab.study.executors import processes
+    from cnnlab.study.study import carry_out_study
+
+    keys = {} if seeds is None else {"seeds": seeds}
+    known = Study.read(file, overrides(set_), **keys)
+    with progressing() as shown:
+        audience = Studying(shown).audience()
+        result = carry_out_study(
+            known,
+            name or file.stem,
+            runs=runs,
+            root=data,
+            device=device,
+            executor=processes(jobs),
+            any_code=any_code,
+            audience=audience,
+        )
+    print(result.to_json(indent=1))

@@ -1,0 +1,47 @@
+"""What a person sees while a study goes on: one bar for all its runs, with the time left, and a line for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlab.cli.console import Progressing
+from cnnlab.paper import words
+from cnnlab.study.plan import Plan, Task
+from cnnlab.study.study import Audience
+from cnnlab.study.work import Outcome
+
+
+class Studying:
+    """Turns the reports of a study into a bar, counted in images of all runs, and lines on stderr."""
+
+    def __init__(self, shown: Progressing) -> None:
+        self.shown = shown
+        self.tasks: Sequence[Task] = ()
+        self.images: dict[str, int] = {}
+        self.ended_runs = 0
+
+    def audience(self) -> Audience:
+        """What a study calls."""
+        return Audience(
+            progress=self.shown, planned=self.planned, heard=self.heard, ended=self.ended, say=self.shown.say
+        )
+
+    def planned(self, plan: Plan, tasks: Sequence[Task], missing: Sequence[Task]) -> None:
+        """Called once a stage, with all its runs and those that are to be made."""
+        self.tasks, self.images, self.ended_runs = missing, {}, 0
+        runs, there = words.plural(len(tasks), "run"), len(tasks) - len(missing)
+        made = f"{there} of {runs} are there already" if there else runs
+        self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.precision}")
+
+    def heard(self, task: Task, images: int, said: str) -> None:
+        """Called while a run goes on."""
+        self.images[task.id] = images
+        note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {said}"
+        self.shown("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        """Called at each run's end."""
+        self.images[task.id] = task.images
+        self.ended_runs += 1
+        how = outcome.folder if outcome.status != "failed" else f"failed: {outcome.message}"
+        self.shown.say(f"{self.ended_runs} of {len(self.tasks)}: {task.arm}, seed {task.seed}: {how}")

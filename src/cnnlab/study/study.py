@@ -1,0 +1,225 @@
+"""A study from end to end: a study file's content in, a StudyResult out. The page to read first.
+
+study → plan → tasks → runs, each once → what they say → the winner again with fresh seeds → result
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnnlab.data.source import Progress, silent
+from cnnlab.errors import RunError
+from cnnlab.files import write_whole
+from cnnlab.runs.ledger import note_opening
+from cnnlab.runs.run import Listener, open_test
+from cnnlab.spec.study import Study
+from cnnlab.statistics.choice import rank
+from cnnlab.study.analysis import Reading, analyse, confirmed
+from cnnlab.study.executors import Executor, here
+from cnnlab.study.plan import Plan, Task, make_plan
+from cnnlab.study.results import Confirmation, StudyResult
+from cnnlab.study.work import Outcome, Place, find_run
+
+STUDIES = "studies"
+
+
+def _nothing(*_: object) -> None:
+    """What a caller does with a report that it does not want."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Whoever wants to see a study while it goes on; by default nobody.
+
+    `planned` is told the plan, all tasks of a stage, and those that are still to be done; `heard` how far a run is;
+    `ended` each outcome.
+    """
+
+    progress: Progress = silent
+    planned: Callable[[Plan, Sequence[Task], Sequence[Task]], None] = _nothing
+    heard: Callable[[Task, int, str], None] = _nothing
+    ended: Callable[[Task, Outcome], None] = _nothing
+    say: Callable[[str], None] = _nothing
+
+
+NOBODY = Audience()
+
+
+@dataclass
+class _Course:
+    """A study on its way: what was spent, and what failed."""
+
+    plan: Plan
+    place: Place
+    executor: Executor
+    audience: Audience
+    folder: Path
+    failures: dict[str, str] = field(default_factory=dict)
+    spent: bool = False
+
+
+def carry_out_study(
+    study: Study,
+    name: str,
+    *,
+    runs: Path = Path("runs"),
+    root: Path | None = None,
+    device: str = "auto",
+    executor: Executor = here,
+    any_code: bool = False,
+    audience: Audience = NOBODY,
+) -> StudyResult:
+    """Do what a study still needs, and say what came out. Its folder is `runs`/studies/`name`.
+
+    Runs that were made before count, whatever study made them; one that was cut off is gone on with.
+
+    Args:
+        name: what the study is called.
+        runs: where run folders live.
+        root: where catalogue data lives; None: the cache folder.
+        device: auto, cpu, cuda or mps.
+        executor: who carries the tasks out.
+        any_code: also take finished runs that another version of cnnlab's code made.
+
+    Raises:
+        SpecError, SourceError, DownloadError: before anything is run.
+        RunError: the runs folder can't be written to.
+    """
+    plan = make_plan(study, name, root=root, device=device, progress=audience.progress)
+    place = Place(runs.resolve(), root, plan.device, any_code=any_code)
+    course = _Course(plan, place, executor, audience, study_folder(runs, plan.name))
+    _make(course.folder)
+    write_whole(course.folder / "study.toml", study.to_toml().encode())
+    write_whole(course.folder / "way.json", plan.way.to_json(indent=2).encode())
+    _carry(course, plan.tasks())
+    reading = Reading(plan, place.runs, course.failures, any_code)
+    result = analyse(reading, spent=course.spent)
+    if study.confirm is not None and not course.spent:
+        result = result.model_copy(update={"confirmation": _confirm(course, reading, result)})
+    write_whole(course.folder / "result.json", result.to_json(indent=2).encode())
+    return result
+
+
+def study_folder(runs: Path, name: str) -> Path:
+    """Where a study's own files lie; its runs lie beside all others."""
+    return runs.resolve() / STUDIES / name
+
+
+def read_result(folder: Path) -> StudyResult:
+    """The result that a study wrote.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        return StudyResult.from_json(path.read_bytes())
+    except FileNotFoundError:
+        step = "carry it out: cnnlab study FILE"
+        raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        step = "give the study's command again: it reads its runs anew"
+        raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
+
+
+def _carry(course: _Course, tasks: Sequence[Task]) -> None:
+    """Carry out what is not done yet, until it is done or the budget is spent."""
+    place, audience = course.place, course.audience
+    by_id = {task.id: task for task in tasks}
+    missing = [task for task in tasks if not _is_done(task, place)]
+    audience.planned(course.plan, tasks, missing)
+    used = _Used(course.plan.study.budget, (task for task in tasks if task not in missing), place)
+    for outcome in course.executor(missing, place, audience.heard, used.go_on):
+        if outcome.status == "failed":
+            course.failures[outcome.id] = outcome.message
+        else:
+            used.add(by_id[outcome.id])
+        audience.ended(by_id[outcome.id], outcome)
+    course.spent = not used.go_on() and any(not _is_done(task, place) for task in tasks)
+    write_whole(course.folder / "failures.json", json.dumps(course.failures, indent=2).encode())
+
+
+class _Used:
+    """What a study's runs have taken of its budget, those of earlier calls included."""
+
+    def __init__(self, budget: object, done: Iterable[Task], place: Place) -> None:
+        self.budget, self.place = budget, place
+        self.seconds, self.images = 0.0, 0
+        for task in done:
+            self.add(task)
+
+    def add(self, task: Task) -> None:
+        folder = find_run(self.place.runs, task.id, self.place.any_code)
+        result = folder.result() if folder is not None else None
+        if result is not None:
+            self.seconds += result.seconds
+            self.images += round(result.seconds * result.images_per_second)
+
+    def go_on(self) -> bool:
+        return not self.budget.spent(self.images, self.seconds)  # type: ignore[attr-defined]
+
+
+def _is_done(task: Task, place: Place) -> bool:
+    folder = find_run(place.runs, task.id, place.any_code)
+    return folder is not None and folder.result() is not None
+
+
+def _confirm(course: _Course, reading: Reading, result: StudyResult) -> Confirmation | None:
+    """The winner and the baseline again, with fresh seeds; then the test set is opened, once for all of them."""
+    plan, study, say = course.plan, course.plan.study, course.audience.say
+    ranking = rank([arm.sample for arm in result.arms if not arm.same_as], higher_is_better=study.higher_is_better)
+    if ranking.winner is None or study.baseline is None or study.confirm is None:
+        say(
+            "nothing is confirmed: no arm has three finished runs"
+            if study.baseline
+            else "nothing is confirmed: the study has no baseline"
+        )
+        return None
+    if ranking.winner.name == study.baseline:
+        say(f"the baseline '{study.baseline}' has the best mean: there is no winner to confirm")
+        return None
+    if not plan.test_set:
+        say("nothing is confirmed: the data has no test part")
+        return None
+    arms = {arm.name: arm for arm in plan.fresh((ranking.winner.name, study.baseline), study.confirm)}
+    winner, baseline = arms[ranking.winner.name], arms[study.baseline]
+    tasks = [task for pair in zip(winner.tasks, baseline.tasks, strict=True) for task in pair]
+    say(f"confirming '{winner.name}' against '{baseline.name}' with {study.confirm} fresh seeds each")
+    _carry(course, tasks)
+    if not all(_is_done(task, course.place) for task in tasks):
+        say("not confirmed: some of its runs have not been made")
+        return None
+    _open_together(course, tasks)
+    for arm in (winner, baseline):
+        reading.read(arm, course.place.runs, course.place.any_code)
+    return confirmed(reading, winner, baseline)
+
+
+def _open_together(course: _Course, tasks: Sequence[Task]) -> None:
+    """Score the runs on the test set: one opening, written down before the first look."""
+    place, plan = course.place, course.plan
+    folders = [folder for task in tasks if (folder := find_run(place.runs, task.id, place.any_code)) is not None]
+    shut = [folder for folder in folders if (result := folder.result()) is not None and _may_open(result)]
+    if not shut:
+        return
+    note_opening(place.runs, f"study {plan.name}", plan.test_set, f"confirmation with {len(shut)} runs")
+    for folder in shut:
+        listener = Listener(progress=course.audience.progress)
+        shelf = plan.shelf
+        open_test(folder.path, root=place.root, device=place.device, listener=listener, noted=True, opener=shelf.open)
+
+
+def _may_open(result: object) -> bool:
+    return getattr(result, "test", None) is None and getattr(result, "train", None) is not None
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        step = "choose another with --runs"
+        raise RunError(f"a study's folder can't be made: {error.strerror}", where=str(folder), next_step=step) from None
