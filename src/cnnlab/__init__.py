@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.tracing import network_table
     from cnnlab.probe.translation import translation
+    from cnnlab.report.comparing import compare
     from cnnlab.report.description import Description, describe
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
@@ -53,6 +54,7 @@ _HOMES = {
     "Warnings": "cnnlab.spec.recipe",
     "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
+    "compare": "cnnlab.report.comparing",
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
@@ -89,6 +91,7 @@ __all__ = [
     "Warnings",
     "activations",
     "build",
+    "compare",
     "convolve",
     "describe",
     "effective_field",

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli import data, describe, doctor, lr, new, predict, quickstart, report, runs, study, test, train
+from cnnlab.cli import (
+    compare,
+    data,
+    describe,
+    doctor,
+    lr,
+    new,
+    predict,
+    quickstart,
+    report,
+    runs,
+    study,
+    test,
+    train,
+)
 from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
 from cnnlab.errors import UsageError
@@ -52,7 +66,10 @@ def _refuse_processes() -> None:
         )
 
 
-for module in (quickstart, new, theory, describe, data, lr, train, study, test, predict, report, runs, doctor):
+for module in (
+    *(quickstart, new, theory, describe, data, lr, train, study, compare),
+    *(test, predict, report, runs, doctor),
+):
     module.register(app)
 
 

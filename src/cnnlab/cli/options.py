@@ -186,6 +186,15 @@ def about_file(path: Path) -> Iterator[None]:
         raise in_file(error, path) from None
 
 
+def check_picture(path: Path, example: str) -> None:
+    """Refuse a place for the picture of `--svg FILE` that can't be one, before anything is computed."""
+    if path.suffix.lower() != ".svg" or not path.parent.is_dir():
+        what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
+        raise UsageError(
+            what, where="--svg", received=str(path), allowed="a .svg file in a folder", next_step=f"--svg {example}"
+        )
+
+
 def find_run(path: Path) -> Path:
     """The run at a path, or of that name in the runs folder, as `cnnlab runs` shows it."""
     named = Path(os.environ.get("CNNLAB_RUNS") or "runs") / path

@@ -1,0 +1,66 @@
+"""`cnnlab compare`: runs that were made by hand, compared over their seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import Debug, Json, check_picture, find_run, guarded
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN…", help="Run folders; those that differ in their seeds alone are one group."),
+]
+MetricName = Annotated[str, typer.Option(metavar="PART_FIGURE", help="Such as validation_accuracy or test_loss.")]
+Delta = Annotated[
+    float, typer.Option(help="The smallest difference of interest, in the metric's units: 0.01 is 1 point.")
+]
+Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|RUN",
+        help="The group that the others are compared with; else of two the second, of more the first.",
+        show_default=False,
+    ),
+]
+SvgFile = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
+]
+# What a narrow terminal goes without, the first to go first.
+SPARE = ("minutes", "parameters", "spread (sd)", "error, relative", "p", "P(better)", "epochs", "for new images too")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compare")(guarded(compare_runs))
+
+
+def compare_runs(
+    runs: Runs,
+    metric: MetricName = "validation_accuracy",
+    delta: Delta = 0.002,
+    alpha: Alpha = 0.05,
+    baseline: Baseline = None,
+    svg: SvgFile = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs made by hand: the difference with its interval, and a verdict where there are five seeds a side.
+
+    One run a side gives no verdict on the recipes; McNemar's test then speaks of these two trained models.
+    """
+    form = Form(json, markdown, latex)
+    if svg is not None:
+        check_picture(svg, "compared.svg")
+    from cnnlab.files import write_whole
+    from cnnlab.report.comparing import compare
+
+    found = compare(map(find_run, runs), metric=metric, delta=delta, alpha=alpha, baseline=baseline)
+    if svg is not None:
+        write_whole(svg, found.svg().encode("utf-8"), "choose another place with --svg")
+    show_answer(found, form, SPARE, found.headline())
