@@ -29,7 +29,7 @@ from cnnlab.data.feed import Feed
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import Way
-from cnnlab.runs.run import NOBODY
+from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.machine import choose_device, device_name

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
     from cnnlab.report.description import Description, describe
+    from cnnlab.runs.final import open_test
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
-    from cnnlab.runs.run import open_test, resume_run
+    from cnnlab.runs.run import resume_run
     from cnnlab.spec.receptive.fields import receptive_field
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
     from cnnlab.theory.convolution.answer import convolve
@@ -61,7 +62,7 @@ _HOMES = {
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.probe.tracing",
     "open_subject": "cnnlab.probe.subjects",
-    "open_test": "cnnlab.runs.run",
+    "open_test": "cnnlab.runs.final",
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.spec.receptive.fields",
     "resume_run": "cnnlab.runs.run",

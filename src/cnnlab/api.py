@@ -14,7 +14,8 @@ from cnnlab.report.view import Confusion, RunView
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import openings
-from cnnlab.runs.run import NOBODY, Listener, run
+from cnnlab.runs.listener import NOBODY, Listener
+from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
 

@@ -11,7 +11,8 @@ import pytest
 from cnnlab.cli.train import resumable
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, run
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

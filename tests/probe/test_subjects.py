@@ -17,7 +17,8 @@ from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.subjects import drawn_image, open_subject
 from cnnlab.probe.translation import translation
-from cnnlab.runs.run import run, trained_network
+from cnnlab.runs.final import trained_network
+from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,7 +18,8 @@ import pytest
 from cnnlab.data import feed
 from cnnlab.data.feed import Feed
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, resume_run, run
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 
 TIMES = ("run", "seconds", "images_per_second")  # and names

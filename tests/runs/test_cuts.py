@@ -63,13 +63,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "validations_per_epoch": 2,
     },
 }
+# What these save is also in the others; they take half a minute.
+LESS_TRIED = ("muon", "budget", "bf16")
 
 
 def of(setting: str) -> dict[str, Any]:
     return {**RICH, **SETTINGS[setting]}
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize(
+    "setting", [pytest.param(name, marks=pytest.mark.slow if name in LESS_TRIED else ()) for name in SETTINGS]
+)
 def test_a_run_that_is_killed_anywhere_ends_like_a_straight_one(
     straight: Callable[..., Any], cutting: Any, setting: str
 ) -> None:

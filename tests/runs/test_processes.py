@@ -20,9 +20,10 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import EpochRecord
 from cnnlab.runs.bench import feed_of
+from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import openings
-from cnnlab.runs.run import run, trained_network
+from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
 CPU = torch.device("cpu")

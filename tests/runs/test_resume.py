@@ -16,8 +16,10 @@ from PIL import Image
 
 from cnnlab.errors import RunError, SourceError
 from cnnlab.records import Way
+from cnnlab.runs.final import open_test
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, open_test, resume_run, run
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 
 RICH: dict[str, Any] = {

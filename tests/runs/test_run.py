@@ -22,9 +22,11 @@ from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.processes import World
 from cnnlab.records import EpochRecord, Opening
+from cnnlab.runs.final import open_test, trained_network
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import Listener
 from cnnlab.runs.locking import locked
-from cnnlab.runs.run import Listener, open_test, resume_run, run, trained_network
+from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training import way
 
@@ -356,7 +358,7 @@ def test_every_part_is_fed_in_the_format_of_the_network(
         seen.append((feed.memory_format, last))
         return logits(network, feed, world)
 
-    monkeypatch.setattr("cnnlab.runs.run.logits", watched)
+    monkeypatch.setattr("cnnlab.runs.final.logits", watched)
     monkeypatch.setattr("cnnlab.training.loop.logits", watched)
     folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), runs=tmp_path, device="cpu")
     open_test(folder.path)
@@ -374,7 +376,7 @@ def test_a_test_is_refused_where_another_process_has_just_begun_the_run_anew(
             (folder / "result.json").unlink()
             yield
 
-    monkeypatch.setattr("cnnlab.runs.run.locked", late)
+    monkeypatch.setattr("cnnlab.runs.final.locked", late)
     with pytest.raises(RunError, match="this run has not finished"):
         open_test(own.path)
 

@@ -18,8 +18,10 @@ from cnnlab.model.initialise import initialise
 from cnnlab.randomness import torch_state
 from cnnlab.records import WarningRecord
 from cnnlab.runs.bench import feed_of
+from cnnlab.runs.final import open_test
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import Listener, open_test, run
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss, warnings_of_images
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.warnings import in_words

@@ -31,7 +31,7 @@ class Studying:
         self.tasks, self.images, self.ended_runs = missing, {}, 0
         runs, there = words.plural(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
-        self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.precision}")
+        self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.way.precision}")
 
     def heard(self, task: Task, images: int, said: str) -> None:
         """Called while a run goes on."""

@@ -19,9 +19,9 @@ def open_test_set(
     from cnnlab.cli.console import progressing
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
+    from cnnlab.runs.final import open_test
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.ledger import openings
-    from cnnlab.runs.run import open_test
 
     with progressing() as shown:
         listener = Watching(shown).listener()

@@ -16,8 +16,9 @@ from cnnlab.data.listing import is_ignored
 from cnnlab.data.source import ImageForm
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import Record
+from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import NOBODY, trained_network
+from cnnlab.runs.listener import NOBODY
 from cnnlab.training.machine import choose_device
 
 BATCH = 256

@@ -19,7 +19,7 @@ from cnnlab.probe.subjects import subject_of
 from cnnlab.probe.tracing import backbone_table
 from cnnlab.probe.weights import random_start
 from cnnlab.records import LayerRecord
-from cnnlab.runs.run import NOBODY
+from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.layer import Pair
 from cnnlab.spec.receptive.fields import CLASSES, traced
 from cnnlab.spec.recipe import Init

@@ -21,8 +21,9 @@ from cnnlab.model.initialise import initialise
 from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, resolve_name, traced_recipe
 from cnnlab.records import LayerRecord
+from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import NOBODY, trained_network
+from cnnlab.runs.listener import NOBODY
 from cnnlab.training.machine import choose_device
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.

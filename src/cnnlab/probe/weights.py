@@ -13,8 +13,8 @@ from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.filters import Filters
 from cnnlab.probe.naming import traced_run
+from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import trained_network
 
 
 def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters | None:

@@ -17,7 +17,8 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
-COMPUTING = ("data", "evaluate", "model", "runs", "training")
+# What a layer or an optimiser is told by default stands in the recipe, whose digest is another.
+COMPUTING = ("data", "evaluate", "model", "training", "randomness.py", "runs/bench.py", "runs/final.py", "runs/run.py")
 
 
 def environment(device: torch.device, processes: int = 1) -> Environment:
@@ -56,6 +57,7 @@ def code_hash() -> str:
     """A digest of those source files that decide what a run computes; drawing, statistics and commands do not."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted(path for part in COMPUTING for path in (root / part).rglob("*.py")):
+    parts = (root / part for part in COMPUTING)
+    for path in sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py"))):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -5,55 +5,31 @@ recipe → data → table → network → training, its best weights kept → fi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
-from cnnlab.data.source import Part, Progress, silent
-from cnnlab.errors import RunError, SourceError
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
-from cnnlab.model.build import build
-from cnnlab.processes import ALONE, ProcessLostError, World, joined
-from cnnlab.records import DataRecord, EpochRecord, Preprocessing, Result, Score, Way
+from cnnlab.errors import RunError
+from cnnlab.processes import ProcessLostError, World, joined
+from cnnlab.records import DataRecord, Preprocessing
 from cnnlab.runs.bench import Bench, Opener, feed_of
-from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import environment, recipe_from_here
-from cnnlab.runs.folder import Predictions, RunFolder, create_run
+from cnnlab.runs.final import finish
+from cnnlab.runs.folder import RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
+from cnnlab.runs.listener import NOBODY, Listener, nothing
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.warnings import look_for_test_leaks, said_of_processes, table_with_warnings, tell
+from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
-from cnnlab.training.checkpoints import load_into, load_weights, resume, save_progress, save_weights
-from cnnlab.training.loop import Feeds, Training, Watch, fit
+from cnnlab.training.checkpoints import resume, save_progress, save_weights
+from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.machine import choose_device
-from cnnlab.training.way import torch_format
-
-
-def _nothing(*_: object) -> None:
-    """What a caller does with a report that it does not want."""
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Whoever wants to see a run while it goes on; by default nobody."""
-
-    progress: Progress = silent
-    watch: Watch = _nothing
-    point: Callable[[EpochRecord], None] = _nothing
-    say: Callable[[str], None] = _nothing
-
-
-NOBODY = Listener()
 
 
 def run(
@@ -65,7 +41,7 @@ def run(
     device: str = "auto",
     download: bool = True,
     listener: Listener = NOBODY,
-    begun: Callable[[RunFolder], None] = _nothing,
+    begun: Callable[[RunFolder], None] = nothing,
     into: Path | None = None,
     opener: Opener = open_dataset,
 ) -> RunFolder:
@@ -109,7 +85,7 @@ def resume_run(
     root: Path | None = None,
     device: str = "auto",
     listener: Listener = NOBODY,
-    begun: Callable[[RunFolder], None] = _nothing,
+    begun: Callable[[RunFolder], None] = nothing,
     opener: Opener = open_dataset,
 ) -> RunFolder:
     """Go on with a run that was cut off, from the end of its last whole epoch.
@@ -164,79 +140,6 @@ def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> N
     tell(folder.table().warnings, say)
 
 
-def open_test(
-    path: Path,
-    *,
-    root: Path | None = None,
-    device: str = "auto",
-    listener: Listener = NOBODY,
-    noted: bool = False,
-    opener: Opener = open_dataset,
-) -> Result:
-    """Open the test set of a finished run, write that down, and add the figures to the run.
-
-    Args:
-        noted: True where the opening has been written down already, for several runs at once.
-
-    Raises:
-        RunError: the run has not finished, its data has no test part, or its weights are not those of its figures.
-    """
-    folder = RunFolder.open(path)
-    with locked(folder.path, listener.say):
-        result = folder.result()
-        if result is None:
-            step = f"finish it: cnnlab train --resume {path}"
-            raise RunError("this run has not finished", where=str(path), next_step=step)
-        recipe, target = recipe_from_here(folder, root), choose_device(device)
-        dataset = opener(recipe.data, seed=recipe.train.seed, root=root, progress=listener.progress)
-        check_same_data(folder, dataset)
-        if "test" not in dataset.parts:
-            step = "give data.test a share, and train again"
-            raise RunError("this run's data has no test part", where=str(path), next_step=step)
-        network = trained_network(folder, target, listener.say)
-        purpose = "" if noted else "test command"
-        feed = _open_test_part(folder, dataset, target, folder.way(), purpose)
-        tested = _final_score(folder, network, feed, dataset, "test")
-        result = result.model_copy(update={"test": tested})
-        folder.write("result.json", result.to_json(indent=2))
-        look_for_test_leaks(folder, dataset, listener.say)
-    return result
-
-
-def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> nn.Sequential:
-    """A run's network with its selected weights, in eval mode and in the memory format of its training.
-
-    Raises:
-        RunError: the weights are damaged or missing; for a finished run no others will do than those of its figures.
-    """
-    result = folder.result()
-    return _selected(folder, device, say, result.selected_epoch if result else None)[0]
-
-
-def _selected(
-    folder: RunFolder, device: torch.device, say: Callable[[str], None], epoch: float | None = None
-) -> tuple[nn.Sequential, float]:
-    """The network with the best weights that are whole, or with those of `epoch`; and the epoch that they are of."""
-    recipe, data = folder.recipe(), folder.data()
-    form = data.preprocessing
-    network = build(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)))
-    tensors, saved = load_weights(folder.path, "best", say, epoch)
-    load_into(network, tensors, str(folder.path / saved.file))
-    return network.to(device).to(memory_format=torch_format(folder.way())).eval(), saved.epoch
-
-
-def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> tuple[nn.Sequential, float]:
-    """The same in every process: the writer reads the weights, and the others have them from it."""
-    world = bench.world
-    if world.writes:
-        network, epoch = _selected(folder, bench.device, say)
-    else:
-        network, epoch = build(bench.trace).to(bench.device).to(memory_format=torch_format(bench.way)).eval(), 0.0
-    for tensor in network.state_dict().values() if world.size > 1 else ():
-        tensor.copy_(world.from_writer(tensor.contiguous()))
-    return network, float(world.told(repr(epoch)))
-
-
 def _write_down(folder: RunFolder, bench: Bench) -> None:
     """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
     dataset, form = bench.dataset, bench.dataset.form
@@ -284,93 +187,4 @@ def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listen
         if record.epoch == training.epoch:
             save_progress(folder.path, training)
         listener.point(record)
-    _finish(folder, bench, training, listener)
-
-
-def _finish(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
-    """The final figures: of the selected weights, in eval mode, on un-augmented images."""
-    scores: dict[Part, Score] = {}
-    selected, message = training.selected_epoch, ""
-    if not training.diverged:
-        # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
-        network, selected = _selected_in_all(folder, bench, listener.say)
-        scores, message = _final_scores(folder, bench, network, listener)
-        training.diverged = not scores
-    if training.average is not None and not training.average.count:
-        never = "the training ended before an average began: these are its last weights"
-        message = f"{never}; {message}" if message else never
-    if not bench.world.writes:
-        return
-    records = folder.epochs()
-    epochs = records[-1].epoch if records else float(training.epoch)
-    early = training.stopped and training.epoch < bench.recipe.train.epochs
-    images = sum(record.train.images for record in records)
-    result = Result(
-        run=folder.name,
-        status="diverged" if training.diverged else "stopped early" if early else "finished",
-        parameters=bench.trace.parameters,
-        epochs=epochs,
-        selected_epoch=selected,
-        train=scores.get("train"),
-        validation=scores.get("validation"),
-        test=scores.get("test"),
-        seconds=training.seconds,
-        images_per_second=images / training.seconds if training.seconds else 0.0,
-        message=_diverged(epochs) if training.diverged else message,
-    )
-    folder.write("result.json", result.to_json(indent=2))
-    if result.test is not None:
-        look_for_test_leaks(folder, bench.dataset, listener.say)
-
-
-def _final_scores(
-    folder: RunFolder, bench: Bench, network: nn.Module, listener: Listener
-) -> tuple[dict[Part, Score], str]:
-    """A score for each part that may be looked at, and a word on what is odd.
-
-    There is none, and the test part stays shut, for weights that diverged.
-    """
-    scores: dict[Part, Score] = {}
-    message = ""
-    for part in bench.dataset.parts:
-        if part == "test" and bench.recipe.train.test == "sealed":
-            continue
-        feed = {"train": bench.train, "validation": bench.validation}.get(part)
-        if feed is None:
-            try:
-                feed = _open_test_part(folder, bench.dataset, bench.device, bench.way, "end of the recipe", bench.world)
-            except SourceError as error:  # what was trained is not lost for an image that can't be read
-                message = f"the test part can't be read: {error.problems[0]}"
-                continue
-        listener.say(f"scoring the {part} part: {len(feed):,} images")
-        scores[part] = _final_score(folder, network, feed, bench.dataset, part, bench.world)
-        if part == "train" and not math.isfinite(scores[part].loss):
-            return {}, ""
-    guessing = math.log(len(bench.dataset.classes))
-    if scores["train"].loss > 2 * guessing:
-        worse = f"a training loss of {scores['train'].loss:.3g} is worse than guessing ({guessing:.2f}): lower the rate"
-        message = f"{worse}; {message}" if message else worse
-    return scores, message
-
-
-def _diverged(epoch: float) -> str:
-    return f"the loss stopped being a number before the end of epoch {epoch:g}; a smaller learning rate may help"
-
-
-def _final_score(
-    folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dataset, part: Part, world: World = ALONE
-) -> Score:
-    predictions = Predictions(feed.labels, logits(network, feed, world))
-    if world.writes:
-        folder.write_predictions(part, predictions)
-    return score(predictions.logits, predictions.labels, dataset.classes)
-
-
-def _open_test_part(
-    folder: RunFolder, dataset: Dataset, device: torch.device, way: Way, purpose: str, world: World = ALONE
-) -> Feed:
-    """The test part. That it is looked at is written down before it is read, unless it has no purpose of its own."""
-    if world.writes and purpose:
-        note_opening(folder.path.parent, folder.name, dataset.test_set_id(), purpose)
-    with world.one_first():
-        return feed_of(dataset, "test", device, way)
+    finish(folder, bench, training, listener)

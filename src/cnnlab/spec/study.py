@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 else:
     _Budget = budgets.choice()
 
+# Words that speak of all the other arms.
+AGAINST_ALL = ("best", "worst")
 MOST_SEEDS = 1_000
 MOST_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
@@ -277,6 +279,11 @@ class Study(Section):
             used += [(f"says[{number}].arm", saying.arm)]
             used += [(f"says[{number}].than", saying.than)] if saying.than is not None else []
         problems = [_no_arm(arm, where, names) for where, arm in used if arm not in names]
+        problems += [
+            Problem("it is not said than which arm", f"says[{number}].than", "", listed(names), "name the other arm")
+            for number, saying in enumerate(self.says)
+            if saying.than is None and self.baseline is None and saying.published not in AGAINST_ALL
+        ]
         if problems:
             raise SpecError.together(problems)
 

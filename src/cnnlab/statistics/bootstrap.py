@@ -87,7 +87,8 @@ def _chance(right: Right) -> float:
     runs, images = right.shape
     residual = right - right.mean(axis=1, keepdims=True) - right.mean(axis=0, keepdims=True) + right.mean()
     squares = float(np.sum(residual**2))
-    return squares / ((runs - 1) * (images - 1) * runs)
+    freedom = float((runs - 1) * (images - 1))
+    return squares / freedom / float(runs)
 
 
 def _welch(a: Numbers, b: Numbers, level: float) -> Interval:

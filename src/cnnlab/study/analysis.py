@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
-from typing import Any
-
-import numpy as np
 
 from cnnlab.randomness import generator
-from cnnlab.records import Result, Score
 from cnnlab.runs.claims import judged
-from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.arms import RECIPE
-from cnnlab.spec.changes import as_setting
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.statistics.ablation import Ablation, ablate
@@ -25,120 +14,23 @@ from cnnlab.statistics.bootstrap import crossed_bootstrap
 from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.doses import DoseCurve, dose_curve
 from cnnlab.statistics.samples import Sample
-from cnnlab.study.plan import Plan, PlannedArm, Task
-from cnnlab.study.results import ArmClaim, ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
+from cnnlab.study.plan import PlannedArm
+from cnnlab.study.reading import Reading, sample
+from cnnlab.study.results import ArmClaim, ArmRecord, Confirmation, StudyResult
 from cnnlab.study.sayings import judge_sayings
-from cnnlab.study.work import find_run
 
 BOOTSTRAP_DRAWS = 1000
 # Figures that are shares of right answers have an error, and are right or wrong image by image.
 ACCURACY = "accuracy"
+# Verdicts that a run on fewer images than were published for can't give.
+JUDGED_FIGURES = ("within", "outside", "reproduced", "differs", "not enough evidence")
 
 
-@dataclass(frozen=True)
-class Done:
-    """A finished run, read."""
-
-    folder: RunFolder
-    result: Result
-    code: str
-
-
-class Reading:
-    """The runs of a study, each read once."""
-
-    def __init__(self, plan: Plan, runs: Path, failures: Mapping[str, str], any_code: bool = False) -> None:
-        self.plan, self.study = plan, plan.study
-        self.failures = failures
-        self.done: dict[str, Done] = {}
-        for arm in plan.arms:
-            self.read(arm, runs, any_code)
-
-    def read(self, arm: PlannedArm, runs: Path, any_code: bool = False) -> None:
-        """Look for an arm's runs."""
-        for task in arm.tasks:
-            folder = find_run(runs, task.id, any_code)
-            result = folder.result() if folder is not None else None
-            if folder is not None and result is not None:
-                self.done[task.id] = Done(folder, result, folder.environment().code)
-
-    def seed(self, task: Task, metric: str) -> SeedRecord:
-        """What is known of one run."""
-        found = self.done.get(task.id)
-        if found is None:
-            failed = task.id in self.failures
-            message = self.failures.get(task.id, "")
-            return SeedRecord(seed=task.seed, run="", status="failed" if failed else "not run", message=message)
-        result = found.result
-        figure = metric.partition("_")[2]
-        return SeedRecord(
-            seed=task.seed,
-            run=found.folder.name,
-            status=result.status,
-            value=_figure(result, metric),
-            train=_figure(result, f"train_{figure}"),
-            epochs=result.epochs,
-            seconds=result.seconds,
-            message=result.message,
-            code=found.code,
-        )
-
-    def arm(self, arm: PlannedArm) -> ArmRecord:
-        """One arm with all its runs."""
-        seeds = tuple(self.seed(task, self.study.metric) for task in arm.tasks)
-        times = [seed.seconds for seed in seeds if seed.seconds is not None]
-        return ArmRecord(
-            name=arm.name,
-            changes={key: _told(key, value) for key, value in arm.arm.changes.items()},
-            dose=arm.arm.dose,
-            same_as=arm.same_as,
-            parameters=arm.parameters,
-            seeds=seeds,
-            sample=sample(arm.name, seeds),
-            train=Sample(
-                name=arm.name, values=tuple(_number(seed.train) for seed in seeds if seed.status != "not run")
-            ),
-            seconds=fmean(times) if times else None,
-            curve=self._curve(arm),
-        )
-
-    def right(self, tasks: Sequence[Task], part: str) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Whether each finished run (row) was right on each image (column) of a part; None where images differ."""
-        rows, labels = [], None
-        for task in tasks:
-            found = self.done.get(task.id)
-            predictions = found.folder.predictions(part) if found is not None else None
-            if predictions is None:
-                continue
-            if labels is not None and not np.array_equal(labels, predictions.labels):
-                return None
-            labels = predictions.labels
-            rows.append(predictions.logits.argmax(axis=1) == predictions.labels)
-        return np.array(rows) if len(rows) > 1 else None
-
-    def _curve(self, arm: PlannedArm) -> CurveRecord | None:
-        points: dict[float, list[float]] = defaultdict(list)
-        for task in arm.tasks:
-            if task.id not in self.done:
-                continue
-            for record in self.done[task.id].folder.epochs():
-                score = getattr(record, self.study.part)
-                if isinstance(score, Score):
-                    points[record.epoch].append(score.metric(self.study.figure))
-                elif score is not None and hasattr(score, self.study.figure):
-                    points[record.epoch].append(float(getattr(score, self.study.figure)))
-        if not points:
-            return None
-        epochs = tuple(sorted(points))
-        return CurveRecord(epochs=epochs, values=tuple(tuple(points[epoch]) for epoch in epochs))
-
-
-def analyse(reading: Reading, *, spent: bool, confirmation: Confirmation | None = None) -> StudyResult:
+def analyse(reading: Reading, *, spent: bool) -> StudyResult:
     """The answer of a study to its question, from the runs that there are.
 
     Args:
         spent: whether its budget ended it.
-        confirmation: the second stage, where there was one.
     """
     plan, study = reading.plan, reading.study
     arms = tuple(reading.arm(arm) for arm in plan.arms)
@@ -158,22 +50,16 @@ def analyse(reading: Reading, *, spent: bool, confirmation: Confirmation | None 
         arms=arms,
         ablation=found,
         curve=_curve(study, arms),
-        confirmation=confirmation,
-        claims=tuple(_claims(reading)),
+        claims=claims_judged(reading),
         sayings=judge_sayings(study, counted, {arm.name: arm.same_as for arm in arms if arm.same_as}, plan.data),
         notes=tuple(_notes(arms, spent)),
         trials=len(counted),
-        precision=plan.way.precision,
-        memory_format=plan.way.memory_format,
-        device=plan.device,
+        precision=plan.way.way.precision,
+        memory_format=plan.way.way.memory_format,
+        device=plan.way.device,
         seconds=math.fsum(seconds.values()),
         complete=all(seed.status not in ("not run", "failed") for arm in arms for seed in arm.seeds),
     )
-
-
-def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
-    """The figures of an arm's runs; one that diverged or failed is not a number, one that was not begun is left out."""
-    return Sample(name=name, values=tuple(_number(seed.value) for seed in seeds if seed.status != "not run"))
 
 
 def confirmed(reading: Reading, winner: PlannedArm, baseline: PlannedArm) -> Confirmation:
@@ -250,17 +136,34 @@ def _curve(study: Study, arms: Sequence[ArmRecord]) -> DoseCurve | None:
     return dose_curve(doses, samples, alpha=study.alpha, higher_is_better=study.higher_is_better)
 
 
-def _claims(reading: Reading) -> Iterator[ArmClaim]:
-    """Published figures of arms beside what their runs measured; figures of the test set stay unmeasured."""
+def claims_judged(reading: Reading, confirmation: Confirmation | None = None) -> tuple[ArmClaim, ...]:
+    """Published figures of arms beside what their runs measured; those of the test set by the second stage alone."""
+    return tuple(_claims(reading, confirmation))
+
+
+def _claims(reading: Reading, confirmation: Confirmation | None) -> Iterator[ArmClaim]:
     for arm in reading.plan.arms:
         claims = reading.study.claims.get(arm.name, {})
         done = [reading.done[task.id] for task in arm.tasks if task.id in reading.done]
         if not claims or not done:
             continue
-        recipe: Recipe = arm.recipe.model_copy(update={"claims": claims})
-        results = [run.result.model_copy(update={"test": None}) for run in done]
-        for record in judged(recipe, results, done[0].folder.data()):
-            yield ArmClaim(arm=arm.name, claim=record)
+        opened = [found.result for found in reading.done.values() if found.folder.name in _fresh(arm, confirmation)]
+        sealed = [found.result.model_copy(update={"test": None}) for found in done]
+        limited = arm.recipe.data.limit is not None or arm.recipe.data.per_class is not None
+        for name, claim in claims.items():
+            recipe: Recipe = arm.recipe.model_copy(update={"claims": {name: claim}})
+            results = opened if name.startswith("test_") else sealed
+            for record in judged(recipe, results, done[0].folder.data()):
+                verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
+                yield ArmClaim(arm=arm.name, claim=record.model_copy(update={"verdict": verdict}))
+
+
+def _fresh(arm: PlannedArm, confirmation: Confirmation | None) -> set[str]:
+    """The runs of an arm's second stage, by name."""
+    if confirmation is None:
+        return set()
+    stages = {confirmation.winner: confirmation.runs, confirmation.baseline: confirmation.baseline_runs}
+    return {seed.run for seed in stages.get(arm.name, ())}
 
 
 def _notes(arms: Sequence[ArmRecord], spent: bool) -> Iterator[str]:
@@ -278,19 +181,3 @@ def _notes(arms: Sequence[ArmRecord], spent: bool) -> Iterator[str]:
         messages = sorted({seed.message for seed in arm.seeds if seed.status in ("failed", "diverged")})
         for message in messages:
             yield f"'{arm.name}': {message}"
-
-
-def _told(key: str, value: Any) -> str:
-    if key == RECIPE:
-        return "a recipe of its own"
-    return as_setting(key, value).partition("=")[2]
-
-
-def _figure(result: Result, metric: str) -> float | None:
-    part, _, figure = metric.partition("_")
-    score = getattr(result, part)
-    return score.metric(figure) if score is not None else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -27,6 +27,7 @@ from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.statistics.ablation import baseline_seeds
+from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
 from cnnlab.training.machine import choose_device
 
@@ -82,8 +83,7 @@ class Plan:
     name: str
     study: Study
     arms: tuple[PlannedArm, ...]
-    way: Way
-    device: str
+    way: StudyWay
     data: str
     images: int
     test_set: str
@@ -106,7 +106,13 @@ class Plan:
 
 
 def make_plan(
-    study: Study, name: str, *, root: Path | None = None, device: str = "auto", progress: Progress = silent
+    study: Study,
+    name: str,
+    *,
+    root: Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+    kept: StudyWay | None = None,
 ) -> Plan:
     """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
 
@@ -114,6 +120,7 @@ def make_plan(
         name: what the study is called; its runs' folders begin with it.
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
+        kept: how the study computed before; it counts where it is of this device and knows every network.
 
     Raises:
         SpecError: an arm can't be trained on its data; all problems are told with the arm.
@@ -123,23 +130,28 @@ def make_plan(
     recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
     datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
     _check_part(study, datasets)
-    ways = list(_ways(study, recipes, datasets, target))
-    way = _common(ways)
-    recipes = [_computed(recipe, way) for recipe in recipes]
-    speeds = [_speed(tried, way) for tried in ways]
+    networks = _checked(study, recipes, datasets, target)
+    if kept is None or kept.device != target.type or not set(networks) <= set(kept.speeds):
+        kept = _tried(networks, recipes, datasets, target)
+    recipes = [_computed(recipe, kept.way) for recipe in recipes]
+    speeds = [kept.speeds[network] for network in networks]
     first = datasets[0]
     return Plan(
-        name=slug(name)[:NAME_DIGITS],
+        name=study_name(name),
         study=study,
-        arms=tuple(_planned(slug(name)[:NAME_DIGITS], study, recipes, speeds, shelf)),
-        way=way,
-        device=target.type,
+        arms=tuple(_planned(study_name(name), study, recipes, speeds, shelf)),
+        way=kept,
         data=file_name(first.name),
         images=first.size(study.part),  # type: ignore[arg-type]
         test_set=first.test_set_id() if "test" in first.parts else "",
         test_images=first.size("test"),
         shelf=shelf,
     )
+
+
+def study_name(name: str) -> str:
+    """A name that is safe as a folder's, and short enough that its runs' names are too."""
+    return slug(name)[:NAME_DIGITS]
 
 
 def run_id(recipe: Recipe, data: str, code: str) -> str:
@@ -172,29 +184,31 @@ def _check_part(study: Study, datasets: Sequence[Dataset]) -> None:
             raise SpecError(what, where=f"arms.{arm.name}", next_step="set data.validation")
 
 
-def _ways(study: Study, recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device) -> Iterator[Way]:
-    """How each arm computes fastest; arms of one network and batch share a trial."""
-    tried: dict[str, Way] = {}
+def _checked(study: Study, recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device) -> list[str]:
+    """A digest of each arm's network and batch, once it is known that it can be trained here."""
+    found = []
     for arm, recipe, dataset in zip(study.list_arms(), recipes, datasets, strict=True):
         with within(f"arms.{arm.name}"):
             trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
             check_before_training(recipe, trace, dataset, device)
-        train = recipe.train
-        key = repr(
-            [
-                dataset.form.shape,
-                len(dataset.classes),
-                recipe.model,
-                train.batch_size,
-                train.precision,
-                train.memory_format,
-            ]
-        )
+        train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
+        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format])
+        found.append(hashlib.sha256(key.encode()).hexdigest()[:WORK_DIGITS])
+    return found
+
+
+def _tried(
+    networks: Sequence[str], recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device
+) -> StudyWay:
+    """How each network computes fastest, and what is right for all of them."""
+    tried: dict[str, Way] = {}
+    for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in tried:
-            network = build(trace)
-            initialise(network, recipe.model.init, train.seed)
+            network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
+            initialise(network, recipe.model.init, recipe.train.seed)
             tried[key] = tried_way(recipe, dataset, network.to(device), device)
-        yield tried[key]
+    way = _common(list(tried.values()))
+    return StudyWay(way=way, device=device.type, speeds={key: _speed(one, way) for key, one in tried.items()})
 
 
 def _common(ways: Sequence[Way]) -> Way:

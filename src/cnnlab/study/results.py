@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cnnlab.records import ClaimRecord, Record
+from cnnlab.records import ClaimRecord, Record, Way
 from cnnlab.statistics.ablation import Ablation
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import DoseCurve
@@ -12,6 +12,17 @@ from cnnlab.statistics.samples import Sample
 
 Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "waiting", "not run"]
 Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data"]
+
+
+class StudyWay(Record):
+    """How all runs of a study compute, kept with it so that a later trial can't make two of its runs differ.
+
+    `speeds` has each network's images/s of training steps in a trial, by its digest; not a number where none was made.
+    """
+
+    way: Way
+    device: str
+    speeds: dict[str, float]
 
 
 class SeedRecord(Record):

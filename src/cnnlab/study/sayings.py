@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnlab.spec.study import Saying, Study
+from cnnlab.spec.study import AGAINST_ALL, Saying, Study
 from cnnlab.statistics.ablation import ablate
 from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.samples import Sample
@@ -17,7 +17,6 @@ JUDGED: dict[str, dict[str, Answer]] = {
     "worse": {"worse": "holds", "better": "contradicted", "practically equal": "contradicted"},
     "equal": {"practically equal": "holds", "better": "contradicted", "worse": "contradicted"},
 }
-AGAINST_ALL = {"best": "better", "worst": "worse"}
 OPEN: Answer = "not enough evidence"
 
 
@@ -40,7 +39,7 @@ def _judged(
     arm = same.get(saying.arm, saying.arm)
     if saying.published in AGAINST_ALL:
         than = "all others"
-        answer, reason = _against_all(study, AGAINST_ALL[saying.published], arm, samples)
+        answer, reason = _against_all(study, arm, samples, seen="worse" if saying.published == "best" else "better")
     else:
         than = saying.than or study.baseline or ""
         answer, reason = _against_one(study, saying.published, arm, same.get(than, than), samples)
@@ -65,11 +64,13 @@ def _against_one(study: Study, word: str, arm: str, than: str, samples: Mapping[
     return JUDGED[word].get(found.verdict, OPEN), _told(found, study)
 
 
-def _against_all(study: Study, word: str, arm: str, samples: Mapping[str, Sample]) -> tuple[Answer, str]:
-    """Best is better than every other arm, for all of them together; one that is not worse contradicts it."""
+def _against_all(study: Study, arm: str, samples: Mapping[str, Sample], seen: str) -> tuple[Answer, str]:
+    """Best is what makes each other arm worse, for all of them together; one that is not worse contradicts it.
+
+    Args:
+        seen: what the others must be, seen from the arm.
+    """
     others = [sample for name, sample in samples.items() if name != arm]
-    # Seen from the others: an arm that is better than all makes each of them worse than it.
-    seen = {"better": "worse", "worse": "better"}[word]
     found = ablate(samples[arm], others, **_rules(study)).comparisons
     against = [one for one in found if JUDGED[seen].get(one.verdict) == "contradicted"]
     held = [one for one in found if JUDGED[seen].get(one.verdict) == "holds"]

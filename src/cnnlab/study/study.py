@@ -10,17 +10,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
+from cnnlab.runs.final import open_test
 from cnnlab.runs.ledger import note_opening
-from cnnlab.runs.run import Listener, open_test
+from cnnlab.runs.listener import Listener
 from cnnlab.spec.study import Study
 from cnnlab.statistics.choice import rank
-from cnnlab.study.analysis import Reading, analyse, confirmed
+from cnnlab.study.analysis import analyse, claims_judged, confirmed
 from cnnlab.study.executors import Executor, here
-from cnnlab.study.plan import Plan, Task, make_plan
-from cnnlab.study.results import Confirmation, StudyResult
+from cnnlab.study.plan import Plan, Task, make_plan, study_name
+from cnnlab.study.reading import Reading
+from cnnlab.study.results import Confirmation, StudyResult, StudyWay
 from cnnlab.study.work import Outcome, Place, find_run
 
 STUDIES = "studies"
@@ -88,24 +92,35 @@ def carry_out_study(
         SpecError, SourceError, DownloadError: before anything is run.
         RunError: the runs folder can't be written to.
     """
-    plan = make_plan(study, name, root=root, device=device, progress=audience.progress)
-    place = Place(runs.resolve(), root, plan.device, any_code=any_code)
-    course = _Course(plan, place, executor, audience, study_folder(runs, plan.name))
-    _make(course.folder)
-    write_whole(course.folder / "study.toml", study.to_toml().encode())
-    write_whole(course.folder / "way.json", plan.way.to_json(indent=2).encode())
+    folder = study_folder(runs, study_name(name))
+    plan = make_plan(study, name, root=root, device=device, progress=audience.progress, kept=kept_way(folder))
+    place = Place(runs.resolve(), root, plan.way.device, any_code=any_code)
+    course = _Course(plan, place, executor, audience, folder)
+    _make(folder)
+    write_whole(folder / "study.toml", study.to_toml().encode())
+    write_whole(folder / "way.json", plan.way.to_json(indent=2).encode())
     _carry(course, plan.tasks())
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
     if study.confirm is not None and not course.spent:
-        result = result.model_copy(update={"confirmation": _confirm(course, reading, result)})
-    write_whole(course.folder / "result.json", result.to_json(indent=2).encode())
+        confirmation = _confirm(course, reading, result)
+        claims = claims_judged(reading, confirmation)
+        result = result.model_copy(update={"confirmation": confirmation, "claims": claims})
+    write_whole(folder / "result.json", result.to_json(indent=2).encode())
     return result
 
 
 def study_folder(runs: Path, name: str) -> Path:
     """Where a study's own files lie; its runs lie beside all others."""
     return runs.resolve() / STUDIES / name
+
+
+def kept_way(folder: Path) -> StudyWay | None:
+    """How a study computed before; None where that is not known, and a trial finds it again."""
+    try:
+        return StudyWay.from_json((folder / "way.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def read_result(folder: Path) -> StudyResult:

@@ -12,8 +12,9 @@ import torch
 from cnnlab.errors import CnnlabError
 from cnnlab.records import Record, StepMeans
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import Listener
 from cnnlab.runs.locking import HeldError, locked
-from cnnlab.runs.run import Listener, resume_run, run
+from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.plan import Task
 from cnnlab.study.shelf import Shelf

@@ -1,0 +1,142 @@
+"""The runs of a study, read: what each measured, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlab.records import Result, Score
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.arms import RECIPE
+from cnnlab.spec.changes import as_setting
+from cnnlab.statistics.samples import Sample
+from cnnlab.study.plan import Plan, PlannedArm, Task
+from cnnlab.study.results import ArmRecord, CurveRecord, SeedRecord
+from cnnlab.study.work import find_run
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run, read."""
+
+    folder: RunFolder
+    result: Result
+    code: str
+
+
+class Reading:
+    """The runs of a study, each read once."""
+
+    def __init__(self, plan: Plan, runs: Path, failures: Mapping[str, str], any_code: bool = False) -> None:
+        self.plan, self.study = plan, plan.study
+        self.failures = failures
+        self.done: dict[str, Done] = {}
+        for arm in plan.arms:
+            self.read(arm, runs, any_code)
+
+    def read(self, arm: PlannedArm, runs: Path, any_code: bool = False) -> None:
+        """Look for an arm's runs."""
+        for task in arm.tasks:
+            folder = find_run(runs, task.id, any_code)
+            result = folder.result() if folder is not None else None
+            if folder is not None and result is not None:
+                self.done[task.id] = Done(folder, result, folder.environment().code)
+
+    def seed(self, task: Task, metric: str) -> SeedRecord:
+        """What is known of one run."""
+        found = self.done.get(task.id)
+        if found is None:
+            failed = task.id in self.failures
+            message = self.failures.get(task.id, "")
+            return SeedRecord(seed=task.seed, run="", status="failed" if failed else "not run", message=message)
+        result = found.result
+        figure = metric.partition("_")[2]
+        return SeedRecord(
+            seed=task.seed,
+            run=found.folder.name,
+            status=result.status,
+            value=_figure(result, metric),
+            train=_figure(result, f"train_{figure}"),
+            epochs=result.epochs,
+            seconds=result.seconds,
+            message=result.message,
+            code=found.code,
+        )
+
+    def arm(self, arm: PlannedArm) -> ArmRecord:
+        """One arm with all its runs."""
+        seeds = tuple(self.seed(task, self.study.metric) for task in arm.tasks)
+        times = [seed.seconds for seed in seeds if seed.seconds is not None]
+        return ArmRecord(
+            name=arm.name,
+            changes={key: _told(key, value) for key, value in arm.arm.changes.items()},
+            dose=arm.arm.dose,
+            same_as=arm.same_as,
+            parameters=arm.parameters,
+            seeds=seeds,
+            sample=sample(arm.name, seeds),
+            train=Sample(
+                name=arm.name, values=tuple(_number(seed.train) for seed in seeds if seed.status != "not run")
+            ),
+            seconds=fmean(times) if times else None,
+            curve=self._curve(arm),
+        )
+
+    def right(self, tasks: Sequence[Task], part: str) -> npt.NDArray[np.bool_] | None:
+        """Whether each finished run (row) was right on each image (column) of a part; None where images differ."""
+        rows, labels = [], None
+        for task in tasks:
+            found = self.done.get(task.id)
+            predictions = found.folder.predictions(part) if found is not None else None
+            if predictions is None:
+                continue
+            if labels is not None and not np.array_equal(labels, predictions.labels):
+                return None
+            labels = predictions.labels
+            rows.append(predictions.logits.argmax(axis=1) == predictions.labels)
+        return np.array(rows) if len(rows) > 1 else None
+
+    def _curve(self, arm: PlannedArm) -> CurveRecord | None:
+        points: dict[float, list[float]] = defaultdict(list)
+        for task in arm.tasks:
+            if task.id not in self.done:
+                continue
+            for record in self.done[task.id].folder.epochs():
+                score = getattr(record, self.study.part)
+                if isinstance(score, Score):
+                    points[record.epoch].append(score.metric(self.study.figure))
+                elif score is not None and hasattr(score, self.study.figure):
+                    points[record.epoch].append(float(getattr(score, self.study.figure)))
+        if not points:
+            return None
+        epochs = tuple(sorted(points))
+        return CurveRecord(epochs=epochs, values=tuple(tuple(points[epoch]) for epoch in epochs))
+
+
+def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
+    """The figures of an arm's runs; one that diverged or failed is not a number, one that was not begun is left out."""
+    return Sample(name=name, values=tuple(_number(seed.value) for seed in seeds if seed.status != "not run"))
+
+
+def _told(key: str, value: Any) -> str:
+    if key == RECIPE:
+        return "a recipe of its own"
+    return as_setting(key, value).partition("=")[2]
+
+
+def _figure(result: Result, metric: str) -> float | None:
+    part, _, figure = metric.partition("_")
+    score = getattr(result, part)
+    return score.metric(figure) if score is not None else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
