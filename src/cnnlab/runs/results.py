@@ -146,7 +146,7 @@ def _claims(newest: ReadRun, by_seed: dict[int, ReadRun]) -> Iterable[ClaimFigur
     results = {seed: run.result for seed, run in by_seed.items()}
     shortened = _is_limited(newest) or any(result.epochs < _epochs_of_file(newest) for result in results.values())
     for record in judged(recipe, list(results.values()), newest.data):
-        if record.verdict in ("within", "outside") and shortened:
+        if record.verdict in ("reproduced", "differs") and shortened:
             record = record.model_copy(update={"verdict": "shortened"})
         values = {seed: value for seed, result in results.items() if (value := figure(record.name, result)) is not None}
         yield ClaimFigures(
