@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.api import train, write_report
+    from cnnlab.api import run_study, train, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cnnlab.runs.run import resume_run
     from cnnlab.spec.receptive.fields import receptive_field
     from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
+    from cnnlab.spec.study import Study
     from cnnlab.theory.convolution.answer import convolve
     from cnnlab.theory.sizes.output import solve_output
     from cnnlab.theory.sizes.solution import solve_kernel, solve_padding, solve_stride
@@ -50,6 +51,7 @@ _HOMES = {
     "RunFolder": "cnnlab.runs.folder",
     "SourceError": "cnnlab.errors",
     "SpecError": "cnnlab.errors",
+    "Study": "cnnlab.spec.study",
     "Train": "cnnlab.spec.recipe",
     "UsageError": "cnnlab.errors",
     "Warnings": "cnnlab.spec.recipe",
@@ -66,6 +68,7 @@ _HOMES = {
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.spec.receptive.fields",
     "resume_run": "cnnlab.runs.run",
+    "run_study": "cnnlab.api",
     "solve_kernel": "cnnlab.theory.sizes.solution",
     "solve_output": "cnnlab.theory.sizes.output",
     "solve_padding": "cnnlab.theory.sizes.solution",
@@ -87,6 +90,7 @@ __all__ = [
     "RunFolder",
     "SourceError",
     "SpecError",
+    "Study",
     "Train",
     "UsageError",
     "Warnings",
@@ -103,6 +107,7 @@ __all__ = [
     "predict",
     "receptive_field",
     "resume_run",
+    "run_study",
     "solve_kernel",
     "solve_output",
     "solve_padding",

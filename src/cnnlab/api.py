@@ -1,7 +1,8 @@
-"""A run and then its report: what `cnnlab.train` does, and the commands after it."""
+"""A run or a study and then its report: what `cnnlab.train` and `cnnlab.run_study` do, and the commands after them."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from cnnlab.files import write_whole
 from cnnlab.probe.weights import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render
+from cnnlab.report.study_answer import StudyAnswer
+from cnnlab.report.study_page import render_study
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
@@ -17,6 +20,10 @@ from cnnlab.runs.ledger import openings
 from cnnlab.runs.listener import NOBODY, Listener
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.study import Study
+from cnnlab.study.executors import Executor, here
+from cnnlab.study.study import NOBODY as UNHEARD
+from cnnlab.study.study import Audience, carry_out_study, read_result, study_folder
 
 
 def train(
@@ -62,6 +69,66 @@ def write_report(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> 
     """
     path = folder.path / "report.html"
     write_whole(path, render(view(folder, say)).encode("utf-8"))
+    return path
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    executor: Executor = here,
+    any_code: bool = False,
+    audience: Audience = UNHEARD,
+) -> StudyAnswer:
+    """Carry out a study and write its report; what was done before is not done again.
+
+    Args:
+        study: a study, or the path of its file.
+        name: what it is called; by default the file's name. Its folder is `runs`/studies/`name`.
+        runs: the folder in which run folders are made.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        executor: who carries the runs out: `cnnlab.study.executors.processes(2)` does two side by side.
+        any_code: also take finished runs that another version of cnnlab's code made.
+        audience: whoever wants to see the study while it goes on.
+
+    Returns:
+        An answer that a notebook shows; `result` has the records, and `report.html` lies in the study's folder.
+
+    Raises:
+        SpecError, SourceError, DownloadError: before anything is run.
+        RunError: the runs folder can't be written to.
+    """
+    known = study if isinstance(study, Study) else Study.read(study)
+    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    root = Path(data) if data is not None else None
+    result = carry_out_study(
+        known,
+        called,
+        runs=Path(runs),
+        root=root,
+        device=device,
+        executor=executor,
+        any_code=any_code,
+        audience=audience,
+    )
+    write_study_report(study_folder(Path(runs), result.study))
+    return StudyAnswer(result)
+
+
+def write_study_report(folder: Path) -> Path:
+    """Write a study's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the study has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
+    command = shlex.join(["cnnlab", "study", f"{folder.name}/study.toml", "--name", folder.name])
+    write_whole(path, render_study(result, study_toml=toml, command=command).encode("utf-8"))
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import exp, isfinite
 from typing import Any
 
@@ -27,7 +27,12 @@ from cnnlab.records import (
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
+from cnnlab.statistics.ablation import ablate
 from cnnlab.statistics.claims import judge
+from cnnlab.statistics.comparison import compare
+from cnnlab.statistics.doses import dose_curve
+from cnnlab.statistics.samples import Sample
+from cnnlab.study.results import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LAYERS = [
@@ -221,3 +226,131 @@ def make_filters() -> Callable[..., Filters]:
 def make_confusion() -> Callable[[int], Confusion]:
     """Makes the confusion matrix of that many classes, 1,000 images each."""
     return _confusion
+
+
+def _seeds(name: str, values: Sequence[float], planned: int, train: Sequence[float]) -> tuple[SeedRecord, ...]:
+    """A record for each planned run; those without a value wait."""
+    return tuple(
+        SeedRecord(seed=seed, run=f"study-{name[:20]}-{seed}", status="waiting")
+        if seed >= len(values)
+        else SeedRecord(
+            seed=seed,
+            run=f"study-{name[:20]}-{seed}",
+            status="finished" if isfinite(values[seed]) else "diverged",
+            value=values[seed] if isfinite(values[seed]) else None,
+            train=train[seed] if isfinite(values[seed]) else None,
+            epochs=10.0,
+            seconds=95.0 + seed,
+            message="" if isfinite(values[seed]) else "the loss is not a number",
+            code="abc123",
+        )
+        for seed in range(planned)
+    )
+
+
+def _learning(values: Sequence[float], epochs: int) -> CurveRecord:
+    finite = [value for value in values if isfinite(value)]
+    points = [tuple(value - 0.5 * exp(-epoch / 2.5) for value in finite) for epoch in range(1, epochs + 1)]
+    return CurveRecord(epochs=tuple(map(float, range(1, epochs + 1))), values=tuple(points))
+
+
+@pytest.fixture
+def make_study() -> Callable[..., StudyResult]:
+    """Studies as their runs would make them: figures are drawn, everything else follows from them."""
+    return build_study
+
+
+def build_study(
+    effects: Mapping[str, float] | None = None,
+    *,
+    runs: int = 10,
+    baseline_runs: int | None = None,
+    planned: int | None = None,
+    failed: Mapping[str, int] | None = None,
+    doses: Sequence[float] | None = None,
+    mean: float = 0.72,
+    sd: float = 0.003,
+    delta: float = 0.002,
+    metric: str = "validation_accuracy",
+    epochs: int = 10,
+    confirm: int = 0,
+    seed: int = 0,
+    **fields: Any,
+) -> StudyResult:
+    """A study of arms that lie `effects` above the first one, the baseline, or of doses.
+
+    Args:
+        failed: how many of an arm's runs diverge. planned: runs an arm, where not all have been made yet.
+        confirm: fresh seeds of the best arm and the baseline on the test set.
+    """
+    effects = dict(effects or {"plain": 0.0, "flips": 0.012, "dropout": -0.02, "warm-up": 0.0})
+    if doses is not None:
+        effects = {f"{dose:g}": effects.get(f"{dose:g}", -0.2 * (dose - 0.3) ** 2) for dose in doses}
+    rng, failed = np.random.default_rng(seed), dict(failed or {})
+    higher, baseline = not metric.endswith("loss"), None if doses is not None else next(iter(effects))
+    arms = []
+    for number, (name, effect) in enumerate(effects.items()):
+        count = baseline_runs or runs if name == baseline else runs
+        values = (mean + effect + sd * rng.standard_normal(count)).tolist()
+        values[: failed.get(name, 0)] = [float("nan")] * failed.get(name, 0)
+        train = [value + 0.08 - effect for value in values]
+        arms.append(
+            ArmRecord(
+                name=name,
+                changes={"train.dropout" if doses is not None else "data.augment": name} if number else {},
+                dose=None if doses is None else doses[number],
+                parameters=100_000 + 5_000 * number,
+                seeds=_seeds(name, values, max(planned or count, count), train),
+                sample=Sample(name=name, values=tuple(values)),
+                train=Sample(name=name, values=tuple(train)),
+                seconds=95.0 + 10 * number if any(map(isfinite, values)) else None,
+                curve=_learning(values, epochs),
+            )
+        )
+    samples = {arm.name: arm.sample for arm in arms}
+    rules: dict[str, Any] = {"delta": delta, "alpha": 0.05, "higher_is_better": higher, "accuracy": higher}
+    ablation = curve = confirmation = None
+    if baseline is not None:
+        others = [sample for name, sample in samples.items() if name != baseline]
+        ablation = ablate(samples[baseline], others, **rules)
+    elif doses is not None:
+        curve = dose_curve(doses, list(samples.values()), higher_is_better=higher)
+    if confirm and baseline is not None:
+        winner = max(effects, key=lambda name: effects[name])
+        figures = {name: (mean + effects[name] + sd * rng.standard_normal(confirm)).tolist() for name in effects}
+        fresh = {name: _seeds(name, figures[name], confirm, figures[name]) for name in (winner, baseline)}
+        pair = (Sample(name=name, values=tuple(figures[name])) for name in (winner, baseline))
+        confirmation = Confirmation(
+            winner=winner,
+            baseline=baseline,
+            metric="test_accuracy",
+            seeds=tuple(range(confirm)),
+            runs=fresh[winner],
+            baseline_runs=fresh[baseline],
+            comparison=compare(*pair, **rules),
+            images=10_000,
+        )
+    known: dict[str, Any] = {
+        "study": "augmentation",
+        "question": "Which augmentation helps LeNet on CIFAR-10?",
+        "data": "cifar10",
+        "images": 5_000,
+        "precision": "fp32",
+        "memory_format": "contiguous",
+        "device": "cpu: Abacus, 2 threads",
+        "seconds": 95.0 * runs * len(arms),
+        "complete": planned is None,
+    }
+    return StudyResult(
+        metric=metric,
+        higher_is_better=higher,
+        smallest_difference=delta,
+        alpha=0.05,
+        baseline=baseline,
+        arms=tuple(arms),
+        ablation=ablation,
+        curve=curve,
+        confirmation=confirmation,
+        trials=len(arms),
+        **{**known, **fields},
+    )

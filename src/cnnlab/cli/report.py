@@ -1,23 +1,30 @@
-"""`cnnlab report`: a run's page, written anew."""
+"""`cnnlab report`: the page of a run or a study, written anew."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from cnnlab.cli.options import Debug, Json, RunPath, find_run, guarded
+from cnnlab.cli.options import Debug, Json, find_run, guarded
+
+RunOrStudy = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a study's.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
     app.command()(guarded(report))
 
 
-def report(run: RunPath, json: Json = False, debug: Debug = False) -> None:
-    """Write a run's report.html anew, from what its folder holds."""
-    from cnnlab.api import write_report
+def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
+    """Write the report.html of a run or a study anew, from what its folder holds."""
+    from cnnlab.api import write_report, write_study_report
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.runs.folder import RunFolder
 
-    path = write_report(RunFolder.open(find_run(run)), say)
+    folder = find_run(run)
+    is_study = (folder / "study.toml").is_file()
+    path = write_study_report(folder) if is_study else write_report(RunFolder.open(folder), say)
     if json:
         show_json({"report": str(path)})
     else:

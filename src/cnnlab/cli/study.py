@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, guarded, overrides
 
 if TYPE_CHECKING:
@@ -50,24 +50,27 @@ def study(
     Given again, it goes on where it was; runs that were made for another study count.
     """
     form = Form(json, markdown, latex)
-    from cnnlab.cli.console import progressing
+    from cnnlab.api import run_study
+    from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying
     from cnnlab.spec.study import Study
     from cnnlab.study.executors import processes
-    from cnnlab.study.study import carry_out_study
+    from cnnlab.study.study import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
     known = Study.read(file, overrides(set_), **keys)
     with progressing() as shown:
-        audience = Studying(shown).audience()
-        result = carry_out_study(
+        answer = run_study(
             known,
-            name or file.stem,
+            name=name or file.stem,
             runs=runs,
-            root=data,
+            data=data,
             device=device,
             executor=processes(jobs),
             any_code=any_code,
-            audience=audience,
+            audience=Studying(shown).audience(),
         )
-    print(result.to_json(indent=1))
+    page = study_folder(runs, answer.result.study) / "report.html"
+    show_answer(answer, form, extra={"report": str(page)})
+    if not form.json:
+        say(f"report: {page}")

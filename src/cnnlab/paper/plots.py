@@ -67,6 +67,7 @@ def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
             color=colour,
             weight="bold",
             annotation_clip=False,
+            parse_math=False,
         )
 
 

@@ -25,7 +25,7 @@ def render(view: RunView) -> str:
     title, details = captions.headline(view)
     part, score = captions.judged_part(view.result)
     return (
-        _templates()
+        templates()
         .get_template("report.html.jinja")
         .render(
             view=view,
@@ -66,7 +66,8 @@ def repeat_command(view: RunView) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of pages: whatever is put in is escaped, and a name that is missing is an error."""
     environment = Environment(
         loader=PackageLoader("cnnlab.report"),
         autoescape=True,

@@ -1,0 +1,65 @@
+"""A study's result as an answer that writes and draws itself: in the terminal, in a notebook, as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cnnlab.paper.plots import to_svg
+from cnnlab.paper.sheet import Sheet
+from cnnlab.report.study_dose import dose_figure
+from cnnlab.report.study_figures import seed_figure
+from cnnlab.report.study_headline import headline
+from cnnlab.report.study_tables import study_sheet
+from cnnlab.study.results import ArmRecord, StudyResult
+
+
+@dataclass(frozen=True)
+class StudyAnswer:
+    """What a study found, ready to be shown; `result` holds the records."""
+
+    result: StudyResult
+
+    def sheet(self) -> Sheet:
+        """The question, the answer in a sentence, and the tables."""
+        return study_sheet(self.result)
+
+    def svg(self) -> str:
+        """Every seed a dot, with the differences to the baseline; or the dose curve."""
+        curve = self.result.curve
+        figure = seed_figure(self.result) if curve is None else dose_figure(self.result, curve)
+        return to_svg(figure, "study", f"{self.result.question} {headline(self.result)}".strip(), alone=True)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The result as JSON text; arms by what programs ask for, without learning curves.
+
+        An arm's `low` and `high` bound its mean, `difference_low` and `difference_high` its difference to the baseline.
+        """
+        record = json.loads(self.result.to_json())
+        record["arms"] = [_arm(self.result, arm) for arm in self.result.arms]
+        return json.dumps(record, indent=indent)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html(self.svg())
+
+
+def _arm(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:
+    sample, interval = arm.sample, arm.sample.interval(1 - result.alpha) or (None, None)
+    compared = {one.a: one for one in result.ablation.comparisons} if result.ablation is not None else {}
+    found = compared.get(arm.same_as or arm.name)
+    known = {
+        "name": arm.name,
+        "n": sample.n,
+        "failures": sample.failures,
+        "mean": sample.mean,
+        "low": interval[0],
+        "high": interval[1],
+        "difference": found.difference if found else None,
+        "difference_low": found.low if found else None,
+        "difference_high": found.high if found else None,
+        "verdict": found.verdict if found else None,
+        "needed": found.needed if found else None,
+    }
+    rest = arm.model_copy(update={"curve": None}).to_json()
+    return {**known, **{key: value for key, value in json.loads(rest).items() if key not in ("curve", "sample")}}

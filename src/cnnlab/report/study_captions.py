@@ -1,0 +1,104 @@
+"""One sentence below each picture of a study, and the figures at the head of its page."""
+
+from __future__ import annotations
+
+from math import inf, sqrt
+from statistics import median
+
+from cnnlab.paper import words
+from cnnlab.paper.words import quoted
+from cnnlab.report import study_words as say
+from cnnlab.report.study_headline import comparisons
+from cnnlab.report.study_learning import MOST_LINES_NAMED, bands
+from cnnlab.statistics.doses import DoseCurve
+from cnnlab.statistics.power import detectable
+from cnnlab.study.results import StudyResult
+
+Fact = tuple[str, str]
+VERDICTS = ("better", "worse", "practically equal", "undecided", "no verdict")
+
+
+def pooled_sd(result: StudyResult) -> float | None:
+    """The standard deviation between the runs of an arm, of all arms together; None where no arm has two."""
+    known = [(arm.sample.n - 1, arm.sample.sd) for arm in result.arms if arm.sample.sd is not None and not arm.same_as]
+    freedom = sum(each for each, _ in known)
+    return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
+
+
+def detected(result: StudyResult) -> float | None:
+    """The true difference that these runs find in 80 % of studies, at the spread seen; None where they can find none.
+
+    Of one arm against the baseline, or of one dose against the best, at its share of alpha.
+    """
+    sd = pooled_sd(result)
+    compared = comparisons(result)
+    if sd is None:
+        return None
+    if result.ablation is not None and compared:
+        typical = int(median(each.n_a for each in compared))
+        found = detectable(sd, typical, result.ablation.baseline.n, alpha=result.alpha / len(result.ablation.arms))
+    elif result.curve is not None and len(result.curve.samples) > 1:
+        typical = int(median(sample.n for sample in result.curve.samples))
+        found = detectable(sd, typical, alpha=result.alpha / (len(result.curve.samples) - 1))
+    else:
+        return None
+    return found if found < inf else None
+
+
+def key_figures(result: StudyResult) -> list[Fact]:
+    """What a reader weighs the answer by."""
+    done, planned = say.runs_done(result)
+    failed = sum(arm.sample.failures for arm in result.arms)
+    least, metric = detected(result), result.metric
+    return [
+        ("doses" if result.curve is not None else "arms", words.count(len(result.arms))),
+        ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
+        ("failed runs", words.count(failed)),
+        ("measured on", words.plural(result.images, "image")),
+        ("smallest difference of interest", say.smallest(result.smallest_difference, metric)[1:]),
+        ("found in 80 % of such studies", words.NONE if least is None else say.amount(least, metric)),
+        ("α", f"{result.alpha:g}"),
+        ("training time", words.duration(result.seconds)),
+    ]
+
+
+def seeds_caption(result: StudyResult) -> str:
+    """Which mean is best, and how far the runs of an arm lie apart."""
+    known = [arm for arm in result.arms if arm.sample.mean is not None and not arm.same_as]
+    if not known:
+        return "No run has a figure."
+    sign = 1 if result.higher_is_better else -1
+    best = max(known, key=lambda arm: sign * (arm.sample.mean or 0.0))
+    sd = pooled_sd(result)
+    spread = f"; runs of one arm spread by {say.amount(sd, result.metric)} (pooled standard deviation)" if sd else ""
+    return f"The best mean, {best.sample.mean:.4f}, is that of {quoted(best.name)}{spread}."
+
+
+def forest_caption(result: StudyResult) -> str:
+    """How many arms got which verdict."""
+    found = [each.verdict for each in comparisons(result)]
+    counts = [f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found]
+    return f"Of {words.plural(len(found), 'arm')} against {quoted(result.baseline or '')}: {say.named(counts, 5)}."
+
+
+def dose_caption(curve: DoseCurve) -> str:
+    """The best dose, the plateau, and where the fitted curve turns."""
+    if curve.best is None:
+        return "No dose has a figure."
+    best = f"The best mean is at {curve.doses[curve.best]:g}"
+    turn = f"; the fitted quadratic is best at {curve.vertex:.3g}" if curve.vertex is not None else ""
+    if not curve.enough:
+        return f"{best}{turn}; the runs are too few to tell a plateau."
+    plateau = say.dose_ranges(curve.doses, curve.plateau)
+    return f"{best}; the plateau, the doses that can't be told from it, is {plateau}{turn}."
+
+
+def learning_caption(result: StudyResult) -> str:
+    """How many seeds a line is the mean of, and which lines have a colour."""
+    found = bands(result)
+    seeds = sorted({band.seeds for band in found})
+    of = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    noun = "seed" if seeds[-1] == 1 else "seeds"
+    rest = ", the other arms grey" if len(found) > 3 else ""
+    named = rest + (" and not named" if len(found) > MOST_LINES_NAMED else "")
+    return f"Means over {of} {noun}: the baseline black or white, the best arm green, the worst orange{named}."

@@ -1,0 +1,107 @@
+"""A study's page: a single HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cnnlab.paper import words
+from cnnlab.paper.colours import style_sheet
+from cnnlab.paper.plots import to_svg
+from cnnlab.report import study_captions as captions
+from cnnlab.report import study_words as say
+from cnnlab.report.page import templates
+from cnnlab.report.study_dose import dose_figure
+from cnnlab.report.study_figures import forest_figure, seed_figure
+from cnnlab.report.study_headline import comparisons, confirmed, headline
+from cnnlab.report.study_learning import bands, learning_figure
+from cnnlab.report.study_tables import basis, reading, shape, study_tables
+from cnnlab.study.results import StudyResult
+
+MOST_MESSAGES = 20
+Fact = tuple[str, str]
+Picture = tuple[Markup, str]
+
+
+def render_study(result: StudyResult, *, study_toml: str, command: str) -> str:
+    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
+
+    Args:
+        study_toml: the study's file as text.
+        command: what a person types to run the study again.
+    """
+    return (
+        templates()
+        .get_template("study.html.jinja")
+        .render(
+            colours=Markup(style_sheet()),
+            result=result,
+            title=words.shown(result.question or result.study, 300),
+            name=words.shown(result.study),
+            headline=headline(result),
+            basis=basis(result),
+            key_figures=captions.key_figures(result),
+            pictures=list(_pictures(result)),
+            curves=_curves(result),
+            shape=list(shape(result)),
+            tables=study_tables(result),
+            reading=list(reading(result)),
+            confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
+            notes=[*map(_note, result.notes), *_failures(result)],
+            made=_made(result),
+            study_toml=study_toml,
+            command=command,
+        )
+    )
+
+
+def _pictures(result: StudyResult) -> Iterator[Picture]:
+    """Every run, and the differences to the baseline: of two arms in one picture, of more in one each."""
+    if result.curve is not None:
+        caption = captions.dose_caption(result.curve)
+        yield _picture(dose_figure(result, result.curve), "doses", caption)
+    several = len(comparisons(result)) > 1
+    if result.curve is None or result.ablation is not None:
+        yield _picture(seed_figure(result, differences=not several), "seeds", captions.seeds_caption(result))
+    if several:
+        yield _picture(forest_figure(result), "forest", captions.forest_caption(result))
+
+
+def _curves(result: StudyResult) -> Picture | None:
+    if not bands(result):
+        return None
+    return _picture(learning_figure(result), "learning", captions.learning_caption(result))
+
+
+def _picture(figure: Figure, name: str, caption: str) -> Picture:
+    return Markup(to_svg(figure, name, caption)), caption
+
+
+def _note(text: str) -> str:
+    return words.shown(text, 400)
+
+
+def _failures(result: StudyResult) -> Iterator[str]:
+    """What the failed runs said."""
+    failed = [(arm, run) for arm in result.arms for run in arm.seeds if run.status in ("diverged", "failed")]
+    for arm, run in failed[:MOST_MESSAGES]:
+        said = f": {words.shown(run.message, 200)}" if run.message else ""
+        yield f"{words.quoted(arm.name)}, seed {run.seed}, {run.status}{said}."
+    if len(failed) > MOST_MESSAGES:
+        yield f"{len(failed) - MOST_MESSAGES} more runs failed."
+
+
+def _made(result: StudyResult) -> list[Fact]:
+    codes = sorted({run.code for arm in result.arms for run in arm.seeds if run.code})
+    return [
+        ("data", words.shown(result.data, 200)),
+        ("metric", f"{say.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
+        ("device", words.shown(result.device, 200)),
+        ("precision", result.precision),
+        ("memory format", result.memory_format.replace("_", " ")),
+        ("code", ", ".join(map(words.shown, codes)) or words.NONE),
+        ("arms looked at", words.count(result.trials)),
+        ("training time", words.duration(result.seconds)),
+    ]
