@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.api import run_study, train, write_report
+    from cnnlab.api import recompute, run_study, train, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
     from cnnlab.report.description import Description, describe
+    from cnnlab.report.verifying import verify
     from cnnlab.runs.final import open_test
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
@@ -67,6 +68,7 @@ _HOMES = {
     "open_test": "cnnlab.runs.final",
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.spec.receptive.fields",
+    "recompute": "cnnlab.api",
     "resume_run": "cnnlab.runs.run",
     "run_study": "cnnlab.api",
     "solve_kernel": "cnnlab.theory.sizes.solution",
@@ -75,6 +77,7 @@ _HOMES = {
     "solve_stride": "cnnlab.theory.sizes.solution",
     "train": "cnnlab.api",
     "translation": "cnnlab.probe.translation",
+    "verify": "cnnlab.report.verifying",
     "write_report": "cnnlab.api",
 }
 
@@ -106,6 +109,7 @@ __all__ = [
     "open_test",
     "predict",
     "receptive_field",
+    "recompute",
     "resume_run",
     "run_study",
     "solve_kernel",
@@ -114,6 +118,7 @@ __all__ = [
     "solve_stride",
     "train",
     "translation",
+    "verify",
     "write_report",
 ]
 

@@ -22,6 +22,7 @@ from cnnlab.cli import (
     study,
     test,
     train,
+    verify,
 )
 from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
@@ -67,7 +68,7 @@ def _refuse_processes() -> None:
 
 
 for module in (
-    *(quickstart, new, theory, describe, data, lr, train, study, compare),
+    *(quickstart, new, theory, describe, data, lr, train, study, compare, verify),
     *(test, predict, report, runs, doctor),
 ):
     module.register(app)

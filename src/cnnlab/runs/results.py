@@ -6,7 +6,7 @@ Runs of one recipe that differ in nothing but their seeds are one experiment.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cnnlab.records import ClaimRecord, Record, Score, Way
@@ -72,10 +72,18 @@ def experiments(runs: Path, recipes: Path | None = None) -> tuple[list[Experimen
     """
     read, left_out = read_runs(list_runs(runs), recipes)
     left_out += [LeftOut(run=run.folder.name, reason=run.result.status) for run in read if run.diverged]
-    # Two recipes of one content are two experiments here: each has claims of its own.
-    groups = grouped((run for run in read if not run.diverged), lambda run: f"{run.stem}\n{run.experiment}")
+    return experiments_of(run for run in read if not run.diverged), left_out
+
+
+def experiments_of(runs: Iterable[ReadRun], key: Callable[[ReadRun], str] | None = None) -> list[Experiment]:
+    """Runs that did not diverge as experiments, by name.
+
+    Args:
+        key: the same for runs of one experiment; by default two recipes of one content are two, each with its claims.
+    """
+    groups = grouped(runs, key or (lambda run: f"{run.stem}\n{run.experiment}"))
     made = [_experiment(name, group) for name, group in zip(names_of(groups), groups, strict=True)]
-    return sorted(made, key=lambda experiment: experiment.name), left_out
+    return sorted(made, key=lambda experiment: experiment.name)
 
 
 def _experiment(name: str, group: Sequence[ReadRun]) -> Experiment:
@@ -97,6 +105,16 @@ def _experiment(name: str, group: Sequence[ReadRun]) -> Experiment:
 
 def _is_limited(run: ReadRun) -> bool:
     return run.recipe.data.limit is not None or run.recipe.data.per_class is not None
+
+
+def _is_shortened(run: ReadRun) -> bool:
+    """Whether it trained on fewer images or for fewer epochs than its file asks, and not by the file's own rules."""
+    file = run.base or run.recipe
+    own_limits = [(recipe.data.limit, recipe.data.per_class) for recipe in (run.recipe, file)]
+    if _is_limited(run) and (run.base is None or own_limits[0] != own_limits[1]):
+        return True
+    ends = [(recipe.train.epochs, recipe.train.stop, recipe.train.budget) for recipe in (run.recipe, file)]
+    return run.result.epochs < file.train.epochs and ends[0] != ends[1]
 
 
 def _epochs_of_file(run: ReadRun) -> int:
@@ -144,7 +162,7 @@ def _claims(newest: ReadRun, by_seed: dict[int, ReadRun]) -> Iterable[ClaimFigur
     """The claims of the recipe's file, or of the run where that is not known, with the data each was published for."""
     recipe = newest.recipe.model_copy(update={"claims": (newest.base or newest.recipe).claims})
     results = {seed: run.result for seed, run in by_seed.items()}
-    shortened = _is_limited(newest) or any(result.epochs < _epochs_of_file(newest) for result in results.values())
+    shortened = any(map(_is_shortened, by_seed.values()))
     for record in judged(recipe, list(results.values()), newest.data):
         if record.verdict in ("reproduced", "differs") and shortened:
             record = record.model_copy(update={"verdict": "shortened"})
