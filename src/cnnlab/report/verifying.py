@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cnnlab.errors import UsageError
+from cnnlab.errors import SpecError, UsageError
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
@@ -15,7 +15,7 @@ from cnnlab.report.results import differs
 from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.recomputed import Recomputed, Value
 from cnnlab.runs.results import ClaimFigures, Experiment
-from cnnlab.spec.files import read_tables
+from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.statistics.claims import FEWEST_RUNS
 from cnnlab.study.results import SayingRecord, StudyResult
 
@@ -149,7 +149,7 @@ def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "r
     (file,) = files
     if file.is_dir():
         return _of_study(_read_study(file))
-    if {"arms", "grid", "doses"} & read_tables(file).keys():
+    if _is_study_file(file):
         return _of_study(_read_study(_study_folder(file, Path(runs))))
     found = _of_experiments(file.name, runs_of_recipe(file, Path(runs)))
     return found if found.claims else _without_runs(file, Path(runs), found)
@@ -178,10 +178,10 @@ def _reason(experiment: Experiment, figures: ClaimFigures) -> str:
     """Why this verdict, in words."""
     claim = figures.claim
     if claim.verdict == "shortened":
-        epochs = {run.epochs for run in experiment.runs}
-        done = ", ".join(words.epoch(number) for number in sorted(epochs))
-        only = f", {words.count(experiment.images)} training images" if experiment.limited else ""
-        return f"{done} of {experiment.epochs} epochs{only}"
+        epochs = sorted({run.epochs for run in experiment.runs})
+        done = f"{', '.join(map(words.epoch, epochs))} of {experiment.epochs} epochs"
+        only = [f"only {words.count(experiment.images)} training images"] if experiment.limited else []
+        return ", ".join([*([done] if epochs[0] < experiment.epochs else []), *only])
     if claim.verdict == "other data":
         return f"published for {words.shown(figures.data)}, measured on {words.shown(experiment.data)}"
     return reason_of(claim)
@@ -238,6 +238,14 @@ def _is_study(path: Path) -> bool:
     return path.is_dir() and (path / RESULT).is_file() and (path / "study.toml").is_file()
 
 
+def _is_study_file(path: Path) -> bool:
+    """Whether a file has what every study has, and no recipe."""
+    try:
+        return not {"arms", "grid", "doses"}.isdisjoint(parse_toml(read_text(path)))
+    except SpecError as error:
+        raise in_file(error, path) from None
+
+
 def _study_folder(file: Path, runs: Path) -> Path:
     from cnnlab.runs.folder import slug
     from cnnlab.study.plan import NAME_DIGITS
@@ -273,7 +281,7 @@ def _told_notes(runs: Sequence[Recomputed]) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     for run in runs:
         for note in run.notes:
-            told.setdefault(note.replace(run.run, "RUN"), []).append(run.run)
+            told.setdefault(note, []).append(run.run)
     for note, names in told.items():
         yield note if len(names) == len(runs) else f"{', '.join(names)}: {note}"
 

@@ -242,6 +242,6 @@ def _notes(folder: RunFolder, pieces: _Pieces, *, scored: bool) -> list[str]:
     if scored:
         notes.append(
             "What leaves no trace in a run folder (augmentation, loss, weight decay, clipping) is not checked; for "
-            f"that, train again: cnnlab train {folder.name}/recipe.toml."
+            "that, train again: cnnlab train RUN/recipe.toml."
         )
     return notes
