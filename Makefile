@@ -43,7 +43,7 @@ fix: setup ## let ruff mend format and lint
 bench: setup ## images/s against a plain tutorial loop, in one run
 	@$(BIN)/python benchmarks/throughput.py
 
-docs: setup ## the tables of docs/recipes.md, the outputs in docs/theory.md, and the API reference into docs/api
+docs: setup ## the tables of docs/recipes.md and docs/studies.md, the outputs in docs/theory.md, and the API reference into docs/api
 	@$(BIN)/python docs/tables.py
 	@$(BIN)/python docs/consoles.py
 	@$(BIN)/python docs/reference.py

@@ -1,10 +1,13 @@
-"""Write the tables of layers and choices into docs/recipes.md, from the registries that read them.
+"""Write the tables of layers and choices into docs/recipes.md, and that of the studies into docs/studies.md.
+
+They come from the registries that read recipes, and from the files in studies/.
 
 python docs/tables.py
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
+from cnnlab.spec.study import Study
 
 PAGE = Path(__file__).parent / "recipes.md"
+STUDIES_PAGE = Path(__file__).parent / "studies.md"
+STUDIES = Path(__file__).parents[1] / "studies"
 TABLES: dict[str, Registry[Any]] = {
     "augmentations": augmentations,
     "layers": layers,
@@ -47,5 +53,33 @@ def table(registry: Registry[Any]) -> str:
     return "\n".join(["| call | what it does |", "|---|---|", *rows])
 
 
+def with_studies(page: str) -> str:
+    """The page with the table of all study files made anew."""
+    before, rest = page.split("<!-- studies -->\n\n")
+    _, after = rest.split("\n\n<!-- /studies -->")
+    rows = [_row(path.name, Study.read(path)) for path in sorted(STUDIES.glob("*.toml"))]
+    head = ["| command | document | question | arms | published |", "|---|---|---|---|---|"]
+    return "\n".join([f"{before}<!-- studies -->\n", *head, *rows, f"\n<!-- /studies -->{after}"])
+
+
+def _row(name: str, study: Study) -> str:
+    arms = ", ".join(arm.name for arm in study.list_arms())
+    document = study.document.source if study.document else ""
+    published = "; ".join(_published(study)) or "–"
+    return f"| `cnnlab study studies/{name}` | {document} | {study.question} | {arms} | {published} |"
+
+
+def _published(study: Study) -> Iterator[str]:
+    """The published answers, in words and then in figures."""
+    for saying in study.says:
+        than = "" if saying.published in ("best", "worst") else f" {saying.than or study.baseline}"
+        joint = {"": "", "equal": " to"}.get(saying.published if than else "", " than")
+        yield f"{saying.arm} {saying.published}{joint}{than}"
+    for figure in sorted({name for claims in study.claims.values() for name in claims}):
+        arms = {arm: claims[figure].published for arm, claims in study.claims.items() if figure in claims}
+        yield f"{figure.replace('_', ' ')}: " + ", ".join(f"{published:g} ({arm})" for arm, published in arms.items())
+
+
 if __name__ == "__main__":
+    STUDIES_PAGE.write_text(with_studies(STUDIES_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.spec.study import Study
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -19,6 +21,7 @@ def _load(name: str):
 
 consoles = _load("consoles")
 results = _load("results")
+tables = _load("tables")
 PAGE = (DOCS / "theory.md").read_text(encoding="utf-8")
 # What a network with random weights gives depends on the machine's arithmetic in its last digits.
 EXACT = [command for command in consoles.commands(PAGE) if "translate" not in command]
@@ -37,3 +40,22 @@ def test_the_page_of_results_has_the_tables_of_a_folder_of_runs(tmp_path: Path) 
     assert made.startswith("# Results\n\nWhat the recipes")
     assert found.sheet().to_markdown() in made
     assert results.with_results(made, found) == made
+
+
+def test_the_page_of_studies_lists_every_file_and_every_key() -> None:
+    page = (DOCS / "studies.md").read_text(encoding="utf-8")
+    assert tables.with_studies(page) == page, "run: make docs"
+    for path in (DOCS.parent / "studies").glob("*.toml"):
+        assert f"| `cnnlab study studies/{path.name}` |" in page
+    for key in Study.model_fields:
+        assert f"| `{key}` |" in page
+
+
+def test_the_studies_that_the_page_shows_are_ones(tmp_path: Path) -> None:
+    page = (DOCS / "studies.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
+    assert len(blocks) >= 3
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
+        assert len(Study.read(path).list_arms()) > 1

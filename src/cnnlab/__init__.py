@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.api import recompute, run_study, train, write_report
+    from cnnlab.api import plan_study, recompute, run_study, train, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -66,6 +66,7 @@ _HOMES = {
     "network_table": "cnnlab.probe.tracing",
     "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.final",
+    "plan_study": "cnnlab.api",
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.spec.receptive.fields",
     "recompute": "cnnlab.api",
@@ -107,6 +108,7 @@ __all__ = [
     "network_table",
     "open_subject",
     "open_test",
+    "plan_study",
     "predict",
     "receptive_field",
     "recompute",

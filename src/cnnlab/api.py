@@ -12,7 +12,7 @@ from cnnlab.files import write_whole
 from cnnlab.probe.weights import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render
-from cnnlab.report.study_answer import StudyAnswer
+from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
 from cnnlab.report.study_page import render_study
 from cnnlab.report.verifying import RecomputedRuns
 from cnnlab.report.view import Confusion, RunView
@@ -25,8 +25,10 @@ from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study.executors import Executor, here
+from cnnlab.study.forecast import forecast
+from cnnlab.study.plan import make_plan, study_name
 from cnnlab.study.study import NOBODY as UNHEARD
-from cnnlab.study.study import Audience, carry_out_study, read_result, study_folder
+from cnnlab.study.study import Audience, carry_out_study, kept_way, read_result, study_folder
 
 
 def train(
@@ -157,6 +159,28 @@ def run_study(
     )
     write_study_report(study_folder(Path(runs), result.study))
     return StudyAnswer(result)
+
+
+def plan_study(
+    study: Study | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    any_code: bool = False,
+    progress: Progress = silent,
+) -> PlanAnswer:
+    """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
+
+    Args and errors: those of `run_study`.
+    """
+    known = study if isinstance(study, Study) else Study.read(study)
+    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    root = Path(data) if data is not None else None
+    kept = kept_way(study_folder(Path(runs), study_name(called)))
+    plan = make_plan(known, called, root=root, device=device, progress=progress, kept=kept)
+    return PlanAnswer(forecast(plan, Path(runs), any_code))
 
 
 def write_study_report(folder: Path) -> Path:

@@ -229,9 +229,9 @@ def make_confusion() -> Callable[[int], Confusion]:
 
 
 def _seeds(name: str, values: Sequence[float], planned: int, train: Sequence[float]) -> tuple[SeedRecord, ...]:
-    """A record for each planned run; those without a value wait."""
+    """A record for each planned run; those without a value have not been made."""
     return tuple(
-        SeedRecord(seed=seed, run=f"study-{name[:20]}-{seed}", status="waiting")
+        SeedRecord(seed=seed, run=f"study-{name[:20]}-{seed}", status="not run")
         if seed >= len(values)
         else SeedRecord(
             seed=seed,

@@ -13,7 +13,12 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set,
 if TYPE_CHECKING:
     pass
 
-StudyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A study: a .toml file.", show_default=False)]
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A study: a .toml file, or the name of one that comes with cnnlab.", show_default=False
+    ),
+]
 Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
 OnlyPlan = Annotated[
     bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
@@ -50,7 +55,7 @@ def study(
     Given again, it goes on where it was; runs that were made for another study count.
     """
     form = Form(json, markdown, latex)
-    from cnnlab.api import run_study
+    from cnnlab.api import plan_study, run_study
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying
     from cnnlab.spec.study import Study
@@ -58,11 +63,19 @@ def study(
     from cnnlab.study.study import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
-    known = Study.read(file, overrides(set_), **keys)
+    known = Study.read(_found(file), overrides(set_), **keys)
+    called = name or file.stem
+    if plan:
+        with progressing() as shown:
+            planned = plan_study(
+                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown
+            )
+        show_answer(planned, form)
+        return
     with progressing() as shown:
         answer = run_study(
             known,
-            name=name or file.stem,
+            name=called,
             runs=runs,
             data=data,
             device=device,
@@ -74,3 +87,11 @@ def study(
     show_answer(answer, form, extra={"report": str(page)})
     if not form.json:
         say(f"report: {page}")
+
+
+def _found(file: Path) -> Path:
+    """The file, or the study of that name that comes with cnnlab."""
+    from cnnlab.spec.files import shipped_study
+
+    named = shipped_study(file.stem)
+    return named if not file.exists() and file.parent == Path() and named.is_file() else file

@@ -1,4 +1,4 @@
-"""A study's result as an answer that writes and draws itself: in the terminal, in a notebook, as JSON."""
+"""A study's plan and its result as answers that show themselves: in the terminal, in a notebook, as JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 from cnnlab.paper.plots import to_svg
 from cnnlab.paper.sheet import Sheet
+from cnnlab.report.plan_tables import plan_sheet
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import seed_figure
 from cnnlab.report.study_headline import headline
 from cnnlab.report.study_tables import study_sheet
+from cnnlab.study.planning import PlanSummary
 from cnnlab.study.results import ArmRecord, StudyResult
 
 
@@ -42,6 +44,24 @@ class StudyAnswer:
 
     def _repr_html_(self) -> str:
         return self.sheet().to_html(self.svg())
+
+
+@dataclass(frozen=True)
+class PlanAnswer:
+    """What a study will take and can find, ready to be shown."""
+
+    plan: PlanSummary
+
+    def sheet(self) -> Sheet:
+        """The arms, the time, and the differences that the seeds can find."""
+        return plan_sheet(self.plan)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The plan as JSON text."""
+        return self.plan.to_json(indent)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html()
 
 
 def _arm(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import count
 from math import isfinite
 from statistics import median
 from typing import Literal
@@ -45,23 +45,21 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
     ['a', 'optimiz…lr=0.1', 'optimiz…lr=0.2']
     """
     cut = [words.shown(name, longest) for name in names]
-    cut = [_middle(name, longest) if _twice(short, cut) else short for name, short in zip(names, cut, strict=True)]
-    seen: Counter[str] = Counter()
-    found = []
+    cut = [_middle(name, longest) if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]
+    taken, found = {short for short in cut if cut.count(short) == 1}, []
     for short in cut:
-        seen[short] += 1
-        found.append(f"{short} ({seen[short]})" if _twice(short, cut) else short)
+        numbered = (f"{short} ({number})" for number in count(1))
+        found.append(short if cut.count(short) == 1 else next(name for name in numbered if name not in taken))
+        taken.add(found[-1])
     return found
 
 
-def _twice(name: str, names: Sequence[str]) -> bool:
-    return names.count(name) > 1
-
-
 def _middle(name: str, longest: int) -> str:
-    whole = words.shown(name, 10**6)
-    half = (longest - 1) // 2
-    return f"{whole[: longest - 1 - half]}…{whole[-half:]}" if words.columns(whole) > longest else whole
+    whole = words.shown(name, len(name) * 2)
+    if words.columns(whole) <= longest:
+        return whole
+    end = words.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
+    return words.shown(whole, longest - words.columns(end)).rstrip("…") + "…" + end
 
 
 def swarm(places: Sequence[float], gap: float) -> list[int]:

@@ -31,10 +31,10 @@ from cnnlab.study.results import StudyResult
 
 WIDTH = 640.0
 FOREST_WIDTH = 800.0
-HEAD, FOOT = 48.0, 40.0
+HEAD, FOOT = 48.0, 28.0
 # Of rows with dots above a mean, and of rows with a single mark.
 TALL, LOW = 34.0, 24.0
-LONGEST, MOST_ROOM = 30, 190.0
+LONGEST, MOST_ROOM = 28, 216.0
 DOT = 6.4
 
 
@@ -109,7 +109,7 @@ def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
     rows = seed_rows(result)
     below = difference_rows(result) if differences else ()
     upper = HEAD + TALL * len(rows)
-    figure = new_figure(WIDTH, upper + FOOT + (HEAD + LOW * len(below) + FOOT if below else 0))
+    figure = new_figure(WIDTH, upper + FOOT + (16 + HEAD + LOW * len(below) + FOOT if below else 0))
     canvas = new_canvas(figure)
     names = dict(zip((row.name for row in rows), short_names([row.name for row in rows], LONGEST), strict=True))
     left = name_room(names.values(), MOST_ROOM)
@@ -122,7 +122,7 @@ def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
         write(canvas, left - 10, middle, names[row.name], ha="right", bold=row.baseline)
         write(canvas, WIDTH - right + 8, middle, row.remark, colour="validation")
     if below:
-        _below(figure, canvas, result, below, names, (left, upper + FOOT, right))
+        _below(figure, canvas, result, below, names, (left, upper + FOOT + 16, right))
     return figure
 
 
@@ -135,10 +135,10 @@ def forest_figure(result: StudyResult) -> Figure:
     figure = new_figure(FOREST_WIDTH, HEAD + 18 + LOW * len(rows) + FOOT)
     canvas = new_canvas(figure)
     names = short_names([row.name for row in rows], LONGEST)
-    left, right = name_room(names, MOST_ROOM), 318.0
+    left, right = name_room(names, MOST_ROOM), 326.0
     _head(canvas, 0, *_difference_words(result))
     _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))
-    ends = [FOREST_WIDTH - right + place for place in (16, 160, 202, 268, 318)]
+    ends = [FOREST_WIDTH - right + place for place in (16, 150, 198, 276, 322)]
     for title, end, ha in zip(
         ("verdict", "n", "failed", "parameters", "min"), ends, ("left", *["right"] * 4), strict=True
     ):

@@ -20,7 +20,6 @@ from cnnlab.report.study_learning import bands, learning_figure
 from cnnlab.report.study_tables import basis, reading, shape, study_tables
 from cnnlab.study.results import StudyResult
 
-MOST_MESSAGES = 20
 Fact = tuple[str, str]
 Picture = tuple[Markup, str]
 
@@ -49,7 +48,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str) -> str:
             tables=study_tables(result),
             reading=list(reading(result)),
             confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
-            notes=[*map(_note, result.notes), *_failures(result)],
+            notes=[words.shown(note, 400) for note in result.notes],
             made=_made(result),
             study_toml=study_toml,
             command=command,
@@ -77,20 +76,6 @@ def _curves(result: StudyResult) -> Picture | None:
 
 def _picture(figure: Figure, name: str, caption: str) -> Picture:
     return Markup(to_svg(figure, name, caption)), caption
-
-
-def _note(text: str) -> str:
-    return words.shown(text, 400)
-
-
-def _failures(result: StudyResult) -> Iterator[str]:
-    """What the failed runs said."""
-    failed = [(arm, run) for arm in result.arms for run in arm.seeds if run.status in ("diverged", "failed")]
-    for arm, run in failed[:MOST_MESSAGES]:
-        said = f": {words.shown(run.message, 200)}" if run.message else ""
-        yield f"{words.quoted(arm.name)}, seed {run.seed}, {run.status}{said}."
-    if len(failed) > MOST_MESSAGES:
-        yield f"{len(failed) - MOST_MESSAGES} more runs failed."
 
 
 def _made(result: StudyResult) -> list[Fact]:

@@ -51,8 +51,9 @@ def basis(result: StudyResult) -> str:
     done, planned = say.runs_done(result)
     runs = f"{done:,} of {words.plural(planned, 'run')}" if done < planned else words.plural(planned, "run")
     rules = f"smallest difference of interest {say.smallest(result.smallest_difference, result.metric)[1:]}"
+    metric = say.metric_name(result.metric)
     return (
-        f"{say.metric_name(result.metric)} on {words.plural(result.images, 'image')} of "
+        f"{metric[:1].upper()}{metric[1:]} on {words.plural(result.images, 'image')} of "
         f"{words.shown(result.data)}; {words.plural(len(result.arms), 'arm')}, {runs}; {rules}, α = {result.alpha:g}."
     )
 
@@ -75,7 +76,18 @@ def shape(result: StudyResult) -> Iterator[str]:
 
 def arm_table(result: StudyResult) -> TextTable:
     """A row for each arm in the order of the study, with its difference to the baseline and the verdict."""
-    heads = ("arm", "changes", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
+    heads = (
+        "arm",
+        "changes",
+        "#n",
+        "#failed",
+        "#mean",
+        "#95 % interval",
+        "#difference",
+        "#its interval",
+        "verdict",
+        "#needs n",
+    )
     found = {each.a: each for each in (result.ablation.comparisons if result.ablation else ())}
     rows = (_arm_row(result, arm, found.get(arm.name)) for arm in result.arms)
     return TextTable.of((*heads, "#parameters", "#minutes"), rows)
@@ -115,7 +127,7 @@ def confirmation_table(found: Confirmation) -> TextTable:
     rows = []
     for name, runs, first in ((found.winner, found.runs, True), (found.baseline, found.baseline_runs, False)):
         sample = Sample(name=name, values=tuple(figures(runs)))
-        verdict = (*_difference(compared), _verdict(compared)) if first else (NONE, NONE, "baseline")
+        verdict = (*_difference(compared), compared.verdict) if first else (NONE, NONE, "baseline")
         rows.append((words.shown(name, LONGEST_CELL), *_figures(sample, len(runs)), *verdict))
     return TextTable.of(("arm", "#n", "#failed", *measures), rows)
 
@@ -123,7 +135,7 @@ def confirmation_table(found: Confirmation) -> TextTable:
 def figures(runs: Iterable[SeedRecord]) -> Iterator[float]:
     """The figure of each run that came to an end; NaN for one that failed."""
     for run in runs:
-        if run.status not in ("waiting", "not run"):
+        if run.status != "not run":
             yield float("nan") if run.value is None else run.value
 
 
@@ -155,11 +167,12 @@ def reading(result: StudyResult) -> Iterator[str]:
     if result.ablation is not None and result.ablation.comparisons:
         level = say.level(result.ablation.comparisons[0].level)
         rule = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
+        band = say.smallest(result.smallest_difference, result.metric)
         yield (
             f"A difference is arm − baseline, with Welch's interval at {level}: all of them hold at once. Verdicts are "
-            f"adjusted for the number of arms ({rule}); “practically equal” is shown by two one-sided tests at "
-            f"{say.smallest(result.smallest_difference, result.metric)}. “Undecided” is not “no difference”: n = … is "
-            "how many runs an arm a new study should plan."
+            f"adjusted for the number of arms step by step ({rule}), so that an arm can be better or worse though its "
+            f"interval holds 0; “practically equal” is shown by two one-sided tests at {band}. “Undecided” is not “no "
+            "difference”: “needs n” is how many runs an arm a new study should plan."
         )
     if result.curve is not None and result.curve.enough:
         yield (
@@ -177,6 +190,7 @@ def _arm_row(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> t
         *_figures(arm.sample, len(arm.seeds)),
         *_difference(found),
         _standing(result, arm, found),
+        NONE if found is None or found.needed is None else words.count(found.needed),
         words.count(arm.parameters),
         _minutes(arm),
     )
@@ -247,11 +261,7 @@ def _interval(bounds: Interval | None, *, signs: bool = False) -> str:
 def _standing(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> str:
     if arm.name == result.baseline:
         return "baseline"
-    return NONE if found is None or arm.same_as else _verdict(found)
-
-
-def _verdict(found: Comparison) -> str:
-    return f"{found.verdict} (n = {found.needed:,})" if found.needed is not None else found.verdict
+    return NONE if found is None or arm.same_as else found.verdict
 
 
 def _minutes(arm: ArmRecord) -> str:

@@ -21,9 +21,12 @@ MAX_DOTS = 1_000
 
 def shipped(name: str) -> Path:
     """The path of a recipe that comes with cnnlab: in the installed package, or in the checkout that it runs from."""
-    inside = Path(__file__).parents[1] / "recipes"
-    folder = inside if inside.is_dir() else Path(__file__).parents[3] / "recipes"
-    return folder / f"{name}.toml"
+    return _shipped("recipes", name)
+
+
+def shipped_study(name: str) -> Path:
+    """The path of a study that comes with cnnlab, as `shipped` of a recipe."""
+    return _shipped("studies", name)
 
 
 def read_tables(path: Path) -> dict[str, Any]:
@@ -103,6 +106,11 @@ def in_file(error: SpecError, path: str | Path) -> SpecError:
     return SpecError.together(
         replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path)) for problem in error.problems
     )
+
+
+def _shipped(folder: str, name: str) -> Path:
+    inside = Path(__file__).parents[1] / folder
+    return (inside if inside.is_dir() else Path(__file__).parents[3] / folder) / f"{name}.toml"
 
 
 def _read_tables(path: Path, depth: int) -> dict[str, Any]:

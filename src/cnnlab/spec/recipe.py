@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import tomli_w
 from pydantic import (
@@ -75,13 +75,15 @@ class Section(BaseModel):
     """A table of a recipe: frozen, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Keys that hold a name that the person chose, which may be "none".
+    named: ClassVar[tuple[str, ...]] = ()
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
         def __init__(self, **values: Any) -> None:
             fields = type(self).model_fields
             # "none" for what may be left out: a recipe undoes with it what its base says.
-            optional = {key for key, field in fields.items() if field.default is None}
+            optional = {key for key, field in fields.items() if field.default is None and key not in self.named}
             given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
             try:
                 super().__init__(**given)
@@ -268,14 +270,7 @@ class Recipe(Section):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
-        allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
-        wrong = [
-            Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
-            for name in value
-            if name not in _FIGURES
-        ]
-        if wrong:
-            raise SpecError.together(wrong)
+        known_claims(value)
         return value
 
     @classmethod
@@ -324,6 +319,18 @@ class Recipe(Section):
 _PARTS = ("train", "validation", "test")
 _METRICS = get_args(Metric)
 _FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
+
+
+def known_claims(names: Iterable[str]) -> None:
+    """Refuse names of figures that no run has."""
+    allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
+    wrong = [
+        Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
+        for name in names
+        if name not in _FIGURES
+    ]
+    if wrong:
+        raise SpecError.together(wrong)
 
 
 def _finite(number: Any) -> float:

@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise, product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_args
 
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from cnnlab.errors import Problem, SpecError, listed, nearest
-from cnnlab.spec.arms import RECIPE, Arm, Changes, base_recipe, changed, plain_changes, within
+from cnnlab.spec.arms import RECIPE, Arm, Changes, Doses, base_recipe, changed, dotted, plain_changes, within
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.choices import Metric
 from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
-from cnnlab.spec.recipe import Claim, Recipe, Section
+from cnnlab.spec.published import Document, Saying, misread
+from cnnlab.spec.recipe import Claim, Recipe, Section, known_claims
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
 else:
     _Budget = budgets.choice()
 
-# Words that speak of all the other arms.
-AGAINST_ALL = ("best", "worst")
 MOST_SEEDS = 1_000
 MOST_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
 FRESH_SEEDS = 1_000_000
+SEEDS = f"how many, from 1 to {MOST_SEEDS:,}, or a list of seeds below {FRESH_SEEDS:,}, each once"
+# So many names are shown where an error lists what is allowed.
+SHOWN_NAMES = 12
 METRICS = tuple(f"{part}_{metric}" for part in ("validation", "train") for metric in get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Doses(Section):
-    """One key over a list of values, in rising order: a dose curve."""
-
-    key: str
-    values: tuple[int | float, ...]
-
-    @field_validator("values", mode="before")
-    @classmethod
-    def _as_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
-    @field_validator("values")
-    @classmethod
-    def _rising(cls, value: tuple[int | float, ...]) -> tuple[int | float, ...]:
-        if len(value) < 2 or any(first >= second for first, second in pairwise(value)):
-            raise refuse("two numbers or more, each above the one before it")
-        return value
-
-
-class Saying(Section):
-    """What a document says in words of an arm: judged by the comparisons of a study.
-
-    `than` is the other arm, by default the baseline; "best" and "worst" speak of all the others.
-    """
-
-    arm: str
-    published: Literal["better", "worse", "equal", "best", "worst"]
-    than: str | None = None
-    source: str = ""
-    data: str | None = None
-    note: str = ""
 
 
 class Study(Section):
@@ -77,6 +47,7 @@ class Study(Section):
     """
 
     model_config = ConfigDict(**Section.model_config, validate_default=True)
+    named: ClassVar[tuple[str, ...]] = ("baseline",)
 
     base: Recipe
     question: str = ""
@@ -94,6 +65,7 @@ class Study(Section):
     doses: Doses | None = None
     claims: dict[str, dict[str, Claim]] = Field(default={})
     says: tuple[Saying, ...] = ()
+    document: Document | None = None
 
     @field_validator("base", mode="before")
     @classmethod
@@ -107,7 +79,7 @@ class Study(Section):
         return {
             name: {
                 key: Recipe.from_tables(item) if key == RECIPE and isinstance(item, dict) else item
-                for key, item in changes.items()
+                for key, item in dotted(changes).items()
             }
             for name, changes in value.items()
         }
@@ -115,9 +87,13 @@ class Study(Section):
     @field_validator("seeds", "baseline_seeds", mode="before")
     @classmethod
     def _as_seeds(cls, value: Any) -> Any:
-        if type(value) is int and 1 <= value <= MOST_SEEDS:
-            return tuple(range(value))
-        return tuple(value) if isinstance(value, list) else value
+        if value is None or isinstance(value, tuple):
+            return value
+        if isinstance(value, list | range):
+            return tuple(value)
+        if type(value) is not int or not 1 <= value <= MOST_SEEDS:
+            raise refuse(SEEDS)
+        return tuple(range(value))
 
     @field_validator("seeds", "baseline_seeds")
     @classmethod
@@ -128,7 +104,7 @@ class Study(Section):
             and all(0 <= seed < FRESH_SEEDS for seed in value)
         )
         if not fits:
-            raise refuse(f"how many, from 1 to {MOST_SEEDS:,}, or a list of seeds below {FRESH_SEEDS:,}, each once")
+            raise refuse(SEEDS)
         return value
 
     @field_validator("metric")
@@ -143,7 +119,8 @@ class Study(Section):
     @classmethod
     def _as_tuples(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: tuple(values) if isinstance(values, list) else values for key, values in value.items()}
+            keys = dotted(value).items()
+            return {key: tuple(values) if isinstance(values, list) else values for key, values in keys}
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("claims", mode="before")
@@ -160,6 +137,14 @@ class Study(Section):
             for arm, claims in value.items()
         }
 
+    @field_validator("claims")
+    @classmethod
+    def _known_figures(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
+        for arm, claims in value.items():
+            with within(arm):
+                known_claims(claims)
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         given = [name for name in ("arms", "grid", "doses") if getattr(self, name)]
@@ -167,19 +152,18 @@ class Study(Section):
             what = "a study compares arms, and none are given" if not given else "a study has one kind of arms"
             step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
             raise SpecError(what, received=", ".join(given), allowed="[arms], [grid] or [doses]", next_step=step)
-        arms = list(self._made_arms())
-        if len(arms) < 2 or len(arms) > MOST_ARMS:
-            where = given[0]
-            raise SpecError(
-                "these are not arms to compare",
-                where=where,
-                received=f"{len(arms)}",
-                allowed=f"from 2 to {MOST_ARMS} arms",
-            )
-        object.__setattr__(self, "_arms", tuple(arms))
-        if self.doses is None:
-            object.__setattr__(self, "baseline", self._known_baseline(arms))
-        self._check_names({arm.name for arm in arms})
+        number = (
+            prod(map(len, self.grid.values())) if self.grid else len(self.doses.values if self.doses else self.arms)
+        )
+        if not 2 <= number <= MOST_ARMS:
+            what, allowed = "these are not arms to compare", f"from 2 to {MOST_ARMS} arms"
+            raise SpecError(what, where=given[0], received=f"{number:,}", allowed=allowed)
+        arms = tuple(self._made_arms())
+        _check_names(given[0], [arm.name for arm in arms])
+        object.__setattr__(self, "_arms", arms)
+        object.__setattr__(self, "baseline", self._known_baseline())
+        self._check_published()
+        self._take_document()
         return self
 
     @classmethod
@@ -187,7 +171,8 @@ class Study(Section):
         """The study in a file; its base and the recipes of its arms are seen from there, then from cnnlab's own.
 
         Args:
-            overrides: values of every arm's recipe by dotted key, as `--set` gives them: {"train.epochs": 3}.
+            overrides: values of every arm's recipe by dotted key, as `--set` gives them: {"train.epochs": 3}. What
+                an arm changes itself stays as it is.
             keys: keys of the study itself that replace those of the file: seeds=3.
 
         Raises:
@@ -196,10 +181,10 @@ class Study(Section):
         path = Path(path)
         try:
             tables = parse_toml(read_text(path)) | keys
-            shared = {**_table(tables.pop("set", {}), "set"), **(overrides or {})}
+            shared = {**dotted(_table(tables.pop("set", {}), "set")), **(overrides or {})}
             tables["base"] = base_recipe(path, tables.get("base"), shared)
             for name, arm in _table(tables.get("arms", {}), "arms").items():
-                if isinstance(arm, dict) and isinstance(arm.get(RECIPE), str):
+                if isinstance(arm, dict) and RECIPE in arm:
                     arm[RECIPE] = base_recipe(path, arm[RECIPE], shared, f"arms.{name}.{RECIPE}")
             return cls.from_tables(tables)
         except SpecError as error:
@@ -250,57 +235,81 @@ class Study(Section):
         if self.doses is not None:
             yield from ((f"{dose:g}", {self.doses.key: dose}, dose) for dose in self.doses.values)
         elif self.grid:
+            names = [key.rpartition(".")[2] for key in self.grid]
+            names = names if len(set(names)) == len(names) else list(self.grid)
             for values in product(*self.grid.values()):
-                changes = dict(zip(self.grid, values, strict=True))
-                yield (
-                    ", ".join(as_setting(key.rpartition(".")[2], value) for key, value in changes.items()),
-                    changes,
-                    None,
-                )
+                name = ", ".join(as_setting(key, value) for key, value in zip(names, values, strict=True))
+                yield name, dict(zip(self.grid, values, strict=True)), None
         else:
             yield from ((name, changes, None) for name, changes in self.arms.items())
 
-    def _known_baseline(self, arms: list[Arm]) -> str:
+    def _known_baseline(self) -> str | None:
+        """The baseline's name; a dose curve does without, unless it is to confirm something."""
+        arms = self.list_arms()
         names = [arm.name for arm in arms]
         if self.baseline is None:
             plain = [arm.name for arm in arms if not arm.changes]
             if len(plain) == 1:
                 return plain[0]
+            if self.doses is not None and self.confirm is None and self.baseline_seeds is None:
+                return None
             step = f'name the arm that the others are compared with: baseline = "{names[0]}"'
-            raise SpecError("the baseline is not named", where="baseline", allowed=listed(names), next_step=step)
+            raise SpecError("the baseline is not named", where="baseline", allowed=_some(names), next_step=step)
         if self.baseline not in names:
             raise SpecError(_no_arm(self.baseline, "baseline", names))
         return self.baseline
 
-    def _check_names(self, names: set[str]) -> None:
-        """Claims and sayings speak of arms that are there."""
-        used = [(f"claims.{arm}", arm) for arm in self.claims]
+    def _check_published(self) -> None:
+        """Claims and sayings speak of arms that are there, and a saying of two."""
+        names = [arm.name for arm in self.list_arms()]
+        problems = [_no_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
         for number, saying in enumerate(self.says):
-            used += [(f"says[{number}].arm", saying.arm)]
-            used += [(f"says[{number}].than", saying.than)] if saying.than is not None else []
-        problems = [_no_arm(arm, where, names) for where, arm in used if arm not in names]
-        problems += [
-            Problem("it is not said than which arm", f"says[{number}].than", "", listed(names), "name the other arm")
-            for number, saying in enumerate(self.says)
-            if saying.than is None and self.baseline is None and saying.published not in AGAINST_ALL
-        ]
+            place = f"says[{number}]"
+            if saying.arm not in names:
+                problems.append(_no_arm(saying.arm, f"{place}.arm", names))
+            if saying.than is not None and saying.than not in names:
+                problems.append(_no_arm(saying.than, f"{place}.than", names))
+            problems += misread(saying, self.baseline, place)
         if problems:
             raise SpecError.together(problems)
+
+    def _take_document(self) -> None:
+        """Give the published answers what the document says of all of them."""
+        if self.document is None:
+            return
+        fill = self.document.fill
+        claims = {arm: {name: fill(claim) for name, claim in known.items()} for arm, known in self.claims.items()}
+        object.__setattr__(self, "claims", claims)
+        object.__setattr__(self, "says", tuple(map(fill, self.says)))
+
+
+def _check_names(kind: str, names: Sequence[str]) -> None:
+    """Each arm has a name of its own, which a table's cell can hold."""
+    for name in names:
+        if not name.strip() or not name.isprintable():
+            what, allowed = "this can't be an arm's name", "a text on one line, not empty"
+            raise SpecError(what, where=kind, received=repr(name), allowed=allowed)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SpecError("two arms are the same", where=kind, received=twice, allowed="each value once")
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SpecError(
-            "this is not a table",
-            where=where,
-            received=shown(value),
-            allowed='keys and values, as in "train.epochs" = 5',
-        )
+        allowed = "keys and values, as in train.epochs = 5"
+        raise SpecError("this is not a table", where=where, received=shown(value), allowed=allowed)
     return value
 
 
 def _no_arm(name: str, where: str, names: Iterable[str]) -> Problem:
-    return Problem("the study has no such arm", where, name, listed(names), nearest(name, names))
+    return Problem("the study has no such arm", where, name, _some(names), nearest(name, names))
+
+
+def _some(names: Iterable[str]) -> str:
+    """The names of arms, of which there may be hundreds, in their order."""
+    names = list(names)
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _is_located(error: SpecError, path: Path) -> bool:

@@ -24,7 +24,7 @@ class Ablation(Record):
         comparisons: each arm (A) against the baseline (B), in the order of `arms`. Their intervals hold all at once.
         screening: more than 20 arms: of the verdicts a share of alpha is wrong, not one family in 1/alpha.
         dunnett: p-values of Dunnett's test, a cross-check that takes the spreads for equal; in the order of `arms`.
-            None where it can't be: an arm without two finite runs, or no spread at all.
+            None where it can't be, an arm without two finite runs or no spread at all, and for a screening.
     """
 
     baseline: Sample
@@ -48,6 +48,10 @@ def ablate(
     Better and worse are read from Welch's p-values adjusted by Holm's rule, practical equality from a family of its
     own. Past 20 arms both are adjusted by Benjamini's and Hochberg's, and it is called a screening. An arm without two
     finite runs still counts in the families: what was planned is what is corrected for.
+
+    Where few runs of an arm meet many of the baseline, Welch's test finds a little too much far in its tails: with 5
+    seeds an arm and `baseline_seeds`, 6.4 % of families of 6 and 7.7 % of 10 show an arm where none differs, not 5 %;
+    with 10 seeds an arm 5.1 and 5.5 %.
 
     Args and errors: those of `compare`.
     """
@@ -101,7 +105,11 @@ def baseline_seeds(n: int, k: int) -> int:
 
 
 def _dunnett(baseline: Sample, arms: Sequence[Sample]) -> tuple[float, ...] | None:
-    if not arms or min(baseline.n, *(arm.n for arm in arms)) < 2 or not any(arm.sd for arm in (baseline, *arms)):
+    if (
+        not 0 < len(arms) <= MOST_ARMS
+        or min(baseline.n, *(arm.n for arm in arms)) < 2
+        or not any(arm.sd for arm in (baseline, *arms))
+    ):
         return None
     from scipy.stats import dunnett
 

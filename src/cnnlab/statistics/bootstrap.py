@@ -86,9 +86,7 @@ def _chance(right: Right) -> float:
     """The variance of an image's mean that is the chance of single runs on it: neither the run's nor the image's."""
     runs, images = right.shape
     residual = right - right.mean(axis=1, keepdims=True) - right.mean(axis=0, keepdims=True) + right.mean()
-    squares = float(np.sum(residual**2))
-    freedom = float((runs - 1) * (images - 1))
-    return squares / freedom / float(runs)
+    return float(np.sum(residual**2) / ((runs - 1) * (images - 1) * runs))
 
 
 def _welch(a: Numbers, b: Numbers, level: float) -> Interval:

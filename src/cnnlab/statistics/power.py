@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import gammainc, gammaincinv, nctdtr, ndtr, stdtrit
+from scipy.special import gammainc, gammaln, ndtr, ndtri, stdtrit
 
 from cnnlab.errors import Problem, UsageError
 
+Numbers = npt.NDArray[np.float64]
+
 POWER, ALPHA = 0.8, 0.05
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
 def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
@@ -34,7 +37,8 @@ def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: f
     (7, 9)
     """
     _check(sd, difference, power, alpha)
-    return _fewest(lambda n: found(sd, difference, n, n, alpha) >= power)
+    guess = _by_the_normal(sd, difference, alpha / 2, power)
+    return _fewest(lambda n: found(sd, difference, n, n, alpha) >= power, guess)
 
 
 def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
@@ -43,10 +47,22 @@ def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: flo
     Arguments and errors are those of `seeds_needed`; `alpha` is the level of each of the two tests.
 
     >>> seeds_to_equate(0.003, 0.005)
-    8
+    7
     """
     _check(sd, delta, power, alpha)
-    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power)
+    guess = _by_the_normal(sd, delta, alpha, (1 + power) / 2)
+    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power, guess)
+
+
+def seeds_to_decide(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+    """The runs an arm that are enough for `seeds_needed` and for `seeds_to_equate`: the larger of the two.
+
+    >>> seeds_to_decide(0.003, 0.002)
+    40
+    """
+    _check(sd, delta, power, alpha)
+    guess = max(_by_the_normal(sd, delta, alpha / 2, power), _by_the_normal(sd, delta, alpha, (1 + power) / 2))
+    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power and found(sd, delta, n, n, alpha) >= power, guess)
 
 
 def detectable(sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA) -> float:
@@ -105,7 +121,9 @@ def found(sd: float, difference: float, n: int, n_b: int, alpha: float = ALPHA) 
     freedom = n + n_b - 2
     critical = float(stdtrit(freedom, 1 - alpha / 2))
     shift = difference / (sd * sqrt(1 / n + 1 / n_b))
-    return float(nctdtr(freedom, -shift, -critical) + nctdtr(freedom, shift, -critical))
+    # On the wrong side it is found next to never.
+    wrong = _above(-shift, critical, freedom) if shift < 8 else 0.0
+    return _above(shift, critical, freedom) + wrong
 
 
 def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
@@ -119,22 +137,50 @@ def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
     freedom = 2 * n - 2
     critical = float(stdtrit(freedom, 1 - alpha))
     room = delta / (sd * sqrt(2 / n))
-    last = float(gammainc(freedom / 2, freedom / 2 * (room / critical) ** 2))
-    share = last * (_NODES + 1) / 2
-    spread = np.sqrt(gammaincinv(freedom / 2, share) * 2 / freedom)
-    return float(last / 2 * np.sum(_WEIGHTS * (2 * ndtr(room - critical * spread) - 1)))
+    return _mean(lambda spread: 2 * ndtr(room - critical * spread) - 1, 0.0, room / critical, freedom)
 
 
-def _fewest(enough: Callable[[int], bool]) -> int:
-    """The smallest number from two on that is enough: doubled until it is, then halved in."""
-    high = 2
+def _above(shift: float, critical: float, freedom: int) -> float:
+    """The probability that the noncentral t of this shift is above a critical value.
+
+    scipy's own has no value at some large shifts. For a given spread it is Φ(shift − critical·spread), which goes from
+    1 to 0 within a few 1/critical; below that only the spread's own distribution counts.
+    """
+    low, high = ((shift - reach) / critical for reach in (9, -9))
+    certain = float(gammainc(freedom / 2, freedom / 2 * low**2)) if low > 0 else 0.0
+    return certain + _mean(lambda spread: ndtr(shift - critical * spread), low, high, freedom)
+
+
+def _mean(function: Callable[[Numbers], Numbers], low: float, high: float, freedom: int) -> float:
+    """The integral of a function of the observed spread, relative to the true one, times its density."""
+    # Beyond nine of its own standard deviations nothing of it is left.
+    width = 9 / sqrt(2 * freedom)
+    low, high = max(low, 1 - width, 0.0), min(high, 1 + width)
+    if high <= low:
+        return 0.0
+    spread = low + (high - low) * (_POINTS + 1) / 2
+    half = freedom / 2
+    constant = log(2) + half * log(half) - float(gammaln(half))
+    density = np.exp(constant + (freedom - 1) * np.log(spread) - half * spread**2)
+    return float((high - low) / 2 * np.sum(_WEIGHTS * density * function(spread)))
+
+
+def _fewest(enough: Callable[[int], bool], first: float) -> int:
+    """The smallest number from two on that is enough: from a first guess in growing steps, then halved in."""
+    step, low, high = 1, 1, max(2, round(first))
     while not enough(high):
-        high *= 2
-    low = max(high // 2, 1)
+        low, high, step = high, high + step, 2 * step
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
+        # Without a lower bound yet, the guess was enough: fewer by growing steps.
+        middle = (low + high) // 2 if low > 1 else max(high - step, (low + high) // 2)
+        low, high, step = (low, middle, 2 * step) if enough(middle) else (middle, high, step)
     return high
+
+
+def _by_the_normal(sd: float, difference: float, tail: float, power: float) -> float:
+    """About how many runs an arm it takes: as many as were the spread known, and z²/4 for that it is not."""
+    z = float(ndtri(1 - tail))
+    return 2 * (sd / difference * (z + float(ndtri(power)))) ** 2 + z**2 / 4
 
 
 def _check(sd: float, difference: float, power: float, alpha: float) -> None:

@@ -55,7 +55,7 @@ def welch(a: Sample, b: Sample) -> Welch | None:
         return None
     of_a, of_b = a.sd**2 / a.n, b.sd**2 / b.n
     both = of_a + of_b
-    share = of_a / both if both else 0.5
     # The usual formula, divided through by the squared sum: small spreads can't underflow.
-    freedom = 1 / (share**2 / (a.n - 1) + (1 - share) ** 2 / (b.n - 1))
+    shares = (of_a / both, of_b / both) if both else (0.5, 0.5)
+    freedom = 1 / (shares[0] ** 2 / (a.n - 1) + shares[1] ** 2 / (b.n - 1))
     return Welch(a.mean - b.mean, float(both**0.5), freedom)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnnlab.spec.study import AGAINST_ALL, Saying, Study
+from cnnlab.spec.published import AGAINST_ALL, Saying
+from cnnlab.spec.study import Study
 from cnnlab.statistics.ablation import ablate
 from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.samples import Sample

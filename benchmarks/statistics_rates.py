@@ -1,0 +1,392 @@
+"""How often each verdict is wrong, by simulation: studies whose truth is known, thousands of each kind.
+
+    python benchmarks/statistics_rates.py                                              # prints the table
+    python benchmarks/statistics_rates.py > benchmarks/results/statistics-rates.md
+
+Every row draws its studies from a stream of its own and judges them with the functions that judge real ones. A rate is
+held against a binomial band: where a rule is wrong just as often as is allowed, 999 of 1,000 such tables lie in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy.stats import binom, ttest_ind
+
+from cnnlab.randomness import generator
+from cnnlab.statistics.ablation import MOST_ARMS, baseline_seeds, family
+from cnnlab.statistics.bootstrap import crossed_bootstrap
+from cnnlab.statistics.comparison import Judgement, Rules, compare, permutation_test
+from cnnlab.statistics.doses import dose_curve
+from cnnlab.statistics.mcnemar import mcnemar
+from cnnlab.statistics.power import detectable, seeds_needed, seeds_to_equate
+from cnnlab.statistics.samples import Sample
+from cnnlab.statistics.welch import welch
+
+STUDIES = 2000
+BAND = 0.999
+# Accuracies of a small network: a mean, the spread between seeds, the smallest difference of interest, as fractions.
+MEAN, SPREAD, DELTA = 0.75, 0.003, 0.002
+
+Draws = np.random.Generator
+Kind = Literal["=", "≤", "≥", ""]
+
+
+ABLATION = "(b) Ablation, ⌈n√k⌉ seeds of the baseline"
+NOTES = {
+    ABLATION: (
+        "Far in its tails Welch's test finds too much where a small arm meets a large baseline. With 5 seeds an arm",
+        "and ⌈5√k⌉ of the baseline, 40,000 studies give 6.4 % of families of 6 and 7.7 % of 10; with 10 seeds an arm",
+        "5.1 and 5.5 %; with 5 seeds of arms and baseline alike 3.4 and 2.9 %.",
+        "",
+    )
+}
+
+
+class Rate(NamedTuple):
+    """What was counted in how many studies. `kind`: `target` is what the rate should be, its upper or lower bound, or
+    what statistics books say of a rule that is not used."""
+
+    count: int
+    studies: int
+    target: tuple[float, float]
+    kind: Kind
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.studies
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """The shares that a true rate at the target gives, within BAND."""
+        low, high = self.target
+        tail = (1 - BAND) / 2
+        counts = binom.ppf(tail, self.studies, low), binom.ppf(1 - tail, self.studies, high)
+        return counts[0] / self.studies, counts[1] / self.studies
+
+    @property
+    def holds(self) -> bool:
+        low, high = self.band
+        return (self.kind == "≤" or self.rate >= low) and (self.kind == "≥" or self.rate <= high)
+
+
+class Row(NamedTuple):
+    """A row of the table: `wrong` draws one study and says whether what is counted happened."""
+
+    part: str
+    what: str
+    target: float | tuple[float, float] | None
+    kind: Kind
+    wrong: Callable[[Draws], bool]
+
+    def measure(self, studies: int) -> Rate:
+        draws = generator(0, f"rates: {self.part}, {self.what}")
+        count = sum(self.wrong(draws) for _ in range(studies))
+        target = (self.target, self.target) if isinstance(self.target, float) else self.target or (0.0, 1.0)
+        return Rate(count, studies, target, self.kind)
+
+
+def arm(draws: Draws, n: int, gain: float = 0.0, spread: float = SPREAD) -> Sample:
+    """Runs of an arm whose true mean lies `gain` above the others'."""
+    return Sample(name="arm", values=tuple(draws.normal(MEAN + gain, spread, n).tolist()))
+
+
+def judged(
+    verdicts: Sequence[Judgement], n: int, n_b: int, gain: float = 0.0, spread: float = SPREAD, spread_b: float = SPREAD
+) -> Callable[[Draws], bool]:
+    """Whether A against B ends in one of the verdicts."""
+
+    def study(draws: Draws) -> bool:
+        return compare(arm(draws, n, gain, spread), arm(draws, n_b, 0.0, spread_b), delta=DELTA).verdict in verdicts
+
+    return study
+
+
+def missed(n: int, n_b: int, spread_b: float = SPREAD) -> Callable[[Draws], bool]:
+    """Whether the interval of the difference leaves out the true one."""
+
+    def study(draws: Draws) -> bool:
+        test = welch(arm(draws, n, DELTA), arm(draws, n_b, 0.0, spread_b))
+        assert test is not None
+        low, high = test.interval(0.95)
+        return not low <= DELTA <= high
+
+    return study
+
+
+def mean_missed(draws: Draws) -> bool:
+    """Whether Student's interval of an arm's mean leaves out the true one."""
+    interval = arm(draws, 5).interval(0.95)
+    assert interval is not None
+    return not interval[0] <= MEAN <= interval[1]
+
+
+def permuted(draws: Draws) -> bool:
+    """Whether the permutation test finds a difference where there is none."""
+    p = permutation_test(arm(draws, 5), arm(draws, 5))
+    return p is not None and p <= 0.05
+
+
+def in_family(
+    verdicts: Sequence[Judgement], k: int, n: int, gain: float = 0.0, spread: float = SPREAD
+) -> Callable[[Draws], bool]:
+    """Whether any arm of an ablation ends in one of the verdicts. The arms all have the same true gain."""
+
+    def study(draws: Draws) -> bool:
+        baseline = arm(draws, baseline_seeds(n, k), 0.0, spread)
+        arms = [arm(draws, n, gain, spread) for _ in range(k)]
+        return any(each.verdict in verdicts for each in family(baseline, arms, Rules(DELTA)))
+
+    return study
+
+
+def any_missed(k: int, n: int) -> Callable[[Draws], bool]:
+    """Whether any of an ablation's simultaneous intervals leaves out the true difference."""
+
+    def study(draws: Draws) -> bool:
+        baseline, arms = arm(draws, baseline_seeds(n, k)), [arm(draws, n, DELTA) for _ in range(k)]
+        found = family(baseline, arms, Rules(DELTA))
+        return not all(each.low <= DELTA <= each.high for each in found)  # type: ignore[operator]
+
+    return study
+
+
+def false_share(k: int, real: int, gain: float) -> Callable[[Draws], bool]:
+    """Whether one verdict of a screening, picked at random, is a false one; `real` of the arms do differ."""
+
+    def study(draws: Draws) -> bool:
+        gains = [gain] * real + [0.0] * (k - real)
+        baseline = arm(draws, baseline_seeds(5, k))
+        found = family(baseline, [arm(draws, 5, each) for each in gains], Rules(DELTA))
+        shown = [place for place, each in enumerate(found) if each.verdict in ("better", "worse")]
+        return bool(shown) and bool(shown[draws.integers(len(shown))] >= real)
+
+    return study
+
+
+def dose_matters(spreads: Sequence[float]) -> Callable[[Draws], bool]:
+    """Whether six doses without an effect seem to have one."""
+
+    def study(draws: Draws) -> bool:
+        p = dose_curve(range(6), [arm(draws, 5, 0.0, spread) for spread in spreads]).p_any
+        return p is not None and p < 0.05
+
+    return study
+
+
+def best_left_out(gains: Sequence[float], best: int) -> Callable[[Draws], bool]:
+    """Whether the truly best dose is not in the plateau."""
+
+    def study(draws: Draws) -> bool:
+        return best not in dose_curve(range(len(gains)), [arm(draws, 5, gain) for gain in gains]).plateau
+
+    return study
+
+
+def right(draws: Draws, runs: int, other: int, images: int, taste: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two arms as good as each other on new images, right or wrong, runs × images. By `taste` A is better on some
+    images and worse on others; runs differ by 0.5 points beyond the chance of single images."""
+    easy = draws.uniform(0.35, 0.65, images)
+    likes = draws.choice((-taste, taste), images)
+    seeds = [draws.normal(0, 0.005, (count, 1)) for count in (runs, other)]
+    return (
+        draws.random((runs, images)) < easy + likes + seeds[0],
+        draws.random((other, images)) < easy + seeds[1],
+    )
+
+
+def new_images_missed(runs: int, other: int, taste: float) -> Callable[[Draws], bool]:
+    """Whether the interval for new seeds and new images leaves out the true difference, 0."""
+
+    def study(draws: Draws) -> bool:
+        a, b = right(draws, runs, other, 400, taste)
+        low, high = crossed_bootstrap(a, b, draws, level=0.95, draws=300)
+        return not low <= 0 <= high
+
+    return study
+
+
+def plainly_resampled(runs: int, taste: float) -> Callable[[Draws], bool]:
+    """Whether the percentiles of plainly resampled runs and images leave out the true difference, 0."""
+
+    def study(draws: Draws) -> bool:
+        a, b = right(draws, runs, runs, 400, taste)
+        images = draws.multinomial(400, np.full(400, 1 / 400), size=300)
+        rows = [draws.multinomial(runs, np.full(runs, 1 / runs), size=300) for _ in (a, b)]
+        drawn = ((rows[0] @ a - rows[1] @ b) * images).sum(axis=1) / (400 * runs)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return not low <= 0 <= high
+
+    return study
+
+
+def welch_on_new_images(draws: Draws) -> bool:
+    """Whether Welch's interval, of new seeds only, leaves out the true difference on new images."""
+    a, b = right(draws, 5, 5, 400, 0.3)
+    arms = [Sample(name="arm", values=tuple(runs.mean(axis=1).tolist())) for runs in (a, b)]
+    test = welch(*arms)
+    assert test is not None
+    return test.p < 0.05
+
+
+def paired_missed(draws: Draws) -> bool:
+    """Whether the interval of two models' difference leaves out the true one on new images."""
+    a, b = right(draws, 1, 1, 100, 0.3)
+    found = mcnemar(a[0], b[0])
+    return not found.low <= 0 <= found.high
+
+
+def paired_found(draws: Draws) -> bool:
+    """Whether McNemar's test tells two models apart that are as good as each other."""
+    a, b = right(draws, 1, 1, 500, 0.0)
+    return mcnemar(a[0], b[0]).p < 0.05
+
+
+def percentile_missed(n: int) -> Callable[[Draws], bool]:
+    """Whether the percentile bootstrap's interval of a difference leaves out the true one, 0."""
+
+    def study(draws: Draws) -> bool:
+        a, b = draws.normal(size=n), draws.normal(size=n)
+        drawn = [runs[draws.integers(n, size=(1000, n))].mean(axis=1) for runs in (a, b)]
+        low, high = np.quantile(drawn[0] - drawn[1], (0.025, 0.975))
+        return not low <= 0 <= high
+
+    return study
+
+
+def uncorrected(k: int, *, welchs: bool) -> Callable[[Draws], bool]:
+    """Whether any of k arms without an effect differs 'significantly' from a baseline, 5 seeds each."""
+
+    def study(draws: Draws) -> bool:
+        baseline, *arms = draws.normal(size=(k + 1, 5))
+        return bool(ttest_ind(arms, baseline[None, :], axis=1, equal_var=not welchs).pvalue.min() < 0.05)
+
+    return study
+
+
+def rows() -> Iterator[Row]:
+    """All that is measured."""
+    differs: tuple[Judgement, ...] = ("better", "worse")
+    equal: tuple[Judgement, ...] = ("practically equal",)
+    part = "(a) A against B"
+    for n in (5, 10):
+        yield Row(part, f"better or worse where there is no difference, {n} seeds", 0.05, "≤", judged(differs, n, n))
+    what = "better or worse where there is none, 5 against 15 seeds, spreads 3 to 1"
+    yield Row(part, what, 0.05, "≤", judged(differs, 5, 15, spread=3 * SPREAD))
+    for n, spread in ((5, 0.0005), (10, 0.001), (40, 0.003)):
+        what = f"practically equal where the difference is δ, {n} seeds, σ = {100 * spread:g} points"
+        yield Row(part, what, 0.05, "≤", judged(equal, n, n, DELTA, spread, spread))
+    yield Row(part, "the interval misses the true difference, 5 seeds", 0.05, "≤", missed(5, 5))
+    what = "the interval misses the true difference, 5 against 10 seeds, spreads 1 to 3"
+    yield Row(part, what, 0.05, "=", missed(5, 10, 3 * SPREAD))
+    yield Row(part, "the interval of one arm's mean misses the true one, 5 seeds", 0.05, "=", mean_missed)
+    yield Row(part, "the permutation test finds a difference where there is none, 5 seeds", 0.05, "≤", permuted)
+    yield from power_rows(part, differs, equal)
+    part = ABLATION
+    for k, n in ((6, 5), (10, 5), (6, 10), (10, 10)):
+        seeds = f"{n} seeds an arm"
+        what = f"any arm of {k} better or worse where none differs, {seeds}"
+        yield Row(part, what, 0.05, "≤", in_family(differs, k, n))
+    what = "any interval of 6 misses the true difference, 10 seeds an arm"
+    yield Row(part, what, 0.05, "≤", any_missed(6, 10))
+    for k, n in ((6, 5), (10, 5)):
+        what = f"any arm of {k} practically equal where all differ by δ, {n} seeds an arm, σ = 0.05 points"
+        yield Row(part, what, 0.05, "≤", in_family(equal, k, n, DELTA, 0.0005))
+    what = f"screening, {MOST_ARMS + 1} arms, 8 of them 1 point better: a verdict picked at random is false"
+    yield Row(part, what, 0.05, "≤", false_share(MOST_ARMS + 1, 8, 0.01))
+    part = "(c) Dose curve, 6 doses, 5 seeds each"
+    yield Row(part, "an effect where there is none", 0.05, "=", dose_matters([SPREAD] * 6))
+    what = "an effect where there is none, spreads 1 to 6"
+    yield Row(part, what, 0.05, "=", dose_matters([SPREAD * place for place in range(1, 7)]))
+    what = "the best dose is not in the plateau: a hill, its neighbours 0.1 points lower"
+    hill = [-0.001 * (place - 3) ** 2 for place in range(6)]
+    yield Row(part, what, 0.05, "≤", best_left_out(hill, 3))
+    what = "the best dose is not in the plateau: two equal ones, the others 2 points lower"
+    yield Row(part, what, 0.05, "≤", best_left_out([-0.02, -0.02, 0, 0, -0.02, -0.02], 2))
+    part = "New seeds and new images, 400 of them"
+    for runs, other, taste in ((5, 5, 0.3), (5, 5, 0.0), (3, 3, 0.3), (5, 12, 0.3)):
+        tastes = f"arms {'prefer other' if taste else 'find the same'} images{'' if taste else ' easy'}"
+        what = f"the crossed bootstrap's interval misses, {runs} against {other} seeds, {tastes}"
+        yield Row(part, what, 0.05, "≤", new_images_missed(runs, other, taste))
+    part = "Two trained models"
+    yield Row(part, "McNemar's exact test tells equal models apart, 500 images", 0.05, "≤", paired_found)
+    yield Row(part, "the score interval misses the true difference, 100 images", 0.05, "=", paired_missed)
+    yield from rows_of_others()
+
+
+def power_rows(part: str, differs: tuple[Judgement, ...], equal: tuple[Judgement, ...]) -> Iterator[Row]:
+    """What must be found as often as was planned."""
+    n = seeds_needed(0.0015, DELTA)
+    what = f"better where A is δ better, the {n} seeds that 80 % take at σ = 0.15 points"
+    yield Row(part, what, 0.8, "≥", judged(("better",), n, n, DELTA, 0.0015, 0.0015))
+    n = seeds_to_equate(0.0015, DELTA)
+    what = f"practically equal where there is no difference, the {n} seeds that 80 % take at σ = 0.15 points"
+    yield Row(part, what, 0.8, "≥", judged(equal, n, n, 0.0, 0.0015, 0.0015))
+    gain = detectable(SPREAD, 10, 25)
+    what = f"better or worse at the {100 * gain:.2f} points that 10 against 25 seeds are to find 80 % of the time"
+    yield Row(part, what, 0.8, "=", judged(differs, 10, 25, gain))
+
+
+def rows_of_others() -> Iterator[Row]:
+    """Rules that are not used, and what is said of them."""
+    part = "What is not done"
+    said = {3: (0.18, 0.19), 5: (0.12, 0.13)}
+    for n, target in said.items():
+        yield Row(part, f"the percentile bootstrap's interval misses, {n} seeds", target, "", percentile_missed(n))
+    for n in said:
+        yield Row(part, f"Welch's interval misses, {n} seeds", (0.03, 0.05), "", missed(n, n))
+    for k, target in ((6, (0.17, 0.19)), (10, (0.27, 0.28))):
+        for test in ("Welch", "Student"):
+            what = f"any of {k} arms 'significant' where none differs, 5 seeds each, {test}'s test, not corrected"
+            yield Row(part, what, target, "", uncorrected(k, welchs=test == "Welch"))
+    what = "Welch's interval read as one for new images misses, arms prefer other images"
+    yield Row(part, what, None, "", welch_on_new_images)
+    for taste, images in ((0.3, "arms prefer other images"), (0.0, "arms find the same images easy")):
+        what = f"percentiles of plainly resampled seeds and images miss, 3 seeds, {images}"
+        yield Row(part, what, None, "", plainly_resampled(3, taste))
+
+
+def table(studies: int) -> str:
+    """The table in Markdown."""
+    lines = [
+        "# How often the verdicts are wrong",
+        "",
+        f"{studies:,} simulated studies a row; `python benchmarks/statistics_rates.py` makes this page. The band holds",
+        f"{100 * BAND:g} % of such tables where the true rate is the one in the column before. Normal data, α = 5 %,",
+        f"σ between seeds {100 * SPREAD:g} points and δ = {100 * DELTA:g} points where nothing else is said.",
+    ]
+    part = ""
+    for row in rows():
+        if row.part != part:
+            part = row.part
+            head = "said to be" if part == "What is not done" else "should be"
+            lines += [
+                "",
+                f"## {part}",
+                "",
+                *NOTES.get(part, ()),
+                f"| what | rate | {head} | band | inside |",
+                "|---|--:|--:|--:|:-:|",
+            ]
+        lines.append(line(row, row.measure(studies)))
+    return "\n".join(lines)
+
+
+def line(row: Row, rate: Rate) -> str:
+    """A row of the table, in percent."""
+    if row.target is None:
+        return f"| {row.what} | {100 * rate.rate:.1f} % | | | |"
+    low, high = rate.target
+    target = f"{row.kind} {100 * low:g} %".strip() if low == high else f"{100 * low:g} to {100 * high:g} %"
+    ends = [f"{100 * end:.1f}" for end in rate.band]
+    band = {"≤": f"up to {ends[1]} %", "≥": f"from {ends[0]} %"}.get(row.kind, f"{ends[0]} to {ends[1]} %")
+    return f"| {row.what} | {100 * rate.rate:.1f} % | {target} | {band} | {'yes' if rate.holds else 'no'} |"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=STUDIES, help=f"simulated studies a row (default {STUDIES})")
+    print(table(parser.parse_args().studies))

@@ -1,0 +1,539 @@
+"""Study files: arms, grids and doses over a base; mistakes told with their places; either way round."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cnnlab.errors import Problem, SpecError
+from cnnlab.spec.arms import changed, dotted
+from cnnlab.spec.files import shipped, shipped_study
+from cnnlab.spec.published import Document, Saying
+from cnnlab.spec.recipe import Claim, Recipe
+from cnnlab.spec.study import FRESH_SEEDS, MOST_ARMS, MOST_SEEDS, Study
+
+BASE = Recipe.from_tables(
+    {
+        "data": {"source": "shapes"},
+        "model": {"layers": ["flatten", "dropout(p)", "dense(classes)"], "values": {"p": 0.1}},
+        "claims": {"test_accuracy": 0.5},
+        "warnings": {"off": ["leak"]},
+    }
+)
+ARMS = {"plain": {}, "slow": {"train.optimizer": "adam(lr=1e-4)"}}
+SEEDS = "how many, from 1 to 1,000, or a list of seeds below 1,000,000, each once"
+FILE = """
+base = "lenet.toml"
+[set]
+train.epochs = 3
+[arms]
+plain = {}
+flip = { data.augment = ["flip(0.5)"] }
+own = { recipe = "convnet.toml" }
+"""
+
+
+def _study(**keys: Any) -> Study:
+    return Study(**{"base": BASE, "arms": ARMS, **keys})
+
+
+def _problems(**keys: Any) -> tuple[Problem, ...]:
+    with pytest.raises(SpecError) as caught:
+        _study(**keys)
+    return caught.value.problems
+
+
+def _problem(**keys: Any) -> Problem:
+    (problem,) = _problems(**keys)
+    return problem
+
+
+def _read(tmp_path: Path, text: str, *overrides: Any, **keys: Any) -> Study:
+    path = tmp_path / "question.toml"
+    path.write_text(text, encoding="utf-8")
+    return Study.read(path, *overrides, **keys)
+
+
+def _misread(tmp_path: Path, text: str, *overrides: Any) -> tuple[Problem, ...]:
+    with pytest.raises(SpecError) as caught:
+        _read(tmp_path, text, *overrides)
+    return caught.value.problems
+
+
+# --- what a study is
+
+
+def test_arms_are_the_base_with_their_changes() -> None:
+    study = _study()
+    plain, slow = study.list_arms()
+    assert (plain.name, slow.name, study.baseline) == ("plain", "slow", "plain")
+    assert slow.recipe.train.optimizer.lr == 1e-4
+    assert (plain.changes, plain.dose) == ({}, None)
+    assert plain.recipe.model == slow.recipe.model == BASE.model
+
+
+def test_what_is_said_of_the_base_is_not_said_of_its_arms() -> None:
+    for arm in _study().list_arms():
+        assert arm.recipe.claims == {}
+        assert arm.recipe.warnings.off == ()
+    assert _study().base.claims["test_accuracy"].published == 0.5
+
+
+@pytest.mark.parametrize(
+    ("metric", "part", "figure", "higher"),
+    [
+        ("validation_accuracy", "validation", "accuracy", True),
+        ("validation_loss", "validation", "loss", False),
+        ("train_macro_f1", "train", "macro_f1", True),
+        ("validation_balanced_accuracy", "validation", "balanced_accuracy", True),
+    ],
+)
+def test_a_metric_is_a_part_and_a_figure(metric: str, part: str, figure: str, higher: bool) -> None:
+    study = _study(metric=metric)
+    assert (study.part, study.figure, study.higher_is_better) == (part, figure, higher)
+
+
+@pytest.mark.parametrize(
+    ("given", "seeds"), [(1, (0,)), (3, (0, 1, 2)), ([7, 3], (7, 3)), (range(2), (0, 1)), ((5,), (5,))]
+)
+def test_seeds_are_a_number_or_a_list(given: Any, seeds: tuple[int, ...]) -> None:
+    assert _study(seeds=given).seeds == seeds
+    assert _study(baseline_seeds=given).baseline_seeds == seeds
+
+
+def test_without_a_word_a_study_has_five_seeds_and_no_second_stage() -> None:
+    study = _study()
+    assert study.seeds == (0, 1, 2, 3, 4)
+    assert (study.baseline_seeds, study.confirm, study.smallest_difference, study.alpha) == (None, None, 0.002, 0.05)
+
+
+def test_a_grid_has_every_combination_named_by_what_it_changes() -> None:
+    grid = {"train.optimizer": ["adam", "sgd(0.1)"], "model.values.p": [0.0, 0.5]}
+    study = _study(arms={}, grid=grid, baseline="optimizer=adam, p=0.0")
+    names = [arm.name for arm in study.list_arms()]
+    assert names == [
+        "optimizer=adam, p=0.0", "optimizer=adam, p=0.5", "optimizer=sgd(0.1), p=0.0", "optimizer=sgd(0.1), p=0.5"
+    ]  # fmt: skip
+    assert study.list_arms()[3].recipe.model.values == {"p": 0.5}
+    assert study.list_arms()[3].recipe.train.optimizer.kind == "sgd"
+
+
+def test_keys_of_a_grid_with_one_last_word_are_written_in_full() -> None:
+    grid = {"data.test": [0.1, 0.2], "model.values.test": [0.1, 0.2]}
+    base = {**BASE.to_tables(), "model": {"layers": ["flatten", "dropout(test)", "dense(classes)"],
+                                          "values": {"test": 0.0}}}  # fmt: skip
+    study = Study(base=base, grid=grid, baseline="data.test=0.1, model.values.test=0.1")
+    assert study.list_arms()[1].name == "data.test=0.1, model.values.test=0.2"
+
+
+def test_doses_name_their_arms_and_need_no_baseline() -> None:
+    study = _study(arms={}, doses={"key": "model.values.p", "values": [0, 0.25, 0.5]})
+    assert [(arm.name, arm.dose, arm.recipe.model.values["p"]) for arm in study.list_arms()] == [
+        ("0", 0, 0), ("0.25", 0.25, 0.25), ("0.5", 0.5, 0.5)
+    ]  # fmt: skip
+    assert study.baseline is None
+    assert _study(arms={}, doses=study.doses, baseline="0.25", confirm=3).baseline == "0.25"
+
+
+def test_a_baseline_is_the_one_arm_without_changes_or_the_one_that_is_named() -> None:
+    assert _study().baseline == "plain"
+    assert _study(baseline="slow").baseline == "slow"
+    both = {"a": {"train.epochs": 1}, "b": {"train.epochs": 2}}
+    assert _problem(arms=both) == Problem(
+        "the baseline is not named", "baseline", "", "a, b",
+        'name the arm that the others are compared with: baseline = "a"',
+    )  # fmt: skip
+    assert _problem(arms={"a": {}, "b": {}}).what == "the baseline is not named"
+    assert _study(arms=both, baseline="b").baseline == "b"
+
+
+def test_an_arm_may_start_from_a_recipe_of_its_own() -> None:
+    own = Recipe.read(shipped("convnet"))
+    study = _study(arms={"plain": {}, "own": {"recipe": own, "train.epochs": 2}})
+    assert study.list_arms()[1].recipe.model == own.model
+    assert study.list_arms()[1].recipe.train.epochs == 2
+    again = Study.from_tables(tomllib.loads(study.to_toml()))
+    assert again == study
+    assert again.list_arms()[1].recipe == study.list_arms()[1].recipe
+
+
+def test_the_document_fills_what_the_answers_leave_out() -> None:
+    study = _study(
+        document={"source": "a report", "data": "cifar10", "note": "one run"},
+        claims={"slow": {"test_accuracy": 0.5, "train_loss": {"published": 1.5, "source": "another", "images": 10}}},
+        says=[{"arm": "slow", "published": "worse", "note": "in a footnote"}],
+    )
+    claims = study.claims["slow"]
+    assert claims["test_accuracy"] == Claim(published=0.5, source="a report", data="cifar10", note="one run")
+    assert claims["train_loss"] == Claim(published=1.5, source="another", images=10, data="cifar10", note="one run")
+    assert study.says == (
+        Saying(arm="slow", published="worse", source="a report", data="cifar10", note="in a footnote"),
+    )
+    assert _study(claims={"slow": {"test_accuracy": 0.5}}).claims["slow"]["test_accuracy"] == Claim(published=0.5)
+
+
+# --- files
+
+
+def test_a_file_is_read_with_what_all_arms_share(tmp_path: Path) -> None:
+    study = _read(tmp_path, FILE)
+    lenet = Recipe.read(shipped("lenet"))
+    plain, flip, own = (arm.recipe for arm in study.list_arms())
+    assert plain.model == flip.model == lenet.model
+    assert own.model == Recipe.read(shipped("convnet")).model
+    assert [recipe.train.epochs for recipe in (plain, flip, own)] == [3, 3, 3]
+    assert len(flip.data.augment) == 1
+
+
+def test_overrides_reach_every_arm_and_are_stronger_than_the_file(tmp_path: Path) -> None:
+    study = _read(tmp_path, FILE, {"train.epochs": 1, "data.limit": 100}, seeds=2)
+    assert [(arm.recipe.train.epochs, arm.recipe.data.limit) for arm in study.list_arms()] == [(1, 100)] * 3
+    assert study.seeds == (0, 1)
+    kept = _read(tmp_path, study.to_toml(), {"train.epochs": 2})
+    assert [arm.recipe.train.epochs for arm in kept.list_arms()] == [2, 2, 2]
+
+
+def test_what_an_arm_changes_itself_is_stronger_than_an_override(tmp_path: Path) -> None:
+    study = _read(tmp_path, FILE + "long = { train.epochs = 9 }\n", {"train.epochs": 1})
+    assert [arm.recipe.train.epochs for arm in study.list_arms()] == [1, 1, 1, 9]
+
+
+def test_keys_with_and_without_quotes_are_the_same(tmp_path: Path) -> None:
+    bare = _read(tmp_path, FILE)
+    quoted = _read(tmp_path, FILE.replace("train.epochs", '"train.epochs"').replace("data.augment", '"data.augment"'))
+    assert quoted == bare
+    grid = 'base = "lenet.toml"\nbaseline = "epochs=1"\n[grid]\n{} = [1, 2]\n'
+    assert _read(tmp_path, grid.format("train.epochs")) == _read(tmp_path, grid.format('"train.epochs"'))
+
+
+def test_a_quoted_table_takes_the_place_of_a_table() -> None:
+    assert dotted({"model": {"values": {"p": 1}}}) == {"model.values.p": 1}
+    assert dotted({"model.values": {"p": 1}}) == {"model.values": {"p": 1}}
+    assert dotted({"recipe": {"data": {}}, "train": {}}) == {"recipe": {"data": {}}, "train": {}}
+
+
+def test_a_recipe_is_seen_from_the_file_first_and_then_among_cnnlabs_own(tmp_path: Path) -> None:
+    assert _read(tmp_path, FILE).base.data.source == "cifar10"
+    (tmp_path / "lenet.toml").write_text(BASE.to_toml(), encoding="utf-8")
+    for name in ("lenet.toml", "lenet"):
+        assert _read(tmp_path, FILE.replace("lenet.toml", name)).base.data.source == "shapes"
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "mine.toml").write_text(BASE.to_toml(), encoding="utf-8")
+    assert _read(tmp_path, FILE.replace("lenet.toml", "deeper/mine.toml")).base.data.source == "shapes"
+
+
+@pytest.mark.parametrize(
+    ("base", "what", "received", "step"),
+    [
+        ("", "'base' is missing", "", 'name the recipe that the arms change: base = "lenet.toml"'),
+        ("base = 3", "'base' is not a file's name", "3", 'name the recipe that the arms change: base = "lenet.toml"'),
+        ('base = ""', "'base' is not a file's name", "''", 'name the recipe that the arms change: base = "lenet.toml"'),
+        ('base = "lenett.toml"', "'base' names a file that is not there", "'lenett.toml'",
+         "did you mean 'lenet.toml'?"),
+        (
+            'base = "elsewhere/lenet.toml"', "'base' names a file that is not there", "'elsewhere/lenet.toml'",
+            "did you mean 'lenet.toml'?",
+        ),
+        (
+            'base = "zzz"', "'base' names a file that is not there", "'zzz'",
+            "give its path as seen from this file, or the name of one that comes with cnnlab",
+        ),
+    ],
+)  # fmt: skip
+def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, received: str, step: str) -> None:
+    (problem,) = _misread(tmp_path, FILE.replace('base = "lenet.toml"', base))
+    assert (problem.what, problem.received, problem.next_step) == (what, received, step)
+    assert problem.where == f"{tmp_path / 'question.toml'}: base"
+    assert ("lenet.toml" in problem.allowed) == ("not there" in what)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "nul\\u0000.toml"])
+def test_no_text_breaks_the_search_for_a_base(tmp_path: Path, name: str) -> None:
+    (problem,) = _misread(tmp_path, FILE.replace("lenet.toml", name))
+    assert problem.what == "'base' names a file that is not there"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "what"),
+    [
+        ("train.epochs = 3", "train.epochs = 0", "base.train.epochs", "'epochs' can't be 0"),
+        ("train.epochs = 3", "epochs = 3", "set.epochs", "a key to set is dotted"),
+        ("[set]\ntrain.epochs = 3", "set = 3", "set", "this is not a table"),
+        ("[arms]", "[arms]\nbad = 3", "arms.bad", "'bad' can't be 3"),
+        ('"convnet.toml"', '"convnett.toml"', "arms.own.recipe", "'arms.own.recipe' names a file that is not there"),
+        ('"convnet.toml"', "3", "arms.own.recipe", "'arms.own.recipe' is not a file's name"),
+        ("flip(0.5)", "flop(0.5)", "arms.flip.data.augment[0]", "unknown augmentation 'flop'"),
+        ("[arms]", "[arms]\nflat = { x = 3 }", "arms.flat.x", "a key to set is dotted"),
+        ("[arms]", "[arms]\nflat = { data.source.x = 3 }", "arms.flat.data.source.x",
+         "'data.source.x' leads through 'source', which is not a table"),
+        ("[arms]", "[arms]\nflat = { trian.epochs = 3 }", "arms.flat.trian", "unknown key 'trian'"),
+        ("[arms]", "[arms]\nflat = { train.epoch = 3 }", "arms.flat.train.epoch", "unknown key 'epoch'"),
+        ("[arms]", "sedes = 3\n[arms]", "set.sedes", "a key to set is dotted"),
+        ("[set]", "sedes = 3\n[set]", "sedes", "unknown key 'sedes'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path: Path, old: str, new: str, where: str, what: str) -> None:
+    assert old in FILE
+    (problem,) = _misread(tmp_path, FILE.replace(old, new))
+    assert (problem.where, problem.what) == (f"{tmp_path / 'question.toml'}: {where}", what)
+
+
+def test_an_unknown_key_has_a_nearest_one(tmp_path: Path) -> None:
+    (problem,) = _misread(tmp_path, FILE.replace("[set]", "sedes = 3\n[set]"))
+    assert problem.next_step == "did you mean 'seeds'?"
+    assert problem.allowed == ", ".join(sorted(Study.model_fields))
+
+
+def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="this file can't be read: No such file"):
+        Study.read(tmp_path / "none.toml")
+    (problem,) = _misread(tmp_path, "base = lenet")
+    assert problem.what.startswith("this is not TOML")
+    assert problem.where == str(tmp_path / "question.toml")
+
+
+def test_several_mistakes_are_told_together() -> None:
+    problems = _problems(metric="accuracy", alpha=2.0, seeds=0)
+    assert [problem.where for problem in problems] == ["seeds", "metric", "alpha"]
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown", "allowed"),
+    [
+        ("seeds", 0, "0", SEEDS),
+        ("seeds", -1, "-1", SEEDS),
+        ("seeds", 10**9, "1000000000", SEEDS),
+        ("seeds", True, "true", SEEDS),
+        ("seeds", "five", "'five'", SEEDS),
+        ("seeds", 5.0, "5.0", SEEDS),
+        ("seeds", [], "[]", SEEDS),
+        ("seeds", [1, 1], "[1, 1]", SEEDS),
+        ("seeds", [-1], "[-1]", SEEDS),
+        ("seeds", [FRESH_SEEDS], "[1000000]", SEEDS),
+        ("baseline_seeds", MOST_SEEDS + 1, "1001", SEEDS),
+        ("smallest_difference", 0.0, "0.0", "greater than 0"),
+        ("smallest_difference", 1.0, "1.0", "less than 1"),
+        ("alpha", 0.0, "0.0", "greater than 0"),
+        ("alpha", float("nan"), "nan", "a finite number"),
+        ("confirm", 1, "1", "greater than or equal to 2"),
+        ("confirm", 10**9, "1000000000", "less than or equal to 1000"),
+        ("vary_split", 1, "1", "true or false"),
+        ("arms", [1], "[1]", "a table"),
+        ("claims", 3, "3", "a table"),
+        ("grid", {"train.epochs": 3}, "3", "a [list]"),
+    ],
+)
+def test_a_wrong_value_is_shown_with_what_is_allowed(key: str, value: Any, shown: str, allowed: str) -> None:
+    problem = _problem(**{key: value})
+    assert problem.where.split(".")[0] == key
+    assert (problem.what.rpartition(" can't be ")[2], problem.allowed) == (shown, allowed)
+
+
+def test_a_test_figure_is_no_metric() -> None:
+    problem = _problem(metric="test_accuracy")
+    assert problem.what == "'metric' can't be 'test_accuracy'"
+    assert problem.allowed.endswith("(the test set is sealed: `confirm` opens it for the winner)")
+    assert "validation_accuracy" in problem.allowed
+    assert "sealed" not in _problem(metric="accuracy").allowed
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1], [0.2, 0.1]])
+def test_doses_rise(values: list[float]) -> None:
+    problem = _problem(arms={}, doses={"key": "model.values.p", "values": values})
+    assert (problem.where, problem.allowed) == ("doses.values", "two numbers or more, each above the one before it")
+
+
+def test_doses_that_are_written_alike_are_refused() -> None:
+    problem = _problem(arms={}, doses={"key": "model.values.p", "values": [0.1, 0.1000000001]})
+    assert problem == Problem("two arms are the same", "doses", "0.1", "each value once")
+
+
+def test_a_grid_with_a_value_twice_is_refused() -> None:
+    problem = _problem(arms={}, grid={"train.epochs": [1, 1]}, baseline="epochs=1")
+    assert problem == Problem("two arms are the same", "grid", "epochs=1", "each value once")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "\x1b[31m"])
+def test_an_arm_has_a_name_that_can_be_printed(name: str) -> None:
+    problem = _problem(arms={"plain": {}, name: {"train.epochs": 1}})
+    assert problem == Problem("this can't be an arm's name", "arms", repr(name), "a text on one line, not empty")
+
+
+def test_a_study_has_arms_of_one_kind() -> None:
+    step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
+    kinds = "[arms], [grid] or [doses]"
+    assert _problem(arms={}) == Problem("a study compares arms, and none are given", "", "", kinds, step)
+    doses = {"key": "model.values.p", "values": [0.1, 0.2]}
+    both = Problem("a study has one kind of arms", "", "arms, doses", kinds, step)
+    assert _problem(doses=doses) == both
+    assert _problem(doses=doses, grid={"train.epochs": [1, 2]}).received == "arms, grid, doses"
+
+
+@pytest.mark.parametrize(
+    ("keys", "where", "received"),
+    [
+        ({"arms": {"plain": {}}}, "arms", "1"),
+        ({"arms": {}, "grid": {"train.epochs": []}}, "grid", "0"),
+        ({"arms": {}, "grid": {"train.epochs": [1]}}, "grid", "1"),
+        ({"arms": {str(number): {} for number in range(201)}}, "arms", "201"),
+        ({"arms": {}, "doses": {"key": "train.epochs", "values": list(range(1, 202))}}, "doses", "201"),
+        ({"arms": {}, "grid": {f"model.values.p{key}": list(range(100)) for key in range(10)}}, "grid", f"{100**10:,}"),
+    ],
+)
+def test_two_to_two_hundred_arms_are_compared_and_others_not_even_made(
+    keys: dict[str, Any], where: str, received: str
+) -> None:
+    began = time.perf_counter()
+    assert _problem(**keys) == Problem("these are not arms to compare", where, received, f"from 2 to {MOST_ARMS} arms")
+    assert time.perf_counter() - began < 5
+
+
+def test_an_arm_may_be_called_none() -> None:
+    """`none` undoes a key elsewhere; here it is a name like any other."""
+    arms = {"none": {"train.epochs": 1}, "plain": {}, "other": {"train.epochs": 2}}
+    study = _study(arms=arms, baseline="none", says=[{"arm": "other", "published": "better", "than": "none"}])
+    assert (study.baseline, study.says[0].than) == ("none", "none")
+    assert _study(confirm="none").confirm is None
+
+
+# --- what an arm may not change
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what", "step"),
+    [
+        ("train.seed", 3, "a study sets this itself", "every arm runs with the study's seeds: seeds = …"),
+        (
+            "train.test", "end", "a study sets this itself",
+            "the test set is sealed in a study; `confirm` opens it for the winner",
+        ),
+        (
+            "claims.test_accuracy", 0.5, "published figures of an arm don't stand in it",
+            "write them in the study: [claims.ARM]",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_study_sets_itself_is_no_change(key: str, value: Any, what: str, step: str) -> None:
+    assert _problem(arms={"plain": {}, "other": {key: value}}) == Problem(what, f"arms.other.{key}", "", "", step)
+    if key != "claims.test_accuracy":
+        problem = _problem(arms={}, grid={key: [value, value]}, baseline="x")
+        assert problem.where == f"grid.{key}"
+
+
+def test_a_recipe_by_name_is_for_files_only() -> None:
+    problem = _problem(arms={"plain": {}, "own": {"recipe": "lenet.toml"}})
+    step = "in a study's file give a recipe's name, from Python a Recipe"
+    assert problem == Problem("this is not a recipe", "arms.own.recipe", "'lenet.toml'", "", step)
+
+
+def test_changing_leaves_the_base_as_it_is() -> None:
+    before = BASE.to_toml()
+    changed(BASE, {"model.values.p": 0.7, "train.epochs": 1})
+    assert BASE.to_toml() == before
+
+
+# --- published answers
+
+
+def test_answers_speak_of_arms_that_are_there() -> None:
+    problems = _problems(
+        claims={"slwo": {"test_accuracy": 0.5}},
+        says=[{"arm": "fast", "published": "best"}, {"arm": "slow", "published": "better", "than": "plian"}],
+    )
+    assert problems == (
+        Problem("the study has no such arm", "claims.slwo", "slwo", "plain, slow", "did you mean 'slow'?"),
+        Problem("the study has no such arm", "says[0].arm", "fast", "plain, slow", ""),
+        Problem("the study has no such arm", "says[1].than", "plian", "plain, slow", "did you mean 'plain'?"),
+    )
+    problem = _problem(baseline="plane")
+    assert problem == Problem("the study has no such arm", "baseline", "plane", "plain, slow", "did you mean 'plain'?")
+
+
+def test_of_many_arms_an_error_names_the_first() -> None:
+    problem = _problem(arms={f"a{number}": {"train.epochs": 1} for number in range(100)}, baseline="b")
+    assert problem.allowed.endswith("a10, a11 and 88 more")
+
+
+def test_a_saying_compares_two_arms() -> None:
+    assert _problem(says=[{"arm": "plain", "published": "better"}]) == Problem(
+        "an arm is not compared with itself", "says[0].than", "plain", "", "name another one: than = …"
+    )
+    assert _problem(says=[{"arm": "slow", "published": "best", "than": "plain"}]) == Problem(
+        "'best' speaks of all the other arms", "says[0].than", "plain", "",
+        "leave `than` out, or write better or worse",
+    )  # fmt: skip
+    doses = {"key": "model.values.p", "values": [0.1, 0.2]}
+    assert _problem(arms={}, doses=doses, says=[{"arm": "0.1", "published": "equal"}]) == Problem(
+        "it is not said than which arm", "says[0].than", "", "", "name the other arm: than = …"
+    )
+    problem = _problem(says=[{"arm": "slow", "published": "good"}])
+    assert problem.allowed == "'better', 'worse', 'equal', 'best' or 'worst'"
+
+
+def test_a_claim_is_of_a_figure_that_a_run_has() -> None:
+    problem = _problem(claims={"slow": {"test_acuracy": 0.5}})
+    assert (problem.where, problem.what, problem.next_step) == (
+        "claims.slow.test_acuracy", "unknown claim 'test_acuracy'", "did you mean 'test_accuracy'?"
+    )  # fmt: skip
+    assert _problem(claims={"slow": {"test_accuracy": "half"}}).where.startswith("claims.slow.test_accuracy")
+
+
+@pytest.mark.parametrize("keys", [{"confirm": 5}, {"baseline_seeds": 9}])
+def test_a_dose_curve_without_a_baseline_has_nothing_to_confirm_against(keys: dict[str, int]) -> None:
+    problem = _problem(arms={}, doses={"key": "model.values.p", "values": [0.1, 0.2]}, **keys)
+    assert (problem.what, problem.allowed) == ("the baseline is not named", "0.1, 0.2")
+
+
+# --- either way round
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seeds=st.lists(st.integers(0, FRESH_SEEDS - 1), min_size=1, max_size=8, unique=True),
+    delta=st.floats(1e-6, 0.99),
+    epochs=st.lists(st.integers(1, 100), min_size=2, max_size=6, unique=True),
+    confirm=st.none() | st.integers(2, 50),
+    vary=st.booleans(),
+    published=st.floats(0, 1),
+)
+def test_a_study_is_read_as_it_was_written(
+    seeds: list[int], delta: float, epochs: list[int], confirm: int | None, vary: bool, published: float
+) -> None:
+    study = _study(
+        arms={f"for {number} epochs": {"train.epochs": number} for number in epochs},
+        baseline=f"for {epochs[0]} epochs",
+        seeds=seeds,
+        smallest_difference=delta,
+        confirm=confirm,
+        vary_split=vary,
+        budget="time(30)",
+        claims={f"for {epochs[1]} epochs": {"test_accuracy": {"published": published, "images": 10}}},
+        says=[{"arm": f"for {epochs[1]} epochs", "published": "better"}],
+        document=Document(source='a "report"\nof two lines', note="\\"),
+    )
+    again = Study.from_tables(tomllib.loads(study.to_toml()))
+    assert again == study
+    assert again.to_toml() == study.to_toml()
+    assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
+
+
+def test_a_grid_and_doses_are_read_as_they_were_written() -> None:
+    grid = _study(arms={}, grid={"train.optimizer": ["adam", "sgd(0.1)"]}, baseline="optimizer=adam")
+    doses = _study(arms={}, doses={"key": "model.values.p", "values": [0, 0.5, 0.75]})
+    for study in (grid, doses):
+        assert Study.from_tables(tomllib.loads(study.to_toml())) == study
+
+
+def test_studies_that_come_with_cnnlab_are_found() -> None:
+    assert shipped_study("flip").is_file()
+    assert shipped_study("flip").parent.name == "studies"
+    assert not shipped_study("none").is_file()

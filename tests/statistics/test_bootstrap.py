@@ -1,0 +1,96 @@
+"""The interval for new seeds and new images. How often it misses is counted in test_rates.py."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
+
+from cnnlab.errors import UsageError
+from cnnlab.randomness import generator
+from cnnlab.statistics.bootstrap import crossed_bootstrap
+
+
+def right(seed: int, runs: int, other: int, images: int = 300, taste: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.Generator(np.random.PCG64(seed))
+    easy = draws.uniform(0.3, 0.7, images)
+    likes = draws.choice((-taste, taste), images)
+    return draws.random((runs, images)) < easy + likes, draws.random((other, images)) < easy
+
+
+def interval(a: np.ndarray, b: np.ndarray, level: float = 0.95, draws: int = 400) -> tuple[float, float]:
+    return crossed_bootstrap(a, b, generator(0, "test"), level=level, draws=draws)
+
+
+def welchs(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    found = stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False).confidence_interval(level)
+    return found.low, found.high
+
+
+@given(st.integers(0, 10**6), st.integers(2, 6), st.integers(2, 6), st.sampled_from([0.0, 0.1, 0.3]))
+def test_it_is_never_narrower_than_welchs(seed, runs, other, taste):
+    a, b = right(seed, runs, other, 60, taste)
+    assume(min(a.mean(axis=1).var(), b.mean(axis=1).var()) > 1e-9)
+    inner, outer = welchs(a, b), interval(a, b, draws=50)
+    assert outer[0] <= inner[0] + 1e-12
+    assert outer[1] >= inner[1] - 1e-12
+
+
+def test_with_images_of_its_own_taste_it_is_as_wide_as_the_parts_of_its_variance():
+    """Many runs: what is left is the spread of the images' true gaps, known here, and 1.96 of its errors."""
+    a, b = right(1, 400, 400, 500, 0.2)
+    low, high = interval(a, b, draws=4000)
+    assert high - low == pytest.approx(2 * 1.96 * 0.2 / sqrt(500), rel=0.06)
+
+
+def test_the_chance_of_single_runs_is_counted_once():
+    """The same images easy for both: nothing but Welch's interval is left, on average."""
+    wider = []
+    for seed in range(60):
+        a, b = right(seed, 8, 8, 400, 0.0)
+        (low, high), (inner_low, inner_high) = interval(a, b), welchs(a, b)
+        wider.append((high - low) / (inner_high - inner_low))
+    assert np.median(wider) < 1.1
+
+
+def test_runs_that_differ_in_nothing_but_the_images_have_an_interval_of_images():
+    """Equal runs have no spread of their own: the gaps' standard error, and Student's t with N − 1."""
+    a, b = right(3, 1, 1, 200)
+    low, high = interval(np.repeat(a, 3, axis=0), np.repeat(b, 3, axis=0), draws=20_000)
+    expected = stats.t.interval(0.95, 199, *(lambda gaps: (gaps.mean(), stats.sem(gaps)))(a[0] * 1.0 - b[0]))
+    assert (low, high) == pytest.approx(expected, abs=0.002)
+
+
+def test_models_that_are_all_the_same_have_a_point():
+    a = np.ones((3, 10), dtype=bool)
+    assert interval(a, a) == (0.0, 0.0)
+    assert interval(a, ~a) == (1.0, 1.0)
+
+
+def test_the_same_stream_gives_the_same_interval_and_a_higher_level_a_wider_one():
+    a, b = right(5, 5, 7)
+    assert interval(a, b) == interval(a, b)
+    wide, narrow = interval(a, b, 0.99), interval(a, b, 0.9)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+def test_swapping_the_arms_turns_the_interval_round():
+    a, b = right(6, 5, 7)
+    low, high = interval(a, b, draws=20_000)
+    assert interval(b, a, draws=20_000) == pytest.approx((-high, -low), abs=0.002)
+
+
+@pytest.mark.parametrize(("first", "second"), [((1, 9), (5, 9)), ((5, 9), (1, 9)), ((5, 9), (5, 8)), ((5, 1), (5, 1))])
+def test_tables_that_can_not_be_resampled(first, second):
+    with pytest.raises(UsageError) as caught:
+        interval(np.ones(first, dtype=bool), np.ones(second, dtype=bool))
+    shapes = f"shapes {first[0]}×{first[1]} and {second[0]}×{second[1]}"
+    for word in ("a, b: runs and images can't be resampled", shapes, "two runs or more", "a row for each run"):
+        assert word in str(caught.value)
+
+
+def test_a_single_row_is_no_table():
+    with pytest.raises(UsageError, match="shapes 9 and 9"):
+        interval(np.ones(9, dtype=bool), np.ones(9, dtype=bool))

@@ -1,0 +1,176 @@
+"""A dose curve, against scipy and statsmodels."""
+
+from math import nan
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from cnnlab.errors import UsageError
+from cnnlab.statistics.doses import DoseCurve, alexander_govern, dose_curve, quadratic
+from cnnlab.statistics.samples import Sample
+
+DOSES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+
+
+def sample(*values: float) -> Sample:
+    return Sample(name="dose", values=values)
+
+
+def hill(seed: int = 0, n: int = 6, top: float = 0.35, spread: float = 0.003) -> list[Sample]:
+    draws = np.random.Generator(np.random.PCG64(seed))
+    means = [0.75 - 0.2 * (dose - top) ** 2 for dose in DOSES]
+    return [sample(*draws.normal(mean, spread * (1 + place), n + place)) for place, mean in enumerate(means)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_effect_is_scipys(seed):
+    samples = hill(seed, n=2 + seed)
+    assert alexander_govern(samples) == pytest.approx(stats.alexandergovern(*(each.values for each in samples)).pvalue)
+
+
+def test_any_effect_leaves_out_what_has_no_spread_to_tell():
+    samples = hill()
+    assert alexander_govern([*samples, sample(0.1), sample(nan, 0.9)]) == alexander_govern(samples)
+    assert alexander_govern([samples[0], sample(0.5)]) is None
+    assert alexander_govern([]) is None
+
+
+def test_a_dose_without_spread_is_the_limit_of_ever_smaller_ones():
+    samples = hill(1)
+    still = np.array([0.75, 0.75, 0.75, 0.75, 0.75])
+    nearly = still + 1e-7 * np.array([-2, -1, 0, 1, 2])
+    expected = stats.alexandergovern(nearly, *(each.values for each in samples)).pvalue
+    assert alexander_govern([sample(*still), *samples]) == pytest.approx(expected, rel=1e-3)
+
+
+def test_doses_without_any_spread_differ_or_do_not():
+    assert alexander_govern([sample(0.5, 0.5)] * 3) == 1.0
+    assert alexander_govern([sample(0.5, 0.5), sample(0.6, 0.6), sample(0.1, 0.9)]) == 0.0
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
+def test_the_fit_is_statsmodels_with_hc3_errors(unit):
+    doses, samples = [dose * unit for dose in DOSES], hill(2)
+    found = quadratic(doses, samples)
+    x = np.repeat(DOSES, [each.n for each in samples])
+    y = np.concatenate([each.values for each in samples])
+    expected = sm.OLS(y, np.vander(x, 3)).fit(cov_type="HC3")
+    powers = np.array([unit**2, unit, 1])
+    assert np.array(found.coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
+    assert np.array(found.errors) * powers == pytest.approx(expected.bse, rel=1e-6)
+
+
+def test_failed_runs_are_left_out_of_the_fit():
+    samples = hill(3)
+    failed = [sample(*each.values, nan) for each in samples]
+    assert quadratic(DOSES, failed) == quadratic(DOSES, samples)
+
+
+def test_a_parabola_is_found_again():
+    curve = dose_curve(DOSES, [sample(*[3 - 2 * (dose - 0.25) ** 2] * 5) for dose in DOSES])
+    assert curve.coefficients == pytest.approx((-2, 1, 2.875))
+    assert curve.coefficient_errors == pytest.approx((0, 0, 0), abs=1e-9)
+    assert curve.fit(0.65) == pytest.approx(3 - 2 * 0.16)
+    assert curve.vertex == pytest.approx(0.25)
+
+
+def test_the_vertex_is_the_best_within_the_doses_or_none():
+    def turned(top: float, bend: float, higher: bool) -> float | None:
+        samples = [sample(*[1 + bend * (dose - top) ** 2] * 5) for dose in DOSES]
+        return dose_curve(DOSES, samples, higher_is_better=higher).vertex
+
+    assert turned(0.3, -1, True) == pytest.approx(0.3)
+    assert turned(0.3, 1, False) == pytest.approx(0.3)
+    assert turned(0.3, 1, True) is None
+    assert turned(0.3, -1, False) is None
+    assert turned(0.9, -1, True) is None
+    assert turned(-0.1, -1, True) is None
+    flat = dose_curve(DOSES, [sample(*[0.5] * 5)] * 6)
+    assert (flat.p_any, flat.plateau) == (1.0, (0, 1, 2, 3, 4, 5))
+
+
+def test_two_doses_make_no_curve():
+    found = dose_curve(DOSES, [*hill()[:2], *[sample(nan)] * 4])
+    assert (found.coefficients, found.coefficient_errors, found.fit(0.1), found.vertex) == (None,) * 4
+
+
+def test_a_single_run_that_holds_the_fit_has_no_error():
+    found = dose_curve((0, 1, 2), [sample(1.0, 2.0), sample(1.5, 1.0), sample(3.0)])
+    assert found.fit(2) == pytest.approx(3.0)
+    assert found.coefficient_errors is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
+    samples = hill(seed)
+    found = dose_curve(DOSES, samples)
+    best = int(np.argmax([np.mean(each.values) for each in samples]))
+    others = [place for place in range(6) if place != best]
+    p = [stats.ttest_ind(samples[best].values, samples[each].values, equal_var=False).pvalue for each in others]
+    apart, adjusted, *_ = multipletests(p, 0.05, "holm")
+    assert found.best == best
+    assert [found.p_plateau[each] for each in others] == pytest.approx(adjusted)
+    assert found.p_plateau[best] == 1.0
+    expected = {best, *(place for place, other in zip(others, apart, strict=True) if not other)}
+    assert set(found.plateau) == expected
+    assert found.plateau == tuple(sorted(found.plateau))
+
+
+def test_plateaus_are_neither_everything_nor_the_best_alone():
+    sizes = {len(dose_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
+    assert sizes & {2, 3, 4, 5}
+
+
+def test_a_loss_is_best_where_it_is_lowest():
+    samples = hill(1)
+    losses = [sample(*(1 - value for value in each.values)) for each in samples]
+    higher, lower = dose_curve(DOSES, samples), dose_curve(DOSES, losses, higher_is_better=False)
+    assert (lower.best, lower.plateau) == (higher.best, higher.plateau)
+    assert lower.vertex == pytest.approx(higher.vertex)
+
+
+@pytest.mark.parametrize(("doses", "n", "enough"), [(6, 5, True), (5, 5, False), (6, 4, False)])
+def test_it_takes_six_doses_of_five_runs_to_tell_a_plateau(doses, n, enough):
+    samples = [sample(*each.values[:n]) for each in hill(0, n=8)[:doses]]
+    found = dose_curve(DOSES[:doses], samples)
+    assert found.enough == enough == bool(found.plateau)
+    assert found.best is not None
+    assert None not in found.p_plateau
+
+
+def test_a_dose_with_few_runs_left_is_neither_best_nor_in_the_plateau():
+    lucky = [sample(0.99, nan, nan, nan, nan), *hill(0)]
+    found = dose_curve((-0.1, *DOSES), lucky)
+    assert found.enough
+    assert found.best != 0
+    assert 0 not in found.plateau
+    assert found.p_plateau[0] is None
+
+
+def test_nothing_finite_is_described_as_nothing():
+    found = dose_curve((1, 2), [sample(nan), sample()])
+    assert (found.best, found.p_any, found.plateau, found.p_plateau) == (None, None, (), (None, None))
+
+
+def test_a_curve_survives_the_way_through_json():
+    found = dose_curve(DOSES, hill())
+    assert DoseCurve.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("doses", "alpha", "words"),
+    [
+        ((1, 2), 0.05, ("doses, samples: each dose has its runs", "2 doses, 3 samples", "give one for each")),
+        ((1, 2, 2), 0.05, ("doses: these doses make no curve", "1, 2, 2", "each once", "of one dose together")),
+        ((1, 2, nan), 0.05, ("finite numbers", "nan")),
+        ((1, 2, 3), 5, ("alpha: this is no rate of wrong verdicts",)),
+    ],
+)
+def test_doses_that_can_not_be(doses, alpha, words):
+    with pytest.raises(UsageError) as caught:
+        dose_curve(doses, hill()[:3], alpha=alpha)
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,135 @@
+"""Numbers of runs: the table that the project plans by, statsmodels, and integrals by scipy."""
+
+from math import inf, sqrt
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from statsmodels.stats.power import TTestIndPower
+
+from cnnlab.errors import UsageError
+from cnnlab.statistics.power import (
+    detectable,
+    equated,
+    found,
+    planning_sd,
+    seeds_needed,
+    seeds_to_decide,
+    seeds_to_equate,
+)
+
+# Runs an arm for 80 / 90 % power, by the spread between seeds and the difference, both in points.
+TABLE = {
+    (0.15, 0.2): (10, 13), (0.15, 0.3): (6, 7), (0.15, 0.5): (3, 4), (0.15, 1.0): (2, 3),
+    (0.20, 0.2): (17, 23), (0.20, 0.3): (9, 11), (0.20, 0.5): (4, 5), (0.20, 1.0): (3, 3),
+    (0.30, 0.2): (37, 49), (0.30, 0.3): (17, 23), (0.30, 0.5): (7, 9), (0.30, 1.0): (3, 4),
+    (0.50, 0.2): (100, 133), (0.50, 0.3): (45, 60), (0.50, 0.5): (17, 23), (0.50, 1.0): (6, 7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("cell", "runs"), TABLE.items(), ids=str)
+@pytest.mark.parametrize(("power", "column"), [(0.8, 0), (0.9, 1)])
+def test_the_table_of_seeds(cell, runs, power, column):
+    sd, difference = (points / 100 for points in cell)
+    assert seeds_needed(sd, difference, power=power) == runs[column]
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 10])
+@pytest.mark.parametrize("effect", [0.3, 1.0, 2.0])
+@pytest.mark.parametrize(("n", "n_b"), [(2, 2), (5, 5), (5, 13), (40, 10)])
+def test_power_is_statsmodels(alpha, effect, n, n_b):
+    expected = TTestIndPower().power(effect, n, alpha, ratio=n_b / n)
+    assert found(1.0, effect, n, n_b, alpha) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(("sd", "n"), [(0.003, 8), (0.003, 5), (0.01, 50), (0.001, 2), (0.02, 2)])
+@pytest.mark.parametrize("alpha", [0.05, 0.005])
+def test_the_power_of_equivalence_is_the_integral_over_the_spread(sd, n, alpha):
+    freedom, delta = 2 * n - 2, 0.005
+    t, room = stats.t.ppf(1 - alpha, freedom), delta / (sd * sqrt(2 / n))
+
+    def inside(square):
+        return (2 * stats.norm.cdf(room - t * sqrt(square / freedom)) - 1) * stats.chi2.pdf(square, freedom)
+
+    expected, _ = integrate.quad(inside, 0, freedom * (room / t) ** 2, limit=200)
+    assert equated(sd, delta, n, alpha) == pytest.approx(expected, abs=1e-8)
+
+
+def test_the_power_of_equivalence_is_its_rate():
+    draws = np.random.Generator(np.random.PCG64(3)).normal(size=(2, 20_000, 10))
+    difference = draws[0].mean(1) - draws[1].mean(1)
+    error = np.sqrt((draws[0].var(1, ddof=1) + draws[1].var(1, ddof=1)) / 10)
+    shown = int((np.abs(difference) + stats.t.ppf(0.95, 18) * error < 1.3).sum())
+    assert stats.binomtest(shown, 20_000, equated(1.0, 1.3, 10)).pvalue > 1e-3
+
+
+numbers = {"sd": st.floats(0.001, 20), "alpha": st.sampled_from([0.001, 0.05, 0.2]), "power": st.floats(0.3, 0.99)}
+
+
+@given(**numbers)
+def test_the_number_is_the_smallest_that_is_enough(sd, alpha, power):
+    n = seeds_needed(sd, 1.0, power=power, alpha=alpha)
+    assert found(sd, 1.0, n, n, alpha) >= power
+    assert n == 2 or found(sd, 1.0, n - 1, n - 1, alpha) < power
+    n = seeds_to_equate(sd, 1.0, power=power, alpha=alpha)
+    assert equated(sd, 1.0, n, alpha) >= power
+    assert n == 2 or equated(sd, 1.0, n - 1, alpha) < power
+
+
+@given(**numbers)
+def test_to_decide_takes_the_larger_number(sd, alpha, power):
+    both = [plan(sd, 1.0, power=power, alpha=alpha) for plan in (seeds_needed, seeds_to_equate)]
+    assert seeds_to_decide(sd, 1.0, power=power, alpha=alpha) == max(both)
+
+
+@pytest.mark.parametrize(("n", "n_b"), [(5, None), (2, None), (10, 25), (25, 10)])
+@pytest.mark.parametrize("power", [0.8, 0.9])
+def test_the_detectable_difference_is_found_with_that_power(n, n_b, power):
+    difference = detectable(0.003, n, n_b, power=power)
+    assert TTestIndPower().power(difference / 0.003, n, 0.05, (n_b or n) / n) == pytest.approx(power, abs=1e-6)
+
+
+def test_a_single_run_detects_nothing_and_runs_without_spread_everything():
+    assert detectable(0.003, 1) == detectable(0.003, 9, 1) == inf
+    assert detectable(0.0, 2) == 0.0
+    assert seeds_needed(0.0, 0.002) == seeds_to_equate(0.0, 0.002) == 2
+
+
+def test_a_spread_beside_which_the_difference_is_tiny_or_huge():
+    assert seeds_needed(5.0, 0.002) == pytest.approx(2 * 2.8016**2 * 2500**2, rel=1e-3)
+    assert seeds_needed(1e-9, 0.002) == seeds_to_equate(1e-9, 0.002) == 2
+
+
+def test_the_spread_to_plan_with():
+    assert planning_sd(0.25, 5000) == pytest.approx(0.005)
+    assert planning_sd(0.25, 5000) / planning_sd(0.25, 10_000) == pytest.approx(sqrt(2))
+    assert planning_sd(0.25, 5000, pilot=0.004) == pytest.approx(0.005)
+    assert planning_sd(0.25, 5000, pilot=0.006) == 0.006
+
+
+@pytest.mark.parametrize(("error", "images"), [(-0.1, 10), (25, 10), (0.2, 0)])
+def test_what_no_spread_can_be_planned_with(error, images):
+    with pytest.raises(UsageError) as caught:
+        planning_sd(error, images)
+    for word in ("error, images", f"{error:g}, {images}", "an error from 0 to 1", "0.25 for 25 %"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"sd": -1.0}, ("sd: no number of runs", "-1", "0 or above", "standard deviation")),
+        ({"sd": inf}, ("sd:", "inf")),
+        ({"difference": 0.0}, ("difference:", "a finite number above 0", "smallest of interest")),
+        ({"power": 80}, ("power:", "80", "use 0.8 for 80 %")),
+        ({"alpha": 5}, ("alpha:", "between 0 and 0.5", "use 0.05 for 5 %")),
+        ({"sd": -1.0, "alpha": 5}, ("2 problems", "sd:", "alpha:")),
+    ],
+)
+def test_numbers_that_no_plan_can_be_made_with(arguments, words):
+    with pytest.raises(UsageError) as caught:
+        seeds_needed(**{"sd": 0.003, "difference": 0.002, **arguments})
+    for word in words:
+        assert word in str(caught.value)
