@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.tracing import network_table
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
+    from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
     from cnnlab.report.verifying import verify
     from cnnlab.runs.final import open_test
@@ -59,6 +60,7 @@ _HOMES = {
     "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
     "compare": "cnnlab.report.comparing",
+    "compare_studies": "cnnlab.report.comparing_studies",
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
@@ -101,6 +103,7 @@ __all__ = [
     "activations",
     "build",
     "compare",
+    "compare_studies",
     "convolve",
     "describe",
     "effective_field",

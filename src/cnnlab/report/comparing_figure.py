@@ -13,7 +13,8 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
 from cnnlab.paper.svg import text_width
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
-from cnnlab.report.comparing_sheet import is_share, signed
+from cnnlab.report.comparing_sheet import gap
+from cnnlab.report.study_words import is_share
 from cnnlab.statistics.comparison import Comparison
 
 WIDTH = 640
@@ -112,7 +113,7 @@ def _draw_difference(axes: Axes, row: int, found: Comparison, scale: float, metr
         kept += [found.low, found.high]
     axes.plot([scale * found.difference], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
     axes.annotate(
-        f"{signed(found.difference, share=is_share(metric)).removesuffix(' points')}: {found.verdict}",
+        f"{gap(found.difference, metric).removesuffix(' points')}: {found.verdict}",
         (scale * found.difference, row),
         xytext=(0, 7),
         textcoords="offset points",

@@ -8,6 +8,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Formula, Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
+from cnnlab.report import study_words as say
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.samples import FEWEST_RUNS
@@ -59,16 +60,15 @@ def _group_row(group: ComparedGroup) -> tuple[str, ...]:
 
 
 def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tuple[str, ...]:
-    share = is_share(metric)
     p = found.p_adjusted
     row = [
         _shown(found.a),
         _shown(found.b),
-        NONE if found.difference is None else signed(found.difference, share=share),
-        between(found.low, found.high, share=share),
+        NONE if found.difference is None else gap(found.difference, metric),
+        _between(found.low, found.high, metric),
         found.verdict,
         NONE if found.needed is None else words.count(found.needed),
-        NONE if p is None else ("< 0.001" if p < 0.001 else f"{p:.3f}"),
+        NONE if p is None else say.words_of_p(p),
         NONE if found.superiority is None or found.low is None else f"{found.superiority:.2f}",
     ]
     for title in extra:
@@ -76,33 +76,34 @@ def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tup
             row.append(
                 NONE
                 if found.error_change is None or found.low is None
-                else f"{100 * found.error_change:+.1f} %".replace("-", "−")
+                else f"{say.signed(100 * found.error_change, 1)} %"
             )
         else:
-            row.append(between(*(found.new_images or (None, None)), share=share))
+            low, high = found.new_images or (None, None)
+            row.append(_between(low, high, metric))
     return tuple(row)
 
 
 def sentence(found: Comparison, metric: str) -> str:
     """One comparison in words."""
-    a, b, share = words.quoted(found.a), words.quoted(found.b), is_share(metric)
-    bounds = f"{between(found.low, found.high, share=share)}, {100 * found.level:.4g} % interval"
-    gap = "" if found.difference is None else signed(found.difference, share=share)
+    a, b = words.quoted(found.a), words.quoted(found.b)
+    bounds = f"{_between(found.low, found.high, metric)}, {100 * found.level:.4g} % interval"
+    apart = "" if found.difference is None else gap(found.difference, metric)
     if found.difference is None:
         return f"No verdict: {a if not found.n_a else b} has no run that ended with a figure."
     if found.verdict == "no verdict":
         runs = f"{words.plural(found.n_a, 'run')} against {words.plural(found.n_b, 'run')}"
         known = f" ({bounds})" if found.low is not None else ""
         return (
-            f"No verdict on the recipes: {runs}, and fewer than {FEWEST_RUNS} a side only describe. {a} − {b}: {gap}"
+            f"No verdict on the recipes: {runs}, and fewer than {FEWEST_RUNS} a side only describe. {a} − {b}: {apart}"
             f"{known}.{_needs(found)}"
         )
     if found.verdict == "practically equal":
-        band = signed(found.delta, share=share)[1:]
-        return f"{a} and {b} are practically equal: they differ by less than {band} ({gap}; {bounds})."
+        band = say.smallest(found.delta, metric)[1:]
+        return f"{a} and {b} are practically equal: they differ by less than {band} ({apart}; {bounds})."
     if found.verdict == "undecided":
-        return f"Undecided between {a} and {b}: {gap} ({bounds}).{_needs(found)}"
-    return f"{a} is {found.verdict} than {b}: {gap} ({bounds})."
+        return f"Undecided between {a} and {b}: {apart} ({bounds}).{_needs(found)}"
+    return f"{a} is {found.verdict} than {b}: {apart} ({bounds})."
 
 
 def _needs(found: Comparison) -> str:
@@ -127,29 +128,20 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
     if found.ablation is not None:
         rule = "Benjamini's and Hochberg's (a screening)" if found.ablation.screening else "Holm's"
         yield f"Intervals hold for all {len(found.comparisons)} differences together; p-values by {rule} correction."
-    band = signed(found.delta, share=is_share(found.metric))[1:]
+    band = say.smallest(found.delta, found.metric)[1:]
     yield (
         f"Differences are group − against. The smallest difference of interest is {band}, α = {found.alpha:g}; chosen "
         "after a look at the figures, verdicts are wrong more often than α says: a study declares both before it runs."
     )
 
 
-def is_share(metric: str) -> bool:
-    """Whether a metric is a fraction, whose differences are told in points; a loss is not."""
-    return not metric.endswith("loss")
-
-
-def signed(value: float, *, share: bool) -> str:
+def gap(value: float, metric: str) -> str:
     """A difference with its sign: `+1.26 points` for a share, else four digits."""
-    text = f"{100 * value:+.2f} points" if share else f"{value:+.4f}"
-    return text.replace("-", "−")
+    return f"{say.signed(100 * value, 2)} points" if say.is_share(metric) else say.signed(value)
 
 
-def between(low: float | None, high: float | None, *, share: bool) -> str:
-    """An interval of differences."""
-    if low is None or high is None:
-        return NONE
-    return f"{signed(low, share=share).removesuffix(' points')} to {signed(high, share=share)}"
+def _between(low: float | None, high: float | None, metric: str) -> str:
+    return NONE if low is None or high is None else say.between(low, high, metric)
 
 
 def _shown(name: str) -> str:

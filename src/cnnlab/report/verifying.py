@@ -11,6 +11,7 @@ from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, Record, Verdict
+from cnnlab.report.comparing_studies import is_study
 from cnnlab.report.results import differs
 from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.recomputed import Recomputed, Value
@@ -19,7 +20,6 @@ from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.statistics.claims import FEWEST_RUNS
 from cnnlab.study.results import SayingRecord, StudyResult
 
-RESULT = "result.json"
 NOTHING = "Nothing is claimed by the recipe of"
 MOST_NAMED = 5
 
@@ -134,7 +134,7 @@ def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "r
         RunError: there is no run, or no result of the study.
     """
     paths = [Path(subjects)] if isinstance(subjects, str | Path) else [Path(subject) for subject in subjects]
-    files = [path for path in paths if path.suffix == ".toml" or _is_study(path)]
+    files = [path for path in paths if path.suffix == ".toml" or is_study(path)]
     if files and len(paths) > 1:
         raise UsageError(
             "one recipe or study at a time",
@@ -232,10 +232,6 @@ def _of_study(result: StudyResult) -> Verified:
     claims = tuple(_claim(each.arm, each.claim, reason_of(each.claim)) for each in result.claims)
     notes = result.notes if result.complete else ("The study is not complete: runs are missing.", *result.notes)
     return Verified(subject=f"study {result.study}", claims=claims, sayings=result.sayings, notes=notes)
-
-
-def _is_study(path: Path) -> bool:
-    return path.is_dir() and (path / RESULT).is_file() and (path / "study.toml").is_file()
 
 
 def _is_study_file(path: Path) -> bool:
