@@ -9,17 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
 from cnnlab.paper.svg import text_width
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.report.comparing_sheet import gap
+from cnnlab.report.study_drawing import short_names
 from cnnlab.report.study_words import is_share
 from cnnlab.statistics.comparison import Comparison
 
 WIDTH = 640
 ROW = 36.0
-TOP, BETWEEN, BOTTOM, RIGHT = 46.0, 112.0, 52.0, 24.0
+TOP, BETWEEN, BOTTOM = 46.0, 112.0, 52.0
+# Right of the rows there is room to say that runs diverged.
+RIGHT, RIGHT_OF_FAILURES = 24.0, 92.0
 MOST_NAME = 32
 JITTER = 0.16
 
@@ -34,10 +36,13 @@ def compared_figure(found: ComparedRuns) -> Figure:
     """Every run a dot, each group's mean with its 95 % interval; below, differences with intervals and ±δ."""
     above, below = ROW * len(found.groups), ROW * len(found.comparisons)
     height = TOP + above + BETWEEN + below + BOTTOM
-    left = 20 + max(text_width(words.shown(group.name, MOST_NAME), SMALL) for group in found.groups)
+    every = [group.name for group in found.groups]
+    names = dict(zip(every, short_names(every, MOST_NAME), strict=True))
+    left = 20 + max(text_width(name, SMALL) for name in names.values())
+    right = RIGHT_OF_FAILURES if any(group.failures for group in found.groups) else RIGHT
     figure = new_figure(WIDTH, height)
-    upper = _rows(figure, left, height - TOP - above, above, [group.name for group in found.groups])
-    lower = _rows(figure, left, BOTTOM, below, [each.a for each in found.comparisons])
+    upper = _rows(figure, left, right, height - TOP - above, above, list(names.values()))
+    lower = _rows(figure, left, right, BOTTOM, below, [names[each.a] for each in found.comparisons])
     for row, group in enumerate(found.groups):
         _draw_group(upper, row, group)
     _draw_differences(lower, found)
@@ -45,7 +50,7 @@ def compared_figure(found: ComparedRuns) -> Figure:
     unit = ", points" if is_share(found.metric) else ""
     lower.set_xlabel(f"difference{unit}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
     dotted = "; dotted: for new images too" if any(each.new_images for each in found.comparisons) else ""
-    against = f"against {words.shown(found.baseline, MOST_NAME)}, with the {_level(found)} interval"
+    against = f"against {names[found.baseline]}, with the {_level(found)} interval"
     _title(figure, height - 16, "every run a dot; mean with its 95 % interval")
     _title(figure, BOTTOM + below + 36, against)
     under = f"shaded: differences up to δ do not matter{dotted}"
@@ -53,12 +58,12 @@ def compared_figure(found: ComparedRuns) -> Figure:
     return figure
 
 
-def _rows(figure: Figure, left: float, bottom: float, height: float, names: Sequence[str]) -> Axes:
-    axes = quiet_axes(figure, left, bottom, WIDTH - left - RIGHT, height)
+def _rows(figure: Figure, left: float, right: float, bottom: float, height: float, names: Sequence[str]) -> Axes:
+    axes = quiet_axes(figure, left, bottom, WIDTH - left - right, height)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=COLOURS["line"], linewidth=0.8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [words.shown(name, MOST_NAME) for name in names])
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.ticklabel_format(axis="x", useOffset=False)
@@ -79,10 +84,12 @@ def _draw_group(axes: Axes, row: int, group: ComparedGroup) -> None:
             f"{group.failures} diverged",
             (1, row),
             xycoords=axes.get_yaxis_transform(),
-            ha="right",
+            xytext=(10, 0),
+            textcoords="offset points",
             va="center",
             fontsize=SMALL,
             color=COLOURS["validation"],
+            annotation_clip=False,
         )
 
 
