@@ -186,12 +186,14 @@ def best_left_out(gains: Sequence[float], best: int) -> Callable[[Draws], bool]:
     return study
 
 
-def right(draws: Draws, runs: int, other: int, images: int, taste: float) -> tuple[np.ndarray, np.ndarray]:
+def right(
+    draws: Draws, runs: int, other: int, images: int, taste: float, spread: float = 0.005
+) -> tuple[np.ndarray, np.ndarray]:
     """Two arms as good as each other on new images, right or wrong, runs × images. By `taste` A is better on some
-    images and worse on others; runs differ by 0.5 points beyond the chance of single images."""
+    images and worse on others; runs differ by `spread` beyond the chance of single images."""
     easy = draws.uniform(0.35, 0.65, images)
     likes = draws.choice((-taste, taste), images)
-    seeds = [draws.normal(0, 0.005, (count, 1)) for count in (runs, other)]
+    seeds = [draws.normal(0, spread, (count, 1)) for count in (runs, other)]
     return (
         draws.random((runs, images)) < easy + likes + seeds[0],
         draws.random((other, images)) < easy + seeds[1],
@@ -209,11 +211,11 @@ def new_images_missed(runs: int, other: int, taste: float) -> Callable[[Draws], 
     return study
 
 
-def plainly_resampled(runs: int, taste: float) -> Callable[[Draws], bool]:
+def plainly_resampled(runs: int, spread: float) -> Callable[[Draws], bool]:
     """Whether the percentiles of plainly resampled runs and images leave out the true difference, 0."""
 
     def study(draws: Draws) -> bool:
-        a, b = right(draws, runs, runs, 400, taste)
+        a, b = right(draws, runs, runs, 400, 0.0, spread)
         images = draws.multinomial(400, np.full(400, 1 / 400), size=300)
         rows = [draws.multinomial(runs, np.full(runs, 1 / runs), size=300) for _ in (a, b)]
         drawn = ((rows[0] @ a - rows[1] @ b) * images).sum(axis=1) / (400 * runs)
@@ -267,36 +269,51 @@ def uncorrected(k: int, *, welchs: bool) -> Callable[[Draws], bool]:
     return study
 
 
+DIFFERS: tuple[Judgement, ...] = ("better", "worse")
+EQUAL: tuple[Judgement, ...] = ("practically equal",)
+
+
 def rows() -> Iterator[Row]:
     """All that is measured."""
-    differs: tuple[Judgement, ...] = ("better", "worse")
-    equal: tuple[Judgement, ...] = ("practically equal",)
+    for part in (rows_of_two, rows_of_power, rows_of_families, rows_of_doses, rows_of_images, rows_of_others):
+        yield from part()
+
+
+def rows_of_two() -> Iterator[Row]:
+    """A against B."""
     part = "(a) A against B"
     for n in (5, 10):
-        yield Row(part, f"better or worse where there is no difference, {n} seeds", 0.05, "≤", judged(differs, n, n))
+        yield Row(part, f"better or worse where there is no difference, {n} seeds", 0.05, "≤", judged(DIFFERS, n, n))
     what = "better or worse where there is none, 5 against 15 seeds, spreads 3 to 1"
-    yield Row(part, what, 0.05, "≤", judged(differs, 5, 15, spread=3 * SPREAD))
+    yield Row(part, what, 0.05, "≤", judged(DIFFERS, 5, 15, spread=3 * SPREAD))
     for n, spread in ((5, 0.0005), (10, 0.001), (40, 0.003)):
         what = f"practically equal where the difference is δ, {n} seeds, σ = {100 * spread:g} points"
-        yield Row(part, what, 0.05, "≤", judged(equal, n, n, DELTA, spread, spread))
+        yield Row(part, what, 0.05, "≤", judged(EQUAL, n, n, DELTA, spread, spread))
     yield Row(part, "the interval misses the true difference, 5 seeds", 0.05, "≤", missed(5, 5))
     what = "the interval misses the true difference, 5 against 10 seeds, spreads 1 to 3"
     yield Row(part, what, 0.05, "=", missed(5, 10, 3 * SPREAD))
     yield Row(part, "the interval of one arm's mean misses the true one, 5 seeds", 0.05, "=", mean_missed)
     yield Row(part, "the permutation test finds a difference where there is none, 5 seeds", 0.05, "≤", permuted)
-    yield from power_rows(part, differs, equal)
+
+
+def rows_of_families() -> Iterator[Row]:
+    """Arms against a baseline."""
     part = ABLATION
     for k, n in ((6, 5), (10, 5), (6, 10), (10, 10)):
         seeds = f"{n} seeds an arm"
         what = f"any arm of {k} better or worse where none differs, {seeds}"
-        yield Row(part, what, 0.05, "≤", in_family(differs, k, n))
+        yield Row(part, what, 0.05, "≤", in_family(DIFFERS, k, n))
     what = "any interval of 6 misses the true difference, 10 seeds an arm"
     yield Row(part, what, 0.05, "≤", any_missed(6, 10))
     for k, n in ((6, 5), (10, 5)):
         what = f"any arm of {k} practically equal where all differ by δ, {n} seeds an arm, σ = 0.05 points"
-        yield Row(part, what, 0.05, "≤", in_family(equal, k, n, DELTA, 0.0005))
+        yield Row(part, what, 0.05, "≤", in_family(EQUAL, k, n, DELTA, 0.0005))
     what = f"screening, {MOST_ARMS + 1} arms, 8 of them 1 point better: a verdict picked at random is false"
     yield Row(part, what, 0.05, "≤", false_share(MOST_ARMS + 1, 8, 0.01))
+
+
+def rows_of_doses() -> Iterator[Row]:
+    """Dose curves."""
     part = "(c) Dose curve, 6 doses, 5 seeds each"
     yield Row(part, "an effect where there is none", 0.05, "=", dose_matters([SPREAD] * 6))
     what = "an effect where there is none, spreads 1 to 6"
@@ -306,6 +323,10 @@ def rows() -> Iterator[Row]:
     yield Row(part, what, 0.05, "≤", best_left_out(hill, 3))
     what = "the best dose is not in the plateau: two equal ones, the others 2 points lower"
     yield Row(part, what, 0.05, "≤", best_left_out([-0.02, -0.02, 0, 0, -0.02, -0.02], 2))
+
+
+def rows_of_images() -> Iterator[Row]:
+    """New images."""
     part = "New seeds and new images, 400 of them"
     for runs, other, taste in ((5, 5, 0.3), (5, 5, 0.0), (3, 3, 0.3), (5, 12, 0.3)):
         tastes = f"arms {'prefer other' if taste else 'find the same'} images{'' if taste else ' easy'}"
@@ -314,20 +335,20 @@ def rows() -> Iterator[Row]:
     part = "Two trained models"
     yield Row(part, "McNemar's exact test tells equal models apart, 500 images", 0.05, "≤", paired_found)
     yield Row(part, "the score interval misses the true difference, 100 images", 0.05, "=", paired_missed)
-    yield from rows_of_others()
 
 
-def power_rows(part: str, differs: tuple[Judgement, ...], equal: tuple[Judgement, ...]) -> Iterator[Row]:
+def rows_of_power() -> Iterator[Row]:
     """What must be found as often as was planned."""
+    part = "(a) A against B"
     n = seeds_needed(0.0015, DELTA)
     what = f"better where A is δ better, the {n} seeds that 80 % take at σ = 0.15 points"
     yield Row(part, what, 0.8, "≥", judged(("better",), n, n, DELTA, 0.0015, 0.0015))
     n = seeds_to_equate(0.0015, DELTA)
     what = f"practically equal where there is no difference, the {n} seeds that 80 % take at σ = 0.15 points"
-    yield Row(part, what, 0.8, "≥", judged(equal, n, n, 0.0, 0.0015, 0.0015))
+    yield Row(part, what, 0.8, "≥", judged(EQUAL, n, n, 0.0, 0.0015, 0.0015))
     gain = detectable(SPREAD, 10, 25)
     what = f"better or worse at the {100 * gain:.2f} points that 10 against 25 seeds are to find 80 % of the time"
-    yield Row(part, what, 0.8, "=", judged(differs, 10, 25, gain))
+    yield Row(part, what, 0.8, "=", judged(DIFFERS, 10, 25, gain))
 
 
 def rows_of_others() -> Iterator[Row]:
@@ -344,9 +365,9 @@ def rows_of_others() -> Iterator[Row]:
             yield Row(part, what, target, "", uncorrected(k, welchs=test == "Welch"))
     what = "Welch's interval read as one for new images misses, arms prefer other images"
     yield Row(part, what, None, "", welch_on_new_images)
-    for taste, images in ((0.3, "arms prefer other images"), (0.0, "arms find the same images easy")):
-        what = f"percentiles of plainly resampled seeds and images miss, 3 seeds, {images}"
-        yield Row(part, what, None, "", plainly_resampled(3, taste))
+    for spread in (0.005, 0.05):
+        what = f"percentiles of plainly resampled seeds and images miss, 3 seeds, {100 * spread:g} points apart"
+        yield Row(part, what, None, "", plainly_resampled(3, spread))
 
 
 def table(studies: int) -> str:

@@ -45,6 +45,25 @@ def test_with_images_of_its_own_taste_it_is_as_wide_as_the_parts_of_its_variance
     assert high - low == pytest.approx(2 * 1.96 * 0.2 / sqrt(500), rel=0.06)
 
 
+@pytest.mark.parametrize(("runs", "other"), [(3, 3), (2, 5)])
+def test_the_interval_is_that_of_the_parts_of_an_analysis_of_variance(runs, other):
+    a, b = right(2, runs, other, 150, 0.3)
+    parts, chance = [], 0.0
+    for table in (a, b):
+        of_all = ((table - table.mean()) ** 2).sum()
+        of_runs = table.shape[1] * ((table.mean(axis=1) - table.mean()) ** 2).sum()
+        of_images = table.shape[0] * ((table.mean(axis=0) - table.mean()) ** 2).sum()
+        chance += (of_all - of_runs - of_images) / ((table.shape[0] - 1) * 149) / table.size
+        parts.append((np.var(table.mean(axis=1), ddof=1) / len(table), len(table) - 1))
+    parts.append((np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) / 150 - chance, 149))
+    variance = sum(part for part, _ in parts)
+    freedom = variance**2 / sum(part**2 / freedom for part, freedom in parts)
+    expected = stats.t.interval(0.95, freedom, a.mean() - b.mean(), sqrt(variance))
+    assert parts[0][0] + parts[1][0] > 0.2 * parts[2][0] > 0
+    assert expected[1] > welchs(a, b)[1]
+    assert interval(a, b, draws=40_000) == pytest.approx(expected, abs=0.003)
+
+
 def test_the_chance_of_single_runs_is_counted_once():
     """The same images easy for both: nothing but Welch's interval is left, on average."""
     wider = []

@@ -148,6 +148,10 @@ def test_a_dose_with_few_runs_left_is_neither_best_nor_in_the_plateau():
     assert found.best != 0
     assert 0 not in found.plateau
     assert found.p_plateau[0] is None
+    few = [sample(*hill(0)[found.best - 1].values[:4]), *hill(0)]
+    found = dose_curve((-0.1, *DOSES), few)
+    assert found.p_plateau[0] > 0.05
+    assert 0 not in found.plateau
 
 
 def test_nothing_finite_is_described_as_nothing():

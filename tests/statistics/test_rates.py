@@ -20,7 +20,7 @@ KNOWN = {
 LONG = {
     what
     for what in ROWS
-    if what.startswith(("screening", "any arm of 10 better or worse where none differs, 10"))
+    if what.startswith(("screening", "any interval of 6", "any arm of 10 better or worse where none differs, 10"))
     or ("crossed" in what and "3 against 3" not in what)
     or "not corrected" in what
 }

@@ -4,10 +4,10 @@ The runs of both arms answer the same images, so seeds and images are crossed: a
 Resampling rows and columns is A. B. Owen's pigeonhole bootstrap (Annals of Applied Statistics 1, 2007). As it stands
 it errs twice here:
 
-- With few seeds it is too narrow: n resampled runs spread by (n − 1)/n of the variance, and percentiles know nothing of
-  Student's t. So each arm's resampled runs are widened by √(n/(n − 1)), and a t quantile takes the place of the
-  percentiles (T. Hesterberg: What teachers should know about the bootstrap, The American Statistician 69, 2015). Its
-  degrees of freedom are Satterthwaite's, of the two arms' runs and the images.
+- With few seeds that spread widely it is too narrow: n resampled runs spread by (n − 1)/n of the variance, and
+  percentiles know nothing of Student's t. So each arm's resampled runs are widened by √(n/(n − 1)), and a t quantile
+  takes the place of the percentiles (T. Hesterberg: What teachers should know about the bootstrap, The American
+  Statistician 69, 2015). Its degrees of freedom are Satterthwaite's, of the two arms' runs and the images.
 - It counts the chance of one run on one image three times, with the rows, with the columns, and once more; between runs
   of a network this is most of the spread. The runs' own spread already holds it once. So it is estimated as the
   residual of the table (rows and columns taken out), and the resampled images are shrunk by its part of their variance,
