@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnlab.api import plan_study, run_study, train, tune, write_report
+    from cnnlab.api import plan_study, recompute, run_study, train, tune, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.tracing import network_table
     from cnnlab.probe.translation import translation
+    from cnnlab.report.comparing import compare
+    from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
+    from cnnlab.report.verifying import verify
     from cnnlab.runs.final import open_test
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
@@ -58,6 +61,8 @@ _HOMES = {
     "Warnings": "cnnlab.spec.recipe",
     "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
+    "compare": "cnnlab.report.comparing",
+    "compare_studies": "cnnlab.report.comparing_studies",
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
@@ -68,6 +73,7 @@ _HOMES = {
     "plan_study": "cnnlab.api",
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.spec.receptive.fields",
+    "recompute": "cnnlab.api",
     "resume_run": "cnnlab.runs.run",
     "run_study": "cnnlab.api",
     "solve_kernel": "cnnlab.theory.sizes.solution",
@@ -77,6 +83,7 @@ _HOMES = {
     "train": "cnnlab.api",
     "translation": "cnnlab.probe.translation",
     "tune": "cnnlab.api",
+    "verify": "cnnlab.report.verifying",
     "write_report": "cnnlab.api",
 }
 
@@ -99,6 +106,8 @@ __all__ = [
     "Warnings",
     "activations",
     "build",
+    "compare",
+    "compare_studies",
     "convolve",
     "describe",
     "effective_field",
@@ -109,6 +118,7 @@ __all__ = [
     "plan_study",
     "predict",
     "receptive_field",
+    "recompute",
     "resume_run",
     "run_study",
     "solve_kernel",
@@ -118,6 +128,7 @@ __all__ = [
     "train",
     "translation",
     "tune",
+    "verify",
     "write_report",
 ]
 

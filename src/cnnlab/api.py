@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cnnlab.data.source import Progress, silent
@@ -16,11 +16,13 @@ from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
 from cnnlab.report.study_page import render_study
 from cnnlab.report.tuning_answer import TuningAnswer
 from cnnlab.report.tuning_page import render_tuning
+from cnnlab.report.verifying import RecomputedRuns
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import openings
 from cnnlab.runs.listener import NOBODY, Listener
+from cnnlab.runs.recomputing import find_runs, recalculate
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
@@ -66,6 +68,43 @@ def train(
     if is_writer():
         write_report(folder, listener.say)
     return folder
+
+
+def recompute(
+    runs: str | Path | Iterable[str | Path],
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> RecomputedRuns:
+    """Recalculate runs, one's own or other people's: every figure that they report, from weights and data.
+
+    Tables, split, normalisation, learning curve, predictions and figures are found again and held to what the folder
+    says. Nothing in a run is changed; where it reports test figures, the look at its test set is a line in the ledger.
+
+    Args:
+        runs: run folders, or folders of run folders; they need not be whole.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        progress: is told how many runs are done.
+
+    Raises:
+        RunError: there is no run.
+        UsageError: an unknown device.
+    """
+    given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
+    found: dict[Path, None] = {}
+    for path in given:
+        within = find_runs(path)
+        if not within:
+            raise RunError("there is no run here", where=str(path), next_step="'cnnlab runs' lists the runs")
+        found |= dict.fromkeys(inner.resolve() for inner in within)
+    root, done = Path(data) if data is not None else None, []
+    for number, path in enumerate(found):
+        progress("recalculating", number, len(found), "runs")
+        done.append(recalculate(path, root=root, device=device, progress=progress))
+    progress("recalculating", len(found), len(found), "runs")
+    return RecomputedRuns(runs=tuple(done))
 
 
 def write_report(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> Path:

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 Verdict = Literal[
-    "equal", "not equal", "within", "outside", "not enough evidence", "other data", "shortened", "not measured"
+    "equal", "not equal", "reproduced", "differs", "not enough evidence", "other data", "shortened", "not measured"
 ]
 
 
@@ -187,6 +187,11 @@ class ClaimRecord(Record):
     source: str = ""
     note: str = ""
     verdict: Verdict
+
+    @property
+    def difference(self) -> float | None:
+        """Measured − published: above 0 where ours is higher."""
+        return None if self.measured is None else self.measured - self.published
 
 
 class Opening(Record):

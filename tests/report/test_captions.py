@@ -132,7 +132,7 @@ def test_the_most_frequent_mistakes_are_named():
 def test_only_verdicts_that_were_given_are_explained(make_view):
     said = captions.claims_caption(make_view().claims)
     assert said.startswith("Not enough evidence: fewer than five runs")
-    assert "within" not in said
+    assert "reproduced" not in said
     assert captions.claims_caption([]) == ""
 
 

@@ -185,7 +185,7 @@ def test_a_folder_that_is_called_as_published_data_is_other_data(own: RunFolder)
         assert [record.verdict for record in judged(made, [own.result()], data)] == [verdict]
 
 
-@pytest.mark.parametrize(("limit", "verdict"), [(None, "outside"), (20, "shortened")])
+@pytest.mark.parametrize(("limit", "verdict"), [(None, "differs"), (20, "shortened")])
 def test_shortened_runs_are_not_judged(
     own: RunFolder, another: Callable[..., RunFolder], limit: int | None, verdict: str
 ) -> None:
@@ -195,6 +195,7 @@ def test_shortened_runs_are_not_judged(
         folder = another(f"20260101-00000{seed}-net", {"train.seed": seed, **changed}, validation=score)
     claims = {figures.claim.name: figures.claim for figures in only(folder)[0].claims}
     assert claims["validation_loss"].verdict == verdict
+    assert ("differs: ours is 0.9800 lower" in results(folder.path.parent).sheet().to_markdown()) is (limit is None)
 
 
 def test_the_command_of_several_processes_starts_them(own: RunFolder, another: Callable[..., RunFolder]) -> None:

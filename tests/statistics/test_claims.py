@@ -27,7 +27,7 @@ def test_figures_on_other_data_are_compared_and_not_judged():
 
 
 def test_a_claim_that_names_no_data_is_of_ours():
-    assert judge("test_accuracy", 0.745, RUNS, data="cifar10").verdict == "within"
+    assert judge("test_accuracy", 0.745, RUNS, data="cifar10").verdict == "reproduced"
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -63,16 +63,16 @@ def test_only_shares_of_images_have_a_binomial_error():
     assert judge("test_top5", 0.745, RUNS, images=10).high > narrow.high
 
 
-def test_within_and_outside():
+def test_reproduced_and_differs():
     claim = judge("test_accuracy", 0.745, RUNS)
-    assert claim.verdict == "within"
-    assert judge("test_accuracy", claim.high + 1e-4, RUNS).verdict == "outside"
-    assert judge("test_accuracy", claim.low - 1e-4, RUNS).verdict == "outside"
+    assert claim.verdict == "reproduced"
+    assert judge("test_accuracy", claim.high + 1e-4, RUNS).verdict == "differs"
+    assert judge("test_accuracy", claim.low - 1e-4, RUNS).verdict == "differs"
 
 
 def test_runs_that_are_all_equal_hold_their_own_figure_only():
-    assert judge("test_loss", 0.3, [0.3] * 6).verdict == "within"
-    assert judge("test_loss", 0.31, [0.3] * 6).verdict == "outside"
+    assert judge("test_loss", 0.3, [0.3] * 6).verdict == "reproduced"
+    assert judge("test_loss", 0.31, [0.3] * 6).verdict == "differs"
 
 
 def test_a_single_runs_share_has_its_own_interval():
@@ -82,7 +82,7 @@ def test_a_single_runs_share_has_its_own_interval():
 
 
 def test_percent_by_mistake_does_not_break_the_judgement():
-    assert judge("test_accuracy", 71.5, RUNS, images=10_000).verdict == "outside"
+    assert judge("test_accuracy", 71.5, RUNS, images=10_000).verdict == "differs"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=12), st.floats(-10, 10), st.floats(-5, 5))
@@ -94,5 +94,5 @@ def test_moving_all_figures_moves_the_interval_along(runs, published, shift):
 
 def test_a_figure_of_the_same_kind_of_run_is_within_in_95_of_100_cases():
     draws = np.random.Generator(np.random.PCG64(1)).normal(0.75, 0.004, (2000, 6))
-    within = sum(judge("test_loss", each[0], each[1:].tolist()).verdict == "within" for each in draws)
+    within = sum(judge("test_loss", each[0], each[1:].tolist()).verdict == "reproduced" for each in draws)
     assert stats.binomtest(within, 2000, 0.95).pvalue > 1e-4

@@ -8,8 +8,20 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RecipeFile, Seed, Set, about_file, guarded, overrides
-from cnnlab.errors import RunError, UsageError
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RecipeFile,
+    Seed,
+    Set,
+    about_file,
+    check_picture,
+    guarded,
+    overrides,
+)
+from cnnlab.errors import RunError
 
 Low = Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")]
 High = Annotated[float, typer.Option("--to", metavar="RATE", help="The last learning rate.")]
@@ -44,7 +56,7 @@ def lr(
     """
     form = Form(json, markdown, latex)
     if svg is not None:
-        _check_place(svg)
+        check_picture(svg, "rates.svg")
     from cnnlab.cli.console import progressing
     from cnnlab.files import write_whole
     from cnnlab.runs.lr_range import lr_range
@@ -81,12 +93,3 @@ def lr(
     show_answer(found, form, extra=extra)
     if found.suggestion is None:
         raise RunError(f"no rate can be suggested: {found.reading.trouble}", next_step=found.reading.advice)
-
-
-def _check_place(svg: Path) -> None:
-    """Refuse a place for the picture that can't be one before anything is computed."""
-    if svg.suffix.lower() != ".svg" or not svg.parent.is_dir():
-        what = "this is no name for an SVG picture" if svg.parent.is_dir() else "the folder of this file is not there"
-        raise UsageError(
-            what, where="--svg", received=str(svg), allowed="a .svg file in a folder", next_step="--svg rates.svg"
-        )

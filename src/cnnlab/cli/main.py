@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli import data, describe, doctor, lr, new, predict, quickstart, report, runs, study, test, train, tune
+from cnnlab.cli import (
+    compare,
+    data,
+    describe,
+    doctor,
+    lr,
+    new,
+    predict,
+    quickstart,
+    report,
+    runs,
+    study,
+    test,
+    train,
+    tune,
+    verify,
+)
 from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
 from cnnlab.errors import UsageError
@@ -52,7 +68,10 @@ def _refuse_processes() -> None:
         )
 
 
-for module in (quickstart, new, theory, describe, data, lr, train, study, tune, test, predict, report, runs, doctor):
+for module in (
+    *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify),
+    *(test, predict, report, runs, doctor),
+):
     module.register(app)
 
 

@@ -180,8 +180,8 @@ def class_caption(score: Score | None) -> str:
 def claims_caption(claims: Sequence[ClaimRecord]) -> str:
     """What the verdicts mean, for those that were given."""
     meanings = {
-        "within": "within: the published figure lies in the interval that one more run would lie in",
-        "outside": "outside: the published figure lies outside the interval that one more run would lie in",
+        "reproduced": "reproduced: the published figure lies in the interval that one more run would lie in",
+        "differs": "differs: the published figure lies outside the interval that one more run would lie in",
         "not enough evidence": "not enough evidence: fewer than five runs describe, and give no verdict",
         "other data": "other data: the figure was published for other images; compared, not judged",
         "not measured": "not measured: this run has no such figure",

@@ -10,9 +10,10 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
-from cnnlab.records import Record, Score
+from cnnlab.records import ClaimRecord, Record, Score
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.runs.results import ClaimFigures, Experiment, LeftOut, RunFigures, experiments
+from cnnlab.runs.reading import LeftOut
+from cnnlab.runs.results import ClaimFigures, Experiment, RunFigures, experiments
 
 
 class Results(Record):
@@ -113,8 +114,10 @@ def _remarks(experiment: Experiment, figures: ClaimFigures) -> Iterable[str]:
     if claim.name == "parameters":
         yield claim.verdict
     else:
-        if claim.verdict in ("within", "outside"):
-            yield f"{claim.verdict} the interval of one more run"
+        if claim.verdict == "reproduced":
+            yield "reproduced: within the interval of one more run"
+        if claim.verdict == "differs":
+            yield f"differs: {differs(claim)}"
         if claim.verdict == "other data":
             yield f"other data: published for {words.shown(figures.data)}"
         elif not figures.data:
@@ -125,6 +128,13 @@ def _remarks(experiment: Experiment, figures: ClaimFigures) -> Iterable[str]:
         if experiment.limited:
             yield f"only {words.count(experiment.images)} training images"
     yield from (words.shown(text, 120) for text in (claim.note, claim.source) if text)
+
+
+def differs(claim: ClaimRecord) -> str:
+    """By how much, and to which side."""
+    gap = claim.difference or 0.0
+    number = words.count if claim.name == "parameters" else words.loss
+    return f"ours is {number(abs(gap))} {'higher' if gap > 0 else 'lower'}"
 
 
 def _commands_table(found: Iterable[Experiment]) -> TextTable:

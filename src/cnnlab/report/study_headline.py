@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cnnlab.paper.words import plural
+from cnnlab.paper.words import plural, quoted
 from cnnlab.report import study_words as say
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import FEWEST_DOSES, DoseCurve
@@ -30,7 +30,7 @@ def headline(result: StudyResult) -> str:
     else:
         sentences += _of_arms(result, comparisons(result))
     if result.confirmation is not None:
-        sentences.append(confirmed(result, result.confirmation))
+        sentences.append(confirmed(result.confirmation))
     return " ".join(sentences)
 
 
@@ -44,10 +44,10 @@ def comparisons(result: StudyResult) -> tuple[Comparison, ...]:
     return tuple(sorted(known, key=lambda each: (each.difference is None, sign * (each.difference or 0.0))))
 
 
-def confirmed(result: StudyResult, found: Confirmation) -> str:
+def confirmed(found: Confirmation) -> str:
     """What the fresh seeds say on the test set."""
-    compared, base = found.comparison, say.quoted(result, found.baseline)
-    seeds, winner = plural(len(found.seeds), "fresh seed"), say.quoted(result, found.winner)
+    compared, seeds = found.comparison, plural(len(found.seeds), "fresh seed")
+    winner, base = map(quoted, say.short_names([found.winner, found.baseline], say.LONGEST_QUOTED))
     start = f"On the test set, opened once, with {seeds}, {winner}"
     if compared.difference is None:
         return f"{start} or {base} came to no figure."

@@ -47,7 +47,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str) -> str:
             shape=list(shape(result)),
             tables=study_tables(result),
             reading=list(reading(result)),
-            confirmed=confirmed(result, result.confirmation) if result.confirmation is not None else "",
+            confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
             notes=[words.shown(note, 400) for note in result.notes],
             made=_made(result),
             study_toml=study_toml,

@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.report import study_words as say
-from cnnlab.report.study_drawing import STEPS, limits, name_room, new_canvas, row_axes, short_names, tick, write
+from cnnlab.report.study_drawing import STEPS, limits, name_room, new_canvas, row_axes, tick, write
+from cnnlab.report.study_words import short_names
 from cnnlab.report.tuning_tables import short_names as parameter_names
 from cnnlab.report.tuning_tables import shown
 from cnnlab.study.tuning_results import ParameterRecord, TrialRecord, TuningResult

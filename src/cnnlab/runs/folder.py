@@ -37,6 +37,13 @@ class Predictions:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
 
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Whether each image was named right, shape N; logits that are not all finite name none."""
+        found: npt.NDArray[np.bool_] = np.isfinite(self.logits).all(axis=1) & (
+            self.logits.argmax(axis=1) == self.labels
+        )
+        return found
+
     def confusion(self) -> npt.NDArray[np.int64]:
         """K×K counts: row = true class, column = predicted class."""
         classes = self.logits.shape[1]

@@ -33,9 +33,10 @@ def judge(
 ) -> ClaimRecord:
     """What our runs say about one published figure.
 
-    A published figure is one draw. With five runs or more it is *within* or *outside* the 95 % prediction interval of
-    one more draw, mean ± t·s·√(1 + 1/n), widened by the figure's own binomial error where it is a share of `images`.
-    With fewer runs there is not enough evidence; a count must be equal; a figure on other data is compared, not judged.
+    A published figure is one draw. With five runs or more it is *reproduced* where it lies in the 95 % prediction
+    interval of one more draw, mean ± t·s·√(1 + 1/n), widened by the figure's own binomial error where it is a share of
+    `images`; else it *differs*. With fewer runs there is not enough evidence; a count must be equal; a figure on other
+    data is compared, not judged.
 
     Args:
         name: 'parameters', or part_metric, such as 'test_accuracy'.
@@ -77,7 +78,7 @@ def _verdict(
     if len(runs) < FEWEST_RUNS or low is None or high is None:
         return "not enough evidence"
     edge = isclose(published, low, rel_tol=1e-9) or isclose(published, high, rel_tol=1e-9)
-    return "within" if edge or low <= published <= high else "outside"
+    return "reproduced" if edge or low <= published <= high else "differs"
 
 
 def _bounds(

@@ -1,0 +1,140 @@
+"""Runs compared, as a picture: dots and means above, the differences and the band that does not matter below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.paper.svg import text_width
+from cnnlab.report.comparing import ComparedGroup, ComparedRuns
+from cnnlab.report.comparing_sheet import gap
+from cnnlab.report.study_words import is_share, short_names
+from cnnlab.statistics.comparison import Comparison
+
+WIDTH = 640
+ROW = 36.0
+TOP, BETWEEN, BOTTOM = 46.0, 112.0, 52.0
+# Right of the rows there is room to say that runs diverged.
+RIGHT, RIGHT_OF_FAILURES = 24.0, 92.0
+MOST_NAME = 32
+JITTER = 0.16
+
+
+def compared_svg(found: ComparedRuns) -> str:
+    """The picture, standing alone."""
+    description = f"{found.metric.replace('_', ' ')} of {len(found.groups)} groups of runs. {found.answer()}"
+    return to_svg(compared_figure(found), "compared", description, alone=True)
+
+
+def compared_figure(found: ComparedRuns) -> Figure:
+    """Every run a dot, each group's mean with its 95 % interval; below, differences with intervals and ±δ."""
+    above, below = ROW * len(found.groups), ROW * len(found.comparisons)
+    height = TOP + above + BETWEEN + below + BOTTOM
+    every = [group.name for group in found.groups]
+    names = dict(zip(every, short_names(every, MOST_NAME), strict=True))
+    left = 20 + max(text_width(name, SMALL) for name in names.values())
+    right = RIGHT_OF_FAILURES if any(group.failures for group in found.groups) else RIGHT
+    figure = new_figure(WIDTH, height)
+    upper = _rows(figure, left, right, height - TOP - above, above, list(names.values()))
+    lower = _rows(figure, left, right, BOTTOM, below, [names[each.a] for each in found.comparisons])
+    for row, group in enumerate(found.groups):
+        _draw_group(upper, row, group)
+    _draw_differences(lower, found)
+    upper.set_xlabel(f"{found.metric.replace('_', ' ')}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
+    unit = ", points" if is_share(found.metric) else ""
+    lower.set_xlabel(f"difference{unit}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
+    dotted = "; dotted: for new images too" if any(each.new_images for each in found.comparisons) else ""
+    against = f"against {names[found.baseline]}, with the {_level(found)} interval"
+    _title(figure, height - 16, "every run a dot; mean with its 95 % interval")
+    _title(figure, BOTTOM + below + 36, against)
+    under = f"shaded: differences up to δ do not matter{dotted}"
+    figure.text(12 / WIDTH, (BOTTOM + below + 18) / height, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
+    return figure
+
+
+def _rows(figure: Figure, left: float, right: float, bottom: float, height: float, names: Sequence[str]) -> Axes:
+    axes = quiet_axes(figure, left, bottom, WIDTH - left - right, height)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x", color=COLOURS["line"], linewidth=0.8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.ticklabel_format(axis="x", useOffset=False)
+    return axes
+
+
+def _draw_group(axes: Axes, row: int, group: ComparedGroup) -> None:
+    values = [run.value for run in group.runs if run.value is not None and isfinite(run.value)]
+    # Runs that came out alike lie side by side.
+    places = [row - JITTER + 2 * JITTER * (index % 5) / 4 for index in range(len(values))]
+    axes.plot(values, places, "o", color=COLOURS["train"], markersize=5, alpha=0.55, markeredgewidth=0, clip_on=False)
+    if group.mean is not None and len(values) > 1:
+        if group.low is not None and group.high is not None:
+            axes.plot([group.low, group.high], [row, row], color=COLOURS["ink"], linewidth=1.6, solid_capstyle="butt")
+        axes.plot([group.mean], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
+    if group.failures:
+        axes.annotate(
+            f"{group.failures} diverged",
+            (1, row),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(10, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=COLOURS["validation"],
+            annotation_clip=False,
+        )
+
+
+def _draw_differences(axes: Axes, found: ComparedRuns) -> None:
+    scale = 100.0 if is_share(found.metric) else 1.0
+    delta = scale * found.delta
+    axes.axvspan(-delta, delta, color=COLOURS["test"], alpha=0.16, linewidth=0)
+    axes.axvline(0, color=COLOURS["muted"], linewidth=1)
+    ends = [delta]
+    for row, each in enumerate(found.comparisons):
+        ends += [abs(scale * end) for end in _draw_difference(axes, row, each, scale, found.metric)]
+    # Both sides alike, so that no side looks larger than it is.
+    axes.set_xlim(-1.12 * max(ends), 1.12 * max(ends))
+
+
+def _draw_difference(axes: Axes, row: int, found: Comparison, scale: float, metric: str) -> list[float]:
+    """Draw one difference; returns what must lie within the axes."""
+    if found.difference is None:
+        return []
+    kept = [found.difference]
+    if found.new_images is not None:
+        wide = [scale * end for end in found.new_images]
+        axes.plot(wide, [row, row], color=COLOURS["muted"], linewidth=1, linestyle=(0, (2, 2)))
+        kept += found.new_images
+    if found.low is not None and found.high is not None:
+        bounds = [scale * found.low, scale * found.high]
+        axes.plot(bounds, [row, row], color=COLOURS["ink"], linewidth=1.8, solid_capstyle="butt")
+        kept += [found.low, found.high]
+    axes.plot([scale * found.difference], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
+    axes.annotate(
+        f"{gap(found.difference, metric).removesuffix(' points')}: {found.verdict}",
+        (scale * found.difference, row),
+        xytext=(0, 7),
+        textcoords="offset points",
+        ha="center",
+        fontsize=SMALL,
+        color=COLOURS["muted"],
+        annotation_clip=False,
+    )
+    return kept
+
+
+def _level(found: ComparedRuns) -> str:
+    return f"{100 * found.comparisons[0].level:.4g} %"
+
+
+def _title(figure: Figure, bottom: float, text: str) -> None:
+    _, height = figure.get_size_inches() * 72
+    figure.text(12 / WIDTH, bottom / height, text, fontsize=NORMAL, color=COLOURS["ink"], weight="bold", va="center")

@@ -1,0 +1,131 @@
+"""Runs read for their figures, those of one experiment together, each group with a name. No torch.
+
+Runs that differ in nothing but their seeds are of one experiment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cnnlab.errors import CnnlabError
+from cnnlab.records import DataRecord, Environment, Record, Result, Way
+from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.changes import as_setting, settings
+from cnnlab.spec.files import shipped
+from cnnlab.spec.recipe import Recipe
+
+# A folder of a run is named by the time and the recipe, and by a number where two began in one second; a run of a
+# study by the study and the arm, its seed and its id.
+_NAMES = (
+    re.compile(r"\d{8}-\d{6}-(?P<recipe>.+?)(?P<number>-\d+)?"),
+    re.compile(r"(?P<recipe>.+)-s\d+-[0-9a-f]{12}-[0-9a-f]{6}(?P<number>)"),
+)
+
+
+class LeftOut(Record):
+    """A run without figures, and why."""
+
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadRun:
+    """A run that has ended, read; `file` is the recipe that it was made from, None where that is not known."""
+
+    folder: RunFolder
+    recipe: Recipe
+    result: Result
+    data: DataRecord
+    way: Way
+    environment: Environment
+    stem: str
+    file: Path | None
+
+    @classmethod
+    def read(cls, folder: RunFolder, recipes: Path | None = None) -> ReadRun | LeftOut:
+        """The run, or why it has no figures; one that diverged has none either, but is a run all the same.
+
+        Args:
+            recipes: the folder of the files that were trained; by default those that come with cnnlab.
+        """
+        try:
+            recipe, result = folder.recipe(), folder.result()
+            if result is None:
+                return LeftOut(run=folder.name, reason="unfinished")
+            stem, file = _file_of(folder, recipe, recipes or shipped("any").parent)
+            return cls(folder, recipe, result, folder.data(), folder.way(), folder.environment(), stem, file)
+        except CnnlabError as error:
+            return LeftOut(run=folder.name, reason=f"damaged: {error.problems[0].what}")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it has no figures since its loss stopped being a number."""
+        return self.result.train is None
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.train.seed
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        return settings(self.recipe)
+
+    @cached_property
+    def base(self) -> Recipe | None:
+        return Recipe.read(self.file) if self.file else None
+
+    @property
+    def experiment(self) -> str:
+        """The same for runs that differ in their seeds alone. Data of one name may yet be other data."""
+        test = self.data.test_set
+        return "\n".join([test, *(as_setting(key, value) for key, value in sorted(self.settings.items()))])
+
+
+def read_runs(folders: Iterable[RunFolder], recipes: Path | None = None) -> tuple[list[ReadRun], list[LeftOut]]:
+    """The runs that have ended, diverged ones too, and those that have not; arguments as `ReadRun.read`."""
+    found = [ReadRun.read(folder, recipes) for folder in folders]
+    return [run for run in found if isinstance(run, ReadRun)], [run for run in found if isinstance(run, LeftOut)]
+
+
+def grouped(runs: Iterable[ReadRun], key: Callable[[ReadRun], str]) -> list[list[ReadRun]]:
+    """Runs of one key together, in the order of the first of each."""
+    groups: dict[str, list[ReadRun]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def names_of(groups: Sequence[Sequence[ReadRun]]) -> list[str]:
+    """Each group's recipe, and where several have it, the settings by which they differ."""
+    several = Counter(group[0].stem for group in groups)
+    names = []
+    for group in groups:
+        first = group[0]
+        others = [other[0].settings for other in groups if other[0].stem == first.stem]
+        keys = {key for other in others for key in other.keys() | first.settings.keys()}
+        told = [key for key in sorted(keys) if any(other.get(key) != others[0].get(key) for other in others)]
+        words = [as_setting(key.partition(".")[2], first.settings.get(key, "none")) for key in told]
+        names.append(f"{first.stem}: {', '.join(words)}" if several[first.stem] > 1 and words else first.stem)
+    repeated = Counter(names)
+    return [f"{name} ({number})" if repeated[name] > 1 else name for number, name in enumerate(names, 1)]
+
+
+def _file_of(folder: RunFolder, recipe: Recipe, recipes: Path) -> tuple[str, Path | None]:
+    """The name of a run's recipe, and its file if it is there and has the same layers."""
+    parts = next((parts for name in _NAMES if (parts := name.fullmatch(folder.name))), None)
+    stem, number = (parts["recipe"], parts["number"] or "") if parts else (folder.name, "")
+    for name in (stem + number, stem):
+        file = recipes / f"{name}.toml"
+        try:
+            if file.is_file() and Recipe.read(file).model.layers == recipe.model.layers:
+                return name, file
+        except CnnlabError:
+            continue
+    return stem + number, None

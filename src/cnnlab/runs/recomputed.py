@@ -1,0 +1,75 @@
+"""What recalculating a run found: every reported figure with the one found here. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TypeAlias
+
+from cnnlab.errors import CnnlabError
+from cnnlab.records import Record
+
+Value: TypeAlias = int | float | str | None
+
+
+class Figure(Record):
+    """One reported figure, recalculated; `meaning` says what it would mean that it does not hold."""
+
+    name: str
+    reported: Value
+    found: Value
+    holds: bool
+    meaning: str = ""
+
+
+class Recomputed(Record):
+    """One run, recalculated. `notes` tell what could not be, and what is no fault."""
+
+    run: str
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Figure, ...]:
+        """The figures that do not hold."""
+        return tuple(figure for figure in self.figures if not figure.holds)
+
+    @property
+    def holds(self) -> bool:
+        return not self.failures
+
+
+@dataclass
+class Checks:
+    """Figures and notes as they come."""
+
+    figures: list[Figure] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def same(self, name: str, reported: Value, found: Value, meaning: str) -> bool:
+        """A figure that must be the same."""
+        return self._add(name, reported, found, reported == found, meaning)
+
+    def near(self, name: str, reported: float, found: float, within: float, meaning: str) -> bool:
+        """A figure that another machine or number of threads may change in its last digits."""
+        both = isfinite(reported) and isfinite(found)
+        close = abs(reported - found) <= within if both else repr(reported) == repr(found)
+        return self._add(name, reported, found, close, meaning)
+
+    def _add(self, name: str, reported: Value, found: Value, holds: bool, meaning: str) -> bool:
+        figure = Figure(name=name, reported=reported, found=found, holds=holds, meaning="" if holds else meaning)
+        self.figures.append(figure)
+        return holds
+
+    @contextmanager
+    def reading(self, name: str, meaning: str) -> Iterator[None]:
+        """Within it, what can't be read or done is a figure that does not hold."""
+        try:
+            yield
+        except CnnlabError as error:
+            told = "; ".join(
+                f"{problem.what}{f' ({problem.received})' if problem.received else ''}" for problem in error.problems
+            )
+            self._add(name, "usable", told, False, meaning)

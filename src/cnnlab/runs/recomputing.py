@@ -1,0 +1,247 @@
+"""A run recalculated: its weights loaded, its data opened, and every figure that it reports found again.
+
+What another machine may change: logits in their last digits, and so a mean loss, and the answer to images whose two
+best classes are as close as that. Everything else must be the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.source import Part, Progress, silent
+from cnnlab.evaluate.logits import logits
+from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, Table, Way
+from cnnlab.runs.bench import feed_of
+from cnnlab.runs.environment import code_hash, recipe_from_here
+from cnnlab.runs.final import open_test_part, trained_network
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.ledger import openings
+from cnnlab.runs.recomputed import Checks, Recomputed
+from cnnlab.runs.replaying import check_curve, check_steps
+from cnnlab.runs.rescoring import check_kept, check_scores
+from cnnlab.spec.overview import overview
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.machine import choose_device
+
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+PURPOSE = "verify"
+# Means over the same pixels, in another order of adding.
+MOMENTS_WITHIN = 1e-5
+MOST_ROWS = 5
+UNREADABLE = "the file is missing, damaged or edited; what it reports can't be held to anything"
+OTHER_DATA = "these are not the images that the run was made with, or data.json or the recipe was edited"
+
+
+@dataclass
+class _Pieces:
+    """What lies in a run folder; None for what is missing or can't be read."""
+
+    recipe: Recipe | None = None
+    data: DataRecord | None = None
+    table: Table | None = None
+    way: Way | None = None
+    environment: Environment | None = None
+    curve: list[EpochRecord] | None = None
+    result: Result | None = None
+
+
+def recalculate(
+    path: str | Path, *, root: Path | None = None, device: str = "auto", progress: Progress = silent
+) -> Recomputed:
+    """Recalculate a run: table, data, curve, weights, predictions, and every figure of its selected weights.
+
+    Nothing in the folder is changed. The test set is looked at only where the run reports test figures, and that look
+    is a line in the ledger beside the run.
+
+    Args:
+        path: a run folder; it need not be whole.
+        root: where catalogue data lives; None: the cache folder.
+        device: auto, cpu, cuda or mps.
+
+    Raises:
+        UsageError: an unknown device.
+    """
+    folder, target, checks = RunFolder(Path(path).resolve()), choose_device(device), Checks()
+    pieces = _read(checks, folder)
+    recipe, data, result = pieces.recipe, pieces.data, pieces.result
+    if recipe is not None and data is not None:
+        _check_table(checks, recipe, data, pieces)
+    if recipe is not None and result is not None and pieces.curve is not None:
+        check_curve(checks, recipe, pieces.curve, result, pieces.way)
+    dataset = None
+    if recipe is not None and data is not None:
+        with checks.reading("data", "the data that the recipe names is not here, or is not what it was: see --data"):
+            dataset = _opened(checks, folder, recipe, data, root, progress)
+    if dataset is not None and recipe is not None and pieces.curve:
+        check_steps(checks, recipe, pieces.curve, dataset.size("train"), _batches(dataset, recipe))
+    if result is not None and data is not None:
+        _check_kept(checks, folder, result, data)
+    if result is not None and data is not None and result.train is not None:
+        with checks.reading("selected weights", "the checkpoint is missing, damaged, or of another network or epoch"):
+            network = trained_network(folder, target, checks.notes.append)
+            found = sum(parameter.numel() for parameter in network.parameters())
+            checks.same("parameters, of the weights", result.parameters, found, "the weights are of another network")
+            if dataset is not None:
+                _check_figures(checks, folder, dataset, network, result, target, pieces.way)
+    checks.notes += _notes(folder, pieces, scored=dataset is not None)
+    return Recomputed(run=folder.name, figures=tuple(checks.figures), notes=tuple(checks.notes))
+
+
+def find_runs(path: Path) -> list[Path]:
+    """The run at a path, or the runs in it; a folder counts that holds any record of a run, whole or not."""
+    if is_run(path):
+        return [path]
+    return sorted(inner for inner in path.iterdir() if inner.is_dir() and is_run(inner)) if path.is_dir() else []
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run, or what is left of one."""
+    return any((path / name).is_file() for name in ("recipe.toml", "data.json", "metrics.jsonl", "best.json"))
+
+
+def _read(checks: Checks, folder: RunFolder) -> _Pieces:
+    """Every record of the folder."""
+    pieces, readers = (
+        _Pieces(),
+        {
+            "recipe": ("recipe.toml", folder.recipe),
+            "data": ("data.json", folder.data),
+            "table": ("layers.json", folder.table),
+            "way": ("way.json", folder.way),
+            "environment": ("environment.json", folder.environment),
+            "curve": ("metrics.jsonl", folder.epochs),
+            "result": ("result.json", folder.result),
+        },
+    )
+    for field, (name, read) in readers.items():
+        if not (folder.path / name).is_file():
+            what = "the run has not finished" if field == "result" else UNREADABLE
+            checks.same(name, "there", "missing", what)
+            continue
+        with checks.reading(name, UNREADABLE):
+            setattr(pieces, field, read())
+    return pieces
+
+
+def _check_table(checks: Checks, recipe: Recipe, data: DataRecord, pieces: _Pieces) -> None:
+    """Trace the recipe's table again."""
+    form = data.preprocessing
+    with checks.reading("layer table", "the recipe's table does not fit the data: one of the two was edited"):
+        found = overview(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)), recipe)
+        edited = "layers.json or the recipe was edited"
+        if pieces.result is not None:
+            told = pieces.result.parameters
+            checks.same("parameters", told, found.parameters, "result.json or the recipe was edited")
+        if pieces.table is None:
+            return
+        checks.same("parameters, in layers.json", pieces.table.parameters, found.parameters, edited)
+        checks.same("multiply-adds", pieces.table.macs, found.macs, edited)
+        checks.same("rows of the table", len(pieces.table.layers), len(found.layers), edited)
+        rows = zip(pieces.table.layers, found.layers, strict=False)
+        for was, row in [pair for pair in rows if pair[0] != pair[1]][:MOST_ROWS]:
+            name = next(name for name in type(was).model_fields if getattr(was, name) != getattr(row, name))
+            checks.same(f"row {was.name}: {name}", str(getattr(was, name)), str(getattr(row, name)), edited)
+
+
+def _opened(
+    checks: Checks, folder: RunFolder, recipe: Recipe, data: DataRecord, root: Path | None, progress: Progress
+) -> Dataset | None:
+    """The run's data, where it is the data that the run tells of; no test image is read."""
+    known = recipe_from_here(folder, root)
+    dataset = open_dataset(known.data, seed=recipe.train.seed, root=root, progress=progress)
+    form, kept = dataset.form, data.preprocessing
+    facts: dict[str, tuple[Any, Any]] = {
+        "classes": (", ".join(data.classes), ", ".join(dataset.classes)),
+        **{
+            f"images of the {part} part": (data.parts.get(part, 0), dataset.size(part))
+            for part in PARTS
+            if part in data.parts or part in dataset.parts
+        },
+        "split hash": (data.split_hash, dataset.split_hash),
+        "test set": (data.test_set, dataset.test_set_id() if "test" in dataset.parts else ""),
+        "image shape": (f"{kept.channels}×{kept.height}×{kept.width}", "×".join(map(str, form.shape))),
+        "interpolation": (kept.interpolation, form.interpolation),
+    }
+    # Each is told, also behind one that does not hold.
+    holding = [checks.same(name, told, found, OTHER_DATA) for name, (told, found) in facts.items()]
+    if not all(holding):
+        checks.notes.append("No figure of the weights was recalculated: the data here is not that of the run.")
+        return None
+    for name, told, found in (("mean", kept.mean, dataset.mean), ("standard deviation", kept.std, dataset.std)):
+        if not checks.same(f"channels of the normalisation {name}", len(told), len(found), OTHER_DATA):
+            continue
+        for channel, (one, other) in enumerate(zip(told, found, strict=True)):
+            pixels = "the training images are not those of the run, or data.json was edited"
+            checks.near(f"normalisation {name}, channel {channel}", one, other, MOMENTS_WITHIN, pixels)
+    return dataset
+
+
+def _batches(dataset: Dataset, recipe: Recipe) -> int:
+    images, size = dataset.size("train"), recipe.train.batch_size
+    # A rest of one image joins the batch before it.
+    return images // size + (images % size > (1 if images >= size else 0))
+
+
+def _check_kept(checks: Checks, folder: RunFolder, result: Result, data: DataRecord) -> None:
+    """The figures of result.json must be those of the kept predictions, digit by digit."""
+    for part, told in _scores(result).items():
+        name = f"predictions-{part}.npz"
+        if not (folder.path / name).is_file():
+            checks.same(name, "there", "missing", "the reported figures can't be held to what was predicted")
+            continue
+        with checks.reading(name, UNREADABLE):
+            predictions = folder.predictions(part)
+            if predictions is not None:
+                check_kept(checks, part, told, predictions, data.classes)
+
+
+def _check_figures(
+    checks: Checks,
+    folder: RunFolder,
+    dataset: Dataset,
+    network: nn.Module,
+    result: Result,
+    device: torch.device,
+    way: Way | None,
+) -> None:
+    """Score every part that has reported figures; a look at the test set is written down before it is read."""
+    plain = way or Way(precision="fp32", memory_format="contiguous")
+    for part, told in _scores(result).items():
+        with checks.reading(f"{part} images", "the images can't be read, or the look at them can't be written down"):
+            if part == "test":
+                feed = open_test_part(folder, dataset, device, plain, PURPOSE)
+            else:
+                feed = feed_of(dataset, part, device, plain)
+            found = logits(network, feed)
+            kept = folder.predictions(part) if (folder.path / f"predictions-{part}.npz").is_file() else None
+            check_scores(checks, part, told, found, feed.labels, dataset.classes, kept)
+
+
+def _scores(result: Result) -> dict[Part, Score]:
+    found: dict[Part, Score | None] = {part: getattr(result, part) for part in PARTS}
+    return {part: told for part, told in found.items() if told is not None}
+
+
+def _notes(folder: RunFolder, pieces: _Pieces, *, scored: bool) -> list[str]:
+    notes = []
+    result, data, made = pieces.result, pieces.data, pieces.environment
+    if made is not None and made.code != code_hash():
+        notes.append(f"Made by other code of cnnlab ({made.code}) than this ({code_hash()}).")
+    if result is not None and result.train is None:
+        notes.append("The run diverged: it reports no figures.")
+    if result is not None and result.test is not None and data is not None:
+        looks = [look for look in openings(folder.path.parent, data.test_set) if look.run in (folder.name, result.run)]
+        if not [look for look in looks if look.purpose != PURPOSE]:
+            notes.append("It reports test figures, and the ledger beside it has no line of the look that gave them.")
+    if scored:
+        notes.append(
+            "What leaves no trace in a run folder (augmentation, loss, weight decay, clipping) is not checked; for "
+            "that, train again: cnnlab train RUN/recipe.toml."
+        )
+    return notes

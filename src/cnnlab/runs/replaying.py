@@ -1,0 +1,111 @@
+"""A run's learning curve replayed: does it follow from the recipe, and do the final figures follow from it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from cnnlab.records import EpochRecord, Result, Way
+from cnnlab.runs.recomputed import Checks
+from cnnlab.spec.choices import Early
+from cnnlab.spec.limits import NoBudget
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.patience import Patience
+from cnnlab.training.schedules import Place, Schedule, multiplier
+
+CURVE = "metrics.jsonl"
+EDITED = "the recipe or the learning curve was edited, or belongs to another run"
+# A rate is a product of a few numbers, the same on every machine but for the last digit.
+ROUNDING = 1e-9
+# What another memory layout or number of threads makes of a mean loss, and of an accuracy at the edge.
+LOSS_ROUNDING = 1e-3
+
+
+def check_curve(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result, way: Way | None) -> None:
+    """Hold steps, rates, choice and end of a training against its recipe, and the result against the curve."""
+    if not curve:
+        checks.same(f"{CURVE}: points", "1 or more", 0, EDITED)
+        return
+    last = curve[-1]
+    checks.same("epochs", result.epochs, last.epoch, "result.json and the learning curve do not belong together")
+    images = sum(point.train.images for point in curve)
+    speed = images / result.seconds if result.seconds else 0.0
+    within = 1e-6 * max(speed, 1.0)
+    checks.near("images per second", result.images_per_second, speed, within, "result.json or the curve was edited")
+    if way is not None and recipe.train.precision != "auto":
+        checks.same("precision", recipe.train.precision, way.precision, "the recipe or way.json was edited")
+    _check_end(checks, recipe, curve, result)
+    if result.train is not None:
+        _check_choice(checks, recipe, curve, result)
+
+
+def check_steps(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], images: int, batches: int) -> None:
+    """Hold the curve's steps, images and rates against the recipe.
+
+    Args:
+        images, batches: of the training part, in an epoch.
+    """
+    train = recipe.train
+    steps = -(-batches // train.accumulate)
+    schedule = Schedule(train.schedule, train.epochs * steps, steps)
+    seen, wrong = 0, {"steps": 0, "images": 0, "learning rate": 0}
+    shown: dict[str, tuple[float, float]] = {}
+    for point in curve:
+        seen += point.train.images
+        rate = schedule.factor * multiplier(schedule.choice, Place(point.step - 1, train.epochs * steps, steps))
+        expected = {
+            "steps": (point.step, round(point.epoch * steps)),
+            "images": (seen, round(point.epoch) * images if point.epoch == round(point.epoch) else seen),
+            "learning rate": (point.learning_rate, train.optimizer.lr * rate),
+        }
+        for name, (told, found) in expected.items():
+            if not math.isclose(told, found, rel_tol=ROUNDING):
+                wrong[name] += 1
+                shown.setdefault(name, (told, found))
+        if point.validation is not None:
+            schedule.after_validation(point.validation)
+    for name, count in wrong.items():
+        told, found = shown.get(name, (len(curve), len(curve)))
+        what = f"{CURVE}: {name}" + (f", the first of {count} that differ" if count else ", points that fit the recipe")
+        checks.same(what, told, found, EDITED)
+
+
+def _check_end(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result) -> None:
+    """A training ends with its last epoch, unless something ended it before."""
+    train = recipe.train
+    if result.status == "diverged" or not isinstance(train.budget, NoBudget):
+        return
+    stopped = False
+    if isinstance(train.stop, Early) and curve[-1].validation is not None:
+        patience = Patience(train.stop.metric, train.stop.min_change)
+        ends = [
+            point.epoch
+            for point in curve
+            if point.validation is not None
+            and not patience.improved(point.validation)
+            and patience.waited >= train.stop.patience
+        ]
+        stopped = bool(ends)
+        if stopped:
+            checks.same("end by early stopping, epoch", curve[-1].epoch, ends[0], EDITED)
+    if not stopped:
+        checks.same("end of the training, epoch", curve[-1].epoch, float(train.epochs), EDITED)
+
+
+def _check_choice(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result) -> None:
+    """The selected weights are those that the recipe's rule selects, and their figures are those of the curve."""
+    chooser, chosen = Patience(recipe.train.choose), curve[-1].epoch
+    if recipe.train.weights == "best" and curve[-1].validation is not None:
+        better = [point.epoch for point in curve if point.validation is not None and chooser.improved(point.validation)]
+        chosen = better[-1] if better else chosen
+    what = "other weights were selected than the recipe's rule selects, or the curve was edited"
+    checks.same("selected epoch", result.selected_epoch, chosen, what)
+    point = next((point for point in curve if point.epoch == result.selected_epoch), None)
+    if point is None or point.validation is None or result.validation is None:
+        return
+    seen, final = point.validation, result.validation
+    what = "the final figure is not that of the curve at the selected epoch: one of the two was edited"
+    within = LOSS_ROUNDING * (1 + abs(seen.loss))
+    checks.near("validation loss, in the curve at the selected epoch", final.loss, seen.loss, within, what)
+    within = max(2 / seen.images, LOSS_ROUNDING)
+    checks.near("validation accuracy, in the curve there", final.accuracy, seen.accuracy, within, what)

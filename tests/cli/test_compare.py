@@ -1,0 +1,64 @@
+"""`cnnlab compare`: its forms and its errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cnnlab.cli.main import app
+from cnnlab.report.comparing import compare
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def pair(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two runs of two recipes."""
+    runs = tmp_path_factory.mktemp("pair")
+    layers = ("flatten", "dense(classes)")
+    made = [run(recipe(layers, epochs=n), name=f"net{n}", runs=runs, device="cpu") for n in (1, 2)]
+    return [str(folder.path) for folder in made]
+
+
+def ask(*words: str) -> str:
+    answer = CliRunner().invoke(app, ["compare", *words])
+    assert answer.exit_code == 0, answer.stderr
+    return answer.stdout
+
+
+def test_every_form(pair: list[str], tmp_path: Path) -> None:
+    found = compare(pair)
+    told = json.loads(ask(*pair, "--json"))
+    assert {name: told[name] for name in ("verdict", "difference", "low", "high")} == found.headline()
+    assert sum(told["mcnemar"][name] for name in ("both_right", "only_a", "only_b", "both_wrong")) == 9
+    assert ask(*pair, "--markdown") == found.sheet().to_markdown()
+    assert ask(*pair, "--latex") == found.sheet().to_latex()
+    assert "No verdict on the recipes" in ask(*pair, "--svg", str(tmp_path / "x.svg"))
+    assert (tmp_path / "x.svg").read_text() == found.svg()
+
+
+def test_a_run_may_be_told_by_its_name(pair: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_RUNS", str(Path(pair[0]).parent))
+    names = [Path(path).name for path in pair]
+    assert ask(*names, "--baseline", names[0], "--markdown").startswith("**net2 against net1")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--svg", "picture.png"], "this is no name for an SVG picture"),
+        (["--svg", "nowhere/picture.svg"], "the folder of this file is not there"),
+        (["--json", "--latex"], "an answer has one form"),
+        (["--metric", "test"], "there is no such figure"),
+    ],
+)
+def test_what_is_refused(pair: list[str], options: list[str], said: str) -> None:
+    answer = CliRunner().invoke(app, ["compare", *pair, *options])
+    assert answer.exit_code == 2
+    assert said in answer.stderr

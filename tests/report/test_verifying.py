@@ -1,0 +1,274 @@
+"""Claims of recipes, runs and studies, judged by rule (e)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import cnnlab
+from cnnlab.errors import RunError, SpecError, UsageError
+from cnnlab.records import ClaimRecord
+from cnnlab.report.verifying import CheckedClaim, RecomputedRuns, Verified, verify
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.recomputed import Checks, Recomputed
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A real run, to be read only."""
+    made = recipe(("flatten", "dense(classes)"), epochs=2, stop="early(patience=9)")
+    return run(made, name="net", runs=tmp_path_factory.mktemp("verified"), device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def another(finished: RunFolder, folder: Path) -> Callable[..., RunFolder]:
+    """Makes a run in `folder`: the finished one with some of the recipe's values and of the results changed."""
+
+    def make(
+        seed: int = 0, name: str = "net", loss: float | None = None, recipe: Any = (), data: Any = (), **result: Any
+    ) -> RunFolder:
+        made = RunFolder(folder / f"20260101-{len(list(folder.glob('*'))):06d}-{name}")
+        made.path.mkdir(parents=True)
+        for file in ("environment.json", "way.json", "layers.json"):
+            made.write(file, (finished.path / file).read_text())
+        made.write("data.json", finished.data().model_copy(update=dict(data)).to_json())
+        tables = finished.recipe().to_tables()
+        for key, value in {"train.seed": seed, **dict(recipe)}.items():
+            section, _, last = key.partition(".")
+            tables[section][last] = value
+        made.write("recipe.toml", Recipe.from_tables(tables).to_toml())
+        if loss is not None:
+            result["validation"] = finished.result().validation.model_copy(update={"loss": loss})
+        made.write("result.json", finished.result().model_copy(update=result).to_json())
+        return made
+
+    return make
+
+
+@pytest.fixture
+def recipe_file(finished: RunFolder, tmp_path: Path) -> Callable[..., Path]:
+    """Writes the recipe with claims."""
+
+    def write(**claims: Any) -> Path:
+        path = tmp_path / "net.toml"
+        tables = finished.recipe().to_tables() | {"claims": claims}
+        Recipe.from_tables(tables).write(path)
+        return path
+
+    return write
+
+
+def only(found: Verified) -> CheckedClaim:
+    (claim,) = found.claims
+    return claim
+
+
+def test_a_figure_is_reproduced_within_the_prediction_interval_of_all_runs(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss)
+    mean, sd, n = np.mean(LOSSES), np.std(LOSSES, ddof=1), len(LOSSES)
+    half = stats.t.ppf(0.975, n - 1) * sd * np.sqrt(1 + 1 / n)
+    for published, verdict in ((mean + 0.99 * half, "reproduced"), (mean + 1.01 * half, "differs")):
+        claim = only(verify(recipe_file(validation_loss=published), runs=folder))
+        assert (claim.low, claim.high) == pytest.approx((mean - half, mean + half))
+        assert (claim.verdict, claim.n, claim.seeds) == (verdict, 6, tuple(range(6)))
+        assert claim.difference == pytest.approx(mean - published)
+    assert claim.reason == f"ours is {published - mean:.4f} lower"
+
+
+def test_fewer_than_five_seeds_are_not_enough_and_a_seed_counts_once(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed in (0, 1, 2, 3, 3):
+        another(seed, loss=LOSSES[seed])
+    claim = only(verify(recipe_file(validation_loss=9.0), runs=folder))
+    assert (claim.verdict, claim.n) == ("not enough evidence", 4)
+    assert claim.reason.startswith("4 runs of 5; ours is ")
+
+
+def test_counts_must_be_equal(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder
+) -> None:
+    another()
+    real = finished.result().parameters
+    assert only(verify(recipe_file(parameters=real), runs=folder)).verdict == "equal"
+    claim = only(verify(recipe_file(parameters=real + 1000), runs=folder))
+    assert (claim.verdict, claim.reason) == ("not equal", "ours is 1,000 lower")
+
+
+def test_other_data_is_compared_and_not_judged(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss)
+    claim = only(verify(recipe_file(validation_loss={"published": 9.0, "data": "cifar10"}), runs=folder))
+    assert (claim.verdict, claim.measured) == ("other data", pytest.approx(np.mean(LOSSES)))
+    assert claim.reason == "published for cifar10, measured on colours"
+
+
+@pytest.mark.parametrize(
+    ("changed", "result", "reason"),
+    [
+        ({"train.epochs": 1}, {"epochs": 1.0}, "1 of 2 epochs"),
+        ({"data.limit": 20}, {}, "only 27 training images"),
+        ({"train.budget": "images(30)"}, {"epochs": 1.25}, "1.25 of 2 epochs"),
+    ],
+)
+def test_runs_that_were_cut_short_are_not_judged(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, changed: Any, result: Any,
+    reason: str,
+) -> None:  # fmt: skip
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, recipe=changed, **result)
+    claim = only(verify(recipe_file(validation_loss=9.0), runs=folder))
+    assert (claim.verdict, claim.reason, claim.n) == ("shortened", reason, 6)
+
+
+def test_a_run_that_its_recipe_stopped_early_is_not_shortened(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, epochs=1.0, status="stopped early")
+    assert only(verify(recipe_file(validation_loss=9.0), runs=folder)).verdict == "differs"
+
+
+def test_whole_and_shortened_runs_stand_apart_and_how_they_were_computed_does_not_matter(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, recipe={"train.test": "sealed"} if seed % 2 else {"train.precision": "bf16"})
+        another(seed, name="quick", loss=0.1, recipe={"train.epochs": 1}, epochs=1.0)
+    whole, short = sorted(verify(recipe_file(validation_loss=0.51), runs=folder).claims, key=lambda one: -one.measured)
+    assert (whole.verdict, whole.n) == ("reproduced", 6)
+    assert (short.verdict, short.n) == ("shortened", 6)
+
+
+def test_runs_with_other_settings_and_unfinished_ones_are_left_out_aloud(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss)
+    faster = another(7, loss=9.0, recipe={"train.optimizer": "sgd(0.5)"})
+    longer = another(8, loss=9.0, recipe={"train.epochs": 3})
+    other = another(9, loss=9.0, recipe={"model.layers": ["flatten", "dense(5)", "dense(classes)"]})
+    broken = another(10, train=None, validation=None, test=None, status="diverged")
+    unfinished = another(11)
+    (unfinished.path / "result.json").unlink()
+    found = verify(recipe_file(validation_loss=0.51), runs=folder)
+    assert only(found).n == 6
+    assert f"Left out: {faster.name} (other settings: train.optimizer=sgd(0.5))." in found.notes
+    assert f"Left out: {longer.name} (other settings: train.epochs=3)." in found.notes
+    assert f"Left out: {broken.name} (diverged)." in found.notes
+    assert f"Left out: {unfinished.name} (unfinished)." in found.notes
+    assert not any(other.name in note for note in found.notes)
+
+
+def test_without_a_run_nothing_is_measured(recipe_file: Callable[..., Path], folder: Path) -> None:
+    file = recipe_file(validation_loss=0.51, parameters=5)
+    found = verify(file, runs=folder)
+    assert [(claim.verdict, claim.n, claim.measured) for claim in found.claims] == [("not measured", 0, None)] * 2
+    assert found.notes == (f"No finished run of this recipe is in {folder}: cnnlab train {file}",)
+    assert verify(recipe_file(), runs=folder).answer() == "Nothing is claimed."
+
+
+def test_runs_are_judged_by_the_claims_that_they_hold(another: Callable[..., RunFolder], folder: Path) -> None:
+    made = [another(seed, name=f"net-{seed + 2}", loss=loss) for seed, loss in enumerate(LOSSES)]
+    for one in made:
+        tables = one.recipe().to_tables() | {"claims": {"validation_loss": 0.51}}
+        one.write("recipe.toml", Recipe.from_tables(tables).to_toml())
+    claim = only(verify([one.path for one in made]))
+    assert (claim.verdict, claim.n) == ("reproduced", 6)
+    assert only(verify(folder)) == claim
+    assert only(verify(made[0].path)).verdict == "not enough evidence"
+    quiet = another(0, name="quiet")
+    assert verify(quiet.path).notes == ("Nothing is claimed by the recipe of quiet.",)
+
+
+def _study_result(**fields: Any) -> StudyResult:
+    blank = {
+        "study": "drop", "question": "", "metric": "validation_accuracy", "higher_is_better": True,
+        "smallest_difference": 0.01, "alpha": 0.05, "data": "colours", "images": 9, "baseline": None, "arms": (),
+        "ablation": None, "curve": None, "trials": 2, "precision": "fp32", "memory_format": "contiguous",
+        "device": "cpu", "seconds": 1.0, "complete": True,
+    }  # fmt: skip
+    return StudyResult(**{**blank, **fields})
+
+
+def test_a_studys_claims_and_words_are_read_from_its_result(folder: Path, tmp_path: Path) -> None:
+    claim = ClaimRecord(name="test_accuracy", published=0.7, measured=0.74, low=0.72, high=0.76, n=6, verdict="differs")
+    saying = SayingRecord(arm="flip", than="plain", published="better", answer="holds", reason="+1 point")
+    result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), sayings=(saying,), complete=False)
+    place = folder / "studies" / "drop"
+    place.mkdir(parents=True)
+    (place / "result.json").write_text(result.to_json())
+    (place / "study.toml").write_text("")
+    file = tmp_path / "drop.toml"
+    file.write_text('base = "lenet.toml"\n[arms]\nplain = {}\n')
+    for subject in (file, place):
+        found = verify(subject, runs=folder)
+        one = only(found)
+        assert (one.of, one.verdict, one.reason) == ("flip", "differs", "ours is 0.0400 higher")
+        assert found.sayings == (saying,)
+        assert "The study is not complete" in found.notes[0]
+        sheet = found.sheet().to_markdown()
+        assert "1 published figure: 1 differs; 1 published word: 1 holds." in sheet
+
+
+def test_what_can_not_be_verified(recipe_file: Callable[..., Path], folder: Path, tmp_path: Path) -> None:
+    file = recipe_file()
+    with pytest.raises(UsageError, match="one recipe or study at a time"):
+        verify([file, file])
+    with pytest.raises(RunError, match="there is no run here"):
+        verify(tmp_path / "nowhere")
+    (tmp_path / "torn.toml").write_text("[data\n")
+    with pytest.raises(SpecError, match=r"torn\.toml"):
+        verify(tmp_path / "torn.toml")
+    study = tmp_path / "drop.toml"
+    study.write_text("[arms]\nplain = {}\n")
+    with pytest.raises(RunError, match="there is no study with a result here"):
+        verify(study, runs=folder)
+
+
+def test_claims_come_in_every_form(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    another(loss=0.5)
+    found = cnnlab.verify(recipe_file(validation_loss={"published": 0.4, "source": "table 9"}), runs=folder)
+    assert Verified.from_json(found.to_json()) == found
+    for text in (found.sheet().to_markdown(), found.sheet().to_latex(), found._repr_html_()):
+        assert "table 9" in text
+        assert "not enough evidence" in text
+
+
+def test_recalculated_runs_on_a_sheet() -> None:
+    checks = Checks()
+    checks.same("parameters", 5, 5, "never told")
+    checks.near("test loss", 0.5, float("nan"), 0.1, "no number")
+    checks.near("train loss", float("nan"), float("nan"), 0.1, "never told")
+    wrong = Recomputed(run="a", figures=tuple(checks.figures), notes=("same", "a alone"))
+    right = Recomputed(run="b", figures=tuple(checks.figures[:1]), notes=("same",))
+    found = RecomputedRuns(runs=(wrong, right))
+    text = found.sheet().to_markdown()
+    assert "1 figure of 4 figures does not hold, in 1 of 2 runs." in text
+    assert "| test loss | 0.5 | nan | no number |" in text
+    assert "never told" not in text
+    assert found.sheet().notes == ("same", "a: a alone")
+    assert "2 figures: all hold" in RecomputedRuns(runs=(right, right)).sheet().to_markdown()
