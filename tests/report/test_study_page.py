@@ -14,7 +14,7 @@ from cnnlab.study.results import ArmClaim, SayingRecord
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLAIM = ArmClaim(
-    arm="flips", claim=ClaimRecord(name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="within")
+    arm="flips", claim=ClaimRecord(name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="reproduced")
 )
 SAYING = SayingRecord(arm="flips", than="plain", published="better", answer="holds", reason="by 1 point")
 VARIANTS = {

@@ -25,7 +25,7 @@ MANY_ARMS, SAFE_RUNS = 5, 10
 # Figures that are shares of right answers have an error, and are right or wrong image by image.
 ACCURACY = "accuracy"
 # Verdicts that a run on fewer images than were published for can't give.
-JUDGED_FIGURES = ("within", "outside", "reproduced", "differs", "not enough evidence")
+JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
 
 
 def analyse(reading: Reading, *, spent: bool) -> StudyResult:
