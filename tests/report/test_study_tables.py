@@ -114,7 +114,7 @@ def test_doses_given_in_any_order_are_shown_rising(make_study):
 
 
 def test_confirmation_claims_and_sayings_have_tables(make_study):
-    claim = ClaimRecord(name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="within")
+    claim = ClaimRecord(name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced")
     saying = SayingRecord(
         arm="flips", than="plain", published="better", answer="holds", reason="by 1.04 points", source="Page 3"
     )
@@ -124,7 +124,7 @@ def test_confirmation_claims_and_sayings_have_tables(make_study):
     assert (winner["arm"], winner["n"], winner["mean"], winner["verdict"]) == ("flips", "8", f"{fresh:.4f}", "better")
     assert (base["arm"], base["difference"], base["verdict"]) == ("plain", "–", "baseline")
     (figure,) = rows(result, "claims")
-    assert (figure["arm"], figure["published"], figure["verdict"]) == ("flips", "0.7300", "within")
+    assert (figure["arm"], figure["published"], figure["verdict"]) == ("flips", "0.7300", "reproduced")
     (word,) = rows(result, "sayings")
     assert (word["arm"], word["published as"], word["other arm"]) == ("flips", "better than", "plain")
     assert (word["this study"], word["because"], word["source"]) == ("holds", "by 1.04 points", "Page 3")
