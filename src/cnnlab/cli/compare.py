@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Runs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="RUN…", help="Run folders; those that differ in their seeds alone are one group. Or folders of studies."
+        metavar="RUN", help="Run folders; those that differ in their seeds alone are one group. Or folders of studies."
     ),
 ]
 MetricName = Annotated[str, typer.Option(metavar="PART_FIGURE", help="Such as validation_accuracy or test_loss.")]

@@ -13,7 +13,7 @@ from cnnlab.errors import UsageError
 
 Subjects = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE|RUN…", help="A recipe, a study (its file or folder), or run folders."),
+    typer.Argument(metavar="FILE|RUN", help="A recipe, a study (its file or folder), or run folders."),
 ]
 Recompute = Annotated[
     bool,
