@@ -28,10 +28,11 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
 from cnnlab.spec.study import Study
 from cnnlab.study.executors import Executor, here
+from cnnlab.study.folder import kept_way, read_result, study_folder, study_name
 from cnnlab.study.forecast import forecast
-from cnnlab.study.plan import make_plan, study_name
+from cnnlab.study.plan import make_plan
 from cnnlab.study.study import NOBODY as UNHEARD
-from cnnlab.study.study import Audience, carry_out_study, kept_way, read_result, study_folder
+from cnnlab.study.study import Audience, carry_out_study
 from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 
 

@@ -114,7 +114,9 @@ def test_doses_given_in_any_order_are_shown_rising(make_study):
 
 
 def test_confirmation_claims_and_sayings_have_tables(make_study):
-    claim = ClaimRecord(name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced")
+    claim = ClaimRecord(
+        name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced"
+    )
     saying = SayingRecord(
         arm="flips", than="plain", published="better", answer="holds", reason="by 1.04 points", source="Page 3"
     )

@@ -17,7 +17,7 @@ import pytest
 
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.study import Study
-from cnnlab.study.study import read_result, study_folder
+from cnnlab.study.folder import read_result, study_folder
 
 pytestmark = pytest.mark.usefixtures("forked")
 CARRIER = str(Path(__file__).with_name("carrier.py"))

@@ -18,8 +18,8 @@ from cnnlab.runs.ledger import LEDGER, openings
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.study import plan as planning
+from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
-from cnnlab.study.study import read_result, study_folder
 
 Studies = Callable[..., Study]
 Tables = Callable[..., str]

@@ -63,7 +63,7 @@ def study(
     from cnnlab.cli.studying import Studying
     from cnnlab.spec.study import Study
     from cnnlab.study.executors import processes
-    from cnnlab.study.study import study_folder
+    from cnnlab.study.folder import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
     known = Study.read(_found(file), overrides(set_), **keys)

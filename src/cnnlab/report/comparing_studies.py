@@ -14,6 +14,7 @@ from cnnlab.records import Record
 from cnnlab.report import study_words as say
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.statistics.comparison import Judgement
+from cnnlab.study.folder import read_result
 from cnnlab.study.results import ArmRecord, StudyResult
 
 MOST_NAMED = 8
@@ -82,7 +83,7 @@ def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStud
     """
     from cnnlab.report.study_overlay import overlay_rows
 
-    results = tuple(each if isinstance(each, StudyResult) else _read(Path(each)) for each in studies)
+    results = tuple(each if isinstance(each, StudyResult) else read_result(Path(each)) for each in studies)
     overlay_rows(results)
     known = [arm.name for result in results for arm in result.arms]
     shared = [name for name in dict.fromkeys(known) if known.count(name) > 1]
@@ -93,12 +94,6 @@ def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStud
 def is_study(path: Path) -> bool:
     """Whether a folder is that of a study with a result."""
     return path.is_dir() and (path / "result.json").is_file() and (path / "study.toml").is_file()
-
-
-def _read(folder: Path) -> StudyResult:
-    from cnnlab.study.study import read_result
-
-    return read_result(folder)
 
 
 def _names(result: StudyResult) -> list[str]:

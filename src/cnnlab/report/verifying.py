@@ -18,6 +18,7 @@ from cnnlab.runs.recomputed import Recomputed, Value
 from cnnlab.runs.results import ClaimFigures, Experiment
 from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.statistics.claims import FEWEST_RUNS
+from cnnlab.study.folder import read_result, study_folder, study_name
 from cnnlab.study.results import SayingRecord, StudyResult
 
 NOTHING = "Nothing is claimed by the recipe of"
@@ -148,9 +149,9 @@ def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "r
         return _of_experiments(names, claims_of_runs(paths))
     (file,) = files
     if file.is_dir():
-        return _of_study(_read_study(file))
+        return _of_study(read_result(file))
     if _is_study_file(file):
-        return _of_study(_read_study(_study_folder(file, Path(runs))))
+        return _of_study(read_result(_study_folder(file, Path(runs))))
     found = _of_experiments(file.name, runs_of_recipe(file, Path(runs)))
     return found if found.claims else _without_runs(file, Path(runs), found)
 
@@ -243,17 +244,7 @@ def _is_study_file(path: Path) -> bool:
 
 
 def _study_folder(file: Path, runs: Path) -> Path:
-    from cnnlab.runs.folder import slug
-    from cnnlab.study.plan import NAME_DIGITS
-    from cnnlab.study.study import study_folder
-
-    return study_folder(runs, slug(file.stem)[:NAME_DIGITS])
-
-
-def _read_study(folder: Path) -> StudyResult:
-    from cnnlab.study.study import read_result
-
-    return read_result(folder)
+    return study_folder(runs, study_name(file.stem))
 
 
 def _claim_row(claim: CheckedClaim) -> tuple[str, ...]:

@@ -27,13 +27,13 @@ from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.statistics.ablation import baseline_seeds
+from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
 from cnnlab.training.machine import choose_device
 
 # Of the experiment and of the code, in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6
-NAME_DIGITS = 40
 # A trial leaves out the optimiser, augmentation and reading; an evaluation passes forwards only.
 OVERHEAD = 1.4
 EVALUATION = 0.4
@@ -149,11 +149,6 @@ def make_plan(
         test_images=first.size("test"),
         shelf=shelf,
     )
-
-
-def study_name(name: str) -> str:
-    """A name that is safe as a folder's, and short enough that its runs' names are too."""
-    return slug(name)[:NAME_DIGITS]
 
 
 def run_id(recipe: Recipe, data: str, code: str) -> str:

@@ -11,8 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
@@ -23,12 +21,11 @@ from cnnlab.spec.study import Study
 from cnnlab.statistics.choice import rank
 from cnnlab.study.analysis import analyse, claims_judged, confirmed
 from cnnlab.study.executors import Executor, here
-from cnnlab.study.plan import Plan, Task, make_plan, study_name
+from cnnlab.study.folder import kept_way, study_folder, study_name
+from cnnlab.study.plan import Plan, Task, make_plan
 from cnnlab.study.reading import Reading
-from cnnlab.study.results import Confirmation, StudyResult, StudyWay
+from cnnlab.study.results import Confirmation, StudyResult
 from cnnlab.study.work import Outcome, Place, alone, find_run
-
-STUDIES = "studies"
 
 
 def _nothing(*_: object) -> None:
@@ -109,37 +106,6 @@ def carry_out_study(
         result = result.model_copy(update={"confirmation": confirmation, "claims": claims})
     write_whole(folder / "result.json", result.to_json(indent=2).encode())
     return result
-
-
-def study_folder(runs: Path, name: str) -> Path:
-    """Where a study's own files lie; its runs lie beside all others."""
-    return runs.resolve() / STUDIES / name
-
-
-def kept_way(folder: Path) -> StudyWay | None:
-    """How a study computed before; None where that is not known, and a trial finds it again."""
-    try:
-        return StudyWay.from_json((folder / "way.json").read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def read_result(folder: Path) -> StudyResult:
-    """The result that a study wrote.
-
-    Raises:
-        RunError: there is none, or it is damaged.
-    """
-    path = folder / "result.json"
-    try:
-        return StudyResult.from_json(path.read_bytes())
-    except FileNotFoundError:
-        step = "carry it out: cnnlab study FILE"
-        raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
-    except ValueError as error:
-        first = str(error).partition("\n")[0]
-        step = "give the study's command again: it reads its runs anew"
-        raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
 
 
 def carry(course: Course, tasks: Sequence[Task]) -> None:

@@ -21,7 +21,8 @@ from cnnlab.spec.spaces import pruners
 from cnnlab.statistics.choice import FEWEST_TO_CHOOSE
 from cnnlab.study.crew import try_side_by_side
 from cnnlab.study.executors import Executor, here, processes
-from cnnlab.study.plan import Plan, make_plan, study_name
+from cnnlab.study.folder import study_name
+from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import Confirmation, SeedRecord
 from cnnlab.study.shelf import Shelf

@@ -1,0 +1,55 @@
+"""A study's own folder: what it was, how it computed, what came out. Its runs lie beside all others. No torch.
+
+study.toml     the whole study                            way.json      how its runs compute
+result.json    what it found                              report.html   the page
+failures.json  the runs that have no result, and why
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cnnlab.errors import RunError
+from cnnlab.runs.folder import slug
+from cnnlab.study.results import StudyResult, StudyWay
+
+STUDIES = "studies"
+NAME_DIGITS = 40
+
+
+def study_name(name: str) -> str:
+    """A name that is safe as a folder's, and short enough that its runs' names are too."""
+    return slug(name)[:NAME_DIGITS]
+
+
+def study_folder(runs: Path, name: str) -> Path:
+    """Where a study's own files lie; its runs lie beside all others."""
+    return runs.resolve() / STUDIES / name
+
+
+def kept_way(folder: Path) -> StudyWay | None:
+    """How a study computed before; None where that is not known, and a trial finds it again."""
+    try:
+        return StudyWay.from_json((folder / "way.json").read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def read_result(folder: Path) -> StudyResult:
+    """The result that a study wrote.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        return StudyResult.from_json(path.read_bytes())
+    except FileNotFoundError:
+        step = "carry it out: cnnlab study FILE"
+        raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
+    except ValueError as error:
+        first = str(error).partition("\n")[0]
+        step = "give the study's command again: it reads its runs anew"
+        raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
