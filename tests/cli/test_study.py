@@ -1,0 +1,128 @@
+"""`cnnlab study` from its file to its page; the study itself is tested where it is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+from cnnlab.runs.folder import list_runs
+from cnnlab.spec.recipe import Recipe
+
+STUDY = """
+base = "base.toml"
+question = "Does a rate of nothing learn?"
+seeds = 2
+baseline_seeds = 2
+smallest_difference = 0.05
+baseline = "plain"
+
+[arms]
+plain = {}
+still = { "train.optimizer" = "sgd(1e-12)" }
+again = { "train.optimizer" = "sgd(0.000000000001)" }
+
+[claims.still]
+validation_accuracy = 0.25
+
+[[says]]
+arm = "still"
+published = "worse"
+"""
+
+
+def ask(folder: Path, *words: str) -> Result:
+    command = ["study", str(folder / "rates.toml"), "--runs", str(folder / "runs"), "--device", "cpu", *words]
+    return CliRunner().invoke(app, command)
+
+
+@pytest.fixture(scope="module")
+def folder(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("study")
+    recipe().write(path / "base.toml")
+    (path / "rates.toml").write_text(STUDY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def carried(folder: Path) -> dict[str, Any]:
+    """What the command prints as JSON, once the study has been carried out."""
+    done = ask(folder, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_plan_is_told_and_nothing_is_run(folder: Path) -> None:
+    done = ask(folder, "--plan", "--runs", str(folder / "nowhere"))
+    assert done.exit_code == 0, done.output
+    assert "3 arms, 4 runs; 4 to do" in done.stdout
+    assert "the same experiment as still" in done.stdout
+    assert not (folder / "nowhere").exists()
+
+
+def test_the_json_has_what_programs_rely_on(carried: dict[str, Any], folder: Path) -> None:
+    assert carried["study"] == "rates"
+    assert [arm["name"] for arm in carried["arms"]] == ["plain", "still", "again"]
+    for arm in carried["arms"]:
+        assert arm["n"] == 2
+        assert arm["low"] <= arm["mean"] <= arm["high"]
+    plain, still, again = carried["arms"]
+    assert plain["difference"] is None
+    assert still["difference"] == pytest.approx(still["mean"] - plain["mean"])
+    assert (still["verdict"], again["same_as"]) == ("no verdict", "still")
+    assert again["difference"] == still["difference"]
+    assert Path(carried["report"]).is_file()
+    assert len(list_runs(folder / "runs")) == 4
+
+
+def test_given_again_it_reads_its_runs(carried: dict[str, Any], folder: Path) -> None:
+    done = ask(folder)
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 runs are there already" in done.stderr
+    assert "Does a rate of nothing learn?" in done.stdout
+    assert "it was run and counted once" in done.stdout
+    assert len(list_runs(folder / "runs")) == 4
+
+
+def test_more_seeds_add_their_runs(carried: dict[str, Any], folder: Path) -> None:
+    done = ask(folder, "--plan", "--seeds", "3")
+    assert done.exit_code == 0, done.output
+    assert "5 runs, 4 of them made already" in done.stdout  # the file gives the baseline two
+
+
+def test_a_value_set_for_all_arms_makes_other_runs(carried: dict[str, Any], folder: Path) -> None:
+    done = ask(folder, "--plan", "--set", "train.epochs=1")
+    assert done.exit_code == 0, done.output
+    assert "4 runs; 4 to do" in done.stdout
+
+
+def test_the_page_is_written_anew_by_report(carried: dict[str, Any], folder: Path) -> None:
+    page = folder / "runs" / "studies" / "rates" / "report.html"
+    before = page.read_text(encoding="utf-8")
+    page.unlink()
+    done = CliRunner().invoke(app, ["report", str(page.parent)])
+    assert done.exit_code == 0, done.output
+    assert page.read_text(encoding="utf-8") == before
+    assert "Does a rate of nothing learn?" in before
+
+
+def test_a_study_is_found_by_its_name(tmp_path: Path) -> None:
+    """Those that come with cnnlab are; a name of none is told as the file that is not there."""
+    words = ["study", "flip-small", "--plan", "--runs", str(tmp_path), "--set", "data.source=nowhere.zip"]
+    assert "no data is found by this name" in CliRunner().invoke(app, words).stderr
+    done = CliRunner().invoke(app, ["study", "flop-small.toml", "--plan", "--runs", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "flop-small.toml" in done.stderr
+
+
+def test_mistakes_are_told_before_anything_is_run(folder: Path) -> None:
+    done = ask(folder, "--set", "train.epochs=0", "--runs", str(folder / "nowhere"))
+    assert done.exit_code == 2
+    assert "'epochs' can't be 0" in done.stderr
+    assert not (folder / "nowhere").exists()

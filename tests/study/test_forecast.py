@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isclose
+from typing import Any
+
+import pytest
+
+from cnnlab.spec.study import Study
+from cnnlab.study.forecast import forecast
+from cnnlab.study.plan import make_plan
+
+Studies = Callable[..., Study]
+
+
+def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> None:
+    """The base leaves its precision open, so that each network is tried."""
+    known = study(base={"precision": "auto"}, metric="validation_accuracy")
+    found = forecast(make_plan(known, "colours", device="cpu"), lab.runs)
+    assert (found.runs, found.done, found.to_do) == (4, 0, 4)
+    assert found.seconds is not None
+    assert 0 < found.seconds < 60
+    assert "a trial of each network" in found.basis
+    assert not lab.runs.exists()
+
+
+def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any) -> None:
+    lab.carry_out(study(seeds=2))
+    more = study(seeds=4)
+    found = forecast(make_plan(more, "colours", device="cpu"), lab.runs)
+    assert (found.runs, found.done, found.to_do) == (8, 4, 4)
+    taken = {arm: [lab.run_of(arm, seed).result().seconds for seed in (0, 1)] for arm in ("plain", "slow")}
+    assert found.seconds is not None
+    assert isclose(found.seconds, sum(sum(seconds) for seconds in taken.values()), rel_tol=1e-9)
+    assert "the 4 runs made already" in found.basis
+
+
+def test_a_published_accuracy_is_planned_with(study: Studies, lab: Any) -> None:
+    claims = {"slow": {"validation_accuracy": 0.9}}
+    known = study(metric="validation_accuracy", claims=claims)
+    found = forecast(make_plan(known, "colours", device="cpu"), lab.runs)
+    assert found.sd == pytest.approx((0.1 / (2 * found.images)) ** 0.5)
