@@ -81,7 +81,8 @@ def test_the_json_has_what_programs_rely_on(carried: dict[str, Any], folder: Pat
     assert len(list_runs(folder / "runs")) == 4
 
 
-def test_given_again_it_reads_its_runs(carried: dict[str, Any], folder: Path) -> None:
+@pytest.mark.usefixtures("carried")
+def test_given_again_it_reads_its_runs(folder: Path) -> None:
     done = ask(folder)
     assert done.exit_code == 0, done.output
     assert "4 of 4 runs are there already" in done.stderr
@@ -90,19 +91,22 @@ def test_given_again_it_reads_its_runs(carried: dict[str, Any], folder: Path) ->
     assert len(list_runs(folder / "runs")) == 4
 
 
-def test_more_seeds_add_their_runs(carried: dict[str, Any], folder: Path) -> None:
+@pytest.mark.usefixtures("carried")
+def test_more_seeds_add_their_runs(folder: Path) -> None:
     done = ask(folder, "--plan", "--seeds", "3")
     assert done.exit_code == 0, done.output
     assert "5 runs, 4 of them made already" in done.stdout  # the file gives the baseline two
 
 
-def test_a_value_set_for_all_arms_makes_other_runs(carried: dict[str, Any], folder: Path) -> None:
+@pytest.mark.usefixtures("carried")
+def test_a_value_set_for_all_arms_makes_other_runs(folder: Path) -> None:
     done = ask(folder, "--plan", "--set", "train.epochs=1")
     assert done.exit_code == 0, done.output
     assert "4 runs; 4 to do" in done.stdout
 
 
-def test_the_page_is_written_anew_by_report(carried: dict[str, Any], folder: Path) -> None:
+@pytest.mark.usefixtures("carried")
+def test_the_page_is_written_anew_by_report(folder: Path) -> None:
     page = folder / "runs" / "studies" / "rates" / "report.html"
     before = page.read_text(encoding="utf-8")
     page.unlink()
