@@ -9,9 +9,10 @@ import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, guarded, overrides
+from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from cnnlab.study.executors import Executor
 
 StudyFile = Annotated[
     Path,
@@ -24,6 +25,12 @@ OnlyPlan = Annotated[
     bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
 ]
 Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many runs side by side.")]
+Carrier = Annotated[
+    str, typer.Option("--executor", metavar="processes|ray", help="Who runs: this machine, or a Ray cluster.")
+]
+Address = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without it RAY_ADDRESS, or this machine.")
+]
 Name = Annotated[str, typer.Option(metavar="NAME", help="What the study is called; by default as its file.")]
 AnyCode = Annotated[
     bool, typer.Option("--any-code", help="Also take finished runs that another version of cnnlab made.")
@@ -43,6 +50,8 @@ def study(
     seeds: Seeds = None,
     plan: OnlyPlan = False,
     jobs: Jobs = 1,
+    executor: Carrier = "processes",
+    address: Address = "",
     name: Name = "",
     any_code: AnyCode = False,
     device: Device = "auto",
@@ -62,12 +71,11 @@ def study(
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying
     from cnnlab.spec.study import Study
-    from cnnlab.study.executors import processes
     from cnnlab.study.folder import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
     known = Study.read(_found(file), overrides(set_), **keys)
-    called = name or file.stem
+    called, carrier = name or file.stem, _carrier(executor, jobs, address)
     if plan:
         with progressing() as shown:
             planned = plan_study(
@@ -84,7 +92,7 @@ def study(
                 runs=runs,
                 data=data,
                 device=device,
-                executor=processes(jobs),
+                executor=carrier,
                 any_code=any_code,
                 audience=studying.audience(),
             )
@@ -100,3 +108,18 @@ def _found(file: Path) -> Path:
 
     named = shipped_study(file.stem)
     return named if not file.exists() and file.parent == Path() and named.is_file() else file
+
+
+def _carrier(executor: str, jobs: int, address: str) -> Executor:
+    if executor not in ("processes", "ray"):
+        raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
+    if executor == "ray":
+        from cnnlab.study.cluster import ray_cluster
+
+        return ray_cluster(address or None, jobs=jobs)
+    if address:
+        step = "give --executor ray, or leave --address out"
+        raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
+    from cnnlab.study.executors import processes
+
+    return processes(jobs)
