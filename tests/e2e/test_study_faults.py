@@ -101,14 +101,20 @@ class Started(subprocess.Popen[str]):
 def started(file: Path, runs: Path, *words: object, program: tuple[str, ...] = ("-m", "cnnlab")) -> Started:
     command = [sys.executable, *program, "study", str(file), "--runs", str(runs), "--device=cpu", "--json"]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return Started(
-        [*command, *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=surroundings,
-        start_new_session=True,
-    )
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background ignores it, and so would it
+    try:
+        return Started(
+            [*command, *map(str, words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=surroundings,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def table(printed: str) -> str:
