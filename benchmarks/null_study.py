@@ -1,6 +1,6 @@
-"""How often a comparison of an experiment with itself finds a difference, on real runs: those of studies/null.toml.
+"""How often a comparison of an experiment with itself finds a difference, on real runs: those of benchmarks/null.toml.
 
-    python -m cnnlab study studies/null.toml --runs RUNS          # 48 runs of seconds
+    python -m cnnlab study benchmarks/null.toml --runs RUNS          # 48 runs of seconds
     python benchmarks/null_study.py RUNS --output benchmarks/results/null-study.md
 
 The seeds' figures are drawn into arms, without replacement, again and again; each draw is judged as a study is.
@@ -104,12 +104,12 @@ def written(result: StudyResult, draws: int) -> Iterator[str]:
     rules = Rules(result.smallest_difference, result.alpha)
     yield "# A comparison of an experiment with itself"
     yield ""
-    yield "`python benchmarks/null_study.py RUNS`, on the runs of studies/null.toml."
+    yield "`python benchmarks/null_study.py RUNS`, on the runs of benchmarks/null.toml."
     yield ""
     yield f"{len(sample.values)} runs of one recipe on {result.data}, which differ by their seed only;"
     yield f"{sample.failures} diverged. {result.metric.replace('_', ' ').capitalize()} on {result.images:,} images:"
     yield f"mean {figures.mean():.2%}, standard deviation {100 * figures.std(ddof=1):.2f} points,"
-    yield f"{figures.min():.2%} to {figures.max():.2%}. δ = {100 * rules.delta:g} percentage points, α = {rules.alpha:g}."
+    yield f"{figures.min():.2%} to {figures.max():.2%}. δ is {rules.delta:.1%}, α {rules.alpha:.0%}."
     yield from (f"The study said: {note}." for note in result.notes)
     yield ""
     yield f"Drawn into arms {draws:,} times:"
