@@ -158,7 +158,7 @@ def test_a_mistake_in_a_file_is_told_with_the_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"mine.toml: search.train.batch_size: unknown search space 'choyce'"):
         Search.read(path)
     path.write_text('base = "lenett.toml"\n[search]\ntrain.batch_size = [16, 32]\n')
-    with pytest.raises(SpecError, match="did you mean 'lenet.toml'"):
+    with pytest.raises(SpecError, match=r"did you mean 'lenet\.toml'"):
         Search.read(path)
 
 
