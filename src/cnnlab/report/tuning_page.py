@@ -79,7 +79,8 @@ def _pictures(result: TuningResult) -> Iterator[Picture]:
     slices = f"The {metric} against the value of each parameter: the other parameters differ between the dots, too."
     yield _picture(slice_figure(result), "slices", slices)
     if result.importance:
-        importance = f"How much each parameter sets the best tenth of {result.chosen_from} finished trials apart."
+        few = result.importance[0].best
+        importance = f"How much each parameter sets the best {few} of {result.chosen_from} finished trials apart."
         yield _picture(importance_figure(result), "importance", importance)
 
 

@@ -33,7 +33,7 @@ def tuning_sheet(result: TuningResult) -> Sheet:
 def planned_sheet(plan: PlannedTuning) -> Sheet:
     """A search before it runs."""
     seeds = "one run each" if plan.seeds == 1 else f"{plan.seeds} runs each"
-    pruner = "" if plan.pruner == "none" else f", ended early by {plan.pruner}"
+    pruner = "" if plan.pruner == "none" else f", pruned by {plan.pruner}"
     lines = [
         f"{words.plural(plan.trials, 'trial')}, {seeds}, drawn by {plan.sampler}{pruner}; with the baseline's runs and "
         f"those of the confirmation {words.plural(plan.runs, 'run')}.",
@@ -88,7 +88,7 @@ def basis(result: TuningResult) -> str:
         words.plural(begun, "trial") if begun == result.wanted else f"{begun} of {words.plural(result.wanted, 'trial')}"
     )
     seeds = "one run each" if result.seeds == 1 else f"{result.seeds} runs each"
-    pruner = "" if result.pruner == "none" else f", ended early by {result.pruner}"
+    pruner = "" if result.pruner == "none" else f", pruned by {result.pruner}"
     return f"{of}{ends}, {seeds}, drawn by {result.sampler}{pruner}, in {words.duration(result.seconds)} of training."
 
 
@@ -128,8 +128,8 @@ def reading(result: TuningResult, most: int | None = MOST_TRIALS) -> Iterator[st
         yield "A pruned trial shows, in brackets, the figure at which it was ended; it is never the best."
     if result.importance:
         yield (
-            f"Importance is what sets the best tenth of {result.chosen_from} finished trials apart (PED-ANOVA); "
-            "with so few trials it is a hint."
+            f"Importance is what sets the best {result.importance[0].best} of {result.chosen_from} finished trials apart "
+            "(PED-ANOVA): a hint, no proof."
         )
     yield from (words.shown(f"{note[:1].upper()}{note[1:]}.", 400) for note in result.notes)
 
@@ -148,7 +148,8 @@ def ranked(result: TuningResult) -> list[TrialRecord]:
 def setting(result: TuningResult, trial: TrialRecord) -> str:
     """A trial's values in a sentence: `lr = 0.0021, batch_size = 32`."""
     names = short_names(result)
-    return ", ".join(f"{names[name]} = {shown(value)}" for name, value in trial.params.items())
+    known = {short: shown(trial.params[name]) for name, short in names.items() if name in trial.params}
+    return ", ".join(f"{short} = {value}" for short, value in known.items())
 
 
 def short_names(result: TuningResult) -> dict[str, str]:

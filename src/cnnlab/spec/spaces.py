@@ -215,7 +215,7 @@ def _steps(low: float, high: float, step: float) -> int:
 def _check_order(low: float, high: float, step: float | None = None) -> None:
     if not low < high:
         raise SpecError("a search goes from a low value to a higher one", received=f"{low:g} to {high:g}")
-    if step is not None and step > high - low:
+    if step is not None and _steps(low, high, step) < 2:
         raise SpecError(
             "the step leads beyond the highest value", received=f"{step:g}", allowed=f"up to {high - low:g}"
         )

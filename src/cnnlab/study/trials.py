@@ -41,8 +41,8 @@ MAY_DIFFER = frozenset(
 )
 # A process that dies in a trial gives it up to so many more tries: the memory may be full for a moment.
 MORE_TRIES = 2
-# Fewer finished trials say nothing of importance: of ten, the best tenth is one.
-FEWEST_FOR_IMPORTANCE = 10
+# Importance is what sets the best tenth apart, or so many where that is more: one or two are chance.
+FEWEST_BEST, BEST_SHARE = 5, 0.1
 # Optuna begins by drawing at random; a short search has fewer such trials than its ten.
 RANDOM_TRIALS, RANDOM_SHARE = 10, 3
 LOCK_PATIENCE_S = 0.05
@@ -213,16 +213,18 @@ class Trials:
         arbitrary subspaces, IJCAI 2023.
         """
         finished = [trial for trial in self.records() if trial.status == "finished"]
-        if len(finished) < FEWEST_FOR_IMPORTANCE or len(self.search.search) < 2:
+        share = max(BEST_SHARE, FEWEST_BEST / max(len(finished), 1))
+        if share > 0.5 or len(self.search.search) < 2:
             return ()
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         with _quiet():
             try:
-                shares = get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator())
+                shares = get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator(target_quantile=share))
             except (ValueError, RuntimeError):  # all values are the same, or no parameter is in all trials
                 return ()
-        return tuple(ImportanceRecord(name=name, share=float(share)) for name, share in shares.items())
+        best = math.ceil(share * len(finished) - 1e-9)
+        return tuple(ImportanceRecord(name=name, share=float(part), best=best) for name, part in shares.items())
 
     def _opened(self) -> optuna.Study:
         return self.optuna.create_study(

@@ -60,10 +60,11 @@ class BaselineRecord(Record):
 
 
 class ImportanceRecord(Record):
-    """How much of what makes the best tenth of the trials stand out is one parameter's; all shares make 1."""
+    """How much of what sets the best trials, `best` of them, apart is one parameter's; all shares make 1."""
 
     name: str
     share: float
+    best: int
 
 
 class PlannedTuning(Record):
