@@ -42,10 +42,19 @@ def assert_nobody_is_left() -> None:
 def test_who_carries_a_study_out_changes_nothing(
     study: Studies, lab: Any, table: Tables, tmp_path: Path, count: int
 ) -> None:
+    """Nor does Ctrl-C in the terminal, which reaches them all: the parent alone answers it."""
     arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}, "wild": {"train.optimizer": "sgd(1e30)"}}
     expected = table(lab.carry_out(study(arms), here))
     lab.runs = tmp_path / "others"
-    assert table(lab.carry_out(study(arms), processes(count))) == expected
+    seen: set[int] = set()
+
+    def heard(*_: object) -> None:
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+            seen.add(worker.pid)
+
+    assert table(lab.carry_out(study(arms), processes(count), heard=heard)) == expected
+    assert len(seen) == count
     assert lab.counts() == {"done": 6}
     assert len(list_runs(lab.runs)) == 6
     assert_nobody_is_left()

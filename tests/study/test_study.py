@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.study import plan as planning
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
+from cnnlab.study.work import alone
 
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
@@ -309,6 +312,22 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
     assert "not confirmed: some of its runs have not been made" in lab.said
     assert not (lab.runs / LEDGER).exists()
     assert lab.carry_out(confirmable).confirmation is not None
+    assert len((lab.runs / LEDGER).read_text().splitlines()) == 1
+
+
+def test_one_process_at_a_time_opens_a_test_set(confirmable: Study, lab: Any) -> None:
+    """The same study may be at its second stage in another process."""
+    test_set = planning.make_plan(confirmable, "colours", device="cpu").test_set
+    ours = threading.Thread(target=lab.carry_out, args=(confirmable,))
+    with alone(lab.runs, f"test-{test_set}", print):
+        ours.start()
+        ends = time.monotonic() + 120
+        while len(lab.outcomes) < 13 and time.monotonic() < ends:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert len(lab.outcomes) == 13
+        assert not (lab.runs / LEDGER).exists()
+    ours.join(120)
     assert len((lab.runs / LEDGER).read_text().splitlines()) == 1
 
 
