@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.spec.search import Search
+from cnnlab.spec.spaces import pruners, spaces
 from cnnlab.spec.study import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -59,3 +61,15 @@ def test_the_studies_that_the_page_shows_are_ones(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.toml"
         path.write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
         assert len(Study.read(path).list_arms()) > 1
+
+
+def test_the_page_of_tuning_shows_searches_that_are_ones_and_every_key_and_space(tmp_path: Path) -> None:
+    page = (DOCS / "tuning.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
+        assert Search.read(path).search
+    for name in [*Search.model_fields, *spaces.kinds, *pruners.kinds]:
+        assert f"`{name}`" in page or f"`{name}(" in page or f'`"{name}' in page, name

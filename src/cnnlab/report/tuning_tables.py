@@ -127,8 +127,8 @@ def reading(result: TuningResult, most: int | None = MOST_TRIALS) -> Iterator[st
     if result.with_status("pruned"):
         yield "A pruned trial shows, in brackets, the figure at which it was ended; it is never the best."
     if result.importance:
-        best = f"the best {result.importance[0].best} of {result.chosen_from} finished trials"
-        yield f"Importance is what sets {best} apart (PED-ANOVA): a hint, no proof."
+        few, finished = result.importance[0].best, result.chosen_from
+        yield f"Importance is what sets the best {few} of {finished} finished trials apart (PED-ANOVA): a hint only."
     yield from (words.shown(f"{note[:1].upper()}{note[1:]}.", 400) for note in result.notes)
 
 

@@ -131,18 +131,17 @@ def make_plan(
     target, shelf = choose_device(device), shelf or Shelf(root, progress)
     recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
     datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
-    _check_part(study, datasets)
-    networks = _checked(study, recipes, datasets, target)
-    if kept is None or kept.device != target.type or not set(networks) <= set(kept.speeds):
-        kept = _tried(networks, recipes, datasets, target)
-    recipes = [_computed(recipe, kept.way) for recipe in recipes]
-    speeds = [kept.speeds[network] for network in networks]
+    _check_images(study, datasets)
+    networks = check_networks(study.list_arms(), recipes, datasets, target)
+    way = choose_study_way(networks, recipes, datasets, target, kept)
+    recipes = [computed_in(recipe, way.way) for recipe in recipes]
+    speeds = [way.speeds[network] for network in networks]
     first = datasets[0]
     return Plan(
         name=study_name(name),
         study=study,
         arms=tuple(_planned(study_name(name), study, recipes, speeds, shelf)),
-        way=kept,
+        way=way,
         data=file_name(first.name),
         images=first.size(study.part),  # type: ignore[arg-type]
         test_set=first.test_set_id() if "test" in first.parts else "",
@@ -151,18 +150,18 @@ def make_plan(
     )
 
 
-def run_id(recipe: Recipe, data: str, code: str) -> str:
-    """What is the same for equal work: hex digits of one experiment, seed and data set, and of the code.
+def run_id(recipe: Recipe, data: str, made: str) -> str:
+    """What is the same for equal work: hex digits of one experiment, seed and data set, and of what makes it.
 
     Args:
         data: what names the data's content and split.
-        code: the digest of the code, as an environment has it.
+        made: hex digits of code, torch and device, as `maker` has them.
     """
     tables = recipe.to_tables()
     tables["data"]["source"] = file_name(recipe.data.source)
     what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
     work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return f"{work[:WORK_DIGITS]}-{code[:CODE_DIGITS]}"
+    return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"
 
 
 def _sealed(recipe: Recipe, study: Study) -> Recipe:
@@ -174,70 +173,44 @@ def _sealed(recipe: Recipe, study: Study) -> Recipe:
     return recipe.model_copy(update={"data": data, "train": train, "claims": {}})
 
 
-def _check_part(study: Study, datasets: Sequence[Dataset]) -> None:
+def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
+    """All arms are measured on the same images, and would be tested on the same ones."""
+    seen: dict[str, tuple[str, str]] = {}
     for arm, dataset in zip(study.list_arms(), datasets, strict=True):
+        where = f"arms.{arm.name}"
         if study.part not in dataset.parts:
             what = f"'{study.metric}' is measured on the {study.part} part, and there is none"
-            raise SpecError(what, where=f"arms.{arm.name}", next_step="set data.validation")
-
-
-def _checked(study: Study, recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device) -> list[str]:
-    """A digest of each arm's network and batch, once it is known that it can be trained here."""
-    found = []
-    for arm, recipe, dataset in zip(study.list_arms(), recipes, datasets, strict=True):
-        with within(f"arms.{arm.name}"):
-            trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
-            check_before_training(recipe, trace, dataset, device)
-        train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
-        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format])
-        found.append(hashlib.sha256(key.encode()).hexdigest()[:WORK_DIGITS])
-    return found
-
-
-def _tried(
-    networks: Sequence[str], recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device
-) -> StudyWay:
-    """How each network computes fastest, and what is right for all of them."""
-    tried: dict[str, Way] = {}
-    for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
-        if key not in tried:
-            network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
-            initialise(network, recipe.model.init, recipe.train.seed)
-            tried[key] = tried_way(recipe, dataset, network.to(device), device)
-    way = _common(list(tried.values()))
-    return StudyWay(way=way, device=device.type, speeds={key: _speed(one, way) for key, one in tried.items()})
-
-
-def _common(ways: Sequence[Way]) -> Way:
-    """One way for all arms, so that a trial never makes two of them differ: bf16 only where it is right for all."""
-    first = ways[0]
-    precision = "bf16" if all(way.precision == "bf16" for way in ways) else "fp32"
-    formats = [way.memory_format for way in ways]
-    memory_format = max(sorted(set(formats)), key=formats.count)
-    return first.model_copy(update={"precision": precision, "memory_format": memory_format})
-
-
-def _computed(recipe: Recipe, way: Way) -> Recipe:
-    fixed = {"precision": way.precision, "memory_format": way.memory_format}
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update=fixed)})
-
-
-def _speed(tried: Way, way: Way) -> float:
-    """Images/s of training steps in a trial; not a number where none was made."""
-    return float(tried.tried.get(f"{way.precision} {way.memory_format}", UNKNOWN))
+            raise SpecError(what, where=where, next_step="set data.validation")
+        if study.part == "train":
+            continue
+        source_part, indices = dataset.indices[study.part]  # type: ignore[index]
+        images = hashlib.sha256(repr((dataset.classes, source_part, indices.tolist())).encode()).hexdigest()
+        tested = dataset.test_set_id() if "test" in dataset.parts else ""
+        first, same = seen.setdefault(f"{dataset.content_digest} {images} {tested}", (arm.name, where)), len(seen) == 1
+        if not same:
+            other = next(iter(seen.values()))[0]
+            raise SpecError(
+                f"'{first[0]}' is measured on other images than '{other}'",
+                where=where,
+                allowed=f"the same {study.part} and test images for all arms",
+                next_step="keep data.source, data.classes, data.validation, data.test and data.split_seed alike",
+            )
 
 
 def _planned(
     name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf
 ) -> Iterator[PlannedArm]:
-    datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
-    work = [run_id(recipe, dataset.split_hash, "") for recipe, dataset in zip(recipes, datasets, strict=True)]
     arms = study.list_arms()
-    for arm, recipe, dataset, speed, digest in zip(arms, recipes, datasets, speeds, work, strict=True):
-        seeds = _seeds(study, arm, len(set(work)) - 1)
+    # Arms whose runs with one seed are one run are one experiment, which the baseline's name stands for.
+    work = [next(_tasks(name, arm, recipe, study.seeds, shelf, 0)).id for arm, recipe in zip(arms, recipes, strict=True)]
+    names = {digest: arm.name for digest, arm in reversed(list(zip(work, arms, strict=True)))}
+    names |= {digest: arm.name for digest, arm in zip(work, arms, strict=True) if arm.name == study.baseline}
+    for arm, recipe, speed, digest in zip(arms, recipes, speeds, work, strict=True):
+        dataset = shelf.open(recipe.data, recipe.train.seed)
+        seeds = _seeds(study, arm, len(names) - 1)
         parameters = recipe.model.trace(dataset.form.shape, len(dataset.classes)).parameters
         tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, _expected_s(recipe, dataset, speed)))
-        first = arms[work.index(digest)].name
+        first = names[digest]
         yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)
 
 
@@ -253,13 +226,13 @@ def _seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
 
 
 def _tasks(name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, seconds: float) -> Iterator[Task]:
-    code = code_hash()
+    made = maker(shelf.device)
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-        dataset = shelf.open(seeded.data, seed)
-        digest = run_id(seeded, f"{dataset.content_digest} {dataset.split_hash}", code)
+        facts = shelf.facts(seeded.data, seed)
+        digest = run_id(seeded, facts.digest, made)
         folder = f"{name}-{slug(arm.name)[:NAME_DIGITS]}-s{seed}-{digest}"
-        images = dataset.size("train") * recipe.train.epochs
+        images = facts.train * recipe.train.epochs
         yield Task(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds)
 
 

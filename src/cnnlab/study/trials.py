@@ -17,19 +17,26 @@ import math
 import shutil
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cnnlab.errors import RunError, UsageError
-from cnnlab.randomness import generator
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.search import Search, Values
-from cnnlab.spec.spaces import Halving, Integer, Log, Median, Options, Plain, Uniform
+from cnnlab.spec.spaces import Plain
+from cnnlab.study.suggesting import (
+    importance_of,
+    load_optuna,
+    new_pruner,
+    new_sampler,
+    open_storage,
+    quiet,
+    suggested,
+)
 from cnnlab.study.tuning_results import ImportanceRecord, TrialRecord, TrialStatus
 
 if TYPE_CHECKING:
@@ -41,12 +48,7 @@ MAY_DIFFER = frozenset(
 )
 # A process that dies in a trial gives it up to so many more tries: the memory may be full for a moment.
 MORE_TRIES = 2
-# Importance is what sets the best tenth apart, or so many where that is more: one or two are chance.
-FEWEST_BEST, BEST_SHARE = 5, 0.1
-# Optuna begins by drawing at random; a short search has fewer such trials than its ten.
-RANDOM_TRIALS, RANDOM_SHARE = 10, 3
 LOCK_PATIENCE_S = 0.05
-DATABASE_PATIENCE_S = 60
 
 
 @dataclass
@@ -95,15 +97,15 @@ class Trials:
         self.worker = uuid.uuid4().hex[:12]
         self.open = ExitStack()
         self.optuna = load_optuna()
-        with self.holding("opening"), _quiet():
-            self.storage = _storage(storage, folder)
+        with self.holding("opening"), quiet():
+            self.storage = open_storage(storage, folder)
             self.study = self._opened()
         self._check_same()
 
     def __enter__(self) -> Self:
         place = self._worker_folder(self.worker)
         place.mkdir(parents=True, exist_ok=True)
-        self.open.enter_context(locked(place, _unsaid))
+        self.open.enter_context(locked(place, unsaid))
         self.open.callback(shutil.rmtree, place, ignore_errors=True)
         return self
 
@@ -126,7 +128,7 @@ class Trials:
         while True:
             with ExitStack() as stack:
                 try:
-                    stack.enter_context(locked(place, _unsaid))
+                    stack.enter_context(locked(place, unsaid))
                 except HeldError:
                     time.sleep(LOCK_PATIENCE_S)
                     continue
@@ -144,7 +146,7 @@ class Trials:
 
     def ask(self, go_on: Callable[[], bool]) -> Asked | None:
         """The next trial; None where all have been begun, or `go_on` says that the budget is spent."""
-        with self.holding("asking"), _quiet():
+        with self.holding("asking"), quiet():
             self.bury()
             if not go_on() or not self._room():
                 return None
@@ -156,8 +158,8 @@ class Trials:
                 return None
             # A sampler of its own for each trial: what is drawn depends on (seed, number) and the trials before it,
             # and not on which process draws, nor on whether the search was cut off in between.
-            self.study.sampler = self._sampler(trial.number)
-            return Asked(trial.number, self.search.draw(lambda name, space: _suggested(trial, name, space)), trial)
+            self.study.sampler = new_sampler(self.search, trial.number)
+            return Asked(trial.number, self.search.draw(lambda name, space: suggested(trial, name, space)), trial)
 
     def tell(self, asked: Asked, ended: Ended) -> None:
         """Keep how a trial ended."""
@@ -166,13 +168,13 @@ class Trials:
         asked.trial.set_user_attr("ended", vars(ended))
         # One that diverged is told as pruned: of those that failed a sampler learns nothing, and would try them again.
         told = {"finished": states.COMPLETE, "failed": states.FAIL}.get(ended.status, states.PRUNED)
-        with _quiet():
+        with quiet():
             value = ended.value if told == states.COMPLETE else None
             self.study.tell(asked.trial, value, state=told, skip_if_finished=True)
 
     def give_back(self, asked: Asked) -> None:
         """Leave a trial to whoever goes on: this process was told to end."""
-        with self.holding("asking"), _quiet():
+        with self.holding("asking"), quiet():
             self._again(self._frozen(asked.number), tries=0)
 
     def bury(self, counted: bool = True) -> None:
@@ -207,24 +209,9 @@ class Trials:
         return sum(one.images for one in ended), math.fsum(one.seconds for one in ended)
 
     def importance(self) -> tuple[ImportanceRecord, ...]:
-        """How much each parameter matters, the most important first; empty with too few finished trials to tell.
-
-        PED-ANOVA: S. Watanabe, A. Bansal, F. Hutter: PED-ANOVA: Efficiently quantifying hyperparameter importance in
-        arbitrary subspaces, IJCAI 2023.
-        """
-        finished = [trial for trial in self.records() if trial.status == "finished"]
-        share = max(BEST_SHARE, FEWEST_BEST / max(len(finished), 1))
-        if share > 0.5 or len(self.search.search) < 2:
-            return ()
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
-        with _quiet():
-            try:
-                shares = get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator(target_quantile=share))
-            except (ValueError, RuntimeError):  # all values are the same, or no parameter is in all trials
-                return ()
-        best = math.ceil(share * len(finished) - 1e-9)
-        return tuple(ImportanceRecord(name=name, share=float(part), best=best) for name, part in shares.items())
+        """How much each parameter matters, the most important first; empty with too few finished trials to tell."""
+        finished = sum(trial.status == "finished" for trial in self.records())
+        return importance_of(self.study, finished) if len(self.search.search) > 1 else ()
 
     def _opened(self) -> optuna.Study:
         return self.optuna.create_study(
@@ -233,7 +220,7 @@ class Trials:
             direction="maximize" if self.search.higher_is_better else "minimize",
             load_if_exists=True,
             sampler=self.optuna.samplers.RandomSampler(seed=self.search.seed),
-            pruner=_pruner(self.search),
+            pruner=new_pruner(self.search),
         )
 
     def _check_same(self) -> None:
@@ -308,15 +295,6 @@ class Trials:
             message=ended.message,
         )
 
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        samplers = self.optuna.samplers
-        seed = int(generator(self.search.seed, "trial", number).integers(2**31))
-        if self.search.sampler == "tpe":
-            first = min(RANDOM_TRIALS, max(1, self.search.trials // RANDOM_SHARE))
-            # A trial that another process is at counts as a poor one, so that not all draw the same.
-            return samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
-        return samplers.RandomSampler(seed=seed)
-
     def _worker_folder(self, worker: str) -> Path:
         return self.folder / "workers" / worker
 
@@ -354,74 +332,5 @@ def told(search: Search, values: Mapping[str, Plain]) -> dict[str, str]:
     return {key: as_setting(key, value).partition("=")[2] for key, value in made.items()}
 
 
-def load_optuna() -> Any:
-    """The library that draws the values, its own words silenced.
-
-    Raises:
-        UsageError: it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError:
-        step = "pip install 'cnnlab[optuna]'"
-        raise UsageError("tuning needs Optuna, and it is not installed", next_step=step) from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that parts of Optuna are new and may change."""
-    from optuna.exceptions import ExperimentalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-def _storage(url: str | None, folder: Path) -> Any:
-    import optuna
-    from sqlalchemy.exc import SQLAlchemyError
-
-    if url is None:
-        url = f"sqlite:///{folder.resolve() / 'optuna.db'}"
-    try:
-        if url.startswith("sqlite:"):
-            waiting = {"connect_args": {"timeout": DATABASE_PATIENCE_S}}
-            return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=waiting))
-        return optuna.storages.get_storage(url)
-    except (SQLAlchemyError, ValueError, ImportError, OSError) as error:
-        raise UsageError(
-            f"this storage can't be opened: {str(error).partition(chr(10))[0]}",
-            where="--storage",
-            received=url,
-            allowed="an Optuna storage, such as sqlite:///trials.db, mysql://… or redis://…",
-            next_step="leave --storage out for a file of this machine",
-        ) from None
-
-
-def _suggested(trial: optuna.Trial, name: str, space: Any) -> Any:
-    if isinstance(space, Log):
-        return trial.suggest_float(name, space.low, space.high, log=True)
-    if isinstance(space, Uniform):
-        return trial.suggest_float(name, space.low, float(space.ends()[1]), step=space.step)
-    if isinstance(space, Integer):
-        return trial.suggest_int(name, space.low, int(space.ends()[1]), step=space.step, log=space.log)
-    assert isinstance(space, Options)
-    return trial.suggest_categorical(name, space.all())
-
-
-def _pruner(search: Search) -> Any:
-    import optuna
-
-    points, kind = search.base.train.validations_per_epoch, search.pruner
-    if isinstance(kind, Median):
-        # Steps count validations from 1: none is ended in the steps up to the warm-up's last.
-        return optuna.pruners.MedianPruner(n_startup_trials=kind.startup, n_warmup_steps=kind.warmup * points + 1)
-    if isinstance(kind, Halving):
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=kind.first * points, reduction_factor=kind.factor)
-    return optuna.pruners.NopPruner()
-
-
-def _unsaid(_: str) -> None:
+def unsaid(_: str) -> None:
     """A file system without locks: the counting by numbers stays exact, and a dead process is not known as such."""

@@ -27,6 +27,7 @@ from cnnlab.study.reading import Reading
 from cnnlab.study.results import Confirmation, SeedRecord
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.study import NOBODY, Audience, Course, carry, confirm
+from cnnlab.study.suggesting import load_optuna
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, arm_name, try_all
 from cnnlab.study.tuning_plan import TuningPlan, parameters, plan_search, trials_wanted
@@ -90,6 +91,7 @@ def carry_out_search(
         SpecError, SourceError, DownloadError: before anything is run.
         RunError: the runs folder can't be written to, or no trial came to an end.
     """
+    load_optuna()
     name, shelf = study_name(name), Shelf(root, onlookers.progress)
     folder = tuning_folder(runs, name)
     _make(folder)

@@ -1,0 +1,97 @@
+"""How the runs of a study compute: one precision and memory format for all arms, right for every network among them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import torch
+
+from cnnlab.data.dataset import Dataset
+from cnnlab.model.build import build
+from cnnlab.model.initialise import initialise
+from cnnlab.records import Way
+from cnnlab.runs.bench import tried_way
+from cnnlab.runs.checks import check_before_training
+from cnnlab.spec.arms import Arm, within
+from cnnlab.spec.recipe import Recipe
+from cnnlab.study.results import StudyWay
+
+DIGITS = 12
+# Where no trial was made, nothing is known of the speed.
+UNKNOWN = math.nan
+
+
+def check_networks(
+    arms: Sequence[Arm], recipes: Sequence[Recipe], datasets: Sequence[Dataset], device: torch.device
+) -> list[str]:
+    """A digest of each arm's network and batch, once it is known that it can be trained here.
+
+    Raises:
+        SpecError: an arm can't be trained on its data; all its problems are told with the arm.
+    """
+    found = []
+    for arm, recipe, dataset in zip(arms, recipes, datasets, strict=True):
+        with within(f"arms.{arm.name}"):
+            trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
+            check_before_training(recipe, trace, dataset, device)
+        train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
+        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format])
+        found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
+    return found
+
+
+def choose_study_way(
+    networks: Sequence[str],
+    recipes: Sequence[Recipe],
+    datasets: Sequence[Dataset],
+    device: torch.device,
+    kept: StudyWay | None = None,
+) -> StudyWay:
+    """What is right for all networks, and each one's speed in a trial; a network that was tried is not tried again.
+
+    The way that the study computed in before stays where it is right for the new networks too, though another may be
+    faster: with another way all runs would be made again.
+    """
+    if kept is not None and kept.device != device.type:
+        kept = None
+    speeds = dict(kept.speeds) if kept is not None else {}
+    tried: dict[str, Way] = {}
+    for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
+        if key not in speeds and key not in tried:
+            network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
+            initialise(network, recipe.model.init, recipe.train.seed)
+            tried[key] = tried_way(recipe, dataset, network.to(device), device)
+    if kept is not None and all(_name(kept.way) in way.tried or not way.tried for way in tried.values()):
+        way = kept.way
+    elif kept is not None:  # it is wrong for a new network: plain computing is right for all
+        way = Way(precision="fp32", memory_format="contiguous", reason="right for every network of the study")
+        speeds = dict.fromkeys(speeds, UNKNOWN)
+    else:
+        way = _common(list(tried.values()))
+    speeds |= {key: float(one.tried.get(_name(way), UNKNOWN)) for key, one in tried.items()}
+    return StudyWay(way=way, device=device.type, speeds=speeds)
+
+
+def computed_in(recipe: Recipe, way: Way) -> Recipe:
+    """The recipe with a study's way, where it leaves that open."""
+    train = recipe.train
+    if train.precision == "auto":
+        fixed: dict[str, str] = {"precision": way.precision}
+        fixed |= {"memory_format": way.memory_format} if train.memory_format == "auto" else {}
+    else:
+        fixed = {"memory_format": "contiguous"} if train.memory_format == "auto" else {}
+    return recipe.model_copy(update={"train": train.model_copy(update=fixed)})
+
+
+def _common(ways: Sequence[Way]) -> Way:
+    """bf16 only where it is right and fastest for all; of the memory formats that of most."""
+    precision = "bf16" if all(way.precision == "bf16" for way in ways) else "fp32"
+    formats = [way.memory_format for way in ways]
+    memory_format = max(sorted(set(formats)), key=formats.count)
+    return ways[0].model_copy(update={"precision": precision, "memory_format": memory_format})
+
+
+def _name(way: Way) -> str:
+    return f"{way.precision} {way.memory_format}"
