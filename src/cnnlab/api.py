@@ -27,12 +27,13 @@ from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
 from cnnlab.spec.study import Study
+from cnnlab.study.course import NOBODY as UNHEARD
+from cnnlab.study.course import Audience
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, read_result, study_folder, study_name
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
-from cnnlab.study.study import NOBODY as UNHEARD
-from cnnlab.study.study import Audience, carry_out_study
+from cnnlab.study.study import carry_out_study
 from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 
 
@@ -196,7 +197,7 @@ def write_study_report(folder: Path) -> Path:
     """
     path = folder / "report.html"
     result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
-    command = shlex.join(["cnnlab", "study", f"{folder.name}/study.toml", "--name", folder.name])
+    command = _again("study", folder, "study.toml")
     write_whole(path, render_study(result, study_toml=toml, command=command).encode("utf-8"))
     return path
 
@@ -257,8 +258,8 @@ def write_tuning_report(folder: Path) -> Path:
     """
     path = folder / "report.html"
     result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
-    command = shlex.join(["cnnlab", "tune", f"{folder.name}/search.toml", "--name", folder.name])
-    train_best = shlex.join(["cnnlab", "train", f"{folder.name}/best.toml"])
+    command = _again("tune", folder, "search.toml")
+    train_best = shlex.join(["cnnlab", "train", f"{_place(folder)}/best.toml"])
     write_whole(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
     return path
 
@@ -283,6 +284,17 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         filters=first_convolution(folder, say) if result.train is not None else None,
         confusion=_confusion(folder),
     )
+
+
+def _again(command: str, folder: Path, file: str) -> str:
+    """The command that does a study or a search again, given beside its runs folder."""
+    runs = folder.resolve().parents[1].name
+    return shlex.join(["cnnlab", command, f"{_place(folder)}/{file}", "--name", folder.name, "--runs", runs])
+
+
+def _place(folder: Path) -> str:
+    """A folder within its runs folder, seen from beside that."""
+    return "/".join(folder.resolve().parts[-3:])
 
 
 def _confusion(folder: RunFolder) -> Confusion | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from cnnlab.spec.study import Study
-from cnnlab.study.study import Audience, carry_out_study
+from cnnlab.study.course import Audience
+from cnnlab.study.study import carry_out_study
 
 if __name__ == "carrier":
     torch.set_num_threads(1)

@@ -12,7 +12,8 @@ from ray.cluster_utils import Cluster
 from cnnlab.errors import CnnlabError
 from cnnlab.spec.study import Study
 from cnnlab.study.cluster import ray_cluster
-from cnnlab.study.study import Audience, carry_out_study
+from cnnlab.study.course import Audience
+from cnnlab.study.study import carry_out_study
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

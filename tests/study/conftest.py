@@ -15,10 +15,11 @@ from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study import executors
+from cnnlab.study.course import Audience
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.plan import Task
 from cnnlab.study.results import StudyResult
-from cnnlab.study.study import Audience, carry_out_study
+from cnnlab.study.study import carry_out_study
 from cnnlab.study.work import Outcome
 
 ARMS: dict[str, dict[str, Any]] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
@@ -46,7 +47,7 @@ def study(recipe: Callable[..., Recipe]) -> Callable[..., Study]:
     return make
 
 
-class Cut(Exception):  # noqa: N818
+class Cut(BaseException):
     """The process ends here."""
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
+from cnnlab.statistics.ablation import Ablation, ablate
+from cnnlab.statistics.comparison import compare
 from cnnlab.statistics.samples import Sample
 from cnnlab.study.sayings import judge_sayings
 
@@ -23,16 +25,23 @@ def samples(n: int = 6, spread: float = 1.0, **levels: float) -> dict[str, Sampl
     }
 
 
+def against_baseline(study: Study, known: dict[str, Sample]) -> Ablation:
+    others = [arm for name, arm in known.items() if name != study.baseline]
+    higher = study.higher_is_better
+    return ablate(known["middle"], others, delta=study.smallest_difference, higher_is_better=higher, accuracy=higher)
+
+
 def answer(published: str, arm: str, than: str | None = None, **fields: Any) -> tuple[str, str]:
     """The answer to one saying and its reason."""
     found = fields.pop("samples", samples())
     same = fields.pop("same", {})
-    metric = fields.pop("metric", "validation_accuracy")
+    metric, shortened = fields.pop("metric", "validation_accuracy"), fields.pop("shortened", ())
     arms = {name: {"train.epochs": number + 1} for number, name in enumerate(LEVELS)}
+    delta = fields.pop("smallest_difference", 0.01)
     saying = {"arm": arm, "published": published, **({"than": than} if than else {}), **fields}
-    given = {"says": [saying], "smallest_difference": 0.01, "baseline": "middle"}
-    study = Study(base=BASE, arms=arms, metric=metric, **given)
-    [record] = judge_sayings(study, found, same, "shapes")
+    given = {"says": [saying], "smallest_difference": delta, "baseline": "middle"}
+    study = Study(base=BASE, arms=arms, metric=metric, shortened=shortened, **given)
+    [record] = judge_sayings(study, found, same, against_baseline(study, found), "shapes")
     return record.answer, record.reason
 
 
@@ -80,7 +89,36 @@ def test_a_loss_is_better_where_it_is_lower() -> None:
     assert answer("best", "low", metric="validation_loss")[0] == "holds"
 
 
-def test_the_reason_has_the_figures_and_tells_of_other_data() -> None:
-    _, reason = answer("better", "high", "low", data="cifar10")
+def test_what_is_said_of_other_data_is_compared_and_not_judged() -> None:
+    found, reason = answer("better", "high", "low", data="cifar10")
+    assert found == "other data"
     assert reason.startswith("better: +20.00 points (+19.8")
-    assert reason.endswith("(here on shapes; published for cifar10)")
+    assert reason.endswith("(on shapes; published for cifar10)")
+
+
+def test_what_is_said_is_not_judged_by_a_study_that_was_made_smaller_by_hand() -> None:
+    found, reason = answer("better", "high", "low", shortened=("train.epochs",))
+    assert found == "shortened"
+    assert reason.endswith("(with train.epochs set by hand)")
+
+
+def test_many_arms_make_a_saying_harder_to_hold() -> None:
+    """A difference that holds alone, and not among all arms: the table and the saying agree."""
+    gap = {"middle": 0.70, "high": 0.7022}
+    alone = samples(**gap)
+    known = {**alone, **{f"other {number}": samples(x=0.7)["x"] for number in range(15)}}
+    assert compare(alone["high"], alone["middle"], delta=0.0001).verdict == "better"
+    fields = {"smallest_difference": 0.0001}
+    assert answer("better", "high", samples=alone, **fields)[0] == "holds"
+    assert answer("better", "high", samples=known, **fields)[0] == "not enough evidence"
+
+
+def test_the_only_arm_is_not_the_best_of_any() -> None:
+    known = {"middle": samples()["middle"]}
+    assert answer("best", "twin", samples=known, same={"twin": "middle"})[0] == "not enough evidence"
+
+
+def test_a_saying_of_the_baseline_is_read_from_the_other_side() -> None:
+    assert answer("worse", "middle", "high")[0] == "holds"
+    assert answer("better", "middle", "high")[0] == "contradicted"
+    assert answer("equal", "middle", "twin")[0] == "holds"

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from cnnlab.cli.console import Progressing
 from cnnlab.paper import words
+from cnnlab.study.course import Audience
 from cnnlab.study.plan import Plan, Task
-from cnnlab.study.study import Audience
 from cnnlab.study.work import Outcome
 
 

@@ -48,10 +48,15 @@ def confirmed(found: Confirmation) -> str:
     """What the fresh seeds say on the test set."""
     compared, seeds = found.comparison, plural(len(found.seeds), "fresh seed")
     winner, base = map(quoted, say.short_names([found.winner, found.baseline], say.LONGEST_QUOTED))
-    start = f"On the test set, opened once, with {seeds}, {winner}"
+    start = f"On the test set, {looked_at(found.looks)}, with {seeds}, {winner}"
     if compared.difference is None:
         return f"{start} or {base} came to no figure."
     return f"{start} {_alone(compared, base, found.metric)}."
+
+
+def looked_at(looks: int) -> str:
+    """How often a test set has been looked at, in a sentence."""
+    return "opened once" if looks <= 1 else f"which has been looked at {looks} times here"
 
 
 def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
@@ -76,8 +81,11 @@ def _alone(found: Comparison, base: str, metric: str) -> str:
     """The predicate of a sentence about one comparison, with its interval."""
     gap = f"{say.amount(found.difference or 0.0, metric)}"
     inner = ""
-    if found.low is not None and found.high is not None:
-        inner = f" ({say.level(found.level)} interval {say.between(found.low, found.high, metric)})"
+    low, high, level = found.low, found.high, found.level
+    if found.verdict == "practically equal":  # this is read from the interval of the two one-sided tests
+        low, high, level = found.equal_low, found.equal_high, 1 - 2 * found.alpha
+    if low is not None and high is not None:
+        inner = f" ({say.level(level)} interval {say.between(low, high, metric)})"
     if found.verdict in ("better", "worse"):
         return f"is {found.verdict} than {base} by {gap}{inner}"
     if found.verdict == "practically equal":

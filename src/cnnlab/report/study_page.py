@@ -79,14 +79,14 @@ def _picture(figure: Figure, name: str, caption: str) -> Picture:
 
 
 def _made(result: StudyResult) -> list[Fact]:
-    codes = sorted({run.code for arm in result.arms for run in arm.seeds if run.code})
+    made = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
     return [
         ("data", words.shown(result.data, 200)),
         ("metric", f"{say.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
         ("device", words.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
-        ("code", ", ".join(map(words.shown, codes)) or words.NONE),
+        ("made by", "; ".join(words.shown(each, 120) for each in made) or words.NONE),
         ("arms looked at", words.count(result.trials)),
         ("training time", words.duration(result.seconds)),
     ]

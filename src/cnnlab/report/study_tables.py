@@ -109,6 +109,7 @@ def check_table(result: StudyResult) -> TextTable:
         "#p",
         "#p, adjusted",
         "#p of equivalence, adjusted",
+        "#its interval",
         "#p, permuted",
         "#p, Dunnett",
         "#P(arm better)",
@@ -172,7 +173,8 @@ def reading(result: StudyResult) -> Iterator[str]:
         yield (
             f"A difference is arm − baseline, with Welch's interval at {level}: all of them hold at once. Verdicts are "
             f"adjusted for the number of arms step by step ({rule}), so that an arm can be better or worse though its "
-            f"interval holds 0; “practically equal” is shown by two one-sided tests at {band}. “Undecided” is not “no "
+            f"interval holds 0; “practically equal” is shown by two one-sided tests at {band}, whose interval stands "
+            f"under “Cross-checks”. “Undecided” is not “no "
             "difference”: “needs n” is how many runs an arm a new study should plan."
         )
     if result.curve is not None and result.curve.enough:
@@ -213,11 +215,14 @@ def _dose_row(result: StudyResult, curve: DoseCurve, index: int) -> tuple[str, .
 
 
 def _check_row(found: Comparison, dunnett: float | None, *, wide: bool) -> tuple[str, ...]:
-    values = (found.p, found.p_adjusted, found.p_equal_adjusted, found.p_permutation, dunnett)
+    shown = [NONE if value is None else say.words_of_p(value) for value in (found.p, found.p_adjusted)]
+    others = [NONE if value is None else say.words_of_p(value) for value in (found.p_permutation, dunnett)]
+    equal = NONE if found.p_equal_adjusted is None else say.words_of_p(found.p_equal_adjusted)
+    bounds = None if found.equal_low is None or found.equal_high is None else (found.equal_low, found.equal_high)
     new = [_interval(found.new_images, signs=True)] if wide else []
     return (
         words.shown(found.a, LONGEST_CELL),
-        *(NONE if value is None else say.words_of_p(value) for value in values),
+        *(*shown, equal, _interval(bounds, signs=True), *others),
         NONE if found.superiority is None else f"{found.superiority:.2f}",
         NONE if found.error_change is None else f"{say.signed(100 * found.error_change, 1)} %",
         *new,

@@ -161,5 +161,6 @@ def arm_of_dose(result: StudyResult, curve: DoseCurve, index: int) -> ArmRecord 
 
 
 def runs_done(result: StudyResult) -> tuple[int, int]:
-    """Runs that came to an end, failed ones too, and all that were planned."""
-    return sum(len(arm.sample.values) for arm in result.arms), sum(len(arm.seeds) for arm in result.arms)
+    """Runs that came to an end, diverged ones too, and all that were planned."""
+    runs = [run for arm in result.arms for run in arm.seeds]
+    return sum(run.status not in ("failed", "not run") for run in runs), len(runs)

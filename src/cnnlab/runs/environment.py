@@ -17,8 +17,13 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
-# What a layer or an optimiser is told by default stands in the recipe, whose digest is another.
-COMPUTING = ("data", "evaluate", "model", "training", "randomness.py", "runs/bench.py", "runs/final.py", "runs/run.py")
+# What users write is not here: a default stands in the recipe, whose digest is another.
+COMPUTING = (
+    *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
+    *("runs/bench.py", "runs/final.py", "runs/run.py"),
+    *("spec/layer.py", "spec/layers.py", "spec/rows.py", "spec/table.py", "spec/trace.py", "spec/patterns.py"),
+    *("spec/choices.py", "spec/losses.py", "spec/regularisers.py", "spec/limits.py", "spec/augmentations.py"),
+)
 
 
 def environment(device: torch.device, processes: int = 1) -> Environment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
@@ -270,7 +270,7 @@ class Recipe(Section):
     @field_validator("claims")
     @classmethod
     def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
-        known_claims(value)
+        check_claims(value)
         return value
 
     @classmethod
@@ -321,16 +321,18 @@ _METRICS = get_args(Metric)
 _FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
 
 
-def known_claims(names: Iterable[str]) -> None:
-    """Refuse names of figures that no run has."""
+def check_claims(claims: Mapping[str, Claim]) -> None:
+    """Refuse figures that no run has, and shares that are none."""
     allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
-    wrong = [
-        Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES))
-        for name in names
-        if name not in _FIGURES
-    ]
-    if wrong:
-        raise SpecError.together(wrong)
+    problems = []
+    for name, claim in claims.items():
+        if name not in _FIGURES:
+            problems.append(Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES)))
+        elif name != "parameters" and not name.endswith("loss") and not 0 <= claim.published <= 1:
+            what, received = f"'{name}' is a fraction", f"{claim.published:g}"
+            problems.append(Problem(what, name, received, "from 0 to 1", f"{claim.published / 100:g} for percents"))
+    if problems:
+        raise SpecError.together(problems)
 
 
 def _finite(number: Any) -> float:

@@ -19,14 +19,17 @@ from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
 from cnnlab.spec.published import Document, Saying, misread
-from cnnlab.spec.recipe import Claim, Recipe, Section, known_claims
+from cnnlab.spec.recipe import Claim, Recipe, Section, check_claims
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
 else:
     _Budget = budgets.choice()
 
+# What --set makes a study smaller by: what is published is then compared with it, and not judged.
+SHORTENING = ("train.epochs", "train.budget", "data.limit", "data.per_class")
 MOST_SEEDS = 1_000
+MOST_RUNS = 20_000
 MOST_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
 FRESH_SEEDS = 1_000_000
@@ -55,7 +58,7 @@ class Study(Section):
     baseline_seeds: tuple[int, ...] | None = None
     metric: str = "validation_accuracy"
     smallest_difference: Fraction = 0.002
-    alpha: Fraction = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     baseline: str | None = None
     vary_split: bool = False
     confirm: Annotated[int, Field(ge=2, le=MOST_SEEDS)] | None = None
@@ -66,6 +69,7 @@ class Study(Section):
     claims: dict[str, dict[str, Claim]] = Field(default={})
     says: tuple[Saying, ...] = ()
     document: Document | None = None
+    shortened: tuple[str, ...] = ()
 
     @field_validator("base", mode="before")
     @classmethod
@@ -115,7 +119,7 @@ class Study(Section):
             raise refuse(f"{listed(METRICS)}{sealed}")
         return value
 
-    @field_validator("grid", "says", mode="before")
+    @field_validator("grid", "says", "shortened", mode="before")
     @classmethod
     def _as_tuples(cls, value: Any) -> Any:
         if isinstance(value, dict):
@@ -142,7 +146,7 @@ class Study(Section):
     def _known_figures(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
         for arm, claims in value.items():
             with within(arm):
-                known_claims(claims)
+                check_claims(claims)
         return value
 
     @model_validator(mode="after")
@@ -158,6 +162,9 @@ class Study(Section):
         if not 2 <= number <= MOST_ARMS:
             what, allowed = "these are not arms to compare", f"from 2 to {MOST_ARMS} arms"
             raise SpecError(what, where=given[0], received=f"{number:,}", allowed=allowed)
+        if (runs := number * len(self.seeds)) > MOST_RUNS:
+            what, step = f"{number} arms with {len(self.seeds)} seeds are {runs:,} runs", "take fewer seeds or arms"
+            raise SpecError(what, where="seeds", allowed=f"up to {MOST_RUNS:,} runs", next_step=step)
         arms = tuple(self._made_arms())
         _check_names(given[0], [arm.name for arm in arms])
         object.__setattr__(self, "_arms", arms)
@@ -186,6 +193,8 @@ class Study(Section):
             for name, arm in _table(tables.get("arms", {}), "arms").items():
                 if isinstance(arm, dict) and RECIPE in arm:
                     arm[RECIPE] = base_recipe(path, arm[RECIPE], shared, f"arms.{name}.{RECIPE}")
+            if by_hand := [key for key in SHORTENING if key in (overrides or {})]:
+                tables["shortened"] = by_hand
             return cls.from_tables(tables)
         except SpecError as error:
             raise error if _is_located(error, path) else in_file(error, path) from None

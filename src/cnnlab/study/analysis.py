@@ -53,7 +53,7 @@ def analyse(reading: Reading, *, spent: bool) -> StudyResult:
         ablation=found,
         curve=_curve(study, arms),
         claims=claims_judged(reading),
-        sayings=judge_sayings(study, counted, {arm.name: arm.same_as for arm in arms if arm.same_as}, plan.data),
+        sayings=judge_sayings(study, counted, {arm.name: arm.same_as for arm in arms if arm.same_as}, found, plan.data),
         notes=(*_notes(arms, spent), *_liberal(found)),
         trials=len(counted),
         precision=plan.way.way.precision,
@@ -64,8 +64,8 @@ def analyse(reading: Reading, *, spent: bool) -> StudyResult:
     )
 
 
-def confirmed(reading: Reading, winner: PlannedArm, baseline: PlannedArm) -> Confirmation:
-    """The second stage: fresh runs of both arms on the test set, which has been opened."""
+def confirmed(reading: Reading, winner: PlannedArm, baseline: PlannedArm, looks: int) -> Confirmation:
+    """The second stage: fresh runs of both arms on the test set, which has been opened, for the `looks`th time."""
     study = reading.study
     metric = f"test_{study.figure}"
     runs, baseline_runs = ([reading.seed(task, metric) for task in arm.tasks] for arm in (winner, baseline))
@@ -80,6 +80,7 @@ def confirmed(reading: Reading, winner: PlannedArm, baseline: PlannedArm) -> Con
         baseline_runs=tuple(baseline_runs),
         comparison=_with_new_images(reading, comparison, winner, baseline, "test"),
         images=reading.plan.test_images,
+        looks=looks,
     )
 
 
@@ -120,10 +121,11 @@ def _with_new_images(
     reading: Reading, comparison: Comparison, ours: PlannedArm, theirs: PlannedArm, part: str
 ) -> Comparison:
     """The comparison with its interval for new images too, where all runs were asked the same ones."""
-    if reading.study.figure != ACCURACY or part == "train":
+    own_splits = reading.study.vary_split and part != "test"
+    if reading.study.figure != ACCURACY or part == "train" or own_splits:
         return comparison
     a, b = reading.right(ours.tasks, part), reading.right(theirs.tasks, part)
-    if a is None or b is None or a.shape[1] != b.shape[1]:
+    if a is None or b is None:
         return comparison
     drawn = generator(0, "new images", len(a), len(b))
     interval = crossed_bootstrap(a, b, drawn, level=comparison.level, draws=BOOTSTRAP_DRAWS)
@@ -151,13 +153,18 @@ def _claims(reading: Reading, confirmation: Confirmation | None) -> Iterator[Arm
             continue
         opened = [found.result for found in reading.done.values() if found.folder.name in _fresh(arm, confirmation)]
         sealed = [found.result.model_copy(update={"test": None}) for found in done]
-        limited = arm.recipe.data.limit is not None or arm.recipe.data.per_class is not None
+        limited = is_shortened(reading.study, arm.recipe)
         for name, claim in claims.items():
             recipe: Recipe = arm.recipe.model_copy(update={"claims": {name: claim}})
             results = opened if name.startswith("test_") else sealed
             for record in judged(recipe, results, done[0].folder.data()):
                 verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
                 yield ArmClaim(arm=arm.name, claim=record.model_copy(update={"verdict": verdict}))
+
+
+def is_shortened(study: Study, recipe: Recipe) -> bool:
+    """Whether an arm was trained on fewer images, or shorter, than its study's file or its documents say."""
+    return recipe.data.limit is not None or recipe.data.per_class is not None or bool(study.shortened)
 
 
 def _fresh(arm: PlannedArm, confirmation: Confirmation | None) -> set[str]:
@@ -183,9 +190,9 @@ def _notes(arms: Sequence[ArmRecord], spent: bool) -> Iterator[str]:
     for arm in arms:
         if arm.same_as:
             yield f"'{arm.name}' and '{arm.same_as}' are one experiment under two names: it was run and counted once"
-    codes = {seed.code for arm in arms for seed in arm.seeds if seed.code}
-    if len(codes) > 1:
-        yield f"the runs were made by {len(codes)} versions of cnnlab's code: {', '.join(sorted(codes))}"
+    makers = sorted({seed.made for arm in arms for seed in arm.seeds if seed.made})
+    if len(makers) > 1:
+        yield f"not all runs were made alike: {'; '.join(makers)}"
     missing = sum(seed.status == "not run" for arm in arms for seed in arm.seeds)
     if missing:
         why = "the budget was spent first" if spent else "give the command again to go on"

@@ -15,14 +15,9 @@ import torch
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SpecError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.records import Way
-from cnnlab.runs.bench import tried_way
-from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import slug
-from cnnlab.spec.arms import Arm, within
+from cnnlab.spec.arms import Arm
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import FRESH_SEEDS, Study
@@ -30,6 +25,7 @@ from cnnlab.statistics.ablation import baseline_seeds
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
+from cnnlab.study.ways import check_networks, choose_study_way, computed_in
 from cnnlab.training.machine import choose_device
 
 # Of the experiment and of the code, in an id.
@@ -45,8 +41,8 @@ UNKNOWN = math.nan
 class Task:
     """One run to do.
 
-    `id` is a digest of recipe, seed, data and code: equal work has one id, whatever it is called. `images` are those
-    that it trains on in all its epochs, `seconds` how long that will take by a trial.
+    `id` is a digest of recipe, seed, data and of what makes it: equal work has one id, whatever it is called. `images`
+    are those that it trains on in all its epochs, `seconds` how long that will take by a trial.
     """
 
     id: str
@@ -102,7 +98,8 @@ class Plan:
         return tuple(self._reseeded(arm, seeds) for arm in self.arms if arm.name in names)
 
     def _reseeded(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
-        return replace(arm, tasks=tuple(_tasks(self.name, arm.arm, arm.recipe, seeds, self.shelf, _seconds(arm))))
+        made, seconds = maker(self.way.device), arm.tasks[0].seconds
+        return replace(arm, tasks=tuple(_tasks(self.name, arm.arm, arm.recipe, seeds, self.shelf, made, seconds)))
 
 
 def make_plan(
@@ -130,7 +127,7 @@ def make_plan(
     """
     target, shelf = choose_device(device), shelf or Shelf(root, progress)
     recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
-    datasets = [shelf.open(recipe.data, recipe.train.seed) for recipe in recipes]
+    datasets = [shelf.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
     way = choose_study_way(networks, recipes, datasets, target, kept)
@@ -140,7 +137,7 @@ def make_plan(
     return Plan(
         name=study_name(name),
         study=study,
-        arms=tuple(_planned(study_name(name), study, recipes, speeds, shelf)),
+        arms=tuple(_planned(study_name(name), study, recipes, speeds, shelf, maker(target.type))),
         way=way,
         data=file_name(first.name),
         images=first.size(study.part),  # type: ignore[arg-type]
@@ -164,6 +161,15 @@ def run_id(recipe: Recipe, data: str, made: str) -> str:
     return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"
 
 
+def maker(device: str) -> str:
+    """Hex digits of what makes a run what it is beside its recipe and data: cnnlab's code, torch, and the device.
+
+    Args:
+        device: cpu, cuda or mps.
+    """
+    return hashlib.sha256(f"{code_hash()} {torch.__version__} {device}".encode()).hexdigest()
+
+
 def _sealed(recipe: Recipe, study: Study) -> Recipe:
     """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it."""
     train = recipe.train.model_copy(update={"test": "sealed"})
@@ -175,7 +181,7 @@ def _sealed(recipe: Recipe, study: Study) -> Recipe:
 
 def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
     """All arms are measured on the same images, and would be tested on the same ones."""
-    seen: dict[str, tuple[str, str]] = {}
+    seen: dict[str, str] = {}
     for arm, dataset in zip(study.list_arms(), datasets, strict=True):
         where = f"arms.{arm.name}"
         if study.part not in dataset.parts:
@@ -183,14 +189,13 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
             raise SpecError(what, where=where, next_step="set data.validation")
         if study.part == "train":
             continue
-        source_part, indices = dataset.indices[study.part]  # type: ignore[index]
+        source_part, indices = dataset.indices[study.part]
         images = hashlib.sha256(repr((dataset.classes, source_part, indices.tolist())).encode()).hexdigest()
         tested = dataset.test_set_id() if "test" in dataset.parts else ""
-        first, same = seen.setdefault(f"{dataset.content_digest} {images} {tested}", (arm.name, where)), len(seen) == 1
-        if not same:
-            other = next(iter(seen.values()))[0]
+        seen.setdefault(f"{dataset.content_digest} {images} {tested}", arm.name)
+        if len(seen) > 1:
             raise SpecError(
-                f"'{first[0]}' is measured on other images than '{other}'",
+                f"'{arm.name}' is measured on other images than '{next(iter(seen.values()))}'",
                 where=where,
                 allowed=f"the same {study.part} and test images for all arms",
                 next_step="keep data.source, data.classes, data.validation, data.test and data.split_seed alike",
@@ -198,18 +203,18 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
 
 
 def _planned(
-    name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf
+    name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf, made: str
 ) -> Iterator[PlannedArm]:
     arms = study.list_arms()
     # Arms whose runs with one seed are one run are one experiment, which the baseline's name stands for.
-    work = [next(_tasks(name, arm, recipe, study.seeds, shelf, 0)).id for arm, recipe in zip(arms, recipes, strict=True)]
+    work = [next(_tasks(name, arm, recipe, study.seeds, shelf)).id for arm, recipe in zip(arms, recipes, strict=True)]
     names = {digest: arm.name for digest, arm in reversed(list(zip(work, arms, strict=True)))}
     names |= {digest: arm.name for digest, arm in zip(work, arms, strict=True) if arm.name == study.baseline}
     for arm, recipe, speed, digest in zip(arms, recipes, speeds, work, strict=True):
-        dataset = shelf.open(recipe.data, recipe.train.seed)
+        dataset = shelf.open(recipe.data, study.seeds[0])
         seeds = _seeds(study, arm, len(names) - 1)
         parameters = recipe.model.trace(dataset.form.shape, len(dataset.classes)).parameters
-        tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, _expected_s(recipe, dataset, speed)))
+        tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, made, _expected_s(recipe, dataset, speed)))
         first = names[digest]
         yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)
 
@@ -225,8 +230,9 @@ def _seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
     return (*study.seeds, *(next(spare) for _ in range(wanted - len(study.seeds))))
 
 
-def _tasks(name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, seconds: float) -> Iterator[Task]:
-    made = maker(shelf.device)
+def _tasks(
+    name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, made: str = "", seconds: float = 0.0
+) -> Iterator[Task]:
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
         facts = shelf.facts(seeded.data, seed)
@@ -242,7 +248,3 @@ def _expected_s(recipe: Recipe, dataset: Dataset, speed: float) -> float:
     epochs = recipe.train.epochs
     evaluated = validation * epochs * recipe.train.validations_per_epoch + train + validation
     return OVERHEAD * (train * epochs + EVALUATION * evaluated) / speed
-
-
-def _seconds(arm: PlannedArm) -> float:
-    return arm.tasks[0].seconds

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,23 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.records import Result, Score
-from cnnlab.runs.folder import RunFolder
+from cnnlab.records import Environment, Result, Score
 from cnnlab.spec.arms import RECIPE
 from cnnlab.spec.changes import as_setting
 from cnnlab.statistics.samples import Sample
+from cnnlab.study.finding import Found, Listing
 from cnnlab.study.plan import Plan, PlannedArm, Task
 from cnnlab.study.results import ArmRecord, CurveRecord, SeedRecord
-from cnnlab.study.work import find_run
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished run, read."""
-
-    folder: RunFolder
-    result: Result
-    code: str
 
 
 class Reading:
@@ -37,18 +26,16 @@ class Reading:
 
     def __init__(self, plan: Plan, runs: Path, failures: Mapping[str, str], any_code: bool = False) -> None:
         self.plan, self.study = plan, plan.study
-        self.failures = failures
-        self.done: dict[str, Done] = {}
-        for arm in plan.arms:
-            self.read(arm, runs, any_code)
+        self.failures = dict(failures)
+        self.done: dict[str, Found] = {}
+        self.read(plan.arms, Listing(runs, any_code))
 
-    def read(self, arm: PlannedArm, runs: Path, any_code: bool = False) -> None:
-        """Look for an arm's runs."""
-        for task in arm.tasks:
-            folder = find_run(runs, task.id, any_code)
-            result = folder.result() if folder is not None else None
-            if folder is not None and result is not None:
-                self.done[task.id] = Done(folder, result, folder.environment().code)
+    def read(self, arms: Sequence[PlannedArm], listing: Listing) -> None:
+        """Look for the runs of arms; one that can't be read has failed."""
+        for task in (task for arm in arms for task in arm.tasks):
+            if (found := listing.finished(task.id)) is not None:
+                self.done[task.id] = found
+        self.failures |= listing.damaged
 
     def seed(self, task: Task, metric: str) -> SeedRecord:
         """What is known of one run."""
@@ -68,7 +55,7 @@ class Reading:
             epochs=result.epochs,
             seconds=result.seconds,
             message=result.message,
-            code=found.code,
+            made=_made(found.environment),
         )
 
     def arm(self, arm: PlannedArm) -> ArmRecord:
@@ -91,17 +78,16 @@ class Reading:
         )
 
     def right(self, tasks: Sequence[Task], part: str) -> npt.NDArray[np.bool_] | None:
-        """Whether each finished run (row) was right on each image (column) of a part; None where images differ."""
-        rows, labels = [], None
+        """Whether each finished run (row) was right on each image (column) of a part; None for fewer than two runs.
+
+        The plan has seen to it that all runs are asked the same images, unless each seed has a split of its own.
+        """
+        rows = []
         for task in tasks:
             found = self.done.get(task.id)
             predictions = found.folder.predictions(part) if found is not None else None
-            if predictions is None:
-                continue
-            if labels is not None and not np.array_equal(labels, predictions.labels):
-                return None
-            labels = predictions.labels
-            rows.append(predictions.logits.argmax(axis=1) == predictions.labels)
+            if predictions is not None:
+                rows.append(predictions.right())
         return np.array(rows) if len(rows) > 1 else None
 
     def _curve(self, arm: PlannedArm) -> CurveRecord | None:
@@ -124,6 +110,12 @@ class Reading:
 def sample(name: str, seeds: Sequence[SeedRecord]) -> Sample:
     """The figures of an arm's runs; one that diverged or failed is not a number, one that was not begun is left out."""
     return Sample(name=name, values=tuple(_number(seed.value) for seed in seeds if seed.status != "not run"))
+
+
+def _made(environment: Environment) -> str:
+    """What made a run, where another might compute otherwise."""
+    device = environment.device.partition(":")[0]
+    return f"cnnlab's code {environment.code}, torch {environment.torch}, {device}"
 
 
 def _told(key: str, value: Any) -> str:

@@ -10,8 +10,8 @@ from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.statistics.samples import Sample
 
-Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "waiting", "not run"]
-Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data"]
+Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "not run"]
+Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data", "shortened"]
 
 
 class StudyWay(Record):
@@ -26,7 +26,10 @@ class StudyWay(Record):
 
 
 class SeedRecord(Record):
-    """One run of an arm. `value` is the study's metric; it and the others are None where there is none."""
+    """One run of an arm. `value` is the study's metric; it and the others are None where there is none.
+
+    `made` names what made the run beside its recipe: code, torch, device.
+    """
 
     seed: int
     run: str
@@ -36,7 +39,7 @@ class SeedRecord(Record):
     epochs: float | None = None
     seconds: float | None = None
     message: str = ""
-    code: str = ""
+    made: str = ""
 
 
 class CurveRecord(Record):
@@ -67,7 +70,10 @@ class ArmRecord(Record):
 
 
 class Confirmation(Record):
-    """The second stage: the winner and the baseline with fresh seeds, on the test set, which was opened once."""
+    """The second stage: the winner and the baseline with fresh seeds, on the test set.
+
+    `looks` is how often this test set has been looked at in this runs folder, this time included.
+    """
 
     winner: str
     baseline: str
@@ -77,6 +83,7 @@ class Confirmation(Record):
     baseline_runs: tuple[SeedRecord, ...]
     comparison: Comparison
     images: int
+    looks: int = 1
 
 
 class SayingRecord(Record):

@@ -19,6 +19,8 @@ from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import pruners
 from cnnlab.statistics.choice import FEWEST_TO_CHOOSE
+from cnnlab.study.confirming import confirm
+from cnnlab.study.course import NOBODY, Audience, Course, carry
 from cnnlab.study.crew import try_side_by_side
 from cnnlab.study.executors import Executor, here, processes
 from cnnlab.study.folder import study_name
@@ -26,7 +28,6 @@ from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import Confirmation, SeedRecord
 from cnnlab.study.shelf import Shelf
-from cnnlab.study.study import NOBODY, Audience, Course, carry, confirm
 from cnnlab.study.suggesting import load_optuna
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, arm_name, try_all

@@ -13,15 +13,15 @@ import torch
 
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
-from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener, nothing
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
-from cnnlab.study.plan import Task, run_id
+from cnnlab.study.plan import Task, maker, run_id
 from cnnlab.study.shelf import Shelf
+from cnnlab.training.machine import choose_device
 
 # A folder beside the runs, with a lock for each run that is being done.
 CLAIMS = ".claims"
@@ -78,7 +78,7 @@ def carry_out(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point
         return Outcome(id=task.id, status="busy")
     except StopRunError as stop:
         return Outcome(id=task.id, status="stopped", message=str(stop))
-    except (CnnlabError, OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         return Outcome(id=task.id, status="failed", message=_words(error))
 
 
@@ -125,7 +125,7 @@ def _done(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point) ->
     )
     device, root, opener = place.device, place.root, shelf.open
     recipe = Recipe.from_toml(task.recipe)
-    _check_as_planned(task, recipe, shelf)
+    _check_as_planned(task, recipe, shelf, device)
     if folder is not None:
         folder = resume_run(folder.path, root=root, device=device, listener=listener, opener=opener)
     else:
@@ -134,14 +134,15 @@ def _done(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point) ->
     return Outcome(id=task.id, status="done", folder=folder.name)
 
 
-def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf) -> None:
-    """A run is filed under what it was planned to be: its data and the code must not have changed since."""
-    dataset, code = shelf.open(recipe.data, recipe.train.seed), code_hash()
-    found = run_id(recipe, f"{dataset.content_digest} {dataset.split_hash}", code)
+def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf, device: str) -> None:
+    """A run is filed under what it was planned to be: data, code, torch and device must not have changed since."""
+    seed = recipe.train.seed
+    found = run_id(recipe, shelf.facts(recipe.data, seed).digest, maker(choose_device(device).type))
     if found == task.id:
         return
     other = found.rpartition("-")[0] == task.id.rpartition("-")[0]
-    what = "cnnlab's code here is not that" if other else f"{file_name(dataset.name)} here is not the data"
+    name = file_name(recipe.data.source)
+    what = "cnnlab's code, torch or device here is not that" if other else f"{name} here is not the data"
     raise RunError(f"{what} with which the study was planned", next_step="give the study's command again")
 
 
