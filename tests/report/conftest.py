@@ -242,7 +242,7 @@ def _seeds(name: str, values: Sequence[float], planned: int, train: Sequence[flo
             epochs=10.0,
             seconds=95.0 + seed,
             message="" if isfinite(values[seed]) else "the loss is not a number",
-            code="abc123",
+            made="abc123",
         )
         for seed in range(planned)
     )
