@@ -90,6 +90,14 @@ def on_two_nodes(study: Study, lab: Any, harm: str, threads: int = 1) -> dict[st
 
 @needs_ray
 @pytest.mark.slow
+def test_an_address_where_nobody_answers_is_refused_at_once(study: Studies, lab: Any) -> None:
+    with pytest.raises(UsageError, match="there is no Ray cluster: ConnectionRefusedError") as caught:
+        lab.carry_out(study(), ray_cluster("127.0.0.1:1"))
+    assert "ray start --head" in str(caught.value)
+
+
+@needs_ray
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["none", "node"])
 def test_two_nodes_share_a_study_and_one_may_be_killed(study: Studies, lab: Any, table: Tables, harm: str) -> None:
     """Each run is made once, and the table is that of one process."""
