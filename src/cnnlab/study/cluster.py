@@ -29,6 +29,7 @@ from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import Outcome, Place, carry_out
 
 HEARD_EVERY_S = 0.5
+ASKED_EVERY_S = 0.3
 ANSWERED_WITHIN_S = 10.0
 # A run is tried on another node where its process or node ended; both may be the cluster's fault and not the run's.
 MORE_TRIES = 3
@@ -133,7 +134,9 @@ class _Cluster:
                 self.running[self.work.remote(task, self.place, self.token, str(Path.cwd()), self.board)] = task
             if not self.running:
                 return
-            ready, _ = self.ray.wait(list(self.running), timeout=HEARD_EVERY_S)
+            time.sleep(ASKED_EVERY_S)  # not in Ray's own waiting, which makes another exit code of a termination
+            running = list(self.running)
+            ready, _ = self.ray.wait(running, num_returns=len(running), timeout=0)
             for told, (images, words) in self._heard().items():
                 watch(by_id[told], images, words)
             for ended in ready:
