@@ -21,8 +21,8 @@ from cnnlab.randomness import generator
 from cnnlab.statistics.ablation import baseline_seeds, family
 from cnnlab.statistics.comparison import Comparison, Rules, compare
 from cnnlab.statistics.samples import Sample
+from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
-from cnnlab.study.study import read_result, study_folder
 from statistics_rates import BAND, Rate
 
 DRAWS = 2000

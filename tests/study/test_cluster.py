@@ -19,8 +19,8 @@ from cnnlab.errors import RunError, UsageError
 from cnnlab.spec.study import Study
 from cnnlab.study import sharing
 from cnnlab.study.cluster import ray_cluster
+from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.sharing import answer, is_seen, shared
-from cnnlab.study.study import read_result, study_folder
 
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
@@ -86,6 +86,18 @@ def on_two_nodes(study: Study, lab: Any, harm: str, threads: int = 1) -> dict[st
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert (told["nodes"], told["left"]) == (2, [])
     return told
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_address_where_nobody_answers_is_refused_at_once(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_CLIENT_MODE", "RAY_USAGE_STATS_ENABLED"):  # which Ray sets when it is loaded, and we
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(UsageError, match="there is no Ray cluster: ConnectionRefusedError") as caught:
+        lab.carry_out(study(), ray_cluster("127.0.0.1:1"))
+    assert "ray start --head" in str(caught.value)
 
 
 @needs_ray

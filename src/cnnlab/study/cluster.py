@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import Outcome, Place, carry_out
 
 HEARD_EVERY_S = 0.5
+ASKED_EVERY_S = 0.3
+ANSWERED_WITHIN_S = 10.0
 # A run is tried on another node where its process or node ended; both may be the cluster's fault and not the run's.
 MORE_TRIES = 3
 
@@ -131,7 +134,9 @@ class _Cluster:
                 self.running[self.work.remote(task, self.place, self.token, str(Path.cwd()), self.board)] = task
             if not self.running:
                 return
-            ready, _ = self.ray.wait(list(self.running), timeout=HEARD_EVERY_S)
+            time.sleep(ASKED_EVERY_S)  # not in Ray's own waiting, which makes another exit code of a termination
+            running = list(self.running)
+            ready, _ = self.ray.wait(running, num_returns=len(running), timeout=0)
             for told, (images, words) in self._heard().items():
                 watch(by_id[told], images, words)
             for ended in ready:
@@ -227,10 +232,11 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminated = signal.getsignal(signal.SIGTERM)
     try:
+        _check_answered(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(
             address, log_to_driver=False, logging_level="ERROR", **({} if address else {"include_dashboard": False})
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(
             f"there is no Ray cluster: {_first_line(error)}",
             where="--address",
@@ -243,6 +249,17 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answered(address: str) -> None:
+    """Ask at an address with a port, where Ray itself would wait for many minutes.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERED_WITHIN_S).close()
 
 
 def _ray() -> Any:
