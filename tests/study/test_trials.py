@@ -92,6 +92,23 @@ def test_many_that_ask_at_once_get_exactly_the_trials(
         assert all(not trial.params for trial in surplus), "nothing is drawn for a trial too many"
 
 
+def test_who_saw_room_a_moment_too_early_gets_no_trial(
+    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = search(trials=2)
+    with Trials(wanted, "search", tmp_path) as trials, Trials(wanted, "search", tmp_path) as late:
+        monkeypatch.setattr(late, "_room", always)  # it looked when there was none
+        assert trials.ask(always) is not None
+        assert late.ask(always) is not None
+        assert late.ask(always) is None
+        assert [trial.number for trial in late.records()] == [0, 1]
+        (surplus,) = [trial for trial in late.study.trials if trial.user_attrs.get("surplus")]
+        assert (surplus.state, surplus.params) == (States.FAIL, {})
+    with Trials(search(trials=3), "search", tmp_path) as more:
+        assert more.ask(always) is not None, "one that was too many takes no place later"
+        assert len(more.records()) == 3
+
+
 def test_a_trial_whose_process_has_ended_is_made_again_with_its_values(
     search: Callable[..., Search], tmp_path: Path
 ) -> None:
