@@ -16,6 +16,7 @@ import sklearn  # noqa: F401  (sets environment variables when it is first impor
 from cnnlab.runs.locking import locked
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
+from cnnlab.study import trials as counting
 from cnnlab.study.trials import MORE_TRIES, Asked, Ended, Trials
 
 States = optuna.trial.TrialState
@@ -39,7 +40,7 @@ def search(recipe: Callable[..., Recipe]) -> Callable[..., Search]:
 def doomed(search: Search, folder: Path) -> Iterator[Trials]:
     """A process that is killed at the end: its lock is free then, and nothing else has been done."""
     trials = Trials(search, "search", folder)
-    place = folder / "workers" / trials.worker
+    place = folder / "workers" / trials.workers.own
     place.mkdir(parents=True)
     with locked(place, print):
         yield trials
@@ -143,15 +144,33 @@ def test_one_that_always_dies_has_failed_at_last(search: Callable[..., Search], 
         assert record.message == f"its process was ended {MORE_TRIES + 1} times"
 
 
-def test_one_that_is_given_back_costs_no_try(search: Callable[..., Search], tmp_path: Path) -> None:
-    with Trials(search(trials=1), "search", tmp_path) as trials:
-        values = []
-        for _ in range(MORE_TRIES + 3):
+def test_one_whose_process_was_told_to_end_costs_no_try(search: Callable[..., Search], tmp_path: Path) -> None:
+    values = []
+
+    def interrupted() -> None:
+        with Trials(search(trials=1), "search", tmp_path) as trials:
             asked = trials.ask(always)
             assert asked is not None
             values.append(asked.values)
-            trials.give_back(asked)
-        assert values == [values[0]] * (MORE_TRIES + 3)
+            raise KeyboardInterrupt
+
+    for _ in range(MORE_TRIES + 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    with Trials(search(trials=1), "search", tmp_path) as trials:
+        finish(trials)
+        assert [trial.status for trial in trials.records()] == ["finished"]
+        assert [trial.params for trial in trials.records()] == values[:1]
+    assert values == [values[0]] * (MORE_TRIES + 2)
+
+
+def test_one_that_nobody_has_put_a_name_to_is_made_again(
+    search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Trials(search(trials=1), "search", tmp_path) as trials:
+        trials.study.ask()  # and here the process has died
+        assert trials.ask(always) is None, "it may be a moment old, and of another machine"
+        monkeypatch.setattr(counting, "NAMELESS_S", -1)
         finish(trials)
         assert [trial.status for trial in trials.records()] == ["finished"]
 

@@ -232,6 +232,17 @@ def test_more_trials_are_added_to_those_that_there_are(search: Callable[..., Sea
     assert len(more.trials) == 4
 
 
+def test_trials_of_other_code_are_told(
+    search: Callable[..., Search], tune: Tune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = {"search": {"lr": "log(1e-4, 1e-1)"}}
+    first = tune(search(trials=1, **wide))
+    assert not any("versions" in note for note in first.notes)
+    monkeypatch.setattr("cnnlab.study.plan.code_hash", lambda: "f" * 12)
+    notes = tune(search(trials=2, **wide)).notes
+    assert f"the trials were made by 2 versions of cnnlab's code: {first.trials[0].code}, ffffff" in notes
+
+
 def test_a_budget_ends_the_search(search: Callable[..., Search], tune: Tune) -> None:
     # 18 training images, 2 epochs: two trials take 72 images.
     result = tune(search(trials=9, search={"lr": "log(1e-3, 1e-1)"}, budget="images(70)"))

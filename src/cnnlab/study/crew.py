@@ -18,6 +18,7 @@ from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, try_all
 from cnnlab.study.tuning_results import TrialRecord
+from cnnlab.study.workers import ASKING
 
 # Processes that end in a row without one trial in between: then it is not the trials.
 MOST_DEATHS = 5
@@ -53,7 +54,7 @@ def try_side_by_side(trials: Trials, job: Job, count: int, seen: Seen) -> None:
         for worker in workers:
             worker.process.join()
             worker.pipe.close()
-        with trials.holding("asking"):
+        with trials.holding(ASKING):
             trials.bury(counted=False)
 
 

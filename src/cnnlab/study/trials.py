@@ -14,17 +14,14 @@ All others count. A process holds a lock for as long as it lives, by which the o
 from __future__ import annotations
 
 import math
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cnnlab.errors import RunError, UsageError
-from cnnlab.runs.locking import HeldError, locked
+from cnnlab.errors import UsageError
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.search import Search, Values
 from cnnlab.spec.spaces import Plain
@@ -38,6 +35,7 @@ from cnnlab.study.suggesting import (
     suggested,
 )
 from cnnlab.study.tuning_results import ImportanceRecord, TrialRecord, TrialStatus
+from cnnlab.study.workers import ASKING, Workers
 
 if TYPE_CHECKING:
     import optuna
@@ -48,7 +46,8 @@ MAY_DIFFER = frozenset(
 )
 # A process that dies in a trial gives it up to so many more tries: the memory may be full for a moment.
 MORE_TRIES = 2
-LOCK_PATIENCE_S = 0.05
+# A process writes its name into a trial at once; one that died before it could has left none.
+NAMELESS_S = 60
 
 
 @dataclass
@@ -63,6 +62,7 @@ class Ended:
     images: int = 0
     runs: list[str] = field(default_factory=list)
     found: bool = False
+    code: str = ""
     message: str = ""
 
 
@@ -94,7 +94,7 @@ class Trials:
         storage: an Optuna storage URL.
         """
         self.search, self.name, self.folder = search, name, folder
-        self.worker = uuid.uuid4().hex[:12]
+        self.workers = Workers(folder)
         self.open = ExitStack()
         self.optuna = load_optuna()
         with self.holding("opening"), quiet():
@@ -103,13 +103,12 @@ class Trials:
         self._check_same()
 
     def __enter__(self) -> Self:
-        place = self._worker_folder(self.worker)
-        place.mkdir(parents=True, exist_ok=True)
-        self.open.enter_context(locked(place, unsaid))
-        self.open.callback(shutil.rmtree, place, ignore_errors=True)
+        self.open.enter_context(self.workers.joined())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._give_back()
         self.open.close()
         self.close()
 
@@ -120,20 +119,9 @@ class Trials:
         if engine is not None:
             engine.dispose()
 
-    @contextmanager
-    def holding(self, what: str) -> Iterator[None]:
+    def holding(self, what: str) -> AbstractContextManager[None]:
         """Only one process at a time does this, of those that share the folder; the others wait."""
-        place = self.folder / f".{what}"
-        place.mkdir(parents=True, exist_ok=True)
-        while True:
-            with ExitStack() as stack:
-                try:
-                    stack.enter_context(locked(place, unsaid))
-                except HeldError:
-                    time.sleep(LOCK_PATIENCE_S)
-                    continue
-                yield
-                return
+        return self.workers.holding(what)
 
     def note(self, key: str) -> str | None:
         """What the study keeps beside its trials."""
@@ -146,12 +134,12 @@ class Trials:
 
     def ask(self, go_on: Callable[[], bool]) -> Asked | None:
         """The next trial; None where all have been begun, or `go_on` says that the budget is spent."""
-        with self.holding("asking"), quiet():
+        with self.holding(ASKING), quiet():
             self.bury()
             if not go_on() or not self._room():
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("worker", self.worker)
+            trial.set_user_attr("worker", self.workers.own)
             if self._is_surplus(trial.number):
                 trial.set_user_attr("surplus", True)
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
@@ -172,11 +160,6 @@ class Trials:
             value = ended.value if told == states.COMPLETE else None
             self.study.tell(asked.trial, value, state=told, skip_if_finished=True)
 
-    def give_back(self, asked: Asked) -> None:
-        """Leave a trial to whoever goes on: this process was told to end."""
-        with self.holding("asking"), quiet():
-            self._again(self._frozen(asked.number), tries=0)
-
     def bury(self, counted: bool = True) -> None:
         """Find the trials whose process has ended, and have them made again.
 
@@ -186,17 +169,15 @@ class Trials:
         running = self.optuna.trial.TrialState.RUNNING
         for trial in self.study.get_trials(deepcopy=False, states=(running,)):
             worker = trial.user_attrs.get("worker")
-            if worker is not None and self._is_dead(worker):
+            if self.workers.died(worker) if worker is not None else _is_old(trial):
                 self._again(trial, tries=1 if counted else 0)
-        for place in (self.folder / "workers").glob("*"):
-            if self._is_dead(place.name):
-                shutil.rmtree(place, ignore_errors=True)
+        self.workers.sweep()
 
     def others_work(self) -> bool:
         """Whether a process that is known to live is at a trial."""
         running = self.optuna.trial.TrialState.RUNNING
         trials = self.study.get_trials(deepcopy=False, states=(running,))
-        return any(self._lives(trial.user_attrs.get("worker", "")) for trial in trials)
+        return any(self.workers.live(trial.user_attrs.get("worker", "")) for trial in trials)
 
     def records(self) -> tuple[TrialRecord, ...]:
         """The trials that count and have been begun, in the order in which they were."""
@@ -252,6 +233,14 @@ class Trials:
                 return True
         return False
 
+    def _give_back(self) -> None:
+        """Leave the trial that this process is at to whoever goes on: it was told to end, and did not die of it."""
+        running = self.optuna.trial.TrialState.RUNNING
+        with self.holding(ASKING), quiet():
+            for trial in self.study.get_trials(deepcopy=False, states=(running,)):
+                if trial.user_attrs.get("worker") == self.workers.own:
+                    self._again(trial, tries=0)
+
     def _is_surplus(self, number: int) -> bool:
         return self.search.trials < len([trial for trial in self._counted() if trial.number <= number])
 
@@ -275,9 +264,6 @@ class Trials:
             self.study.enqueue_trial(trial.params, user_attrs=again)
         self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
 
-    def _frozen(self, number: int) -> optuna.trial.FrozenTrial:
-        return next(trial for trial in self.study.get_trials() if trial.number == number)
-
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         ended = _ended(trial) if trial.state.is_finished() else Ended("running")
         return TrialRecord(
@@ -291,31 +277,15 @@ class Trials:
             seconds=ended.seconds,
             runs=tuple(ended.runs),
             found=ended.found,
+            code=ended.code,
             again=len(trial.user_attrs.get("again", ())),
             message=ended.message,
         )
 
-    def _worker_folder(self, worker: str) -> Path:
-        return self.folder / "workers" / worker
 
-    def _lives(self, worker: str) -> bool:
-        return bool(worker) and self._worker_folder(worker).is_dir() and not self._is_dead(worker)
-
-    def _is_dead(self, worker: str) -> bool:
-        """Whether a process has ended; of one with another runs folder nothing is known."""
-        place, sure = self._worker_folder(worker), True
-
-        def unsure(_: str) -> None:
-            nonlocal sure
-            sure = False
-
-        if not place.is_dir():
-            return False
-        try:
-            with locked(place, unsure):
-                return sure
-        except RunError:
-            return False
+def _is_old(trial: optuna.trial.FrozenTrial) -> bool:
+    began = trial.datetime_start
+    return began is not None and (datetime.now() - began).total_seconds() > NAMELESS_S
 
 
 def _ended(trial: optuna.trial.FrozenTrial) -> Ended:
@@ -330,7 +300,3 @@ def told(search: Search, values: Mapping[str, Plain]) -> dict[str, str]:
     except KeyError:  # its process ended while the values were drawn
         return {}
     return {key: as_setting(key, value).partition("=")[2] for key, value in made.items()}
-
-
-def unsaid(_: str) -> None:
-    """A file system without locks: the counting by numbers stays exact, and a dead process is not known as such."""

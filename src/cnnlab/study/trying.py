@@ -56,11 +56,7 @@ def try_all(trials: Trials, job: Job, shelf: Shelf, seen: Seen) -> None:
         if asked is None:
             time.sleep(PATIENCE_S)
             continue
-        try:
-            ended = _Trial(asked, job, shelf, seen.heard).carried_out()
-        except BaseException:
-            trials.give_back(asked)
-            raise
+        ended = _Trial(asked, job, shelf, seen.heard).carried_out()
         trials.tell(asked, ended)
         seen.ended(next(record for record in trials.records() if record.number == asked.number))
 
@@ -88,6 +84,7 @@ class _Trial:
             self.ended.status, self.ended.message = "failed", error.problems[0].what
             return self.ended
         recipe, values = plan.arms[-1].recipe, []
+        self.ended.code = plan.arms[-1].tasks[0].id.rpartition("-")[2]
         self.epochs, self.points = recipe.train.epochs, recipe.train.validations_per_epoch
         for turn, task in enumerate(plan.arms[-1].tasks):
             value = self._run(turn, task)

@@ -40,6 +40,7 @@ from cnnlab.study.tuning_results import (
     is_better,
 )
 from cnnlab.study.work import Place
+from cnnlab.training.machine import choose_device
 
 TUNING = "tuning"
 
@@ -99,7 +100,7 @@ def carry_out_search(
     with Trials(search, name, folder, storage) as trials:
         planned = plan_search(search, name, device=device, shelf=shelf, trials=trials)
         write_whole(folder / "search.toml", search.to_toml().encode())
-        place = Place(runs.resolve(), root, planned.way.device)
+        place = Place(runs.resolve(), root, choose_device(device).type)
         stages = _Stages(planned, place, folder, processes(jobs) if jobs > 1 else here, onlookers, shelf)
         onlookers.planned(planned, trials.records())
         baseline = stages.baseline()
@@ -240,6 +241,9 @@ def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: 
     if running:
         numbers = ", ".join(map(str, running))
         yield f"trials of processes that are not known here have not ended: {numbers}"
+    codes = sorted({trial.code for trial in records if trial.code})
+    if len(codes) > 1:
+        yield f"the trials were made by {len(codes)} versions of cnnlab's code: {', '.join(codes)}"
     if search.seeds < FEWEST_TO_CHOOSE:
         runs = "one run" if search.seeds == 1 else f"{search.seeds} runs"
         yield (

@@ -32,6 +32,8 @@ class TrialRecord(Record):
         epochs: that were trained, over all its runs.
         seconds: of training, over all its runs; those that another trial has made before are counted there.
         runs: the names of its run folders.
+        found: whether all of them were there already.
+        code: the digest of the code that made them.
         again: how many times it was begun anew because its process had ended.
     """
 
@@ -45,6 +47,7 @@ class TrialRecord(Record):
     seconds: float = 0.0
     runs: tuple[str, ...] = ()
     found: bool = False
+    code: str = ""
     again: int = 0
     message: str = ""
 
