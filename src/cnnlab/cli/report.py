@@ -9,7 +9,9 @@ import typer
 
 from cnnlab.cli.options import Debug, Json, find_run, guarded
 
-RunOrStudy = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a study's.", show_default=False)]
+RunOrStudy = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run, a study or a search.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,14 +19,18 @@ def register(app: typer.Typer) -> None:
 
 
 def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
-    """Write the report.html of a run or a study anew, from what its folder holds."""
-    from cnnlab.api import write_report, write_study_report
+    """Write the report.html of a run, a study or a search anew, from what its folder holds."""
+    from cnnlab.api import write_report, write_study_report, write_tuning_report
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.runs.folder import RunFolder
 
     folder = find_run(run)
-    is_study = (folder / "study.toml").is_file()
-    path = write_study_report(folder) if is_study else write_report(RunFolder.open(folder), say)
+    if (folder / "study.toml").is_file():
+        path = write_study_report(folder)
+    elif (folder / "search.toml").is_file():
+        path = write_tuning_report(folder)
+    else:
+        path = write_report(RunFolder.open(folder), say)
     if json:
         show_json({"report": str(path)})
     else:

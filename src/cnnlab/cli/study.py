@@ -69,7 +69,7 @@ def study(
     form = Form(json, markdown, latex)
     from cnnlab.api import plan_study, run_study
     from cnnlab.cli.console import progressing, say
-    from cnnlab.cli.studying import Studying
+    from cnnlab.cli.studying import Studying, resumable
     from cnnlab.spec.study import Study
     from cnnlab.study.folder import study_folder
 
@@ -85,7 +85,7 @@ def study(
         return
     with progressing() as shown:
         studying = Studying(shown)
-        with studying.resumable():
+        with resumable(lambda: studying.is_planned):
             answer = run_study(
                 known,
                 name=called,

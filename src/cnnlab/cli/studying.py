@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cnnlab.cli.console import Progressing
@@ -12,6 +12,17 @@ from cnnlab.paper import words
 from cnnlab.study.course import Audience
 from cnnlab.study.plan import Plan, Task
 from cnnlab.study.work import Outcome
+
+
+@contextmanager
+def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
+    """Whatever ends planned work within it, say how to go on with it."""
+    try:
+        yield
+    except BaseException:
+        if is_planned():
+            print(f"\nthe runs are kept; go on with: {shlex.join(['cnnlab', *sys.argv[1:]])}", file=sys.stderr)
+        raise
 
 
 class Studying:
@@ -29,16 +40,6 @@ class Studying:
         return Audience(
             progress=self.shown, planned=self.planned, heard=self.heard, ended=self.ended, say=self.shown.say
         )
-
-    @contextmanager
-    def resumable(self) -> Iterator[None]:
-        """Whatever ends a planned study within it, say how to go on with it."""
-        try:
-            yield
-        except BaseException:
-            if self.is_planned:
-                print(f"\nthe runs are kept; go on with: {shlex.join(['cnnlab', *sys.argv[1:]])}", file=sys.stderr)
-            raise
 
     def planned(self, plan: Plan, tasks: Sequence[Task], missing: Sequence[Task]) -> None:
         """Called once a stage, with all its runs and those that are to be made."""

@@ -72,20 +72,23 @@ def tune(
         show_answer(PlannedAnswer(summary(planned)), form)
         return
     from cnnlab.api import tune as carry_out
+    from cnnlab.cli.studying import resumable
     from cnnlab.cli.tuning import Tuning
     from cnnlab.study.tuning import tuning_folder
 
     with progressing() as shown:
-        answer = carry_out(
-            known,
-            name=called,
-            runs=runs,
-            data=data,
-            device=device,
-            jobs=jobs,
-            storage=storage,
-            onlookers=Tuning(shown).onlookers(),
-        )
+        tuning = Tuning(shown)
+        with resumable(lambda: tuning.is_planned):
+            answer = carry_out(
+                known,
+                name=called,
+                runs=runs,
+                data=data,
+                device=device,
+                jobs=jobs,
+                storage=storage,
+                onlookers=tuning.onlookers(),
+            )
     if svg is not None:
         from cnnlab.files import write_whole
 

@@ -25,6 +25,7 @@ class Tuning:
         self.images: dict[int, int] = {}
         self.ended_trials = self.already = 0
         self.best: float | None = None
+        self.is_planned = False
 
     def onlookers(self) -> Onlookers:
         """What a search calls."""
@@ -39,7 +40,7 @@ class Tuning:
 
     def planned(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
         """Called before the trials."""
-        self.plan = plan
+        self.plan, self.is_planned = plan, True
         over = [trial for trial in trials if trial.status != "running"]
         self.already = len(over)
         for trial in over:
