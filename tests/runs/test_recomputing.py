@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 import cnnlab
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import Predictions, RunFolder
-from cnnlab.runs.ledger import LEDGER, openings
+from cnnlab.runs.ledger import LEDGER, note_opening, openings
 from cnnlab.runs.recomputed import Recomputed
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.run import run
@@ -78,6 +78,37 @@ def test_a_look_at_the_test_set_is_a_line_in_the_ledger(own: RunFolder) -> None:
 
 def test_test_figures_without_a_look_are_told(own: RunFolder) -> None:
     (own.path.parent / LEDGER).unlink()
+    assert any("the ledger beside it has no line of the look" in note for note in recalculated(own).notes)
+
+
+@pytest.mark.parametrize("kind", ["studies", "tuning"])
+def test_the_look_of_a_study_gave_its_runs_their_test_figures(own: RunFolder, kind: str) -> None:
+    """The line in the ledger is the study's, and its result says with which runs it confirmed."""
+    runs, test_set = own.path.parent, own.data().test_set
+    (runs / LEDGER).unlink()
+    note_opening(runs, "study flips", test_set, "confirmation with 4 runs")
+    note_opening(runs, "study other", test_set, "confirmation with 2 runs")
+    place = runs / kind / "flips"
+    place.mkdir(parents=True)
+
+    def told(confirmed: object) -> str:
+        (place / "result.json").write_text(json.dumps({"study": "flips", "confirmation": confirmed}))
+        return " ".join(recalculated(own).notes)
+
+    for side, other in (("runs", "baseline_runs"), ("baseline_runs", "runs")):
+        words = told({side: [{"seed": 1_000_000, "run": own.name}], other: [{"seed": 1_000_000, "run": "b"}]})
+        assert "Its test figures are of the confirmation of study flips, as the ledger tells." in words
+        assert "no line of the look" not in words
+    for unnamed in (None, {"runs": [{"run": "a"}], "baseline_runs": []}, {"runs": 5}):
+        words = told(unnamed)
+        assert "only the confirmation of study flips, other; no result of a study there names this run" in words
+        assert "no line of the look" not in words
+
+
+def test_the_look_of_a_study_at_another_test_set_is_none_of_this_one(own: RunFolder) -> None:
+    runs = own.path.parent
+    (runs / LEDGER).unlink()
+    note_opening(runs, "study flips", "f" * 24, "confirmation with 4 runs")
     assert any("the ledger beside it has no line of the look" in note for note in recalculated(own).notes)
 
 

@@ -6,6 +6,8 @@ best classes are as close as that. Everything else must be the same.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, 
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.environment import code_hash, recipe_from_here
 from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.folder import RunFolder, slug
 from cnnlab.runs.ledger import openings
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.replaying import check_curve, check_steps
@@ -31,6 +33,10 @@ from cnnlab.training.machine import choose_device
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 PURPOSE = "verify"
+# A study writes its look at the test set under its own name, once for all its runs; its result says which they are.
+STUDY = "study "
+STUDIES = ("studies", "tuning")
+CONFIRMING = ("runs", "baseline_runs")
 # Means over the same pixels, in another order of adding.
 MOMENTS_WITHIN = 1e-5
 MOST_ROWS = 5
@@ -228,6 +234,36 @@ def _scores(result: Result) -> dict[Part, Score]:
     return {part: told for part, told in found.items() if told is not None}
 
 
+def _told_look(runs: Path, names: set[str], test_set: str) -> Iterator[str]:
+    """What the ledger tells of the look that gave a run its test figures; nothing where it names the run itself."""
+    looks = [look for look in openings(runs, test_set) if look.purpose != PURPOSE]
+    if any(look.run in names for look in looks):
+        return
+    studies = list(dict.fromkeys(look.run.removeprefix(STUDY) for look in looks if look.run.startswith(STUDY)))
+    confirmed = [study for study in studies if names & _confirmed(runs, study)]
+    if confirmed:
+        yield f"Its test figures are of the confirmation of study {', '.join(confirmed)}, as the ledger tells."
+    elif studies:
+        yield (
+            f"It reports test figures, and the ledger beside it has only the confirmation of study "
+            f"{', '.join(studies)}; no result of a study there names this run."
+        )
+    else:
+        yield "It reports test figures, and the ledger beside it has no line of the look that gave them."
+
+
+def _confirmed(runs: Path, study: str) -> set[str]:
+    """The runs with which a study, or a search of that name, confirmed what it chose; none where that can't be read."""
+    found: set[str] = set()
+    for kind in STUDIES:
+        try:
+            confirmation = json.loads((runs / kind / slug(study) / "result.json").read_bytes())["confirmation"]
+            found |= {str(run["run"]) for side in CONFIRMING for run in confirmation[side]}
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return found
+
+
 def _notes(folder: RunFolder, pieces: _Pieces, *, scored: bool) -> list[str]:
     notes = []
     result, data, made = pieces.result, pieces.data, pieces.environment
@@ -236,9 +272,7 @@ def _notes(folder: RunFolder, pieces: _Pieces, *, scored: bool) -> list[str]:
     if result is not None and result.train is None:
         notes.append("The run diverged: it reports no figures.")
     if result is not None and result.test is not None and data is not None:
-        looks = [look for look in openings(folder.path.parent, data.test_set) if look.run in (folder.name, result.run)]
-        if not [look for look in looks if look.purpose != PURPOSE]:
-            notes.append("It reports test figures, and the ledger beside it has no line of the look that gave them.")
+        notes += _told_look(folder.path.parent, {folder.name, result.run}, data.test_set)
     if scored:
         notes.append(
             "What leaves no trace in a run folder (augmentation, loss, weight decay, clipping) is not checked; for "
