@@ -156,13 +156,17 @@ class Preprocessing(Record):
 
 
 class DataRecord(Record):
-    """The data of a run: classes, images of each part, the hash of the split, and what names the test set."""
+    """The data of a run: classes, images of each part, the hash of the split, and what names the test set.
+
+    `content` is the digest of all that the source held; empty in runs that were made before it was written down.
+    """
 
     source: str
     classes: tuple[str, ...]
     parts: dict[str, int]
     split_hash: str
     test_set: str = ""
+    content: str = ""
     preprocessing: Preprocessing
 
 

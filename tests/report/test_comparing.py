@@ -212,13 +212,18 @@ def test_other_epochs_code_precision_and_device_are_told(own: dict[str, list[Run
         rewritten(folder, "train.epochs", 3)
         folder.write("way.json", folder.way().model_copy(update={"precision": "bf16"}).to_json())
     one = own["fast"][0]
-    one.write("environment.json", one.environment().model_copy(update={"code": "other", "device": "cuda: x"}).to_json())
+    machine = {"code": "other", "device": "cuda: x", "torch": "1.0", "threads": 7}
+    one.write("environment.json", one.environment().model_copy(update=machine).to_json())
+    two = own["slow"][0]
+    two.write("environment.json", two.environment().model_copy(update={"processes": 2}).to_json())
     notes = "\n".join(compare(paths(own["fast"], own["slow"]), delta=0.01).notes)
     assert "different numbers of epochs, which may be the difference: fast: 1; slow: 3." in notes
     assert "different code of cnnlab, which may be the difference: fast: other, " in notes
     assert "computed in different ways, which may be the difference: fast: fp32" in notes
     assert "slow: bf16" in notes
-    assert "on different devices" in notes
+    assert "on different devices, which may be the difference: fast: cuda: x, " in notes
+    assert "by different versions of torch, which may be the difference: fast: 1.0, " in notes
+    assert "different numbers of threads, which may be the difference: fast: 7 threads, 1 thread; slow: 2 proc" in notes
     assert (
         compare(paths(own["fast"], own["middle"][:5]), metric="train_loss").notes[0].startswith("The runs were made by")
     )
@@ -242,6 +247,105 @@ def test_a_copy_of_the_data_elsewhere_is_the_same_data(own: dict[str, list[RunFo
         rewritten(folder, "data.source", "/elsewhere/pictures.zip")
         folder.write("data.json", folder.data().model_copy(update={"source": "/elsewhere/pictures.zip"}).to_json())
     assert len(compare(paths(own["fast"], own["slow"])).groups) == 2
+
+
+def without_a_test_part(folder: RunFolder, source: str, **data: str) -> None:
+    """The run as of data that has no test images."""
+    rewritten(folder, "data.test", 0.0)
+    rewritten(folder, "data.source", source)
+    parts = {part: count for part, count in folder.data().parts.items() if part != "test"}
+    changes = {"source": source, "test_set": "", "parts": parts, **data}
+    folder.write("data.json", folder.data().model_copy(update=changes).to_json())
+    changed(folder, test=None)
+
+
+def test_the_content_of_the_data_stands_in_a_run(made: dict[str, list[RunFolder]]) -> None:
+    from cnnlab.data.dataset import open_dataset
+
+    folder = made["fast"][0]
+    assert folder.data().content == open_dataset(folder.recipe().data, seed=0).content_digest != ""
+
+
+def test_folders_of_one_name_without_test_images_are_other_data(own: dict[str, list[RunFolder]]) -> None:
+    a, b = own["fast"][0], own["slow"][0]
+    without_a_test_part(a, "/A/imgs", content="a" * 64)
+    without_a_test_part(b, "/B/imgs", content="b" * 64)
+    with pytest.raises(UsageError) as caught:
+        compare([a.path, b.path])
+    assert "these runs are of different data" in str(caught.value)
+    assert f"{a.name}: imgs, 3 classes, 36 images, content aaaaaaaaaaaa; {b.name}: imgs" in str(caught.value)
+    # A folder that was moved and renamed has the same content.
+    without_a_test_part(b, "/B/pictures", content="a" * 64)
+    assert compare([a.path, b.path]).mcnemar is not None
+
+
+def test_seeds_of_a_recipe_on_other_data_of_one_name_are_no_one_group(own: dict[str, list[RunFolder]]) -> None:
+    from cnnlab.runs.reading import ReadRun
+
+    a, b = own["fast"][:2]
+    for folder, content in ((a, "a"), (b, "a")):
+        without_a_test_part(folder, "/A/imgs", content=content)
+    assert ReadRun.read(a).experiment == ReadRun.read(b).experiment
+    without_a_test_part(b, "/B/imgs", content="b")
+    assert ReadRun.read(a).experiment != ReadRun.read(b).experiment
+
+
+def test_runs_that_do_not_say_what_their_data_held_are_not_compared_image_by_image(
+    own: dict[str, list[RunFolder]],
+) -> None:
+    """Those that were made before it was written down."""
+    for folder in (*own["fast"], *own["slow"]):
+        without_a_test_part(folder, "/A/imgs", content="")
+    found = compare(paths(own["fast"], own["slow"]), delta=0.01)
+    said = "The data of these runs is not known to be the same: some of the runs were made before a run wrote down"
+    assert any(note.startswith(said) for note in found.notes)
+    assert found.comparisons[0].new_images is None
+    pair = compare([own["fast"][0].path, own["slow"][0].path])
+    assert pair.mcnemar is None
+    assert any("their validation images are not known to be the same" in note for note in pair.notes)
+    for change in ({"split_hash": "another"}, {"parts": {"train": 26, "validation": 9}}, {"classes": ("a", "b", "c")}):
+        own["slow"][0].write("data.json", own["fast"][0].data().model_copy(update=change).to_json())
+        with pytest.raises(UsageError, match="these runs are of different data"):
+            compare([own["fast"][0].path, own["slow"][0].path])
+    # Another seed may have another split of the same images.
+    rewritten(own["slow"][0], "data.split_seed", 5)
+    other = own["fast"][0].data().model_copy(update={"split_hash": "another"})
+    own["slow"][0].write("data.json", other.to_json())
+    assert compare([own["fast"][0].path, own["slow"][0].path]).mcnemar is None
+
+
+def test_a_catalogues_data_is_known_by_its_name(own: dict[str, list[RunFolder]]) -> None:
+    a, b = own["fast"][0], own["slow"][0]
+    for folder, content in ((a, ""), (b, "b" * 64)):
+        folder.write("data.json", folder.data().model_copy(update={"source": "cifar10", "content": content}).to_json())
+    assert compare([a.path, b.path]).mcnemar is not None
+
+
+def test_data_that_was_changed_beside_the_same_test_images_is_told(own: dict[str, list[RunFolder]]) -> None:
+    a, b = own["fast"][0], own["slow"][0]
+    b.write("data.json", b.data().model_copy(update={"content": "b" * 64}).to_json())
+    found = compare([a.path, b.path])
+    assert found.mcnemar is None
+    assert any("changed, packed, or copied without its times" in note for note in found.notes)
+    assert compare([a.path, b.path], metric="test_accuracy").mcnemar is not None
+
+
+@pytest.mark.parametrize(
+    ("figure", "has"), [("accuracy", True), ("top5", True), ("balanced_accuracy", False), ("macro_f1", False)]
+)
+def test_only_shares_of_images_have_an_error_that_changes(
+    own: dict[str, list[RunFolder]], figure: str, has: bool
+) -> None:
+    for value, runs in zip((0.5, 0.6, 0.8), own.values(), strict=True):
+        for folder in runs:
+            changed(
+                folder,
+                train=folder.result().train.model_copy(update={figure: value + folder.recipe().train.seed / 100}),
+            )
+    for groups in ([own["middle"], own["slow"]], list(own.values())):
+        found = compare(paths(*groups), metric=f"train_{figure}", delta=0.01)
+        assert [each.error_change is not None for each in found.comparisons] == [has] * len(found.comparisons)
+        assert ("error, relative" in found.sheet().to_markdown()) is has
 
 
 def test_test_figures_are_compared_where_all_have_some_and_the_looks_are_told(

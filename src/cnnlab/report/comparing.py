@@ -13,6 +13,7 @@ from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_
 from cnnlab.spec.changes import file_name
 from cnnlab.statistics.ablation import Ablation, ablate
 from cnnlab.statistics.bootstrap import crossed_bootstrap
+from cnnlab.statistics.claims import SHARES_OF_IMAGES
 from cnnlab.statistics.comparison import Comparison, Judgement
 from cnnlab.statistics.comparison import compare as compare_samples
 from cnnlab.statistics.mcnemar import PairedModels, mcnemar
@@ -154,7 +155,9 @@ def compare(
         RunError: there is no run, or it has no such figure.
     """
     gathered = gather(runs, metric)
-    higher, accuracy = not metric.endswith("loss"), metric.endswith("accuracy")
+    part, _, figure = metric.partition("_")
+    # Only a share of images has an error, which may fall by so many per cent: a mean over classes is none.
+    higher, accuracy = figure != "loss", figure in SHARES_OF_IMAGES
     arms, base = _sides(gathered.groups, baseline)
     samples, reference = [group.sample(metric) for group in arms], base.sample(metric)
     ablation = None
@@ -168,7 +171,6 @@ def compare(
         comparisons = ablation.comparisons
     notes = list(gathered.notes)
     models = None
-    part, _, figure = metric.partition("_")
     if figure == "accuracy":
         comparisons, models, more = _by_images(arms, base, part, comparisons)
         notes += more

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.errors import RunError, UsageError, listed, nearest
+from cnnlab.paper.words import plural
+from cnnlab.records import Environment
 from cnnlab.runs.claims import figure
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import openings
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
-from cnnlab.spec.changes import file_name
+from cnnlab.runs.same_data import name_of_data, told_data, why_unsure
 from cnnlab.spec.choices import Metric
 from cnnlab.statistics.samples import Sample
 
@@ -71,6 +73,9 @@ def gather(paths: Iterable[str | Path], metric: str) -> Gathered:
     _check_figures(read, metric)
     notes = [f"Given twice, and counted once: {name}." for name in twice]
     notes += [f"Left out: {run.run} ({run.reason})." for run in left_out]
+    unsure = why_unsure(read)
+    if unsure:
+        notes.append(f"The data of these runs is not known to be the same: {unsure}.")
     if len(read) == 2:
         groups = _two_models(read)
     else:
@@ -180,9 +185,9 @@ def _check_data(read: Sequence[ReadRun]) -> None:
     """Figures of different images are not compared."""
     known: dict[str, ReadRun] = {}
     for run in read:
-        known.setdefault(_data_of(run, read), run)
+        known.setdefault(name_of_data(run, read), run)
     if len(known) > 1:
-        told = "; ".join(f"{run.folder.name}: {_told_data(run)}" for run in known.values())
+        told = "; ".join(f"{run.folder.name}: {told_data(run)}" for run in known.values())
         raise UsageError(
             "these runs are of different data",
             where="data",
@@ -190,20 +195,6 @@ def _check_data(read: Sequence[ReadRun]) -> None:
             allowed="runs of one data set",
             next_step="train both recipes on the same images: --set data.source=SOURCE",
         )
-
-
-def _data_of(run: ReadRun, among: Sequence[ReadRun]) -> str:
-    """A name of the data: by its test images where all have some, wherever the files lie; else by its file's name."""
-    classes = ", ".join(sorted(run.data.classes))
-    known = all(each.data.test_set for each in among)
-    return f"{classes}: {run.data.test_set if known else file_name(run.data.source)}"
-
-
-def _told_data(run: ReadRun) -> str:
-    images = sum(run.data.parts.values())
-    return f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images" + (
-        f", test set {run.data.test_set}" if run.data.test_set else ""
-    )
 
 
 def _check_figures(read: Sequence[ReadRun], metric: str) -> None:
@@ -241,6 +232,8 @@ def _differences(groups: Sequence[Group], metric: str) -> Iterator[str]:
         ("The runs were made by different code of cnnlab", lambda run: run.environment.code),
         ("The runs were computed in different ways", lambda run: f"{run.way.precision} {run.way.memory_format}"),
         ("The runs were computed on different devices", lambda run: run.environment.device),
+        ("The runs were computed by different versions of torch", lambda run: run.environment.torch),
+        ("The runs were computed by different numbers of threads", lambda run: _threads(run.environment)),
         (f"The {part} parts are of different sizes", lambda run: f"{run.data.parts.get(part, 0):,} images"),
     )
     for what, value in told:
@@ -251,6 +244,11 @@ def _differences(groups: Sequence[Group], metric: str) -> Iterator[str]:
         fewer = [run for run in group.runs if run.result.status == "stopped early"]
         if fewer:
             yield f"{group.name}: {len(fewer)} of {len(group.runs)} runs stopped early."
+
+
+def _threads(made: Environment) -> str:
+    threads = plural(made.threads, "thread")
+    return f"{made.processes} processes of {threads}" if made.processes > 1 else threads
 
 
 def _by_group(groups: Sequence[Group], value: Callable[[ReadRun], str]) -> Iterator[str]:
@@ -268,4 +266,4 @@ def _not_shared(runs: Sequence[ReadRun], part: str) -> str:
             f"their {part} images are not the same, since each has a split of its own; data.split_seed in a recipe "
             "gives all seeds one split"
         )
-    return ""
+    return f"their {part} images are not known to be the same" if why_unsure(runs) else ""

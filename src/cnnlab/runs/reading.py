@@ -82,10 +82,14 @@ class ReadRun:
         return Recipe.read(self.file) if self.file else None
 
     @property
+    def images(self) -> str:
+        """What names the run's images wherever they lie: the test set, else all that the data held; empty: unknown."""
+        return self.data.test_set or self.data.content
+
+    @property
     def experiment(self) -> str:
         """The same for runs that differ in their seeds alone. Data of one name may yet be other data."""
-        test = self.data.test_set
-        return "\n".join([test, *(as_setting(key, value) for key, value in sorted(self.settings.items()))])
+        return "\n".join([self.images, *(as_setting(key, value) for key, value in sorted(self.settings.items()))])
 
 
 def read_runs(folders: Iterable[RunFolder], recipes: Path | None = None) -> tuple[list[ReadRun], list[LeftOut]]:

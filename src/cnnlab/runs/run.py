@@ -157,6 +157,7 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
         parts={part: dataset.size(part) for part in dataset.parts},
         split_hash=dataset.split_hash,
         test_set=dataset.test_set_id() if "test" in dataset.parts else "",
+        content=dataset.content_digest,
         preprocessing=preprocessing,
     )
     made = environment(bench.device, bench.world.size)
