@@ -17,6 +17,8 @@ from cnnlab.report.verifying import CheckedClaim, RecomputedRuns, Verified, veri
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.run import run
+from cnnlab.runs.same_data import is_same_source
+from cnnlab.spec.files import shipped
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 
@@ -124,6 +126,100 @@ def test_other_data_is_compared_and_not_judged(
     assert claim.reason == "published for cifar10, measured on colours"
 
 
+def on(source: str, test_set: str, content: str = "") -> dict[str, Any]:
+    """A run's data, as its recipe and its records tell of it."""
+    return {"recipe": {"data.source": source}, "data": {"source": source, "test_set": test_set, "content": content}}
+
+
+def test_a_claim_without_data_speaks_of_the_data_of_its_recipe(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, **on("/elsewhere/dogs", "d" * 24))
+    real = finished.result().parameters
+    loss, count = verify(recipe_file(validation_loss=0.51, parameters=real), runs=folder).claims
+    assert (loss.verdict, loss.n, loss.measured) == ("other data", 6, pytest.approx(np.mean(LOSSES)))
+    assert loss.reason == "published for colours, measured on dogs"
+    # As many weights are as many, whatever the images are.
+    assert count.verdict == "equal"
+    assert verify(recipe_file(parameters=real + 1), runs=folder).claims[0].verdict == "other data"
+    named = {"published": 0.51, "data": "dogs"}
+    assert only(verify(recipe_file(validation_loss=named), runs=folder)).verdict == "reproduced"
+
+
+def test_runs_on_other_data_stand_apart_from_those_on_the_recipes_own(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path
+) -> None:
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss)
+        another(seed, loss=9.0, **on("/elsewhere/colours", "d" * 24))
+    found = sorted(verify(recipe_file(validation_loss=0.51), runs=folder).claims, key=lambda claim: claim.measured)
+    assert [(claim.verdict, claim.n) for claim in found] == [("reproduced", 6), ("other data", 6)]
+    assert found[1].reason == "measured on other images than those of the recipe's colours"
+
+
+@pytest.mark.parametrize(("test_set", "content"), [("t" * 24, ""), ("", "c" * 64)])
+def test_a_copy_and_an_archive_of_the_same_images_are_the_same_data(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder,
+    test_set: str, content: str,
+) -> None:  # fmt: skip
+    for seed, loss in enumerate(LOSSES):
+        source = finished.recipe().data.source if seed < 2 else "/elsewhere/packed.zip"
+        another(seed, loss=loss, **on(source, test_set, content))
+    claim = only(verify(recipe_file(validation_loss=0.51), runs=folder))
+    assert (claim.verdict, claim.n) == ("reproduced", 6)
+    named = {"published": 0.51, "data": "colours"}
+    assert only(verify(recipe_file(validation_loss=named), runs=folder)).verdict == "reproduced"
+
+
+def test_data_without_test_images_is_known_by_its_content_alone(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder
+) -> None:
+    source = finished.recipe().data.source
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, **on(source, "", "c" * 64))
+        another(seed, loss=9.0, **on(source, "", "d" * 64))
+    found = verify(recipe_file(validation_loss=0.51), runs=folder)
+    assert sorted((claim.verdict, claim.n) for claim in found.claims) == [("differs", 6), ("reproduced", 6)]
+    assert any(
+        "of 2 different sets of images: which of them its claims speak of is not known" in n for n in found.notes
+    )
+
+
+def test_a_run_of_a_known_recipe_on_other_data_is_not_judged_by_it_either(
+    another: Callable[..., RunFolder], folder: Path
+) -> None:
+    """The recipe that comes with cnnlab, trained with `--set data.source=…`."""
+    shipped_one = Recipe.read(shipped("small-dropout"))
+    for seed in range(5):
+        made = another(seed, name="small-dropout", **on("/elsewhere/dogs", "d" * 24))
+        tables = shipped_one.to_tables()
+        tables["train"]["seed"] = seed
+        tables["data"]["source"] = "/elsewhere/dogs"
+        made.write("recipe.toml", Recipe.from_tables(tables).to_toml())
+    verdicts = {claim.name: claim.verdict for claim in verify(folder).claims}
+    assert verdicts["validation_accuracy"] == "other data"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("imgs", "imgs", True),
+        ("imgs", "/A/imgs", True),
+        ("./data/imgs/", "/home/me/data/imgs", True),
+        ("../imgs", "C:\\data\\imgs", True),
+        ("/A/imgs", "/B/imgs", False),
+        ("imgs", "imgs.zip", False),
+        ("gs", "/A/imgs", False),
+        ("cifar10", "cifar10", True),
+        ("cifar10", "/A/cifar10", False),
+        ("/", "/A", False),
+    ],
+)
+def test_a_path_is_the_same_data_where_it_ends_alike(one: str, other: str, same: bool) -> None:
+    assert is_same_source(one, other) is is_same_source(other, one) is same
+
+
 @pytest.mark.parametrize(
     ("changed", "result", "reason"),
     [
@@ -212,7 +308,7 @@ def _study_result(**fields: Any) -> StudyResult:
     return StudyResult(**{**blank, **fields})
 
 
-def test_a_studys_claims_and_words_are_read_from_its_result(folder: Path, tmp_path: Path) -> None:
+def test_a_studys_folder_says_what_its_result_says(folder: Path) -> None:
     claim = ClaimRecord(name="test_accuracy", published=0.7, measured=0.74, low=0.72, high=0.76, n=6, verdict="differs")
     saying = SayingRecord(arm="flip", than="plain", published="better", answer="holds", reason="+1 point")
     result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), sayings=(saying,), complete=False)
@@ -220,16 +316,13 @@ def test_a_studys_claims_and_words_are_read_from_its_result(folder: Path, tmp_pa
     place.mkdir(parents=True)
     (place / "result.json").write_text(result.to_json())
     (place / "study.toml").write_text("")
-    file = tmp_path / "drop.toml"
-    file.write_text('base = "lenet.toml"\n[arms]\nplain = {}\n')
-    for subject in (file, place):
-        found = verify(subject, runs=folder)
-        one = only(found)
-        assert (one.of, one.verdict, one.reason) == ("flip", "differs", "ours is 0.0400 higher")
-        assert found.sayings == (saying,)
-        assert "The study is not complete" in found.notes[0]
-        sheet = found.sheet().to_markdown()
-        assert "1 published figure: 1 differs; 1 published word: 1 holds." in sheet
+    found = verify(place)
+    one = only(found)
+    assert (one.of, one.verdict, one.reason) == ("flip", "differs", "ours is 0.0400 higher")
+    assert found.sayings == (saying,)
+    assert "The study is not complete" in found.notes[0]
+    sheet = found.sheet().to_markdown()
+    assert "1 published figure: 1 differs; 1 published word: 1 holds." in sheet
 
 
 def test_what_can_not_be_verified(recipe_file: Callable[..., Path], folder: Path, tmp_path: Path) -> None:

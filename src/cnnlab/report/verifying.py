@@ -13,12 +13,13 @@ from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, Record, Verdict
 from cnnlab.report.comparing_studies import is_study
 from cnnlab.report.results import differs
+from cnnlab.report.verifying_studies import judged_anew
 from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.recomputed import Recomputed, Value
 from cnnlab.runs.results import ClaimFigures, Experiment
 from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.statistics.claims import FEWEST_RUNS
-from cnnlab.study.folder import read_result, study_folder, study_name
+from cnnlab.study.folder import read_result
 from cnnlab.study.results import SayingRecord, StudyResult
 
 NOTHING = "Nothing is claimed by the recipe of"
@@ -122,17 +123,19 @@ def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "r
     """Hold published figures against runs: rule (e) of a claim.
 
     A figure is *reproduced* where it lies in the 95 % prediction interval of five runs or more, else it *differs*;
-    counts must be *equal*; fewer runs are *not enough evidence*, figures of *other data* are compared and not judged,
-    and *shortened* are runs of fewer epochs or images than the recipe's file asks for.
+    counts must be *equal*; fewer runs are *not enough evidence*, figures of *other data* (than the claim names, or, if
+    it names none, than the recipe does) are compared and not judged, and *shortened* are runs of fewer epochs or images
+    than the recipe's file asks for.
 
     Args:
-        subjects: a recipe's file: its claims, by all its finished runs in `runs`; a study's file or folder: what its
-            result in `runs` says; run folders, or folders of runs: the claims of their recipes.
+        subjects: a recipe's file: its claims, by all its finished runs in `runs`; a study's file: its claims and words,
+            by its result in `runs`; a study's folder: what its result says; run folders, or folders of runs: the
+            claims of their recipes.
         runs: the folder of runs.
 
     Raises:
         UsageError: several files at once, or one that is no recipe and no study.
-        RunError: there is no run, or no result of the study.
+        RunError: there is no run, or no result of the study, or one of another study than the file is now.
     """
     paths = [Path(subjects)] if isinstance(subjects, str | Path) else [Path(subject) for subject in subjects]
     files = [path for path in paths if path.suffix == ".toml" or is_study(path)]
@@ -151,7 +154,7 @@ def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "r
     if file.is_dir():
         return _of_study(read_result(file))
     if _is_study_file(file):
-        return _of_study(read_result(_study_folder(file, Path(runs))))
+        return _of_study(judged_anew(file, Path(runs)))
     found = _of_experiments(file.name, runs_of_recipe(file, Path(runs)))
     return found if found.claims else _without_runs(file, Path(runs), found)
 
@@ -184,6 +187,8 @@ def _reason(experiment: Experiment, figures: ClaimFigures) -> str:
         only = [f"only {words.count(experiment.images)} training images"] if experiment.limited else []
         return ", ".join([*([done] if epochs[0] < experiment.epochs else []), *only])
     if claim.verdict == "other data":
+        if figures.data == experiment.data:
+            return f"measured on other images than those of the recipe's {words.shown(figures.data)}"
         return f"published for {words.shown(figures.data)}, measured on {words.shown(experiment.data)}"
     return reason_of(claim)
 
@@ -241,10 +246,6 @@ def _is_study_file(path: Path) -> bool:
         return not {"arms", "grid", "doses"}.isdisjoint(parse_toml(read_text(path)))
     except SpecError as error:
         raise in_file(error, path) from None
-
-
-def _study_folder(file: Path, runs: Path) -> Path:
-    return study_folder(runs, study_name(file.stem))
 
 
 def _claim_row(claim: CheckedClaim) -> tuple[str, ...]:

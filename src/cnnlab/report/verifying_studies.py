@@ -1,0 +1,199 @@
+"""What a study's file claims now, judged by what the study found when it was carried out. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from cnnlab.errors import CnnlabError, RunError, SpecError
+from cnnlab.records import ClaimRecord, DataRecord, Result
+from cnnlab.runs.claiming import FREE
+from cnnlab.runs.claims import judged
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.same_data import is_same_source
+from cnnlab.spec.changes import as_setting, settings
+from cnnlab.spec.recipe import Claim, Recipe
+from cnnlab.spec.study import Study
+from cnnlab.statistics.claims import judge
+from cnnlab.study.folder import read_result, study_folder, study_name
+from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
+from cnnlab.study.sayings import judge_sayings
+
+SOURCE = "data.source"
+# What a study on fewer images than were published for can't say.
+JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
+
+
+def judged_anew(file: Path, runs: Path) -> StudyResult:
+    """The kept result of a study's file, with the claims and words that the file has now, judged by its figures.
+
+    Args:
+        runs: the folder of runs.
+
+    Raises:
+        SpecError: the file is no study.
+        RunError: there is no result, or it is of another study: other arms, another base, metric or way to split.
+    """
+    folder = study_folder(runs, study_name(file.stem))
+    result = read_result(folder)
+    study = Study.read(file)
+    kept = _kept(folder, file)
+    for where, was, now in chain(_differences(kept, study), _of_result(result, study, runs)):
+        step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
+        what = "the result here is of another study than this file"
+        raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
+    counted = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
+    same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
+    sayings = judge_sayings(study, counted, same, result.data)
+    notes = list(result.notes)
+    if kept.seeds != study.seeds:
+        notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
+    claims, gone = _claims(study, result, runs)
+    if gone:
+        notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
+    return result.model_copy(update={"claims": tuple(claims), "sayings": sayings, "notes": tuple(notes)})
+
+
+def _kept(folder: Path, file: Path) -> Study:
+    """The study as it was carried out."""
+    try:
+        return Study.read(folder / "study.toml")
+    except SpecError as error:
+        step = f"carry it out again: cnnlab study {file}"
+        what = f"of what study the result here is can't be read: {error.problems[0].what}"
+        raise RunError(what, where=str(folder / "study.toml"), next_step=step) from None
+
+
+def _differences(kept: Study, study: Study) -> Iterator[tuple[str, str, str]]:
+    """Where another study was carried out than this one: the place, what it was, and what it is now."""
+    for key in ("metric", "vary_split"):
+        if getattr(kept, key) != getattr(study, key):
+            yield key, str(getattr(kept, key)), str(getattr(study, key))
+    yield from _of_recipe("base", kept.base, study.base)
+    then, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (kept, study))
+    for name in [*now, *(name for name in then if name not in now)]:
+        if name not in then or name not in now:
+            yield "arms", ", ".join(then), ", ".join(now)
+        else:
+            yield from _of_recipe(f"arms.{name}", then[name], now[name])
+
+
+def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
+    """The same for the result itself: a study that is cut off has written down what it is, and no result yet."""
+    if result.metric != study.metric:
+        yield "metric", result.metric, study.metric
+    recipes = {arm.name: arm.recipe for arm in study.list_arms()}
+    made = [arm.name for arm in result.arms]
+    if set(made) != set(recipes):
+        yield "arms", ", ".join(made), ", ".join(recipes)
+        return
+    for arm in result.arms:
+        # All runs of an arm are of one recipe.
+        seed = next((seed for seed in arm.seeds if seed.run and (runs / seed.run / "recipe.toml").is_file()), None)
+        if seed is not None:
+            made_of = RunFolder(runs / seed.run).recipe()
+            was, now = (
+                {key: value for key, value in settings(recipe).items() if key not in FREE}
+                for recipe in (made_of, recipes[arm.name])
+            )
+            yield from _told(f"arms.{arm.name}, in {seed.run}", was, now)
+
+
+def _of_recipe(place: str, then: Recipe, now: Recipe) -> Iterator[tuple[str, str, str]]:
+    was, is_now = _facts(then), _facts(now)
+    if is_same_source(was[SOURCE], is_now[SOURCE]):
+        was[SOURCE] = is_now[SOURCE]
+    yield from _told(place, was, is_now)
+
+
+def _told(place: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for key in sorted(was.keys() | now.keys()):
+        if was.get(key) != now.get(key):
+            then, here = (as_setting(key, facts[key]) if key in facts else f"no {key}" for facts in (was, now))
+            yield place, then, here
+
+
+def _facts(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's settings; its seed splits the data of a study."""
+    return {**settings(recipe), "train.seed": recipe.train.seed, SOURCE: recipe.data.source}
+
+
+def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClaim], int]:
+    """The file's claims by the runs of the result, those of the test set by its second stage; how many are gone."""
+    found, gone = [], set()
+    recipes = {arm.name: arm.recipe for arm in study.list_arms()}
+    for name, claims in study.claims.items():
+        arm, recipe = result.arm(name), recipes[name]
+        first, second = list(arm.seeds), _second_stage(result, name)
+        limited = recipe.data.limit is not None or recipe.data.per_class is not None
+        for figure, claim in claims.items():
+            seeds = second if figure.startswith("test_") else first
+            read = _read(seeds, runs)
+            missing = {seed.run for seed in seeds if seed.run} - set(read)
+            gone |= missing
+            if missing:
+                record = _by_kept_figures(figure, claim, result, arm, seeds)
+            else:
+                record = _by_runs(figure, claim, recipe, read)
+            verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
+            found.append(ArmClaim(arm=name, claim=record.model_copy(update={"verdict": verdict})))
+    return found, len(gone)
+
+
+def _second_stage(result: StudyResult, arm: str) -> list[SeedRecord]:
+    """The runs with fresh seeds of an arm; none where it was not confirmed."""
+    stage = result.confirmation
+    if stage is None:
+        return []
+    return list({stage.winner: stage.runs, stage.baseline: stage.baseline_runs}.get(arm, ()))
+
+
+def _read(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[Result, DataRecord]]:
+    """The runs that are there and have ended, by name."""
+    found = {}
+    for seed in seeds:
+        try:
+            folder = RunFolder.open(runs / seed.run) if seed.run else None
+            ended = folder.result() if folder is not None else None
+            if folder is not None and ended is not None:
+                found[seed.run] = (ended, folder.data())
+        except CnnlabError:
+            continue
+    return found
+
+
+def _by_runs(figure: str, claim: Claim, recipe: Recipe, read: Mapping[str, tuple[Result, DataRecord]]) -> ClaimRecord:
+    if not read:
+        return judge(figure, claim.published, [], source=claim.source, note=claim.note)
+    results = [ended for ended, _ in read.values()]
+    data = next(iter(read.values()))[1]
+    return judged(recipe.model_copy(update={"claims": {figure: claim}}), results, data)[0]
+
+
+def _by_kept_figures(
+    figure: str, claim: Claim, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
+) -> ClaimRecord:
+    """Judged by the figures that the study itself has kept: its metric, the same of the train part, parameters."""
+    metric = result.metric
+    if figure.startswith("test_"):
+        metric = result.confirmation.metric if result.confirmation else ""
+    values: list[float | None] = []
+    if figure == "parameters":
+        values = [float(arm.parameters)]
+    elif figure == metric:
+        values = [seed.value for seed in seeds]
+    elif figure == f"train_{result.metric.partition('_')[2]}":
+        values = [seed.train for seed in seeds]
+    return judge(
+        figure,
+        claim.published,
+        [value for value in values if value is not None and isfinite(value)],
+        images=claim.images,
+        claim_data=claim.data,
+        data=result.data,
+        source=claim.source,
+        note=claim.note,
+    )
