@@ -172,6 +172,33 @@ def test_a_copy_and_an_archive_of_the_same_images_are_the_same_data(
     assert only(verify(recipe_file(validation_loss=named), runs=folder)).verdict == "reproduced"
 
 
+@pytest.mark.parametrize(
+    ("own", "named", "images", "verdicts"),
+    [
+        # A path that ends alike is the recipe's data, unless its images are known to be others.
+        ("imgs", "/B/imgs", ("t", "t"), ["reproduced"]),
+        ("imgs", "/B/imgs", ("t", "d"), ["other data", "reproduced"]),
+        ("imgs", "/B/imgs", ("", ""), ["reproduced"]),
+        # Older runs, of data that nothing but its path tells apart.
+        ("/A/imgs", "/B/imgs", ("", ""), ["other data", "reproduced"]),
+    ],
+)
+def test_data_of_one_name(
+    another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path,
+    own: str, named: str, images: tuple[str, str], verdicts: list[str],
+) -> None:  # fmt: skip
+    file = recipe_file(validation_loss=0.51)
+    tables = Recipe.read(file).to_tables()
+    tables["data"]["source"] = own
+    Recipe.from_tables(tables).write(file)
+    for seed, loss in enumerate(LOSSES):
+        another(seed, loss=loss, **on(own, images[0]))
+        another(seed + 10, loss=loss, **on(named, images[1]))
+    found = verify(file, runs=folder).claims
+    assert sorted(claim.verdict for claim in found) == verdicts
+    assert [claim.n for claim in found] == [12 // len(verdicts)] * len(verdicts)
+
+
 def test_data_without_test_images_is_known_by_its_content_alone(
     another: Callable[..., RunFolder], recipe_file: Callable[..., Path], folder: Path, finished: RunFolder
 ) -> None:

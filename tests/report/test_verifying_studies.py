@@ -70,11 +70,11 @@ def test_a_claim_is_judged_as_the_file_has_it_now(
     file: Callable[..., Path], runs: Path, carried: tuple[Path, StudyResult]
 ) -> None:
     """Nothing was claimed when the study was carried out."""
-    values = carried[1].arm("plain").sample.values
+    values = [RunFolder(runs / seed.run).result().validation.loss for seed in carried[1].arm("plain").seeds]
     half = stats.t.ppf(0.975, 4) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 5)
     for far, verdict in ((0.99, "reproduced"), (1.01, "differs")):
         published = float(np.mean(values) + far * half)
-        (claim,) = verify(file(claims={"plain": {"validation_accuracy": published}}), runs=runs).claims
+        (claim,) = verify(file(claims={"plain": {"validation_loss": published}}), runs=runs).claims
         assert (claim.of, claim.verdict, claim.n) == ("plain", verdict, 5)
         assert (claim.low, claim.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
     assert verify(file(), runs=runs).claims == ()
@@ -141,6 +141,22 @@ def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
     carry_out_study(made_of(**few), "drop", runs=runs, device="cpu")
     found = verify(file(claims={"fast": {"validation_accuracy": 0.3}}, **few), runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
+
+
+def test_a_study_that_was_made_smaller_by_hand_is_the_same_one_and_shortened(
+    file: Callable[..., Path], runs: Path
+) -> None:
+    longer = {"base": {"epochs": 9}, "confirm": None}
+    written = file(
+        **longer, claims={"fast": {"validation_accuracy": 0.3}}, says=[{"arm": "fast", "published": "better"}]
+    )
+    study = Study.read(written, {"train.epochs": 3})
+    carry_out_study(study, "drop", runs=runs, device="cpu")
+    found = verify(written, runs=runs)
+    assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
+    assert [saying.answer for saying in found.sayings] == ["shortened"]
+    with pytest.raises(RunError, match="of another study"):
+        verify(file(base={"epochs": 9, "batch_size": 4}, confirm=None), runs=runs)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from cnnlab.runs.same_data import is_same_source
 from cnnlab.spec.changes import as_setting, settings
 from cnnlab.spec.recipe import Claim, Recipe
 from cnnlab.spec.study import Study
+from cnnlab.statistics.ablation import Ablation, ablate
 from cnnlab.statistics.claims import judge
+from cnnlab.statistics.samples import Sample
 from cnnlab.study.folder import read_result, study_folder, study_name
 from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
 from cnnlab.study.sayings import judge_sayings
@@ -39,15 +41,16 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     """
     folder = study_folder(runs, study_name(file.stem))
     result = read_result(folder)
-    study = Study.read(file)
     kept = _kept(folder, file)
+    # What was set by hand to make it smaller is no other study: its verdicts say so.
+    study = Study.read(file).model_copy(update={"shortened": kept.shortened})
     for where, was, now in chain(_differences(kept, study), _of_result(result, study, runs)):
         step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
     counted = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    sayings = judge_sayings(study, counted, same, result.data)
+    sayings = judge_sayings(study, counted, same, _ablation(study, counted), result.data)
     notes = list(result.notes)
     if kept.seeds != study.seeds:
         notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
@@ -55,6 +58,20 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
     return result.model_copy(update={"claims": tuple(claims), "sayings": sayings, "notes": tuple(notes)})
+
+
+def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
+    """The arms against the baseline, by the rules of the file."""
+    others = [sample for name, sample in samples.items() if name != study.baseline]
+    if study.baseline is None or study.baseline not in samples or not others:
+        return None
+    return ablate(
+        samples[study.baseline],
+        others,
+        delta=study.smallest_difference,
+        alpha=study.alpha,
+        higher_is_better=study.higher_is_better,
+    )
 
 
 def _kept(folder: Path, file: Path) -> Study:
@@ -72,13 +89,13 @@ def _differences(kept: Study, study: Study) -> Iterator[tuple[str, str, str]]:
     for key in ("metric", "vary_split"):
         if getattr(kept, key) != getattr(study, key):
             yield key, str(getattr(kept, key)), str(getattr(study, key))
-    yield from _of_recipe("base", kept.base, study.base)
+    yield from _of_recipe("base", kept.base, study.base, study.shortened)
     then, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (kept, study))
     for name in [*now, *(name for name in then if name not in now)]:
         if name not in then or name not in now:
             yield "arms", ", ".join(then), ", ".join(now)
         else:
-            yield from _of_recipe(f"arms.{name}", then[name], now[name])
+            yield from _of_recipe(f"arms.{name}", then[name], now[name], study.shortened)
 
 
 def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
@@ -95,22 +112,21 @@ def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[
         seed = next((seed for seed in arm.seeds if seed.run and (runs / seed.run / "recipe.toml").is_file()), None)
         if seed is not None:
             made_of = RunFolder(runs / seed.run).recipe()
-            was, now = (
-                {key: value for key, value in settings(recipe).items() if key not in FREE}
-                for recipe in (made_of, recipes[arm.name])
-            )
-            yield from _told(f"arms.{arm.name}, in {seed.run}", was, now)
+            was, now = settings(made_of), settings(recipes[arm.name])
+            yield from _told(f"arms.{arm.name}, in {seed.run}", was, now, (*FREE, *study.shortened))
 
 
-def _of_recipe(place: str, then: Recipe, now: Recipe) -> Iterator[tuple[str, str, str]]:
+def _of_recipe(place: str, then: Recipe, now: Recipe, but: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     was, is_now = _facts(then), _facts(now)
     if is_same_source(was[SOURCE], is_now[SOURCE]):
         was[SOURCE] = is_now[SOURCE]
-    yield from _told(place, was, is_now)
+    yield from _told(place, was, is_now, but)
 
 
-def _told(place: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    for key in sorted(was.keys() | now.keys()):
+def _told(
+    place: str, was: Mapping[str, Any], now: Mapping[str, Any], but: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    for key in sorted((was.keys() | now.keys()) - set(but)):
         if was.get(key) != now.get(key):
             then, here = (as_setting(key, facts[key]) if key in facts else f"no {key}" for facts in (was, now))
             yield place, then, here
@@ -128,7 +144,7 @@ def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClai
     for name, claims in study.claims.items():
         arm, recipe = result.arm(name), recipes[name]
         first, second = list(arm.seeds), _second_stage(result, name)
-        limited = recipe.data.limit is not None or recipe.data.per_class is not None
+        limited = recipe.data.limit is not None or recipe.data.per_class is not None or study.shortened
         for figure, claim in claims.items():
             seeds = second if figure.startswith("test_") else first
             read = _read(seeds, runs)
