@@ -33,6 +33,7 @@ from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, read_result, study_folder, study_name
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
+from cnnlab.study.shelf import Shelf
 from cnnlab.study.study import carry_out_study
 from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 
@@ -185,7 +186,8 @@ def plan_study(
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
     root = Path(data) if data is not None else None
     kept = kept_way(study_folder(Path(runs), study_name(called)))
-    plan = make_plan(known, called, root=root, device=device, progress=progress, kept=kept)
+    shelf = Shelf(root, progress, download=False)
+    plan = make_plan(known, called, device=device, kept=kept, shelf=shelf)
     return PlanAnswer(forecast(plan, Path(runs), any_code))
 
 

@@ -103,23 +103,10 @@ def study(
 
 
 def _found(file: Path) -> Path:
-    """The file, or the study of that name that comes with cnnlab."""
+    """The file, with its ending or without, or else the study of that name that comes with cnnlab."""
     from cnnlab.spec.files import shipped_study
 
-    named = shipped_study(file.stem)
-    return named if not file.exists() and file.parent == Path() and named.is_file() else file
-
-
-def _carrier(executor: str, jobs: int, address: str) -> Executor:
-    if executor not in ("processes", "ray"):
-        raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
-    if executor == "ray":
-        from cnnlab.study.cluster import ray_cluster
-
-        return ray_cluster(address or None, jobs=jobs)
-    if address:
-        step = "give --executor ray, or leave --address out"
-        raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
-    from cnnlab.study.executors import processes
-
-    return processes(jobs)
+    if file.is_file() or file.parent != Path():
+        return file
+    here, named = file.with_name(f"{file.stem}.toml"), shipped_study(file.stem)
+    return next((path for path in (here, named) if path.is_file()), file)

@@ -20,7 +20,7 @@ def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if is_planned():
+        if is_planned():  # before that nothing has been made
             print(f"\nthe runs are kept; go on with: {shlex.join(['cnnlab', *sys.argv[1:]])}", file=sys.stderr)
         raise
 

@@ -68,7 +68,7 @@ def tune(
         from cnnlab.study.tuning_plan import plan_search, summary
 
         with progressing() as shown:
-            planned = plan_search(known, called, device=device, shelf=Shelf(data, shown))
+            planned = plan_search(known, called, device=device, shelf=Shelf(data, shown, download=False))
         show_answer(PlannedAnswer(summary(planned)), form)
         return
     from cnnlab.api import tune as carry_out
@@ -102,8 +102,10 @@ def tune(
 
 
 def _found(file: Path) -> Path:
-    """The file, or the search of that name that comes with cnnlab."""
+    """The file, with its ending or without, or else the search of that name that comes with cnnlab."""
     from cnnlab.spec.files import shipped_search
 
-    named = shipped_search(file.stem)
-    return named if not file.exists() and file.parent == Path() and named.is_file() else file
+    if file.is_file() or file.parent != Path():
+        return file
+    here, named = file.with_name(f"{file.stem}.toml"), shipped_search(file.stem)
+    return next((path for path in (here, named) if path.is_file()), file)

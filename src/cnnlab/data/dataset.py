@@ -129,7 +129,7 @@ class Dataset:
             what = sorted(self.source.identity(*self.indices["test"]))
         return hashlib.sha256(json.dumps([sorted(self.classes), what]).encode()).hexdigest()[:24]
 
-    @property
+    @cached_property
     def content_digest(self) -> str:
         """SHA-256 in hex by which a changed source is known, whatever the recipe chooses of it. Nothing is opened.
 

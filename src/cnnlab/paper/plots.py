@@ -21,7 +21,7 @@ from cnnlab.paper.colours import LIGHT, style_sheet
 
 # Each must be found again in an SVG's text, and white may be anything's colour.
 COLOURS = {
-    **{name: LIGHT[name] for name in ("ink", "muted", "line", "train", "validation", "test")},
+    **{name: LIGHT[name] for name in ("ink", "muted", "line", "train", "validation", "test", "other")},
     "on-dark": "#fffffe",
 }
 POINTS_PER_INCH = 72

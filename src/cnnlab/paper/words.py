@@ -10,6 +10,8 @@ from math import isfinite
 Number = Callable[[float], str]
 NONE = "–"
 LONGEST_NAME = 48
+# Classes of letters and controls that turn the direction of a line.
+RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -35,7 +37,10 @@ def columns(text: str) -> int:
 
 def quoted(name: str) -> str:
     """A name within a sentence; isolates keep right-to-left letters from turning the sentence around."""
-    return f"“\N{FIRST STRONG ISOLATE}{shown(name, 32)}\N{POP DIRECTIONAL ISOLATE}”"
+    short = shown(name, 32)
+    if any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in short):
+        short = f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
+    return f"“{short}”"
 
 
 def fraction(value: float) -> str:

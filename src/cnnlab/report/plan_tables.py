@@ -105,6 +105,11 @@ def _seeds(power: Power, *, several: bool) -> list[str]:
 
 
 def _notes(plan: PlanSummary) -> Iterator[str]:
+    if plan.confirm is not None:
+        runs = f"{2 * plan.confirm} runs more: the winner and the baseline with {plan.confirm} fresh seeds each"
+        yield f"Then {runs}; and the test set is opened for these."
+    if plan.seconds is not None:
+        yield "Times are of training; validating, scoring and starting up come on top, most for runs of a few seconds."
     measured = say.metric_name(plan.metric)
     yield f"Measured: {measured} on {words.plural(plan.images, 'image')}; two-sided α = {plan.alpha:g}."
     if min(plan.seeds, plan.baseline_seeds) < FEWEST_RUNS:

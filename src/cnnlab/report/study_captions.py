@@ -106,4 +106,4 @@ def learning_caption(result: StudyResult) -> str:
     return f"Means over {of} {noun}: {', '.join(parts)}."
 
 
-_COLOURED = {"ink": "the baseline black or white", "test": "the best arm green", "validation": "the worst orange"}
+_COLOURED = {"ink": "the baseline black or white", "train": "the best mean blue", "other": "the worst violet"}

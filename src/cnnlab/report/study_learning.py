@@ -41,14 +41,17 @@ def bands(result: StudyResult) -> tuple[Band, ...]:
 
 
 def coloured(result: StudyResult, found: Sequence[Band]) -> dict[str, str]:
-    """Which arms have a colour: the baseline, the best and the worst by mean; the others are grey."""
+    """Which arms have a colour: the baseline, the best and the worst by mean; the others are grey.
+
+    None is the colour of a verdict: a mean that is best is not yet better.
+    """
     means = {band.name: mean for band in found if (mean := result.arm(band.name).sample.mean) is not None}
     ranked = sorted((name for name in means if name != result.baseline), key=lambda name: means[name])
     if not result.higher_is_better:
         ranked.reverse()
-    colours = {ranked[0]: "validation"} if len(ranked) > 1 else {}
+    colours = {ranked[0]: "other"} if len(ranked) > 1 else {}
     if ranked:
-        colours[ranked[-1]] = "test"
+        colours[ranked[-1]] = "train"
     if result.baseline in {band.name for band in found}:
         colours[str(result.baseline)] = "ink"
     return colours

@@ -79,15 +79,15 @@ def arm_table(result: StudyResult) -> TextTable:
     """A row for each arm in the order of the study, with its difference to the baseline and the verdict."""
     heads = (
         "arm",
-        "changes",
+        "verdict",
+        "#needs n",
+        "#difference",
+        "#its interval",
         "#n",
         "#failed",
         "#mean",
         "#95 % interval",
-        "#difference",
-        "#its interval",
-        "verdict",
-        "#needs n",
+        "changes",
     )
     found = {each.a: each for each in (result.ablation.comparisons if result.ablation else ())}
     rows = (_arm_row(result, arm, found.get(arm.name)) for arm in result.arms)
@@ -189,11 +189,11 @@ def reading(result: StudyResult) -> Iterator[str]:
 def _arm_row(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> tuple[str, ...]:
     return (
         words.shown(arm.name, LONGEST_CELL),
-        changes(arm),
-        *_figures(arm.sample, len(arm.seeds)),
-        *_difference(found),
         _standing(result, arm, found),
         NONE if found is None or found.needed is None else words.count(found.needed),
+        *_difference(found),
+        *_figures(arm.sample, len(arm.seeds)),
+        changes(arm),
         words.count(arm.parameters),
         _minutes(arm),
     )

@@ -30,12 +30,16 @@ def amount(value: float, metric: str) -> str:
     >>> amount(-0.0126, "validation_accuracy"), amount(0.0126, "validation_loss")
     ('1.26 points', '0.0126')
     """
-    return f"{abs(100 * value):.2f} points" if is_share(metric) else f"{abs(value):.3g}"
+    return _points(f"{abs(100 * value):.2f}") if is_share(metric) else f"{abs(value):.3g}"
 
 
 def smallest(delta: float, metric: str) -> str:
     """The band of practical equality: `±0.2 points`."""
-    return f"±{100 * delta:.3g} points" if is_share(metric) else f"±{delta:.3g}"
+    return f"±{_points(f'{100 * delta:.3g}')}" if is_share(metric) else f"±{delta:.3g}"
+
+
+def _points(number: str) -> str:
+    return f"{number} point" if number == "1" else f"{number} points"
 
 
 def between(low: float, high: float, metric: str) -> str:

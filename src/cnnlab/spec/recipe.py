@@ -77,6 +77,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     # Keys that hold a name that the person chose, which may be "none".
     named: ClassVar[tuple[str, ...]] = ()
+    # Keys of its file that are no fields.
+    also: ClassVar[tuple[str, ...]] = ()
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
@@ -88,7 +90,7 @@ class Section(BaseModel):
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise spec_error(error, type(self).model_fields) from None
+                raise spec_error(error, [*type(self).model_fields, *self.also]) from None
 
 
 class Data(Section):

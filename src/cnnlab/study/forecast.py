@@ -37,6 +37,7 @@ def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
         expected_accuracy=None if pilot else _published(study),
         pilot=pilot,
         basis=made if reading.done else trial,
+        confirm=study.confirm,
     )
 
 

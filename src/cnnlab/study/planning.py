@@ -71,6 +71,8 @@ class PlanSummary(Record):
         detectable: the smallest true difference that these seeds find.
         needed: the seeds it takes, for the study's smallest difference and for usual ones.
         equal: the seeds an arm that it takes to show that arms without a difference lie within ±delta.
+        confirm: the fresh seeds of the winner and the baseline in a second stage, which opens the test set; None: there
+            is none.
     """
 
     name: str
@@ -94,6 +96,7 @@ class PlanSummary(Record):
     detectable: Power
     needed: tuple[Needed, ...]
     equal: Power
+    confirm: int | None = None
 
 
 def plan_summary(
@@ -109,6 +112,7 @@ def plan_summary(
     expected_accuracy: float | None = None,
     pilot: Sequence[Sample] | None = None,
     basis: str = "",
+    confirm: int | None = None,
 ) -> PlanSummary:
     """What a study will cost, and what its seeds can find.
 
@@ -120,6 +124,7 @@ def plan_summary(
         expected_accuracy: of a typical arm, a fraction; None: that of the pilot, or else an assumption.
         pilot: figures of runs made before, an arm each: they tell the spread where it is larger than √(err/2N).
         basis: a few words on where the seconds come from.
+        confirm: the fresh seeds of a second stage.
 
     Raises:
         UsageError: a number that can't be.
@@ -153,6 +158,7 @@ def plan_summary(
         detectable=_detectable(sd, n, n_b, alpha, k),
         needed=tuple(Needed(difference=each, seeds=_needed(sd, each, alpha, k)) for each in asked),
         equal=_equal(sd, delta, alpha, k),
+        confirm=confirm,
     )
 
 

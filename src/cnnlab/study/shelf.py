@@ -23,8 +23,9 @@ class Facts(NamedTuple):
 class Shelf:
     """Keeps the last few data sets that were opened, and facts of all; augmentation does not make another."""
 
-    def __init__(self, root: Path | None = None, progress: Progress = silent) -> None:
+    def __init__(self, root: Path | None = None, progress: Progress = silent, download: bool = True) -> None:
         self.root = root
+        self.download = download
         self.progress = progress
         self.kept: OrderedDict[str, Dataset] = OrderedDict()
         self.known: dict[str, Facts] = {}
@@ -33,7 +34,7 @@ class Shelf:
         """As `open_dataset`, from the shelf where it is there; the options count when it is first opened."""
         key = self._key(data, seed)
         if key not in self.kept:
-            chosen: dict[str, Any] = {"root": self.root, "progress": self.progress} | options
+            chosen: dict[str, Any] = {"root": self.root, "progress": self.progress, "download": self.download} | options
             self.kept[key] = open_dataset(data, seed=seed, **chosen)
         self.kept.move_to_end(key)
         while len(self.kept) > MOST_KEPT:
