@@ -12,7 +12,7 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set,
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.study.executors import Executor
+    pass
 
 StudyFile = Annotated[
     Path,
@@ -110,3 +110,18 @@ def _found(file: Path) -> Path:
         return file
     here, named = file.with_name(f"{file.stem}.toml"), shipped_study(file.stem)
     return next((path for path in (here, named) if path.is_file()), file)
+
+
+def _carrier(executor: str, jobs: int, address: str) -> Executor:
+    if executor not in ("processes", "ray"):
+        raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
+    if executor == "ray":
+        from cnnlab.study.cluster import ray_cluster
+
+        return ray_cluster(address or None, jobs=jobs)
+    if address:
+        step = "give --executor ray, or leave --address out"
+        raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
+    from cnnlab.study.executors import processes
+
+    return processes(jobs)

@@ -14,6 +14,12 @@ from cnnlab.spec.problems import shown
 
 LARGEST_FILE = 100_000
 MAX_BASES = 5
+# The keys by which files are told apart; a study and a search have a base of the first kind.
+KINDS: dict[str, frozenset[str]] = {
+    "study": frozenset(("arms", "grid", "doses", "seeds", "says")),
+    "search": frozenset(("search", "trials", "sampler", "pruner")),
+    "recipe": frozenset(("model", "train")),
+}
 MAX_NESTING = 20
 # tomllib needs time and memory with the square of a key's length: "a.a.a…" of 60 kB takes gigabytes.
 MAX_DOTS = 1_000
@@ -82,6 +88,21 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
+
+
+def expect_kind(wanted: str, tables: Mapping[str, Any]) -> None:
+    """Refuse a file of another kind by what it is, instead of by each of its keys.
+
+    Args:
+        wanted: recipe, study or search.
+
+    Raises:
+        SpecError: the tables are those of another kind.
+    """
+    found = next((kind for kind, keys in KINDS.items() if not keys.isdisjoint(tables)), wanted)
+    if found != wanted:
+        command = {"recipe": "train", "study": "study", "search": "tune"}[found]
+        raise SpecError(f"this is a {found}, and a {wanted} is wanted", next_step=f"cnnlab {command} FILE")
 
 
 def override(tables: dict[str, Any], key: str, value: Any) -> None:

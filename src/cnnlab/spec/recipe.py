@@ -23,7 +23,7 @@ from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import Metric, optimizers, schedules, stops
-from cnnlab.spec.files import in_file, override, parse_toml, read_tables
+from cnnlab.spec.files import expect_kind, in_file, override, parse_toml, read_tables
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.problems import refuse, spec_error
@@ -287,6 +287,7 @@ class Recipe(Section):
         """
         tables = read_tables(Path(path))
         try:
+            expect_kind("recipe", tables)
             for key, value in (overrides or {}).items():
                 override(tables, key, value)
             return cls.from_tables(tables)

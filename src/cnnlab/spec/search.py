@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_
 from cnnlab.errors import Problem, SpecError, listed, nearest
 from cnnlab.spec.arms import Changes, base_recipe, changed, dotted, within
 from cnnlab.spec.calls import Call, Value, bare_words, parse, substitute
-from cnnlab.spec.files import in_file, parse_toml, read_text
+from cnnlab.spec.files import expect_kind, in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
 from cnnlab.spec.recipe import Recipe, Section
@@ -129,6 +129,7 @@ class Search(Section):
         path = Path(path)
         try:
             tables = parse_toml(read_text(path)) | keys
+            expect_kind("search", {} if "search" in tables else tables)
             shared = tables.pop("set", {})
             if not isinstance(shared, dict):
                 raise SpecError("this is not a table", where="set", received=shown(shared), allowed="keys and values")

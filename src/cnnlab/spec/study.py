@@ -15,7 +15,7 @@ from cnnlab.errors import Problem, SpecError, listed, nearest
 from cnnlab.spec.arms import RECIPE, Arm, Changes, Doses, base_recipe, changed, dotted, plain_changes, within
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.choices import Metric
-from cnnlab.spec.files import in_file, parse_toml, read_text
+from cnnlab.spec.files import expect_kind, in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
 from cnnlab.spec.published import Document, Saying, misread
@@ -51,6 +51,7 @@ class Study(Section):
 
     model_config = ConfigDict(**Section.model_config, validate_default=True)
     named: ClassVar[tuple[str, ...]] = ("baseline",)
+    also: ClassVar[tuple[str, ...]] = ("set",)
 
     base: Recipe
     question: str = ""
@@ -188,6 +189,7 @@ class Study(Section):
         path = Path(path)
         try:
             tables = parse_toml(read_text(path)) | keys
+            expect_kind("study", tables)
             shared = {**dotted(_table(tables.pop("set", {}), "set")), **(overrides or {})}
             tables["base"] = base_recipe(path, tables.get("base"), shared)
             for name, arm in _table(tables.get("arms", {}), "arms").items():

@@ -14,6 +14,7 @@ from cnnlab.spec.study import Study
 from cnnlab.study.analysis import analyse, claims_judged
 from cnnlab.study.confirming import confirm_winner
 from cnnlab.study.course import NOBODY, Audience, Course, carry
+from cnnlab.study.declaring import declare
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, study_folder, study_name
 from cnnlab.study.plan import make_plan
@@ -54,11 +55,13 @@ def carry_out_study(
     place = Place(runs.resolve(), root, plan.way.device, any_code=any_code)
     course = Course(plan, place, executor, audience, folder)
     _make(folder, study)
+    changed = declare(folder, study)
     write_whole(folder / "study.toml", study.to_toml().encode())
     write_whole(folder / "way.json", plan.way.to_json(indent=2).encode())
     carry(course, plan.tasks())
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
+    result = result.model_copy(update={"notes": (*result.notes, *changed)})
     write_whole(folder / "result.json", result.to_json(indent=2).encode())
     if study.confirm is not None:
         confirmation = confirm_winner(course, reading, result)
