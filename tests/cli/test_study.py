@@ -130,3 +130,25 @@ def test_mistakes_are_told_before_anything_is_run(folder: Path) -> None:
     assert done.exit_code == 2
     assert "'epochs' can't be 0" in done.stderr
     assert not (folder / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("train", "rates.toml"), "this is a study, and a recipe is wanted"),
+        (("study", "base.toml"), "this is a recipe, and a study is wanted"),
+        (("tune", "rates.toml"), "this is a study, and a search is wanted"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(folder: Path, words: tuple[str, str], said: str) -> None:
+    done = CliRunner().invoke(app, [words[0], str(folder / words[1])])
+    assert done.exit_code == 2
+    assert said in done.stderr
+
+
+def test_a_file_here_comes_before_the_one_that_comes_with_cnnlab(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "flip.toml").write_text(STUDY, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, ["study", "flip", "--plan", "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "Does a rate of nothing learn?" in done.stdout

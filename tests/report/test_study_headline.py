@@ -53,7 +53,7 @@ def test_equality_is_only_told_where_it_was_shown(make_study):
     result = make_study({"plain": 0.0, "same": 0.0}, runs=20, delta=0.01)
     assert comparisons(result)[0].verdict == "practically equal"
     assert "is practically equal to" in headline(result)
-    assert "within ±1 points" in headline(result)
+    assert "within ±1 point" in headline(result)
 
 
 @pytest.mark.parametrize("runs", [1, 2, 4])

@@ -287,7 +287,7 @@ def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path: Path, old: str, ne
 def test_an_unknown_key_has_a_nearest_one(tmp_path: Path) -> None:
     (problem,) = _misread(tmp_path, FILE.replace("[set]", "sedes = 3\n[set]"))
     assert problem.next_step == "did you mean 'seeds'?"
-    assert problem.allowed == ", ".join(sorted(Study.model_fields))
+    assert problem.allowed == ", ".join(sorted([*Study.model_fields, "set"]))
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set,
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    pass
+    from cnnlab.study.executors import Executor
 
 StudyFile = Annotated[
     Path,
