@@ -86,7 +86,7 @@ def recompute(
     says. Nothing in a run is changed; where it reports test figures, the look at its test set is a line in the ledger.
 
     Args:
-        runs: run folders, or folders of run folders; they need not be whole.
+        runs: run folders, folders of run folders, which need not be whole, or the folder of a study.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
         progress: is told how many runs are done.
@@ -98,7 +98,7 @@ def recompute(
     given = [Path(runs)] if isinstance(runs, str | Path) else [Path(path) for path in runs]
     found: dict[Path, None] = {}
     for path in given:
-        within = find_runs(path)
+        within = find_runs(path) or _runs_of_study(path)
         if not within:
             raise RunError("there is no run here", where=str(path), next_step="'cnnlab runs' lists the runs")
         found |= dict.fromkeys(inner.resolve() for inner in within)
@@ -108,6 +108,17 @@ def recompute(
         done.append(recalculate(path, root=root, device=device, progress=progress))
     progress("recalculating", len(found), len(found), "runs")
     return RecomputedRuns(runs=tuple(done))
+
+
+def _runs_of_study(folder: Path) -> list[Path]:
+    """The runs of a study, where the folder is one's."""
+    if not (folder / "study.toml").is_file():
+        return []
+    result, runs = read_result(folder), folder.resolve().parents[1]
+    confirmed = result.confirmation
+    records = [seed for arm in result.arms for seed in arm.seeds]
+    records += [*confirmed.runs, *confirmed.baseline_runs] if confirmed is not None else []
+    return sorted({runs / record.run for record in records if record.run})
 
 
 def write_report(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> Path:

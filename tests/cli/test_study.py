@@ -152,3 +152,11 @@ def test_a_file_here_comes_before_the_one_that_comes_with_cnnlab(folder: Path, m
     done = CliRunner().invoke(app, ["study", "flip", "--plan", "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert "Does a rate of nothing learn?" in done.stdout
+
+
+@pytest.mark.usefixtures("carried")
+def test_the_runs_of_a_study_are_recomputed(folder: Path) -> None:
+    words = ["verify", "--recompute", str(folder / "runs" / "studies" / "rates"), "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert len(json.loads(done.stdout)["runs"]) == 4

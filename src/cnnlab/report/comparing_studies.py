@@ -131,6 +131,10 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
         if len(set(values)) > 1:
             each = ", ".join(f"{result.study}: {value}" for result, value in zip(results, values, strict=True))
             yield f"The studies have different {what}: {each}."
+    for name in shared:
+        changes = [result.arm(name).changes for result in results if name in _names(result)]
+        if any(each != changes[0] for each in changes):
+            yield f"{words.quoted(name)} is called alike in all, and changes other things of the base."
     for result in results:
         own = [name for name in _names(result) if name not in shared]
         if own:
