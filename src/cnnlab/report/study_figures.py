@@ -139,7 +139,7 @@ def forest_figure(result: StudyResult) -> Figure:
     _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))
     ends = [FOREST_WIDTH - right + place for place in (16, 150, 198, 276, 322)]
     for title, end, ha in zip(
-        ("verdict", "n", "failed", "parameters", "min"), ends, ("left", *["right"] * 4), strict=True
+        ("verdict", "n", "failed", "± param.", "min"), ends, ("left", *["right"] * 4), strict=True
     ):
         write(canvas, end, HEAD + 8, title, colour="muted", ha=ha)  # type: ignore[arg-type]
     for number, row in enumerate(rows):
