@@ -232,7 +232,10 @@ def test_a_trial_changes_nothing_in_the_run_that_follows(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speeds = {"fp32 contiguous": 2.0}
-    monkeypatch.setattr(way, "_speed", lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0))
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))  # no choice that another test has kept
+    monkeypatch.setattr(
+        way, "training_speed", lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0)
+    )
     plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
     assert tried.way().tried["fp32 contiguous"] == 2
     assert (tried.way().precision, tried.way().memory_format) == ("fp32", "contiguous")

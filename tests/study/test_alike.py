@@ -70,7 +70,7 @@ def test_a_study_stays_in_its_way_when_an_arm_is_added(study: Studies, monkeypat
         both = {"fp32 contiguous": 5.0, "fp32 channels_last": 6.0}
         return Way(precision="fp32", memory_format=next(formats), reason="tried", tried=both)
 
-    monkeypatch.setattr("cnnlab.study.ways.tried_way", tried)
+    monkeypatch.setattr("cnnlab.study.ways.timed_way", tried)
     base = {"precision": "auto"}
     arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
     first = make_plan(study(arms, base=base), "alike", device="cpu")

@@ -359,7 +359,7 @@ def test_one_way_of_computing_for_all_arms(study: Studies, lab: Any, monkeypatch
         precision, memory_format = next(found)
         return Way(precision=precision, memory_format=memory_format, reason="tried", tried={})
 
-    monkeypatch.setattr("cnnlab.study.ways.tried_way", tried)
+    monkeypatch.setattr("cnnlab.study.ways.timed_way", tried)
     arms = {"plain": {}, "large": {"train.batch_size": 9}, "larger": {"train.batch_size": 10}}
     result = lab.carry_out(study(arms, base={"precision": "auto"}, seeds=1))
     ways = {(folder.way().precision, folder.way().memory_format) for folder in list_runs(lab.runs)}

@@ -126,7 +126,7 @@ def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, t
         def fail(*_: object) -> float:
             raise RuntimeError("broken")
 
-        monkeypatch.setattr(ways, "_speed", fail)
+        monkeypatch.setattr(ways, "training_speed", fail)
         with pytest.raises(RuntimeError, match="broken"):
             choose_way(AUTO, *case)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
@@ -15,13 +15,14 @@ from cnnlab.data.source import Part, Progress
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.processes import ALONE, World
+from cnnlab.randomness import torch_state
 from cnnlab.records import Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 from cnnlab.training.loop import Training
-from cnnlab.training.way import choose_way
+from cnnlab.training.way import choose_way, name_of_way, training_speed
 
 # Opens the data of a recipe: `open_dataset`, or something that keeps what it has opened.
 Opener = Callable[..., Dataset]
@@ -93,10 +94,23 @@ def tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torc
     """A trial needs one batch, and no feed can be made before the way is known. The writer's counts for all."""
     if not world.writes:
         return Way.from_json(world.told(""))
+    way = choose_way(recipe.train, network, *_batch(recipe, dataset, device, world))
+    world.told(way.to_json())
+    return way
+
+
+def timed_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device) -> Way:
+    """As `tried_way`, with a speed also where the recipe leaves nothing to try; the network is not to be used after."""
+    way = tried_way(recipe, dataset, network, device)
+    if way.tried:
+        return way
+    with torch_state():
+        speed = training_speed(way, network, *_batch(recipe, dataset, device, ALONE))
+    return way.model_copy(update={"tried": {name_of_way(way): round(speed)}})
+
+
+def _batch(recipe: Recipe, dataset: Dataset, device: torch.device, world: World) -> tuple[Tensor, Tensor]:
     size = recipe.train.batch_size
     part = world.share(size)
     pixels, labels = dataset.pixels("train")[part], dataset.labels("train")[part]
-    batch = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(size))
-    way = choose_way(recipe.train, network, *batch)
-    world.told(way.to_json())
-    return way
+    return next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(size))

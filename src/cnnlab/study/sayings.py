@@ -129,4 +129,4 @@ def _told(found: Comparison, study: Study) -> str:
     words = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
     if found.low is not None and found.high is not None:
         words += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
-    return words
+    return words.replace("-", "\N{MINUS SIGN}")

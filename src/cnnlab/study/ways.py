@@ -12,11 +12,12 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import Way
-from cnnlab.runs.bench import tried_way
+from cnnlab.runs.bench import timed_way
 from cnnlab.runs.checks import check_before_training
 from cnnlab.spec.arms import Arm, within
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import StudyWay
+from cnnlab.training.way import name_of_way
 
 DIGITS = 12
 # Where no trial was made, nothing is known of the speed.
@@ -58,19 +59,25 @@ def choose_study_way(
         kept = None
     speeds = dict(kept.speeds) if kept is not None else {}
     tried: dict[str, Way] = {}
+    is_open: dict[str, bool] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in speeds and key not in tried:
             network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
             initialise(network, recipe.model.init, recipe.train.seed)
-            tried[key] = tried_way(recipe, dataset, network.to(device), device)
-    if kept is not None and all(_name(kept.way) in way.tried or not way.tried for way in tried.values()):
+            tried[key] = timed_way(recipe, dataset, network.to(device), device)
+            is_open[key] = recipe.train.precision == "auto"
+    # What an arm sets itself decides nothing for the others.
+    deciding = [way for key, way in tried.items() if is_open[key]]
+    if kept is None:
+        way = _common(deciding or list(tried.values()))
+    elif all(name_of_way(kept.way) in one.tried for one in deciding):
         way = kept.way
-    elif kept is not None:  # it is wrong for a new network: plain computing is right for all
+    else:  # it is wrong for a new network: plain computing is right for all
         way = Way(precision="fp32", memory_format="contiguous", reason="right for every network of the study")
         speeds = dict.fromkeys(speeds, UNKNOWN)
-    else:
-        way = _common(list(tried.values()))
-    speeds |= {key: float(one.tried.get(_name(way), UNKNOWN)) for key, one in tried.items()}
+    for key, one in tried.items():
+        own = max(one.tried.values(), default=UNKNOWN)
+        speeds[key] = float(one.tried.get(name_of_way(way), UNKNOWN) if is_open[key] else own)
     return StudyWay(way=way, device=device.type, speeds=speeds)
 
 
@@ -91,7 +98,3 @@ def _common(ways: Sequence[Way]) -> Way:
     formats = [way.memory_format for way in ways]
     memory_format = max(sorted(set(formats)), key=formats.count)
     return ways[0].model_copy(update={"precision": precision, "memory_format": memory_format})
-
-
-def _name(way: Way) -> str:
-    return f"{way.precision} {way.memory_format}"

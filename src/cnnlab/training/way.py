@@ -88,17 +88,17 @@ def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: T
             truth = _outcome(PLAIN, network, images, labels)
             for way in open_ways:
                 if _agrees(_outcome(way, network, images, labels), truth):
-                    speeds.append((_speed(way, network, images, labels), way))
+                    speeds.append((training_speed(way, network, images, labels), way))
     finally:
         network.load_state_dict(state)
         network.zero_grad(set_to_none=True)
         network.train(was_training).to(memory_format=torch.contiguous_format)
-    tried = {_name(way): round(speed) for speed, way in speeds}
+    tried = {name_of_way(way): round(speed) for speed, way in speeds}
     if not speeds and PLAIN in open_ways:
         return PLAIN.model_copy(update={"reason": "no other way gave the result of 32-bit floats", "tried": tried})
     if not speeds:
         raise SpecError(
-            f"the result of 32-bit floats is not what comes out of {' or '.join(map(_name, open_ways))}",
+            f"the result of 32-bit floats is not what comes out of {' or '.join(map(name_of_way, open_ways))}",
             where="train.precision" if all(way.precision == "bf16" for way in open_ways) else "train.memory_format",
             next_step='set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
             "train.precision and train.memory_format",
@@ -124,7 +124,7 @@ def _agrees(outcome: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> boo
     return loss_close and float(F.cosine_similarity(outcome[1], truth[1], dim=0)) >= GRADIENT_COSINE
 
 
-def _speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+def training_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Training steps, in images/s, without the optimiser's part, which is the same for all ways."""
     step = _step(way, network, images, labels)
     for _ in range(WARM_UP_STEPS):
@@ -163,7 +163,8 @@ def _wait(device: torch.device) -> None:
         getattr(torch, device.type).synchronize()
 
 
-def _name(way: Way) -> str:
+def name_of_way(way: Way) -> str:
+    """What a way is called in a trial's table."""
     return f"{way.precision} {way.memory_format}"
 
 
@@ -177,7 +178,7 @@ def _fingerprint(network: nn.Module, images: Tensor, open_ways: list[Way]) -> st
         torch.get_num_threads(),
         str(network),
         tuple(images.shape),
-        *map(_name, open_ways),
+        *map(name_of_way, open_ways),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
