@@ -196,7 +196,7 @@ def make_view() -> Callable[..., RunView]:
                 processor="a processor with 2 cores",
                 device="cpu",
                 threads=2,
-                made="cnnlab's code 4e1243bd22c66e76, torch 2.15.0, cpu",
+                code="4e1243bd22c66e76",
             ),
             "way": Way(
                 precision="bf16",

@@ -60,10 +60,10 @@ def test_less_loss_is_the_best_mean(make_study):
 
 def test_the_learning_caption_names_only_colours_that_are_there(make_study):
     assert captions.learning_caption(make_study(runs=10)) == (
-        "Means over 10 seeds: the baseline black or white, the best arm green, the worst orange, the others grey."
+        "Means over 10 seeds: the baseline black or white, the best mean blue, the worst violet, the others grey."
     )
     two = captions.learning_caption(make_study({"plain": 0.0, "flips": 0.01}, runs=1))
-    assert two == "Means over 1 seed: the baseline black or white, the best arm green."
+    assert two == "Means over 1 seed: the baseline black or white, the best mean blue."
     assert "baseline" not in captions.learning_caption(make_study(doses=DOSES, runs=3))
     many = captions.learning_caption(make_study({f"arm {n}": 0.0 for n in range(12)}, runs=2))
     assert many.endswith("the others grey and not named.")

@@ -31,12 +31,12 @@ def test_an_arm_without_a_curve_is_left_out(make_study):
 )
 def test_baseline_best_and_worst_have_colours(make_study, metric, best, worst):
     result = make_study({"plain": 0.0, "a": -0.1, "b": 0.1, "c": 0.0}, metric=metric)
-    assert coloured(result, bands(result)) == {"plain": "ink", best: "test", worst: "validation"}
+    assert coloured(result, bands(result)) == {"plain": "ink", best: "train", worst: "other"}
 
 
 def test_of_two_arms_the_other_is_the_best(make_study):
     result = make_study({"plain": 0.0, "a": -0.1})
-    assert coloured(result, bands(result)) == {"plain": "ink", "a": "test"}
+    assert coloured(result, bands(result)) == {"plain": "ink", "a": "train"}
 
 
 def names(figure):
@@ -51,7 +51,7 @@ def test_of_many_lines_only_the_coloured_are_named(make_study):
 
 def test_a_study_of_doses_has_no_baseline_to_colour(make_study):
     result = make_study(doses=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), runs=3, sd=0.0)
-    assert coloured(result, bands(result)) == {"0.3": "test", "0": "validation"}
+    assert coloured(result, bands(result)) == {"0.3": "train", "0": "other"}
 
 
 def test_one_epoch_is_a_point(make_study):

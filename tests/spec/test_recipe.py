@@ -68,12 +68,17 @@ def _tables() -> st.SearchStrategy[dict[str, Any]]:
                     "precision": st.sampled_from(["auto", "fp32", "bf16"]),
                 },
             ),
-            "claims": st.dictionaries(
-                st.just("parameters") | figures,
-                st.integers(0, 10**12)
-                | st.floats(allow_nan=False, allow_infinity=False)
-                | st.fixed_dictionaries({"published": SHARES}, optional={"source": TEXTS, "images": counts, "note": TEXTS}),  # noqa: E501
-                max_size=3,
+            "claims": st.builds(
+                dict.__or__,
+                st.dictionaries(
+                    figures,
+                    SHARES
+                    | st.fixed_dictionaries(
+                        {"published": SHARES}, optional={"source": TEXTS, "images": counts, "note": TEXTS}
+                    ),
+                    max_size=3,
+                ),
+                st.dictionaries(st.just("parameters"), st.integers(0, 10**12), max_size=1),
             ),
         },
     )  # fmt: skip

@@ -253,7 +253,8 @@ def test_runs_of_two_codes_in_one_table_are_named(study: Studies, lab: Any, monk
     _change_code(monkeypatch)
     result = lab.carry_out(study(seeds=3), any_code=True)
     assert lab.planned == [(6, 2)]
-    [note] = result.notes
+    note, added = result.notes
+    assert added.startswith("2 seeds an arm were declared, and 3 are used")
     assert note.startswith("not all runs were made alike: cnnlab's code 0123456789abcdef, torch ")
 
 
