@@ -159,7 +159,8 @@ def test_when_a_process_dies_the_others_end_and_the_run_goes_on(recipe: Callable
         two.kill()
     assert two.returncode == 1
     [folder] = list_runs(tmp_path / "runs")
-    assert "another process of this training has ended" in said
+    # Whoever notices first tells it: the process that is left, or torchrun, which then ends that one.
+    assert "another process of this training has ended" in said or "Signal 9 (SIGKILL) received" in said
     assert f"go on with: torchrun --nproc-per-node 2 -m cnnlab train --resume {folder.path}" in said
     assert folder.result() is None
     assert len(folder.epochs()) >= 1
