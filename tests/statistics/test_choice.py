@@ -40,12 +40,6 @@ def test_a_loss_is_best_where_it_is_lowest():
 def test_failed_runs_don_t_count_towards_three():
     found = rank([arm("a", 0.9, 0.9, nan, inf), arm("b", 0.8, 0.8, 0.8, nan)])
     assert names(found.ranked) == ["b"]
-    assert (found.trials, found.same_budget) == (8, True)
-
-
-def test_the_budget_is_told():
-    assert (rank(ARMS).trials, rank(ARMS).same_budget) == (11, False)
-    assert rank(ARMS[:2]).same_budget
 
 
 def test_with_fewer_than_three_runs_nothing_is_chosen():

@@ -27,16 +27,6 @@ class Ranking(Record):
         """The arm with the best mean; None where all were refused. Its mean flatters it: it was chosen for it."""
         return self.ranked[0] if self.ranked else None
 
-    @property
-    def trials(self) -> int:
-        """The number of runs that were looked at, failed ones too: the size of the budget."""
-        return sum(len(arm.values) for arm in self.ranked + self.refused)
-
-    @property
-    def same_budget(self) -> bool:
-        """Whether every arm had as many runs, failed ones too: more tries are more luck."""
-        return len({len(arm.values) for arm in self.ranked + self.refused}) <= 1
-
 
 def rank(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
     """Arms by their mean, those with fewer than three finite runs set aside.
