@@ -179,6 +179,24 @@ class Way(Record):
     reason: str = ""
 
 
+class LoadedRecord(Record):
+    """The weights that a backbone began with, counted in tensors.
+
+    `published` is whether the file is the one that its library publishes, by its checksum; None where none is
+    published. `missing` names what the backbone has and the file lacks, which begins at random; `ignored` what the
+    file has and the network does not; `behind` what the file has for the part behind the cut.
+    """
+
+    source: str
+    file: str
+    sha256: str
+    published: bool | None
+    loaded: int
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+
+
 class ClaimRecord(Record):
     """A published figure and what was measured. `low` and `high` bound it at 95 %, where they apply."""
 
