@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
+    from cnnlab.model.tracing.network import network_table
     from cnnlab.probe.activations import activations
     from cnnlab.probe.effective import effective_field
     from cnnlab.probe.subjects import open_subject
-    from cnnlab.probe.tracing import network_table
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
@@ -67,7 +67,7 @@ _HOMES = {
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
     "lr_range": "cnnlab.runs.lr_range",
-    "network_table": "cnnlab.probe.tracing",
+    "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.final",
     "plan_study": "cnnlab.api",

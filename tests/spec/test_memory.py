@@ -237,7 +237,7 @@ def test_the_batch_size_multiplies_activations_alone() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
 def test_a_traced_backbone_is_counted_by_the_same_rule(name: str) -> None:
     from cnnlab.model.backbones import network as backbone
-    from cnnlab.probe.tracing import backbone_table
+    from cnnlab.model.tracing.network import backbone_table
 
     table = backbone_table(name, (3, 64, 64), 10)
     with torch.random.fork_rng(devices=()):

@@ -12,11 +12,11 @@ from torch import nn
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
+from cnnlab.model.tracing.network import backbone_table
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveFields
 from cnnlab.probe.naming import Backbone, Image, Named, RecipeFile, Rows, resolve, shaped, traced_recipe, traced_run
 from cnnlab.probe.subjects import subject_of
-from cnnlab.probe.tracing import backbone_table
 from cnnlab.probe.weights import random_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY

@@ -138,7 +138,7 @@ def _of_recipe(file: RecipeFile, seed: int | None, device: torch.device, data: P
 def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:
     # torchvision's networks take a second to load, which a recipe does not need.
     from cnnlab.model import backbones
-    from cnnlab.probe.tracing import backbone_table
+    from cnnlab.model.tracing.network import backbone_table
 
     name = found.name
     network = backbones.network(name, device="cpu", seed=seed)

@@ -211,7 +211,7 @@ def _with_images(found: Description, recipe: Recipe, data: Path | None, progress
 
 def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
     from cnnlab.model.backbones import natural_classes
-    from cnnlab.probe.tracing import backbone_table
+    from cnnlab.model.tracing.network import backbone_table
 
     table = backbone_table(name, None if size is None else (3, *size), classes)
     warned = table_warnings(table.layers, classes, backbone=True)

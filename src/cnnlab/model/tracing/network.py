@@ -20,8 +20,8 @@ from torch.nn.parameter import is_lazy
 
 from cnnlab.errors import SpecError
 from cnnlab.model import backbones
-from cnnlab.probe.maps import on_grid
-from cnnlab.probe.watching import Draft, ModuleCall, Watch
+from cnnlab.model.tracing.maps import on_grid
+from cnnlab.model.tracing.watching import Draft, ModuleCall, Watch
 from cnnlab.records import LayerRecord, Table
 from cnnlab.spec.layer import Shape, formula, times
 from cnnlab.spec.layers import layers

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.probe.maps import POOLED, WHOLE, Place, ends, equal, fields_on_grid, is_grid, on_grid, settled
-from cnnlab.probe.operations import Operation, pair, sides_padded
+from cnnlab.model.tracing.maps import POOLED, WHOLE, Place, ends, equal, fields_on_grid, is_grid, on_grid, settled
+from cnnlab.model.tracing.operations import Operation, pair, sides_padded
 from cnnlab.spec.layer import Fields
 from cnnlab.theory.receptive import widest
 

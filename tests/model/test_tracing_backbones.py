@@ -16,7 +16,7 @@ from torchlens.backends.torch.wrappers import unwrap_torch
 
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import names, natural_shape, network
-from cnnlab.probe.tracing import backbone_table, network_table
+from cnnlab.model.tracing.network import backbone_table, network_table
 from cnnlab.records import LayerRecord, Table
 from cnnlab.spec.layers import layers
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from cnnlab.errors import SpecError
-from cnnlab.probe.operations import Operation, pair, sides_padded
+from cnnlab.model.tracing.operations import Operation, pair, sides_padded
 from cnnlab.spec.calls import Call
 from cnnlab.spec.layer import Layer
 from cnnlab.spec.layers import layers

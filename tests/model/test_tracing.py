@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import network
 from cnnlab.model.build import build
-from cnnlab.probe.tracing import network_table, trace_network
+from cnnlab.model.tracing.network import network_table, trace_network
 from cnnlab.randomness import torch_state
 from cnnlab.records import LayerRecord
 from cnnlab.spec.layers import layers

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from cnnlab.probe import operations
-from cnnlab.probe.layering import folded, layer_of
-from cnnlab.probe.maps import WHOLE, Place
-from cnnlab.probe.operations import Operation
-from cnnlab.probe.places import COPIES, MADE_NEW, MOVES, follow
+from cnnlab.model.tracing import operations
+from cnnlab.model.tracing.layering import folded, layer_of
+from cnnlab.model.tracing.maps import WHOLE, Place
+from cnnlab.model.tracing.operations import Operation
+from cnnlab.model.tracing.places import COPIES, MADE_NEW, MOVES, follow
 from cnnlab.spec.layer import Shape
 from cnnlab.spec.rows import Row
 
