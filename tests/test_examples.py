@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import cnnlab
-from cnnlab.spec.recipe import Data, Model, Recipe, Section, Train, Warnings
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe, Train, Warnings
+from cnnlab.spec.section import Section
 
 REPOSITORY = Path(__file__).parents[1]
 MODULES = [

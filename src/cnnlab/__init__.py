@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
+    from cnnlab.spec.model import Model
     from cnnlab.spec.receptive.fields import receptive_field
-    from cnnlab.spec.recipe import Claim, Data, Model, Recipe, Train, Warnings
+    from cnnlab.spec.recipe import Claim, Data, Recipe, Train, Warnings
     from cnnlab.spec.search import Search
     from cnnlab.spec.study import Study
     from cnnlab.theory.convolution.answer import convolve

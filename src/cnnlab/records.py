@@ -39,7 +39,7 @@ class LayerRecord(Record):
     `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
     `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
     multiply-adds of weights for one image, `activations` the numbers that come out for one. `inputs` names the rows
-    whose outputs go in; empty: the image.
+    whose outputs go in; empty: the image. `frozen` is True of a row with weights that never train.
     """
 
     name: str
@@ -56,6 +56,7 @@ class LayerRecord(Record):
     jump: tuple[str, str] | None
     first_centre: tuple[str, str] | None = None
     inputs: tuple[str, ...] = ()
+    frozen: bool = False
 
 
 class WarningRecord(Record):
@@ -72,9 +73,10 @@ class WarningRecord(Record):
 
 
 class Table(Record):
-    """A traced layer table."""
+    """A traced network. `trainable` counts the parameters that train; None: all."""
 
     parameters: int
+    trainable: int | None = None
     macs: int
     layers: tuple[LayerRecord, ...]
     warnings: tuple[WarningRecord, ...]

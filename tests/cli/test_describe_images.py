@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
-from cnnlab.spec.recipe import Data, Model, Recipe
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe
 
 LAYERS = ["conv(4, 3, bias=false)", "batchnorm", "relu", "flatten", "dense(classes)"]
 

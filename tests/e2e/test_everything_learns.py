@@ -30,7 +30,8 @@ from cnnlab.spec.choices import optimizers, schedules, stops
 from cnnlab.spec.layers import layers
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
-from cnnlab.spec.recipe import Model, Recipe, Train
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Recipe, Train
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.training.loop import Feeds, fit

@@ -10,7 +10,7 @@ from torch import nn
 
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.spec.recipe import Init
+from cnnlab.spec.model import Init
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace
 

@@ -12,7 +12,8 @@ from cnnlab.paper import words
 from cnnlab.records import WarningRecord
 from cnnlab.report.description import BATCH_SIZE, Description, describe, is_recipe
 from cnnlab.spec.memory import memory
-from cnnlab.spec.recipe import Data, Model, Recipe, Train
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe, Train
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "recipes" / "lenet.toml"

@@ -6,7 +6,8 @@ import pytest
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.augmentations import Flip, Maybe, augmentations, mirroring
-from cnnlab.spec.recipe import Data, Model, Recipe
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe
 from cnnlab.spec.recipe_warnings import recipe_warnings
 
 

@@ -14,7 +14,8 @@ from cnnlab.spec.augmentations import Crop, Flip
 from cnnlab.spec.calls import parse
 from cnnlab.spec.choices import SGD, Early, Metric, Plateau
 from cnnlab.spec.layers import Conv, Dense, Flatten, MaxPool, ReLU
-from cnnlab.spec.recipe import Claim, Data, Init, Model, Recipe, Train
+from cnnlab.spec.model import Init, Model
+from cnnlab.spec.recipe import Claim, Data, Recipe, Train
 from cnnlab.spec.rows import Row
 
 RECIPES = Path(__file__).parents[2] / "recipes"

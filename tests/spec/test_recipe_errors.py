@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.files import read_tables
 from cnnlab.spec.layers import layers
-from cnnlab.spec.recipe import Data, Model, Recipe, Train
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe, Train
 
 GOOD = {"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}, "train": {}, "claims": {}}
 FIGURES = (
@@ -98,7 +99,7 @@ def test_a_normalisation_that_is_none_is_refused(value: Any) -> None:
     (problem,) = _problems(_with("data.normalize", value))
     assert problem.where == "data.normalize"
     assert problem.allowed == (
-        "'data', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, each std above 0"
+        "'data', 'weights', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, each std above 0"
     )
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.layers import ReLU, Repeat
-from cnnlab.spec.recipe import Data, Model, Recipe
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace

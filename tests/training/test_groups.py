@@ -10,7 +10,7 @@ from torch import nn
 
 from cnnlab.model.build import build
 from cnnlab.spec.choices import optimizers
-from cnnlab.spec.recipe import Model
+from cnnlab.spec.model import Model
 from cnnlab.training.optimizers import optimizer
 
 LAYERS = [

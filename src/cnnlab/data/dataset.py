@@ -291,7 +291,7 @@ def _size(form: ImageForm) -> tuple[int, int]:
 
 
 def _given(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    if data.normalize == "data":
+    if data.normalize in (None, "data"):
         return None
     mean, std = data.normalize
     if len(mean) != channels:

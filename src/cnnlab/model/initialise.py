@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from cnnlab.randomness import seed_torch, torch_state
-from cnnlab.spec.recipe import Init
+from cnnlab.spec.model import Init
 
 
 def initialise(network: nn.Module, init: Init, seed: int) -> None:

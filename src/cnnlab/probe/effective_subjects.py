@@ -21,8 +21,8 @@ from cnnlab.probe.weights import random_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.layer import Pair
+from cnnlab.spec.model import Init
 from cnnlab.spec.receptive.fields import CLASSES, traced
-from cnnlab.spec.recipe import Init
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace
 from cnnlab.training.machine import choose_device

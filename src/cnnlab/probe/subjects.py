@@ -128,7 +128,7 @@ def _of_recipe(file: RecipeFile, seed: int | None, device: torch.device, data: P
     recipe, trace = file.recipe, traced_recipe(file, data=data)
     network, chosen = build(trace), recipe.train.seed if seed is None else seed
     initialise(network, recipe.model.init, chosen)
-    given = recipe.data.normalize if recipe.data.normalize != "data" else (None, None)
+    given = recipe.data.normalize if isinstance(recipe.data.normalize, tuple) else (None, None)
     name = f"{file.path.stem} (random weights, seed {chosen})"
     channels, high, wide = trace.input
     form = ImageForm(channels, high, wide, recipe.data.interpolation)

@@ -9,12 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
 from cnnlab.probe.filters import Filters
-from cnnlab.probe.naming import traced_run
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.networks import plan_of_run
 
 
 def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters | None:
@@ -32,9 +31,7 @@ def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters 
 
 def random_start(folder: RunFolder) -> nn.Module:
     """A run's network with the weights that its training began with, made anew from its seed; on the CPU."""
-    recipe, network = folder.recipe(), build(traced_run(folder))
-    initialise(network, recipe.model.init, recipe.train.seed)
-    return network
+    return plan_of_run(folder).begin(folder.recipe().train.seed, NOBODY.say)[0]
 
 
 def _array(module: nn.Module) -> npt.NDArray[np.float32]:

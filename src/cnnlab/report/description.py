@@ -87,28 +87,29 @@ def describe(
 ) -> Description:
     """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe.
 
-    Args:
-        what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
-            network.
-        size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
-            made for.
-        classes: K, 1 or more; by default those of the data, or the backbone's.
-        batch_size: images at a time, for the memory; by default the recipe's, or 64.
-        overrides: values of the recipe by dotted key, as `--set` gives them.
-        data: where catalogue data lives; by default the cache folder.
-        images: look at the recipe's images, too, for the warnings that need them; this loads torch.
-        progress: told of the images that are read.
+       Args:
+           what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
+               network.
+           size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
+               made for.
+           classes: K, 1 or more; by default those of the data, or the backbone's.
+           batch_size: images at a time, for the memory; by default the recipe's, or 64.
+           overrides: values of the recipe by dotted key, as `--set` gives them.
+           data: where catalogue data lives; by default the cache folder.
+           images: look at the recipe's images, too, for the warnings that need them; this loads torch.
+           progress: told of the images that are read.
 
-    Raises:
-        SpecError: the recipe has mistakes, or there is no such network.
-        SourceError: the recipe's data can't be looked at.
-        DownloadError: its images are not at hand and can't be had.
-        UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
+       Raises:
+           SpecError: the recipe has mistakes, or there is no such network.
+           SourceError: the recipe's data can't be looked at.
+           DownloadError: its images are not at hand and can't be had.
+           UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
 
-    >>> from cnnlab.spec.recipe import Data, Model
-    >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
-    >>> describe(lenet).parameters
-    47506
+       >>> from cnnlab.spec.recipe import Data
+    from cnnlab.spec.model import Model
+       >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
+       >>> describe(lenet).parameters
+       47506
     """
     what, sides = _meant(what), (size, size) if isinstance(size, int) else size
     numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
@@ -178,14 +179,18 @@ def _of_recipe(
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
     if batch_size is not None:
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
+    if recipe.model.backbone is not None:
+        from cnnlab.runs.resolving import resolve
+
+        recipe = resolve(recipe, data)
     known = facts(recipe.data, data)
     count = classes or len(known.classes)
     try:
-        trace = recipe.model.trace((known.channels, known.height, known.width), count)
+        table = _table(recipe, (known.channels, known.height, known.width), count, known.classes)
     except SpecError as error:
         raise error if isinstance(what, Recipe) else in_file(error, what) from None
     choice = recipe.train.optimizer
-    table = overview(trace, recipe, known.classes if count == len(known.classes) else ())
+    trainable = table.parameters if table.trainable is None else table.trainable
     found = Description(
         name=name,
         source=recipe.data.source,
@@ -193,12 +198,26 @@ def _of_recipe(
         classes=known.classes if classes in (None, len(known.classes)) else (),
         num_classes=count,
         optimizer=choice.kind,
-        **{field: getattr(table, field) for field in Table.model_fields},
-        trainable=table.parameters,
-        memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state),
+        parameters=table.parameters,
+        trainable=trainable,
+        macs=table.macs,
+        layers=table.layers,
+        warnings=table.warnings,
+        memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state, trainable),
         switched_off=recipe.warnings.off,
     )
     return found, recipe
+
+
+def _table(recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...]) -> Table:
+    """The rows of a recipe's network; only a backbone loads torch."""
+    named = classes if count == len(classes) else ()
+    if recipe.model.backbone is None:
+        return overview(recipe.model.trace(shape, count).records(), recipe, named)
+    from cnnlab.runs.networks import plan_network
+
+    plan = plan_network(recipe.model, shape, count)
+    return overview(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
 
 
 def _with_images(found: Description, recipe: Recipe, data: Path | None, progress: Progress) -> Description:
@@ -223,14 +242,16 @@ def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, b
         classes=(),
         num_classes=natural_classes(name) if classes is None else classes,
         optimizer=Adam.kind,
-        **{field: getattr(table, field) for field in Table.model_fields},
+        **{field: getattr(table, field) for field in Table.model_fields if field != "trainable"},
         trainable=table.parameters,
         memory=memory(table.layers, table.parameters, batch_size, Adam.state),
     )
 
 
 def _sums(found: Description) -> str:
-    return f"{words.count(found.parameters)} parameters, all trained; {words.count(found.macs)} multiply-adds an image."
+    is_whole = found.trainable == found.parameters
+    trained = "all trained" if is_whole else f"{words.count(found.trainable)} of them trained"
+    return f"{words.count(found.parameters)} parameters, {trained}; {words.count(found.macs)} multiply-adds an image."
 
 
 def _memory_lines(found: Description) -> tuple[str, str]:

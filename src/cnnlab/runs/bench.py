@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
 from cnnlab.processes import ALONE, World
 from cnnlab.randomness import torch_state
-from cnnlab.records import Way
+from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.networks import NetworkPlan, plan_network
+from cnnlab.runs.sources import KEPT, Say
 from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.trace import Trace
 from cnnlab.training.loop import Training
 from cnnlab.training.way import choose_way, name_of_way, training_speed
 
@@ -34,13 +34,14 @@ class Bench:
 
     recipe: Recipe
     dataset: Dataset
-    trace: Trace
-    network: nn.Sequential
+    plan: NetworkPlan
+    network: nn.Module
     device: torch.device
     way: Way
     train: Feed
     validation: Feed | None
     world: World = ALONE
+    loaded: LoadedRecord | None = None
 
     @classmethod
     def prepare(
@@ -54,6 +55,7 @@ class Bench:
         world: World = ALONE,
         validate: bool = True,
         opener: Opener = open_dataset,
+        say: Say = NOBODY.say,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
 
@@ -61,7 +63,7 @@ class Bench:
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
-            RunError: the data of a resumed run has changed.
+            RunError: the data of a resumed run has changed, or a backbone's weights can't be had.
         """
         seed = recipe.train.seed
         with world.one_first():
@@ -70,15 +72,18 @@ class Bench:
                 dataset.pixels(part)
         if resumed is not None:
             check_same_data(resumed, dataset)
-        trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
-        check_before_training(recipe, trace, dataset, device)
-        network = build(trace)
-        initialise(network, recipe.model.init, seed)
+        kept = resumed.path / KEPT if resumed is not None else None
+        plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes), kept)
+        check_before_training(recipe, plan, dataset, device)
+        network, loaded = plan.make(seed, "cpu"), None
+        if plan.load is not None and (resumed is None or not resumed.has_progress()):
+            with world.one_first():
+                loaded = plan.load(network, say)
         network.to(device)
         way = resumed.way() if resumed is not None else tried_way(recipe, dataset, network, device, world)
         train = feed_of(dataset, "train", device, way)
         validation = feed_of(dataset, "validation", device, way) if validate and "validation" in dataset.parts else None
-        return cls(recipe, dataset, trace, network, device, way, train, validation, world)
+        return cls(recipe, dataset, plan, network, device, way, train, validation, world, loaded)
 
     def training(self) -> Training:
         steps = self.train.steps(self.recipe.train.batch_size)

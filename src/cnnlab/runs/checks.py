@@ -11,16 +11,15 @@ import torch
 from cnnlab.data.dataset import Dataset
 from cnnlab.errors import Problem, RunError, SpecError, nearest
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.layers import BatchNorm
+from cnnlab.runs.networks import NetworkPlan
 from cnnlab.spec.patterns import matches
 from cnnlab.spec.recipe import Recipe, Train
-from cnnlab.spec.trace import Trace
 
 # Weights, gradients and two moments of Adam, four bytes each.
-BYTES_PER_PARAMETER = 16
+BYTES_PER_PARAMETER, BYTES_PER_NUMBER = 16, 4
 
 
-def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device: torch.device) -> None:
+def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> None:
     """Refuse a recipe that can't be trained on this data and machine; every reason is told.
 
     Raises:
@@ -34,17 +33,18 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
         what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
     # With more numbers a channel it works on single images, which is a warning.
-    alone = any(isinstance(row.layer, BatchNorm) and prod(row.input[1:]) == 1 for row in trace.walk())
+    alone = any(row.kind == "batchnorm" and prod(row.input[1:]) == 1 and not row.frozen for row in plan.layers)
     if train.batch_size == 1 and alone:
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
-    problems += [*_unmatched_rates(train, trace), *_class_weights(train, len(dataset.classes))]
-    if not trace.parameters:
+    problems += [*_unmatched_rates(train, plan), *_class_weights(train, len(dataset.classes))]
+    if not plan.trainable:
         step = "add a row with weights, such as dense(classes)"
         problems.append(Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step))
-    needed, memory = trace.parameters * BYTES_PER_PARAMETER, memory_bytes(device)
+    needed, memory = plan.trainable * BYTES_PER_PARAMETER, memory_bytes(device)
+    needed += (plan.parameters - plan.trainable) * BYTES_PER_NUMBER
     if needed > memory:
         sizes = f"{needed / 2**30:,.1f} GiB to train; there are {memory / 2**30:,.1f} GiB"
-        what = f"{trace.parameters:,} parameters need {sizes}"
+        what = f"{plan.parameters:,} parameters need {sizes}"
         problems.append(Problem(what, "model.layers", next_step="see the table: cnnlab describe RECIPE"))
     if "validation" not in dataset.parts:
         problems += [
@@ -60,8 +60,8 @@ def check_before_training(recipe: Recipe, trace: Trace, dataset: Dataset, device
         raise SpecError.together(problems)
 
 
-def _unmatched_rates(train: Train, trace: Trace) -> Iterator[Problem]:
-    names = [row.name for row in trace.walk() if row.tensors]
+def _unmatched_rates(train: Train, plan: NetworkPlan) -> Iterator[Problem]:
+    names = [row.name for row in plan.layers if row.parameters]
     for pattern in train.rates:
         if not any(matches(pattern, name) for name in names):
             what = f"no row with weights is called '{pattern}'"

@@ -18,7 +18,6 @@ from cnnlab.data.source import Part
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.model.build import build
 from cnnlab.processes import ALONE, World
 from cnnlab.records import Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
@@ -28,6 +27,7 @@ from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import NOBODY, Listener
 from cnnlab.runs.locking import locked
+from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.warnings import look_for_test_leaks
 from cnnlab.training.checkpoints import load_into, load_weights
 from cnnlab.training.loop import Training
@@ -74,7 +74,7 @@ def open_test(
     return result
 
 
-def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> nn.Sequential:
+def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> nn.Module:
     """A run's network with its selected weights, in eval mode and in the memory format of its training.
 
     Raises:
@@ -105,7 +105,7 @@ def finish(folder: RunFolder, bench: Bench, training: Training, listener: Listen
     result = Result(
         run=folder.name,
         status="diverged" if training.diverged else "stopped early" if early else "finished",
-        parameters=bench.trace.parameters,
+        parameters=bench.plan.parameters,
         epochs=epochs,
         selected_epoch=selected,
         train=scores.get("train"),
@@ -132,23 +132,22 @@ def open_test_part(
 
 def _selected(
     folder: RunFolder, device: torch.device, say: Callable[[str], None], epoch: float | None = None
-) -> tuple[nn.Sequential, float]:
+) -> tuple[nn.Module, float]:
     """The network with the best weights that are whole, or with those of `epoch`; and the epoch that they are of."""
-    recipe, data = folder.recipe(), folder.data()
-    form = data.preprocessing
-    network = build(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)))
+    network = plan_of_run(folder).make(0, "cpu")  # every number of it is then replaced
     tensors, saved = load_weights(folder.path, "best", say, epoch)
     load_into(network, tensors, str(folder.path / saved.file))
     return network.to(device).to(memory_format=torch_format(folder.way())).eval(), saved.epoch
 
 
-def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> tuple[nn.Sequential, float]:
+def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> tuple[nn.Module, float]:
     """The same in every process: the writer reads the weights, and the others have them from it."""
     world = bench.world
     if world.writes:
         network, epoch = _selected(folder, bench.device, say)
     else:
-        network, epoch = build(bench.trace).to(bench.device).to(memory_format=torch_format(bench.way)).eval(), 0.0
+        network, epoch = bench.plan.make(0, "cpu").to(bench.device).eval(), 0.0
+        network.to(memory_format=torch_format(bench.way))
     for tensor in network.state_dict().values() if world.size > 1 else ():
         tensor.copy_(world.from_writer(tensor.contiguous()))
     return network, float(world.told(repr(epoch)))

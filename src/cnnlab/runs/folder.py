@@ -94,6 +94,10 @@ class RunFolder:
         """The final figures; None while the run has not finished."""
         return self._record("result.json", Result) if (self.path / "result.json").exists() else None
 
+    def has_progress(self) -> bool:
+        """Whether a state is kept from which a training could go on."""
+        return (self.path / "last.json").exists()
+
     def epochs(self) -> list[EpochRecord]:
         """The learning curve. A last line that was cut off in writing is left out."""
         path = self.path / "metrics.jsonl"

@@ -10,10 +10,10 @@ from typing import Any
 from cnnlab.data.source import Progress, silent
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched
+from cnnlab.runs.networks import NetworkPlan
+from cnnlab.runs.resolving import resolve
 from cnnlab.spec.choices import Constant, Muon, optimizers, schedules
-from cnnlab.spec.layers import BatchNorm
 from cnnlab.spec.recipe import Recipe, Train
-from cnnlab.spec.trace import Trace
 from cnnlab.statistics.lr_answer import RangeTest, round_rate
 from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
 from cnnlab.training.lr_range import Steady, losses_of_rates
@@ -63,6 +63,7 @@ def lr_range(
     called = name or ("a recipe" if isinstance(recipe, Recipe) else Path(recipe).stem)
     with memory_watched(known.train.batch_size, command="lr"):
         root = Path(data) if data is not None else None
+        known = resolve(known, root)
         bench = Bench.prepare(known, root, choose_device(device), True, progress, validate=False)
         way = f"{bench.way.precision} on {bench.device.type}"
         say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
@@ -88,7 +89,7 @@ def lr_range(
         way=way,
         reading=reading,
         suggested=suggested,
-        remarks=tuple(_remarks(known.train, bench.trace)),
+        remarks=tuple(_remarks(known.train, bench.plan)),
     )
 
 
@@ -104,13 +105,13 @@ def at_rate(choice: Any, rate: float) -> Any:
     return replace(choice, **changed)
 
 
-def _remarks(train: Train, trace: Trace) -> list[str]:
+def _remarks(train: Train, plan: NetworkPlan) -> list[str]:
     found = []
     if isinstance(train.optimizer, Muon):
         found.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
     if train.rates:
         found.append("Rows with a factor in train.rates had their share of the rate, as in training.")
-    if any(isinstance(row.layer, BatchNorm) for row in trace.walk()):
+    if any(row.kind == "batchnorm" and not row.frozen for row in plan.layers):
         found.append(
             "With batch norm a network bears rates in a test that are too high for a whole training: try a tenth of "
             "the suggested one, too."

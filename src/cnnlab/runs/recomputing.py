@@ -24,9 +24,11 @@ from cnnlab.runs.environment import code_hash, recipe_from_here
 from cnnlab.runs.final import open_test_part, trained_network
 from cnnlab.runs.folder import RunFolder, slug
 from cnnlab.runs.ledger import openings
+from cnnlab.runs.networks import plan_network
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores
+from cnnlab.runs.sources import KEPT
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device
@@ -77,7 +79,7 @@ def recalculate(
     pieces = _read(checks, folder)
     recipe, data, result = pieces.recipe, pieces.data, pieces.result
     if recipe is not None and data is not None:
-        _check_table(checks, recipe, data, pieces)
+        _check_table(checks, folder, recipe, data, pieces)
     if recipe is not None and result is not None and pieces.curve is not None:
         check_curve(checks, recipe, pieces.curve, result, pieces.way)
     dataset = None
@@ -135,11 +137,13 @@ def _read(checks: Checks, folder: RunFolder) -> _Pieces:
     return pieces
 
 
-def _check_table(checks: Checks, recipe: Recipe, data: DataRecord, pieces: _Pieces) -> None:
+def _check_table(checks: Checks, folder: RunFolder, recipe: Recipe, data: DataRecord, pieces: _Pieces) -> None:
     """Trace the recipe's table again."""
     form = data.preprocessing
     with checks.reading("layer table", "the recipe's table does not fit the data: one of the two was edited"):
-        found = overview(recipe.model.trace((form.channels, form.height, form.width), len(data.classes)), recipe)
+        shape = (form.channels, form.height, form.width)
+        plan = plan_network(recipe.model, shape, len(data.classes), folder.path / KEPT)
+        found = overview(plan.layers, recipe, parameters=plan.parameters, trainable=plan.trainable)
         edited = "layers.json or the recipe was edited"
         if pieces.result is not None:
             told = pieces.result.parameters

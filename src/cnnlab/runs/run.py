@@ -25,6 +25,8 @@ from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import NOBODY, Listener, nothing
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
+from cnnlab.runs.resolving import resolve
+from cnnlab.runs.sources import keep_run_behind
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
@@ -66,8 +68,10 @@ def run(
     target = choose_device(device)
     with _processes(target) as world:
         listener = listener if world.writes else NOBODY
+        recipe = resolve(recipe, root)
         with memory_watched(recipe.train.batch_size):
-            bench = Bench.prepare(recipe, root, target, download, listener.progress, world=world, opener=opener)
+            shown, say = listener.progress, listener.say
+            bench = Bench.prepare(recipe, root, target, download, shown, world=world, opener=opener, say=say)
         folder = RunFolder(Path(world.told(str(create_run(runs, name, into).path) if world.writes else "")))
         if world.writes:
             begun(folder)
@@ -106,7 +110,8 @@ def resume_run(
         listener = listener if world.writes else NOBODY
         recipe = recipe_from_here(folder, root)
         with memory_watched(recipe.train.batch_size, folder.path):
-            bench = Bench.prepare(recipe, root, target, True, listener.progress, folder, world, opener=opener)
+            shown, say = listener.progress, listener.say
+            bench = Bench.prepare(recipe, root, target, True, shown, folder, world, opener=opener, say=say)
             training = bench.training()
             resume(folder.path, training, listener.say, writes=world.writes)
             if world.writes:
@@ -162,6 +167,9 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
     )
     made = environment(bench.device, bench.world.size)
     records = {"data": data, "layers": table_with_warnings(bench), "way": bench.way, "environment": made}
+    if bench.loaded is not None:
+        records["loaded"] = bench.loaded
+    keep_run_behind(bench.recipe.model.backbone, folder)
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
     folder.write("recipe.toml", bench.recipe.to_toml())

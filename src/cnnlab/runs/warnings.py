@@ -18,14 +18,13 @@ from cnnlab.data.feed import Feed
 from cnnlab.data.source import Progress, silent
 from cnnlab.data.warnings import data_warnings, leaks_into_test
 from cnnlab.errors import SourceError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Table, WarningRecord
 from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.layers import BatchNorm, Dropout, Dropout2d
+from cnnlab.runs.networks import plan_network
+from cnnlab.runs.resolving import resolve
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.warnings import in_words
@@ -36,12 +35,15 @@ FIRST_IMAGES = 256
 # In losses of guessing. Of the house's recipes torch's own start, orthogonal and dirac give 1.0 to 1.4, xavier up to
 # 1.6 and kaiming 1.3 to 2.8; only the last of these is far out.
 HIGH, LOW = 2.0, 0.5
+# Rows that draw while training, beside those with an argument `drop`.
+_DRAWING = ("dropout", "dropout2d", "stochastic_depth")
 
 
 def table_with_warnings(bench: Bench) -> Table:
     """The table of a run with all that deserves a look before its first step; the test part stays shut."""
     recipe, dataset = bench.recipe, bench.dataset
-    table = overview(bench.trace, recipe, dataset.classes)
+    plan = bench.plan
+    table = overview(plan.layers, recipe, dataset.classes, parameters=plan.parameters, trainable=plan.trainable)
     off = recipe.warnings.off
     first = None if "initial-loss" in off else initial_loss(recipe, bench.network, bench.train, len(dataset.classes))
     found = (*table.warnings, *data_warnings(dataset, off), *([first] if first is not None else []))
@@ -60,13 +62,13 @@ def warnings_of_images(
         SpecError: the table does not fit the images.
         SourceError, DownloadError: as `open_dataset`.
     """
+    recipe = resolve(recipe, root)
     dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, download=download, progress=progress)
-    trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
+    plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
     off, cpu = recipe.warnings.off, torch.device("cpu")
     found = [*data_warnings(dataset, off), *leaks_into_test(dataset, off)]
-    if "initial-loss" not in off and trace.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
-        network = build(trace)
-        initialise(network, recipe.model.init, recipe.train.seed)
+    if "initial-loss" not in off and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
+        network = plan.make(recipe.train.seed, "cpu")
         train = feed_of(dataset, "train", cpu, PLAIN)
         first = initial_loss(recipe, network, train, len(dataset.classes))
         found += [first] if first is not None else []
@@ -104,13 +106,13 @@ def said_of_processes(bench: Bench) -> Iterator[str]:
     yield f"{world.size} processes share each batch of {train.batch_size} images"
     if bench.way.tried:
         yield "! the way of computing was chosen for their shares; with train.precision set it is that of one process"
-    layers = [row.layer for row in bench.trace.walk()]
-    if not train.sync_batchnorm and any(isinstance(layer, BatchNorm) for layer in layers):
+    rows = bench.plan.layers
+    if not train.sync_batchnorm and any(row.kind == "batchnorm" and not row.frozen for row in rows):
         yield (
             "! each process's batch norm sees its own images only, which is not what one process would train; "
             "train.sync_batchnorm = true is"
         )
-    if any(isinstance(layer, Dropout | Dropout2d) or getattr(layer, "drop", 0) for layer in layers):
+    if any(row.kind in _DRAWING or "drop=" in row.text for row in rows):
         yield "! dropout draws for each process's own images: other units than in one process, as many of them"
 
 

@@ -15,7 +15,8 @@ from cnnlab.errors import SpecError, listed, nearest
 from cnnlab.spec.changes import EXPERIMENT
 from cnnlab.spec.files import override, read_tables, shipped
 from cnnlab.spec.problems import refuse, shown
-from cnnlab.spec.recipe import Recipe, Section
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.section import Section
 
 # An arm's key that names a recipe instead of the base.
 RECIPE = "recipe"

@@ -8,11 +8,13 @@ from typing import Any
 
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import optimizers, schedules, stops
+from cnnlab.spec.keeping import keepings
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
+from cnnlab.spec.trainable import policies
 
 # What makes an experiment; claims and warnings only speak of it, and seeds repeat it.
 EXPERIMENT = ("data", "model", "train")
@@ -27,6 +29,8 @@ CALLS: dict[str, Registry[Any]] = {
     "train.stop": stops,
     "train.budget": budgets,
     "train.average": averages,
+    "train.cache": keepings,
+    "model.trainable": policies,
 }
 
 

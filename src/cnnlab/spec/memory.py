@@ -117,7 +117,7 @@ def _kept(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
     for row in rows:
         found[row.name] = 0
         behind = not learning.isdisjoint(row.inputs)  # something in front of it learns, and needs its gradient
-        if not row.parameters and not behind:
+        if (not row.parameters or row.frozen) and not behind:
             continue
         learning.add(row.name)
         layer = layer_of(row)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal, TypeVar
 
 from cnnlab.errors import Problem
-from cnnlab.spec.recipe import Claim, Section
+from cnnlab.spec.recipe import Claim
+from cnnlab.spec.section import Section
 
 # Words that speak of all the other arms.
 AGAINST_ALL = ("best", "worst")

@@ -5,36 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.arguments import Count, Size
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import Metric, optimizers, schedules, stops
 from cnnlab.spec.files import expect_kind, in_file, override, parse_toml, read_tables
+from cnnlab.spec.keeping import keepings
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
-from cnnlab.spec.problems import refuse, spec_error
+from cnnlab.spec.model import Interpolation, Model
+from cnnlab.spec.problems import refuse
 from cnnlab.spec.regularisers import NoAverage, averages, mixes
-from cnnlab.spec.rows import Row
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import Trace, trace
+from cnnlab.spec.section import Section
 from cnnlab.spec.warnings import known_names
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
 
 if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
     _Optimizer: TypeAlias = Any
@@ -52,45 +42,14 @@ if TYPE_CHECKING:
     _Average: TypeAlias = Any
     _Mix: TypeAlias = Any
     _Budget: TypeAlias = Any
+    _Keeping: TypeAlias = Any
 else:
     _Loss = losses.choice()
     _Average = averages.choice()
     _Mix = mixes.choice()
     _Budget = budgets.choice()
+    _Keeping = keepings.choice()
 Factor = Annotated[float, Field(gt=0)]
-
-
-def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
-    """One problem where pydantic would tell one for each type."""
-    try:
-        return check(value)
-    except ValidationError:
-        raise refuse("a finite number, a text, true or false") from None
-
-
-PlainValue = Annotated[int | float | bool | str, WrapValidator(_plain_value)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    # Keys that hold a name that the person chose, which may be "none".
-    named: ClassVar[tuple[str, ...]] = ()
-    # Keys of its file that are no fields.
-    also: ClassVar[tuple[str, ...]] = ()
-
-    if not TYPE_CHECKING:  # type checkers know the fields
-
-        def __init__(self, **values: Any) -> None:
-            fields = type(self).model_fields
-            # "none" for what may be left out: a recipe undoes with it what its base says.
-            optional = {key for key, field in fields.items() if field.default is None and key not in self.named}
-            given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
-            try:
-                super().__init__(**given)
-            except ValidationError as error:
-                raise spec_error(error, [*type(self).model_fields, *self.also]) from None
 
 
 class Data(Section):
@@ -105,8 +64,8 @@ class Data(Section):
     per_class: Count | None = None
     limit: Count | None = None
     split_seed: Annotated[int, Field(ge=0)] | None = None
-    normalize: Any = "data"
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    normalize: Any = None
+    interpolation: Interpolation = "bilinear"
     augment: tuple[_Augmentation, ...] = ()
 
     @field_validator("classes", "augment", mode="before")
@@ -124,8 +83,8 @@ class Data(Section):
     @field_validator("normalize")
     @classmethod
     def _mean_and_std(cls, value: Any) -> Any:
-        """ "data", or [[mean, …], [std, …]] with one number a channel."""
-        if value == "data":
+        """ "data", "weights", or [[mean, …], [std, …]] with one number a channel."""
+        if value in (None, "data", "weights"):
             return value
         try:
             mean, std = ([_finite(number) for number in numbers] for numbers in value)
@@ -133,41 +92,10 @@ class Data(Section):
             mean, std = [], []
         if len(mean) not in (1, 3) or len(std) != len(mean) or not all(number > 0 for number in std):
             raise refuse(
-                "'data', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, each std above 0"
+                "'data', 'weights', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, "
+                "each std above 0"
             )
         return (tuple(mean), tuple(std))
-
-
-class Model(Section):
-    """The network: a table of layers, the values of its names, and how its weights begin."""
-
-    layers: tuple[str, ...]
-    values: dict[str, PlainValue] = {}
-    init: Init = "default"
-
-    @field_validator("layers", mode="before")
-    @classmethod
-    def _as_texts(cls, value: Any) -> Any:
-        """From Python a row may be a layer object; it is kept as its text."""
-        if not isinstance(value, list | tuple):
-            return value
-        return tuple(str(Row(item) if hasattr(item, "tensors") else item) for item in value)
-
-    @model_validator(mode="after")
-    def _readable(self) -> Self:
-        read_table(self.layers, self.values, classes=10)
-        return self
-
-    def trace(self, shape: tuple[int, int, int], classes: int) -> Trace:
-        """The table followed from an image of this shape to the classes.
-
-        Raises:
-            SpecError: layers that don't fit together; `where` begins with `model`.
-        """
-        try:
-            return trace(read_table(self.layers, self.values, classes), shape, classes)
-        except SpecError as error:
-            raise SpecError.together(problem.within("model") for problem in error.problems) from None
 
 
 class Train(Section):
@@ -183,7 +111,8 @@ class Train(Section):
     accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
     clip: Factor | None = None
     decay: Literal["all", "weights"] = "all"
-    rates: dict[str, Factor] = {}
+    rates: dict[str, Factor] = Field(default={})
+    rate_by_depth: Factor = 1.0
     stop: _Stop = "never"
     budget: _Budget = "none"
     average: _Average = "never"
@@ -191,6 +120,7 @@ class Train(Section):
     choose: Metric = "accuracy"
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
+    cache: _Keeping = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     sync_batchnorm: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -257,7 +187,7 @@ class Recipe(Section):
     model: Model
     train: Train = Train()
     warnings: Warnings = Warnings()
-    claims: dict[str, Claim] = {}
+    claims: dict[str, Claim] = Field(default={})
 
     @field_validator("claims", mode="before")
     @classmethod
@@ -274,6 +204,13 @@ class Recipe(Section):
     def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
         check_claims(value)
         return value
+
+    @model_validator(mode="after")
+    def _weights_are_there(self) -> Self:
+        if self.data.normalize == "weights" and self.model.backbone is None:
+            what, step = "there is no backbone to normalise images for", 'write "data", or name a backbone'
+            raise SpecError(what, where="data.normalize", next_step=step)
+        return self
 
     @classmethod
     def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
@@ -307,6 +244,8 @@ class Recipe(Section):
     def to_tables(self) -> dict[str, Any]:
         """Nested dictionaries that `from_tables` reads; keys that keep their default are left out of [claims] only."""
         tables = self.model_dump(mode="json", exclude_none=True)
+        for key in ("cut", "head", "trainable") if self.model.backbone is None else ("layers",):
+            del tables["model"][key]  # of what this network is not
         tables["claims"] = {name: claim.model_dump(exclude_defaults=True) for name, claim in self.claims.items()}
         return {name: table for name, table in tables.items() if table}
 

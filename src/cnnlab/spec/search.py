@@ -16,7 +16,8 @@ from cnnlab.spec.calls import Call, Value, bare_words, parse, substitute
 from cnnlab.spec.files import expect_kind, in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
-from cnnlab.spec.recipe import Recipe, Section
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.section import Section
 from cnnlab.spec.spaces import AnyPruner, Log, Options, Plain, Sampler, listable, read_space, write_space
 from cnnlab.spec.study import METRICS, Fraction, Study
 

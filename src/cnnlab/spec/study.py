@@ -19,7 +19,8 @@ from cnnlab.spec.files import expect_kind, in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
 from cnnlab.spec.published import Document, Saying, misread
-from cnnlab.spec.recipe import Claim, Recipe, Section, check_claims
+from cnnlab.spec.recipe import Claim, Recipe, check_claims
+from cnnlab.spec.section import Section
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any

@@ -17,6 +17,9 @@ from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SpecError
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import slug
+from cnnlab.runs.networks import plan_network
+from cnnlab.runs.resolving import resolve
+from cnnlab.runs.sources import identity
 from cnnlab.spec.arms import Arm
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
@@ -126,7 +129,7 @@ def make_plan(
         SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
     """
     target, shelf = choose_device(device), shelf or Shelf(root, progress)
-    recipes = [_sealed(arm.recipe, study) for arm in study.list_arms()]
+    recipes = [resolve(_sealed(arm.recipe, study), root) for arm in study.list_arms()]
     datasets = [shelf.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
@@ -156,6 +159,8 @@ def run_id(recipe: Recipe, data: str, made: str) -> str:
     """
     tables = recipe.to_tables()
     tables["data"]["source"] = file_name(recipe.data.source)
+    if recipe.model.backbone is not None:
+        tables["model"]["backbone"] += f" {identity(recipe.model.backbone)}"
     what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
     work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"
@@ -213,7 +218,7 @@ def _planned(
     for arm, recipe, speed, digest in zip(arms, recipes, speeds, work, strict=True):
         dataset = shelf.open(recipe.data, study.seeds[0])
         seeds = _seeds(study, arm, len(names) - 1)
-        parameters = recipe.model.trace(dataset.form.shape, len(dataset.classes)).parameters
+        parameters = plan_network(recipe.model, dataset.form.shape, len(dataset.classes)).parameters
         tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, made, _expected_s(recipe, dataset, speed)))
         first = names[digest]
         yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import torch
 
 from cnnlab.data.dataset import Dataset
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
 from cnnlab.records import Way
 from cnnlab.runs.bench import timed_way
 from cnnlab.runs.checks import check_before_training
+from cnnlab.runs.networks import plan_network
 from cnnlab.spec.arms import Arm, within
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import StudyWay
@@ -35,8 +34,8 @@ def check_networks(
     found = []
     for arm, recipe, dataset in zip(arms, recipes, datasets, strict=True):
         with within(f"arms.{arm.name}"):
-            trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
-            check_before_training(recipe, trace, dataset, device)
+            plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+            check_before_training(recipe, plan, dataset, device)
         train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
         key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format])
         found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
@@ -62,8 +61,8 @@ def choose_study_way(
     is_open: dict[str, bool] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in speeds and key not in tried:
-            network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
-            initialise(network, recipe.model.init, recipe.train.seed)
+            plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+            network = plan.make(recipe.train.seed, "cpu")
             tried[key] = timed_way(recipe, dataset, network.to(device), device)
             is_open[key] = recipe.train.precision == "auto"
     # What an arm sets itself decides nothing for the others.

@@ -61,11 +61,16 @@ def find_statistics(network: nn.Module, batches: Iterator[Batch]) -> None:
 
     Dropout stays off, so that nothing is drawn; a batch of one image is left out, since it has no variance.
     """
-    norms = [module for module in network.modules() if isinstance(module, _NormBase) and module.track_running_stats]
+    network.train()  # those that are frozen stay in eval mode
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _NormBase) and module.track_running_stats and module.training
+    ]
+    network.eval()
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]
-    network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.train()

@@ -12,6 +12,7 @@ from cnnlab.spec.patterns import last_match
 
 Decay: TypeAlias = Literal["all", "weights"]
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
 _PARAMETRISED = ".parametrizations.weight"
 
 
@@ -20,6 +21,7 @@ def groups(
     choice: Any,
     decay: Decay,
     rates: Mapping[str, float],
+    first_rate: float = 1.0,
     wanted: Callable[[nn.Parameter], bool] = lambda _: True,
 ) -> list[dict[str, Any]]:
     """The parameters that train, in groups as torch's optimisers take them, in the order of the network.
@@ -27,19 +29,37 @@ def groups(
     Args:
         choice: the optimiser; its rate and weight decay are those of a group.
         decay: "weights" leaves biases, and all parameters of norms, without weight decay.
-        wanted: which of the parameters.
         rates: factors of the rate by the names of rows, or patterns; the last that names a row counts.
+        first_rate: a factor for the first row with weights, which grows geometrically to 1 for the last.
+        wanted: which of the parameters.
     """
     found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    by_depth = rates_by_depth(network, first_rate)
     for row, parameter, is_weight in owned_parameters(network):
         if not wanted(parameter):
             continue
-        place = (last_match(rates, row, 1.0), is_weight or decay == "all")
+        place = (last_match(rates, row, 1.0) * by_depth.get(row, 1.0), is_weight or decay == "all")
         found.setdefault(place, []).append(parameter)
     return [
         {"params": parameters, "lr": choice.lr * factor, "weight_decay": choice.weight_decay if decayed else 0.0}
         for (factor, decayed), parameters in found.items()
     ]
+
+
+def rates_by_depth(network: nn.Module, first: float) -> dict[str, float]:
+    """A factor of the rate for each row: `first` at the first weights, 1 at the last, and even steps between.
+
+    Even as ratios (J. Howard, S. Ruder: Universal language model fine-tuning, 2018). Depth counts convolutions and
+    dense layers; what follows one, as its norm does, has its depth.
+    """
+    if first == 1.0:
+        return {}
+    depth, depths = -1, {}
+    for name, module in network.named_modules():
+        row = name.removesuffix(_PARAMETRISED)
+        depth += isinstance(module, _WEIGHTED)
+        depths[row] = max(depth, 0)
+    return {row: first ** (1 - place / depth) if depth > 0 else 1.0 for row, place in depths.items()}
 
 
 def owned_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:

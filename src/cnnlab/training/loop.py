@@ -15,6 +15,7 @@ from cnnlab.data.feed import Batch, Feed, whole
 from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.model.transfer import unfreeze
 from cnnlab.processes import ALONE, World
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
@@ -62,14 +63,23 @@ class Training:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
+        unfreeze(self.network, math.inf)  # its groups hold all that will ever train; what has no gradient is left alone
+        self.optimizer = optimizer(
+            self.train.optimizer, self.network, self.train.decay, self.train.rates, self.train.rate_by_depth
+        )
+        unfreeze(self.network, 0)
         self.together = Together(self.network, self.world, self.train.sync_batchnorm)
-        self.optimizer = optimizer(self.train.optimizer, self.network, self.train.decay, self.train.rates)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
             self.average = Average(self.train.average, self.network)
         self.chooser = Patience(self.train.choose)
         if isinstance(self.train.stop, Early):
             self.stopper = Patience(self.train.stop.metric, self.train.stop.min_change)
+
+    def begin_epoch(self) -> None:
+        """Let train what trains from this epoch on."""
+        if unfreeze(self.network, self.epoch):
+            self.together = Together(self.network, self.world, self.train.sync_batchnorm)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,6 +121,7 @@ def fit(training: Training, feeds: Feeds, watch: Watch) -> Iterator[EpochRecord]
 
 
 def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterator[EpochRecord]:
+    training.begin_epoch()
     train, steps = training.train, training.steps_per_epoch
     ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
     world = training.world

@@ -19,7 +19,11 @@ Groups: TypeAlias = list[dict[str, Any]]
 
 
 def optimizer(
-    choice: Any, network: nn.Module, decay: Decay = "all", rates: Mapping[str, float] = MappingProxyType({})
+    choice: Any,
+    network: nn.Module,
+    decay: Decay = "all",
+    rates: Mapping[str, float] = MappingProxyType({}),
+    first_rate: float = 1.0,
 ) -> Optimizer | Several:
     """A torch optimiser over all parameters that train, or two that step as one.
 
@@ -27,13 +31,13 @@ def optimizer(
     parameters together.
 
     Args:
-        decay, rates: as `groups` takes them.
+        decay, rates, first_rate: as `groups` takes them.
     """
     if not isinstance(choice, choices.Muon):
-        return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates))
+        return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates, first_rate))
     hidden = hidden_weights(network)
-    inner = groups(network, choice, decay, rates, lambda parameter: id(parameter) in hidden)
-    rest = groups(network, choice.companion, decay, rates, lambda parameter: id(parameter) not in hidden)
+    inner = groups(network, choice, decay, rates, first_rate, lambda parameter: id(parameter) in hidden)
+    rest = groups(network, choice.companion, decay, rates, first_rate, lambda parameter: id(parameter) not in hidden)
     companion = _BUILDERS[type(choice.companion)](choice.companion, rest)
     return Several(_muon(choice, inner), companion) if inner else companion
 

@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -69,6 +70,29 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
     """
     watch, sizes = _watched(network, shape)
     return _records(watch.drafts, watch.leading, sizes)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network does with an image: the shape of what it gives, and what of it has a part in that.
+
+    Attributes:
+        output: without N.
+        entered: the modules that run, by name, in their order; one that comes again stands at its first place.
+        used: the names of the parameters and buffers that are used.
+    """
+
+    output: Shape
+    entered: tuple[str, ...]
+    used: frozenset[str]
+
+
+def see(network: nn.Module, shape: tuple[int, int, int]) -> Seen:
+    """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
+    watch, _ = _watched(network, shape)
+    assert isinstance(watch.returned, Tensor)
+    used = frozenset(name for draft in watch.drafts for name in draft.uses)
+    return Seen(tuple(watch.returned.shape[1:]), tuple(dict.fromkeys(watch.entered)), used)
 
 
 def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
@@ -152,8 +176,9 @@ def _hooked(network: nn.Module, watch: Watch) -> Iterator[None]:
     with ExitStack() as undo:
         try:
             for name, module in network.named_modules():
-                undo.enter_context(module.register_forward_pre_hook(_entering(watch, name)))
-                undo.enter_context(module.register_forward_hook(_leaving(watch)))
+                # First and always: a network that is cut stops within a module, by a hook of its own.
+                undo.enter_context(module.register_forward_pre_hook(_entering(watch, name), prepend=True))
+                undo.enter_context(module.register_forward_hook(_leaving(watch), always_call=True))
                 module.training = False
             yield
         finally:

@@ -78,6 +78,8 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.drafts: list[Draft] = []
         self.modules: list[ModuleCall] = []
+        self.entered: list[str] = []
+        self.returned: Any = None
         self.noting = False  # whether an error is ours, and not the network's
         self.leading: set[int] = set()
         self._lost = False
@@ -101,6 +103,7 @@ class Watch(TorchFunctionMode):
         """A module begins."""
         inner = [child for child, _ in module.named_children() if child != "parametrizations"]
         self.modules.append(ModuleCall(name, leaf=not inner))
+        self.entered.append(name)
 
     def leave(self, arguments: Any, result: Any) -> None:
         """A module is done. What comes out of it unseen, past torch's functions, may depend on all that went in."""
@@ -112,6 +115,7 @@ class Watch(TorchFunctionMode):
 
     def done(self, returned: Any) -> None:
         """The network has returned: what leads to any tensor in it is known."""
+        self.returned = returned
         waiting = list(_drafts(self._origins(returned).values()))
         while waiting:
             number = waiting.pop()

@@ -1,0 +1,128 @@
+"""A network up to one of its layers: what lies behind is left out, and every name stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from cnnlab.errors import SpecError, nearest
+from cnnlab.records import LayerRecord
+from cnnlab.spec.layers import layers
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a network is cut: behind a module, or in front of it. An empty name: the network is whole."""
+
+    module: str = ""
+    before: bool = False
+
+
+class Reached(Exception):  # noqa: N818
+    """A network has come to its cut. `level` says whose it is, where one network is a part of another."""
+
+    def __init__(self, features: Tensor, level: int) -> None:
+        super().__init__("the cut")
+        self.features = features
+        self.level = level
+
+
+class Stop:
+    """A hook that ends a network's way, with what has been computed so far.
+
+    An object, not a function: a copy of a network has a copy of it.
+    """
+
+    def __init__(self, level: int, before: bool) -> None:
+        self.level = level
+        self.before = before
+
+    def __call__(self, _module: nn.Module, given: Any, output: Any = None) -> None:
+        found = given[0] if self.before else output
+        if not isinstance(found, Tensor):
+            raise SpecError("what this layer gives is no tensor", where="model.cut", next_step="cut at another layer")
+        raise Reached(found, self.level)
+
+
+def cut(network: nn.Module, place: Place, level: int) -> None:
+    """Let a network stop at a place, in place.
+
+    Raises:
+        SpecError: there is no such module; says the nearest name.
+    """
+    if not place.module:
+        return
+    modules = dict(network.named_modules())
+    if place.module not in modules:
+        raise SpecError(
+            "the backbone has no layer of this name",
+            where="model.cut",
+            received=place.module,
+            allowed="the name of a module, such as those in the table of 'cnnlab describe', without 'backbone.'",
+            next_step=nearest(place.module, [name for name in modules if name]) or "see the names: cnnlab describe",
+        )
+    stop = Stop(level, place.before)
+    if place.before:
+        modules[place.module].register_forward_pre_hook(stop)
+    else:
+        modules[place.module].register_forward_hook(stop)
+
+
+def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -> None:
+    """Put an identity in the place of every module that has no part in what a network gives, in place.
+
+    Args:
+        entered: the modules that run, by name.
+        used: the parameters and buffers that are used; some modules lend theirs without running.
+    """
+    needed = {""}
+    for name in (*entered, *(tensor.rpartition(".")[0] for tensor in used)):
+        pieces = name.split(".")
+        needed |= {".".join(pieces[:size]) for size in range(1, len(pieces) + 1)}
+    for name, module in list(network.named_modules()):
+        for child in list(dict(module.named_children())):
+            if f"{name}.{child}".lstrip(".") not in needed:
+                setattr(module, child, nn.Identity())
+
+
+def last_with_weights(records: Collection[LayerRecord], modules: Collection[str]) -> str:
+    """The last row with weights that is a module of its own, and so the layer that names the classes."""
+    found = [row.name for row in records if row.parameters and row.name in modules and row.kind in layers.kinds]
+    return found[-1] if found else ""
+
+
+def make_stem_small(network: nn.Module, entered: Collection[str]) -> str:
+    """Fit a network's first layers to small images, in place: a 3×3 window, stride 1, and no max pool behind it.
+
+    Args:
+        entered: the modules that run, by name, in their order.
+
+    Returns:
+        The name of the convolution, whose weights are new.
+
+    Raises:
+        SpecError: the network's first layer is no convolution that could be made smaller.
+    """
+    run = [(name, network.get_submodule(name)) for name in entered]
+    convs = [(name, module) for name, module in run if isinstance(module, nn.Conv2d)]
+    name, first = convs[0] if convs else ("", None)
+    if first is None or first.stride == (1, 1) or max(first.kernel_size) > 11 or first.groups > 1:
+        raise SpecError(
+            "this network has no stem that could be made small",
+            where="model.backbone",
+            received="stem='small'",
+            allowed="networks that begin with a convolution whose stride is 2 or more, such as ResNets",
+            next_step="leave stem out",
+        )
+    small = nn.Conv2d(first.in_channels, first.out_channels, 3, 1, 1, bias=first.bias is not None)
+    network.set_submodule(name, small.to(first.weight.device))
+    between = run[[other for other, _ in run].index(name) :]
+    for other, module in between:
+        if isinstance(module, nn.MaxPool2d):
+            network.set_submodule(other, nn.Identity())
+        if isinstance(module, nn.Conv2d) and other != name:
+            break
+    return name

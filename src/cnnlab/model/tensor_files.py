@@ -1,0 +1,206 @@
+"""Files of tensors, read without running what is in them.
+
+What a file is, its first bytes say: its name may lie. A pickle is read by torch with `weights_only=True` and never
+otherwise, so that a file that holds a program is refused and not run.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cnnlab.errors import RunError
+from cnnlab.paper.words import shown
+
+# Where training scripts keep the network's tensors among other things.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# What DistributedDataParallel and torch.compile write in front of every name.
+_PREFIXES = ("module.", "_orig_mod.")
+_CHUNK = 1 << 20
+_SAVE_TENSORS = "save the tensors alone: torch.save(network.state_dict(), …), or as .safetensors"
+_FETCH_AGAIN = "fetch the file again from where it came"
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file or of one that `torch.save` wrote, on the CPU, by name.
+
+    A dictionary with the tensors under 'state_dict', 'model_state_dict' or 'model' is opened, and a prefix 'module.'
+    or '_orig_mod.' that all names have is taken off. What else lies beside the tensors is left out.
+
+    Raises:
+        RunError: the file is missing, empty, damaged, no file of tensors, or one that holds a program.
+    """
+    path = Path(path)
+    begin = _beginning(path)
+    if not begin:
+        raise RunError("this file is empty", where=str(path), next_step=_FETCH_AGAIN)
+    if begin[8:9] == b"{" and begin[:2] != b"PK":
+        return _checked(_from_safetensors(path), path)
+    if begin[:4] == b"PK\x03\x04":
+        _check_archive(path)
+        return _checked(_named(_from_torch(path)), path)
+    if begin[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
+        return _checked(_named(_from_torch(path)), path)
+    raise _other_file(path, begin)
+
+
+def few(names: Iterable[str], most: int = 5) -> str:
+    """The first of these names, and how many more there are.
+
+    >>> few(["a", "b", "c", "d"], most=2)
+    'a, b and 2 more'
+    """
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(shown(name) for name in listed[:most]) + more
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except FileNotFoundError:
+        step = "check the path" + ("" if path.is_absolute() else f"; it begins in the working folder, {Path.cwd()}")
+        raise RunError("there is no such file of weights", where=str(path), next_step=step) from None
+    except IsADirectoryError:
+        raise RunError("this is a folder, not a file of weights", where=str(path), next_step="name the file") from None
+    except OSError as error:
+        raise RunError(f"this file can't be read: {error.strerror}", where=str(path)) from None
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from None
+
+
+def _check_archive(path: Path) -> None:
+    """torch doesn't look at the checksums within the files that it writes."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            names = {member.filename.rpartition("/")[2] for member in members}
+            if "constants.pkl" in names:
+                raise _refused(path, "this is TorchScript: a program with its tensors, which is not run")
+            if "data.pkl" not in names:
+                raise RunError(
+                    "this archive is not one that torch.save wrote",
+                    where=str(path),
+                    received=few(member.filename for member in members),
+                    next_step=_SAVE_TENSORS,
+                )
+            for member in members:
+                # With torch.serialization.set_crc32_options(False) there are none.
+                if member.CRC:
+                    _read_through(archive, member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise _damaged(path, error) from None
+
+
+def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    with archive.open(member) as content:
+        while content.read(_CHUNK):
+            pass
+
+
+def _from_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's own, about the ways in which it once saved
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            what = f"this file holds more than tensors: to read it, '{shown(wanted[1])}' would have to be run"
+            raise _refused(path, what) from None
+        raise _damaged(path, error) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle may fail with anything
+        raise _damaged(path, error) from None
+
+
+def _named(loaded: Any) -> dict[str, Tensor]:
+    """The tensors of what torch.save kept, opened and without prefix; none where it kept something else."""
+    if not isinstance(loaded, Mapping):
+        return {}
+    inner = (loaded[key] for key in _WRAPPERS if key in loaded)
+    found = next((one for one in map(_only_tensors, inner) if one), _only_tensors(loaded))
+    for prefix in _PREFIXES:
+        if found and all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return found
+
+
+def _only_tensors(values: Any) -> dict[str, Tensor]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {str(name): tensor.detach() for name, tensor in values.items() if isinstance(tensor, Tensor)}
+
+
+def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not tensors:
+        raise RunError(
+            "this file holds no tensors by name",
+            where=str(path),
+            allowed="names with tensors, as network.state_dict() gives them",
+            next_step=_SAVE_TENSORS,
+        )
+    for name, tensor in tensors.items():
+        if tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
+            kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else "sparse"
+            raise RunError(
+                f"'{shown(name)}' is {kind}",
+                where=str(path),
+                allowed="dense tensors of plain numbers",
+                next_step="use the weights as they were before",
+            )
+    return tensors
+
+
+def _other_file(path: Path, begin: bytes) -> RunError:
+    text = begin.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text[:1] == b"<":
+        what, step = "this is a web page, not a file of weights", "fetch the file itself, not the page that shows it"
+    elif text.startswith(b"version https://git-lfs"):
+        what, step = "this is the pointer that Git LFS leaves in place of a file", "git lfs pull"
+    elif begin[:1] == b"\x80":
+        return _refused(path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run")
+    else:
+        what, step = "this is no file of weights, or its beginning is damaged", _FETCH_AGAIN
+    return RunError(
+        what,
+        where=str(path),
+        received=f"a file that begins with {begin[:16]!r}",
+        allowed="a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin)",
+        next_step=step,
+    )
+
+
+def _refused(path: Path, what: str) -> RunError:
+    return RunError(
+        what,
+        where=str(path),
+        allowed="tensors, and plain numbers and texts beside them",
+        next_step=f"where you trust the file, {_SAVE_TENSORS}",
+    )
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # torch gives its reason after a page of advice.
+    reason = next(
+        (line for line in lines if line.startswith("Unsupported")), lines[0] if lines else "it ends too early"
+    )
+    return RunError("this file is damaged", where=str(path), received=shown(reason, 160), next_step=_FETCH_AGAIN)

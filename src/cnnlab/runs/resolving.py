@@ -1,0 +1,75 @@
+"""A recipe with a backbone, with all that follows from its weights spelled out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.dataset import find_files
+from cnnlab.data.folders import open_folder
+from cnnlab.errors import SpecError
+from cnnlab.model.pretrained import Natural, natural, weights_label
+from cnnlab.runs.sources import run_behind
+from cnnlab.spec.backbones import Backbone, Known, OfRun, with_weights
+from cnnlab.spec.recipe import Data, Recipe
+
+
+def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
+    """The recipe with what its backbone's weights decide: normalisation, channels, sizes, and which weights they are.
+
+    Images of different sizes, or larger than the backbone's, are decoded at its size; smaller ones are enlarged in
+    front of it, on the device. A recipe without a backbone, and one that is resolved, stays as it is.
+
+    Args:
+        root: where catalogue data lives.
+
+    Raises:
+        SpecError: nothing has the backbone's name, or there are no such weights.
+        RunError: the run that it is from can't be read.
+        SourceError: the data is not found.
+    """
+    if recipe.model.backbone is None:
+        return recipe
+    backbone = _with_label(recipe.model.backbone)
+    made_for = _natural(backbone)
+    size = recipe.model.resize or made_for.shape[1:]
+    model = {
+        "backbone": backbone,
+        "resize": size,
+        "interpolation": recipe.model.interpolation or made_for.interpolation,
+    }
+    data: dict[str, Any] = {"channels": recipe.data.channels or made_for.shape[0]}
+    if recipe.data.normalize in (None, "weights"):
+        data["normalize"] = (made_for.mean, made_for.std)
+    if recipe.data.size is None and size != "own" and _is_larger(recipe.data, (size[0], size[1]), root):
+        data["size"] = size
+    return recipe.model_copy(
+        update={"data": recipe.data.model_copy(update=data), "model": recipe.model.model_copy(update=model)}
+    )
+
+
+def _with_label(backbone: Backbone) -> Backbone:
+    """The backbone with the very name of its weights."""
+    if not isinstance(backbone, Known) or backbone.weights == "none":
+        return backbone
+    try:
+        label = weights_label(backbone.name, backbone.weights)
+    except SpecError as error:
+        raise SpecError.together(problem.within("model.backbone") for problem in error.problems) from None
+    return with_weights(backbone, label)
+
+
+def _natural(backbone: Backbone) -> Natural:
+    if isinstance(backbone, OfRun):
+        form = run_behind(backbone).data().preprocessing
+        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
+    return natural(backbone.name, backbone.weights)
+
+
+def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:
+    """Whether the images of a folder or an archive are of several sizes, or larger than this one."""
+    if data.source in CATALOGUE:
+        return False
+    sizes = open_folder(find_files(data.source, root)).glance().sizes
+    return len(sizes) > 1 or any(high > size[0] or wide > size[1] for high, wide in sizes)

@@ -1,0 +1,152 @@
+"""Where a backbone is from: a library's network, or a run of our own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from cnnlab.errors import RunError
+from cnnlab.model import backbones
+from cnnlab.model.filling import as_published
+from cnnlab.model.pretrained import Found, Natural, find_weights, natural
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import NOBODY
+from cnnlab.spec.backbones import Backbone, Known, OfRun
+from cnnlab.training.checkpoints import load_weights
+
+Say = Callable[[str], None]
+# What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
+KEPT = "backbone"
+_RECORDS = ("recipe.toml", "data.json")
+
+
+class Planned(Protocol):
+    """What `runs.networks` knows of a network; it stands above this module."""
+
+    @property
+    def make(self) -> Callable[[int, str], nn.Module]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a backbone is from.
+
+    Attributes:
+        natural: the images that its weights were made for.
+        make: the whole network with random weights, from a seed and a device ("meta": without numbers), in eval mode.
+        find: looks for its weights; None where all begin at random.
+        small_stem: whether its first layers are fitted to small images.
+        ends_with_features: whether it names no classes.
+    """
+
+    natural: Natural
+    make: Callable[[int, str], nn.Module]
+    find: Callable[[Say], Found] | None
+    small_stem: bool = False
+    ends_with_features: bool = False
+
+
+def find_source(backbone: Backbone, plan: Callable[[RunFolder], Planned], kept: Path | None = None) -> Source:
+    """The source that a recipe names; no weights are looked for yet.
+
+    Args:
+        plan: plans the network of a run.
+        kept: what a run kept of the run that its backbone is from.
+
+    Raises:
+        SpecError: nothing has this name.
+        RunError: the run can't be read.
+    """
+    if isinstance(backbone, OfRun):
+        return _of_run(backbone, plan, kept)
+    return _of_library(backbone)
+
+
+def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
+    """The run that a backbone is from, or what was kept of it.
+
+    Raises:
+        RunError: there is none.
+    """
+    if kept is not None and (kept / _RECORDS[0]).is_file():
+        return RunFolder(kept)
+    return RunFolder.open(backbone.path)
+
+
+def identity(backbone: Backbone) -> str:
+    """What tells a file's or a run's weights from others that lie there at another time; "" for published ones.
+
+    Raises:
+        RunError: the run can't be read, or has no weights.
+    """
+    if isinstance(backbone, OfRun):
+        if backbone.weights == "none":
+            return ""
+        folder = RunFolder.open(backbone.path)
+        return _trained(folder, NOBODY.say).sha256
+    path = Path(backbone.weights)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def keep_run_behind(backbone: Backbone | None, folder: RunFolder) -> None:
+    """Copy into a run what is needed to make its network again: recipe and data of each run behind it."""
+    into, kept = folder.path / KEPT, None
+    while isinstance(backbone, OfRun):
+        behind = run_behind(backbone, kept)
+        into.mkdir(exist_ok=True)
+        for name in _RECORDS:
+            RunFolder(into).write(name, (behind.path / name).read_text(encoding="utf-8"))
+        backbone, into, kept = behind.recipe().model.backbone, into / KEPT, behind.path / KEPT
+
+
+def _of_library(backbone: Known) -> Source:
+    name, weights = backbone.name, backbone.weights
+    begun = weights != "none"
+
+    def make(seed: int, device: str) -> nn.Module:
+        network = backbones.network(name, device=device, seed=seed)
+        if begun:
+            as_published(network, name)
+        return network
+
+    def find(say: Say) -> Found:
+        return find_weights(name, weights, say=say)
+
+    return Source(
+        natural(name, weights),
+        make,
+        find if begun else None,
+        small_stem=backbone.stem == "small",
+        ends_with_features=backbones.natural_classes(name) == 0,
+    )
+
+
+def _of_run(backbone: OfRun, plan: Callable[[RunFolder], Planned], kept: Path | None) -> Source:
+    folder = run_behind(backbone, kept)
+    form = folder.data().preprocessing
+    shape = (form.channels, form.height, form.width)
+    planned = plan(folder)
+
+    def make(seed: int, device: str) -> nn.Module:
+        return planned.make(seed, device).eval()
+
+    def find(say: Say) -> Found:
+        return _trained(RunFolder.open(backbone.path), say)
+
+    trained = backbone.weights == "trained"
+    return Source(Natural(shape, form.mean, form.std, form.interpolation), make, find if trained else None)
+
+
+def _trained(folder: RunFolder, say: Say) -> Found:
+    result = folder.result()
+    if result is None or result.status == "diverged":
+        state = "has not finished" if result is None else "diverged"
+        step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "choose another run"
+        raise RunError(f"the run that the backbone is from {state}", where=str(folder.path), next_step=step)
+    tensors, saved = load_weights(folder.path, "best", say, result.selected_epoch)
+    return Found(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
