@@ -137,7 +137,7 @@ def test_a_softmax_elsewhere_is_a_step() -> None:
     traced = _trace(["softmax", "flatten", "dense(classes)"])
     network = build(traced)
     torch.testing.assert_close(network.softmax1(_images(2, 3, 8, 8)).sum(1), torch.ones(2, 8, 8))
-    assert [warning.where for warning in overview(traced).warnings] == ["softmax1"]
+    assert [warning.where for warning in overview(traced.records()).warnings] == ["softmax1"]
 
 
 def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:

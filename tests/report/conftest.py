@@ -120,7 +120,7 @@ def _trace_of(recipe: Recipe) -> Any:
 
 
 def _table(recipe: Recipe) -> Table:
-    return overview(_trace_of(recipe))
+    return overview(_trace_of(recipe).records())
 
 
 @pytest.fixture

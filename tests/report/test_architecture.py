@@ -33,7 +33,7 @@ TABLES = {"lenet": list(LENET), "deep": DEEP, "sixty": SIXTY, "flat": ["batchnor
 
 
 def table(rows: list[str]) -> Table:
-    return overview(trace(read_table(rows, {}, 10), (3, 32, 32)))
+    return overview(trace(read_table(rows, {}, 10), (3, 32, 32)).records())
 
 
 def shapes(svg: str) -> list[ElementTree.Element]:

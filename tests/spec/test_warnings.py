@@ -322,7 +322,7 @@ def test_a_flip_of_other_things_does_not(classes: tuple[str, ...]) -> None:
 def test_an_overview_has_both_kinds_but_those_that_are_off() -> None:
     def names(known: Recipe) -> list[str]:
         traced = known.model.trace((3, 32, 32), 10)
-        return [warning.name for warning in overview(traced, known, tuple("0123456789")).warnings]
+        return [warning.name for warning in overview(traced.records(), known, tuple("0123456789")).warnings]
 
     loud = {"train_optimizer": "sgd(50)", "data_augment": ["flip"]}
     assert names(recipe(**loud)) == ["bias-before-batchnorm", "learning-rate", "label-changing-augmentation"]

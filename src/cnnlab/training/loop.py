@@ -30,7 +30,7 @@ from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
 from cnnlab.training.sums import Adding, Sums
-from cnnlab.training.together import Together
+from cnnlab.training.together import Together, synchronise
 from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
@@ -63,12 +63,14 @@ class Training:
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
+        if self.train.sync_batchnorm:
+            synchronise(self.network, self.world)
         unfreeze(self.network, math.inf)  # its groups hold all that will ever train; what has no gradient is left alone
         self.optimizer = optimizer(
             self.train.optimizer, self.network, self.train.decay, self.train.rates, self.train.rate_by_depth
         )
         unfreeze(self.network, 0)
-        self.together = Together(self.network, self.world, self.train.sync_batchnorm)
+        self.together = Together(self.network, self.world)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
             self.average = Average(self.train.average, self.network)
@@ -79,7 +81,7 @@ class Training:
     def begin_epoch(self) -> None:
         """Let train what trains from this epoch on."""
         if unfreeze(self.network, self.epoch):
-            self.together = Together(self.network, self.world, self.train.sync_batchnorm)
+            self.together = Together(self.network, self.world)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -80,11 +80,9 @@ class _Sum(torch.autograd.Function):
 class Together:
     """A network as all processes train it; alone it is the network itself."""
 
-    def __init__(self, network: nn.Module, world: World, sync_batchnorm: bool) -> None:
+    def __init__(self, network: nn.Module, world: World) -> None:
         self.world = world
         self.own = network
-        if world.size > 1 and sync_batchnorm:
-            _synchronise(network, world)
         self.synced = [module for module in network.modules() if isinstance(module, SyncedBatchNorm)]
         self.network = DistributedDataParallel(network, **_OWN_BUFFERS) if world.joined else network
 
@@ -109,13 +107,18 @@ class Together:
 
     @torch.no_grad()
     def agree(self, *copies: nn.Module) -> None:
-        """Take the mean of the processes' batch-norm statistics, where each has its own; and those of `copies`."""
+        """Take the mean of the processes' batch-norm statistics, where each has its own; and those of `copies`.
+
+        What is frozen is the same in all, and stays as it is to the bit.
+        """
         if self.world.size == 1 or self.synced:
             return
+        changing = [name for name, norm in self.own.named_modules() if isinstance(norm, _BatchNorm) and norm.training]
         for network in (self.own, *copies):
-            for buffer in network.buffers():
-                if buffer.is_floating_point():
-                    self.world.sum(buffer).div_(self.world.size)
+            for name in changing:
+                for buffer in network.get_submodule(name).buffers():
+                    if buffer.is_floating_point():
+                        self.world.sum(buffer).div_(self.world.size)
 
     def _gradients(self, last: bool) -> AbstractContextManager[Any]:
         if isinstance(self.network, DistributedDataParallel) and not last:
@@ -123,9 +126,12 @@ class Together:
         return nullcontext()
 
 
-def _synchronise(network: nn.Module, world: World) -> None:
+def synchronise(network: nn.Module, world: World) -> None:
+    """Let the batch norms of a network see the images of all processes, in place: they are other modules then."""
+    if world.size == 1:
+        return
     for name, child in network.named_children():
         if isinstance(child, _BatchNorm):
             setattr(network, name, SyncedBatchNorm(child, world))
         else:
-            _synchronise(child, world)
+            synchronise(child, world)

@@ -140,7 +140,7 @@ def _watched(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Watch, di
         except Exception as error:
             if watch.noting:
                 raise
-            raise _cannot(error, shape, watch.modules) from error
+            raise _cannot(error, shape, watch.stopped) from error
     watch.done(returned)
     return watch, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()}
 
@@ -194,9 +194,8 @@ def _leaving(watch: Watch) -> Any:
     return lambda _module, arguments, result: watch.leave(arguments, result)
 
 
-def _cannot(error: Exception, shape: Shape, modules: Sequence[ModuleCall]) -> SpecError:
+def _cannot(error: Exception, shape: Shape, where: str) -> SpecError:
     """The words for a network that stopped on its way."""
-    where = modules[-1].name if modules else ""
     reason = str(error).strip().split("\n")[0]
     if isinstance(error, RuntimeError) and _META.search(str(error)):
         return SpecError(

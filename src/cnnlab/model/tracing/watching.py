@@ -79,6 +79,7 @@ class Watch(TorchFunctionMode):
         self.drafts: list[Draft] = []
         self.modules: list[ModuleCall] = []
         self.entered: list[str] = []
+        self.stopped = ""  # the module in which an error arose, while nothing has come out since
         self.returned: Any = None
         self.noting = False  # whether an error is ours, and not the network's
         self.leading: set[int] = set()
@@ -107,7 +108,8 @@ class Watch(TorchFunctionMode):
 
     def leave(self, arguments: Any, result: Any) -> None:
         """A module is done. What comes out of it unseen, past torch's functions, may depend on all that went in."""
-        self.modules.pop()
+        call = self.modules.pop()
+        self.stopped = (self.stopped or call.name) if result is None else ""
         for tensor in tensors_of(result):
             if tensor not in self._known:
                 self._lost = True
