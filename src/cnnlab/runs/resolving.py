@@ -10,8 +10,8 @@ from cnnlab.data.dataset import find_files
 from cnnlab.data.folders import open_folder
 from cnnlab.errors import SpecError
 from cnnlab.model.pretrained import Natural, natural, weights_label
-from cnnlab.runs.sources import run_behind
-from cnnlab.spec.backbones import Backbone, Known, OfRun, with_weights
+from cnnlab.runs.sources import newest, run_behind
+from cnnlab.spec.backbones import Backbone, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Data, Recipe
 
 
@@ -50,8 +50,10 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
 
 
 def _with_label(backbone: Backbone) -> Backbone:
-    """The backbone with the very name of its weights."""
-    if not isinstance(backbone, Known) or backbone.weights == "none":
+    """The backbone with the very name of its weights, or of its run."""
+    if isinstance(backbone, OfRun):
+        return at_path(backbone, newest(backbone.path))
+    if backbone.weights == "none":
         return backbone
     try:
         label = weights_label(backbone.name, backbone.weights)

@@ -68,14 +68,31 @@ def find_source(backbone: Backbone, plan: Callable[[RunFolder], Planned], kept: 
 
 
 def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
-    """The run that a backbone is from, or what was kept of it.
+    """The run that a backbone is from, or what was kept of it; of several that a pattern names the newest.
 
     Raises:
         RunError: there is none.
     """
     if kept is not None and (kept / _RECORDS[0]).is_file():
         return RunFolder(kept)
-    return RunFolder.open(backbone.path)
+    return RunFolder.open(newest(backbone.path))
+
+
+def newest(path: str) -> str:
+    """The last finished run, by name and so by time, of those that a pattern such as 'runs/*-trunk' names.
+
+    Raises:
+        RunError: it names none.
+    """
+    if not set(path) & set("*?["):
+        return path
+    whole = Path(path)
+    found = sorted(Path(whole.anchor).glob(str(whole.relative_to(whole.anchor))))
+    found = [folder for folder in found if (folder / "result.json").is_file()]
+    if not found:
+        step = "train one first, or name its folder"
+        raise RunError("no finished run has a name like this", where="model.backbone", next_step=f"{step}: {path}")
+    return str(found[-1])
 
 
 def identity(backbone: Backbone) -> str:
@@ -87,7 +104,7 @@ def identity(backbone: Backbone) -> str:
     if isinstance(backbone, OfRun):
         if backbone.weights == "none":
             return ""
-        folder = RunFolder.open(backbone.path)
+        folder = RunFolder.open(newest(backbone.path))
         return _trained(folder, NOBODY.say).sha256
     path = Path(backbone.weights)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
@@ -136,7 +153,7 @@ def _of_run(backbone: OfRun, plan: Callable[[RunFolder], Planned], kept: Path | 
         return planned.make(seed, device).eval()
 
     def find(say: Say) -> Found:
-        return _trained(RunFolder.open(backbone.path), say)
+        return _trained(RunFolder.open(newest(backbone.path)), say)
 
     trained = backbone.weights == "trained"
     return Source(Natural(shape, form.mean, form.std, form.interpolation), make, find if trained else None)

@@ -33,7 +33,10 @@ class Known:
 
 @_kinds.add("run")
 class OfRun:
-    """The network of a run, with its trained weights or, with weights='none', with new ones; `cut` as above."""
+    """The network of a run, with its trained weights or, with weights='none', with new ones; `cut` as above.
+
+    `path` may be a pattern, such as 'runs/*-trunk': the newest finished run of such a name.
+    """
 
     kind: ClassVar[str]
     path: str
@@ -77,6 +80,13 @@ def with_weights(backbone: Known, weights: str) -> Known:
     """The same network with other weights."""
     made: Any = backbone
     changed: Known = replace(made, weights=weights)
+    return changed
+
+
+def at_path(backbone: OfRun, path: str) -> OfRun:
+    """The same of the run at another path."""
+    made: Any = backbone
+    changed: OfRun = replace(made, path=path)
     return changed
 
 

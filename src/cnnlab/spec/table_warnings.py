@@ -198,7 +198,8 @@ def _bias_before_batchnorm(flow: Flow) -> WarningRecord | None:
     rows = []
     for record in flow.records:
         layer = flow.layer(record)
-        if isinstance(layer, _LINEAR) and layer.bias:
+        # Nobody can leave out a bias of a network that others made.
+        if isinstance(layer, _LINEAR) and layer.bias and not record.name.startswith("backbone."):
             readers = list(flow.behind(record, lambda row: _keeps_shifts(flow.layer(row))))
             if readers and all(reader.kind == "batchnorm" for reader in readers):
                 rows.append(record)

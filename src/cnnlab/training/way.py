@@ -177,6 +177,7 @@ def _fingerprint(network: nn.Module, images: Tensor, open_ways: list[Way]) -> st
         torch.__version__,
         torch.get_num_threads(),
         str(network),
+        "".join(str(int(parameter.requires_grad)) for parameter in network.parameters()),
         tuple(images.shape),
         *map(name_of_way, open_ways),
     )
