@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cnnlab.spec.recipe import Recipe
+
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
@@ -39,9 +41,23 @@ def people(tmp_path: Path) -> Path:
     return tmp_path / "faces"
 
 
+@pytest.fixture
+def trunk(tmp_path: Path) -> Path:
+    """A folder in which `runs/` holds a run of trunk.toml, as transfer.toml asks for; a short one, of other images."""
+    settings = ["data.source=shapes", "data.classes=none", "data.limit=60", "train.epochs=1", "train.batch_size=30"]
+    changes = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "cnnlab", "train", RECIPES / "trunk.toml", *changes]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=True)
+    return tmp_path
+
+
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
-def test_what_stands_beside_a_recipe_is_what_describe_gives(recipe: Path, people: Path) -> None:
-    own = ["--set", f"data.source={people}"] if 'source = "orl-faces.zip"' in recipe.read_text("utf-8") else []
+def test_what_stands_beside_a_recipe_is_what_describe_gives(
+    recipe: Path, people: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "runs/*-trunk" in recipe.read_text("utf-8"):
+        monkeypatch.chdir(request.getfixturevalue("trunk"))
+    own = ["--set", f"data.source={people}"] if Recipe.read(recipe).data.source == "orl-faces.zip" else []
     found = describe(recipe, *own)
     assert sorted(warning["name"] for warning in found) == sorted(beside(recipe))
     assert all(warning["where"] and warning["message"] and warning["fix"] for warning in found)

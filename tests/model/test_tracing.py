@@ -87,7 +87,10 @@ def _same_as_the_table(table: Trace) -> None:
             assert row.text == wanted.text or "same" in wanted.text
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+TABLES = [path for path in sorted((ROOT / "recipes").glob("*.toml")) if Recipe.read(path).model.layers]
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_a_built_recipe_is_its_table(path: Path) -> None:
     recipe = Recipe.read(path)
     shape = (1, 64, 64) if "faces" in path.stem else (3, 32, 32)

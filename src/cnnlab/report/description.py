@@ -106,7 +106,7 @@ def describe(
            UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
 
        >>> from cnnlab.spec.recipe import Data
-    from cnnlab.spec.model import Model
+    >>> from cnnlab.spec.model import Model
        >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
        >>> describe(lenet).parameters
        47506
