@@ -44,7 +44,7 @@ def table_with_warnings(bench: Bench) -> Table:
     recipe, dataset = bench.recipe, bench.dataset
     plan = bench.plan
     table = overview(plan.layers, recipe, dataset.classes, parameters=plan.parameters, trainable=plan.trainable)
-    off = recipe.warnings.off
+    off = _off(recipe)
     first = None if "initial-loss" in off else initial_loss(recipe, bench.network, bench.train, len(dataset.classes))
     found = (*table.warnings, *data_warnings(dataset, off), *([first] if first is not None else []))
     return table.model_copy(update={"warnings": found})
@@ -65,7 +65,7 @@ def warnings_of_images(
     recipe = resolve(recipe, root)
     dataset = open_dataset(recipe.data, seed=recipe.train.seed, root=root, download=download, progress=progress)
     plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
-    off, cpu = recipe.warnings.off, torch.device("cpu")
+    off, cpu = _off(recipe), torch.device("cpu")
     found = [*data_warnings(dataset, off), *leaks_into_test(dataset, off)]
     if "initial-loss" not in off and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
         network = plan.make(recipe.train.seed, "cpu")
@@ -73,6 +73,12 @@ def warnings_of_images(
         first = initial_loss(recipe, network, train, len(dataset.classes))
         found += [first] if first is not None else []
     return tuple(found)
+
+
+def _off(recipe: Recipe) -> tuple[str, ...]:
+    """The warnings that are not wanted; images are meant to be normalised as a backbone's weights ask for it."""
+    own = recipe.warnings.off
+    return own if recipe.model.backbone is None else (*own, "normalization-mismatch")
 
 
 def look_for_test_leaks(folder: RunFolder, dataset: Dataset, say: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.spec.augmentations import mirroring
+from cnnlab.spec.model import Model
 from cnnlab.spec.recipe import Data, Recipe, Train
 
 # A rate is told of where it is so many times above or below the usual ones.
@@ -23,6 +24,7 @@ def recipe_warnings(
     """
     found = (
         _single_image(recipe.train, records),
+        _frozen_at_random(recipe.model, records),
         _learning_rate(recipe.train),
         _label_changing(recipe.data, classes),
     )
@@ -39,6 +41,19 @@ def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord
         message=f"with batches of 1 image {rows[0]} normalises each image by itself while training, and by the mean "
         "of many in evaluation",
         fix="take larger batches, or groupnorm in place of batchnorm",
+    )
+
+
+def _frozen_at_random(model: Model, records: Sequence[LayerRecord]) -> WarningRecord | None:
+    frozen = [record for record in records if record.frozen]
+    if model.backbone is None or model.backbone.weights != "none" or not frozen:
+        return None
+    return WarningRecord(
+        name="frozen-at-random",
+        where="model.trainable",
+        message=f"the backbone begins at random, and {sum(record.parameters for record in frozen):,} of its parameters "
+        f"({frozen[0].name} and {len(frozen) - 1} more rows) stay as they are drawn",
+        fix='set trainable = "all", or begin with weights that know something',
     )
 
 

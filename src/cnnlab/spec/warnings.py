@@ -20,6 +20,7 @@ WARNINGS: Mapping[str, str] = {
     "width-not-classes": "the network gives another number of outputs than there are classes",
     "very-large": "few machines can train a network of this size",
     "batchnorm-single-image": "batch normalisation works on batches of one image",
+    "frozen-at-random": "a backbone begins with random weights, and some of them never train",
     "learning-rate": "the learning rate is far from what is usual for the optimizer",
     "label-changing-augmentation": "an augmentation can turn an image of one class into one of another",
     "class-imbalance": "the training part has many images of one class and few of another",
