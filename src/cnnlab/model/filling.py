@@ -37,6 +37,7 @@ def fill(
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not _within(name, fresh)}
     given = {name: tensor for name, tensor in found.tensors.items() if not _within(name, fresh)}
     shared = [name for name in own if name in given]
+    assert not any(tensor.is_meta for tensor in own.values())
     where = found.file or found.source
     _require_shared(own, given, shared, where)
     _require_shapes(own, given, shared, where)
@@ -97,7 +98,7 @@ def _require_shared(own: Mapping[str, Tensor], given: Mapping[str, Tensor], shar
             next_step="cut the network further back, or begin without weights",
         )
     raise RunError(
-        f"0 of {_tensors(len(given))} belong to this network",
+        f"0 of {_tensors(len(given))} loaded: none belongs to this network",
         where=where,
         received=few(given, 3),
         allowed=few(own, 3),

@@ -25,7 +25,7 @@ Interpolation = Literal["nearest", "bilinear", "bicubic"]
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-# Old names in published files, which torchvision changes as it loads them (densenet.py, vision_transformer.py).
+# Old names in published files, which torchvision changes as it loads them: its densenet.py and vision_transformer.py.
 _RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"), r"\1\2"),
     (re.compile(r"(\.mlp\.)linear_1\.(weight|bias)$"), r"\g<1>0.\2"),
@@ -111,7 +111,7 @@ def weights_label(name: str, weights: str) -> str:
         return weights
     if name in names():
         return str(_member(name, weights).name)
-    return pretrained_timm.tag(name, weights) or weights
+    return pretrained_timm.tag(name, weights)
 
 
 def find_weights(name: str, weights: str, *, download: bool = True, say: Callable[[str], None]) -> Found:
@@ -131,7 +131,7 @@ def find_weights(name: str, weights: str, *, download: bool = True, say: Callabl
     """
     assert weights != "none"
     if _is_file(weights):
-        return _from_file(name, Path(weights).expanduser())
+        return _from_file(name, Path(weights))
     return _torchvision(name, weights, download, say) if name in names() else _timm(name, weights, download, say)
 
 
@@ -151,10 +151,9 @@ def _torchvision(name: str, weights: str, download: bool, say: Say) -> Found:
     published = _published(name, _member(name, weights))
     path = fetch_weights(published, download=download, say=say)
     tensors = _kept_tensors(path, f"delete it: it will be downloaded again; or, {published.by_hand()}")
-    found = _compared(
+    return _compared(
         Found(_renamed(tensors), published.label, str(path), sha256(path), None), published.begin_of_sha256
     )
-    return found
 
 
 def _timm(name: str, weights: str, download: bool, say: Say) -> Found:

@@ -24,7 +24,7 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def tag(name: str, weights: str) -> str:
-    """timm's tag of these weights: "a1_in1k"; "" where the network's only ones have none.
+    """timm's tag of these weights: "a1_in1k".
 
     Args:
         name: a network of timm, with a tag or without.
@@ -42,15 +42,16 @@ def tag(name: str, weights: str) -> str:
             allowed="weights='none', or a file",
             next_step="choose a network that has them: timm.list_pretrained() names them",
         )
-    default = own or (_timm().get_pretrained_cfg(architecture).tag or "")
+    default = own or str(_timm().get_pretrained_cfg(architecture).tag)
     wanted = default if weights == "imagenet" else weights
-    if wanted in published and (not own or wanted == own):
+    allowed = [found for found in published if own in ("", found)]
+    if wanted in allowed:
         return wanted
     raise SpecError(
         f"there are no weights '{wanted}' of timm's {architecture}" + (f".{own}" if own else ""),
         received=weights,
-        allowed=listed(["none", "imagenet", *filter(None, [own] if own in published else published)]) + ", or a file",
-        next_step=nearest(wanted, published),
+        allowed=listed(["none", "imagenet", *allowed]) + ", or a file",
+        next_step=nearest(wanted, allowed),
     )
 
 
@@ -68,8 +69,7 @@ def configuration(name: str, weights: str) -> Any:
 
 def label(name: str, weights: str) -> str:
     """What these weights are, in words."""
-    architecture, found = _split(name)[0], tag(name, weights)
-    return f"{found or 'the weights'} of timm's {architecture}"
+    return f"{tag(name, weights)} of timm's {_split(name)[0]}"
 
 
 def weights_file(name: str, weights: str, *, download: bool, say: Say) -> tuple[Path, str]:
@@ -101,8 +101,7 @@ def as_timm_has_them(name: str, weights: str, tensors: dict[str, Tensor], file: 
     Raises:
         RunError: they are not those of this network.
     """
-    architecture, found = _split(name)[0], tag(name, weights)
-    full = f"{architecture}.{found}" if found else architecture
+    full = f"{_split(name)[0]}.{tag(name, weights)}"
     try:
         with torch_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,13 +113,16 @@ def as_timm_has_them(name: str, weights: str, tensors: dict[str, Tensor], file: 
             received=" ".join(str(error).split())[:300],
             next_step="delete the file: it will be downloaded again",
         ) from None
-    return {name: tensor.detach() for name, tensor in made.state_dict().items()}
+    return {key: tensor.detach() for key, tensor in made.state_dict().items()}
 
 
 def _split(name: str) -> tuple[str, str]:
     """The architecture and the tag that the name gives, "" for none; an unknown architecture is an error."""
-    architecture, _, own = name.removeprefix("timm/").partition(".")
-    natural_shape(f"timm/{architecture}")
+    inner = name.removeprefix("timm/")
+    architecture, _, own = inner.partition(".")
+    natural_shape(f"timm/{architecture}" if own else name)
+    # Some names are old ones, of an architecture with a tag.
+    architecture, _, own = (_timm().models.get_deprecated_models().get(inner) or inner).partition(".")
     if own and own not in _configurations(architecture):
         raise SpecError(
             f"there are no weights '{own}' of timm's {architecture}",
@@ -146,7 +148,7 @@ def _kept(repository: str, revision: str, files: tuple[str, ...]) -> Iterator[Pa
 
 
 def _from_hub(repository: str, revision: str, files: tuple[str, ...], what: str, download: bool, say: Say) -> Path:
-    store = str(_hub().constants.HF_HUB_CACHE)
+    store = str(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
     step = (
         f"where there is a network, `hf download {repository} {files[0]}`, and copy what it leaves in HF_HOME to "
         f"{store}; {A_FILE}"
@@ -168,7 +170,9 @@ def _from_hub(repository: str, revision: str, files: tuple[str, ...], what: str,
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    # The hub's own text is advice; what happened is the cause.
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
 
 
 def _timm() -> Any:

@@ -10,7 +10,6 @@ import pickle
 import re
 import warnings
 import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,14 +44,16 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     begin = _beginning(path)
     if not begin:
         raise RunError("this file is empty", where=str(path), next_step=_FETCH_AGAIN)
-    if begin[8:9] == b"{" and begin[:2] != b"PK":
-        return _checked(_from_safetensors(path), path)
-    if begin[:4] == b"PK\x03\x04":
+    if begin[8:9] == b"{":  # behind the length of its header
+        loaded = _from_safetensors(path)
+    elif begin[:4] == b"PK\x03\x04":
         _check_archive(path)
-        return _checked(_named(_from_torch(path)), path)
-    if begin[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
-        return _checked(_named(_from_torch(path)), path)
-    raise _other_file(path, begin)
+        loaded = _from_torch(path)
+    elif begin[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
+        loaded = _from_torch(path)
+    else:
+        raise _other_file(path, begin)
+    return _checked(_named(loaded), path)
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
@@ -79,9 +80,9 @@ def _beginning(path: Path) -> bytes:
         raise RunError(f"this file can't be read: {error.strerror}", where=str(path)) from None
 
 
-def _from_safetensors(path: Path) -> dict[str, Tensor]:
+def _from_safetensors(path: Path) -> Any:
     try:
-        return dict(load_file(path))
+        return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from None
 
@@ -105,7 +106,9 @@ def _check_archive(path: Path) -> None:
                 # With torch.serialization.set_crc32_options(False) there are none.
                 if member.CRC:
                     _read_through(archive, member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+    except RunError:
+        raise
+    except Exception as error:  # damaged archives fail with bad names, unknown methods, passwords
         raise _damaged(path, error) from None
 
 
@@ -117,9 +120,10 @@ def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 def _from_torch(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        # An open file, since torch goes by the name of a path.
+        with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's own, about the ways in which it once saved
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"this file holds more than tensors: to read it, '{shown(wanted[1])}' would have to be run"
@@ -132,7 +136,7 @@ def _from_torch(path: Path) -> Any:
 
 
 def _named(loaded: Any) -> dict[str, Tensor]:
-    """The tensors of what torch.save kept, opened and without prefix; none where it kept something else."""
+    """The tensors of what a file kept, opened and without prefix; none where it kept something else."""
     if not isinstance(loaded, Mapping):
         return {}
     inner = (loaded[key] for key in _WRAPPERS if key in loaded)
@@ -175,7 +179,7 @@ def _other_file(path: Path, begin: bytes) -> RunError:
         what, step = "this is a web page, not a file of weights", "fetch the file itself, not the page that shows it"
     elif text.startswith(b"version https://git-lfs"):
         what, step = "this is the pointer that Git LFS leaves in place of a file", "git lfs pull"
-    elif begin[:1] == b"\x80":
+    elif begin[:1] == b"\x80" and begin[1:2] > b"\x02":
         return _refused(path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run")
     else:
         what, step = "this is no file of weights, or its beginning is damaged", _FETCH_AGAIN
