@@ -3,8 +3,8 @@
     images → resize → … → features            the trunk: the network itself, stopped at the door of a module
              features → module → … → logits   the rest: the network itself, in which the trunk's modules are skipped
 
-Both use the network's own modules, and no number is copied: what trains in the rest trains in the network. A module that
-is skipped gives NaN of its shape, so that a network that looks back behind the door is found out.
+Both use the network's own modules, and no number is copied: what trains in the rest trains in the network. A module
+that is skipped gives NaN of its shape, so that a network that looks back behind the door is found out.
 """
 
 from __future__ import annotations
