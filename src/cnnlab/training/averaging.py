@@ -21,7 +21,7 @@ class Average:
     network as it takes the batches of its training, which may be features.
     """
 
-    def __init__(self, choice: Any, source: nn.Module, fed: Callable[[nn.Module], nn.Module]) -> None:
+    def __init__(self, choice: Any, source: nn.Module, fed: Callable[[nn.Module], nn.Module] = lambda own: own) -> None:
         self.choice = choice
         self.network = deepcopy(source).requires_grad_(False).eval()
         self.fed = fed(self.network)
