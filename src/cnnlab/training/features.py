@@ -1,8 +1,8 @@
 """Features of a network's frozen part: computed once, kept in the cache, and fed as images are.
 
-They are computed in eval mode in 32-bit floats, whatever way a step is computed in, so that trainings share them. A file of the cache holds one view
-of one part, and is found again by all that decides its numbers: weights, structure and place of the trunk, images and
-their preprocessing, the view, the number format, torch and the kind of device.
+They are computed in eval mode in 32-bit floats, whatever way a step is computed in: trainings share them. A file of the
+cache holds one view of one part, and is found again by all that decides its numbers: weights, structure and place of
+the trunk, images and their preprocessing, the view, the number format, torch and the kind of device.
 """
 
 from __future__ import annotations
