@@ -199,6 +199,26 @@ class LoadedRecord(Record):
     behind: tuple[str, ...] = ()
 
 
+class FeaturesRecord(Record):
+    """How a training had the features of its frozen part: computed once and kept, or for every batch.
+
+    `place` is the first module that takes them, `shape` that of one image's, `views` how many of each image there are.
+    `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why none
+    are kept. `seconds` is what computing them took, None where they were found. `files` are those of the cache.
+    """
+
+    kept: bool
+    reason: str = ""
+    place: str = ""
+    shape: tuple[int, ...] = ()
+    views: int = 0
+    dtype: Literal["fp32", "bf16"] = "fp32"
+    bytes: int = 0
+    exact: bool = False
+    seconds: float | None = None
+    files: tuple[str, ...] = ()
+
+
 class ClaimRecord(Record):
     """A published figure and what was measured. `low` and `high` bound it at 95 %, where they apply."""
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnnlab.data.augment import augment, draw
-from cnnlab.data.feed import Batch, Feed, evaluation_batch, resident_bytes
+from cnnlab.data.feed import Batch, Feed, evaluation_batch
 from cnnlab.data.source import Pixels
+from cnnlab.data.store import Store, resident_bytes
 from cnnlab.spec.augmentations import Crop, Flip
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -128,10 +129,10 @@ def test_many_batches_come_in_their_order(workers: int) -> None:
 
 
 def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_feed: Feed, _indices: np.ndarray) -> torch.Tensor:
+    def broken(_store: Store, _indices: np.ndarray) -> torch.Tensor:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(Feed, "_read", broken)
+    monkeypatch.setattr(Store, "_read", broken)
     with pytest.raises(OSError, match="the disk is gone"):
         list(feed(resident=False, workers=2).evaluation(4))
 
@@ -159,9 +160,9 @@ def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.
 
 def test_data_past_the_budget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     size = pictures(21).nbytes
-    monkeypatch.setattr("cnnlab.data.feed.RESIDENT_BYTES", {"cpu": size})
+    monkeypatch.setattr("cnnlab.data.store.RESIDENT_BYTES", {"cpu": size})
     assert feed().resident
-    monkeypatch.setattr("cnnlab.data.feed.RESIDENT_BYTES", {"cpu": size - 1})
+    monkeypatch.setattr("cnnlab.data.store.RESIDENT_BYTES", {"cpu": size - 1})
     assert not feed().resident
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cnnlab.data import feed
+from cnnlab.data import store
 from cnnlab.errors import RunError
 
 RICH: dict[str, Any] = {"epochs": 3, "augment": ["crop(padding=1)", "flip(0.5)"]}
@@ -148,8 +148,8 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Makes parts be read ahead by so many threads, by none, or (None) live on the device."""
 
     def make(workers: int | None) -> None:
-        monkeypatch.setitem(feed.RESIDENT_BYTES, "cpu", 0 if workers is not None else 2**30)
-        monkeypatch.setattr(feed, "cpus", lambda: workers or 0)
+        monkeypatch.setitem(store.RESIDENT_BYTES, "cpu", 0 if workers is not None else 2**30)
+        monkeypatch.setattr(store, "cpus", lambda: workers or 0)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Decoded images on disk: one file of uint8 per set of images and form, found again by content. No torch.
+"""Arrays on disk that take long to make, above all decoded images; found again by content. No torch.
 
 A file is a NumPy array (.npy) with a checksum behind it. It is written beside its place and then renamed, so that
 a reader sees a whole file or none, and two processes may make the same one.
@@ -16,8 +16,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 import platformdirs
 
@@ -28,6 +30,8 @@ from cnnlab.errors import CnnlabError
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
 _BLOCK = 64 * 2**20
+# How the name of a file ends that is being written.
+UNFINISHED = ".new"
 
 # Writes every row into (file, from this byte on).
 Fill = Callable[[Path, int], None]
@@ -52,22 +56,52 @@ def cached_pixels(key: str, count: int, form: ImageForm, fill: Fill) -> Pixels:
     """
     shape = (count, *form.shape)
     path = cache_dir() / "images" / f"{key}.npy"
-    found = _intact(path, shape)
-    if found is not None:
-        return found
-    with _new_file(path) as new:
-        header = _header(shape)
-        start = len(header)
+    found = kept_array(path, shape)
+    return found if found is not None else make_array(path, shape, fill)
+
+
+def kept_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any] | None:
+    """The array in a whole file, as a read-only memory map; None where there is none, or a damaged one."""
+    header, dtype = _header(shape, np.dtype(dtype)), np.dtype(dtype)
+    start, length = len(header), math.prod(shape) * dtype.itemsize
+    try:
+        with path.open("rb") as file:
+            # Compared, not parsed: NumPy's reader answers a damaged header with exceptions of many kinds.
+            if file.read(start) != header or path.stat().st_size != start + length + _TRAILER.size:
+                return None
+            file.seek(start + length)
+            magic, checksum = _TRAILER.unpack(file.read())
+        if magic != _MAGIC or checksum != _checksum(path, start, length):
+            return None
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    except OSError:
+        return None
+
+
+def make_array(
+    path: Path, shape: tuple[int, ...], fill: Fill, dtype: npt.DTypeLike = np.uint8, what: str = "decoded images"
+) -> npt.NDArray[Any]:
+    """Make a file that `kept_array` finds; it takes the place of one of that name.
+
+    Args:
+        what: what the array holds, for an error.
+
+    Raises:
+        CnnlabError: the file can't be written.
+    """
+    header = _header(shape, np.dtype(dtype))
+    start, length = len(header), math.prod(shape) * np.dtype(dtype).itemsize
+    with _new_file(path, what) as new:
         with new.open("wb") as file:
             file.write(header)
-            file.truncate(start + math.prod(shape))
+            file.truncate(start + length)
         fill(new, start)
-        checksum = _checksum(new, start, math.prod(shape))
+        checksum = _checksum(new, start, length)
         with new.open("ab") as file:
             file.write(_TRAILER.pack(_MAGIC, checksum))
-    made = _intact(path, shape)
+    made = kept_array(path, shape, dtype)
     if made is None:
-        raise _unwritable(path, "what was written reads back differently")
+        raise _unwritable(path, "what was written reads back differently", what)
     return made
 
 
@@ -87,28 +121,10 @@ def cached_facts(key: str, make: Callable[[], dict[str, int]]) -> dict[str, int]
     return facts
 
 
-def _header(shape: tuple[int, ...]) -> bytes:
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return header.getvalue()
-
-
-def _intact(path: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """The array in a whole file; None where there is none, or a damaged one."""
-    header = _header(shape)
-    start, length = len(header), math.prod(shape)
-    try:
-        with path.open("rb") as file:
-            # Compared, not parsed: NumPy's reader answers a damaged header with exceptions of many kinds.
-            if file.read(start) != header or path.stat().st_size != start + length + _TRAILER.size:
-                return None
-            file.seek(start + length)
-            magic, checksum = _TRAILER.unpack(file.read())
-        if magic != _MAGIC or checksum != _checksum(path, start, length):
-            return None
-        return np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=shape)
-    except OSError:
-        return None
 
 
 def _checksum(path: Path, start: int, length: int) -> int:
@@ -122,25 +138,25 @@ def _checksum(path: Path, start: int, length: int) -> int:
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
+def _new_file(path: Path, what: str = "decoded images") -> Iterator[Path]:
     """A file to write that takes `path`'s place at the end; nothing is left behind when that fails."""
-    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.new")
+    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield new
         new.replace(path)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from error
+        raise _unwritable(path, error.strerror or str(error), what) from error
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, received: str) -> CnnlabError:
+def _unwritable(path: Path, received: str, what: str = "decoded images") -> CnnlabError:
     return CnnlabError(
-        "decoded images can't be kept",
+        f"{what} can't be kept",
         where=str(path.parent),
         received=received,
-        allowed="a folder that can be written, with room for the images",
+        allowed=f"a folder that can be written, with room for the {what.split()[-1]}",
         next_step="make room, or set CNNLAB_CACHE to another folder",
     )

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.feed import Supply
 from cnnlab.processes import ALONE, World
 
 
-def logits(network: nn.Module, feed: Feed, world: World = ALONE) -> npt.NDArray[np.float32]:
+def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArray[np.float32]:
     """N×K logits, in the order of the part's images; where there are several processes each computes its share.
 
     In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.

@@ -25,6 +25,9 @@ class Resize(nn.Module):
         self.size = size
         self.mode = mode
 
+    def extra_repr(self) -> str:
+        return f"{self.size[0]}×{self.size[1]}, {self.mode}"
+
     def forward(self, images: Tensor) -> Tensor:
         smaller = images.shape[2] > self.size[0] or images.shape[3] > self.size[1]
         if self.mode == "nearest":
@@ -112,13 +115,15 @@ def owner(module: str) -> str:
 def _still(network: nn.Module, trains: set[str], order: Sequence[str]) -> Iterator[str]:
     """The modules that stay in eval mode: nothing within them trains, and they hold numbers or lie in front.
 
-    In front of everything that trains also dropout has nothing to do: the features there are those of eval mode.
+    In front of everything that trains also a backbone's dropout has nothing to do: the features there are those of eval
+    mode. The head's is the recipe's own wish.
     """
     place = {name: number for number, name in enumerate(order)}
     first = min((place[name] for name in trains if name in place), default=len(order))
     for name, module in network.named_modules():
         inner = f"{name}." if name else ""
-        if name in trains or any(other.startswith(inner) for other in trains):
+        is_head = name == "head" or name.startswith("head.")
+        if is_head or name in trains or any(other.startswith(inner) for other in trains):
             continue
         holds = next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
         if holds or place.get(name, len(order)) < first:

@@ -11,16 +11,18 @@ from torch import Tensor, nn
 
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
-from cnnlab.data.source import Part, Progress
+from cnnlab.data.source import Part, Progress, silent
 from cnnlab.processes import ALONE, World
 from cnnlab.randomness import torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
+from cnnlab.runs.features import Fed, choose_features, first_features, make_features
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.runs.sources import KEPT, Say
 from cnnlab.spec.recipe import Recipe
+from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training
 from cnnlab.training.way import choose_way, name_of_way, training_speed
 
@@ -42,6 +44,7 @@ class Bench:
     validation: Feed | None
     world: World = ALONE
     loaded: LoadedRecord | None = None
+    features: Choice | None = None
 
     @classmethod
     def prepare(
@@ -56,10 +59,12 @@ class Bench:
         validate: bool = True,
         opener: Opener = open_dataset,
         say: Say = NOBODY.say,
+        keeps: bool = False,
     ) -> Bench:
         """Open the data, build the network and choose the way; `resumed` keeps its way, and must find its data again.
 
-        Without `validate` there is no validation feed, and that part is not asked for its images.
+        Without `validate` there is no validation feed, and that part is not asked for its images. With `keeps` the
+        training may be fed with features of the network's frozen part, as `fed` makes them.
 
         Raises:
             SpecError, SourceError, DownloadError: the recipe can't be trained here.
@@ -80,14 +85,23 @@ class Bench:
             with world.one_first():
                 loaded = plan.load(network, say)
         network.to(device)
-        way = resumed.way() if resumed is not None else tried_way(recipe, dataset, network, device, world)
+        features = choose_features(recipe, plan, network, dataset, device, world, resumed) if keeps else None
+        way = resumed.way() if resumed is not None else tried_way(recipe, dataset, network, device, world, features)
         train = feed_of(dataset, "train", device, way)
         validation = feed_of(dataset, "validation", device, way) if validate and "validation" in dataset.parts else None
-        return cls(recipe, dataset, plan, network, device, way, train, validation, world, loaded)
+        return cls(recipe, dataset, plan, network, device, way, train, validation, world, loaded, features)
 
     def training(self) -> Training:
         steps = self.train.steps(self.recipe.train.batch_size)
-        return Training(self.network, self.recipe.train, self.recipe.data, self.way, self.device, steps, self.world)
+        recipe, parting = self.recipe, self.features.parting if self.features is not None else None
+        return Training(self.network, recipe.train, recipe.data, self.way, self.device, steps, self.world, parting)
+
+    def fed(self, progress: Progress = silent) -> Fed:
+        """What the training reads, once its network has the weights that it trains with."""
+        feeds = self.train, self.validation
+        if self.features is None:
+            return Fed(*feeds)
+        return make_features(self.features, self.network, self.dataset, feeds, progress, self.world)
 
 
 def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Feed:
@@ -95,22 +109,33 @@ def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Fee
     return Feed(dataset.pixels(part), dataset.labels(part), dataset.mean, dataset.std, device, way.memory_format)
 
 
-def tried_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, world: World = ALONE) -> Way:
+def tried_way(
+    recipe: Recipe,
+    dataset: Dataset,
+    network: nn.Module,
+    device: torch.device,
+    world: World = ALONE,
+    features: Choice | None = None,
+) -> Way:
     """A trial needs one batch, and no feed can be made before the way is known. The writer's counts for all."""
     if not world.writes:
         return Way.from_json(world.told(""))
-    way = choose_way(recipe.train, network, *_batch(recipe, dataset, device, world))
+    images, labels = _batch(recipe, dataset, device, world)
+    way = choose_way(recipe.train, *first_features(features, network, images), labels)
     world.told(way.to_json())
     return way
 
 
-def timed_way(recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device) -> Way:
+def timed_way(
+    recipe: Recipe, dataset: Dataset, network: nn.Module, device: torch.device, features: Choice | None = None
+) -> Way:
     """As `tried_way`, with a speed also where the recipe leaves nothing to try; the network is not to be used after."""
-    way = tried_way(recipe, dataset, network, device)
+    way = tried_way(recipe, dataset, network, device, features=features)
     if way.tried:
         return way
+    images, labels = _batch(recipe, dataset, device, ALONE)
     with torch_state():
-        speed = training_speed(way, network, *_batch(recipe, dataset, device, ALONE))
+        speed = training_speed(way, *first_features(features, network, images), labels)
     return way.model_copy(update={"tried": {name_of_way(way): round(speed)}})
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.feed import Feed, Supply
 from cnnlab.data.source import Part
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
@@ -23,6 +23,7 @@ from cnnlab.records import Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
+from cnnlab.runs.features import Fed
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import NOBODY, Listener
@@ -84,14 +85,14 @@ def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str]
     return _selected(folder, device, say, result.selected_epoch if result else None)[0]
 
 
-def finish(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
+def finish(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listener: Listener) -> None:
     """The final figures: of the selected weights, in eval mode, on un-augmented images."""
     scores: dict[Part, Score] = {}
     selected, message = training.selected_epoch, ""
     if not training.diverged:
         # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
         network, selected = _selected_in_all(folder, bench, listener.say)
-        scores, message = _final_scores(folder, bench, network, listener)
+        scores, message = _final_scores(folder, bench, network, fed, listener)
         training.diverged = not scores
     if training.average is not None and not training.average.count:
         never = "the training ended before an average began: these are its last weights"
@@ -154,11 +155,12 @@ def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]
 
 
 def _final_scores(
-    folder: RunFolder, bench: Bench, network: nn.Module, listener: Listener
+    folder: RunFolder, bench: Bench, network: nn.Module, fed: Fed, listener: Listener
 ) -> tuple[dict[Part, Score], str]:
     """A score for each part that may be looked at, and a word on what is odd.
 
-    There is none, and the test part stays shut, for weights that diverged.
+    There is none, and the test part stays shut, for weights that diverged. Of the other parts kept features count where
+    they are exact up to rounding; the test part's images go through the whole network.
     """
     scores: dict[Part, Score] = {}
     message = ""
@@ -173,7 +175,12 @@ def _final_scores(
                 message = f"the test part can't be read: {error.problems[0]}"
                 continue
         listener.say(f"scoring the {part} part: {len(feed):,} images")
-        scores[part] = _final_score(folder, network, feed, bench.dataset, part, bench.world)
+        features = fed.scored(part)
+        if features is not None and fed.parting is not None:
+            rest = fed.parting.rest(network).eval()
+            scores[part] = _final_score(folder, rest, features, bench.dataset, part, bench.world)
+        else:
+            scores[part] = _final_score(folder, network, feed, bench.dataset, part, bench.world)
         if part == "train" and not math.isfinite(scores[part].loss):
             return {}, ""
     guessing = math.log(len(bench.dataset.classes))
@@ -188,7 +195,7 @@ def _diverged(epoch: float) -> str:
 
 
 def _final_score(
-    folder: RunFolder, network: nn.Module, feed: Feed, dataset: Dataset, part: Part, world: World = ALONE
+    folder: RunFolder, network: nn.Module, feed: Supply, dataset: Dataset, part: Part, world: World = ALONE
 ) -> Score:
     predictions = Predictions(feed.labels, logits(network, feed, world))
     if world.writes:

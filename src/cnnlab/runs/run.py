@@ -19,6 +19,7 @@ from cnnlab.processes import ProcessLostError, World, joined
 from cnnlab.records import DataRecord, Preprocessing
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.environment import environment, recipe_from_here
+from cnnlab.runs.features import Fed, said_of_features
 from cnnlab.runs.final import finish
 from cnnlab.runs.folder import RunFolder, create_run
 from cnnlab.runs.ledger import note_opening
@@ -71,15 +72,19 @@ def run(
         recipe = resolve(recipe, root)
         with memory_watched(recipe.train.batch_size):
             shown, say = listener.progress, listener.say
-            bench = Bench.prepare(recipe, root, target, download, shown, world=world, opener=opener, say=say)
+            bench = Bench.prepare(
+                recipe, root, target, download, shown, world=world, opener=opener, say=say, keeps=True
+            )
         folder = RunFolder(Path(world.told(str(create_run(runs, name, into).path) if world.writes else "")))
         if world.writes:
             begun(folder)
         with _held(folder, world, listener.say), memory_watched(recipe.train.batch_size, folder.path):
+            training = bench.training()
+            fed = bench.fed(listener.progress)
             if world.writes:
-                _write_down(folder, bench)
-                _introduce(folder, bench, listener.say)
-            _train(folder, bench, bench.training(), listener)
+                _write_down(folder, bench, training, fed)
+                _introduce(folder, bench, fed, listener.say)
+            _train(folder, bench, training, fed, listener)
     return folder
 
 
@@ -111,13 +116,13 @@ def resume_run(
         recipe = recipe_from_here(folder, root)
         with memory_watched(recipe.train.batch_size, folder.path):
             shown, say = listener.progress, listener.say
-            bench = Bench.prepare(recipe, root, target, True, shown, folder, world, opener=opener, say=say)
+            bench = Bench.prepare(recipe, root, target, True, shown, folder, world, opener=opener, say=say, keeps=True)
             training = bench.training()
             resume(folder.path, training, listener.say, writes=world.writes)
             if world.writes:
                 folder.forget_after(training.epoch)
             listener.say(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
-            _train(folder, bench, training, listener)
+            _train(folder, bench, training, bench.fed(listener.progress), listener)
     return folder
 
 
@@ -137,15 +142,15 @@ def _held(folder: RunFolder, world: World, say: Callable[[str], None]) -> Abstra
     return locked(folder.path, say) if world.writes else nullcontext()
 
 
-def _introduce(folder: RunFolder, bench: Bench, say: Callable[[str], None]) -> None:
+def _introduce(folder: RunFolder, bench: Bench, fed: Fed, say: Callable[[str], None]) -> None:
     say(f"run folder: {folder.path}")
     say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
-    for line in said_of_processes(bench):
+    for line in (*said_of_features(fed.record), *said_of_processes(bench)):
         say(line)
     tell(folder.table().warnings, say)
 
 
-def _write_down(folder: RunFolder, bench: Bench) -> None:
+def _write_down(folder: RunFolder, bench: Bench, training: Training, fed: Fed) -> None:
     """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
     dataset, form = bench.dataset, bench.dataset.form
     preprocessing = Preprocessing(
@@ -166,16 +171,23 @@ def _write_down(folder: RunFolder, bench: Bench) -> None:
         preprocessing=preprocessing,
     )
     made = environment(bench.device, bench.world.size)
-    records = {"data": data, "layers": table_with_warnings(bench), "way": bench.way, "environment": made}
+    records = {
+        "data": data,
+        "layers": table_with_warnings(bench, training.fed, fed.train),
+        "way": bench.way,
+        "environment": made,
+    }
     if bench.loaded is not None:
         records["loaded"] = bench.loaded
+    if fed.record is not None:
+        records["features"] = fed.record
     keep_run_behind(bench.recipe.model.backbone, folder)
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
     folder.write("recipe.toml", bench.recipe.to_toml())
 
 
-def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listener) -> None:
+def _train(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listener: Listener) -> None:
     test: Callable[[], Feed] | None = None
     if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
         read_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, bench.way))
@@ -186,7 +198,7 @@ def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listen
             with bench.world.one_first():
                 return read_once()
 
-    feeds = Feeds(bench.train, bench.validation, test, bench.dataset.classes)
+    feeds = Feeds(fed.train, fed.validation, test, bench.dataset.classes)
     for record in fit(training, feeds, listener.watch):
         if not bench.world.writes:
             continue
@@ -196,4 +208,4 @@ def _train(folder: RunFolder, bench: Bench, training: Training, listener: Listen
         if record.epoch == training.epoch:
             save_progress(folder.path, training)
         listener.point(record)
-    finish(folder, bench, training, listener)
+    finish(folder, bench, training, fed, listener)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.feed import Supply
 from cnnlab.data.source import Progress, silent
 from cnnlab.data.warnings import data_warnings, leaks_into_test
 from cnnlab.errors import SourceError
@@ -39,13 +39,18 @@ HIGH, LOW = 2.0, 0.5
 _DRAWING = ("dropout", "dropout2d", "stochastic_depth")
 
 
-def table_with_warnings(bench: Bench) -> Table:
-    """The table of a run with all that deserves a look before its first step; the test part stays shut."""
+def table_with_warnings(bench: Bench, network: nn.Module, train: Supply) -> Table:
+    """The table of a run with all that deserves a look before its first step; the test part stays shut.
+
+    Args:
+        network: as it takes what it is trained on.
+        train: what that is.
+    """
     recipe, dataset = bench.recipe, bench.dataset
     plan = bench.plan
     table = overview(plan.layers, recipe, dataset.classes, parameters=plan.parameters, trainable=plan.trainable)
     off = _off(recipe)
-    first = None if "initial-loss" in off else initial_loss(recipe, bench.network, bench.train, len(dataset.classes))
+    first = None if "initial-loss" in off else initial_loss(recipe, network, train, len(dataset.classes))
     found = (*table.warnings, *data_warnings(dataset, off), *([first] if first is not None else []))
     return table.model_copy(update={"warnings": found})
 
@@ -122,7 +127,7 @@ def said_of_processes(bench: Bench) -> Iterator[str]:
         yield "! dropout draws for each process's own images: other units than in one process, as many of them"
 
 
-def initial_loss(recipe: Recipe, network: nn.Module, train: Feed, classes: int) -> WarningRecord | None:
+def initial_loss(recipe: Recipe, network: nn.Module, train: Supply, classes: int) -> WarningRecord | None:
     """The mean loss of the first training batches before the first step, where it is far from that of guessing.
 
     It is computed with a copy of the network in train mode; neither its statistics nor any random state changes.
@@ -142,7 +147,7 @@ def initial_loss(recipe: Recipe, network: nn.Module, train: Feed, classes: int) 
     )
 
 
-def _first_loss(recipe: Recipe, network: nn.Module, train: Feed) -> tuple[float, int]:
+def _first_loss(recipe: Recipe, network: nn.Module, train: Supply) -> tuple[float, int]:
     own, chosen = deepcopy(network).train(), recipe.train
     # Batch norm needs two images.
     size = max(chosen.batch_size, 2)

@@ -12,6 +12,7 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.records import Way
 from cnnlab.runs.bench import timed_way
 from cnnlab.runs.checks import check_before_training
+from cnnlab.runs.features import choose_features
 from cnnlab.runs.networks import plan_network
 from cnnlab.spec.arms import Arm, within
 from cnnlab.spec.recipe import Recipe
@@ -37,7 +38,7 @@ def check_networks(
             plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
             check_before_training(recipe, plan, dataset, device)
         train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
-        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format])
+        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe)])
         found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
     return found
 
@@ -62,8 +63,9 @@ def choose_study_way(
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in speeds and key not in tried:
             plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
-            network = plan.make(recipe.train.seed, "cpu")
-            tried[key] = timed_way(recipe, dataset, network.to(device), device)
+            network = plan.make(recipe.train.seed, "cpu").to(device)
+            features = choose_features(recipe, plan, network, dataset, device)
+            tried[key] = timed_way(recipe, dataset, network, device, features)
             is_open[key] = recipe.train.precision == "auto"
     # What an arm sets itself decides nothing for the others.
     deciding = [way for key, way in tried.items() if is_open[key]]
@@ -89,6 +91,12 @@ def computed_in(recipe: Recipe, way: Way) -> Recipe:
     else:
         fixed = {"memory_format": "contiguous"} if train.memory_format == "auto" else {}
     return recipe.model_copy(update={"train": train.model_copy(update=fixed)})
+
+
+def _frozen(recipe: Recipe) -> list[object]:
+    """What decides whether features of a frozen part are kept: a step is another one then."""
+    train = recipe.train
+    return [] if recipe.model.backbone is None else [train.cache, recipe.data.augment, train.mix, train.epochs]
 
 
 def _common(ways: Sequence[Way]) -> Way:

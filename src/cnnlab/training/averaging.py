@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -17,12 +17,14 @@ from cnnlab.spec.regularisers import EMA, SWA
 class Average:
     """The average that a recipe names, of the weights of `source`.
 
-    `count` is how many states are in it; before the first one it is a copy of the network as it began.
+    `count` is how many states are in it; before the first one it is a copy of the network as it began. `fed` is the
+    network as it takes the batches of its training, which may be features.
     """
 
-    def __init__(self, choice: Any, source: nn.Module) -> None:
+    def __init__(self, choice: Any, source: nn.Module, fed: Callable[[nn.Module], nn.Module] = lambda own: own) -> None:
         self.choice = choice
         self.network = deepcopy(source).requires_grad_(False).eval()
+        self.fed = fed(self.network)
         self.count = 0
 
     def after_step(self, source: nn.Module) -> None:
@@ -35,11 +37,11 @@ class Average:
 
         Args:
             done: the share of the training that is over.
-            batches: the training part, un-augmented.
+            batches: the training part, un-augmented, as `fed` takes it.
         """
         if isinstance(self.choice, SWA) and done >= self.choice.start:
             self._take_in(source, 1 / (self.count + 1))
-            find_statistics(self.network, batches)
+            find_statistics(self.fed, batches)
 
     @torch.no_grad()
     def _take_in(self, source: nn.Module, share: float) -> None:

@@ -11,10 +11,11 @@ from itertools import islice
 import torch
 from torch import nn
 
-from cnnlab.data.feed import Batch, Feed, whole
+from cnnlab.data.feed import Batch, Feed, Supply, whole
 from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.model.parting import Parting
 from cnnlab.model.transfer import unfreeze
 from cnnlab.processes import ALONE, World
 from cnnlab.randomness import generator, seed_torch, torch_state
@@ -41,7 +42,12 @@ Counted = tuple[int, Batch]
 
 @dataclass
 class Training:
-    """A training in progress: all that changes while it goes on, and all that a resumed one needs."""
+    """A training in progress: all that changes while it goes on, and all that a resumed one needs.
+
+    Attributes:
+        parting: where the network is parted, if it is trained on features; its figures may still be of images.
+        fed: the network as it takes the batches that it is trained on.
+    """
 
     network: nn.Module
     train: Train
@@ -50,6 +56,7 @@ class Training:
     device: torch.device
     batches_per_epoch: int
     world: World = ALONE
+    parting: Parting | None = None
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
@@ -60,6 +67,7 @@ class Training:
     stopper: Patience | None = field(init=False, default=None)
     average: Average | None = field(init=False, default=None)
     together: Together = field(init=False)
+    fed: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
         self.network.to(self.device).to(memory_format=torch_format(self.way))
@@ -70,10 +78,11 @@ class Training:
             self.train.optimizer, self.network, self.train.decay, self.train.rates, self.train.rate_by_depth
         )
         unfreeze(self.network, 0)
-        self.together = Together(self.network, self.world)
+        self.fed = self._fed(self.network)
+        self.together = Together(self.network, self.world, self.fed)
         self.schedule = Schedule(self.train.schedule, self.train.epochs * self.steps_per_epoch, self.steps_per_epoch)
         if not isinstance(self.train.average, NoAverage):
-            self.average = Average(self.train.average, self.network)
+            self.average = Average(self.train.average, self.network, self._fed)
         self.chooser = Patience(self.train.choose)
         if isinstance(self.train.stop, Early):
             self.stopper = Patience(self.train.stop.metric, self.train.stop.min_change)
@@ -81,7 +90,7 @@ class Training:
     def begin_epoch(self) -> None:
         """Let train what trains from this epoch on."""
         if unfreeze(self.network, self.epoch):
-            self.together = Together(self.network, self.world)
+            self.together = Together(self.network, self.world, self.fed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -93,6 +102,15 @@ class Training:
         """The network whose figures count: the average, as soon as there is one, where one is kept."""
         return self.average.network if self.average is not None and self.average.count else self.network
 
+    def judged_by(self, feed: Supply) -> nn.Module:
+        """The same as it takes what a feed gives: images, or, where the network is parted, features."""
+        if isinstance(feed, Feed) or self.parting is None:
+            return self.judged
+        return self.average.fed if self.average is not None and self.average.count else self.fed
+
+    def _fed(self, network: nn.Module) -> nn.Module:
+        return network if self.parting is None else self.parting.rest(network)
+
     @property
     def over(self) -> bool:
         """True when nothing is left to train."""
@@ -103,9 +121,9 @@ class Training:
 class Feeds:
     """The parts that a training reads. `test` is there only for a curve, and nothing chooses by it."""
 
-    train: Feed
-    validation: Feed | None
-    test: Callable[[], Feed] | None
+    train: Supply
+    validation: Supply | None
+    test: Callable[[], Supply] | None
     classes: tuple[str, ...]
 
 
@@ -167,7 +185,7 @@ def _is_spent(training: Training, images: int, seconds: float) -> bool:
     return bool(training.world.told("over" if over else ""))  # the processes' clocks differ
 
 
-def batches_of_epoch(training: Training, part: Feed) -> Iterator[list[Counted]]:
+def batches_of_epoch(training: Training, part: Supply) -> Iterator[list[Counted]]:
     """The batches of the epoch that a training is in, in its order; those of one list make one step."""
     train = training.train
     if train.sampling == "balanced":
@@ -192,7 +210,7 @@ def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding
     training.schedule.before_step(training.step, optimizer)
     # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.
     seed_torch(training.train.seed, "step", training.step)
-    network.train()
+    training.fed.train()
     optimizer.zero_grad(set_to_none=True)
     mass, images = _mass(training, group, loss), sum(count for count, _ in group)
     for number, (count, batch) in enumerate(group):
@@ -282,7 +300,7 @@ def _decide(training: Training, validation: Score | None, epoch: float) -> None:
         training.stopped = training.stopper.waited >= stop.patience
 
 
-def _score(training: Training, feed: Feed | None, classes: tuple[str, ...]) -> Score | None:
+def _score(training: Training, feed: Supply | None, classes: tuple[str, ...]) -> Score | None:
     if feed is None:
         return None
-    return score(logits(training.judged, feed, training.world), feed.labels, classes)
+    return score(logits(training.judged_by(feed), feed, training.world), feed.labels, classes)

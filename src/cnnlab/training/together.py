@@ -78,13 +78,17 @@ class _Sum(torch.autograd.Function):
 
 
 class Together:
-    """A network as all processes train it; alone it is the network itself."""
+    """A network as all processes train it; alone it is the network itself.
 
-    def __init__(self, network: nn.Module, world: World) -> None:
+    Args:
+        fed: the network as it takes what it is fed with.
+    """
+
+    def __init__(self, network: nn.Module, world: World, fed: nn.Module) -> None:
         self.world = world
         self.own = network
-        self.synced = [module for module in network.modules() if isinstance(module, SyncedBatchNorm)]
-        self.network = DistributedDataParallel(network, **_OWN_BUFFERS) if world.joined else network
+        self.synced = [module for module in fed.modules() if isinstance(module, SyncedBatchNorm)]
+        self.network = DistributedDataParallel(fed, **_OWN_BUFFERS) if world.joined else fed
 
     @contextmanager
     def batch(self, images: int, last: bool) -> Iterator[nn.Module]:

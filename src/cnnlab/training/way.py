@@ -55,24 +55,26 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     differ; of two processes that try at once, both take the choice that was kept first.
 
     Args:
-        images, labels: one training batch on the device, N×C×H×W and N.
+        images, labels: one training batch on the device, N×C×H×W (or features of a frozen part, N×...) and N.
 
     Raises:
         SpecError: no way that the recipe leaves open gave the result of 32-bit floats.
     """
-    open_ways = list(_open_ways(train))
+    open_ways = list(_open_ways(train, images.dim() == 4))
     if len(open_ways) == 1:
         return open_ways[0]
     kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
     return _kept(kept) or _keep(kept, _try_all(open_ways, network, images, labels))
 
 
-def _open_ways(train: Train) -> Iterator[Way]:
+def _open_ways(train: Train, maps: bool) -> Iterator[Way]:
     if train.precision == "fp32" and train.memory_format == "auto":
         yield PLAIN
         return
     precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
     formats: tuple[Literal["contiguous", "channels_last"], ...] = ("contiguous", "channels_last")
+    if train.memory_format == "auto" and not maps:  # vectors have one format
+        formats = ("contiguous",)
     for precision, memory_format in product(precisions, formats):
         if train.precision in ("auto", precision) and train.memory_format in ("auto", memory_format):
             yield Way(precision=precision, memory_format=memory_format, reason="as the recipe says")
@@ -141,7 +143,8 @@ def training_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor)
 def _step(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], Tensor]:
     layout = torch_format(way)
     network.train().to(memory_format=layout)
-    shaped = images.contiguous(memory_format=layout)
+    # Of features that are vectors there is one format.
+    shaped = images.contiguous(memory_format=layout) if images.dim() == 4 else images
 
     def step() -> Tensor:
         network.zero_grad(set_to_none=True)

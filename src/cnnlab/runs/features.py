@@ -1,0 +1,145 @@
+"""The features of a run's frozen part: whether they are kept is decided with its bench, and they are made before its
+first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.data.dataset import Dataset
+from cnnlab.data.feed import Feed, Supply
+from cnnlab.data.source import Part, Progress
+from cnnlab.data.views import Mirrored
+from cnnlab.model.parting import Parting
+from cnnlab.processes import ALONE, World
+from cnnlab.records import FeaturesRecord
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.networks import NetworkPlan
+from cnnlab.spec.keeping import Views
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.features import FeatureFeed, Trunk
+from cnnlab.training.keeping import Choice, choose_keeping
+
+# So many images try out whether a network can be parted.
+TRIED_IMAGES = 3
+FILE = "features.json"
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What a training reads: images, or features of them.
+
+    Attributes:
+        parting: where the network is parted; None: it takes images.
+        record: how the features of the frozen part are had; None where nothing is frozen.
+    """
+
+    train: Supply
+    validation: Supply | None
+    parting: Parting | None = None
+    record: FeaturesRecord | None = None
+
+    def scored(self, part: Part) -> Supply | None:
+        """What a part's final figures are found on: features, where that is the same up to rounding; None: images."""
+        feed = {"train": self.train, "validation": self.validation}.get(part)
+        is_same = self.record is not None and self.record.kept and self.record.dtype == "fp32"
+        return feed if is_same and isinstance(feed, FeatureFeed) and feed.has_plain else None
+
+
+def choose_features(
+    recipe: Recipe,
+    plan: NetworkPlan,
+    network: nn.Module,
+    dataset: Dataset,
+    device: torch.device,
+    world: World = ALONE,
+    resumed: RunFolder | None = None,
+) -> Choice | None:
+    """How the features of the frozen part are had; None where nothing is frozen and the recipe asks for nothing.
+
+    Errors as `choose_keeping`.
+    """
+    if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, Views):
+        return None
+    begun = features_of(resumed) if resumed is not None else None
+    if resumed is not None and (begun is None or not begun.kept):
+        return Choice(reason=begun.reason) if begun is not None else None
+    pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
+    images, _ = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(TRIED_IMAGES))
+    counts = dataset.size("train"), dataset.size("validation")
+    choice = choose_keeping(recipe, network, images, counts, begun=begun is not None)
+    # Of two machines one may have the room, and the other not.
+    shared = world.told("" if choice.parting is not None else choice.reason)
+    return Choice(reason=shared) if shared else choice
+
+
+def features_of(folder: RunFolder) -> FeaturesRecord | None:
+    """What a run wrote down of its features; None where nothing is frozen."""
+    path = folder.path / FILE
+    return FeaturesRecord.from_json(path.read_bytes()) if path.is_file() else None
+
+
+def make_features(
+    choice: Choice,
+    network: nn.Module,
+    dataset: Dataset,
+    feeds: tuple[Feed, Feed | None],
+    progress: Progress,
+    world: World = ALONE,
+) -> Fed:
+    """Compute the features of a frozen part, or find them, where that was chosen.
+
+    Args:
+        network: with the weights that it trains with, where it trains and in the memory format in which it does.
+        feeds: the images to train and to validate on.
+    """
+    train, validation = feeds
+    if choice.parting is None:
+        return Fed(train, validation, record=FeaturesRecord(kept=False, reason=choice.reason))
+    with world.one_first():
+        trunk = Trunk(choice, network, dataset, progress)
+        trained = trunk.feed("train", train, choice.views)
+        made = [trained]
+        if validation is not None:
+            made.append(trunk.feed("validation", validation, Mirrored()))
+    seconds = sum(one.seconds for one in made)
+    record = FeaturesRecord(
+        kept=True,
+        reason=choice.reason,
+        place=choice.parting.place,
+        shape=choice.parting.features,
+        views=len(choice.views.names),
+        dtype=choice.dtype,
+        bytes=choice.bytes,
+        exact=choice.exact,
+        seconds=seconds or None,
+        files=tuple(name for one in made for name in one.files),
+    )
+    return Fed(trained.feed, made[1].feed if len(made) > 1 else None, choice.parting, record)
+
+
+def first_features(choice: Choice | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """The network as it will be trained, and what it will be fed with in place of these images."""
+    if choice is None or choice.parting is None:
+        return network, images
+    network.eval()
+    return choice.parting.rest(network), choice.parting.trunk(network, images)
+
+
+def said_of_features(record: FeaturesRecord | None) -> Iterator[str]:
+    """What a person is told of them."""
+    if record is None:
+        return
+    if not record.kept:
+        yield f"the frozen part is computed for every batch: {record.reason}"
+        return
+    views = f"{record.views} views" if record.views > 1 else "1 view"
+    took = f"computed in {record.seconds:,.0f} s" if record.seconds is not None else "found in the cache"
+    exact = "exact" if record.exact else f"not exact: {record.reason}"
+    size = f"{record.bytes / 1e6:,.1f} MB"
+    numbers = f"{math.prod(record.shape):,} numbers an image"
+    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.place} on ({exact})"

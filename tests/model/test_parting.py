@@ -1,0 +1,265 @@
+"""A network in two gives what it gives whole, wherever it is parted; what can't be parted is refused, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnlab.errors import SpecError
+from cnnlab.model.cutting import Place
+from cnnlab.model.parting import Parting, part
+from cnnlab.model.tracing.network import see
+from cnnlab.model.transfer import Resize, Transfer, owners
+from cnnlab.randomness import torch_state
+from cnnlab.runs.networks import plan_network
+from cnnlab.spec.model import Model
+
+SIZE = 32
+GENTLE_HEAD = ["dropout(0.5)", "dense(classes)"]
+
+
+@pytest.fixture(autouse=True)
+def _own_draws() -> Iterator[None]:
+    """Layers that are made here draw their weights, and dropout draws."""
+    with torch_state():
+        yield
+
+
+def images(count: int = 4, size: int = SIZE) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def network(backbone: str, trainable: str, size: int = SIZE, **fields: Any) -> Transfer:
+    model = Model(backbone=f"{backbone}(weights='none')", resize="own", trainable=trainable, **fields)
+    made, _ = plan_network(model, (3, size, size), 10).begin(1, lambda _: None)
+    assert isinstance(made, Transfer)
+    return made
+
+
+def of(backbone: nn.Module, trains: list[str]) -> Transfer:
+    """A backbone of one's own, with a dense layer behind it."""
+    made = Transfer(None, backbone, Place(), nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+    made(images())
+    made.set_policy(dict.fromkeys([*trains, "head.1"], 0), see(made, (3, SIZE, SIZE)).entered)
+    made.unfreeze(0)
+    return made
+
+
+def together(made: Transfer, parting: Parting) -> None:
+    """Both halves give what the whole gives, in eval and in train mode, and train the same numbers alike."""
+    batch, other = images(6), deepcopy(made)
+    rest, other_rest = parting.rest(made), parting.rest(other)
+    made.eval()
+    features = parting.trunk(made, batch)
+    assert tuple(features.shape[1:]) == parting.features
+    with torch.no_grad():
+        torch.testing.assert_close(rest.eval()(features), made(batch))
+    torch.manual_seed(5)
+    made.train()(batch).square().mean().backward()
+    torch.manual_seed(5)
+    other_rest.train()(features).square().mean().backward()
+    assert [module.training for module in other.modules()] == [module.training for module in made.modules()]
+    for (name, one), two in zip(made.named_parameters(), other.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), name
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, two.grad, rtol=1e-3, atol=1e-5)
+    for one, two in zip(made.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "trainable", "place"),
+    [
+        ("resnet18", "none", "head.dense1"),
+        ("resnet18", "rows(['layer4'])", "backbone.layer4.0"),
+        ("resnet18", "last_convs(1)", "backbone.layer4.1"),  # within it the shortcut goes round
+        ("resnet18", "gradual(['layer4', 'layer3'], every=1)", "backbone.layer3.0"),
+        ("shufflenet_v2_x0_5", "last_convs(1)", "backbone.conv5.0"),
+        ("efficientnet_b0", "last_convs(2)", "backbone.features.7.0.block.3.0"),
+        ("timm/mobilenetv3_small_050", "last_convs(1)", "backbone.conv_head"),
+    ],
+)
+def test_a_network_is_parted_in_front_of_what_trains_first(backbone: str, trainable: str, place: str) -> None:
+    made = network(backbone, trainable)
+    parting = part(made, images(3))
+    assert parting.place == place
+    together(made, parting)
+    kept = {name for name, _ in parting.tensors(made)}
+    trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
+    assert kept
+    assert not kept & trained
+
+
+def test_what_follows_the_trunk_is_the_rest_of_its_parameters() -> None:
+    made = network("resnet18", "rows(['layer4'])")
+    parting = part(made, images(3))
+    kept = {name for name, _ in parting.tensors(made)}
+    rest = {id(parameter) for parameter in parting.rest(made).parameters()}
+    for name, parameter in made.named_parameters():
+        assert (id(parameter) in rest) != (name in kept), name
+
+
+def test_dropout_of_the_head_draws_behind_the_features() -> None:
+    made = network("resnet18", "none", head=GENTLE_HEAD)
+    parting = part(made, images(3))
+    assert parting.place == "head.dropout1"
+    together(made, parting)
+    rest = parting.rest(made).train()
+    features = parting.trunk(made.eval(), images())
+    rest.train()
+    assert not torch.equal(rest(features), rest(features))
+    rest.eval()
+    assert torch.equal(rest(features), rest(features))
+
+
+def test_a_resize_is_in_the_trunk() -> None:
+    model = Model(backbone="resnet18(weights='none')", resize=64, trainable="none")
+    made, _ = plan_network(model, (3, SIZE, SIZE), 10).begin(1, lambda _: None)
+    parting = part(made, images(3))
+    assert (parting.image, parting.features) == ((3, SIZE, SIZE), (512,))
+    together(made, parting)
+
+
+def test_parting_leaves_the_network_as_it_was() -> None:
+    made = network("resnet18", "gradual(['layer4'], every=1)").train()
+    modes = [module.training for module in made.modules()]
+    before = deepcopy(made.state_dict())
+    state = torch.get_rng_state()
+    part(made, images(3))
+    assert [module.training for module in made.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [name for name, one in made.named_parameters() if one.requires_grad] == [
+        "head.dense1.weight",
+        "head.dense1.bias",
+    ]
+    assert not made.backbone._forward_pre_hooks
+
+
+def test_a_copy_of_the_rest_stands_alone() -> None:
+    made = network("resnet18", "none")
+    parting = part(made, images(3))
+    features = parting.trunk(made.eval(), images())
+    copied = deepcopy(parting.rest(made)).eval()
+    expected = copied(features)
+    with torch.no_grad():
+        made.head.dense1.weight.zero_()
+    assert torch.equal(copied(features), expected)
+
+
+class LooksBack(nn.Module):
+    """Adds the image again behind its second convolution."""
+
+    def __init__(self, second: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 3, padding=1)
+        self.second = second or nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # So small that a tolerance alone would let it pass.
+        return self.second(self.first(x)) + 1e-9 * x
+
+
+class Twice(nn.Module):
+    """Uses one activation on both sides of the place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.act, self.second = nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.second(F.relu(self.act(self.first(x)))))
+
+
+class AcrossImages(nn.Module):
+    """Takes the mean image of the batch away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x - x.mean(0)))
+
+
+class Draws(nn.Module):
+    """Draws in front of the place, by a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(F.dropout(self.first(x), 0.5, self.training))
+
+
+def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
+    made = of(Twice(), ["backbone.second"])
+    parting = part(made, images(3))
+    assert parting.place == "backbone.second"
+    together(made, parting)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        (LooksBack, "what follows needs more of the image than it is given there"),
+        (AcrossImages, "an image's features depend on other images"),
+        (Draws, "what is in front of it draws, or differs in training"),
+    ],
+)
+def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], words: str) -> None:
+    made = of(backbone(), ["backbone.second"])
+    with pytest.raises(SpecError, match=rf"train.cache: the network can't be parted at backbone.second .*{words}"):
+        part(made, images(3))
+
+
+@pytest.mark.parametrize("trainable", ["all", "gradual"])
+def test_where_nothing_is_frozen_in_front_there_is_no_trunk(trainable: str) -> None:
+    with pytest.raises(
+        SpecError, match=r"nothing frozen stands in front of backbone.conv1, which trains, in some epoch"
+    ):
+        part(network("resnet18", trainable), images(3))
+
+
+def test_a_network_without_a_backbone_has_none() -> None:
+    with pytest.raises(
+        SpecError, match=r"train.cache: all of the network trains: it has no backbone(.|\n)*computed anew"
+    ):
+        part(nn.Linear(2, 2), images(3))
+
+
+def test_structures_differ_by_what_decides_features() -> None:
+    def structure(**fields: Any) -> str:
+        model = Model(backbone="resnet18(weights='none')", **{"trainable": "none", "resize": 64, **fields})
+        made, _ = plan_network(model, (3, SIZE, SIZE), 10).begin(1, lambda _: None)
+        return "\n".join(part(made, images(3)).structure(made))
+
+    plain = structure()
+    others = [
+        structure(interpolation="nearest"),
+        structure(resize=48),
+        structure(cut="layer3"),
+        structure(trainable="rows(['layer4'])"),
+    ]
+    assert len({plain, *others}) == 5
+    assert structure(head=["globalpool", "dense(20)", "relu", "dense(classes)"], cut="layer4") == structure(
+        cut="layer4"
+    )
+
+
+def test_a_size_that_is_made_larger_is_named() -> None:
+    assert "64×32, bilinear" in repr(Resize((64, 32), "bilinear"))
+
+
+def test_owners_of_the_rest_are_those_that_train() -> None:
+    made = network("resnet18", "rows(['layer4'])")
+    rest = part(made, images(3)).rest(made)
+    names = [name.removeprefix("inner.") for name in owners(rest)]
+    assert names == [name for name in owners(made) if name.startswith(("backbone.layer4", "head"))]

@@ -1,0 +1,394 @@
+"""A run on kept features is the run without them, however it is cut, fed and gone on with; and says what it kept."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cnnlab.data import store
+from cnnlab.data.feed import Feed
+from cnnlab.data.keeping import features_dir
+from cnnlab.data.views import Mirrored
+from cnnlab.errors import SpecError
+from cnnlab.records import FeaturesRecord
+from cnnlab.runs.features import features_of
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import resume_run, run
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.study import Study
+from cnnlab.study.plan import make_plan
+
+DEEP = ("conv(4, 3)", "batchnorm", "relu", "conv(6, 3)", "batchnorm", "relu", "flatten", "dense(classes)")
+HEAD = ["flatten", "dropout(0.3)", "dense(8)", "batchnorm", "relu", "dense(classes)"]
+
+
+@pytest.fixture(scope="session")
+def behind(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose network is the backbone here, to be read only."""
+    return run(recipe(DEEP, epochs=1), name="behind", runs=tmp_path_factory.mktemp("behind"), device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No features are there that another test has computed."""
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def transfer(recipe: Callable[..., Recipe], behind: RunFolder) -> Callable[..., Recipe]:
+    """Makes a recipe whose backbone is the run behind; arguments as those of `recipe`, and `trainable` and `head`."""
+
+    def make(trainable: str = "none", head: list[str] = HEAD, resize: Any = "own", **fields: Any) -> Recipe:
+        backbone = f"run('{behind.path}', cut='relu2')"
+        model = {"backbone": backbone, "trainable": trainable, "head": head, "resize": resize}
+        return Recipe.from_tables({**recipe(**{"epochs": 3, **fields}).to_tables(), "model": model})
+
+    return make
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Callable[..., RunFolder]:
+    """Carries a recipe out."""
+
+    def make(made: Recipe, **given: Any) -> RunFolder:
+        return run(made, runs=tmp_path / "runs", device="cpu", **given)
+
+    return make
+
+
+def record(folder: RunFolder) -> FeaturesRecord:
+    found = features_of(folder)
+    assert found is not None
+    return found
+
+
+def weights(folder: RunFolder, kind: str = "last") -> dict[str, torch.Tensor]:
+    (newest,) = sorted(folder.path.glob(f"{kind}-*.safetensors"), key=lambda path: int(path.stem.split("-")[1]))[-1:]
+    return load_file(newest)
+
+
+def same(one: RunFolder, other: RunFolder, exactly: bool = False) -> None:
+    """Weights, moments and averages, points of the curve and predictions are alike."""
+    found, expected = weights(one), weights(other)
+    assert found.keys() == expected.keys()
+    room = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-3, "atol": 1e-5}
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], **room, msg=lambda words, name=name: f"{name}: {words}")
+    for point, wanted in zip(one.epochs(), other.epochs(), strict=True):
+        assert point.train.loss == pytest.approx(wanted.train.loss, rel=1e-4)
+        assert point.validation.loss == pytest.approx(wanted.validation.loss, rel=1e-4)
+    for part in ("train", "validation", "test"):
+        room = {"rtol": 0, "atol": 0} if exactly else {"rtol": 0, "atol": 1e-4}
+        np.testing.assert_allclose(one.predictions(part).logits, other.predictions(part).logits, **room)
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "rows": {"trainable": "rows(['conv2'])"},
+    "last convs": {"trainable": "last_convs(1)", "optimizer": "adamw(0.01)"},
+    "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "optimizer": "adamw(0.01)"},
+    "flip": {"augment": ["flip"], "epochs": 4},
+    "alternating flip": {"augment": ["alternating_flip"], "epochs": 4, "trainable": "rows(['conv2'])"},
+    "flips": {"augment": ["maybe(0.7, [flip, vertical_flip(0.4)])", "flip(0.2)"], "epochs": 6},
+    "balanced": {"augment": ["flip"], "sampling": "balanced", "epochs": 4},
+    "ema": {"average": "ema(0.9)", "weights": "averaged", "trainable": "rows(['batchnorm2', 'conv2'])"},
+    "swa": {"average": "swa(0.3)", "weights": "averaged", "augment": ["flip"], "epochs": 4},
+    "all views": {"augment": ["crop(1)", "flip"], "cache": "views(3)"},
+    "all views, swa": {"augment": ["crop(1)"], "cache": "views(9)", "average": "swa(0.3)", "weights": "averaged"},
+    "curve": {"opened": "curve", "validations_per_epoch": 2, "accumulate": 2, "clip": 0.1},
+    "resized": {"resize": 8},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_on_kept_features_is_the_run_without(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], kind: str
+) -> None:
+    kept, anew = done(transfer(**KINDS[kind])), done(transfer(**{**KINDS[kind], "cache": "never"}))
+    assert record(kept).kept
+    assert record(kept).exact
+    assert not record(anew).kept
+    same(kept, anew)
+    frozen = [name for name in weights(kept) if name.startswith("network/backbone.batchnorm1")]
+    assert len(frozen) == 5
+    assert all(torch.equal(weights(kept)[name], weights(anew)[name]) for name in frozen)
+
+
+def test_with_a_wrong_view_it_is_another_run(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The comparison above sees a difference."""
+    anew = done(transfer(augment=["flip"], epochs=4, cache="never"))
+    right = Mirrored.chosen
+    monkeypatch.setattr(Mirrored, "chosen", lambda self, seed, epoch, places: right(self, seed, epoch + 1, places))
+    with pytest.raises(AssertionError):
+        same(done(transfer(augment=["flip"], epochs=4)), anew)
+
+
+def test_fewer_views_than_epochs_are_not_exact_and_say_so(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
+) -> None:
+    said: list[str] = []
+    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), listener=Listener(say=said.append))
+    found = record(folder)
+    assert (found.kept, found.exact, found.views) == (True, False, 2)
+    assert found.reason == "3 epochs take turns with 2 views of each image"
+    assert any("2 views" in line and f"(not exact: {found.reason})" in line for line in said)
+
+
+def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
+    said: list[str] = []
+    progress: list[tuple[Any, ...]] = []
+    folder = done(
+        transfer(augment=["flip"]), listener=Listener(say=said.append, progress=lambda *told: progress.append(told))
+    )
+    found = record(folder)
+    # 27 images to train on in two views and 9 to validate on, of 6×4×4 numbers; the test part is not kept.
+    assert (found.place, found.shape, found.views, found.dtype) == ("head.dropout1", (96,), 2, "fp32")
+    sizes = folder.data().parts
+    assert found.bytes == 4 * 96 * (2 * sizes["train"] + sizes["validation"])
+    assert sorted(path.name for path in features_dir().glob("*.npy")) == sorted(found.files)
+    assert len(found.files) == 3
+    (line,) = [line for line in said if line.startswith("features of the frozen part")]
+    assert "96 numbers an image, 2 views, 0.0 MB, computed in " in line
+    assert line.endswith("kept from head.dropout1 on (exact)")
+    assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
+    said.clear()
+    again = done(transfer(augment=["flip"]), listener=Listener(say=said.append))
+    assert record(again).seconds is None
+    assert any("found in the cache" in line for line in said)
+    same(again, folder, exactly=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"augment": ["flip", "crop(1)"]},
+            r"crop changes the images in every epoch; train.cache = \"views\(8\)\" would",
+        ),
+        ({"mix": "mixup(0.4)"}, "mixup mixes images in front of the frozen part"),
+        ({"mix": "cutmix"}, "cutmix mixes images in front of the frozen part"),
+        ({"trainable": "rows(['conv1'])"}, "nothing frozen stands in front of backbone.conv1, which trains"),
+        ({"cache": "never"}, "says so"),
+        ({"augment": ["flip", "vertical_flip"], "epochs": 2}, "passes over the images instead of"),
+    ],
+)
+def test_where_features_are_not_kept_the_reason_is_said(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
+) -> None:
+    said: list[str] = []
+    folder = done(transfer(**fields), listener=Listener(say=said.append))
+    found = record(folder)
+    assert not found.kept
+    assert re.search(words, found.reason)
+    assert f"the frozen part is computed for every batch: {found.reason}" in said
+    assert not features_dir().exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mix": "mixup(0.4)"}, "train.cache: mixup mixes images in front of the frozen part"),
+        ({"trainable": "all"}, "train.cache: nothing frozen stands in front of backbone.conv1"),
+    ],
+)
+def test_views_that_are_asked_for_and_would_be_wrong_are_an_error(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(SpecError, match=words):
+        done(transfer(cache="views(2)", **fields))
+
+
+def test_a_table_of_layers_has_no_features_to_keep(
+    recipe: Callable[..., Recipe], done: Callable[..., RunFolder]
+) -> None:
+    with pytest.raises(SpecError, match=r"train.cache: all of the network trains: it has no backbone"):
+        done(recipe(cache="views(2)"))
+    assert features_of(done(recipe())) is None
+
+
+def test_where_nothing_is_frozen_nothing_is_said(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
+) -> None:
+    assert features_of(done(transfer("all"))) is None
+
+
+def test_too_little_room_is_a_reason(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnnlab.training.keeping.MOST_BYTES", 1000)
+    assert record(done(transfer())).reason == "the features take 0.0 GiB, and there is room for 0.0"
+    with pytest.raises(SpecError, match="the features take"):
+        done(transfer(cache="views(2)"))
+
+
+def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
+    whole, half = done(transfer()), done(transfer(cache="auto(dtype='bf16')"))
+    assert record(half).bytes * 2 == record(whole).bytes
+    assert (record(half).exact, record(half).reason) == (False, "features are rounded to bf16")
+    sizes = [sum((features_dir() / name).stat().st_size for name in record(one).files) for one in (half, whole)]
+    assert sizes[0] < 0.6 * sizes[1]
+    pairs = zip(half.epochs(), whole.epochs(), strict=True)
+    assert all(one.train.loss == pytest.approx(two.train.loss, rel=0.05) for one, two in pairs)
+    assert all(one.train.loss != two.train.loss for one, two in zip(half.epochs(), whole.epochs(), strict=True))
+    # Final figures are those of the whole network.
+    network = done(transfer(cache="never"))
+    assert half.predictions("train").logits.shape == network.predictions("train").logits.shape
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_from_a_memory_map_it_is_the_same_to_the_bit(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    resident = done(transfer(augment=["flip"]))
+    monkeypatch.setitem(store.RESIDENT_BYTES, "cpu", 0)
+    monkeypatch.setattr(store, "cpus", lambda: workers)
+    same(done(transfer(augment=["flip"])), resident, exactly=True)
+
+
+def test_a_damaged_file_is_made_again(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
+    first = done(transfer())
+    for name in record(first).files:
+        path = features_dir() / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content)
+    again = done(transfer())
+    assert record(again).seconds is not None
+    same(again, first, exactly=True)
+
+
+def test_features_that_are_not_those_of_the_network_are_made_again(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the key left out: some are computed again and compared."""
+    monkeypatch.setattr("cnnlab.training.features._digest", lambda *_: "the same")
+    first = done(transfer())
+    tables = transfer().to_tables()
+    tables["model"]["backbone"] = tables["model"]["backbone"].replace("'trained'", "'none'")
+    fresh = done(Recipe.from_tables(tables))
+    assert record(fresh).files == record(first).files
+    assert record(fresh).seconds is not None
+
+
+def test_a_cache_that_can_not_be_written_to_costs_only_time(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
+) -> None:
+    kept = done(transfer())
+    shutil.rmtree(features_dir())
+    features_dir().write_bytes(b"")
+    other = done(transfer())
+    assert record(other).kept
+    assert record(other).files == ()
+    same(other, kept, exactly=True)
+
+
+@pytest.fixture
+def images_trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What image feeds are asked for."""
+    seen: list[str] = []
+    for name in ("training", "evaluation", "view"):
+        plain = getattr(Feed, name)
+
+        def told(self: Feed, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:
+            seen.append(name)
+            return plain(self, *given, **named)
+
+        monkeypatch.setattr(Feed, name, told)
+    return seen
+
+
+def test_found_features_need_no_image_in_training(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], images_trained_on: list[str]
+) -> None:
+    made = transfer(opened="sealed", epochs=5)
+    done(made)
+    images_trained_on.clear()
+    done(made)
+    # One to part the network, one for the way of computing, and one for each file to be compared.
+    assert images_trained_on.count("training") == 0
+    assert len(images_trained_on) <= 4
+
+
+RESUMED = {
+    "augment": ["flip"],
+    "epochs": 4,
+    "optimizer": "adam(0.01)",
+    "trainable": "gradual(['batchnorm2', 'conv2'], every=2)",
+}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("steps", [1, 6, 13])
+def test_a_run_that_is_cut_ends_like_a_straight_one(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], cut: Any, steps: int, gone: bool
+) -> None:
+    straight = done(transfer(**RESUMED, average="ema(0.9)", weights="averaged"))
+    begun: list[RunFolder] = []
+    with pytest.raises(cut.error):
+        done(
+            transfer(**RESUMED, average="ema(0.9)", weights="averaged"),
+            begun=begun.append,
+            listener=Listener(watch=cut(steps)),
+        )
+    if gone:
+        shutil.rmtree(features_dir())
+    (folder,) = begun
+    before = record(folder)
+    same(resume_run(folder.path, device="cpu"), straight, exactly=True)
+    assert record(folder) == before
+    assert features_dir().exists()
+
+
+def test_a_run_that_began_without_goes_on_without(
+    transfer: Callable[..., Recipe],
+    done: Callable[..., RunFolder],
+    cut: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[RunFolder] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("cnnlab.training.keeping.MOST_BYTES", 0)
+        with pytest.raises(cut.error):
+            done(transfer(), begun=begun.append, listener=Listener(watch=cut(6)))
+    resume_run(begun[0].path, device="cpu")
+    assert not record(begun[0]).kept
+    assert not features_dir().exists()
+
+
+def test_the_speed_of_a_study_is_that_on_features(
+    transfer: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def timed(_way: Any, network: Any, images: torch.Tensor, _labels: torch.Tensor) -> float:
+        seen.append((type(network).__name__, tuple(images.shape[1:])))
+        return 100.0
+
+    monkeypatch.setattr("cnnlab.runs.bench.training_speed", timed)
+    base = transfer()
+    arms = {"kept": {}, "anew": {"train.cache": "never"}}
+    make_plan(
+        Study.from_tables(
+            {
+                "base": base.to_tables(),
+                "metric": "validation_accuracy",
+                "baseline": "kept",
+                "seeds": [0, 1],
+                "arms": arms,
+            }
+        ),
+        "speeds",
+        device="cpu",
+    )
+    assert seen == [("Rest", (96,)), ("Transfer", (3, 8, 8))]
