@@ -71,8 +71,15 @@ def cut(network: nn.Module, place: Place, level: int) -> None:
         modules[place.module].register_forward_hook(stop)
 
 
+class Idle(nn.Module):
+    """Stands for a module whose results lead nowhere. It gives a copy, since what comes next may write to it."""
+
+    def forward(self, given: Any, *_others: Any, **_named: Any) -> Any:
+        return given.detach().clone() if isinstance(given, Tensor) else given
+
+
 def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -> None:
-    """Put an identity in the place of every module that has no part in what a network gives, in place.
+    """Take out what has no part in what a network gives, in place: `Idle` stands for a module, None for a weight.
 
     Args:
         entered: the modules that run, by name.
@@ -85,7 +92,10 @@ def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -
     for name, module in list(network.named_modules()):
         for child in list(dict(module.named_children())):
             if f"{name}.{child}".lstrip(".") not in needed:
-                setattr(module, child, nn.Identity())
+                setattr(module, child, Idle())
+    for name in [name for name, _ in network.named_parameters() if name not in used]:
+        holder, _, own = name.rpartition(".")
+        setattr(network.get_submodule(holder), own, None)
 
 
 def last_with_weights(records: Collection[LayerRecord], modules: Collection[str]) -> str:
@@ -117,8 +127,8 @@ def make_stem_small(network: nn.Module, entered: Collection[str]) -> str:
             allowed="networks that begin with a convolution whose stride is 2 or more, such as ResNets",
             next_step="leave stem out",
         )
-    small = nn.Conv2d(first.in_channels, first.out_channels, 3, 1, 1, bias=first.bias is not None)
-    network.set_submodule(name, small.to(first.weight.device))
+    has_bias, device = first.bias is not None, first.weight.device
+    network.set_submodule(name, nn.Conv2d(first.in_channels, first.out_channels, 3, 1, 1, bias=has_bias, device=device))
     between = run[[other for other, _ in run].index(name) :]
     for other, module in between:
         if isinstance(module, nn.MaxPool2d):

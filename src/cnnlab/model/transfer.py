@@ -88,6 +88,9 @@ class Transfer(nn.Module):
         trains = {name for name, begin in self.begins.items() if begin <= epoch}
         before = [parameter.requires_grad for parameter in self.parameters()]
         self._still = frozenset(_still(self, trains, self.order))
+        for part in self.modules():
+            if isinstance(part, Transfer) and part is not self:
+                part._still = frozenset()  # what is frozen is said here alone
         for name, module in self.named_modules():
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad_(owner(name) in trains)
@@ -123,7 +126,8 @@ def _still(network: nn.Module, trains: set[str], order: Sequence[str]) -> Iterat
     for name, module in network.named_modules():
         inner = f"{name}." if name else ""
         is_head = name == "head" or name.startswith("head.")
-        if is_head or name in trains or any(other.startswith(inner) for other in trains):
+        row = name.partition(".parametrizations")[0]
+        if is_head or row in trains or any(other.startswith(inner) for other in trains):
             continue
         holds = next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
         if holds or place.get(name, len(order)) < first:

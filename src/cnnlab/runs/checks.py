@@ -38,8 +38,7 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
     problems += [*_unmatched_rates(train, plan), *_class_weights(train, len(dataset.classes))]
     if not plan.trainable:
-        step = "add a row with weights, such as dense(classes)"
-        problems.append(Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step))
+        problems.append(_nothing_trains(recipe, plan))
     needed, memory = plan.trainable * BYTES_PER_PARAMETER, memory_bytes(device)
     needed += (plan.parameters - plan.trainable) * BYTES_PER_NUMBER
     if needed > memory:
@@ -58,6 +57,16 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
         ]
     if problems:
         raise SpecError.together(problems)
+
+
+def _nothing_trains(recipe: Recipe, plan: NetworkPlan) -> Problem:
+    step = "add a row with weights, such as dense(classes)"
+    if recipe.model.backbone is None:
+        return Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step)
+    if not plan.parameters:
+        return Problem("nothing is to be trained: the network has no weights", "model.head", next_step=step)
+    what = "nothing is to be trained: the backbone is frozen, and the head has no weights"
+    return Problem(what, "model.head", next_step=f"{step}, or let a part of the backbone train")
 
 
 def _unmatched_rates(train: Train, plan: NetworkPlan) -> Iterator[Problem]:

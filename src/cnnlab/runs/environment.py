@@ -14,6 +14,7 @@ from cnnlab.data.dataset import find_files
 from cnnlab.errors import SourceError
 from cnnlab.records import Environment
 from cnnlab.runs.folder import RunFolder
+from cnnlab.spec.backbones import OfRun, at_path
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
@@ -44,8 +45,9 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
 
 
 def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
-    """A run's recipe; a relative source that is not found from here is looked for where the run was started."""
+    """A run's recipe; relative paths that lead nowhere from here are followed from where the run was started."""
     recipe = folder.recipe()
+    recipe = _with_run_from_here(recipe, folder)
     source = recipe.data.source
     if source in CATALOGUE:
         return recipe
@@ -57,6 +59,17 @@ def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
             there = recipe.data.model_copy(update={"source": str(Path(cwd) / source)})
             return recipe.model_copy(update={"data": there})
     return recipe
+
+
+def _with_run_from_here(recipe: Recipe, folder: RunFolder) -> Recipe:
+    backbone = recipe.model.backbone
+    if not isinstance(backbone, OfRun) or Path(backbone.path).exists():
+        return recipe
+    there = Path(folder.environment().cwd) / backbone.path
+    if not there.exists():
+        return recipe
+    model = recipe.model.model_copy(update={"backbone": at_path(backbone, str(there))})
+    return recipe.model_copy(update={"model": model})
 
 
 def code_hash() -> str:

@@ -165,8 +165,8 @@ def _parts(model: Model, shape: Shape, classes: int, source: Source) -> _Parts:
         place = Place(last_with_weights(trace_network(whole, inner), dict(whole.named_modules())), before=True)
     seen = see(Transfer(None, whole, place, nn.Identity()), inner)
     within = [name.removeprefix("backbone.") for name in seen.entered if name.startswith("backbone.")]
-    if place.before:
-        within.remove(place.module)  # it is come to, and does not run
+    if place.before:  # it is come to, and does not run; what it lies in stays, to hold the place
+        within = [*(name for name in within if name != place.module), place.module.rpartition(".")[0]]
     used = frozenset(name.removeprefix("backbone.") for name in seen.used)
     seen = Seen(seen.output, tuple(within), used)
     return _Parts(model, source, shape, size, place, stem, fresh, seen, model.trace_head(seen.output, classes))

@@ -8,9 +8,9 @@ from typing import Any
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.data.folders import open_folder
-from cnnlab.errors import SpecError
-from cnnlab.model.pretrained import Natural, natural, weights_label
-from cnnlab.runs.sources import newest, run_behind
+from cnnlab.model.pretrained import weights_label
+from cnnlab.runs.sources import images_of, newest
+from cnnlab.spec.arms import within
 from cnnlab.spec.backbones import Backbone, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Data, Recipe
 
@@ -31,8 +31,8 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
     """
     if recipe.model.backbone is None:
         return recipe
+    made_for = images_of(recipe.model.backbone)
     backbone = _with_label(recipe.model.backbone)
-    made_for = _natural(backbone)
     size = recipe.model.resize or made_for.shape[1:]
     model = {
         "backbone": backbone,
@@ -55,18 +55,8 @@ def _with_label(backbone: Backbone) -> Backbone:
         return at_path(backbone, newest(backbone.path))
     if backbone.weights == "none":
         return backbone
-    try:
-        label = weights_label(backbone.name, backbone.weights)
-    except SpecError as error:
-        raise SpecError.together(problem.within("model.backbone") for problem in error.problems) from None
-    return with_weights(backbone, label)
-
-
-def _natural(backbone: Backbone) -> Natural:
-    if isinstance(backbone, OfRun):
-        form = run_behind(backbone).data().preprocessing
-        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
-    return natural(backbone.name, backbone.weights)
+    with within("model.backbone"):
+        return with_weights(backbone, weights_label(backbone.name, backbone.weights))
 
 
 def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:

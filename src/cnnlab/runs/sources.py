@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
-from cnnlab.spec.backbones import Backbone, Known, OfRun
+from cnnlab.spec.arms import within
+from cnnlab.spec.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
 from cnnlab.training.checkpoints import load_weights
 
 Say = Callable[[str], None]
@@ -95,19 +97,52 @@ def newest(path: str) -> str:
     return str(found[-1])
 
 
-def identity(backbone: Backbone) -> str:
-    """What tells a file's or a run's weights from others that lie there at another time; "" for published ones.
+def images_of(backbone: Backbone, kept: Path | None = None) -> Natural:
+    """The images that a backbone's weights were made for.
+
+    Args:
+        kept: as for `run_behind`.
+
+    Raises:
+        SpecError: nothing has this name, or there are no such weights.
+        RunError: the run can't be read.
+    """
+    if isinstance(backbone, OfRun):
+        form = run_behind(backbone, kept).data().preprocessing
+        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
+    with within("model.backbone"):
+        backbones.natural_classes(backbone.name)  # an unknown name is told in its own words
+        return natural(backbone.name, backbone.weights)
+
+
+def identity(backbone: Backbone, kept: Path | None = None) -> str:
+    """A backbone without the places where its files lie, and with what tells these from others: equal work is equal.
+
+    Args:
+        kept: what a run kept of the run that its backbone is from.
 
     Raises:
         RunError: the run can't be read, or has no weights.
     """
     if isinstance(backbone, OfRun):
-        if backbone.weights == "none":
-            return ""
-        folder = RunFolder.open(newest(backbone.path))
-        return _trained(folder, NOBODY.say).sha256
-    path = Path(backbone.weights)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        folder = run_behind(backbone, kept)
+        weights = _trained(folder, NOBODY.say).sha256 if backbone.weights == "trained" and kept is None else ""
+        return f"{write_backbone(at_path(backbone, ''))} {_structure(folder)} {weights}"
+    path = Path(backbone.weights).expanduser()
+    if not path.is_file():
+        return write_backbone(backbone)
+    return f"{write_backbone(with_weights(backbone, path.name))} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def _structure(folder: RunFolder) -> str:
+    """A digest of what a run's network is, whatever its weights are."""
+    recipe, data = folder.recipe(), folder.data()
+    model = recipe.to_tables()["model"]
+    if recipe.model.backbone is not None:
+        model["backbone"] = identity(recipe.model.backbone, folder.path / KEPT)
+    form = data.preprocessing
+    what = [model, form.channels, form.height, form.width, len(data.classes)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def keep_run_behind(backbone: Backbone | None, folder: RunFolder) -> None:
@@ -135,7 +170,7 @@ def _of_library(backbone: Known) -> Source:
         return find_weights(name, weights, say=say)
 
     return Source(
-        natural(name, weights),
+        images_of(backbone),
         make,
         find if begun else None,
         small_stem=backbone.stem == "small",
@@ -144,10 +179,7 @@ def _of_library(backbone: Known) -> Source:
 
 
 def _of_run(backbone: OfRun, plan: Callable[[RunFolder], Planned], kept: Path | None) -> Source:
-    folder = run_behind(backbone, kept)
-    form = folder.data().preprocessing
-    shape = (form.channels, form.height, form.width)
-    planned = plan(folder)
+    planned = plan(run_behind(backbone, kept))
 
     def make(seed: int, device: str) -> nn.Module:
         return planned.make(seed, device).eval()
@@ -156,7 +188,7 @@ def _of_run(backbone: OfRun, plan: Callable[[RunFolder], Planned], kept: Path | 
         return _trained(RunFolder.open(newest(backbone.path)), say)
 
     trained = backbone.weights == "trained"
-    return Source(Natural(shape, form.mean, form.std, form.interpolation), make, find if trained else None)
+    return Source(images_of(backbone, kept), make, find if trained else None)
 
 
 def _trained(folder: RunFolder, say: Say) -> Found:

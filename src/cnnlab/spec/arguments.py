@@ -23,6 +23,15 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _resize(value: Any) -> Any:
+    if value == "own":
+        return value
+    try:
+        return _pair(value, 1)
+    except Exception:
+        raise refuse("'own', a whole number from 1 or [height, width]") from None
+
+
 def _padding(value: Any) -> Any:
     if value == "same":
         return value
@@ -38,6 +47,7 @@ Border: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
 Margin: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 0))]
 Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], BeforeValidator(_padding)]
+Resize: TypeAlias = Annotated[Literal["own"] | tuple[int, int], BeforeValidator(_resize)]
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 DropRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]

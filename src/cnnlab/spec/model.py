@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from cnnlab.errors import Problem, SpecError
-from cnnlab.spec.arguments import Size
+from cnnlab.spec.arguments import Resize
 from cnnlab.spec.backbones import Backbone, read_backbone, write_backbone
 from cnnlab.spec.layer import Shape
 from cnnlab.spec.rows import Row
@@ -47,7 +47,7 @@ class Model(Section):
     cut: str = ""
     head: tuple[str, ...] = ()
     trainable: _Policy = "all"
-    resize: Literal["own"] | Size | None = None
+    resize: Resize | None = None
     interpolation: Interpolation | None = None
     values: dict[str, PlainValue] = Field(default={})
     init: Init = "default"
@@ -61,6 +61,12 @@ class Model(Section):
         if not isinstance(value, list | tuple):
             return value
         return tuple(str(Row(item) if hasattr(item, "tensors") else item) for item in value)
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _no_backbone(cls, value: Any) -> Any:
+        """ "none" takes a base's backbone away."""
+        return None if value == "none" else value
 
     @field_validator("cut", mode="before")
     @classmethod
@@ -107,7 +113,8 @@ class Model(Section):
     def _check_table(self) -> None:
         plain = Model.model_fields
         only = ("cut", "head", "trainable", "resize", "interpolation")
-        given = [key for key in only if getattr(self, key) not in (plain[key].default, _ALL)]
+        # A table takes images in their own size, so that this may stand where a base has a backbone.
+        given = [key for key in only if getattr(self, key) not in (plain[key].default, _ALL, "own")]
         if given:
             what = f"'{given[0]}' is of a backbone, and there is none"
             step = "name one, as backbone = \"resnet18(weights='imagenet')\", or leave this key out"

@@ -160,7 +160,7 @@ def run_id(recipe: Recipe, data: str, made: str) -> str:
     tables = recipe.to_tables()
     tables["data"]["source"] = file_name(recipe.data.source)
     if recipe.model.backbone is not None:
-        tables["model"]["backbone"] += f" {identity(recipe.model.backbone)}"
+        tables["model"]["backbone"] = identity(recipe.model.backbone)
     what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
     work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.data.feed import Batch
+from cnnlab.model.transfer import unfreeze
 from cnnlab.spec.regularisers import EMA, SWA
 
 
@@ -26,6 +27,11 @@ class Average:
         self.network = deepcopy(source).requires_grad_(False).eval()
         self.fed = fed(self.network)
         self.count = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Know what trains from this epoch on, whose statistics are to be found."""
+        unfreeze(self.network, epoch)
+        self.network.requires_grad_(False)
 
     def after_step(self, source: nn.Module) -> None:
         """Take in a step, where the average is a running one. Buffers are copied, as torch's AveragedModel does."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cnnlab.model.transfer import Transfer
 from cnnlab.spec.patterns import last_match
 
 Decay: TypeAlias = Literal["all", "weights"]
@@ -26,6 +27,9 @@ def groups(
 ) -> list[dict[str, Any]]:
     """The parameters that train, in groups as torch's optimisers take them, in the order of the network.
 
+    Those that begin to train in another epoch have groups of their own: torch's fused SGD wants momenta of all
+    parameters of a group, or of none.
+
     Args:
         choice: the optimiser; its rate and weight decay are those of a group.
         decay: "weights" leaves biases, and all parameters of norms, without weight decay.
@@ -33,16 +37,17 @@ def groups(
         first_rate: a factor for the first row with weights, which grows geometrically to 1 for the last.
         wanted: which of the parameters.
     """
-    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    found: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
+    begins = network.begins if isinstance(network, Transfer) else {}
     by_depth = rates_by_depth(network, first_rate)
     for row, parameter, is_weight in owned_parameters(network):
         if not wanted(parameter):
             continue
-        place = (last_match(rates, row, 1.0) * by_depth.get(row, 1.0), is_weight or decay == "all")
-        found.setdefault(place, []).append(parameter)
+        factor = last_match(rates, row, 1.0) * by_depth.get(row, 1.0)
+        found.setdefault((factor, is_weight or decay == "all", begins.get(row, 0)), []).append(parameter)
     return [
         {"params": parameters, "lr": choice.lr * factor, "weight_decay": choice.weight_decay if decayed else 0.0}
-        for (factor, decayed), parameters in found.items()
+        for (factor, decayed, _), parameters in found.items()
     ]
 
 

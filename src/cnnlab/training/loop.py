@@ -91,6 +91,8 @@ class Training:
         """Let train what trains from this epoch on."""
         if unfreeze(self.network, self.epoch):
             self.together = Together(self.network, self.world, self.fed)
+            if self.average is not None:
+                self.average.begin_epoch(self.epoch)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -25,13 +25,18 @@ class SyncedBatchNorm(_BatchNorm):
     """Batch norm over the images of all processes.
 
     torch's own has none for the CPU, and this one is the same everywhere. Its names and shapes are those of plain
-    batch norm, so that weights fit one process and several.
+    batch norm, so that weights fit one process and several. What a norm has within it comes behind it, as timm's norms
+    have their activation; and hooks stay, since a network that is cut behind a norm stops by one.
     """
 
     def __init__(self, plain: _BatchNorm, world: World) -> None:
         super().__init__(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
+        for name, child in plain.named_children():
+            self.add_module(name, child)
+        self._forward_hooks, self._forward_pre_hooks = plain._forward_hooks, plain._forward_pre_hooks
         self.load_state_dict(plain.state_dict())
         self.to(next(plain.buffers()).device)
+        self.training = plain.training
         self.world = world
         self.images = 0  # of the batch that is divided among the processes; 0: each one's batch is its own
 
@@ -39,8 +44,12 @@ class SyncedBatchNorm(_BatchNorm):
         """Any shape N×C×..."""
 
     def forward(self, images: Tensor) -> Tensor:
-        if not (self.training and self.images):
-            return super().forward(images)
+        found = self._normalised(images) if self.training and self.images else super().forward(images)
+        for child in self.children():
+            found = child(found)
+        return found
+
+    def _normalised(self, images: Tensor) -> Tensor:
         # The mean first, then the variance about it: their sums at once would cancel.
         values = images.float()
         over, shape = [0, *range(2, values.dim())], [1, -1] + [1] * (values.dim() - 2)

@@ -7,6 +7,7 @@ plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wro
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import platform
 import time
@@ -25,6 +26,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from cnnlab.data.cache import cache_dir
 from cnnlab.errors import RunError, SpecError
 from cnnlab.files import write_whole
+from cnnlab.model.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way
 from cnnlab.spec.recipe import Train
@@ -52,7 +54,8 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. A recipe that fixes both
     precision and memory format is taken at its word: its way is neither timed nor checked. The choice is kept in the
     cache folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe
-    differ; of two processes that try at once, both take the choice that was kept first.
+    differ; of two processes that try at once, both take the choice that was kept first. All that will ever train does
+    so in the trial: a way that is right for a head may be wrong for what lies in front of it.
 
     Args:
         images, labels: one training batch on the device, N×C×H×W (or features of a frozen part, N×...) and N.
@@ -63,8 +66,12 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     open_ways = list(_open_ways(train, images.dim() == 4))
     if len(open_ways) == 1:
         return open_ways[0]
-    kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
-    return _kept(kept) or _keep(kept, _try_all(open_ways, network, images, labels))
+    unfreeze(network, math.inf)
+    try:
+        kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
+        return _kept(kept) or _keep(kept, _try_all(open_ways, network, images, labels))
+    finally:
+        unfreeze(network, 0)
 
 
 def _open_ways(train: Train, maps: bool) -> Iterator[Way]:
@@ -81,7 +88,7 @@ def _open_ways(train: Train, maps: bool) -> Iterator[Way]:
 
 
 def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: Tensor) -> Way:
-    """Time every way on a copy of the network, whose weights and random state are left as they were."""
+    """Time every way on the network, whose weights and random state are left as they were."""
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     was_training = network.training
     speeds: list[tuple[float, Way]] = []

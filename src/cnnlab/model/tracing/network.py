@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -78,8 +78,9 @@ class Seen:
 
     Attributes:
         output: without N.
-        entered: the modules that run, by name, in their order; one that comes again stands at its first place.
-        used: the names of the parameters and buffers that are used.
+        entered: the modules that run, by name, in their order; one that comes again stands at its first place. Those
+            with weights whose results lead nowhere are left out, with all that is in them.
+        used: the names of the parameters and buffers that are used, or may be.
     """
 
     output: Shape
@@ -89,10 +90,35 @@ class Seen:
 
 def see(network: nn.Module, shape: tuple[int, int, int]) -> Seen:
     """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
-    watch, _ = _watched(network, shape)
+    watch, sizes = _watched(network, shape)
     assert isinstance(watch.returned, Tensor)
-    used = frozenset(name for draft in watch.drafts for name in draft.uses)
-    return Seen(tuple(watch.returned.shape[1:]), tuple(dict.fromkeys(watch.entered)), used)
+    output, entered = tuple(watch.returned.shape[1:]), dict.fromkeys(watch.entered)
+    if watch.lost:  # nobody knows what leads to what
+        return Seen(output, tuple(entered), frozenset(sizes))
+    drafts = [watch.drafts[number] for number in watch.leading]
+    leading = {draft.module.name for draft in drafts} | {_holder(name) for draft in drafts for name in draft.uses}
+    working = _with_those_around(leading)
+    parameters = {name for name, _ in network.named_parameters()}
+    # What holds buffers alone may lend them, which nobody sees: tables of places, as rotary embeddings have them.
+    idle = _with_those_around(_holder(name) for name in parameters) - working
+    running = tuple(name for name in entered if not idle & _with_those_around([name]))
+    used = {name for name in sizes if not idle & _with_those_around([_holder(name)])}
+    return Seen(output, running, frozenset(used - (parameters - watch.touched)))
+
+
+def _holder(tensor: str) -> str:
+    """The module that a parameter or a buffer is of."""
+    return tensor.rpartition(".")[0]
+
+
+def _with_those_around(modules: Iterable[str]) -> set[str]:
+    """Modules with all that they lie in but the network itself.
+
+    >>> sorted(_with_those_around(["layer1.0.conv1"]))
+    ['layer1', 'layer1.0', 'layer1.0.conv1']
+    """
+    pieces = [name.split(".") for name in modules if name]
+    return {".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)}
 
 
 def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:

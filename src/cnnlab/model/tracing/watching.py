@@ -67,7 +67,8 @@ class Watch(TorchFunctionMode):
     """Within it, every call of a torch function is noted: `drafts` has the rows so far.
 
     `leading` has the numbers of those that lead to what the network returned, once it is `done`: all of them where a
-    tensor on the way came past torch's functions, so that nobody knows what it was made of.
+    tensor on the way came past torch's functions, so that nobody knows what it was made of; it is `lost` then.
+    `touched` are the parameters that any function was given.
 
     Args:
         image: the tensor that is followed.
@@ -83,7 +84,8 @@ class Watch(TorchFunctionMode):
         self.returned: Any = None
         self.noting = False  # whether an error is ours, and not the network's
         self.leading: set[int] = set()
-        self._lost = False
+        self.touched: set[str] = set()
+        self.lost = False
         self._known: MutableMapping[Tensor, _Origin] = WeakIdKeyDictionary()
         for tensor, name in constants:
             self._known[tensor] = _Origin(None, parameters=(name,) if name else ())
@@ -112,7 +114,7 @@ class Watch(TorchFunctionMode):
         self.stopped = (self.stopped or call.name) if result is None else ""
         for tensor in tensors_of(result):
             if tensor not in self._known:
-                self._lost = True
+                self.lost = True
                 self._known[tensor] = _Origin(WHOLE, _drafts(self._origins(arguments).values()))
 
     def done(self, returned: Any) -> None:
@@ -124,14 +126,16 @@ class Watch(TorchFunctionMode):
             if number not in self.leading:
                 self.leading.add(number)
                 waiting += self.drafts[number].inputs
-        if self._lost or not self.leading:
+        if self.lost or not self.leading:
             self.leading = set(range(len(self.drafts)))
 
     def _origins(self, value: Any) -> dict[int, _Origin]:
         """The origins of all tensors in it, by their id; one that nobody has seen may depend on the whole image."""
         found = tensors_of(value)
-        self._lost = self._lost or any(tensor not in self._known for tensor in found)
-        return {id(tensor): self._known.get(tensor, _Origin(WHOLE)) for tensor in found}
+        self.lost = self.lost or any(tensor not in self._known for tensor in found)
+        origins = {id(tensor): self._known.get(tensor, _Origin(WHOLE)) for tensor in found}
+        self.touched |= {name for origin in origins.values() for name in origin.parameters}
+        return origins
 
     def _change(self, changed: Tensor, origins: dict[int, _Origin]) -> None:
         """A part of a tensor was written to."""
