@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from cnnlab.data import feed
 from cnnlab.data.feed import Feed
@@ -115,6 +118,7 @@ class Cutting:
         path = self._new() / "restored"
         path.mkdir(parents=True)
         for name, content in files.items():
+            (path / name).parent.mkdir(exist_ok=True)
             (path / name).write_bytes(content)
         return RunFolder(path)
 
@@ -149,7 +153,8 @@ class Cutting:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a run; the lock says nothing."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != "lock"}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def comparable(files: Files) -> dict[str, object]:
@@ -232,6 +237,12 @@ def cutting(tmp_path: Path) -> Cutting:
 
 
 @pytest.fixture(scope="session")
+def cutting_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Cutting]:
+    """Runs to cut, in a folder of this name that outlives a test."""
+    return lambda name: Cutting(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
 def straight(
     recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[RunFolder, list[Moment]]]:
@@ -246,3 +257,67 @@ def straight(
         return known[name]
 
     return make
+
+
+# Rows with weights: conv1, batchnorm1, conv2, batchnorm2, dense1, dense2; as a backbone it is cut in front of dense2.
+TRUNK = (
+    "conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.3)", "conv(6, 3, padding=1)", "batchnorm", "relu",
+    "maxpool(2)", "flatten", "dense(8)", "relu", "dense(classes)",
+)  # fmt: skip
+
+
+class Transferring:
+    """A tiny finished run, recipes whose backbone it is, and the tensors of runs, read without the runs' code.
+
+    Attributes:
+        source: the run, to be read only.
+        rows: the modules with weights that such a backbone has.
+    """
+
+    rows = ("conv1", "batchnorm1", "conv2", "batchnorm2", "dense1")
+
+    def __init__(self, source: RunFolder, recipe: Callable[..., Recipe]) -> None:
+        self.source = source
+        self._recipe = recipe
+
+    def recipe(self, trainable: str = "all", model: Mapping[str, Any] | None = None, **fields: Any) -> Recipe:
+        """A recipe on `colours` that keeps no features, so that the whole network runs in each step.
+
+        Args:
+            model: keys of [model] beside the backbone, or another one.
+            fields: those of [data] and [train].
+        """
+        tables = self._recipe(**{"cache": "never", **fields}).to_tables()
+        tables["model"] = {"backbone": f"run('{self.source.path}')", "trainable": trainable, **(model or {})}
+        return Recipe.from_tables(tables)
+
+    def trained(self, found: Mapping[str, Tensor]) -> set[str]:
+        """The rows of the backbone whose numbers are no longer those of the run that it is from."""
+        return self.changed(self.tensors(self.source, "best"), self.within("backbone.", found))
+
+    @staticmethod
+    def tensors(folder: RunFolder, kind: str = "last", prefix: str = "network/") -> dict[str, Tensor]:
+        """The newest tensors of a run."""
+        newest = max(folder.path.glob(f"{kind}-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+        return Transferring.within(prefix, load_file(newest))
+
+    @staticmethod
+    def within(prefix: str, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors whose names begin so, without that."""
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+    @staticmethod
+    def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+        """The modules of which a tensor has another bit; `after` has none that `before` lacks."""
+        return {name.rpartition(".")[0] for name, tensor in after.items() if _bytes(tensor) != _bytes(before[name])}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture(scope="session")
+def transferring(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Transferring:
+    """A run to begin with, and what it takes to look at what becomes of it."""
+    runs = tmp_path_factory.mktemp("transferring")
+    return Transferring(run(recipe(layers=TRUNK, epochs=1), name="source", runs=runs, device="cpu"), recipe)

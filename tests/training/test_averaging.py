@@ -13,6 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.model.cutting import Place
+from cnnlab.model.transfer import Transfer
 from cnnlab.spec.regularisers import averages
 from cnnlab.training.averaging import Average, find_statistics
 from cnnlab.training.checkpoints import load_weights, save_weights
@@ -128,3 +130,55 @@ def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(bench: Callab
     made.fit()
     found = made.training.judged.get_submodule("conv1").weight
     torch.testing.assert_close(found, torch.stack(ends[1:]).mean(0), rtol=1e-5, atol=1e-6)
+
+
+def frozen_in_part(*trains: str) -> Transfer:
+    with torch.random.fork_rng(devices=[]):
+        trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4))
+        made = Transfer(None, trunk, Place(), nn.Linear(4, 2))
+    made.set_policy(
+        {"head": 0, **{f"backbone.{name}": 0 for name in trains}}, [name for name, _ in made.named_modules()]
+    )
+    made.unfreeze(0)
+    return made
+
+
+@pytest.mark.parametrize("average", ["ema(0.3)", "swa(0.1)"])
+@pytest.mark.parametrize("trains", [(), ("4",), ("0", "4")])
+def test_what_is_frozen_is_its_own_average_to_the_bit(average: str, trains: tuple[str, ...]) -> None:
+    made = frozen_in_part(*trains)
+    made.train()
+    began = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    ours = Average(averages.read(average), made)
+    images = torch.linspace(-1, 1, 225).reshape(3, 3, 5, 5)
+    for epoch in range(1, 5):
+        made.train()
+        with torch.no_grad():
+            made(images * epoch)
+            for parameter in made.parameters():
+                parameter.add_(0.1 if parameter.requires_grad else 0.0)
+        ours.after_step(made)
+        ours.after_epoch(made, epoch / 4, iter([(images, images), (images + 1, images)]))
+    found = ours.network.state_dict()
+    changed = {name.rpartition(".")[0] for name in found if not torch.equal(found[name], began[name])}
+    assert changed == {"head", *(f"backbone.{name}" for name in trains)}
+    assert ours.count == 4
+
+
+def test_an_average_finds_the_statistics_of_what_joined_in() -> None:
+    made = frozen_in_part("4")
+    made.set_policy({"head": 0, "backbone.1": 1}, made.order)
+    made.unfreeze(0)
+    ours = Average(averages.read("swa(0.1)"), made)
+    images = torch.linspace(-2, 2, 225).reshape(3, 3, 5, 5)
+    means = []
+    for epoch in (0, 1):
+        made.unfreeze(epoch)
+        ours.begin_epoch(epoch)
+        assert not any(parameter.requires_grad for parameter in ours.network.parameters())
+        ours.after_epoch(made, 1.0, iter([(images, images)]))
+        means.append(ours.network.get_buffer("backbone.1.running_mean").clone())
+    assert torch.equal(means[0], torch.zeros(4))
+    with torch.no_grad():
+        exact = ours.network.get_submodule("backbone.0")(images).mean((0, 2, 3))
+    torch.testing.assert_close(means[1], exact)

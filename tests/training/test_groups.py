@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from cnnlab.model.build import build
+from cnnlab.model.cutting import Place
+from cnnlab.model.transfer import Transfer
 from cnnlab.spec.choices import optimizers
 from cnnlab.spec.model import Model
 from cnnlab.training.optimizers import optimizer
@@ -92,3 +94,80 @@ def test_a_step_is_that_of_torch_with_the_same_groups() -> None:
             chosen.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+TABLE = ["conv(4, 3)", "batchnorm", "relu", "conv(4, 3)", "flatten", "dense(8, bias=false)", "dense(classes)"]
+
+
+def by_row(first_rate: float, **arguments: Any) -> dict[str, float]:
+    """Each row's rate, where the optimiser's is 0.1."""
+    made = build(Model(layers=TABLE).trace((3, 8, 8), 5))
+    settings = settings_of(optimizer(optimizers.read("sgd(0.1)"), made, first_rate=first_rate, **arguments), made)
+    return {name.rpartition(".")[0]: rate for name, (rate, _) in settings.items()}
+
+
+def test_rates_grow_geometrically_with_depth_by_hand() -> None:
+    """Four layers with weights: 1/1000, 1/100, 1/10 and 1; a norm has the rate of what it normalises."""
+    expected = {"conv1": 1e-4, "batchnorm1": 1e-4, "conv2": 1e-3, "dense1": 1e-2, "dense2": 0.1}
+    assert by_row(0.001) == pytest.approx(expected)
+
+
+def test_a_rate_by_depth_is_multiplied_by_a_rows_own() -> None:
+    found = by_row(0.001, rates={"conv*": 2.0, "dense2": 0.5})
+    expected = {"conv1": 2e-4, "batchnorm1": 1e-4, "conv2": 2e-3, "dense1": 1e-2, "dense2": 0.05}
+    assert found == pytest.approx(expected)
+
+
+def test_rates_may_fall_with_depth_too() -> None:
+    assert by_row(8.0)["conv1"] == pytest.approx(0.8)
+    assert by_row(8.0)["conv2"] == pytest.approx(0.4)
+    assert by_row(1.0) == dict.fromkeys(by_row(1.0), 0.1)
+
+
+def test_one_layer_has_the_optimisers_rate() -> None:
+    made = build(Model(layers=["flatten", "dense(classes)"]).trace((3, 4, 4), 5))
+    assert {group["lr"] for group in optimizer(optimizers.read("sgd(0.1)"), made, first_rate=0.01).param_groups} == {
+        0.1
+    }
+
+
+def test_a_normalised_weight_has_its_rows_depth() -> None:
+    found = made_with(first_rate=0.001)
+    depth = {"conv1": 0, "batchnorm1": 0, "residual1.body.conv1": 1, "residual1.body.conv2": 2, "head": 3}
+    for name, (rate, _) in found.items():
+        row = next((row for row in depth if name.startswith(f"{row}.")), None)
+        if row is not None:
+            assert rate == pytest.approx(0.1 * 0.001 ** (1 - depth[row] / 3)), name
+
+
+def transfer(begins: dict[str, int]) -> Transfer:
+    trunk = nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    made = Transfer(None, trunk, Place(), nn.Linear(4, 2))
+    made.set_policy({"head": 0, **begins}, [name for name, _ in made.named_modules()])
+    return made
+
+
+@pytest.mark.parametrize("text", ["sgd(0.1, momentum=0.9)", "adam(0.1)", "lion(0.1)", "adagrad(0.1)", "rmsprop(0.1)"])
+def test_what_is_frozen_has_no_group_and_what_begins_later_one_of_its_own(text: str) -> None:
+    """torch's fused optimisers can't have momenta for a part of a group."""
+    with torch.random.fork_rng(devices=[]):
+        made = transfer({"backbone.2": 1, "backbone.3": 2})
+    made.unfreeze(float("inf"))
+    chosen = optimizer(optimizers.read(text), made)
+    names = {id(parameter): name.rpartition(".")[0] for name, parameter in made.named_parameters()}
+    assert [{names[id(one)] for one in group["params"]} for group in chosen.param_groups] == [
+        {"backbone.2"},
+        {"backbone.3"},
+        {"head"},
+    ]
+    for epoch, moved in enumerate(({"head"}, {"head", "backbone.2"}, {"head", "backbone.2", "backbone.3"})):
+        made.unfreeze(epoch)
+        before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+        for _ in range(2):
+            chosen.zero_grad()
+            made(torch.linspace(-1, 1, 12).reshape(4, 3, 1, 1)).square().sum().backward()
+            chosen.step()
+        changed = {name for name, tensor in made.state_dict().items() if not torch.equal(before[name], tensor)}
+        assert {name.rpartition(".")[0] for name in changed} == moved
+        if text != "adagrad(0.1)":  # torch makes its sums, of nothing yet, at once
+            assert {names[id(one)] for one in chosen.state} == moved

@@ -1,0 +1,182 @@
+"""A recipe's network, planned and made: seeds, heads that don't fit, rates by depth, and files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cnnlab.errors import RunError, SpecError
+from cnnlab.model import backbones
+from cnnlab.model.build import build
+from cnnlab.runs.checks import check_before_training
+from cnnlab.runs.networks import plan_network
+from cnnlab.spec.choices import optimizers
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.groups import rates_by_depth
+from cnnlab.training.optimizers import optimizer
+
+NETWORK = "resnet18(weights='none')"
+
+
+def planned(backbone: str = NETWORK, size: int = 32, **model: Any) -> Any:
+    return plan_network(Model(backbone=backbone, **{"resize": "own", **model}), (3, size, size), 5)
+
+
+def test_a_table_is_planned_as_ever() -> None:
+    model = Model(layers=["conv(4, 3)", "batchnorm", "flatten", "dense(classes)"], init="orthogonal")
+    plan, trace = plan_network(model, (3, 8, 8), 5), model.trace((3, 8, 8), 5)
+    assert plan.layers == tuple(trace.records())
+    assert plan.parameters == plan.trainable == trace.parameters
+    assert plan.load is None
+    assert not any(row.frozen for row in plan.layers)
+    with torch.random.fork_rng(devices=[]):
+        assert str(plan.make(0, "meta")) == str(build(trace))
+
+
+def test_planning_leaves_the_global_random_state_alone_and_takes_no_memory() -> None:
+    before = torch.get_rng_state()
+    plan = planned("vgg16(weights='none', cut='features')")
+    made = plan.make(0, "meta")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {tensor.device.type for tensor in (*made.parameters(), *made.buffers())} == {"meta"}
+    plan_network(Model(backbone="resnet18(weights='none', stem='small')"), (3, 32, 32), 5).make(0, "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_seed_decides_the_head_and_a_backbone_without_weights() -> None:
+    one, again, other = (planned().make(seed, "cpu").state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["head.dense1.weight"], other["head.dense1.weight"])
+    assert not torch.equal(one["backbone.conv1.weight"], other["backbone.conv1.weight"])
+    library = backbones.network("resnet18", device="cpu", seed=1).state_dict()
+    assert torch.equal(one["backbone.conv1.weight"], library["conv1.weight"])
+
+
+def test_an_init_of_the_recipes_is_that_of_all_that_begins_anew() -> None:
+    made = planned(init="orthogonal").make(0, "cpu").state_dict()
+    for name in ("backbone.layer1.0.conv1.weight", "head.dense1.weight"):
+        matrix = made[name].flatten(1)
+        gram = matrix @ matrix.T
+        torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-4, rtol=0)
+
+
+def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> None:
+    library = backbones.network("resnet18", device="cpu", seed=7).state_dict()
+    save_file(library, tmp_path / "own.safetensors")
+    said: list[str] = []
+    plan = planned(f"resnet18(weights='{tmp_path}/own.safetensors', cut='layer2', stem='small')", trainable="none")
+    network, loaded = plan.begin(0, said.append)
+    made = network.state_dict()
+    assert loaded is not None
+    assert (loaded.missing, loaded.ignored) == ((), ())
+    assert set(loaded.behind) == {name for name in library if name.startswith(("layer3", "layer4", "fc"))}
+    kept = [name for name in made if name.startswith("backbone.") and name != "backbone.conv1.weight"]
+    assert loaded.loaded == len(kept)
+    assert all(torch.equal(made[name], library[name.removeprefix("backbone.")]) for name in kept)
+    assert made["backbone.conv1.weight"].shape == (64, 3, 3, 3)
+    assert said[0].startswith(f"own.safetensors: {loaded.loaded} tensors loaded, {len(loaded.behind)} behind the cut")
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"some.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    plan = planned(f"resnet18(weights='{tmp_path}/other.safetensors')")
+    with pytest.raises(RunError, match="0 of 1 tensor belong to this network"):
+        plan.begin(0, print)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "model", "where", "words"),
+    [
+        ("resnet19(weights='none')", {}, "model.backbone", "there is no network 'resnet19'(?s:.*)did you mean"),
+        ("resnet18(weights='IMAGENET1K_V9')", {}, "model.backbone", "there are no weights 'IMAGENET1K_V9'"),
+        (NETWORK, {"cut": "layr4"}, "model.cut", "did you mean 'layer4'"),
+        (NETWORK, {"cut": "layer4", "head": ["dense(classes)"]}, "model.head", "flatten"),
+        (NETWORK, {"head": ["conv(4, 3)", "flatten", "dense(classes)"]}, "model.head", "conv"),
+        (NETWORK, {"head": ["dense(8)"]}, "model.head", "5"),
+        (NETWORK, {"trainable": "rows(['layr4'])"}, "model.trainable", "did you mean 'layer4'"),
+        (NETWORK, {"trainable": "last_convs(99)"}, "model.trainable", "the backbone has 20 convolutions"),
+        (NETWORK, {"cut": "layer1", "trainable": "rows(['layer4'])"}, "model.trainable", "did you mean 'layer1'"),
+        ("vgg11(weights='none', stem='small')", {}, "model.backbone", "no stem that could be made small"),
+    ],
+)
+def test_what_does_not_fit_is_told_where_it_stands(
+    backbone: str, model: dict[str, Any], where: str, words: str
+) -> None:
+    with pytest.raises(SpecError, match=words) as told:
+        planned(backbone, **model)
+    assert all(problem.where.startswith(where) for problem in told.value.problems)
+
+
+def test_images_that_the_network_cannot_take_are_told() -> None:
+    with pytest.raises(SpecError, match="this network stops at an image of 1×32×32"):
+        plan_network(Model(backbone=NETWORK, resize="own"), (1, 32, 32), 5)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "words"),
+    [("none", "the backbone is frozen, and the head has no weights(?s:.*)or let a part of the backbone train")],
+)
+def test_a_network_in_which_nothing_trains_is_refused(transferring: Any, trainable: str, words: str) -> None:
+    from cnnlab.data.dataset import open_dataset
+
+    made = transferring.recipe(trainable, {"cut": "dense2", "head": ["relu"]})
+    dataset = open_dataset(made.data, seed=0)
+    plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
+    with pytest.raises(SpecError, match=words) as told:
+        check_before_training(made, plan, dataset, torch.device("cpu"))
+    assert told.value.problems[0].where == "model.head"
+
+
+def test_the_table_says_what_is_frozen() -> None:
+    plan = planned(trainable="last_convs(1)")
+    assert [row.name for row in plan.layers if row.parameters and not row.frozen] == [
+        "backbone.layer4.1.conv2",
+        "head.dense1",
+    ]
+    assert not any(row.frozen for row in plan.layers if not row.parameters)
+    assert plan.trainable == 512 * 512 * 9 + 512 * 5 + 5
+
+
+# By the order in which ResNet18 defines them: its convolutions, a block's way past it behind them, and the head.
+DEPTHS = [
+    "conv1", "layer1.0.conv1", "layer1.0.conv2", "layer1.1.conv1", "layer1.1.conv2",
+    *(f"layer{n}.{one}" for n in (2, 3, 4) for one in ("0.conv1", "0.conv2", "0.downsample.0", "1.conv1", "1.conv2")),
+]  # fmt: skip
+
+
+def test_rates_by_depth_of_resnet18_by_hand() -> None:
+    made = planned().make(0, "meta")
+    found = rates_by_depth(made, 0.1)
+    assert len(DEPTHS) == 20
+    for place, name in enumerate(DEPTHS):
+        assert found[f"backbone.{name}"] == pytest.approx(0.1 ** (1 - place / 20)), name
+    assert found["head.dense1"] == 1.0
+    assert found["backbone.bn1"] == found["backbone.conv1"] == pytest.approx(0.1)
+    assert found["backbone.layer4.1.bn2"] == found["backbone.layer4.1.conv2"]
+
+
+def test_the_last_rate_is_the_optimisers_and_rates_multiply() -> None:
+    made = planned(trainable="rows(['layer4', 'conv1'])").make(0, "meta")
+    chosen = optimizer(optimizers.read("sgd(0.5)"), made, rates={"backbone.layer4.1": 0.5}, first_rate=0.01)
+    names = {id(parameter): name for name, parameter in made.named_parameters()}
+    rates = {names[id(one)]: group["lr"] for group in chosen.param_groups for one in group["params"]}
+    assert rates["head.dense1.weight"] == 0.5
+    assert rates["backbone.conv1.weight"] == pytest.approx(0.005)
+    assert rates["backbone.layer4.1.conv2.weight"] == pytest.approx(0.5 * 0.5 * 0.01 ** (1 / 20))
+    assert rates["backbone.layer4.0.conv1.weight"] == pytest.approx(0.5 * 0.01 ** (5 / 20))
+    assert not [name for name in rates if "layer3" in name]
+
+
+def test_a_recipe_that_names_no_row_of_the_backbone_in_its_rates_is_refused(transferring: Any) -> None:
+    from cnnlab.data.dataset import open_dataset
+
+    made: Recipe = transferring.recipe("all", rates={"backbone.conv9": 0.1})
+    dataset = open_dataset(made.data, seed=0)
+    plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
+    with pytest.raises(SpecError, match=r"no row with weights is called 'backbone\.conv9'(?s:.*)backbone\.conv"):
+        check_before_training(made, plan, dataset, torch.device("cpu"))
