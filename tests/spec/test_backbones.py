@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import SpecError
-from cnnlab.spec.backbones import Known, OfRun, moved, read_backbone, with_weights, write_backbone
+from cnnlab.spec.backbones import Known, OfRun, at_path, read_backbone, with_weights, write_backbone
 
 READ = {
     "resnet18('imagenet')": Known("resnet18", "imagenet"),
@@ -62,7 +62,7 @@ def test_a_copy_differs_in_what_is_said() -> None:
     assert with_weights(Known("resnet18", "none", "layer3", "small"), "imagenet") == Known(
         "resnet18", "imagenet", "layer3", "small"
     )
-    assert moved(OfRun("x", "conv1", "none"), "/y") == OfRun("/y", "conv1", "none")
+    assert at_path(OfRun("x", "conv1", "none"), "/y") == OfRun("/y", "conv1", "none")
 
 
 @pytest.mark.parametrize(

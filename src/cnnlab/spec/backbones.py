@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from cnnlab.errors import Problem, SpecError
