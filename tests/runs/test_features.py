@@ -28,6 +28,7 @@ from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
+from cnnlab.study.study import carry_out_study
 
 DEEP = ("conv(4, 3)", "batchnorm", "relu", "conv(6, 3)", "batchnorm", "relu", "flatten", "dense(classes)")
 HEAD = ["flatten", "dropout(0.3)", "dense(8)", "batchnorm", "relu", "dense(classes)"]
@@ -320,6 +321,25 @@ def test_found_features_need_no_image_in_training(
     # One to part the network, one for the way of computing, and one for each file to be compared.
     assert images_trained_on.count("training") == 0
     assert len(images_trained_on) <= 4
+
+
+def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Whatever their heads, optimisers, flips and seeds."""
+    arms = {
+        "plain": {},
+        "wide": {"train.optimizer": "adam(0.01)", "model.head": ["flatten", "dense(16)", "relu", "dense(classes)"]},
+        "flipped": {"data.augment": ["flip"]},
+    }
+    study = Study(
+        base=transfer(opened="sealed"), metric="validation_loss", baseline="plain", baseline_seeds=2, seeds=2, arms=arms
+    )
+    carry_out_study(study, "sharing", runs=tmp_path / "runs", device="cpu")
+    found = [record(folder) for folder in list_runs(tmp_path / "runs")]
+    assert len(found) == 6
+    assert {(one.kept, one.exact) for one in found} == {(True, True)}
+    # A plain view of either part and a mirrored one: the first run computes two, and one of those that flip the third.
+    assert len({name for one in found for name in one.files}) == 3
+    assert sum(one.seconds is not None for one in found) == 2
 
 
 def test_two_processes_train_on_the_features_that_one_computes(
