@@ -98,7 +98,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "none": {},
     "rows": {"trainable": "rows(['conv2'])"},
     "last convs": {"trainable": "last_convs(1)", "optimizer": "adamw(0.01)"},
-    "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "optimizer": "adamw(0.01)"},
+    "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "epochs": 4},
     "flip": {"augment": ["flip"], "epochs": 4},
     "alternating flip": {"augment": ["alternating_flip"], "epochs": 4, "trainable": "rows(['conv2'])"},
     "flips": {"augment": ["maybe(0.7, [flip, vertical_flip(0.4)])", "flip(0.2)"], "epochs": 6},
