@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,13 @@ from cnnlab.data.views import Mirrored
 from cnnlab.errors import SpecError
 from cnnlab.records import FeaturesRecord
 from cnnlab.runs.features import features_of
-from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
+from cnnlab.study.study import carry_out_study
 
 DEEP = ("conv(4, 3)", "batchnorm", "relu", "conv(6, 3)", "batchnorm", "relu", "flatten", "dense(classes)")
 HEAD = ["flatten", "dropout(0.3)", "dense(8)", "batchnorm", "relu", "dense(classes)"]
@@ -95,7 +98,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "none": {},
     "rows": {"trainable": "rows(['conv2'])"},
     "last convs": {"trainable": "last_convs(1)", "optimizer": "adamw(0.01)"},
-    "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "optimizer": "adamw(0.01)"},
+    "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'], every=1)", "epochs": 4},
     "flip": {"augment": ["flip"], "epochs": 4},
     "alternating flip": {"augment": ["alternating_flip"], "epochs": 4, "trainable": "rows(['conv2'])"},
     "flips": {"augment": ["maybe(0.7, [flip, vertical_flip(0.4)])", "flip(0.2)"], "epochs": 6},
@@ -318,6 +321,54 @@ def test_found_features_need_no_image_in_training(
     # One to part the network, one for the way of computing, and one for each file to be compared.
     assert images_trained_on.count("training") == 0
     assert len(images_trained_on) <= 4
+
+
+def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[..., Recipe], tmp_path: Path) -> None:
+    """Whatever their heads, optimisers, flips and seeds."""
+    arms = {
+        "plain": {},
+        "wide": {"train.optimizer": "adam(0.01)", "model.head": ["flatten", "dense(16)", "relu", "dense(classes)"]},
+        "flipped": {"data.augment": ["flip"]},
+    }
+    study = Study(
+        base=transfer(opened="sealed"), metric="validation_loss", baseline="plain", baseline_seeds=2, seeds=2, arms=arms
+    )
+    carry_out_study(study, "sharing", runs=tmp_path / "runs", device="cpu")
+    found = [record(folder) for folder in list_runs(tmp_path / "runs")]
+    assert len(found) == 6
+    assert {(one.kept, one.exact) for one in found} == {(True, True)}
+    # A plain view of either part and a mirrored one: the first run computes two, and one of those that flip the third.
+    assert len({name for one in found for name in one.files}) == 3
+    assert sum(one.seconds is not None for one in found) == 2
+
+
+def test_two_processes_train_on_the_features_that_one_computes(
+    transfer: Callable[..., Recipe], done: Callable[..., RunFolder], tmp_path: Path
+) -> None:
+    """Head and gradual training among them: what is divided among processes is made anew when it thaws."""
+    head = ["flatten", "dense(8)", "batchnorm", "relu", "dense(classes)"]
+    fields = {
+        "gradual": {"trainable": "gradual(['batchnorm2', 'conv2'])", "optimizer": "adam(0.01)", "augment": ["flip"]},
+        "swa": {"average": "swa(0.3)", "weights": "averaged", "sync_batchnorm": False, "optimizer": "sgd(0.01)"},
+    }
+    folder = tmp_path / "two"
+    folder.mkdir()
+    recipes = {name: transfer(head=head, epochs=4, **each) for name, each in fields.items()}
+    for name, made in recipes.items():
+        made.write(folder / f"{name}.toml")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    program = Path(__file__).with_name("divided.py")
+    ended = subprocess.run([*command, str(program), str(folder)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    for name, made in recipes.items():
+        (two,) = list_runs(folder / name)
+        one = done(made)
+        assert two.environment().processes == 2
+        assert record(two).kept
+        assert record(two).files != record(one).files or record(one).seconds is None
+        room = 0.2 if name == "swa" else 1e-3  # each process's norms see their own images
+        pairs = zip(two.epochs(), one.epochs(), strict=True)
+        assert all(ours.train.loss == pytest.approx(theirs.train.loss, rel=room) for ours, theirs in pairs)
 
 
 RESUMED = {

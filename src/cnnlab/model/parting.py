@@ -28,8 +28,9 @@ from cnnlab.spec.layer import Shape
 
 # Above all levels of networks within others: nobody on the way takes this stop for its own.
 _LEVEL = 0
-# Of the largest logit: what rounding may differ by where a device chooses its way anew.
-TOLERANCE = 1e-3
+# Of the largest number: by so much rounding may differ where a device computes another batch in another way, above all
+# one that rounds to 10 bits for convolutions, as CUDA devices do. What is wrong by its structure gives NaN.
+TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from cnnlab.training.machine import device_name, processor
 # What users write is not here: a default stands in the recipe, whose digest is another.
 COMPUTING = (
     *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
-    *("runs/bench.py", "runs/final.py", "runs/networks.py", "runs/resolving.py", "runs/run.py", "runs/sources.py"),
+    *("runs/bench.py", "runs/features.py", "runs/final.py", "runs/networks.py", "runs/resolving.py"),
+    *("runs/run.py", "runs/sources.py"),
     *("spec/layer.py", "spec/layers.py", "spec/rows.py", "spec/table.py", "spec/trace.py", "spec/patterns.py"),
     *("spec/backbones.py", "spec/model.py", "spec/trainable.py", "spec/keeping.py"),
     *("spec/choices.py", "spec/losses.py", "spec/regularisers.py", "spec/limits.py", "spec/augmentations.py"),

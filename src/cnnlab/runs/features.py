@@ -25,7 +25,7 @@ from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, choose_keeping
 
 # So many images try out whether a network can be parted.
-TRIED_IMAGES = 3
+TRIED_IMAGES = 2
 FILE = "features.json"
 
 

@@ -1,0 +1,207 @@
+"""Features as a feed; and by what the files of the cache are found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.feed import Feed
+from cnnlab.data.keeping import as_bits, features_dir
+from cnnlab.data.source import silent
+from cnnlab.data.views import Augmented, Mirrored
+from cnnlab.model.transfer import Transfer
+from cnnlab.randomness import torch_state
+from cnnlab.runs.networks import plan_network
+from cnnlab.spec.augmentations import read_augmentations
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.features import FeatureFeed, Trunk
+from cnnlab.training.keeping import Choice, choose_keeping
+
+CPU = torch.device("cpu")
+FLIP = read_augmentations(["flip"])
+
+
+def feed(count: int = 21, **options: Any) -> FeatureFeed:
+    """Image n has the number n in its plain view and 100 + n in its mirrored one, and the label n."""
+    arrays = [np.arange(count, dtype=np.float32)[:, None] + 100 * view for view in range(2)]
+    return FeatureFeed(arrays, np.arange(count), Mirrored(FLIP), CPU, batch=8, **options)
+
+
+def test_the_order_and_the_draws_are_those_of_the_images() -> None:
+    """An image feed whose images are as wide as to tell whether they were mirrored."""
+    pixels = np.zeros((21, 1, 1, 2), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(21), 200
+    images = Feed(pixels, np.arange(21), (0.0,), (1 / 255,), CPU)
+    for epoch in range(3):
+        pairs = zip(images.training(4, 7, epoch, FLIP), feed().training(4, 7, epoch, FLIP), strict=True)
+        for (shown, labels), (features, own) in pairs:
+            assert torch.equal(labels, own)
+            turned = shown[:, 0, 0, 0] == 200
+            torch.testing.assert_close(features[:, 0], labels + 100.0 * turned)
+
+
+def test_sampled_images_are_augmented_by_their_places() -> None:
+    places = np.zeros(21, dtype=np.int64)
+    found = torch.cat([features for features, _ in feed().sampled(places).training(4, 7, 0)])
+    assert set(found.flatten().tolist()) == {0.0, 100.0}
+
+
+def test_evaluation_is_of_the_images_as_they_are() -> None:
+    batches = list(feed().evaluation())
+    assert [len(labels) for _, labels in batches] == [8, 8, 5]
+    assert torch.cat([features for features, _ in batches]).flatten().tolist() == list(range(21))
+    assert not FeatureFeed([np.zeros((3, 1), np.float32)], np.arange(3), Augmented(FLIP, 0, 1), CPU, 8).has_plain
+
+
+def test_the_bits_of_bf16_are_floats_again() -> None:
+    numbers = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    bits = numbers.to(torch.bfloat16).view(torch.int16).numpy()
+    assert bits.dtype == as_bits("bf16")
+    made = FeatureFeed([bits], np.arange(5), Mirrored(), CPU, 8, memory_format="channels_last")
+    ((found, _),) = made.evaluation()
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, numbers.to(torch.bfloat16).float())
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Iterator[None]:  # noqa: ARG001
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+    with torch_state():
+        yield
+
+
+Made = tuple[Recipe, Dataset, Transfer, Choice]
+
+
+@pytest.fixture
+def made(recipe: Callable[..., Recipe]) -> Callable[..., Made]:
+    """A small frozen network with its data, and how its features are had; arguments as those of `recipe`."""
+
+    def make(trainable: str = "none", head: Any = (), seed: int = 0, **fields: Any) -> Made:
+        model = {
+            "backbone": "shufflenet_v2_x0_5(weights='none')",
+            "trainable": trainable,
+            "head": list(head),
+            "cut": "stage3",
+            "resize": 32,
+        }
+        own = Recipe.from_tables({**recipe(epochs=4, **fields).to_tables(), "model": model})
+        dataset = open_dataset(own.data, seed=0)
+        network, _ = plan_network(own.model, dataset.form.shape, 3).begin(seed, lambda _: None)
+        assert isinstance(network, Transfer)
+        # Its random weights would give features near zero, which tell nothing apart.
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(0.05)
+        images, _ = next(images_of(dataset).evaluation(3))
+        return own, dataset, network, choose_keeping(own, network, images, (27, 9))
+
+    return make
+
+
+def images_of(dataset: Dataset, part: Any = "train", **changes: Any) -> Feed:
+    given = {"mean": dataset.mean, "std": dataset.std, **changes}
+    return Feed(dataset.pixels(part), dataset.labels(part), given.pop("mean"), given.pop("std"), CPU, **given)
+
+
+def file_of(dataset: Dataset, network: Transfer, choice: Choice, part: Any = "train", **changes: Any) -> str:
+    """The file of the plain view."""
+    found = Trunk(choice, network, dataset, silent).feed(part, images_of(dataset, part, **changes), Mirrored())
+    return found.files[0]
+
+
+def test_whatever_changes_features_changes_the_file(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made()
+    plain = file_of(dataset, network, choice)
+    assert file_of(dataset, network, choice) == plain
+    files = [plain]
+    files.append(file_of(dataset, network, choice, part="validation"))
+    files.append(file_of(dataset, network, choice, mean=(0.1, 0.2, 0.3)))
+    files.append(file_of(dataset, network, choice, std=(0.1, 0.2, 0.3)))
+    files.append(file_of(dataset, network, replace(choice, dtype="bf16")))
+    for fields in ({"limit": 24}, {"classes": ["red", "green", "blue"], "size": (10, 8)}, {"interpolation": "nearest"}):
+        _, other, _, _ = made(**fields)
+        assert other.content_digest == dataset.content_digest
+        files.append(file_of(other, network, choice))
+    files.append(file_of(dataset, *made(seed=1)[2:]))
+    files.append(file_of(dataset, *made(trainable="rows(['stage3.3'])")[2:]))
+    with torch.no_grad():
+        dict(network.named_buffers())["backbone.conv1.1.running_mean"][3] += 1e-3
+    files.append(file_of(dataset, network, choice))
+    assert len(set(files)) == len(files)
+
+
+def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made()
+    trunk = Trunk(choice, network, dataset, silent)
+    names = [
+        trunk.feed("train", images_of(dataset), views).files
+        for views in (Mirrored(), Mirrored(FLIP), Augmented(FLIP, 0, 1), Augmented(FLIP, 1, 1))
+    ]
+    assert [len(each) for each in names] == [1, 2, 1, 1]
+    assert names[0][0] == names[1][0]
+    assert len({name for each in names for name in each}) == 4
+
+
+def test_what_stands_behind_the_trunk_changes_no_file(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made()
+    other = made(head=["globalpool", "dropout(0.2)", "dense(5)", "relu", "dense(classes)"])
+    assert other[3].parting.place != choice.parting.place
+    assert file_of(dataset, network, choice) == file_of(dataset, *other[2:])
+
+
+def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made()
+    network.train()
+    modes = [module.training for module in network.modules()]
+    strides = [parameter.stride() for parameter in network.parameters()]
+    found = Trunk(choice, network, dataset, silent).feed("train", images_of(dataset), Mirrored(FLIP)).feed
+    assert [module.training for module in network.modules()] == modes
+    assert [parameter.stride() for parameter in network.parameters()] == strides
+    (pictures, _), (features, _) = (next(one.evaluation()) for one in (images_of(dataset), found))
+    network.eval()
+    torch.testing.assert_close(features, choice.parting.trunk(network, pictures), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        logits = choice.parting.rest(network).eval()(features)
+        torch.testing.assert_close(logits, network(pictures), rtol=1e-4, atol=1e-5)
+    mirrored = torch.from_numpy(np.array(found.arrays[1]))
+    torch.testing.assert_close(mirrored, choice.parting.trunk(network, pictures.flip(3)), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(mirrored, features, rtol=1e-2)
+
+
+def test_nothing_but_the_features_is_left_in_the_cache(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made()
+    name = file_of(dataset, network, choice)
+    assert sorted(path.suffix for path in features_dir().iterdir()) == [".lock", ".npy"]
+    kept = np.load(features_dir() / name)
+    assert kept.shape == (27, *choice.parting.features)
+    assert kept.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"epochs": 1}, True),  # the final figures need a second pass
+        ({"epochs": 2, "augment": ["flip", "vertical_flip"]}, False),
+        ({"epochs": 4, "augment": ["flip", "vertical_flip"]}, True),
+        ({"epochs": 9, "augment": ["flip", "vertical_flip"], "budget": "images(27)"}, False),
+        ({"epochs": 9, "augment": ["flip", "vertical_flip"], "budget": "images(200)"}, True),
+    ],
+)
+def test_features_are_kept_where_that_saves_passes(
+    recipe: Callable[..., Recipe], made: Callable[..., Made], fields: dict[str, Any], kept: bool
+) -> None:
+    own, dataset, network, _ = made()
+    images, _ = next(images_of(dataset).evaluation(3))
+    other = Recipe.from_tables({**recipe(**fields).to_tables(), "model": own.to_tables()["model"]})
+    choice = choose_keeping(other, network, images, (27, 9))
+    assert (choice.parting is not None) == kept, choice.reason
+    begun = choose_keeping(other, network, images, (27, 9), begun=True)
+    assert begun.parting is not None
