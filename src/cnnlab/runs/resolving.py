@@ -9,13 +9,14 @@ from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.data.folders import open_folder
 from cnnlab.errors import SpecError
+from cnnlab.model.backbones import natural_shape
 from cnnlab.model.pretrained import Natural, natural, weights_label
 from cnnlab.runs.sources import newest, run_behind
 from cnnlab.spec.backbones import Backbone, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Data, Recipe
 
 
-def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
+def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) -> Recipe:
     """The recipe with what its backbone's weights decide: normalisation, channels, sizes, and which weights they are.
 
     Images of different sizes, or larger than the backbone's, are decoded at its size; smaller ones are enlarged in
@@ -23,6 +24,7 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
 
     Args:
         root: where catalogue data lives.
+        kept: what a run kept of the run that its backbone is from, where this is a run's recipe.
 
     Raises:
         SpecError: nothing has the backbone's name, or there are no such weights.
@@ -31,8 +33,11 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
     """
     if recipe.model.backbone is None:
         return recipe
-    backbone = _with_label(recipe.model.backbone)
-    made_for = _natural(backbone)
+    try:
+        backbone = _with_label(recipe.model.backbone)
+        made_for = made_for_images(backbone, kept)
+    except SpecError as error:
+        raise SpecError.together(problem.within("model.backbone") for problem in error.problems) from None
     size = recipe.model.resize or made_for.shape[1:]
     model = {
         "backbone": backbone,
@@ -49,24 +54,22 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
     )
 
 
+def made_for_images(backbone: Backbone, kept: Path | None = None) -> Natural:
+    """The images that a backbone's weights were made for; arguments and errors as `resolve`."""
+    if isinstance(backbone, OfRun):
+        form = run_behind(backbone, kept).data().preprocessing
+        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
+    return natural(backbone.name, backbone.weights)
+
+
 def _with_label(backbone: Backbone) -> Backbone:
     """The backbone with the very name of its weights, or of its run."""
     if isinstance(backbone, OfRun):
         return at_path(backbone, newest(backbone.path))
+    natural_shape(backbone.name)  # an unknown network is told as such
     if backbone.weights == "none":
         return backbone
-    try:
-        label = weights_label(backbone.name, backbone.weights)
-    except SpecError as error:
-        raise SpecError.together(problem.within("model.backbone") for problem in error.problems) from None
-    return with_weights(backbone, label)
-
-
-def _natural(backbone: Backbone) -> Natural:
-    if isinstance(backbone, OfRun):
-        form = run_behind(backbone).data().preprocessing
-        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
-    return natural(backbone.name, backbone.weights)
+    return with_weights(backbone, weights_label(backbone.name, backbone.weights))
 
 
 def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:

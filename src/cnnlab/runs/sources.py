@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from torch import nn
 
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural
-from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.backbones import Backbone, Known, OfRun
 from cnnlab.training.checkpoints import load_weights
 
 Say = Callable[[str], None]
-# What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
-KEPT = "backbone"
 _RECORDS = ("recipe.toml", "data.json")
 
 
@@ -64,7 +62,10 @@ def find_source(backbone: Backbone, plan: Callable[[RunFolder], Planned], kept: 
     """
     if isinstance(backbone, OfRun):
         return _of_run(backbone, plan, kept)
-    return _of_library(backbone)
+    try:
+        return _of_library(backbone)
+    except SpecError as error:
+        raise SpecError.together(problem.within("model.backbone") for problem in error.problems) from None
 
 
 def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
@@ -75,7 +76,11 @@ def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
     """
     if kept is not None and (kept / _RECORDS[0]).is_file():
         return RunFolder(kept)
-    return RunFolder.open(newest(backbone.path))
+    try:
+        return RunFolder.open(newest(backbone.path))
+    except RunError as error:
+        problems = (replace(problem, where=f"model.backbone: {problem.where}") for problem in error.problems)
+        raise RunError.together(problems) from None
 
 
 def newest(path: str) -> str:
@@ -91,7 +96,7 @@ def newest(path: str) -> str:
     found = [folder for folder in found if (folder / "result.json").is_file()]
     if not found:
         step = "train one first, or name its folder"
-        raise RunError("no finished run has a name like this", where="model.backbone", next_step=f"{step}: {path}")
+        raise RunError("no finished run has a name like this", where=path, next_step=step)
     return str(found[-1])
 
 
