@@ -91,7 +91,9 @@ def find_place(network: nn.Module, name: str, rows: Callable[[], Collection[Laye
         where="model.cut",
         received=name,
         allowed="the name of a module",
-        next_step=f"cut behind the whole of it: cut = '{outer}'" if outer else "take a row in front of it",
+        next_step=f"cut behind the whole of it: cut = '{outer}'"
+        if outer
+        else "leave the cut out, or cut in front of it",
     )
 
 

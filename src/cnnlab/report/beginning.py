@@ -190,7 +190,9 @@ def loaded_facts(recipe: Recipe, table: Table, loaded: LoadedRecord | None) -> l
     trains = table.parameters if table.trainable is None else table.trainable
     still = table.parameters - trains
     count = f"{words.count(trains)} of {words.count(table.parameters)} parameters"
-    facts.append(("trained", f"{count}: {trained(table.layers) or 'everything, from the start'}"))
+    late = too_late(table.layers, recipe.train.epochs)
+    which = trained(table.layers) or "everything, from the start"
+    facts.append(("trained", f"{count}: {which}" + (f"; {late}" if late else "")))
     if still:
         facts.append(("frozen", f"{words.plural(still, 'parameter')}: {frozen(table.layers)}"))
     return facts

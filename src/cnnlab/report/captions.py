@@ -135,9 +135,9 @@ def filters_caption(filters: Filters) -> str:
         "Each is scaled to its own largest weight; mid-grey is 0."
     )
     if filters.loaded:
-        said += f" They began as {words.shown(filters.loaded, 80)}."
+        said += f" They were loaded: {words.shown(filters.loaded, 80)}."
     if filters.frozen:
-        return f"{said} They are frozen: training left them as they were."
+        return f"{said} They are frozen, and the same before and after training."
     if filters.before is None:
         return f"{said} What they began as can't be had any more."
     moved = _moved(filters.before, filters.after)

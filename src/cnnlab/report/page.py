@@ -113,9 +113,9 @@ def _filters(view: RunView) -> tuple[list[Markup], str] | None:
     if view.filters is None or not len(view.filters.after):
         return None
     caption = captions.filters_caption(view.filters)
-    after = pictures.filter_figure(view.filters.after, "after training")
+    after = pictures.filter_figure(view.filters.after, "frozen" if view.filters.frozen else "after training")
     svgs = [to_svg(after, "filters-after", caption)]
-    if view.filters.before is not None:
+    if view.filters.before is not None and not view.filters.frozen:
         title = "before training: as loaded" if view.filters.loaded else "before training"
         before = pictures.filter_figure(view.filters.before, title)
         svgs.insert(0, to_svg(before, "filters-before", "Filters before training."))

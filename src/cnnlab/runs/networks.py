@@ -19,11 +19,10 @@ from cnnlab.model.filling import fill, sentences
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import Seen, see, trace_network
 from cnnlab.model.transfer import Resize, Transfer, owners
-from cnnlab.paper.words import plural
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
 from cnnlab.runs.folder import KEPT, RunFolder
-from cnnlab.runs.sources import Say, Source, find_source
+from cnnlab.runs.sources import Say, Source, find_source, require_channels
 from cnnlab.spec.layer import Shape, times
 from cnnlab.spec.model import Model
 from cnnlab.spec.trace import Trace
@@ -125,13 +124,7 @@ class _Parts:
 
 
 def _plan_transfer(model: Model, shape: Shape, classes: int, source: Source) -> NetworkPlan:
-    if shape[0] != source.natural.shape[0]:
-        raise SpecError(
-            f"the backbone takes images of {plural(source.natural.shape[0], 'channel')}",
-            where="data.channels",
-            received=str(shape[0]),
-            next_step="leave it out: images then come with the backbone's channels, grey ones too",
-        )
+    require_channels(shape[0], source.natural)
     parts = _parts(model, shape, classes, source)
     network = parts.network(0, "meta")
     rows = trace_network(network, _image(shape))

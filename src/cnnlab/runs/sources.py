@@ -14,6 +14,7 @@ from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural
+from cnnlab.paper.words import plural
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.backbones import Backbone, Known, OfRun
@@ -76,8 +77,9 @@ def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
     """
     if kept is not None and (kept / _RECORDS[0]).is_file():
         return RunFolder(kept)
+    path = newest(backbone.path)
     try:
-        return RunFolder.open(newest(backbone.path))
+        return RunFolder.open(path)
     except RunError as error:
         problems = (replace(problem, where=f"model.backbone: {problem.where}") for problem in error.problems)
         raise RunError.together(problems) from None
@@ -96,8 +98,23 @@ def newest(path: str) -> str:
     found = [folder for folder in found if (folder / "result.json").is_file()]
     if not found:
         step = "train one first, or name its folder"
-        raise RunError("no finished run has a name like this", where=path, next_step=step)
+        raise RunError("no finished run has a name like this", where=f"model.backbone: {path}", next_step=step)
     return str(found[-1])
+
+
+def require_channels(channels: int, made_for: Natural) -> None:
+    """Refuse images of other channels than a backbone takes.
+
+    Raises:
+        SpecError: they have others.
+    """
+    if channels != made_for.shape[0]:
+        raise SpecError(
+            f"the backbone takes images of {plural(made_for.shape[0], 'channel')}",
+            where="data.channels",
+            received=str(channels),
+            next_step="leave it out: images then come with the backbone's channels, grey ones too",
+        )
 
 
 def identity(backbone: Backbone) -> str:
