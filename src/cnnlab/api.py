@@ -296,6 +296,7 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         openings=tuple(openings(folder.path.parent, data.test_set)),
         filters=first_convolution(folder, say) if result.train is not None else None,
         confusion=_confusion(folder),
+        loaded=folder.loaded(),
     )
 
 

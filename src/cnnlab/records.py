@@ -39,7 +39,8 @@ class LayerRecord(Record):
     `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
     `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
     multiply-adds of weights for one image, `activations` the numbers that come out for one. `inputs` names the rows
-    whose outputs go in; empty: the image. `frozen` is True of a row with weights that never train.
+    whose outputs go in; empty: the image. `frozen` is True of a row with weights that never train; `begins` counts the
+    epochs for which one that trains is frozen at first.
     """
 
     name: str
@@ -57,6 +58,7 @@ class LayerRecord(Record):
     first_centre: tuple[str, str] | None = None
     inputs: tuple[str, ...] = ()
     frozen: bool = False
+    begins: int = 0
 
 
 class WarningRecord(Record):

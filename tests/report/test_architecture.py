@@ -232,3 +232,22 @@ def test_operations_that_no_table_has_are_drawn_too() -> None:
     assert placed.arcs == ()
     svg = architecture(Table(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(alone=True)
     assert {title.partition(":")[0] for title in titles(svg)} >= {*many, "act", "all"}
+
+
+def test_what_is_frozen_is_pale_and_the_legend_says_so() -> None:
+    known = table(list(LENET))
+    plain = architecture(known, "lenet").to_svg(alone=True)
+    assert "opacity" not in plain
+    assert "frozen" not in plain
+    still = {"conv1", "dense1"}
+    rows = [
+        row.model_copy(update={"frozen": row.name in still, "begins": 2 * (row.name == "conv2")})
+        for row in known.layers
+    ]
+    drawn = architecture(known.model_copy(update={"layers": tuple(rows)}), "lenet").to_svg(alone=True)
+    boxes = [box for box in ElementTree.fromstring(drawn).iter(f"{SVG}rect") if len(box)]
+    pale = {box.find(f"{SVG}title").text for box in boxes if "opacity" in box.attrib["style"]}
+    assert {title.partition(":")[0] for title in pale} == still
+    assert all(title.endswith(", frozen") for title in pale)
+    assert [title for title in titles(drawn) if title.endswith("trains after epoch 2")] != []
+    assert "pale: frozen" in drawn

@@ -3,11 +3,12 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from cnnlab.records import WarningRecord
+from cnnlab.records import LoadedRecord, WarningRecord
 from cnnlab.report import page
 from cnnlab.spec.recipe import Recipe
 
@@ -218,3 +219,48 @@ def test_the_loss_of_train_points_is_named_where_it_is_not_that_of_the_others(ma
     tables["train"]["loss"] = loss
     html = page.render(make_view(recipe=Recipe.from_tables(tables)))
     assert (f"and its loss is {loss}, which was trained by" in html) == (loss != "cross_entropy")
+
+
+def test_a_page_without_a_backbone_says_nothing_of_a_beginning(make_view):
+    html = page.render(make_view())
+    assert "Where the network began" not in html
+    assert 'href="#beginning"' not in html
+
+
+def test_a_page_tells_what_a_backbone_began_with(make_view):
+    view = make_view()
+    model = {"backbone": "resnet18(weights='IMAGENET1K_V1')", "trainable": "none"}
+    recipe = Recipe.from_tables({"data": {"source": "cifar10"}, "model": model})
+    first, *rest = (row.model_copy(update={"name": f"backbone.{row.name}"}) for row in view.table.layers)
+    first = first.model_copy(update={"frozen": True})
+    trainable = view.table.parameters - first.parameters
+    table = view.table.model_copy(update={"layers": (first, *rest), "trainable": trainable})
+    loaded = LoadedRecord(
+        source="IMAGENET1K_V1 of torchvision's resnet18", file="/home/me/w<b>.pth", sha256="ab" * 32, published=False,
+        loaded=120, missing=("<i>",),
+    )  # fmt: skip
+    html = page.render(make_view(recipe=recipe, table=table, loaded=loaded))
+    told = " ".join(Reader(html).texts)
+    assert 'href="#beginning"' in html
+    for words in (
+        "Where the network began", "120 loaded; 1 missing in the file, which began at random (<i>)",
+        f"w<b>.pth, SHA-256 {'ab' * 32}, not the published file", "frozen", f"of {view.table.parameters:,} parameters",
+    ):  # fmt: skip
+        assert words in told, words
+    assert "/home/me" not in html
+
+
+def test_filters_that_were_loaded_say_so_whatever_is_left_of_them(make_view, make_filters):
+    filters = make_filters()
+    loaded = replace(filters, loaded="W of resnet18")
+    both = page.render(make_view(filters=loaded))
+    assert "before training: as loaded" in both
+    assert "They were loaded: W of resnet18." in both
+    assert "Training moved them by" in both
+    lost = page.render(make_view(filters=replace(loaded, before=None)))
+    assert "What they began as can&#39;t be had any more." in lost
+    assert "filters-before" not in lost
+    assert "First-layer weights<" in lost
+    still = page.render(make_view(filters=replace(loaded, before=filters.after, frozen=True)))
+    assert "They are frozen, and the same before and after training." in still
+    assert "filters-before" not in still

@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_told_where_it_stands(
 
 
 def test_images_that_the_network_cannot_take_are_told() -> None:
-    with pytest.raises(SpecError, match="this network stops at an image of 1×32×32"):
+    with pytest.raises(SpecError, match="the backbone takes images of 3 channels"):
         plan_network(Model(backbone=NETWORK, resize="own"), (1, 32, 32), 5)
 
 

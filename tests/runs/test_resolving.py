@@ -60,7 +60,7 @@ def test_what_torchvision_publishes_is_spelled_out(name: str, weights: str) -> N
     [
         recipe("resnet18(weights='imagenet')"),
         recipe("resnet50(weights='ResNet50_Weights.DEFAULT')", resize=64, interpolation="nearest"),
-        recipe("resnet18('none')", resize="own", data={"normalize": "data", "channels": 1}),
+        recipe("resnet18('none')", resize="own", data={"normalize": "data", "channels": 3}),
         recipe("vgg11(weights='none')", data={"normalize": "weights", "size": 48}),
         pytest.param(recipe("timm/convnext_tiny(weights='imagenet')"), marks=needs_timm),
     ],

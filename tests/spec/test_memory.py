@@ -17,8 +17,10 @@ from torch.utils._pytree import tree_leaves
 
 from cnnlab.errors import SpecError
 from cnnlab.model.build import build
+from cnnlab.runs.networks import plan_network
 from cnnlab.spec.choices import SGD, Adam, AdamW, optimizers
 from cnnlab.spec.memory import MemoryRecord, memory
+from cnnlab.spec.model import Model
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
@@ -243,3 +245,33 @@ def test_a_traced_backbone_is_counted_by_the_same_rule(name: str) -> None:
     with torch.random.fork_rng(devices=()):
         truth = kept_by_torch(backbone(name, 10, device="cpu"), images((3, 64, 64)))
     assert memory(table.layers, table.parameters, BATCH, 2).activations == truth
+
+
+BACKBONES = [
+    ("resnet18", "", "rows(['layer2'])"),
+    ("resnet18", "", "last_convs(2)"),
+    ("vgg11_bn", "features", "rows(['features.4', 'features.5'])"),
+    ("mobilenet_v3_small", "", "rows(['features.4'])"),
+    ("vgg11", "", "last_convs(2)"),  # its dense layers are frozen behind what trains
+    ("alexnet", "features.9", "none"),
+    ("alexnet", "features.9", "all"),
+]
+
+
+@pytest.mark.parametrize(("name", "cut", "trainable"), BACKBONES)
+def test_a_frozen_part_keeps_what_autograd_keeps(name: str, cut: str, trainable: str) -> None:
+    model = Model(backbone=f"{name}(weights='none')", cut=cut, trainable=trainable, resize="own")
+    plan = plan_network(model, (3, 64, 64), 10)
+    network = plan.make(0, "cpu")
+    with torch.random.fork_rng(devices=()):
+        found = memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
+        assert found.activations == kept_by_torch(network, images((3, 64, 64)))
+    grown = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    assert (found.gradients, found.optimizer) == (4 * grown, 8 * grown)
+    assert sum(row.parameters for row in plan.layers if not row.frozen) == grown
+
+
+def test_in_front_of_what_trains_nothing_is_kept() -> None:
+    plan = plan_network(Model(backbone="resnet18(weights='none')", resize="own", trainable="none"), (3, 64, 64), 10)
+    found = memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
+    assert {name for name, size in found.layers.items() if size} == {"head.dense1"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Seed, Set, guarded, overrides
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Seed, Set, about_file, guarded, overrides
 from cnnlab.errors import CnnlabError, UsageError
 
 if TYPE_CHECKING:
@@ -63,10 +63,11 @@ def train(
                 folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
             else:
                 assert recipe is not None
-                known = Recipe.read(recipe, overrides(set_, seed))
-                folder = run(
-                    known, name=recipe.stem, runs=runs, root=data, device=device, listener=listener, begun=made.append
-                )
+                known, name = Recipe.read(recipe, overrides(set_, seed)), recipe.stem
+                with about_file(recipe):
+                    folder = run(
+                        known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append
+                    )
             if is_writer():
                 write_report(folder, listener.say)
     if is_writer():

@@ -27,6 +27,12 @@ MOST_FILTERS = 256
 FEW_TO_CHOOSE_BY = 200
 
 
+PHOTOGRAPHS = (
+    "# Photographs: a network that has learned from others may do better, instead of `layers` and of `size` above:",
+    "# backbone = \"resnet18(weights='imagenet')\"",
+)
+
+
 @dataclass(frozen=True)
 class Glimpse:
     """What a recipe for a source depends on.
@@ -64,7 +70,8 @@ def starter_recipe(seen: Glimpse) -> str:
     size, why = _size(seen.sizes)
     shares = _shares(seen)
     return (
-        "\n\n".join(["\n".join(_head(seen)), _data(seen, shares, size, why), _model(size), _train(seen, shares)]) + "\n"
+        "\n\n".join(["\n".join(_head(seen)), _data(seen, shares, size, why), _model(size, seen), _train(seen, shares)])
+        + "\n"
     )
 
 
@@ -129,7 +136,7 @@ def _share(part: Part, fraction: float, counts: Indices, reason: str) -> tuple[t
     return (part, fraction, reason), counts - held
 
 
-def _model(size: tuple[int, int]) -> str:
+def _model(size: tuple[int, int], seen: Glimpse) -> str:
     blocks = depth(size)
     widths = [min(FIRST_FILTERS * 2**block, MOST_FILTERS) for block in range(blocks)]
     rows = [f'    "conv({width}, 3, padding=1)", "batchnorm", "relu", "maxpool(2)",' for width in widths]
@@ -137,6 +144,7 @@ def _model(size: tuple[int, int]) -> str:
     return "\n".join(
         [
             "[model]",
+            *(PHOTOGRAPHS if seen.channels == 3 else ()),
             f"# {blocks} halvings bring {size[0]}×{size[1]} to {last[0]}×{last[1]}; filters double as the maps shrink.",
             "# Batch normalisation: fast learning from few images; dropout: less learning by heart.",
             "layers = [",

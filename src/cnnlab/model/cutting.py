@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from cnnlab.errors import SpecError, nearest
 from cnnlab.records import LayerRecord
 from cnnlab.spec.layers import layers
+
+# In front of the names of a backbone's rows in the table of a recipe.
+_IN_TABLE = "backbone."
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,7 @@ def cut(network: nn.Module, place: Place, level: int) -> None:
         return
     modules = dict(network.named_modules())
     if place.module not in modules:
-        raise SpecError(
-            "the backbone has no layer of this name",
-            where="model.cut",
-            received=place.module,
-            allowed="the name of a module, such as those in the table of 'cnnlab describe', without 'backbone.'",
-            next_step=nearest(place.module, [name for name in modules if name]) or "see the names: cnnlab describe",
-        )
+        raise _unknown(place.module, modules)
     stop = Stop(level, place.before)
     if place.before:
         modules[place.module].register_forward_pre_hook(stop)
@@ -76,6 +73,35 @@ class Idle(nn.Module):
 
     def forward(self, given: Any, *_others: Any, **_named: Any) -> Any:
         return given.detach().clone() if isinstance(given, Tensor) else given
+
+
+def find_place(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> Place:
+    """The place behind the layer of this name, as the network has it or as a table names it, 'backbone.' in front.
+
+    Args:
+        rows: the network's rows, asked for where no module has the name: some rows are functions, which a table names.
+
+    Raises:
+        SpecError: no module has the name; says the nearest one, or the one that the function is a part of.
+    """
+    modules = dict(network.named_modules())
+    for known in (name, name.removeprefix(_IN_TABLE)):
+        if known in modules:
+            return Place(known)
+    bare = name.removeprefix(_IN_TABLE)
+    if bare not in [row.name for row in rows()]:
+        raise _unknown(name, modules)
+    pieces = bare.split(".")
+    outer = next((whole for size in range(len(pieces) - 1, 0, -1) if (whole := ".".join(pieces[:size])) in modules), "")
+    raise SpecError(
+        "this row is a step within a larger module, and a network is cut behind a module",
+        where="model.cut",
+        received=name,
+        allowed="the name of a module",
+        next_step=f"cut behind the whole of it: cut = '{outer}'"
+        if outer
+        else "leave the cut out, or cut in front of it",
+    )
 
 
 def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -> None:
@@ -96,6 +122,17 @@ def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -
     for name in [name for name, _ in network.named_parameters() if name not in used]:
         holder, _, own = name.rpartition(".")
         setattr(network.get_submodule(holder), own, None)
+
+
+def _unknown(name: str, modules: Collection[str]) -> SpecError:
+    return SpecError(
+        "the backbone has no layer of this name",
+        where="model.cut",
+        received=name,
+        allowed="the name of a module, such as those in the table of 'cnnlab describe RECIPE'",
+        next_step=nearest(name.removeprefix(_IN_TABLE), [known for known in modules if known])
+        or "leave the cut out, and see the names: cnnlab describe RECIPE",
+    )
 
 
 def last_with_weights(records: Collection[LayerRecord], modules: Collection[str]) -> str:

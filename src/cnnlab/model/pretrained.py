@@ -90,6 +90,40 @@ def natural(name: str, weights: str = "imagenet") -> Natural:
     return Natural((channels, height, width), mean, std, _interpolation(facts.interpolation))
 
 
+class Whereabouts(NamedTuple):
+    """Where weights are kept, or will be: `label` says which they are, `path` is the file's, or the store's folder.
+
+    `megabytes` is the file's size in 10⁶ bytes, None where it is not known before a download.
+    """
+
+    label: str
+    path: str
+    at_hand: bool
+    megabytes: float | None = None
+
+
+def whereabouts(name: str, weights: str) -> Whereabouts:
+    """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
+
+    Args:
+        name: a network of torchvision or timm.
+        weights: as in `weights_label`, and not 'none'.
+
+    Raises:
+        SpecError: as `weights_label`.
+    """
+    if _is_file(weights):
+        path = Path(weights)
+        return Whereabouts(path.name, weights, path.is_file(), _megabytes(path))
+    if name not in names():
+        kept, store = pretrained_timm.kept_file(name, weights)
+        path = kept or store
+        return Whereabouts(pretrained_timm.label(name, weights), str(path), kept is not None, _megabytes(path))
+    published = _published(name, _member(name, weights))
+    at_hand = published.path.is_file()
+    return Whereabouts(published.label, str(published.path), at_hand, published.megabytes)
+
+
 def weights_label(name: str, weights: str) -> str:
     """The library's own name of these weights, or the path of the file; nothing is opened or downloaded.
 
@@ -182,6 +216,10 @@ def _compared(found: Found, expected: str) -> Found:
         f"not with {expected}. It is used as it is"
     )
     return replace(found, published=False, warnings=(*found.warnings, warning))
+
+
+def _megabytes(path: Path) -> float | None:
+    return path.stat().st_size / 1e6 if path.is_file() else None
 
 
 def _published(name: str, member: Any) -> Published:

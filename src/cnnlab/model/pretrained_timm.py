@@ -95,6 +95,22 @@ def weights_file(name: str, weights: str, *, download: bool, say: Say) -> tuple[
     return path, stored if re.fullmatch("[0-9a-f]{64}", stored) else ""
 
 
+def kept_file(name: str, weights: str) -> tuple[Path | None, Path]:
+    """The file of these weights where it is kept, None where it is not yet, and the folder that it is kept in.
+
+    Raises:
+        SpecError: as `tag`.
+    """
+    known = configuration(name, weights)
+    if not known.hf_hub_id:
+        path = Published(label(name, weights), known.url).path
+        return path if path.is_file() else None, path.parent
+    repository, _, revision = known.hf_hub_id.partition("@")
+    files = (known.hf_hub_filename,) if known.hf_hub_filename else _FILES
+    store = Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
+    return next(_kept(repository, revision, files), None), store
+
+
 def as_timm_has_them(name: str, weights: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
     """These tensors of a published file under the names of the network: timm maps many old files to them.
 

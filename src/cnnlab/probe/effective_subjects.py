@@ -13,15 +13,27 @@ from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import backbone_table
+from cnnlab.model.transfer import Transfer
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveFields
-from cnnlab.probe.naming import Backbone, Image, Named, RecipeFile, Rows, resolve, shaped, traced_recipe, traced_run
-from cnnlab.probe.subjects import subject_of
-from cnnlab.probe.weights import random_start
+from cnnlab.probe.naming import (
+    Backbone,
+    Image,
+    Named,
+    RecipeFile,
+    Rows,
+    Traced,
+    resolve,
+    shaped,
+    traced_recipe,
+    traced_run,
+)
+from cnnlab.probe.subjects import begun, subject_of
+from cnnlab.probe.weights import loaded_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.networks import plan_network
 from cnnlab.spec.layer import Pair
-from cnnlab.spec.model import Init
 from cnnlab.spec.receptive.fields import CLASSES, traced
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace
@@ -92,11 +104,11 @@ def _found(
     target = choose_device(device)
     if isinstance(named, Rows):
         table = traced(read_table(named.texts, {}, CLASSES), size, channels or 3)
-        return _random(table, "", "default", seed or 0, target)
+        return _random(table, seed or 0, target)
     if isinstance(named, RecipeFile):
-        table = traced_recipe(named, size, channels, data)
-        weights = named.recipe.train.seed if seed is None else seed
-        return _random(table, named.path.stem, named.recipe.model.init, weights, target)
+        recipe = traced_recipe(named, size, channels, data)
+        name, network = begun(recipe, named.path.stem, seed, say)
+        return _Found([(name, network.to(target))], recipe.rows, recipe.input)
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
     if isinstance(named, Backbone):
@@ -106,14 +118,26 @@ def _found(
         return _Found([(subject.name, subject.network)], rows, shape)
     # A run has its weights; the seed is that of the images.
     subject = subject_of(named, seed=None, device=device, data=data, say=say)
-    table = traced_run(named, size)
-    networks = [(subject.name, subject.network), ("before training", random_start(named).to(target))]
-    return _Found(networks, table.records(), shaped(subject.form.shape, size))
+    run = traced_run(named, size)
+    networks = [(subject.name, subject.network)]
+    start = loaded_start(named, say)
+    if start is not None:
+        networks.append(("before training", start.to(target)))
+    for _, network in networks:
+        _fit_resize(network, run)
+    return _Found(networks, run.rows, run.input)
 
 
-def _random(table: Trace, name: str, init: Init, seed: int, device: torch.device) -> _Found:
+def _fit_resize(network: nn.Module, run: Traced) -> None:
+    """A backbone's images are brought to its size from whatever size they have."""
+    if isinstance(network, Transfer):
+        planned = plan_network(run.recipe.model, run.input, run.classes, run.kept).make(0, "meta")
+        assert isinstance(planned, Transfer)
+        network.resize = planned.resize
+
+
+def _random(table: Trace, seed: int, device: torch.device) -> _Found:
     network = build(table)
-    initialise(network, init, seed)
+    initialise(network, "default", seed)
     channels, high, wide = table.input
-    title = f"{name} (random weights, seed {seed})" if name else f"random weights, seed {seed}"
-    return _Found([(title, network.to(device))], table.records(), (channels, high, wide))
+    return _Found([(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, high, wide))

@@ -1,18 +1,21 @@
-"""What a person names: rows of a table, a recipe, a run or a backbone. Only a backbone loads torch."""
+"""What a person names: rows of a table, a recipe, a run or a backbone. Only backbones load torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from cnnlab.data.dataset import facts
 from cnnlab.errors import SourceError, SpecError, nearest
-from cnnlab.runs.folder import RunFolder
+from cnnlab.records import LayerRecord
+from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.spec.files import in_file
 from cnnlab.spec.layer import Pair
 from cnnlab.spec.layers import layers
+from cnnlab.spec.model import Model
 from cnnlab.spec.receptive.fields import CLASSES, is_table
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table
@@ -42,6 +45,20 @@ class Backbone:
 
     name: str
     shape: Image
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A recipe's network for images of one shape (C, H, W): its rows, and what it is made of.
+
+    `kept` is what a run kept of the run that its backbone is from.
+    """
+
+    recipe: Recipe
+    input: Image
+    classes: int
+    rows: tuple[LayerRecord, ...]
+    kept: Path | None = None
 
 
 Named: TypeAlias = RecipeFile | RunFolder | Backbone
@@ -88,8 +105,8 @@ def resolve_name(what: str, *, or_rows: bool = False) -> Named:
 
 def traced_recipe(
     file: RecipeFile, size: Pair | None = None, channels: int | None = None, data: Path | None = None
-) -> Trace:
-    """A recipe's table over its own images, or over those of `size` (height, width) and `channels`.
+) -> Traced:
+    """A recipe's network over its own images, or over those of `size` (height, width) and `channels`.
 
     Where a size is given, the recipe's data need not be at hand.
 
@@ -99,8 +116,14 @@ def traced_recipe(
     Raises:
         SpecError: layers that don't fit together, told with the file.
         SourceError: the data is not found.
+        RunError: the run that its backbone is from can't be read.
     """
-    about = file.recipe.data
+    recipe = file.recipe
+    if size is not None:
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
+    with _told_of(file):
+        recipe = _resolved(recipe, data)
+    about = recipe.data
     try:
         known = facts(about, data)
         own, classes = (known.channels, known.height, known.width), len(known.classes)
@@ -108,11 +131,11 @@ def traced_recipe(
         if size is None:
             raise
         own, classes = (about.channels or 3, *size), len(about.classes or range(CLASSES))
-    return _traced(file, shaped(own, size, channels), classes)
+    return _traced(RecipeFile(file.path, recipe), shaped(own, size, channels), classes)
 
 
-def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> Trace:
-    """A run's table over the images that it was trained on, or over those of `size` and `channels`.
+def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> Traced:
+    """A run's network over the images that it was trained on, or over those of `size` and `channels`.
 
     Raises:
         SpecError: layers that don't fit together.
@@ -122,7 +145,7 @@ def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None
     form = kept.preprocessing
     own = (form.channels, form.height, form.width)
     file = RecipeFile(folder.path / "recipe.toml", folder.recipe())
-    return _traced(file, shaped(own, size, channels), len(kept.classes))
+    return _traced(file, shaped(own, size, channels), len(kept.classes), folder.path / KEPT)
 
 
 def shaped(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
@@ -130,9 +153,35 @@ def shaped(own: Image, size: Pair | None = None, channels: int | None = None) ->
     return channels or own[0], high, wide
 
 
-def _traced(file: RecipeFile, shape: Image, classes: int) -> Trace:
-    recipe = file.recipe
+def _resolved(recipe: Recipe, data: Path | None) -> Recipe:
+    if recipe.model.backbone is None:
+        return recipe
+    from cnnlab.runs.resolving import resolve as resolve_recipe
+
+    return resolve_recipe(recipe, data)
+
+
+def _traced(file: RecipeFile, shape: Image, classes: int, kept: Path | None = None) -> Traced:
+    model = file.recipe.model
+    with _told_of(file):
+        if model.backbone is None:
+            # The classes may be unknown, which is not to hide what each row sees.
+            return Traced(file.recipe, shape, classes, tuple(_followed(model, shape, classes).records()))
+        from cnnlab.runs.networks import plan_network
+
+        return Traced(file.recipe, shape, classes, plan_network(model, shape, classes, kept).layers, kept)
+
+
+def _followed(model: Model, shape: Image, classes: int) -> Trace:
     try:
-        return trace(read_table(recipe.model.layers, recipe.model.values, classes), shape)
+        return trace(read_table(model.layers, model.values, classes), shape)
     except SpecError as error:
-        raise in_file(SpecError.together(problem.within("model") for problem in error.problems), file.path) from None
+        raise SpecError.together(problem.within("model") for problem in error.problems) from None
+
+
+@contextmanager
+def _told_of(file: RecipeFile) -> Iterator[None]:
+    try:
+        yield
+    except SpecError as error:
+        raise in_file(error, file.path) from None

@@ -1,4 +1,4 @@
-"""Receptive fields of what a person names: rows, a recipe, a run or a backbone. Only a backbone loads torch."""
+"""Receptive fields of what a person names: rows, a recipe, a run or a backbone. Only backbones load torch."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ def named_fields(
         table, title = traced_run(found, size, channels), found.name
     else:
         table, title = traced_recipe(found, size, channels, data), found.path.stem
-    return fields_of(table.records(), table.input, layer=layer, node=node, title=title)
+    return fields_of(table.rows, table.input, layer=layer, node=node, title=title)

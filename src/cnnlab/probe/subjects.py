@@ -16,14 +16,13 @@ from cnnlab.data.formats import in_form
 from cnnlab.data.images import Fault, try_decode
 from cnnlab.data.source import ImageForm, Pixels
 from cnnlab.errors import SourceError, UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
 from cnnlab.paper import words
-from cnnlab.probe.naming import Backbone, Named, RecipeFile, resolve_name, traced_recipe
+from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
 from cnnlab.records import LayerRecord
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.networks import plan_network
 from cnnlab.training.machine import choose_device
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
@@ -103,7 +102,7 @@ def subject_of(
             raise UsageError("a run has its weights already", where="--seed", next_step="leave --seed out")
         return _of_run(found, target, say)
     if isinstance(found, RecipeFile):
-        return _of_recipe(found, seed, target, data)
+        return _of_recipe(found, seed, target, data, say)
     return _of_backbone(found, seed or 0, target)
 
 
@@ -124,15 +123,31 @@ def _of_run(folder: RunFolder, device: torch.device, say: Callable[[str], None])
     return Subject(f"{folder.name} (trained)", network, folder.table().layers, form, kept.mean, kept.std)
 
 
-def _of_recipe(file: RecipeFile, seed: int | None, device: torch.device, data: Path | None) -> Subject:
-    recipe, trace = file.recipe, traced_recipe(file, data=data)
-    network, chosen = build(trace), recipe.train.seed if seed is None else seed
-    initialise(network, recipe.model.init, chosen)
-    given = recipe.data.normalize if isinstance(recipe.data.normalize, tuple) else (None, None)
-    name = f"{file.path.stem} (random weights, seed {chosen})"
-    channels, high, wide = trace.input
-    form = ImageForm(channels, high, wide, recipe.data.interpolation)
-    return Subject(name, network.to(device).eval(), tuple(trace.records()), form, *given)
+def begun(traced: Traced, name: str, seed: int | None, say: Callable[[str], None]) -> tuple[str, nn.Module]:
+    """A recipe's network as its training begins, in eval mode on the CPU, and its name with its weights.
+
+    Args:
+        seed: of the weights that are drawn; None: the recipe's own.
+        say: told of a backbone's weights, which are downloaded where they are not at hand.
+
+    Raises:
+        CnnlabError: a backbone's weights can't be had.
+    """
+    chosen = traced.recipe.train.seed if seed is None else seed
+    network, loaded = plan_network(traced.recipe.model, traced.input, traced.classes, traced.kept).begin(chosen, say)
+    weights = "random weights" if loaded is None else loaded.source
+    return f"{name} ({weights}, seed {chosen})", network.eval()
+
+
+def _of_recipe(
+    file: RecipeFile, seed: int | None, device: torch.device, data: Path | None, say: Callable[[str], None]
+) -> Subject:
+    traced = traced_recipe(file, data=data)
+    name, network = begun(traced, file.path.stem, seed, say)
+    about = traced.recipe.data
+    given = about.normalize if isinstance(about.normalize, tuple) else (None, None)
+    form = ImageForm(*traced.input, about.interpolation)
+    return Subject(name, network.to(device), traced.rows, form, *given)
 
 
 def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:

@@ -24,6 +24,7 @@ from cnnlab.report.placing import (
 TOP, LEGEND = 44.0, 30.0
 LANE, BRACKET, TEXT = 9.0, 18.0, 15.0
 NARROWEST_DRAWING = 420.0
+PALE = 0.35
 # Middling tones, told apart on white and on black; those beside the page's own are of Okabe and Ito (2008).
 COLOURS: dict[Kind, tuple[str, str]] = {
     "image": ("panel", "muted"),
@@ -43,7 +44,8 @@ def architecture(table: Table, title: str) -> Drawing:
     """The network from the image to the classes, in as many lines as it takes.
 
     A block is as high as the square root of the image's side and as wide as the logarithm of its channels; activations,
-    norms and dropouts are strips joined to the block in front of them; an arc leads past other rows to a sum.
+    norms and dropouts are strips joined to the block in front of them; an arc leads past other rows to a sum. What is
+    frozen is pale.
     """
     placed = place(table.layers)
     lines = _Lines(placed)
@@ -160,10 +162,19 @@ def _shoulder(item: Item, piece: int) -> float:
 def _draw_item(drawing: Drawing, item: Item, lines: _Lines) -> None:
     middle, baseline = lines.middle[item.line], lines.text[item.line]
     fill, stroke = COLOURS[item.kind]
+    pale = _opacity(item.row)
     title = _told(item.row) if item.row is not None else f"images of {item.size}"
     radius = NODE / 2 if item.kind == "sum" else 2.0
     drawing.rectangle(
-        item.x, middle - item.height / 2, item.width, item.height, fill=fill, stroke=stroke, radius=radius, title=title
+        item.x,
+        middle - item.height / 2,
+        item.width,
+        item.height,
+        fill=fill,
+        stroke=stroke,
+        radius=radius,
+        opacity=pale,
+        title=title,
     )
     if item.kind == "sum" and item.row is not None:
         sign = "×" if item.row.kind == "multiply" else "+"
@@ -172,7 +183,8 @@ def _draw_item(drawing: Drawing, item: Item, lines: _Lines) -> None:
         height = _strip_height(item)
         fill, _ = COLOURS[KIND_OF.get(row.kind, "other")]
         left = item.x + item.width + STRIP * number + 1
-        drawing.rectangle(left, middle - height / 2, STRIP - 1, height, fill=fill, radius=1, title=_told(row))
+        top, pale = middle - height / 2, _opacity(row)
+        drawing.rectangle(left, top, STRIP - 1, height, fill=fill, radius=1, opacity=pale, title=_told(row))
     centre = item.left + item.slot / 2
     if item.label:
         drawing.text(centre, baseline, item.label, size=SMALL, anchor="middle")
@@ -183,7 +195,12 @@ def _draw_item(drawing: Drawing, item: Item, lines: _Lines) -> None:
 
 def _told(row: LayerRecord) -> str:
     parameters = f", {words.plural(row.parameters, 'parameter')}" if row.parameters else ""
-    return f"{row.name}: {words.shown(row.text, 80)} → {words.sizes(row.output)}{parameters}"
+    state = ", frozen" if row.frozen else f", trains after epoch {row.begins}" if row.begins else ""
+    return f"{row.name}: {words.shown(row.text, 80)} → {words.sizes(row.output)}{parameters}{state}"
+
+
+def _opacity(row: LayerRecord | None) -> float:
+    return PALE if row is not None and row.frozen else 1.0
 
 
 def _on_line(placed: Placed, bracket: Bracket, line: int) -> bool:
@@ -208,20 +225,28 @@ def _bracket_label(row: LayerRecord) -> str:
     return f"{words.shown(row.name, 40)}: {count} times"
 
 
-def _legend(placed: Placed) -> list[Kind]:
-    rows = [row for item in placed.items for row in (item.row, *item.strips) if row is not None]
+def _rows(placed: Placed) -> list[LayerRecord]:
+    return [row for item in placed.items for row in (item.row, *item.strips) if row is not None]
+
+
+def _legend(placed: Placed) -> list[tuple[str, Kind, float]]:
+    """What each entry is called, its colour's kind, and how pale it is."""
+    rows = _rows(placed)
     present = {KIND_OF.get(row.kind, "other") for row in rows}
-    return [kind for kind in COLOURS if kind in present]
+    found: list[tuple[str, Kind, float]] = [(kind, kind, 1.0) for kind in COLOURS if kind in present]
+    frozen = next((KIND_OF.get(row.kind, "other") for row in rows if row.frozen), None)
+    return found if frozen is None else [*found, ("pale: frozen", frozen, PALE)]
 
 
 def _legend_width(placed: Placed) -> float:
-    return sum(20 + text_width(kind, SMALL) + 16 for kind in _legend(placed))
+    return sum(20 + text_width(name, SMALL) + 16 for name, _, _ in _legend(placed))
 
 
 def _draw_legend(drawing: Drawing, placed: Placed, y: float) -> None:
     x = MARGIN
-    for kind in _legend(placed):
+    for name, kind, opacity in _legend(placed):
         fill, stroke = COLOURS[kind]
-        drawing.rectangle(x, y - 9, 11, 11, fill=fill, stroke=stroke, radius=5.5 if kind == "sum" else 2)
-        drawing.text(x + 17, y, kind, size=SMALL, colour="muted")
-        x += 20 + text_width(kind, SMALL) + 16
+        radius = 5.5 if kind == "sum" else 2
+        drawing.rectangle(x, y - 9, 11, 11, fill=fill, stroke=stroke, radius=radius, opacity=opacity)
+        drawing.text(x + 17, y, name, size=SMALL, colour="muted")
+        x += 20 + text_width(name, SMALL) + 16

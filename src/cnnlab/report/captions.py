@@ -14,7 +14,7 @@ from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import LARGEST_WITH_COUNTS, MOST_FILTERS, row_shares
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.report.view import Confusion, Counts, RunView
+from cnnlab.report.view import Confusion, Counts, RunView, Weights
 from cnnlab.spec.recipe import Recipe
 
 NOTICEABLE_RISE = 1.02
@@ -134,7 +134,13 @@ def filters_caption(filters: Filters) -> str:
         f"{many} filters of {words.quoted(filters.layer)}, {high}×{wide}, {how}. "
         "Each is scaled to its own largest weight; mid-grey is 0."
     )
-    moved = _moved(filters)
+    if filters.loaded:
+        said += f" They were loaded: {words.shown(filters.loaded, 80)}."
+    if filters.frozen:
+        return f"{said} They are frozen, and the same before and after training."
+    if filters.before is None:
+        return f"{said} What they began as can't be had any more."
+    moved = _moved(filters.before, filters.after)
     if not np.isfinite(moved).all():
         return f"{said} Weights that are not numbers are drawn as 0."
     if not moved.any():
@@ -211,10 +217,10 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
     return f"One point only: at epoch {words.epoch(at)} validation {measure} is {value:.3f}."
 
 
-def _moved(filters: Filters) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _moved(first: Weights, last: Weights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """For each filter, the size of its change against its size before."""
-    before = np.asarray(filters.before, dtype=np.float64).reshape(len(filters.before), -1)
-    change = np.asarray(filters.after, dtype=np.float64).reshape(before.shape) - before
+    before = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
+    change = np.asarray(last, dtype=np.float64).reshape(before.shape) - before
     size = np.linalg.norm(before, axis=1)
     moved: np.ndarray[tuple[int], np.dtype[np.float64]] = np.linalg.norm(change, axis=1) / np.where(size > 0, size, 1.0)
     return moved

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cnnlab.errors import RunError
 from cnnlab.paper.sheet import Sheet
 from cnnlab.randomness import generator
-from cnnlab.records import Record
+from cnnlab.records import EpochRecord, Record
+from cnnlab.report.comparing_curves import LossCurve, loss_curves
 from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_test, right_answers
 from cnnlab.spec.changes import file_name
 from cnnlab.statistics.ablation import Ablation, ablate
@@ -35,7 +38,10 @@ class ComparedRun(Record):
 
 
 class ComparedGroup(Record):
-    """Runs that differ in nothing but their seeds. `low` and `high` bound the mean at 95 %."""
+    """Runs that differ in nothing but their seeds.
+
+    `low` and `high` bound the mean at 95 %; `curves` are those of the loss.
+    """
 
     name: str
     n: int
@@ -46,6 +52,7 @@ class ComparedGroup(Record):
     high: float | None
     parameters: int
     runs: tuple[ComparedRun, ...]
+    curves: tuple[LossCurve, ...] = ()
 
     @property
     def sample(self) -> Sample:
@@ -119,7 +126,7 @@ class ComparedRuns(Record):
         return compared_sheet(self)
 
     def svg(self) -> str:
-        """Every run a dot, means with their intervals; below, the differences and the band that does not matter."""
+        """Every run a dot, means with intervals; the differences and the band that does not matter; the losses."""
         from cnnlab.report.comparing_figure import compared_svg
 
         return compared_svg(self)
@@ -242,7 +249,15 @@ def _record(group: Group, metric: str) -> ComparedGroup:
         high=high,
         parameters=group.runs[0].result.parameters,
         runs=tuple(runs),
+        curves=loss_curves(_points(group)),
     )
+
+
+def _points(group: Group) -> Iterator[Sequence[EpochRecord]]:
+    for run in group.runs:
+        # Figures don't hang on the curve: where it is damaged, the comparison goes without it.
+        with suppress(RunError):
+            yield run.folder.epochs()
 
 
 def _data(gathered: Gathered) -> str:

@@ -1,4 +1,4 @@
-"""Runs compared, as a picture: dots and means above, the differences and the band that does not matter below."""
+"""Runs compared, as a picture: dots and means, the differences and the band that does not matter, the loss curves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
 from cnnlab.paper.svg import text_width
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
+from cnnlab.report.comparing_curves import TONES, LossCurve, draw_curves
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.report.study_words import is_share, short_names
 from cnnlab.statistics.comparison import Comparison
@@ -22,6 +23,7 @@ TOP, BETWEEN, BOTTOM = 46.0, 112.0, 52.0
 # Right of the rows there is room to say that runs diverged.
 RIGHT, RIGHT_OF_FAILURES = 24.0, 92.0
 MOST_NAME = 32
+CURVES = 320.0  # the height of the loss curves under the rest
 JITTER = 0.16
 
 
@@ -32,16 +34,18 @@ def compared_svg(found: ComparedRuns) -> str:
 
 
 def compared_figure(found: ComparedRuns) -> Figure:
-    """Every run a dot, each group's mean with its 95 % interval; below, differences with intervals and ±δ."""
+    """Every run a dot, each group's mean with its 95 % interval; differences with intervals and ±δ; losses by epoch."""
     above, below = ROW * len(found.groups), ROW * len(found.comparisons)
-    height = TOP + above + BETWEEN + below + BOTTOM
+    drawn = [group for group in found.groups if group.curves][: len(TONES)]
+    foot = BOTTOM + (CURVES if drawn else 0.0)
+    height = TOP + above + BETWEEN + below + foot
     every = [group.name for group in found.groups]
     names = dict(zip(every, short_names(every, MOST_NAME), strict=True))
     left = 20 + max(text_width(name, SMALL) for name in names.values())
     right = RIGHT_OF_FAILURES if any(group.failures for group in found.groups) else RIGHT
     figure = new_figure(WIDTH, height)
     upper = _rows(figure, left, right, height - TOP - above, above, list(names.values()))
-    lower = _rows(figure, left, right, BOTTOM, below, [names[each.a] for each in found.comparisons])
+    lower = _rows(figure, left, right, foot, below, [names[each.a] for each in found.comparisons])
     for row, group in enumerate(found.groups):
         _draw_group(upper, row, group)
     _draw_differences(lower, found)
@@ -51,10 +55,31 @@ def compared_figure(found: ComparedRuns) -> Figure:
     dotted = "; dotted: for new images too" if any(each.new_images for each in found.comparisons) else ""
     against = f"against {names[found.baseline]}, with the {_level(found)} interval"
     _title(figure, height - 16, "every run a dot; mean with its 95 % interval")
-    _title(figure, BOTTOM + below + 36, against)
+    _title(figure, foot + below + 36, against)
     under = f"shaded: differences up to δ do not matter{dotted}"
-    figure.text(12 / WIDTH, (BOTTOM + below + 18) / height, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
+    figure.text(12 / WIDTH, (foot + below + 18) / height, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
+    if drawn:
+        _draw_losses(figure, [(names[group.name], group.curves) for group in drawn])
     return figure
+
+
+def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -> None:
+    """The losses of all groups in one plot, under the rest."""
+    _, height = figure.get_size_inches() * 72
+    right = 20 + max(1.2 * text_width(name, NORMAL) for name, _ in groups)
+    axes = quiet_axes(figure, 44, 42, WIDTH - 44 - right, CURVES - 42 - 64)
+    draw_curves(axes, groups)
+    axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    log = ", log scale" if axes.get_yscale() == "log" else ""
+    _title(figure, CURVES - 26, f"loss (cross-entropy, nats{log})")
+    seeds = (
+        "; mean over seeds, band: lowest to highest"
+        if any(curve.low != curve.high for _, curves in groups for curve in curves)
+        else ""
+    )
+    under = f"line: validation; dashed: training, running mean of the steps{seeds}"
+    place = (CURVES - 44) / height
+    figure.text(12 / WIDTH, place, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
 
 
 def _rows(figure: Figure, left: float, right: float, bottom: float, height: float, names: Sequence[str]) -> Axes:

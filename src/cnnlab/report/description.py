@@ -11,7 +11,9 @@ from cnnlab.errors import SpecError, UsageError
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
 from cnnlab.records import LayerRecord, Record, Table, WarningRecord
+from cnnlab.report.beginning import Beginning, beginning, too_late, trained
 from cnnlab.report.tables import layer_table
+from cnnlab.runs.folder import KEPT
 from cnnlab.spec.choices import Adam
 from cnnlab.spec.files import in_file
 from cnnlab.spec.memory import MemoryRecord, memory
@@ -27,7 +29,9 @@ SUFFIX = ".toml"
 class Description(Record):
     """A recipe's network or a backbone. `classes` holds their names, where they are known; `num_classes` counts them.
 
-    `input` is (channels, height, width); `source` is what the images are of, empty for a backbone.
+    `input` is (channels, height, width); `source` is what the images are of, empty for a backbone. `beginning` is what
+    a recipe's backbone begins with, None where it has a table. `too_late` tells of weights that would begin to train
+    after the last epoch.
     """
 
     name: str
@@ -43,11 +47,20 @@ class Description(Record):
     warnings: tuple[WarningRecord, ...]
     memory: MemoryRecord
     switched_off: tuple[str, ...] = ()
+    beginning: Beginning | None = None
+    too_late: str = ""
 
     @property
     def table(self) -> Table:
         """The rows and their sums."""
-        return Table(parameters=self.parameters, macs=self.macs, layers=self.layers, warnings=self.warnings)
+        trainable = None if self.trainable == self.parameters else self.trainable
+        return Table(
+            parameters=self.parameters,
+            trainable=trainable,
+            macs=self.macs,
+            layers=self.layers,
+            warnings=self.warnings,
+        )
 
     @property
     def title(self) -> str:
@@ -61,7 +74,10 @@ class Description(Record):
         rows = layer_table(self.table, self.memory)
         warned = [f"! {in_words(warning)}" for warning in self.warnings]
         off = [f"Warnings switched off: {', '.join(self.switched_off)}."] if self.switched_off else []
-        notes = (_sums(self), *_memory_lines(self), *warned, *off)
+        begins = self.beginning.lines() if self.beginning is not None else []
+        if self.too_late:
+            begins.append(f"! {self.too_late}")
+        notes = (_sums(self), *begins, *_memory_lines(self), *warned, *off)
         return Sheet(self.title, tables=(("", rows),), notes=notes)
 
     def svg(self) -> str:
@@ -85,31 +101,32 @@ def describe(
     images: bool = False,
     progress: Progress = silent,
 ) -> Description:
-    """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe.
+    """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe's table.
 
-       Args:
-           what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
-               network.
-           size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
-               made for.
-           classes: K, 1 or more; by default those of the data, or the backbone's.
-           batch_size: images at a time, for the memory; by default the recipe's, or 64.
-           overrides: values of the recipe by dotted key, as `--set` gives them.
-           data: where catalogue data lives; by default the cache folder.
-           images: look at the recipe's images, too, for the warnings that need them; this loads torch.
-           progress: told of the images that are read.
+    Args:
+        what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
+            network.
+        size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
+            made for.
+        classes: K, 1 or more; by default those of the data, or the backbone's.
+        batch_size: images at a time, for the memory; by default the recipe's, or 64.
+        overrides: values of the recipe by dotted key, as `--set` gives them.
+        data: where catalogue data lives; by default the cache folder.
+        images: look at the recipe's images, too, for the warnings that need them; this loads torch.
+        progress: told of the images that are read.
 
-       Raises:
-           SpecError: the recipe has mistakes, or there is no such network.
-           SourceError: the recipe's data can't be looked at.
-           DownloadError: its images are not at hand and can't be had.
-           UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
+    Raises:
+        SpecError: the recipe has mistakes, or there is no such network.
+        SourceError: the recipe's data can't be looked at.
+        DownloadError: its images are not at hand and can't be had.
+        RunError: the run that the recipe's backbone is from can't be read.
+        UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
 
-       >>> from cnnlab.spec.recipe import Data
     >>> from cnnlab.spec.model import Model
-       >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
-       >>> describe(lenet).parameters
-       47506
+    >>> from cnnlab.spec.recipe import Data
+    >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
+    >>> describe(lenet).parameters
+    47506
     """
     what, sides = _meant(what), (size, size) if isinstance(size, int) else size
     numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
@@ -140,7 +157,7 @@ def is_recipe(what: Recipe | str | Path) -> bool:
 
 
 def _meant(what: Any) -> Recipe | str | Path:
-    """What a person means: of a run its recipe, and no network where a recipe has that name."""
+    """What a person means: of a run its recipe; a recipe's name without its ending is none, unless a network has it."""
     if isinstance(what, Recipe):
         return what
     if not isinstance(what, str | Path):
@@ -153,11 +170,18 @@ def _meant(what: Any) -> Recipe | str | Path:
     if (path / "recipe.toml").is_file():
         return path / "recipe.toml"
     for file in (path.with_suffix(SUFFIX), Path("recipes", path.name).with_suffix(SUFFIX)) if path.name else ():
-        if path.suffix != SUFFIX and not path.is_file() and file.is_file():
+        if path.suffix != SUFFIX and not path.is_file() and file.is_file() and not _is_network(str(what)):
             raise UsageError(
                 f"'{what}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
             )
     return what
+
+
+def _is_network(name: str) -> bool:
+    """Whether a network has this name; asked only where a recipe has it too, since that takes a second."""
+    from cnnlab.model.backbones import names
+
+    return name in names()
 
 
 def _of_recipe(
@@ -179,14 +203,14 @@ def _of_recipe(
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
     if batch_size is not None:
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
-    if recipe.model.backbone is not None:
-        from cnnlab.runs.resolving import resolve
-
-        recipe = resolve(recipe, data)
-    known = facts(recipe.data, data)
-    count = classes or len(known.classes)
+    given, kept, begins = recipe, None if isinstance(what, Recipe) else Path(what).parent / KEPT, None
     try:
-        table = _table(recipe, (known.channels, known.height, known.width), count, known.classes)
+        recipe = _resolved(given, data, kept)
+        known = facts(recipe.data, data)
+        count = classes or len(known.classes)
+        table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
+        if recipe.model.backbone is not None:
+            begins = beginning(recipe, table, given, kept)
     except SpecError as error:
         raise error if isinstance(what, Recipe) else in_file(error, what) from None
     choice = recipe.train.optimizer
@@ -205,18 +229,30 @@ def _of_recipe(
         warnings=table.warnings,
         memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state, trainable),
         switched_off=recipe.warnings.off,
+        beginning=begins,
+        too_late=too_late(table.layers, recipe.train.epochs),
     )
     return found, recipe
 
 
-def _table(recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...]) -> Table:
+def _resolved(recipe: Recipe, data: Path | None, kept: Path | None) -> Recipe:
+    if recipe.model.backbone is None:
+        return recipe
+    from cnnlab.runs.resolving import resolve
+
+    return resolve(recipe, data, kept)
+
+
+def _table(
+    recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], kept: Path | None
+) -> Table:
     """The rows of a recipe's network; only a backbone loads torch."""
     named = classes if count == len(classes) else ()
     if recipe.model.backbone is None:
         return overview(recipe.model.trace(shape, count).records(), recipe, named)
     from cnnlab.runs.networks import plan_network
 
-    plan = plan_network(recipe.model, shape, count)
+    plan = plan_network(recipe.model, shape, count, kept)
     return overview(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
 
 
@@ -250,8 +286,11 @@ def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, b
 
 def _sums(found: Description) -> str:
     is_whole = found.trainable == found.parameters
-    trained = "all trained" if is_whole else f"{words.count(found.trainable)} of them trained"
-    return f"{words.count(found.parameters)} parameters, {trained}; {words.count(found.macs)} multiply-adds an image."
+    named = trained(found.layers)
+    which = ("all trained" if is_whole else f"{words.count(found.trainable)} of them trained") + (
+        f": {named}" if named else ""
+    )
+    return f"{words.count(found.parameters)} parameters, {which}; {words.count(found.macs)} multiply-adds an image."
 
 
 def _memory_lines(found: Description) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.plots import to_svg
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
+from cnnlab.report.beginning import loaded_facts
 from cnnlab.report.view import RunView
 from cnnlab.spec.losses import losses
 
@@ -42,6 +43,7 @@ def render(view: RunView) -> str:
             layers=tables.layer_table(view.table),
             architecture=Markup(architecture(view.table, "the network").to_svg()),
             image=words.sizes(_image_shape(view)),
+            beginning=loaded_facts(view.recipe, view.table, view.loaded) if view.recipe.model.backbone else [],
             filters=_filters(view),
             confusion=_confusion(view),
             part=part,
@@ -111,9 +113,12 @@ def _filters(view: RunView) -> tuple[list[Markup], str] | None:
     if view.filters is None or not len(view.filters.after):
         return None
     caption = captions.filters_caption(view.filters)
-    before = pictures.filter_figure(view.filters.before, "before training")
-    after = pictures.filter_figure(view.filters.after, "after training")
-    svgs = to_svg(before, "filters-before", "Filters before training."), to_svg(after, "filters-after", caption)
+    after = pictures.filter_figure(view.filters.after, "frozen" if view.filters.frozen else "after training")
+    svgs = [to_svg(after, "filters-after", caption)]
+    if view.filters.before is not None and not view.filters.frozen:
+        title = "before training: as loaded" if view.filters.loaded else "before training"
+        before = pictures.filter_figure(view.filters.before, title)
+        svgs.insert(0, to_svg(before, "filters-before", "Filters before training."))
     return [Markup(svg) for svg in svgs], caption
 
 

@@ -9,16 +9,19 @@ from cnnlab.paper import words
 from cnnlab.paper.tables import TextTable, columns
 from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
+from cnnlab.report.beginning import has_states, state_of
 from cnnlab.spec.memory import MemoryRecord
 from cnnlab.statistics.intervals import wilson
 
 PARTS = ("train", "validation", "test")
 SMALLEST_SHARE = 0.001
+BEHIND_PARAMETERS = 4  # columns
 
 
 def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
     """The network, row by row, with a total; with `memory` a column of what each row keeps for the backward pass.
 
+    Where weights are frozen, or train later, a column says so.
     A row within a residual or repeat row is indented and named from its outer row on.
     """
     titles = ["name", "`layer", "#output", "#parameters", "`formula", "#share", "#multiply-adds", "#their share"]
@@ -42,6 +45,11 @@ def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
         kept = [memory.layers[layer.name] for layer in table.layers]
         rows = [(*row, words.memory(size) if size else NONE) for row, size in zip(rows, kept, strict=True)]
         total = (*total, words.memory(memory.activations))
+    if has_states(table):
+        titles.insert(BEHIND_PARAMETERS, "weights")
+        states = zip(rows, map(state_of, table.layers), strict=True)
+        rows = [(*row[:BEHIND_PARAMETERS], state, *row[BEHIND_PARAMETERS:]) for row, state in states]
+        total = (*total[:BEHIND_PARAMETERS], "", *total[BEHIND_PARAMETERS:])
     return TextTable(columns(*titles), (*rows, total), total=True)
 
 

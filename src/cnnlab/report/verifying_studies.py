@@ -13,6 +13,7 @@ from cnnlab.records import ClaimRecord, DataRecord, Result
 from cnnlab.runs.claiming import FREE
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.reading import as_made
 from cnnlab.runs.same_data import is_same_source
 from cnnlab.spec.changes import as_setting, settings
 from cnnlab.spec.recipe import Claim, Recipe
@@ -111,8 +112,9 @@ def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[
         # All runs of an arm are of one recipe.
         seed = next((seed for seed in arm.seeds if seed.run and (runs / seed.run / "recipe.toml").is_file()), None)
         if seed is not None:
-            made_of = RunFolder(runs / seed.run).recipe()
-            was, now = settings(made_of), settings(recipes[arm.name])
+            folder = RunFolder(runs / seed.run)
+            made_of = folder.recipe()
+            was, now = settings(made_of), settings(as_made(recipes[arm.name], folder, made_of))
             yield from _told(f"arms.{arm.name}, in {seed.run}", was, now, (*FREE, *study.shortened))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.probe.filters import Filters
-from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, Opening, Result, Table, Way
+from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, LoadedRecord, Opening, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]
@@ -34,6 +34,7 @@ class RunView:
         openings: every time that this test set was looked at, by this run and by others.
         filters: of the first convolution; None where the network has none.
         confusion: of the test part, or of the validation part while the test set is sealed; None where there is none.
+        loaded: the weights that its backbone began with; None where all began at random.
     """
 
     name: str
@@ -48,3 +49,4 @@ class RunView:
     openings: tuple[Opening, ...] = ()
     filters: Filters | None = None
     confusion: Confusion | None = None
+    loaded: LoadedRecord | None = None

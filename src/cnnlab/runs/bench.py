@@ -17,10 +17,10 @@ from cnnlab.randomness import torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.features import Fed, choose_features, first_features, make_features
-from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import NetworkPlan, plan_network
-from cnnlab.runs.sources import KEPT, Say
+from cnnlab.runs.sources import Say
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.reading import LeftOut, ReadRun, grouped, names_of, read_runs
+from cnnlab.runs.reading import LeftOut, ReadRun, as_made, grouped, names_of, read_runs
 from cnnlab.runs.results import ClaimFigures, Experiment, experiments_of
 from cnnlab.runs.same_data import is_same_source
 from cnnlab.spec.changes import as_setting, file_name, settings
@@ -40,9 +40,10 @@ def runs_of_recipe(path: Path, runs: Path) -> Found:
     ours: list[ReadRun] = []
     others: list[LeftOut] = []
     for run in read:
-        if run.recipe.model != recipe.model:
+        as_it_was = as_made(recipe, run.folder, run.recipe)
+        if run.recipe.model != as_it_was.model:
             continue
-        otherwise = _otherwise(run, recipe)
+        otherwise = _otherwise(run, as_it_was)
         if otherwise:
             others.append(LeftOut(run=run.folder.name, reason=f"other settings: {', '.join(otherwise)}"))
         else:

@@ -3,6 +3,7 @@
 recipe.toml          the resolved recipe, defaults spelled out
 environment.json     where it was made             data.json      classes, split hash, preprocessing
 layers.json          the traced table              way.json       precision and memory format, with the trial
+loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
 metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
 best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
 report.html          the page                      lock           held by the process that writes here
@@ -23,11 +24,13 @@ from pydantic import ValidationError
 
 from cnnlab.errors import RunError, nearest
 from cnnlab.files import append_line, write_whole
-from cnnlab.records import DataRecord, Environment, EpochRecord, Record, Result, Table, Way
+from cnnlab.records import DataRecord, Environment, EpochRecord, LoadedRecord, Record, Result, Table, Way
 from cnnlab.spec.recipe import Recipe
 
 R = TypeVar("R", bound=Record)
 MAX_NAME = 80
+# What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
+KEPT = "backbone"
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class RunFolder:
     def result(self) -> Result | None:
         """The final figures; None while the run has not finished."""
         return self._record("result.json", Result) if (self.path / "result.json").exists() else None
+
+    def loaded(self) -> LoadedRecord | None:
+        """The weights that a backbone began with; None where all began at random."""
+        return self._record("loaded.json", LoadedRecord) if (self.path / "loaded.json").exists() else None
 
     def has_progress(self) -> bool:
         """Whether a state is kept from which a training could go on."""

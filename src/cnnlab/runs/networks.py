@@ -12,17 +12,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cnnlab.errors import SpecError
 from cnnlab.model.build import build
-from cnnlab.model.cutting import Place, last_with_weights, make_stem_small, prune
+from cnnlab.model.cutting import Place, find_place, last_with_weights, make_stem_small, prune
 from cnnlab.model.filling import fill, sentences
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import Seen, see, trace_network
 from cnnlab.model.transfer import Resize, Transfer, owners
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.sources import KEPT, Say, Source, find_source
-from cnnlab.spec.layer import Shape
+from cnnlab.runs.folder import KEPT, RunFolder
+from cnnlab.runs.sources import Say, Source, find_source, require_channels
+from cnnlab.spec.layer import Shape, times
 from cnnlab.spec.model import Model
 from cnnlab.spec.trace import Trace
 
@@ -69,7 +70,8 @@ def plan_network(model: Model, shape: Shape, classes: int, kept: Path | None = N
         kept: what a run kept of the run that its backbone is from, where this is a run's network.
 
     Raises:
-        SpecError: layers that don't fit together, or a name that nothing has; `where` begins with `model`.
+        SpecError: layers that don't fit together, a name that nothing has, or images of other channels than the
+            backbone's; `where` begins with `model` or `data`.
         RunError: the run that the backbone is from can't be read.
     """
     if model.backbone is not None:
@@ -122,11 +124,12 @@ class _Parts:
 
 
 def _plan_transfer(model: Model, shape: Shape, classes: int, source: Source) -> NetworkPlan:
+    require_channels(shape[0], source.natural)
     parts = _parts(model, shape, classes, source)
     network = parts.network(0, "meta")
     rows = trace_network(network, _image(shape))
     begins, order = _policy(model, network, rows, parts), see(network, _image(shape)).entered
-    layers = tuple(row.model_copy(update={"frozen": _is_frozen(row, network, begins)}) for row in rows)
+    layers = tuple(row.model_copy(update=_training(row, owners(network), begins)) for row in rows)
     network.set_policy(begins, order)
     network.unfreeze(float("inf"))
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
@@ -160,16 +163,37 @@ def _parts(model: Model, shape: Shape, classes: int, source: Source) -> _Parts:
     if source.small_stem:
         stem = see(whole, inner).entered
         fresh = (make_stem_small(whole, stem),)
-    place = Place(model.features)
-    if not place.module and not source.ends_with_features:
-        place = Place(last_with_weights(trace_network(whole, inner), dict(whole.named_modules())), before=True)
+    place = _place(model, source, whole, inner)
     seen = see(Transfer(None, whole, place, nn.Identity()), inner)
+    if place.module and not place.before and f"backbone.{place.module}" not in seen.entered:
+        step = "cut behind a layer in the table of 'cnnlab describe', without a cut"
+        raise SpecError("this layer does not run", where="model.cut", received=place.module, next_step=step)
     within = [name.removeprefix("backbone.") for name in seen.entered if name.startswith("backbone.")]
     if place.before:  # it is come to, and does not run; what it lies in stays, to hold the place
         within = [*(name for name in within if name != place.module), place.module.rpartition(".")[0]]
     used = frozenset(name.removeprefix("backbone.") for name in seen.used)
+    _require_channels_first(seen.output, inner, place)
     seen = Seen(seen.output, tuple(within), used)
     return _Parts(model, source, shape, size, place, stem, fresh, seen, model.trace_head(seen.output, classes))
+
+
+def _require_channels_first(features: Shape, image: Shape, place: Place) -> None:
+    """Some transformers have maps whose channels come last, which a head would take for rows."""
+    if len(features) == 3 and image[1] == image[2] and features[0] == features[1] != features[2]:
+        raise SpecError(
+            f"the features are {times(features)} numbers with the channels last, and a head wants them first",
+            where="model.cut",
+            received=place.module or "the backbone's end",
+            next_step="cut behind a later layer, which brings them to the front, or leave the cut out",
+        )
+
+
+def _place(model: Model, source: Source, whole: nn.Module, inner: tuple[int, int, int]) -> Place:
+    if model.features:
+        return find_place(whole, model.features, lambda: trace_network(whole, inner))
+    if source.ends_with_features:
+        return Place()
+    return Place(last_with_weights(trace_network(whole, inner), dict(whole.named_modules())), before=True)
 
 
 def _whole(source: Source, stem: Sequence[str], seed: int, device: str) -> nn.Module:
@@ -205,9 +229,11 @@ def _policy(model: Model, network: Transfer, rows: Sequence[LayerRecord], parts:
     return found | {f"head.{name}": 0 for name in owners(network.head)}
 
 
-def _is_frozen(row: LayerRecord, network: nn.Module, begins: dict[str, int]) -> bool:
-    holders = [name for name in owners(network) if row.name == name or row.name.startswith(f"{name}.")]
-    return bool(row.parameters) and max(holders, key=len, default="") not in begins
+def _training(row: LayerRecord, modules: Sequence[str], begins: dict[str, int]) -> dict[str, bool | int]:
+    """Whether and when a row trains, by the module that holds its weights."""
+    holders = [name for name in modules if row.name == name or row.name.startswith(f"{name}.")]
+    begin = begins.get(max(holders, key=len, default=""))
+    return {"frozen": bool(row.parameters) and begin is None, "begins": begin or 0 if row.parameters else 0}
 
 
 def _image(shape: Shape) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Runs read for their figures, those of one experiment together, each group with a name. No torch.
+"""Runs read for their figures, those of one experiment together, each group with a name. No torch but for backbones.
 
 Runs that differ in nothing but their seeds are of one experiment.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from cnnlab.errors import CnnlabError
 from cnnlab.records import DataRecord, Environment, Record, Result, Way
-from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.spec.changes import as_setting, settings
 from cnnlab.spec.files import shipped
 from cnnlab.spec.recipe import Recipe
@@ -79,7 +79,7 @@ class ReadRun:
 
     @cached_property
     def base(self) -> Recipe | None:
-        return Recipe.read(self.file) if self.file else None
+        return as_made(Recipe.read(self.file), self.folder, self.recipe) if self.file else None
 
     @property
     def images(self) -> str:
@@ -96,6 +96,21 @@ def read_runs(folders: Iterable[RunFolder], recipes: Path | None = None) -> tupl
     """The runs that have ended, diverged ones too, and those that have not; arguments as `ReadRun.read`."""
     found = [ReadRun.read(folder, recipes) for folder in folders]
     return [run for run in found if isinstance(run, ReadRun)], [run for run in found if isinstance(run, LeftOut)]
+
+
+def as_made(recipe: Recipe, folder: RunFolder, made: Recipe) -> Recipe:
+    """A recipe with what follows from its backbone's weights spelled out, as in the recipe `made` of a run of it.
+
+    Where the weights are no longer known it stays as it is. A recipe with a table loads no torch.
+    """
+    if recipe.model.backbone is None:
+        return recipe
+    from cnnlab.runs.resolving import resolve_as
+
+    try:
+        return resolve_as(recipe, made, folder.path / KEPT)
+    except CnnlabError:
+        return recipe
 
 
 def grouped(runs: Iterable[ReadRun], key: Callable[[ReadRun], str]) -> list[list[ReadRun]]:
@@ -122,14 +137,19 @@ def names_of(groups: Sequence[Sequence[ReadRun]]) -> list[str]:
 
 
 def _file_of(folder: RunFolder, recipe: Recipe, recipes: Path) -> tuple[str, Path | None]:
-    """The name of a run's recipe, and its file if it is there and has the same layers."""
+    """The name of a run's recipe, and its file if it is there and has the same layers or backbone."""
     parts = next((parts for name in _NAMES if (parts := name.fullmatch(folder.name))), None)
     stem, number = (parts["recipe"], parts["number"] or "") if parts else (folder.name, "")
     for name in (stem + number, stem):
         file = recipes / f"{name}.toml"
         try:
-            if file.is_file() and Recipe.read(file).model.layers == recipe.model.layers:
+            if file.is_file() and _network(as_made(Recipe.read(file), folder, recipe)) == _network(recipe):
                 return name, file
         except CnnlabError:
             continue
     return stem + number, None
+
+
+def _network(recipe: Recipe) -> tuple[object, ...]:
+    model = recipe.model
+    return model.layers, model.backbone, model.features, model.head

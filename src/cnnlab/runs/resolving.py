@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,13 @@ from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.data.folders import open_folder
 from cnnlab.model.pretrained import weights_label
-from cnnlab.runs.sources import images_of, newest
+from cnnlab.runs.sources import images_of, newest, require_channels
 from cnnlab.spec.arms import within
 from cnnlab.spec.backbones import Backbone, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Data, Recipe
 
 
-def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
+def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) -> Recipe:
     """The recipe with what its backbone's weights decide: normalisation, channels, sizes, and which weights they are.
 
     Images of different sizes, or larger than the backbone's, are decoded at its size; smaller ones are enlarged in
@@ -23,16 +25,37 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
 
     Args:
         root: where catalogue data lives.
+        kept: what a run kept of the run that its backbone is from, where this is a run's recipe.
 
     Raises:
         SpecError: nothing has the backbone's name, or there are no such weights.
         RunError: the run that it is from can't be read.
         SourceError: the data is not found.
     """
+    return _resolved(recipe, lambda size: _is_larger(recipe.data, size, root), kept)
+
+
+def resolve_as(recipe: Recipe, made: Recipe, kept: Path | None = None) -> Recipe:
+    """A recipe as it was resolved when a run was made of it; its data need not be at hand.
+
+    Args:
+        made: the run's recipe, which tells whether images were brought to the backbone's size.
+        kept: as for `resolve`; errors too.
+    """
+    ours, theirs = recipe.model.backbone, made.model.backbone
+    if isinstance(ours, OfRun) and isinstance(theirs, OfRun) and fnmatchcase(theirs.path, ours.path):
+        # Of the runs that a pattern names, it was that one.
+        named = recipe.model.model_copy(update={"backbone": at_path(ours, theirs.path)})
+        recipe = recipe.model_copy(update={"model": named})
+    return _resolved(recipe, lambda size: made.data.size == size, kept)
+
+
+def _resolved(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], kept: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    made_for = images_of(recipe.model.backbone)
+    made_for = images_of(recipe.model.backbone, kept)
     backbone = _with_label(recipe.model.backbone)
+    require_channels(recipe.data.channels or made_for.shape[0], made_for)
     size = recipe.model.resize or made_for.shape[1:]
     model = {
         "backbone": backbone,
@@ -42,7 +65,7 @@ def resolve(recipe: Recipe, root: Path | None = None) -> Recipe:
     data: dict[str, Any] = {"channels": recipe.data.channels or made_for.shape[0]}
     if recipe.data.normalize in (None, "weights"):
         data["normalize"] = (made_for.mean, made_for.std)
-    if recipe.data.size is None and size != "own" and _is_larger(recipe.data, (size[0], size[1]), root):
+    if recipe.data.size is None and size != "own" and is_larger((size[0], size[1])):
         data["size"] = size
     return recipe.model_copy(
         update={"data": recipe.data.model_copy(update=data), "model": recipe.model.model_copy(update=model)}

@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from torch import nn
 
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural
-from cnnlab.runs.folder import RunFolder
+from cnnlab.paper.words import plural
+from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.arms import within
 from cnnlab.spec.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
 from cnnlab.training.checkpoints import load_weights
 
 Say = Callable[[str], None]
-# What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
-KEPT = "backbone"
 _RECORDS = ("recipe.toml", "data.json")
 
 
@@ -77,7 +76,12 @@ def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
     """
     if kept is not None and (kept / _RECORDS[0]).is_file():
         return RunFolder(kept)
-    return RunFolder.open(newest(backbone.path))
+    path = newest(backbone.path)
+    try:
+        return RunFolder.open(path)
+    except RunError as error:
+        problems = (replace(problem, where=f"model.backbone: {problem.where}") for problem in error.problems)
+        raise RunError.together(problems) from None
 
 
 def newest(path: str) -> str:
@@ -93,7 +97,7 @@ def newest(path: str) -> str:
     found = [folder for folder in found if (folder / "result.json").is_file()]
     if not found:
         step = "train one first, or name its folder"
-        raise RunError("no finished run has a name like this", where="model.backbone", next_step=f"{step}: {path}")
+        raise RunError("no finished run has a name like this", where=f"model.backbone: {path}", next_step=step)
     return str(found[-1])
 
 
@@ -113,6 +117,21 @@ def images_of(backbone: Backbone, kept: Path | None = None) -> Natural:
     with within("model.backbone"):
         backbones.natural_classes(backbone.name)  # an unknown name is told in its own words
         return natural(backbone.name, backbone.weights)
+
+
+def require_channels(channels: int, made_for: Natural) -> None:
+    """Refuse images of other channels than a backbone takes.
+
+    Raises:
+        SpecError: they have others.
+    """
+    if channels != made_for.shape[0]:
+        raise SpecError(
+            f"the backbone takes images of {plural(made_for.shape[0], 'channel')}",
+            where="data.channels",
+            received=str(channels),
+            next_step="leave it out: images then come with the backbone's channels, grey ones too",
+        )
 
 
 def identity(backbone: Backbone, kept: Path | None = None) -> str:

@@ -8,7 +8,8 @@ The rule is what torch's autograd keeps in 32-bit floats on the CPU, counted onc
   byte), dropout2d one for each channel; the norms the means and deviations they divided by;
 - what one row gives and the next one takes is one storage, so relu's output is not counted again as a convolution's
   input; flatten only looks at its input in another shape;
-- before the first row that learns nothing is kept, since nothing there needs a gradient.
+- before the first row that learns nothing is kept, since nothing there needs a gradient; behind it a frozen dense row
+  keeps nothing and a frozen batch norm its input alone, since their weights need none and the norm takes no means.
 
 Not counted: the working space of single operations, batch normalisation's running statistics, the loss. In a traced
 network an operation that no rule knows keeps its inputs, and what lies inside an attention is not counted: for most
@@ -218,8 +219,10 @@ def _weighted(row: LayerRecord, layer: Any) -> _Keeps:
         lengths = FLOAT * row.output[0]
         weight = FLOAT * row.parameters - lengths * (2 if layer.bias else 1)
     padded = _padded(row, layer)
-    if row.kind == "dense":  # a convolution keeps its weight in any case
-        return _Keeps(input=True, bytes=lengths, for_input=weight)
+    if row.frozen:
+        lengths = 0
+    if row.kind == "dense":  # a convolution keeps its input and its weight in any case
+        return _Keeps(input=not row.frozen, bytes=lengths, for_input=weight)
     return _Keeps(input=not padded, bytes_per_image=FLOAT * padded, bytes=lengths + weight)
 
 
@@ -246,7 +249,7 @@ def _adaptive_pool(row: LayerRecord, layer: Any) -> _Keeps:
 
 
 def _batch_norm(row: LayerRecord, _layer: Any) -> _Keeps:
-    return _Keeps(input=True, bytes=2 * FLOAT * row.input[0])
+    return _Keeps(input=True, bytes=0 if row.frozen else 2 * FLOAT * row.input[0])
 
 
 def _layer_norm(_row: LayerRecord, _layer: Any) -> _Keeps:

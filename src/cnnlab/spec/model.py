@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_
 from cnnlab.errors import Problem, SpecError
 from cnnlab.spec.arguments import Resize
 from cnnlab.spec.backbones import Backbone, read_backbone, write_backbone
-from cnnlab.spec.layer import Shape
+from cnnlab.spec.layer import Shape, times
 from cnnlab.spec.rows import Row
 from cnnlab.spec.section import PlainValue, Section
 from cnnlab.spec.table import read_table
@@ -107,6 +107,14 @@ class Model(Section):
 
     def trace_head(self, features: Shape, classes: int) -> Trace:
         """The head followed from the backbone's features to the classes; errors as `trace`."""
+        if len(features) not in (1, 3):
+            raise SpecError(
+                f"the features are {times(features)} numbers, neither maps nor a vector, and no head can take them",
+                where="model.cut",
+                received=self.features or "the backbone's end",
+                allowed="a layer that gives channels×height×width or one row of numbers",
+                next_step="cut at another layer, or leave the cut out",
+            )
         rows = self.head or (POOLED_HEAD if len(features) == 3 else PLAIN_HEAD)
         return _followed(rows, self, features, classes, head=True)
 

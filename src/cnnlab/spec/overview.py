@@ -28,7 +28,8 @@ def overview(
         trainable: how many of them train; None: all.
     """
     is_backbone = recipe is not None and recipe.model.backbone is not None
-    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone)
+    known = "backbone." if is_backbone else ""
+    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone, known=known)
     if recipe is not None:
         warnings += recipe_warnings(recipe, layers, classes)
     return Table(

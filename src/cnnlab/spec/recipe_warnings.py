@@ -32,7 +32,7 @@ def recipe_warnings(
 
 
 def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord | None:
-    rows = [record.name for record in records if record.kind == "batchnorm"]
+    rows = [record.name for record in records if record.kind == "batchnorm" and not record.frozen]
     if train.batch_size > 1 or not rows:
         return None
     return WarningRecord(

@@ -23,7 +23,7 @@ MOST_NAMED = 3
 
 
 def table_warnings(
-    records: Sequence[LayerRecord], classes: int | None = None, *, backbone: bool = False
+    records: Sequence[LayerRecord], classes: int | None = None, *, backbone: bool = False, known: str = ""
 ) -> list[WarningRecord]:
     """What deserves a look, one warning a name; the rows that it is about are gathered in `where`.
 
@@ -32,6 +32,7 @@ def table_warnings(
         classes: how many numbers should come out; None: nobody knows.
         backbone: the network is a known one. What its makers left out on purpose (an activation, a border of
             padding) is no news then, and its last softmax is a step of its own.
+        known: how the names of those rows begin that a known network brought, where a person wrote the others.
 
     >>> from cnnlab.spec.table import read_table
     >>> from cnnlab.spec.trace import trace
@@ -41,14 +42,14 @@ def table_warnings(
     """
     flow = Flow(records)
     found = [
-        _one_pixel_maps(flow),
+        _one_pixel_maps(flow, known),
         cut_off_rows(flow, padding_counts=not backbone),
         skipped_rows(flow),
-        None if backbone else _no_activation(flow),
-        _softmax_before_loss(flow, backbone),
-        _bias_before_batchnorm(flow),
+        None if backbone and not known else _no_activation(flow, known),
+        _softmax_before_loss(flow, backbone, known),
+        _bias_before_batchnorm(flow, known),
         _dropout_before_batchnorm(flow),
-        _one_dense_layer(flow),
+        _one_dense_layer(flow, known),
         _width_not_classes(flow, classes),
         _very_large(flow),
     ]
@@ -62,7 +63,11 @@ def named(names: Iterable[str]) -> str:
     return ", ".join(known[:MOST_NAMED]) + more
 
 
-def _one_pixel_maps(flow: Flow) -> WarningRecord | None:
+def _is_known(row: LayerRecord, known: str) -> bool:
+    return bool(known) and row.name.startswith(known)
+
+
+def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
     rows, kernels, wasted = [], [], 0
     for record in flow.records:
         layer = flow.layer(record)
@@ -86,7 +91,10 @@ def _one_pixel_maps(flow: Flow) -> WarningRecord | None:
         where=named(record.name for record in rows),
         message=f"spatial kernels on 1×1 maps: {cells - met} of {cells} weights of a kernel only ever meet padding, "
         f"{wasted:,} weights in all ({words.percent(wasted / everything)} of the network){seen}",
-        fix="stride or pool less in front of them, or give larger images (data.size); "
+        fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
+        "(stem='small')"
+        if all(_is_known(record, known) for record in rows)
+        else "stride or pool less in front of them, or give larger images (data.size); "
         "a backbone made for larger images needs a stem for small ones",
     )
 
@@ -118,10 +126,11 @@ def _is_affine(layer: Layer | None) -> bool:
     return isinstance(layer, _ALWAYS_AFFINE)
 
 
-def _no_activation(flow: Flow) -> WarningRecord | None:
+def _no_activation(flow: Flow, known: str) -> WarningRecord | None:
     """A residual's sum ends the search: what its two paths add is more than one layer could do.
 
-    A first row that something else reads, too, is worth more than a part of the second.
+    A first row that something else reads, too, is worth more than a part of the second. Within a known network it is
+    its makers' choice.
     """
 
     def affine(row: LayerRecord) -> bool:
@@ -130,7 +139,7 @@ def _no_activation(flow: Flow) -> WarningRecord | None:
     pairs = [
         f"{first.name} → {second.name}"
         for second in flow.records
-        if isinstance(flow.layer(second), _LINEAR)
+        if isinstance(flow.layer(second), _LINEAR) and not _is_known(second, known)
         for first in flow.in_front(second, affine)
         if isinstance(flow.layer(first), _LINEAR)
         and all(isinstance(flow.layer(row), _LINEAR) for row in flow.behind(first, affine))
@@ -168,14 +177,15 @@ def _on_purpose(flow: Flow, first: LayerRecord, second: LayerRecord) -> bool:
     return all(pointwise) and first.output[0] < min(first.input[0], second.output[0])
 
 
-def _softmax_before_loss(flow: Flow, backbone: bool) -> WarningRecord | None:
+def _softmax_before_loss(flow: Flow, backbone: bool, known: str) -> WarningRecord | None:
     """A table's last softmax is the output's meaning and no step; a backbone's inner ones are its attention."""
-    rows = [
-        record
-        for record in flow.records
-        if record.kind == "softmax"
-        and (flow.leads_out(record, lambda row: _is_affine(flow.layer(row))) if backbone else flow.is_read(record))
-    ]
+
+    def is_step(record: LayerRecord) -> bool:
+        if backbone and record.name.startswith(known):
+            return flow.leads_out(record, lambda row: _is_affine(flow.layer(row)))
+        return flow.is_read(record)
+
+    rows = [record for record in flow.records if record.kind == "softmax" and is_step(record)]
     if not rows:
         return None
     return WarningRecord(
@@ -194,12 +204,11 @@ def _keeps_shifts(layer: Layer | None) -> bool:
     return isinstance(layer, spec.MaxPool | spec.GlobalPool | spec.AdaptivePool | spec.Upsample | spec.Flatten)
 
 
-def _bias_before_batchnorm(flow: Flow) -> WarningRecord | None:
+def _bias_before_batchnorm(flow: Flow, known: str) -> WarningRecord | None:
     rows = []
     for record in flow.records:
         layer = flow.layer(record)
-        # Nobody can leave out a bias of a network that others made.
-        if isinstance(layer, _LINEAR) and layer.bias and not record.name.startswith("backbone."):
+        if isinstance(layer, _LINEAR) and layer.bias and not _is_known(record, known):
             readers = list(flow.behind(record, lambda row: _keeps_shifts(flow.layer(row))))
             if readers and all(reader.kind == "batchnorm" for reader in readers):
                 rows.append(record)
@@ -240,7 +249,7 @@ def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
 _RESHAPING = ("flatten", "dropout")
 
 
-def _one_dense_layer(flow: Flow) -> WarningRecord | None:
+def _one_dense_layer(flow: Flow, known: str) -> WarningRecord | None:
     dense = [record for record in flow.records if isinstance(flow.layer(record), spec.Dense)]
     if not dense or not any(isinstance(flow.layer(record), spec.Conv | spec.Depthwise) for record in flow.records):
         return None
@@ -255,7 +264,9 @@ def _one_dense_layer(flow: Flow) -> WarningRecord | None:
         message=f"{largest.parameters:,} of {everything:,} parameters "
         f"({words.percent(largest.parameters / everything)}) are in this dense layer, which sees "
         f"{largest.input[0]:,} numbers",
-        fix="give it fewer units, or fewer channels in front of it"
+        fix="cut the backbone in front of it (model.cut)"
+        if _is_known(largest, known)
+        else "give it fewer units, or fewer channels in front of it"
         if pooled
         else "put 'globalpool' in front of it, pool once more, or give it fewer units",
     )

@@ -93,7 +93,9 @@ def _part(name: str) -> str:
 
 
 def _matching(pattern: str, owners: Sequence[str]) -> list[str]:
-    found = [name for name in owners if matches(pattern, name)]
+    # The table of a recipe has 'backbone.' in front of these names.
+    written = (pattern, pattern.removeprefix("backbone."))
+    found = next((found for text in written if (found := [name for name in owners if matches(text, name)])), [])
     if not found:
         raise SpecError(
             "no part of the backbone with weights has this name",

@@ -1,0 +1,75 @@
+"""A run of a recipe with a backbone is known by the recipe's file: what its weights decide is no change of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.runs.claiming import runs_of_recipe
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.reading import ReadRun
+from cnnlab.runs.results import experiments_of
+from cnnlab.runs.run import run
+from cnnlab.spec.changes import changes
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def file(recipe: Callable[..., Recipe], tmp_path: Path) -> Path:
+    """A recipe's file whose backbone is the newest trunk, with all that follows from it left open."""
+    run(recipe(epochs=1), name="trunk", runs=tmp_path / "runs", device="cpu")
+    tables = recipe(epochs=1, optimizer="adam(1e-3)").to_tables()
+    data = {key: tables["data"][key] for key in ("source", "validation", "test")}
+    model = {"backbone": f"run('{tmp_path}/runs/*-trunk', cut='relu1')", "trainable": "none"}
+    path = tmp_path / "recipes" / "mine.toml"
+    path.parent.mkdir()
+    made = Recipe.from_tables({"data": data, "model": model, "train": tables["train"], "claims": {"parameters": 1}})
+    path.write_text(made.to_toml())
+    return path
+
+
+def carried_out(path: Path, overrides: dict[str, Any] | None = None) -> RunFolder:
+    return run(Recipe.read(path, overrides), name=path.stem, runs=path.parents[1] / "runs", device="cpu")
+
+
+def test_what_the_weights_decide_is_no_change(file: Path) -> None:
+    folder = carried_out(file)
+    assert folder.recipe().data.normalize not in (None, "data")
+    read = ReadRun.read(folder, file.parent)
+    assert (read.stem, read.file) == ("mine", file)
+    assert changes(read.recipe, read.base) == {}
+    (found,) = experiments_of([read], lambda _: "")
+    assert found.command == "cnnlab train recipes/mine.toml"
+
+
+def test_what_a_person_changed_is_told(file: Path) -> None:
+    changed = {"data.normalize": [[0.5] * 3, [0.25] * 3], "model.trainable": "all", "train.batch_size": 4}
+    read = ReadRun.read(carried_out(file, changed), file.parent)
+    assert read.file == file
+    assert changes(read.recipe, read.base) == changed
+
+
+def test_another_backbone_of_that_name_is_another_recipe(file: Path) -> None:
+    read = ReadRun.read(carried_out(file, {"model.cut": "none", "model.backbone": "resnet18(weights='none')",
+                                           "model.resize": 32}), file.parent)  # fmt: skip
+    assert (read.stem, read.file) == ("mine", None)
+
+
+def test_a_later_trunk_does_not_make_the_old_run_another(file: Path, recipe: Callable[..., Recipe]) -> None:
+    folder = carried_out(file)
+    run(recipe(epochs=1, seed=5), name="trunk", runs=file.parents[1] / "runs", device="cpu")
+    read = ReadRun.read(folder, file.parent)
+    assert (read.file, changes(read.recipe, read.base)) == (file, {})
+
+
+def test_a_recipes_claims_find_its_runs(file: Path) -> None:
+    folder = carried_out(file)
+    other = carried_out(file, {"train.batch_size": 4})
+    found = runs_of_recipe(file, folder.path.parent)
+    assert [each.run for made in found.experiments for each in made.runs] == [folder.name]
+    assert any(other.name in note and "batch_size=4" in note for note in found.notes)
