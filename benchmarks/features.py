@@ -43,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="shapes")
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--validation", type=float, default=0.02, help="share of the source; 1,000 images of CIFAR-10")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--augment", action="append", default=[], help="such as flip")
@@ -72,7 +73,12 @@ def _trained(
     for path in features_dir().glob("*.npy"):
         path.unlink()
     train = {**TRAIN, "cache": cache, "precision": "fp32", "memory_format": "channels_last"}
-    data = {"source": options.source, "limit": options.images, "augment": options.augment, "validation": 0.1}
+    data = {
+        "source": options.source,
+        "limit": options.images,
+        "augment": options.augment,
+        "validation": options.validation,
+    }
     made = Recipe.from_tables({"data": data, "model": MODEL, "train": train | ({"epochs": epochs} if epochs else {})})
     began = time.perf_counter()
     ended = run(made, name=cache, runs=folder, device="cpu")
