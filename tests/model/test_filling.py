@@ -168,6 +168,10 @@ def test_a_network_of_other_shapes_is_refused(resnet: nn.Module) -> None:
     own = resnet.state_dict()
     unlike = sum(theirs[name].shape != tensor.shape for name, tensor in own.items())
     _untouched(resnet, theirs, rf"another shape in {unlike} of the {sum(name in theirs for name in own)} tensors")
+    state = {**own, "fc.weight": own["fc.weight"].t()}  # as many numbers, in another order
+    _untouched(
+        resnet, state, r"'fc\.weight' is 512×1000 there and 1000×512 here\n  received: another shape in 1 of the 122"
+    )
     state = {**own, "bn1.num_batches_tracked": torch.ones(2)}
     _untouched(
         resnet, state, r"'bn1\.num_batches_tracked' is 2 there and one number here\n  received: another shape in 1 of"

@@ -93,7 +93,9 @@ def test_tags_are_timms() -> None:
         for tag in published:
             assert weights_label(f"timm/{name}", tag) == weights_label(f"timm/{name}.{tag}", "imagenet") == tag
     larger = natural("timm/convnext_tiny", "fb_in22k_ft_in1k_384")
-    assert larger.shape == natural("timm/convnext_tiny.fb_in22k_ft_in1k_384").shape == (3, 384, 384)
+    assert larger.shape == (3, 384, 384)
+    for weights in ("imagenet", "none", "w.pth"):
+        assert natural("timm/convnext_tiny.fb_in22k_ft_in1k_384", weights) == larger
 
 
 def test_networks_without_published_weights_are_told() -> None:

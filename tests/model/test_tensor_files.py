@@ -245,12 +245,12 @@ def test_an_archive_without_checksums_is_read(tmp_path: Path) -> None:
 
 
 def test_what_a_message_shows_of_a_file_is_short_and_clean(tmp_path: Path) -> None:
-    name = "a\x1b[31m" + "x" * 500
-    header = {name: {"dtype": "C64", "shape": [1], "data_offsets": [0, 8]}}
-    text = json.dumps(header).encode()
-    (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
-    with pytest.raises(RunError) as caught:
-        read_tensors(tmp_path / "w.safetensors")
-    assert "is complex" in str(caught.value)
-    assert "\x1b" not in str(caught.value)
-    assert max(map(len, str(caught.value).splitlines())) < 200 + len(str(tmp_path))
+    evil = "a\x1b[31m" + "x" * 500
+    for name, kind, words in ((evil, "C64", "is complex"), ("a", evil, "this file is damaged")):
+        text = json.dumps({name: {"dtype": kind, "shape": [1], "data_offsets": [0, 8]}}).encode()
+        (tmp_path / "w.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+        with pytest.raises(RunError) as caught:
+            read_tensors(tmp_path / "w.safetensors")
+        assert words in str(caught.value)
+        assert "\x1b" not in str(caught.value)
+        assert max(map(len, str(caught.value).splitlines())) < 200 + len(str(tmp_path))

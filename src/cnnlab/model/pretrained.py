@@ -70,7 +70,7 @@ def natural(name: str, weights: str = "imagenet") -> Natural:
     """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
 
     >>> natural("resnet18").shape, natural("efficientnet_b3").interpolation
-    ((3, 300, 300), 'bicubic')
+    ((3, 224, 224), 'bicubic')
 
     Raises:
         SpecError: an unknown network, or weights that it doesn't have.
