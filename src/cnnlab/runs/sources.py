@@ -11,8 +11,10 @@ from typing import Protocol
 
 from torch import nn
 
+from cnnlab.data.catalogue import is_offline
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
+from cnnlab.model.downloads import sha256
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural
 from cnnlab.paper.words import plural
@@ -150,7 +152,7 @@ def identity(backbone: Backbone, kept: Path | None = None) -> str:
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
         return write_backbone(backbone)
-    return f"{write_backbone(with_weights(backbone, path.name))} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{write_backbone(with_weights(backbone, path.name))} {sha256(path)}"
 
 
 def _structure(folder: RunFolder) -> str:
@@ -186,7 +188,7 @@ def _of_library(backbone: Known) -> Source:
         return network
 
     def find(say: Say) -> Found:
-        return find_weights(name, weights, say=say)
+        return find_weights(name, weights, download=not is_offline(), say=say)
 
     return Source(
         images_of(backbone),
