@@ -263,3 +263,24 @@ def test_a_page_says_whether_the_file_is_the_published_one(published: bool | Non
 def test_a_beginning_is_a_record_that_comes_back() -> None:
     made = Beginning(backbone="x(weights='none')", weights="", features="a", features_shape=(3,), normalized="data")
     assert Beginning.from_json(made.to_json()) == made
+
+
+def test_a_head_is_warned_of_as_a_table_is_and_the_backbone_is_not() -> None:
+    model = {"backbone": "vgg11_bn(weights='none')", "cut": "features", "resize": "own"}
+    assert describe(on_cifar(model)).warnings == ()  # its makers' biases in front of norms are their own
+    head = ["globalpool", "dense(20)", "batchnorm", "dense(classes)"]
+    found = {each.name: each for each in describe(on_cifar({**model, "head": head})).warnings}
+    assert found["bias-before-batchnorm"].where == "head.dense1"
+    assert found["no-activation"].where == "head.dense1 → head.dense2"
+    # Cut in front of an activation, the head goes on where a convolution ends.
+    cut = describe(on_cifar({**model, "cut": "features.4", "head": ["flatten", "dense(classes)"]}, limit=64)).warnings
+    assert "backbone.features.4 → head.dense1" in [each.where for each in cut]
+    soft = describe(on_cifar({**model, "head": ["globalpool", "dense(classes)", "softmax", "dense(classes)"]})).warnings
+    assert "softmax-before-loss" in [each.name for each in soft]
+
+
+def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
+    found = describe(on_cifar({"backbone": "vgg11(weights='none')", "resize": 32})).warnings
+    (dense,) = [each for each in found if each.name == "one-dense-layer"]
+    assert dense.where.startswith("backbone.classifier")
+    assert "model.cut" in dense.fix

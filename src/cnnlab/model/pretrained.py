@@ -113,7 +113,7 @@ def whereabouts(name: str, weights: str) -> Whereabouts:
         SpecError: as `weights_label`.
     """
     if _is_file(weights):
-        path = Path(weights)
+        path = Path(weights).expanduser()
         return Whereabouts(path.name, weights, path.is_file(), _megabytes(path))
     if name not in names():
         kept, store = pretrained_timm.kept_file(name, weights)

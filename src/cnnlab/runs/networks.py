@@ -172,7 +172,8 @@ def _parts(model: Model, shape: Shape, classes: int, source: Source) -> _Parts:
     if place.before:  # it is come to, and does not run; what it lies in stays, to hold the place
         within = [*(name for name in within if name != place.module), place.module.rpartition(".")[0]]
     used = frozenset(name.removeprefix("backbone.") for name in seen.used)
-    _require_channels_first(seen.output, inner, place)
+    if model.head[:1] != ("flatten",):
+        _require_channels_first(seen.output, inner, place)
     seen = Seen(seen.output, tuple(within), used)
     return _Parts(model, source, shape, size, place, stem, fresh, seen, model.trace_head(seen.output, classes))
 
@@ -184,7 +185,7 @@ def _require_channels_first(features: Shape, image: Shape, place: Place) -> None
             f"the features are {times(features)} numbers with the channels last, and a head wants them first",
             where="model.cut",
             received=place.module or "the backbone's end",
-            next_step="cut behind a later layer, which brings them to the front, or leave the cut out",
+            next_step='cut behind a later layer, which brings them to the front, or begin the head with "flatten"',
         )
 
 

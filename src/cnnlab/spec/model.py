@@ -107,13 +107,13 @@ class Model(Section):
 
     def trace_head(self, features: Shape, classes: int) -> Trace:
         """The head followed from the backbone's features to the classes; errors as `trace`."""
-        if len(features) not in (1, 3):
+        if len(features) not in (1, 3) and not self.head:
             raise SpecError(
-                f"the features are {times(features)} numbers, neither maps nor a vector, and no head can take them",
+                f"the features are {times(features)} numbers, neither maps nor a vector: such want a head of their own",
                 where="model.cut",
                 received=self.features or "the backbone's end",
                 allowed="a layer that gives channels×height×width or one row of numbers",
-                next_step="cut at another layer, or leave the cut out",
+                next_step='cut at another layer, or write a head that begins with "flatten"',
             )
         rows = self.head or (POOLED_HEAD if len(features) == 3 else PLAIN_HEAD)
         return _followed(rows, self, features, classes, head=True)
