@@ -13,12 +13,14 @@ from typing import Any
 
 from cnnlab.spec.augmentations import augmentations
 from cnnlab.spec.choices import optimizers, schedules, stops
+from cnnlab.spec.keeping import keepings
 from cnnlab.spec.layers import layers
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.spec.study import Study
+from cnnlab.spec.trainable import policies
 
 PAGE = Path(__file__).parent / "recipes.md"
 STUDIES_PAGE = Path(__file__).parent / "studies.md"
@@ -33,6 +35,8 @@ TABLES: dict[str, Registry[Any]] = {
     "averages": averages,
     "stops": stops,
     "budgets": budgets,
+    "policies": policies,
+    "keepings": keepings,
 }
 
 

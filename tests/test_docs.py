@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.spec.model import Model
+from cnnlab.spec.recipe import Data, Recipe, Train
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import pruners, spaces
 from cnnlab.spec.study import Study
+from cnnlab.spec.trainable import policies
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -73,3 +76,36 @@ def test_the_page_of_tuning_shows_searches_that_are_ones_and_every_key_and_space
         assert Search.read(path).search
     for name in [*Search.model_fields, *spaces.kinds, *pruners.kinds]:
         assert f"`{name}`" in page or f"`{name}(" in page or f'`"{name}' in page, name
+
+
+def test_the_page_of_transfer_shows_what_describe_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DOCS.parent)
+    page = (DOCS / "transfer.md").read_text(encoding="utf-8")
+    shown = page.split("$ cnnlab describe recipes/resnet18.toml\n")[1].split("```")[0].splitlines()
+    printed = {" ".join(line.split()) for line in consoles.output("cnnlab describe recipes/resnet18.toml").splitlines()}
+    said = " ".join(sorted(printed, key=len))
+    # Where the weights are depends on the machine, and where sentences are broken on the terminal.
+    rows = [
+        " ".join(line.split()) for line in shown if line.strip() not in ("", "…") and not line.startswith("download")
+    ]
+    assert len(rows) > 15
+    for row in rows:
+        assert row in printed or all(word in said for word in row.split()), row
+
+
+def test_the_blocks_of_the_page_of_transfer_are_read(tmp_path: Path) -> None:
+    page = (DOCS / "transfer.md").read_text(encoding="utf-8")
+    (whole,) = [block for text in page.split("```toml\n")[1:] if "[data]" in (block := text.split("```")[0])]
+    path = tmp_path / "whole.toml"
+    path.write_text(whole, encoding="utf-8")
+    made, shipped = Recipe.read(path), Recipe.read(DOCS.parent / "recipes" / "resnet18.toml")
+    assert made.model.model_copy(update={"head": shipped.model.head}) == shipped.model
+    assert made.train == shipped.train
+    for policy in policies.kinds:
+        assert f'| `"{policy}' in page
+
+
+def test_the_page_of_recipes_has_every_key() -> None:
+    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    for key in [*Data.model_fields, *Model.model_fields, *Train.model_fields]:
+        assert f"| `{key}` |" in page, key
