@@ -127,10 +127,11 @@ def _page(figures: dict[str, object]) -> str:
         for name, each in seconds.items()
     ]
     sizes = figures["images"]
+    threads = f"{figures['threads']} thread{'s' if figures['threads'] > 1 else ''}"
     lines = [
         "# Features of a frozen part, kept or computed anew",
         "",
-        f"`{figures['command']}` on {figures['machine']}, {figures['threads']} threads, torch {figures['torch']}: "
+        f"`{figures['command']}` on {figures['machine']}, {threads}, torch {figures['torch']}: "
         f"VGG11_bn at 32×32, frozen; the head globalpool, dense(256), batchnorm, relu, dense(10); {figures['epochs']} "
         f"epochs on {sizes['train']:,} images, {sizes['validation']:,} to validate on. From the recipe to the result, "
         "decoding left out.",

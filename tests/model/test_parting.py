@@ -15,7 +15,7 @@ from cnnlab.errors import SpecError
 from cnnlab.model.cutting import Place
 from cnnlab.model.parting import Parting, part
 from cnnlab.model.tracing.network import see
-from cnnlab.model.transfer import Resize, Transfer, owners
+from cnnlab.model.transfer import Resize, Transfer, owners, unfreeze
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
 from cnnlab.spec.model import Model
@@ -140,6 +140,19 @@ def test_parting_leaves_the_network_as_it_was() -> None:
         "head.dense1.bias",
     ]
     assert not made.backbone._forward_pre_hooks
+
+
+def test_the_rest_thaws_with_the_network() -> None:
+    """A way of computing is tried with all that will ever train."""
+    made = network("resnet18", "gradual(['layer4'], every=1)")
+    rest = part(made, images(3)).rest(made)
+    thawed = [parameter for name, parameter in rest.named_parameters() if name.startswith("inner.backbone.layer4")]
+    assert len(thawed) == 15
+    for epoch, trains in ((1, True), (0, False)):
+        assert unfreeze(rest, epoch)
+        assert {parameter.requires_grad for parameter in thawed} == {trains}
+        assert rest.train().inner.backbone.layer4[1].training is trains
+    assert not unfreeze(rest, 0)
 
 
 def test_a_copy_of_the_rest_stands_alone() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cnnlab.spec.choices import optimizers
-from cnnlab.training.optimizers import optimizer, start_moments
+from cnnlab.training.optimizers import optimizer
 
 ADAM = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
 ADAM_TEXT = "beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1"
@@ -105,21 +105,3 @@ def test_the_rate_that_it_begins_with_is_a_usual_one(name: str) -> None:
     low, high = kind.usual
     assert low < high
     assert name == "sgd" or low <= kind().lr <= high
-
-
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_what_trains_later_begins_as_plain_sgd_does(nesterov: bool) -> None:
-    """Against torch's loop over single parameters, which takes a momentum where there is none."""
-    starts = [torch.randn(3, generator=torch.Generator().manual_seed(number)) for number in range(2)]
-    ours, plain = ([nn.Parameter(start.clone()) for start in starts] for _ in range(2))
-    own = torch.optim.SGD(ours, 0.1, 0.9, weight_decay=0.1, nesterov=nesterov, fused=True)
-    other = torch.optim.SGD(plain, 0.1, 0.9, weight_decay=0.1, nesterov=nesterov, foreach=False)
-    for step in range(4):
-        for parameters in (ours, plain):
-            for number, parameter in enumerate(parameters):
-                parameter.grad = torch.full((3,), 0.5 + step) if number == 0 or step > 1 else None
-        start_moments(own)
-        own.step()
-        other.step()
-    for one, two in zip(ours, plain, strict=True):
-        torch.testing.assert_close(one, two)

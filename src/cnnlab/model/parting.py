@@ -105,6 +105,12 @@ class Rest(nn.Module):
         self.training = mode
         return self
 
+    def unfreeze(self, epoch: float) -> bool:
+        """See `Transfer.unfreeze`."""
+        changed = unfreeze(self._network[0], epoch)
+        self.train(self.training)
+        return changed
+
     def _opened(self, module: nn.Module, name: str, parting: Parting) -> nn.Module:
         own = copy(module)
         self._copies.append((own, module))

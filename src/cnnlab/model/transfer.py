@@ -6,7 +6,7 @@ network can be cut at any of its modules, and keeps the names of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -99,8 +99,9 @@ class Transfer(nn.Module):
 
 
 def unfreeze(network: nn.Module, epoch: float) -> bool:
-    """As `Transfer.unfreeze`; in any other network everything trains."""
-    return isinstance(network, Transfer) and network.unfreeze(epoch)
+    """As `Transfer.unfreeze`, also of one that is parted; in any other network everything trains."""
+    own: Callable[[float], bool] | None = getattr(network, "unfreeze", None)
+    return own is not None and own(epoch)
 
 
 def owners(network: nn.Module) -> list[str]:

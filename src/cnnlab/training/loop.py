@@ -27,7 +27,7 @@ from cnnlab.spec.regularisers import NoAverage, NoMix
 from cnnlab.training.averaging import Average
 from cnnlab.training.losses import Loss, Mass, loss_function
 from cnnlab.training.mixing import Mixed, mix
-from cnnlab.training.optimizers import optimizer, start_moments
+from cnnlab.training.optimizers import optimizer
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Schedule
 from cnnlab.training.sums import Adding, Sums
@@ -90,7 +90,6 @@ class Training:
     def begin_epoch(self) -> None:
         """Let train what trains from this epoch on."""
         if unfreeze(self.network, self.epoch):
-            start_moments(self.optimizer)
             self.together = Together(self.network, self.world, self.fed)
             if self.average is not None:
                 self.average.begin_epoch(self.epoch)

@@ -42,19 +42,6 @@ def optimizer(
     return Several(_muon(choice, inner), companion) if inner else companion
 
 
-def start_moments(optimizer: Optimizer | Several) -> None:
-    """Let what trains from now on have a momentum of zero where others have one: torch's fused SGD wants all or none.
-
-    It is what a first step begins with, so that nothing else changes.
-    """
-    for part in optimizer.parts if isinstance(optimizer, Several) else (optimizer,):
-        if isinstance(part, torch.optim.SGD) and part.state:
-            for group in part.param_groups:
-                for parameter in group["params"]:
-                    if group["momentum"] and parameter.requires_grad:
-                        part.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
-
-
 def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
     return torch.optim.SGD(
         parameters,
