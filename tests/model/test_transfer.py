@@ -249,3 +249,16 @@ def test_each_of_two_networks_stops_at_its_own_cut() -> None:
     assert outer(images).tolist() == [[5.0, 5.0, 5.0]]
     whole = Transfer(None, inner.backbone, Place(), nn.Identity())
     assert whole.level == 1
+
+
+def test_a_norm_without_weights_trains_where_all_trains() -> None:
+    with torch.random.fork_rng():
+        backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False))
+        made = Transfer(None, backbone, Place(), nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2)))
+    assert owners(made) == ["backbone.0", "backbone.1", "head.1"]
+    for begins, moves in ((dict.fromkeys(owners(made), 0), True), ({"backbone.0": 0, "head.1": 0}, False)):
+        made.set_policy(begins, ["backbone", "backbone.0", "backbone.1", "head", "head.0", "head.1"])
+        made.unfreeze(0)
+        before = made.state_dict()["backbone.1.running_mean"].clone()
+        made.train()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8))
+        assert torch.equal(before, made.state_dict()["backbone.1.running_mean"]) is not moves

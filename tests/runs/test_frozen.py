@@ -187,3 +187,12 @@ def test_a_known_network_keeps_what_its_library_made(
     expected = {row for row in rows if any(f"{row}.".startswith(f"{one.rstrip('.')}.") for one in trains)}
     assert transferring.changed(library, made) == expected
     assert bool(expected) is bool(trains)
+
+
+@pytest.mark.parametrize("average", ["ema(0.5)", "swa(0.1)"])
+def test_an_average_goes_with_kept_views(train: Callable[..., RunFolder], transferring: Any, average: str) -> None:
+    fields = {"average": average, "weights": "averaged", "augment": ["crop(padding=1)"]}
+    made = train("none", cache="views(2)", **fields)
+    assert made.result() is not None
+    assert (made.path / "features.json").read_text().count('"kept": true') == 1
+    assert transferring.trained(transferring.tensors(made, "best")) == set()

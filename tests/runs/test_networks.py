@@ -180,3 +180,14 @@ def test_a_recipe_that_names_no_row_of_the_backbone_in_its_rates_is_refused(tran
     plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
     with pytest.raises(SpecError, match=r"no row with weights is called 'backbone\.conv9'(?s:.*)backbone\.conv"):
         check_before_training(made, plan, dataset, torch.device("cpu"))
+
+
+def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> None:
+    library = backbones.network("resnet18", device="cpu", seed=7).state_dict()
+    save_file({name: tensor for name, tensor in library.items() if "layer2.0" not in name}, tmp_path / "a.safetensors")
+    file = f"resnet18(weights='{tmp_path}/a.safetensors', cut='layer2')"
+    with pytest.raises(RunError, match=r"15 tensors of the frozen part are missing(?s:.*)layer2\.0\.conv1\.weight"):
+        planned(file, trainable="none").begin(0, print)
+    said: list[str] = []
+    planned(file, trainable="rows(['layer2'])").begin(0, said.append)
+    assert any("missing and begin at random" in line for line in said)

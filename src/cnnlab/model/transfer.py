@@ -105,10 +105,13 @@ def unfreeze(network: nn.Module, epoch: float) -> bool:
 
 
 def owners(network: nn.Module) -> list[str]:
-    """The modules with parameters of their own, by name, in their order."""
-    named = network.named_modules()
-    found = [owner(name) for name, module in named if next(module.parameters(recurse=False), None) is not None]
-    return list(dict.fromkeys(found))
+    """The modules with parameters or running statistics of their own, by name, in their order."""
+    return list(dict.fromkeys(owner(name) for name, module in network.named_modules() if _learns(module)))
+
+
+def _learns(module: nn.Module) -> bool:
+    """Whether training changes numbers of a module itself: a norm without weights has statistics."""
+    return next(module.parameters(recurse=False), None) is not None or getattr(module, "running_mean", None) is not None
 
 
 def owner(module: str) -> str:

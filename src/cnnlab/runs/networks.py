@@ -12,13 +12,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cnnlab.errors import SpecError
+from cnnlab.errors import RunError, SpecError
 from cnnlab.model.build import build
 from cnnlab.model.cutting import Place, find_place, last_with_weights, make_stem_small, prune
 from cnnlab.model.filling import fill, sentences
 from cnnlab.model.initialise import initialise
+from cnnlab.model.tensor_files import few
 from cnnlab.model.tracing.network import Seen, see, trace_network
-from cnnlab.model.transfer import Resize, Transfer, owners
+from cnnlab.model.transfer import Resize, Transfer, owner, owners
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
 from cnnlab.runs.folder import KEPT, RunFolder
@@ -146,6 +147,7 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: Source) -> 
         assert source.find is not None
         found = source.find(say)
         record = fill(made.backbone, found, whole, parts.fresh)
+        _require_frozen(record, begins)
         for line in (*(f"! {warning}" for warning in found.warnings), *sentences(record)):
             say(line)
         return record
@@ -228,6 +230,18 @@ def _policy(model: Model, network: Transfer, rows: Sequence[LayerRecord], parts:
     found = {f"backbone.{name}".rstrip("."): epoch for name, epoch in begins.items()}
     found |= {f"backbone.{name}": 0 for name in parts.fresh}
     return found | {f"head.{name}": 0 for name in owners(network.head)}
+
+
+def _require_frozen(record: LoadedRecord, begins: dict[str, int]) -> None:
+    """Refuse weights that leave a part at random which then never trains."""
+    lost = [name for name in record.missing if owner(f"backbone.{name}".rpartition(".")[0]) not in begins]
+    if lost:
+        raise RunError(
+            f"{len(lost)} tensors of the frozen part are missing, which would stay as they are drawn",
+            where=record.file,
+            received=few(lost),
+            next_step="use weights that have them, or let these layers train: model.trainable",
+        )
 
 
 def _training(row: LayerRecord, modules: Sequence[str], begins: dict[str, int]) -> dict[str, bool | int]:

@@ -72,7 +72,8 @@ def warnings_of_images(
     plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
     off, cpu = _off(recipe), torch.device("cpu")
     found = [*data_warnings(dataset, off), *leaks_into_test(dataset, off)]
-    if "initial-loss" not in off and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
+    # Of weights that are loaded only training knows the first loss.
+    if "initial-loss" not in off and plan.load is None and plan.parameters * BYTES_PER_PARAMETER < memory_bytes(cpu):
         network = plan.make(recipe.train.seed, "cpu")
         train = feed_of(dataset, "train", cpu, PLAIN)
         first = initial_loss(recipe, network, train, len(dataset.classes))

@@ -176,8 +176,13 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
 
 def _average_epoch(training: Training, feeds: Feeds) -> None:
     if training.average is not None:
-        batches = feeds.train.evaluation(training.train.batch_size)
-        training.average.after_epoch(training.network, training.epoch / training.train.epochs, batches)
+        done = training.epoch / training.train.epochs
+        training.average.after_epoch(training.network, done, _plain_batches(training, feeds))
+
+
+def _plain_batches(training: Training, feeds: Feeds) -> Iterator[Batch]:
+    """The training part un-augmented; asked for when the first batch is: kept features may lack that view."""
+    yield from feeds.train.evaluation(training.train.batch_size)
 
 
 def _is_spent(training: Training, images: int, seconds: float) -> bool:
