@@ -297,6 +297,7 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         filters=first_convolution(folder, say) if result.train is not None else None,
         confusion=_confusion(folder),
         loaded=folder.loaded(),
+        features=folder.features(),
     )
 
 

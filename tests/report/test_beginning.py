@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model.pretrained import whereabouts
-from cnnlab.records import LayerRecord, LoadedRecord, Table
+from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
 from cnnlab.report.beginning import Beginning, frozen, has_states, loaded_facts, state_of, too_late, trained
 from cnnlab.report.description import Description, describe
 from cnnlab.report.tables import layer_table
@@ -284,3 +284,26 @@ def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
     (dense,) = [each for each in found if each.name == "one-dense-layer"]
     assert dense.where.startswith("backbone.classifier")
     assert "model.cut" in dense.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"exact": True},
+            "512 features of 2 views of each image, 8.0 KiB in fp32, computed once; training is as without",
+        ),
+        ({"reason": "crop changes them"}, "training is not quite as without keeping them: crop changes them"),
+        (
+            {"kept": False, "reason": "crop changes them"},
+            "nothing: the frozen part was computed for every batch, since crop",
+        ),
+    ],
+)
+def test_a_page_says_what_was_kept_of_the_frozen_part(changes: dict[str, Any], words: str) -> None:
+    record = FeaturesRecord(**{"kept": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
+    table = Table(
+        parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
+    )
+    assert words in dict(loaded_facts(on_cifar(RESNET), table, None, record))["kept"]
+    assert "kept" not in dict(loaded_facts(on_cifar(RESNET), table, None))

@@ -21,7 +21,6 @@ from cnnlab.data.keeping import features_dir
 from cnnlab.data.views import Mirrored
 from cnnlab.errors import SpecError
 from cnnlab.records import FeaturesRecord
-from cnnlab.runs.features import features_of
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
@@ -69,7 +68,7 @@ def done(tmp_path: Path) -> Callable[..., RunFolder]:
 
 
 def record(folder: RunFolder) -> FeaturesRecord:
-    found = features_of(folder)
+    found = folder.features()
     assert found is not None
     return found
 
@@ -217,13 +216,13 @@ def test_a_table_of_layers_has_no_features_to_keep(
 ) -> None:
     with pytest.raises(SpecError, match=r"train.cache: all of the network trains: it has no backbone"):
         done(recipe(cache="views(2)"))
-    assert features_of(done(recipe())) is None
+    assert done(recipe()).features() is None
 
 
 def test_where_nothing_is_frozen_nothing_is_said(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:
-    assert features_of(done(transfer("all"))) is None
+    assert done(transfer("all")).features() is None
 
 
 def test_too_little_room_is_a_reason(

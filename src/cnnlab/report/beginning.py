@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from cnnlab.paper import words
-from cnnlab.records import LayerRecord, LoadedRecord, Record, Table
+from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Record, Table
 from cnnlab.spec.backbones import Known, write_backbone
 from cnnlab.spec.recipe import Recipe
 
@@ -172,7 +172,9 @@ def beginning(recipe: Recipe, table: Table, given: Recipe, kept: Path | None = N
     )
 
 
-def loaded_facts(recipe: Recipe, table: Table, loaded: LoadedRecord | None) -> list[tuple[str, str]]:
+def loaded_facts(
+    recipe: Recipe, table: Table, loaded: LoadedRecord | None, features: FeaturesRecord | None = None
+) -> list[tuple[str, str]]:
     """What a run's page says of where its network began: what, and in words."""
     backbone = recipe.model.backbone
     assert backbone is not None
@@ -195,7 +197,17 @@ def loaded_facts(recipe: Recipe, table: Table, loaded: LoadedRecord | None) -> l
     facts.append(("trained", f"{count}: {which}" + (f"; {late}" if late else "")))
     if still:
         facts.append(("frozen", f"{words.plural(still, 'parameter')}: {frozen(table.layers)}"))
+    if features is not None:
+        facts.append(("kept", _kept(features)))
     return facts
+
+
+def _kept(features: FeaturesRecord) -> str:
+    if not features.kept:
+        return f"nothing: the frozen part was computed for every batch, since {features.reason}"
+    how = "as without keeping them" if features.exact else f"not quite as without keeping them: {features.reason}"
+    what = f"{words.sizes(features.shape)} features of {words.plural(features.views, 'view')} of each image"
+    return f"{what}, {words.memory(features.bytes)} in {features.dtype}, computed once; training is {how}"
 
 
 def _file(loaded: LoadedRecord) -> str:

@@ -43,7 +43,9 @@ def render(view: RunView) -> str:
             layers=tables.layer_table(view.table),
             architecture=Markup(architecture(view.table, "the network").to_svg()),
             image=words.sizes(_image_shape(view)),
-            beginning=loaded_facts(view.recipe, view.table, view.loaded) if view.recipe.model.backbone else [],
+            beginning=loaded_facts(view.recipe, view.table, view.loaded, view.features)
+            if view.recipe.model.backbone
+            else [],
             filters=_filters(view),
             confusion=_confusion(view),
             part=part,

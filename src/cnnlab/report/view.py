@@ -8,7 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.probe.filters import Filters
-from cnnlab.records import ClaimRecord, DataRecord, Environment, EpochRecord, LoadedRecord, Opening, Result, Table, Way
+from cnnlab.records import (
+    ClaimRecord,
+    DataRecord,
+    Environment,
+    EpochRecord,
+    FeaturesRecord,
+    LoadedRecord,
+    Opening,
+    Result,
+    Table,
+    Way,
+)
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]
@@ -35,6 +46,7 @@ class RunView:
         filters: of the first convolution; None where the network has none.
         confusion: of the test part, or of the validation part while the test set is sealed; None where there is none.
         loaded: the weights that its backbone began with; None where all began at random.
+        features: how it had the features of its frozen part; None where nothing is frozen.
     """
 
     name: str
@@ -50,3 +62,4 @@ class RunView:
     filters: Filters | None = None
     confusion: Confusion | None = None
     loaded: LoadedRecord | None = None
+    features: FeaturesRecord | None = None

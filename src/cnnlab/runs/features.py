@@ -65,7 +65,7 @@ def choose_features(
     """
     if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, Views):
         return None
-    begun = features_of(resumed) if resumed is not None else None
+    begun = resumed.features() if resumed is not None else None
     if resumed is not None and (begun is None or not begun.kept):
         return Choice(reason=begun.reason) if begun is not None else None
     pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
@@ -75,12 +75,6 @@ def choose_features(
     # Of two machines one may have the room, and the other not.
     shared = world.told("" if choice.parting is not None else choice.reason)
     return Choice(reason=shared) if shared else choice
-
-
-def features_of(folder: RunFolder) -> FeaturesRecord | None:
-    """What a run wrote down of its features; None where nothing is frozen."""
-    path = folder.path / FILE
-    return FeaturesRecord.from_json(path.read_bytes()) if path.is_file() else None
 
 
 def make_features(

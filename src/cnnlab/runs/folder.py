@@ -24,7 +24,17 @@ from pydantic import ValidationError
 
 from cnnlab.errors import RunError, nearest
 from cnnlab.files import append_line, write_whole
-from cnnlab.records import DataRecord, Environment, EpochRecord, LoadedRecord, Record, Result, Table, Way
+from cnnlab.records import (
+    DataRecord,
+    Environment,
+    EpochRecord,
+    FeaturesRecord,
+    LoadedRecord,
+    Record,
+    Result,
+    Table,
+    Way,
+)
 from cnnlab.spec.recipe import Recipe
 
 R = TypeVar("R", bound=Record)
@@ -100,6 +110,10 @@ class RunFolder:
     def loaded(self) -> LoadedRecord | None:
         """The weights that a backbone began with; None where all began at random."""
         return self._record("loaded.json", LoadedRecord) if (self.path / "loaded.json").exists() else None
+
+    def features(self) -> FeaturesRecord | None:
+        """How it had the features of its frozen part; None where nothing is frozen."""
+        return self._record("features.json", FeaturesRecord) if (self.path / "features.json").exists() else None
 
     def has_progress(self) -> bool:
         """Whether a state is kept from which a training could go on."""
