@@ -291,12 +291,12 @@ def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
     [
         (
             {"exact": True},
-            "512 features of 2 views of each image, 8.0 KiB in fp32, computed once; training is as without",
+            "512 features of 2 views of each image, 8.0 KiB in fp32, computed once; training is as",
         ),
         ({"reason": "crop changes them"}, "training is not quite as without keeping them: crop changes them"),
         (
             {"kept": False, "reason": "crop changes them"},
-            "nothing: the frozen part was computed for every batch, since crop",
+            "nothing: the frozen part was computed for every batch, since",
         ),
     ],
 )
