@@ -142,6 +142,45 @@ def test_parting_leaves_the_network_as_it_was() -> None:
     assert not made.backbone._forward_pre_hooks
 
 
+@pytest.mark.parametrize("norm", ["batchnorm(affine=false)", "batchnorm"])
+def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(norm: str) -> None:
+    made = network("resnet18", "none", head=["dense(8)", norm, "dense(classes)"], cut="avgpool")
+    made.set_policy({name: 0 for name in made.begins if name != "head.dense1"}, made.order)
+    made.unfreeze(0)
+    before = deepcopy(made.state_dict())
+    parting = part(made, images(3))
+    assert parting.place == "head.batchnorm1"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
+    together(made, parting)
+
+
+class Counts(nn.Module):
+    """Counts how often it runs in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("times", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.times += 1
+            self.seen = self.seen + 1
+        return x
+
+
+def test_the_trial_of_a_parting_leaves_all_buffers_as_they_were() -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+    made = Transfer(None, backbone, Place(), nn.Sequential(Counts(), nn.Flatten(), nn.Linear(4, 3)))
+    made.set_policy({"head.2": 0}, see(made, (3, SIZE, SIZE)).entered)
+    made.unfreeze(0)
+    counter = made.head[0]
+    own, before = counter.seen, (float(counter.times), float(counter.seen))
+    assert part(made, images(3)).place == "head.2"
+    assert (float(counter.times), float(counter.seen)) == before
+    assert counter.seen is own
+
+
 def test_the_rest_thaws_with_the_network() -> None:
     """A way of computing is tried with all that will ever train."""
     made = network("resnet18", "gradual(['layer4'], every=1)")

@@ -145,7 +145,7 @@ def part(network: nn.Module, images: Tensor) -> Parting:
     if not isinstance(network, Transfer):
         raise _refused("all of the network trains: it has no backbone")
     was_training = network.training
-    with torch_state(), torch.no_grad():
+    with torch_state(), torch.no_grad(), _buffers_kept(network):
         try:
             unfreeze(network, math.inf)
             network.train()
@@ -154,6 +154,21 @@ def part(network: nn.Module, images: Tensor) -> Parting:
         finally:
             unfreeze(network, 0)
             network.train(was_training)
+
+
+@contextmanager
+def _buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Whatever modules count or average within it, their buffers are what they were."""
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in network.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, numbers in kept:
+            module._buffers[name] = buffer.copy_(numbers)
 
 
 def _parted(network: Transfer, images: Tensor, first: str, drawing: bool) -> Parting:
@@ -176,9 +191,13 @@ def _parted(network: Transfer, images: Tensor, first: str, drawing: bool) -> Par
 
 
 def _first(network: Transfer) -> tuple[str, bool]:
-    """The first module to run that trains, or that draws while training; and whether it is for drawing."""
+    """The first module to run that trains, or that draws while training; and whether it is for drawing.
+
+    Statistics that a norm goes on taking train as well, also where it has no parameters.
+    """
     place = {name: number for number, name in enumerate(network.order)}
     training = {_entered(name, place) for name in network.begins}
+    training |= {name for name, module in network.named_modules() if name in place and _takes_statistics(module)}
     drawing = {name for name, module in network.named_modules() if name in place and _draws(module)}
     first = min(training | drawing, key=lambda name: place.get(name, -1))
     return first, first not in training
@@ -189,6 +208,11 @@ def _entered(name: str, place: Mapping[str, int]) -> str:
     while name and name not in place:
         name = name.rpartition(".")[0]
     return name
+
+
+def _takes_statistics(module: nn.Module) -> bool:
+    """Whether a module changes statistics of its own in the mode in which it is."""
+    return module.training and any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
 
 def _draws(module: nn.Module) -> bool:
