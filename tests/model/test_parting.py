@@ -144,9 +144,7 @@ def test_parting_leaves_the_network_as_it_was() -> None:
 
 @pytest.mark.parametrize("norm", ["batchnorm(affine=false)", "batchnorm"])
 def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(norm: str) -> None:
-    made = network("resnet18", "none", head=["dense(8)", norm, "dense(classes)"], cut="avgpool")
-    made.set_policy({name: 0 for name in made.begins if name != "head.dense1"}, made.order)
-    made.unfreeze(0)
+    made = network("resnet18", "none", head=[norm, "dense(classes)"])
     before = deepcopy(made.state_dict())
     parting = part(made, images(3))
     assert parting.place == "head.batchnorm1"
@@ -298,12 +296,37 @@ def test_structures_differ_by_what_decides_features() -> None:
         structure(interpolation="nearest"),
         structure(resize=48),
         structure(cut="layer3"),
+        structure(cut="layer4.1"),
+        structure(cut="layer4.1.bn2"),  # without the shortcut, of the same modules
         structure(trainable="rows(['layer4'])"),
     ]
-    assert len({plain, *others}) == 5
+    assert len({plain, *others}) == 7
     assert structure(head=["globalpool", "dense(20)", "relu", "dense(classes)"], cut="layer4") == structure(
         cut="layer4"
     )
+
+
+class Attends(nn.Module):
+    """Its attention gives a tuple; and it uses a module's numbers without running it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.lent, self.last = nn.MultiheadAttention(3, 1, batch_first=True), nn.Linear(3, 3), Twice()
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(2).transpose(1, 2)
+        rows = F.linear(self.attend(rows, rows, rows)[0], self.lent.weight)
+        return self.last(rows.transpose(1, 2).reshape(x.shape))
+
+
+def test_numbers_count_whatever_their_modules_give() -> None:
+    made = of(Attends(), ["backbone.last.second"])
+    parting = part(made, images(3))
+    kept = {name for name, _ in parting.tensors(made)}
+    trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
+    assert kept == {name for name, _ in made.named_parameters()} - trained
+    assert any(row.startswith("backbone.attend ") and "MultiheadAttention" in row for row in parting.structure(made))
+    together(made, parting)
 
 
 def test_a_size_that_is_made_larger_is_named() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -42,12 +43,19 @@ class Parting:
         image: (C, H, W) of what goes in.
         features: the shape of what the trunk gives, without N.
         skipped: the modules of the trunk that the rest passes over, and the shape of what each gives.
+        front: the outermost modules that run in front of the place, whatever they give: also those that give tuples,
+            which the rest runs on NaN.
+        holders: the modules whose own numbers the trunk may use.
+        order: the modules that run before the place, in their order.
     """
 
     place: str
     image: Shape
     features: Shape
     skipped: Mapping[str, Shape] = field(repr=False)
+    front: tuple[str, ...] = field(repr=False)
+    holders: frozenset[str] = field(repr=False)
+    order: tuple[str, ...] = field(repr=False)
 
     def trunk(self, network: nn.Module, images: Tensor) -> Tensor:
         """The features of images, N×...; in the mode in which the network is, without gradients."""
@@ -59,10 +67,10 @@ class Parting:
         return Rest(network, self)
 
     def tensors(self, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """The trunk's numbers, by name: those of what is skipped, and those that modules on the way have themselves."""
-        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-            holder = name.rpartition(".")[0]
-            if holder in self._way or any(_within(name, skipped) for skipped in self.skipped):
+        """The trunk's numbers, by name: those of what runs in front, and those that modules on the way use themselves."""
+        named = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
+        for name, tensor in chain(*named):
+            if name.rpartition(".")[0] in self.holders:
                 yield name, tensor
 
     def structure(self, network: nn.Module) -> list[str]:
@@ -71,14 +79,11 @@ class Parting:
         # Heads differ in what follows; rows that are skipped tell how far the trunk reaches into one.
         place = "head" if _within(self.place, "head") else self.place
         found = [place, repr(self.image), repr(self.features)]
-        found += [f"{name} {type(modules[name]).__qualname__}" for name in self._way]
-        return found + [f"{name} {shape} {modules[name]!r}" for name, shape in self.skipped.items()]
-
-    @property
-    def _way(self) -> list[str]:
-        """The modules that hold the place, from the network itself on."""
-        pieces = self.place.split(".")
-        return [".".join(pieces[:size]) for size in range(len(pieces))]
+        found += [f"{name} {type(modules[name]).__qualname__}" for name in _way(self.place)]
+        found += [f"{name} {module.place!r}" for name, module in modules.items() if isinstance(module, Transfer)]
+        # Of two places in one module, or of two cuts of one network, the skipped modules may be the same.
+        found += self.order
+        return found + [f"{name} {self.skipped.get(name)} {modules[name]!r}" for name in self.front]
 
 
 class Rest(nn.Module):
@@ -254,8 +259,30 @@ def _found(network: Transfer, images: Tensor, place: str) -> Parting:
             else:
                 undo.enter_context(modules[name].register_forward_hook(noting(name)))
         features = _features(network, place, images)
-    skipped = {name: shapes[name] for name in front if name in shapes}
-    return Parting(place, tuple(images.shape[1:]), tuple(features.shape[1:]), skipped)
+    return Parting(
+        place,
+        tuple(images.shape[1:]),
+        tuple(features.shape[1:]),
+        skipped={name: shapes[name] for name in front if name in shapes},
+        front=tuple(front),
+        holders=frozenset(_holders(modules, front, _way(place), order)),
+        order=tuple(name for name, number in order.items() if number < order[place]),
+    )
+
+
+def _holders(
+    modules: Mapping[str, nn.Module], front: Sequence[str], way: Sequence[str], order: Mapping[str, int]
+) -> Iterator[str]:
+    """The modules in front of a place, those on the way to it, and those whose numbers these use without running them."""
+    for name in modules:
+        if _entered(name, order) in way or any(_within(name, outer) for outer in front):
+            yield name
+
+
+def _way(place: str) -> list[str]:
+    """The modules that hold a place, from the network itself on."""
+    pieces = place.split(".")
+    return [".".join(pieces[:size]) for size in range(len(pieces))]
 
 
 def _in_front(module: nn.Module, name: str, place: str, order: Mapping[str, int]) -> Iterator[str]:

@@ -40,6 +40,7 @@ class Transfer(nn.Module):
     """N×C×H×W images to N×K logits, by way of a backbone's features.
 
     Attributes:
+        place: where the backbone is cut.
         begins: for each module that trains, by name, the epoch from which on it does; what is not named is frozen.
         order: the modules in the order in which they run.
     """
@@ -50,6 +51,7 @@ class Transfer(nn.Module):
         self.level: int = 1 + max((part.level for part in backbone.modules() if isinstance(part, Transfer)), default=0)
         self.resize = resize
         self.backbone = backbone
+        self.place = place
         self.head = head
         self.order: tuple[str, ...] = ()
         self.begins: dict[str, int] = {}

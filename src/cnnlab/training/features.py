@@ -31,7 +31,7 @@ from cnnlab.model.parting import TOLERANCE, Parting
 from cnnlab.training.keeping import Choice
 
 # Raised whenever the same trunk and images would give other numbers.
-VERSION = 1
+VERSION = 2
 DIGITS = 40
 # So many images of a file that is found are computed again and compared.
 COMPARED = 3
