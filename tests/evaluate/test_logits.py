@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
 from cnnlab.evaluate.logits import logits
+from cnnlab.model.cutting import Place
+from cnnlab.model.transfer import Resize, Transfer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -72,3 +74,21 @@ def test_the_mode_is_put_back_after_an_error(training: bool) -> None:
         logits(network, feed(3))
     assert network.training is training
     assert network[0].training is training
+
+
+def test_images_that_a_network_enlarges_are_fewer_at_a_time() -> None:
+    """The maps of 500 images of 224×224 would take gigabytes."""
+    seen: list[tuple[int, ...]] = []
+
+    class Backbone(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(tuple(images.shape))
+            return images.mean((2, 3))
+
+    inner = Transfer(Resize((224, 224), "nearest"), Backbone(), Place(), nn.Identity())
+    outer = Transfer(Resize((16, 16), "nearest"), inner, Place(), nn.Identity())
+    assert logits(outer, feed(25)).shape == (25, 3)
+    assert seen == [(10, 3, 224, 224)] * 2 + [(5, 3, 224, 224)]
+    seen.clear()
+    logits(Transfer(Resize((2, 2), "nearest"), Backbone(), Place(), nn.Identity()), feed(30))
+    assert [shape[0] for shape in seen] == [30]

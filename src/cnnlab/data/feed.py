@@ -39,6 +39,7 @@ class Supply:
 
     labels: Labels
     _sampled: Indices | None = None
+    _seen: tuple[int, int] | None = None
 
     def training(
         self,
@@ -92,6 +93,15 @@ class Supply:
         supply._sampled = places
         return supply
 
+    def enlarged(self, size: tuple[int, int] | None) -> Self:
+        """The same part for a network that makes images of this height and width of its own: fewer at a time.
+
+        A network that resizes nothing says None.
+        """
+        supply = copy(self)
+        supply._seen = size
+        return supply
+
     def _images(self, places: Indices) -> Indices:
         """Which images stand in these places."""
         return places if self._sampled is None else self._sampled[places]
@@ -131,6 +141,7 @@ class Feed(Supply):
     resident: bool | None = None
     workers: int = field(default_factory=reading_threads)
     _sampled: Indices | None = field(init=False, default=None, repr=False)
+    _seen: tuple[int, int] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._store = Store([self.pixels], self.device, self.resident, self.workers)
@@ -138,6 +149,12 @@ class Feed(Supply):
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
         self._shift = torch.tensor(self.mean, device=self.device).mul_(255)[:, None, None]
         self._scale = torch.tensor(self.std, device=self.device).mul_(255).reciprocal_()[:, None, None]
+
+    @property
+    def at_a_time(self) -> int:
+        """How many images are evaluated at a time, as they are and as the network resizes them."""
+        sizes = [tuple(self.pixels.shape[2:]), *([self._seen] if self._seen else [])]
+        return min(evaluation_batch(*size) for size in sizes)
 
     def training(
         self,
@@ -153,12 +170,12 @@ class Feed(Supply):
 
     def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
         """Images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""
-        order, sizes = self._straight(batch_size or evaluation_batch(*self.pixels.shape[2:]), share)
+        order, sizes = self._straight(batch_size or self.at_a_time, share)
         return self._augmented(order, sizes)
 
     def view(self, augmentations: Sequence[Any], seed: int, epoch: int) -> Iterator[Batch]:
         """As `evaluation`, but augmented as in an epoch."""
-        order, sizes = self._straight(evaluation_batch(*self.pixels.shape[2:]))
+        order, sizes = self._straight(self.at_a_time)
         return self._augmented(order, sizes, augmentations, seed, epoch)
 
     def _augmented(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.feed import Supply
+from cnnlab.model.transfer import resized
 from cnnlab.processes import ALONE, World
 
 
@@ -21,7 +22,8 @@ def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArra
     network.eval()
     try:
         with torch.inference_mode():
-            found = torch.cat([network(images) for images, _ in feed.evaluation(share=world.share)])
+            batches = feed.enlarged(resized(network)).evaluation(share=world.share)
+            found = torch.cat([network(images) for images, _ in batches])
         return world.gather(found.float(), len(feed)).cpu().numpy()
     finally:
         network.train(was_training)

@@ -100,6 +100,12 @@ class Transfer(nn.Module):
         return before != [parameter.requires_grad for parameter in self.parameters()]
 
 
+def resized(network: nn.Module) -> tuple[int, int] | None:
+    """The largest height and width that a network, or one within it, resizes images to; None where none does."""
+    sizes = [module.size for module in network.modules() if isinstance(module, Resize)]
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
 def unfreeze(network: nn.Module, epoch: float) -> bool:
     """As `Transfer.unfreeze`, also of one that is parted; in any other network everything trains."""
     own: Callable[[float], bool] | None = getattr(network, "unfreeze", None)
