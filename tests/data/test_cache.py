@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -200,3 +201,38 @@ def test_a_changed_file_is_decoded_again(make_folder, encode, draw):
     after = open_folder(root).pixels("train", np.arange(3), form)
     np.testing.assert_array_equal(after[0], 255 - before[0])
     np.testing.assert_array_equal(after[1:], before[1:])
+
+
+@pytest.mark.parametrize("way", ["set aside", "not known", "not here"])
+def test_the_disk_has_room_for_a_file_before_it_is_filled(cache, monkeypatch, way):
+    """A memory map of a file with holes would end the process on a full disk."""
+
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if way == "not known":
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    elif way == "not here":
+        monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    monkeypatch.setattr(cache_module, "_BLOCK", 1000)
+    fill, taken = Filler(1001), []
+
+    def filled(file, start):
+        taken.append((file.stat().st_size, file.stat().st_blocks * 512))
+        fill(file, start)
+
+    np.testing.assert_array_equal(cached_pixels("a", 1001, FORM, filled), fill.array)
+    assert taken[0][0] >= fill.array.nbytes
+    assert taken[0][1] >= fill.array.nbytes
+
+
+def test_a_disk_without_the_room_is_an_error_before_anything_is_decoded(cache, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    fill = Filler()
+    with pytest.raises(CnnlabError, match=r"decoded images can't be kept(.|\n)*No space left"):
+        cached_pixels("a", 5, FORM, fill)
+    assert fill.calls == 0
+    assert kept(cache) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +93,68 @@ def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     assert new.made
 
 
-def test_what_a_killed_process_left_goes_after_a_day() -> None:
+@pytest.fixture
+def ended() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def left(name: str, age: float = 0, size: int = 1) -> Path:
+    path = features_dir() / name
+    path.write_bytes(b"x" * size)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_a_killed_process_left_goes_at_once_and_all_else_after_a_day(ended: int) -> None:
     kept("a")
-    for name in (".1-2.new", "old.lock"):
-        (features_dir() / name).write_bytes(b"x")
-        os.utime(features_dir() / name, (0, 0))
-    (features_dir() / ".3-4.new").write_bytes(b"x")
+    own = f".{os.getpid()}"
+    left(f".{ended}-2.new")
+    left(f"{own}-2.new", 100_000)
+    left("old.lock", 100_000)
+    left(f"{own}-4.new")
+    left(".nobody-4.new")
     make_room(10**9)
-    assert sorted(path.name for path in features_dir().iterdir()) == [".3-4.new", "a.lock", "a.npy"]
+    rest = {".nobody-4.new", f"{own}-4.new", "a.lock", "a.npy"}
+    assert {path.name for path in features_dir().iterdir()} == rest
+
+
+def test_a_file_that_a_process_elsewhere_writes_stays(ended: int) -> None:
+    """In another container its number says nothing here, but its lock does."""
+    kept("a")
+    path = left(f".{ended}-2.new")
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        make_room(10**9)
+        assert path.exists()
+    make_room(10**9)
+    assert not path.exists()
+
+
+def test_what_is_being_written_is_locked_and_counts() -> None:
+    kept("a")
+    seen = []
+
+    def fill(file: Path, start: int) -> None:
+        with file.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
+        size = (features_dir() / "a.npy").stat().st_size
+        make_room(size + 1)
+        seen.extend(names())
+
+    found = found_or_made("b", ARRAY.shape, np.float32, fill, lambda _: True)
+    assert seen == []
+    np.testing.assert_array_equal(found.array, ARRAY)
+
+
+def test_room_on_the_disk_is_made_before_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept("a")
+    monkeypatch.setattr(keeping, "free_bytes", lambda: 10)
+    kept("b")
+    assert names() == ["b"]
 
 
 def test_of_two_processes_one_makes_it() -> None:

@@ -6,6 +6,8 @@ a reader sees a whole file or none, and two processes may make the same one.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import io
 import json
 import math
@@ -16,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,8 @@ from cnnlab.errors import CnnlabError
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
 _BLOCK = 64 * 2**20
+# A file system that can't set room aside says one of these.
+_NOT_HERE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
 # How the name of a file ends that is being written.
 UNFINISHED = ".new"
 
@@ -91,14 +95,15 @@ def make_array(
     """
     header = _header(shape, np.dtype(dtype))
     start, length = len(header), math.prod(shape) * np.dtype(dtype).itemsize
-    with _new_file(path, what) as new:
-        with new.open("wb") as file:
-            file.write(header)
-            file.truncate(start + length)
+    with _new_file(path, what) as new, new.open("wb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)  # as long as it is written: whoever makes room leaves it
+        file.write(header)
+        _reserve(file, length)
+        file.flush()
         fill(new, start)
-        checksum = _checksum(new, start, length)
-        with new.open("ab") as file:
-            file.write(_TRAILER.pack(_MAGIC, checksum))
+        file.seek(start + length)
+        file.write(_TRAILER.pack(_MAGIC, _checksum(new, start, length)))
     made = kept_array(path, shape, dtype)
     if made is None:
         raise _unwritable(path, "what was written reads back differently", what)
@@ -125,6 +130,25 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": dtype.str, "fortran_order": False, "shape": shape})
     return header.getvalue()
+
+
+def _reserve(file: IO[bytes], length: int) -> None:
+    """Take so many bytes of the disk from here on: where a memory map meets a full disk, its process is killed.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    file.flush()
+    if length and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), file.tell(), length)
+            return
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+    zeros = bytes(min(_BLOCK, length))
+    for done in range(0, length, _BLOCK):
+        file.write(zeros[: length - done])
 
 
 def _checksum(path: Path, start: int, length: int) -> int:

@@ -6,7 +6,9 @@ They stand beside decoded images, in a folder of their own, and are files of the
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,6 +73,7 @@ def found_or_made(
             return Kept(array, path.name, made=False, _held=held)
         if held is not None:
             held.close()
+        _make_room_for(math.prod(shape) * np.dtype(dtype).itemsize)
         array = make_array(path, shape, fill, dtype, "features")
         kept = Kept(array, path.name, made=True, _held=_held(path))
     make_room(MOST_BYTES)
@@ -78,21 +81,62 @@ def found_or_made(
 
 
 def make_room(most: int) -> None:
-    """Remove the files that have not been used for longest until the rest has at most so many bytes."""
-    found = []
+    """Remove the files that have not been used for longest until the rest has at most so many bytes.
+
+    What is being written counts; what a process that has ended left half written goes.
+    """
+    found, total = [], 0
     for path in features_dir().glob("*"):
         with suppress(OSError):
             about = path.stat()
             if path.suffix == ".npy":
                 found.append((about.st_mtime, about.st_size, path))
-            elif path.suffix in (UNFINISHED, _LOCK) and time.time() - about.st_mtime > LEFT_OVER_S:
+                total += about.st_size
+            elif path.suffix == UNFINISHED and not (_has_ended(path) and _removed(path)):
+                if time.time() - about.st_mtime > LEFT_OVER_S:
+                    path.unlink()
+                else:
+                    total += about.st_size
+            elif path.suffix == _LOCK and time.time() - about.st_mtime > LEFT_OVER_S:
                 path.unlink()
-    total = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if total <= most:
             return
         if _removed(path):
             total -= size
+
+
+def kept_bytes() -> int:
+    """What the folder of features holds."""
+    total = 0
+    for path in features_dir().glob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def free_bytes() -> int:
+    """What is free on the disk of the cache."""
+    place = cache_dir()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _make_room_for(size: int) -> None:
+    with suppress(OSError):
+        make_room(min(MOST_BYTES, kept_bytes() + free_bytes()) - size)
+
+
+def _has_ended(path: Path) -> bool:
+    """Whether the process that a half written file names is gone from here; a lock says so of other machines' ones."""
+    try:
+        os.kill(int(path.name[1:].partition("-")[0]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):  # another user's, or no name of ours
+        return False
+    return False
 
 
 def _removed(path: Path) -> bool:
