@@ -15,6 +15,8 @@ from cnnlab.data.feed import Feed
 from cnnlab.data.keeping import as_bits, features_dir
 from cnnlab.data.source import silent
 from cnnlab.data.views import Augmented, Mirrored
+from cnnlab.errors import RunError
+from cnnlab.model.parting import part
 from cnnlab.model.transfer import Transfer
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
@@ -205,3 +207,46 @@ def test_features_are_kept_where_that_saves_passes(
     assert (choice.parting is not None) == kept, choice.reason
     begun = choose_keeping(other, network, images, (27, 9), begun=True)
     assert begun.parting is not None
+
+
+def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large(
+    made: Callable[..., Made],
+) -> None:
+    _, dataset, network, choice = made()
+    sizes: list[int] = []
+    network.resize.register_forward_hook(lambda _module, given, _output: sizes.append(len(given[0])))
+    network.resize.size = (224, 224)
+    parting = part(network, next(images_of(dataset).evaluation(3))[0])
+    sizes.clear()
+    for views in (Mirrored(), Augmented(FLIP, 0, 1)):
+        found = Trunk(replace(choice, parting=parting), network, dataset, silent).feed(
+            "train", images_of(dataset), views
+        )
+        assert found.feed.batch == 10
+    assert sizes == [10, 10, 7] * 2
+
+
+def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goes(
+    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, dataset, network, choice = made()
+    features_dir().parent.mkdir(parents=True, exist_ok=True)
+    features_dir().write_bytes(b"")
+    size = 27 * 4 * int(np.prod(choice.parting.features))
+    monkeypatch.setattr("cnnlab.training.features.resident_bytes", lambda _: 2 * size)
+    trunk = Trunk(choice, network, dataset, silent)
+    assert trunk.feed("train", images_of(dataset), Mirrored(FLIP)).files == ()
+    with pytest.raises(RunError, match=r"train.cache: the features can't be kept(.|\n)*train.cache = .never."):
+        trunk.feed("validation", images_of(dataset, "validation"), Mirrored())
+
+
+def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
+    own, dataset, network, choice = made()
+    images, _ = next(images_of(dataset).evaluation(3))
+    monkeypatch.setattr("cnnlab.training.keeping.free_bytes", lambda: 0)
+    refused = choose_keeping(own, network, images, (27, 9))
+    assert refused.parting is None
+    assert refused.reason.endswith("iB, and there is room for 0 B")
+    features_dir().mkdir(parents=True, exist_ok=True)
+    (features_dir() / "other.npy").write_bytes(bytes(choice.bytes))
+    assert choose_keeping(own, network, images, (27, 9)).parting is not None

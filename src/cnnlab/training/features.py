@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -21,13 +22,15 @@ from torch import Tensor, nn
 
 from cnnlab.data.cache import pixels_key
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.feed import Batch, Feed, Supply, evaluation_batch, whole
+from cnnlab.data.feed import Batch, Feed, Supply, whole
 from cnnlab.data.keeping import Array, Kept, as_bits, found_or_made
 from cnnlab.data.source import Indices, Labels, Part, Progress
-from cnnlab.data.store import Store
+from cnnlab.data.store import Store, resident_bytes
 from cnnlab.data.views import Views
-from cnnlab.errors import CnnlabError
+from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.parting import TOLERANCE, Parting
+from cnnlab.model.transfer import resized
+from cnnlab.paper.words import memory
 from cnnlab.training.keeping import Choice
 
 # Raised whenever the same trunk and images would give other numbers.
@@ -124,6 +127,7 @@ class Trunk:
         self.network = network
         self.dataset = dataset
         self._told = progress
+        self._in_memory = 0
         self._weights = _digest(self.parting, network)
 
     def feed(self, part: Part, images: Feed, views: Views) -> Made:
@@ -133,13 +137,14 @@ class Trunk:
             images: that part's images.
         """
         began = time.perf_counter()
+        images = images.enlarged(resized(self.network))
         kept = [self._view(part, images, views, number) for number in range(len(views.names))]
         found = FeatureFeed(
             [one.array for one in kept],
             images.labels,
             views,
             images.device,
-            evaluation_batch(*images.pixels.shape[2:]),
+            images.at_a_time,
             images.memory_format,
             kept,
         )
@@ -163,10 +168,23 @@ class Trunk:
 
         try:
             return found_or_made(self._key(part, images, views.names[number]), shape, bits, fill, agrees)
-        except CnnlabError:  # a cache that can't be written to costs the next run the same again
+        except CnnlabError as error:  # a cache that can't be written to costs the next run the same again
+            self._take_memory(math.prod(shape) * bits.itemsize, error)
             held = np.empty(shape, dtype=bits)
             self._compute(images, views, number, held)
             return Kept(held, "", made=True)
+
+    def _take_memory(self, size: int, why: CnnlabError) -> None:
+        room = resident_bytes(torch.device("cpu"))
+        self._in_memory += size
+        if self._in_memory > room:
+            raise RunError(
+                f"the features can't be kept: the cache takes no more ({why.problems[0].received}), and memory has too little",
+                where="train.cache",
+                received=f"{memory(self._in_memory)} of features",
+                allowed=f"up to {memory(room)}",
+                next_step='make room, set CNNLAB_CACHE to another folder, or train with train.cache = "never"',
+            ) from why
 
     def _compute(self, images: Feed, views: Views, number: int, target: Array) -> None:
         start, total = 0, len(images)

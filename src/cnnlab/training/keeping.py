@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import shutil
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
 
-from cnnlab.data.cache import cache_dir
-from cnnlab.data.keeping import MOST_BYTES
+from cnnlab.data.keeping import MOST_BYTES, free_bytes, kept_bytes
 from cnnlab.data.views import Augmented, Mirrored, Views, only_flips
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting, part
+from cnnlab.paper.words import memory
 from cnnlab.spec import keeping
 from cnnlab.spec.limits import Images
 from cnnlab.spec.recipe import Recipe, Train
@@ -122,12 +121,10 @@ def _check_pays(train: Train, choice: Choice, counts: tuple[int, int]) -> None:
 
 
 def _check_room(choice: Choice) -> None:
-    place = cache_dir()
-    while not place.exists():
-        place = place.parent
-    room = min(MOST_BYTES, int(DISK_SHARE * shutil.disk_usage(place).free))
+    # What the folder holds makes room, or is these very features.
+    room = min(MOST_BYTES, int(DISK_SHARE * free_bytes()) + kept_bytes())
     if choice.bytes > room:
-        raise _refused(f"the features take {choice.bytes / 2**30:,.1f} GiB, and there is room for {room / 2**30:,.1f}")
+        raise _refused(f"the features take {memory(choice.bytes)}, and there is room for {memory(room)}")
 
 
 def _refused(what: str) -> SpecError:
