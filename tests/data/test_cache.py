@@ -204,7 +204,7 @@ def test_a_changed_file_is_decoded_again(make_folder, encode, draw):
 
 
 @pytest.mark.parametrize("way", ["set aside", "not known", "not here"])
-def test_the_disk_has_room_for_a_file_before_it_is_filled(cache, monkeypatch, way):
+def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
     """A memory map of a file with holes would end the process on a full disk."""
 
     def refuse(*_):

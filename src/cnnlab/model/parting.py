@@ -67,7 +67,7 @@ class Parting:
         return Rest(network, self)
 
     def tensors(self, network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """The trunk's numbers, by name: those of what runs in front, and those that modules on the way use themselves."""
+        """The trunk's numbers, by name: of what runs in front, and what modules on the way use themselves."""
         named = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
         for name, tensor in chain(*named):
             if name.rpartition(".")[0] in self.holders:
@@ -273,7 +273,7 @@ def _found(network: Transfer, images: Tensor, place: str) -> Parting:
 def _holders(
     modules: Mapping[str, nn.Module], front: Sequence[str], way: Sequence[str], order: Mapping[str, int]
 ) -> Iterator[str]:
-    """The modules in front of a place, those on the way to it, and those whose numbers these use without running them."""
+    """The modules in front of a place, those on the way to it, and those whose numbers these use themselves."""
     for name in modules:
         if _entered(name, order) in way or any(_within(name, outer) for outer in front):
             yield name

@@ -179,7 +179,7 @@ class Trunk:
         self._in_memory += size
         if self._in_memory > room:
             raise RunError(
-                f"the features can't be kept: the cache takes no more ({why.problems[0].received}), and memory has too little",
+                f"the features can't be kept: not in the cache ({why.problems[0].received}), nor in memory",
                 where="train.cache",
                 received=f"{memory(self._in_memory)} of features",
                 allowed=f"up to {memory(room)}",
