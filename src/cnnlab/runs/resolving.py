@@ -50,6 +50,19 @@ def resolve_as(recipe: Recipe, made: Recipe, kept: Path | None = None) -> Recipe
     return _resolved(recipe, lambda size: made.data.size == size, kept)
 
 
+def with_run_named(recipe: Recipe) -> Recipe:
+    """The recipe with the very run that its backbone is from, where it has a pattern; a later run changes nothing then.
+
+    Raises:
+        RunError: the pattern names no run.
+    """
+    backbone = recipe.model.backbone
+    if not isinstance(backbone, OfRun):
+        return recipe
+    model = recipe.model.model_copy(update={"backbone": _with_label(backbone)})
+    return recipe.model_copy(update={"model": model})
+
+
 def _resolved(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], kept: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe

@@ -8,27 +8,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnlab.errors import SpecError
+from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, Result, Score
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search
 from cnnlab.study.executors import PATIENCE_S
 from cnnlab.study.plan import Task, make_plan
-from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Asked, Ended, Trials
-from cnnlab.study.tuning_plan import computed
 from cnnlab.study.tuning_results import TrialRecord
 from cnnlab.study.work import Outcome, Place, StopRunError, carry_out, find_run
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a process needs to know to work on a search; it can be sent to another one."""
+    """All that a process needs to know to work on a search; it can be sent to another one.
+
+    `search` is as it was asked for, and `fixed` as its runs are made: with one way of computing and one backbone.
+    """
 
     search: Search
-    way: StudyWay
+    fixed: Search
     name: str
     folder: Path
     storage: str | None
@@ -71,7 +72,7 @@ class _Trial:
 
     def __init__(self, asked: Asked, job: Job, shelf: Shelf, heard: Callable[[int, int, str], None]) -> None:
         self.asked, self.place, self.shelf, self.heard = asked, job.place, shelf, heard
-        self.search, self.name = computed(job.search, job.way), job.name
+        self.search, self.name = job.fixed, job.name
         self.ended = Ended("finished")
 
     def carried_out(self) -> Ended:
@@ -80,7 +81,7 @@ class _Trial:
         try:
             study = self.search.study({arm: changes})
             plan = make_plan(study, self.name, device=self.place.device, shelf=self.shelf)
-        except SpecError as error:
+        except (SpecError, RunError) as error:  # the run that it begins with may be gone
             self.ended.status, self.ended.message = "failed", error.problems[0].what
             return self.ended
         recipe, values = plan.arms[-1].recipe, []

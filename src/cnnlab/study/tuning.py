@@ -104,7 +104,7 @@ def carry_out_search(
         stages = _Stages(planned, place, folder, processes(jobs) if jobs > 1 else here, onlookers, shelf)
         onlookers.planned(planned, trials.records())
         baseline = stages.baseline()
-        job, seen = Job(search, planned.way, name, folder, storage, place), Seen(onlookers.heard, onlookers.ended)
+        job, seen = Job(search, planned.search, name, folder, storage, place), Seen(onlookers.heard, onlookers.ended)
         if jobs > 1:
             try_side_by_side(trials, job, jobs, seen)
         else:
@@ -112,7 +112,7 @@ def carry_out_search(
         result = _result(planned, trials, baseline)
         with trials.holding("confirming"):
             result = result.model_copy(update={"confirmation": stages.confirmation(result)})
-    _write_down(folder, search, result)
+    _write_down(folder, search, planned.search, result)
     if result.trials and all(trial.status == "failed" for trial in result.trials):
         where, why = str(folder), result.trials[0].message
         raise RunError(f"every trial failed, the first because {why}", where=where, next_step="search other values")
@@ -172,7 +172,11 @@ class _Stages:
             return None
         arm = arm_name(best.number)
         study = search.study({arm: search.changes(best.params)})
-        plan = make_plan(study, self.planned.name, device=self.place.device, shelf=self.shelf)
+        try:
+            plan = make_plan(study, self.planned.name, device=self.place.device, shelf=self.shelf)
+        except RunError as error:
+            say(f"nothing is confirmed: {error.problems[0].what}")
+            return None
         if not plan.test_set:
             say("nothing is confirmed: the data has no test part")
             return None
@@ -257,11 +261,14 @@ def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: 
             yield f"{status}: trial {numbers}: {message}"
 
 
-def _write_down(folder: Path, search: Search, result: TuningResult) -> None:
+def _write_down(folder: Path, search: Search, fixed: Search, result: TuningResult) -> None:
     """The result, and the best trial's recipe, ready to be trained."""
     write_whole(folder / "result.json", result.to_json(indent=2).encode())
     if result.best is not None:
-        write_whole(folder / "best.toml", search.recipe(result.best.params).to_toml().encode())
+        # It begins with the very run that its trials began with.
+        base = search.base.model_copy(update={"model": fixed.base.model})
+        best = search.model_copy(update={"base": base}).recipe(result.best.params)
+        write_whole(folder / "best.toml", best.to_toml().encode())
 
 
 def _make(folder: Path) -> None:

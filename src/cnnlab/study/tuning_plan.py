@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cnnlab.runs.resolving import with_run_named
 from cnnlab.spec.arms import Changes
+from cnnlab.spec.backbones import OfRun, read_backbone, write_backbone
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import Options, pruners, write_space
@@ -19,7 +21,7 @@ from cnnlab.study.tuning_results import ParameterRecord, PlannedTuning
 
 ACCURACY = "accuracy"
 # What a study keeps beside its trials.
-WAY, SECONDS = "way", "seconds"
+WAY, SECONDS, BACKBONE = "way", "seconds", "backbone"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TuningPlan:
     """A search ready to be carried out.
 
     Attributes:
-        search: its base says how all runs compute.
+        search: its base says how all runs compute, and which run they begin with.
         plan: of the baseline, its first arm.
         images: that a trial trains on, its seeds together, if it is not ended early and keeps the base's epochs.
         seconds: that a trial takes by the speeds of the extreme values, not a number where none was tried.
@@ -55,11 +57,14 @@ def plan_search(
     Raises:
         SpecError: the base, or it with an extreme value, can't be trained on its data.
         SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
+        RunError: the run that the base's backbone is from is gone.
     """
     if trials is None:
+        search = _with_run_named(search)
         way, seconds = _tried(search, name, device, shelf)
     else:
         with trials.holding("planning"):
+            search = _with_run_named(search, trials)
             kept = trials.note(WAY)
             if kept is not None:
                 way, seconds = StudyWay.from_json(kept), float(trials.note(SECONDS) or math.nan)
@@ -126,6 +131,20 @@ def _tried(search: Search, name: str, device: str, shelf: Shelf) -> tuple[StudyW
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]
     return plan.way, sum(known) / len(known) if known else math.nan
+
+
+def _with_run_named(search: Search, trials: Trials | None = None) -> Search:
+    """The search with one run behind all its trials, those of later calls too: another may finish meanwhile."""
+    base, kept = search.base, trials.note(BACKBONE) if trials is not None else None
+    if not isinstance(base.model.backbone, OfRun):
+        return search
+    if kept is None:
+        base = with_run_named(base)
+        if trials is not None and base.model.backbone is not None:
+            trials.keep(BACKBONE, write_backbone(base.model.backbone))
+    else:
+        base = base.model_copy(update={"model": base.model.model_copy(update={"backbone": read_backbone(kept)})})
+    return search.model_copy(update={"base": base})
 
 
 def _corners(search: Search) -> list[tuple[str, Changes]]:
