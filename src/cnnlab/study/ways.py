@@ -17,11 +17,15 @@ from cnnlab.runs.networks import plan_network
 from cnnlab.spec.arms import Arm, within
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import StudyWay
+from cnnlab.training.keeping import Choice
 from cnnlab.training.way import name_of_way
 
 DIGITS = 12
 # Where no trial was made, nothing is known of the speed.
 UNKNOWN = math.nan
+# Axes of a feature map without N.
+MAPS = 3
+FORMATS = ("contiguous", "channels_last")
 
 
 def check_networks(
@@ -38,7 +42,7 @@ def check_networks(
             plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
             check_before_training(recipe, plan, dataset, device)
         train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
-        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe)])
+        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)])
         found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
     return found
 
@@ -60,6 +64,7 @@ def choose_study_way(
     speeds = dict(kept.speeds) if kept is not None else {}
     tried: dict[str, Way] = {}
     is_open: dict[str, bool] = {}
+    of_vectors: dict[str, bool] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key not in speeds and key not in tried:
             plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
@@ -67,18 +72,20 @@ def choose_study_way(
             features = choose_features(recipe, plan, network, dataset, device)
             tried[key] = timed_way(recipe, dataset, network, device, features)
             is_open[key] = recipe.train.precision == "auto"
+            of_vectors[key] = _is_fed_vectors(features)
     # What an arm sets itself decides nothing for the others.
-    deciding = [way for key, way in tried.items() if is_open[key]]
+    deciding = {key: way for key, way in tried.items() if is_open[key]} or (tried if kept is None else {})
     if kept is None:
-        way = _common(deciding or list(tried.values()))
-    elif all(name_of_way(kept.way) in one.tried for one in deciding):
+        way = _common(list(deciding.values()), [one for key, one in deciding.items() if not of_vectors[key]])
+    elif all(_speed(one, kept.way, of_vectors[key]) is not None for key, one in deciding.items()):
         way = kept.way
     else:  # it is wrong for a new network: plain computing is right for all
         way = Way(precision="fp32", memory_format="contiguous", reason="right for every network of the study")
         speeds = dict.fromkeys(speeds, UNKNOWN)
     for key, one in tried.items():
         own = max(one.tried.values(), default=UNKNOWN)
-        speeds[key] = float(one.tried.get(name_of_way(way), UNKNOWN) if is_open[key] else own)
+        found = _speed(one, way, of_vectors[key]) if is_open[key] else own
+        speeds[key] = UNKNOWN if found is None else float(found)
     return StudyWay(way=way, device=device.type, speeds=speeds)
 
 
@@ -93,15 +100,29 @@ def computed_in(recipe: Recipe, way: Way) -> Recipe:
     return recipe.model_copy(update={"train": train.model_copy(update=fixed)})
 
 
-def _frozen(recipe: Recipe) -> list[object]:
+def _frozen(recipe: Recipe, dataset: Dataset) -> list[object]:
     """What decides whether features of a frozen part are kept: a step is another one then."""
-    train = recipe.train
-    return [] if recipe.model.backbone is None else [train.cache, recipe.data.augment, train.mix, train.epochs]
+    if recipe.model.backbone is None:
+        return []
+    train, sizes = recipe.train, [dataset.size(part) for part in ("train", "validation")]  # type: ignore[arg-type]
+    passes = [train.epochs, train.budget, train.validations_per_epoch, train.average, train.sampling]
+    return [train.cache, recipe.data.augment, train.mix, *passes, *sizes]
 
 
-def _common(ways: Sequence[Way]) -> Way:
-    """bf16 only where it is right and fastest for all; of the memory formats that of most."""
+def _is_fed_vectors(features: Choice | None) -> bool:
+    """Whether a network is trained on features without height and width: the memory format is of no account there."""
+    return features is not None and features.parting is not None and len(features.parting.features) != MAPS
+
+
+def _speed(tried: Way, way: Way, of_vectors: bool) -> float | None:
+    """How fast a network was in a way; None where that is wrong for it."""
+    names = [f"{way.precision} {layout}" for layout in FORMATS] if of_vectors else [name_of_way(way)]
+    return next((tried.tried[name] for name in names if name in tried.tried), None)
+
+
+def _common(ways: Sequence[Way], of_maps: Sequence[Way]) -> Way:
+    """bf16 only where it is right and fastest for all; of the memory formats that of most that have a choice."""
     precision = "bf16" if all(way.precision == "bf16" for way in ways) else "fp32"
-    formats = [way.memory_format for way in ways]
+    formats = [way.memory_format for way in of_maps or ways]
     memory_format = max(sorted(set(formats)), key=formats.count)
     return ways[0].model_copy(update={"precision": precision, "memory_format": memory_format})
