@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.build import build
+from cnnlab.runs import networks
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.networks import plan_network
 from cnnlab.spec.choices import optimizers
@@ -191,3 +194,40 @@ def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> N
     said: list[str] = []
     planned(file, trainable="rows(['layer2'])").begin(0, said.append)
     assert any("missing and begin at random" in line for line in said)
+
+
+def test_a_network_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for again is there, the same as if it were planned anew; anything else is another network."""
+    monkeypatch.setattr(networks, "_kept_plans", OrderedDict())
+    monkeypatch.setattr(networks, "MOST_KEPT", 3)
+    first = planned()
+    assert planned() is first
+    assert planned(size=64).layers != first.layers
+    assert planned(trainable="none").trainable < first.trainable
+    assert planned() is first
+    planned(cut="layer1")
+    planned(cut="layer2")
+    planned(cut="layer3")
+    again = planned()
+    assert again is not first
+    assert (again.layers, again.parameters, again.trainable) == (first.layers, first.parameters, first.trainable)
+    one, other = first.make(1, "cpu"), first.make(1, "cpu")
+    assert one is not other
+    with torch.no_grad():
+        next(one.parameters()).zero_()
+    assert next(other.parameters()).any()
+
+
+def test_a_run_that_has_changed_is_looked_at_again(transferring: Any, tmp_path: Path) -> None:
+    path = shutil.copytree(transferring.source.path, tmp_path / "trunk")
+    model = transferring.recipe("all", {"backbone": f"run('{path}')"}).model
+    before = plan_network(model, (3, 8, 8), 3)
+    assert plan_network(model, (3, 8, 8), 3) is before
+    text = (path / "recipe.toml").read_text(encoding="utf-8")
+    (path / "recipe.toml").write_text(text.replace('"relu"', '"elu"', 1), encoding="utf-8")
+    kinds = [row.kind for row in plan_network(model, (3, 8, 8), 3).layers]
+    assert "elu" in kinds
+    assert "elu" not in [row.kind for row in before.layers]
+    shutil.rmtree(path)
+    with pytest.raises(RunError):
+        plan_network(model, (3, 8, 8), 3)

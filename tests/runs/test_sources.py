@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from safetensors.torch import save_file
 from cnnlab.api import write_report
 from cnnlab.errors import RunError
 from cnnlab.export.prediction import predict
+from cnnlab.model.downloads import sha256
+from cnnlab.runs import sources
 from cnnlab.runs.final import open_test, trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_network, plan_of_run
@@ -26,6 +29,8 @@ from cnnlab.spec.backbones import Known, OfRun
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan, run_id
+from cnnlab.study.work import Place, carry_out
+from cnnlab.training.checkpoints import load_weights
 
 CPU = torch.device("cpu")
 
@@ -224,3 +229,50 @@ def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
     assert again["scratch"] == found["scratch"]
     assert not again["trained"] & found["trained"]
     assert not again["all"] & found["all"]
+
+
+def test_a_study_reads_the_weights_behind_it_once(
+    source: RunFolder, transferring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path, *given: Any) -> Any:
+        read.append(folder)
+        return load_weights(folder, *given)
+
+    monkeypatch.setattr(sources, "load_weights", counted)
+    base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
+    arms = {"plain": {}, "all": {"model.trainable": "all"}}
+    make_plan(Study(base=base, arms=arms, seeds=3, baseline="plain", baseline_seeds=3), "once", device="cpu")
+    assert read == [source.path]
+
+
+def test_a_file_of_weights_is_hashed_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.safetensors"
+    hashed: list[Path] = []
+    monkeypatch.setattr(sources, "sha256", lambda one: hashed.append(one) or sha256(one))
+    found = []
+    for value in (0.0, 1.0):
+        save_file({"x": torch.full((1,), value)}, path)
+        os.utime(path, ns=(0, int(value)))
+        found += [identity(Known("resnet18", str(path))) for _ in range(2)]
+    assert (len(hashed), len(set(found))) == (2, 2)
+
+
+def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
+    source: RunFolder, transferring: Any, tmp_path: Path
+) -> None:
+    base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
+    study = Study(base=base, arms={"plain": {}, "all": {"model.trainable": "all"}}, seeds=2, baseline="plain")
+    plan = make_plan(study, "trunk", device="cpu")
+    task = plan.arms[0].tasks[0]
+    shutil.rmtree(source.path)
+    tables = transferring.source.recipe().to_tables()
+    tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
+    run(Recipe.from_tables(tables), into=source.path, device="cpu")
+    place = Place(tmp_path / "runs", device="cpu")
+    outcome = carry_out(task, place, plan.shelf, lambda *_: None)
+    assert outcome.status == "failed"
+    assert "the backbone run(" in outcome.message
+    assert str(source.path) in outcome.message
+    assert "is not the one with which the study was planned" in outcome.message

@@ -40,7 +40,9 @@ def trunks_of(runs: Path) -> set[str]:
     return {Path(backbone.path).name for backbone in found}  # type: ignore[union-attr]
 
 
-def test_another_trunk_that_finishes_meanwhile_changes_nothing(search: Search, trunk: RunFolder, tmp_path: Path) -> None:
+def test_another_trunk_that_finishes_meanwhile_changes_nothing(
+    search: Search, trunk: RunFolder, tmp_path: Path
+) -> None:
     def another(_: object) -> None:
         shutil.copytree(trunk.path, trunk.path.with_name("2-trunk"), dirs_exist_ok=True)
 

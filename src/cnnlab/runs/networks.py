@@ -5,6 +5,7 @@ table → rows → network          backbone → its size → its cut → featur
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ from cnnlab.model.transfer import Resize, Transfer, owner, owners
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
 from cnnlab.runs.folder import KEPT, RunFolder
-from cnnlab.runs.sources import Say, Source, find_source, require_channels
+from cnnlab.runs.sources import Say, Source, find_source, records_behind, require_channels
 from cnnlab.spec.layer import Shape, times
 from cnnlab.spec.model import Model
 from cnnlab.spec.trace import Trace
 
 # Takes a seed and a device; on "meta" a network has shapes and no numbers.
 Make = Callable[[int, str], nn.Module]
+# Looking at a large network takes seconds, and a study asks for the same one again and again.
+MOST_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def plan_network(model: Model, shape: Shape, classes: int, kept: Path | None = N
         RunError: the run that the backbone is from can't be read.
     """
     if model.backbone is not None:
-        return _plan_transfer(model, shape, classes, find_source(model.backbone, plan_of_run, kept))
+        return _planned_once(model, shape, classes, kept)
     trace = model.trace(shape, classes)
 
     def make(seed: int, device: str) -> nn.Module:
@@ -122,6 +125,21 @@ class _Parts:
         if self.source.find is None and self.model.init != "default" and device != "meta":
             initialise(network, self.model.init, seed)  # the default is the library's own
         return network.eval()
+
+
+_kept_plans: OrderedDict[str, NetworkPlan] = OrderedDict()
+
+
+def _planned_once(model: Model, shape: Shape, classes: int, kept: Path | None) -> NetworkPlan:
+    """The plan that was made of the same before; of a run's network, of the same records, wherever they lie now."""
+    assert model.backbone is not None
+    key = repr((model, tuple(shape), classes, records_behind(model.backbone, kept)))
+    if key not in _kept_plans:
+        _kept_plans[key] = _plan_transfer(model, shape, classes, find_source(model.backbone, plan_of_run, kept))
+    _kept_plans.move_to_end(key)
+    while len(_kept_plans) > MOST_KEPT:
+        _kept_plans.popitem(last=False)
+    return _kept_plans[key]
 
 
 def _plan_transfer(model: Model, shape: Shape, classes: int, source: Source) -> NetworkPlan:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -147,12 +148,12 @@ def identity(backbone: Backbone, kept: Path | None = None) -> str:
     """
     if isinstance(backbone, OfRun):
         folder = run_behind(backbone, kept)
-        weights = _trained(folder, NOBODY.say).sha256 if backbone.weights == "trained" and kept is None else ""
+        weights = _trained_sha256(folder) if backbone.weights == "trained" and kept is None else ""
         return f"{write_backbone(at_path(backbone, ''))} {_structure(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
         return write_backbone(backbone)
-    return f"{write_backbone(with_weights(backbone, path.name))} {sha256(path)}"
+    return f"{write_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
 
 
 def _structure(folder: RunFolder) -> str:
@@ -175,6 +176,22 @@ def keep_run_behind(backbone: Backbone | None, folder: RunFolder) -> None:
         for name in _RECORDS:
             RunFolder(into).write(name, (behind.path / name).read_text(encoding="utf-8"))
         backbone, into, kept = behind.recipe().model.backbone, into / KEPT, behind.path / KEPT
+
+
+def records_behind(backbone: Backbone, kept: Path | None = None) -> list[str]:
+    """All that decides the network of a run, whatever its weights are: the records of it and of each run behind it.
+
+    Raises:
+        RunError: one of them can't be read.
+    """
+    found: list[str] = []
+    following: Backbone | None = backbone
+    while isinstance(following, OfRun):
+        behind = run_behind(following, kept)
+        recipe = behind.recipe()
+        found += [recipe.to_toml(), behind.data().to_json()]
+        following, kept = recipe.model.backbone, behind.path / KEPT
+    return found
 
 
 def _of_library(backbone: Known) -> Source:
@@ -220,3 +237,35 @@ def _trained(folder: RunFolder, say: Say) -> Found:
         raise RunError(f"the run that the backbone is from {state}", where=str(folder.path), next_step=step)
     tensors, saved = load_weights(folder.path, "best", say, result.selected_epoch)
     return Found(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
+
+
+def _trained_sha256(folder: RunFolder) -> str:
+    """Of the weights that a run gives, which are read once for each state of its files."""
+    return _read_sha256(folder.path, tuple(_states(folder)))
+
+
+@lru_cache(maxsize=64)
+def _read_sha256(path: Path, _states: tuple[object, ...]) -> str:
+    return _trained(RunFolder(path), NOBODY.say).sha256
+
+
+def _states(folder: RunFolder) -> Iterator[object]:
+    """What another result or other weights in a run's folder can't leave as it was."""
+    for path in sorted((*folder.path.glob("best*"), folder.path / "result.json")):
+        if path.is_file():
+            yield _state(path)
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file, which is read once for each state of it."""
+    return _hashed(path.resolve(), _state(path))
+
+
+@lru_cache(maxsize=64)
+def _hashed(path: Path, _state: object) -> str:
+    return sha256(path)
+
+
+def _state(path: Path) -> tuple[str, int, int, int]:
+    known = path.stat()
+    return path.name, known.st_size, known.st_mtime_ns, known.st_ino

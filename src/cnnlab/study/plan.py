@@ -45,7 +45,8 @@ class Task:
     """One run to do.
 
     `id` is a digest of recipe, seed, data and of what makes it: equal work has one id, whatever it is called. `images`
-    are those that it trains on in all its epochs, `seconds` how long that will take by a trial.
+    are those that it trains on in all its epochs, `seconds` how long that will take by a trial; `data` is the digest of
+    the data with its split.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Task:
     recipe: str
     images: int
     seconds: float
+    data: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,17 +152,21 @@ def make_plan(
     )
 
 
-def run_id(recipe: Recipe, data: str, made: str) -> str:
+def run_id(recipe: Recipe, data: str, made: str, backbone: str = "") -> str:
     """What is the same for equal work: hex digits of one experiment, seed and data set, and of what makes it.
 
     Args:
         data: what names the data's content and split.
         made: hex digits of code, torch and device, as `maker` has them.
+        backbone: its `identity` where that is known.
+
+    Raises:
+        RunError: the run that the backbone is from can't be read, or has no weights.
     """
     tables = recipe.to_tables()
     tables["data"]["source"] = file_name(recipe.data.source)
     if recipe.model.backbone is not None:
-        tables["model"]["backbone"] = identity(recipe.model.backbone)
+        tables["model"]["backbone"] = backbone or identity(recipe.model.backbone)
     what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
     work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
     return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"
@@ -238,13 +244,15 @@ def _seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
 def _tasks(
     name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, made: str = "", seconds: float = 0.0
 ) -> Iterator[Task]:
+    # One for all seeds: whole files of weights are read for it.
+    backbone = identity(recipe.model.backbone) if recipe.model.backbone is not None else ""
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
         facts = shelf.facts(seeded.data, seed)
-        digest = run_id(seeded, facts.digest, made)
+        digest = run_id(seeded, facts.digest, made, backbone)
         folder = f"{name}-{slug(arm.name)[:NAME_DIGITS]}-s{seed}-{digest}"
         images = facts.train * recipe.train.epochs
-        yield Task(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds)
+        yield Task(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest)
 
 
 def _expected_s(recipe: Recipe, dataset: Dataset, speed: float) -> float:

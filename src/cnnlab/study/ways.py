@@ -42,7 +42,9 @@ def check_networks(
             plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
             check_before_training(recipe, plan, dataset, device)
         train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
-        key = repr([facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)])
+        key = repr(
+            [facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)]
+        )
         found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
     return found
 
@@ -104,7 +106,7 @@ def _frozen(recipe: Recipe, dataset: Dataset) -> list[object]:
     """What decides whether features of a frozen part are kept: a step is another one then."""
     if recipe.model.backbone is None:
         return []
-    train, sizes = recipe.train, [dataset.size(part) for part in ("train", "validation")]  # type: ignore[arg-type]
+    train, sizes = recipe.train, [dataset.size(part) for part in ("train", "validation")]
     passes = [train.epochs, train.budget, train.validations_per_epoch, train.average, train.sampling]
     return [train.cache, recipe.data.augment, train.mix, *passes, *sizes]
 

@@ -17,6 +17,7 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener, nothing
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
+from cnnlab.spec.backbones import write_backbone
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.plan import Task, maker, run_id
@@ -137,12 +138,16 @@ def _done(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point) ->
 def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf, device: str) -> None:
     """A run is filed under what it was planned to be: data, code, torch and device must not have changed since."""
     seed = recipe.train.seed
-    found = run_id(recipe, shelf.facts(recipe.data, seed).digest, maker(choose_device(device).type))
+    data = shelf.facts(recipe.data, seed).digest
+    found = run_id(recipe, data, maker(choose_device(device).type))
     if found == task.id:
         return
     other = found.rpartition("-")[0] == task.id.rpartition("-")[0]
-    name = file_name(recipe.data.source)
-    what = "cnnlab's code, torch or device here is not that" if other else f"{name} here is not the data"
+    what = f"{file_name(recipe.data.source)} here is not the data"
+    if other:
+        what = "cnnlab's code, torch or device here is not that"
+    elif recipe.model.backbone is not None and data == task.data:
+        what = f"the backbone {write_backbone(recipe.model.backbone)} here is not the one"
     raise RunError(f"{what} with which the study was planned", next_step="give the study's command again")
 
 
