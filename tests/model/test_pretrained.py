@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode
 
 from cnnlab.errors import DownloadError, RunError, SpecError
 from cnnlab.model.backbones import names, natural_shape, network
-from cnnlab.model.pretrained import Found, find_weights, natural, weights_label
+from cnnlab.model.pretrained import Found, find_weights, natural, weights_label, whereabouts
 from cnnlab.randomness import torch_state
 
 pytestmark = pytest.mark.usefixtures("asked")
@@ -256,3 +256,11 @@ def test_a_download_is_said_kept_and_not_repeated(
     assert _same(found.tensors, squeezenet)
     served.unlink()
     assert _same(_find("squeezenet1_1", download=True).tensors, squeezenet)
+
+
+def test_a_file_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_file({"x": torch.ones(1)}, tmp_path / "w.safetensors")
+    assert whereabouts("squeezenet1_1", "~/w.safetensors").at_hand
+    found = _find("squeezenet1_1", "~/w.safetensors")
+    assert (found.file, set(found.tensors)) == (str(tmp_path / "w.safetensors"), {"x"})

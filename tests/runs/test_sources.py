@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from cnnlab.api import write_report
 from cnnlab.errors import RunError
 from cnnlab.export.prediction import predict
+from cnnlab.model import backbones
 from cnnlab.model.downloads import sha256
 from cnnlab.runs import sources
 from cnnlab.runs.final import open_test, trained_network
 from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.listener import Listener
 from cnnlab.runs.networks import plan_network, plan_of_run
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.resolving import resolve
@@ -160,8 +162,6 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
     source: RunFolder, transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
 ) -> None:
     """Also when it is gone on with before it had a state: its weights are loaded again."""
-    from cnnlab.runs.listener import Listener
-
     monkeypatch.chdir(source.path.parent)
     made = transferring.recipe("none", of("source"))
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
@@ -173,6 +173,22 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
     ended = resume_run(folder, device="cpu")
     monkeypatch.undo()
     assert transferring.trained(transferring.tensors(ended)) == set()
+
+
+def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
+    transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
+) -> None:
+    save_file(backbones.network("squeezenet1_1", device="cpu", seed=3).state_dict(), tmp_path / "w.safetensors")
+    model = {"backbone": "squeezenet1_1(weights='w.safetensors')", "resize": 32}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(cut.error):  # type: ignore[attr-defined]
+        run(transferring.recipe("none", model, epochs=1), into=Path("cut"), device="cpu", listener=Listener(watch=cut(2)))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ended = resume_run(tmp_path / "cut", device="cpu")
+    assert ended.recipe().model.backbone.weights == "w.safetensors"  # type: ignore[union-attr]
+    expected = load_file(tmp_path / "w.safetensors")["features.0.weight"]
+    assert torch.equal(transferring.tensors(ended)["backbone.features.0.weight"], expected)
 
 
 def test_equal_work_has_one_identity_wherever_it_lies(source: RunFolder, transferring: Any, tmp_path: Path) -> None:

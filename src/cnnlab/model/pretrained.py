@@ -75,7 +75,7 @@ def natural(name: str, weights: str = "imagenet") -> Natural:
     Raises:
         SpecError: an unknown network, or weights that it doesn't have.
     """
-    known = _is_file(weights) or weights == "none"
+    known = names_file(weights) or weights == "none"
     if name in names():
         preset = _member(name, "imagenet" if known else weights).transforms()
         size = int(preset.crop_size[0])
@@ -102,6 +102,15 @@ class Whereabouts(NamedTuple):
     megabytes: float | None = None
 
 
+def names_file(weights: str) -> bool:
+    """Whether weights are a person's own file, and none that a library publishes.
+
+    >>> names_file("trunk.pth"), names_file("imagenet")
+    (True, False)
+    """
+    return "/" in weights or weights.lower().endswith(_ENDINGS)
+
+
 def whereabouts(name: str, weights: str) -> Whereabouts:
     """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
 
@@ -112,7 +121,7 @@ def whereabouts(name: str, weights: str) -> Whereabouts:
     Raises:
         SpecError: as `weights_label`.
     """
-    if _is_file(weights):
+    if names_file(weights):
         path = Path(weights).expanduser()
         return Whereabouts(path.name, weights, path.is_file(), _megabytes(path))
     if name not in names():
@@ -140,7 +149,7 @@ def weights_label(name: str, weights: str) -> str:
     Raises:
         SpecError: an unknown network, or weights that it doesn't have, with those that it has.
     """
-    if weights == "none" or _is_file(weights):
+    if weights == "none" or names_file(weights):
         natural_shape(name)
         return weights
     if name in names():
@@ -164,8 +173,8 @@ def find_weights(name: str, weights: str, *, download: bool = True, say: Callabl
         RunError: the file is damaged, or not one of tensors.
     """
     assert weights != "none"
-    if _is_file(weights):
-        return _from_file(name, Path(weights))
+    if names_file(weights):
+        return _from_file(name, Path(weights).expanduser())
     return _torchvision(name, weights, download, say) if name in names() else _timm(name, weights, download, say)
 
 
@@ -269,10 +278,6 @@ def _member(name: str, weights: str) -> Any:
 def _fits(name: str, member: Any) -> bool:
     """Whether these weights are for the network as it is made here: a vision transformer is made for one size."""
     return bool(member.meta["min_size"][0] <= natural_shape(name)[1])
-
-
-def _is_file(weights: str) -> bool:
-    return "/" in weights or weights.lower().endswith(_ENDINGS)
 
 
 def _interpolation(value: str) -> Interpolation:

@@ -12,9 +12,10 @@ import torch
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.errors import SourceError
+from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.backbones import OfRun, at_path
+from cnnlab.spec.backbones import Known, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 
@@ -48,7 +49,7 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
 def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
     """A run's recipe; relative paths that lead nowhere from here are followed from where the run was started."""
     recipe = folder.recipe()
-    recipe = _with_run_from_here(recipe, folder)
+    recipe = _with_backbone_from_here(recipe, folder)
     source = recipe.data.source
     if source in CATALOGUE:
         return recipe
@@ -62,14 +63,18 @@ def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
     return recipe
 
 
-def _with_run_from_here(recipe: Recipe, folder: RunFolder) -> Recipe:
+def _with_backbone_from_here(recipe: Recipe, folder: RunFolder) -> Recipe:
     backbone = recipe.model.backbone
-    if not isinstance(backbone, OfRun) or Path(backbone.path).exists():
+    if backbone is None or (isinstance(backbone, Known) and not names_file(backbone.weights)):
         return recipe
-    there = Path(folder.environment().cwd) / backbone.path
+    path = Path(backbone.path if isinstance(backbone, OfRun) else backbone.weights).expanduser()
+    if path.exists():
+        return recipe
+    there = Path(folder.environment().cwd) / path
     if not there.exists():
         return recipe
-    model = recipe.model.model_copy(update={"backbone": at_path(backbone, str(there))})
+    found = at_path(backbone, str(there)) if isinstance(backbone, OfRun) else with_weights(backbone, str(there))
+    model = recipe.model.model_copy(update={"backbone": found})
     return recipe.model_copy(update={"model": model})
 
 
