@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,3 +132,16 @@ def test_on_shapes_the_suggested_rate_lowers_the_loss_more_than_one_a_hundred_ti
 
     # Over the whole epoch, the slow beginning included.
     assert mean_loss(found.suggestion) < mean_loss(found.suggestion / 100) - 0.1
+
+
+def test_what_joins_in_later_trains_in_the_test(transferring: Any) -> None:
+    """A rate that suits the head alone says nothing of the rest, which has it too."""
+    parts = ["dense1", "batchnorm2", "conv*"]
+    found = {
+        policy: lr_range(transferring.recipe(policy), steps=20, device="cpu")
+        for policy in (f"gradual({parts})", f"rows({parts})", "none")
+    }
+    later, at_once, head = found.values()
+    assert later.losses == at_once.losses != head.losses
+    said = "All that trains in some epoch did so from the first step"
+    assert [any(said in remark for remark in one.remarks) for one in found.values()] == [True, False, False]

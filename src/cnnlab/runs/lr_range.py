@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from cnnlab.data.source import Progress, silent
+from cnnlab.model.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.networks import NetworkPlan
@@ -39,7 +42,7 @@ def lr_range(
     """Train a recipe for some steps with a rate that rises from each to the next, and see which rates suit.
 
     L. N. Smith: Cyclical learning rates for training neural networks, 2015. All else is as in the recipe's training:
-    the first weights, order, augmentation, batches, loss, clipping, and the way of computing.
+    the first weights, order, augmentation, batches, loss, clipping, and the way of computing. What joins in after some epochs trains from the first step.
 
     Args:
         recipe: a recipe, or the path of its file.
@@ -67,6 +70,7 @@ def lr_range(
         bench = Bench.prepare(known, root, choose_device(device), True, progress, validate=False)
         way = f"{bench.way.precision} on {bench.device.type}"
         say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
+        all_train = _let_all_train(bench.network)
         training = bench.training()
         groups = tuple(group["lr"] for group in training.optimizer.param_groups)
         losses = losses_of_rates(training, bench.train, len(bench.dataset.classes), planned, watch)
@@ -89,7 +93,7 @@ def lr_range(
         way=way,
         reading=reading,
         suggested=suggested,
-        remarks=tuple(_remarks(known.train, bench.plan)),
+        remarks=tuple(_remarks(known.train, bench.plan, all_train)),
     )
 
 
@@ -105,8 +109,18 @@ def at_rate(choice: Any, rate: float) -> Any:
     return replace(choice, **changed)
 
 
-def _remarks(train: Train, plan: NetworkPlan) -> list[str]:
+def _let_all_train(network: nn.Module) -> bool:
+    """Let all that will ever train do so from the first step; whether something would have joined in later."""
+    if not isinstance(network, Transfer) or not any(network.begins.values()):
+        return False
+    network.set_policy(dict.fromkeys(network.begins, 0), network.order)
+    return True
+
+
+def _remarks(train: Train, plan: NetworkPlan, all_train: bool) -> list[str]:
     found = []
+    if all_train:
+        found.append("All that trains in some epoch did so from the first step: what joins in later bears the rate too.")
     if isinstance(train.optimizer, Muon):
         found.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
     if train.rates:
