@@ -105,11 +105,18 @@ def test_what_misses_keeps_its_numbers_and_is_told(resnet: nn.Module) -> None:
     )
 
 
-def test_a_deeper_network_of_the_same_widths_is_told_by_what_is_ignored(resnet: nn.Module) -> None:
-    record = fill(copy.deepcopy(resnet), _found(_zeros("resnet34")), _shapes(resnet.state_dict()))
-    assert (record.loaded, len(record.ignored), record.missing) == (122, 96, ())
-    assert sentences(record)[0] == "w.pth: 122 tensors loaded"
-    assert sentences(record)[1].startswith("! w.pth: 96 tensors belong to nothing here: layer1.2.conv1.weight, ")
+def test_a_deeper_network_of_the_same_widths_is_refused(resnet: nn.Module) -> None:
+    before = copy.deepcopy(resnet.state_dict())
+    with pytest.raises(RunError, match=r"another network: 96 of 218 tensors have no place(?s:.*)layer1\.2\.conv1"):
+        fill(resnet, _found(_zeros("resnet34")), _shapes(before))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in resnet.state_dict().items())
+
+
+def test_a_head_of_another_name_is_told_and_goes(resnet: nn.Module) -> None:
+    tensors = {**_zeros("resnet18"), "classes.weight": torch.zeros(3, 512), "classes.bias": torch.zeros(3)}
+    record = fill(copy.deepcopy(resnet), _found(tensors), _shapes(resnet.state_dict()))
+    assert (record.loaded, record.ignored) == (122, ("classes.weight", "classes.bias"))
+    assert sentences(record)[1] == "! w.pth: 2 tensors belong to nothing here: classes.weight, classes.bias"
 
 
 def test_one_tensor_is_told_in_the_singular_and_without_a_file_by_its_source() -> None:

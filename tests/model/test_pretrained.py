@@ -224,7 +224,7 @@ def test_what_is_not_at_hand_is_told_with_all_that_is_needed_to_get_it(torch_sto
     # 46,830,571 bytes are published.
     words = (
         rf"{torch_store}/resnet18-f37072fd\.pth: the weights IMAGENET1K_V1 of torchvision's resnet18 are not at hand\n"
-        r"  received: a call without download\n"
+        r"  received: downloads are switched off\n"
         r"  next:     where there is a network, download https://download\.pytorch\.org/models/resnet18-f37072fd\.pth "
         rf"\(46\.8 MB\), and put it at {torch_store}/resnet18-f37072fd\.pth; or give the weights as a file: "
         r"weights='FILE'$"

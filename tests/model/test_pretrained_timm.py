@@ -202,7 +202,7 @@ def test_a_file_of_another_network_is_told(hub: Path, state: State) -> None:
 def test_what_is_not_at_hand_is_told_with_all_that_is_needed_to_get_it(hub: Path) -> None:
     words = (
         rf"{REPOSITORY}: the weights r160_in1k of timm's test_convnext are not at hand\n"
-        r"  received: a call without download\n"
+        r"  received: downloads are switched off\n"
         rf"  next:     where there is a network, `hf download {REPOSITORY} model\.safetensors`, and copy what "
         rf"it leaves in HF_HOME to {hub}; or give the weights as a file: weights='FILE'$"
     )

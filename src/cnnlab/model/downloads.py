@@ -61,7 +61,7 @@ def fetch_weights(published: Published, *, download: bool, say: Say) -> Path:
     if path.is_file():
         return path
     if not download:
-        raise absent(published.label, str(path), "a call without download", published.by_hand())
+        raise absent(published.label, str(path), "downloads are switched off", published.by_hand())
     size = "" if published.megabytes is None else f" ({published.megabytes:.1f} MB)"
     say(f"downloading {path.name}{size} to {path.parent}")
     try:

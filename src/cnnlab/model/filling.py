@@ -16,6 +16,8 @@ from cnnlab.records import LoadedRecord
 
 # What the libraries set beside the tensors: these networks undo ImageNet's normalisation for one of their own.
 _SET_WITH_WEIGHTS = {"googlenet": ("transform_input", True), "inception_v3": ("transform_input", True)}
+# Of a file's tensors so large a share may belong to nothing: a head of another name, no blocks of another network.
+STRANGERS = 0.1
 # Batch norm's count of its batches, which files from before torch 0.4.1 lack, and which changes no output.
 _COUNTER = "num_batches_tracked"
 
@@ -32,7 +34,8 @@ def fill(
         fresh: modules or tensors of the backbone that begin anew. They are neither expected nor loaded nor counted.
 
     Raises:
-        RunError: no tensor belongs to the backbone; one has another shape there; or one holds NaN or ±Inf.
+        RunError: no tensor belongs to the backbone, or many to nothing; one has another shape there; or one holds NaN
+            or ±Inf.
     """
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not _within(name, fresh)}
     given = {name: tensor for name, tensor in found.tensors.items() if not _within(name, fresh)}
@@ -42,6 +45,8 @@ def fill(
     _require_shared(own, given, shared, where)
     _require_shapes(own, given, shared, where)
     _require_numbers(given, shared, where)
+    ignored = tuple(name for name in given if name not in own and name not in whole)
+    _require_home(ignored, given, where)
     with torch.no_grad():
         for name in shared:
             own[name].copy_(given[name])
@@ -52,7 +57,7 @@ def fill(
         published=found.published,
         loaded=len(shared),
         missing=tuple(name for name in own if name not in given and not _is_counter(name)),
-        ignored=tuple(name for name in given if name not in own and name not in whole),
+        ignored=ignored,
         behind=tuple(name for name in given if name not in own and name in whole),
     )
 
@@ -115,6 +120,18 @@ def _require_shapes(own: Mapping[str, Tensor], given: Mapping[str, Tensor], shar
             f"{_shape(own[first])} here",
             where=where,
             received=f"another shape in {count(len(unlike))} of the {_tensors(len(shared))} that both have",
+            next_step="use weights of this network",
+        )
+
+
+def _require_home(ignored: Collection[str], given: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a file that is of a larger network, whose first blocks would fit by name and shape."""
+    if len(ignored) > STRANGERS * len(given):
+        share = f"{count(len(ignored))} of {_tensors(len(given))} have no place here"
+        raise RunError(
+            f"these are the weights of another network: {share}",
+            where=where,
+            received=few(ignored, 3),
             next_step="use weights of this network",
         )
 

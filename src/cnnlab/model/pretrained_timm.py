@@ -170,7 +170,7 @@ def _from_hub(repository: str, revision: str, files: tuple[str, ...], what: str,
         f"{store}; {A_FILE}"
     )
     if not download:
-        raise absent(what, repository, "a call without download", step)
+        raise absent(what, repository, "downloads are switched off", step)
     say(f"downloading {repository} from the Hugging Face hub to {store}")
     errors = importlib.import_module("huggingface_hub.utils")
     for file in files:

@@ -175,7 +175,9 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: Source) -> 
 
 
 def _parts(model: Model, shape: Shape, classes: int, source: Source) -> _Parts:
-    size = shape[1:] if model.resize == "own" else model.resize or source.natural.shape[1:]
+    own = model.resize == "own" or (model.resize is None and source.small_stem)
+    wanted = model.resize if isinstance(model.resize, tuple) else source.natural.shape[1:]
+    size = shape[1:] if own else wanted
     inner = _image((shape[0], *size))
     whole = source.make(0, "meta")
     stem: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from cnnlab.data.folders import open_folder
 from cnnlab.model.pretrained import weights_label
 from cnnlab.runs.sources import images_of, newest, require_channels
 from cnnlab.spec.arms import within
-from cnnlab.spec.backbones import Backbone, OfRun, at_path, with_weights
+from cnnlab.spec.backbones import Backbone, Known, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Data, Recipe
 
 
@@ -69,7 +69,9 @@ def _resolved(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], kept
     made_for = images_of(recipe.model.backbone, kept)
     backbone = _with_label(recipe.model.backbone)
     require_channels(recipe.data.channels or made_for.shape[0], made_for)
-    size = recipe.model.resize or made_for.shape[1:]
+    # A stem for small images takes them as small as they are.
+    small = isinstance(backbone, Known) and backbone.stem == "small"
+    size = recipe.model.resize or ("own" if small else made_for.shape[1:])
     model = {
         "backbone": backbone,
         "resize": size,

@@ -27,7 +27,7 @@ from cnnlab.runs.listener import NOBODY, Listener, nothing
 from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.resolving import resolve
-from cnnlab.runs.sources import keep_run_behind
+from cnnlab.runs.sources import fetch_ahead, keep_run_behind
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
@@ -63,13 +63,15 @@ def run(
         opener: opens the data; by default anew.
 
     Raises:
-        SpecError, SourceError, DownloadError: before a folder is made.
+        SpecError, SourceError, DownloadError: before a folder is made; of a backbone's weights before data is read.
         RunError: the run folder can't be written to, the memory is full, or another process has ended.
     """
     target = choose_device(device)
     with _processes(target) as world:
         listener = listener if world.writes else NOBODY
         recipe = resolve(recipe, root)
+        with world.one_first():
+            fetch_ahead(recipe.model.backbone, listener.say)
         with memory_watched(recipe.train.batch_size):
             shown, say = listener.progress, listener.say
             bench = Bench.prepare(

@@ -17,7 +17,7 @@ from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.downloads import sha256
 from cnnlab.model.filling import as_published
-from cnnlab.model.pretrained import Found, Natural, find_weights, natural
+from cnnlab.model.pretrained import Found, Natural, find_weights, natural, whereabouts
 from cnnlab.paper.words import plural
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
@@ -69,6 +69,18 @@ def find_source(backbone: Backbone, plan: Callable[[RunFolder], Planned], kept: 
     if isinstance(backbone, OfRun):
         return _of_run(backbone, plan, kept)
     return _of_library(backbone)
+
+
+def fetch_ahead(backbone: Backbone | None, say: Say) -> None:
+    """Fetch a library's weights, or say that they can't be had, before time is spent on the data.
+
+    Raises:
+        DownloadError: they are not at hand, and no server gives them.
+        RunError: the file is not there, or damaged.
+    """
+    begun = isinstance(backbone, Known) and backbone.weights != "none"
+    if isinstance(backbone, Known) and begun and not whereabouts(backbone.name, backbone.weights).at_hand:
+        find_weights(backbone.name, backbone.weights, download=not is_offline(), say=say)
 
 
 def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
