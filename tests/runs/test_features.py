@@ -229,7 +229,7 @@ def test_too_little_room_is_a_reason(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cnnlab.training.keeping.MOST_BYTES", 1000)
-    assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1000 B")
+    assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1.0 KiB")
     with pytest.raises(SpecError, match="the features take"):
         done(transfer(cache="views(2)"))
 
