@@ -182,7 +182,12 @@ def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
     model = {"backbone": "squeezenet1_1(weights='w.safetensors')", "resize": 32}
     monkeypatch.chdir(tmp_path)
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
-        run(transferring.recipe("none", model, epochs=1), into=Path("cut"), device="cpu", listener=Listener(watch=cut(2)))
+        run(
+            transferring.recipe("none", model, epochs=1),
+            into=Path("cut"),
+            device="cpu",
+            listener=Listener(watch=cut(2)),
+        )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     ended = resume_run(tmp_path / "cut", device="cpu")

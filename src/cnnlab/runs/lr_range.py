@@ -42,7 +42,8 @@ def lr_range(
     """Train a recipe for some steps with a rate that rises from each to the next, and see which rates suit.
 
     L. N. Smith: Cyclical learning rates for training neural networks, 2015. All else is as in the recipe's training:
-    the first weights, order, augmentation, batches, loss, clipping, and the way of computing. What joins in after some epochs trains from the first step.
+    the first weights, order, augmentation, batches, loss, clipping, and the way of computing.
+    What joins in after some epochs trains from the first step.
 
     Args:
         recipe: a recipe, or the path of its file.
@@ -120,7 +121,9 @@ def _let_all_train(network: nn.Module) -> bool:
 def _remarks(train: Train, plan: NetworkPlan, all_train: bool) -> list[str]:
     found = []
     if all_train:
-        found.append("All that trains in some epoch did so from the first step: what joins in later bears the rate too.")
+        found.append(
+            "All that trains in some epoch did so from the first step: what joins in later bears the rate too."
+        )
     if isinstance(train.optimizer, Muon):
         found.append("The companion's rate rose in proportion, and is in proportion in the suggested line.")
     if train.rates:
