@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from cnnlab.data.keeping import features_dir
-from cnnlab.runs.features import features_of
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
@@ -89,7 +88,7 @@ def _figures(
     options: argparse.Namespace, seconds: dict[str, list[float]], found: dict[str, RunFolder]
 ) -> dict[str, object]:
     anew, kept = found.values()
-    record = features_of(kept)
+    record = kept.features()
     assert record is not None
     assert record.kept
     medians = {name: statistics.median(each) for name, each in seconds.items()}
