@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -164,8 +165,20 @@ def identity(backbone: Backbone, kept: Path | None = None) -> str:
         return f"{write_backbone(at_path(backbone, ''))} {_structure(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
-        return write_backbone(backbone)
+        return f"{write_backbone(backbone)} {_unpublished(backbone)}".rstrip()
     return f"{write_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
+
+
+def _unpublished(backbone: Known) -> str:
+    """The digest of a file that lies where a library's lies and is another, by the digits in its name; "" otherwise."""
+    if backbone.weights == "none":
+        return ""
+    found = whereabouts(backbone.name, backbone.weights)
+    digits = re.search(r"-([0-9a-f]{8,})\.", Path(found.path).name)
+    if not found.at_hand or digits is None:
+        return ""
+    digest = _sha256(Path(found.path))
+    return "" if digest.startswith(digits[1]) else digest
 
 
 def _structure(folder: RunFolder) -> str:
