@@ -44,7 +44,8 @@ def test_a_recipes_network_begins_as_its_run_would(recipe_file: Path, seed: int 
     assert same(subject.network, fresh)
     assert subject.name == f"tiny (random weights, seed {chosen})"
     assert not subject.network.training
-    image, shown = subject.image()
+    picture = subject.picture()
+    image, shown = picture.values, picture.name
     assert image.shape == (3, 8, 8)
     assert shown == "1 picture of the built-in shapes, drawn by the program"
     assert torch.allclose(image.mean(dim=(1, 2)), torch.zeros(3), atol=1e-6)
@@ -57,7 +58,8 @@ def test_a_run_has_its_trained_weights_and_its_preprocessing(
     folder = run(recipe(), runs=tmp_path, device="cpu")
     file = colours / "red" / "3.png"
     subject = open_subject(str(folder.path), device="cpu")
-    image, shown = subject.image(file)
+    picture = subject.picture(file)
+    image, shown = picture.values, picture.name
     kept, pixels = folder.data().preprocessing, np.asarray(Image.open(file)).transpose(2, 0, 1)[None]
     ((expected, _),) = Feed(pixels, np.zeros(1, np.int64), kept.mean, kept.std, torch.device("cpu")).evaluation()
     assert shown == "3.png"
@@ -76,7 +78,7 @@ def test_a_backbone_is_drawn_from_its_seed() -> None:
     assert not same(one.network, other.network)
     assert one.form.shape == (3, 224, 224)
     assert one.name == "squeezenet1_1 (random weights, seed 1)"
-    assert one.image()[1] == "16 pictures of the built-in shapes, drawn by the program"
+    assert one.picture().name == "16 pictures of the built-in shapes, drawn by the program"
 
 
 @pytest.mark.parametrize("name", ["resnet8", "no/such/thing"])
@@ -121,12 +123,12 @@ def test_a_bad_image_is_told(recipe_file: Path, tmp_path: Path, content: bytes |
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(SourceError, match=rf"(?s)photo\.png: this image can't be used: {words}.*leave --image out"):
-        open_subject(str(recipe_file), device="cpu").image(file)
+        open_subject(str(recipe_file), device="cpu").picture(file)
 
 
 def test_a_constant_image_is_only_moved(recipe_file: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (9, 90, 200)).save(tmp_path / "flat.png")
-    image, _ = open_subject(str(recipe_file), device="cpu").image(tmp_path / "flat.png")
+    image = open_subject(str(recipe_file), device="cpu").picture(tmp_path / "flat.png").values
     assert image.abs().max() < 1e-6
 
 
@@ -146,5 +148,7 @@ def test_what_was_done_to_a_file_is_told(recipe_file: Path, tmp_path: Path) -> N
     Image.new("RGB", (form.width, form.height), (9, 90, 200)).save(tmp_path / "fits.png")
     grey = "grey in three channels" if form.channels == 3 else ""
     told = ", ".join(filter(None, ["resized from 37×61", grey]))
-    assert subject.image(tmp_path / "grey.png")[1] == f"grey.png ({told})"
-    assert subject.image(tmp_path / "fits.png")[1] == ("fits.png" if form.channels == 3 else "fits.png (turned grey)")
+    assert subject.picture(tmp_path / "grey.png").name == f"grey.png ({told})"
+    assert subject.picture(tmp_path / "fits.png").name == (
+        "fits.png" if form.channels == 3 else "fits.png (turned grey)"
+    )

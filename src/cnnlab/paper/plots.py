@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import matplotlib
@@ -28,6 +29,14 @@ POINTS_PER_INCH = 72
 SMALL, NORMAL = 11.0, 12.0
 _FONT = re.compile(r"font-family: [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure, and what is seen on it, for those who can't see it."""
+
+    figure: Figure
+    description: str
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -109,6 +118,18 @@ def to_svg(figure: Figure, name: str, description: str, *, alone: bool = False) 
     if alone:
         _furnish(root)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def to_png(figure: Figure, scale: float = 2.0) -> bytes:
+    """The figure as a PNG on white, `scale` pixels a point."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A letter that Matplotlib's own font lacks is an empty box there; SVG takes the reader's fonts.
+        warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
+        # Without the software's version, the same figure gives the same bytes.
+        metadata = {"Software": None}
+        figure.savefig(buffer, format="png", dpi=scale * POINTS_PER_INCH, facecolor=LIGHT["paper"], metadata=metadata)
+    return buffer.getvalue()
 
 
 def _tidy(root: ElementTree.Element, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable
 from math import isfinite
@@ -28,6 +29,11 @@ def shown(name: str, longest: int = LONGEST_NAME) -> str:
     while columns(line) >= longest:
         line = line[: max(len(line) - max((columns(line) - longest) // 2, 1), 0)]
     return line.rstrip() + "…"
+
+
+def folded(text: str, longest: int) -> list[str]:
+    """A text in lines of at most so many characters."""
+    return textwrap.wrap(clean(text), max(longest, 1))
 
 
 def columns(text: str) -> int:

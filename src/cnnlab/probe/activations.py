@@ -88,6 +88,21 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def probing(network: nn.Module) -> Iterator[None]:
+    """Within it the network is in eval mode and no weight wants a gradient, so that a backward pass reaches the image
+    alone and leaves nothing on the weights; afterwards both are as they were, also after an error.
+    """
+    before = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    try:
+        with evaluating(network):
+            network.requires_grad_(False)
+            yield
+    finally:
+        for parameter, wanted in before.items():
+            parameter.requires_grad_(wanted)
+
+
 def module_name(name: str) -> str:
     """The module's name, of a layer's that may be one of several calls.
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,14 +15,19 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from cnnlab.data import shapes
+from cnnlab.data.dataset import Dataset, facts, open_dataset
+from cnnlab.data.feed import Feed
 from cnnlab.data.formats import in_form
 from cnnlab.data.images import Fault, try_decode
-from cnnlab.data.source import ImageForm, Pixels
-from cnnlab.errors import SourceError, UsageError
+from cnnlab.data.source import ImageForm, Part, Pixels, Progress, silent
+from cnnlab.errors import SourceError, UsageError, listed
 from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
-from cnnlab.records import LayerRecord
-from cnnlab.runs.final import trained_network
+from cnnlab.records import LayerRecord, Way
+from cnnlab.runs.bench import feed_of
+from cnnlab.runs.checks import check_same_data
+from cnnlab.runs.environment import recipe_from_here
+from cnnlab.runs.final import open_test_part, trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_network
@@ -27,6 +35,26 @@ from cnnlab.training.machine import choose_device
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
 TILE = 64
+# An image of the data: its part, and its place in it.
+_PLACED = re.compile(r"(train|validation|test):(\d{1,9})", re.ASCII)
+PLAIN = Way(precision="fp32", memory_format="contiguous")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that a network is shown.
+
+    Attributes:
+        pixels: as they are before the normalisation, uint8, C×H×W.
+        values: as the network takes them, floats on the CPU, C×H×W.
+        name: what to call it.
+        label: its class, an index; None where that is not known.
+    """
+
+    pixels: Pixels
+    values: Tensor
+    name: str
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +67,9 @@ class Subject:
         layers: its rows.
         form: of the images that it takes.
         mean, std: for each channel, of pixels from 0 to 1; None where they are taken from the image that is shown.
+        classes: the names of its classes; empty where nobody knows them.
+        folder: of a run; else None.
+        dataset: opens the data that it is trained on, once; None for a backbone, which has none of ours.
     """
 
     name: str
@@ -47,24 +78,100 @@ class Subject:
     form: ImageForm
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    classes: tuple[str, ...] = ()
+    folder: RunFolder | None = None
+    dataset: Callable[[], Dataset] | None = field(default=None, repr=False)
 
-    def image(self, file: Path | None = None) -> tuple[Tensor, str]:
-        """An image as the network takes it, C×H×W floats, and what to call it.
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie; a network without any computes on the CPU."""
+        return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
+
+    def picture(self, which: str | Path | None = None, purpose: str = "inspect") -> Picture:
+        """An image as the network takes it.
 
         Args:
-            file: an image file; None: pictures that the program draws.
+            which: an image file; or `validation:12`, the image of this number in that part of its data, from 0; None:
+                pictures that the program draws.
+            purpose: what the ledger tells of a look at the test part.
 
         Raises:
-            SourceError: the file can't be used.
+            SourceError: the file or the data can't be used.
+            UsageError: there is no such image.
         """
-        pixels, shown = drawn_image(self.form) if file is None else _opened(file, self.form)
-        scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
-        if self.mean is None or self.std is None:
-            # Constant channels are only moved: there is nothing to scale.
-            std = scaled.std(dim=(1, 2), keepdim=True)
-            return (scaled - scaled.mean(dim=(1, 2), keepdim=True)) / std.where(std > 0, torch.ones(())), shown
-        mean, std = (torch.tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
-        return (scaled - mean) / std, shown
+        placed = _PLACED.fullmatch(str(which)) if which is not None and not Path(which).exists() else None
+        if placed is not None:
+            return self._of_data(placed[1], int(placed[2]), purpose)
+        pixels, shown = drawn_image(self.form) if which is None else _opened(Path(which), self.form)
+        return Picture(pixels, normalised(pixels, self.mean, self.std), shown)
+
+    def part(self, part: str, purpose: str, limit: int | None = None, say: Callable[[str], None] = NOBODY.say) -> Feed:
+        """A part of its data, ready to be fed to the network; a look at the test part is written down first.
+
+        Args:
+            part: train, validation or test.
+            purpose: what the ledger tells of a look at the test part.
+            limit: at most so many images, spread evenly over the part.
+            say: told of images that are left out.
+
+        Raises:
+            UsageError: it has no data, no such part, or no run whose ledger could tell of the look.
+            SourceError: the data can't be used.
+        """
+        known = self._known_part(part)
+        if known == "test":
+            feed = open_test_part(self._ledger_folder(), self._data(), self.device, PLAIN, purpose)
+        else:
+            feed = feed_of(self._data(), known, self.device, PLAIN)
+        if limit is None or limit >= len(feed):
+            return feed
+        some = np.linspace(0, len(feed) - 1, limit).round().astype(np.int64)
+        say(f"{limit:,} of the {len(feed):,} images of the {part} part, spread evenly over it")
+        return replace(feed, pixels=np.asarray(feed.pixels[some]), labels=feed.labels[some])
+
+    def _of_data(self, named: str, place: int, purpose: str) -> Picture:
+        part = self._known_part(named)
+        data = self._data()
+        if place >= data.size(part):
+            raise UsageError(
+                f"the {part} part has no image {place}",
+                received=f"{part}:{place}",
+                allowed=f"{part}:0 to {part}:{data.size(part) - 1}",
+            )
+        feed = self.part(part, purpose)
+        pixels, label = np.array(feed.pixels[place]), int(feed.labels[place])
+        name = f"{part}:{place}, {words.shown(data.classes[label])}"
+        return Picture(pixels, normalised(pixels, data.mean, data.std), name, label)
+
+    def _known_part(self, part: str) -> Part:
+        there: list[Part] = [known for known in get_args(Part) if known in self._data().parts]
+        found = next((known for known in there if known == part), None)
+        if found is None:
+            raise UsageError("the data has no such part", received=part, allowed=listed(there))
+        return found
+
+    def _data(self) -> Dataset:
+        if self.dataset is None:
+            step = "name a recipe or a run, which has data"
+            raise UsageError("a network by its name alone has no data", received=self.name, next_step=step)
+        return self.dataset()
+
+    def _ledger_folder(self) -> RunFolder:
+        if self.folder is None:
+            step = "look at the train or the validation part, or train it first"
+            raise UsageError("the test part is opened for a run only, whose ledger tells of it", next_step=step)
+        return self.folder
+
+
+def normalised(pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+    """uint8 pixels, …×C×H×W, as a network takes them; without mean and std, by those of the image itself, C×H×W."""
+    scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
+    if mean is None or std is None:
+        # Constant channels are only moved: there is nothing to scale.
+        own = scaled.std(dim=(1, 2), keepdim=True)
+        return (scaled - scaled.mean(dim=(1, 2), keepdim=True)) / own.where(own > 0, torch.ones(()))
+    shift, scale = (torch.tensor(numbers)[:, None, None] for numbers in (mean, std))
+    return (scaled - shift) / scale
 
 
 def open_subject(
@@ -74,6 +181,7 @@ def open_subject(
     device: str = "auto",
     data: Path | None = None,
     say: Callable[[str], None] = NOBODY.say,
+    progress: Progress = silent,
 ) -> Subject:
     """The network of a recipe (a .toml file), a run (its folder) or a backbone (a name).
 
@@ -82,6 +190,7 @@ def open_subject(
         device: auto, cpu, cuda or mps.
         data: where catalogue data lives.
         say: told of anything odd about a run's weights.
+        progress: told of images that are decoded, should they be asked for.
 
     Raises:
         SpecError: the recipe is wrong, or nothing of this name is known.
@@ -89,20 +198,26 @@ def open_subject(
         RunError: the run's weights can't be used.
         UsageError: a seed for a run.
     """
-    return subject_of(resolve_name(what), seed=seed, device=device, data=data, say=say)
+    return subject_of(resolve_name(what), seed=seed, device=device, data=data, say=say, progress=progress)
 
 
 def subject_of(
-    found: Named, *, seed: int | None, device: str, data: Path | None, say: Callable[[str], None]
+    found: Named,
+    *,
+    seed: int | None,
+    device: str,
+    data: Path | None,
+    say: Callable[[str], None],
+    progress: Progress = silent,
 ) -> Subject:
     """The network of what was named; arguments and errors as `open_subject`."""
     target = choose_device(device)
     if isinstance(found, RunFolder):
         if seed is not None:
             raise UsageError("a run has its weights already", where="--seed", next_step="leave --seed out")
-        return _of_run(found, target, say)
+        return _of_run(found, target, data, say, progress)
     if isinstance(found, RecipeFile):
-        return _of_recipe(found, seed, target, data, say)
+        return _of_recipe(found, seed, target, data, say, progress)
     return _of_backbone(found, seed or 0, target)
 
 
@@ -116,11 +231,25 @@ def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
     return whole, f"{count} of the built-in shapes, drawn by the program"
 
 
-def _of_run(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> Subject:
-    kept = folder.data().preprocessing
+def _of_run(
+    folder: RunFolder, device: torch.device, root: Path | None, say: Callable[[str], None], progress: Progress
+) -> Subject:
+    about = folder.data()
+    kept = about.preprocessing
     network = trained_network(folder, device, say)
     form = ImageForm(kept.channels, kept.height, kept.width, kept.interpolation)
-    return Subject(f"{folder.name} (trained)", network, folder.table().layers, form, kept.mean, kept.std)
+
+    @cache
+    def dataset() -> Dataset:
+        recipe = recipe_from_here(folder, root)
+        opened = open_dataset(recipe.data, seed=recipe.train.seed, root=root, progress=progress)
+        check_same_data(folder, opened)
+        return opened
+
+    name = f"{folder.name} (trained)"
+    return Subject(
+        name, network, folder.table().layers, form, kept.mean, kept.std, about.classes, folder, dataset=dataset
+    )
 
 
 def begun(traced: Traced, name: str, seed: int | None, say: Callable[[str], None]) -> tuple[str, nn.Module]:
@@ -140,14 +269,26 @@ def begun(traced: Traced, name: str, seed: int | None, say: Callable[[str], None
 
 
 def _of_recipe(
-    file: RecipeFile, seed: int | None, device: torch.device, data: Path | None, say: Callable[[str], None]
+    file: RecipeFile,
+    seed: int | None,
+    device: torch.device,
+    root: Path | None,
+    say: Callable[[str], None],
+    progress: Progress,
 ) -> Subject:
-    traced = traced_recipe(file, data=data)
+    traced = traced_recipe(file, data=root)
     name, network = begun(traced, file.path.stem, seed, say)
     about = traced.recipe.data
     given = about.normalize if isinstance(about.normalize, tuple) else (None, None)
     form = ImageForm(*traced.input, about.interpolation)
-    return Subject(name, network.to(device), traced.rows, form, *given)
+
+    @cache
+    def dataset() -> Dataset:
+        return open_dataset(about, seed=traced.recipe.train.seed, root=root, progress=progress)
+
+    classes = facts(about, root).classes
+    mean, std = given
+    return Subject(name, network.to(device), traced.rows, form, mean, std, classes, dataset=dataset)
 
 
 def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:

@@ -76,16 +76,16 @@ def translate(
     from cnnlab.probe.translation import translation
 
     subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
-    picture, shown = subject.image(image)
+    picture = subject.picture(image)
     found = translation(
         subject.network,
-        picture,
+        picture.values,
         subject.layers,
         shifts=shifts,
         direction=direction.value,
         fill=fill.value,
         name=subject.name,
-        shown=shown,
+        shown=picture.name,
     )
     stages = [
         {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in found.stages

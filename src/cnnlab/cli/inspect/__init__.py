@@ -1,0 +1,1 @@
+"""`cnnlab inspect`: looking into a network."""
