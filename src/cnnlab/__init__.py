@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
+    from cnnlab.report.shifting import shift
     from cnnlab.report.verifying import verify
     from cnnlab.runs.final import open_test
     from cnnlab.runs.folder import RunFolder
@@ -77,6 +78,7 @@ _HOMES = {
     "recompute": "cnnlab.api",
     "resume_run": "cnnlab.runs.run",
     "run_study": "cnnlab.api",
+    "shift": "cnnlab.report.shifting",
     "solve_kernel": "cnnlab.theory.sizes.solution",
     "solve_output": "cnnlab.theory.sizes.output",
     "solve_padding": "cnnlab.theory.sizes.solution",
@@ -122,6 +124,7 @@ __all__ = [
     "recompute",
     "resume_run",
     "run_study",
+    "shift",
     "solve_kernel",
     "solve_output",
     "solve_padding",

@@ -19,6 +19,7 @@ from cnnlab.cli import (
     quickstart,
     report,
     runs,
+    shift,
     study,
     test,
     train,
@@ -70,7 +71,7 @@ def _refuse_processes() -> None:
 
 for module in (
     *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify),
-    *(test, predict, report, runs, doctor),
+    *(shift, test, predict, report, runs, doctor),
 ):
     module.register(app)
 

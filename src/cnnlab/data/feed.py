@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -178,6 +178,26 @@ class Feed(Supply):
         order, sizes = self._straight(self.at_a_time)
         return self._augmented(order, sizes, augmentations, seed, epoch)
 
+    def some(self, count: int) -> Feed:
+        """At most so many of the images, spread evenly over the part, in their order."""
+        if count >= len(self):
+            return self
+        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
+
+    def pixels_in_order(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
+        """As `evaluation`, before the normalisation: uint8 images N×C×H×W, their labels, and their places."""
+        order, sizes = self._straight(self.at_a_time)
+        start = 0
+        for images, labels in self._batches(order, sizes):
+            yield images, labels, order[start : start + len(images)]
+            start += len(images)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images of this part, N×C×H×W, as a network takes them."""
+        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
+
     def _augmented(
         self,
         order: Indices,
@@ -191,12 +211,8 @@ class Feed(Supply):
         for images, labels in self._batches(order, sizes):
             here = slice(start, start + len(images))
             changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
-            yield self._normalised(changed), labels
+            yield self.normalised(changed), labels
             start = here.stop
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
-        return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
 
     def _batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
         """uint8 batches in the wanted order, on the device."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import get_args
@@ -125,9 +125,8 @@ class Subject:
             feed = feed_of(self._data(), known, self.device, PLAIN)
         if limit is None or limit >= len(feed):
             return feed
-        some = np.linspace(0, len(feed) - 1, limit).round().astype(np.int64)
         say(f"{limit:,} of the {len(feed):,} images of the {part} part, spread evenly over it")
-        return replace(feed, pixels=np.asarray(feed.pixels[some]), labels=feed.labels[some])
+        return feed.some(limit)
 
     def _of_data(self, named: str, place: int, purpose: str) -> Picture:
         part = self._known_part(named)

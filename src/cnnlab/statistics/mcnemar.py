@@ -103,12 +103,12 @@ def paired_interval(only_a: int, only_b: int, images: int, level: float = 0.95) 
     z = float(ndtri((1 + level) / 2))
     seen = (only_a - only_b) / images
     # The score falls as the supposed difference rises: +z at the lower end, −z at the upper.
-    low = _crossing(lambda gap: _score(only_a, only_b, images, gap) - z, -1.0, seen)
-    high = _crossing(lambda gap: _score(only_a, only_b, images, gap) + z, seen, 1.0)
+    low = _crossing(lambda gap: paired_score(only_a, only_b, images, gap) - z, -1.0, seen)
+    high = _crossing(lambda gap: paired_score(only_a, only_b, images, gap) + z, seen, 1.0)
     return low, high
 
 
-def _score(only_a: int, only_b: int, images: int, gap: float) -> float:
+def paired_score(only_a: int, only_b: int, images: int, gap: float) -> float:
     """How many standard errors the counts lie from a supposed difference, the other share at its most likely."""
     twice = 2 * images
     linear = -only_a - only_b + (twice - only_a + only_b) * gap

@@ -1,0 +1,101 @@
+"""`cnnlab shift`: trained networks tested on images that are moved, darkened, blurred, …"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+
+# Columns that a narrow terminal goes without, the first to go first.
+SPARE = ("interval", "95 % interval", "against as it is")
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="Run folders; those that differ in their seeds alone are one group."),
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shift",
+        metavar="NAME|CALL",
+        help="A kind at its usual strengths, or one strength: rotation, 'rotation(30)', 'drawn([brightness(0.5)])'"
+        " (repeatable); by default all kinds.",
+        show_default=False,
+    ),
+]
+PartName = Annotated[str, typer.Option("--part", metavar="PART", help="train, validation or test.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most so many images, spread evenly over the part.", show_default=False)
+]
+Delta = Annotated[float, typer.Option(help="The smallest difference of interest: 0.01 is 1 point of accuracy.")]
+Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
+DrawSeed = Annotated[int, typer.Option(min=0, help="The seed of what each image draws.")]
+Apart = Annotated[bool, typer.Option("--apart", help="Runs of one recipe stay apart, each judged by its images.")]
+Corrupted = Annotated[
+    Path | None,
+    typer.Option(
+        "--cifar10c",
+        metavar="DIR",
+        help="Test on CIFAR-10-C instead: the folder of its arrays (labels.npy, fog.npy, …).",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(shift))
+
+
+def shift(
+    runs: Runs,
+    shifts: Shifts = None,
+    part: PartName = "test",
+    limit: Limit = None,
+    delta: Delta = 0.01,
+    alpha: Alpha = 0.05,
+    seed: DrawSeed = 0,
+    apart: Apart = False,
+    cifar10c: Corrupted = None,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
+
+    The same images and draws for every network. A look at the test set is written down.
+    """
+    form = Form(json, markdown, latex)
+    place = check_place(output, "shift.png")
+    from cnnlab.cli.console import progressing, say
+    from cnnlab.report.shifting import shift as test_under_shifts
+
+    with progressing() as progress:
+        found = test_under_shifts(
+            [find_run(path) for path in runs],
+            shifts or (),
+            part=part,
+            limit=limit,
+            smallest_difference=delta,
+            alpha=alpha,
+            seed=seed,
+            apart=apart,
+            cifar10c=cifar10c,
+            device=device,
+            data=data,
+            say=progress.say,
+            progress=progress,
+        )
+    show_answer(found, form, SPARE)
+    if not no_pictures:
+        for path in write_plates(found.plates(), place):
+            say(f"Written to {path}.")

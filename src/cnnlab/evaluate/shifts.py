@@ -1,0 +1,135 @@
+"""Images shifted, and whether a network is still right: the same images and the same draws for every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cnnlab.data.augment import augment, draw
+from cnnlab.data.feed import Feed
+from cnnlab.data.operations import colours, detail, filters, geometry, levels
+from cnnlab.data.operations.geometry import Move
+from cnnlab.data.source import Indices, Progress, silent
+from cnnlab.model.transfer import resized
+from cnnlab.randomness import uniforms
+from cnnlab.spec import shifts as spec
+
+Uniforms = npt.NDArray[np.float64]
+# Past three standard deviations a bell has a 400th of its weight.
+BELL = 3
+
+
+def right_under(
+    network: nn.Module, feed: Feed, shifts: Sequence[Any], *, seed: int = 0, progress: Progress = silent
+) -> npt.NDArray[np.bool_]:
+    """Whether a network names each image right, as it is and under each shift.
+
+    In eval mode and 32-bit floats; the network is left in the mode in which it was. What an image draws depends on
+    (seed, kind of shift, image) alone: it is the same for every network, every strength and every batch.
+
+    Args:
+        feed: the images, in whose order the answers stand.
+
+    Returns:
+        (1 + S)×N: the images as they are, then the S shifts in their order. Logits that are not all finite are wrong.
+    """
+    was_training = network.training
+    network.eval()
+    feed = feed.enlarged(resized(network))
+    total = len(feed) * (1 + len(shifts))
+    found: list[Tensor] = []
+    try:
+        with torch.inference_mode():
+            for images, labels, places in feed.pixels_in_order():
+                changed = (images, *(shifted(images, shift, places, seed) for shift in shifts))
+                found.append(torch.stack([_right(network(feed.normalised(each)), labels) for each in changed]))
+                progress("shift", (int(places[-1]) + 1) * (1 + len(shifts)), total, "images")
+        return torch.cat(found, dim=1).cpu().numpy()
+    finally:
+        network.train(was_training)
+
+
+def shifted(images: Tensor, shift: Any, places: Indices, seed: int = 0) -> Tensor:
+    """Images under a shift.
+
+    Args:
+        images: uint8, N×C×H×W; they stay as they are.
+        places: the images' places in their part, which with the seed name their draws; shape N.
+
+    Returns:
+        uint8, N×C×H×W.
+    """
+    if isinstance(shift, spec.Drawn):
+        return augment(images, shift.body, draw(shift.body, seed, 0, places, "shift"))
+    numbers = uniforms(seed, f"shift/{shift.kind}", 0, places, 2)
+    return _CHANGES[type(shift)](images, shift, numbers)
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)
+
+
+def _sign(numbers: Uniforms) -> Uniforms:
+    return np.where(numbers[:, 0] < 0.5, -1.0, 1.0)
+
+
+def _each(value: float, images: Tensor) -> Uniforms:
+    return np.full(len(images), value)
+
+
+def _translation(images: Tensor, shift: spec.Translation, numbers: Uniforms) -> Tensor:
+    quarter = (numbers[:, 0] * 4).astype(np.int64)
+    right, down = np.array([1, -1, 0, 0])[quarter], np.array([0, 0, 1, -1])[quarter]
+    return geometry.move(images, Move(right=shift.pixels * right, down=shift.pixels * down), "nearest")
+
+
+def _rotation(images: Tensor, shift: spec.Rotation, numbers: Uniforms) -> Tensor:
+    return geometry.move(images, Move(angle=shift.degrees * _sign(numbers)), "bilinear")
+
+
+def _scale(images: Tensor, shift: spec.Scale, _numbers: Uniforms) -> Tensor:
+    return geometry.move(images, Move(scale=shift.factor), "bilinear")
+
+
+def _hue(images: Tensor, shift: spec.Hue, numbers: Uniforms) -> Tensor:
+    return colours.hue(images, shift.degrees / 360 * _sign(numbers))
+
+
+def _blur(images: Tensor, shift: spec.Blur, _numbers: Uniforms) -> Tensor:
+    return filters.blur(images, _each(shift.sigma, images), 2 * ceil(BELL * shift.sigma) + 1)
+
+
+def _noise(images: Tensor, shift: spec.Noise, numbers: Uniforms) -> Tensor:
+    return filters.noise(images, (numbers[:, 0] * 2**32).astype(np.int64), shift.std)
+
+
+def _occlusion(images: Tensor, shift: spec.Occlusion, numbers: Uniforms) -> Tensor:
+    height, width = images.shape[2:]
+    high, wide = min(shift.pixels, height), min(shift.pixels, width)
+    tops = (numbers[:, 0] * (height - high + 1)).astype(np.int64)
+    lefts = (numbers[:, 1] * (width - wide + 1)).astype(np.int64)
+    return geometry.erase(images, tops, lefts, np.full_like(tops, high), np.full_like(lefts, wide))
+
+
+_CHANGES: dict[type[Any], Callable[[Tensor, Any, Uniforms], Tensor]] = {
+    spec.Translation: _translation,
+    spec.Rotation: _rotation,
+    spec.Scale: _scale,
+    spec.Brightness: lambda images, shift, _: colours.brightness(images, _each(shift.factor, images)),
+    spec.Contrast: lambda images, shift, _: colours.contrast(images, _each(shift.factor, images)),
+    spec.Saturation: lambda images, shift, _: colours.saturation(images, _each(shift.factor, images)),
+    spec.Hue: _hue,
+    spec.Greyscale: lambda images, _shift, _: colours.greyscale(images),
+    spec.Invert: lambda images, _shift, _: levels.invert(images),
+    spec.Blur: _blur,
+    spec.Noise: _noise,
+    spec.Jpeg: lambda images, shift, _: detail.jpeg(images, shift.quality),
+    spec.Occlusion: _occlusion,
+    spec.Resolution: lambda images, shift, _: detail.fewer_pixels(images, shift.pixels),
+}

@@ -1,0 +1,100 @@
+"""What networks do under shifts, in sentences made of the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, takewhile
+
+from cnnlab.paper import words
+from cnnlab.report import study_words as say
+from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
+from cnnlab.statistics.ablation import MOST_ARMS
+from cnnlab.statistics.samples import FEWEST_RUNS
+
+METRIC = "accuracy"
+MOST_HURTS = 3
+
+
+def summary(group: ShiftedGroup, delta: float) -> str:
+    """One line: what the networks are and are not invariant to, within ±delta of their own accuracy."""
+    clean = f"{words.shown(group.name)} ({words.fraction(group.accuracy)} on the images as they are)"
+    if group.n > 1 and group.n < FEWEST_RUNS:
+        return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {_hurts(group.rows)}."
+    spared = [text for kind in by_kind(group.rows) for text in _spared(kind)]
+    kept = f"keeps its accuracy {say.smallest(delta, METRIC)} under {_joined(spared)}" if spared else _nothing(delta)
+    hurts = _hurts([row for row in group.rows if row.effect.verdict == "worse"])
+    return f"{clean} {kept}; " + (f"it loses most under {hurts}." if hurts else "nothing is shown to hurt it.")
+
+
+def by_kind(rows: Iterable[ShiftRow]) -> list[tuple[ShiftRow, ...]]:
+    """The rows of each kind of shift, weaker strengths before stronger ones on either side."""
+    kinds = [tuple(found) for _, found in groupby(rows, lambda row: row.shift)]
+    return [tuple(sorted(kind, key=lambda row: row.strength)) for kind in kinds]
+
+
+def reach(shifted: Shifted) -> str:
+    """Of what these figures speak."""
+    return f"{_images(shifted)}{_screening(shifted)}"
+
+
+def _screening(shifted: Shifted) -> str:
+    """More verdicts than a family holds together."""
+    rows = len(shifted.groups[0].rows)
+    if rows <= MOST_ARMS:
+        return ""
+    share = f"{100 * shifted.alpha:g} %"
+    return (
+        f" {rows} shifts are a screening: of the verdicts a share of {share} is wrong; the intervals hold all at once."
+    )
+
+
+def _images(shifted: Shifted) -> str:
+    images = f"{shifted.images:,} images of the {shifted.part} part, the same images and draws for every network"
+    if all(group.n == 1 for group in shifted.groups):
+        return f"{images}. Intervals are over images: they speak of these networks, not of their recipes."
+    return f"{images}. Intervals of groups are over seeds."
+
+
+def _nothing(delta: float) -> str:
+    return f"keeps its accuracy {say.smallest(delta, METRIC)} under none of these shifts"
+
+
+def _spared(kind: Sequence[ShiftRow]) -> Iterator[str]:
+    """The strengths, from the image as it is on, up to which nothing changes that matters."""
+    weaker = [row for row in kind if row.strength < row.unchanged]
+    stronger = [row for row in kind if row.strength > row.unchanged]
+    down = list(takewhile(_same, reversed(weaker)))
+    up = list(takewhile(_same, stronger))
+    name = kind[0].shift
+    if len(kind) == 1:
+        yield from ([kind[0].title] if _same(kind[0]) else [])
+    elif down and up:
+        yield f"{name} {_amount(down[-1])} to {_amount(up[-1])}"
+    elif down:
+        yield f"{name} down to {_amount(down[-1])}"
+    elif up:
+        yield f"{name} up to {_amount(up[-1])}"
+
+
+def _same(row: ShiftRow) -> bool:
+    return row.effect.verdict == "practically equal"
+
+
+def _amount(row: ShiftRow) -> str:
+    return row.title.removeprefix(row.shift).strip()
+
+
+def _hurts(rows: Sequence[ShiftRow]) -> str:
+    """The shifts that cost most, each kind once, at the strength that costs most."""
+    worst = [min(kind, key=lambda row: row.accuracy) for kind in by_kind(rows)]
+    worst.sort(key=lambda row: row.accuracy)
+    return _joined([f"{row.title} ({points(row.effect.difference)})" for row in worst[:MOST_HURTS]])
+
+
+def points(difference: float | None) -> str:
+    """A difference of accuracies: `−35.2 points`."""
+    return words.NONE if difference is None else f"{say.signed(100 * difference, 1)} points"
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""

@@ -1,0 +1,160 @@
+"""The same networks under two conditions: differences run by run, where Welch's test would take them for strangers.
+
+A network is its own pair: what makes it better or worse than others of its recipe is the same under both conditions. So
+a difference of means is judged by the spread of the differences (Student, 1908), its equality at ±delta by two
+one-sided tests of the same kind. One network alone is judged by its images, and speaks of itself only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import fsum, isfinite, sqrt
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from cnnlab.records import Record
+from cnnlab.statistics.ablation import MOST_ARMS
+from cnnlab.statistics.comparison import Judgement, Rules
+from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
+from cnnlab.statistics.mcnemar import paired_interval, paired_score
+from cnnlab.statistics.samples import FEWEST_RUNS, Interval
+from cnnlab.statistics.welch import Welch
+
+Right = npt.NDArray[np.bool_]
+
+
+class Effect(Record):
+    """What a condition does to a figure of networks that are measured with it and without it.
+
+    Attributes:
+        n: networks.
+        difference: the mean over networks, with less without; None where a network has no figure.
+        low, high: its interval, which holds for all of a family at once; None where it can't be had.
+        equal_low, equal_high: the interval that equivalence is read from.
+        verdict: as in `comparison.compare`; with two to four networks there is none.
+    """
+
+    n: int
+    difference: float | None
+    low: float | None = None
+    high: float | None = None
+    equal_low: float | None = None
+    equal_high: float | None = None
+    verdict: Judgement
+
+
+def effects_over_runs(without: Sequence[float], under: Sequence[Sequence[float]], rules: Rules) -> tuple[Effect, ...]:
+    """What each condition of a family does to the same networks.
+
+    *Better* and *worse* are read from p-values adjusted by Holm's rule, *practically equal* from a family of its own;
+    past 20 conditions both by Benjamini's and Hochberg's, a screening. With fewer than five networks there is no
+    verdict.
+
+    Args:
+        without: the figure of each network, two or more.
+        under: for each condition the figures of the same networks, in the same order.
+        rules: delta, alpha and the sense of the figure.
+
+    Raises:
+        UsageError: a delta or an alpha that can't be.
+
+    >>> (found,) = effects_over_runs((0.71, 0.73, 0.70, 0.72, 0.71), [(0.35, 0.38, 0.33, 0.37, 0.35)], Rules(0.01))
+    >>> f"{found.verdict}: {found.difference:.3f}"
+    'worse: -0.358'
+    """
+    rules.check()
+    tests = [_student([b - a for a, b in zip(without, row, strict=True)]) for row in under]
+    p = [1.0 if test is None else test.p for test in tests]
+    p_equal = [1.0 if test is None else test.p_equal(rules.delta) for test in tests]
+    verdicts, levels = _family(p, p_equal, [test.difference if test else 0.0 for test in tests], rules)
+    found = []
+    for test, verdict, level in zip(tests, verdicts, levels, strict=True):
+        if test is None:
+            found.append(Effect(n=len(without), difference=None, verdict="no verdict"))
+            continue
+        judged = verdict if len(without) >= FEWEST_RUNS else "no verdict"
+        whole = test.interval(1 - rules.alpha / len(tests))
+        found.append(_effect(len(without), test.difference, whole, test.interval(1 - 2 * level), judged))
+    return tuple(found)
+
+
+def effects_over_images(without: Right, under: Right, rules: Rules) -> tuple[Effect, ...]:
+    """What each condition of a family does to one network, judged by its images; of its recipe it says nothing.
+
+    Args:
+        without: whether the network is right on each image, shape N.
+        under: the same under each condition, S×N.
+        rules: delta and alpha, for accuracies.
+
+    Raises:
+        UsageError: a delta or an alpha that can't be.
+
+    Source of the intervals: T. Tango, Statistics in Medicine 17, 1998, as in `mcnemar`; p-values by the same score.
+    """
+    rules.check()
+    images = len(without)
+    counts = [(int((row & ~without).sum()), int((without & ~row).sum())) for row in under]
+    differences = [(gained - lost) / images for gained, lost in counts]
+    p = [_p_zero(*pair) for pair in counts]
+    verdicts, levels = _family(p, [_p_equal(*pair, images, rules.delta) for pair in counts], differences, rules)
+    found = []
+    for pair, difference, verdict, level in zip(counts, differences, verdicts, levels, strict=True):
+        whole = paired_interval(*pair, images, 1 - rules.alpha / len(counts))
+        found.append(_effect(1, difference, whole, paired_interval(*pair, images, 1 - 2 * level), verdict))
+    return tuple(found)
+
+
+def _family(
+    p: Sequence[float], p_equal: Sequence[float], differences: Sequence[float], rules: Rules
+) -> tuple[list[Judgement], tuple[float, ...]]:
+    """A verdict for each condition, and the level at which its equivalence was decided."""
+    screening = len(p) > MOST_ARMS
+    adjusted = benjamini_hochberg if screening else holm
+    verdicts: list[Judgement] = []
+    for differs, equal, difference in zip(adjusted(p), adjusted(p_equal), differences, strict=True):
+        if equal < rules.alpha:
+            verdicts.append("practically equal")
+        elif differs < rules.alpha:
+            verdicts.append("better" if (difference > 0) == rules.higher_is_better else "worse")
+        else:
+            verdicts.append("undecided")
+    return verdicts, own_levels(p_equal, rules.alpha, screening=screening)
+
+
+def _effect(n: int, difference: float, whole: Interval, equal: Interval, verdict: Judgement) -> Effect:
+    return Effect(
+        n=n,
+        difference=difference,
+        low=whole[0],
+        high=whole[1],
+        equal_low=equal[0],
+        equal_high=equal[1],
+        verdict=verdict,
+    )
+
+
+def _student(differences: Sequence[float]) -> Welch | None:
+    """Student's test of differences, with what a Welch test has; None for fewer than two, or one that is no number."""
+    n = len(differences)
+    if n < 2 or not all(map(isfinite, differences)):
+        return None
+    # Seen from the lowest: equal differences have a spread of exactly 0.
+    lowest = min(differences)
+    mean = fsum(value - lowest for value in differences) / n
+    variance = fsum((value - lowest - mean) ** 2 for value in differences) / (n - 1)
+    return Welch(lowest + mean, sqrt(variance / n), n - 1)
+
+
+def _p_zero(gained: int, lost: int) -> float:
+    """Two-sided, that as many images are gained as lost: McNemar's score test."""
+    apart = gained + lost
+    return 1.0 if not apart else float(2 * ndtr(-abs(gained - lost) / sqrt(apart)))
+
+
+def _p_equal(gained: int, lost: int, images: int, delta: float) -> float:
+    """The larger p-value of the two one-sided score tests against −delta and +delta."""
+    return float(
+        max(ndtr(-paired_score(gained, lost, images, -delta)), ndtr(paired_score(gained, lost, images, delta)))
+    )
