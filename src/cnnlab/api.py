@@ -30,7 +30,7 @@ from cnnlab.spec.study import Study
 from cnnlab.study.course import NOBODY as UNHEARD
 from cnnlab.study.course import Audience
 from cnnlab.study.executors import Executor, here
-from cnnlab.study.folder import kept_way, read_result, study_folder, study_name
+from cnnlab.study.folder import kept_way, read_result, shifted_example, study_folder, study_name
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
 from cnnlab.study.shelf import Shelf
@@ -211,7 +211,8 @@ def write_study_report(folder: Path) -> Path:
     path = folder / "report.html"
     result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
     command = _again("study", folder, "study.toml")
-    write_whole(path, render_study(result, study_toml=toml, command=command).encode("utf-8"))
+    page = render_study(result, study_toml=toml, command=command, example=shifted_example(folder, result))
+    write_whole(path, page.encode("utf-8"))
     return path
 
 

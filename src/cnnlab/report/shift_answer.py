@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet, Titled
+from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.report import study_words as say
@@ -45,7 +45,7 @@ class ShiftAnswer:
         return Sheet(
             f"{names} under {words.plural(len(groups[0].rows), 'shift')}",
             self.summaries,
-            tuple(self._tables()),
+            (("", shift_table(self.shifted)),),
             (reach(self.shifted), *self.shifted.notes),
         )
 
@@ -79,20 +79,21 @@ class ShiftAnswer:
             found["examples"] = Plate(examples_figure(self.shifted, self.example), what)
         return found
 
-    def _tables(self) -> Iterator[Titled]:
-        groups = self.shifted.groups
-        if len(groups) == 1:
-            yield "", _one_table(groups[0])
-            return
-        heads = ["shift", "strength", *(f"#{words.shown(group.name, 30)}" for group in groups)]
-        heads += ["#first − second", "#interval", "verdict"] if self.shifted.between else []
-        rows = [["as it is", "", *(words.fraction(group.accuracy) for group in groups)]]
-        for place, row in enumerate(groups[0].rows):
-            accuracies = (words.fraction(group.rows[place].accuracy) for group in groups)
-            rows.append([row.shift, row.title.removeprefix(row.shift).strip(), *accuracies])
-        for cells, between in zip(rows, self.shifted.between, strict=bool(self.shifted.between)):
-            cells += [points(between.difference), _span(between.low, between.high), between.verdict]
-        yield "Accuracy", TextTable.of(heads, rows)
+
+def shift_table(shifted: Shifted) -> TextTable:
+    """The accuracies under each shift, with what each takes; of several groups side by side."""
+    groups = shifted.groups
+    if len(groups) == 1:
+        return _one_table(groups[0])
+    heads = ["shift", "strength", *(f"#{words.shown(group.name, 30)}" for group in groups)]
+    heads += ["#first − second", "#interval", "verdict"] if shifted.between else []
+    rows = [["as it is", "", *(words.fraction(group.accuracy) for group in groups)]]
+    for place, row in enumerate(groups[0].rows):
+        accuracies = (words.fraction(group.rows[place].accuracy) for group in groups)
+        rows.append([row.shift, row.title.removeprefix(row.shift).strip(), *accuracies])
+    for cells, between in zip(rows, shifted.between, strict=bool(shifted.between)):
+        cells += [points(between.difference), _span(between.low, between.high), between.verdict]
+    return TextTable.of(heads, rows)
 
 
 def _one_table(group: ShiftedGroup) -> TextTable:

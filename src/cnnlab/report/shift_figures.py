@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, isfinite
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,41 +22,43 @@ WIDTH = 760.0
 ACROSS = 4
 LEFT, BOTTOM, PANEL_HEIGHT, BETWEEN, HEAD = 34.0, 30.0, 118.0, 16.0, 24.0
 TOP = 34.0
-LEGEND = 16.0
+LEGEND, LINE = 16.0, 20.0
+# The longest name of a shift of one strength, and a letter's width in points.
+NAMED, LETTER = 44, 6.4
+DOT: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
 HUES = ("train", "validation", "test", "other", "ink", "muted")
 
 
 def curves_figure(shifted: Shifted) -> Figure:
-    """Accuracy against the strength of each kind of shift, a line for each group; kinds of one strength together."""
+    """Accuracy against the strength of each kind of shift, a line for each group; below, the shifts of one strength."""
     groups = shifted.groups
     kinds = by_kind(groups[0].rows)
     curves = [kind for kind in kinds if len(kind) > 1]
     single = [kind[0] for kind in kinds if len(kind) == 1]
-    panels = len(curves) + bool(single)
-    down = ceil(panels / ACROSS)
-    legend = LEGEND * len(groups)
-    height = TOP + legend + down * (HEAD + PANEL_HEIGHT + BOTTOM)
+    top = TOP + LEGEND * len(groups)
+    below = top + ceil(len(curves) / ACROSS) * (HEAD + PANEL_HEIGHT + BOTTOM)
+    height = below + (HEAD + LINE * len(single) + BOTTOM if single else 0)
     figure = new_figure(WIDTH, height)
     _title(figure, shifted, height)
     wide = (WIDTH - LEFT - BETWEEN * (ACROSS - 1) - 8) / ACROSS
-    low, high = _range(groups)
-    for number in range(panels):
+    span = _range(groups)
+    for number, kind in enumerate(curves):
         row, column = divmod(number, ACROSS)
-        top = TOP + legend + row * (HEAD + PANEL_HEIGHT + BOTTOM)
-        left = LEFT + column * (wide + BETWEEN)
-        span = wide
-        if number == len(curves):  # what has one strength is named below its dots, for which there is to be room
-            slots = min(ACROSS - column, max(ceil(len(single) / 2), 1))
-            span = wide + (slots - 1) * (wide + BETWEEN)
-        axes = quiet_axes(figure, left, height - top - HEAD - PANEL_HEIGHT, span, PANEL_HEIGHT)
-        axes.set_ylim(low, high)
+        bottom = height - top - row * (HEAD + PANEL_HEIGHT + BOTTOM) - HEAD - PANEL_HEIGHT
+        axes = quiet_axes(figure, LEFT + column * (wide + BETWEEN), bottom, wide, PANEL_HEIGHT)
+        axes.set_ylim(*span)
         if column:
             axes.set_yticklabels([])
         for place, group in enumerate(groups):
-            rows = {row.title: row for row in group.rows}
-            shown = curves[number] if number < len(curves) else single
-            _draw(axes, shifted, group, [rows[each.title] for each in shown], place, number < len(curves))
-        _name(axes, curves[number] if number < len(curves) else None)
+            _draw_curve(axes, shifted, group, kind, place)
+        _name(axes, f"{words.shown(kind[0].shift, 24)}{_unit(kind[0])}")
+    if single:
+        left = 12 + LETTER * max(words.columns(words.shown(row.title, NAMED)) for row in single)
+        axes = quiet_axes(figure, left, BOTTOM, WIDTH - left - 14, LINE * len(single))
+        axes.set_xlim(*span)
+        for place, group in enumerate(groups):
+            _draw_single(axes, shifted, group, single, place)
+        _name(axes, "of one strength: accuracy")
     return figure
 
 
@@ -110,28 +113,44 @@ def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
     return max(0.0, min(finite) - 0.06), min(1.02, max(finite) + 0.06)
 
 
-def _draw(
-    axes: Axes, shifted: Shifted, group: ShiftedGroup, rows: Sequence[ShiftRow], number: int, joined: bool
-) -> None:
+def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequence[ShiftRow], number: int) -> None:
     colour = COLOURS[HUES[number % len(HUES)]]
     axes.axhline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     if number == 0:
-        band = group.accuracy - shifted.delta, group.accuracy + shifted.delta
-        axes.axhspan(*band, color=colour, alpha=0.12, linewidth=0, zorder=0)
-    places = list(range(len(rows)))
-    if joined:
-        axes.plot(places, [row.accuracy for row in rows], color=colour, linewidth=1.6)
-    for place, row in zip(places, rows, strict=True):
+        axes.axhspan(*_band(shifted, group), color=colour, alpha=0.12, linewidth=0, zorder=0)
+    rows = {row.title: row for row in group.rows}
+    shown = [rows[each.title] for each in kind]
+    places = list(range(len(shown)))
+    axes.plot(places, [row.accuracy for row in shown], "o-", color=colour, linewidth=1.6, **DOT)
+    for place, row in zip(places, shown, strict=True):
         if row.low is not None and row.high is not None:
             axes.plot([place, place], [row.low, row.high], color=colour, linewidth=1.2)
-        axes.plot([place], [row.accuracy], "o", color=colour, markersize=4.5, markeredgewidth=0)
-    axes.set_xlim(-0.5, len(rows) - 0.5)
-    texts = [f"{row.strength:g}" if joined else row.title for row in rows]
-    axes.set_xticks(places, [words.shown(text, 22) for text in texts], parse_math=False)
+    axes.set_xlim(-0.5, len(shown) - 0.5)
+    axes.set_xticks(places, [f"{row.strength:g}" for row in shown])
 
 
-def _name(axes: Axes, kind: Sequence[ShiftRow] | None) -> None:
-    text = "of one strength" if kind is None else f"{words.shown(kind[0].shift, 24)}{_unit(kind[0])}"
+def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequence[ShiftRow], number: int) -> None:
+    colour = COLOURS[HUES[number % len(HUES)]]
+    axes.axvline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    if number == 0:
+        axes.axvspan(*_band(shifted, group), color=colour, alpha=0.12, linewidth=0, zorder=0)
+    rows = {row.title: row for row in group.rows}
+    # Groups that agree would hide one another.
+    beside = 0.18 * (number - (len(shifted.groups) - 1) / 2)
+    for place, each in enumerate(single):
+        row = rows[each.title]
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [place + beside] * 2, color=colour, linewidth=1.2)
+        axes.plot([row.accuracy], [place + beside], "o", color=colour, **DOT)
+    axes.set_ylim(len(single) - 0.5, -0.5)
+    axes.set_yticks(range(len(single)), [words.shown(row.title, NAMED) for row in single], parse_math=False)
+
+
+def _band(shifted: Shifted, group: ShiftedGroup) -> tuple[float, float]:
+    return group.accuracy - shifted.delta, group.accuracy + shifted.delta
+
+
+def _name(axes: Axes, text: str) -> None:
     axes.annotate(
         text,
         (0, 1),

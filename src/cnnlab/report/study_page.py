@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -13,6 +15,8 @@ from cnnlab.paper.plots import to_svg
 from cnnlab.report import study_captions as captions
 from cnnlab.report import study_words as say
 from cnnlab.report.page import templates
+from cnnlab.report.shift_answer import ShiftAnswer
+from cnnlab.report.shift_words import reach, summary
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import forest_figure, seed_figure
 from cnnlab.report.study_headline import comparisons, confirmed, headline
@@ -22,14 +26,16 @@ from cnnlab.study.results import StudyResult
 
 Fact = tuple[str, str]
 Picture = tuple[Markup, str]
+Pixels = npt.NDArray[np.uint8]
 
 
-def render_study(result: StudyResult, *, study_toml: str, command: str) -> str:
+def render_study(result: StudyResult, *, study_toml: str, command: str, example: Pixels | None = None) -> str:
     """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
 
     Args:
         study_toml: the study's file as text.
         command: what a person types to run the study again.
+        example: an image as it is and under each of the study's shifts, uint8, (1 + S)×C×H×W.
     """
     return (
         templates()
@@ -48,6 +54,11 @@ def render_study(result: StudyResult, *, study_toml: str, command: str) -> str:
             tables=study_tables(result),
             reading=list(reading(result)),
             confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
+            shifts=list(_shifts(result, example)),
+            summaries=[summary(group, result.shifted.delta) for group in result.shifted.groups]
+            if result.shifted
+            else [],
+            reach=reach(result.shifted) if result.shifted else "",
             notes=[words.shown(note, 400) for note in result.notes],
             made=_made(result),
             study_toml=study_toml,
@@ -72,6 +83,14 @@ def _curves(result: StudyResult) -> Picture | None:
     if not bands(result):
         return None
     return _picture(learning_figure(result), "learning", captions.learning_caption(result))
+
+
+def _shifts(result: StudyResult, example: Pixels | None) -> Iterator[Picture]:
+    """The curves under shifts, and an image under each."""
+    if result.shifted is None:
+        return
+    for name, plate in ShiftAnswer(result.shifted, example).plates().items():
+        yield _picture(plate.figure, f"shift-{name}", plate.description)
 
 
 def _picture(figure: Figure, name: str, caption: str) -> Picture:

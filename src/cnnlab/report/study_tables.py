@@ -9,6 +9,8 @@ from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.report import study_words as say
+from cnnlab.report.shift_answer import shift_table
+from cnnlab.report.shift_words import summary
 from cnnlab.report.study_headline import comparisons, headline
 from cnnlab.report.tables import claim_table
 from cnnlab.statistics.comparison import Comparison
@@ -23,13 +25,14 @@ def study_sheet(result: StudyResult) -> Sheet:
     """The whole of a study in words and tables; accuracies are fractions, and a difference is arm − baseline."""
     lines = [words.shown(result.question, 400)] if result.question else []
     lines += [headline(result), basis(result), *shape(result)]
+    lines += [summary(group, result.shifted.delta) for group in result.shifted.groups] if result.shifted else []
     notes = (*reading(result), *(words.shown(note, 400) for note in result.notes))
     return Sheet(f"Study {words.shown(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
 
 def study_tables(result: StudyResult) -> dict[str, Titled]:
-    """The tables that the study has something for, with their titles: arms or doses, checks, confirmation, claims and
-    sayings."""
+    """The tables that the study has something for, with their titles: arms or doses, checks, confirmation, claims,
+    sayings, and what came out under shifts."""
     tables: dict[str, Titled] = {}
     if result.curve is not None:
         tables["doses"] = ("Doses", dose_table(result, result.curve))
@@ -43,6 +46,10 @@ def study_tables(result: StudyResult) -> dict[str, Titled]:
         tables["claims"] = ("Published figures", arm_claim_table(result))
     if result.sayings:
         tables["sayings"] = ("Published words", saying_table(result))
+    if result.shifted is not None:
+        tables["shifted"] = ("Accuracy under shifts, on the test part", shift_table(result.shifted))
+    if result.under:
+        tables["under"] = ("Published of shifts", under_table(result))
     return tables
 
 
@@ -162,6 +169,22 @@ def saying_table(result: StudyResult) -> TextTable:
         for each in result.sayings
     )
     return TextTable.of(("arm", "published as", "other arm", "this study", "because", "source"), rows)
+
+
+def under_table(result: StudyResult) -> TextTable:
+    """What a document says of arms under shifts, and what this study answers."""
+    rows = (
+        (
+            words.shown(each.arm, LONGEST_CELL),
+            words.shown(each.shift, LONGEST_CELL),
+            each.published,
+            each.answer,
+            words.shown(each.reason, 200),
+            "; ".join(words.shown(text, 120) for text in (each.source, each.note) if text),
+        )
+        for each in result.under
+    )
+    return TextTable.of(("arm", "shift", "published", "this study", "because", "source"), rows)
 
 
 def reading(result: StudyResult) -> Iterator[str]:

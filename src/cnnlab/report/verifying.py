@@ -20,7 +20,7 @@ from cnnlab.runs.results import ClaimFigures, Experiment
 from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.statistics.claims import FEWEST_RUNS
 from cnnlab.study.folder import read_result
-from cnnlab.study.results import SayingRecord, StudyResult
+from cnnlab.study.results import SayingRecord, StudyResult, UnderRecord
 
 NOTHING = "Nothing is claimed by the recipe of"
 MOST_NAMED = 5
@@ -50,6 +50,7 @@ class Verified(Record):
     subject: str
     claims: tuple[CheckedClaim, ...]
     sayings: tuple[SayingRecord, ...] = ()
+    under: tuple[UnderRecord, ...] = ()
     notes: tuple[str, ...] = ()
 
     def answer(self) -> str:
@@ -58,9 +59,15 @@ class Verified(Record):
         told = [f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)]
         answers = [saying.answer for saying in self.sayings]
         said = [f"{answers.count(answer)} {answer}" for answer in dict.fromkeys(answers)]
+        shifts = [one.answer for one in self.under]
+        shifted = [f"of shifts {shifts.count(answer)} {answer}" for answer in dict.fromkeys(shifts)]
         parts = [
             f"{words.plural(len(items), what)}: {', '.join(each)}"
-            for items, what, each in ((verdicts, "published figure", told), (answers, "published word", said))
+            for items, what, each in (
+                (verdicts, "published figure", told),
+                (answers, "published word", said),
+                (shifts, "published answer", shifted),
+            )
             if items
         ]
         return "; ".join(parts) + "." if parts else "Nothing is claimed."
@@ -78,6 +85,12 @@ class Verified(Record):
             )
             columns = ("arm", "published", "than", "answer", "why", "source")
             tables.append(("Published words", TextTable.of(columns, rows)))
+        if self.under:
+            seen = (
+                (_shown(one.arm), one.shift, one.published, one.answer, one.reason, one.source) for one in self.under
+            )
+            columns = ("arm", "shift", "published", "answer", "why", "source")
+            tables.append(("Published of shifts", TextTable.of(columns, seen)))
         return Sheet(f"Claims of {words.shown(self.subject, 80)}", (self.answer(),), tuple(tables), self.notes)
 
     def _repr_html_(self) -> str:
@@ -237,7 +250,9 @@ def _without_runs(file: Path, runs: Path, found: Verified) -> Verified:
 def _of_study(result: StudyResult) -> Verified:
     claims = tuple(_claim(each.arm, each.claim, reason_of(each.claim)) for each in result.claims)
     notes = result.notes if result.complete else ("The study is not complete: runs are missing.", *result.notes)
-    return Verified(subject=f"study {result.study}", claims=claims, sayings=result.sayings, notes=notes)
+    return Verified(
+        subject=f"study {result.study}", claims=claims, sayings=result.sayings, under=result.under, notes=notes
+    )
 
 
 def _is_study_file(path: Path) -> bool:

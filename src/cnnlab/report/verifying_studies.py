@@ -24,6 +24,7 @@ from cnnlab.statistics.samples import Sample
 from cnnlab.study.folder import read_result, study_folder, study_name
 from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
 from cnnlab.study.sayings import judge_sayings
+from cnnlab.study.under import judge_under
 
 SOURCE = "data.source"
 # What a study on fewer images than were published for can't say.
@@ -58,7 +59,9 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     claims, gone = _claims(study, result, runs)
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
-    return result.model_copy(update={"claims": tuple(claims), "sayings": sayings, "notes": tuple(notes)})
+    under = judge_under(study, result.shifted, result.data) if result.shifted is not None else ()
+    judged_now = {"claims": tuple(claims), "sayings": sayings, "under": under, "notes": tuple(notes)}
+    return result.model_copy(update=judged_now)
 
 
 def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:

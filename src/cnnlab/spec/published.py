@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from cnnlab.errors import Problem
+from pydantic import Field
+
+from cnnlab.errors import Problem, SpecError, nearest
 from cnnlab.spec.recipe import Claim
 from cnnlab.spec.section import Section
+from cnnlab.spec.shifts import SIDE, read_shifts
 
 # Words that speak of all the other arms.
 AGAINST_ALL = ("best", "worst")
@@ -29,7 +32,24 @@ class Saying(Section):
     note: str = ""
 
 
-AnswerT = TypeVar("AnswerT", Claim, Saying)
+class Under(Section):
+    """What a document says of networks under a shift: a word, against the images as they are, or an accuracy.
+
+    `shift` is a call, one of the study's; `arm` by default the baseline.
+    """
+
+    named: ClassVar[tuple[str, ...]] = ("arm",)
+
+    shift: str
+    published: Literal["better", "worse", "equal"] | Annotated[float, Field(ge=0, le=1)]
+    arm: str | None = None
+    images: Annotated[int, Field(ge=1)] | None = None
+    source: str = ""
+    data: str | None = None
+    note: str = ""
+
+
+AnswerT = TypeVar("AnswerT", Claim, Saying, Under)
 
 
 class Document(Section):
@@ -62,3 +82,25 @@ def misread(saying: Saying, baseline: str | None, place: str) -> Iterator[Proble
     elif than == saying.arm:
         step = "name another one: than = …"
         yield Problem("an arm is not compared with itself", f"{place}.than", than, next_step=step)
+
+
+def misplaced(
+    under: Iterable[Under], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
+) -> Iterator[Problem]:
+    """What keeps answers about shifts from being judged: an arm or a shift that the study does not have."""
+    known = [str(shift.as_call()) for shift in read_shifts(shifts, SIDE, SIDE, 3)]
+    for number, answer in enumerate(under):
+        place, arm = f"under[{number}]", answer.arm or baseline
+        if arm is None:
+            yield Problem("it is not said of which arm", f"{place}.arm", next_step="name it: arm = …")
+        elif arm not in arms:
+            yield Problem("the study has no such arm", f"{place}.arm", arm, ", ".join(arms), nearest(arm, arms))
+        try:
+            call = str(read_shifts([answer.shift], SIDE, SIDE, 3)[0].as_call())
+        except SpecError as error:
+            yield from (problem.within(f"{place}.shift") for problem in error.problems)
+            continue
+        if call not in known:
+            step = nearest(call, known) or "add it to the study's shifts"
+            what = "the study does not test under this shift"
+            yield Problem(what, f"{place}.shift", call, ", ".join(known) or "shifts = [...]", step)

@@ -18,9 +18,10 @@ from cnnlab.spec.choices import Metric
 from cnnlab.spec.files import expect_kind, in_file, parse_toml, read_text
 from cnnlab.spec.limits import budgets
 from cnnlab.spec.problems import refuse, shown
-from cnnlab.spec.published import Document, Saying, misread
+from cnnlab.spec.published import Document, Saying, Under, misplaced, misread
 from cnnlab.spec.recipe import Claim, Recipe, check_claims
 from cnnlab.spec.section import Section
+from cnnlab.spec.shifts import SIDE, read_shifts
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
@@ -70,6 +71,8 @@ class Study(Section):
     doses: Doses | None = None
     claims: dict[str, dict[str, Claim]] = Field(default={})
     says: tuple[Saying, ...] = ()
+    shifts: tuple[str, ...] = ()
+    under: tuple[Under, ...] = ()
     document: Document | None = None
     shortened: tuple[str, ...] = ()
 
@@ -121,13 +124,19 @@ class Study(Section):
             raise refuse(f"{listed(METRICS)}{sealed}")
         return value
 
-    @field_validator("grid", "says", "shortened", mode="before")
+    @field_validator("grid", "says", "shifts", "under", "shortened", mode="before")
     @classmethod
     def _as_tuples(cls, value: Any) -> Any:
         if isinstance(value, dict):
             keys = dotted(value).items()
             return {key: tuple(values) if isinstance(values, list) else values for key, values in keys}
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("shifts")
+    @classmethod
+    def _known_shifts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_shifts(value, SIDE, SIDE, 3)
+        return value
 
     @field_validator("claims", mode="before")
     @classmethod
@@ -282,6 +291,7 @@ class Study(Section):
             if saying.than is not None and saying.than not in names:
                 problems.append(_no_arm(saying.than, f"{place}.than", names))
             problems += misread(saying, self.baseline, place)
+        problems += misplaced(self.under, self.shifts, names, self.baseline)
         if problems:
             raise SpecError.together(problems)
 
@@ -293,6 +303,7 @@ class Study(Section):
         claims = {arm: {name: fill(claim) for name, claim in known.items()} for arm, known in self.claims.items()}
         object.__setattr__(self, "claims", claims)
         object.__setattr__(self, "says", tuple(map(fill, self.says)))
+        object.__setattr__(self, "under", tuple(map(fill, self.under)))
 
 
 def _check_names(kind: str, names: Sequence[str]) -> None:

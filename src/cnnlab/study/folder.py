@@ -3,12 +3,16 @@
 study.toml     the whole study                            way.json      how its runs compute
 result.json    what it found                              report.html   the page
 failures.json  the runs that have no result, and why     declared.json what it declared before its first result
+shifted/       what each run answered under the study's shifts, image by image
 """
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from cnnlab.errors import RunError
@@ -16,6 +20,7 @@ from cnnlab.runs.folder import slug
 from cnnlab.study.results import StudyResult, StudyWay
 
 STUDIES = "studies"
+SHIFTED = "shifted"
 NAME_DIGITS = 40
 
 
@@ -53,3 +58,17 @@ def read_result(folder: Path) -> StudyResult:
         first = str(error).partition("\n")[0]
         step = "give the study's command again: it reads its runs anew"
         raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
+
+
+def shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
+    """The image that a study's page shows as it is and under each shift, uint8, (1 + S)×C×H×W; None without any."""
+    for group in result.shifted.groups if result.shifted is not None else ():
+        for path in sorted((folder / SHIFTED).glob(f"{group.runs[0]}-*.npz")):
+            try:
+                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                    example = np.asarray(stored["example"], dtype=np.uint8)
+            except Exception:  # readers of zip and NumPy answer damaged bytes with exceptions of many kinds
+                continue
+            if len(example) == 1 + len(group.rows):
+                return example
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cnnlab.records import ClaimRecord, Record, Way
+from cnnlab.records import ClaimRecord, Record, Verdict, Way
+from cnnlab.runs.shifted import Shifted
 from cnnlab.statistics.ablation import Ablation
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import DoseCurve
@@ -105,6 +106,18 @@ class ArmClaim(Record):
     claim: ClaimRecord
 
 
+class UnderRecord(Record):
+    """What a document says of an arm under a shift, and what the study answers; a figure is judged as claims are."""
+
+    arm: str
+    shift: str
+    published: str
+    answer: Answer | Verdict
+    reason: str
+    source: str = ""
+    note: str = ""
+
+
 class StudyResult(Record):
     """All that a study found.
 
@@ -113,6 +126,7 @@ class StudyResult(Record):
         images: how many images the metric is measured on.
         ablation: the arms against the baseline, in a study with one; else None.
         curve: the dose curve, in a study of doses; else None.
+        shifted: the arms' networks under the study's shifts, on the test part; under: what documents say of that.
         notes: what a reader must know: identical arms, runs of other code, a spent budget.
         trials: how many arms the winner was chosen from.
     """
@@ -132,6 +146,8 @@ class StudyResult(Record):
     confirmation: Confirmation | None = None
     claims: tuple[ArmClaim, ...] = ()
     sayings: tuple[SayingRecord, ...] = ()
+    shifted: Shifted | None = None
+    under: tuple[UnderRecord, ...] = ()
     notes: tuple[str, ...] = ()
     trials: int
     precision: str

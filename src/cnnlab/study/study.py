@@ -1,6 +1,6 @@
 """A study from end to end: a study file's content in, a StudyResult out. The page to read first.
 
-study → plan → tasks → runs, each once → what they say → the winner again with fresh seeds → result
+study → plan → tasks → runs, each once → what they say → the winner again with fresh seeds → under shifts → result
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cnnlab.study.folder import kept_way, study_folder, study_name
 from cnnlab.study.plan import make_plan
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import StudyResult
+from cnnlab.study.shifting import under_shifts
 from cnnlab.study.work import Place
 
 
@@ -67,6 +68,9 @@ def carry_out_study(
         confirmation = confirm_winner(course, reading, result)
         claims = claims_judged(reading, confirmation)
         result = result.model_copy(update={"confirmation": confirmation, "claims": claims})
+        write_whole(folder / "result.json", result.to_json(indent=2).encode())
+    if study.shifts:
+        result = under_shifts(course, reading, result)
         write_whole(folder / "result.json", result.to_json(indent=2).encode())
     return result
 
