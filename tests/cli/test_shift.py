@@ -1,0 +1,214 @@
+"""`cnnlab shift` from the command to the pictures: what it measures, writes down, and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import cnnlab
+from cnnlab.cli.main import app
+from cnnlab.data.dataset import open_dataset
+from cnnlab.evaluate.shifts import shifted
+from cnnlab.report.shifting import shift
+from cnnlab.runs.final import trained_network
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.ledger import LEDGER
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.shifts import read_shifts
+from cnnlab.statistics.intervals import wilson
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture(scope="module")
+def runs(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five seeds of one recipe and one of another, all sealed."""
+    folder = tmp_path_factory.mktemp("shifted")
+    for seed in range(5):
+        run(recipe(opened="sealed", seed=seed, split_seed=0), name="net", runs=folder, device="cpu")
+    run(recipe(("flatten", "dense(classes)"), opened="sealed", split_seed=0), name="flat", runs=folder, device="cpu")
+    return folder
+
+
+def folders(runs: Path, name: str) -> list[str]:
+    return sorted(str(path) for path in runs.glob(f"*-{name}*"))
+
+
+def ask(*words: str, code: int = 0) -> str:
+    answer = CliRunner().invoke(app, ["shift", *words])
+    assert answer.exit_code == code, answer.stderr
+    return answer.stdout if code == 0 else answer.stderr
+
+
+def looks(runs: Path) -> list[str]:
+    path = runs / LEDGER
+    return [json.loads(line)["purpose"] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, tmp_path: Path) -> None:
+    (path,) = folders(runs, "flat")
+    before = looks(runs)
+    calls = ["invert", "translation(2)", "drawn([brightness(0.5)])"]
+    words = [word for call in calls for word in ("--shift", call)]
+    told = json.loads(ask(path, *words, "--json", "--output", str(tmp_path / "s.png")))
+    assert looks(runs) == [*before, "shift"]
+    folder = RunFolder.open(path)
+    recipe = folder.recipe()
+    dataset = open_dataset(recipe.data, seed=recipe.train.seed)
+    pixels, labels = torch.from_numpy(np.array(dataset.pixels("test"))), dataset.labels("test")
+    kept = folder.data().preprocessing
+    mean, std = (torch.tensor(values)[:, None, None] for values in (kept.mean, kept.std))
+    net = trained_network(folder, torch.device("cpu"), print)
+    assert [row["call"] for row in told["rows"]] == calls
+    for row, each in zip(told["rows"], read_shifts(calls, 8, 8, 3), strict=True):
+        changed = shifted(pixels, each, np.arange(len(pixels)))
+        with torch.no_grad():
+            right = (net((changed.float() / 255 - mean) / std).argmax(1).numpy() == labels).sum()
+        assert row["accuracy"] == right / len(labels)
+        assert (row["low"], row["high"]) == wilson(int(right), len(labels))
+        assert (row["shift"], row["strength"]) == (each.name, each.strength)
+    for name in ("s.png", "s-examples.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 300
+
+
+def test_seeds_of_one_recipe_are_a_group_with_verdicts(runs: Path) -> None:
+    words = (*folders(runs, "net"), "--shift", "invert", "--shift", "translation(1)", "--no-pictures")
+    told = json.loads(ask(*words, "--json"))
+    assert {row["n"] for row in told["rows"]} == {5}
+    assert all(row["verdict"] != "no verdict" for row in told["rows"])
+    for row in told["rows"]:
+        assert row["accuracy"] == pytest.approx(np.mean(row["values"]))
+        differences = np.subtract(row["values"], told["unshifted"][0]["values"])
+        assert row["difference"] == pytest.approx(differences.mean())
+    apart = json.loads(ask(*words, "--apart", "--json"))
+    assert len({row["run"] for row in apart["rows"]}) == 5
+    assert [row["accuracy"] for row in apart["rows"] if row["shift"] == "invert"] == told["rows"][0]["values"]
+
+
+def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path) -> None:
+    pair = [folders(runs, "net")[0], *folders(runs, "flat")]
+    told = json.loads(ask(*pair, "--shift", "invert", "--json", "--no-pictures"))
+    first, second = (row["accuracy"] for row in told["rows"])
+    assert [each["title"] for each in told["between"]] == ["", "invert"]
+    assert told["between"][1]["difference"] == pytest.approx(first - second)
+    assert "first − second" in ask(*pair, "--shift", "invert", "--no-pictures", "--markdown")
+
+
+def test_validation_images_are_no_look_at_the_test_set(runs: Path) -> None:
+    before = looks(runs)
+    (path,) = folders(runs, "flat")
+    told = json.loads(ask(path, "--part", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures"))
+    assert (told["part"], told["images"]) == ("validation", 5)
+    assert looks(runs) == before
+    assert not list(Path.cwd().glob("shift*.png"))
+
+
+def test_the_same_draws_every_time_and_others_with_another_seed(runs: Path) -> None:
+    (path,) = folders(runs, "flat")
+    calls = ["drawn([hue(0.5)])", "drawn([noise(1.0)])", "hue(60)"]
+    first, again, other = (shift(path, calls, part="train", seed=seed).shifted for seed in (0, 0, 1))
+    assert first == again
+    assert [row.values for row in first.groups[0].rows] != [row.values for row in other.groups[0].rows]
+
+
+def test_what_can_not_be_is_refused(runs: Path, tmp_path: Path, recipe: Make) -> None:
+    (path,) = folders(runs, "flat")
+    before = looks(runs)
+    assert "did you mean 'rotation'?" in ask(path, "--shift", "rotate", code=2)
+    told = ask(path, "--part", "tests", code=2)
+    assert "--part: the data has no such part" in told
+    assert "test, train, validation" in told
+    assert "this is no name for a picture" in ask(path, "-o", "x.gif", code=2)
+    assert "this is no smallest difference" in ask(path, "--delta", "0", code=2)
+    assert "there is no run here" in ask(str(tmp_path), code=1)
+    assert looks(runs) == before
+    small = run(recipe(size=6, opened="sealed", split_seed=0), name="small", runs=tmp_path, device="cpu")
+    told = ask(path, str(small.path), "--shift", "invert", "--no-pictures", code=2)
+    assert "these runs are not shown the same images" in told
+    assert "shift them one at a time" in told
+
+
+def test_a_run_that_is_cut_off_has_nothing_to_test(recipe: Make, tmp_path: Path) -> None:
+    folder = run(recipe(opened="sealed"), name="cut", runs=tmp_path, device="cpu")
+    (folder.path / "result.json").unlink()
+    assert "this run can't be used: unfinished" in ask(str(folder.path), code=1)
+
+
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.fixture(scope="module")
+def cifar(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Path]:
+    """A run on noise in ten classes of CIFAR-10's names, and arrays as those of CIFAR-10-C made of its test images."""
+    root = tmp_path_factory.mktemp("noise")
+    noise = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 3)):
+        for label, name in enumerate(CIFAR):
+            (root / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = noise.integers(0, 100, (32, 32, 3), dtype=np.uint8) + np.uint8(15 * label)
+                Image.fromarray(pixels).save(root / part / name / f"{index}.png")
+    made = recipe(("avgpool(8)", "flatten", "dense(classes)"), opened="sealed", source=str(root), epochs=8, test=None)
+    folder = run(made, name="cifar", runs=root / "runs", device="cpu")
+    dataset = open_dataset(folder.recipe().data, seed=0)
+    pixels = np.array(dataset.pixels("test")).transpose(0, 2, 3, 1)
+    arrays = root / "CIFAR-10-C"
+    arrays.mkdir()
+    np.save(arrays / "labels.npy", np.tile(dataset.labels("test"), 5))
+    np.save(arrays / "identity.npy", np.tile(pixels, (5, 1, 1, 1)))
+    np.save(arrays / "fog.npy", np.concatenate([pixels // (2 * level) + 120 for level in range(1, 6)]).astype(np.uint8))
+    return folder, arrays
+
+
+def test_arrays_of_cifar10c_take_the_place_of_shifts(cifar: tuple[RunFolder, Path]) -> None:
+    folder, arrays = cifar
+    told = json.loads(ask(str(folder.path), "--cifar10c", str(arrays), "--json", "--no-pictures"))
+    rows = {(row["shift"], row["strength"]): row["accuracy"] for row in told["rows"]}
+    assert len(rows) == 10
+    clean = told["unshifted"][0]["accuracy"]
+    assert [rows["identity", level] for level in range(1, 6)] == [clean] * 5
+    assert rows["fog", 5] < clean
+    assert looks(folder.path.parent) == ["shift"]
+    some = json.loads(ask(str(folder.path), "--cifar10c", str(arrays), "--limit", "7", "--json", "--no-pictures"))
+    assert some["images"] == 7
+    assert {row["verdict"] for row in some["rows"] if row["shift"] == "identity"} <= {"practically equal", "undecided"}
+
+
+def test_other_arrays_are_refused(cifar: tuple[RunFolder, Path], tmp_path: Path, runs: Path) -> None:
+    folder, arrays = cifar
+    assert "there are no arrays of CIFAR-10-C here" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    np.save(tmp_path / "labels.npy", np.load(arrays / "labels.npy"))
+    assert "there are labels here, and no images" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    np.save(tmp_path / "fog.npy", np.zeros((7, 32, 32, 3), np.uint8))
+    assert "this is no array of CIFAR-10-C" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    (tmp_path / "fog.npy").write_bytes(b"no array")
+    assert "this array can't be read" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    (flat,) = folders(runs, "flat")
+    told = ask(flat, "--cifar10c", str(arrays), code=2)
+    assert "are not those of which CIFAR-10-C was made" in told
+    words = (str(folder.path), "--cifar10c", str(arrays), "--shift", "invert")
+    assert "CIFAR-10-C has its own corruptions" in ask(*words, code=2)
+
+
+def test_an_array_with_a_pickle_in_it_is_not_opened(cifar: tuple[RunFolder, Path], tmp_path: Path) -> None:
+    folder, _ = cifar
+    np.save(tmp_path / "labels.npy", np.array([object()] * 5), allow_pickle=True)
+    assert "this array can't be read" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+
+
+def test_from_python_it_is_an_answer(runs: Path) -> None:
+    (path,) = folders(runs, "flat")
+    found = cnnlab.shift(path, ["jpeg"], part="validation")
+    assert [row.strength for row in found.shifted.groups[0].rows] == [80, 50, 25, 10, 5]
+    assert found.svg().startswith("<svg")
+    assert set(found.plates()) == {"curves", "examples"}

@@ -1,0 +1,209 @@
+"""Shifts against torchvision and Pillow; and networks under them against a plain loop."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from cnnlab.data.feed import Feed
+from cnnlab.evaluate.shifts import right_under, shifted
+from cnnlab.spec.shifts import read_shifts, usual
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+def images(count: int = 6, side: int = 32, channels: int = 3, seed: int = 0) -> Tensor:
+    """Smooth pictures with some noise, as photographs are."""
+    drawn = torch.Generator().manual_seed(seed)
+    small = torch.rand((count, channels, 6, 6), generator=drawn)
+    smooth = nn.functional.interpolate(small, (side, side), mode="bilinear")
+    noisy = smooth + 0.1 * torch.rand(smooth.shape, generator=drawn)
+    return (noisy * 255 / 1.1).to(torch.uint8)
+
+
+def under(call: str, batch: Tensor, seed: int = 0) -> Tensor:
+    (shift,) = read_shifts([call], 32, 32, 3)
+    return shifted(batch, shift, np.arange(len(batch)), seed)
+
+
+def levels_apart(one: Tensor, other: Tensor) -> int:
+    return int((one.int() - other.int()).abs().max())
+
+
+def moved(image: Tensor, right: int, down: int) -> Tensor:
+    return F.affine(image, 0.0, [right, down], 1.0, [0.0, 0.0], InterpolationMode.NEAREST)
+
+
+def turned(image: Tensor, degrees: float) -> Tensor:
+    return F.rotate(image, degrees, InterpolationMode.BILINEAR)
+
+
+ONE_WAY: dict[str, Callable[[Tensor], Tensor]] = {
+    "scale(0.75)": lambda one: F.affine(one, 0.0, [0, 0], 0.75, [0.0, 0.0], InterpolationMode.BILINEAR),
+    "scale(1.5)": lambda one: F.affine(one, 0.0, [0, 0], 1.5, [0.0, 0.0], InterpolationMode.BILINEAR),
+    "brightness(0.5)": lambda one: F.adjust_brightness(one, 0.5),
+    "brightness(1.5)": lambda one: F.adjust_brightness(one, 1.5),
+    "contrast(0.25)": lambda one: F.adjust_contrast(one, 0.25),
+    "saturation(3)": lambda one: F.adjust_saturation(one, 3.0),
+    "greyscale": lambda one: F.rgb_to_grayscale(one, 3),
+    "invert": F.invert,
+    "blur(1.5)": lambda one: F.gaussian_blur(one, [2 * ceil(4.5) + 1] * 2, [1.5] * 2),
+    "resolution(8)": lambda one: F.resize(
+        F.resize(one.float(), [8, 8], antialias=True), [32, 32], antialias=False
+    ).round(),
+}
+
+
+@pytest.mark.parametrize("call", ONE_WAY)
+def test_what_draws_nothing_is_what_torchvision_does(call: str) -> None:
+    batch = images()
+    found = under(call, batch)
+    for one, shift in zip(batch, found, strict=True):
+        assert levels_apart(ONE_WAY[call](one), shift) <= 1
+
+
+TWO_WAYS: dict[str, list[Callable[[Tensor], Tensor]]] = {
+    "translation(3)": [
+        lambda one, right=right, down=down: moved(one, right, down)
+        for right, down in ((3, 0), (-3, 0), (0, 3), (0, -3))
+    ],
+    "rotation(20)": [lambda one: turned(one, 20.0), lambda one: turned(one, -20.0)],
+    "hue(72)": [lambda one: F.adjust_hue(one, 0.2), lambda one: F.adjust_hue(one, -0.2)],
+}
+
+
+@pytest.mark.parametrize("call", TWO_WAYS)
+def test_an_image_draws_one_of_the_directions_and_all_occur(call: str) -> None:
+    batch = images(40)
+    taken = set()
+    for one, shift in zip(batch, under(call, batch), strict=True):
+        near = [levels_apart(way(one), shift) <= 1 for way in TWO_WAYS[call]]
+        assert any(near)
+        taken.add(near.index(True))
+    assert taken == set(range(len(TWO_WAYS[call])))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_is_pillows(channels: int) -> None:
+    batch = images(channels=channels)
+    found = under("jpeg(10)", batch)
+    for one, shift in zip(batch, found, strict=True):
+        stored = io.BytesIO()
+        pixels = one.permute(1, 2, 0).numpy()
+        Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(stored, "JPEG", quality=10)
+        again = np.asarray(Image.open(stored)).reshape(32, 32, channels)
+        assert np.array_equal(again, shift.permute(1, 2, 0).numpy())
+
+
+def test_an_occlusion_is_one_whole_black_square_somewhere() -> None:
+    batch = torch.full((60, 3, 32, 32), 200, dtype=torch.uint8)
+    found = under("occlusion(8)", batch)
+    corners = set()
+    for one in found:
+        rows, columns = np.nonzero(one[0].numpy() == 0)
+        assert len(rows) == 64
+        assert (np.ptp(rows), np.ptp(columns)) == (7, 7)
+        corners.add((rows.min(), columns.min()))
+    assert len(corners) > 40
+
+
+def test_noise_has_its_standard_deviation() -> None:
+    batch = torch.full((20, 3, 32, 32), 128, dtype=torch.uint8)
+    added = under("noise(0.1)", batch).float() - 128
+    assert float(added.std()) / 255 == pytest.approx(0.1, rel=0.02)
+    assert abs(float(added.mean())) < 0.3
+
+
+def test_a_drawn_factor_covers_its_range() -> None:
+    """A published ColorJitter(.5): the factor is drawn from 0.5 to 1.5."""
+    batch = torch.full((4000, 1, 1, 1), 100, dtype=torch.uint8)
+    factors = under("drawn([brightness(0.5)])", batch).flatten().numpy() / 100
+    assert (factors.min(), factors.max()) == (pytest.approx(0.5, abs=0.02), pytest.approx(1.5, abs=0.02))
+    assert np.histogram(factors, 4, (0.5, 1.5))[0].min() > 900
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(usual(16, 16, 3)), st.integers(0, 2**31), st.integers(1, 6))
+def test_a_draw_depends_on_seed_kind_and_image_alone(shift: Any, seed: int, cut: int) -> None:
+    batch, places = images(7, 16), np.array([3, 900, 5, 7, 11, 2, 40])
+    whole = shifted(batch, shift, places, seed)
+    parts = [shifted(batch[part], shift, places[part], seed) for part in (slice(cut), slice(cut, None))]
+    assert torch.equal(whole, torch.cat(parts))
+    assert whole.shape == batch.shape
+    assert whole.dtype == torch.uint8
+
+
+def test_directions_are_the_same_at_every_strength() -> None:
+    """So that a curve follows the same images."""
+    batch = images(30)
+    ways = []
+    for pixels in (2, 5):
+        found = under(f"translation({pixels})", batch)
+        near = [
+            [
+                levels_apart(moved(one, pixels * x, pixels * y), shift) == 0
+                for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))
+            ]
+            for one, shift in zip(batch, found, strict=True)
+        ]
+        ways.append([each.index(True) for each in near])
+    assert ways[0] == ways[1]
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+
+
+def made(count: int = 30) -> tuple[nn.Module, Feed]:
+    with torch.random.fork_rng():
+        found = network()
+        found(torch.zeros(2, 3, 8, 8))
+    labels = np.arange(count, dtype=np.int64) % 4
+    feed = Feed(images(count, 8).numpy(), labels, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), CPU)
+    return found, feed
+
+
+def test_answers_are_those_of_a_plain_loop_and_the_network_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, feed = made()
+    monkeypatch.setattr("cnnlab.data.feed.EVALUATION_IMAGES", 7)
+    net.train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    shifts = read_shifts(["translation(1)", "invert", "drawn([contrast(0.5)])"], 8, 8, 3)
+    found = right_under(net, feed, shifts, seed=3)
+    assert net.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert all(not module._forward_hooks for module in net.modules())
+    net.eval()
+    pixels = torch.from_numpy(feed.pixels)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (feed.mean, feed.std))
+    places = np.arange(len(pixels))
+    for row, changed in zip(found, (pixels, *(shifted(pixels, each, places, 3) for each in shifts)), strict=True):
+        with torch.no_grad():
+            answers = net((changed.float() / 255 - mean) / std).argmax(1).numpy()
+        assert np.array_equal(row, answers == feed.labels)
+
+
+def test_logits_that_are_no_numbers_are_wrong_and_an_error_leaves_the_mode() -> None:
+    net, feed = made(8)
+    with torch.no_grad():
+        net[4].bias.fill_(float("nan"))
+    assert not right_under(net, feed, ()).any()
+    net.train()
+    net[4] = nn.Flatten(7)  # a dimension that is not there
+    with pytest.raises(IndexError):
+        right_under(net, feed, ())
+    assert all(module.training for module in net.modules())

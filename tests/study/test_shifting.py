@@ -1,0 +1,98 @@
+"""A study that tests its networks under shifts: one look, answers that are kept, and what is published of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.api import write_study_report
+from cnnlab.errors import SpecError
+from cnnlab.report.verifying import verify
+from cnnlab.runs.ledger import LEDGER
+from cnnlab.spec.study import Study
+from cnnlab.study.folder import SHIFTED, read_result, study_folder
+
+Studies = Callable[..., Study]
+FIELDS: dict[str, Any] = {
+    "shifts": ["invert", "translation(1)"],
+    "under": [
+        {"shift": "invert", "published": "worse"},
+        {"shift": "translation(1)", "published": 0.9, "arm": "slow", "source": "a book"},
+    ],
+}
+
+
+def looks(runs: Path) -> list[dict[str, str]]:
+    path = runs / LEDGER
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_all_networks_are_tested_at_one_look_and_once(study: Studies, lab: Any) -> None:
+    asked = study(seeds=5, **FIELDS)
+    result = lab.carry_out(asked)
+    found = result.shifted
+    assert [group.name for group in found.groups] == ["plain", "slow"]
+    assert [group.n for group in found.groups] == [5, 5]
+    (look,) = looks(lab.runs)
+    assert look["run"].startswith("study ")
+    assert look["purpose"] == "shifts of 10 runs"
+    # Again: nothing is looked at, and the answers are the same.
+    assert lab.carry_out(asked).shifted == found
+    assert looks(lab.runs) == [look]
+    # An answer that is lost or damaged is made again, with a look of its own.
+    kept = sorted((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))
+    assert len(kept) == 10
+    kept[0].write_bytes(kept[0].read_bytes()[:40])
+    assert lab.carry_out(asked).shifted == found
+    assert [each["purpose"] for each in looks(lab.runs)] == ["shifts of 10 runs", "shifts of 1 runs"]
+
+
+def test_what_is_published_is_judged_and_shown(study: Studies, lab: Any) -> None:
+    result = lab.carry_out(study(seeds=5, **FIELDS))
+    word, figure = result.under
+    row = result.shifted.groups[0].rows[0]
+    expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
+    assert word.answer == expected.get(row.effect.verdict, "not enough evidence")
+    assert (word.arm, word.shift, figure.arm) == ("plain", "invert", "slow")
+    assert figure.answer in ("reproduced", "differs")
+    assert figure.source == "a book"
+    folder = study_folder(lab.runs, "colours")
+    page = write_study_report(folder).read_text(encoding="utf-8")
+    assert "Under shifts" in page
+    assert "a book" in page
+    assert read_result(folder).under == result.under
+    found = verify(folder)
+    assert found.under == result.under
+    assert "published answer" in found.answer()
+
+
+def test_few_seeds_give_no_verdict(study: Studies, lab: Any) -> None:
+    result = lab.carry_out(study(seeds=2, **FIELDS))
+    assert {each.answer for each in result.under} == {"not enough evidence"}
+
+
+def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:
+    asked = study(**FIELDS, document={"source": "a paper", "data": "cifar10"})
+    assert [each.source for each in asked.under] == ["a paper", "a book"]
+    (tmp_path / "again.toml").write_text(asked.to_toml(), encoding="utf-8")
+    assert Study.read(tmp_path / "again.toml") == asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"shifts": ["rotate"]}, "unknown shift 'rotate'"),
+        ({"shifts": [], "under": [{"shift": "invert", "published": "worse"}]}, "does not test under this shift"),
+        ({"under": [{"shift": "invert", "published": "best"}]}, "under"),
+        ({"under": [{"shift": "invert", "published": "worse", "arm": "plian"}]}, "did you mean 'plain'?"),
+        ({"under": [{"shift": "jpeg(0)", "published": "worse"}]}, "quality"),
+    ],
+)
+def test_what_can_not_be_judged_is_refused(study: Studies, fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        study(**{**FIELDS, **fields})
+    assert told in str(caught.value)
