@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
@@ -18,6 +19,7 @@ from cnnlab.model.initialise import initialise
 from cnnlab.probe.subjects import drawn_image, open_subject
 from cnnlab.probe.translation import translation
 from cnnlab.runs.final import trained_network
+from cnnlab.runs.ledger import LEDGER, openings
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
@@ -152,3 +154,39 @@ def test_what_was_done_to_a_file_is_told(recipe_file: Path, tmp_path: Path) -> N
     assert subject.picture(tmp_path / "fits.png").name == (
         "fits.png" if form.channels == 3 else "fits.png (turned grey)"
     )
+
+
+def test_an_image_of_the_data_is_named_by_its_place(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(opened="sealed"), runs=tmp_path, device="cpu")
+    subject = open_subject(str(folder.path), device="cpu")
+    dataset = open_dataset(folder.recipe().data, seed=0)
+    found = subject.picture("validation:2")
+    assert np.array_equal(found.pixels, dataset.pixels("validation")[2])
+    assert found.label == dataset.labels("validation")[2]
+    assert found.name == f"validation:2, {dataset.classes[found.label]}"
+    ((batch, _),) = subject.part("validation", "a look").evaluation()
+    assert torch.allclose(found.values, batch[2], atol=1e-5)
+    assert not (tmp_path / LEDGER).exists()
+    subject.picture("test:0", purpose="a look")
+    assert [line.purpose for line in openings(tmp_path, folder.data().test_set)] == ["a look"]
+    with pytest.raises(UsageError, match=r"the validation part has no image 99(?s:.)*validation:0 to validation:"):
+        subject.picture("validation:99")
+
+
+def test_some_images_of_a_part_are_spread_over_it(recipe_file: Path) -> None:
+    said: list[str] = []
+    subject = open_subject(str(recipe_file), device="cpu")
+    whole, some = subject.part("train", ""), subject.part("train", "", limit=4, say=said.append)
+    assert np.array_equal(some.labels, whole.labels[np.linspace(0, len(whole) - 1, 4).round().astype(int)])
+    assert said == [f"4 of the {len(whole)} images of the train part, spread evenly over it"]
+    assert np.array_equal(subject.picture("train:0").pixels, whole.pixels[0])
+
+
+def test_a_test_part_needs_a_run_and_a_bare_network_has_no_data(recipe_file: Path) -> None:
+    subject = open_subject(str(recipe_file), device="cpu")
+    with pytest.raises(UsageError, match="the test part is opened for a run only"):
+        subject.part("test", "a look")
+    with pytest.raises(UsageError, match=r"(?s)the data has no such part.*received: *both"):
+        subject.part("both", "a look")
+    with pytest.raises(UsageError, match="a network by its name alone has no data"):
+        open_subject("squeezenet1_1", device="cpu").picture("train:0")

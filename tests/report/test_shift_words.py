@@ -1,0 +1,128 @@
+"""What is said of networks under shifts, from the figures alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlab.paper.plots import to_png, to_svg
+from cnnlab.report.shift_answer import ShiftAnswer
+from cnnlab.report.shift_words import reach, summary
+from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftedRun, shifted_group
+from cnnlab.spec.shifts import read_shifts
+from cnnlab.statistics.comparison import Rules
+from cnnlab.statistics.paired import Effect
+
+
+def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "net") -> ShiftedGroup:
+    """A group with a row for each call: its accuracy and its verdict; 0.7 on the images as they are."""
+    shifts = read_shifts(list(verdicts), 32, 32, 3)
+    rows = []
+    for shift, (accuracy, verdict) in zip(shifts, verdicts.values(), strict=True):
+        effect = Effect(n=runs, difference=accuracy - 0.7, low=accuracy - 0.71, high=accuracy - 0.69, verdict=verdict)
+        rows.append(
+            {
+                "shift": shift.name,
+                "strength": shift.strength,
+                "unchanged": shift.unchanged,
+                "title": shift.title,
+                "call": str(shift.as_call()),
+                "accuracy": accuracy,
+                "low": accuracy - 0.01,
+                "high": accuracy + 0.01,
+                "values": (accuracy,) * runs,
+                "effect": effect,
+            }
+        )
+    names = tuple(f"run{number}" for number in range(runs))
+    whole: dict[str, Any] = {"name": name, "runs": names, "accuracy": 0.7, "low": 0.69, "high": 0.71}
+    return ShiftedGroup(**whole, values=(0.7,) * runs, rows=tuple(rows))
+
+
+EQUAL, WORSE, OPEN = "practically equal", "worse", "undecided"
+
+
+def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
+    found = summary(
+        group(
+            {
+                "brightness(0.25)": (0.2, WORSE),
+                "brightness(0.5)": (0.698, EQUAL),
+                "brightness(0.75)": (0.7, EQUAL),
+                "brightness(1.5)": (0.7, EQUAL),
+                "brightness(2)": (0.6, WORSE),
+                "rotation(5)": (0.7, EQUAL),
+                "rotation(10)": (0.69, OPEN),
+                "rotation(20)": (0.7, EQUAL),  # beyond one that is not shown to be equal
+                "jpeg(80)": (0.7, EQUAL),
+                "jpeg(10)": (0.5, WORSE),
+                "blur(1)": (0.69, OPEN),
+                "greyscale": (0.7, EQUAL),
+                "invert": (0.3, WORSE),
+            }
+        ),
+        0.01,
+    )
+    assert found == (
+        "net (0.7000 on the images as they are) keeps its accuracy ±1 point under brightness ×0.5 to ×1.5, rotation up "
+        "to 5°, jpeg down to 80 and greyscale; it loses most under brightness ×0.25 (−50.0 points), invert (−40.0 "
+        "points) and jpeg 10 (−20.0 points)."
+    )
+
+
+def test_nothing_kept_and_nothing_lost_are_said() -> None:
+    assert summary(group({"invert": (0.3, WORSE)}), 0.01).startswith(
+        "net (0.7000 on the images as they are) keeps its accuracy ±1 point under none of these shifts; it loses most"
+    )
+    assert summary(group({"invert": (0.7, EQUAL)}), 0.01).endswith("under invert; nothing is shown to hurt it.")
+
+
+def test_few_networks_are_described_only() -> None:
+    found = summary(group({"invert": (0.3, "no verdict"), "blur(1)": (0.6, "no verdict")}, runs=3), 0.01)
+    assert "3 networks are too few for a verdict" in found
+    assert "invert (−40.0 points) and blur 1 px (−10.0 points)" in found
+
+
+def shifted(groups: tuple[ShiftedGroup, ...]) -> Shifted:
+    return Shifted(part="test", images=100, chance=0.1, seed=0, delta=0.01, alpha=0.05, groups=groups)
+
+
+def test_of_what_it_speaks() -> None:
+    one = group({"invert": (0.3, WORSE)}, runs=1)
+    assert "they speak of these networks, not of their recipes" in reach(shifted((one,)))
+    assert "Intervals of groups are over seeds" in reach(shifted((group({"invert": (0.3, WORSE)}),)))
+    many = {f"brightness({number / 10})": (0.3, WORSE) for number in range(21)}
+    assert "21 shifts are a screening" in reach(shifted((group(many),)))
+
+
+@pytest.mark.parametrize("name", ["</text><script>", "$x_{", "שלום", "a" * 300])
+def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> None:
+    calls = {"jpeg(5)": (0.3, WORSE), "jpeg(50)": (0.6, WORSE), "invert": (0.2, WORSE), "greyscale": (0.7, EQUAL)}
+    example = np.zeros((5, 1, 8, 8), np.uint8)
+    for count in (1, 2, 7):
+        answer = ShiftAnswer(shifted(tuple(group(calls, name=f"{name}{n}") for n in range(count))), example)
+        for plate in answer.plates().values():
+            assert to_png(plate.figure).startswith(b"\x89PNG")
+            assert "<script" not in to_svg(plate.figure, "x", plate.description, alone=True)
+
+
+def test_a_group_is_its_runs_means_and_their_spread() -> None:
+    drawn = np.random.default_rng(0)
+    shifts = read_shifts(["invert", "greyscale"], 8, 8, 3)
+    runs = []
+    for number in range(6):
+        right = drawn.random((3, 500)) < np.array([0.8, 0.3, 0.8])[:, None]
+        labels, example = np.zeros(500, np.int64), np.zeros((3, 3, 8, 8), np.uint8)
+        runs.append(ShiftedRun(f"r{number}", shifts, right, labels, example, 10))
+    found = shifted_group("net", runs, Rules(0.05))
+    values = [float(run.right[1].mean()) for run in runs]
+    assert found.rows[0].values == tuple(values)
+    assert found.rows[0].accuracy == pytest.approx(np.mean(values))
+    half = 2.5705818 * np.std(values, ddof=1) / np.sqrt(6)  # Student's t at 97.5 %, 5 degrees of freedom
+    assert (found.rows[0].low, found.rows[0].high) == (
+        pytest.approx(np.mean(values) - half),
+        pytest.approx(np.mean(values) + half),
+    )
+    assert found.rows[0].effect.verdict == "worse"
