@@ -1,4 +1,4 @@
-"""Write the tables of layers and choices into docs/recipes.md, and that of the studies into docs/studies.md.
+"""Write the tables of docs/recipes.md (layers and choices), docs/studies.md (study files) and docs/shifts.md.
 
 They come from the registries that read recipes, and from the files in studies/.
 
@@ -19,11 +19,13 @@ from cnnlab.spec.limits import budgets
 from cnnlab.spec.losses import losses
 from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
+from cnnlab.spec.shifts import SIDE, read_shifts, shifts
 from cnnlab.spec.study import Study
 from cnnlab.spec.trainable import policies
 
 PAGE = Path(__file__).parent / "recipes.md"
 STUDIES_PAGE = Path(__file__).parent / "studies.md"
+SHIFTS_PAGE = Path(__file__).parent / "shifts.md"
 STUDIES = Path(__file__).parents[1] / "studies"
 TABLES: dict[str, Registry[Any]] = {
     "augmentations": augmentations,
@@ -43,9 +45,7 @@ TABLES: dict[str, Registry[Any]] = {
 def with_tables(page: str) -> str:
     """The page with each table made anew, between its two marks."""
     for name, registry in TABLES.items():
-        before, rest = page.split(f"<!-- {name} -->\n\n")
-        _, after = rest.split(f"\n\n<!-- /{name} -->")
-        page = f"{before}<!-- {name} -->\n\n{table(registry)}\n\n<!-- /{name} -->{after}"
+        page = _replaced(page, name, table(registry))
     return page
 
 
@@ -59,11 +59,26 @@ def table(registry: Registry[Any]) -> str:
 
 def with_studies(page: str) -> str:
     """The page with the table of all study files made anew."""
-    before, rest = page.split("<!-- studies -->\n\n")
-    _, after = rest.split("\n\n<!-- /studies -->")
     rows = [_row(path.name, Study.read(path)) for path in sorted(STUDIES.glob("*.toml"))]
     head = ["| command | document | question | arms | published |", "|---|---|---|---|---|"]
-    return "\n".join([f"{before}<!-- studies -->\n", *head, *rows, f"\n<!-- /studies -->{after}"])
+    return _replaced(page, "studies", "\n".join([*head, *rows]))
+
+
+def with_shifts(page: str) -> str:
+    """The page with the table of all shifts made anew."""
+    head = ["| call | usual strengths | what it does |", "|---|---|---|"]
+    rows = []
+    for name, kind in shifts.kinds.items():
+        strengths = ", ".join(kind(strength).amount for strength in kind.strengths)
+        rows.append(f"| `{shifts.signature(name).removesuffix('()')}` | {strengths or '–'} | {shifts.describe(name)} |")
+    return _replaced(page, "shifts", "\n".join([*head, *rows]))
+
+
+def _replaced(page: str, name: str, table: str) -> str:
+    """The page with what stands between the two marks of a table replaced."""
+    before, rest = page.split(f"<!-- {name} -->\n\n")
+    _, after = rest.split(f"\n\n<!-- /{name} -->")
+    return f"{before}<!-- {name} -->\n\n{table}\n\n<!-- /{name} -->{after}"
 
 
 def _row(name: str, study: Study) -> str:
@@ -83,7 +98,15 @@ def _published(study: Study) -> Iterator[str]:
         arms = {arm: claims[figure].published for arm, claims in study.claims.items() if figure in claims}
         yield f"{figure.replace('_', ' ')}: " + ", ".join(f"{published:g} ({arm})" for arm, published in arms.items())
 
+    said: dict[str, list[str]] = {}
+    for under in study.under:
+        (shift,) = read_shifts([under.shift], SIDE, SIDE, 3)
+        told = under.published if isinstance(under.published, str) else f"accuracy {under.published:g}"
+        said.setdefault(told, []).append(shift.title)
+    yield from (f"under {', '.join(titles)}: {told}" for told, titles in said.items())
+
 
 if __name__ == "__main__":
     STUDIES_PAGE.write_text(with_studies(STUDIES_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    SHIFTS_PAGE.write_text(with_shifts(SHIFTS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

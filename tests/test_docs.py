@@ -47,9 +47,15 @@ def test_the_page_of_results_has_the_tables_of_a_folder_of_runs(tmp_path: Path) 
     assert results.with_results(made, found) == made
 
 
+def test_the_page_of_shifts_has_the_kinds_there_are() -> None:
+    page = (DOCS / "shifts.md").read_text(encoding="utf-8")
+    assert tables.with_shifts(page) == page, "run: make docs"
+
+
 def test_the_page_of_studies_lists_every_file_and_every_key() -> None:
     page = (DOCS / "studies.md").read_text(encoding="utf-8")
     assert tables.with_studies(page) == page, "run: make docs"
+
     for path in (DOCS.parent / "studies").glob("*.toml"):
         assert f"| `cnnlab study studies/{path.name}` |" in page
     for key in Study.model_fields:
