@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.reading import grouped, names_of, read_runs
 from cnnlab.spec.shifts import read_shifts, usual
 from cnnlab.statistics.comparison import Rules
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from cnnlab.data.source import Progress
 
 
-def _silent(_what: str, _done: int, _total: int, _unit: str) -> None:
+def _silent(*_: object) -> None:
     """Nobody is told."""
 
 
@@ -37,7 +36,7 @@ def shift(
     cifar10c: str | Path | None = None,
     device: str = "auto",
     data: str | Path | None = None,
-    say: Callable[[str], None] = NOBODY.say,
+    say: Callable[[str], None] = _silent,
     progress: Progress = _silent,
 ) -> ShiftAnswer:
     """Test trained networks under shifts of their images: the same images and the same draws for every network.
