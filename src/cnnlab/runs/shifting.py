@@ -18,7 +18,6 @@ from cnnlab.data.formats import in_form
 from cnnlab.data.source import Part, Progress, silent
 from cnnlab.errors import RunError, UsageError, listed
 from cnnlab.evaluate.shifts import right_under, shifted
-from cnnlab.records import Way
 from cnnlab.runs.bench import Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
@@ -30,7 +29,6 @@ from cnnlab.statistics.comparison import Rules
 from cnnlab.training.machine import choose_device
 
 PURPOSE = "shift"
-PLAIN = Way(precision="fp32", memory_format="contiguous")
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ class Bench:
             raise UsageError("the data has no such part", where="--part", received=self.part, allowed=allowed)
         device = choose_device(self.device)
         if part == "test":
-            feed = open_test_part(folder, dataset, device, PLAIN, self.purpose)
+            feed = open_test_part(folder, dataset, device, folder.way(), self.purpose)
         else:
-            feed = feed_of(dataset, part, device, PLAIN)
+            feed = feed_of(dataset, part, device, folder.way())
         return feed if self.limit is None else feed.some(self.limit)
 
 
