@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
 
 if TYPE_CHECKING:
     from cnnlab.paper.plots import Plate
 
 Floats = npt.NDArray[np.float64]
+# How the methods are called in sentences, where that is not their name.
+TITLES = {"integrated-gradients": "integrated gradients", "grad-cam": "Grad-CAM"}
 # A sum that is off by less than this share is complete.
 COMPLETE = 0.01
 
@@ -72,6 +72,11 @@ class Attribution:
     completeness: Completeness | None = None
 
     @property
+    def title(self) -> str:
+        """What the method is called in sentences."""
+        return TITLES.get(self.method, self.method)
+
+    @property
     def mass(self) -> Floats:
         """H×W, each pixel's share of all sizes; zeros where all are zero."""
         sizes = np.abs(self.heat)
@@ -81,7 +86,7 @@ class Attribution:
     def half_on(self) -> float:
         """The smallest share of the pixels that holds half of the mass; nan without any."""
         falling = np.cumsum(np.sort(self.mass.ravel())[::-1])
-        return float(np.searchsorted(falling, 0.5) + 1) / falling.size if falling[-1] else float("nan")
+        return (int(np.searchsorted(falling, 0.5)) + 1) / falling.size if falling[-1] else float("nan")
 
     @property
     def centre(self) -> float:
@@ -169,7 +174,9 @@ class Attributions:
 
     def to_json(self, indent: int | None = None) -> str:
         """All numbers but the maps themselves."""
-        return json.dumps(self._figures(), indent=indent, ensure_ascii=False)
+        from cnnlab.probe.attribution_tables import figures
+
+        return json.dumps(figures(self), indent=indent, ensure_ascii=False)
 
     def sheet(self) -> Sheet:
         """The worked answer: what is seen, the methods' tables, and what the words mean."""
@@ -182,7 +189,11 @@ class Attributions:
             title=f"What speaks for a class in {self.network}",
             lines=self.findings(),
             tables=tuple(tables),
-            notes=(self.setting(), *NOTES, *(f"No {name}: {reason}." for name, reason in self.left_out)),
+            notes=(
+                self.setting(),
+                *NOTES,
+                *(f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out),
+            ),
         )
 
     def plates(self) -> dict[str, Plate]:
@@ -207,91 +218,11 @@ class Attributions:
         plate = self.plates()["attribution"]
         return self.sheet().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
 
-    def _classes(self) -> TextTable:
-        rows = [
-            (image.name, f"{image.target} {image.class_name}".strip(), words.percent(image.probability), image.predicted)
-            for image in self.images
-        ]
-        return TextTable.of(["image", "class", "#probability", "predicted"], rows)
 
-    def _methods(self) -> TextTable:
-        titles = ["image", "method", "#deletion", "#insertion", "#redrawn", "#half on", "#centre"]
-        rows: list[tuple[str, ...]] = []
-        for image in self.images:
-            rows += [
-                (
-                    "" if number else image.name,
-                    found.method,
-                    words.fraction(found.deletion.area),
-                    words.fraction(found.insertion.area),
-                    words.NONE if found.independence is None else f"{found.independence:.2f}",
-                    words.percent(found.half_on),
-                    words.percent(found.centre),
-                )
-                for number, found in enumerate(image.maps)
-            ]
-            areas = (_spread(image.random_deletion), _spread(image.random_insertion))
-            rows.append(("", "random orders", *areas, "", "", words.percent(image.centre_area)))
-        return TextTable.of(titles, rows)
+def signed(value: float | None) -> str:
+    """A correlation with two digits.
 
-    def _sums(self) -> TextTable:
-        rows = [
-            (
-                image.name,
-                words.count(found.completeness.steps),
-                f"{found.completeness.total:.4f}",
-                f"{found.completeness.rise:.4f}",
-                words.percent(found.completeness.gap),
-            )
-            for image in self.images
-            for found in image.maps
-            if found.completeness
-        ]
-        return TextTable.of(["image", "#steps", "#sum", "#f(image) − f(baseline)", "#gap"], rows)
-
-    def _figures(self) -> dict[str, Any]:
-        return {
-            "network": self.network,
-            "baseline": self.baseline,
-            "window": self.window,
-            "stride": self.stride,
-            "layer": self.layer or None,
-            "left_out": dict(self.left_out),
-            "findings": self.findings(),
-            "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in self.agreement],
-            "images": [_image_figures(image) for image in self.images],
-        }
-
-
-def _image_figures(image: Explained) -> dict[str, Any]:
-    return {
-        "image": image.name,
-        "class": {"number": image.target, "name": image.class_name, "probability": image.probability},
-        "predicted": image.predicted,
-        "random": {
-            "deletion": [curve.area for curve in image.random_deletion],
-            "insertion": [curve.area for curve in image.random_insertion],
-        },
-        "methods": {found.method: _map_figures(found) for found in image.maps},
-    }
-
-
-def _map_figures(found: Attribution) -> dict[str, Any]:
-    row, column = np.unravel_index(int(found.heat.argmax()), found.heat.shape)
-    sums = found.completeness
-    return {
-        "deletion": {"area": found.deletion.area, "curve": found.deletion.values.tolist()},
-        "insertion": {"area": found.insertion.area, "curve": found.insertion.values.tolist()},
-        "redrawn": list(found.redrawn),
-        "half_on": found.half_on,
-        "centre": found.centre,
-        "highest": {"row": int(row), "column": int(column), "value": float(found.heat.max())},
-        **({"completeness": {**vars(sums), "gap": sums.gap}} if sums else {}),
-    }
-
-
-def _spread(curves: Iterable[Curve]) -> str:
-    """The mean of the areas and their standard deviation."""
-    areas = [curve.area for curve in curves]
-    deviation = float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan")
-    return f"{fmean(areas):.4f} ± {words.fraction(deviation)}"
+    >>> signed(-0.314), signed(None)
+    ('−0.31', '–')
+    """
+    return words.NONE if value is None else f"{value:.2f}".replace("-", "−")

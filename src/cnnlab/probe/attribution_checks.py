@@ -1,4 +1,4 @@
-"""Whether a map of attribution holds what it promises: its sum, its order of the pixels, and what it owes to the weights.
+"""Whether a map of attribution holds what it promises: its sum, its order of the pixels, what it owes to the weights.
 
 Sources: M. Sundararajan, A. Taly, Q. Yan: Axiomatic attribution for deep networks, ICML 2017 (completeness).
 V. Petsiuk, A. Das, K. Saenko: RISE, BMVC 2018 (deletion and insertion). J. Adebayo et al.: Sanity checks for saliency

@@ -28,6 +28,8 @@ from cnnlab.spec.receptive.sights import Sights
 GRADIENT_SHARE = 4
 # No layer: what Grad-CAM looks at in a network without maps.
 NO_LAYER = ""
+# What only thins out the maps of the layer in front of it.
+_THINNING = ("maxpool", "avgpool", "adaptivepool", "dropout", "dropout2d")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,8 @@ def choose_layer(
 ) -> str:
     """The layer that Grad-CAM looks at: the one that was asked for, or the last with maps; `NO_LAYER` without any.
 
+    Pools and dropout behind the last layer that makes maps are passed over: its own have more places.
+
     Args:
         rows: the network's, for images of this shape, (C, H, W).
 
@@ -185,7 +189,9 @@ def choose_layer(
     """
     fitting = layers_with_maps(network, rows, shape)
     if layer is None:
-        return fitting[-1] if fitting else NO_LAYER
+        kinds = {row.name: row.kind for row in rows}
+        making = [name for name in fitting if kinds[name] not in _THINNING]
+        return (making or fitting or [NO_LAYER])[-1]
     if layer in fitting:
         return layer
     row = next((row for row in rows if row.name == layer), None)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_signs
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
-from cnnlab.probe.attribution_answer import Attribution, Attributions, Curve, Explained
+from cnnlab.paper.svg import text_width
+from cnnlab.probe.attribution_answer import TITLES, Attribution, Attributions, Curve, Explained, signed
 
 Floats = npt.NDArray[np.floating]
 COLOUR = {
@@ -20,7 +22,8 @@ COLOUR = {
     "occlusion": "test",
     "grad-cam": "other",
 }
-SHORT = {"integrated-gradients": "integrated gradients", "grad-cam": "Grad-CAM"}
+# How much wider bold letters are.
+BOLD = 1.15
 # A few pixels tower above all others: the colour is full from here on.
 FULL = 99.0
 # The image behind a map is so light that it takes no part in the colours.
@@ -35,6 +38,10 @@ LEGEND = (
 WIDTH = 720
 HEAD, ROW, AXES_HEIGHT = 60, 168, 112
 LEFT, BETWEEN, RIGHT = 44, 44, 14
+AXES = {
+    "deletion": "share of the pixels deleted: a low curve is good",
+    "insertion": "share of the pixels inserted: a high curve is good",
+}
 
 
 def maps_plate(found: Attributions) -> Plate:
@@ -54,13 +61,12 @@ def curves_plate(found: Attributions) -> Plate:
     _legend(figure, found, height)
     wide = (WIDTH - LEFT - BETWEEN - RIGHT) / 2
     for number, image in enumerate(found.images):
+        last = number == len(found.images) - 1
         bottom = height - HEAD - ROW * number - ROW + 32
         for side, which in enumerate(("deletion", "insertion")):
             axes = quiet_axes(figure, LEFT + side * (wide + BETWEEN), bottom, wide, AXES_HEIGHT)
             _draw_curves(axes, image, which)
-            last = number == len(found.images) - 1
-            verb = "deleted" if which == "deletion" else "inserted"
-            axes.set_xlabel(f"share of the pixels {verb}" if last else "", color=COLOURS["muted"], fontsize=SMALL)
+            axes.set_xlabel(AXES[which] if last else "", color=COLOURS["muted"], fontsize=SMALL)
         top = bottom + AXES_HEIGHT + 10
         heading = words.shown(_heading(image), 100)
         figure.text(
@@ -91,19 +97,17 @@ def _tiles(image: Explained) -> tuple[Tile, ...]:
 
 
 def _lines(found: Attribution) -> tuple[str, ...]:
-    same = found.independence
-    told = words.NONE if same is None else f"{same:.2f}"
     return (
-        SHORT.get(found.method, found.method),
+        found.title,
         f"del {found.deletion.area:.2f}, ins {found.insertion.area:.2f}",
-        f"redrawn {told}",
+        f"redrawn {signed(found.independence)}",
     )
 
 
 def _heading(image: Explained) -> str:
-    asked = f"{words.quoted(image.class_name)} {words.percent(image.probability)}"
+    asked = f"for {words.quoted(image.class_name)}, {words.percent(image.probability)}"
     other = "" if image.predicted == image.class_name else f" (predicted: {words.quoted(image.predicted)})"
-    return f"{words.shown(image.name, 60)}: {asked}{other}"
+    return f"{words.shown(image.name, 50)}: {asked}{other}"
 
 
 def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
@@ -121,18 +125,13 @@ def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
 
 
-def _legend(figure: object, found: Attributions, height: float) -> None:
-    from matplotlib.figure import Figure
-
-    assert isinstance(figure, Figure)
+def _legend(figure: Figure, found: Attributions, height: float) -> None:
     x = 12.0
-    named = [(SHORT.get(name, name), COLOURS[COLOUR[name]]) for name in found.methods]
+    named = [(TITLES.get(name, name), COLOURS[COLOUR[name]]) for name in found.methods]
     orders = words.plural(len(found.images[0].random_deletion), "random order")
     for name, colour in (*named, (f"{orders}: mean and range", COLOURS["muted"])):
-        figure.text(
-            x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False
-        )
-        x += 7.0 * len(name) + 18
+        figure.text(x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False)
+        x += BOLD * text_width(name) + 18
 
 
 def _curve_sentence(image: Explained) -> str:

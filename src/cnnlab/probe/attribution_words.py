@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnlab.paper import words
+from cnnlab.probe.attribution_answer import COMPLETE, TITLES, signed
 
 if TYPE_CHECKING:
     from cnnlab.probe.attribution_answer import Attribution, Attributions, Explained
@@ -44,16 +45,16 @@ def _places(found: Attributions) -> str:
     if len(found.images) == 1:
         image = found.images[0]
         told = [
-            f"{map_.method}: {words.percent(share)} in the {name} quarter"
+            f"{map_.title}: {words.percent(share)} in the {name} quarter"
             for map_ in image.maps
             if map_.heat.any()
             for name, share in [quarter(map_)]
         ]
-        empty = [map_.method for map_ in image.maps if not map_.heat.any()]
+        empty = [map_.title for map_ in image.maps if not map_.heat.any()]
         told += [f"{', '.join(empty)}: zero everywhere"] if empty else []
         return "Where it lies: " + "; ".join(told) + "."
     shares = {name: [map_.centre for map_ in found.of(name) if map_.heat.any()] for name in found.methods}
-    told = [f"{name} {words.percent(fmean(each))}" for name, each in shares.items() if each]
+    told = [f"{_title(name)} {words.percent(fmean(each))}" for name, each in shares.items() if each]
     area = words.percent(found.images[0].centre_area)
     return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(told)}." if told else ""
 
@@ -65,18 +66,20 @@ def _orders(found: Attributions) -> str:
         pairs = list(zip(found.images, found.of(name), strict=True))
         deleted = sum(map_.deletion.area < min(_areas(image, "deletion")) for image, map_ in pairs)
         inserted = sum(map_.insertion.area > max(_areas(image, "insertion")) for image, map_ in pairs)
-        told.append(f"{name} {deleted} and {inserted}")
+        told.append(f"{_title(name)} {deleted} and {inserted}")
     of = f"of {words.plural(count, 'image')}"
     return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(told)}."
 
 
 def _weights(found: Attributions) -> str:
-    means = {name: [each for map_ in found.of(name) if (each := map_.independence) is not None] for name in found.methods}
+    means = {
+        name: [each for map_ in found.of(name) if (each := map_.independence) is not None] for name in found.methods
+    }
     known = {name: fmean(each) for name, each in means.items() if each}
     if not known:
         return ""
-    told = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
-    still = [name for name, value in known.items() if value >= HARDLY]
+    told = ", ".join(f"{_title(name)} {signed(value)}" for name, value in known.items())
+    still = [_title(name) for name, value in known.items() if value >= HARDLY]
     verdict = f"; {' and '.join(still)} barely depends on the weights" if len(still) == 1 else ""
     if len(still) > 1:
         verdict = f"; {', '.join(still)} barely depend on the weights"
@@ -87,15 +90,14 @@ def _agreement(found: Attributions) -> str:
     if not found.agreement:
         return ""
     ordered = sorted(found.agreement, key=lambda pair: pair[2])
-    (one, other, most), (this, that, least) = ordered[-1], ordered[0]
-    if len(ordered) == 1:
-        return f"The maps of {one} and {other} agree by a rank correlation of {most:.2f}."
-    return f"Most alike are the maps of {one} and {other} (rank correlation {most:.2f}), least those of {this} and {that} ({least:.2f})."
+    told = [(f"{_title(one)} and {_title(other)}", signed(value)) for one, other, value in ordered]
+    (least, low), (most, high) = told[0], told[-1]
+    if len(told) == 1:
+        return f"The maps of {most} agree by a rank correlation of {high}."
+    return f"Most alike are the maps of {most} (rank correlation {high}), least those of {least} ({low})."
 
 
 def _sums(found: Attributions) -> str:
-    from cnnlab.probe.attribution_answer import COMPLETE
-
     sums = [map_.completeness for image in found.images for map_ in image.maps if map_.completeness]
     if not sums:
         return ""
@@ -107,6 +109,10 @@ def _sums(found: Attributions) -> str:
         f"Integrated gradients do not add up to the logit's rise on {short} of {words.plural(len(sums), 'image')}: "
         f"they are off by up to {words.percent(worst.gap)} with {words.count(worst.steps)} steps."
     )
+
+
+def _title(method: str) -> str:
+    return TITLES.get(method, method)
 
 
 def _areas(image: Explained, which: str) -> Iterator[float]:

@@ -53,9 +53,7 @@ Window = Annotated[
     int | None,
     typer.Option(help="The side of occlusion's square, in pixels.  [default: a quarter of the image, 8 of 32]"),
 ]
-Stride = Annotated[
-    int | None, typer.Option(help="How far that square moves at a time.  [default: half the window]")
-]
+Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time.  [default: half the window]")]
 WeightSeed = Annotated[
     int | None,
     typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
