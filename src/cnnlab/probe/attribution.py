@@ -35,7 +35,8 @@ from cnnlab.probe.attribution_checks import (
     rank_correlation,
     redrawn,
 )
-from cnnlab.probe.attribution_methods import METHODS, Setting, at_a_time, choose_layer, heat, load_captum
+from cnnlab.probe.attribution_layers import choose_layer
+from cnnlab.probe.attribution_methods import METHODS, Setting, at_a_time, heat, load_captum
 from cnnlab.probe.subjects import Picture, Subject
 from cnnlab.runs.listener import NOBODY
 
@@ -97,12 +98,12 @@ def inspect_attribution(
     """
     load_captum()
     network = subject.network
-    place = choose_layer(network, subject.layers, subject.form.shape, layer)
-    chosen, left_out = choose_methods(methods, place)
     side, move = square(subject, window, stride)
     require(images, steps, baseline, draws, orders)
-    pictures = [subject.picture(which, "inspect attribution") for which in images]
     with probing(network):
+        place = choose_layer(network, subject.layers, subject.form.shape, layer)
+        chosen, left_out = choose_methods(methods, place)
+        pictures = [subject.picture(which, "inspect attribution") for which in images]
         questions = [
             _question(subject, picture, target, Setting(0, torch.empty(0), place, steps, side, move, 1), baseline)
             for picture in pictures

@@ -79,14 +79,15 @@ class Attribution:
     @property
     def mass(self) -> Floats:
         """H×W, each pixel's share of all sizes; zeros where all are zero."""
-        sizes = np.abs(self.heat)
-        return sizes / sizes.sum() if sizes.any() else sizes
+        sizes: Floats = np.abs(self.heat)
+        return np.asarray(sizes / sizes.sum()) if sizes.any() else sizes
 
     @property
     def half_on(self) -> float:
         """The smallest share of the pixels that holds half of the mass; nan without any."""
-        falling = np.cumsum(np.sort(self.mass.ravel())[::-1])
-        return (int(np.searchsorted(falling, 0.5)) + 1) / falling.size if falling[-1] else float("nan")
+        falling: Floats = np.cumsum(np.sort(self.mass.ravel())[::-1])
+        enough = int(np.searchsorted(falling, 0.5)) + 1
+        return enough / len(falling) if falling[-1] else float("nan")
 
     @property
     def centre(self) -> float:
@@ -131,7 +132,7 @@ class Explained:
     def centre_area(self) -> float:
         """The share of the pixels that `Attribution.centre` looks at."""
         high, wide = self.pixels.shape[1:]
-        return (high - 2 * (high // 4)) * (wide - 2 * (wide // 4)) / (high * wide)
+        return float((high - 2 * (high // 4)) * (wide - 2 * (wide // 4)) / (high * wide))
 
 
 @dataclass(frozen=True)
@@ -180,20 +181,15 @@ class Attributions:
 
     def sheet(self) -> Sheet:
         """The worked answer: what is seen, the methods' tables, and what the words mean."""
+        from cnnlab.probe.attribution_tables import tables
         from cnnlab.probe.attribution_words import NOTES
 
-        tables = [("Images", self._classes()), ("Methods", self._methods())]
-        if any(found.completeness for image in self.images for found in image.maps):
-            tables.append(("What integrated gradients add up to", self._sums()))
+        missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out)
         return Sheet(
             title=f"What speaks for a class in {self.network}",
             lines=self.findings(),
-            tables=tuple(tables),
-            notes=(
-                self.setting(),
-                *NOTES,
-                *(f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out),
-            ),
+            tables=tables(self),
+            notes=(self.setting(), *NOTES, *missing),
         )
 
     def plates(self) -> dict[str, Plate]:

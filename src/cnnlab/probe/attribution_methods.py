@@ -8,7 +8,7 @@ Visualizing and understanding convolutional networks, ECCV 2014 (occlusion). R. 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,19 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cnnlab.data.feed import evaluation_batch
-from cnnlab.errors import UsageError, nearest
-from cnnlab.model.transfer import Transfer, resized
-from cnnlab.paper import words
-from cnnlab.probe.activations import module_name
-from cnnlab.records import LayerRecord
-from cnnlab.spec.receptive.sights import Sights
+from cnnlab.errors import UsageError
+from cnnlab.model.transfer import resized
+from cnnlab.probe.attribution_layers import tap
 
 # What a backward pass keeps takes several times the room of a forward pass.
 GRADIENT_SHARE = 4
-# No layer: what Grad-CAM looks at in a network without maps.
-NO_LAYER = ""
-# What only thins out the maps of the layer in front of it.
-_THINNING = ("maxpool", "avgpool", "adaptivepool", "dropout", "dropout2d")
 
 
 @dataclass(frozen=True)
@@ -117,7 +110,7 @@ def occlusion(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
 
 def grad_cam(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
     """1×h×w, the maps of a layer, each times the mean of the logit's gradient over it, summed; nothing below 0."""
-    module, by_input = _tap(network, setting.layer)
+    module, by_input = tap(network, setting.layer)
     method = load_captum().LayerGradCam(network, module)
     found: Tensor = method.attribute(
         image[None].detach(), target=setting.target, attribute_to_layer_input=by_input, relu_attributions=True
@@ -154,73 +147,3 @@ def at_a_time(network: nn.Module, image: Tensor) -> int:
     """How many images of this one's size, as it is and as the network resizes it, are computed at a time."""
     sizes = [tuple(image.shape[-2:]), *filter(None, [resized(network)])]
     return min(evaluation_batch(*size) for size in sizes)
-
-
-def layers_with_maps(network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int]) -> list[str]:
-    """The rows whose maps Grad-CAM can weigh, in the order of the data: C×H×W with more than one row and column.
-
-    Of a module that is called several times the last call is meant.
-    """
-    modules = {name for name, _ in network.named_modules(remove_duplicate=False) if name}
-    sights = Sights(rows, shape)
-    last = {module_name(row.name): row.name for row in sorted(rows, key=lambda row: sights.order[row.name])}
-    return [
-        name
-        for module, name in last.items()
-        if module in modules
-        and len(output := sights.rows[name].output) == 3
-        and min(output[1:]) > 1
-        and not sights.channels_last(sights.rows[name])
-    ]
-
-
-def choose_layer(
-    network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int], layer: str | None
-) -> str:
-    """The layer that Grad-CAM looks at: the one that was asked for, or the last with maps; `NO_LAYER` without any.
-
-    Pools and dropout behind the last layer that makes maps are passed over: its own have more places.
-
-    Args:
-        rows: the network's, for images of this shape, (C, H, W).
-
-    Raises:
-        UsageError: the network has no such layer, or it gives no maps that Grad-CAM could weigh.
-    """
-    fitting = layers_with_maps(network, rows, shape)
-    if layer is None:
-        kinds = {row.name: row.kind for row in rows}
-        making = [name for name in fitting if kinds[name] not in _THINNING]
-        return (making or fitting or [NO_LAYER])[-1]
-    if layer in fitting:
-        return layer
-    row = next((row for row in rows if row.name == layer), None)
-    again = next((name for name in fitting if module_name(name) == module_name(layer)), "")
-    if row is None and not again:
-        what, received = "the network has no layer of this name", layer
-    elif again:
-        what, received = "this layer is called again further on, and Grad-CAM sees its last call", layer
-    else:
-        assert row is not None
-        what, received = "this layer gives no maps of places", f"{layer}, which gives {words.sizes(row.output)}"
-    raise UsageError(
-        what,
-        where="layer",
-        received=received,
-        allowed=", ".join(fitting[-20:]) or "none: no layer of this network gives maps",
-        next_step=f"write it as '{again}'" if again else nearest(layer, fitting) or "take a name from the list",
-    )
-
-
-def _tap(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
-    """The module whose maps are wanted, and whether they are what goes into it.
-
-    Behind the module at which a backbone is cut nothing of it runs, hooks either: its maps are what the head gets.
-    """
-    name = module_name(layer)
-    for outer, part in network.named_modules():
-        if isinstance(part, Transfer) and part.place.module and not part.place.before:
-            prefix = f"{outer}." if outer else ""
-            if name == f"{prefix}backbone.{part.place.module}":
-                return part.head, True
-    return network.get_submodule(name), False
