@@ -154,7 +154,7 @@ def _explained(
     chance = [
         _curves(network, image, setting, order) for order in random_orders(size[0] * size[1], seed, number, orders)
     ]
-    names = subject.classes or tuple(f"class {number}" for number in range(len(question.probabilities)))
+    names = subject.classes or tuple(str(number) for number in range(len(question.probabilities)))
     return Explained(
         name=question.picture.name,
         pixels=question.picture.pixels,

@@ -111,7 +111,7 @@ class Explained:
         name: what to call the image.
         pixels: uint8, C×H×W.
         target: the class that is asked about, by its number.
-        class_name: the name of that class.
+        class_name: the name of that class; its number where nobody knows the names.
         probability: of that class.
         predicted: the name of the class that the network finds most probable.
         maps: one for each method.

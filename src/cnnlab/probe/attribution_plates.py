@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_signs
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
-from cnnlab.paper.svg import text_width
 from cnnlab.probe.attribution_answer import TITLES, Attribution, Attributions, Curve, Explained, signed
 
 Floats = npt.NDArray[np.floating]
@@ -22,8 +22,8 @@ COLOUR = {
     "occlusion": "test",
     "grad-cam": "other",
 }
-# How much wider bold letters are.
-BOLD = 1.15
+# A bold letter's width.
+LETTER = 7.3
 # A few pixels tower above all others: the colour is full from here on.
 FULL = 99.0
 # The image behind a map is so light that it takes no part in the colours.
@@ -38,6 +38,8 @@ LEGEND = (
 WIDTH = 720
 HEAD, ROW, AXES_HEIGHT = 60, 168, 112
 LEFT, BETWEEN, RIGHT = 44, 44, 14
+# An axis ends at 1 where a curve comes near to it; below, it ends with the highest curve.
+CLEAR = 0.4
 AXES = {
     "deletion": "share of the pixels deleted: a low curve is good",
     "insertion": "share of the pixels inserted: a high curve is good",
@@ -99,9 +101,13 @@ def _tiles(image: Explained) -> tuple[Tile, ...]:
 def _lines(found: Attribution) -> tuple[str, ...]:
     return (
         found.title,
-        f"del {found.deletion.area:.2f}, ins {found.insertion.area:.2f}",
+        f"del {_area(found.deletion)}, ins {_area(found.insertion)}",
         f"redrawn {signed(found.independence)}",
     )
+
+
+def _area(curve: Curve) -> str:
+    return f"{curve.area:.2f}" if curve.area >= 0.095 else f"{curve.area:.3f}"
 
 
 def _heading(image: Explained) -> str:
@@ -116,13 +122,16 @@ def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
     values = np.stack([curve.values for curve in chance])
     axes.fill_between(share, values.min(axis=0), values.max(axis=0), color=COLOURS["muted"], alpha=0.3, linewidth=0)
     axes.plot(share, values.mean(axis=0), color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 2.5)))
-    for found in image.maps:
-        curve = found.deletion if which == "deletion" else found.insertion
-        axes.plot(share, curve.values, color=COLOURS[COLOUR[found.method]], linewidth=1.8)
+    shown = [(each.deletion if which == "deletion" else each.insertion).values for each in image.maps]
+    for found, curve in zip(image.maps, shown, strict=True):
+        axes.plot(share, curve, color=COLOURS[COLOUR[found.method]], linewidth=1.8)
     axes.set_xlim(0, 1)
-    axes.set_ylim(-0.02, 1.02)
+    highest = max(float(values.max()), *(float(each.max()) for each in shown))
+    top = 1.0 if highest > CLEAR else highest or 1.0
+    axes.set_ylim(-0.02 * top, 1.04 * top)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
-    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 1]) if top == 1 else MaxNLocator(nbins=3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _legend(figure: Figure, found: Attributions, height: float) -> None:
@@ -131,7 +140,7 @@ def _legend(figure: Figure, found: Attributions, height: float) -> None:
     orders = words.plural(len(found.images[0].random_deletion), "random order")
     for name, colour in (*named, (f"{orders}: mean and range", COLOURS["muted"])):
         figure.text(x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False)
-        x += BOLD * text_width(name) + 18
+        x += LETTER * len(name) + 20
 
 
 def _curve_sentence(image: Explained) -> str:

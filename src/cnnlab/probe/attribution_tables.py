@@ -44,7 +44,8 @@ def _classes(answer: Attributions) -> TextTable:
     rows = [
         (
             words.shown(image.name),
-            words.shown(f"{image.target} {image.class_name}"),
+            # Where nobody knows the names, the number is the name.
+            words.shown(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
             words.percent(image.probability),
             words.shown(image.predicted),
         )
