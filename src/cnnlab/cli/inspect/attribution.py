@@ -33,7 +33,7 @@ Images = Annotated[
 Class = Annotated[
     str | None,
     typer.Option(
-        "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0.  [default: the predicted one]"
+        "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0; by default the predicted one."
     ),
 ]
 Methods = Annotated[
@@ -41,19 +41,21 @@ Methods = Annotated[
     typer.Option(
         "--method",
         metavar="NAME",
-        help="saliency, integrated-gradients, occlusion or grad-cam (repeatable).  [default: all]",
+        help="saliency, integrated-gradients, occlusion or grad-cam (repeatable); by default all.",
         show_default=False,
     ),
 ]
 GradCamLayer = Annotated[
     str | None,
-    typer.Option(metavar="ROW", help="Whose maps Grad-CAM weighs.  [default: the last with maps]", show_default=False),
+    typer.Option(
+        metavar="ROW", help="Whose maps Grad-CAM weighs; by default the last that makes maps.", show_default=False
+    ),
 ]
 Window = Annotated[
     int | None,
-    typer.Option(help="The side of occlusion's square, in pixels.  [default: a quarter of the image, 8 of 32]"),
+    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
 ]
-Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time.  [default: half the window]")]
+Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
 WeightSeed = Annotated[
     int | None,
     typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
