@@ -24,6 +24,8 @@ from cnnlab.probe.attribution_answer import Attributions
 from cnnlab.probe.attribution_asking import background, read_class
 from cnnlab.probe.attribution_methods import METHODS
 from cnnlab.probe.subjects import Subject, normalised, open_subject
+from cnnlab.runs.networks import plan_network
+from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace
 
@@ -198,6 +200,20 @@ def test_the_network_stays_as_it_was(
     finally:
         network.conv1.weight.requires_grad_(True)
         network.eval()
+
+
+def test_a_cut_backbone_stays_as_it_was(held_out: tuple[list[Path], list[int]]) -> None:
+    fields = {"backbone": "resnet18(weights='none', cut='layer2')", "head": ["globalpool", "dense(classes)"]}
+    tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": "own"}}
+    plan = plan_network(Recipe.from_tables(tables).model, (3, SIDE, SIDE), 3)
+    network = plan.begin(0, print)[0].train()
+    subject = Subject("cut", network, plan.layers, ImageForm(3, SIDE, SIDE), HALF, QUARTER, CLASSES)
+    with untouched(network):
+        found = inspect_attribution(subject, held_out[0][:1], steps=2, draws=1, orders=1)
+    assert found.methods == tuple(METHODS)
+    assert found.layer == "backbone.layer2"
+    with untouched(network), pytest.raises(UsageError, match="no such class"):
+        inspect_attribution(subject, held_out[0][:1], target="none of these")
 
 
 def _failing_after(calls: int, forward: object) -> object:
