@@ -1,0 +1,126 @@
+"""`cnnlab inspect attribution`: which pixels speak for a class, and what the methods that say so are worth."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|RUN|BACKBONE",
+        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
+        show_default=False,
+    ),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar="FILE|PART:N",
+        help="An image file, or one of the data as in validation:12, from 0 (up to 8 times); without one the program "
+        "draws one.",
+        show_default=False,
+    ),
+]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0; by default the predicted one."
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="saliency, integrated-gradients, occlusion or grad-cam (repeatable); by default all.",
+        show_default=False,
+    ),
+]
+GradCamLayer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROW", help="Whose maps Grad-CAM weighs; by default the last that makes maps.", show_default=False
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
+]
+Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
+WeightSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
+]
+
+
+class Nothing(StrEnum):
+    """What stands for nothing to be seen."""
+
+    MEAN = "mean"
+    BLACK = "black"
+    BLUR = "blur"
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(attribution))
+
+
+def attribution(
+    what: What,
+    image: Images = None,
+    target: Class = None,
+    method: Methods = None,
+    layer: GradCamLayer = None,
+    steps: Annotated[int, typer.Option(help="Of integrated gradients; doubled until they add up.")] = 64,
+    window: Window = None,
+    stride: Stride = None,
+    baseline: Annotated[Nothing, typer.Option(help="What stands for nothing to be seen.")] = Nothing.MEAN,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    seed: WeightSeed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, each with checks.
+
+    Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
+    changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
+    """
+    form = Form(json, markdown, latex)
+    place = None if no_pictures else check_place(output, "attribution.png")
+    from cnnlab.cli.console import say
+    from cnnlab.probe.attribution import inspect_attribution
+    from cnnlab.probe.attribution_methods import load_captum
+    from cnnlab.probe.subjects import open_subject
+
+    load_captum()
+    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
+    found = inspect_attribution(
+        subject,
+        image or (None,),
+        target=target,
+        methods=method or (),
+        layer=layer,
+        steps=steps,
+        window=window,
+        stride=stride,
+        baseline=baseline.value,
+        say=say,
+    )
+    show_answer(found, form, spare=("half on", "centre"))
+    if place is not None:
+        for path in write_plates(found.plates(), place):
+            say(f"Written to {path}")

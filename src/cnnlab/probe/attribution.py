@@ -1,0 +1,218 @@
+"""Which pixels of an image speak for a class, by several methods, each with what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cnnlab.errors import RunError
+from cnnlab.paper import words
+from cnnlab.probe.activations import probing
+from cnnlab.probe.attribution_answer import Attribution, Attributions, Completeness, Curve, Explained
+from cnnlab.probe.attribution_asking import (
+    BASELINES,
+    Baseline,
+    background,
+    choose_methods,
+    read_class,
+    require,
+    square,
+)
+from cnnlab.probe.attribution_checks import (
+    area,
+    complete,
+    curves,
+    order_of,
+    random_orders,
+    rank_correlation,
+    redrawn,
+)
+from cnnlab.probe.attribution_layers import choose_layer
+from cnnlab.probe.attribution_methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.probe.subjects import Picture, Subject
+from cnnlab.runs.listener import NOBODY
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One image with what is asked about it."""
+
+    picture: Picture
+    image: Tensor
+    setting: Setting
+    probabilities: Floats
+
+
+def inspect_attribution(
+    subject: Subject,
+    images: Sequence[str | Path | None] = (None,),
+    *,
+    target: str | int | None = None,
+    methods: Sequence[str] = (),
+    layer: str | None = None,
+    steps: int = 64,
+    window: int | None = None,
+    stride: int | None = None,
+    baseline: Baseline = "mean",
+    draws: int = 3,
+    orders: int = 8,
+    seed: int = 0,
+    say: Callable[[str], None] = NOBODY.say,
+) -> Attributions:
+    """Which pixels speak for a class, by saliency, integrated gradients, occlusion and Grad-CAM, with their checks.
+
+    All look at the class's logit. Needs the extra `cnnlab[captum]`.
+
+    Args:
+        subject: of `open_subject`; its network is left as it was.
+        images: files, or places in its data such as "validation:12"; None: pictures that the program draws.
+        target: the class, by its name or its number from 0; None: for each image the one that is predicted.
+        methods: some of saliency, integrated-gradients, occlusion and grad-cam; none: all that the network has.
+        layer: the row whose maps Grad-CAM weighs; None: the last one that gives maps.
+        steps: of integrated gradients, at least; doubled until their sum is off by less than 1 %, or 1,024 are reached.
+        window, stride: of occlusion's square, in pixels; None: a quarter of the shorter side, and half of that.
+        baseline: what stands for nothing to be seen: "mean", "black" or "blur".
+        draws: how many times the weights are drawn anew, in a copy.
+        orders: how many random orders of the pixels deletion and insertion are held against.
+        seed: of these draws and orders.
+        say: told of each image as it begins.
+
+    Returns:
+        The maps, H×W each, with deletion, insertion, and correlations with the maps of redrawn weights.
+
+    Raises:
+        UsageError: Captum is missing; no such class, method or layer; Grad-CAM was asked for and there are no maps; a
+            number that is out of its range.
+        SourceError: an image can't be used.
+        RunError: the network gives NaN or ±Inf.
+    """
+    load_captum()
+    network = subject.network
+    side, move = square(subject, window, stride)
+    require(images, steps, baseline, draws, orders)
+    with probing(network):
+        place = choose_layer(network, subject.layers, subject.form.shape, layer)
+        chosen, left_out = choose_methods(methods, place)
+        pictures = [subject.picture(which, "inspect attribution") for which in images]
+        questions = [
+            _question(subject, picture, target, Setting(0, torch.empty(0), place, steps, side, move, 1), baseline)
+            for picture in pictures
+        ]
+        explained = []
+        for number, question in enumerate(questions):
+            say(f"{words.shown(question.picture.name)} …")
+            explained.append(_explained(subject, question, chosen, orders, seed, number))
+        explained = _with_redrawn(network, questions, explained, draws, seed)
+    return Attributions(
+        network=subject.name,
+        images=tuple(explained),
+        layer=place if "grad-cam" in chosen else "",
+        baseline=BASELINES[baseline],
+        window=side,
+        stride=move,
+        left_out=tuple(left_out.items()),
+        agreement=_agreement(explained, chosen),
+    )
+
+
+def _question(
+    subject: Subject, picture: Picture, target: str | int | None, setting: Setting, baseline: Baseline
+) -> _Question:
+    image = picture.values.to(subject.device)
+    with torch.no_grad():
+        logits = subject.network(image[None])[0].float()
+    found = logits.softmax(dim=0).double().cpu().numpy()
+    if not np.isfinite(found).all():
+        raise RunError("the network gives NaN or ±Inf for this image", where=picture.name, received=subject.name)
+    number = int(found.argmax()) if target is None else read_class(target, subject.classes, len(found))
+    behind = background(subject, picture, baseline).to(subject.device)
+    batch = at_a_time(subject.network, image)
+    return _Question(picture, image, replace(setting, target=number, baseline=behind, batch=batch), found)
+
+
+def _explained(
+    subject: Subject, question: _Question, methods: Sequence[str], orders: int, seed: int, number: int
+) -> Explained:
+    """One image with all maps and curves; nothing is drawn anew yet."""
+    network, image, setting = subject.network, question.image, question.setting
+    size = (image.shape[1], image.shape[2])
+    maps = []
+    for name in methods:
+        found, sums = _map(network, question, name)
+        deletion, insertion = _curves(network, image, setting, order_of(found, seed, number))
+        maps.append(Attribution(name, found, deletion, insertion, (), sums))
+    chance = [
+        _curves(network, image, setting, order) for order in random_orders(size[0] * size[1], seed, number, orders)
+    ]
+    names = subject.classes or tuple(str(number) for number in range(len(question.probabilities)))
+    return Explained(
+        name=question.picture.name,
+        pixels=question.picture.pixels,
+        target=setting.target,
+        class_name=names[setting.target],
+        probability=float(question.probabilities[setting.target]),
+        predicted=names[int(question.probabilities.argmax())],
+        maps=tuple(maps),
+        random_deletion=tuple(deleted for deleted, _ in chance),
+        random_insertion=tuple(inserted for _, inserted in chance),
+    )
+
+
+def _map(network: nn.Module, question: _Question, name: str) -> tuple[Floats, Completeness | None]:
+    image, setting, sums = question.image, question.setting, None
+    if name == "integrated-gradients":
+        found, sums = complete(network, image, setting)
+    else:
+        found = METHODS[name](network, image, setting)
+    return _numbers(heat(name, found, (image.shape[1], image.shape[2]))), sums
+
+
+def _with_redrawn(
+    network: nn.Module, questions: Sequence[_Question], explained: Sequence[Explained], draws: int, seed: int
+) -> list[Explained]:
+    """The same with the correlations of maps of copies whose weights are drawn anew."""
+    found: dict[tuple[int, str], list[float | None]] = {}
+    # Without weights there is nothing to draw.
+    for draw in range(draws if any(True for _ in network.parameters()) else 0):
+        other = redrawn(network, seed, draw)
+        for number, (question, image) in enumerate(zip(questions, explained, strict=True)):
+            size = (question.image.shape[1], question.image.shape[2])
+            for own in image.maps:
+                drawn = METHODS[own.method](other, question.image, question.setting)
+                correlation = rank_correlation(own.heat, _numbers(heat(own.method, drawn, size)))
+                found.setdefault((number, own.method), []).append(correlation)
+    return [
+        replace(
+            image, maps=tuple(replace(own, redrawn=tuple(found.get((number, own.method), ()))) for own in image.maps)
+        )
+        for number, image in enumerate(explained)
+    ]
+
+
+def _curves(network: nn.Module, image: Tensor, setting: Setting, order: npt.NDArray[np.int64]) -> tuple[Curve, Curve]:
+    deleted, inserted = curves(network, image, setting, order)
+    return Curve(deleted, area(deleted)), Curve(inserted, area(inserted))
+
+
+def _agreement(explained: Sequence[Explained], methods: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
+    found = []
+    for one, other in combinations(methods, 2):
+        maps = [{own.method: own.heat for own in image.maps} for image in explained]
+        known = [value for each in maps if (value := rank_correlation(each[one], each[other])) is not None]
+        if known:
+            found.append((one, other, fmean(known)))
+    return tuple(found)
+
+
+def _numbers(found: Tensor) -> Floats:
+    return found.double().cpu().numpy()
