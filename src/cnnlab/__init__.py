@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cnnlab.model.build import build
     from cnnlab.model.tracing.network import network_table
     from cnnlab.probe.activations import activations
-    from cnnlab.probe.attribution import inspect_attribution
+    from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.effective import effective_field
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
@@ -69,7 +69,7 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
-    "inspect_attribution": "cnnlab.probe.attribution",
+    "inspect_attribution": "cnnlab.probe.attribution.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",

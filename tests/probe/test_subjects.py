@@ -16,7 +16,8 @@ from cnnlab.data.source import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.subjects import drawn_image, open_subject
+from cnnlab.probe.pictures import drawn_image
+from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.translation import translation
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.ledger import LEDGER, openings

@@ -17,7 +17,7 @@ from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import network_table
-from cnnlab.probe.subjects import drawn_image
+from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.translation import DIRECTIONS, moved, translation
 from cnnlab.probe.translation_answer import Translation
 from cnnlab.spec.layers import layers

@@ -102,8 +102,8 @@ def attribution(
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "attribution.png")
     from cnnlab.cli.console import say
-    from cnnlab.probe.attribution import inspect_attribution
-    from cnnlab.probe.attribution_methods import load_captum
+    from cnnlab.probe.attribution.inspecting import inspect_attribution
+    from cnnlab.probe.attribution.methods import load_captum
     from cnnlab.probe.subjects import open_subject
 
     load_captum()

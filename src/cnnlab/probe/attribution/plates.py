@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_signs
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
-from cnnlab.probe.attribution_answer import TITLES, Attribution, Attributions, Curve, Explained, signed
+from cnnlab.probe.attribution.answer import TITLES, Attribution, Attributions, Curve, Explained, signed
 
 Floats = npt.NDArray[np.floating]
 COLOUR = {

@@ -19,8 +19,8 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.attribution_answer import COMPLETE, Completeness
-from cnnlab.probe.attribution_methods import Setting, integrated_gradients
+from cnnlab.probe.attribution.answer import COMPLETE, Completeness
+from cnnlab.probe.attribution.methods import Setting, integrated_gradients
 from cnnlab.randomness import generator, key
 
 Floats = npt.NDArray[np.float64]

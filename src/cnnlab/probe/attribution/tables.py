@@ -12,10 +12,10 @@ import numpy as np
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Titled
 from cnnlab.paper.tables import TextTable
-from cnnlab.probe.attribution_answer import signed
+from cnnlab.probe.attribution.answer import signed
 
 if TYPE_CHECKING:
-    from cnnlab.probe.attribution_answer import Attribution, Attributions, Curve, Explained
+    from cnnlab.probe.attribution.answer import Attribution, Attributions, Curve, Explained
 
 
 def tables(answer: Attributions) -> tuple[Titled, ...]:

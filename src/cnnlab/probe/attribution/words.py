@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnnlab.paper import words
-from cnnlab.probe.attribution_answer import COMPLETE, TITLES, signed
+from cnnlab.probe.attribution.answer import COMPLETE, TITLES, signed
 
 if TYPE_CHECKING:
-    from cnnlab.probe.attribution_answer import Attribution, Attributions, Explained
+    from cnnlab.probe.attribution.answer import Attribution, Attributions, Explained
 
 # From this correlation on a map hardly changes when the weights are drawn anew.
 HARDLY = 0.7

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from cnnlab.errors import RunError
 from cnnlab.paper import words
 from cnnlab.probe.activations import probing
-from cnnlab.probe.attribution_answer import Attribution, Attributions, Completeness, Curve, Explained
-from cnnlab.probe.attribution_asking import (
+from cnnlab.probe.attribution.answer import Attribution, Attributions, Completeness, Curve, Explained
+from cnnlab.probe.attribution.asking import (
     BASELINES,
     Baseline,
     background,
@@ -26,7 +26,7 @@ from cnnlab.probe.attribution_asking import (
     require,
     square,
 )
-from cnnlab.probe.attribution_checks import (
+from cnnlab.probe.attribution.checks import (
     area,
     complete,
     curves,
@@ -35,9 +35,10 @@ from cnnlab.probe.attribution_checks import (
     rank_correlation,
     redrawn,
 )
-from cnnlab.probe.attribution_layers import choose_layer
-from cnnlab.probe.attribution_methods import METHODS, Setting, at_a_time, heat, load_captum
-from cnnlab.probe.subjects import Picture, Subject
+from cnnlab.probe.attribution.layers import choose_layer
+from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.probe.pictures import Picture
+from cnnlab.probe.subjects import Subject
 from cnnlab.runs.listener import NOBODY
 
 Floats = npt.NDArray[np.float64]

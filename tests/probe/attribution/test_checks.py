@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.attribution_answer import Attribution, Completeness, Curve
-from cnnlab.probe.attribution_checks import (
+from cnnlab.probe.attribution.answer import Attribution, Completeness, Curve
+from cnnlab.probe.attribution.checks import (
     PORTIONS,
     area,
     complete,
@@ -24,7 +24,7 @@ from cnnlab.probe.attribution_checks import (
     rank_correlation,
     redrawn,
 )
-from cnnlab.probe.attribution_methods import METHODS, Setting, heat
+from cnnlab.probe.attribution.methods import METHODS, Setting, heat
 from cnnlab.randomness import torch_state
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace

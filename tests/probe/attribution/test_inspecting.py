@@ -20,10 +20,11 @@ from cnnlab.errors import RunError, SourceError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe import attribution
-from cnnlab.probe.attribution_answer import Attributions
-from cnnlab.probe.attribution_asking import background, read_class
-from cnnlab.probe.attribution_methods import METHODS
-from cnnlab.probe.subjects import Subject, normalised, open_subject
+from cnnlab.probe.attribution.answer import Attributions
+from cnnlab.probe.attribution.asking import background, read_class
+from cnnlab.probe.attribution.methods import METHODS
+from cnnlab.probe.pictures import normalised
+from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.runs.networks import plan_network
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table

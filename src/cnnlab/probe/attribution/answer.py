@@ -169,20 +169,20 @@ class Attributions:
 
     def findings(self) -> tuple[str, ...]:
         """What is seen, in sentences made from the numbers."""
-        from cnnlab.probe.attribution_words import findings
+        from cnnlab.probe.attribution.words import findings
 
         return findings(self)
 
     def to_json(self, indent: int | None = None) -> str:
         """All numbers but the maps themselves."""
-        from cnnlab.probe.attribution_tables import figures
+        from cnnlab.probe.attribution.tables import figures
 
         return json.dumps(figures(self), indent=indent, ensure_ascii=False)
 
     def sheet(self) -> Sheet:
         """The worked answer: what is seen, the methods' tables, and what the words mean."""
-        from cnnlab.probe.attribution_tables import tables
-        from cnnlab.probe.attribution_words import NOTES
+        from cnnlab.probe.attribution.tables import tables
+        from cnnlab.probe.attribution.words import NOTES
 
         missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out)
         return Sheet(
@@ -194,7 +194,7 @@ class Attributions:
 
     def plates(self) -> dict[str, Plate]:
         """The maps, and the curves of deletion and insertion."""
-        from cnnlab.probe.attribution_plates import curves_plate, maps_plate
+        from cnnlab.probe.attribution.plates import curves_plate, maps_plate
 
         return {"attribution": maps_plate(self), "curves": curves_plate(self)}
 

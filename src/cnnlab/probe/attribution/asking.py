@@ -12,9 +12,10 @@ from torch import Tensor
 
 from cnnlab.errors import UsageError, listed, nearest
 from cnnlab.paper import words
-from cnnlab.probe.attribution_checks import MOST_STEPS
-from cnnlab.probe.attribution_methods import METHODS
-from cnnlab.probe.subjects import Picture, Subject, normalised
+from cnnlab.probe.attribution.checks import MOST_STEPS
+from cnnlab.probe.attribution.methods import METHODS
+from cnnlab.probe.pictures import Picture, normalised
+from cnnlab.probe.subjects import Subject
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
 MOST_IMAGES = 8

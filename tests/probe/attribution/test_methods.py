@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.attribution_layers import choose_layer, tap
-from cnnlab.probe.attribution_methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.probe.attribution.layers import choose_layer, tap
+from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
 from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table

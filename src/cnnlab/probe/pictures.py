@@ -1,0 +1,86 @@
+"""An image that a network is shown: from a file, from the data, or drawn by the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from cnnlab.data import shapes
+from cnnlab.data.formats import in_form
+from cnnlab.data.images import Fault, try_decode
+from cnnlab.data.source import ImageForm, Pixels
+from cnnlab.errors import SourceError
+from cnnlab.paper import words
+
+# A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
+TILE = 64
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that a network is shown.
+
+    Attributes:
+        pixels: as they are before the normalisation, uint8, C×H×W.
+        values: as the network takes them, floats on the CPU, C×H×W.
+        name: what to call it.
+        label: its class, an index; None where that is not known.
+    """
+
+    pixels: Pixels
+    values: Tensor
+    name: str
+    label: int | None = None
+
+
+def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
+    """Pictures of the built-in data set side by side, as one image of this form (uint8, C×H×W), and what to call it."""
+    down, right = (max(1, round(size / TILE)) for size in (form.height, form.width))
+    pictures = shapes.draw("train", np.arange(down * right, dtype=np.int64))
+    rows = [np.concatenate(list(pictures[row * right : (row + 1) * right]), axis=2) for row in range(down)]
+    whole = in_form(np.concatenate(rows, axis=1)[None], form)[0]
+    count = words.plural(down * right, "picture")
+    return whole, f"{count} of the built-in shapes, drawn by the program"
+
+
+def opened_image(file: Path, form: ImageForm) -> tuple[Pixels, str]:
+    """An image file in this form, and its name with what was done to it."""
+    pixels = _decoded(file, form)
+    with Image.open(file) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        own, bands = (upright.height, upright.width), len(upright.getbands())
+    done = [f"resized from {own[0]}×{own[1]}"] if own != (form.height, form.width) else []
+    if bands < form.channels:
+        done.append("grey in three channels")
+    elif form.channels == 1 < bands:
+        done.append("turned grey")
+    return pixels, file.name + (f" ({', '.join(done)})" if done else "")
+
+
+def _decoded(file: Path, form: ImageForm) -> Pixels:
+    found = try_decode(file, form) if file.exists() else Fault("missing", "there is no file of this name")
+    if isinstance(found, Fault):
+        raise SourceError(
+            f"this image can't be used: {found.kind}",
+            where=str(file),
+            received=found.message,
+            allowed="a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file",
+            next_step="check the path, or leave --image out for a picture that is drawn",
+        )
+    return found
+
+
+def normalised(pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+    """uint8 pixels, …×C×H×W, as a network takes them; without mean and std, by those of the image itself, C×H×W."""
+    scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
+    if mean is None or std is None:
+        # Constant channels are only moved: there is nothing to scale.
+        own = scaled.std(dim=(1, 2), keepdim=True)
+        return (scaled - scaled.mean(dim=(1, 2), keepdim=True)) / own.where(own > 0, torch.ones(()))
+    shift, scale = (torch.tensor(numbers)[:, None, None] for numbers in (mean, std))
+    return (scaled - shift) / scale
