@@ -19,7 +19,7 @@ from cnnlab.data.source import ImageForm
 from cnnlab.errors import RunError, SourceError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe import attribution
+from cnnlab.probe.attribution import inspecting
 from cnnlab.probe.attribution.answer import Attributions
 from cnnlab.probe.attribution.asking import background, read_class
 from cnnlab.probe.attribution.methods import METHODS
@@ -195,7 +195,7 @@ def test_the_network_stays_as_it_was(
                 with untouched(network), pytest.raises(ValueError, match="in the middle"):
                     inspect_attribution(subject, held_out[0][:1], methods=[name], draws=1, orders=1)
             with monkeypatch.context() as patch:
-                patch.setattr(attribution, "redrawn", broken)
+                patch.setattr(inspecting, "redrawn", broken)
                 with untouched(network), pytest.raises(ValueError, match="in the middle"):
                     inspect_attribution(subject, held_out[0][:1], methods=[name], draws=1, orders=1)
     finally:
