@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cnnlab.model.tracing.network import network_table
     from cnnlab.probe.activations import activations
     from cnnlab.probe.effective import effective_field
+    from cnnlab.probe.mistakes import inspect_mistakes
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
@@ -68,6 +69,7 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
+    "inspect_mistakes": "cnnlab.probe.mistakes",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",
@@ -114,6 +116,7 @@ __all__ = [
     "convolve",
     "describe",
     "effective_field",
+    "inspect_mistakes",
     "lr_range",
     "network_table",
     "open_subject",

@@ -58,9 +58,10 @@ class Predictions:
         return found
 
     def confusion(self) -> npt.NDArray[np.int64]:
-        """K×K counts: row = true class, column = predicted class."""
+        """K×K counts: row = true class, column = predicted class; logits that are not all finite name none."""
         classes = self.logits.shape[1]
-        pairs = self.labels * classes + self.logits.argmax(axis=1)
+        named = np.isfinite(self.logits).all(axis=1)
+        pairs = self.labels[named] * classes + self.logits[named].argmax(axis=1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
