@@ -19,7 +19,7 @@ LARGEST_WITH_NAMES = 60
 LONGEST_LABEL = 18
 LARGEST_SHORT_COUNT = 1000
 # With a title and notes, so that their lines are long enough to be read.
-NARROWEST = 480.0
+NARROWEST = 560.0
 
 Counts = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]

@@ -72,7 +72,9 @@ def captioned(width: float, height: float, title: str, notes: Sequence[str]) -> 
     bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
     whole = bottom + height + TITLE
     figure = new_figure(width, whole)
-    texts = [(whole - TITLE / 2 - 2, words.shown(title, most), NORMAL + 1, "ink", "bold")]
+    # Bold letters are wider.
+    short = words.shown(title, int(0.8 * most))
+    texts = [(whole - TITLE / 2 - 2, short, NORMAL + 1, "ink", "bold")]
     texts += [
         (bottom - MARGIN - LINE * (number + 0.5), line, SMALL, "muted", "normal") for number, line in enumerate(lines)
     ]

@@ -58,7 +58,8 @@ def last_layer(network: nn.Module, layers: Sequence[LayerRecord]) -> LayerRecord
     """The last dense layer or convolution, else the last layer with weights; None where there is none."""
     known = dict(network.named_modules(remove_duplicate=False))
     weighty = [layer for layer in layers if layer.parameters and module_name(layer.name) in known]
-    return next((layer for layer in reversed(weighty) if layer.kind in ("dense", "conv")), (weighty or [None])[-1])
+    last = weighty[-1] if weighty else None
+    return next((layer for layer in reversed(weighty) if layer.kind in ("dense", "conv")), last)
 
 
 def embedding(network: nn.Module, layer: LayerRecord, feed: Feed, most: int = MOST_POINTS) -> Embedding | None:

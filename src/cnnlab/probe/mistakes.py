@@ -5,21 +5,21 @@ The predictions of an opened test part are read without a further look; its imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.source import Pixels, Progress, silent
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, listed, nearest
 from cnnlab.paper import words
 from cnnlab.probe.embedding import Embedding, embedding, last_layer
-from cnnlab.probe.mistakes_answer import Calibration, Case, Mistakes, Rescaled
+from cnnlab.probe.mistakes_answer import Calibration, Mistakes, Rescaled
 from cnnlab.probe.naming import resolve_name
-from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.probe.said import Said
+from cnnlab.probe.subjects import open_subject
 from cnnlab.randomness import generator
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.listener import NOBODY
@@ -42,7 +42,7 @@ def inspect_mistakes(
     part: str = "validation",
     *,
     most: int = 24,
-    pair: tuple[str, str] | None = None,
+    pair: str | tuple[str, str] | None = None,
     per_pair: int | None = None,
     images: bool = True,
     device: str = "auto",
@@ -56,7 +56,7 @@ def inspect_mistakes(
         run: the folder of a finished run.
         part: train, validation or test; test only where its figures are in the run's result.
         most: mistakes in the gallery, from 1.
-        pair: (true class, predicted class): a gallery of these mistakes alone.
+        pair: (true class, predicted class), or both with a colon between them: a gallery of these mistakes alone.
         per_pair: at most so many mistakes of one pair of classes, from 1; None: as they come.
         images: whether to look at the images as well, for the gallery and the map. Of the test part that is a look,
             which the ledger tells of.
@@ -70,19 +70,16 @@ def inspect_mistakes(
         RunError: the run has not finished, its test part is shut, or its files are damaged.
     """
     folder = _run(run)
-    predictions, names = _predictions(folder, part), folder.data().classes
+    names = folder.data().classes
+    predictions = _predictions(folder, part)
     _check(most, per_pair)
-    wanted = None if pair is None else (_class(pair[0], names), _class(pair[1], names))
-    said = _Said.of(predictions)
-    chosen = said.mistakes(most, wanted, per_pair)
-    unsure = said.unsure(UNSURE)
-    feed, subject, missing = None, None, "" if images else "they were not asked for"
+    names_of = None if pair is None else _pair(pair, names)
+    wanted = None if names_of is None else (_class(names_of[0], names), _class(names_of[1], names))
+    said = Said.of(predictions)
+    chosen, unsure = said.mistakes(most, wanted, per_pair), said.unsure(UNSURE)
+    seen = _Seen(missing="they were not asked for")
     if images:
-        subject, feed, missing = _images(folder, part, predictions, device, data, say, progress)
-    shown, found = {}, None
-    if feed is not None and subject is not None:
-        shown = {int(place): np.array(feed.pixels[place]) for place in (*chosen, *unsure)}
-        found = _map(subject, feed)
+        seen = _look(folder, part, predictions, (*chosen, *unsure), device, data, say, progress)
     confusion = predictions.confusion()
     of_class = np.bincount(predictions.labels, minlength=len(names))
     return Mistakes(
@@ -96,71 +93,24 @@ def inspect_mistakes(
         figures=class_figures(confusion, of_class, names),
         pairs=confused_pairs(confusion, of_class, names),
         calibration=_calibration(folder, part, predictions),
-        pair=pair,
+        pair=names_of,
+        per_pair=per_pair,
         mistakes=tuple(said.case(place, part, names) for place in chosen),
         unsure=tuple(said.case(place, part, names) for place in unsure),
         of_pair=said.count(wanted),
-        images=shown,
-        map=found,
-        missing=missing,
+        images=seen.images,
+        map=seen.map,
+        missing=seen.missing,
     )
 
 
-class _Said:
-    """What the network said of each image: the class that it named (−1: none), with which probability."""
+@dataclass(frozen=True)
+class _Seen:
+    """The pixels of some images by their place, and the map of the part; or why there are none."""
 
-    def __init__(self, labels: Places, predicted: Places, probability: Numbers, own: Numbers) -> None:
-        self.labels, self.predicted, self.probability, self.own = labels, predicted, probability, own
-
-    @classmethod
-    def of(cls, predictions: Predictions) -> _Said:
-        finite = np.isfinite(predictions.logits).all(axis=1)
-        exact = np.where(finite[:, None], predictions.logits, 0).astype(np.float64)
-        probabilities = softmax(exact, axis=1)
-        rows = np.arange(len(exact))
-        return cls(
-            predictions.labels,
-            np.where(finite, exact.argmax(axis=1), -1),
-            np.where(finite, probabilities.max(axis=1), np.nan),
-            np.where(finite, probabilities[rows, predictions.labels], np.nan),
-        )
-
-    def mistakes(self, most: int, pair: tuple[int, int] | None, per_pair: int | None) -> list[int]:
-        """The places of the surest mistakes, the surest first, equal ones in the order of the part."""
-        found: list[int] = []
-        seen: dict[tuple[int, int], int] = {}
-        wrong = np.flatnonzero(self._wrong(pair))
-        for place in wrong[np.argsort(-self.probability[wrong], kind="stable")].tolist():
-            kind = (int(self.labels[place]), int(self.predicted[place]))
-            seen[kind] = seen.get(kind, 0) + 1
-            if per_pair is None or seen[kind] <= per_pair:
-                found.append(place)
-            if len(found) == most:
-                break
-        return found
-
-    def unsure(self, most: int) -> list[int]:
-        """The places of the right answers with the least probability."""
-        right = np.flatnonzero(self.predicted == self.labels)
-        order = np.argsort(self.probability[right], kind="stable")
-        return [int(place) for place in right[order[:most]]]
-
-    def count(self, pair: tuple[int, int] | None) -> int:
-        """How many mistakes there are to choose from."""
-        return int(self._wrong(pair).sum())
-
-    def case(self, place: int, part: str, names: Sequence[str]) -> Case:
-        return Case(
-            image=f"{part}:{place}",
-            true=names[int(self.labels[place])],
-            predicted=names[int(self.predicted[place])],
-            probability=float(self.probability[place]),
-            own=float(self.own[place]),
-        )
-
-    def _wrong(self, pair: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
-        wrong = (self.predicted >= 0) & (self.predicted != self.labels)
-        return wrong if pair is None else wrong & (self.labels == pair[0]) & (self.predicted == pair[1])
+    images: Mapping[int, Pixels] = field(default_factory=dict)
+    map: Embedding | None = None
+    missing: str = ""
 
 
 def _run(run: str | Path) -> RunFolder:
@@ -205,6 +155,22 @@ def _check(most: int, per_pair: int | None) -> None:
             raise UsageError("this is no number of mistakes", where=name, received=str(value), allowed="1 or more")
 
 
+def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
+    """The true and the predicted class of `cat:dog`; a name may have a colon itself."""
+    if not isinstance(pair, str):
+        return pair
+    parted = [(pair[:at], pair[at + 1 :]) for at, letter in enumerate(pair) if letter == ":"]
+    if not parted:
+        raise UsageError(
+            "this takes two classes",
+            where="pair",
+            received=words.shown(pair),
+            allowed="TRUE:PREDICTED",
+            next_step="write it as in --pair cat:dog, the true class first",
+        )
+    return next((each for each in parted if set(each) <= set(names)), parted[0])
+
+
 def _class(name: str, names: Sequence[str]) -> int:
     if name not in names:
         some = [words.shown(known, 32) for known in names[:20]]
@@ -218,33 +184,30 @@ def _class(name: str, names: Sequence[str]) -> int:
     return names.index(name)
 
 
-def _images(
+def _look(
     folder: RunFolder,
     part: str,
     predictions: Predictions,
+    places: Sequence[int],
     device: str,
     data: Path | None,
     say: Callable[[str], None],
     progress: Progress,
-) -> tuple[Subject | None, Feed | None, str]:
-    """The network and the images; where they can't be had, why."""
+) -> _Seen:
+    """The images at these places, and the map. The test part is opened once for both."""
     try:
         subject = open_subject(str(folder.path), device=device, data=data, say=say, progress=progress)
         feed = subject.part(part, PURPOSE, say=say)
+        if not np.array_equal(feed.labels, predictions.labels):
+            raise RunError("the images are not those of the kept predictions")
+        images = {place: np.array(feed.pixels[place]) for place in places}
     except (SourceError, DownloadError, RunError) as error:
         problem = error.problems[0]
         why = f"{problem.where}: {problem.what}" if problem.where else problem.what
-    else:
-        if np.array_equal(feed.labels, predictions.labels):
-            return subject, feed, ""
-        why = "the images are not those of the kept predictions"
-    say(f"without images: {why}")
-    return None, None, why
-
-
-def _map(subject: Subject, feed: Feed) -> Embedding | None:
+        say(f"without images: {why}")
+        return _Seen(missing=why)
     layer = last_layer(subject.network, subject.layers)
-    return None if layer is None else embedding(subject.network, layer, feed)
+    return _Seen(images, None if layer is None else embedding(subject.network, layer, feed))
 
 
 def _calibration(folder: RunFolder, part: str, predictions: Predictions) -> Calibration | None:
@@ -278,5 +241,5 @@ def _rescaled(folder: RunFolder, part: str, logits: Numbers, labels: Places) -> 
 
 
 def _finite(predictions: Predictions) -> tuple[Numbers, Places]:
-    finite = np.isfinite(predictions.logits).all(axis=1)
+    finite = predictions.finite()
     return predictions.logits[finite].astype(np.float64), predictions.labels[finite]

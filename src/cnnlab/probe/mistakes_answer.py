@@ -97,6 +97,7 @@ class Mistakes:
         figures: of each class, in their order.
         pairs: every pair that was confused, the most frequent first.
         pair: (true, predicted), where the gallery was asked for one pair of classes.
+        per_pair: the most mistakes of one pair in the gallery, where it was asked for.
         mistakes: the surest mistakes, the surest first; `of_pair` counts those that they were chosen from.
         unsure: the right answers with the least probability.
         images: the pixels of these, uint8 C×H×W, by their place in the part.
@@ -115,6 +116,7 @@ class Mistakes:
     pairs: tuple[ConfusedPair, ...] = field(repr=False)
     calibration: Calibration | None = field(repr=False)
     pair: tuple[str, str] | None
+    per_pair: int | None
     mistakes: tuple[Case, ...]
     unsure: tuple[Case, ...] = field(repr=False)
     of_pair: int

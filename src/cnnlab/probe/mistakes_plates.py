@@ -53,7 +53,7 @@ def _confusion(found: Mistakes) -> Plate:
     reading += "its row; the numbers are images." if size <= LARGEST_WITH_COUNTS else "its row."
     if size > LARGEST_WITH_NAMES:
         reading += " The numbers at the edges are those of classes, from 0."
-    figure = confusion_figure(found.confusion, found.classes, f"Confusion matrix, {_of(found)}", [*notes, reading])
+    figure = confusion_figure(found.confusion, found.classes, f"Confusion, {_of(found)}", [*notes, reading])
     return Plate(figure, " ".join(["Confusion matrix.", *notes, reading]))
 
 
@@ -62,8 +62,9 @@ def _gallery(found: Mistakes) -> Plate:
     if found.mistakes:
         which = "The surest mistakes"
         if found.pair is not None:
-            which = f"{words.shown(found.pair[0], 24)} taken for {words.shown(found.pair[1], 24)}: the surest"
-        heading = f"{which}, {len(found.mistakes)} of {found.of_pair:,}"
+            which = f"{words.shown(found.pair[0], 24)} taken for {words.shown(found.pair[1], 24)}, the surest"
+        balanced = f", at most {found.per_pair} of each pair" if found.per_pair and found.pair is None else ""
+        heading = f"{which}{balanced}: {len(found.mistakes)} of {found.of_pair:,}"
         rows.append([Panel(heading, tuple(_tile(found, case) for case in found.mistakes), ACROSS)])
     if found.unsure:
         heading = "Right, with the least probability"
@@ -93,7 +94,7 @@ def _reliability(found: Mistakes, known: Calibration, equal_mass: bool) -> Plate
     notes = [calibration_sentence(known), temperature_sentence(found), reading]
     # One diagram has the room of two, so that title and notes are not squeezed.
     width = LEFT + 2 * SIDE + GUTTER + 16
-    figure, bottom = captioned(width, SIDE + HISTOGRAM + 92, f"Reliability, {_of(found)}", notes)
+    figure, bottom = captioned(width, SIDE + HISTOGRAM + 100, f"Reliability, {_of(found)}", notes)
     for number, (name, sure) in enumerate(sides):
         left = LEFT + number * (SIDE + GUTTER)
         _diagram(figure, left, bottom, name, sure, (sure.mass if equal_mass else sure.width).bins)
@@ -112,7 +113,10 @@ def _diagram(figure: Figure, left: float, bottom: float, name: str, sure: Surene
     _unit(axes)
     axes.set_ylim(0, 1)
     axes.tick_params(axis="x", labelbottom=False)
-    axes.set_title(name, fontsize=NORMAL, color=COLOURS["ink"], weight="bold", loc="left", pad=8, parse_math=False)
+    errors = f"ECE {sure.width.value:.3f} (equal width), {sure.mass.value:.3f} (equal mass)"
+    for text, size, colour, weight, up in ((name, NORMAL, "ink", "bold", 26), (errors, SMALL, "muted", "normal", 10)):
+        style = {"fontsize": size, "color": COLOURS[colour], "weight": weight}
+        axes.text(0, 1 + up / SIDE, text, style, transform=axes.transAxes)
     axes.set_ylabel("share named right", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     below = quiet_axes(figure, left, bottom + 40, SIDE, HISTOGRAM)
     below.grid(False)
@@ -124,8 +128,6 @@ def _diagram(figure: Figure, left: float, bottom: float, name: str, sure: Surene
     _unit(below)
     below.set_yticks([])
     below.set_xlabel("probability of the named class", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
-    text = f"ECE {sure.width.value:.3f} (equal width), {sure.mass.value:.3f} (equal mass)"
-    axes.text(0.03, 0.95, text, fontsize=SMALL, color=COLOURS["ink"], va="center")
 
 
 def _unit(axes: Axes) -> None:

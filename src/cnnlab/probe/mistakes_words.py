@@ -75,10 +75,11 @@ def gallery_sentence(found: Mistakes) -> str:
     if not found.mistakes:
         return ""
     first, sure = found.mistakes[0], sum(case.probability >= CERTAIN for case in found.mistakes)
+    many = f"{sure or 'none'} {'have' if sure > 1 else 'has'}"
     return (
         f"The surest mistake is {first.image}: {words.quoted(first.true)} taken for {words.quoted(first.predicted)} "
         f"with a probability of {probability(first.probability)}; its own class had {probability(first.own)}. Of the "
-        f"{len(found.mistakes)} shown, {sure} have a probability of {CERTAIN} or more."
+        f"{len(found.mistakes)} shown, {many} a probability of {CERTAIN} or more."
     )
 
 
@@ -86,7 +87,7 @@ def calibration_sentence(known: Calibration) -> str:
     """Whether the probabilities are right on average, and whether the error is more than chance."""
     before = known.before
     return (
-        f"Its mean probability is {before.confidence:.3f}, and {before.accuracy:.3f} of these images are right: "
+        f"Its mean probability is {before.confidence:.3f}, and {before.accuracy:.3f} of these images are right"
         f"{_leaning(before)}. The expected calibration error is {before.width.value:.3f} "
         f"({error_sentence(before.width)}); with bins of equal mass it is {before.mass.value:.3f}."
     )
@@ -120,8 +121,12 @@ def temperature_sentence(found: Mistakes) -> str:
         f"{words.loss(before.loss)} to {words.loss(after.sureness.loss)}; no prediction changes."
     )
     if fitted.at_bound:
-        said += " That is the end of what is looked at (0.01 to 100): the best one lies beyond."
-    return said
+        return f"{said} That is the end of what is looked at (0.01 to 100): the best one lies beyond."
+    if fitted.low > 1:
+        return f"{said} Above 1: on the validation part its probabilities are too sure."
+    if fitted.high < 1:
+        return f"{said} Below 1: on the validation part its probabilities are not sure enough."
+    return f"{said} The interval holds 1: no sign that its probabilities are too sure, or not sure enough."
 
 
 def map_sentence(found: Embedding) -> str:
@@ -129,7 +134,8 @@ def map_sentence(found: Embedding) -> str:
     averaged = ", each the mean over its map," if found.averaged else ""
     return (
         f"The map shows {words.plural(len(found.places), 'image')} by the {words.count(found.size)} numbers{averaged} "
-        f"that go into {words.quoted(found.layer)}, along their first two principal components: these hold "
+        f"that go into {words.quoted(found.layer)}, along their first two principal components, each with a "
+        f"scale of its own: these hold "
         f"{words.percent(found.shares[0])} and {words.percent(found.shares[1])} of the variance. The nearest class "
         f"centre is an image's own for {words.percent(found.apart_on_map)} on the map and for "
         f"{words.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
@@ -161,21 +167,21 @@ def probability(value: float) -> str:
 def _tables(found: Mistakes) -> Iterator[Titled]:
     yield _class_table(found.figures)
     if found.pairs:
-        rows = (
+        pairs = (
             (words.shown(p.true, LONGEST), words.shown(p.predicted, LONGEST), words.count(p.images), f"{p.share:.3f}")
             for p in found.pairs[:MOST_PAIRS]
         )
         yield (
             _some("The most confused pairs", len(found.pairs), MOST_PAIRS),
-            TextTable(columns("true class", "taken for", "#images", "#share of the class"), tuple(rows)),
+            TextTable(columns("true class", "taken for", "#images", "#share of the class"), tuple(pairs)),
         )
     if found.calibration is not None:
         yield _calibration_table(found.calibration)
     if found.mistakes:
-        rows = (_case_row(case) for case in found.mistakes[:MOST_CASES])
+        cases = (_case_row(case) for case in found.mistakes[:MOST_CASES])
         yield (
             _some("The surest mistakes", len(found.mistakes), MOST_CASES),
-            TextTable(columns("`image", "true class", "taken for", "#probability", "#of its own class"), tuple(rows)),
+            TextTable(columns("`image", "true class", "taken for", "#probability", "#of its own class"), tuple(cases)),
         )
 
 
@@ -225,13 +231,13 @@ def _case_row(case: Case) -> tuple[str, ...]:
 
 
 def _leaning(sure: Sureness) -> str:
+    """In which direction it errs, where it errs by more than chance."""
     gap = sure.confidence - sure.accuracy
-    points = f"{100 * abs(gap):.1f} points"
     if not sure.width.beyond_chance:
-        return "no sign that it is too sure or not sure enough"
+        return ""
     if abs(gap) < sure.width.value / 2:
-        return "right on average, too sure for some probabilities and not sure enough for others"
-    return f"too sure by {points}" if gap > 0 else f"not sure enough by {points}"
+        return ": too sure of some images, and not sure enough of others"
+    return f": {'too sure' if gap > 0 else 'not sure enough'} by {100 * abs(gap):.1f} points"
 
 
 def _with_interval(share: Share | None) -> str:

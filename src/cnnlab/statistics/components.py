@@ -58,9 +58,8 @@ def nearest_centre_share(values: npt.NDArray[np.floating], labels: Places) -> fl
     far = (exact**2).sum(axis=1)[:, None] - 2 * exact @ centres.T + (centres**2).sum(axis=1)
     rows, many = np.arange(len(exact)), counts[own]
     # Without the point itself the centre of its n points lies n / (n − 1) times as far from it.
-    far[rows, own] *= np.where(many > 1, (many / np.maximum(many - 1, 1)) ** 2, np.inf)
-    far[rows[many == 1], own[many == 1]] = np.inf
-    return float((far.argmin(axis=1) == own).mean())
+    far[rows, own] *= (many / np.maximum(many - 1, 1)) ** 2
+    return float(((far.argmin(axis=1) == own) & (many > 1)).mean())
 
 
 def _directions(centred: Numbers) -> Numbers:

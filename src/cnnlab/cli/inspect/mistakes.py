@@ -10,7 +10,6 @@ import typer
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
-from cnnlab.errors import UsageError
 
 PICTURE = "mistakes.png"
 
@@ -64,14 +63,12 @@ def mistakes(
     place = None if no_pictures else check_place(output, PICTURE)
     from cnnlab.cli.console import say
     from cnnlab.probe.mistakes import inspect_mistakes
-    from cnnlab.runs.folder import RunFolder
 
-    path = find_run(run)
     found = inspect_mistakes(
-        path,
+        find_run(run),
         part.value,
         most=most,
-        pair=None if pair is None else _pair(pair, RunFolder.open(path).data().classes),
+        pair=pair,
         per_pair=per_pair,
         images=images and place is not None,
         device=device,
@@ -81,17 +78,3 @@ def mistakes(
     show_answer(found, form, spare=("of its own class", "share of the class", "mean probability"))
     for file in write_plates(found.plates(equal_mass=equal_mass), place) if place is not None else ():
         say(f"Written to {file}.")
-
-
-def _pair(text: str, classes: tuple[str, ...]) -> tuple[str, str]:
-    """The true and the predicted class of `cat:dog`; a name may have a colon itself."""
-    parted = [(text[:at], text[at + 1 :]) for at, letter in enumerate(text) if letter == ":"]
-    if not parted:
-        raise UsageError(
-            "this takes two classes",
-            where="--pair",
-            received=text,
-            allowed="TRUE:PREDICTED",
-            next_step="write it as in --pair cat:dog, the true class first",
-        )
-    return next((pair for pair in parted if set(pair) <= set(classes)), parted[0])
