@@ -146,6 +146,9 @@ def _predictions(folder: RunFolder, part: str) -> Predictions:
             allowed=listed(there) or "none: " + (result.message or "no part was scored"),
             next_step=step,
         )
+    if found.logits.shape != (len(found.labels), len(folder.data().classes)):
+        file = str(folder.path / f"predictions-{part}.npz")
+        raise RunError("these predictions do not fit this run's classes", where=file, next_step="train it again")
     return found
 
 

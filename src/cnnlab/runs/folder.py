@@ -52,8 +52,7 @@ class Predictions:
 
     def finite(self) -> npt.NDArray[np.bool_]:
         """Whether each image's logits are all numbers, shape N."""
-        found: npt.NDArray[np.bool_] = np.isfinite(self.logits).all(axis=1)
-        return found
+        return np.asarray(np.isfinite(self.logits).all(axis=1))
 
     def right(self) -> npt.NDArray[np.bool_]:
         """Whether each image was named right, shape N; logits that are not all finite name none."""
