@@ -35,7 +35,11 @@ def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: P
     done = mistakes(kept, "--output", tmp_path / "seen.png")
     assert done.exit_code == 0, done.stderr
     assert f"Mistakes of {kept.name} on the validation part" in done.stdout
-    for words in ("9 validation images right", "Precision, recall and F1 with 95 % intervals", "Calibration of 9 images"):
+    for words in (
+        "9 validation images right",
+        "Precision, recall and F1 with 95 % intervals",
+        "Calibration of 9 images",
+    ):
         assert words in " ".join(done.stdout.split())
     written = sorted(file.name for file in tmp_path.iterdir())
     assert written == ["seen-gallery.png", "seen-map.png", "seen-reliability.png", "seen.png"]
