@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.activations import activations
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.effective import effective_field
+    from cnnlab.probe.mistakes import inspect_mistakes
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
     from cnnlab.report.comparing import compare
@@ -70,6 +71,7 @@ _HOMES = {
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
     "inspect_attribution": "cnnlab.probe.attribution.inspecting",
+    "inspect_mistakes": "cnnlab.probe.mistakes",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",
@@ -117,6 +119,7 @@ __all__ = [
     "describe",
     "effective_field",
     "inspect_attribution",
+    "inspect_mistakes",
     "lr_range",
     "network_table",
     "open_subject",

@@ -138,6 +138,14 @@ def test_predictions_come_back_and_are_counted(tmp_path: Path) -> None:
     assert folder.predictions("train") is None
 
 
+def test_logits_that_are_no_numbers_name_no_class() -> None:
+    logits = np.array([[2, 1], [np.nan, 1], [0, np.inf], [0, 1]], np.float32)
+    found = Predictions(np.array([0, 0, 1, 0]), logits)
+    assert found.finite().tolist() == [True, False, False, True]
+    assert found.right().tolist() == [True, False, False, False]
+    assert found.confusion().tolist() == [[1, 1], [0, 0]]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
 def test_damaged_predictions_are_named(own: RunFolder, content: bytes) -> None:
     (own.path / "predictions-test.npz").write_bytes(content)

@@ -72,8 +72,7 @@ def _refuse_processes() -> None:
 
 for module in (
     *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify),
-    inspect,
-    *(shift, test, predict, report, runs, doctor),
+    *(inspect, shift, test, predict, report, runs, doctor),
 ):
     module.register(app)
 

@@ -24,9 +24,13 @@ from cnnlab.paper.colours import LIGHT, style_sheet
 COLOURS = {
     **{name: LIGHT[name] for name in ("ink", "muted", "line", "train", "validation", "test", "other")},
     "on-dark": "#fffffe",
+    "paper": "#fffffd",
 }
 POINTS_PER_INCH = 72
 SMALL, NORMAL = 11.0, 12.0
+MARGIN, LINE, TITLE = 12.0, 14.0, 30.0
+# A letter's width as a share of its size, for texts that are folded.
+LETTER = 0.58
 _FONT = re.compile(r"font-family: [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
@@ -54,6 +58,30 @@ def quiet_axes(figure: Figure, left: float, bottom: float, width: float, height:
     axes.set_axisbelow(True)
     axes.tick_params(which="both", length=0, labelsize=SMALL, labelcolor=COLOURS["muted"], pad=5)
     return axes
+
+
+def captioned(width: float, height: float, title: str, notes: Sequence[str]) -> tuple[Figure, float]:
+    """A figure with a title above and notes below room of this height, and where that room begins, from the bottom.
+
+    Args:
+        width: of the figure, in points; notes are folded to it.
+        notes: each begins on a line of its own.
+    """
+    most = int((width - 2 * MARGIN) / (LETTER * SMALL))
+    lines = [line for note in notes for line in words.folded(note, most)]
+    bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
+    whole = bottom + height + TITLE
+    figure = new_figure(width, whole)
+    # Bold letters are wider.
+    short = words.shown(title, int(0.8 * most))
+    texts = [(whole - TITLE / 2 - 2, short, NORMAL + 1, "ink", "bold")]
+    texts += [
+        (bottom - MARGIN - LINE * (number + 0.5), line, SMALL, "muted", "normal") for number, line in enumerate(lines)
+    ]
+    for y, text, size, colour, weight in texts:
+        style = {"fontsize": size, "color": COLOURS[colour], "weight": weight, "va": "center"}
+        figure.text(MARGIN / width, y / whole, text, style, parse_math=False)
+    return figure, bottom
 
 
 def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:

@@ -9,12 +9,13 @@ from pathlib import PurePath
 import numpy as np
 
 from cnnlab.paper import words
+from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, Counts, row_shares
 from cnnlab.probe.filters import Filters
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.report.figures import Curve, curves
-from cnnlab.report.pictures import LARGEST_WITH_COUNTS, MOST_FILTERS, row_shares
+from cnnlab.report.pictures import MOST_FILTERS
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.report.view import Confusion, Counts, RunView, Weights
+from cnnlab.report.view import Confusion, RunView, Weights
 from cnnlab.spec.recipe import Recipe
 
 NOTICEABLE_RISE = 1.02

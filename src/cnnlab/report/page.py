@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
+from cnnlab.paper.confusion import confusion_figure
 from cnnlab.paper.plots import to_svg
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
@@ -128,7 +129,7 @@ def _confusion(view: RunView) -> tuple[Markup, str] | None:
     if view.confusion is None:
         return None
     caption = captions.confusion_caption(view.confusion, view.data.classes)
-    figure = pictures.confusion_figure(view.confusion.counts, view.data.classes)
+    figure = confusion_figure(view.confusion.counts, view.data.classes)
     return Markup(to_svg(figure, "confusion", f"Confusion matrix. {caption}")), caption
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.paper.confusion import Counts
 from cnnlab.probe.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
@@ -23,7 +24,6 @@ from cnnlab.records import (
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]
-Counts = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)

@@ -50,17 +50,20 @@ class Predictions:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
 
+    def finite(self) -> npt.NDArray[np.bool_]:
+        """Whether each image's logits are all numbers, shape N."""
+        return np.asarray(np.isfinite(self.logits).all(axis=1))
+
     def right(self) -> npt.NDArray[np.bool_]:
         """Whether each image was named right, shape N; logits that are not all finite name none."""
-        found: npt.NDArray[np.bool_] = np.isfinite(self.logits).all(axis=1) & (
-            self.logits.argmax(axis=1) == self.labels
-        )
+        found: npt.NDArray[np.bool_] = self.finite() & (self.logits.argmax(axis=1) == self.labels)
         return found
 
     def confusion(self) -> npt.NDArray[np.int64]:
-        """K×K counts: row = true class, column = predicted class."""
+        """K×K counts: row = true class, column = predicted class; logits that are not all finite name none."""
         classes = self.logits.shape[1]
-        pairs = self.labels * classes + self.logits.argmax(axis=1)
+        named = self.finite()
+        pairs = self.labels[named] * classes + self.logits[named].argmax(axis=1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 

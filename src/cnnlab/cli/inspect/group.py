@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.inspect import attribution
+from cnnlab.cli.inspect import attribution, mistakes
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="A look inside a network: attribution.")
-    # Of one command typer would make no group.
-    group.callback()(lambda: None)
-    for module in (attribution,):
+    group = typer.Typer(no_args_is_help=True, help="Inside a network: weights, activations, attribution, mistakes.")
+    for module in (attribution, mistakes):
         module.register(group)
     app.add_typer(group, name="inspect")

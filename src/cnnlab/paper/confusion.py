@@ -1,0 +1,105 @@
+"""The confusion matrix as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from cnnlab.paper import words
+from cnnlab.paper.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, captioned, new_figure, quiet_axes
+
+LARGEST_WITH_COUNTS = 20
+LARGEST_WITH_NAMES = 60
+LONGEST_LABEL = 18
+LARGEST_SHORT_COUNT = 1000
+# With a title and notes, so that their lines are long enough to be read.
+NARROWEST = 560.0
+
+Counts = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float64]
+
+
+def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", notes: Sequence[str] = ()) -> Figure:
+    """The confusion matrix: rows are the true classes, columns what they were taken for.
+
+    The deeper a cell's colour, the larger its share of its row. Up to `LARGEST_WITH_COUNTS` classes the counts are
+    written in the cells, up to `LARGEST_WITH_NAMES` the classes are named; beyond that some are, by their number.
+
+    Args:
+        title, notes: above and below it, for a figure that stands alone; a page has its own.
+    """
+    size = len(names)
+    cell = _cell(size)
+    labels = [words.shown(name, LONGEST_LABEL) for name in names]
+    margin = 26 + (6.4 * max(map(words.columns, labels)) if size <= LARGEST_WITH_NAMES else 24)
+    side = cell * size
+    width, bottom = margin + side + 8, 0.0
+    if title:
+        width = max(width, NARROWEST)
+        figure, bottom = captioned(width, margin + side + 8, title, notes)
+    else:
+        figure = new_figure(width, margin + side + 8)
+    axes = quiet_axes(figure, margin, bottom + 8, side, side)
+    axes.grid(False)
+    axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
+    axes.imshow(_cells(row_shares(counts)), interpolation="none", aspect="auto")
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    ticks = range(size) if size <= LARGEST_WITH_NAMES else range(0, size, ceil(size / 20))
+    texts = [labels[tick] if size <= LARGEST_WITH_NAMES else str(tick) for tick in ticks]
+    axes.set_xticks(ticks, texts, rotation=90, rotation_mode="anchor", ha="left", va="center", parse_math=False)
+    axes.set_yticks(ticks, texts, parse_math=False)
+    _head(figure, "predicted class", margin + side / 2, bottom + margin + side - 2, 0)
+    _head(figure, "true class", 10, bottom + 8 + side / 2, 90)
+    if size <= LARGEST_WITH_COUNTS:
+        _write_counts(axes, counts)
+    return figure
+
+
+def row_shares(counts: Counts) -> Floats:
+    """Each row divided by its sum; a class without images has zeros."""
+    sums = counts.sum(axis=1, keepdims=True)
+    return np.asarray(counts / np.maximum(sums, 1), dtype=np.float64)
+
+
+def _head(figure: Figure, text: str, x: float, y: float, rotation: float) -> None:
+    width, height = figure.get_size_inches() * POINTS_PER_INCH
+    place = (x / width, y / height)
+    style = {"ha": "center", "va": "center", "fontsize": NORMAL, "color": COLOURS["ink"], "weight": "bold"}
+    figure.text(*place, text, style, rotation=rotation)
+
+
+def _cell(size: int) -> float:
+    """The side of a cell in points: room for a count, then for a name, then just for a dot of colour."""
+    if size <= LARGEST_WITH_COUNTS:
+        return 30.0
+    return 13.5 if size <= LARGEST_WITH_NAMES else max(600 / size, 1.0)
+
+
+def _cells(shares: Floats) -> Floats:
+    """K×K×4: one colour, as opaque as the share is large, so that it suits a light and a dark page."""
+    colours = np.empty((*shares.shape, 4))
+    colours[..., :3] = to_rgb(COLOURS["train"])
+    # The square root lets the few mistakes of a good network be seen beside its diagonal.
+    colours[..., 3] = np.sqrt(shares)
+    return colours
+
+
+def _write_counts(axes: Axes, counts: Counts) -> None:
+    shares = row_shares(counts)
+    for row, column in np.argwhere(counts > 0):
+        axes.text(
+            column,
+            row,
+            f"{counts[row, column]}",
+            ha="center",
+            va="center",
+            fontsize=SMALL if counts[row, column] < LARGEST_SHORT_COUNT else 9,
+            color=COLOURS["on-dark" if shares[row, column] > 0.3 else "ink"],
+        )

@@ -1,0 +1,187 @@
+"""Do the probabilities of a network mean what they say? Reliability in bins, and what a calibrated network would show.
+
+A network is calibrated when, of the images that it names with a probability of p, a share of p is named right. The
+expected calibration error sums over bins of the probability |share right − mean probability|, each bin by its share of
+the images (M. P. Naeini, G. F. Cooper, M. Hauskrecht: Obtaining well calibrated probabilities using Bayesian binning,
+AAAI 2015; C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger: On calibration of modern neural networks, ICML 2017).
+
+It is never 0 on a finite number of images, also for a network that is calibrated: chance moves each bin. How large it
+then is depends on the number of images and on their probabilities, so it is simulated for these very probabilities,
+as in J. Bröcker, L. A. Smith: Increasing the reliability of reliability diagrams, Weather and Forecasting 22, 2007.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import log_softmax
+
+from cnnlab.records import Record
+
+Numbers = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+BINS = 15
+DRAWS = 1000
+LEVEL = 0.95
+# So many simulated answers lie in memory at a time.
+AT_A_TIME = 2**22
+
+
+class Bin(Record):
+    """The images whose probability lies in a bin.
+
+    `low` and `high` are its edges (of equal width) or the least and largest probability in it (of equal mass);
+    `confidence` is the mean probability, `accuracy` the share named right, and `band` holds that share in 95 % of
+    simulated answers of a calibrated network.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+    band: tuple[float, float]
+
+
+class CalibrationError(Record):
+    """The expected calibration error, and what a calibrated network would show on as many images.
+
+    `chance` is its mean for a calibrated network, `limit` what it stays below in 97.5 % of the simulated answers.
+    """
+
+    value: float
+    chance: float
+    limit: float
+    bins: tuple[Bin, ...]
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether it is larger than chance alone would explain."""
+        return self.value > self.limit
+
+
+class Sureness(Record):
+    """How good probabilities are. `loss` is the mean cross-entropy in nats, `brier` from 0 to 2."""
+
+    loss: float
+    brier: float
+    confidence: float
+    accuracy: float
+    width: CalibrationError
+    mass: CalibrationError
+
+
+def sureness(logits: Numbers, labels: Places, generator: np.random.Generator, draws: int = DRAWS) -> Sureness:
+    """Every figure of the probabilities of N images.
+
+    Args:
+        logits: N×K, all finite; at least one image.
+        labels: N class indices.
+        generator: draws the answers of a calibrated network.
+        draws: how many of them.
+    """
+    logs = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    probabilities = np.exp(logs)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    return Sureness(
+        loss=float(-logs[np.arange(len(labels)), labels].mean()),
+        brier=brier(probabilities, labels),
+        confidence=float(confidence.mean()),
+        accuracy=float(right.mean()),
+        width=calibration_error(confidence, right, equal_width(confidence), generator, draws, edges=True),
+        mass=calibration_error(confidence, right, equal_mass(confidence), generator, draws),
+    )
+
+
+def brier(probabilities: Numbers, labels: Places) -> float:
+    """The mean over images of Σ (probability − truth)² over all classes: 0 for the best, 2 for the worst.
+
+    Source: G. W. Brier: Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
+
+    >>> brier(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]))
+    0.25
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    # Σ (p − t)² = Σ p² − 2 p_true + 1
+    return float(((probabilities**2).sum(axis=1) - 2 * own + 1).mean())
+
+
+def equal_width(confidence: Numbers, bins: int = BINS) -> Places:
+    """The bin of each probability: (0, 1/M], (1/M, 2/M], … as in Guo and others, counted from 0.
+
+    >>> equal_width(np.array([0.05, 0.5, 0.51, 1.0]), bins=2).tolist()
+    [0, 0, 1, 1]
+    """
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left").astype(np.int64)
+
+
+def equal_mass(confidence: Numbers, bins: int = BINS) -> Places:
+    """The bin of each probability, as many images in each as equal probabilities, which stay together, allow.
+
+    >>> equal_mass(np.array([0.9, 0.2, 0.5, 0.6]), bins=2).tolist()
+    [1, 0, 0, 1]
+    """
+    ordered, count = np.sort(confidence), len(confidence)
+    cuts = np.unique(ordered[[count * number // bins for number in range(1, bins)]])
+    return np.searchsorted(cuts, confidence, side="right").astype(np.int64)
+
+
+def calibration_error(
+    confidence: Numbers,
+    right: Flags,
+    places: Places,
+    generator: np.random.Generator,
+    draws: int = DRAWS,
+    *,
+    edges: bool = False,
+) -> CalibrationError:
+    """The expected calibration error over bins, and what chance gives a calibrated network.
+
+    Args:
+        confidence: N probabilities of the class that was named.
+        right: whether each image was named right, N.
+        places: the bin of each image, N; bins without images count for nothing.
+        draws: how many answers of a calibrated network are simulated: right with the probability that was said.
+        edges: whether the bins are those of `equal_width`, whose edges are then told.
+    """
+    order = np.argsort(places, kind="stable")
+    kinds, starts, images = np.unique(places[order], return_index=True, return_counts=True)
+    said, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, right))
+    drawn = _simulated(confidence[order], starts, generator, draws)
+    errors = np.abs(drawn - said).sum(axis=1) / len(confidence)
+    low, high = (np.quantile(drawn / images, (1 + sign * LEVEL) / 2, axis=0) for sign in (-1, 1))
+    bounds = np.stack([kinds, kinds + 1], axis=1) / BINS if edges else _reach(confidence[order], starts)
+    return CalibrationError(
+        value=float(np.abs(true - said).sum() / len(confidence)),
+        chance=float(errors.mean()),
+        limit=float(np.quantile(errors, (1 + LEVEL) / 2)),
+        bins=tuple(
+            Bin(
+                low=float(bounds[k, 0]),
+                high=float(bounds[k, 1]),
+                images=int(images[k]),
+                confidence=float(said[k] / images[k]),
+                accuracy=float(true[k] / images[k]),
+                band=(float(low[k]), float(high[k])),
+            )
+            for k in range(len(kinds))
+        ),
+    )
+
+
+def _simulated(confidence: Numbers, starts: Places, generator: np.random.Generator, draws: int) -> Numbers:
+    """How many are right in each bin, draws×bins, of images in the order of their bins."""
+    rows = max(1, AT_A_TIME // len(confidence))
+    pieces = [min(rows, draws - start) for start in range(0, draws, rows)]
+    found = [
+        np.add.reduceat(generator.random((rows, len(confidence))) < confidence, starts, axis=1, dtype=np.float64)
+        for rows in pieces
+    ]
+    return np.concatenate(found)
+
+
+def _reach(ordered: Numbers, starts: Places) -> Numbers:
+    """The least and the largest probability of each bin."""
+    return np.stack([ufunc.reduceat(ordered, starts) for ufunc in (np.minimum, np.maximum)], axis=1)

@@ -1,0 +1,105 @@
+"""How each class fared, with intervals, and which classes are taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlab.records import Record
+from cnnlab.statistics.intervals import wilson
+
+Counts = npt.NDArray[np.int64]
+Interval = tuple[float, float]
+
+
+class Share(Record):
+    """A share with its 95 % interval, as fractions."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, part: int, whole: int) -> Share:
+        """The share of `part` in `whole`, which is above 0, with its Wilson interval."""
+        low, high = wilson(part, whole)
+        return cls(value=part / whole, low=low, high=high)
+
+
+class ClassFigures(Record):
+    """How one class fared: of `images` of it, of the `named` images that were given its name, and `right` both.
+
+    A figure without any image to count is None: precision where nothing was named, recall where there are no images.
+    """
+
+    name: str
+    images: int
+    named: int
+    right: int
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+
+
+class ConfusedPair(Record):
+    """So many images of one class were taken for another; `share` is of all images of the true class."""
+
+    true: str
+    predicted: str
+    images: int
+    share: float
+
+
+def class_figures(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ClassFigures, ...]:
+    """Precision, recall and F1 of each class, in their order.
+
+    The interval of F1 is that of right / (right + missed + wrongly named), a share, carried over to F1 = 2 s / (1 + s):
+    the indirect Wilson method of K. F. Y. Lam, V. Gopal, J. Qian: Confidence intervals for the F1 score, 2023
+    (arXiv:2309.14621).
+
+    Args:
+        confusion: K×K counts: row = true class, column = predicted class.
+        images: of each class, K; more than its row where an image was given no name.
+    """
+    right, named = np.diag(confusion), confusion.sum(axis=0)
+    found = []
+    for name, own, called, hits in zip(names, images.tolist(), named.tolist(), right.tolist(), strict=True):
+        both = _share(hits, own + called - hits)
+        found.append(
+            ClassFigures(
+                name=name,
+                images=own,
+                named=called,
+                right=hits,
+                precision=_share(hits, called),
+                recall=_share(hits, own),
+                f1=None if both is None else Share(**{key: _f1(value) for key, value in both}),
+            )
+        )
+    return tuple(found)
+
+
+def confused_pairs(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ConfusedPair, ...]:
+    """Every pair of classes that was confused, the most frequent first, then in the order of the classes."""
+    wrong = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
+    pairs = [divmod(int(index), len(names)) for index in order]
+    return tuple(
+        ConfusedPair(
+            true=names[true],
+            predicted=names[predicted],
+            images=int(wrong[true, predicted]),
+            share=float(wrong[true, predicted] / images[true]),
+        )
+        for true, predicted in pairs
+    )
+
+
+def _share(part: int, whole: int) -> Share | None:
+    return Share.of(part, whole) if whole else None
+
+
+def _f1(share: float) -> float:
+    return 2 * share / (1 + share)

@@ -1,0 +1,114 @@
+"""`cnnlab inspect mistakes`, from words to answers and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def kept(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(recipe(epochs=1), runs=tmp_path_factory.mktemp("runs"), device="cpu").path
+
+
+def mistakes(*words: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "mistakes", *map(str, words), "--device", "cpu"])
+
+
+def lines(kept: Path) -> int:
+    return len((kept.parent / "test-ledger.jsonl").read_text(encoding="utf-8").splitlines())
+
+
+def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: Path) -> None:
+    done = mistakes(kept, "--output", tmp_path / "seen.png")
+    assert done.exit_code == 0, done.stderr
+    assert f"Mistakes of {kept.name} on the validation part" in done.stdout
+    for words in (
+        "9 validation images right",
+        "Precision, recall and F1 with 95 % intervals",
+        "Calibration of 9 images",
+    ):
+        assert words in " ".join(done.stdout.split())
+    written = sorted(file.name for file in tmp_path.iterdir())
+    assert written == ["seen-gallery.png", "seen-map.png", "seen-reliability.png", "seen.png"]
+    for name in written:
+        assert f"Written to {tmp_path / name}." in done.stderr.replace("\n", "")
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 400
+
+
+def test_svg_files_stand_alone(kept: Path, tmp_path: Path) -> None:
+    assert mistakes(kept, "-o", tmp_path / "seen.svg", "--equal-mass").exit_code == 0
+    for file in tmp_path.iterdir():
+        root = ElementTree.parse(file).getroot()
+        assert root.tag.endswith("svg")
+        assert "prefers-color-scheme: dark" in file.read_text(encoding="utf-8")
+
+
+def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Path) -> None:
+    done = mistakes(kept, "--json", "--no-pictures", "--most", 2)
+    found = json.loads(done.stdout)
+    assert (found["part"], found["images"], len(found["per_class"])) == ("validation", 9, 3)
+    assert len(found["mistakes"]) == min(2, found["images"] - found["right"])
+    assert found["calibration"]["before"]["width"]["limit"] > 0
+    assert found["without_images"] == "they were not asked for"
+    assert "Written" not in done.stderr
+    both = json.loads(mistakes(kept, "--json", "-o", tmp_path / "a.png").stdout)
+    assert both["map"]["images"] == 9
+    assert both["calibration"] == found["calibration"]
+
+
+def test_every_form_is_printed(kept: Path) -> None:
+    assert "| class | images |" in mistakes(kept, "--no-pictures", "--markdown").stdout
+    assert r"\begin{tabular}" in mistakes(kept, "--no-pictures", "--latex").stdout
+    assert mistakes(kept, "--no-pictures", "--json", "--latex").exit_code == 2
+
+
+def test_only_looking_at_test_images_is_written_down(kept: Path, tmp_path: Path) -> None:
+    before = lines(kept)
+    for words in (("--no-pictures",), ("--no-images", "-o", tmp_path / "a.png")):
+        assert mistakes(kept, "--part", "test", *words).exit_code == 0
+        assert lines(kept) == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a-reliability.png", "a.png"]
+    assert mistakes(kept, "--part", "test", "-o", tmp_path / "b.png").exit_code == 0
+    assert lines(kept) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--pair", "cat"), "TRUE:PREDICTED"),
+        (("--pair", "blue:grean"), "did you mean 'green'?"),
+        (("--output", "seen.pdf"), "this is no name for a picture"),
+    ],
+)
+def test_wrong_words_are_told(kept: Path, words: tuple[str, ...], message: str) -> None:
+    done = mistakes(kept, *words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_has_no_mistakes(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(recipe().to_toml(), encoding="utf-8")
+    done = mistakes(file, "--no-pictures")
+    assert done.exit_code == 2
+    assert "mistakes are those of a trained network" in done.stderr
+
+
+def test_a_run_is_found_by_its_name(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_RUNS", str(kept.parent))
+    assert mistakes(kept.name, "--no-pictures").exit_code == 0
