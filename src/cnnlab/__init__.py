@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.effective import effective_field
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
+    from cnnlab.probe.weights.inspecting import inspect_weights
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
@@ -68,6 +69,7 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
+    "inspect_weights": "cnnlab.probe.weights.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",
@@ -114,6 +116,7 @@ __all__ = [
     "convolve",
     "describe",
     "effective_field",
+    "inspect_weights",
     "lr_range",
     "network_table",
     "open_subject",

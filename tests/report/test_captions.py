@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import EpochRecord, Opening, StepMeans
 from cnnlab.report import captions
 from cnnlab.report.view import Confusion

@@ -26,6 +26,7 @@ from cnnlab.cli import (
     tune,
     verify,
 )
+from cnnlab.cli.inspect import group as inspect
 from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
 from cnnlab.errors import UsageError
@@ -70,7 +71,7 @@ def _refuse_processes() -> None:
 
 
 for module in (
-    *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify),
+    *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify, inspect),
     *(shift, test, predict, report, runs, doctor),
 ):
     module.register(app)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     DataRecord,
