@@ -9,7 +9,7 @@ from pathlib import PurePath
 import numpy as np
 
 from cnnlab.paper import words
-from cnnlab.probe.weights.filters import OTHER, Filters
+from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
 from cnnlab.probe.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.report.figures import Curve, curves
@@ -143,6 +143,8 @@ def filters_caption(filters: Filters) -> str:
         lost = "is not what the seed gives now" if filters.begun == OTHER else "can't be had any more"
         return f"{said} What they began as {lost}."
     change = moved(filters.before, filters.after)
+    if filters.begun == CHECKED:
+        said += " What they began as was made anew from the seed, and has the digest that the run wrote down."
     if not np.isfinite(change).all():
         return f"{said} Weights that are not numbers are drawn as 0."
     if not change.any():

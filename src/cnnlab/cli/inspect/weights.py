@@ -38,7 +38,7 @@ def weights(
     ] = None,
     order: Annotated[
         Ordered | None,
-        typer.Option(help="In which order; by default by number, for deep layers by norm.", show_default=False),
+        typer.Option(help="In which order; by default by number, of deep kernels by norm.", show_default=False),
     ] = None,
     seed: WeightSeed = None,
     data: DataFolder = None,

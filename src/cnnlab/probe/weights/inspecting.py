@@ -34,7 +34,7 @@ def inspect_weights(
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
         most: how many filters tables and pictures show; None: 64 pictures, 12 rows of kernels, 256 rows of a matrix.
-        order: number, orientation, colour or norm; None: by number for pictures, else by norm.
+        order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
         seed: of random weights, where `what` is a name.
         data: where catalogue data lives, where `what` is a name.
         say: told of anything odd about a run's weights.

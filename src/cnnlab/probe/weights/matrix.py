@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cnnlab.paper import words
 from cnnlab.paper.gallery import in_heat, in_signs
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure
-from cnnlab.probe.weights.filters import Filters
+from cnnlab.probe.weights.filters import UNTRAINED, Filters
 from cnnlab.probe.weights.measures import finite
 from cnnlab.probe.weights.ordering import MOST_ROWS, Order
 
@@ -25,7 +25,7 @@ Cells = npt.NDArray[np.floating]
 def matrix_plate(network: str, filters: Filters, shown: Sequence[int], order: Order) -> Plate:
     """The weights of a layer that has one number a channel, before training above after."""
     columns = _columns(filters)
-    sides = [("after training" if filters.before is not None else "as it is", filters.after)]
+    sides = [("" if filters.begun == UNTRAINED else "frozen" if filters.frozen else "after training", filters.after)]
     if filters.before is not None and not filters.frozen:
         sides.insert(0, ("before training", filters.before))
     matrices = [(side, finite(weights)[list(shown)][:, columns, 0, 0].astype(np.float64)) for side, weights in sides]
@@ -102,8 +102,8 @@ def _figure(
         axes.imshow(picture, interpolation="none", aspect="auto")
         axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
         axes.tick_params(which="both", length=0, labelsize=SMALL - 1, labelcolor=COLOURS["muted"], pad=4)
-        axes.set_xticks(*_ticks(columns, 18, cell * len(columns)))
-        axes.set_yticks(*_ticks(rows, 12, height))
+        axes.set_xticks(*_ticks(columns, 27, cell * len(columns)))
+        axes.set_yticks(*_ticks(rows, 13, height))
         axes.set_title(heading, fontsize=SMALL, color=COLOURS["ink"], weight="bold", loc="left", pad=6)
         axes.set_xlabel("input" if noun == "unit" else "input channel", fontsize=SMALL, color=COLOURS["muted"])
         axes.set_ylabel(noun, fontsize=SMALL, color=COLOURS["muted"])
@@ -116,7 +116,7 @@ def _figure(
 
 def _ticks(names: Sequence[str], room: float, length: float) -> tuple[list[int], list[str]]:
     """Some of the names, so that each has room."""
-    most = max(int(length / (room * 1.5)), 1)
+    most = max(int(length / room), 1)
     step = max(-(-len(names) // most), 1)
     step = next(size for power in range(6) for size in (10**power, 2 * 10**power, 5 * 10**power) if size >= step)
     places = list(range(0, len(names), step))

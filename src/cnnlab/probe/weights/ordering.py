@@ -16,13 +16,13 @@ MOST_PICTURES, MOST_KERNELS, MOST_ROWS = 64, 12, 256
 
 
 def check_order(order: Order | None, filters: Filters) -> Order:
-    """The order that was asked for, or the one that suits the layer: by number for pictures, else by norm.
+    """The order that was asked for, or the one that suits the layer: by norm for rows of kernels, else by number.
 
     Raises:
         UsageError: an unknown order, or one that these filters don't have.
     """
     if order is None:
-        return "number" if filters.as_pictures else "norm"
+        return "norm" if filters.has_extent and not filters.as_pictures else "number"
     if order not in get_args(Order):
         raise UsageError("unknown order", where="--order", received=str(order), allowed=", ".join(get_args(Order)))
     if order == "colour" and not filters.in_colour:
@@ -37,7 +37,8 @@ def check_order(order: Order | None, filters: Filters) -> Order:
 def chosen(filters: Filters, measures: Measures, order: Order, most: int | None) -> list[int]:
     """The numbers of the filters to show, in their order.
 
-    By number the first ones are shown; in any other order those of the largest norm.
+    By number the first ones are shown; in any other order those of the largest norm. By orientation, and by colour,
+    those come last that have no clear one; grey ones come first by colour.
     """
     default = MOST_PICTURES if filters.as_pictures else MOST_KERNELS if filters.has_extent else MOST_ROWS
     limit = min(default if most is None else most, len(filters.after))
@@ -72,13 +73,11 @@ def is_grey(measures: Measures, number: int) -> bool:
 
 def _turned(measures: Measures, number: int) -> tuple[bool, float, int]:
     assert measures.orientation is not None
-    if not is_clear(measures, number):
-        return True, 0.0, number
-    return False, float(measures.orientation[number]), number
+    return not is_clear(measures, number), float(np.nan_to_num(measures.orientation[number])), number
 
 
 def _coloured(measures: Measures, number: int) -> tuple[int, float, int]:
     assert measures.axis is not None
     if is_grey(measures, number):
         return 0, 0.0, number
-    return (1, float(measures.axis[number]), number) if has_axis(measures, number) else (2, 0.0, number)
+    return 1 if has_axis(measures, number) else 2, float(measures.axis[number]), number

@@ -10,7 +10,7 @@ from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, gallery, in_heat, in_signs
 from cnnlab.paper.plots import Plate
 from cnnlab.probe.weights.colouring import around_grey, channel_around_grey
-from cnnlab.probe.weights.filters import COLOURS, Filters, Floats
+from cnnlab.probe.weights.filters import COLOURS, UNTRAINED, Filters, Floats
 from cnnlab.probe.weights.matrix import matrix_plate, norms_plate
 from cnnlab.probe.weights.measures import STILL, Measures, finite, spectrum
 from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
@@ -55,11 +55,11 @@ class _Drawing:
         self.filters, self.measures, self.shown, self.order = filters, measures, list(shown), order
         after, before = filters.after[self.shown], filters.before
         self.sides: list[tuple[str, Floats]] = [(self._headed(), after)]
-        if before is not None:
+        if before is not None and not (filters.frozen and np.array_equal(before, filters.after)):
             self.sides.insert(0, ("before training", before[self.shown]))
 
     def filters_plate(self) -> Plate:
-        row = [self._panel(side, around_grey(weights), self._lines()) for side, weights in self.sides]
+        row = [self._panel(side, around_grey(weights), self._lines(side)) for side, weights in self.sides]
         colours = "red, green and blue as in an image" if self.filters.in_colour else "grey"
         seen = f"{self._counted()}, {colours}: mid-grey is weight 0."
         notes = [f"{seen} {_SCALE}", *self._notes()]
@@ -69,7 +69,9 @@ class _Drawing:
     def channels_plate(self) -> Plate:
         rows = [
             [
-                self._panel(f"{colour}, {side}", channel_around_grey(weights, channel), self._lines())
+                self._panel(
+                    f"{colour}, {side}" if side else colour, channel_around_grey(weights, channel), self._lines(side)
+                )
                 for side, weights in self.sides
             ]
             for channel, colour in enumerate(COLOURS)
@@ -100,14 +102,15 @@ class _Drawing:
     def kernels_plate(self) -> Plate:
         rows = [self._kernels(place, number) for place, number in enumerate(self.shown)]
         beside = len(self.sides) > 1
-        most = f"its {self._across()} kernels of the largest norm"
+        piece = "kernels" if self.filters.kind == "conv" else "maps"
+        most = f"its {self._across()} {piece} of the largest norm"
         seen = (
             f"{self._counted()}, each with {most}, under the number of the input channel: orange is a positive "
             "weight, blue a negative one, white 0."
         )
         scale = "The scale is the largest weight of the row" + (", before and after apart." if beside else ".")
-        title = f"Kernels of {self.name}"
-        return Plate(gallery(title, rows, [f"{seen} {scale}"]), f"{title}. {seen}")
+        title = f"{'Kernels' if self.filters.kind == 'conv' else 'Units, map by map,'} of {self.name}"
+        return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
 
     def _kernels(self, place: int, number: int) -> list[Panel]:
         norms = np.linalg.norm(finite(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
@@ -115,9 +118,9 @@ class _Drawing:
         named = [(str(self.filters.channel(number, channel)),) for channel in largest]
         return [
             Panel(
-                f"{self.filters.noun} {number}{self._marks(number)}, {side}",
+                f"{self.filters.noun} {number}{self._marks(number)}" + (f", {side}" if side else ""),
                 tuple(map(Tile, in_signs(weights[place][largest]), named)),
-                self._across(),
+                KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE,
             )
             for side, weights in self.sides
         ]
@@ -128,23 +131,25 @@ class _Drawing:
 
     def _panel(self, heading: str, pictures: Pictures, lines: Sequence[tuple[str, ...]]) -> Panel:
         across = min(8 if len(self.sides) > 1 else 14, max(len(pictures), 4))
-        colours = ["validation" if self._marks(number) else "muted" for number in self.shown]
+        colours = ["validation" if " " in line[0] else "muted" for line in lines]  # behind the number stand marks
         return Panel(heading, tuple(map(Tile, pictures, lines, colours)), across)
 
     def _headed(self) -> str:
         if self.filters.frozen:
             return "frozen"
-        return "as it is" if self.filters.before is None else "after training"
+        return "" if self.filters.begun == UNTRAINED else "after training"
 
     def _counted(self) -> str:
         count, shown, noun = len(self.filters.after), len(self.shown), self.filters.noun
         if shown == count:
             return words.plural(count, noun)
         which = "first" if self.order == "number" else "largest"
-        return f"The {shown:,} {which} of {count:,} {noun}s"
+        return f"The {which} {shown:,} of {count:,} {noun}s"
 
-    def _lines(self) -> list[tuple[str, ...]]:
-        """Below each picture: its number with its marks, and what it is ordered by."""
+    def _lines(self, side: str) -> list[tuple[str, ...]]:
+        """Below each picture: its number, and of the weights as they are, its marks and what it is ordered by."""
+        if side != self._headed():
+            return [(str(number),) for number in self.shown]
         return [(f"{number}{self._marks(number)}", *self._ordered_by(number)) for number in self.shown]
 
     def _ordered_by(self, number: int) -> tuple[str, ...]:
@@ -192,9 +197,9 @@ class _Drawing:
             "≈": "≈ points the same way as another",
         }
         told = [meaning for mark, meaning in meanings.items() if mark in marks]
-        if self.order == "norm":
+        if self.order == "norm" and self.filters.as_pictures:
             told.append("below the number stands the norm")
-        if self.order == "orientation":
+        if self.order == "orientation" and self.filters.as_pictures:
             told.append("degrees: of the stripes, 0 lying, 90 standing, counter-clockwise; – no clear ones, at the end")
         if self.order == "colour":
             told.append(
