@@ -119,7 +119,8 @@ class LayerWeights:
             titles += ["#orientation", "#coherence", "#cycles/px"]
         if measures.colourfulness is not None:
             titles += ["#colour", "axis"]
-        return TextTable.of([*titles, "remark"], [self._row(number) for number in self.shown])
+        table = TextTable.of([*titles, "remark"], [self._row(number) for number in self.shown])
+        return table if any(row[-1] for row in table.rows) else table.without(["remark"])
 
     def _row(self, number: int) -> list[str]:
         measures = self.measures
