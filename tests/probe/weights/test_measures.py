@@ -170,7 +170,7 @@ def test_equal_is_bit_for_bit() -> None:
 
 def test_what_is_almost_nothing_or_twice_there_is_named() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 3, 3, 3))
-    weights[1] *= 1e-4
+    weights[1] = 1e-4 * weights[2]  # dead, and no twin of a living one
     weights[4] = 2.5 * weights[0]
     weights[5] = -weights[3]
     found = measure(Filters("x", None, weights))
@@ -194,6 +194,12 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
         expected = {(a, b) for a in range(count) for b in range(a + 1, count) if right[a, b] and not near[a, b]}
         assert expected <= found
         assert all(right[pair] or near[pair] for pair in found)
+
+
+def test_many_filters_are_compared_with_all_others_once() -> None:
+    flat = np.random.default_rng(2).standard_normal((1040, 27))
+    flat[1030], flat[1035], flat[1036] = flat[3], 2 * flat[1027], -flat[1028]
+    assert alike(flat, np.ones(1040, dtype=bool)) == (((3, 1030), (1027, 1035)), ((1028, 1036),))
 
 
 def test_two_numbers_alike_are_no_twins() -> None:
