@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.mistakes import inspect_mistakes
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
+    from cnnlab.probe.weights.inspecting import inspect_weights
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
@@ -72,6 +73,7 @@ _HOMES = {
     "effective_field": "cnnlab.probe.effective",
     "inspect_attribution": "cnnlab.probe.attribution.inspecting",
     "inspect_mistakes": "cnnlab.probe.mistakes",
+    "inspect_weights": "cnnlab.probe.weights.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
     "open_subject": "cnnlab.probe.subjects",
@@ -120,6 +122,7 @@ __all__ = [
     "effective_field",
     "inspect_attribution",
     "inspect_mistakes",
+    "inspect_weights",
     "lr_range",
     "network_table",
     "open_subject",

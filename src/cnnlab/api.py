@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
-from cnnlab.probe.weights import first_convolution
+from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render
 from cnnlab.report.study_answer import PlanAnswer, StudyAnswer

@@ -201,6 +201,13 @@ class LoadedRecord(Record):
     behind: tuple[str, ...] = ()
 
 
+class StartRecord(Record):
+    """The state that a training began with: the digest of all its tensors, parameters and buffers, and their number."""
+
+    sha256: str
+    tensors: int
+
+
 class FeaturesRecord(Record):
     """How a training had the features of its frozen part: computed once and kept, or for every batch.
 

@@ -24,7 +24,7 @@ from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveField, EffectiveFields
 from cnnlab.probe.effective_subjects import named_effective_fields
 from cnnlab.probe.receptive import named_fields
-from cnnlab.probe.weights import random_start
+from cnnlab.probe.weights.beginning import random_start
 from cnnlab.randomness import generator, torch_state
 from cnnlab.runs.run import run
 from cnnlab.spec.receptive.fields import fields_of, receptive_field

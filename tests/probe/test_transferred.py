@@ -16,7 +16,8 @@ from cnnlab.probe.effective_subjects import named_effective_fields
 from cnnlab.probe.naming import RecipeFile, traced_recipe, traced_run
 from cnnlab.probe.receptive import named_fields
 from cnnlab.probe.subjects import open_subject
-from cnnlab.probe.weights import first_convolution, loaded_start, random_start
+from cnnlab.probe.weights.beginning import loaded_start, random_start
+from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     ClassScore,

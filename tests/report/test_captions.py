@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import EpochRecord, Opening, StepMeans
 from cnnlab.report import captions
 from cnnlab.report.view import Confusion
@@ -146,3 +146,13 @@ def test_why_these_weights_were_selected_is_said(make_view):
     assert captions.selection_note(make_view()).startswith(
         "Of the weights of epoch 6 (best validation accuracy), in eval mode"
     )
+
+
+def test_how_the_start_is_known_is_said():
+    before = np.random.default_rng(0).standard_normal((2, 3, 3, 3))
+    checked = captions.filters_caption(Filters("first", before, 2 * before, begun="checked"))
+    assert "has the digest that the run wrote down" in checked
+    assert "digest" not in captions.filters_caption(Filters("first", before, 2 * before))
+    other = captions.filters_caption(Filters("first", None, before, begun="other", reason="why"))
+    assert other.endswith("What they began as is not what the seed gives now.")
+    assert captions.filters_caption(Filters("first", None, before, begun="lost")).endswith("can't be had any more.")

@@ -90,7 +90,9 @@ def test_a_missing_piece_is_named(own: RunFolder, name: str, read: Callable[[Run
     assert str(caught.value) == f"{own.path}: this run has no {name}\n  next:     train it again"
 
 
-@pytest.mark.parametrize(("name", "read"), [*PIECES, ("result.json", RunFolder.result)])
+@pytest.mark.parametrize(
+    ("name", "read"), [*PIECES, ("result.json", RunFolder.result), ("start.json", RunFolder.start)]
+)
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff{", b"[1"])
 def test_a_damaged_piece_is_named(
     own: RunFolder, name: str, read: Callable[[RunFolder], object], content: bytes

@@ -48,7 +48,16 @@ def only(folder: Path, pattern: str) -> Path:
 
 def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
     names = {path.name for path in finished.path.iterdir()}
-    pieces = ("recipe.toml", "environment.json", "data.json", "layers.json", "way.json", "metrics.jsonl", "result.json")
+    pieces = (
+        "recipe.toml",
+        "environment.json",
+        "data.json",
+        "layers.json",
+        "way.json",
+        "metrics.jsonl",
+        "result.json",
+        "start.json",
+    )
     predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}
     assert names >= {*pieces, *predictions, "best.json", "last.json"}
     assert not [name for name in names if name.endswith(".tmp")]

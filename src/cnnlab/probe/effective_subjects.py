@@ -29,7 +29,7 @@ from cnnlab.probe.naming import (
     traced_run,
 )
 from cnnlab.probe.subjects import begun, subject_of
-from cnnlab.probe.weights import loaded_start
+from cnnlab.probe.weights.beginning import loaded_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_network

@@ -10,12 +10,13 @@ import numpy as np
 
 from cnnlab.paper import words
 from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, Counts, row_shares
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
+from cnnlab.probe.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import MOST_FILTERS
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.report.view import Confusion, RunView, Weights
+from cnnlab.report.view import Confusion, RunView
 from cnnlab.spec.recipe import Recipe
 
 NOTICEABLE_RISE = 1.02
@@ -140,15 +141,18 @@ def filters_caption(filters: Filters) -> str:
     if filters.frozen:
         return f"{said} They are frozen, and the same before and after training."
     if filters.before is None:
-        return f"{said} What they began as can't be had any more."
-    moved = _moved(filters.before, filters.after)
-    if not np.isfinite(moved).all():
+        lost = "is not what the seed gives now" if filters.begun == OTHER else "can't be had any more"
+        return f"{said} What they began as {lost}."
+    change = moved(filters.before, filters.after)
+    if filters.begun == CHECKED:
+        said += " What they began as was made anew from the seed, and has the digest that the run wrote down."
+    if not np.isfinite(change).all():
         return f"{said} Weights that are not numbers are drawn as 0."
-    if not moved.any():
+    if not change.any():
         return f"{said} Training did not change them."
-    most = [int(index) for index in np.argsort(-moved[:MOST_FILTERS], kind="stable")[:3]]
+    most = [int(index) for index in np.argsort(-change[:MOST_FILTERS], kind="stable")[:3]]
     named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
-    return f"{said} Training moved them by {np.median(moved):.2f} of their size (median); most of all {named}."
+    return f"{said} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
 
 
 def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
@@ -216,15 +220,6 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
         return "There is no validation part, so nothing here says when to stop."
     at, value = validation[0]
     return f"One point only: at epoch {words.epoch(at)} validation {measure} is {value:.3f}."
-
-
-def _moved(first: Weights, last: Weights) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """For each filter, the size of its change against its size before."""
-    before = np.asarray(first, dtype=np.float64).reshape(len(first), -1)
-    change = np.asarray(last, dtype=np.float64).reshape(before.shape) - before
-    size = np.linalg.norm(before, axis=1)
-    moved: np.ndarray[tuple[int], np.dtype[np.float64]] = np.linalg.norm(change, axis=1) / np.where(size > 0, size, 1.0)
-    return moved
 
 
 def _mistakes(counts: Counts, most: int = 3) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.paper.plots import COLOURS, NORMAL, new_figure
+from cnnlab.probe.weights.colouring import around_grey
 from cnnlab.report.view import Weights
 
 MOST_FILTERS = 64
@@ -24,7 +25,7 @@ def filter_figure(weights: Weights, title: str) -> Figure:
     Args:
         weights: F×C×H×W.
     """
-    pictures = filter_pictures(weights)[:MOST_FILTERS]
+    pictures = around_grey(weights)[:MOST_FILTERS]
     across = 8 if len(pictures) > 6 else max(len(pictures), 4)
     cell, gap, caption, head = (FILTERS_WIDTH + 6) / across, 6.0, 13.0, 28.0
     height = head + ceil(len(pictures) / across) * (cell - gap + caption + 4)
@@ -39,19 +40,6 @@ def filter_figure(weights: Weights, title: str) -> Figure:
             left, top + cell - gap + caption / 2 + 2, str(number), fontsize=10, color=COLOURS["muted"], va="center"
         )
     return figure
-
-
-def filter_pictures(weights: Weights) -> Floats:
-    """F×H×W×3 colours from 0 to 1: weight 0 is mid-grey, and the largest size of weight in a filter is full range.
-
-    Three channels are red, green and blue; one is grey; of any other number the mean over the channels is shown.
-    """
-    values = np.nan_to_num(np.asarray(weights, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    if values.shape[1] not in (1, 3):
-        values = values.mean(axis=1, keepdims=True)
-    largest = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
-    scaled = 0.5 + 0.5 * values / np.where(largest > 0, largest, 1.0)
-    return np.broadcast_to(scaled, (len(values), 3, *values.shape[2:])).transpose(0, 2, 3, 1)
 
 
 def _canvas(figure: Figure, width: float, height: float) -> Axes:

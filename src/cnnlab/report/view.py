@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.paper.confusion import Counts
-from cnnlab.probe.filters import Filters
+from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     DataRecord,

@@ -4,6 +4,7 @@ recipe.toml          the resolved recipe, defaults spelled out
 environment.json     where it was made             data.json      classes, split hash, preprocessing
 layers.json          the traced table              way.json       precision and memory format, with the trial
 loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
+start.json           the digest of the state that training began with; runs of older versions have none
 metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
 best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
 report.html          the page                      lock           held by the process that writes here
@@ -32,6 +33,7 @@ from cnnlab.records import (
     LoadedRecord,
     Record,
     Result,
+    StartRecord,
     Table,
     Way,
 )
@@ -41,6 +43,7 @@ R = TypeVar("R", bound=Record)
 MAX_NAME = 80
 # What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
 KEPT = "backbone"
+START = "start.json"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class RunFolder:
     def loaded(self) -> LoadedRecord | None:
         """The weights that a backbone began with; None where all began at random."""
         return self._record("loaded.json", LoadedRecord) if (self.path / "loaded.json").exists() else None
+
+    def start(self) -> StartRecord | None:
+        """The state that its training began with; None where that was not written down."""
+        return self._record(START, StartRecord) if (self.path / START).exists() else None
 
     def features(self) -> FeaturesRecord | None:
         """How it had the features of its frozen part; None where nothing is frozen."""

@@ -28,6 +28,7 @@ from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.sources import fetch_ahead, keep_run_behind
+from cnnlab.runs.starting import note_start
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
@@ -120,6 +121,8 @@ def resume_run(
             shown, say = listener.progress, listener.say
             bench = Bench.prepare(recipe, root, target, True, shown, folder, world, opener=opener, say=say, keeps=True)
             training = bench.training()
+            if world.writes and not folder.has_progress():
+                note_start(folder, training.network)
             resume(folder.path, training, listener.say, writes=world.writes)
             if world.writes:
                 folder.forget_after(training.epoch)
@@ -186,6 +189,7 @@ def _write_down(folder: RunFolder, bench: Bench, training: Training, fed: Fed) -
     keep_run_behind(bench.recipe.model.backbone, folder)
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
+    note_start(folder, training.network)
     folder.write("recipe.toml", bench.recipe.to_toml())
 
 

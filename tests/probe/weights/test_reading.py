@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.probe.weights import first_convolution
+from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 

@@ -1,0 +1,68 @@
+"""`cnnlab inspect weights`: the filters of one layer, before and after training."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Json, find_run, guarded
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.theory.translate import WeightSeed, What
+
+
+class Ordered(StrEnum):
+    """What filters are ordered by."""
+
+    NUMBER = "number"
+    ORIENTATION = "orientation"
+    COLOUR = "colour"
+    NORM = "norm"
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(weights))
+
+
+def weights(
+    what: What,
+    layer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A convolution or a dense layer; by default the first.", show_default=False),
+    ] = "",
+    most: Annotated[
+        int | None, typer.Option(min=1, help="How many filters to show, by default 64 pictures.", show_default=False)
+    ] = None,
+    order: Annotated[
+        Ordered | None,
+        typer.Option(help="In which order; by default by number, of deep kernels by norm.", show_default=False),
+    ] = None,
+    seed: WeightSeed = None,
+    data: DataFolder = None,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Show the filters of a layer as numbered pictures, before and after training, with their spectra and numbers.
+
+    What a run began with is made anew from its seed, and held to the digest that the run wrote down.
+    """
+    form = Form(json, markdown, latex)
+    place = None if no_pictures else check_place(output, "weights.png")
+    from cnnlab.cli.console import say
+    from cnnlab.probe.weights.inspecting import inspect_weights
+
+    named = str(find_run(Path(what)))
+    found = inspect_weights(
+        named, layer, most=most, order=order.value if order else None, seed=seed, data=data, say=say
+    )
+    show_answer(found, form, spare=("cycles/px", "cosine", "coherence"))
+    if place is not None:
+        for path in write_plates(found.plates(), place):
+            say(f"Written to {path}")

@@ -1,0 +1,212 @@
+"""The weights of one layer as pictures. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnlab.paper import words
+from cnnlab.paper.gallery import Panel, Tile, gallery, in_heat, in_signs
+from cnnlab.paper.plots import Plate
+from cnnlab.probe.weights.colouring import around_grey, channel_around_grey
+from cnnlab.probe.weights.filters import COLOURS, UNTRAINED, Filters, Floats
+from cnnlab.probe.weights.matrix import matrix_plate, norms_plate
+from cnnlab.probe.weights.measures import STILL, Measures, finite, spectrum
+from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
+
+SPECTRUM_SIZE = 32
+KERNELS_BESIDE, KERNELS_ALONE = 8, 16
+Pictures = Sequence[Floats] | Floats
+
+
+def draw(
+    network: str,
+    filters: Filters,
+    measures: Measures,
+    shown: Sequence[int],
+    order: Order,
+) -> dict[str, Plate]:
+    """The pictures of a layer by name, the main one first."""
+    drawing = _Drawing(network, filters, measures, shown, order)
+    if filters.as_pictures:
+        plates = {"filters": drawing.filters_plate()}
+        if filters.in_colour:
+            plates["channels"] = drawing.channels_plate()
+        return {**plates, "spectra": drawing.spectra_plate()}
+    if filters.has_extent:
+        plates = {"kernels": drawing.kernels_plate(), "norms": norms_plate(network, filters)}
+        return {**plates, "spectra": drawing.spectra_plate()}
+    return {"matrix": matrix_plate(network, filters, shown, order)}
+
+
+class _Drawing:
+    """What all pictures of a layer need."""
+
+    def __init__(
+        self,
+        network: str,
+        filters: Filters,
+        measures: Measures,
+        shown: Sequence[int],
+        order: Order,
+    ) -> None:
+        self.name = f"{words.shown(filters.layer)} of {words.shown(network, 60)}"
+        self.filters, self.measures, self.shown, self.order = filters, measures, list(shown), order
+        after, before = filters.after[self.shown], filters.before
+        self.sides: list[tuple[str, Floats]] = [(self._headed(), after)]
+        if before is not None and not (filters.frozen and np.array_equal(before, filters.after)):
+            self.sides.insert(0, ("before training", before[self.shown]))
+
+    def filters_plate(self) -> Plate:
+        row = [self._panel(side, around_grey(weights), self._lines(side)) for side, weights in self.sides]
+        colours = "red, green and blue as in an image" if self.filters.in_colour else "grey"
+        seen = f"{self._counted()}, {colours}: mid-grey is weight 0."
+        notes = [f"{seen} {_SCALE}", *self._notes()]
+        title = f"{self.filters.noun.capitalize()}s of {self.name}"
+        return Plate(gallery(title, [row], notes), f"{title}. {seen}")
+
+    def channels_plate(self) -> Plate:
+        rows = [
+            [
+                self._panel(
+                    f"{colour}, {side}" if side else colour, channel_around_grey(weights, channel), self._lines(side)
+                )
+                for side, weights in self.sides
+            ]
+            for channel, colour in enumerate(COLOURS)
+        ]
+        seen = f"{self._counted()}, each channel alone: black is a negative weight, mid-grey 0, white a positive one."
+        scale = "All three channels of a filter have one scale: its largest weight."
+        title = f"Red, green and blue alone: {self.name}"
+        return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+
+    def spectra_plate(self) -> Plate:
+        high, wide = self.filters.after.shape[2:]
+        size = max(SPECTRUM_SIZE, 1 << (max(high, wide) - 1).bit_length())
+        row = [
+            self._panel(side, [in_heat(one, 0) for one in spectrum(weights, size)], self._turned(side))
+            for side, weights in self.sides
+        ]
+        seen = (
+            f"{self._counted()}: the magnitude of each one's two-dimensional Fourier transform over all its channels. "
+            "In the middle is frequency 0, at the edges half a cycle a pixel; yellow is its own highest, dark blue 0."
+        )
+        degrees = (
+            "Degrees: the direction of the stripes, 0 lying, 90 standing, counter-clockwise; – where no clearer than "
+            "in random weights."
+        )
+        title = f"Spectra of {self.name}"
+        return Plate(gallery(title, [row], [seen, degrees]), f"{title}. {seen}")
+
+    def kernels_plate(self) -> Plate:
+        rows = [self._kernels(place, number) for place, number in enumerate(self.shown)]
+        beside = len(self.sides) > 1
+        piece = "kernels" if self.filters.kind == "conv" else "maps"
+        most = f"its {self._across()} {piece} of the largest norm"
+        seen = (
+            f"{self._counted()}, each with {most}, under the number of the input channel: orange is a positive "
+            "weight, blue a negative one, white 0."
+        )
+        scale = "The scale is the largest weight of the row" + (", before and after apart." if beside else ".")
+        title = f"{'Kernels' if self.filters.kind == 'conv' else 'Units, map by map,'} of {self.name}"
+        return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+
+    def _kernels(self, place: int, number: int) -> list[Panel]:
+        norms = np.linalg.norm(finite(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
+        largest = [int(channel) for channel in np.argsort(-norms, kind="stable")[: self._across()]]
+        named = [(str(self.filters.channel(number, channel)),) for channel in largest]
+        return [
+            Panel(
+                f"{self.filters.noun} {number}{self._marks(number)}" + (f", {side}" if side else ""),
+                tuple(map(Tile, in_signs(weights[place][largest]), named)),
+                KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE,
+            )
+            for side, weights in self.sides
+        ]
+
+    def _across(self) -> int:
+        """How many kernels of a filter are shown."""
+        return min(KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE, int(self.filters.after.shape[1]))
+
+    def _panel(self, heading: str, pictures: Pictures, lines: Sequence[tuple[str, ...]]) -> Panel:
+        across = min(8 if len(self.sides) > 1 else 14, max(len(pictures), 4))
+        colours = ["validation" if " " in line[0] else "muted" for line in lines]  # behind the number stand marks
+        return Panel(heading, tuple(map(Tile, pictures, lines, colours)), across)
+
+    def _headed(self) -> str:
+        if self.filters.frozen:
+            return "frozen"
+        return "" if self.filters.begun == UNTRAINED else "after training"
+
+    def _counted(self) -> str:
+        count, shown, noun = len(self.filters.after), len(self.shown), self.filters.noun
+        if shown == count:
+            return words.plural(count, noun)
+        which = "first" if self.order == "number" else "largest"
+        return f"The {which} {shown:,} of {count:,} {noun}s"
+
+    def _lines(self, side: str) -> list[tuple[str, ...]]:
+        """Below each picture: its number, and of the weights as they are, its marks and what it is ordered by."""
+        if side != self._headed():
+            return [(str(number),) for number in self.shown]
+        return [(f"{number}{self._marks(number)}", *self._ordered_by(number)) for number in self.shown]
+
+    def _ordered_by(self, number: int) -> tuple[str, ...]:
+        measures = self.measures
+        if self.order == "norm":
+            return (f"{measures.norm[number]:.3g}",)
+        if self.order == "orientation":
+            return (self._degrees(number),)
+        if self.order == "colour" and measures.axis is not None:
+            axis = f"{measures.axis[number]:.0f}°" if has_axis(measures, number) else words.NONE
+            return ("grey" if is_grey(measures, number) else axis,)
+        return ()
+
+    def _turned(self, side: str) -> list[tuple[str, ...]]:
+        """Below each spectrum; the orientation is that of the weights as they are."""
+        if side != self._headed():
+            return [(str(number),) for number in self.shown]
+        return [(str(number), self._degrees(number)) for number in self.shown]
+
+    def _degrees(self, number: int) -> str:
+        if self.measures.orientation is None or not is_clear(self.measures, number):
+            return words.NONE
+        return f"{self.measures.orientation[number]:.0f}°"
+
+    def _marks(self, number: int) -> str:
+        measures = self.measures
+        marks = ""
+        if measures.equal is not None and not self.filters.frozen and measures.equal[number]:
+            marks += "="
+        elif measures.change is not None and not self.filters.frozen and measures.change[number] < STILL:
+            marks += "~"
+        if number in measures.dead:
+            marks += "×"
+        if any(number in pair for pair in measures.twins):
+            marks += "≈"
+        return f" {marks}" if marks else ""
+
+    def _notes(self) -> list[str]:
+        """What the marks and second lines of this picture mean."""
+        marks = "".join(map(self._marks, self.shown))
+        meanings = {
+            "=": "= is bit for bit what it began as",
+            "~": f"~ changed by less than {100 * STILL:g} %",
+            "×": "× is almost 0",
+            "≈": "≈ points the same way as another",
+        }
+        told = [meaning for mark, meaning in meanings.items() if mark in marks]
+        if self.order == "norm" and self.filters.as_pictures:
+            told.append("below the number stands the norm")
+        if self.order == "orientation" and self.filters.as_pictures:
+            told.append("degrees: of the stripes, 0 lying, 90 standing, counter-clockwise; – no clear ones, at the end")
+        if self.order == "colour":
+            told.append(
+                "degrees: the axis of its colours, 0 red–cyan, 60 yellow–blue, 120 green–magenta, – none; grey first"
+            )
+        text = "; ".join(told)
+        return [f"{text[0].upper()}{text[1:]}."] if text else []
+
+
+_SCALE = "Each has its own scale, its largest weight."

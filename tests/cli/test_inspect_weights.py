@@ -1,0 +1,124 @@
+"""`cnnlab inspect weights`, from words to answers and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+from cnnlab.runs.folder import RunFolder
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RECIPE = """
+[data]
+source = "shapes"
+[model]
+layers = ["conv(8, 5, padding=2)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(5)", "dense(classes)"]
+"""
+HEADS = ("filters", "channels", "spectra")
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run(recipe(epochs=1), name="trained", runs=tmp_path_factory.mktemp("inspected"), device="cpu")
+
+
+def inspect(*words: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "weights", *map(str, words)])
+
+
+def test_a_run_is_shown_before_and_after_in_three_pictures(trained: RunFolder, tmp_path: Path) -> None:
+    place = tmp_path / "shown.png"
+    done = inspect(trained.path, "--output", place)
+    assert done.exit_code == 0
+    for words in ("Weights of conv1", "4 filters of 3×3×3", "its SHA-256 is the one", "Training moved the filters by"):
+        assert words in done.stdout
+    written = [place, *(tmp_path / f"shown-{name}.png" for name in HEADS[1:])]
+    assert sorted(tmp_path.glob("*.png")) == sorted(written)
+    for path in written:
+        assert f"Written to {path}" in done.stderr
+        with Image.open(path) as picture:
+            assert picture.width == 1440
+
+
+def test_svg_pictures_tell_what_is_seen(trained: RunFolder, tmp_path: Path) -> None:
+    assert inspect(trained.path, "-o", tmp_path / "shown.svg").exit_code == 0
+    root = ElementTree.parse(tmp_path / "shown.svg").getroot()
+    title = next(element.text for element in root.iter() if element.tag.endswith("title"))
+    assert title is not None
+    assert "mid-grey is weight 0" in title
+    texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+    assert {"before training", "after training", "0", "3"} <= set(texts)
+
+
+def test_json_has_the_numbers_of_every_filter(recipe_file: Path, tmp_path: Path) -> None:
+    done = inspect(recipe_file, "--most", 3, "--order", "norm", "--seed", 4, "--no-pictures", "--json")
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert (found["layer"], found["shape"], found["start"]["begun"]) == ("conv1", [8, 3, 5, 5], "untrained")
+    assert found["network"] == "tiny (random weights, seed 4)"
+    norms = [each["norm"] for each in found["filters"]]
+    assert len(norms) == 8
+    assert found["shown"] == sorted(range(8), key=lambda number: -norms[number])[:3]
+    assert found["filters"][0].keys() >= {"orientation", "coherence", "frequency", "colourfulness", "axis"}
+    assert "change" not in found["filters"][0]
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "plates", "said"),
+    [
+        ("conv2", ["kernels", "norms", "spectra"], "6 filters of 8×3×3"),
+        ("dense1", ["kernels", "norms", "spectra"], "5 units of 6×14×14"),
+        ("dense2", ["matrix"], "units of 5×1×1"),
+    ],
+)
+def test_any_layer_by_name(recipe_file: Path, tmp_path: Path, layer: str, plates: list[str], said: str) -> None:
+    done = inspect(recipe_file, "--layer", layer, "--markdown", "-o", tmp_path / "x.png")
+    assert done.exit_code == 0
+    assert said in done.stdout
+    assert len(list(tmp_path.glob("x*.png"))) == len(plates)
+
+
+def test_latex_is_printed(recipe_file: Path) -> None:
+    assert r"\begin{tabular}" in inspect(recipe_file, "--latex", "--no-pictures").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--layer", "conv3"),
+            ("the network has no layer 'conv3' with weights", "conv1, conv2, dense1, dense2", "did you mean"),
+        ),
+        (("--layer", "relu1"), ("this layer has no filters", "relu1", "conv1, conv2")),
+        (
+            ("--layer", "conv2", "--order", "colour"),
+            ("the filters of conv2 do not look at red, green and blue", "--order norm"),
+        ),
+        (("--layer", "dense2", "--order", "orientation"), ("the units of dense2 have one number a channel",)),
+        (("--output", "x.jpeg"), ("this is no name for a picture",)),
+    ],
+)
+def test_a_wrong_word_is_told_with_what_is_right(
+    recipe_file: Path, words: tuple[str, ...], told: tuple[str, ...]
+) -> None:
+    done = inspect(recipe_file, *words)
+    assert done.exit_code == 2
+    for each in told:
+        assert each in done.stderr
