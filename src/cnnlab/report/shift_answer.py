@@ -13,11 +13,9 @@ import numpy.typing as npt
 from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
 from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
-from cnnlab.report import study_words as say
 from cnnlab.report.shift_figures import curves_figure, examples_figure
-from cnnlab.report.shift_words import points, reach, summary
+from cnnlab.report.shift_tables import shift_table
+from cnnlab.report.shift_words import reach, summary
 from cnnlab.runs.shifted import Shifted, ShiftedGroup
 
 
@@ -78,48 +76,6 @@ class ShiftAnswer:
             what = "One image as it is and under each shift, with the accuracies."
             found["examples"] = Plate(examples_figure(self.shifted, self.example), what)
         return found
-
-
-def shift_table(shifted: Shifted) -> TextTable:
-    """The accuracies under each shift, with what each takes; of several groups side by side."""
-    groups = shifted.groups
-    if len(groups) == 1:
-        return _one_table(groups[0])
-    heads = ["shift", "strength", *(f"#{words.shown(group.name, 30)}" for group in groups)]
-    heads += ["#first − second", "#interval", "verdict"] if shifted.between else []
-    rows = [["as it is", "", *(words.fraction(group.accuracy) for group in groups)]]
-    for place, row in enumerate(groups[0].rows):
-        accuracies = (words.fraction(group.rows[place].accuracy) for group in groups)
-        rows.append([row.shift, row.title.removeprefix(row.shift).strip(), *accuracies])
-    for cells, between in zip(rows, shifted.between, strict=bool(shifted.between)):
-        cells += [points(between.difference), _span(between.low, between.high), between.verdict]
-    return TextTable.of(heads, rows)
-
-
-def _one_table(group: ShiftedGroup) -> TextTable:
-    heads = ("shift", "strength", "#accuracy", "#95 % interval", "#against as it is", "#interval", "verdict")
-    rows = [("as it is", "", words.fraction(group.accuracy), _accuracies(group.low, group.high), "", "", "")]
-    for row in group.rows:
-        rows.append(
-            (
-                row.shift,
-                row.title.removeprefix(row.shift).strip(),
-                words.fraction(row.accuracy),
-                _accuracies(row.low, row.high),
-                points(row.effect.difference),
-                _span(row.effect.low, row.effect.high),
-                row.effect.verdict,
-            )
-        )
-    return TextTable.of(heads, rows)
-
-
-def _accuracies(low: float | None, high: float | None) -> str:
-    return NONE if low is None or high is None else f"{words.fraction(low)} to {words.fraction(high)}"
-
-
-def _span(low: float | None, high: float | None) -> str:
-    return NONE if low is None or high is None else f"{say.signed(100 * low, 1)} to {say.signed(100 * high, 1)}"
 
 
 def _unshifted(group: ShiftedGroup) -> dict[str, Any]:

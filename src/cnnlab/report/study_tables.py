@@ -9,7 +9,7 @@ from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.report import study_words as say
-from cnnlab.report.shift_answer import shift_table
+from cnnlab.report.shift_tables import shift_table
 from cnnlab.report.shift_words import summary
 from cnnlab.report.study_headline import comparisons, headline
 from cnnlab.report.tables import claim_table
