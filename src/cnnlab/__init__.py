@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cnnlab.probe.activations import activations
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.effective import effective_field
+    from cnnlab.probe.feature_maps import inspect_activations
     from cnnlab.probe.mistakes import inspect_mistakes
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
@@ -71,6 +72,7 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
+    "inspect_activations": "cnnlab.probe.feature_maps",
     "inspect_attribution": "cnnlab.probe.attribution.inspecting",
     "inspect_mistakes": "cnnlab.probe.mistakes",
     "inspect_weights": "cnnlab.probe.weights.inspecting",
@@ -120,6 +122,7 @@ __all__ = [
     "convolve",
     "describe",
     "effective_field",
+    "inspect_activations",
     "inspect_attribution",
     "inspect_mistakes",
     "inspect_weights",
