@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from cnnlab.probe.effective import effective_field
     from cnnlab.probe.feature_maps import inspect_activations
     from cnnlab.probe.mistakes import inspect_mistakes
+    from cnnlab.probe.patches import inspect_patches
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
+    from cnnlab.probe.units import inspect_units
     from cnnlab.probe.weights.inspecting import inspect_weights
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
@@ -75,6 +77,8 @@ _HOMES = {
     "inspect_activations": "cnnlab.probe.feature_maps",
     "inspect_attribution": "cnnlab.probe.attribution.inspecting",
     "inspect_mistakes": "cnnlab.probe.mistakes",
+    "inspect_patches": "cnnlab.probe.patches",
+    "inspect_units": "cnnlab.probe.units",
     "inspect_weights": "cnnlab.probe.weights.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",
@@ -125,6 +129,8 @@ __all__ = [
     "inspect_activations",
     "inspect_attribution",
     "inspect_mistakes",
+    "inspect_patches",
+    "inspect_units",
     "inspect_weights",
     "lr_range",
     "network_table",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from cnnlab.errors import UsageError
 from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
 from cnnlab.probe.feature_maps_answer import ActivationMaps, Guess, LayerMaps
-from cnnlab.probe.spots import Spot, Spots, reading
-from cnnlab.probe.subjects import Picture, Subject, normalised
+from cnnlab.probe.spots import CONVOLUTIONS, Spot, Spots, reading
+from cnnlab.probe.subjects import Picture, Subject, normalised, open_subject
+from cnnlab.runs.folder import RunFolder
 
 MOST_GUESSES = 3
 
@@ -63,6 +64,17 @@ def inspect_activations(
         guesses=_guesses(logits, subject.classes),
         layers=tuple(_layer(spots, spot, found, maps) for spot in chosen),
     )
+
+
+def example_activations(folder: RunFolder, say: Callable[[str], None]) -> ActivationMaps | None:
+    """What the first and the last convolution of a run make of the image that it keeps, as its page shows it.
+
+    Returns:
+        None where the run keeps no image, as runs of older versions, or has no convolution.
+    """
+    if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
+        return None
+    return inspect_activations(open_subject(str(folder.path), device="cpu", say=say))
 
 
 def kept_picture(subject: Subject) -> Picture | None:

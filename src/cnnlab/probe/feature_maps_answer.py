@@ -20,6 +20,8 @@ Exact = npt.NDArray[np.float64]
 Pair = tuple[int, int]
 # From this correlation on a map is said to follow what it is compared with.
 FOLLOWS = 0.7
+# Fewer zeros than this are told of no layer: a convolution gives them by chance.
+FEW_ZEROS = 0.005
 # Red, green and blue as the eye weighs them (ITU-R BT.601).
 BRIGHTNESS = (0.299, 0.587, 0.114)
 
@@ -80,7 +82,8 @@ class LayerMaps:
         shape: as the layer gives it, without N: (C, H, W), (F,), or (T, F) for tokens.
         values: C×H×W; for numbers without places F×1×1, for tokens F×T×1.
         shown: the numbers of the maps that are shown, from 0, in order.
-        view: the first and last row, and column, of the image that the node in the middle sees; None for all of it.
+        view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
+            all of it, or where nobody knows, as of a module that holds rows.
     """
 
     name: str
@@ -305,9 +308,9 @@ def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
     zeros = float(np.mean([each.zeros for each in figures]))
     negative = float(np.mean([each.negative for each in figures]))
     what = "maps" if layer.values[0].size > 1 else "numbers"
-    if zeros < 0.005:
-        below = "none of its numbers is" if negative == 0 else f"{words.percent(negative)} of its numbers are"
-        return f"{below[0].upper()}{below[1:]} below 0, which a ReLU would set to 0."
+    if zeros < FEW_ZEROS:
+        told = "None of its numbers is" if negative == 0 else f"{words.percent(negative)} of its numbers are"
+        return f"{told} below 0{', which a ReLU would set to 0' if layer.has_places and negative else ''}."
     empty = [each.number for each in figures if each.min == each.max == 0]
     told = f"{words.percent(zeros)} of its numbers are 0"
     if not empty or what == "numbers":
@@ -342,6 +345,6 @@ def _of_likeness(figures: tuple[MapFigures, ...]) -> str:
 
 def _of_view(layer: LayerMaps) -> str:
     if layer.view is None:
-        return "Each node sees the whole image."
+        return "Each node sees the whole image." if layer.kind else ""
     high, wide = (last - first + 1 for first, last in layer.view)
     return f"The node in the middle sees {high}×{wide} pixels of the image, padding included."

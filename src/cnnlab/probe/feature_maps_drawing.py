@@ -12,6 +12,8 @@ from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_heat, in_s
 from cnnlab.probe.feature_maps_answer import ActivationMaps, LayerMaps, short
 
 ACROSS = 8
+# As wide as the text of a run's page.
+PAGE_WIDTH = 1072.0
 # Numbers without places are small fields of colour, more of them side by side.
 NUMBERS_ACROSS = 12
 FIELD = (1, 3)
@@ -19,7 +21,8 @@ FIELD = (1, 3)
 
 def maps_figure(found: ActivationMaps) -> Figure:
     """The image, below it the maps of each layer, and what is seen on them."""
-    rows = [[_image(found)], *([panel(layer)] for layer in found.layers)]
+    headings = {layer.name: f"{layer.name}, {layer.shape_text()}: {layer.chosen()}" for layer in found.layers}
+    rows = [[_image(found)], *([_panel(layer, headings[layer.name])] for layer in found.layers)]
     told = [
         f"Image: {found.image}. {found.called()}",
         *(f"{layer.name}: {found.seen(layer)}" for layer in found.layers),
@@ -27,10 +30,10 @@ def maps_figure(found: ActivationMaps) -> Figure:
     return gallery(f"Activations of {words.shown(found.network, 80)}", rows, [*reading_notes(found.layers), *told])
 
 
-def layer_figure(found: ActivationMaps, layer: LayerMaps, width: float) -> Figure:
-    """The image beside the maps of one layer, for a page that has its own words; `width` in points."""
-    rows = [[_image(found)], [panel(layer)]]
-    return gallery(words.shown(layer.name, 60), rows, (), width)
+def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
+    """The image beside the maps of one layer, for a page that has its own words."""
+    image = Panel("the image", (Tile(as_picture(found.pixels)),), across=1)
+    return gallery("", [[image, _panel(layer, f"{layer.name}, {layer.shape_text()}")]], (), PAGE_WIDTH)
 
 
 def _image(found: ActivationMaps) -> Panel:
@@ -40,9 +43,8 @@ def _image(found: ActivationMaps) -> Panel:
     return Panel("the image", (Tile(as_picture(found.pixels), tuple(lines)),), across=1)
 
 
-def panel(layer: LayerMaps) -> Panel:
+def _panel(layer: LayerMaps, heading: str) -> Panel:
     """The maps of a layer that are shown, numbered."""
-    heading = f"{layer.name}, {layer.shape_text()}: {layer.chosen()}"
     if layer.values[0].size > 1:
         return Panel(heading, tuple(_map(layer, number) for number in layer.shown), ACROSS)
     numbers = layer.values[:, 0, 0]

@@ -77,7 +77,8 @@ class Spots:
             where="layer",
             received=name,
             allowed=words.shown(", ".join(self.all), MOST_LISTED),
-            next_step=nearest(name, self.all) or "take a name from the list; 'cnnlab describe' shows the table",
+            next_step=nearest(name, [*self.all, *self._modules])
+            or "take a name from the list; 'cnnlab describe' shows the table",
         )
 
     def ends(self) -> tuple[Spot, ...]:
@@ -105,6 +106,13 @@ class Spots:
         if output.ndim == 3:
             return output.transpose(1, 2)[..., None]
         return output[..., None, None] if output.ndim == 2 else None
+
+    def units(self, spot: Spot) -> int | None:
+        """How many maps, or numbers of a vector or token, a layer gives; None where only a pass would tell."""
+        if spot.row is None or not 1 <= len(spot.row.output) <= 3:
+            return None
+        first = len(spot.row.output) == 3 and not self.sights.channels_last(spot.row)
+        return spot.row.output[0 if first else -1]
 
     def seen(self, spot: Spot, node: Pair) -> tuple[Pair, Pair] | None:
         """The first and last row, and column, of the image that a node sees, padding included; None for all of it."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -106,6 +107,10 @@ class Subject:
         say(f"{limit:,} of the {len(feed):,} images of the {part} part, spread evenly over it")
         return feed.some(limit)
 
+    def places(self, part: str, limit: int | None = None) -> npt.NDArray[np.int64]:
+        """The numbers of the images that `part` gives with this limit, in its order; errors as there."""
+        return spread_places(self._data().size(self._known_part(part)), limit)
+
     def _of_data(self, named: str, place: int, purpose: str) -> Picture:
         part = self._known_part(named)
         data = self._data()
@@ -138,6 +143,17 @@ class Subject:
             step = "look at the train or the validation part, or train it first"
             raise UsageError("the test part is opened for a run only, whose ledger tells of it", next_step=step)
         return self.folder
+
+
+def spread_places(count: int, limit: int | None) -> npt.NDArray[np.int64]:
+    """Which of so many images a look at `limit` of them takes: spread evenly, or all.
+
+    >>> spread_places(9, 3).tolist()
+    [0, 4, 8]
+    """
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 def open_subject(

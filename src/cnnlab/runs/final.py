@@ -193,7 +193,7 @@ def _final_scores(
 
 
 def _keep_example(folder: RunFolder, bench: Bench) -> None:
-    """Keep one image, so that the page can show activations where the data is not at hand; never one of the test part."""
+    """Keep one image, never of the test part, so that the page shows activations where the data is not at hand."""
     part, feed = ("validation", bench.validation) if bench.validation is not None else ("train", bench.train)
     about = ExampleRecord(part=part, place=0, label=int(feed.labels[0]))
     folder.write_example(about, np.array(feed.pixels[0]))
