@@ -159,8 +159,8 @@ class Patches:
         idle = [str(each.number) for each in self.filters if each.patches and each.patches[0].value <= 0]
         never = f" Never above 0: {words.plural(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
         return (
-            f"Of {words.plural(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than half "
-            f"of the patches from images of one class; the most in filter {each.number}: {count} of "
+            f"Of {words.plural(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
+            f"half of the patches from images of one class; the most in filter {each.number}: {count} of "
             f"{len(each.patches)} are {words.quoted(name)}.{never}"
         )
 

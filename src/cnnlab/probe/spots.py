@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil, floor
 
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
+from cnnlab.model.tracing.network import trace_network
+from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
@@ -19,6 +23,8 @@ from cnnlab.spec.receptive.sights import Sights
 
 CONVOLUTIONS = ("conv", "depthwise")
 MOST_LISTED = 400
+# How far around its place a pixel of a resized image reaches, in pixels of the image, or of its own where it is larger.
+REACHES = {"nearest": 0.5, "bilinear": 1.0, "bicubic": 2.0}
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,39 @@ class Spots:
 
     def seen(self, spot: Spot, node: Pair) -> tuple[Pair, Pair] | None:
         """The first and last row, and column, of the image that a node sees, padding included; None for all of it."""
-        if spot.row is None or spot.row.receptive_field is None:
+        if spot.row is None:
             return None
+        if spot.row.receptive_field is None:
+            return self._through_resize(spot.row.name, node)
         view = self.sights.seen(spot.row.name, node)[-1]
         return view.rows, view.columns
+
+    def _through_resize(self, name: str, node: Pair) -> tuple[Pair, Pair] | None:
+        """What a node sees through a resizing that is no whole number of times, of which tables have no word: its view
+        of the resized image, brought back.
+        """
+        row = self._resized.rows.get(name) if self._resized is not None else None
+        if self._resized is None or row is None or row.receptive_field is None:
+            return None
+        view = self._resized.seen(name, node)[-1]
+        assert isinstance(self.network, Transfer)
+        assert self.network.resize is not None
+        reach = REACHES[self.network.resize.mode]
+        sizes = zip((view.rows, view.columns), self.shape[1:], self._resized.image[1:], strict=True)
+        rows, columns = (_before_resize(span, old, new, reach) for span, old, new in sizes)
+        return rows, columns
+
+    @cached_property
+    def _resized(self) -> Sights | None:
+        """The views on the image as a network with a backbone resizes it; None of other networks."""
+        resize = getattr(self.network, "resize", None)
+        if not isinstance(self.network, Transfer) or not isinstance(resize, Resize):
+            return None
+        shape = (self.shape[0], *resize.size)
+        # The same modules under one that resizes nothing: no table can follow every way of resizing.
+        bare = copy(self.network)
+        bare._modules = {**self.network._modules, "resize": None}
+        return Sights(trace_network(bare, shape), shape)
 
     @cached_property
     def _modules(self) -> dict[str, nn.Module]:
@@ -145,6 +180,14 @@ class Spots:
             own = int(row.kind in CONVOLUTIONS)
             found[name] = own + max((found[before] for before in row.inputs), default=0)
         return found
+
+
+def _before_resize(span: Pair, old: int, new: int, reach: float) -> Pair:
+    """The first and last pixel of the image that those of the resized one are made of."""
+    scale = old / new
+    around = reach * max(scale, 1.0)
+    first, last = ((place + 0.5) * scale - 0.5 for place in span)
+    return ceil(first - around), floor(last + around)
 
 
 @contextmanager

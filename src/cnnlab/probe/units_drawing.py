@@ -10,7 +10,7 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.probe.units_answer import LayerUnits, UnitActivity
 
-WIDTH, MARGIN, LEFT = 720.0, 12.0, 44.0
+WIDTH, MARGIN, LEFT = 720.0, 12.0, 56.0
 TITLE, HEAD, STRIP, FOOT, LINE = 30.0, 24.0, 64.0, 26.0, 15.0
 # From so many units on, bars have no gaps.
 MANY = 90
