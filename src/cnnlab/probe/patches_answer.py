@@ -75,12 +75,17 @@ class Patch:
     pixels: Pixels
 
     @property
+    def size(self) -> Pair | None:
+        """How many rows and columns the node sees; None for all of them."""
+        if self.seen is None:
+            return None
+        (top, bottom), (left, right) = self.seen
+        return bottom - top + 1, right - left + 1
+
+    @property
     def is_whole(self) -> bool:
         """Whether the node sees the whole image, or, beside padding, more than it."""
-        if self.seen is None:
-            return True
-        sides = zip(self.seen, self.pixels.shape[1:], strict=True)
-        return all(last - first + 1 >= side for (first, last), side in sides)
+        return self.size is None or all(np.greater_equal(self.size, self.pixels.shape[1:]))
 
     def cut(self) -> Floats:
         """What the node sees, H×W×3 or, with what lies outside, in grey; the whole image where it sees all."""
@@ -189,14 +194,17 @@ class Patches:
 
     def geometry(self) -> str:
         """What a patch is, with its size."""
-        patch = next((patch for each in self.filters for patch in each.patches), None)
+        found = [patch for each in self.filters for patch in each.patches]
         once = "one of each image at most"
-        if patch is None:
+        if not found:
             return f"A patch is what the most excited node sees; {once}."
-        if patch.seen is None:
+        views = {patch.size for patch in found if patch.size is not None}
+        if not views:
             return f"Each node sees the whole image, which is shown; {once}."
-        sides = words.sizes(tuple(last - first + 1 for first, last in patch.seen))
-        if patch.is_whole:
+        largest = words.sizes(max(views))
+        # Views on an enlarged image are not all of one size.
+        sides = largest if len(views) == 1 else f"up to {largest}"
+        if all(patch.is_whole for patch in found):
             return (
                 f"A node sees {sides} pixels by the layers' windows, as much as the image or more: whole images are "
                 f"shown, the middle of the view marked by a frame; {once}."
