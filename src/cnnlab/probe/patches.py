@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.feed import Feed, spread_places
 from cnnlab.errors import UsageError
 from cnnlab.model.transfer import resized
 from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
 from cnnlab.probe.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.spots import Spot, Spots, reading
-from cnnlab.probe.subjects import Subject, spread_places
+from cnnlab.probe.subjects import Subject
 from cnnlab.runs.listener import NOBODY
 
 # Of a layer whose filters nobody chose, so many are shown.

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, facts, open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import ImageForm, Part, Progress, silent
+from cnnlab.data.feed import Feed, spread_places
+from cnnlab.data.source import ImageForm, Indices, Part, Progress, silent
 from cnnlab.errors import UsageError, listed
 from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
@@ -107,7 +106,7 @@ class Subject:
         say(f"{limit:,} of the {len(feed):,} images of the {part} part, spread evenly over it")
         return feed.some(limit)
 
-    def places(self, part: str, limit: int | None = None) -> npt.NDArray[np.int64]:
+    def places(self, part: str, limit: int | None = None) -> Indices:
         """The numbers of the images that `part` gives with this limit, in its order; errors as there."""
         return spread_places(self._data().size(self._known_part(part)), limit)
 
@@ -145,15 +144,6 @@ class Subject:
         return self.folder
 
 
-def spread_places(count: int, limit: int | None) -> npt.NDArray[np.int64]:
-    """Which of so many images a look at `limit` of them takes: spread evenly, or all.
-
-    >>> spread_places(9, 3).tolist()
-    [0, 4, 8]
-    """
-    if limit is None or limit >= count:
-        return np.arange(count)
-    return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
 def open_subject(
