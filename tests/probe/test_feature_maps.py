@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_maps_are_what_torchs_functions_give() -> None:
         deep = F.conv2d(maps, parameters["conv2.weight"], parameters["conv2.bias"], stride=2, padding=2)
     assert np.allclose(found.layer("conv1").values, hand[0].numpy(), atol=1e-6)
     assert np.allclose(found.layer("conv2").values, deep[0].numpy(), atol=1e-5)
+
+
+def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None:
+    one = subject(["conv(4, 3)", "relu", "flatten", "dense(classes)"])
+    network = nn.Sequential(OrderedDict(one.network.named_children()))
+    network.relu1 = nn.ReLU(inplace=True)
+    image = one.picture()
+    found = inspect_activations(replace(one, network=network), image, layers=["conv1"])
+    with torch.no_grad():
+        hand = F.conv2d(image.values[None], *network.conv1.parameters())
+    assert float(hand.min()) < 0
+    assert np.allclose(found.layer("conv1").values, hand[0].numpy(), atol=1e-6)
 
 
 def test_without_names_the_first_and_the_last_convolution_are_shown() -> None:

@@ -89,6 +89,14 @@ def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
             ["residual([conv(4, 3, padding=1), relu, conv(4, 3, padding=1)], shortcut=[conv(4, 1)])", "flatten"],
             ["residual1.body.conv1", "residual1.body.conv2"],
         ),
+        # Of several ways through the inner block the longest counts: 3 + 1 convolutions against the shortcut's 3.
+        (
+            [
+                "residual([residual([conv(3, 1), conv(3, 1), conv(3, 1)], shortcut=[conv(3, 1)]), conv(3, 1)], "
+                "shortcut=[conv(3, 1), conv(3, 1), conv(3, 1)])"
+            ],
+            ["residual1.body.residual1.body.conv1", "residual1.body.conv1"],
+        ),
         (["relu", "flatten"], ["relu1"]),
     ],
 )

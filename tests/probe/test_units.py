@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from math import pi, sqrt
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ def subject(recipe: Callable[..., Recipe], tmp_path: Path) -> Subject:
     one = open_subject(str(path), device="cpu")
     planted = {"conv1": (2, -1e6), "dense2": (0, -1e6), "conv3": (3, -1e6), "conv2": (1, 1e3), "dense1": (4, -60.0)}
     with torch.no_grad():
+        # Units 2 of the tanh and 5 of the sigmoid are far from the middle in some cases, and not in most.
+        one.network.get_submodule("conv2").weight[2] *= 30
+        one.network.get_submodule("dense1").weight[5] *= 30
         for name, (unit, bias) in planted.items():
             one.network.get_submodule(name).bias[unit] = bias
     return one
@@ -80,6 +84,9 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
     assert found.layer("leaky_relu1").dead == ()
     assert found.layer("tanh1").saturated == (1,)
     assert found.layer("sigmoid1").saturated == (4,)
+    partly = found.layer("tanh1").far
+    assert partly is not None
+    assert 0.01 < partly[2] < 0.99
 
 
 def test_a_limit_takes_images_spread_over_the_part(subject: Subject) -> None:
@@ -119,6 +126,20 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
         assert layer.above == pytest.approx((values > 0).double().mean(dim=(0, 2, 3)).numpy())
         # Only the module is called again for its derivative: nothing is counted twice.
         assert layer.cases == values.shape[0] * 64
+
+
+def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: Subject) -> None:
+    network = subject.network
+    with torch.no_grad():
+        network.get_submodule("conv1").bias[:3] = -50.0
+    network.relu1 = nn.ELU(inplace=True)
+    rows = tuple(
+        row.model_copy(update={"kind": "elu", "text": "elu"}) if row.name == "relu1" else row for row in subject.layers
+    )
+    found = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
+    # exp(-50) is flat; at what came out, about -1, it would be exp(-1).
+    assert found.dead[:3] == (0, 1, 2)
+    assert found.steep[3:].min() > 0
 
 
 def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
