@@ -13,8 +13,9 @@ from cnnlab.errors import UsageError
 from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
 from cnnlab.probe.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.spots import CONVOLUTIONS, Spot, Spots, reading
-from cnnlab.probe.subjects import Picture, Subject, normalised, open_subject
+from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.runs.folder import RunFolder
 
 MOST_GUESSES = 3

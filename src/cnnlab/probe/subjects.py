@@ -144,8 +144,6 @@ class Subject:
         return self.folder
 
 
-
-
 def open_subject(
     what: str,
     *,
