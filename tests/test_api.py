@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -90,6 +91,27 @@ def test_the_view_holds_what_the_run_found(recipe: Callable[..., Recipe], tmp_pa
 def test_the_confusion_of_a_sealed_run_is_of_the_validation_part(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     view = api.view(cnnlab.train(recipe(opened="sealed"), runs=tmp_path, device="cpu"))
     assert (view.confusion.part, view.openings) == ("validation", ())
+
+
+def test_a_page_shows_activations_where_the_data_has_gone_and_none_for_a_run_that_kept_no_image(
+    recipe: Callable[..., Recipe], colours: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(colours, tmp_path / "gone")
+    table = ["conv(12, 3, padding=1)", "relu", "conv(11, 3)", "relu", "flatten", "dense(classes)"]
+    folder = cnnlab.train(recipe(table, source=str(copied)), runs=tmp_path, device="cpu")
+    shutil.rmtree(copied)
+    cnnlab.write_report(folder)
+    found = api.view(folder).activations
+    assert found is not None
+    assert [(layer.name, len(layer.shown)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
+    html = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "The image is validation:0, blue" in html
+    assert 'id="activations"' in html
+    (folder.path / "example.png").unlink()
+    cnnlab.write_report(folder)
+    assert 'id="activations"' not in (folder.path / "report.html").read_text(encoding="utf-8")
+    perceptron = cnnlab.train(recipe(("flatten", "dense(classes)")), runs=tmp_path, device="cpu")
+    assert api.view(perceptron).activations is None
 
 
 def test_an_unfinished_run_is_not_reported(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

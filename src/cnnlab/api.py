@@ -9,6 +9,7 @@ from pathlib import Path
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
+from cnnlab.probe.feature_maps import example_activations
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render
@@ -296,6 +297,7 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         claims=judged(folder.recipe(), [result], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
         filters=first_convolution(folder, say) if result.train is not None else None,
+        activations=example_activations(folder, NOBODY.say) if result.train is not None else None,
         confusion=_confusion(folder),
         loaded=folder.loaded(),
         features=folder.features(),

@@ -228,6 +228,14 @@ class FeaturesRecord(Record):
     files: tuple[str, ...] = ()
 
 
+class ExampleRecord(Record):
+    """The image that a run keeps to be looked at: image number `place` of a part, from 0; `label` indexes its class."""
+
+    part: str
+    place: int
+    label: int
+
+
 class ClaimRecord(Record):
     """A published figure and what was measured. `low` and `high` bound it at 95 %, where they apply."""
 

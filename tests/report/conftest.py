@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.probe.feature_maps_answer import ActivationMaps, Guess, LayerMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
@@ -102,6 +103,26 @@ def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> Filters:
     edges = np.cos(turns)[:, None, None] * ramp[None, :, None] + np.sin(turns)[:, None, None] * ramp[None, None, :]
     tint = generator.normal(0, 1, (number, channels, 1, 1))
     return Filters("first", before, before * 0.6 + 0.12 * edges[:, None] * tint)
+
+
+def _activations() -> ActivationMaps:
+    generator = np.random.Generator(np.random.PCG64(5))
+    first = generator.normal(0, 1, (32, 32, 32)).astype(np.float32)
+    last = np.maximum(generator.normal(0, 1, (128, 8, 8)), 0).astype(np.float32)
+    last[[4, 90]] = 0
+    return ActivationMaps(
+        network="20260101-120000-lenet (trained)",
+        image="validation:0, cat",
+        pixels=generator.integers(0, 255, (3, 32, 32), dtype=np.uint8),
+        label="cat",
+        guesses=(Guess(name="cat", probability=0.71), Guess(name="dog", probability=0.2)),
+        layers=(
+            LayerMaps(
+                "first", "conv", "conv(32, 5, padding=2)", (32, 32, 32), first, tuple(range(16)), ((1, 5), (2, 6))
+            ),
+            LayerMaps("relu3", "relu", "relu", (128, 8, 8), last, tuple(range(0, 128, 8))),
+        ),
+    )
 
 
 def _claims(recipe: Recipe) -> tuple[ClaimRecord, ...]:
@@ -208,6 +229,7 @@ def make_view() -> Callable[..., RunView]:
             "result": result,
             "claims": _claims(recipe),
             "openings": openings if "test" in parts else (),
+            "activations": _activations(),
             "filters": _filters(),
             "confusion": _confusion(len(classes)) if "test" in parts else None,
         }

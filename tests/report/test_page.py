@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from cnnlab.probe.feature_maps_answer import Guess
 from cnnlab.records import LoadedRecord, WarningRecord
 from cnnlab.report import page
 from cnnlab.spec.recipe import Recipe
@@ -23,7 +24,7 @@ VARIANTS = {
     "diverged": {"points": 3, "broken_from": 2.5},
     "diverged at once": {"points": 1, "broken_from": 0, "epochs": ()},
     "forty classes": {"classes": tuple(f"person {number}" for number in range(40))},
-    "no convolution, no claims": {"filters": None, "claims": ()},
+    "no convolution, no claims": {"filters": None, "activations": None, "claims": ()},
 }
 HOSTILE = (
     "</script><img onerror=alert(1)>",
@@ -113,6 +114,7 @@ def test_the_parts_stand_in_their_order(make_view):
         "The network, layer by layer",
         "Worth a look",
         "First-layer weights, before and after",
+        "Activations",
         "What is taken for what",
         "Class by class, on the test images",
         "Published against measured",
@@ -166,11 +168,37 @@ def test_hostile_names_elsewhere_are_only_text(make_view):
         openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
         claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
         filters=type(view.filters)(nasty, view.filters.before, view.filters.after),
+        activations=replace(
+            view.activations,
+            image=nasty,
+            label=nasty,
+            guesses=(Guess(name=nasty, probability=0.5),),
+            layers=(replace(view.activations.layers[0], name=nasty),),
+        ),
     )
     html = page.render(view)
     html.encode("utf-8")
     assert not {"script", "img"} & {tag for tag, _ in Reader(html).tags}
     assert not {"\x00", "\x1b"} & set(html)
+
+
+def test_activations_stand_with_the_image_and_what_is_seen(make_view):
+    view = make_view()
+    html = page.render(view)
+    reader = Reader(html)
+    assert "The network calls the image “cat” (0.71), “dog” (0.20). It is “cat”." in reader.text
+    first, last = view.activations.layers
+    for layer, shown in ((first, "16 of 32 maps"), (last, "16 of 128 maps")):
+        assert f"“{layer.name}”, {layer.shape_text()}: {shown}, those of the largest standard deviation" in reader.text
+        assert view.activations.seen(layer) in reader.text
+    assert "2 maps (4, 90) of 128 are 0 everywhere" in reader.text
+    # The image and at least ten maps in each figure, as pictures of their own size.
+    for number in (0, 1):
+        start = html.index(f'aria-labelledby="activations-{number}-title"')
+        assert html[start : html.index("</svg>", start)].count("data:image/png") == 17
+    without = page.render(make_view(activations=None))
+    assert "#activations" not in Reader(without).values("href")
+    assert len(html) - len(without) < 250_000
 
 
 def test_the_same_run_gives_the_same_page(make_view):

@@ -59,7 +59,7 @@ def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..
         "start.json",
     )
     predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}
-    assert names >= {*pieces, *predictions, "best.json", "last.json"}
+    assert names >= {*pieces, *predictions, "best.json", "last.json", "example.png", "example.json"}
     assert not [name for name in names if name.endswith(".tmp")]
     made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2)
     assert finished.recipe() == made

@@ -182,7 +182,7 @@ class Feed(Supply):
         """At most so many of the images, spread evenly over the part, in their order."""
         if count >= len(self):
             return self
-        chosen = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        chosen = spread_places(len(self), count)
         return replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
 
     def pixels_in_order(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
@@ -220,6 +220,17 @@ class Feed(Supply):
         chunks = torch.split(torch.from_numpy(order).to(self.device), list(sizes))
         for images, chunk in zip(self._store.batches(order, sizes), chunks, strict=True):
             yield images, self._labels.index_select(0, chunk)
+
+
+def spread_places(count: int, most: int | None) -> Indices:
+    """Which of so many images a look at `most` of them takes: spread evenly, or all.
+
+    >>> spread_places(9, 3).tolist()
+    [0, 4, 8]
+    """
+    if most is None or most >= count:
+        return np.arange(count, dtype=np.int64)
+    return np.linspace(0, count - 1, most).round().astype(np.int64)
 
 
 def evaluation_batch(height: int, width: int) -> int:

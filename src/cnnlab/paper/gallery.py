@@ -56,16 +56,18 @@ def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = 
     """Rows of panels under a title, with notes below.
 
     Args:
+        title: "" for a place that has a title of its own.
         width: of the figure, in points, its margin included.
     """
     width -= 2 * MARGIN
     places = [_placed(row, width) for row in rows]
     folded = [line for note in notes for line in words.folded(note, int(width / (LETTER * SMALL)))]
-    height = TITLE + sum(place.height for place in places) + LINE * len(folded) + (8 if folded else 0)
+    head = TITLE if title else 0.0
+    height = head + sum(place.height for place in places) + LINE * len(folded) + (8 if folded else 0)
     figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
     axes = _canvas(figure, width, height)
     _write(axes, 0, 10, title, NORMAL + 1, "ink", bold=True)
-    top = TITLE
+    top = head
     for row, place in zip(rows, places, strict=True):
         left = 0.0
         for panel in row:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, facts, open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import ImageForm, Part, Progress, silent
+from cnnlab.data.feed import Feed, spread_places
+from cnnlab.data.source import ImageForm, Indices, Part, Progress, silent
 from cnnlab.errors import UsageError, listed
 from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
@@ -105,6 +105,10 @@ class Subject:
             return feed
         say(f"{limit:,} of the {len(feed):,} images of the {part} part, spread evenly over it")
         return feed.some(limit)
+
+    def places(self, part: str, limit: int | None = None) -> Indices:
+        """The numbers of the images that `part` gives with this limit, in its order; errors as there."""
+        return spread_places(self._data().size(self._known_part(part)), limit)
 
     def _of_data(self, named: str, place: int, purpose: str) -> Picture:
         part = self._known_part(named)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cnnlab.paper import words
 from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, Counts, row_shares
+from cnnlab.probe.feature_maps_answer import ActivationMaps, LayerMaps
 from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
 from cnnlab.probe.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
@@ -153,6 +154,16 @@ def filters_caption(filters: Filters) -> str:
     most = [int(index) for index in np.argsort(-change[:MOST_FILTERS], kind="stable")[:3]]
     named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
     return f"{said} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
+
+
+def example_caption(found: ActivationMaps) -> str:
+    """Which image it is, and what the network calls it."""
+    return f"The image is {words.shown(found.image, 80)}, with the selected weights. {found.called()}"
+
+
+def activations_caption(found: ActivationMaps, layer: LayerMaps) -> str:
+    """Which maps are shown, and what is seen on them."""
+    return f"{words.quoted(layer.name)}, {layer.shape_text()}: {layer.chosen()}. {found.seen(layer)}"
 
 
 def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:

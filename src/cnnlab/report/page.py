@@ -12,6 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.confusion import confusion_figure
 from cnnlab.paper.plots import to_svg
+from cnnlab.probe.feature_maps_drawing import layer_figure, reading_notes
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
 from cnnlab.report.beginning import loaded_facts
@@ -48,6 +49,7 @@ def render(view: RunView) -> str:
             if view.recipe.model.backbone
             else [],
             filters=_filters(view),
+            activations=_activations(view),
             confusion=_confusion(view),
             part=part,
             classes=tables.class_table(score),
@@ -123,6 +125,19 @@ def _filters(view: RunView) -> tuple[list[Markup], str] | None:
         before = pictures.filter_figure(view.filters.before, title)
         svgs.insert(0, to_svg(before, "filters-before", "Filters before training."))
     return [Markup(svg) for svg in svgs], caption
+
+
+def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str]] | None:
+    """What the network says of the example, the maps of each layer with what is seen on them, and how to read them."""
+    found = view.activations
+    if found is None or not found.layers:
+        return None
+    figures = []
+    for number, layer in enumerate(found.layers):
+        caption = captions.activations_caption(found, layer)
+        figure = layer_figure(found, layer)
+        figures.append((Markup(to_svg(figure, f"activations-{number}", f"Activations. {caption}")), caption))
+    return captions.example_caption(found), figures, reading_notes(found.layers)
 
 
 def _confusion(view: RunView) -> tuple[Markup, str] | None:

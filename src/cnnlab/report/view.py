@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.paper.confusion import Counts
+from cnnlab.probe.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
@@ -44,6 +45,7 @@ class RunView:
         claims: published figures, judged.
         openings: every time that this test set was looked at, by this run and by others.
         filters: of the first convolution; None where the network has none.
+        activations: of the first and the last convolution for the image that the run keeps; None where it keeps none.
         confusion: of the test part, or of the validation part while the test set is sealed; None where there is none.
         loaded: the weights that its backbone began with; None where all began at random.
         features: how it had the features of its frozen part; None where nothing is frozen.
@@ -60,6 +62,7 @@ class RunView:
     claims: tuple[ClaimRecord, ...] = ()
     openings: tuple[Opening, ...] = ()
     filters: Filters | None = None
+    activations: ActivationMaps | None = None
     confusion: Confusion | None = None
     loaded: LoadedRecord | None = None
     features: FeaturesRecord | None = None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,7 +20,7 @@ from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.processes import ALONE, World
-from cnnlab.records import Result, Score, Way
+from cnnlab.records import ExampleRecord, Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
@@ -99,6 +100,7 @@ def finish(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listen
         message = f"{never}; {message}" if message else never
     if not bench.world.writes:
         return
+    _keep_example(folder, bench)
     records = folder.epochs()
     epochs = records[-1].epoch if records else float(training.epoch)
     early = training.stopped and training.epoch < bench.recipe.train.epochs
@@ -188,6 +190,13 @@ def _final_scores(
         worse = f"a training loss of {scores['train'].loss:.3g} is worse than guessing ({guessing:.2f}): lower the rate"
         message = f"{worse}; {message}" if message else worse
     return scores, message
+
+
+def _keep_example(folder: RunFolder, bench: Bench) -> None:
+    """Keep one image, never of the test part, so that the page shows activations where the data is not at hand."""
+    part, feed = ("validation", bench.validation) if bench.validation is not None else ("train", bench.train)
+    about = ExampleRecord(part=part, place=0, label=int(feed.labels[0]))
+    folder.write_example(about, np.array(feed.pixels[0]))
 
 
 def _diverged(epoch: float) -> str:

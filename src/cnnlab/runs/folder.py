@@ -7,6 +7,7 @@ loaded.json          the weights that a backbone began with, where it has any; b
 start.json           the digest of the state that training began with; runs of older versions have none
 metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
 best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
+example.png          one image that the page shows  example.json  which one it is
 report.html          the page                      lock           held by the process that writes here
 """
 
@@ -21,6 +22,7 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from pydantic import ValidationError
 
 from cnnlab.errors import RunError, nearest
@@ -29,6 +31,7 @@ from cnnlab.records import (
     DataRecord,
     Environment,
     EpochRecord,
+    ExampleRecord,
     FeaturesRecord,
     LoadedRecord,
     Record,
@@ -150,6 +153,27 @@ class RunFolder:
         # The readers of zip and NumPy answer damaged bytes with exceptions of many kinds.
         except Exception as error:
             raise RunError(f"these predictions can't be read: {error}", where=str(path)) from None
+
+    def example(self) -> tuple[ExampleRecord, npt.NDArray[np.uint8]] | None:
+        """The image that the run keeps to be looked at, uint8, C×H×W; None in a run that keeps none."""
+        path = self.path / "example.png"
+        if not path.exists() or not (self.path / "example.json").exists():
+            return None
+        about = self._record("example.json", ExampleRecord)
+        try:
+            with Image.open(io.BytesIO(path.read_bytes())) as opened:
+                pixels = np.asarray(opened)
+        # Pillow answers damaged bytes with exceptions of many kinds.
+        except Exception as error:
+            raise RunError(f"this picture can't be read: {error}", where=str(path)) from None
+        return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+    def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:
+        """Keep an image to be looked at, bit by bit; uint8, C×H×W, grey or red, green and blue."""
+        content = io.BytesIO()
+        Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(content, "PNG")
+        write_whole(self.path / "example.png", content.getvalue())
+        self.write("example.json", about.to_json(indent=2))
 
     def forget_after(self, epoch: float) -> None:
         """Drop the points of the learning curve that a resumed training will make again."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.inspect import attribution, mistakes, weights
+from cnnlab.cli.inspect import activations, attribution, mistakes, weights
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Inside a network: weights, activations, attribution, mistakes.")
-    for module in (weights, attribution, mistakes):
+    for module in (weights, activations, attribution, mistakes):
         module.register(group)
     app.add_typer(group, name="inspect")

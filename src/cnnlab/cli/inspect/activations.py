@@ -1,0 +1,172 @@
+"""`cnnlab inspect activations`: the maps that layers make of an image, idle units, and what excites a filter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol
+
+import typer
+
+from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnnlab.paper.plots import Plate
+    from cnnlab.paper.sheet import Sheet
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|RUN|BACKBONE",
+        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
+        show_default=False,
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer", metavar="NAME", help="A layer to look at (repeatable); else the first and the last convolution."
+    ),
+]
+Shown = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar="FILE|validation:12",
+        help="An image file, or an image of the data by part and number, from 0; else the run's own, or a drawn one.",
+        show_default=False,
+    ),
+]
+PatchesOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYER[:FILTER]",
+        help="Instead: the parts of images that excite a filter most, or, without a number, some of the layer's.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --units and --patches: at most so many images.", show_default=False),
+]
+WeightSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
+]
+
+# Columns that a narrow terminal goes without.
+SPARE = ("std", "like edges", "highest", "lowest")
+
+
+class Plated(Protocol):
+    """What each of the three answers can do."""
+
+    def sheet(self) -> Sheet: ...
+
+    def to_json(self, indent: int | None = None) -> str: ...
+
+    def plates(self) -> dict[str, Plate]: ...
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(activations))
+
+
+def activations(
+    what: What,
+    layer: Layers = None,
+    image: Shown = None,
+    maps: Annotated[int, typer.Option(min=1, help="How many maps of a layer are shown.")] = 16,
+    units: Annotated[
+        bool, typer.Option("--units", help="Instead: dead and saturated units over a part of the data.")
+    ] = False,
+    patches: PatchesOf = None,
+    top: Annotated[int, typer.Option(min=1, help="With --patches: how many of each filter.")] = 8,
+    part: Annotated[
+        str, typer.Option(metavar="train|validation|test", help="With --units and --patches: the part of the data.")
+    ] = "validation",
+    limit: Limit = None,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    seed: WeightSeed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Show what layers make of an image: their maps, numbered, with the image and statistics of each map.
+
+    With --units which units never do anything over a part of the data; with --patches what excites filters most.
+    """
+    form = Form(json, markdown, latex)
+    wanted = _asked(units, patches, image, layer)
+    path = None if no_pictures else check_place(output, f"{wanted}.png")
+    from cnnlab.cli.console import progressing, say
+    from cnnlab.probe.subjects import open_subject
+
+    with progressing() as shown:
+        where = str(find_run(Path(what)))
+        subject = open_subject(where, seed=seed, device=device, data=data, say=say, progress=shown)
+        found: Plated
+        if units:
+            from cnnlab.probe.units import inspect_units
+
+            found = inspect_units(subject, part, layers=layer or (), limit=limit, say=say)
+        elif patches is not None:
+            from cnnlab.probe.patches import inspect_patches
+
+            found = inspect_patches(subject, *_filters(patches), part, count=top, limit=limit, say=say)
+        else:
+            from cnnlab.probe.feature_maps import inspect_activations
+
+            found = inspect_activations(subject, image, layers=layer or (), maps=maps)
+    show_answer(found, form, spare=SPARE)
+    for written in write_plates(found.plates(), path) if path is not None else ():
+        say(f"Written to {written}")
+
+
+def _asked(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
+    """What is wanted; its name is that of the picture.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    wrong = [
+        *(["--units"] if units and patches is not None else []),
+        *(["--image"] if image is not None and (units or patches is not None) else []),
+        *(["--layer"] if layer and patches is not None else []),
+    ]
+    if wrong:
+        raise UsageError(
+            "these options do not go together",
+            where=wrong[0],
+            received=f"{' and '.join(wrong)} with {'--units' if patches is None else '--patches'}",
+            allowed="--layer, --image and --maps; or --units with --layer; or --patches LAYER:FILTER",
+            next_step="give the command once for each",
+        )
+    return "units" if units else "patches" if patches is not None else "activations"
+
+
+def _filters(text: str) -> tuple[str, list[int] | None]:
+    """A layer and its filters, of `conv1` or `conv1:3` or `conv1:3,7`.
+
+    Raises:
+        UsageError: what stands behind the colon is no number.
+    """
+    layer, colon, numbers = text.partition(":")
+    if not colon:
+        return layer, None
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", numbers, re.ASCII):
+        raise UsageError(
+            "this names no filters",
+            where="--patches",
+            received=text,
+            allowed="LAYER, LAYER:FILTER or LAYER:FILTER,FILTER: whole numbers from 0",
+            next_step="write it as in --patches conv1:3",
+        )
+    return layer, [int(number) for number in numbers.split(",")]

@@ -1,0 +1,140 @@
+"""The maps that named layers make of one image, with what the network says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnlab.errors import UsageError
+from cnnlab.paper import words
+from cnnlab.probe.activations import evaluating
+from cnnlab.probe.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.pictures import Picture, normalised
+from cnnlab.probe.spots import CONVOLUTIONS, Spot, Spots, reading
+from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.runs.folder import RunFolder
+
+MOST_GUESSES = 3
+
+
+def inspect_activations(
+    subject: Subject,
+    image: Picture | str | Path | None = None,
+    *,
+    layers: Sequence[str] = (),
+    maps: int = 16,
+) -> ActivationMaps:
+    """What layers make of one image: their maps, and statistics of each.
+
+    Args:
+        subject: of `open_subject`; its network is left as it was.
+        image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
+        layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
+            the first and the last layer with weights.
+        maps: how many of each layer are shown; all are in the answer.
+
+    Returns:
+        An answer with the numbers, a sheet and a plate.
+
+    Raises:
+        UsageError: an unknown layer, one that gives no maps or numbers, or no map to show.
+        SourceError: the image can't be used.
+    """
+    if maps < 1:
+        raise UsageError("no map is shown", where="maps", received=str(maps), allowed="1 or more")
+    picture = image if isinstance(image, Picture) else _picture(subject, image)
+    shape = (subject.form.channels, subject.form.height, subject.form.width)
+    spots = Spots(subject.network, subject.layers, shape)
+    chosen = [spots.named(name) for name in dict.fromkeys(layers)] if layers else list(spots.ends())
+    found: dict[str, Tensor] = {}
+
+    def keep(spot: Spot, output: Tensor) -> None:
+        found[spot.name] = output.detach().clone()
+
+    with evaluating(subject.network), reading(subject.network, chosen, keep), torch.no_grad():
+        logits = subject.network(picture.values[None].to(subject.device, torch.float32))
+    return ActivationMaps(
+        network=subject.name,
+        image=picture.name,
+        pixels=picture.pixels,
+        label=_class_name(subject.classes, picture.label) if picture.label is not None else "",
+        guesses=_guesses(logits, subject.classes),
+        layers=tuple(_layer(spots, spot, found, maps) for spot in chosen),
+    )
+
+
+def example_activations(folder: RunFolder, say: Callable[[str], None]) -> ActivationMaps | None:
+    """What the first and the last convolution of a run make of the image that it keeps, as its page shows it.
+
+    Returns:
+        None where the run keeps no image, as runs of older versions, or has no convolution.
+    """
+    if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
+        return None
+    return inspect_activations(open_subject(str(folder.path), device="cpu", say=say))
+
+
+def kept_picture(subject: Subject) -> Picture | None:
+    """The image that a run keeps as its example; None where there is no run, or it keeps none."""
+    example = subject.folder.example() if subject.folder is not None else None
+    if example is None:
+        return None
+    about, pixels = example
+    name = f"{about.part}:{about.place}, {words.shown(_class_name(subject.classes, about.label))}"
+    return Picture(pixels, normalised(pixels, subject.mean, subject.std), name, about.label)
+
+
+def _picture(subject: Subject, image: str | Path | None) -> Picture:
+    kept = kept_picture(subject) if image is None else None
+    return kept if kept is not None else subject.picture(image)
+
+
+def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> LayerMaps:
+    output = found.get(spot.name)
+    maps = None if output is None or len(output) != 1 else spots.maps(spot, output)
+    if output is None or maps is None:
+        raise UsageError(
+            f"'{spot.name}' gives nothing that could be shown for one image",
+            where="layer",
+            received="it did not run" if output is None else words.sizes(tuple(output.shape)),
+            allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
+            next_step="choose another layer",
+        )
+    values = maps[0].float().cpu().numpy()
+    row = spot.row
+    middle = (values.shape[1] // 2, values.shape[2] // 2)
+    return LayerMaps(
+        name=spot.name,
+        kind=row.kind if row is not None else "",
+        text=row.text if row is not None else type(spots.network.get_submodule(spot.name)).__name__,
+        shape=tuple(output.shape[1:]),
+        values=values,
+        shown=_shown(values, most),
+        view=spots.seen(spot, middle) if output.ndim == 4 else None,
+    )
+
+
+def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:
+    """The numbers of the maps that are shown, in order: all, or those that vary most."""
+    if len(values) <= most:
+        return tuple(range(len(values)))
+    flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
+    # A single number does not vary: the largest are shown.
+    score = flat.std(axis=1) if flat.shape[1] > 1 else np.abs(flat[:, 0])
+    return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:most]))
+
+
+def _guesses(logits: object, classes: tuple[str, ...]) -> tuple[Guess, ...]:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        return ()
+    shares = logits[0].double().softmax(dim=0).cpu().numpy()
+    order = np.argsort(-shares, kind="stable")[:MOST_GUESSES]
+    return tuple(Guess(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
+
+
+def _class_name(classes: tuple[str, ...], number: int) -> str:
+    return classes[number] if number < len(classes) else f"class {number}"

@@ -1,0 +1,205 @@
+"""Dead and saturated units: planted ones are found, and the shares are those of all numbers held at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from math import pi, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.errors import UsageError
+from cnnlab.paper.plots import to_svg
+from cnnlab.probe.activations import activations
+from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.probe.units import inspect_units
+from cnnlab.spec.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TABLE = (
+    *("conv(6, 3, padding=1)", "relu", "conv(5, 3)", "tanh", "conv(4, 3)", "gelu", "conv(4, 1)", "leaky_relu"),
+    *("flatten", "dense(9)", "sigmoid", "dense(5)", "relu", "dense(classes)"),
+)
+
+
+@pytest.fixture
+def subject(recipe: Callable[..., Recipe], tmp_path: Path) -> Subject:
+    """Random weights with planted units: dead relu1:2, relu2:0 and gelu1:3; saturated tanh1:1, sigmoid1:4."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(recipe(TABLE).to_toml(), encoding="utf-8")
+    one = open_subject(str(path), device="cpu")
+    planted = {"conv1": (2, -1e6), "dense2": (0, -1e6), "conv3": (3, -1e6), "conv2": (1, 1e3), "dense1": (4, -60.0)}
+    with torch.no_grad():
+        # Units 2 of the tanh and 5 of the sigmoid are far from the middle in some cases, and not in most.
+        one.network.get_submodule("conv2").weight[2] *= 30
+        one.network.get_submodule("dense1").weight[5] *= 30
+        for name, (unit, bias) in planted.items():
+            one.network.get_submodule(name).bias[unit] = bias
+    return one
+
+
+def everything(one: Subject, part: str, names: list[str]) -> dict[str, Tensor]:
+    """All activations of a part at once, by name."""
+    images = torch.cat([images for images, _ in one.part(part, "test").evaluation()])
+    return {name: tensor.transpose(0, 1).flatten(1) for name, tensor in activations(one.network, images, names).items()}
+
+
+def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: Subject) -> None:
+    found = inspect_units(subject, "train")
+    names = [layer.name for layer in found.layers]
+    assert names == ["relu1", "tanh1", "gelu1", "leaky_relu1", "sigmoid1", "relu2"]
+    inputs = {"relu1": "conv1", "tanh1": "conv2", "gelu1": "conv3", "leaky_relu1": "conv4"}
+    inputs |= {"sigmoid1": "dense1", "relu2": "dense2"}
+    values = everything(subject, "train", [*names, *inputs.values()])
+    slopes: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": lambda x: (x > 0).double(),
+        "tanh": lambda x: 1 / x.double().cosh() ** 2,
+        "leaky_relu": lambda x: torch.where(x > 0, 1.0, 0.01).double(),
+        "sigmoid": lambda x: x.double().sigmoid() * (-x.double()).sigmoid(),
+        "gelu": lambda x: (1 + (x.double() / sqrt(2)).erf()) / 2 + x * (-(x.double() ** 2) / 2).exp() / sqrt(2 * pi),
+    }
+    for layer in found.layers:
+        numbers, slope = values[layer.name], slopes[layer.kind](values[inputs[layer.name]])
+        assert layer.cases == numbers.shape[1]
+        assert layer.above == pytest.approx((numbers > 0).double().mean(dim=1).numpy())
+        assert layer.steep == pytest.approx((slope.abs() >= 1e-3).double().mean(dim=1).numpy(), abs=2e-3)
+        assert np.array_equal(layer.highest, numbers.amax(dim=1).double().numpy())
+        dead = (numbers <= 0).all(dim=1) if layer.kind == "relu" else (slope.abs() < 1e-3).all(dim=1)
+        assert layer.dead == tuple(dead.nonzero().flatten().tolist())
+        if layer.far is None:
+            assert layer.saturated == ()
+            continue
+        share = numbers.abs() if layer.kind == "tanh" else (2 * numbers - 1).abs()
+        assert layer.saturated == tuple(((share > 0.99).double().mean(dim=1) > 0.99).nonzero().flatten().tolist())
+    assert found.layer("relu1").dead == (2,)
+    assert 0 in found.layer("relu2").dead
+    assert found.layer("gelu1").dead == (3,)
+    assert found.layer("leaky_relu1").dead == ()
+    assert found.layer("tanh1").saturated == (1,)
+    assert found.layer("sigmoid1").saturated == (4,)
+    partly = found.layer("tanh1").far
+    assert partly is not None
+    assert 0.01 < partly[2] < 0.99
+
+
+def test_a_limit_takes_images_spread_over_the_part(subject: Subject) -> None:
+    said: list[str] = []
+    found = inspect_units(subject, "train", layers=["relu1"], limit=5, say=said.append)
+    assert (found.images, found.layer("relu1").cases) == (5, 5 * 64)
+    feed = subject.part("train", "test")
+    some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
+    values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
+    assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
+    assert said == [f"5 of the {len(feed)} images of the train part, spread evenly over it"]
+    assert list(subject.places("train", 5)) == list(some)
+
+
+def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(subject: Subject) -> None:
+    class Twice(nn.Module):
+        def __init__(self, conv: nn.Module) -> None:
+            super().__init__()
+            self.conv = conv
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            found = self.relu(self.conv(images))
+            return self.relu(found - 0.5).mean(dim=(2, 3))
+
+    from cnnlab.model.tracing.network import network_table
+
+    network = Twice(copy.deepcopy(subject.network.get_submodule("conv1"))).eval()
+    rows = network_table(network, (3, 8, 8)).layers
+    twice = Subject("twice", network, rows, subject.form, subject.mean, subject.std, dataset=subject.dataset)
+    found = inspect_units(twice, "train")
+    images = torch.cat([images for images, _ in twice.part("train", "test").evaluation()])
+    with torch.no_grad():
+        first = network.conv(images).clamp(min=0)
+    assert [layer.name for layer in found.layers] == ["relu", "relu#2"]
+    for layer, values in zip(found.layers, (first, (first - 0.5).clamp(min=0)), strict=True):
+        assert layer.above == pytest.approx((values > 0).double().mean(dim=(0, 2, 3)).numpy())
+        # Only the module is called again for its derivative: nothing is counted twice.
+        assert layer.cases == values.shape[0] * 64
+
+
+def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: Subject) -> None:
+    network = subject.network
+    with torch.no_grad():
+        network.get_submodule("conv1").bias[:3] = -50.0
+    network.relu1 = nn.ELU(inplace=True)
+    rows = tuple(
+        row.model_copy(update={"kind": "elu", "text": "elu"}) if row.name == "relu1" else row for row in subject.layers
+    )
+    found = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
+    # exp(-50) is flat; at what came out, about -1, it would be exp(-1).
+    assert found.dead[:3] == (0, 1, 2)
+    assert found.steep[3:].min() > 0
+
+
+def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
+    found = inspect_units(subject, "train")
+    dead = [(layer.name, len(layer.dead)) for layer in found.layers]
+    total = sum(count for _, count in dead)
+    assert found.answer().startswith(f"{total} of the 33 units are dead, ")
+    assert "2 of the 14 units with a range are saturated, 1 of them in tanh1" in found.answer()
+    sheet = found.sheet().to_markdown()
+    assert "dead: 2" in sheet
+    assert "saturated: 1" in sheet
+    for told in ("never above 0", "below 0.001 in every case", "0.99 of half the range"):
+        assert told in sheet
+    read = json.loads(found.to_json())
+    assert [len(layer["above"]) for layer in read["layers"]] == [6, 5, 4, 4, 9, 5]
+    assert read["layers"][0]["dead"] == [2]
+    figure = found.plates()["units"].figure
+    strips = [axes for axes in figure.axes if axes.patches]
+    assert len(strips) == 6
+    marks = [bar.get_x() + bar.get_width() / 2 for bar in strips[0].patches if bar.get_height() < 0]
+    assert marks == pytest.approx([2])
+    assert "image/svg+xml" in found._repr_html_()
+    assert to_svg(figure, "units", "told").startswith("<svg")
+
+
+def test_the_network_is_untouched_also_after_an_error_in_the_middle(subject: Subject) -> None:
+    network = subject.network.train()
+    next(network.parameters()).requires_grad_(False)
+    before = copy.deepcopy(network.state_dict())
+    wanted = [parameter.requires_grad for parameter in network.parameters()]
+    calls = 0
+
+    def broken(_module: nn.Module, _inputs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError("in the middle")
+
+    handle = network.get_submodule("dense1").register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        inspect_units(subject, "train")
+    handle.remove()
+    inspect_units(subject, "train")
+    assert calls == 1
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+    assert [parameter.requires_grad for parameter in network.parameters()] == wanted
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_mistakes_are_told(subject: Subject, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"(?s)'conv1' is no activation function.*allowed: +relu1, tanh1"):
+        inspect_units(subject, "train", layers=["conv1"])
+    with pytest.raises(UsageError, match="no image is looked at"):
+        inspect_units(subject, "train", limit=0)
+    with pytest.raises(UsageError, match="the data has no such part"):
+        inspect_units(subject, "tests")
+    with pytest.raises(UsageError, match="the test part is opened for a run only"):
+        inspect_units(subject, "test")
+    path = tmp_path / "linear.toml"
+    path.write_text(recipe(("flatten", "dense(classes)")).to_toml(), encoding="utf-8")
+    with pytest.raises(UsageError, match="no activation function that is a module"):
+        inspect_units(open_subject(str(path), device="cpu"), "train")
