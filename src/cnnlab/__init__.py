@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from cnnlab.model.build import build
     from cnnlab.model.tracing.network import network_table
     from cnnlab.probe.activations import activations
+    from cnnlab.probe.activity.feature_maps import inspect_activations
+    from cnnlab.probe.activity.patches import inspect_patches
+    from cnnlab.probe.activity.units import inspect_units
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.effective import effective_field
-    from cnnlab.probe.feature_maps import inspect_activations
-    from cnnlab.probe.mistakes import inspect_mistakes
-    from cnnlab.probe.patches import inspect_patches
+    from cnnlab.probe.mistakes.inspecting import inspect_mistakes
     from cnnlab.probe.subjects import open_subject
     from cnnlab.probe.translation import translation
-    from cnnlab.probe.units import inspect_units
     from cnnlab.probe.weights.inspecting import inspect_weights
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
@@ -74,11 +74,11 @@ _HOMES = {
     "convolve": "cnnlab.theory.convolution.answer",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
-    "inspect_activations": "cnnlab.probe.feature_maps",
+    "inspect_activations": "cnnlab.probe.activity.feature_maps",
     "inspect_attribution": "cnnlab.probe.attribution.inspecting",
-    "inspect_mistakes": "cnnlab.probe.mistakes",
-    "inspect_patches": "cnnlab.probe.patches",
-    "inspect_units": "cnnlab.probe.units",
+    "inspect_mistakes": "cnnlab.probe.mistakes.inspecting",
+    "inspect_patches": "cnnlab.probe.activity.patches",
+    "inspect_units": "cnnlab.probe.activity.units",
     "inspect_weights": "cnnlab.probe.weights.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.model.tracing.network",

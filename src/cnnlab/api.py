@@ -9,7 +9,7 @@ from pathlib import Path
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
-from cnnlab.probe.feature_maps import example_activations
+from cnnlab.probe.activity.feature_maps import example_activations
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render

@@ -12,7 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.confusion import confusion_figure
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe.feature_maps_drawing import layer_figure, reading_notes
+from cnnlab.probe.activity.feature_maps_drawing import layer_figure, reading_notes
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
 from cnnlab.report.beginning import loaded_facts

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.paper.confusion import Counts
-from cnnlab.probe.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,

@@ -114,15 +114,15 @@ def activations(
         subject = open_subject(where, seed=seed, device=device, data=data, say=say, progress=shown)
         found: Plated
         if units:
-            from cnnlab.probe.units import inspect_units
+            from cnnlab.probe.activity.units import inspect_units
 
             found = inspect_units(subject, part, layers=layer or (), limit=limit, say=say)
         elif patches is not None:
-            from cnnlab.probe.patches import inspect_patches
+            from cnnlab.probe.activity.patches import inspect_patches
 
             found = inspect_patches(subject, *_filters(patches), part, count=top, limit=limit, say=say)
         else:
-            from cnnlab.probe.feature_maps import inspect_activations
+            from cnnlab.probe.activity.feature_maps import inspect_activations
 
             found = inspect_activations(subject, image, layers=layer or (), maps=maps)
     show_answer(found, form, spare=SPARE)

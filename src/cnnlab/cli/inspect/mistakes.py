@@ -62,7 +62,7 @@ def mistakes(
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, PICTURE)
     from cnnlab.cli.console import say
-    from cnnlab.probe.mistakes import inspect_mistakes
+    from cnnlab.probe.mistakes.inspecting import inspect_mistakes
 
     found = inspect_mistakes(
         find_run(run),

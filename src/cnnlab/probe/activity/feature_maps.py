@@ -12,9 +12,9 @@ from torch import Tensor
 from cnnlab.errors import UsageError
 from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
-from cnnlab.probe.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
 from cnnlab.probe.pictures import Picture, normalised
-from cnnlab.probe.spots import CONVOLUTIONS, Spot, Spots, reading
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.runs.folder import RunFolder
 

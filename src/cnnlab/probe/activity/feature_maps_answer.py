@@ -203,7 +203,7 @@ class ActivationMaps:
 
     def plates(self) -> dict[str, Plate]:
         """The image and the maps of every layer, numbered."""
-        from cnnlab.probe.feature_maps_drawing import maps_figure
+        from cnnlab.probe.activity.feature_maps_drawing import maps_figure
 
         seen = " ".join(f"{layer.name}: {self.seen(layer)}" for layer in self.layers)
         return {"activations": Plate(maps_figure(self), f"The image and activations for it. {self.called()} {seen}")}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_heat, in_signs
-from cnnlab.probe.feature_maps_answer import ActivationMaps, LayerMaps, short
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, LayerMaps, short
 
 ACROSS = 8
 # As wide as the text of a run's page.

@@ -15,8 +15,8 @@ from cnnlab.errors import UsageError
 from cnnlab.model.transfer import resized
 from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
-from cnnlab.probe.patches_answer import FilterPatches, Patch, Patches
-from cnnlab.probe.spots import Spot, Spots, reading
+from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
+from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.subjects import Subject
 from cnnlab.runs.listener import NOBODY
 

@@ -12,7 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
-from cnnlab.probe.feature_maps_answer import short
+from cnnlab.probe.activity.feature_maps_answer import short
 from cnnlab.records import Record
 
 Pair = tuple[int, int]
@@ -213,7 +213,7 @@ class Patches:
 
     def plates(self) -> dict[str, Plate]:
         """A row of patches for each filter."""
-        from cnnlab.probe.patches_drawing import patches_figure
+        from cnnlab.probe.activity.patches_drawing import patches_figure
 
         return {"patches": Plate(patches_figure(self), f"What excites filters of {self.layer} most. {self.answer()}")}
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, gallery
-from cnnlab.probe.feature_maps_answer import short
-from cnnlab.probe.patches_answer import FilterPatches, Patch, Patches
+from cnnlab.probe.activity.feature_maps_answer import short
+from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 
 Floats = npt.NDArray[np.float64]
 # So many tiles leave room for `validation:4999` below each.

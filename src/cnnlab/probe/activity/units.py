@@ -13,9 +13,9 @@ from cnnlab.errors import UsageError, nearest
 from cnnlab.model.transfer import resized
 from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, probing, watching
-from cnnlab.probe.spots import MOST_LISTED, Spot, Spots
+from cnnlab.probe.activity.spots import MOST_LISTED, Spot, Spots
+from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity
 from cnnlab.probe.subjects import Subject
-from cnnlab.probe.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity
 from cnnlab.runs.listener import NOBODY
 
 # By the kind of a traced row; what is not here, as a softmax, is no function of one number.

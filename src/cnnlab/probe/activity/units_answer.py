@@ -173,7 +173,7 @@ class UnitActivity:
 
     def plates(self) -> dict[str, Plate]:
         """A strip for each layer: the share of every unit."""
-        from cnnlab.probe.units_drawing import units_figure
+        from cnnlab.probe.activity.units_drawing import units_figure
 
         return {"units": Plate(units_figure(self), f"How often each unit is active, layer by layer. {self.answer()}")}
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
-from cnnlab.probe.units_answer import LayerUnits, UnitActivity
+from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
 
 WIDTH, MARGIN, LEFT = 720.0, 12.0, 56.0
 TITLE, HEAD, STRIP, FOOT, LINE = 30.0, 24.0, 64.0, 26.0, 15.0

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from cnnlab.probe.mistakes_answer import Case
+from cnnlab.probe.mistakes.answer import Case
 from cnnlab.runs.folder import Predictions
 
 Numbers = npt.NDArray[np.float64]

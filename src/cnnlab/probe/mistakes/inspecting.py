@@ -15,10 +15,10 @@ import numpy.typing as npt
 from cnnlab.data.source import Pixels, Progress, silent
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, listed, nearest
 from cnnlab.paper import words
-from cnnlab.probe.embedding import Embedding, embedding, last_layer
-from cnnlab.probe.mistakes_answer import Calibration, Mistakes, Rescaled
+from cnnlab.probe.mistakes.answer import Calibration, Mistakes, Rescaled
+from cnnlab.probe.mistakes.embedding import Embedding, embedding, last_layer
+from cnnlab.probe.mistakes.said import Said
 from cnnlab.probe.naming import resolve_name
-from cnnlab.probe.said import Said
 from cnnlab.probe.subjects import open_subject
 from cnnlab.randomness import generator
 from cnnlab.runs.folder import Predictions, RunFolder

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cnnlab.paper.plots import Plate
 from cnnlab.paper.sheet import Sheet
-from cnnlab.probe.embedding import Embedding
+from cnnlab.probe.mistakes.embedding import Embedding
 from cnnlab.records import Record
 from cnnlab.statistics.calibration import Sureness
 from cnnlab.statistics.classes import ClassFigures, ConfusedPair, Share
@@ -145,7 +145,7 @@ class Mistakes:
 
     def record(self) -> MistakesRecord:
         """All but the images, the map's points and what was said of each image."""
-        from cnnlab.probe.mistakes_words import sentences
+        from cnnlab.probe.mistakes.words import sentences
 
         found = self.map
         return MistakesRecord(
@@ -183,7 +183,7 @@ class Mistakes:
 
     def sheet(self) -> Sheet:
         """The sentences and tables."""
-        from cnnlab.probe.mistakes_words import mistakes_sheet
+        from cnnlab.probe.mistakes.words import mistakes_sheet
 
         return mistakes_sheet(self)
 
@@ -193,6 +193,6 @@ class Mistakes:
         Args:
             equal_mass: whether the diagram's bins hold as many images each; by default they are as wide as each other.
         """
-        from cnnlab.probe.mistakes_plates import mistakes_plates
+        from cnnlab.probe.mistakes.plates import mistakes_plates
 
         return mistakes_plates(self, equal_mass=equal_mass)

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, SMALL, captioned, quiet_axes, spread
-from cnnlab.probe.embedding import Embedding
+from cnnlab.probe.mistakes.embedding import Embedding
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]

@@ -26,9 +26,9 @@ from cnnlab.model.tracing.network import network_table
 from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
-from cnnlab.probe.patches import inspect_patches, most_exciting
-from cnnlab.probe.patches_answer import Patch
-from cnnlab.probe.spots import Spots
+from cnnlab.probe.activity.patches import inspect_patches, most_exciting
+from cnnlab.probe.activity.patches_answer import Patch
+from cnnlab.probe.activity.spots import Spots
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.spec.layers import layers

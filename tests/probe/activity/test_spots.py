@@ -10,7 +10,7 @@ from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import network_table
-from cnnlab.probe.spots import Spots, reading
+from cnnlab.probe.activity.spots import Spots, reading
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.spec.layers import layers
 from cnnlab.spec.rows import read_rows

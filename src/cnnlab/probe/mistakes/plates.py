@@ -10,9 +10,9 @@ from cnnlab.paper import words
 from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, LARGEST_WITH_NAMES, confusion_figure
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, captioned, quiet_axes
-from cnnlab.probe.embedding_plot import embedding_figure
-from cnnlab.probe.mistakes_answer import Calibration, Case, Mistakes
-from cnnlab.probe.mistakes_words import (
+from cnnlab.probe.mistakes.answer import Calibration, Case, Mistakes
+from cnnlab.probe.mistakes.embedding_plot import embedding_figure
+from cnnlab.probe.mistakes.words import (
     accuracy_sentence,
     calibration_sentence,
     gallery_sentence,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable, columns
-from cnnlab.probe.embedding import Embedding
-from cnnlab.probe.mistakes_answer import Calibration, Case, Mistakes, Rescaled
+from cnnlab.probe.mistakes.answer import Calibration, Case, Mistakes, Rescaled
+from cnnlab.probe.mistakes.embedding import Embedding
 from cnnlab.statistics.calibration import CalibrationError, Sureness
 from cnnlab.statistics.classes import ClassFigures, Share
 

@@ -19,9 +19,9 @@ from sklearn import metrics as oracle
 import cnnlab
 from cnnlab.errors import RunError, UsageError
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe.mistakes import inspect_mistakes
-from cnnlab.probe.mistakes_answer import MistakesRecord
-from cnnlab.probe.said import Said
+from cnnlab.probe.mistakes.answer import MistakesRecord
+from cnnlab.probe.mistakes.inspecting import inspect_mistakes
+from cnnlab.probe.mistakes.said import Said
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
@@ -301,7 +301,7 @@ def test_predictions_of_another_shape_are_told(own: Path, shape: tuple[int, ...]
 
 
 def test_the_network_is_not_touched(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnnlab.probe import mistakes
+    from cnnlab.probe.mistakes import inspecting as mistakes
 
     opened = []
 

@@ -24,8 +24,8 @@ from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe.feature_maps import inspect_activations
-from cnnlab.probe.feature_maps_answer import ActivationMaps, MapFigures, short
+from cnnlab.probe.activity.feature_maps import inspect_activations
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, MapFigures, short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe

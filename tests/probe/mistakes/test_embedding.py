@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe import embedding as module
-from cnnlab.probe.embedding import embedding, features, last_layer
-from cnnlab.probe.embedding_plot import embedding_figure
+from cnnlab.probe.mistakes import embedding as module
+from cnnlab.probe.mistakes.embedding import embedding, features, last_layer
+from cnnlab.probe.mistakes.embedding_plot import embedding_figure
 from cnnlab.records import LayerRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")

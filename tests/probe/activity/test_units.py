@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from cnnlab.errors import UsageError
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
+from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.subjects import Subject, open_subject
-from cnnlab.probe.units import inspect_units
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
