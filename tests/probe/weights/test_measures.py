@@ -45,7 +45,7 @@ def test_the_orientation_and_frequency_of_a_gabor_filter_are_found(
     if size > 7:  # few weights can look like a wave by chance
         assert coherence[0] > random_coherence(channels, size, size)
     if channels <= 3:
-        assert abs(highest[0] - frequency) < 0.04
+        assert abs(highest[0] - frequency) < max(0.04, 0.6 / size)  # few pixels smear a wave
 
 
 @pytest.mark.parametrize(
