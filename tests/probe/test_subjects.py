@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import cnnlab
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import ImageForm
@@ -191,3 +192,17 @@ def test_a_test_part_needs_a_run_and_a_bare_network_has_no_data(recipe_file: Pat
         subject.part("both", "a look")
     with pytest.raises(UsageError, match="a network by its name alone has no data"):
         open_subject("squeezenet1_1", device="cpu").picture("train:0")
+
+
+def test_what_looks_takes_a_subject_or_its_name(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(opened="sealed"), runs=tmp_path, device="cpu")
+    name, subject = str(folder.path), open_subject(str(folder.path), device="cpu")
+    for look in (
+        lambda what: cnnlab.inspect_weights(what).to_json(),
+        lambda what: cnnlab.inspect_activations(what).to_json(),
+        lambda what: cnnlab.inspect_units(what).to_json(),
+        lambda what: cnnlab.inspect_patches(what, "conv1").to_json(),
+        lambda what: cnnlab.inspect_attribution(what, methods=["saliency"], draws=1, orders=1).to_json(),
+        lambda what: cnnlab.inspect_mistakes(what).to_json(),
+    ):
+        assert look(name) == look(subject)

@@ -171,6 +171,11 @@ def open_subject(
     return subject_of(resolve_name(what), seed=seed, device=device, data=data, say=say, progress=progress)
 
 
+def as_subject(what: Subject | str | Path) -> Subject:
+    """A network to look into: itself, or opened by its name with all that `open_subject` has by default."""
+    return what if isinstance(what, Subject) else open_subject(str(what))
+
+
 def subject_of(
     found: Named,
     *,

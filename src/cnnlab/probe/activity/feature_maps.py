@@ -15,14 +15,14 @@ from cnnlab.probe.activations import evaluating
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
 from cnnlab.probe.pictures import Picture, normalised
-from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.runs.folder import RunFolder
 
 MOST_GUESSES = 3
 
 
 def inspect_activations(
-    subject: Subject,
+    subject: Subject | str | Path,
     image: Picture | str | Path | None = None,
     *,
     layers: Sequence[str] = (),
@@ -31,7 +31,7 @@ def inspect_activations(
     """What layers make of one image: their maps, and statistics of each.
 
     Args:
-        subject: of `open_subject`; its network is left as it was.
+        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
         image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
@@ -44,6 +44,7 @@ def inspect_activations(
         UsageError: an unknown layer, one that gives no maps or numbers, or no map to show.
         SourceError: the image can't be used.
     """
+    subject = as_subject(subject)
     if maps < 1:
         raise UsageError("no map is shown", where="maps", received=str(maps), allowed="1 or more")
     picture = image if isinstance(image, Picture) else _picture(subject, image)

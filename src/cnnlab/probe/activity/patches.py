@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from cnnlab.paper import words
 from cnnlab.probe.activations import evaluating
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.activity.spots import Spot, Spots, reading
-from cnnlab.probe.subjects import Subject
+from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
 
 # Of a layer whose filters nobody chose, so many are shown.
@@ -26,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def inspect_patches(
-    subject: Subject,
+    subject: Subject | str | Path,
     layer: str,
     filters: Sequence[int] | None = None,
     part: str = "validation",
@@ -40,7 +41,7 @@ def inspect_patches(
     A patch is what the node of the highest activation sees of the image, by the layers' windows.
 
     Args:
-        subject: of `open_subject`; its network is left as it was.
+        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
         layer: the name of a row or a module.
         filters: their numbers, from 0; None: some, spread evenly over the layer.
         part: train, validation or test; a look at the test part is written into the ledger.
@@ -52,6 +53,7 @@ def inspect_patches(
         UsageError: no such part, layer or filter, or a layer that gives no maps.
         SourceError: the data can't be used.
     """
+    subject = as_subject(subject)
     for name, number in (("count", count), ("limit", limit)):
         if number is not None and number < 1:
             raise UsageError("nothing would be shown", where=name, received=str(number), allowed="1 or more")

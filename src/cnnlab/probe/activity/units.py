@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, probing, watching
 from cnnlab.probe.activity.spots import MOST_LISTED, Spot, Spots
 from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity
-from cnnlab.probe.subjects import Subject
+from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
 
 # By the kind of a traced row; what is not here, as a softmax, is no function of one number.
@@ -30,7 +31,7 @@ RANGES = {"tanh": (0.0, 1.0), "hardtanh": (0.0, 1.0), "sigmoid": (0.5, 0.5), "ha
 
 
 def inspect_units(
-    subject: Subject,
+    subject: Subject | str | Path,
     part: str = "validation",
     *,
     layers: Sequence[str] = (),
@@ -45,7 +46,7 @@ def inspect_units(
     0.99 of half the range in more than 99 % of its cases.
 
     Args:
-        subject: of `open_subject`; its network is left as it was.
+        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
         part: train, validation or test; a look at the test part is written into the ledger.
         layers: names of rows with activation functions; by default all.
         limit: at most so many images, spread evenly over the part.
@@ -55,6 +56,7 @@ def inspect_units(
         UsageError: no such part or layer, or no activation function that is a module.
         SourceError: the data can't be used.
     """
+    subject = as_subject(subject)
     if limit is not None and limit < 1:
         raise UsageError("no image is looked at", where="limit", received=str(limit), allowed="1 or more")
     shape = (subject.form.channels, subject.form.height, subject.form.width)

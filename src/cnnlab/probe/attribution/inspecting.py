@@ -38,7 +38,7 @@ from cnnlab.probe.attribution.checks import (
 from cnnlab.probe.attribution.layers import choose_layer
 from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
 from cnnlab.probe.pictures import Picture
-from cnnlab.probe.subjects import Subject
+from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
 
 Floats = npt.NDArray[np.float64]
@@ -55,7 +55,7 @@ class _Question:
 
 
 def inspect_attribution(
-    subject: Subject,
+    subject: Subject | str | Path,
     images: Sequence[str | Path | None] = (None,),
     *,
     target: str | int | None = None,
@@ -75,7 +75,7 @@ def inspect_attribution(
     All look at the class's logit. Needs the extra `cnnlab[captum]`.
 
     Args:
-        subject: of `open_subject`; its network is left as it was.
+        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
         images: files, or places in its data such as "validation:12"; None: pictures that the program draws.
         target: the class, by its name or its number from 0; None: for each image the one that is predicted.
         methods: some of saliency, integrated-gradients, occlusion and grad-cam; none: all that the network has.
@@ -97,6 +97,7 @@ def inspect_attribution(
         SourceError: an image can't be used.
         RunError: the network gives NaN or ±Inf.
     """
+    subject = as_subject(subject)
     load_captum()
     network = subject.network
     side, move = square(subject, window, stride)

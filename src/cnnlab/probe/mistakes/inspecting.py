@@ -19,7 +19,7 @@ from cnnlab.probe.mistakes.answer import Calibration, Mistakes, Rescaled
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, last_layer
 from cnnlab.probe.mistakes.said import Said
 from cnnlab.probe.naming import resolve_name
-from cnnlab.probe.subjects import open_subject
+from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.randomness import generator
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.listener import NOBODY
@@ -38,7 +38,7 @@ Places = npt.NDArray[np.int64]
 
 
 def inspect_mistakes(
-    run: str | Path,
+    run: Subject | str | Path,
     part: str = "validation",
     *,
     most: int = 24,
@@ -53,7 +53,7 @@ def inspect_mistakes(
     """What a run's network gets wrong on a part of its data, and how far its probabilities can be trusted.
 
     Args:
-        run: the folder of a finished run.
+        run: the folder of a finished run, or a subject of `open_subject` that is one.
         part: train, validation or test; test only where its figures are in the run's result.
         most: mistakes in the gallery, from 1.
         pair: (true class, predicted class), or both with a colon between them: a gallery of these mistakes alone.
@@ -113,13 +113,13 @@ class _Seen:
     missing: str = ""
 
 
-def _run(run: str | Path) -> RunFolder:
-    found = resolve_name(str(run))
+def _run(run: Subject | str | Path) -> RunFolder:
+    found = run.folder if isinstance(run, Subject) else resolve_name(str(run))
     if isinstance(found, RunFolder):
         return found
     raise UsageError(
         "mistakes are those of a trained network",
-        received=str(run),
+        received=run.name if isinstance(run, Subject) else str(run),
         allowed="the folder of a run",
         next_step="train it first: cnnlab train RECIPE; 'cnnlab runs' lists the runs",
     )
