@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, tmp_path: Path) -> 
     before = looks(runs)
     calls = ["invert", "translation(2)", "drawn([brightness(0.5)])"]
     words = [word for call in calls for word in ("--shift", call)]
-    told = json.loads(ask(path, *words, "--json", "--output", str(tmp_path / "s.png")))
+    told = json.loads(ask(path, *words, "--part", "test", "--json", "--output", str(tmp_path / "s.png")))
     assert looks(runs) == [*before, "shift"]
     folder = RunFolder.open(path)
     recipe = folder.recipe()
@@ -141,7 +142,38 @@ def test_what_can_not_be_is_refused(runs: Path, tmp_path: Path, recipe: Make) ->
 def test_a_run_that_is_cut_off_has_nothing_to_test(recipe: Make, tmp_path: Path) -> None:
     folder = run(recipe(opened="sealed"), name="cut", runs=tmp_path, device="cpu")
     (folder.path / "result.json").unlink()
-    assert "this run can't be used: unfinished" in ask(str(folder.path), code=1)
+    told = ask(str(folder.path), code=1)
+    assert "this run can't be tested: unfinished" in told
+    assert "train --resume" in told
+
+
+def test_a_test_part_that_is_shut_stays_so(runs: Path, recipe: Make, tmp_path: Path) -> None:
+    before = looks(runs)
+    (path,) = folders(runs, "flat")
+    answer = CliRunner().invoke(app, ["shift", path, "--shift", "invert", "--json", "--no-pictures"])
+    assert json.loads(answer.stdout)["part"] == "validation"
+    assert "--part test opens it" in answer.stderr
+    assert looks(runs) == before
+    opened = run(recipe(), name="opened", runs=tmp_path, device="cpu")
+    assert json.loads(ask(str(opened.path), "--shift", "invert", "--json", "--no-pictures"))["part"] == "test"
+
+
+def test_a_seed_counts_once_and_what_is_left_out_is_said(runs: Path, recipe: Make, tmp_path: Path) -> None:
+    copies = [shutil.copytree(folders(runs, "net")[0], tmp_path / f"copy-{number}") for number in range(3)]
+    cut = run(recipe(opened="sealed", split_seed=0, seed=7), name="cut", runs=tmp_path, device="cpu")
+    (cut.path / "result.json").unlink()
+    words = (*folders(runs, "net")[1:3], *map(str, copies), str(cut.path), "--shift", "invert")
+    told = json.loads(ask(*words, "--json", "--no-pictures"))
+    assert told["rows"][0]["n"] == 3
+    assert any("Seed 0 was run more than once" in note for note in told["notes"])
+    assert any(f"Left out: {cut.name} (unfinished)" in note for note in told["notes"])
+    assert any("too few for a verdict" in note for note in told["notes"])
+
+
+def test_a_recipe_is_no_trained_network(tmp_path: Path) -> None:
+    told = ask(str(tmp_path / "some.toml"), code=2)
+    assert "shifts are tested on a trained network" in told
+    assert "cnnlab train RECIPE" in told
 
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -191,8 +223,15 @@ def test_other_arrays_are_refused(cifar: tuple[RunFolder, Path], tmp_path: Path,
     assert "there are labels here, and no images" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
     np.save(tmp_path / "fog.npy", np.zeros((7, 32, 32, 3), np.uint8))
     assert "this is no array of CIFAR-10-C" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
-    (tmp_path / "fog.npy").write_bytes(b"no array")
+    for broken in (b"no array", b""):
+        (tmp_path / "fog.npy").write_bytes(broken)
+        assert "this array can't be read" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    with (tmp_path / "fog.npy").open("wb") as file:
+        np.savez(file, fog=np.zeros(3))
     assert "this array can't be read" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
+    for labels, words in ((np.full(5, 77), "labels that CIFAR-10 does not have"), (np.zeros(5), "whole numbers")):
+        np.save(tmp_path / "labels.npy", labels)
+        assert words in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
     (flat,) = folders(runs, "flat")
     told = ask(flat, "--cifar10c", str(arrays), code=2)
     assert "are not those of which CIFAR-10-C was made" in told

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from cnnlab.data.feed import Feed
+from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.shifts import right_under, shifted
 from cnnlab.spec.shifts import read_shifts, usual
 
@@ -207,3 +208,24 @@ def test_logits_that_are_no_numbers_are_wrong_and_an_error_leaves_the_mode() -> 
     with pytest.raises(IndexError):
         right_under(net, feed, ())
     assert all(module.training for module in net.modules())
+
+
+def test_a_frozen_part_in_eval_mode_stays_in_it() -> None:
+    net, feed = made(8)
+    net.train()
+    net[1].eval()
+    right_under(net, feed, read_shifts(["invert"], 8, 8, 3))
+    logits(net, feed)
+    assert [module.training for module in net] == [True, False, True, True, True]
+
+
+def test_some_of_the_images_draw_what_they_draw_among_all() -> None:
+    net, feed = made(30)
+    shifts = read_shifts(["drawn([noise(1.0)])", "hue(90)"], 8, 8, 3)
+    whole, some = right_under(net, feed, shifts), right_under(net, feed.some(7), shifts)
+    places = np.linspace(0, 29, 7).round().astype(int)
+    assert np.array_equal(some, whole[:, places])
+    again = feed.some(20).some(5)
+    assert np.array_equal(
+        right_under(net, again, shifts), whole[:, [int(p) for _, _, q in again.pixels_in_order() for p in q]]
+    )

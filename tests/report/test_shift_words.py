@@ -41,11 +41,15 @@ def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "ne
     return ShiftedGroup(**whole, values=(0.7,) * runs, rows=tuple(rows))
 
 
+def said(found: ShiftedGroup) -> str:
+    return summary(found, shifted((found,)))
+
+
 EQUAL, WORSE, OPEN = "practically equal", "worse", "undecided"
 
 
 def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
-    found = summary(
+    found = said(
         group(
             {
                 "brightness(0.25)": (0.2, WORSE),
@@ -62,25 +66,36 @@ def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
                 "greyscale": (0.7, EQUAL),
                 "invert": (0.3, WORSE),
             }
-        ),
-        0.01,
+        )
     )
     assert found == (
-        "net (0.7000 on the images as they are) keeps its accuracy ±1 point under brightness ×0.5 to ×1.5, rotation up "
-        "to 5°, jpeg down to 80 and greyscale; it loses most under brightness ×0.25 (−50.0 points), invert (−40.0 "
-        "points) and jpeg 10 (−20.0 points)."
+        "net (0.7000 on the images as they are) is shown to keep its accuracy ±1 point under brightness ×0.5 to ×1.5, "
+        "rotation up to 5°, jpeg down to 80 and greyscale; it loses most under brightness ×0.25 (−50.0 points), invert "
+        "(−40.0 points) and jpeg 10 (−20.0 points); 2 of 13 are undecided."
     )
 
 
 def test_nothing_kept_and_nothing_lost_are_said() -> None:
-    assert summary(group({"invert": (0.3, WORSE)}), 0.01).startswith(
-        "net (0.7000 on the images as they are) keeps its accuracy ±1 point under none of these shifts; it loses most"
+    assert said(group({"invert": (0.3, WORSE)})).startswith(
+        "net (0.7000 on the images as they are) is shown to keep its accuracy ±1 point under none of these shifts; it "
     )
-    assert summary(group({"invert": (0.7, EQUAL)}), 0.01).endswith("under invert; nothing is shown to hurt it.")
+    assert said(group({"invert": (0.7, EQUAL)})).endswith("under invert; nothing is shown to hurt it.")
+
+
+def test_a_network_at_chance_is_said_to_be_so() -> None:
+    found = group({"invert": (0.1, EQUAL)}).model_copy(update={"accuracy": 0.11, "low": 0.09})
+    assert said(found).endswith("is not shown to be better than chance, 0.1000: nothing can hurt it.")
+
+
+def test_what_gains_is_no_loss_and_a_kind_is_named_once() -> None:
+    rows = {"blur(3)": (0.4, WORSE), "invert": (0.9, "better"), "blur(2)": (0.5, WORSE)}
+    assert said(group(rows)).endswith("it loses most under blur 3 px (−30.0 points).")
+    few = said(group({"invert": (0.9, "no verdict")}, runs=3))
+    assert few.endswith("Largest losses: none.")
 
 
 def test_few_networks_are_described_only() -> None:
-    found = summary(group({"invert": (0.3, "no verdict"), "blur(1)": (0.6, "no verdict")}, runs=3), 0.01)
+    found = said(group({"invert": (0.3, "no verdict"), "blur(1)": (0.6, "no verdict")}, runs=3))
     assert "3 networks are too few for a verdict" in found
     assert "invert (−40.0 points) and blur 1 px (−10.0 points)" in found
 
@@ -91,8 +106,11 @@ def shifted(groups: tuple[ShiftedGroup, ...]) -> Shifted:
 
 def test_of_what_it_speaks() -> None:
     one = group({"invert": (0.3, WORSE)}, runs=1)
-    assert "they speak of these networks, not of their recipes" in reach(shifted((one,)))
-    assert "Intervals of groups are over seeds" in reach(shifted((group({"invert": (0.3, WORSE)}),)))
+    several = group({"invert": (0.3, WORSE)})
+    assert "they speak of it, not of its recipe" in reach(shifted((one,)))
+    assert "over seeds" not in reach(shifted((one,)))
+    assert "Intervals of several networks are over seeds" in reach(shifted((several,)))
+    assert "they speak of it" in reach(shifted((one, several)))
     many = {f"brightness({number / 10})": (0.3, WORSE) for number in range(21)}
     assert "21 shifts are a screening" in reach(shifted((group(many),)))
 
@@ -106,6 +124,36 @@ def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> No
         for plate in answer.plates().values():
             assert to_png(plate.figure).startswith(b"\x89PNG")
             assert "<script" not in to_svg(plate.figure, "x", plate.description, alone=True)
+
+
+def test_two_draws_of_one_kind_keep_their_own_figures() -> None:
+    calls = {
+        "drawn([brightness(0.5), contrast(0.5)])": (0.2, WORSE),
+        "drawn([brightness(0.1), contrast(0.1)])": (0.6, WORSE),
+    }
+    found = shifted((group(calls),))
+    assert [row.title for row in found.groups[0].rows] == [
+        "drawn brightness, contrast 0.5, 0.5",
+        "drawn brightness, contrast 0.1, 0.1",
+    ]
+    (axes,) = ShiftAnswer(found).plates()["curves"].figure.axes
+    drawn = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_ydata()) == 1)
+    assert drawn == [0.2, 0.6]
+
+
+def test_the_image_as_it_is_has_its_place_between_weaker_and_stronger() -> None:
+    found = shifted((group({"contrast(0.5)": (0.5, WORSE), "contrast(1.5)": (0.6, WORSE)}),))
+    (axes,) = ShiftAnswer(found).plates()["curves"].figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "1", "1.5"]
+    assert [0.5, 0.7, 0.6] in [list(line.get_ydata()) for line in axes.lines]
+
+
+def test_dots_of_many_groups_stay_in_their_row() -> None:
+    groups = tuple(group({"invert": (0.3, WORSE), "greyscale": (0.6, WORSE)}, name=f"n{n}") for n in range(9))
+    (axes,) = ShiftAnswer(shifted(groups)).plates()["curves"].figure.axes
+    heights = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() not in ("None", "")]
+    assert len(set(heights)) == 18
+    assert all(abs(height - round(height)) < 0.5 for height in heights)
 
 
 def test_a_group_is_its_runs_means_and_their_spread() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import SpecError
-from cnnlab.spec.shifts import read_shifts, shifts, usual
+from cnnlab.spec.shifts import read_shift, read_shifts, shifts, usual
 
 
 def test_each_kind_has_its_usual_strengths_once() -> None:
@@ -33,6 +33,17 @@ def test_pixels_grow_with_the_image_and_stay_within_it(height: int, width: int) 
             assert shift.strength == int(shift.strength)
 
 
+def test_blur_grows_evenly_and_stays_within_what_is_allowed() -> None:
+    assert [shift.strength for shift in usual(28, 28, 3, ["blur"])] == [0.44, 0.88, 1.31, 1.75, 2.62]
+    assert [shift.strength for shift in usual(3000, 3000, 3, ["blur"])] == [46.88, 93.75, 100.0]
+
+
+@pytest.mark.parametrize("text", ["rotation", "blur"])
+def test_a_name_for_several_strengths_is_no_one_shift(text: str) -> None:
+    with pytest.raises(SpecError, match="this stands for 5 strengths, and one is meant"):
+        read_shift(text)
+
+
 @pytest.mark.parametrize(
     ("text", "title", "strength"),
     [
@@ -43,7 +54,7 @@ def test_pixels_grow_with_the_image_and_stay_within_it(height: int, width: int) 
         ("invert", "invert", 1),
         ("drawn([brightness(0.5)])", "drawn brightness 0.5", 0.5),
         ("drawn([translation])", "drawn translation 0.1", 0.1),
-        ("drawn([crop(4), flip])", "drawn crop, flip", 1),
+        ("drawn([crop(4), flip])", "drawn crop, flip 4, 0.5", 1),
     ],
 )
 def test_a_call_has_a_title_and_comes_back(text: str, title: str, strength: float) -> None:

@@ -14,7 +14,7 @@ from cnnlab.errors import SpecError
 from cnnlab.report.verifying import verify
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.study import Study
-from cnnlab.study.folder import SHIFTED, read_result, study_folder
+from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
 
 Studies = Callable[..., Study]
 FIELDS: dict[str, Any] = {
@@ -70,6 +70,36 @@ def test_what_is_published_is_judged_and_shown(study: Studies, lab: Any) -> None
     assert "published answer" in found.answer()
 
 
+def test_what_can_not_be_tested_is_said_and_leaves_answers_open(study: Studies, lab: Any) -> None:
+    asked = study(seeds=5, **FIELDS)
+    folder = study_folder(lab.runs, "colours")
+    folder.mkdir(parents=True)
+    (folder / SHIFTED).write_text("in the way")
+    result = lab.carry_out(asked)
+    assert result.shifted is None
+    assert {each.answer for each in result.under} == {"not enough evidence"}
+    assert any("its networks have not been tested under its shifts" in note for note in result.notes)
+    assert any(said.startswith("nothing is tested under shifts") for said in lab.said)
+    (folder / SHIFTED).unlink()
+    again = lab.carry_out(asked)
+    assert again.shifted is not None
+    assert not any("not been tested" in note for note in again.notes)
+
+
+def test_a_loss_has_no_say_in_what_matters_of_accuracies(study: Studies, lab: Any) -> None:
+    assert lab.carry_out(study(seeds=2, smallest_difference=0.3, **FIELDS)).shifted.delta == 0.01
+    own = study(seeds=2, smallest_difference=0.3, shift_difference=0.05, **FIELDS)
+    assert lab.carry_out(own).shifted.delta == 0.05
+
+
+def test_a_page_shows_the_image_of_its_own_shifts(study: Studies, lab: Any) -> None:
+    lab.carry_out(study(seeds=2, shifts=["rotation(90)"]))
+    result = lab.carry_out(study(seeds=2, shifts=["invert"]))
+    assert len(list((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))) == 8
+    example = shifted_example(study_folder(lab.runs, "colours"), result)
+    assert (example[1] == 255 - example[0]).all()
+
+
 def test_few_seeds_give_no_verdict(study: Studies, lab: Any) -> None:
     result = lab.carry_out(study(seeds=2, **FIELDS))
     assert {each.answer for each in result.under} == {"not enough evidence"}
@@ -90,6 +120,7 @@ def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:
         ({"under": [{"shift": "invert", "published": "best"}]}, "under"),
         ({"under": [{"shift": "invert", "published": "worse", "arm": "plian"}]}, "did you mean 'plain'?"),
         ({"under": [{"shift": "jpeg(0)", "published": "worse"}]}, "quality"),
+        ({"shifts": ["jpeg"], "under": [{"shift": "jpeg", "published": "worse"}]}, "this stands for 5 strengths"),
     ],
 )
 def test_what_can_not_be_judged_is_refused(study: Studies, fields: dict[str, Any], told: str) -> None:

@@ -28,7 +28,15 @@ Shifts = Annotated[
         show_default=False,
     ),
 ]
-PartName = Annotated[str, typer.Option("--part", metavar="PART", help="train, validation or test.")]
+PartName = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="PART",
+        help="train, validation or test; by default test where it has been opened, else validation.",
+        show_default=False,
+    ),
+]
 Limit = Annotated[
     int | None, typer.Option(min=1, help="At most so many images, spread evenly over the part.", show_default=False)
 ]
@@ -54,7 +62,7 @@ def register(app: typer.Typer) -> None:
 def shift(
     runs: Runs,
     shifts: Shifts = None,
-    part: PartName = "test",
+    part: PartName = None,
     limit: Limit = None,
     delta: Delta = 0.01,
     alpha: Alpha = 0.05,
@@ -72,10 +80,10 @@ def shift(
 ) -> None:
     """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
 
-    The same images and draws for every network. A look at the test set is written down.
+    The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
     """
     form = Form(json, markdown, latex)
-    place = check_place(output, "shift.png")
+    place = None if no_pictures else check_place(output, "shift.png")
     from cnnlab.cli.console import progressing, say
     from cnnlab.report.shifting import shift as test_under_shifts
 
@@ -95,7 +103,8 @@ def shift(
             say=progress.say,
             progress=progress,
         )
+    # The pictures first: whoever reads the table through a pipe may leave before its end.
+    written = [] if place is None else write_plates(found.plates(), place)
     show_answer(found, form, SPARE)
-    if not no_pictures:
-        for path in write_plates(found.plates(), place):
-            say(f"Written to {path}.")
+    for path in written:
+        say(f"Written to {path}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -77,8 +78,15 @@ def open_corrupted(folder: Path) -> Corrupted:
             next_step=f"unpack CIFAR-10-C.tar from {HOME}, and name the folder",
         )
     labels = _array(folder / LABELS)
-    if labels.ndim != 1 or len(labels) % SEVERITIES or not len(labels):
-        raise _misshapen(folder / LABELS, labels, f"{SEVERITIES} severities of as many labels")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % SEVERITIES or not len(labels):
+        raise _misshapen(folder / LABELS, labels, f"whole numbers, {SEVERITIES} severities of as many labels")
+    if labels.min() < 0 or labels.max() >= len(CLASSES):
+        raise SourceError(
+            "there are labels that CIFAR-10 does not have",
+            where=str(folder / LABELS),
+            received=f"{labels.min()} to {labels.max()}",
+            allowed=f"0 to {len(CLASSES) - 1}",
+        )
     each = len(labels) // SEVERITIES
     if not all(np.array_equal(labels[:each], part) for part in np.split(labels, SEVERITIES)):
         raise _misshapen(folder / LABELS, labels, "the same labels for each severity")
@@ -98,15 +106,20 @@ def _names(folder: Path, shape: tuple[int, ...]) -> Iterator[str]:
         yield path.stem
 
 
-def _array(path: Path) -> npt.NDArray[np.generic]:
+def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        found: npt.NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
+        reason = "" if isinstance(found, np.ndarray) else "an archive of arrays"
+        if reason:
+            found.close()
+    except (OSError, ValueError, EOFError) as error:
+        found, reason = None, str(error) or "it ends too early"
+    if found is None or reason:
         step = f"unpack it again from {HOME}"
-        raise SourceError("this array can't be read", where=str(path), received=str(error), next_step=step) from None
-    return found
+        raise SourceError("this array can't be read", where=str(path), received=reason, next_step=step)
+    return np.asarray(found)
 
 
-def _misshapen(path: Path, array: npt.NDArray[np.generic], allowed: str) -> SourceError:
+def _misshapen(path: Path, array: npt.NDArray[Any], allowed: str) -> SourceError:
     received = f"{' × '.join(map(str, array.shape))} of {array.dtype}"
     return SourceError("this is no array of CIFAR-10-C", where=str(path), received=received, allowed=allowed)

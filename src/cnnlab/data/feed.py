@@ -142,6 +142,7 @@ class Feed(Supply):
     workers: int = field(default_factory=reading_threads)
     _sampled: Indices | None = field(init=False, default=None, repr=False)
     _seen: tuple[int, int] | None = field(init=False, default=None, repr=False)
+    _own_places: Indices | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._store = Store([self.pixels], self.device, self.resident, self.workers)
@@ -183,14 +184,20 @@ class Feed(Supply):
         if count >= len(self):
             return self
         chosen = spread_places(len(self), count)
-        return replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
+        found = replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
+        found._own_places = chosen if self._own_places is None else self._own_places[chosen]
+        return found
 
     def pixels_in_order(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
-        """As `evaluation`, before the normalisation: uint8 images N×C×H×W, their labels, and their places."""
+        """As `evaluation`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the part.
+
+        Of `some` images the places are those in the whole part, by which an image is known.
+        """
         order, sizes = self._straight(self.at_a_time)
         start = 0
         for images, labels in self._batches(order, sizes):
-            yield images, labels, order[start : start + len(images)]
+            places = order[start : start + len(images)]
+            yield images, labels, places if self._own_places is None else self._own_places[places]
             start += len(images)
 
     def normalised(self, images: Tensor) -> Tensor:

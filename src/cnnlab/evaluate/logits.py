@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cnnlab.data.feed import Supply
+from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.processes import ALONE, World
 
@@ -18,12 +19,7 @@ def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArra
     In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
     The network is left in the mode in which it was.
     """
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            batches = feed.enlarged(resized(network)).evaluation(share=world.share)
-            found = torch.cat([network(images) for images, _ in batches])
-        return world.gather(found.float(), len(feed)).cpu().numpy()
-    finally:
-        network.train(was_training)
+    with evaluating(network), torch.inference_mode():
+        batches = feed.enlarged(resized(network)).evaluation(share=world.share)
+        found = torch.cat([network(images) for images, _ in batches])
+    return world.gather(found.float(), len(feed)).cpu().numpy()

@@ -16,6 +16,7 @@ from cnnlab.data.feed import Feed
 from cnnlab.data.operations import colours, detail, filters, geometry, levels
 from cnnlab.data.operations.geometry import Move
 from cnnlab.data.source import Indices, Progress, silent
+from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.randomness import uniforms
 from cnnlab.spec import shifts as spec
@@ -39,20 +40,17 @@ def right_under(
     Returns:
         (1 + S)×N: the images as they are, then the S shifts in their order. Logits that are not all finite are wrong.
     """
-    was_training = network.training
-    network.eval()
     feed = feed.enlarged(resized(network))
     total = len(feed) * (1 + len(shifts))
     found: list[Tensor] = []
-    try:
-        with torch.inference_mode():
-            for images, labels, places in feed.pixels_in_order():
-                changed = (images, *(shifted(images, shift, places, seed) for shift in shifts))
-                found.append(torch.stack([_right(network(feed.normalised(each)), labels) for each in changed]))
-                progress("shift", (int(places[-1]) + 1) * (1 + len(shifts)), total, "images")
-        return torch.cat(found, dim=1).cpu().numpy()
-    finally:
-        network.train(was_training)
+    done = 0
+    with evaluating(network), torch.inference_mode():
+        for images, labels, places in feed.pixels_in_order():
+            changed = (images, *(shifted(images, shift, places, seed) for shift in shifts))
+            found.append(torch.stack([_right(network(feed.normalised(each)), labels) for each in changed]))
+            done += len(images) * len(changed)
+            progress("shift", done, total, "images")
+    return torch.cat(found, dim=1).cpu().numpy()
 
 
 def shifted(images: Tensor, shift: Any, places: Indices, seed: int = 0) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
+from cnnlab.model.modes import evaluating
 
 See: TypeAlias = Callable[[str, Tensor], None]
 # Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.
@@ -74,18 +75,6 @@ def watching(network: nn.Module, names: Iterable[str], after: See, before: See =
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Within it, the network is in eval mode; afterwards each of its modules is in the mode that it was in."""
-    before = {module: module.training for module in network.modules()}
-    try:
-        network.eval()
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError
+from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
-from cnnlab.probe.activations import evaluating, module_name, watching
+from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord

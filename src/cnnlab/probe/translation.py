@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError
-from cnnlab.probe.activations import evaluating, module_name, watching
+from cnnlab.model.modes import evaluating
+from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.following import Pair, compare, periods
 from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation
 from cnnlab.records import LayerRecord

@@ -14,7 +14,7 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
 from cnnlab.paper.sheet import Sheet
 from cnnlab.report.shift_figures import curves_figure, examples_figure
-from cnnlab.report.shift_tables import shift_table
+from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import reach, summary
 from cnnlab.runs.shifted import Shifted, ShiftedGroup
 
@@ -34,7 +34,7 @@ class ShiftAnswer:
     @property
     def summaries(self) -> tuple[str, ...]:
         """For each group one line: what it is and is not invariant to."""
-        return tuple(summary(group, self.shifted.delta) for group in self.shifted.groups)
+        return tuple(summary(group, self.shifted) for group in self.shifted.groups)
 
     def sheet(self) -> Sheet:
         """The summaries, the accuracies under each shift, and what they speak of."""
@@ -43,7 +43,7 @@ class ShiftAnswer:
         return Sheet(
             f"{names} under {words.plural(len(groups[0].rows), 'shift')}",
             self.summaries,
-            (("", shift_table(self.shifted)),),
+            shift_tables(self.shifted),
             (reach(self.shifted), *self.shifted.notes),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, isfinite
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,10 @@ TOP = 34.0
 LEGEND, LINE = 16.0, 20.0
 # The longest name of a shift of one strength, and a letter's width in points.
 NAMED, LETTER = 44, 6.4
-DOT: dict[str, Any] = {"markersize": 4.5, "markeredgewidth": 0}
+# The longest name below a small tile.
+LONGEST = 10
+# A group's mark changes when the colours begin again.
+MARKS, SIGNS = "os^Dv", "●■▲◆▼"
 HUES = ("train", "validation", "test", "other", "ink", "muted")
 
 
@@ -69,18 +71,19 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
         example: uint8, (1 + S)×C×H×W.
     """
     group = shifted.groups[0]
-    pictures = {row.title: as_picture(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
+    pictures = {row.call: as_picture(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
     clean = Tile(as_picture(example[0]), ("as it is", words.fraction(group.accuracy)), "ink")
     kinds = by_kind(group.rows)
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
-    tiles = (clean, *(Tile(pictures[row.title], (row.title, words.fraction(row.accuracy))) for row in single))
-    panels = [Panel("", tiles[start : start + 2 * across], 2 * across) for start in range(0, len(tiles), 2 * across)]
-    rows = [[panel] for panel in panels]
+    tiles = (clean, *(Tile(pictures[row.call], (row.title, words.fraction(row.accuracy))) for row in single))
+    # Wide enough for the names, unless there are many.
+    single_across = 2 * across if len(tiles) > across and max(len(row.title) for row in single) <= LONGEST else 6
+    rows = [[Panel("", tiles, single_across)]]
     several = [
         Panel(
             kind[0].shift,
-            tuple(Tile(pictures[row.title], (_amount(row), words.fraction(row.accuracy))) for row in kind),
+            tuple(Tile(pictures[row.call], (_amount(row), words.fraction(row.accuracy))) for row in kind),
             across,
         )
         for kind in kinds
@@ -99,9 +102,10 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
     figure.text(8 / WIDTH, 1 - 14 / height, title, style)
     for place, group in enumerate(shifted.groups):
         over = "" if group.n == 1 else f", mean of {words.plural(group.n, 'network')}"
-        text = f"● {words.shown(group.name, 60)}{over}: {words.fraction(group.accuracy)} as they are (dashed)"
+        sign = SIGNS[place // len(HUES) % len(SIGNS)]
+        text = f"{sign} {words.shown(group.name, 60)}{over}: {words.fraction(group.accuracy)} as they are (dashed)"
         if place == 0:
-            text += f", shaded: {smallest(shifted.delta, 'accuracy')}"
+            text += f", shaded: {smallest(shifted.delta, 'accuracy')}; bars: 95 % intervals"
         y = 1 - (TOP + LEGEND * place) / height
         style = {"fontsize": SMALL, "color": COLOURS[HUES[place % len(HUES)]], "va": "center"}
         figure.text(8 / WIDTH, y, text, style, parse_math=False)
@@ -110,7 +114,7 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
 def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
     values = [value for group in groups for value in (group.accuracy, *(row.accuracy for row in group.rows))]
     finite = [value for value in values if isfinite(value)]
-    return max(0.0, min(finite) - 0.06), min(1.02, max(finite) + 0.06)
+    return max(-0.02, min(finite) - 0.06), min(1.02, max(finite) + 0.06)
 
 
 def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequence[ShiftRow], number: int) -> None:
@@ -118,15 +122,25 @@ def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequenc
     axes.axhline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     if number == 0:
         axes.axhspan(*_band(shifted, group), color=colour, alpha=0.12, linewidth=0, zorder=0)
-    rows = {row.title: row for row in group.rows}
-    shown = [rows[each.title] for each in kind]
-    places = list(range(len(shown)))
-    axes.plot(places, [row.accuracy for row in shown], "o-", color=colour, linewidth=1.6, **DOT)
-    for place, row in zip(places, shown, strict=True):
-        if row.low is not None and row.high is not None:
-            axes.plot([place, place], [row.low, row.high], color=colour, linewidth=1.2)
-    axes.set_xlim(-0.5, len(shown) - 0.5)
-    axes.set_xticks(places, [f"{row.strength:g}" for row in shown])
+    rows = {row.call: row for row in group.rows}
+    shown = [rows[each.call] for each in kind]
+    strengths = [row.strength for row in shown]
+    points = [(row.strength, row.accuracy, row.low, row.high) for row in shown]
+    unchanged = shown[0].unchanged
+    if min(strengths) < unchanged < max(strengths) and unchanged not in strengths:
+        # Between weaker and stronger the image as it is has a place of its own.
+        points.append((unchanged, group.accuracy, None, None))
+    points.sort(key=lambda point: point[0])
+    places = list(range(len(points)))
+    axes.plot(places, [point[1] for point in points], "-", color=colour, linewidth=1.6)
+    for place, (strength, accuracy, low, high) in zip(places, points, strict=True):
+        own = strength == unchanged
+        face, edge = ("none", 1.2) if own else (colour, 0)
+        axes.plot([place], [accuracy], _mark(number), mfc=face, mec=colour, mew=edge, markersize=4.5)
+        if low is not None and high is not None:
+            axes.plot([place, place], [low, high], color=colour, linewidth=1.2)
+    axes.set_xlim(-0.5, len(points) - 0.5)
+    axes.set_xticks(places, [f"{point[0]:g}" for point in points])
 
 
 def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequence[ShiftRow], number: int) -> None:
@@ -134,16 +148,20 @@ def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequ
     axes.axvline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     if number == 0:
         axes.axvspan(*_band(shifted, group), color=colour, alpha=0.12, linewidth=0, zorder=0)
-    rows = {row.title: row for row in group.rows}
-    # Groups that agree would hide one another.
-    beside = 0.18 * (number - (len(shifted.groups) - 1) / 2)
+    rows = {row.call: row for row in group.rows}
+    # Groups that agree would hide one another; all of them stay within the row.
+    beside = 0.7 * ((number + 0.5) / len(shifted.groups) - 0.5)
     for place, each in enumerate(single):
-        row = rows[each.title]
+        row = rows[each.call]
         if row.low is not None and row.high is not None:
             axes.plot([row.low, row.high], [place + beside] * 2, color=colour, linewidth=1.2)
-        axes.plot([row.accuracy], [place + beside], "o", color=colour, **DOT)
+        axes.plot([row.accuracy], [place + beside], _mark(number), color=colour, markersize=4.5, markeredgewidth=0)
     axes.set_ylim(len(single) - 0.5, -0.5)
     axes.set_yticks(range(len(single)), [words.shown(row.title, NAMED) for row in single], parse_math=False)
+
+
+def _mark(number: int) -> str:
+    return MARKS[number // len(HUES) % len(MARKS)]
 
 
 def _band(shifted: Shifted, group: ShiftedGroup) -> tuple[float, float]:

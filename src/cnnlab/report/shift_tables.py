@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from cnnlab.paper import words
+from cnnlab.paper.sheet import Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.report import study_words as say
 from cnnlab.report.shift_words import points
 from cnnlab.runs.shifted import Shifted, ShiftedGroup
 
+# Of more groups only the table of all is shown.
+MOST_GROUPS = 4
 
-def shift_table(shifted: Shifted) -> TextTable:
-    """The accuracies under each shift, with what each takes; of several groups side by side."""
+
+def shift_tables(shifted: Shifted) -> tuple[Titled, ...]:
+    """The accuracies under each shift, of several groups side by side; and what each takes from each group."""
     groups = shifted.groups
+    own = tuple((words.shown(group.name, 80), _one_table(group)) for group in groups)
     if len(groups) == 1:
-        return _one_table(groups[0])
+        return (("", own[0][1]),)
+    return (("Accuracy", _all_table(shifted)), *(own if len(groups) <= MOST_GROUPS else ()))
+
+
+def _all_table(shifted: Shifted) -> TextTable:
+    groups = shifted.groups
     heads = ["shift", "strength", *(f"#{words.shown(group.name, 30)}" for group in groups)]
     heads += ["#first − second", "#interval", "verdict"] if shifted.between else []
     rows = [["as it is", "", *(words.fraction(group.accuracy) for group in groups)]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, takewhile
+from itertools import takewhile
 
 from cnnlab.paper import words
 from cnnlab.report import study_words as say
@@ -15,48 +15,53 @@ METRIC = "accuracy"
 MOST_HURTS = 3
 
 
-def summary(group: ShiftedGroup, delta: float) -> str:
+def summary(group: ShiftedGroup, shifted: Shifted) -> str:
     """One line: what the networks are and are not invariant to, within ±delta of their own accuracy."""
     clean = f"{words.shown(group.name)} ({words.fraction(group.accuracy)} on the images as they are)"
+    if group.low is not None and group.low <= shifted.chance:
+        return f"{clean} is not shown to be better than chance, {words.fraction(shifted.chance)}: nothing can hurt it."
     if group.n > 1 and group.n < FEWEST_RUNS:
-        return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {_hurts(group.rows)}."
+        hurts = _hurts(group.rows)
+        return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {hurts or 'none'}."
     spared = [text for kind in by_kind(group.rows) for text in _spared(kind)]
-    kept = f"keeps its accuracy {say.smallest(delta, METRIC)} under {_joined(spared)}" if spared else _nothing(delta)
+    delta = say.smallest(shifted.delta, METRIC)
+    kept = f"is shown to keep its accuracy {delta} under {_joined(spared) if spared else 'none of these shifts'}"
     hurts = _hurts([row for row in group.rows if row.effect.verdict == "worse"])
-    return f"{clean} {kept}; " + (f"it loses most under {hurts}." if hurts else "nothing is shown to hurt it.")
+    lost = f"it loses most under {hurts}" if hurts else "nothing is shown to hurt it"
+    unclear = sum(row.effect.verdict == "undecided" for row in group.rows)
+    rest = f"; {unclear} of {len(group.rows)} are undecided" if unclear else ""
+    return f"{clean} {kept}; {lost}{rest}."
 
 
 def by_kind(rows: Iterable[ShiftRow]) -> list[tuple[ShiftRow, ...]]:
     """The rows of each kind of shift, weaker strengths before stronger ones on either side."""
-    kinds = [tuple(found) for _, found in groupby(rows, lambda row: row.shift)]
-    return [tuple(sorted(kind, key=lambda row: row.strength)) for kind in kinds]
+    kinds: dict[str, list[ShiftRow]] = {}
+    for row in rows:
+        kinds.setdefault(row.shift, []).append(row)
+    return [tuple(sorted(kind, key=lambda row: row.strength)) for kind in kinds.values()]
 
 
 def reach(shifted: Shifted) -> str:
     """Of what these figures speak."""
-    return f"{_images(shifted)}{_screening(shifted)}"
+    return f"{_images(shifted)} {_verdicts(shifted)}"
 
 
-def _screening(shifted: Shifted) -> str:
-    """More verdicts than a family holds together."""
+def _verdicts(shifted: Shifted) -> str:
     rows = len(shifted.groups[0].rows)
-    if rows <= MOST_ARMS:
-        return ""
-    share = f"{100 * shifted.alpha:g} %"
-    return (
-        f" {rows} shifts are a screening: of the verdicts a share of {share} is wrong; the intervals hold all at once."
-    )
+    if rows > MOST_ARMS:
+        share = f"{100 * shifted.alpha:g} %"
+        rule = f"{rows} shifts are a screening: of all better and worse {share} at most are expected to be wrong"
+    else:
+        rule = "Verdicts hold for all shifts together, adjusted step by step (Holm)"
+    return f"{rule}; intervals of differences hold all at once, so that a shift can be worse though its own holds 0."
 
 
 def _images(shifted: Shifted) -> str:
-    images = f"{shifted.images:,} images of the {shifted.part} part, the same images and draws for every network"
-    if all(group.n == 1 for group in shifted.groups):
-        return f"{images}. Intervals are over images: they speak of these networks, not of their recipes."
-    return f"{images}. Intervals of groups are over seeds."
-
-
-def _nothing(delta: float) -> str:
-    return f"keeps its accuracy {say.smallest(delta, METRIC)} under none of these shifts"
+    images = f"{shifted.images:,} images of the {shifted.part} part, the same images and draws for every network."
+    alone = any(group.n == 1 for group in shifted.groups)
+    several = any(group.n > 1 for group in shifted.groups)
+    one = " Intervals of one network are over images: they speak of it, not of its recipe." if alone else ""
+    return images + one + (" Intervals of several networks are over seeds." if several else "")
 
 
 def _spared(kind: Sequence[ShiftRow]) -> Iterator[str]:
@@ -86,7 +91,8 @@ def _amount(row: ShiftRow) -> str:
 
 def _hurts(rows: Sequence[ShiftRow]) -> str:
     """The shifts that cost most, each kind once, at the strength that costs most."""
-    worst = [min(kind, key=lambda row: row.accuracy) for kind in by_kind(rows)]
+    losing = [row for row in rows if row.effect.difference is not None and row.effect.difference < 0]
+    worst = [min(kind, key=lambda row: row.accuracy) for kind in by_kind(losing)]
     worst.sort(key=lambda row: row.accuracy)
     return _joined([f"{row.title} ({points(row.effect.difference)})" for row in worst[:MOST_HURTS]])
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.report.shift_answer import ShiftAnswer
+from cnnlab.runs.comparing import one_a_seed
 from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.reading import grouped, names_of, read_runs
+from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.spec.shifts import read_shifts, usual
 from cnnlab.statistics.comparison import Rules
+from cnnlab.statistics.samples import FEWEST_RUNS
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset
@@ -25,9 +27,9 @@ def _silent(*_: object) -> None:
 
 def shift(
     runs: str | Path | Iterable[str | Path],
-    shifts: Sequence[Any] = (),
+    shifts: str | Sequence[Any] = (),
     *,
-    part: str = "test",
+    part: str | None = None,
     limit: int | None = None,
     smallest_difference: float = 0.01,
     alpha: float = 0.05,
@@ -42,9 +44,11 @@ def shift(
     """Test trained networks under shifts of their images: the same images and the same draws for every network.
 
     Args:
-        runs: run folders, or folders that hold runs. Those that differ in their seeds alone are one group.
+        runs: run folders, or folders that hold runs. Those that differ in their seeds alone are one group; two runs are
+            two groups.
         shifts: calls such as "rotation(30)" and names, which stand for usual strengths; by default all kinds.
-        part: train, validation or test; a look at the test part is a line in the ledger beside the run.
+        part: train, validation or test; by default test where all runs have test figures, so that nothing is opened
+            that was shut, else validation. A look at the test part is a line in the ledger beside the run.
         limit: at most so many images, spread evenly over the part.
         smallest_difference: that is of interest, a fraction.
         alpha: the rate of wrong verdicts allowed, over all shifts of a group together.
@@ -66,36 +70,70 @@ def shift(
         SourceError: the data is not found.
     """
     from cnnlab.data.cifar10c import open_corrupted
-    from cnnlab.runs.shifting import Bench, corrupt_run, shift_groups, shift_run
+    from cnnlab.runs.shifting import Setting, corrupt_run, shift_groups, shift_run
 
     rules = Rules(smallest_difference, alpha)
-    groups = _groups([runs] if isinstance(runs, str | Path) else list(runs), apart)
-    root = Path(data) if data is not None else None
-    bench = Bench(part, limit, root, device, say=say, progress=progress)
-    if cifar10c is None:
-        measure = partial(shift_run, choose=partial(_chosen, shifts), bench=bench, seed=seed)
-    elif shifts or part != "test":
+    groups, notes = _groups([runs] if isinstance(runs, str | Path) else list(runs), apart)
+    if cifar10c is not None and (shifts or part not in (None, "test")):
         what = "CIFAR-10-C has its own corruptions, of the test images"
         raise UsageError(what, where="--cifar10c", next_step="leave --shift and --part out")
+    chosen = part or ("test" if cifar10c is not None else _open_part(groups, say))
+    root = Path(data) if data is not None else None
+    setting = Setting(chosen, limit, root, device, say=say, progress=progress)
+    if cifar10c is None:
+        wanted = [shifts] if isinstance(shifts, str) else shifts
+        measure = partial(shift_run, choose=partial(_chosen, wanted), setting=setting, seed=seed)
     else:
-        measure = partial(corrupt_run, corrupted=open_corrupted(Path(cifar10c)), bench=bench)
-    found, answers = shift_groups(groups, measure, rules, part=part, seed=seed)
-    return ShiftAnswer(found, answers[0].example)
+        measure = partial(corrupt_run, corrupted=open_corrupted(Path(cifar10c)), setting=setting)
+    folders = {name: [run.folder for run in found] for name, found in groups.items()}
+    whole, answers = shift_groups(folders, measure, rules, part=chosen, seed=seed, notes=notes)
+    return ShiftAnswer(whole, answers[0].example)
 
 
-def _groups(paths: Sequence[str | Path], apart: bool) -> dict[str, list[RunFolder]]:
+def _groups(paths: Sequence[str | Path], apart: bool) -> tuple[dict[str, list[ReadRun]], list[str]]:
+    """The runs by what they are called together, one for each seed, and a word on those that are left out."""
     folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths):
         within = [] if (path / "recipe.toml").is_file() else list_runs(path)
-        for folder in [RunFolder.open(run.path) for run in within] or [RunFolder.open(path)]:
+        for folder in [RunFolder.open(run.path) for run in within] or [_opened(path)]:
             folders[folder.path] = folder
     read, left_out = read_runs(folders.values())
-    if left_out and not read:
-        raise RunError(f"this run can't be used: {left_out[0].reason}", where=left_out[0].run)
-    if apart or len(read) == 1:
-        return {run.folder.name: [run.folder] for run in read}
-    together = grouped((run for run in read if not run.diverged), lambda run: run.experiment)
-    return {name: [run.folder for run in runs] for name, runs in zip(names_of(together), together, strict=True)}
+    usable = [run for run in read if not run.diverged]
+    reasons = {run.run: run.reason for run in left_out} | {run.folder.name: "diverged" for run in read if run.diverged}
+    if not usable:
+        step = "finish it: cnnlab train --resume RUN; or name another run"
+        where, reason = next(iter(reasons.items()), ("", "there is none"))
+        raise RunError(f"this run can't be tested: {reason}", where=where, next_step=step)
+    notes = [f"Left out: {name} ({reason})." for name, reason in reasons.items()]
+    if apart or len(usable) <= 2:
+        return {run.folder.name: [run] for run in usable}, notes
+    together = grouped(usable, lambda run: run.experiment)
+    found: dict[str, list[ReadRun]] = {}
+    for name, group in zip(names_of(together), together, strict=True):
+        found[name], note = one_a_seed(group)
+        notes += [note] if note else []
+        if 1 < len(found[name]) < FEWEST_RUNS:
+            few = f"{name}: {len(found[name])} networks are too few for a verdict on the recipe"
+            notes.append(f"{few}; with --apart each is judged by its images.")
+    return found, notes
+
+
+def _opened(path: Path) -> RunFolder:
+    try:
+        return RunFolder.open(path)
+    except RunError:
+        if path.suffix != ".toml":
+            raise
+        what, step = "shifts are tested on a trained network", "train it first: cnnlab train RECIPE"
+        raise UsageError(what, where="RUN", received=str(path), allowed="run folders", next_step=step) from None
+
+
+def _open_part(groups: dict[str, list[ReadRun]], say: Callable[[str], None]) -> str:
+    """The part that may be looked at without opening what was shut."""
+    if all(run.result.test is not None for runs in groups.values() for run in runs):
+        return "test"
+    say("the test part of these runs has not been opened: validation images are used; --part test opens it")
+    return "validation"
 
 
 def _chosen(shifts: Sequence[Any], dataset: Dataset) -> tuple[Any, ...]:

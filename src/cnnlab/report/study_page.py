@@ -55,9 +55,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
             reading=list(reading(result)),
             confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
             shifts=list(_shifts(result, example)),
-            summaries=[summary(group, result.shifted.delta) for group in result.shifted.groups]
-            if result.shifted
-            else [],
+            summaries=[summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else [],
             reach=reach(result.shifted) if result.shifted else "",
             notes=[words.shown(note, 400) for note in result.notes],
             made=_made(result),

@@ -9,7 +9,7 @@ from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.report import study_words as say
-from cnnlab.report.shift_tables import shift_table
+from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import summary
 from cnnlab.report.study_headline import comparisons, headline
 from cnnlab.report.tables import claim_table
@@ -25,7 +25,7 @@ def study_sheet(result: StudyResult) -> Sheet:
     """The whole of a study in words and tables; accuracies are fractions, and a difference is arm − baseline."""
     lines = [words.shown(result.question, 400)] if result.question else []
     lines += [headline(result), basis(result), *shape(result)]
-    lines += [summary(group, result.shifted.delta) for group in result.shifted.groups] if result.shifted else []
+    lines += [summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
     notes = (*reading(result), *(words.shown(note, 400) for note in result.notes))
     return Sheet(f"Study {words.shown(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
@@ -47,7 +47,9 @@ def study_tables(result: StudyResult) -> dict[str, Titled]:
     if result.sayings:
         tables["sayings"] = ("Published words", saying_table(result))
     if result.shifted is not None:
-        tables["shifted"] = ("Accuracy under shifts, on the test part", shift_table(result.shifted))
+        (_, *rest) = named = shift_tables(result.shifted)
+        tables["shifted"] = ("Accuracy under shifts, on the test part", named[0][1])
+        tables |= {f"shifted-{number}": (f"{title}: under shifts", table) for number, (title, table) in enumerate(rest)}
     if result.under:
         tables["under"] = ("Published of shifts", under_table(result))
     return tables

@@ -59,7 +59,7 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     claims, gone = _claims(study, result, runs)
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
-    under = judge_under(study, result.shifted, result.data) if result.shifted is not None else ()
+    under = judge_under(study, result.shifted, result.data, same)
     judged_now = {"claims": tuple(claims), "sayings": sayings, "under": under, "notes": tuple(notes)}
     return result.model_copy(update=judged_now)
 

@@ -80,7 +80,7 @@ def gather(paths: Iterable[str | Path], metric: str) -> Gathered:
         groups = _two_models(read)
     else:
         together = grouped(read, lambda run: run.experiment)
-        made = [_one_a_seed(runs) for runs in together]
+        made = [one_a_seed(runs) for runs in together]
         notes += [note for _, note in made if note]
         groups = [Group(name, tuple(runs)) for name, (runs, _) in zip(names_of(together), made, strict=True)]
     if len(groups) < 2:
@@ -171,7 +171,7 @@ def _two_models(read: Sequence[ReadRun]) -> list[Group]:
     return [Group(name, (run,)) for name, run in zip(names, read, strict=True)]
 
 
-def _one_a_seed(runs: Sequence[ReadRun]) -> tuple[list[ReadRun], str]:
+def one_a_seed(runs: Sequence[ReadRun]) -> tuple[list[ReadRun], str]:
     """The runs by seed, and a word on those left out: the same seed gives the same run, no second observation."""
     by_seed = {run.seed: run for run in runs}
     repeated = [str(seed) for seed, count in Counter(run.seed for run in runs).items() if count > 1]

@@ -127,6 +127,7 @@ def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: Rules) -> Shifte
         effects = effects_over_images(runs[0].right[0], runs[0].right[1:], rules)
     else:
         effects = effects_over_runs(list(table[:, 0]), [list(column) for column in table.T[1:]], rules)
+    effects = tuple(map(_possible, effects))
     rows = []
     for place, (shift, effect) in enumerate(zip(shifts, effects, strict=True), 1):
         low, high = _interval([run.right[place] for run in runs])
@@ -149,6 +150,13 @@ def shifted_group(name: str, runs: Sequence[ShiftedRun], rules: Rules) -> Shifte
     names = tuple(run.name for run in runs)
     clean = float(table[:, 0].mean())
     return ShiftedGroup(name=name, runs=names, accuracy=clean, low=low, high=high, values=values, rows=tuple(rows))
+
+
+def _possible(effect: Effect) -> Effect:
+    """The effect with bounds that a difference of accuracies can have: few networks' intervals know no such thing."""
+    names = ("low", "high", "equal_low", "equal_high")
+    bounds = {name: value for name in names if (value := getattr(effect, name)) is not None}
+    return effect.model_copy(update={name: min(max(value, -1.0), 1.0) for name, value in bounds.items()})
 
 
 def _interval(right: Sequence[npt.NDArray[np.bool_]]) -> Interval | tuple[None, None]:

@@ -32,7 +32,7 @@ PURPOSE = "shift"
 
 
 @dataclass(frozen=True)
-class Bench:
+class Setting:
     """How runs are tested: on which part of their data, on how many images, where, and who is told.
 
     Attributes:
@@ -87,7 +87,9 @@ class Bench:
         return feed if self.limit is None else feed.some(self.limit)
 
 
-def shift_run(folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], bench: Bench, seed: int = 0) -> ShiftedRun:
+def shift_run(
+    folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], setting: Setting, seed: int = 0
+) -> ShiftedRun:
     """Test a run's selected weights under shifts.
 
     Args:
@@ -95,17 +97,19 @@ def shift_run(folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], ben
         seed: of the draws; the same for all runs that are to be compared.
 
     Raises:
-        RunError: as `Bench.open`.
+        RunError: as `Setting.open`.
         UsageError: no such part, or no shifts.
     """
-    network, dataset = bench.open(folder)
+    network, dataset = setting.open(folder)
     shifts = tuple(choose(dataset))
     if not shifts:
-        raise UsageError("there is no shift to test under", where="--shift", next_step="name one: --shift rotation")
-    feed = bench.feed(folder, dataset)
+        grey = "; grey images are not tested for what only moves colours" if dataset.form.channels == 1 else ""
+        what = f"there is no shift to test under{grey}"
+        raise UsageError(what, where="--shift", next_step="name one: --shift rotation")
+    feed = setting.feed(folder, dataset)
 
     def told(_what: str, done: int, total: int, unit: str) -> None:
-        bench.progress(folder.name, done, total, unit)
+        setting.progress(folder.name, done, total, unit)
 
     right = right_under(network, feed, shifts, seed=seed, progress=told)
     first = torch.from_numpy(np.array(feed.pixels[:1]))
@@ -114,35 +118,41 @@ def shift_run(folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], ben
     return ShiftedRun(folder.name, shifts, right, np.asarray(feed.labels), example.numpy(), len(dataset.classes))
 
 
-def corrupt_run(folder: RunFolder, corrupted: Corrupted, bench: Bench) -> ShiftedRun:
+def corrupt_run(folder: RunFolder, corrupted: Corrupted, setting: Setting) -> ShiftedRun:
     """Test a run's selected weights on CIFAR-10-C.
 
     Raises:
-        RunError: as `Bench.open`.
+        RunError: as `Setting.open`.
         UsageError: the run's test images are not those of CIFAR-10 in their own order.
     """
-    network, dataset = bench.open(folder)
-    feed = bench.feed(folder, dataset)
+    network, dataset = setting.open(folder)
+    if set(dataset.classes) != set(CLASSES) or dataset.size("test") != len(corrupted.labels):
+        raise _not_cifar(folder, dataset, len(corrupted.labels))  # before the test part is opened for nothing
+    feed = setting.feed(folder, dataset)
     named = [CLASSES[label] for label in corrupted.labels]
     own = [dataset.classes[label] for label in dataset.labels("test")]
     if own != named:
-        raise UsageError(
-            "this run's test images are not those of which CIFAR-10-C was made",
-            where=folder.name,
-            received=f"{len(own):,} test images of {dataset.name}",
-            allowed=f"CIFAR-10's {len(named):,} test images in their own order",
-            next_step='train with data.source = "cifar10"',
-        )
+        raise _not_cifar(folder, dataset, len(named))
     rows, examples = [right_under(network, feed, ())[0]], [np.array(feed.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
         pixels = in_form(corrupted.pixels(corruption), dataset.form)
         changed = replace(feed, pixels=pixels, labels=dataset.labels("test"), resident=None)
-        changed = changed if bench.limit is None else changed.some(bench.limit)
+        changed = changed if setting.limit is None else changed.some(setting.limit)
         rows.append(right_under(network, changed, ())[0])
         examples.append(np.array(changed.pixels[:1]))
-        bench.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
+        setting.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
     answers, shown = np.stack(rows), np.concatenate(examples)
     return ShiftedRun(folder.name, corrupted.corruptions, answers, feed.labels, shown, len(dataset.classes))
+
+
+def _not_cifar(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
+    return UsageError(
+        "this run's test images are not those of which CIFAR-10-C was made",
+        where=folder.name,
+        received=f"{dataset.size('test'):,} test images of {dataset.name}",
+        allowed=f"CIFAR-10's {images:,} test images in their own order",
+        next_step='train with data.source = "cifar10"',
+    )
 
 
 def shift_groups(
@@ -152,6 +162,7 @@ def shift_groups(
     *,
     part: str = "test",
     seed: int = 0,
+    notes: Sequence[str] = (),
 ) -> tuple[Shifted, tuple[ShiftedRun, ...]]:
     """Test groups of runs, each of one recipe over seeds, under the same shifts of the same images.
 
@@ -159,6 +170,7 @@ def shift_groups(
         groups: the runs of each, by name.
         measure: tests a run; see `shift_run` and `corrupt_run`.
         rules: delta and alpha, of accuracies.
+        notes: what a reader must know of the runs.
 
     Returns:
         What came out, and every run's answers.
@@ -167,6 +179,7 @@ def shift_groups(
         UsageError: the runs were not shown the same images; and what `measure` raises.
     """
     rules.check()
+    check_same_kind([folder for folders in groups.values() for folder in folders], part)
     made: dict[str, list[ShiftedRun]] = {}
     first: ShiftedRun | None = None
     for name, folders in groups.items():
@@ -179,6 +192,7 @@ def shift_groups(
     several = list(made.values())
     whole = Shifted(
         part=part,
+        notes=tuple(notes),
         images=len(first.labels),
         chance=1 / first.classes,
         seed=seed,
@@ -190,6 +204,22 @@ def shift_groups(
     return whole, tuple(run for runs in several for run in runs)
 
 
+def check_same_kind(folders: Sequence[RunFolder], part: str) -> None:
+    """Refuse runs whose records tell that their images are not the same, before any is looked at.
+
+    Raises:
+        UsageError: two of them are named.
+    """
+    told: dict[tuple[object, ...], str] = {}
+    for folder in folders:
+        about = folder.data()
+        form = about.preprocessing
+        images = about.test_set if part == "test" else about.split_hash
+        told.setdefault((images, form.channels, form.height, form.width), folder.name)
+    if len(told) > 1:
+        raise _not_the_same(*list(told.values())[:2])
+
+
 def _check_same_images(first: ShiftedRun, other: ShiftedRun) -> None:
     same = (
         first.shifts == other.shifts
@@ -197,10 +227,14 @@ def _check_same_images(first: ShiftedRun, other: ShiftedRun) -> None:
         and np.array_equal(first.example, other.example)
     )
     if not same:
-        raise UsageError(
-            "these runs are not shown the same images",
-            where="RUN",
-            received=f"{first.name} and {other.name}",
-            allowed="runs on one data set, with images of one size; for --part validation, of one split",
-            next_step="shift them one at a time",
-        )
+        raise _not_the_same(first.name, other.name)
+
+
+def _not_the_same(first: str, other: str) -> UsageError:
+    return UsageError(
+        "these runs are not shown the same images",
+        where="RUN",
+        received=f"{first} and {other}",
+        allowed="runs on one data set, with images of one size; for --part validation, of one split",
+        next_step="shift them one at a time",
+    )

@@ -8,9 +8,10 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from cnnlab.errors import Problem, SpecError, nearest
+from cnnlab.spec.calls import parse
 from cnnlab.spec.recipe import Claim
 from cnnlab.spec.section import Section
-from cnnlab.spec.shifts import SIDE, read_shifts
+from cnnlab.spec.shifts import SIDE, read_shift, read_shifts
 
 # Words that speak of all the other arms.
 AGAINST_ALL = ("best", "worst")
@@ -88,6 +89,9 @@ def misplaced(
     under: Iterable[Under], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
 ) -> Iterator[Problem]:
     """What keeps answers about shifts from being judged: an arm or a shift that the study does not have."""
+    calls = [parse(text) for text in shifts]
+    # A name stands for strengths that depend on the size of the images.
+    names = {call.name for call in calls if not call.positional and not call.named}
     known = [str(shift.as_call()) for shift in read_shifts(shifts, SIDE, SIDE, 3)]
     for number, answer in enumerate(under):
         place, arm = f"under[{number}]", answer.arm or baseline
@@ -96,11 +100,12 @@ def misplaced(
         elif arm not in arms:
             yield Problem("the study has no such arm", f"{place}.arm", arm, ", ".join(arms), nearest(arm, arms))
         try:
-            call = str(read_shifts([answer.shift], SIDE, SIDE, 3)[0].as_call())
+            shift = read_shift(answer.shift)
         except SpecError as error:
             yield from (problem.within(f"{place}.shift") for problem in error.problems)
             continue
-        if call not in known:
+        call = str(shift.as_call())
+        if call not in known and shift.kind not in names:
             step = nearest(call, known) or "add it to the study's shifts"
             what = "the study does not test under this shift"
             yield Problem(what, f"{place}.shift", call, ", ".join(known) or "shifts = [...]", step)

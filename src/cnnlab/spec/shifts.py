@@ -40,13 +40,15 @@ class Shift(Choice):
     Attributes:
         unit: of its strength, as it stands behind the number; "×" stands before it.
         unchanged: the strength that would leave an image as it is.
-        usual: strengths that are tested where none is given, those in pixels for images of 32×32.
+        strengths: those that are tested where none is given; in pixels they are for images of 32×32.
+        whole: whether its pixels are whole ones.
         colour: whether grey images stay as they are.
     """
 
     unit: ClassVar[str] = ""
     unchanged: ClassVar[float] = 0.0
     strengths: ClassVar[tuple[float, ...]] = ()
+    whole: ClassVar[bool] = False
     colour: ClassVar[bool] = False
 
     @property
@@ -84,6 +86,7 @@ class Translation(Shift):
 
     unit: ClassVar[str] = "px"
     strengths: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 8)
+    whole: ClassVar[bool] = True
     pixels: Pixels
 
 
@@ -164,7 +167,7 @@ class Blur(Shift):
     """Gaussian blur of this standard deviation; the border is reflected."""
 
     unit: ClassVar[str] = "px"
-    strengths: ClassVar[tuple[float, ...]] = (0.5, 1, 1.5, 2, 3)
+    strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0, 3.0)
     sigma: Sigma
 
 
@@ -191,6 +194,7 @@ class Occlusion(Shift):
 
     unit: ClassVar[str] = "px"
     strengths: ClassVar[tuple[float, ...]] = (4, 8, 12, 16, 24)
+    whole: ClassVar[bool] = True
     pixels: Pixels
 
 
@@ -201,6 +205,7 @@ class Resolution(Shift):
     unit: ClassVar[str] = "px"
     unchanged: ClassVar[float] = float("inf")
     strengths: ClassVar[tuple[float, ...]] = (24, 16, 12, 8, 4)
+    whole: ClassVar[bool] = True
     pixels: Pixels
 
 
@@ -213,7 +218,8 @@ class Drawn(Shift):
     @property
     def strength(self) -> float:
         """The first number of its one augmentation; 1 for several, and for one without a number."""
-        return self._numbers[0] if self._numbers else 1.0
+        found = _first_number(self.body[0]) if len(self.body) == 1 else None
+        return 1.0 if found is None else found
 
     @property
     def name(self) -> str:
@@ -222,16 +228,8 @@ class Drawn(Shift):
 
     @property
     def amount(self) -> str:
-        """The first number of its one augmentation; empty for several, and for one without a number."""
-        return f"{self._numbers[0]:g}" if self._numbers else ""
-
-    @property
-    def _numbers(self) -> list[float]:
-        if len(self.body) != 1:
-            return []
-        (only,) = self.body
-        values = [getattr(only, field.name) for field in dataclasses.fields(only)]
-        return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+        """The first number of each of its augmentations that has one."""
+        return ", ".join(f"{number:g}" for number in map(_first_number, self.body) if number is not None)
 
 
 def usual(height: int, width: int, channels: int, names: Iterable[str] = ()) -> tuple[Any, ...]:
@@ -253,7 +251,7 @@ def usual(height: int, width: int, channels: int, names: Iterable[str] = ()) -> 
         if not kind.strengths:
             found.append(kind())
             continue
-        scaled = (_scaled(strength, kind.unit, min(height, width)) for strength in kind.strengths)
+        scaled = (_scaled(strength, kind, min(height, width)) for strength in kind.strengths)
         found += [kind(strength) for strength in dict.fromkeys(scaled)]
     return tuple(found)
 
@@ -279,9 +277,28 @@ def read_shifts(texts: Sequence[Any], height: int, width: int, channels: int) ->
     return tuple(dict.fromkeys(found))
 
 
-def _scaled(strength: float, unit: str, side: int) -> float:
-    """A usual strength for images of this side, in whole pixels where it was whole."""
-    if unit != "px" or side == SIDE:
+def read_shift(text: Any) -> Any:
+    """The one shift that a call names; a name alone is enough for what has no strengths.
+
+    Raises:
+        SpecError: an unknown name, a strength that is not allowed, or a name that stands for several strengths.
+    """
+    found = read_shifts([text], SIDE, SIDE, 3)
+    if len(found) != 1:
+        what = f"this stands for {len(found)} strengths, and one is meant"
+        raise SpecError(what, received=str(text), allowed="one strength", next_step=f"write {found[0].as_call()}")
+    return found[0]
+
+
+def _first_number(choice: Any) -> float | None:
+    values = [getattr(choice, field.name) for field in dataclasses.fields(choice)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return float(numbers[0]) if numbers else None
+
+
+def _scaled(strength: float, kind: type[Shift], side: int) -> float:
+    """A usual strength for images of this side; what is in pixels stays within what is allowed."""
+    if kind.unit != "px" or side == SIDE:
         return strength
     scaled = strength * side / SIDE
-    return max(1, round(scaled)) if isinstance(strength, int) else round(scaled, 2)
+    return min(max(1, round(scaled)), LARGEST_PIXELS) if kind.whole else min(max(round(scaled, 2), 0.1), 100.0)

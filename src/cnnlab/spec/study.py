@@ -73,6 +73,7 @@ class Study(Section):
     says: tuple[Saying, ...] = ()
     shifts: tuple[str, ...] = ()
     under: tuple[Under, ...] = ()
+    shift_difference: Fraction | None = None
     document: Document | None = None
     shortened: tuple[str, ...] = ()
 

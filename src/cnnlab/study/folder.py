@@ -63,12 +63,13 @@ def read_result(folder: Path) -> StudyResult:
 def shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
     """The image that a study's page shows as it is and under each shift, uint8, (1 + S)×C×H×W; None without any."""
     for group in result.shifted.groups if result.shifted is not None else ():
+        asked = [row.call for row in group.rows]
         for path in sorted((folder / SHIFTED).glob(f"{group.runs[0]}-*.npz")):
             try:
                 with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                    example = np.asarray(stored["example"], dtype=np.uint8)
+                    example, calls = np.asarray(stored["example"], dtype=np.uint8), stored["calls"].tolist()
             except Exception:  # readers of zip and NumPy answer damaged bytes with exceptions of many kinds
                 continue
-            if len(example) == 1 + len(group.rows):
+            if calls == asked:
                 return example
     return None

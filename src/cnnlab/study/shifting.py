@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from cnnlab.files import write_whole
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import note_opening
-from cnnlab.runs.shifted import ShiftedRun
-from cnnlab.runs.shifting import Bench, shift_groups, shift_run
+from cnnlab.runs.shifted import Shifted, ShiftedRun
+from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_run
 from cnnlab.spec.shifts import read_shifts
+from cnnlab.spec.study import Study
 from cnnlab.statistics.comparison import Rules
 from cnnlab.study.course import Course
 from cnnlab.study.folder import SHIFTED
@@ -24,57 +26,78 @@ from cnnlab.study.results import StudyResult
 from cnnlab.study.under import judge_under
 from cnnlab.study.work import alone
 
+# The smallest difference of interest, of accuracies, where a study's own is of another figure.
+DELTA = 0.01
+PENDING = "its networks have not been tested under its shifts"
+
+
+def before_shifts(study: Study, result: StudyResult) -> StudyResult:
+    """The result of a study with shifts before its networks are tested: what is published of that is open."""
+    if not study.shifts:
+        return result
+    under = judge_under(study, None, result.data)
+    return result.model_copy(update={"under": under, "notes": (*result.notes, f"{PENDING} yet")})
+
 
 def under_shifts(course: Course, reading: Reading, result: StudyResult) -> StudyResult:
     """The result with all arms' finished networks under the study's shifts, on the test part.
 
     What a run answered before counts. One look at the test set for all that are still to answer is written down first.
-    Where it can't be done, the result stays as it is, which is said.
+    Where it can't be done, the result says why.
     """
-    plan, study, say = course.plan, course.plan.study, course.audience.say
+    plan, study = course.plan, course.plan.study
+    notes = tuple(note for note in result.notes if not note.startswith(PENDING))
     groups = {arm.name: _finished(reading, arm.name) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
     if not plan.test_set or not groups:
-        say(f"nothing is tested under shifts: {'no run has figures' if plan.test_set else 'the data has no test part'}")
-        return result
+        why = "no run has figures" if plan.test_set else "the data has no test part"
+        return _untested(course, result, notes, why)
+    try:
+        (course.folder / SHIFTED).mkdir(parents=True, exist_ok=True)
+        with alone(course.place.runs, f"test-{plan.test_set}", course.audience.say):
+            found = _tested(course, groups)
+    except (CnnlabError, OSError) as error:
+        return _untested(course, result, notes, str(error).partition("\n")[0])
+    same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
+    under = judge_under(study, found, result.data, same)
+    return result.model_copy(update={"shifted": found, "under": under, "notes": notes})
+
+
+def _untested(course: Course, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:
+    course.audience.say(f"nothing is tested under shifts: {why}")
+    return result.model_copy(update={"notes": (*notes, f"{PENDING}: {why}")})
+
+
+def _tested(course: Course, groups: Mapping[str, Sequence[RunFolder]]) -> Shifted:
+    plan, study = course.plan, course.plan.study
     form = plan.shelf.open(plan.arms[0].recipe.data, study.seeds[0]).form
     shifts = read_shifts(study.shifts, form.height, form.width, form.channels)
-    kept = course.folder / SHIFTED
-    bench = Bench(
+    setting = Setting(
         root=course.place.root,
         device=course.place.device,
         purpose="",
         opener=plan.shelf.open,
-        say=say,
+        say=course.audience.say,
         progress=course.audience.progress,
     )
 
+    def place(folder: RunFolder) -> Path:
+        return course.folder / SHIFTED / f"{folder.name}-{_key(shifts)}.npz"
+
     def measure(folder: RunFolder) -> ShiftedRun:
-        path = kept / f"{folder.name}-{_key(shifts)}.npz"
-        known = _read(path, folder, shifts)
+        known = _read(place(folder), folder, shifts)
         if known is None:
-            known = shift_run(folder, lambda _: shifts, bench)
-            _write(path, known)
+            known = shift_run(folder, lambda _: shifts, setting)
+            _write(place(folder), known)
         return known
 
-    missing = [
-        folder
-        for folders in groups.values()
-        for folder in folders
-        if _read(kept / f"{folder.name}-{_key(shifts)}.npz", folder, shifts) is None
-    ]
-    try:
-        kept.mkdir(parents=True, exist_ok=True)
-        with alone(course.place.runs, f"test-{plan.test_set}", say):
-            if missing:
-                purpose = f"shifts of {len(missing)} runs"
-                note_opening(course.place.runs, f"study {plan.name}", plan.test_set, purpose)
-            rules = Rules(study.smallest_difference, study.alpha)
-            found, _ = shift_groups(groups, measure, rules)
-    except (CnnlabError, OSError) as error:
-        say(f"not tested under shifts: {error}")
-        return result
-    return result.model_copy(update={"shifted": found, "under": judge_under(study, found, result.data)})
+    folders = [folder for each in groups.values() for folder in each]
+    check_same_kind(folders, setting.part)
+    missing = sum(_read(place(folder), folder, shifts) is None for folder in folders)
+    if missing:
+        note_opening(course.place.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
+    delta = study.shift_difference or (study.smallest_difference if study.figure == "accuracy" else DELTA)
+    return shift_groups(groups, measure, Rules(delta, study.alpha))[0]
 
 
 def _finished(reading: Reading, name: str) -> list[RunFolder]:
@@ -90,7 +113,9 @@ def _key(shifts: tuple[object, ...]) -> str:
 
 def _write(path: Path, run: ShiftedRun) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, right=run.right, labels=run.labels, example=run.example, classes=run.classes)
+    calls = [str(shift.as_call()) for shift in run.shifts]
+    own = {"classes": np.array(run.classes), "calls": np.array(calls)}
+    np.savez_compressed(content, right=run.right, labels=run.labels, example=run.example, **own)  # type: ignore[arg-type]
     write_whole(path, content.getvalue())
 
 

@@ -20,7 +20,7 @@ from cnnlab.study.folder import kept_way, study_folder, study_name
 from cnnlab.study.plan import make_plan
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import StudyResult
-from cnnlab.study.shifting import under_shifts
+from cnnlab.study.shifting import before_shifts, under_shifts
 from cnnlab.study.work import Place
 
 
@@ -62,7 +62,7 @@ def carry_out_study(
     carry(course, plan.tasks())
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
-    result = result.model_copy(update={"notes": (*result.notes, *changed)})
+    result = before_shifts(study, result.model_copy(update={"notes": (*result.notes, *changed)}))
     write_whole(folder / "result.json", result.to_json(indent=2).encode())
     if study.confirm is not None:
         confirmation = confirm_winner(course, reading, result)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cnnlab.runs.shifted import Shifted, ShiftRow
 from cnnlab.spec.published import Under
-from cnnlab.spec.shifts import SIDE, read_shifts
+from cnnlab.spec.shifts import read_shift
 from cnnlab.spec.study import Study
 from cnnlab.statistics.claims import judge
 from cnnlab.study.results import Answer, UnderRecord
@@ -16,35 +16,41 @@ from cnnlab.study.sayings import JUDGED, OPEN
 JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
 
 
-def judge_under(study: Study, shifted: Shifted, data: str) -> tuple[UnderRecord, ...]:
+def judge_under(
+    study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str] | None = None
+) -> tuple[UnderRecord, ...]:
     """An answer to each thing that is published of networks under a shift.
 
     A word is answered by the verdict on the arm's networks against the images as they are, which holds for all shifts
     of the arm together; a figure by the prediction interval of one more network.
 
     Args:
+        shifted: None where the networks have not been tested yet, which leaves all answers open.
         data: what the study ran on.
+        same: arms that are another one under a second name.
     """
-    return tuple(_judged(study, shifted, data))
+    return tuple(_judged(study, shifted, data, same or {}))
 
 
-def _judged(study: Study, shifted: Shifted, data: str) -> Iterator[UnderRecord]:
-    rows = {(group.name, row.call): row for group in shifted.groups for row in group.rows}
+def _judged(study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str]) -> Iterator[UnderRecord]:
+    groups = shifted.groups if shifted is not None else ()
+    rows = {(group.name, row.call): row for group in groups for row in group.rows}
     for said in study.under:
         arm = said.arm or study.baseline or ""
-        (shift,) = read_shifts([said.shift], SIDE, SIDE, 3)
-        row = rows.get((arm, str(shift.as_call())))
-        published = said.published if isinstance(said.published, str) else f"{said.published:g}"
+        shift = read_shift(said.shift)
+        row = rows.get((same.get(arm, arm), str(shift.as_call())))
         answer: str = OPEN
         reason = "no network of this arm was tested under it"
-        if row is not None:
+        if row is not None and shifted is not None:
             found = _word if isinstance(said.published, str) else _figure
             answer, reason = found(study, said, row, shifted.images, data)
+        elif shifted is None:
+            reason = "the networks have not been tested under shifts yet"
         yield UnderRecord.model_validate(
             {
                 "arm": arm,
                 "shift": shift.title,
-                "published": published,
+                "published": said.published if isinstance(said.published, str) else f"{said.published:g}",
                 "answer": answer,
                 "reason": reason,
                 "source": said.source,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cnnlab.errors import UsageError
+from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
-from cnnlab.probe.activations import evaluating
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
 from cnnlab.probe.pictures import Picture, normalised

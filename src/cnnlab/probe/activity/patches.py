@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cnnlab.data.feed import Feed, spread_places
 from cnnlab.errors import UsageError
+from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.paper import words
-from cnnlab.probe.activations import evaluating
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.subjects import Subject, as_subject

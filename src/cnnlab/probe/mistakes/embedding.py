@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
+from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
-from cnnlab.probe.activations import evaluating, module_name, watching
+from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.statistics.components import nearest_centre_share, principal_plane
 
