@@ -78,6 +78,7 @@ PUBLISHED = {
     },
     "alexnet": {"features alone": (None, None, 0.53), "pooling and dropout": (None, None, 0.72)},
     "few-images": {},
+    "shifts": {},
 }
 # What a document says in words or what its figures say: arm, word, other arm.
 WORDS = {
@@ -195,3 +196,18 @@ def test_every_study_is_read_as_it_was_written(path: Path) -> None:
     again = Study.from_tables(tomllib.loads(study.to_toml()))
     assert again == study
     assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
+
+
+def test_what_is_published_of_shifts_is_what_the_document_says() -> None:
+    """Unmoved by translation and greyscale; brightness or contrast fall to .35; inversion hurts."""
+    (path,) = (path for path in FILES if path.stem == "shifts")
+    said = {(each.shift, each.published) for each in Study.read(path).under}
+    assert said == {
+        ("drawn([translation(0.1)])", "equal"),
+        ("greyscale", "equal"),
+        ("drawn([brightness(0.5)])", 0.35),
+        ("drawn([contrast(0.5)])", 0.35),
+        ("drawn([brightness(0.5)])", "worse"),
+        ("drawn([contrast(0.5)])", "worse"),
+        ("invert", "worse"),
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.errors import SpecError, listed
+from cnnlab.spec.arm_names import check_names, no_arm, some_of
 from cnnlab.spec.arms import RECIPE, Arm, Changes, Doses, base_recipe, changed, dotted, plain_changes, within
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.choices import Metric
@@ -36,8 +37,6 @@ MOST_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
 FRESH_SEEDS = 1_000_000
 SEEDS = f"how many, from 1 to {MOST_SEEDS:,}, or a list of seeds below {FRESH_SEEDS:,}, each once"
-# So many names are shown where an error lists what is allowed.
-SHOWN_NAMES = 12
 METRICS = tuple(f"{part}_{metric}" for part in ("validation", "train") for metric in get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -178,7 +177,7 @@ class Study(Section):
             what, step = f"{number} arms with {len(self.seeds)} seeds are {runs:,} runs", "take fewer seeds or arms"
             raise SpecError(what, where="seeds", allowed=f"up to {MOST_RUNS:,} runs", next_step=step)
         arms = tuple(self._made_arms())
-        _check_names(given[0], [arm.name for arm in arms])
+        check_names(given[0], [arm.name for arm in arms])
         object.__setattr__(self, "_arms", arms)
         object.__setattr__(self, "baseline", self._known_baseline())
         self._check_published()
@@ -276,21 +275,21 @@ class Study(Section):
             if self.doses is not None and self.confirm is None and self.baseline_seeds is None:
                 return None
             step = f'name the arm that the others are compared with: baseline = "{names[0]}"'
-            raise SpecError("the baseline is not named", where="baseline", allowed=_some(names), next_step=step)
+            raise SpecError("the baseline is not named", where="baseline", allowed=some_of(names), next_step=step)
         if self.baseline not in names:
-            raise SpecError(_no_arm(self.baseline, "baseline", names))
+            raise SpecError(no_arm(self.baseline, "baseline", names))
         return self.baseline
 
     def _check_published(self) -> None:
         """Claims and sayings speak of arms that are there, and a saying of two."""
         names = [arm.name for arm in self.list_arms()]
-        problems = [_no_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
+        problems = [no_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
         for number, saying in enumerate(self.says):
             place = f"says[{number}]"
             if saying.arm not in names:
-                problems.append(_no_arm(saying.arm, f"{place}.arm", names))
+                problems.append(no_arm(saying.arm, f"{place}.arm", names))
             if saying.than is not None and saying.than not in names:
-                problems.append(_no_arm(saying.than, f"{place}.than", names))
+                problems.append(no_arm(saying.than, f"{place}.than", names))
             problems += misread(saying, self.baseline, place)
         problems += misplaced(self.under, self.shifts, names, self.baseline)
         if problems:
@@ -307,33 +306,11 @@ class Study(Section):
         object.__setattr__(self, "under", tuple(map(fill, self.under)))
 
 
-def _check_names(kind: str, names: Sequence[str]) -> None:
-    """Each arm has a name of its own, which a table's cell can hold."""
-    for name in names:
-        if not name.strip() or not name.isprintable():
-            what, allowed = "this can't be an arm's name", "a text on one line, not empty"
-            raise SpecError(what, where=kind, received=repr(name), allowed=allowed)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise SpecError("two arms are the same", where=kind, received=twice, allowed="each value once")
-
-
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         allowed = "keys and values, as in train.epochs = 5"
         raise SpecError("this is not a table", where=where, received=shown(value), allowed=allowed)
     return value
-
-
-def _no_arm(name: str, where: str, names: Iterable[str]) -> Problem:
-    return Problem("the study has no such arm", where, name, _some(names), nearest(name, names))
-
-
-def _some(names: Iterable[str]) -> str:
-    """The names of arms, of which there may be hundreds, in their order."""
-    names = list(names)
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _is_located(error: SpecError, path: Path) -> bool:
