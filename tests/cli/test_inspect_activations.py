@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -46,6 +48,17 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
     assert done.stderr.endswith("Written to activations.png\n")
     with Image.open("activations.png") as picture:
         assert min(picture.size) > 500
+
+
+def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path) -> None:
+    words = [sys.executable, "-m", "cnnlab", "inspect", "activations", str(recipe_file), "--device", "cpu"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `… | head` does
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert said.endswith("Written to activations.png\n")
+    assert Path("activations.png").is_file()
 
 
 def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,9 +125,7 @@ def activations(
             from cnnlab.probe.activity.feature_maps import inspect_activations
 
             found = inspect_activations(subject, image, layers=layer or (), maps=maps)
-    show_answer(found, form, spare=SPARE)
-    for written in write_plates(found.plates(), path) if path is not None else ():
-        say(f"Written to {written}")
+    show_with_plates(found, form, found.plates, path, SPARE)
 
 
 def _asked(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:

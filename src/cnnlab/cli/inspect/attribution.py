@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
 What = Annotated[
     str,
@@ -120,7 +120,4 @@ def attribution(
         baseline=baseline.value,
         say=say,
     )
-    show_answer(found, form, spare=("half on", "centre"))
-    if place is not None:
-        for path in write_plates(found.plates(), place):
-            say(f"Written to {path}")
+    show_with_plates(found, form, found.plates, place, ("half on", "centre"))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.cli.theory.translate import WeightSeed, What
 
 
@@ -62,7 +62,4 @@ def weights(
     found = inspect_weights(
         named, layer, most=most, order=order.value if order else None, seed=seed, data=data, say=say
     )
-    show_answer(found, form, spare=("cycles/px", "cosine", "coherence"))
-    if place is not None:
-        for path in write_plates(found.plates(), place):
-            say(f"Written to {path}")
+    show_with_plates(found, form, found.plates, place, ("cycles/px", "cosine", "coherence"))
