@@ -84,6 +84,7 @@ class LayerMaps:
         shown: the numbers of the maps that are shown, from 0, in order.
         view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
             all of it, or where nobody knows, as of a module that holds rows.
+        passed_on: whether it is a softmax that hands on the logits as they are.
     """
 
     name: str
@@ -93,6 +94,7 @@ class LayerMaps:
     values: Floats
     shown: tuple[int, ...]
     view: tuple[Pair, Pair] | None = None
+    passed_on: bool = False
 
     @property
     def has_places(self) -> bool:
@@ -177,7 +179,8 @@ class ActivationMaps:
     def seen(self, layer: LayerMaps) -> str:
         """What is seen on a layer's maps, by their numbers."""
         figures = self.figures[layer.name]
-        told = [_of_zeros(layer, figures), _of_peaks(layer, figures)]
+        passed = f"{layer.name} passes the logits on: the loss works on them." if layer.passed_on else ""
+        told = [passed, _of_zeros(layer, figures), _of_peaks(layer, figures)]
         if layer.has_places:
             told += [_of_likeness(figures), _of_view(layer)]
         return " ".join(filter(None, told))

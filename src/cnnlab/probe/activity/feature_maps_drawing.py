@@ -37,10 +37,9 @@ def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
 
 
 def _image(found: ActivationMaps) -> Panel:
-    lines = [found.image]
-    if found.guesses:
-        lines.append(f"called {found.guesses[0].name}, {found.guesses[0].probability:.2f}")
-    return Panel("the image", (Tile(as_picture(found.pixels), tuple(lines)),), across=1)
+    # In the heading, which has the whole row: below the image long names would be cut off.
+    named = [f"called {words.shown(guess.name)}, {guess.probability:.2f}" for guess in found.guesses[:1]]
+    return Panel("; ".join([words.shown(found.image, 60), *named]), (Tile(as_picture(found.pixels)),), across=1)
 
 
 def _panel(layer: LayerMaps, heading: str) -> Panel:
