@@ -90,6 +90,11 @@ def test_patches_of_chosen_filters(recipe_file: Path) -> None:
     assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]
 
 
+def test_the_title_of_a_narrow_table_is_one_line(recipe_file: Path) -> None:
+    lines = inspect(recipe_file, "--layer", "dense1", "--no-pictures").stdout.splitlines()
+    assert "dense1: dense(3), 1×3; all 3 numbers" in lines
+
+
 def test_every_form_is_printed(recipe_file: Path) -> None:
     for words in (["--units"], ["--patches", "conv1"], []):
         assert "| ---" in inspect(recipe_file, *words, "--markdown", "--no-pictures").stdout.replace("|---", "| ---")

@@ -71,7 +71,10 @@ def show_sheet(sheet: Sheet, spare: Sequence[str] = ()) -> None:
     for line in sheet.lines:
         show(Text(line) if isinstance(line, str) else Padding(Text(line.text, style="cyan"), (0, 0, 0, 4)))
     for title, table in sheet.tables:
-        show(drawn(table, title, spare))
+        # A line of its own: in the table it would be folded to the width of its columns.
+        if title:
+            show(Text(title, style="bold"))
+        show(drawn(table, "", spare))
         if missing := left_out(table, spare):
             show(
                 Text(f"Left out for want of width: {', '.join(missing)}. --markdown and --json have all.", style="dim")

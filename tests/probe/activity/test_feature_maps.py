@@ -296,3 +296,23 @@ def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
     plate = replace(found, image=name).plates()["activations"]
     texts = [text.get_text() for axes in plate.figure.axes for text in axes.texts]
     assert any(text.startswith(name[:55]) and "called" in text for text in texts)
+
+
+def test_the_logits_have_the_names_of_their_classes() -> None:
+    one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
+    found = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
+    assert [layer.classes for layer in found.layers] == [(), one.classes, one.classes]
+    (_, plain), (_, named), _ = found.sheet().tables
+    assert [column.title for column in plain.columns] == ["unit", "value"]
+    assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
+    texts = [text.get_text() for axes in found.plates()["activations"].figure.axes for text in axes.texts]
+    assert texts.count("$cat$") == 2
+
+
+def test_only_columns_that_are_there_are_explained() -> None:
+    one = subject([*SMALL, *END])
+    (units,) = inspect_activations(one, layers="dense1").sheet().notes
+    assert not any(word in units for word in ("brightness", "Zeros"))
+    (maps,) = inspect_activations(one, layers=["dense1", "conv1"]).sheet().notes
+    assert "Like brightness" in maps
+    assert "Zeros and below 0" in maps

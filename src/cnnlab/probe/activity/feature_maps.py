@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,14 @@ def inspect_activations(
 
     with evaluating(subject.network), reading(subject.network, chosen, keep), torch.no_grad():
         logits = subject.network(picture.values[None].to(subject.device, torch.float32))
+    layers_found = (_layer(spots, spot, found, maps) for spot in chosen)
     return ActivationMaps(
         network=subject.name,
         image=picture.name,
         pixels=picture.pixels,
         label=_class_name(subject.classes, picture.label) if picture.label is not None else "",
         guesses=_guesses(logits, subject.classes),
-        layers=tuple(_layer(spots, spot, found, maps) for spot in chosen),
+        layers=tuple(_with_classes(layer, logits, subject.classes) for layer in layers_found),
     )
 
 
@@ -122,6 +124,15 @@ def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> Lay
         view=spots.seen(spot, middle) if output.ndim == 4 else None,
         passed_on=spots.passes_on(spot),
     )
+
+
+def _with_classes(layer: LayerMaps, logits: object, classes: tuple[str, ...]) -> LayerMaps:
+    """The layer with the classes' names for its numbers, where these are the network's logits."""
+    if not isinstance(logits, Tensor) or layer.values.shape != (len(classes), 1, 1):
+        return layer
+    own = logits[0].float().cpu().numpy()
+    same = own.shape == (len(classes),) and np.array_equal(layer.values[:, 0, 0], own, equal_nan=True)
+    return replace(layer, classes=classes) if same else layer
 
 
 def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:

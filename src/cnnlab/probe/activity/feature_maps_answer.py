@@ -85,6 +85,7 @@ class LayerMaps:
         view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
             all of it, or where nobody knows, as of a module that holds rows.
         passed_on: whether it is a softmax that hands on the logits as they are.
+        classes: what its numbers stand for, where they are the network's logits; else empty.
     """
 
     name: str
@@ -95,6 +96,7 @@ class LayerMaps:
     shown: tuple[int, ...]
     view: tuple[Pair, Pair] | None = None
     passed_on: bool = False
+    classes: tuple[str, ...] = ()
 
     @property
     def has_places(self) -> bool:
@@ -197,12 +199,20 @@ class ActivationMaps:
                 (f"{layer.name}: {layer.text}, {layer.shape_text()}; {layer.chosen()}", self._table(layer))
                 for layer in self.layers
             ),
-            notes=(
-                "Maps are numbered from 0, as torch indexes them. Zeros and below 0: shares of a map's numbers. Like "
-                "brightness and like edges: correlation with the image's brightness and with the size of its gradient, "
-                "both averaged down to the map. 32-bit floats, eval mode.",
-            ),
+            notes=(self._columns(),),
         )
+
+    def _columns(self) -> str:
+        """What the columns of these layers' tables mean."""
+        told = ["Maps and units are numbered from 0, as torch indexes them."]
+        if any(layer.values[0].size > 1 for layer in self.layers):
+            told.append("Zeros and below 0: shares of a map's numbers.")
+        if any(layer.has_places for layer in self.layers):
+            told.append(
+                "Like brightness and like edges: correlation with the image's brightness and with the size of its "
+                "gradient, both averaged down to the map."
+            )
+        return " ".join([*told, "32-bit floats, eval mode."])
 
     def plates(self) -> dict[str, Plate]:
         """The image and the maps of every layer, numbered."""
@@ -218,7 +228,11 @@ class ActivationMaps:
     def _table(self, layer: LayerMaps) -> TextTable:
         figures = [self.figures[layer.name][number] for number in layer.shown]
         if layer.values[0].size == 1:
-            return TextTable.of(["#unit", "#value"], [(str(each.number), short(each.mean)) for each in figures])
+            units = [(str(each.number), short(each.mean)) for each in figures]
+            if not layer.classes:
+                return TextTable.of(["#unit", "#value"], units)
+            named = [(number, words.shown(layer.classes[int(number)]), value) for number, value in units]
+            return TextTable.of(["#unit", "class", "#value"], named)
         titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0"]
         rows = [
             [
