@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -48,6 +50,17 @@ def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
         assert min(picture.size) > 500
 
 
+def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path) -> None:
+    words = [sys.executable, "-m", "cnnlab", "inspect", "activations", str(recipe_file), "--device", "cpu"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()  # as `… | head` does
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert said.endswith("Written to activations.png\n")
+    assert Path("activations.png").is_file()
+
+
 def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--layer", "relu1", "--layer", "dense1", "--json", "--no-pictures")
     found = json.loads(done.stdout)
@@ -75,6 +88,11 @@ def test_patches_of_chosen_filters(recipe_file: Path) -> None:
     assert Path("patches.png").is_file()
     some = json.loads(inspect(recipe_file, "--patches", "conv1", "--json", "--no-pictures").stdout)
     assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+def test_the_title_of_a_narrow_table_is_one_line(recipe_file: Path) -> None:
+    lines = inspect(recipe_file, "--layer", "dense1", "--no-pictures").stdout.splitlines()
+    assert "dense1: dense(3), 1×3; all 3 numbers" in lines
 
 
 def test_every_form_is_printed(recipe_file: Path) -> None:
@@ -107,6 +125,14 @@ def _looks(path: Path) -> int:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["--layer", "conv1,conv2"], "repeat it: --layer conv1 --layer conv2"),
+        (["--units", "--layer", "relu1,tanh1"], "repeat it: --layer relu1 --layer tanh1"),
+        (["--top", 3], "--top would do nothing here: it counts patches"),
+        (["--units", "--top", 3], "--top would do nothing here: it counts patches"),
+        (["--part", "train"], "--part would do nothing here: without them one image is looked at"),
+        (["--limit", 3], "add --units or --patches, or leave --limit out"),
+        (["--units", "--maps", 3], "--maps would do nothing here: it counts the maps of one image, not units"),
+        (["--image", "val:2"], "PART:NUMBER, such as validation:12"),
         (["--layer", "conv3"], "there is no layer 'conv3'"),
         (["--patches", "conv1:99"], "'conv1' has no filter 99"),
         (["--patches", "conv1:x"], "this names no filters"),
@@ -117,8 +143,8 @@ def _looks(path: Path) -> int:
         (["-o", "x.pdf"], "this is no name for a picture"),
     ],
 )
-def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:
+def test_mistakes_are_told(recipe_file: Path, words: list[object], told: str) -> None:
     done = inspect(recipe_file, *words)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert told in " ".join(done.stderr.split())
     assert not list(recipe_file.parent.glob("*.png"))

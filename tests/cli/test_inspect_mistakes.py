@@ -44,7 +44,7 @@ def test_the_answer_is_printed_and_every_picture_written(kept: Path, tmp_path: P
     written = sorted(file.name for file in tmp_path.iterdir())
     assert written == ["seen-gallery.png", "seen-map.png", "seen-reliability.png", "seen.png"]
     for name in written:
-        assert f"Written to {tmp_path / name}." in done.stderr.replace("\n", "")
+        assert f"Written to {tmp_path / name}\n" in done.stderr
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 400
 

@@ -122,3 +122,13 @@ def test_a_wrong_word_is_told_with_what_is_right(
     assert done.exit_code == 2
     for each in told:
         assert each in done.stderr
+
+
+def test_one_scale_for_before_and_after(trained: RunFolder, recipe_file: Path, tmp_path: Path) -> None:
+    done = inspect(trained.path, "--scale", "common", "-o", tmp_path / "shown.svg")
+    assert done.exit_code == 0, done.stderr
+    for name, told in (("", "one scale before and after"), ("-channels", "together"), ("-spectra", "filter's two")):
+        assert told in (tmp_path / f"shown{name}.svg").read_text(encoding="utf-8")
+    alone = inspect(recipe_file, "--scale", "common", "--no-pictures")
+    assert alone.exit_code == 2
+    assert "there are no weights before training beside these" in " ".join(alone.stderr.split())

@@ -98,3 +98,21 @@ def test_only_a_backbone_loads_torch(recipe: Callable[..., Recipe], tmp_path: Pa
         f"traced_recipe(resolve([{str(tmp_path / 'mine.toml')!r}])); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_runs_and_recipes_of_a_similar_name_are_told_before_backbones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CNNLAB_RUNS", "mine")
+    with pytest.raises(SpecError, match="did you mean 'alexnet'"):
+        resolve_name("alexnett")
+    for place in ("mine/20260101-120000-alexnett-small", "mine/20260102-120000-other", "recipes"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / ("alexnett.toml" if place == "recipes" else "recipe.toml")).touch()
+    with pytest.raises(SpecError) as caught:
+        resolve_name("alexnett")
+    step = caught.value.problems[0].next_step
+    assert step == "did you mean 20260101-120000-alexnett-small or recipes/alexnett.toml?"
+    with pytest.raises(SpecError, match="20260102-120000-other"):
+        resolve_name("20260102-130000-other")

@@ -130,6 +130,41 @@ def test_a_bad_image_is_told(recipe_file: Path, tmp_path: Path, content: bytes |
         open_subject(str(recipe_file), device="cpu").picture(file)
 
 
+@pytest.mark.parametrize("which", ["val:1", "validation:-1", "validation:x", "12"])
+def test_a_place_in_the_data_that_is_none_is_told_how_to_write(recipe_file: Path, which: str) -> None:
+    with pytest.raises(SourceError, match=r"(?s)no file of this name.*or PART:NUMBER, such as validation:12"):
+        open_subject(str(recipe_file), device="cpu").picture(which)
+
+
+def test_a_backbone_has_no_places_to_tell_of() -> None:
+    with pytest.raises(SourceError) as caught:
+        open_subject("squeezenet1_1", device="cpu").picture("val:1")
+    assert "PART:NUMBER" not in str(caught.value)
+
+
+def test_a_run_keeps_an_image_that_needs_no_name(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    subject = open_subject(str(run(recipe(epochs=1), runs=tmp_path, device="cpu").path), device="cpu")
+    with pytest.raises(SourceError, match="leave --image out for the image that the run keeps"):
+        cnnlab.inspect_activations(subject, "val:1")
+
+
+def test_a_subject_is_shown_in_few_words(recipe_file: Path) -> None:
+    shown = repr(open_subject(str(recipe_file), device="cpu"))
+    assert "tiny (random weights, seed 7)" in shown
+    assert "Conv2d" not in shown
+    assert len(shown) < 400
+
+
+def test_a_run_without_an_end_is_not_called_trained(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    folder = run(recipe(epochs=2), runs=tmp_path, device="cpu")
+    selected = folder.result()
+    assert selected is not None
+    assert open_subject(str(folder.path), device="cpu").name == f"{folder.name} (trained)"
+    (folder.path / "result.json").unlink()
+    told = f"{folder.name} (unfinished, weights of epoch {selected.selected_epoch:g})"
+    assert open_subject(str(folder.path), device="cpu").name == told
+
+
 def test_a_constant_image_is_only_moved(recipe_file: Path, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), (9, 90, 200)).save(tmp_path / "flat.png")
     image = open_subject(str(recipe_file), device="cpu").picture(tmp_path / "flat.png").values
@@ -151,7 +186,7 @@ def test_what_was_done_to_a_file_is_told(recipe_file: Path, tmp_path: Path) -> N
     Image.new("L", (61, 37), 90).save(tmp_path / "grey.png")
     Image.new("RGB", (form.width, form.height), (9, 90, 200)).save(tmp_path / "fits.png")
     grey = "grey in three channels" if form.channels == 3 else ""
-    told = ", ".join(filter(None, ["resized from 37×61", grey]))
+    told = ", ".join(filter(None, ["resized from 37 high × 61 wide", grey]))
     assert subject.picture(tmp_path / "grey.png").name == f"grey.png ({told})"
     assert subject.picture(tmp_path / "fits.png").name == (
         "fits.png" if form.channels == 3 else "fits.png (turned grey)"

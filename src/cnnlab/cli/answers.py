@@ -64,14 +64,18 @@ def show_sheet(sheet: Sheet, spare: Sequence[str] = ()) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from cnnlab.cli.console import show
+    from cnnlab.cli.console import console, show
     from cnnlab.cli.terminal import drawn, left_out
 
     show(Text(sheet.title, style="bold"))
     for line in sheet.lines:
         show(Text(line) if isinstance(line, str) else Padding(Text(line.text, style="cyan"), (0, 0, 0, 4)))
     for title, table in sheet.tables:
-        show(drawn(table, title, spare))
+        # A title that is wider than its table would be folded to the width of the columns.
+        alone = console().measure(drawn(table, "", spare)).maximum < len(title)
+        if alone:
+            show(Text(title, style="bold"))
+        show(drawn(table, "" if alone else title, spare))
         if missing := left_out(table, spare):
             show(
                 Text(f"Left out for want of width: {', '.join(missing)}. --markdown and --json have all.", style="dim")

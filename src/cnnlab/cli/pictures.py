@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnlab.cli.answers import Form, show_answer
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnlab.paper.plots import Plate
+    from cnnlab.paper.sheet import Answer
 
 ENDINGS = (".png", ".svg")
 PictureFile = Annotated[
@@ -44,6 +46,34 @@ def check_place(output: Path | None, default: str) -> Path:
             next_step=f"make it: mkdir -p {path.parent}" if right else f"--output {path.with_suffix('.png').name}",
         )
     return path
+
+
+def show_with_plates(
+    answer: Answer,
+    form: Form,
+    plates: Callable[[], Mapping[str, Plate]],
+    first: Path | None,
+    spare: Sequence[str] = (),
+) -> None:
+    """Write the figures of an answer, print it, and say where they are.
+
+    They are written first, and told of in any case: the answer's reader may go before its end (`… | head`).
+
+    Args:
+        first: where the first figure goes; None: none is drawn.
+        spare: columns that a narrow terminal goes without.
+
+    Raises:
+        UsageError: a figure can't be written.
+    """
+    from cnnlab.cli.console import say
+
+    written = write_plates(plates(), first) if first is not None else []
+    try:
+        show_answer(answer, form, spare)
+    finally:
+        for path in written:
+            say(f"Written to {path}")
 
 
 def write_plates(plates: Mapping[str, Plate], first: Path) -> list[Path]:

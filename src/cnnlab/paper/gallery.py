@@ -71,7 +71,9 @@ def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = 
     for row, place in zip(rows, places, strict=True):
         left = 0.0
         for panel in row:
-            _draw_panel(axes, panel, left, top, place)
+            # Nothing stands to the right of the last one, so that its heading may go on to the edge.
+            room = width - left if panel is row[-1] else _width(panel, place.tile)
+            _draw_panel(axes, panel, left, top, place, room)
             left += _width(panel, place.tile) + BETWEEN
         top += place.height
     for number, line in enumerate(folded):
@@ -135,10 +137,11 @@ def _width(panel: Panel, tile: float) -> float:
     return panel.across * (tile + GAP) - GAP
 
 
-def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, place: _Place) -> None:
+def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, place: _Place, room: float) -> None:
+    """`room` is the heading's, in points."""
     if panel.heading:
-        room = int(max(_width(panel, place.tile), 60) / (LETTER * SMALL))
-        _write(axes, left, top + HEADING / 2 - 2, words.shown(panel.heading, room), SMALL, "ink", bold=True)
+        letters = int(max(room, 60) / (LETTER * SMALL))
+        _write(axes, left, top + HEADING / 2 - 2, words.shown(panel.heading, letters), SMALL, "ink", bold=True)
     tallest = _tallest([panel], place.tile)
     first = top + (HEADING if panel.heading else 0)
     for number, tile in enumerate(panel.tiles):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TypeAlias
 from cnnlab.data.dataset import facts
 from cnnlab.errors import SourceError, SpecError, nearest
 from cnnlab.records import LayerRecord
-from cnnlab.runs.folder import KEPT, RunFolder
+from cnnlab.runs.folder import KEPT, RunFolder, list_runs
 from cnnlab.spec.files import in_file
 from cnnlab.spec.layer import Pair
 from cnnlab.spec.layers import layers
@@ -22,6 +23,8 @@ from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
 
 Image = tuple[int, int, int]
+# Of several runs of a similar name so many are named, the latest first.
+MOST_ALIKE = 3
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def resolve_name(what: str, *, or_rows: bool = False) -> Named:
             f"this is {rows}no recipe, no run folder and no backbone",
             received=what,
             allowed=f"{example}a .toml file, the folder or name of a run, or a network's name, as resnet18",
-            next_step=(nearest(what, layers.kinds) if or_rows else "") or near,
+            next_step=_alike(path) or (nearest(what, layers.kinds) if or_rows else "") or near,
         ) from None
 
 
@@ -148,9 +151,30 @@ def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None
     return _traced(file, shaped(own, size, channels), len(kept.classes), folder.path / KEPT)
 
 
+def one_or_more(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Several names, or one alone: a text is not taken apart into its letters.
+
+    >>> one_or_more("conv1"), one_or_more(["conv1", "conv2"])
+    (('conv1',), ('conv1', 'conv2'))
+    """
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def shaped(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
     high, wide = size or own[1:]
     return channels or own[0], high, wide
+
+
+def _alike(path: Path) -> str:
+    """A hint that names runs in the runs folder and a recipe in `recipes` of a similar name; "" without any."""
+    name = path.name.lower()
+    runs = reversed(list_runs(Path(os.environ.get("CNNLAB_RUNS") or "runs")))
+    # A run is called after its time and its recipe: 20260101-120000-lenet.
+    named = {run.name: run.name.lower().split("-", 2)[-1] for run in runs}
+    found = [full for full, short in named.items() if name in full.lower() or nearest(name, [full, short])][:MOST_ALIKE]
+    recipe = Path("recipes") / f"{path.name}.toml"
+    found += [str(recipe)] if recipe.is_file() else []
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def _resolved(recipe: Recipe, data: Path | None) -> Recipe:

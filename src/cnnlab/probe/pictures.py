@@ -54,7 +54,7 @@ def opened_image(file: Path, form: ImageForm) -> tuple[Pixels, str]:
     with Image.open(file) as opened:
         upright = ImageOps.exif_transpose(opened)
         own, bands = (upright.height, upright.width), len(upright.getbands())
-    done = [f"resized from {own[0]}×{own[1]}"] if own != (form.height, form.width) else []
+    done = [f"resized from {own[0]} high × {own[1]} wide"] if own != (form.height, form.width) else []
     if bands < form.channels:
         done.append("grey in three channels")
     elif form.channels == 1 < bands:

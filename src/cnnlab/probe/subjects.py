@@ -16,7 +16,7 @@ from torch import nn
 from cnnlab.data.dataset import Dataset, facts, open_dataset
 from cnnlab.data.feed import Feed, spread_places
 from cnnlab.data.source import ImageForm, Indices, Part, Progress, silent
-from cnnlab.errors import UsageError, listed
+from cnnlab.errors import SourceError, UsageError, listed
 from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
 from cnnlab.probe.pictures import Picture, drawn_image, normalised, opened_image
@@ -24,7 +24,7 @@ from cnnlab.records import LayerRecord, Way
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
-from cnnlab.runs.final import open_test_part, trained_network
+from cnnlab.runs.final import open_test_part, selected_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_network
@@ -51,8 +51,8 @@ class Subject:
     """
 
     name: str
-    network: nn.Module
-    layers: tuple[LayerRecord, ...]
+    network: nn.Module = field(repr=False)
+    layers: tuple[LayerRecord, ...] = field(repr=False)
     form: ImageForm
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -65,20 +65,25 @@ class Subject:
         """Where its weights lie; a network without any computes on the CPU."""
         return next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
 
-    def picture(self, which: str | Path | None = None, purpose: str = "inspect") -> Picture:
+    def picture(
+        self, which: str | Path | None = None, purpose: str = "inspect", without: str = "a picture that is drawn"
+    ) -> Picture:
         """An image as the network takes it.
 
         Args:
             which: an image file; or `validation:12`, the image of this number in that part of its data, from 0; None:
                 pictures that the program draws.
             purpose: what the ledger tells of a look at the test part.
+            without: what a person gets who names no image, for an error's next step.
 
         Raises:
             SourceError: the file or the data can't be used.
             UsageError: there is no such image.
         """
-        placed = _PLACED.fullmatch(str(which)) if which is not None and not Path(which).exists() else None
-        if placed is not None:
+        if which is not None and not Path(which).exists():
+            placed = _PLACED.fullmatch(str(which))
+            if placed is None:
+                raise self._missing(str(which), without)
             return self._of_data(placed[1], int(placed[2]), purpose)
         pixels, shown = drawn_image(self.form) if which is None else opened_image(Path(which), self.form)
         return Picture(pixels, normalised(pixels, self.mean, self.std), shown)
@@ -123,6 +128,18 @@ class Subject:
         pixels, label = np.array(feed.pixels[place]), int(feed.labels[place])
         name = f"{part}:{place}, {words.shown(data.classes[label])}"
         return Picture(pixels, normalised(pixels, data.mean, data.std), name, label)
+
+    def _missing(self, which: str, without: str) -> SourceError:
+        """There is no such file, nor is it a place in the data."""
+        places = "" if self.dataset is None else "; or PART:NUMBER, such as validation:12, an image of its data, from 0"
+        leave = f"leave --image out for {without}"
+        return SourceError(
+            "this image can't be used: missing",
+            where=which,
+            received="there is no file of this name",
+            allowed=f"a PNG, JPEG, WebP, BMP, GIF, TIFF or PPM file{places}",
+            next_step=f"write it as in validation:12, or {leave}" if places else f"check the path, or {leave}",
+        )
 
     def _known_part(self, part: str) -> Part:
         there: list[Part] = [known for known in get_args(Part) if known in self._data().parts]
@@ -201,7 +218,7 @@ def _of_run(
 ) -> Subject:
     about = folder.data()
     kept = about.preprocessing
-    network = trained_network(folder, device, say)
+    network, epoch = selected_network(folder, device, say)
     form = ImageForm(kept.channels, kept.height, kept.width, kept.interpolation)
 
     @cache
@@ -211,7 +228,8 @@ def _of_run(
         check_same_data(folder, opened)
         return opened
 
-    name = f"{folder.name} (trained)"
+    state = "trained" if folder.result() is not None else f"unfinished, weights of epoch {words.epoch(epoch)}"
+    name = f"{folder.name} ({state})"
     return Subject(
         name, network, folder.table().layers, form, kept.mean, kept.std, about.classes, folder, dataset=dataset
     )

@@ -82,8 +82,13 @@ def trained_network(folder: RunFolder, device: torch.device, say: Callable[[str]
     Raises:
         RunError: the weights are damaged or missing; for a finished run no others will do than those of its figures.
     """
+    return selected_network(folder, device, say)[0]
+
+
+def selected_network(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> tuple[nn.Module, float]:
+    """The same, and the epoch that its weights are of; errors as there."""
     result = folder.result()
-    return _selected(folder, device, say, result.selected_epoch if result else None)[0]
+    return _selected(folder, device, say, result.selected_epoch if result else None)
 
 
 def finish(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listener: Listener) -> None:

@@ -271,3 +271,48 @@ def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], tmp_
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_a_softmax_at_the_end_is_told_to_pass_the_logits_on() -> None:
+    one = subject(["conv(4, 3)", "flatten", "dense(classes)", "softmax"])
+    found = inspect_activations(one, layers=["softmax1", "dense1"])
+    assert np.array_equal(found.layer("softmax1").values, found.layer("dense1").values)
+    told = "softmax1 passes the logits on: the loss works on them."
+    assert found.seen(found.layer("softmax1")).startswith(told)
+    assert told in found.sheet().to_markdown()
+    assert "passes" not in found.seen(found.layer("dense1"))
+    inner = inspect_activations(subject(["conv(4, 3)", "flatten", "softmax", "dense(classes)"]), layers=["softmax1"])
+    assert inner.layer("softmax1").values.sum() == pytest.approx(1)
+    assert "passes" not in inner.seen(inner.layer("softmax1"))
+
+
+def test_one_layer_needs_no_list() -> None:
+    assert [layer.name for layer in inspect_activations(subject([*SMALL, *END]), layers="conv2").layers] == ["conv2"]
+
+
+def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
+    found = inspect_activations(subject([*SMALL, *END]), layers="conv1")
+    name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
+    plate = replace(found, image=name).plates()["activations"]
+    texts = [text.get_text() for axes in plate.figure.axes for text in axes.texts]
+    assert any(text.startswith(name[:55]) and "called" in text for text in texts)
+
+
+def test_the_logits_have_the_names_of_their_classes() -> None:
+    one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
+    found = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
+    assert [layer.classes for layer in found.layers] == [(), one.classes, one.classes]
+    (_, plain), (_, named), _ = found.sheet().tables
+    assert [column.title for column in plain.columns] == ["unit", "value"]
+    assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
+    texts = [text.get_text() for axes in found.plates()["activations"].figure.axes for text in axes.texts]
+    assert texts.count("$cat$") == 2
+
+
+def test_only_columns_that_are_there_are_explained() -> None:
+    one = subject([*SMALL, *END])
+    (units,) = inspect_activations(one, layers="dense1").sheet().notes
+    assert not any(word in units for word in ("brightness", "Zeros"))
+    (maps,) = inspect_activations(one, layers=["dense1", "conv1"]).sheet().notes
+    assert "Like brightness" in maps
+    assert "Zeros and below 0" in maps

@@ -354,3 +354,11 @@ def test_what_cannot_be_is_told(subject: Subject, fields: dict[str, object], tol
 def test_a_missing_image_is_told(subject: Subject) -> None:
     with untouched(subject.network), pytest.raises(SourceError, match=r"no\.png"):
         inspect_attribution(subject, ["no.png"])
+
+
+def test_one_image_and_one_method_need_no_list(subject: Subject, tmp_path: Path) -> None:
+    file = tmp_path / "my dog.png"
+    Image.new("RGB", (SIDE, SIDE), (9, 90, 200)).save(file)
+    for image in (file, str(file)):
+        found = inspect_attribution(subject, image, methods="saliency", draws=0, orders=1)
+        assert (len(found.images), found.images[0].name, found.methods) == (1, "my dog.png", ("saliency",))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.text import Text
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.mistakes import embedding as module
-from cnnlab.probe.mistakes.embedding import embedding, features, last_layer
+from cnnlab.probe.mistakes.embedding import Embedding, embedding, features, last_layer
 from cnnlab.probe.mistakes.embedding_plot import embedding_figure
+from cnnlab.probe.mistakes.words import map_sentence
 from cnnlab.records import LayerRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,7 +132,7 @@ def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, ki
     main, *small = figure.axes
     drawn = np.concatenate([group.get_offsets() for group in main.collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
-    assert [text.get_text() for text in main.texts] == names[:20]
+    assert [text.get_text() for text in main.texts] == (names if kinds <= 20 else [])
     assert len(small) == min(kinds, 20)
     rings = sum(len(axes.collections[2].get_offsets()) for axes in small)
     assert rings == wrong[np.isin(found.labels, range(20))].sum()
@@ -137,3 +140,30 @@ def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, ki
     (low, high), (left, right) = main.get_ylim(), main.get_xlim()
     assert low < found.points[:, 1].min() <= found.points[:, 1].max() < high
     assert left < found.points[:, 0].min() <= found.points[:, 0].max() < right
+
+
+def drawn(kinds: int, each: int) -> tuple[Embedding, list[Axes]]:
+    numbers = np.random.default_rng(0)
+    labels = np.arange(kinds * each) % kinds
+    points = numbers.normal(size=(len(labels), 2))
+    found = Embedding("dense1", 84, False, np.arange(len(labels)), points, labels, (0.31, 0.2), 0.5, 0.4)
+    figure = embedding_figure(found, labels < 0, [f"kind {k}" for k in range(kinds)], "Features", ["said"])
+    return found, figure.axes
+
+
+@pytest.mark.parametrize(("kinds", "named"), [(20, True), (21, False)])
+def test_names_of_many_classes_do_not_cover_the_map(kinds: int, named: bool) -> None:
+    _, (canvas, *boxes) = drawn(kinds, 1)
+    large = next(axes for axes in (canvas, *boxes) if axes.get_xlabel())
+    assert (large.get_xlabel(), large.get_ylabel()) == (
+        "component 1, 31.0 % of the variance",
+        "component 2, 20.0 % of the variance",
+    )
+    assert {text.get_text() for text in large.texts} == ({f"kind {k}" for k in range(kinds)} if named else set())
+    told = " ".join(text.get_text() for text in canvas.figure.findobj(Text) if isinstance(text, Text))
+    assert ("names of 21 classes would cover it" in told) is not named
+
+
+@pytest.mark.parametrize(("each", "told"), [(2, False), (3, True)])
+def test_centres_of_one_or_two_images_are_not_told_of(each: int, told: bool) -> None:
+    assert ("nearest class centre" in map_sentence(drawn(4, each)[0])) is told

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.patches import Rectangle
 from PIL import Image
 from scipy.special import softmax
 from sklearn import metrics as oracle
@@ -341,3 +342,16 @@ def test_any_number_of_classes_and_any_names_are_drawn(own: Path, kinds: int) ->
             assert "<img" not in svg
             assert "x" * 60 not in svg
     assert MistakesRecord.from_json(found.to_json()) == found.record()
+
+
+@pytest.mark.parametrize("equal_mass", [False, True])
+def test_the_histogram_of_the_reliability_diagram_has_an_axis(own: Path, equal_mass: bool) -> None:
+    found = inspect_mistakes(own, device="cpu", images=False)
+    figure = found.plates(equal_mass=equal_mass)["reliability"].figure
+    below = next(axes for axes in figure.axes if axes.get_xlabel() == "probability of the named class")
+    assert below.get_ylabel() == ("density" if equal_mass else "images")
+    bars = [bar for bar in below.patches if isinstance(bar, Rectangle)]
+    # As many images as there are, or an area of 1.
+    whole = sum(bar.get_height() * (bar.get_width() if equal_mass else 1) for bar in bars)
+    assert whole == pytest.approx(1 if equal_mass else 9)
+    assert len(below.get_yticks()) >= 2

@@ -49,3 +49,8 @@ def test_a_channel_alone_has_the_scale_of_its_filter():
         [0.5] * 3,
         [0.0] * 3,
     ]
+
+
+def test_a_larger_scale_shows_that_weights_are_smaller():
+    weights = np.array([[1.0], [-2.0]]).reshape(2, 1, 1, 1)
+    assert around_grey(weights, np.array([4.0, 2.0]))[:, 0, 0, 0].tolist() == [0.625, 0.0]

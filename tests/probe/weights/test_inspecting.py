@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from cnnlab.errors import UsageError
 from cnnlab.paper.plots import to_png, to_svg
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.probe.weights.answer import LayerWeights
+from cnnlab.probe.weights.filters import Scale
 from cnnlab.probe.weights.inspecting import inspect_weights
 from cnnlab.randomness import torch_state
 from cnnlab.runs.folder import RunFolder
@@ -237,3 +239,23 @@ def test_an_answer_without_rows_is_still_one(subject: Subject) -> None:
     assert isinstance(found, LayerWeights)
     assert len(found.shown) == 256
     assert "the first 256 of 300" in found.plates()["matrix"].description
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2"])
+def test_one_scale_shows_that_filters_grew(subject: Subject, layer: str) -> None:
+    found = inspect_weights(subject, layer)
+    before = found.filters.before
+    assert before is not None
+    grown = replace(found, filters=replace(found.filters, after=2 * before))
+
+    def pictures(scale: Scale) -> list[np.ndarray]:
+        plate = next(iter(grown.plates(scale=scale).values()))
+        return [np.asarray(image.get_array()) for axes in plate.figure.axes for image in axes.images]
+
+    # A filter that only grew looks the same by its own scale, and paler before by one for both.
+    own, common = pictures("own"), pictures("common")
+    middle = 0.5 if layer == "conv1" else 1.0
+    paler = sum(not np.allclose(one, other) for one, other in zip(own, common, strict=True))
+    assert paler == len(own) // 2
+    for one, other in zip(own, common, strict=True):
+        assert np.allclose(other, one, atol=1e-6) or np.allclose(other - middle, (one - middle) / 2, atol=1e-6)

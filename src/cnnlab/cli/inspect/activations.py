@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
+from cnnlab.cli.inspect.unused import given, refuse
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def register(group: typer.Typer) -> None:
 
 
 def activations(
+    context: typer.Context,
     what: What,
     layer: Layers = None,
     image: Shown = None,
@@ -105,6 +107,7 @@ def activations(
     """
     form = Form(json, markdown, latex)
     wanted = _asked(units, patches, image, layer)
+    _require_use(context, wanted)
     path = None if no_pictures else check_place(output, f"{wanted}.png")
     from cnnlab.cli.console import progressing, say
     from cnnlab.probe.subjects import open_subject
@@ -125,9 +128,7 @@ def activations(
             from cnnlab.probe.activity.feature_maps import inspect_activations
 
             found = inspect_activations(subject, image, layers=layer or (), maps=maps)
-    show_answer(found, form, spare=SPARE)
-    for written in write_plates(found.plates(), path) if path is not None else ():
-        say(f"Written to {written}")
+    show_with_plates(found, form, found.plates, path, SPARE)
 
 
 def _asked(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
@@ -150,6 +151,26 @@ def _asked(units: bool, patches: str | None, image: str | None, layer: list[str]
             next_step="give the command once for each",
         )
     return "units" if units else "patches" if patches is not None else "activations"
+
+
+def _require_use(context: typer.Context, wanted: str) -> None:
+    """Refuse options of what was not asked for.
+
+    Raises:
+        UsageError: there is one.
+    """
+    counted = ("--units or --patches", "without them one image is looked at", ("units", "patches"))
+    uses = {
+        "top": ("--patches LAYER", "it counts patches", ("patches",)),
+        "part": counted,
+        "limit": counted,
+    }
+    for name in given(context, *uses):
+        step, reason, needed = uses[name]
+        if wanted not in needed:
+            refuse(name, reason, f"add {step}")
+    if wanted != "activations" and given(context, "maps"):
+        refuse("maps", f"it counts the maps of one image, not {wanted}", f"leave --{wanted} out")
 
 
 def _filters(text: str) -> tuple[str, list[int] | None]:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
+from cnnlab.cli.inspect.unused import given, refuse
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
 What = Annotated[
     str,
@@ -75,6 +76,7 @@ def register(group: typer.Typer) -> None:
 
 
 def attribution(
+    context: typer.Context,
     what: What,
     image: Images = None,
     target: Class = None,
@@ -107,10 +109,11 @@ def attribution(
     from cnnlab.probe.subjects import open_subject
 
     load_captum()
+    _require_use(context, method)
     subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
     found = inspect_attribution(
         subject,
-        image or (None,),
+        image,
         target=target,
         methods=method or (),
         layer=layer,
@@ -120,7 +123,16 @@ def attribution(
         baseline=baseline.value,
         say=say,
     )
-    show_answer(found, form, spare=("half on", "centre"))
-    if place is not None:
-        for path in write_plates(found.plates(), place):
-            say(f"Written to {path}")
+    show_with_plates(found, form, found.plates, place, ("half on", "centre"))
+
+
+def _require_use(context: typer.Context, methods: list[str] | None) -> None:
+    """Refuse settings of methods that were not asked for.
+
+    Raises:
+        UsageError: there is one.
+    """
+    of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
+    for name in given(context, *of):
+        if methods and of[name] not in methods:
+            refuse(name, f"it is a setting of {of[name]}, which was not asked for", f"add --method {of[name]}")

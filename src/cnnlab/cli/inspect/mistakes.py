@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
 PICTURE = "mistakes.png"
 
@@ -75,6 +76,5 @@ def mistakes(
         data=data,
         say=say,
     )
-    show_answer(found, form, spare=("of its own class", "share of the class", "mean probability"))
-    for file in write_plates(found.plates(equal_mass=equal_mass), place) if place is not None else ():
-        say(f"Written to {file}.")
+    spare = ("of its own class", "share of the class", "mean probability")
+    show_with_plates(found, form, partial(found.plates, equal_mass=equal_mass), place, spare)

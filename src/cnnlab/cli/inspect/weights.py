@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
+from cnnlab.cli.inspect.unused import refuse
 from cnnlab.cli.options import DataFolder, Debug, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.cli.theory.translate import WeightSeed, What
 
 
@@ -21,6 +23,13 @@ class Ordered(StrEnum):
     ORIENTATION = "orientation"
     COLOUR = "colour"
     NORM = "norm"
+
+
+class Scaled(StrEnum):
+    """What a filter's colours are full at: its own largest weight, or the larger of before and after training."""
+
+    OWN = "own"
+    COMMON = "common"
 
 
 def register(group: typer.Typer) -> None:
@@ -40,6 +49,9 @@ def weights(
         Ordered | None,
         typer.Option(help="In which order; by default by number, of deep kernels by norm.", show_default=False),
     ] = None,
+    scale: Annotated[
+        Scaled, typer.Option(help="Before and after training by a scale of its own each, or by one for both.")
+    ] = Scaled.OWN,
     seed: WeightSeed = None,
     data: DataFolder = None,
     output: PictureFile = None,
@@ -62,7 +74,6 @@ def weights(
     found = inspect_weights(
         named, layer, most=most, order=order.value if order else None, seed=seed, data=data, say=say
     )
-    show_answer(found, form, spare=("cycles/px", "cosine", "coherence"))
-    if place is not None:
-        for path in write_plates(found.plates(), place):
-            say(f"Written to {path}")
+    if scale is Scaled.COMMON and not found.filters.is_paired:
+        refuse("scale", "there are no weights before training beside these", "name a trained run")
+    show_with_plates(found, form, partial(found.plates, scale=scale.value), place, ("cycles/px", "cosine", "coherence"))

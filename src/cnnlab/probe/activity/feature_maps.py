@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
+from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.runs.folder import RunFolder
@@ -25,7 +27,7 @@ def inspect_activations(
     subject: Subject | str | Path,
     image: Picture | str | Path | None = None,
     *,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     maps: int = 16,
 ) -> ActivationMaps:
     """What layers make of one image: their maps, and statistics of each.
@@ -50,7 +52,7 @@ def inspect_activations(
     picture = image if isinstance(image, Picture) else _picture(subject, image)
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
-    chosen = [spots.named(name) for name in dict.fromkeys(layers)] if layers else list(spots.ends())
+    chosen = [spots.named(name) for name in dict.fromkeys(one_or_more(layers))] or list(spots.ends())
     found: dict[str, Tensor] = {}
 
     def keep(spot: Spot, output: Tensor) -> None:
@@ -58,13 +60,14 @@ def inspect_activations(
 
     with evaluating(subject.network), reading(subject.network, chosen, keep), torch.no_grad():
         logits = subject.network(picture.values[None].to(subject.device, torch.float32))
+    layers_found = (_layer(spots, spot, found, maps) for spot in chosen)
     return ActivationMaps(
         network=subject.name,
         image=picture.name,
         pixels=picture.pixels,
         label=_class_name(subject.classes, picture.label) if picture.label is not None else "",
         guesses=_guesses(logits, subject.classes),
-        layers=tuple(_layer(spots, spot, found, maps) for spot in chosen),
+        layers=tuple(_with_classes(layer, logits, subject.classes) for layer in layers_found),
     )
 
 
@@ -91,7 +94,10 @@ def kept_picture(subject: Subject) -> Picture | None:
 
 def _picture(subject: Subject, image: str | Path | None) -> Picture:
     kept = kept_picture(subject) if image is None else None
-    return kept if kept is not None else subject.picture(image)
+    if kept is not None:
+        return kept
+    has_own = subject.folder is not None and subject.folder.example() is not None
+    return subject.picture(image, without="the image that the run keeps" if has_own else "a picture that is drawn")
 
 
 def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> LayerMaps:
@@ -116,7 +122,17 @@ def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> Lay
         values=values,
         shown=_shown(values, most),
         view=spots.seen(spot, middle) if output.ndim == 4 else None,
+        passed_on=spots.passes_on(spot),
     )
+
+
+def _with_classes(layer: LayerMaps, logits: object, classes: tuple[str, ...]) -> LayerMaps:
+    """The layer with the classes' names for its numbers, where these are the network's logits."""
+    if not isinstance(logits, Tensor) or layer.values.shape != (len(classes), 1, 1):
+        return layer
+    own = logits[0].float().cpu().numpy()
+    same = own.shape == (len(classes),) and np.array_equal(layer.values[:, 0, 0], own, equal_nan=True)
+    return replace(layer, classes=classes) if same else layer
 
 
 def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:

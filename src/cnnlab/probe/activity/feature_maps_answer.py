@@ -84,6 +84,8 @@ class LayerMaps:
         shown: the numbers of the maps that are shown, from 0, in order.
         view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
             all of it, or where nobody knows, as of a module that holds rows.
+        passed_on: whether it is a softmax that hands on the logits as they are.
+        classes: what its numbers stand for, where they are the network's logits; else empty.
     """
 
     name: str
@@ -93,6 +95,8 @@ class LayerMaps:
     values: Floats
     shown: tuple[int, ...]
     view: tuple[Pair, Pair] | None = None
+    passed_on: bool = False
+    classes: tuple[str, ...] = ()
 
     @property
     def has_places(self) -> bool:
@@ -177,7 +181,8 @@ class ActivationMaps:
     def seen(self, layer: LayerMaps) -> str:
         """What is seen on a layer's maps, by their numbers."""
         figures = self.figures[layer.name]
-        told = [_of_zeros(layer, figures), _of_peaks(layer, figures)]
+        passed = f"{layer.name} passes the logits on: the loss works on them." if layer.passed_on else ""
+        told = [passed, _of_zeros(layer, figures), _of_peaks(layer, figures)]
         if layer.has_places:
             told += [_of_likeness(figures), _of_view(layer)]
         return " ".join(filter(None, told))
@@ -194,12 +199,20 @@ class ActivationMaps:
                 (f"{layer.name}: {layer.text}, {layer.shape_text()}; {layer.chosen()}", self._table(layer))
                 for layer in self.layers
             ),
-            notes=(
-                "Maps are numbered from 0, as torch indexes them. Zeros and below 0: shares of a map's numbers. Like "
-                "brightness and like edges: correlation with the image's brightness and with the size of its gradient, "
-                "both averaged down to the map. 32-bit floats, eval mode.",
-            ),
+            notes=(self._columns(),),
         )
+
+    def _columns(self) -> str:
+        """What the columns of these layers' tables mean."""
+        told = ["Maps and units are numbered from 0, as torch indexes them."]
+        if any(layer.values[0].size > 1 for layer in self.layers):
+            told.append("Zeros and below 0: shares of a map's numbers.")
+        if any(layer.has_places for layer in self.layers):
+            told.append(
+                "Like brightness and like edges: correlation with the image's brightness and with the size of its "
+                "gradient, both averaged down to the map."
+            )
+        return " ".join([*told, "32-bit floats, eval mode."])
 
     def plates(self) -> dict[str, Plate]:
         """The image and the maps of every layer, numbered."""
@@ -215,7 +228,11 @@ class ActivationMaps:
     def _table(self, layer: LayerMaps) -> TextTable:
         figures = [self.figures[layer.name][number] for number in layer.shown]
         if layer.values[0].size == 1:
-            return TextTable.of(["#unit", "#value"], [(str(each.number), short(each.mean)) for each in figures])
+            units = [(str(each.number), short(each.mean)) for each in figures]
+            if not layer.classes:
+                return TextTable.of(["#unit", "#value"], units)
+            named = [(number, words.shown(layer.classes[int(number)]), value) for number, value in units]
+            return TextTable.of(["#unit", "class", "#value"], named)
         titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0"]
         rows = [
             [

@@ -37,10 +37,9 @@ def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
 
 
 def _image(found: ActivationMaps) -> Panel:
-    lines = [found.image]
-    if found.guesses:
-        lines.append(f"called {found.guesses[0].name}, {found.guesses[0].probability:.2f}")
-    return Panel("the image", (Tile(as_picture(found.pixels), tuple(lines)),), across=1)
+    # In the heading, which has the whole row: below the image long names would be cut off.
+    named = [f"called {words.shown(guess.name)}, {guess.probability:.2f}" for guess in found.guesses[:1]]
+    return Panel("; ".join([words.shown(found.image, 60), *named]), (Tile(as_picture(found.pixels)),), across=1)
 
 
 def _panel(layer: LayerMaps, heading: str) -> Panel:
@@ -50,10 +49,14 @@ def _panel(layer: LayerMaps, heading: str) -> Panel:
     numbers = layer.values[:, 0, 0]
     largest = float(np.abs(np.nan_to_num(numbers)).max(initial=0.0))
     tiles = tuple(
-        Tile(in_signs(np.full(FIELD, numbers[number]), largest), (str(number), short(float(numbers[number]))))
+        Tile(
+            in_signs(np.full(FIELD, numbers[number]), largest),
+            (str(number), *layer.classes[number : number + 1], short(float(numbers[number]))),
+        )
         for number in layer.shown
     )
-    return Panel(heading, tiles, NUMBERS_ACROSS)
+    # Names of classes need more room than numbers.
+    return Panel(heading, tiles, ACROSS if layer.classes else NUMBERS_ACROSS)
 
 
 def _map(layer: LayerMaps, number: int) -> Tile:
@@ -74,7 +77,7 @@ def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
     if any(layer.values[0].size == 1 for layer in layers):
         notes.append(
             "Units without a place are fields: blue below 0, white at 0, orange above, as deep as the number is large "
-            "within its layer; below stand its number, from 0, and its value."
+            "within its layer; below stand its number, from 0, of a class its name, and its value."
         )
     if any(len(layer.shape) == 2 for layer in layers):
         notes.append("Of a layer that gives tokens, each map is a column of places, one for each token.")

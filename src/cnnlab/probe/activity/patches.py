@@ -80,6 +80,7 @@ def inspect_patches(
             )
             for number in _chosen(layer, filters, top.values.shape[1])
         ),
+        passed_on=spots.passes_on(spot),
     )
 
 

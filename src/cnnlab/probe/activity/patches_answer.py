@@ -116,6 +116,7 @@ class Patches:
         total: how many filters the layer has.
         images: how many images were looked at.
         classes: the classes' names.
+        passed_on: whether the layer is a softmax that hands on the logits as they are.
     """
 
     network: str
@@ -126,6 +127,7 @@ class Patches:
     images: int
     classes: tuple[str, ...]
     filters: tuple[FilterPatches, ...]
+    passed_on: bool = False
 
     def named(self, patch: Patch) -> str:
         """The class of a patch's image."""
@@ -181,12 +183,16 @@ class Patches:
             title=f"What excites {self.layer} of {self.network} most, in {self.looked_at()}",
             lines=(self.answer(),),
             tables=((self.chosen(), TextTable.of(titles, [self._row(each) for each in self.filters])),),
-            notes=(self.geometry(), "Filters are numbered from 0, and so are the images of a part."),
+            notes=(*self.passing(), self.geometry(), "Filters are numbered from 0, and so are the images of a part."),
         )
 
     def chosen(self) -> str:
         """Which filters are shown."""
         return f"{self.layer}: {self.text}; {len(self.filters)} of {words.plural(self.total, 'filter')}"
+
+    def passing(self) -> tuple[str, ...]:
+        """That a softmax hands on the logits as they are, where it does."""
+        return (f"{self.layer} passes the logits on: the loss works on them.",) if self.passed_on else ()
 
     def looked_at(self) -> str:
         """The images that were looked at."""

@@ -83,9 +83,16 @@ class Spots:
             where="layer",
             received=name,
             allowed=words.shown(", ".join(self.all), MOST_LISTED),
-            next_step=nearest(name, [*self.all, *self._modules])
+            next_step=self.apart(name)
+            or nearest(name, [*self.all, *self._modules])
             or "take a name from the list; 'cnnlab describe' shows the table",
         )
+
+    def apart(self, name: str) -> str:
+        """How several layers that were written as one, `conv1,conv2`, are asked for; "" where it is not that."""
+        several = [part.strip() for part in name.split(",")]
+        known = len(several) > 1 and all(part in self.all or part in self._modules for part in several)
+        return f"repeat it: {' '.join(f'--layer {part}' for part in several)}" if known else ""
 
     def ends(self) -> tuple[Spot, ...]:
         """The first and the last convolution; of a network without any, the first and the last row with weights.
@@ -112,6 +119,12 @@ class Spots:
         if output.ndim == 3:
             return output.transpose(1, 2)[..., None]
         return output[..., None, None] if output.ndim == 2 else None
+
+    def passes_on(self, spot: Spot) -> bool:
+        """Whether it is a softmax that hands on the logits as they are, as a table's last row does."""
+        if spot.row is None or spot.row.kind != "softmax" or spot.before:
+            return False
+        return isinstance(self._modules.get(module_name(spot.name)), nn.Identity)
 
     def units(self, spot: Spot) -> int | None:
         """How many maps, or numbers of a vector or token, a layer gives; None where only a pass would tell."""

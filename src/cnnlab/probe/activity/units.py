@@ -16,6 +16,7 @@ from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, probing, watching
 from cnnlab.probe.activity.spots import MOST_LISTED, Spot, Spots
 from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity
+from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
 
@@ -34,7 +35,7 @@ def inspect_units(
     subject: Subject | str | Path,
     part: str = "validation",
     *,
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     limit: int | None = None,
     say: Callable[[str], None] = NOBODY.say,
 ) -> UnitActivity:
@@ -61,7 +62,7 @@ def inspect_units(
         raise UsageError("no image is looked at", where="limit", received=str(limit), allowed="1 or more")
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
-    chosen = _chosen(spots, layers, say)
+    chosen = _chosen(spots, one_or_more(layers), say)
     feed = subject.part(part, "inspect activations --units", limit, say)
     counts = count_units(subject.network, spots, chosen, feed)
     return UnitActivity(
@@ -173,7 +174,7 @@ def _chosen(spots: Spots, layers: Sequence[str], say: Callable[[str], None]) -> 
                 where="layer",
                 received=name,
                 allowed=words.shown(", ".join(known), MOST_LISTED),
-                next_step=nearest(name, known) or "leave --layer out for all of them",
+                next_step=spots.apart(name) or nearest(name, known) or "leave --layer out for all of them",
             )
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:

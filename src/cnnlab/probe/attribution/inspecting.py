@@ -37,6 +37,7 @@ from cnnlab.probe.attribution.checks import (
 )
 from cnnlab.probe.attribution.layers import choose_layer
 from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
@@ -56,10 +57,10 @@ class _Question:
 
 def inspect_attribution(
     subject: Subject | str | Path,
-    images: Sequence[str | Path | None] = (None,),
+    images: str | Path | Sequence[str | Path | None] | None = None,
     *,
     target: str | int | None = None,
-    methods: Sequence[str] = (),
+    methods: str | Sequence[str] = (),
     layer: str | None = None,
     steps: int = 64,
     window: int | None = None,
@@ -76,7 +77,8 @@ def inspect_attribution(
 
     Args:
         subject: of `open_subject`, or a name as it takes them; its network is left as it was.
-        images: files, or places in its data such as "validation:12"; None: pictures that the program draws.
+        images: one or several: a file, or a place in its data such as "validation:12"; None: pictures that the
+            program draws.
         target: the class, by its name or its number from 0; None: for each image the one that is predicted.
         methods: some of saliency, integrated-gradients, occlusion and grad-cam; none: all that the network has.
         layer: the row whose maps Grad-CAM weighs; None: the last one that gives maps.
@@ -97,7 +99,8 @@ def inspect_attribution(
         SourceError: an image can't be used.
         RunError: the network gives NaN or ±Inf.
     """
-    subject = as_subject(subject)
+    subject, methods = as_subject(subject), one_or_more(methods)
+    images = (images,) if images is None or isinstance(images, str | Path) else tuple(images)
     load_captum()
     network = subject.network
     side, move = square(subject, window, stride)

@@ -19,10 +19,13 @@ Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 
 WIDTH, HEIGHT, MARGIN = 680.0, 440.0, 14.0
+# Below and beside the large map stands which component it is.
+AXIS = 22.0
 ACROSS, SMALL_HEIGHT, HEAD, GAP = 5, 92.0, 20.0, 10.0
 # Each is seen on white and on black; beyond so many classes they come again with another shape.
 HUES = ("#1f8fd6", "#e0701a", "#12a57f", "#a066cc", "#b8952b", "#d64f8a", "#6f8a1f", "#8a8f98")
 SHAPES = ("o", "^", "s", "D", "v", "P", "X")
+# Names of more classes would cover the points, or stand far from them.
 MOST_NAMED = 20
 LONGEST = 18
 BETWEEN_NAMES = 14.0
@@ -41,13 +44,19 @@ def embedding_figure(found: Embedding, wrong: Flags, names: Sequence[str], title
     alone = kinds[np.sort(np.argsort(-counts, kind="stable")[:MOST_NAMED])]
     below = ceil(len(alone) / ACROSS) * (HEAD + SMALL_HEIGHT + GAP)
     lines = [*notes, _reading(len(kinds), len(alone), wrong)]
-    figure, bottom = captioned(WIDTH, HEIGHT + below + 2 * MARGIN, title, lines)
-    axes = _box(figure, MARGIN, bottom + MARGIN + below, WIDTH - 2 * MARGIN, HEIGHT)
+    figure, bottom = captioned(WIDTH, HEIGHT + AXIS + below + 2 * MARGIN, title, lines)
+    axes = _box(figure, MARGIN + AXIS, bottom + MARGIN + below + AXIS, WIDTH - 2 * MARGIN - AXIS, HEIGHT)
+    first, second = (
+        f"component {k}, {words.percent(share)} of the variance" for k, share in enumerate(found.shares, 1)
+    )
+    axes.set_xlabel(first, color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
+    axes.set_ylabel(second, color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
     _see_all(axes, found.points)
     for number, kind in enumerate(kinds):
         x, y = found.points[found.labels == kind].T
         axes.scatter(x, y, s=10, linewidths=0, alpha=0.8, color=_hue(number), marker=_shape(number), zorder=2)
-    _name(axes, found, alone, kinds, names)
+    if len(kinds) <= MOST_NAMED:
+        _name(axes, found, alone, kinds, names)
     wide = (WIDTH - 2 * MARGIN - (ACROSS - 1) * GAP) / ACROSS
     for place, kind in enumerate(alone):
         left = MARGIN + place % ACROSS * (wide + GAP)
@@ -60,11 +69,13 @@ def embedding_figure(found: Embedding, wrong: Flags, names: Sequence[str], title
 
 
 def _reading(there: int, shown: int, wrong: Flags) -> str:
-    said = (
-        f"Above: a colour and a shape for each class, its name near its centre. Below: each class by itself before all "
-        f"others in grey; a ring is one of the {words.plural(int(wrong.sum()), 'image')} named wrong."
+    named = shown == there
+    near = ", its name near its centre" if named else f"; names of {there:,} classes would cover it, so it has none"
+    which = "each class" if named else f"each of the {shown} classes with the most images"
+    return (
+        f"Above: a colour and a shape for each class{near}. Below: {which} by itself before all others in grey; a ring "
+        f"is one of the {words.plural(int(wrong.sum()), 'image')} named wrong."
     )
-    return said if shown == there else f"{said} The {shown} classes with the most images are named."
 
 
 def _hue(number: int) -> str:

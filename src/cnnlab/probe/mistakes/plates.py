@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.paper import words
 from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, LARGEST_WITH_NAMES, confusion_figure
@@ -98,6 +99,7 @@ def _reliability(found: Mistakes, known: Calibration, equal_mass: bool) -> Plate
     for number, (name, sure) in enumerate(sides):
         left = LEFT + number * (SIDE + GUTTER)
         _diagram(figure, left, bottom, name, sure, (sure.mass if equal_mass else sure.width).bins)
+        _histogram(figure, left, bottom, (sure.mass if equal_mass else sure.width).bins, as_density=equal_mass)
     return Plate(figure, " ".join(["Reliability diagram.", *notes]))
 
 
@@ -118,15 +120,20 @@ def _diagram(figure: Figure, left: float, bottom: float, name: str, sure: Surene
         style = {"fontsize": size, "color": COLOURS[colour], "weight": weight}
         axes.text(0, 1 + up / SIDE, text, style, transform=axes.transAxes)
     axes.set_ylabel("share named right", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+
+
+def _histogram(figure: Figure, left: float, bottom: float, bins: tuple[Bin, ...], *, as_density: bool) -> None:
+    """How many images have which probability. Bins of equal mass differ in width alone: theirs is a density."""
     below = quiet_axes(figure, left, bottom + 40, SIDE, HISTOGRAM)
-    below.grid(False)
     everything = sum(each.images for each in bins)
     for each in bins:
-        # Bins of equal mass differ in width alone: what is drawn is a density.
         wide = max(each.high - each.low, 1e-3)
-        below.bar(each.low, each.images / everything / wide, wide, align="edge", color=COLOURS["train"], alpha=0.55)
+        height = each.images / everything / wide if as_density else each.images
+        below.bar(each.low, height, wide, align="edge", color=COLOURS["train"], alpha=0.55)
     _unit(below)
-    below.set_yticks([])
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=not as_density))
+    below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    below.set_ylabel("density" if as_density else "images", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     below.set_xlabel("probability of the named class", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
 
 

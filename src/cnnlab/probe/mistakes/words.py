@@ -14,6 +14,8 @@ from cnnlab.statistics.classes import ClassFigures, Share
 
 MOST_CLASSES, MOST_PAIRS, MOST_CASES, MOST_TOLD = 20, 10, 10, 3
 LONGEST = 24
+# From so many images of a class on, on average, it is told how many lie nearest to their own centre.
+FEWEST_EACH = 3
 CERTAIN = 0.99
 
 
@@ -132,13 +134,18 @@ def temperature_sentence(found: Mistakes) -> str:
 def map_sentence(found: Embedding) -> str:
     """What the map shows, and what it loses."""
     averaged = ", each the mean over its map," if found.averaged else ""
-    return (
+    shown = (
         f"The map shows {words.plural(len(found.places), 'image')} by the {words.count(found.size)} numbers{averaged} "
         f"that go into {words.quoted(found.layer)}, along their first two principal components, each with a "
         f"scale of its own: these hold "
-        f"{words.percent(found.shares[0])} and {words.percent(found.shares[1])} of the variance. The nearest class "
-        f"centre is an image's own for {words.percent(found.apart_on_map)} on the map and for "
-        f"{words.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
+        f"{words.percent(found.shares[0])} and {words.percent(found.shares[1])} of the variance."
+    )
+    # Of one or two images a centre says nothing: it lies on them.
+    if len(found.labels) < FEWEST_EACH * len(set(found.labels.tolist())):
+        return shown
+    return (
+        f"{shown} The nearest class centre is an image's own for {words.percent(found.apart_on_map)} on the map and "
+        f"for {words.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
     )
 
 

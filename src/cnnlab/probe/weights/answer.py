@@ -12,7 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
-from cnnlab.probe.weights.filters import Filters
+from cnnlab.probe.weights.filters import Filters, Scale
 from cnnlab.probe.weights.measures import STILL, Measures
 from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
 from cnnlab.probe.weights.plates import draw
@@ -89,9 +89,14 @@ class LayerWeights:
             notes=tuple(legend(filters, self.measures, len(self.shown), self.order)),
         )
 
-    def plates(self) -> dict[str, Plate]:
-        """The pictures by name, the main one first."""
-        return draw(self.network, self.filters, self.measures, self.shown, self.order)
+    def plates(self, *, scale: Scale = "own") -> dict[str, Plate]:
+        """The pictures by name, the main one first.
+
+        Args:
+            scale: "own": each filter by its own largest weight, before and after training apart, which shows its shape;
+                "common": both by the larger of the two, which shows how it grew or shrank.
+        """
+        return draw(self.network, self.filters, self.measures, self.shown, self.order, scale)
 
     def svg(self) -> str:
         """The main picture."""

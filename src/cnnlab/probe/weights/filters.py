@@ -17,6 +17,7 @@ UNCHECKED: Begun = "unchecked"
 OTHER: Begun = "other"
 LOST: Begun = "lost"
 UNTRAINED: Begun = "untrained"
+Scale = Literal["own", "common"]
 COLOURS = ("red", "green", "blue")
 
 
@@ -49,6 +50,11 @@ class Filters:
     groups: int = 1
     begun: Begun = UNCHECKED
     reason: str = ""
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the state before training is drawn beside the one after; of what never changed it is not."""
+        return self.before is not None and not (self.frozen and np.array_equal(self.before, self.after))
 
     @property
     def in_colour(self) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
+import numpy.typing as npt
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, gallery, in_heat, in_signs
 from cnnlab.paper.plots import Plate
 from cnnlab.probe.weights.colouring import around_grey, channel_around_grey
-from cnnlab.probe.weights.filters import COLOURS, UNTRAINED, Filters, Floats
+from cnnlab.probe.weights.filters import COLOURS, UNTRAINED, Filters, Floats, Scale
 from cnnlab.probe.weights.matrix import matrix_plate, norms_plate
 from cnnlab.probe.weights.measures import STILL, Measures, finite, spectrum
 from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
@@ -26,9 +28,10 @@ def draw(
     measures: Measures,
     shown: Sequence[int],
     order: Order,
+    scale: Scale = "own",
 ) -> dict[str, Plate]:
     """The pictures of a layer by name, the main one first."""
-    drawing = _Drawing(network, filters, measures, shown, order)
+    drawing = _Drawing(network, filters, measures, shown, order, scale)
     if filters.as_pictures:
         plates = {"filters": drawing.filters_plate()}
         if filters.in_colour:
@@ -50,19 +53,23 @@ class _Drawing:
         measures: Measures,
         shown: Sequence[int],
         order: Order,
+        scale: Scale,
     ) -> None:
         self.name = f"{words.shown(filters.layer)} of {words.shown(network, 60)}"
         self.filters, self.measures, self.shown, self.order = filters, measures, list(shown), order
         after, before = filters.after[self.shown], filters.before
         self.sides: list[tuple[str, Floats]] = [(self._headed(), after)]
-        if before is not None and not (filters.frozen and np.array_equal(before, filters.after)):
+        if before is not None and filters.is_paired:
             self.sides.insert(0, ("before training", before[self.shown]))
+        self.common = scale == "common" and len(self.sides) > 1
+        self.largest = _largest(self.sides) if self.common else None
 
     def filters_plate(self) -> Plate:
-        row = [self._panel(side, around_grey(weights), self._lines(side)) for side, weights in self.sides]
+        row = [self._panel(side, around_grey(weights, self.largest), self._lines(side)) for side, weights in self.sides]
         colours = "red, green and blue as in an image" if self.filters.in_colour else "grey"
         seen = f"{self._counted()}, {colours}: mid-grey is weight 0."
-        notes = [f"{seen} {_SCALE}", *self._notes()]
+        scale = _COMMON if self.common else _SCALE
+        notes = [f"{seen} {scale}", *self._notes()]
         title = f"{self.filters.noun.capitalize()}s of {self.name}"
         return Plate(gallery(title, [row], notes), f"{title}. {seen}")
 
@@ -70,27 +77,33 @@ class _Drawing:
         rows = [
             [
                 self._panel(
-                    f"{colour}, {side}" if side else colour, channel_around_grey(weights, channel), self._lines(side)
+                    f"{colour}, {side}" if side else colour,
+                    channel_around_grey(weights, channel, self.largest),
+                    self._lines(side),
                 )
                 for side, weights in self.sides
             ]
             for channel, colour in enumerate(COLOURS)
         ]
         seen = f"{self._counted()}, each channel alone: black is a negative weight, mid-grey 0, white a positive one."
-        scale = "All three channels of a filter have one scale: its largest weight."
+        both = ", before and after training together" if self.common else ""
+        scale = f"All three channels of a filter have one scale: its largest weight{both}."
         title = f"Red, green and blue alone: {self.name}"
         return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
 
     def spectra_plate(self) -> Plate:
         high, wide = self.filters.after.shape[2:]
         size = max(SPECTRUM_SIZE, 1 << (max(high, wide) - 1).bit_length())
+        spectra = [(side, spectrum(weights, size)) for side, weights in self.sides]
+        highest = _largest(spectra) if self.common else [None] * len(self.shown)
         row = [
-            self._panel(side, [in_heat(one, 0) for one in spectrum(weights, size)], self._turned(side))
-            for side, weights in self.sides
+            self._panel(side, list(map(in_heat, found, repeat(0), highest)), self._turned(side))
+            for side, found in spectra
         ]
+        full = "the highest of a filter's two" if self.common else "its own highest"
         seen = (
             f"{self._counted()}: the magnitude of each one's two-dimensional Fourier transform over all its channels. "
-            "In the middle is frequency 0, at the edges half a cycle a pixel; yellow is its own highest, dark blue 0."
+            f"In the middle is frequency 0, at the edges half a cycle a pixel; yellow is {full}, dark blue 0."
         )
         degrees = (
             "Degrees: the direction of the stripes, 0 lying, 90 standing, counter-clockwise; – where no clearer than "
@@ -108,7 +121,9 @@ class _Drawing:
             f"{self._counted()}, each with {most}, under the number of the input channel: orange is a positive "
             "weight, blue a negative one, white 0."
         )
-        scale = "The scale is the largest weight of the row" + (", before and after apart." if beside else ".")
+        scale = "The scale is the largest weight of the row" + (
+            f", before and after {'together' if self.common else 'apart'}." if beside else "."
+        )
         title = f"{'Kernels' if self.filters.kind == 'conv' else 'Units, map by map,'} of {self.name}"
         return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
 
@@ -116,10 +131,12 @@ class _Drawing:
         norms = np.linalg.norm(finite(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
         largest = [int(channel) for channel in np.argsort(-norms, kind="stable")[: self._across()]]
         named = [(str(self.filters.channel(number, channel)),) for channel in largest]
+        pair = [finite(weights[place][largest]) for _, weights in self.sides]
+        full = float(np.abs(pair).max(initial=0)) if self.common else None
         return [
             Panel(
                 f"{self.filters.noun} {number}{self._marks(number)}" + (f", {side}" if side else ""),
-                tuple(map(Tile, in_signs(weights[place][largest]), named)),
+                tuple(map(Tile, in_signs(weights[place][largest], full), named)),
                 KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE,
             )
             for side, weights in self.sides
@@ -209,4 +226,11 @@ class _Drawing:
         return [f"{text[0].upper()}{text[1:]}."] if text else []
 
 
+def _largest(sides: Sequence[tuple[str, Floats]]) -> npt.NDArray[np.float64]:
+    """The largest size of each filter's numbers on all sides."""
+    sizes = [np.abs(finite(values)).reshape(len(values), -1).max(axis=1) for _, values in sides]
+    return np.asarray(np.max(sizes, axis=0), dtype=np.float64)
+
+
 _SCALE = "Each has its own scale, its largest weight."
+_COMMON = "A filter has one scale before and after training: the largest weight of both."
