@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
+from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
+from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
 # Columns that a narrow terminal goes without, the first to go first.
 SPARE = ("interval", "95 % interval", "against as it is")
@@ -84,7 +84,7 @@ def shift(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "shift.png")
-    from cnnlab.cli.console import progressing, say
+    from cnnlab.cli.console import progressing
     from cnnlab.report.shifting import shift as test_under_shifts
 
     with progressing() as progress:
@@ -103,8 +103,4 @@ def shift(
             say=progress.say,
             progress=progress,
         )
-    # The pictures first: whoever reads the table through a pipe may leave before its end.
-    written = [] if place is None else write_plates(found.plates(), place)
-    show_answer(found, form, SPARE)
-    for path in written:
-        say(f"Written to {path}")
+    show_with_plates(found, form, found.plates, place, SPARE)
