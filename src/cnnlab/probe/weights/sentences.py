@@ -40,7 +40,8 @@ def start_sentences(filters: Filters) -> list[str]:
     if filters.begun == CHECKED:
         return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
     if filters.begun == UNCHECKED:
-        how = "the run wrote no digest of its start (start.json), so this is not checked"
+        how = filters.reason or "the run wrote no digest of its start (start.json)"
+        how += ", so this is not checked"
         return [f"Before training: made anew from the seed{loaded}; {how}."]
     if filters.begun == LOST and filters.before is not None:
         return [f"Not checked: {filters.reason}; but this layer is frozen, and began as it is."]
