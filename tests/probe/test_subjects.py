@@ -17,6 +17,7 @@ from cnnlab.data.source import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
+from cnnlab.probe.activity.feature_maps import inspect_activations
 from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.translation import translation
@@ -206,3 +207,14 @@ def test_what_looks_takes_a_subject_or_its_name(recipe: Callable[..., Recipe], t
         lambda what: cnnlab.inspect_mistakes(what).to_json(),
     ):
         assert look(name) == look(subject)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_as_any_other(recipe_file: Path) -> None:
+    with pytest.raises(SourceError, match=r"this image can't be used: missing"):
+        open_subject(str(recipe_file), device="cpu").picture("x" * 300)
+
+
+def test_no_layer_is_not_told_to_be_an_empty_one(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no layer ''") as caught:
+        inspect_activations(str(recipe_file), layers=[""])
+    assert "did you mean" not in str(caught.value)

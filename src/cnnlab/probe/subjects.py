@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ class Subject:
             SourceError: the file or the data can't be used.
             UsageError: there is no such image.
         """
-        placed = _PLACED.fullmatch(str(which)) if which is not None and not Path(which).exists() else None
+        # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
+        placed = _PLACED.fullmatch(str(which)) if which is not None and not os.path.exists(which) else None  # noqa: PTH110
         if placed is not None:
             return self._of_data(placed[1], int(placed[2]), purpose)
         pixels, shown = drawn_image(self.form) if which is None else opened_image(Path(which), self.form)

@@ -83,7 +83,7 @@ class Spots:
             where="layer",
             received=name,
             allowed=words.shown(", ".join(self.all), MOST_LISTED),
-            next_step=nearest(name, [*self.all, *self._modules])
+            next_step=nearest(name, [*self.all, *filter(None, self._modules)])
             or "take a name from the list; 'cnnlab describe' shows the table",
         )
 
