@@ -132,7 +132,8 @@ def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:
 def _guesses(logits: object, classes: tuple[str, ...]) -> tuple[Guess, ...]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         return ()
-    shares = logits[0].double().softmax(dim=0).cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    shares = logits[0].cpu().double().softmax(dim=0).numpy()
     order = np.argsort(-shares, kind="stable")[:MOST_GUESSES]
     return tuple(Guess(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
 

@@ -134,8 +134,9 @@ def _add(counts: Counts, spot: Spot, maps: Tensor, slopes: Tensor) -> None:
 def _layer(spot: Spot, counts: Counts) -> LayerUnits:
     assert counts.sums is not None
     assert counts.highest is not None
-    above, steep, far = (counts.sums.double() / counts.cases).cpu().numpy()
-    highest = counts.highest.double().cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    above, steep, far = (counts.sums.cpu().double() / counts.cases).numpy()
+    highest = counts.highest.cpu().double().numpy()
     kind = _kind(spot)
     return LayerUnits(
         name=spot.name,

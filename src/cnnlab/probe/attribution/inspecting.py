@@ -133,7 +133,7 @@ def _question(
     image = picture.values.to(subject.device)
     with torch.no_grad():
         logits = subject.network(image[None])[0].float()
-    found = logits.softmax(dim=0).double().cpu().numpy()
+    found = logits.softmax(dim=0).cpu().double().numpy()
     if not np.isfinite(found).all():
         raise RunError("the network gives NaN or ±Inf for this image", where=picture.name, received=subject.name)
     number = int(found.argmax()) if target is None else read_class(target, subject.classes, len(found))
@@ -217,4 +217,5 @@ def _agreement(explained: Sequence[Explained], methods: Sequence[str]) -> tuple[
 
 
 def _numbers(found: Tensor) -> Floats:
-    return found.double().cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    return found.cpu().double().numpy()
