@@ -168,7 +168,9 @@ class RunFolder:
         step = "name an image with --image"
         if about.part not in data.parts or not 0 <= about.label < len(data.classes):
             where = str(self.path / "example.json")
-            raise RunError("the kept image is none of this run's data", where=where, received=str(about), next_step=step)
+            raise RunError(
+                "the kept image is none of this run's data", where=where, received=str(about), next_step=step
+            )
         form = data.preprocessing
         wanted = ("L" if form.channels == 1 else "RGB", form.width, form.height)
         try:

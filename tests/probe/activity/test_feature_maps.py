@@ -220,8 +220,10 @@ def test_mistakes_are_told() -> None:
     one = subject([*SMALL, *END])
     with pytest.raises(UsageError, match="there is no layer 'conv9'"):
         inspect_activations(one, layers=["conv9"])
-    with pytest.raises(UsageError, match="no map is shown"):
+    with pytest.raises(UsageError, match="--maps: nothing would be shown"):
         inspect_activations(one, maps=0)
+    with pytest.raises(UsageError, match=r"(?s)--maps: these are too many to be shown.*257.*1 to 256"):
+        inspect_activations(one, maps=257)
 
 
 RESNET = """

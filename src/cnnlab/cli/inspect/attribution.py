@@ -9,24 +9,26 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import (
+    AN_IMAGE,
+    IMAGE_FORM,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    WeightSeed,
+    What,
+    find_run,
+    guarded,
+)
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, write_plates
 
-What = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE|RUN|BACKBONE",
-        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
-        show_default=False,
-    ),
-]
 Images = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        metavar="FILE|PART:N",
-        help="An image file, or one of the data as in validation:12, from 0 (up to 8 times); without one the program "
-        "draws one.",
+        metavar=IMAGE_FORM,
+        help=f"{AN_IMAGE} (up to 8 times); by default one that the program draws.",
         show_default=False,
     ),
 ]
@@ -56,10 +58,6 @@ Window = Annotated[
     typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
 ]
 Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
-WeightSeed = Annotated[
-    int | None,
-    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
-]
 
 
 class Nothing(StrEnum):
@@ -101,25 +99,28 @@ def attribution(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "attribution.png")
-    from cnnlab.cli.console import say
+    from cnnlab.cli.console import progressing, say
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.attribution.methods import load_captum
     from cnnlab.probe.subjects import open_subject
 
     load_captum()
-    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
-    found = inspect_attribution(
-        subject,
-        image or (None,),
-        target=target,
-        methods=method or (),
-        layer=layer,
-        steps=steps,
-        window=window,
-        stride=stride,
-        baseline=baseline.value,
-        say=say,
-    )
+    with progressing() as shown:
+        named = str(find_run(Path(what)))
+        subject = open_subject(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
+        found = inspect_attribution(
+            subject,
+            image or (None,),
+            target=target,
+            methods=method or (),
+            layer=layer,
+            steps=steps,
+            window=window,
+            stride=stride,
+            baseline=baseline.value,
+            say=shown.say,
+            progress=shown,
+        )
     show_answer(found, form, spare=("half on", "centre"))
     if place is not None:
         for path in write_plates(found.plates(), place):

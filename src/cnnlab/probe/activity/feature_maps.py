@@ -14,6 +14,7 @@ from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
+from cnnlab.probe.limits import require_number
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.runs.folder import RunFolder
@@ -35,7 +36,7 @@ def inspect_activations(
         image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
-        maps: how many of each layer are shown; all are in the answer.
+        maps: how many of each layer are shown, 1 to 256; all are in the answer.
 
     Returns:
         An answer with the numbers, a sheet and a plate.
@@ -45,12 +46,12 @@ def inspect_activations(
         SourceError: the image can't be used.
     """
     subject = as_subject(subject)
-    if maps < 1:
-        raise UsageError("no map is shown", where="maps", received=str(maps), allowed="1 or more")
-    picture = image if isinstance(image, Picture) else _picture(subject, image)
+    require_number("--maps", maps)
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
     chosen = [spots.named(name) for name in dict.fromkeys(layers)] if layers else list(spots.ends())
+    # When all else is known to be right: a look at the test part is written down for good.
+    picture = image if isinstance(image, Picture) else _picture(subject, image)
     found: dict[str, Tensor] = {}
 
     def keep(spot: Spot, output: Tensor) -> None:
@@ -91,7 +92,7 @@ def kept_picture(subject: Subject) -> Picture | None:
 
 def _picture(subject: Subject, image: str | Path | None) -> Picture:
     kept = kept_picture(subject) if image is None else None
-    return kept if kept is not None else subject.picture(image)
+    return kept if kept is not None else subject.picture(image, "inspect activations")
 
 
 def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> LayerMaps:
@@ -100,7 +101,7 @@ def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> Lay
     if output is None or maps is None:
         raise UsageError(
             f"'{spot.name}' gives nothing that could be shown for one image",
-            where="layer",
+            where="--layer",
             received="it did not run" if output is None else words.sizes(tuple(output.shape)),
             allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
             next_step="choose another layer",
