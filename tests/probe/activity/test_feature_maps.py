@@ -25,7 +25,7 @@ from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activity.feature_maps import inspect_activations
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, MapFigures, short
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, ActivationsRecord, MapFigures, short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe
@@ -273,3 +273,16 @@ def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], tmp_
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_what_is_not_a_number_is_told_in_words_and_null_in_json() -> None:
+    one = subject([*SMALL, *END])
+    with torch.no_grad():
+        one.network.conv1.bias[3] = float("nan")
+    found = inspect_activations(one, layers=["conv1"])
+    assert "1 of 12 maps hold NaN or ±Inf, which are not numbers." in found.seen(found.layer("conv1"))
+    assert found.called() == "The network names no class: its logits are not numbers (NaN or ±Inf)."
+    told = json.loads(found.to_json())
+    assert told["guesses"][0]["probability"] is None
+    assert [each["max"] is None for each in told["layers"][0]["maps"]] == [number == 3 for number in range(12)]
+    assert np.isnan(ActivationsRecord.from_json(found.to_json()).layers[0].maps[3].max)

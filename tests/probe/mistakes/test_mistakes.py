@@ -150,6 +150,13 @@ def test_logits_that_are_no_numbers_count_as_wrong_and_nothing_breaks(own: Path)
     assert MistakesRecord.from_json(nothing.to_json()) == nothing.record()
 
 
+def test_equal_logits_have_no_temperature(own: Path) -> None:
+    labels = np.arange(30) % 3
+    rewritten(own, np.zeros((30, 3)), labels)
+    found = inspect_mistakes(own, images=False)
+    assert any("No temperature changes anything: the logits" in line for line in found.sheet().lines)
+
+
 def test_a_perfect_run_has_no_mistakes_to_show(own: Path) -> None:
     labels = RunFolder.open(own).predictions("validation").labels  # type: ignore[union-attr]
     rewritten(own, np.eye(3)[labels] * 5)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import BeforeValidator, ConfigDict
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
@@ -26,24 +28,34 @@ FEW_ZEROS = 0.005
 BRIGHTNESS = (0.299, 0.587, 0.114)
 
 
-class Guess(Record):
+# Null in JSON is what was not a number.
+Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+
+
+class WithNulls(Record):
+    """A record whose JSON has null for what is not a number."""
+
+    model_config = ConfigDict(ser_json_inf_nan="null")
+
+
+class Guess(WithNulls):
     """A class that the network names, with its probability by the softmax."""
 
     name: str
-    probability: float
+    probability: Real
 
 
-class MapFigures(Record):
+class MapFigures(WithNulls):
     """Statistics of one map of one image. `zeros` and `negative` are shares of its numbers; `std` is over its places.
 
     `brightness` and `edges` are its correlations with those of the image; None where either is constant.
     """
 
     number: int
-    min: float
-    mean: float
-    max: float
-    std: float
+    min: Real
+    mean: Real
+    max: Real
+    std: Real
     zeros: float
     negative: float
     brightness: float | None = None
@@ -63,7 +75,7 @@ class LayerFigures(Record):
 
 
 class ActivationsRecord(Record):
-    """The statistics of `ActivationMaps`, without its arrays."""
+    """The statistics of `ActivationMaps`, without its arrays; what is not a number is null in its JSON."""
 
     network: str
     image: str
@@ -138,7 +150,9 @@ class ActivationMaps:
     @cached_property
     def figures(self) -> dict[str, tuple[MapFigures, ...]]:
         """The statistics of every map of every layer, by the layer's name."""
-        return {layer.name: _figures(layer, self.pixels) for layer in self.layers}
+        # ∞ − ∞ is NaN, which is told.
+        with np.errstate(invalid="ignore"):
+            return {layer.name: _figures(layer, self.pixels) for layer in self.layers}
 
     def record(self) -> ActivationsRecord:
         """The statistics without the arrays."""
@@ -170,6 +184,8 @@ class ActivationMaps:
         """What the network says of the image."""
         if not self.guesses:
             return "The network gives no logits that would name a class."
+        if not all(np.isfinite(guess.probability) for guess in self.guesses):
+            return "The network names no class: its logits are not numbers (NaN or ±Inf)."
         named = ", ".join(f"{words.quoted(guess.name)} ({guess.probability:.2f})" for guess in self.guesses)
         truth = f" It is {words.quoted(self.label)}." if self.label else ""
         return f"The network calls the image {named}.{truth}"
@@ -307,6 +323,8 @@ def _correlations(flat: Exact, other: Exact) -> list[float | None]:
 def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
     zeros = float(np.mean([each.zeros for each in figures]))
     negative = float(np.mean([each.negative for each in figures]))
+    if not np.isfinite(layer.values).any():
+        return ""
     what = "maps" if layer.values[0].size > 1 else "numbers"
     if zeros < FEW_ZEROS:
         told = "None of its numbers is" if negative == 0 else f"{words.percent(negative)} of its numbers are"
@@ -321,6 +339,11 @@ def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
 
 
 def _of_peaks(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
+    finite = [each for each in figures if np.isfinite(each.min) and np.isfinite(each.max)]
+    if len(finite) < len(figures):
+        kind = "map" if layer.values[0].size > 1 else "number"
+        what = f"{len(figures) - len(finite):,} of {words.plural(len(figures), kind)}"
+        return f"{what} {'hold' if kind == 'map' else 'are'} NaN or ±Inf, which are not numbers."
     top = max(figures, key=lambda each: each.max)
     what = "map" if layer.values[0].size > 1 else "unit"
     if not layer.has_places:
