@@ -25,7 +25,9 @@ from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activity.feature_maps import inspect_activations
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, ActivationsRecord, MapFigures, short
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFigures
+from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe

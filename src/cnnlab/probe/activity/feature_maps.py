@@ -12,7 +12,8 @@ from torch import Tensor
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
 from cnnlab.probe.limits import require_number
 from cnnlab.probe.pictures import Picture, normalised
