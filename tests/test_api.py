@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import cnnlab
 from cnnlab import Recipe, RunError, RunFolder, api
@@ -112,6 +114,51 @@ def test_a_page_shows_activations_where_the_data_has_gone_and_none_for_a_run_tha
     assert 'id="activations"' not in (folder.path / "report.html").read_text(encoding="utf-8")
     perceptron = cnnlab.train(recipe(("flatten", "dense(classes)")), runs=tmp_path, device="cpu")
     assert api.view(perceptron).activations is None
+
+
+def junk_picture(path: Path) -> None:
+    (path / "example.png").write_bytes(b"no picture")
+
+
+def other_size(path: Path) -> None:
+    Image.new("RGB", (9, 7)).save(path / "example.png")
+
+
+def other_channels(path: Path) -> None:
+    Image.new("RGBA", (8, 8)).save(path / "example.png")
+
+
+def no_class(path: Path) -> None:
+    about = json.loads((path / "example.json").read_text(encoding="utf-8"))
+    (path / "example.json").write_text(json.dumps({**about, "label": -99}), encoding="utf-8")
+
+
+def broken_start(path: Path) -> None:
+    (path / "start.json").write_text('{"sha256": ', encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (junk_picture, "the page shows no activations: PATH/example.png: this picture can't be read"),
+        (other_size, "the page shows no activations: PATH/example.png: the kept image is not as this run's network"),
+        (other_channels, "the page shows no activations: PATH/example.png: the kept image is not as this run's"),
+        (no_class, "the page shows no activations: PATH/example.json: the kept image is none of this run's data"),
+        (broken_start, "what RUN began with is not checked: start.json is damaged"),
+    ],
+)
+def test_a_kept_image_or_start_that_is_damaged_costs_only_what_is_made_of_it(
+    recipe: Callable[..., Recipe], tmp_path: Path, damage: Callable[[Path], None], told: str
+) -> None:
+    folder = cnnlab.train(recipe(), runs=tmp_path, device="cpu")
+    damage(folder.path)
+    heard: list[str] = []
+    cnnlab.write_report(folder, heard.append)
+    (said,) = heard
+    assert said.startswith("! " + told.replace("PATH", str(folder.path)).replace("RUN", folder.name))
+    html = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert ('id="activations"' in html) == (damage is broken_start)
+    assert "filters-after" in html
 
 
 def test_an_unfinished_run_is_not_reported(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

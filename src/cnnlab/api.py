@@ -10,6 +10,7 @@ from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.probe.activity.feature_maps import example_activations
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.processes import is_writer
 from cnnlab.report.page import render
@@ -297,7 +298,7 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         claims=judged(folder.recipe(), [result], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
         filters=first_convolution(folder, say) if result.train is not None else None,
-        activations=example_activations(folder, NOBODY.say) if result.train is not None else None,
+        activations=_activations(folder, say) if result.train is not None else None,
         confusion=_confusion(folder),
         loaded=folder.loaded(),
         features=folder.features(),
@@ -313,6 +314,17 @@ def _again(command: str, folder: Path, file: str) -> str:
 def _place(folder: Path) -> str:
     """A folder within its runs folder, seen from beside that."""
     return "/".join(folder.resolve().parts[-3:])
+
+
+def _activations(folder: RunFolder, say: Callable[[str], None]) -> ActivationMaps | None:
+    """What is made of the kept image; one that can't be used is told, and costs nothing but its section."""
+    try:
+        folder.example()
+    except RunError as error:
+        problem = error.problems[0]
+        say(f"! the page shows no activations: {problem.where}: {problem.what}")
+        return None
+    return example_activations(folder, NOBODY.say)
 
 
 def _confusion(folder: RunFolder) -> Confusion | None:

@@ -138,7 +138,7 @@ def _looks(path: Path) -> int:
         (["--patches", "conv1:x"], "this names no filters"),
         (["--units", "--patches", "conv1"], "these options do not go together"),
         (["--units", "--image", "x.png"], "these options do not go together"),
-        (["--units", "--part", "tests"], "the data has no such part"),
+        (["--units", "--part", "tests"], "'--part'"),
         (["--image", "validation:900"], "the validation part has no image 900"),
         (["-o", "x.pdf"], "this is no name for a picture"),
     ],

@@ -89,12 +89,12 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--class", "purple"], "class: the network has no such class"),
-        (["--method", "lime"], "method: there is no such method"),
-        (["--layer", "dense1"], "layer: this layer gives no maps of places"),
+        (["--class", "purple"], "--class: the network has no such class"),
+        (["--method", "lime"], "--method: there is no such method"),
+        (["--layer", "dense1"], "--layer: this layer gives no maps of places"),
         (["--method", "saliency", "--window", "4"], "--window would do nothing here: it is a setting of occlusion"),
         (["--method", "saliency", "--layer", "relu1"], "add --method grad-cam, or leave --layer out"),
-        (["--window", "9"], "window: occlusion's square lies within the image"),
+        (["--window", "9"], "--window: occlusion's square lies within the image"),
         (["--image", "validation:99"], "the validation part has no image 99"),
         (["--image", "no.png"], "no.png: this image can't be used: missing"),
         (["--image", "test:0"], "the test part is opened for a run only"),
@@ -108,6 +108,15 @@ def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> No
     assert told in " ".join(done.stderr.split())
     assert done.stdout == ""
     assert not list(Path.cwd().glob("*.png"))
+
+
+def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, int, int, str]] = []
+    monkeypatch.setattr("cnnlab.cli.console.Progressing.__call__", lambda _self, *told: heard.append(told))
+    done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
+    assert done.exit_code == 0, done.stderr
+    assert [told for told in heard if told[0] == "attribution"] == [("attribution", n, 2, "images") for n in range(3)]
+    assert heard[-1] == ("weights drawn anew", 3, 3, "draws")
 
 
 def test_a_missing_captum_is_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

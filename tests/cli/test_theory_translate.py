@@ -87,3 +87,11 @@ def test_an_unknown_name_is_told() -> None:
     done = translate("resnet17")
     assert done.exit_code == 2
     assert "this is no recipe, no run folder and no backbone" in done.stderr
+
+
+def test_a_wrong_shift_is_told_before_the_image_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text('[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dense(classes)"]\n', encoding="utf-8")
+    done = CliRunner().invoke(app, ["theory", "translate", str(path), "--image", "test:0", "--shifts", "99"])
+    assert done.exit_code == 2
+    assert "--shifts: a shift must leave some of the image in sight" in done.stderr

@@ -17,6 +17,8 @@ from cnnlab.data.source import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
+from cnnlab.probe.activity.feature_maps import inspect_activations
+from cnnlab.probe.attribution.inspecting import inspect_attribution
 from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.translation import translation
@@ -241,3 +243,39 @@ def test_what_looks_takes_a_subject_or_its_name(recipe: Callable[..., Recipe], t
         lambda what: cnnlab.inspect_mistakes(what).to_json(),
     ):
         assert look(name) == look(subject)
+
+
+def test_a_name_that_is_too_long_for_a_file_is_told_as_any_other(recipe_file: Path) -> None:
+    with pytest.raises(SourceError, match=r"this image can't be used: missing"):
+        open_subject(str(recipe_file), device="cpu").picture("x" * 300)
+
+
+def test_no_layer_is_not_told_to_be_an_empty_one(recipe_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"there is no layer ''") as caught:
+        inspect_activations(str(recipe_file), layers=[""])
+    assert "did you mean" not in str(caught.value)
+
+
+def test_all_images_of_the_test_part_are_one_look_and_wrong_words_none(
+    recipe: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    folder = run(recipe(), runs=tmp_path, device="cpu")
+    subject, ledger = open_subject(str(folder.path), device="cpu"), tmp_path / LEDGER
+    before = ledger.read_bytes() if ledger.exists() else b""
+    looks: list[Callable[[], object]] = [
+        lambda: inspect_attribution(subject, ["test:0"], target="purple"),
+        lambda: inspect_attribution(subject, ["test:0"], target="red", steps=0),
+        lambda: inspect_attribution(subject, ["test:0", "test:999"]),
+        lambda: inspect_activations(subject, "test:0", layers=["conv9"]),
+        lambda: subject.pictures(["test:0", tmp_path / "no.png"]),
+    ]
+    for look in looks:
+        with pytest.raises((UsageError, SourceError)):
+            look()
+    assert (ledger.read_bytes() if ledger.exists() else b"") == before
+    inspect_attribution(subject, ["test:0", "validation:1", "test:1"], methods=["saliency"], draws=0, orders=1)
+    added = ledger.read_bytes()[len(before) :].splitlines()
+    assert len(added) == 1
+    assert b"inspect attribution" in added[0]
+    names = [picture.name.partition(",")[0] for picture in subject.pictures(["train:2", "validation:0", "train:0"])]
+    assert names == ["train:2", "validation:0", "train:0"]

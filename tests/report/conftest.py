@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from cnnlab.probe.activity.feature_maps_answer import Guess
+from cnnlab.probe.activity.feature_maps_records import Guess
 from cnnlab.records import LoadedRecord, WarningRecord
 from cnnlab.report import page
 from cnnlab.spec.recipe import Recipe

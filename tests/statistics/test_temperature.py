@@ -71,7 +71,7 @@ def test_all_right_and_worse_than_guessing_lie_at_the_ends() -> None:
     assert fit_temperature(logits, np.array([1, 0])) == HIGHEST
     found = temperature(logits, np.array([0, 1]), generator(0, "ends"), draws=20)
     assert (found.value, found.at_bound) == (LOWEST, True)
-    assert fit_temperature(np.zeros((3, 4)), np.array([0, 1, 2])) == LOWEST  # whatever it is, nothing changes
+    assert fit_temperature(np.zeros((3, 4)), np.array([0, 1, 2])) == 1  # whatever it is, nothing changes
 
 
 def test_each_half_is_judged_with_the_other() -> None:
@@ -92,3 +92,10 @@ def test_many_images_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = fit_temperature(logits, labels)
     monkeypatch.setattr("cnnlab.statistics.temperature.AT_A_TIME", 7)
     assert fit_temperature(logits, labels) == pytest.approx(whole, rel=1e-9)
+
+
+def test_of_equal_logits_no_temperature_is_better_than_another() -> None:
+    found = temperature(np.full((30, 4), 2.5), np.arange(30) % 4, generator(0, "flat"))
+    assert (found.value, found.low, found.high, found.indifferent) == (1.0, LOWEST, HIGHEST, True)
+    assert not found.at_bound
+    assert not temperature(*drawn(3, 60, 1.0), generator(0, "flat"), draws=20).indifferent

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -42,8 +43,32 @@ DataFolder = Annotated[
     Path | None, typer.Option("--data", envvar="CNNLAB_DATA", help="Where catalogue data lives.", show_default=False)
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", envvar="CNNLAB_RUNS", help="Where runs live.")]
+# Of the commands that look into a network.
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|RUN|BACKBONE",
+        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
+        show_default=False,
+    ),
+]
+WeightSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
+]
+IMAGE_FORM = "FILE|PART:N"
+AN_IMAGE = "An image file, or one of the data as in validation:12, from 0"
+SOME_IMAGES = "at most so many images, spread evenly over the part."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+class PartName(StrEnum):
+    """A part of the data."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:

@@ -38,12 +38,14 @@ def check_place(output: Path | None, default: str) -> Path:
     path = Path(default) if output is None else output
     if path.suffix.lower() not in ENDINGS or not path.parent.is_dir():
         right = path.suffix.lower() in ENDINGS
+        # The current folder and the one above it have no name that an ending could follow.
+        named = path.with_suffix(".png").name if path.name and path.name != ".." else Path(default).name
         raise UsageError(
             "the folder of this file is not there" if right else "this is no name for a picture",
             where="--output",
             received=str(path),
             allowed="a .png or .svg file in a folder that is there",
-            next_step=f"make it: mkdir -p {path.parent}" if right else f"--output {path.with_suffix('.png').name}",
+            next_step=f"make it: mkdir -p {path.parent}" if right else f"--output {named}",
         )
     return path
 

@@ -62,7 +62,7 @@ def effective_field(
     ((9, 9), (3, 3))
     """
     if images < 1 or batch < 1:
-        raise UsageError("a mean needs one image at least", where="images", received=str(min(images, batch)))
+        raise UsageError("a mean needs one image at least", where="--images", received=str(min(images, batch)))
     sights = Sights(rows, shape)
     row = sights.rows.get(layer)
     last = row is not None and sights.channels_last(row)
@@ -97,7 +97,7 @@ def last_layer(network: nn.Module, rows: Sequence[LayerRecord]) -> LayerRecord:
     if not fitting:
         raise UsageError(
             "every layer of this network sees the whole image, or gives no map",
-            where="layer",
+            where="--layer",
             next_step="name a layer that gives a map",
         )
     return max(fitting, key=lambda row: order[row.name])
@@ -126,7 +126,9 @@ def _maps(network: nn.Module, pictures: Tensor, layer: str, channels_last: bool)
     if maps is None or maps.ndim != 4:
         gives = "does not run for these images" if maps is None else f"gives {words.sizes(tuple(maps.shape[1:]))}"
         raise UsageError(
-            f"'{layer}' has no map to look back from: it {gives}", where="layer", next_step="choose a layer with a map"
+            f"'{layer}' has no map to look back from: it {gives}",
+            where="--layer",
+            next_step="choose a layer with a map",
         )
     return maps.permute(0, 3, 1, 2) if channels_last else maps
 
@@ -137,7 +139,7 @@ def _checked(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[in
     if not (0 <= place[0] < high and 0 <= place[1] < wide):
         raise UsageError(
             f"the map of '{layer}' has no such node",
-            where="node",
+            where="--node",
             received=f"{place[0]},{place[1]}",
             allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def opened_image(file: Path, form: ImageForm) -> tuple[Pixels, str]:
 
 
 def _decoded(file: Path, form: ImageForm) -> Pixels:
-    found = try_decode(file, form) if file.exists() else Fault("missing", "there is no file of this name")
+    # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
+    found = try_decode(file, form) if os.path.exists(file) else Fault("missing", "there is no file of this name")  # noqa: PTH110
     if isinstance(found, Fault):
         raise SourceError(
             f"this image can't be used: {found.kind}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -80,13 +81,23 @@ class Subject:
             SourceError: the file or the data can't be used.
             UsageError: there is no such image.
         """
-        if which is not None and not Path(which).exists():
-            placed = _PLACED.fullmatch(str(which))
-            if placed is None:
-                raise self._missing(str(which), without)
-            return self._of_data(placed[1], int(placed[2]), purpose)
-        pixels, shown = drawn_image(self.form) if which is None else opened_image(Path(which), self.form)
-        return Picture(pixels, normalised(pixels, self.mean, self.std), shown)
+        return self.pictures([which], purpose, without)[0]
+
+    def pictures(
+        self, which: Sequence[str | Path | None], purpose: str = "inspect", without: str = "a picture that is drawn"
+    ) -> list[Picture]:
+        """Images as the network takes them; arguments and errors as `picture`.
+
+        A part is opened once for all of its images, so that the ledger tells of one look at the test part; and only
+        when every name is known to be right and every file is read, so that no look is told that nobody had.
+        """
+        places = [self._place(one, without) for one in which]
+        files = {number: self._of_file(one) for number, one in enumerate(which) if places[number] is None}
+        feeds = {part: self.part(part, purpose) for part in dict.fromkeys(place[0] for place in places if place)}
+        return [
+            files[number] if place is None else self._of_data(feeds[place[0]], *place)
+            for number, place in enumerate(places)
+        ]
 
     def part(self, part: str, purpose: str, limit: int | None = None, say: Callable[[str], None] = NOBODY.say) -> Feed:
         """A part of its data, ready to be fed to the network; a look at the test part is written down first.
@@ -115,16 +126,32 @@ class Subject:
         """The numbers of the images that `part` gives with this limit, in its order; errors as there."""
         return spread_places(self._data().size(self._known_part(part)), limit)
 
-    def _of_data(self, named: str, place: int, purpose: str) -> Picture:
-        part = self._known_part(named)
-        data = self._data()
-        if place >= data.size(part):
+    def _of_file(self, which: str | Path | None) -> Picture:
+        pixels, shown = drawn_image(self.form) if which is None else opened_image(Path(which), self.form)
+        return Picture(pixels, normalised(pixels, self.mean, self.std), shown)
+
+    def _place(self, which: str | Path | None, without: str) -> tuple[Part, int] | None:
+        """The part and the number that `validation:12` names; None for a file."""
+        # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
+        if which is None or os.path.exists(which):  # noqa: PTH110
+            return None
+        found = _PLACED.fullmatch(str(which))
+        if found is None:
+            raise self._missing(str(which), without)
+        part, place = self._known_part(found[1]), int(found[2])
+        if place >= (size := self._data().size(part)):
             raise UsageError(
                 f"the {part} part has no image {place}",
+                where="--image",
                 received=f"{part}:{place}",
-                allowed=f"{part}:0 to {part}:{data.size(part) - 1}",
+                allowed=f"{part}:0 to {part}:{size - 1}",
             )
-        feed = self.part(part, purpose)
+        if part == "test":
+            self._ledger_folder()
+        return part, place
+
+    def _of_data(self, feed: Feed, part: Part, place: int) -> Picture:
+        data = self._data()
         pixels, label = np.array(feed.pixels[place]), int(feed.labels[place])
         name = f"{part}:{place}, {words.shown(data.classes[label])}"
         return Picture(pixels, normalised(pixels, data.mean, data.std), name, label)

@@ -52,8 +52,8 @@ def translation(
     Raises:
         UsageError: a shift that is larger than the image, or an unknown direction or fill.
     """
-    moves = _checked(image, shifts, direction, fill)
     height, width = image.shape[1:]
+    moves = check_shifts((height, width), shifts, direction, fill)
     rows, found = _measurable(network, layers), periods(layers, moves)
     room = min(size for size, moving in zip((height, width), moves, strict=True) if moving) // 2
     longer = {period for period in found.values() if period and shifts < period <= room}
@@ -94,17 +94,18 @@ def moved(image: Tensor, shift: int, direction: Direction = "right", fill: Fill 
     return result
 
 
-def _checked(image: Tensor, shifts: int, direction: str, fill: str) -> Pair:
+def check_shifts(size: Pair, shifts: int, direction: str, fill: str) -> Pair:
+    """How far one step goes down and to the right, in an image of this height and width; errors as `translation`."""
     for what, given, allowed in (("direction", direction, tuple(DIRECTIONS)), ("fill", fill, FILLS)):
         if given not in allowed:
-            raise UsageError(f"unknown {what} '{given}'", where=what, allowed=", ".join(allowed))
+            raise UsageError(f"unknown {what} '{given}'", where=f"--{what}", allowed=", ".join(allowed))
     down, right = DIRECTIONS[direction]  # type: ignore[index]
-    height, width = image.shape[1:]
+    height, width = size
     largest = min(size for size, moves in ((height, down), (width, right)) if moves) - 1
     if not 1 <= shifts <= largest:
         raise UsageError(
             "a shift must leave some of the image in sight" if shifts > largest else "nothing is moved",
-            where="shifts",
+            where="--shifts",
             received=f"{shifts} px",
             allowed=f"1 to {largest} px, for an image of {height}×{width}",
         )

@@ -10,7 +10,8 @@ import numpy as np
 
 from cnnlab.paper import words
 from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, Counts, row_shares
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, LayerMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import LayerMaps
 from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
 from cnnlab.probe.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score

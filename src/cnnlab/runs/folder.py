@@ -155,17 +155,36 @@ class RunFolder:
             raise RunError(f"these predictions can't be read: {error}", where=str(path)) from None
 
     def example(self) -> tuple[ExampleRecord, npt.NDArray[np.uint8]] | None:
-        """The image that the run keeps to be looked at, uint8, C×H×W; None in a run that keeps none."""
+        """The image that the run keeps to be looked at, uint8, C×H×W; None in a run that keeps none.
+
+        Raises:
+            RunError: it is damaged, or none of this run's data: of another size, of other channels, or of no class.
+        """
         path = self.path / "example.png"
         if not path.exists() or not (self.path / "example.json").exists():
             return None
         about = self._record("example.json", ExampleRecord)
+        data = self.data()
+        step = "name an image with --image"
+        if about.part not in data.parts or not 0 <= about.label < len(data.classes):
+            where = str(self.path / "example.json")
+            raise RunError(
+                "the kept image is none of this run's data", where=where, received=str(about), next_step=step
+            )
+        form = data.preprocessing
+        wanted = ("L" if form.channels == 1 else "RGB", form.width, form.height)
         try:
             with Image.open(io.BytesIO(path.read_bytes())) as opened:
-                pixels = np.asarray(opened)
+                # Before its pixels are read: a foreign file may hold very many.
+                found = (opened.mode, *opened.size)
+                pixels = np.asarray(opened) if found == wanted else None
         # Pillow answers damaged bytes with exceptions of many kinds.
         except Exception as error:
-            raise RunError(f"this picture can't be read: {error}", where=str(path)) from None
+            raise RunError(f"this picture can't be read: {error}", where=str(path), next_step=step) from None
+        if pixels is None:
+            told = ["{}, {} px wide, {} px high".format(*each) for each in (found, wanted)]
+            what = "the kept image is not as this run's network takes images"
+            raise RunError(what, where=str(path), received=told[0], allowed=told[1], next_step=step)
         return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:

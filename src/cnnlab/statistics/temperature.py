@@ -29,12 +29,17 @@ AT_A_TIME = 20_000
 
 
 class Temperature(Record):
-    """A fitted temperature with its 95 % interval; `at_bound` where the best one lies beyond what is looked at."""
+    """A fitted temperature with its 95 % interval; `at_bound` where the best one lies beyond what is looked at.
+
+    `indifferent` where each image's logits are all equal: every temperature gives the same probabilities, and the value
+    is 1.
+    """
 
     value: float
     low: float
     high: float
     images: int
+    indifferent: bool = False
 
     @property
     def at_bound(self) -> bool:
@@ -52,6 +57,8 @@ def fit_temperature(logits: Numbers, labels: Places) -> float:
     def slope(power: float) -> float:
         return float(_slopes(logits, labels, exp(power)).mean())
 
+    if is_indifferent(logits):
+        return 1.0
     least, most = -log(HIGHEST), -log(LOWEST)
     # All named right: the surer the better. Worse than guessing: the less sure the better.
     if slope(most) <= 0:
@@ -75,6 +82,8 @@ def temperature(
         draws: how often they are resampled.
     """
     value, count = fit_temperature(logits, labels), len(labels)
+    if is_indifferent(logits):
+        return Temperature(value=value, low=LOWEST, high=HIGHEST, images=count, indifferent=True)
     powers = _grid(logits, labels, -log(value))
     slopes = np.stack([_slopes(logits, labels, exp(power)) for power in powers], axis=1)
     found = np.empty(draws)
@@ -83,6 +92,11 @@ def temperature(
         found[number] = _zero(powers, times @ slopes)
     low, high = np.quantile(np.exp(-found), [(1 - level) / 2, (1 + level) / 2])
     return Temperature(value=value, low=min(float(low), value), high=max(float(high), value), images=count)
+
+
+def is_indifferent(logits: Numbers) -> bool:
+    """Whether no temperature changes anything: the logits of each image are all equal."""
+    return bool((np.ptp(logits, axis=1) == 0).all())
 
 
 def cooled_by_halves(

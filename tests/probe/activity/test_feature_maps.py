@@ -25,7 +25,9 @@ from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activity.feature_maps import inspect_activations
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, MapFigures, short
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFigures
+from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe
@@ -220,8 +222,10 @@ def test_mistakes_are_told() -> None:
     one = subject([*SMALL, *END])
     with pytest.raises(UsageError, match="there is no layer 'conv9'"):
         inspect_activations(one, layers=["conv9"])
-    with pytest.raises(UsageError, match="no map is shown"):
+    with pytest.raises(UsageError, match="--maps: nothing would be shown"):
         inspect_activations(one, maps=0)
+    with pytest.raises(UsageError, match=r"(?s)--maps: these are too many to be shown.*257.*1 to 256"):
+        inspect_activations(one, maps=257)
 
 
 RESNET = """
@@ -316,3 +320,16 @@ def test_only_columns_that_are_there_are_explained() -> None:
     (maps,) = inspect_activations(one, layers=["dense1", "conv1"]).sheet().notes
     assert "Like brightness" in maps
     assert "Zeros and below 0" in maps
+
+
+def test_what_is_not_a_number_is_told_in_words_and_null_in_json() -> None:
+    one = subject([*SMALL, *END])
+    with torch.no_grad():
+        one.network.conv1.bias[3] = float("nan")
+    found = inspect_activations(one, layers=["conv1"])
+    assert "1 of 12 maps hold NaN or ±Inf, which are not numbers." in found.seen(found.layer("conv1"))
+    assert found.called() == "The network names no class: its logits are not numbers (NaN or ±Inf)."
+    told = json.loads(found.to_json())
+    assert told["guesses"][0]["probability"] is None
+    assert [each["max"] is None for each in told["layers"][0]["maps"]] == [number == 3 for number in range(12)]
+    assert np.isnan(ActivationsRecord.from_json(found.to_json()).layers[0].maps[3].max)

@@ -249,7 +249,8 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(subject: Sub
 def test_mistakes_are_told(subject: Subject) -> None:
     with pytest.raises(UsageError, match=r"(?s)'conv1' has no filter 6.*allowed: +0 to 5"):
         inspect_patches(subject, "conv1", [6], "train")
-    with pytest.raises(UsageError, match="there is no layer 'conv7'"):
+    with pytest.raises(UsageError, match="--patches: there is no layer 'conv7'"):
         inspect_patches(subject, "conv7", part="train")
-    with pytest.raises(UsageError, match="nothing would be shown"):
-        inspect_patches(subject, "conv1", part="train", count=0)
+    for count, told in ((0, "nothing would be shown"), (65, "these are too many")):
+        with pytest.raises(UsageError, match=f"--top: {told}"):
+            inspect_patches(subject, "conv1", part="train", count=count)

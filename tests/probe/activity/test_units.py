@@ -19,6 +19,7 @@ from cnnlab.errors import UsageError
 from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.units import inspect_units
+from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.spec.recipe import Recipe
 
@@ -203,3 +204,19 @@ def test_mistakes_are_told(subject: Subject, recipe: Callable[..., Recipe], tmp_
     path.write_text(recipe(("flatten", "dense(classes)")).to_toml(), encoding="utf-8")
     with pytest.raises(UsageError, match="no activation function that is a module"):
         inspect_units(open_subject(str(path), device="cpu"), "train")
+
+
+def test_units_that_are_not_numbers_are_neither_dead_nor_alive() -> None:
+    def units(kind: str, highest: list[float]) -> LayerUnits:
+        none = np.zeros(len(highest))
+        by = "output" if kind == "relu" else "derivative"
+        return LayerUnits(f"{kind}1", kind, "", 9, none, none, None, np.array(highest), by)
+
+    nan = float("nan")
+    found = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]), units("relu", [0.0, 1.0])))
+    assert (found.layer("gelu1").dead, found.layer("gelu1").broken) == ((), (0, 1))
+    assert found.answer().startswith("2 of the 4 units gave NaN or ±Inf, which are not numbers: in gelu1.")
+    assert "1 of the 2 units is dead, in relu1." in found.answer()
+    alone = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]),))
+    assert "None" not in alone.answer()
+    assert "not a number: 0, 1" in alone.sheet().to_markdown()

@@ -151,6 +151,13 @@ def test_logits_that_are_no_numbers_count_as_wrong_and_nothing_breaks(own: Path)
     assert MistakesRecord.from_json(nothing.to_json()) == nothing.record()
 
 
+def test_equal_logits_have_no_temperature(own: Path) -> None:
+    labels = np.arange(30) % 3
+    rewritten(own, np.zeros((30, 3)), labels)
+    found = inspect_mistakes(own, images=False)
+    assert any("No temperature changes anything: the logits" in line for line in found.sheet().lines)
+
+
 def test_a_perfect_run_has_no_mistakes_to_show(own: Path) -> None:
     labels = RunFolder.open(own).predictions("validation").labels  # type: ignore[union-attr]
     rewritten(own, np.eye(3)[labels] * 5)
@@ -267,10 +274,17 @@ def test_a_pair_that_is_none_is_told(kept: Path, pair: str, words: str) -> None:
         inspect_mistakes(kept, pair=pair, images=False)
 
 
-@pytest.mark.parametrize("option", ["most", "per_pair"])
-def test_numbers_below_one_are_told(kept: Path, option: str) -> None:
-    with pytest.raises(UsageError, match=rf"{option}: this is no number of mistakes"):
-        inspect_mistakes(kept, images=False, **{option: 0})
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"most": 0}, "--most: nothing would be shown"),
+        ({"most": 257}, r"(?s)--most: these are too many to be shown.*257.*1 to 256"),
+        ({"per_pair": 0}, "--per-pair: this is no number of mistakes"),
+    ],
+)
+def test_numbers_out_of_range_are_told(kept: Path, given: dict[str, int], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        inspect_mistakes(kept, images=False, **given)
 
 
 @pytest.mark.parametrize("what", ["recipe", "resnet18"])

@@ -11,6 +11,7 @@ from numpy.fft import fft2, fftshift
 from cnnlab.probe.weights import measures
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.probe.weights.measures import alike, colours, measure, moved, orientations, random_coherence, spectrum
+from cnnlab.probe.weights.sentences import sentences
 
 
 def gabor(angle: float, frequency: float, size: int, phase: float = 0.0, channels: int = 1) -> np.ndarray:
@@ -189,7 +190,7 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
     units = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     cosines = units @ units.T
     near = np.abs(np.abs(cosines) - 0.99) < 1e-5  # rounding may take these either way
-    twins, opposites = alike(flat, np.ones(count, dtype=bool))
+    twins, opposites = (each.first for each in alike(flat, np.ones(count, dtype=bool), most=10_000))
     for found, right in ((set(twins), cosines > 0.99), (set(opposites), cosines < -0.99)):
         expected = {(a, b) for a in range(count) for b in range(a + 1, count) if right[a, b] and not near[a, b]}
         assert expected <= found
@@ -199,11 +200,25 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
 def test_many_filters_are_compared_with_all_others_once() -> None:
     flat = np.random.default_rng(2).standard_normal((1040, 27))
     flat[1030], flat[1035], flat[1036] = flat[3], 2 * flat[1027], -flat[1028]
-    assert alike(flat, np.ones(1040, dtype=bool)) == (((3, 1030), (1027, 1035)), ((1028, 1036),))
+    twins, opposites = alike(flat, np.ones(1040, dtype=bool))
+    assert (twins.first, opposites.first) == (((3, 1030), (1027, 1035)), ((1028, 1036),))
+    assert np.flatnonzero(twins.of).tolist() == [3, 1027, 1030, 1035]
+
+
+def test_of_very_many_pairs_all_are_counted_and_the_first_kept() -> None:
+    flat = np.ones((1500, 4))
+    flat[7] = -1
+    twins, opposites = alike(flat, np.ones(1500, dtype=bool))
+    assert twins.count == 1499 * 1498 // 2
+    assert opposites.count == 1499
+    assert twins.first == tuple((0, number) for number in range(1, 22) if number != 7)
+    assert np.flatnonzero(~twins.of).tolist() == [7]
+    weights = Filters("x", None, flat.reshape(1500, 1, 2, 2).astype(np.float32))
+    assert "and 1,122,739 more pairs" in " ".join(sentences(weights, measure(weights), (), ()))
 
 
 def test_two_numbers_alike_are_no_twins() -> None:
-    assert alike(np.ones((3, 2)), np.ones(3, dtype=bool)) == ((), ())
+    assert [each.count for each in alike(np.ones((3, 2)), np.ones(3, dtype=bool))] == [0, 0]
 
 
 def test_filters_without_extent_or_colour_have_no_numbers_of_them() -> None:
@@ -218,4 +233,18 @@ def test_weights_that_are_not_numbers_count_as_zero() -> None:
     weights[1] = np.eye(3)
     found = measure(Filters("x", None, weights))
     assert found.norm.tolist() == [0, pytest.approx(np.sqrt(3))]
-    assert found.dead == (0,)
+    assert (found.broken, found.dead) == ((0,), ())
+
+
+def test_a_filter_that_is_not_a_number_is_told_as_that_and_as_nothing_else() -> None:
+    weights = np.random.default_rng(0).standard_normal((4, 1, 5, 5)).astype(np.float32)
+    weights[2] = weights[0]
+    weights[0, 0, 0, 0], weights[1] = np.inf, np.nan
+    filters = Filters("x", None, weights)
+    found = measure(filters)
+    assert (found.broken, found.dead, found.twins) == ((0, 1), (), ())
+    assert np.isnan(found.orientation).tolist() == [True, True, False, False]
+    said = " ".join(sentences(filters, found, (), ()))
+    assert "Some weights are not a number (NaN or ±Inf), and count as 0: of filters 0 and 1." in said
+    assert "of 2 filters are oriented" in said
+    assert "No other filter is almost 0" in said

@@ -10,22 +10,28 @@ import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.inspect.unused import given, refuse
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import (
+    AN_IMAGE,
+    IMAGE_FORM,
+    SOME_IMAGES,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    PartName,
+    WeightSeed,
+    What,
+    find_run,
+    guarded,
+)
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.errors import UsageError
+from cnnlab.probe.limits import MOST_PATCHES, MOST_SHOWN
 
 if TYPE_CHECKING:
     from cnnlab.paper.plots import Plate
     from cnnlab.paper.sheet import Sheet
 
-What = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE|RUN|BACKBONE",
-        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
-        show_default=False,
-    ),
-]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
@@ -36,8 +42,8 @@ Shown = Annotated[
     str | None,
     typer.Option(
         "--image",
-        metavar="FILE|validation:12",
-        help="An image file, or an image of the data by part and number, from 0; else the run's own, or a drawn one.",
+        metavar=IMAGE_FORM,
+        help=f"{AN_IMAGE}; by default the run's own, or one that the program draws.",
         show_default=False,
     ),
 ]
@@ -51,11 +57,7 @@ PatchesOf = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, help="With --units and --patches: at most so many images.", show_default=False),
-]
-WeightSeed = Annotated[
-    int | None,
-    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
+    typer.Option(min=1, help=f"With --units and --patches: {SOME_IMAGES}", show_default=False),
 ]
 
 # Columns that a narrow terminal goes without.
@@ -81,15 +83,13 @@ def activations(
     what: What,
     layer: Layers = None,
     image: Shown = None,
-    maps: Annotated[int, typer.Option(min=1, help="How many maps of a layer are shown.")] = 16,
+    maps: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many maps of a layer are shown.")] = 16,
     units: Annotated[
         bool, typer.Option("--units", help="Instead: dead and saturated units over a part of the data.")
     ] = False,
     patches: PatchesOf = None,
-    top: Annotated[int, typer.Option(min=1, help="With --patches: how many of each filter.")] = 8,
-    part: Annotated[
-        str, typer.Option(metavar="train|validation|test", help="With --units and --patches: the part of the data.")
-    ] = "validation",
+    top: Annotated[int, typer.Option(min=1, max=MOST_PATCHES, help="With --patches: how many of each filter.")] = 8,
+    part: Annotated[PartName, typer.Option(help="With --units and --patches: which images.")] = PartName.VALIDATION,
     limit: Limit = None,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -119,11 +119,11 @@ def activations(
         if units:
             from cnnlab.probe.activity.units import inspect_units
 
-            found = inspect_units(subject, part, layers=layer or (), limit=limit, say=say)
+            found = inspect_units(subject, part.value, layers=layer or (), limit=limit, say=say)
         elif patches is not None:
             from cnnlab.probe.activity.patches import inspect_patches
 
-            found = inspect_patches(subject, *_filters(patches), part, count=top, limit=limit, say=say)
+            found = inspect_patches(subject, *_filters(patches), part.value, count=top, limit=limit, say=say)
         else:
             from cnnlab.probe.activity.feature_maps import inspect_activations
 

@@ -10,24 +10,26 @@ import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.inspect.unused import given, refuse
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import (
+    AN_IMAGE,
+    IMAGE_FORM,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    WeightSeed,
+    What,
+    find_run,
+    guarded,
+)
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
-What = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE|RUN|BACKBONE",
-        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
-        show_default=False,
-    ),
-]
 Images = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        metavar="FILE|PART:N",
-        help="An image file, or one of the data as in validation:12, from 0 (up to 8 times); without one the program "
-        "draws one.",
+        metavar=IMAGE_FORM,
+        help=f"{AN_IMAGE} (up to 8 times); by default one that the program draws.",
         show_default=False,
     ),
 ]
@@ -57,10 +59,6 @@ Window = Annotated[
     typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
 ]
 Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
-WeightSeed = Annotated[
-    int | None,
-    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
-]
 
 
 class Nothing(StrEnum):
@@ -103,26 +101,29 @@ def attribution(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "attribution.png")
-    from cnnlab.cli.console import say
+    from cnnlab.cli.console import progressing
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.attribution.methods import load_captum
     from cnnlab.probe.subjects import open_subject
 
     load_captum()
     _require_use(context, method)
-    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
-    found = inspect_attribution(
-        subject,
-        image,
-        target=target,
-        methods=method or (),
-        layer=layer,
-        steps=steps,
-        window=window,
-        stride=stride,
-        baseline=baseline.value,
-        say=say,
-    )
+    with progressing() as shown:
+        named = str(find_run(Path(what)))
+        subject = open_subject(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
+        found = inspect_attribution(
+            subject,
+            image or (None,),
+            target=target,
+            methods=method or (),
+            layer=layer,
+            steps=steps,
+            window=window,
+            stride=stride,
+            baseline=baseline.value,
+            say=shown.say,
+            progress=shown,
+        )
     show_with_plates(found, form, found.plates, place, ("half on", "centre"))
 
 

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, PartName, RunPath, find_run, guarded
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.probe.limits import MOST_SHOWN
 
 PICTURE = "mistakes.png"
-
-
-class PartName(StrEnum):
-    """A part of the data."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
 
 
 def register(group: typer.Typer) -> None:
@@ -32,7 +24,7 @@ def mistakes(
     part: Annotated[PartName, typer.Option(help="Which images. Test: only once it has been opened.")] = (
         PartName.VALIDATION
     ),
-    most: Annotated[int, typer.Option(min=1, help="How many mistakes the gallery shows.")] = 24,
+    most: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many mistakes the gallery shows.")] = 24,
     pair: Annotated[
         str | None,
         typer.Option(metavar="TRUE:PREDICTED", help="Only mistakes of this pair, as cat:dog.", show_default=False),
@@ -62,19 +54,21 @@ def mistakes(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, PICTURE)
-    from cnnlab.cli.console import say
+    from cnnlab.cli.console import progressing
     from cnnlab.probe.mistakes.inspecting import inspect_mistakes
 
-    found = inspect_mistakes(
-        find_run(run),
-        part.value,
-        most=most,
-        pair=pair,
-        per_pair=per_pair,
-        images=images and place is not None,
-        device=device,
-        data=data,
-        say=say,
-    )
+    with progressing() as shown:
+        found = inspect_mistakes(
+            find_run(run),
+            part.value,
+            most=most,
+            pair=pair,
+            per_pair=per_pair,
+            images=images and place is not None,
+            device=device,
+            data=data,
+            say=shown.say,
+            progress=shown,
+        )
     spare = ("of its own class", "share of the class", "mean probability")
     show_with_plates(found, form, partial(found.plates, equal_mass=equal_mass), place, spare)

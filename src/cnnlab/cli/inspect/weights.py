@@ -11,9 +11,9 @@ import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.inspect.unused import refuse
-from cnnlab.cli.options import DataFolder, Debug, Json, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Json, WeightSeed, What, find_run, guarded
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.cli.theory.translate import WeightSeed, What
+from cnnlab.probe.limits import MOST_SHOWN
 
 
 class Ordered(StrEnum):
@@ -43,7 +43,10 @@ def weights(
         typer.Option(metavar="NAME", help="A convolution or a dense layer; by default the first.", show_default=False),
     ] = "",
     most: Annotated[
-        int | None, typer.Option(min=1, help="How many filters to show, by default 64 pictures.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, max=MOST_SHOWN, help="How many filters to show, by default 64 pictures.", show_default=False
+        ),
     ] = None,
     order: Annotated[
         Ordered | None,

@@ -9,25 +9,29 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.options import (
+    AN_IMAGE,
+    IMAGE_FORM,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    WeightSeed,
+    What,
+    find_run,
+    guarded,
+)
 
-What = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE|RUN|BACKBONE",
-        help="A recipe (.toml; random weights), a run folder (its trained ones), or a name such as resnet18 (random).",
+ImageFile = Annotated[
+    str | None,
+    typer.Option(
+        "--image",
+        metavar=IMAGE_FORM,
+        help=f"{AN_IMAGE}; by default one that the program draws.",
         show_default=False,
     ),
 ]
-ImageFile = Annotated[
-    Path | None,
-    typer.Option("--image", metavar="FILE", help="An image; without one the program draws one.", show_default=False),
-]
 Shifts = Annotated[int, typer.Option(help="The largest shift, in pixels.")]
-WeightSeed = Annotated[
-    int | None,
-    typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
-]
 
 
 class Towards(StrEnum):
@@ -73,10 +77,12 @@ def translate(
     form = Form(json, markdown, latex, svg)
     from cnnlab.cli.console import say
     from cnnlab.probe.subjects import open_subject
-    from cnnlab.probe.translation import translation
+    from cnnlab.probe.translation import check_shifts, translation
 
     subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
-    picture = subject.picture(image)
+    # When all else is known to be right: a look at the test part is written down for good.
+    check_shifts((subject.form.height, subject.form.width), shifts, direction.value, fill.value)
+    picture = subject.picture(image, "theory translate")
     found = translation(
         subject.network,
         picture.values,

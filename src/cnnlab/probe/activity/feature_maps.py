@@ -13,8 +13,10 @@ from torch import Tensor
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.paper import words
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, Guess, LayerMaps
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
+from cnnlab.probe.limits import require_number
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
@@ -37,7 +39,7 @@ def inspect_activations(
         image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
-        maps: how many of each layer are shown; all are in the answer.
+        maps: how many of each layer are shown, 1 to 256; all are in the answer.
 
     Returns:
         An answer with the numbers, a sheet and a plate.
@@ -47,12 +49,12 @@ def inspect_activations(
         SourceError: the image can't be used.
     """
     subject = as_subject(subject)
-    if maps < 1:
-        raise UsageError("no map is shown", where="maps", received=str(maps), allowed="1 or more")
-    picture = image if isinstance(image, Picture) else _picture(subject, image)
+    require_number("--maps", maps)
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
     chosen = [spots.named(name) for name in dict.fromkeys(one_or_more(layers))] or list(spots.ends())
+    # When all else is known to be right: a look at the test part is written down for good.
+    picture = image if isinstance(image, Picture) else _picture(subject, image)
     found: dict[str, Tensor] = {}
 
     def keep(spot: Spot, output: Tensor) -> None:
@@ -96,8 +98,9 @@ def _picture(subject: Subject, image: str | Path | None) -> Picture:
     kept = kept_picture(subject) if image is None else None
     if kept is not None:
         return kept
-    has_own = subject.folder is not None and subject.folder.example() is not None
-    return subject.picture(image, without="the image that the run keeps" if has_own else "a picture that is drawn")
+    has_own = subject.folder is not None and (subject.folder.path / "example.png").exists()
+    without = "the image that the run keeps" if has_own else "a picture that is drawn"
+    return subject.picture(image, "inspect activations", without=without)
 
 
 def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> LayerMaps:
@@ -106,7 +109,7 @@ def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> Lay
     if output is None or maps is None:
         raise UsageError(
             f"'{spot.name}' gives nothing that could be shown for one image",
-            where="layer",
+            where="--layer",
             received="it did not run" if output is None else words.sizes(tuple(output.shape)),
             allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
             next_step="choose another layer",
@@ -148,7 +151,8 @@ def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:
 def _guesses(logits: object, classes: tuple[str, ...]) -> tuple[Guess, ...]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         return ()
-    shares = logits[0].double().softmax(dim=0).cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    shares = logits[0].cpu().double().softmax(dim=0).numpy()
     order = np.argsort(-shares, kind="stable")[:MOST_GUESSES]
     return tuple(Guess(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
 

@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_heat, in_signs
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps, LayerMaps, short
+from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps_records import LayerMaps
+from cnnlab.probe.activity.feature_maps_words import short
 
 ACROSS = 8
 # As wide as the text of a run's page.

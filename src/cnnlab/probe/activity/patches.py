@@ -18,6 +18,7 @@ from cnnlab.model.transfer import resized
 from cnnlab.paper import words
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.activity.spots import Spot, Spots, reading
+from cnnlab.probe.limits import MOST_PATCHES, require_number
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
 
@@ -45,7 +46,7 @@ def inspect_patches(
         layer: the name of a row or a module.
         filters: their numbers, from 0; None: some, spread evenly over the layer.
         part: train, validation or test; a look at the test part is written into the ledger.
-        count: how many patches of each filter.
+        count: how many patches of each filter, 1 to 64.
         limit: look at so many images at most, spread evenly over the part.
         say: told of images that are left out.
 
@@ -54,12 +55,12 @@ def inspect_patches(
         SourceError: the data can't be used.
     """
     subject = as_subject(subject)
-    for name, number in (("count", count), ("limit", limit)):
-        if number is not None and number < 1:
-            raise UsageError("nothing would be shown", where=name, received=str(number), allowed="1 or more")
+    require_number("--top", count, MOST_PATCHES)
+    if limit is not None and limit < 1:
+        raise UsageError("nothing would be shown", where="--limit", received=str(limit), allowed="1 or more")
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
-    spot = spots.named(layer)
+    spot = spots.named(layer, "--patches")
     known = spots.units(spot)
     if known is not None:
         _chosen(layer, filters, known)
@@ -114,7 +115,7 @@ def most_exciting(subject: Subject, spots: Spots, spot: Spot, feed: Feed, count:
         if maps is None or len(maps) != at_once:
             raise UsageError(
                 f"'{spot.name}' gives nothing in which each image has its own maps",
-                where="layer",
+                where="--patches",
                 received=words.sizes(tuple(output.shape)),
                 next_step="choose another layer",
             )
@@ -152,7 +153,7 @@ class _Kept:
 
     def found(self, name: str, wide: int) -> Top:
         if self.best is None:
-            raise UsageError(f"'{name}' did not run", where="layer", next_step="choose another layer")
+            raise UsageError(f"'{name}' did not run", where="--patches", next_step="choose another layer")
         values, images, places = (tensor.cpu().numpy() for tensor in self.best)
         return Top(values.astype(np.float64), images, places, wide)
 
@@ -179,7 +180,7 @@ def _chosen(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
         if not 0 <= number < total:
             raise UsageError(
                 f"'{layer}' has no filter {number}",
-                where="filter",
+                where="--patches",
                 received=str(number),
                 allowed=f"0 to {total - 1}",
                 next_step="filters are numbered from 0, as torch indexes them",

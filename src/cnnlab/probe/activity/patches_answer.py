@@ -12,7 +12,7 @@ from cnnlab.paper import words
 from cnnlab.paper.plots import Plate, to_svg
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
-from cnnlab.probe.activity.feature_maps_answer import short
+from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.records import Record
 
 Pair = tuple[int, int]

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.gallery import Panel, Tile, gallery
-from cnnlab.probe.activity.feature_maps_answer import short
+from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 
 Floats = npt.NDArray[np.float64]

@@ -67,8 +67,11 @@ class Spots:
         """What the layers' nodes see of the image."""
         return Sights(self.layers, self.shape)
 
-    def named(self, name: str) -> Spot:
+    def named(self, name: str, option: str = "--layer") -> Spot:
         """The layer of this name: a row's, or a module's that holds rows.
+
+        Args:
+            option: that names it, for errors.
 
         Raises:
             UsageError: there is none, or it is a step that no module's input or output shows.
@@ -80,11 +83,11 @@ class Spots:
         functional = name in self.sights.rows
         raise UsageError(
             f"the output of '{name}' can't be read: it is no module" if functional else f"there is no layer '{name}'",
-            where="layer",
+            where=option,
             received=name,
             allowed=words.shown(", ".join(self.all), MOST_LISTED),
             next_step=self.apart(name)
-            or nearest(name, [*self.all, *self._modules])
+            or nearest(name, [*self.all, *filter(None, self._modules)])
             or "take a name from the list; 'cnnlab describe' shows the table",
         )
 

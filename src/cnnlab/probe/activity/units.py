@@ -59,7 +59,7 @@ def inspect_units(
     """
     subject = as_subject(subject)
     if limit is not None and limit < 1:
-        raise UsageError("no image is looked at", where="limit", received=str(limit), allowed="1 or more")
+        raise UsageError("no image is looked at", where="--limit", received=str(limit), allowed="1 or more")
     shape = (subject.form.channels, subject.form.height, subject.form.width)
     spots = Spots(subject.network, subject.layers, shape)
     chosen = _chosen(spots, one_or_more(layers), say)
@@ -135,8 +135,9 @@ def _add(counts: Counts, spot: Spot, maps: Tensor, slopes: Tensor) -> None:
 def _layer(spot: Spot, counts: Counts) -> LayerUnits:
     assert counts.sums is not None
     assert counts.highest is not None
-    above, steep, far = (counts.sums.double() / counts.cases).cpu().numpy()
-    highest = counts.highest.double().cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    above, steep, far = (counts.sums.cpu().double() / counts.cases).numpy()
+    highest = counts.highest.cpu().double().numpy()
     kind = _kind(spot)
     return LayerUnits(
         name=spot.name,
@@ -163,7 +164,7 @@ def _chosen(spots: Spots, layers: Sequence[str], say: Callable[[str], None]) -> 
     if not known:
         raise UsageError(
             "this network has no activation function that is a module of its own",
-            where="layers",
+            where="--layer",
             received=", ".join(rows) or "no activation function at all",
             next_step="look at the maps: cnnlab inspect activations",
         )
@@ -171,7 +172,7 @@ def _chosen(spots: Spots, layers: Sequence[str], say: Callable[[str], None]) -> 
         if name not in known:
             raise UsageError(
                 f"'{name}' is no activation function that can be read",
-                where="layer",
+                where="--layer",
                 received=name,
                 allowed=words.shown(", ".join(known), MOST_LISTED),
                 next_step=spots.apart(name) or nearest(name, known) or "leave --layer out for all of them",

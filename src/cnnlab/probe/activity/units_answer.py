@@ -38,6 +38,7 @@ class UnitsRecord(Record):
     above: tuple[float, ...]
     steep: tuple[float, ...]
     far: tuple[float, ...] | None = None
+    broken: tuple[int, ...] = ()
 
 
 class UnitActivityRecord(Record):
@@ -77,7 +78,12 @@ class LayerUnits:
     def dead(self) -> tuple[int, ...]:
         """The units that did nothing in any case, from 0."""
         idle = self.highest <= 0 if self.dead_by == "output" else self.steep == 0
-        return _numbers(idle)
+        return _numbers(idle & np.isfinite(self.highest))
+
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """The units that gave NaN or ±Inf in some case; none of them counts as dead."""
+        return _numbers(~np.isfinite(self.highest))
 
     @property
     def saturated(self) -> tuple[int, ...]:
@@ -102,6 +108,7 @@ class LayerUnits:
             above=tuple(map(float, self.above)),
             steep=tuple(map(float, self.steep)),
             far=None if self.far is None else tuple(map(float, self.far)),
+            broken=self.broken,
         )
 
 
@@ -130,11 +137,23 @@ class UnitActivity:
     def answer(self) -> str:
         """How many units are dead or saturated, and where most of them are."""
         units = sum(len(layer.above) for layer in self.layers)
-        told = [self._of("dead", [layer.dead for layer in self.layers], units)]
+        told = []
+        if broken := [layer for layer in self.layers if layer.broken]:
+            count = sum(len(layer.broken) for layer in broken)
+            gave = f"{count:,} of the {words.plural(units, 'unit')} gave NaN or ±Inf, which are not numbers"
+            told.append(
+                f"{gave}: in {', '.join(layer.name for layer in broken)}. They count as neither dead nor alive."
+            )
+            units -= count
+        if units:
+            told.append(self._of("dead", [layer.dead for layer in self.layers], units))
         if ranged := [layer for layer in self.layers if layer.far is not None]:
             count = sum(len(layer.above) for layer in ranged)
             told.append(self._of("saturated", [layer.saturated for layer in self.layers], count))
-        least = min(self.layers, key=lambda layer: float(np.median(layer.shown)))
+        sound = [layer for layer in self.layers if not layer.broken]
+        if not sound:
+            return " ".join(told)
+        least = min(sound, key=lambda layer: float(np.median(layer.shown)))
         share = "above 0" if least.far is None else "away from the ends of its range"
         told.append(
             f"{least.name} is the least active layer: its median unit is {share} in "
@@ -193,7 +212,8 @@ class UnitActivity:
         return f"{found} {of} {'is' if found == 1 else 'are'} {what}, {where if found > 1 else f'in {layer.name}'}."
 
     def _row(self, layer: LayerUnits) -> tuple[str, ...]:
-        named = [f"dead: {_few(layer.dead)}"] if layer.dead else []
+        named = [f"not a number: {_few(layer.broken)}"] if layer.broken else []
+        named += [f"dead: {_few(layer.dead)}"] if layer.dead else []
         named += [f"saturated: {_few(layer.saturated)}"] if layer.saturated else []
         shares = layer.shown
         return (

@@ -51,7 +51,7 @@ def read_class(given: str | int, classes: Sequence[str], count: int) -> int:
     names = ", ".join(words.shown(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
     raise UsageError(
         "the network has no such class",
-        where="class",
+        where="--class",
         received=words.shown(text),
         allowed=f"a number from 0 to {count - 1}" + (f", or a name: {names}" if classes else ""),
         next_step=words.shown(nearest(text, classes)) or "leave it out for the class that is predicted",
@@ -84,7 +84,7 @@ def choose_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...],
         if name not in METHODS:
             raise UsageError(
                 "there is no such method",
-                where="method",
+                where="--method",
                 received=name,
                 allowed=listed(METHODS),
                 next_step=nearest(name, METHODS) or "take one of these",
@@ -96,7 +96,7 @@ def choose_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...],
     if "grad-cam" in methods:
         raise UsageError(
             f"Grad-CAM has nothing to weigh: {reason}",
-            where="method",
+            where="--method",
             next_step="take another method, such as occlusion",
         )
     return tuple(name for name in wanted if name != "grad-cam"), {"grad-cam": reason}
@@ -110,7 +110,7 @@ def square(subject: Subject, window: int | None, stride: int | None) -> tuple[in
         if not 1 <= given <= most:
             raise UsageError(
                 "occlusion's square lies within the image" if what == "window" else "each pixel is covered by a square",
-                where=what,
+                where=f"--{what}",
                 received=f"{given} px",
                 allowed=f"1 to {most} px",
             )
@@ -119,10 +119,10 @@ def square(subject: Subject, window: int | None, stride: int | None) -> tuple[in
 
 def require(images: Sequence[object], steps: int, baseline: str, draws: int, orders: int) -> None:
     if baseline not in get_args(Baseline):
-        raise UsageError(f"unknown baseline '{baseline}'", where="baseline", allowed=listed(BASELINES))
+        raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=listed(BASELINES))
     ranges = (
-        ("images", len(images), 1, MOST_IMAGES),
-        ("steps", steps, 1, MOST_STEPS),
+        ("--image", len(images), 1, MOST_IMAGES),
+        ("--steps", steps, 1, MOST_STEPS),
         ("draws", draws, 0, 100),
         ("orders", orders, 1, 100),
     )

@@ -42,7 +42,8 @@ def complete(network: nn.Module, image: Tensor, setting: Setting) -> tuple[Tenso
     rise, steps = ends[1] - ends[0], setting.steps
     while True:
         found = integrated_gradients(network, image, replace(setting, steps=steps))
-        told = Completeness(steps, float(found.double().sum()), rise)
+        # To the CPU before it becomes float64, which an Apple GPU has none of.
+        told = Completeness(steps, float(found.cpu().double().sum()), rise)
         if told.gap < COMPLETE or 2 * steps > MOST_STEPS:
             return found, told
         steps *= 2
@@ -90,7 +91,7 @@ def probabilities(network: nn.Module, pictures: Iterator[Tensor], setting: Setti
     with torch.no_grad():
         while batch := list(islice(pictures, setting.batch)):
             found.append(network(torch.stack(batch)).float().softmax(dim=1)[:, setting.target])
-    return torch.cat(found).double().cpu().numpy()
+    return torch.cat(found).cpu().double().numpy()
 
 
 def area(curve: Floats) -> float:

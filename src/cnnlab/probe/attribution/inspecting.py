@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.paper import words
 from cnnlab.probe.activations import probing
@@ -70,6 +71,7 @@ def inspect_attribution(
     orders: int = 8,
     seed: int = 0,
     say: Callable[[str], None] = NOBODY.say,
+    progress: Progress = silent,
 ) -> Attributions:
     """Which pixels speak for a class, by saliency, integrated gradients, occlusion and Grad-CAM, with their checks.
 
@@ -89,6 +91,7 @@ def inspect_attribution(
         orders: how many random orders of the pixels deletion and insertion are held against.
         seed: of these draws and orders.
         say: told of each image as it begins.
+        progress: told of the images that are done, and then of the draws.
 
     Returns:
         The maps, H×W each, with deletion, insertion, and correlations with the maps of redrawn weights.
@@ -108,7 +111,10 @@ def inspect_attribution(
     with probing(network):
         place = choose_layer(network, subject.layers, subject.form.shape, layer)
         chosen, left_out = choose_methods(methods, place)
-        pictures = [subject.picture(which, "inspect attribution") for which in images]
+        if target is not None and subject.classes:
+            # Before any image is looked at: a look at the test part is written down for good.
+            read_class(target, subject.classes, len(subject.classes))
+        pictures = subject.pictures(images, "inspect attribution")
         questions = [
             _question(subject, picture, target, Setting(0, torch.empty(0), place, steps, side, move, 1), baseline)
             for picture in pictures
@@ -116,8 +122,10 @@ def inspect_attribution(
         explained = []
         for number, question in enumerate(questions):
             say(f"{words.shown(question.picture.name)} …")
+            progress("attribution", number, len(questions), "images")
             explained.append(_explained(subject, question, chosen, orders, seed, number))
-        explained = _with_redrawn(network, questions, explained, draws, seed)
+        progress("attribution", len(questions), len(questions), "images")
+        explained = _with_redrawn(network, questions, explained, draws, seed, progress)
     return Attributions(
         network=subject.name,
         images=tuple(explained),
@@ -136,7 +144,7 @@ def _question(
     image = picture.values.to(subject.device)
     with torch.no_grad():
         logits = subject.network(image[None])[0].float()
-    found = logits.softmax(dim=0).double().cpu().numpy()
+    found = logits.softmax(dim=0).cpu().double().numpy()
     if not np.isfinite(found).all():
         raise RunError("the network gives NaN or ±Inf for this image", where=picture.name, received=subject.name)
     number = int(found.argmax()) if target is None else read_class(target, subject.classes, len(found))
@@ -183,12 +191,19 @@ def _map(network: nn.Module, question: _Question, name: str) -> tuple[Floats, Co
 
 
 def _with_redrawn(
-    network: nn.Module, questions: Sequence[_Question], explained: Sequence[Explained], draws: int, seed: int
+    network: nn.Module,
+    questions: Sequence[_Question],
+    explained: Sequence[Explained],
+    draws: int,
+    seed: int,
+    progress: Progress,
 ) -> list[Explained]:
     """The same with the correlations of maps of copies whose weights are drawn anew."""
     found: dict[tuple[int, str], list[float | None]] = {}
     # Without weights there is nothing to draw.
-    for draw in range(draws if any(True for _ in network.parameters()) else 0):
+    times = draws if any(True for _ in network.parameters()) else 0
+    for draw in range(times):
+        progress("weights drawn anew", draw, times, "draws")
         other = redrawn(network, seed, draw)
         for number, (question, image) in enumerate(zip(questions, explained, strict=True)):
             size = (question.image.shape[1], question.image.shape[2])
@@ -196,6 +211,8 @@ def _with_redrawn(
                 drawn = METHODS[own.method](other, question.image, question.setting)
                 correlation = rank_correlation(own.heat, _numbers(heat(own.method, drawn, size)))
                 found.setdefault((number, own.method), []).append(correlation)
+    if times:
+        progress("weights drawn anew", times, times, "draws")
     return [
         replace(
             image, maps=tuple(replace(own, redrawn=tuple(found.get((number, own.method), ()))) for own in image.maps)
@@ -220,4 +237,5 @@ def _agreement(explained: Sequence[Explained], methods: Sequence[str]) -> tuple[
 
 
 def _numbers(found: Tensor) -> Floats:
-    return found.double().cpu().numpy()
+    # To the CPU before they become float64, which an Apple GPU has none of.
+    return found.cpu().double().numpy()

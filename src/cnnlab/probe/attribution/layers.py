@@ -53,7 +53,7 @@ def choose_layer(
         what, received = "the network has no layer of this name", words.shown(layer)
     raise UsageError(
         what,
-        where="layer",
+        where="--layer",
         received=received,
         allowed=", ".join(fitting[-MOST_NAMED:]) or "none: no layer of this network gives maps",
         next_step=f"write it as '{again}'" if again else nearest(layer, fitting) or "take a name from the list",

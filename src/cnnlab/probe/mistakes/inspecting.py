@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cnnlab.data.source import Pixels, Progress, silent
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, listed, nearest
 from cnnlab.paper import words
+from cnnlab.probe.limits import require_number
 from cnnlab.probe.mistakes.answer import Calibration, Mistakes, Rescaled
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, last_layer
 from cnnlab.probe.mistakes.said import Said
@@ -55,7 +56,7 @@ def inspect_mistakes(
     Args:
         run: the folder of a finished run, or a subject of `open_subject` that is one.
         part: train, validation or test; test only where its figures are in the run's result.
-        most: mistakes in the gallery, from 1.
+        most: mistakes in the gallery, 1 to 256.
         pair: (true class, predicted class), or both with a colon between them: a gallery of these mistakes alone.
         per_pair: at most so many mistakes of one pair of classes, from 1; None: as they come.
         images: whether to look at the images as well, for the gallery and the map. Of the test part that is a look,
@@ -127,7 +128,7 @@ def _run(run: Subject | str | Path) -> RunFolder:
 
 def _predictions(folder: RunFolder, part: str) -> Predictions:
     if part not in PARTS:
-        raise UsageError("there is no such part", where="part", received=part, allowed=", ".join(PARTS))
+        raise UsageError("there is no such part", where="--part", received=part, allowed=", ".join(PARTS))
     where, result = str(folder.path), folder.result()
     if result is None:
         step = f"finish it: cnnlab train --resume {folder.path}"
@@ -153,9 +154,10 @@ def _predictions(folder: RunFolder, part: str) -> Predictions:
 
 
 def _check(most: int, per_pair: int | None) -> None:
-    for name, value in (("most", most), ("per_pair", per_pair)):
-        if value is not None and value < 1:
-            raise UsageError("this is no number of mistakes", where=name, received=str(value), allowed="1 or more")
+    require_number("--most", most)
+    if per_pair is not None and per_pair < 1:
+        what = "this is no number of mistakes"
+        raise UsageError(what, where="--per-pair", received=str(per_pair), allowed="1 or more")
 
 
 def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
@@ -166,7 +168,7 @@ def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
     if not parted:
         raise UsageError(
             "this takes two classes",
-            where="pair",
+            where="--pair",
             received=words.shown(pair),
             allowed="TRUE:PREDICTED",
             next_step="write it as in --pair cat:dog, the true class first",
@@ -179,7 +181,7 @@ def _class(name: str, names: Sequence[str]) -> int:
         some = [words.shown(known, 32) for known in names[:20]]
         raise UsageError(
             "the data has no such class",
-            where="pair",
+            where="--pair",
             received=words.shown(name),
             allowed=", ".join(some) + (", …" if len(names) > len(some) else ""),
             next_step=nearest(name, names) or "write it as in --pair cat:dog, the true class first",

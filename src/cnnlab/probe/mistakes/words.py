@@ -113,6 +113,8 @@ def temperature_sentence(found: Mistakes) -> str:
         return "No temperature is fitted: that takes a validation part of at least 20 images with finite logits."
     after, before = known.after, known.before
     fitted = after.temperature
+    if fitted.indifferent:
+        return "No temperature changes anything: the logits of each validation image are all equal."
     if after.halves is None:
         how = f"fitted on the {words.plural(fitted.images, 'validation image')} and judged here"
     else:

@@ -18,7 +18,16 @@ from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
 from cnnlab.probe.weights.plates import draw
 from cnnlab.probe.weights.sentences import axis_name, legend, sentences
 
-_OF_ALL = ("random_coherence", "random_purity", "dead", "twins", "opposites")
+_OF_ALL = (
+    "random_coherence",
+    "random_purity",
+    "dead",
+    "broken",
+    "twins",
+    "opposites",
+    "twins_in_all",
+    "opposites_in_all",
+)
 
 
 @dataclass(frozen=True)
@@ -151,10 +160,14 @@ class LayerWeights:
             found.append("hardly changed")
         if number in self.measures.dead:
             found.append("almost 0")
+        if number in self.measures.broken:
+            found.append("not a number")
         for pairs, how in ((self.measures.twins, "as"), (self.measures.opposites, "opposite of")):
             others = [b if a == number else a for a, b in pairs if number in (a, b)]
             if others:
                 found.append(f"{how} {', '.join(map(str, others[:3]))}{', …' if len(others) > 3 else ''}")
+        if self.measures.twin[number] and not any(number in pair for pair in self.measures.twins):
+            found.append("as another")
         return found
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from cnnlab.errors import CnnlabError
+from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.pretrained import whereabouts
 from cnnlab.probe.weights.filters import CHECKED, LOST, OTHER, UNCHECKED, Begun
 from cnnlab.records import StartRecord
@@ -27,7 +27,7 @@ class Start:
     Attributes:
         network: on the CPU; None where it can't be had, or is another than the run began with.
         begun: how it was come by.
-        reason: why there is none.
+        reason: why there is none, or why what is there could not be checked.
     """
 
     network: nn.Module | None
@@ -51,6 +51,8 @@ def loaded_start(folder: RunFolder, say: Callable[[str], None]) -> nn.Module | N
     start = start_of(folder)
     if start.network is None:
         say(f"! {start.reason}")
+    elif start.reason:
+        say(f"! what {folder.name} began with is not checked: {start.reason}")
     return start.network
 
 
@@ -59,7 +61,11 @@ def start_of(folder: RunFolder) -> Start:
     network, reason = _again(folder)
     if network is None:
         return Start(None, LOST, f"the weights that {folder.name} began with can't be had any more: {reason}")
-    then = folder.start()
+    try:
+        then = folder.start()
+    except RunError as error:
+        # What can't be checked is told; it costs nobody the rest.
+        return Start(network, UNCHECKED, error.problems[0].what)
     if then is None:
         return Start(network, UNCHECKED)
     if state_digest(network) == then.sha256:

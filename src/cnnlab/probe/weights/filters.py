@@ -37,7 +37,7 @@ class Filters:
         on_image: whether it looks at the image itself, so that its channels are the image's.
         groups: into how many the channels are parted; a filter sees one of them.
         begun: how the state before training was come by.
-        reason: why there is none.
+        reason: why there is none, or why it could not be checked.
     """
 
     layer: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from cnnlab.errors import UsageError
+from cnnlab.probe.limits import require_number
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.probe.weights.answer import LayerWeights
 from cnnlab.probe.weights.measures import measure
@@ -33,7 +33,8 @@ def inspect_weights(
         what: a subject of `open_subject`, or what that takes: a recipe, a run or a backbone.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
-        most: how many filters tables and pictures show; None: 64 pictures, 12 rows of kernels, 256 rows of a matrix.
+        most: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256 rows of
+            a matrix.
         order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
         seed: of random weights, where `what` is a name.
         data: where catalogue data lives, where `what` is a name.
@@ -43,8 +44,7 @@ def inspect_weights(
         UsageError: there is no such layer, it has no filters, or no such order.
         SpecError, SourceError, RunError: as `open_subject`.
     """
-    if most is not None and most < 1:
-        raise UsageError("at least one filter is shown", where="--most", received=str(most), allowed="from 1")
+    require_number("--most", most)
     if isinstance(what, Subject):
         subject = what
     else:

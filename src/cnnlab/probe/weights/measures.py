@@ -14,10 +14,12 @@ from cnnlab.randomness import generator
 
 Reals = npt.NDArray[np.float64]
 Truths = npt.NDArray[np.bool_]
+Pairs = tuple[tuple[int, int], ...]
 
 STILL = 0.01  # a relative change below this is hardly one
 DEAD = 0.01  # as a share of the median norm
 SAME = 0.99  # a cosine above this
+MOST_PAIRS = 20  # 3,000 equal filters are 4.5 million pairs
 FEWEST_NUMBERS = 4  # in a filter; of fewer numbers two are alike by chance
 AT_ONCE = 1 << 22  # numbers that are transformed together
 RANDOM_FILTERS, RANDOM_QUANTILE = 1000, 0.95
@@ -43,8 +45,12 @@ class Measures:
         coherence_before: as `coherence`, before training.
         random_coherence, random_purity: what 95 % of random filters of this shape stay below.
         dead: filters that are almost 0.
-        twins: pairs of filters that point the same way.
-        opposites: pairs that point opposite ways.
+        broken: filters with weights that are NaN or ±Inf, which count as 0 in the numbers above; such a filter has no
+            orientation, and is neither dead nor like another.
+        twins: pairs of filters that point the same way, the first 20.
+        opposites: pairs that point opposite ways, the first 20.
+        twins_in_all, opposites_in_all: how many pairs there are.
+        twin: whether another filter points the same way.
     """
 
     norm: Reals
@@ -61,8 +67,12 @@ class Measures:
     random_coherence: float | None
     random_purity: float | None
     dead: tuple[int, ...]
-    twins: tuple[tuple[int, int], ...]
-    opposites: tuple[tuple[int, int], ...]
+    broken: tuple[int, ...]
+    twins: Pairs
+    opposites: Pairs
+    twins_in_all: int
+    opposites_in_all: int
+    twin: Truths
 
 
 def measure(filters: Filters) -> Measures:
@@ -70,12 +80,16 @@ def measure(filters: Filters) -> Measures:
     after = finite(filters.after)
     flat = after.reshape(len(after), -1)
     norm = np.linalg.norm(flat, axis=1).astype(np.float64)
-    dead = norm < DEAD * np.median(norm) if len(norm) else norm > 0
-    dead |= norm == 0
+    broken = ~np.isfinite(np.asarray(filters.after)).reshape(flat.shape).all(axis=1)
+    dead = norm < DEAD * np.median(norm[~broken]) if not broken.all() else norm < 0
+    dead = (dead | (norm == 0)) & ~broken
     change, cosine, equal = _changes(filters, flat)
     orientation, coherence, frequency = orientations(after) if filters.has_extent else (None, None, None)
+    for numbers in (orientation, coherence, frequency):
+        if numbers is not None:
+            numbers[broken] = np.nan
     colourfulness, axis, purity = colours(after) if filters.in_colour else (None, None, None)
-    twins, opposites = alike(flat, ~dead)
+    twins, opposites = alike(flat, ~(dead | broken))
     extent, before = filters.after.shape[1:], filters.before
     return Measures(
         norm=norm,
@@ -92,8 +106,12 @@ def measure(filters: Filters) -> Measures:
         random_coherence=random_coherence(*extent) if filters.has_extent else None,
         random_purity=random_purity(*extent[1:]) if filters.in_colour else None,
         dead=tuple(map(int, np.flatnonzero(dead))),
-        twins=twins,
-        opposites=opposites,
+        broken=tuple(map(int, np.flatnonzero(broken))),
+        twins=twins.first,
+        opposites=opposites.first,
+        twins_in_all=twins.count,
+        opposites_in_all=opposites.count,
+        twin=twins.of,
     )
 
 
@@ -173,25 +191,41 @@ def colours(weights: Floats) -> tuple[Reals, Reals, Reals]:
     return share, np.where(grey, np.nan, axis), np.where(grey, 0.0, np.abs(sums) / np.where(grey, 1.0, coloured))
 
 
-def alike(flat: Floats, alive: Truths) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+@dataclass(frozen=True)
+class Alike:
+    """Pairs of filters: the first ones, how many there are in all, and whether each of F filters is in one."""
+
+    first: Pairs
+    count: int
+    of: Truths
+
+
+def alike(flat: Floats, alive: Truths, most: int = MOST_PAIRS) -> tuple[Alike, Alike]:
     """Pairs of living filters with a cosine above `SAME`, and pairs with one below −`SAME`.
 
     Args:
         flat: F×numbers.
         alive: which to compare, shape F.
+        most: so many pairs are listed; all are counted.
     """
-    if flat.shape[1] < FEWEST_NUMBERS:
-        return (), ()
     size = np.linalg.norm(flat, axis=1, keepdims=True)
     units = (flat / np.where(size > 0, size, 1.0)).astype(np.float32)
     units[~alive] = 0
-    twins: list[tuple[int, int]] = []
-    opposites: list[tuple[int, int]] = []
-    for first in range(0, len(units), 1024):
-        cosines = units[first : first + 1024] @ units.T
-        for found, rows in ((twins, cosines > SAME), (opposites, cosines < -SAME)):
-            found += [(first + int(a), int(b)) for a, b in np.argwhere(rows) if first + a < b]
-    return tuple(twins), tuple(opposites)
+    found = []
+    for sign in (1, -1):
+        first: list[tuple[int, int]] = []
+        count, of = 0, np.zeros(len(flat), dtype=bool)
+        # Of fewer numbers two are alike by chance.
+        for start in range(0, len(units) if flat.shape[1] >= FEWEST_NUMBERS else 0, 1024):
+            rows = sign * (units[start : start + 1024] @ units[start:].T) > SAME
+            rows = np.triu(rows, 1)
+            count += int(np.count_nonzero(rows))
+            of[start : start + len(rows)] |= rows.any(axis=1)
+            of[start:] |= rows.any(axis=0)
+            places = np.flatnonzero(rows)[: most - len(first)]
+            first += [(start + int(place) // rows.shape[1], start + int(place) % rows.shape[1]) for place in places]
+        found.append(Alike(tuple(first), count, of))
+    return found[0], found[1]
 
 
 @cache

@@ -200,7 +200,7 @@ class _Drawing:
             marks += "~"
         if number in measures.dead:
             marks += "×"
-        if any(number in pair for pair in measures.twins):
+        if measures.twin[number]:
             marks += "≈"
         return f" {marks}" if marks else ""
 

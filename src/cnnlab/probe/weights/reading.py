@@ -31,6 +31,8 @@ def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters 
     found = read_filters(trained, folder.table().layers, folder=folder)
     if found.before is None:
         say(f"! {found.reason}")
+    elif found.reason:
+        say(f"! what {folder.name} began with is not checked: {found.reason}")
     return found
 
 

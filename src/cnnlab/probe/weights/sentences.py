@@ -40,7 +40,8 @@ def start_sentences(filters: Filters) -> list[str]:
     if filters.begun == CHECKED:
         return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
     if filters.begun == UNCHECKED:
-        how = "the run wrote no digest of its start (start.json), so this is not checked"
+        how = filters.reason or "the run wrote no digest of its start (start.json)"
+        how += ", so this is not checked"
         return [f"Before training: made anew from the seed{loaded}; {how}."]
     if filters.begun == LOST and filters.before is not None:
         return [f"Not checked: {filters.reason}; but this layer is frozen, and began as it is."]
@@ -117,7 +118,7 @@ def _changed(filters: Filters, measures: Measures, unchanged: Sequence[int], har
 def _oriented(filters: Filters, measures: Measures) -> str:
     assert measures.coherence is not None
     assert measures.random_coherence is not None
-    limit, total = measures.random_coherence, len(measures.coherence)
+    limit, total = measures.random_coherence, len(measures.coherence) - len(measures.broken)
     count = int((measures.coherence > limit).sum())
     before = measures.coherence_before
     then = "" if before is None or filters.frozen else f"; before training {int((before > limit).sum()):,} were"
@@ -142,14 +143,22 @@ def _coloured(filters: Filters, measures: Measures) -> str:
 
 def _dead_or_twice(filters: Filters, measures: Measures) -> list[str]:
     said = []
+    if measures.broken:
+        named = numbered(filters.noun, measures.broken)
+        said.append(f"Some weights are not a number (NaN or ±Inf), and count as 0: of {named}.")
     if measures.dead:
         named = numbered(filters.noun, measures.dead)
         said.append(f"Almost 0, their norm below {100 * DEAD:g} % of the median: {named}.")
-    for pairs, how in ((measures.twins, f"above {SAME}"), (measures.opposites, f"below −{SAME}")):
+    for pairs, total, how in (
+        (measures.twins, measures.twins_in_all, f"above {SAME}"),
+        (measures.opposites, measures.opposites_in_all, f"below −{SAME}"),
+    ):
         if pairs:
             named = ", ".join(f"{a} and {b}" for a, b in pairs[:MOST_NAMED])
-            more = f" and {len(pairs) - MOST_NAMED:,} more pairs" if len(pairs) > MOST_NAMED else ""
+            more = f" and {total - MOST_NAMED:,} more pairs" if total > MOST_NAMED else ""
             said.append(f"Cosine {how}: {filters.noun}s {named}{more}.")
-    if not measures.dead and not measures.twins and filters.after[0].size >= FEWEST_NUMBERS:
-        said.append(f"No {filters.noun} is almost 0, and no two point the same way (cosine above {SAME}).")
+    whole = len(measures.broken) < len(filters.after)
+    if whole and not measures.dead and not measures.twins and filters.after[0].size >= FEWEST_NUMBERS:
+        other = "other " if measures.broken else ""
+        said.append(f"No {other}{filters.noun} is almost 0, and no two point the same way (cosine above {SAME}).")
     return said

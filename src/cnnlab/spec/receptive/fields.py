@@ -61,7 +61,7 @@ def traced(rows: Sequence[Row], size: int | Pair | None, channels: int) -> Trace
         sides = (size, size) if isinstance(size, int) else size
         if min(*sides, channels) < 1:
             shape = words.sizes((channels, *sides))
-            raise UsageError("an image has one pixel and one channel at least", where="size", received=shape)
+            raise UsageError("an image has one pixel and one channel at least", where="--size", received=shape)
         return trace(rows, (channels, *sides))
     problem: SpecError | None = None
     widest = 0
@@ -110,7 +110,7 @@ def fields_of(
     if node is not None and not given:
         raise UsageError(
             "where a node lies depends on the size of the image",
-            where="node",
+            where="--node",
             received=f"{node[0]},{node[1]}",
             next_step="give the size, too, or leave the node out",
         )
@@ -137,7 +137,7 @@ def _chosen(sights: Sights, layer: str) -> LayerRecord:
     if layer not in sights.rows:
         raise UsageError(
             f"there is no layer '{layer}'",
-            where="layer",
+            where="--layer",
             allowed=words.shown(", ".join(sights.rows), 400),
             next_step=nearest(layer, sights.rows),
         )
@@ -151,13 +151,13 @@ def _place(sights: Sights, chosen: LayerRecord, node: Pair | None) -> Pair:
     if chosen.receptive_field is None or sides is None:
         raise UsageError(
             f"'{chosen.name}' has no nodes with a place: each of them sees the whole image",
-            where="node",
+            where="--node",
             next_step="leave the node out, or choose a layer with a map",
         )
     if not all(0 <= at < side for at, side in zip(node, sides, strict=True)):
         raise UsageError(
             f"the map of '{chosen.name}' has no such node",
-            where="node",
+            where="--node",
             received=f"{node[0]},{node[1]}",
             allowed=f"rows 0 to {sides[0] - 1}, columns 0 to {sides[1] - 1}",
         )

@@ -1,0 +1,114 @@
+"""What is known of the maps that layers made of one image: records and arrays. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, ConfigDict
+
+from cnnlab.paper import words
+from cnnlab.records import Record
+
+Floats = npt.NDArray[np.float32]
+Pair = tuple[int, int]
+# Null in JSON is what was not a number.
+Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+
+
+class WithNulls(Record):
+    """A record whose JSON has null for what is not a number."""
+
+    model_config = ConfigDict(ser_json_inf_nan="null")
+
+
+class Guess(WithNulls):
+    """A class that the network names, with its probability by the softmax."""
+
+    name: str
+    probability: Real
+
+
+class MapFigures(WithNulls):
+    """Statistics of one map of one image. `zeros` and `negative` are shares of its numbers; `std` is over its places.
+
+    `brightness` and `edges` are its correlations with those of the image; None where either is constant.
+    """
+
+    number: int
+    min: Real
+    mean: Real
+    max: Real
+    std: Real
+    zeros: float
+    negative: float
+    brightness: float | None = None
+    edges: float | None = None
+
+
+class LayerFigures(Record):
+    """One layer: `shape` of what it gives for the image, `shown` the numbers of the maps in the picture."""
+
+    name: str
+    kind: str
+    text: str
+    shape: tuple[int, ...]
+    shown: tuple[int, ...]
+    seen: str
+    maps: tuple[MapFigures, ...]
+
+
+class ActivationsRecord(Record):
+    """The statistics of `ActivationMaps`, without its arrays; what is not a number is null in its JSON."""
+
+    network: str
+    image: str
+    size: tuple[int, ...]
+    label: str
+    guesses: tuple[Guess, ...]
+    layers: tuple[LayerFigures, ...]
+
+
+@dataclass(frozen=True)
+class LayerMaps:
+    """What one layer gives for one image.
+
+    Attributes:
+        text: the row as a table writes it.
+        shape: as the layer gives it, without N: (C, H, W), (F,), or (T, F) for tokens.
+        values: C×H×W; for numbers without places F×1×1, for tokens F×T×1.
+        shown: the numbers of the maps that are shown, from 0, in order.
+        view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
+            all of it, or where nobody knows, as of a module that holds rows.
+        passed_on: whether it is a softmax that hands on the logits as they are.
+        classes: what its numbers stand for, where they are the network's logits; else empty.
+    """
+
+    name: str
+    kind: str
+    text: str
+    shape: tuple[int, ...]
+    values: Floats
+    shown: tuple[int, ...]
+    view: tuple[Pair, Pair] | None = None
+    passed_on: bool = False
+    classes: tuple[str, ...] = ()
+
+    @property
+    def has_places(self) -> bool:
+        """Whether it gives maps of height and width."""
+        return len(self.shape) == 3 and self.values[0].size > 1
+
+    def chosen(self) -> str:
+        """Which maps are shown, and why these."""
+        what = "map" if self.values[0].size > 1 else "number"
+        if len(self.shown) == len(self.values):
+            return f"all {len(self.values):,} {what}s" if len(self.values) > 1 else f"its one {what}"
+        why = "largest standard deviation over the map" if what == "map" else "largest size"
+        return f"{len(self.shown)} of {len(self.values):,} {what}s, those of the {why}"
+
+    def shape_text(self) -> str:
+        """The shape for one image, as torch has it: `1×64×128×128`."""
+        return words.sizes((1, *self.shape))
