@@ -76,9 +76,10 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     kinds = by_kind(group.rows)
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
-    tiles = (clean, *(Tile(pictures[row.call], (row.title, words.fraction(row.accuracy))) for row in single))
-    # Wide enough for the names, unless there are many.
-    single_across = 2 * across if len(tiles) > across and max(len(row.title) for row in single) <= LONGEST else 6
+    strengths = any(map(_amount, single))
+    tiles = (clean, *(Tile(pictures[row.call], _below(row, strengths)) for row in single))
+    # Wide enough for the names, unless they are short and many.
+    single_across = 2 * across if len(tiles) > across and max(len(row.shift) for row in single) <= LONGEST else 6
     rows = [[Panel("", tiles, single_across)]]
     several = [
         Panel(
@@ -112,9 +113,10 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
 
 
 def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
-    values = [value for group in groups for value in (group.accuracy, *(row.accuracy for row in group.rows))]
+    rows = [row for group in groups for row in (group, *group.rows)]
+    values = [value for row in rows for value in (row.accuracy, row.low, row.high) if value is not None]
     finite = [value for value in values if isfinite(value)]
-    return max(-0.02, min(finite) - 0.06), min(1.02, max(finite) + 0.06)
+    return max(-0.02, min(finite) - 0.03), min(1.02, max(finite) + 0.03)
 
 
 def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequence[ShiftRow], number: int) -> None:
@@ -180,6 +182,12 @@ def _name(axes: Axes, text: str) -> None:
         weight="bold",
         parse_math=False,
     )
+
+
+def _below(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
+    """What stands below a picture of a shift of one strength, with a line for strengths where any has one."""
+    figure = words.fraction(row.accuracy)
+    return (row.shift, _amount(row), figure) if strengths else (row.shift, figure)
 
 
 def _unit(row: ShiftRow) -> str:
