@@ -72,11 +72,12 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     """
     group = shifted.groups[0]
     pictures = {row.call: as_picture(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
-    clean = Tile(as_picture(example[0]), ("as it is", words.fraction(group.accuracy)), "ink")
     kinds = by_kind(group.rows)
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
     strengths = any(map(_amount, single))
+    own = ("as it is", *([""] if strengths else []), words.fraction(group.accuracy))
+    clean = Tile(as_picture(example[0]), own, "ink")
     tiles = (clean, *(Tile(pictures[row.call], _below(row, strengths)) for row in single))
     # Wide enough for the names, unless they are short and many.
     single_across = 2 * across if len(tiles) > across and max(len(row.shift) for row in single) <= LONGEST else 6
@@ -113,7 +114,7 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
 
 
 def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
-    rows = [row for group in groups for row in (group, *group.rows)]
+    rows: list[ShiftedGroup | ShiftRow] = [row for group in groups for row in (group, *group.rows)]
     values = [value for row in rows for value in (row.accuracy, row.low, row.high) if value is not None]
     finite = [value for value in values if isfinite(value)]
     return max(-0.02, min(finite) - 0.03), min(1.02, max(finite) + 0.03)
