@@ -114,9 +114,9 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
 
 
 def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
-    rows: list[ShiftedGroup | ShiftRow] = [row for group in groups for row in (group, *group.rows)]
-    values = [value for row in rows for value in (row.accuracy, row.low, row.high) if value is not None]
-    finite = [value for value in values if isfinite(value)]
+    values = [value for group in groups for value in (group.accuracy, group.low, group.high)]
+    values += [value for group in groups for row in group.rows for value in (row.accuracy, row.low, row.high)]
+    finite = [value for value in values if value is not None and isfinite(value)]
     return max(-0.02, min(finite) - 0.03), min(1.02, max(finite) + 0.03)
 
 
