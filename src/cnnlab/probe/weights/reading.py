@@ -31,7 +31,7 @@ def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters 
     found = read_filters(trained, folder.table().layers, folder=folder)
     if found.before is None:
         say(f"! {found.reason}")
-    elif found.reason:
+    elif found.reason and not found.frozen:  # what is frozen is what it began with, whatever can still be had
         say(f"! what {folder.name} began with is not checked: {found.reason}")
     return found
 
