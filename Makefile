@@ -2,61 +2,66 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
 .DEFAULT_GOAL := help
+
+# .venv holds what requirements.lock pins, or, once a target needs it, what requirements-dev.lock pins, which is more.
+READY := $(VENV)/.ready
+DEV   := $(VENV)/.ready-dev
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: $(READY) ## create .venv and install what requirements.lock pins
+setup: $(if $(wildcard $(DEV)),$(DEV),$(READY)) ## create .venv and install what requirements.lock pins
+
+setup-dev: $(DEV) ## the same with what the tests and checks need (requirements-dev.lock)
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "cnnlab needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Next: make PYTHON=python3.12 setup"; exit 2; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "'$(PYTHON)' has no venv module. Next: install it (on Debian and Ubuntu: apt-get install python3-venv)"; exit 2; }
-	@echo "Installing into $(VENV) from requirements.lock (the first time takes a few minutes) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(READY)
+	@PYTHON=$(PYTHON) scripts/setup.sh requirements.lock $(VENV)
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml
+	@PYTHON=$(PYTHON) scripts/setup.sh requirements-dev.lock $(VENV)
+	@touch $@
 
 quickstart: setup ## the main job: train LeNet and write its report
 	@$(BIN)/cnnlab quickstart
 
-test: setup ## the fast tests, with coverage (no GPU, no network)
+test: setup-dev ## the fast tests (no GPU, no network)
+	@$(BIN)/python -m pytest -m "not full and not slow" -n 2
+
+test-full: setup-dev ## every test but the slow ones, with coverage
 	@$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term:skip-covered
 
-slow: setup ## the slow tests: real training on real images
+slow: setup-dev ## the slow tests: real training on real images, Ray, torchrun
 	@$(BIN)/python -m pytest -m slow --durations=10
 
-check: setup ## format, lint, types, import contracts
+check: setup-dev ## format, lint, types, import contracts, complete lock files
+	@scripts/lock.sh check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-fix: setup ## let ruff mend format and lint
+fix: setup-dev ## let ruff mend format and lint
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## images/s against a plain tutorial loop, in one run
+bench: setup-dev ## images/s against a plain tutorial loop, in one run
 	@$(BIN)/python benchmarks/throughput.py
 
-docs: setup ## the tables of docs/recipes.md and docs/studies.md, the outputs in docs/theory.md, and the API reference into docs/api
+docs: setup-dev ## the tables of docs/recipes.md and docs/studies.md, the outputs in docs/theory.md, and the API reference into docs/api
 	@$(BIN)/python docs/tables.py
 	@$(BIN)/python docs/consoles.py
 	@$(BIN)/python docs/reference.py
 
 RUNS ?= runs
-results: setup ## the tables of docs/results.md, from a folder of runs: make results RUNS=FOLDER
+results: setup-dev ## the tables of docs/results.md, from a folder of runs: make results RUNS=FOLDER
 	@$(BIN)/python docs/results.py $(RUNS)
 
-lock: ## pin the newest versions that pyproject.toml admits
-	@uv pip compile pyproject.toml --extra dev --universal --generate-hashes --python-version 3.11 \
-	  --custom-compile-command "make lock" --quiet --upgrade -o requirements.lock
+lock: ## pin the newest releases that pyproject.toml admits and that are at least seven days old
+	@PYTHON=$(PYTHON) scripts/lock.sh write
 
 clean: ## remove the virtual environment and caches
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage docs/api
+	@rm -rf $(VENV) .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage docs/api
 
-.PHONY: help setup quickstart test slow check fix bench docs results lock clean
+.PHONY: help setup setup-dev quickstart test test-full slow check fix bench docs results lock clean

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import rich.console  # noqa: F401  (draws from random's global state when it is first imported)
+from filelock import FileLock
+from hypothesis import settings
 from PIL import Image
 
 from cnnlab.spec.recipe import Data, Recipe
+
+if TYPE_CHECKING:
+    from cnnlab.runs.folder import RunFolder
+
+# How long an example takes says nothing of the code; `make test-full` asks for many more of them.
+settings.register_profile("fast", deadline=None, print_blob=True, max_examples=15)
+settings.register_profile("full", deadline=None, print_blob=True, max_examples=100)
+settings.load_profile("fast")
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = Path(os.environ.get("CNNLAB_TEST_DATA") or REPOSITORY.parent / "shared" / "data")
@@ -91,9 +104,25 @@ def _real(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of a test session."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def colours(shared_folder: Path) -> Path:
     """A folder of 48 noisy 8×8 pictures in three classes by colour, which a small table learns at once."""
-    root = tmp_path_factory.mktemp("colours") / "colours"
+    root = shared_folder / "colours"
+    with FileLock(shared_folder / "colours.lock"):
+        if not root.exists():
+            _draw_colours(root)
+    return root
+
+
+def _draw_colours(root: Path) -> None:
     noise = np.random.default_rng(0)
     for label, name in enumerate(("blue", "green", "red")):
         (root / name).mkdir(parents=True)
@@ -101,7 +130,6 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = noise.integers(0, 160, (8, 8, 3), dtype=np.uint8)
             pixels[:, :, 2 - label] += 60
             Image.fromarray(pixels).save(root / name / f"{index}.png")
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -122,9 +150,36 @@ def recipe(colours: Path) -> Callable[..., Recipe]:
     return make
 
 
+@pytest.fixture(scope="session")
+def trained(shared_folder: Path) -> Callable[..., RunFolder]:
+    """Gives the finished run of a recipe, to be read only.
+
+    Each recipe is trained once in a test session, whichever tests and processes ask for it: ask for one that is trained
+    already, and copy the run (`shutil.copytree(run.path.parent, …)`) to change it. It is alone in its runs folder.
+    """
+
+    def find(recipe: Recipe, name: str = "run") -> RunFolder:
+        from cnnlab.runs.folder import RunFolder
+        from cnnlab.runs.run import run
+
+        digest = hashlib.sha256(f"{name}\n{recipe.to_toml()}".encode()).hexdigest()[:16]
+        runs = shared_folder / "trained" / digest
+        with FileLock(shared_folder / f"{digest}.lock"), _one_thread():
+            finished = [path.parent for path in runs.glob("*/result.json")]
+            return RunFolder(finished[0]) if finished else run(recipe, name=name, runs=runs, device="cpu")
+
+    return find
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """torch computes with one thread: quicker for tiny networks, and the same on every machine."""
+    with _one_thread():
+        yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
     import torch
 
     threads = torch.get_num_threads()

@@ -24,33 +24,23 @@ RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}
 
 
 @pytest.fixture(scope="module")
-def made(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[RunFolder]]:
+def made(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> dict[str, list[RunFolder]]:
     """Three recipes by six seeds each, all on one split."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    runs = tmp_path_factory.mktemp("compared") / "runs"
-    found = {
+    return {
         name: [
-            run(
-                recipe(PLAIN, epochs=1, optimizer=f"sgd({rate})", seed=seed, split_seed=0),
-                name=name,
-                runs=runs,
-                device="cpu",
-            )
+            trained(recipe(PLAIN, epochs=1, optimizer=f"sgd({rate})", seed=seed, split_seed=0), name)
             for seed in range(6)
         ]
         for name, rate in RATES.items()
     }
-    torch.set_num_threads(threads)
-    return found
 
 
 @pytest.fixture
 def own(made: dict[str, list[RunFolder]], tmp_path: Path) -> dict[str, list[RunFolder]]:
     """Copies of those runs, to be changed."""
-    copied = shutil.copytree(made["slow"][0].path.parent, tmp_path / "runs")
+    copied = tmp_path / "runs"
+    for folder in (folder for runs in made.values() for folder in runs):
+        shutil.copytree(folder.path.parent, copied, dirs_exist_ok=True)
     return {name: [RunFolder(copied / one.name) for one in runs] for name, runs in made.items()}
 
 

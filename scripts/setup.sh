@@ -1,0 +1,31 @@
+#!/bin/sh
+# Install what a lock file pins, and cnnlab itself, into a virtual environment.
+#
+#     scripts/setup.sh LOCK VENV
+#
+# Nothing is resolved here: every package comes from LOCK, by its hash. PYTHON chooses the interpreter.
+set -eu
+cd "$(dirname "$0")/.."
+lock=$1 venv=$2 python=${PYTHON:-python3}
+
+stop() { printf '%s\nNext: %s\n' "$1" "$2" >&2; exit 2; }
+
+command -v "$python" >/dev/null ||
+  stop "cnnlab needs Python 3.11 to 3.15, but there is no '$python' on the path." \
+       "install Python, or name one: make PYTHON=/path/to/python3.12 setup"
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 15))' ||
+  stop "cnnlab needs Python 3.11 to 3.15, but '$python' is $("$python" --version 2>&1)." \
+       "name another one: make PYTHON=python3.12 setup"
+
+# PyTorch takes most of it: on Linux PyPI has only the build with CUDA.
+case $(uname -s) in Linux) needed_gb=8 ;; *) needed_gb=3 ;; esac
+free_gb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+[ -d "$venv" ] || [ "$free_gb" -ge "$needed_gb" ] ||
+  stop "The packages need $needed_gb GB in $PWD, but $free_gb GB are free there." \
+       "free some space, or clone the project to a larger disk"
+
+uv=$(PYTHON=$python scripts/uv.sh any)
+echo "Installing $lock into $venv: about 3 GB to download the first time ..."
+"$uv" venv --quiet --clear --python "$python" "$venv"
+VIRTUAL_ENV=$venv "$uv" pip sync --require-hashes "$lock"
+VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
