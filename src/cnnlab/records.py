@@ -213,7 +213,8 @@ class FeaturesRecord(Record):
 
     `place` is the first module that takes them, `shape` that of one image's, `views` how many of each image there are.
     `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why none
-    are kept. `seconds` is what computing them took, None where they were found. `files` are those of the cache.
+    are kept. `bitwise` is whether a step without them would compute the same bits, at the batch sizes that are used.
+    `seconds` is what computing them took, None where they were found. `files` are those of the cache.
     """
 
     kept: bool
@@ -224,6 +225,7 @@ class FeaturesRecord(Record):
     dtype: Literal["fp32", "bf16"] = "fp32"
     bytes: int = 0
     exact: bool = False
+    bitwise: bool = False
     seconds: float | None = None
     files: tuple[str, ...] = ()
 

@@ -29,8 +29,12 @@ from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
 from cnnlab.study.study import carry_out_study
 
-DEEP = ("conv(4, 3)", "batchnorm", "relu", "conv(6, 3)", "batchnorm", "relu", "flatten", "dense(classes)")
-HEAD = ["flatten", "dropout(0.3)", "dense(8)", "batchnorm", "relu", "dense(classes)"]
+# No bias in front of a batch norm: its gradient is 0 but for rounding, of which Adam makes whole steps.
+DEEP = (
+    "conv(4, 3, bias=false)", "batchnorm", "relu", "conv(6, 3, bias=false)", "batchnorm", "relu", "flatten",
+    "dense(classes)",
+)  # fmt: skip
+HEAD = ["flatten", "dropout(0.3)", "dense(8, bias=false)", "batchnorm", "relu", "dense(classes)"]
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +123,7 @@ def test_a_run_on_kept_features_is_the_run_without(
     assert record(kept).kept
     assert record(kept).exact
     assert not record(anew).kept
-    same(kept, anew)
+    same(kept, anew, exactly=record(kept).bitwise)
     frozen = [name for name in weights(kept) if name.startswith("network/backbone.batchnorm1")]
     assert len(frozen) == 5
     assert all(torch.equal(weights(kept)[name], weights(anew)[name]) for name in frozen)
@@ -144,7 +148,7 @@ def test_fewer_views_than_epochs_are_not_exact_and_say_so(
     found = record(folder)
     assert (found.kept, found.exact, found.views) == (True, False, 2)
     assert found.reason == "3 epochs take turns with 2 views of each image"
-    assert any("2 views" in line and f"(not exact: {found.reason})" in line for line in said)
+    assert any("2 views" in line and f"(not as without: {found.reason})" in line for line in said)
 
 
 def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], done: Callable[..., RunFolder]) -> None:
@@ -162,7 +166,8 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     assert len(found.files) == 3
     (line,) = [line for line in said if line.startswith("features of the frozen part")]
     assert "96 numbers an image, 2 views, 0.0 MB, computed in " in line
-    assert line.endswith("kept from head.dropout1 on (exact)")
+    how = "bit for bit as without" if found.bitwise else "as without, up to rounding"
+    assert line.endswith(f"kept from head.dropout1 on ({how})")
     assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
     said.clear()
     again = done(transfer(augment=["flip"]), listener=Listener(say=said.append))
@@ -317,9 +322,9 @@ def test_found_features_need_no_image_in_training(
     done(made)
     images_trained_on.clear()
     done(made)
-    # One to part the network, one for the way of computing, and one for each file to be compared.
+    # One to part the network, one for the way of computing, one for each file, and one for the bits of a step.
     assert images_trained_on.count("training") == 0
-    assert len(images_trained_on) <= 4
+    assert len(images_trained_on) <= 5
 
 
 def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cnnlab.data.keeping import as_bits, features_dir
 from cnnlab.data.source import silent
 from cnnlab.data.views import Augmented, Mirrored
 from cnnlab.errors import RunError
-from cnnlab.model.parting import part
+from cnnlab.model.parting import Parting, part
 from cnnlab.model.transfer import Transfer
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
@@ -24,6 +24,7 @@ from cnnlab.spec.augmentations import read_augmentations
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, choose_keeping
+from cnnlab.training.way import PLAIN as FP32
 
 CPU = torch.device("cpu")
 FLIP = read_augmentations(["flip"])
@@ -250,3 +251,20 @@ def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pyt
     features_dir().mkdir(parents=True, exist_ok=True)
     (features_dir() / "other.npy").write_bytes(bytes(choice.bytes))
     assert choose_keeping(own, network, images, (27, 9)).parting is not None
+
+
+@pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
+def test_features_are_bitwise_where_no_batch_size_changes_them(
+    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
+) -> None:
+    def trunk(parting: Parting, _network: Transfer, images: torch.Tensor) -> torch.Tensor:
+        numbers = images[:, 0, 0, :1].expand(-1, *parting.features)
+        return numbers * (1 + rounding * len(images))
+
+    _, dataset, network, choice = made()
+    monkeypatch.setattr(Parting, "trunk", trunk)
+    images = images_of(dataset)
+    kept = Trunk(choice, network, dataset, silent)
+    features = kept.feed("train", images, choice.views).feed
+    assert kept.is_bitwise(images, features, FP32, [8, 3]) is bitwise
+    assert not kept.is_bitwise(images, features, FP32.model_copy(update={"precision": "bf16"}), [8, 3])

@@ -6,7 +6,7 @@ give, so that nothing changes. Of other augmentations there are more than could 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,7 +38,7 @@ class Views(Protocol):
     @property
     def plain(self) -> int | None: ...
 
-    def images(self, view: int, feed: Feed) -> Iterator[Tensor]:
+    def images(self, view: int, feed: Feed) -> Generator[Tensor]:
         """One view of every image of a part, in batches, normalised, in the images' order."""
         ...
 
@@ -61,7 +61,7 @@ class Mirrored:
     def plain(self) -> int:
         return 0
 
-    def images(self, view: int, feed: Feed) -> Iterator[Tensor]:
+    def images(self, view: int, feed: Feed) -> Generator[Tensor]:
         """See `Views.images`."""
         turned = self._turned[view]
         for images, _ in feed.evaluation():
@@ -107,7 +107,7 @@ class Augmented:
     def plain(self) -> int | None:
         return self.count if self.with_plain else None
 
-    def images(self, view: int, feed: Feed) -> Iterator[Tensor]:
+    def images(self, view: int, feed: Feed) -> Generator[Tensor]:
         """See `Views.images`."""
         batches = feed.evaluation() if view == self.plain else feed.view(self.augmentations, self.seed, view)
         for images, _ in batches:

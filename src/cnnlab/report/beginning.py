@@ -205,7 +205,8 @@ def loaded_facts(
 def _kept(features: FeaturesRecord) -> str:
     if not features.kept:
         return f"nothing: the frozen part was computed for every batch, since {features.reason}"
-    how = "as without keeping them" if features.exact else f"not quite as without keeping them: {features.reason}"
+    equal = "bit for bit as without keeping them" if features.bitwise else "as without keeping them, up to rounding"
+    how = equal if features.exact else f"not quite as without keeping them: {features.reason}"
     what = f"{words.sizes(features.shape)} features of {words.plural(features.views, 'view')} of each image"
     return f"{what}, {words.memory(features.bytes)} in {features.dtype}, computed once; training is {how}"
 

@@ -101,7 +101,10 @@ class Bench:
         feeds = self.train, self.validation
         if self.features is None:
             return Fed(*feeds)
-        return make_features(self.features, self.network, self.dataset, feeds, progress, self.world)
+        batch_size = self.recipe.train.batch_size
+        return make_features(
+            self.features, self.network, self.dataset, feeds, self.way, batch_size, progress, self.world
+        )
 
 
 def feed_of(dataset: Dataset, part: Part, device: torch.device, way: Way) -> Feed:

@@ -16,7 +16,7 @@ from cnnlab.data.source import Part, Progress
 from cnnlab.data.views import Mirrored
 from cnnlab.model.parting import Parting
 from cnnlab.processes import ALONE, World
-from cnnlab.records import FeaturesRecord
+from cnnlab.records import FeaturesRecord, Way
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import NetworkPlan
 from cnnlab.spec.keeping import Views
@@ -82,6 +82,8 @@ def make_features(
     network: nn.Module,
     dataset: Dataset,
     feeds: tuple[Feed, Feed | None],
+    way: Way,
+    batch_size: int,
     progress: Progress,
     world: World = ALONE,
 ) -> Fed:
@@ -90,6 +92,8 @@ def make_features(
     Args:
         network: with the weights that it trains with, where it trains and in the memory format in which it does.
         feeds: the images to train and to validate on.
+        way: how a step is computed.
+        batch_size: of all processes together.
     """
     train, validation = feeds
     if choice.parting is None:
@@ -97,6 +101,8 @@ def make_features(
     with world.one_first():
         trunk = Trunk(choice, network, dataset, progress)
         trained = trunk.feed("train", train, choice.views)
+        shares = {len(range(size)[world.share(size)]) for size in train.sizes(batch_size)} - {0}
+        bitwise = choice.exact and trunk.is_bitwise(train, trained.feed, way, shares)
         made = [trained]
         if validation is not None:
             made.append(trunk.feed("validation", validation, Mirrored()))
@@ -110,6 +116,7 @@ def make_features(
         dtype=choice.dtype,
         bytes=choice.bytes,
         exact=choice.exact,
+        bitwise=bitwise,
         seconds=seconds or None,
         files=tuple(name for one in made for name in one.files),
     )
@@ -133,7 +140,8 @@ def said_of_features(record: FeaturesRecord | None) -> Iterator[str]:
         return
     views = f"{record.views} views" if record.views > 1 else "1 view"
     took = f"computed in {record.seconds:,.0f} s" if record.seconds is not None else "found in the cache"
-    exact = "exact" if record.exact else f"not exact: {record.reason}"
+    equal = "bit for bit as without" if record.bitwise else "as without, up to rounding"
+    how = equal if record.exact else f"not as without: {record.reason}"
     size = f"{record.bytes / 1e6:,.1f} MB"
     numbers = f"{math.prod(record.shape):,} numbers an image"
-    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.place} on ({exact})"
+    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.place} on ({how})"

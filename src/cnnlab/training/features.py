@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.parting import TOLERANCE, Parting
 from cnnlab.model.transfer import resized
 from cnnlab.paper.words import memory
+from cnnlab.records import Way
 from cnnlab.training.keeping import Choice
 
 # Raised whenever the same trunk and images would give other numbers.
@@ -150,6 +151,37 @@ class Trunk:
         )
         seconds = time.perf_counter() - began if any(one.made for one in kept) else 0.0
         return Made(found, tuple(one.name for one in kept if one.name), seconds)
+
+    def is_bitwise(self, images: Feed, features: FeatureFeed, way: Way, sizes: Collection[int]) -> bool:
+        """Whether a step that computes the trunk itself would get the kept features to the last bit.
+
+        How a convolution rounds may depend on the processor, the memory format and the size of the batch, so that it is
+        tried out on the first images.
+
+        Args:
+            images: what the features were computed of.
+            way: how a step is computed.
+            sizes: of the batches that steps are taken on.
+        """
+        if (way.precision, self.choice.dtype) != ("fp32", "fp32"):
+            return False
+        images = images.enlarged(resized(self.network))
+        found: list[Tensor] = []
+        with closing(features.views.images(0, images)) as batches:
+            while sum(map(len, found)) < max(sizes):
+                found.append(next(batches))
+        shown = torch.cat(found)
+        layout = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
+        was_training = self.network.training
+        try:
+            self.network.eval()
+            for size in sizes:
+                rows = self.parting.trunk(self.network, shown[:size].contiguous(memory_format=layout))
+                if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
+                    return False
+        finally:
+            self.network.train(was_training)
+        return True
 
     def _view(self, part: Part, images: Feed, views: Views, number: int) -> Kept:
         shape = (len(images), *self.parting.features)
