@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 .DEFAULT_GOAL := help
+# Without compiled files each start of Python would compile PyTorch anew, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 # .venv holds what requirements.lock pins, or, once a target needs it, what requirements-dev.lock pins, which is more.
 READY := $(VENV)/.ready
@@ -30,7 +32,7 @@ test: setup-dev ## the fast tests (no GPU, no network)
 	@$(BIN)/python -m pytest -m "not full and not slow" -n 2
 
 test-full: setup-dev ## every test but the slow ones, with coverage
-	@$(BIN)/python -m pytest -m "not slow" -n 2 --cov --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -m "not slow" -n 2 --hypothesis-profile=full --cov --cov-report=term:skip-covered
 
 slow: setup-dev ## the slow tests: real training on real images, Ray, torchrun
 	@$(BIN)/python -m pytest -m slow --durations=10
