@@ -13,10 +13,8 @@ from torch.overrides import TorchFunctionMode
 from cnnlab.probe.activity.feature_maps import inspect_activations
 from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.attribution.inspecting import inspect_attribution
-from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.probe.subjects import Subject
 from cnnlab.spec.recipe import Recipe
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class WithoutDoubles(TorchFunctionMode):
@@ -41,11 +39,9 @@ class WithoutDoubles(TorchFunctionMode):
     ids=["maps", "units", "attribution"],
 )
 def test_nothing_becomes_float64_on_the_device(
-    recipe: Callable[..., Recipe], tmp_path: Any, look: Callable[[Subject], object]
+    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject], look: Callable[[Subject], object]
 ) -> None:
-    path = tmp_path / "tiny.toml"
-    path.write_text(recipe().to_toml(), encoding="utf-8")
-    subject = open_subject(str(path), device="cpu")
+    subject = subject_of(recipe())
     with WithoutDoubles():
         assert look(subject)
         with pytest.raises(AssertionError, match="float64 on the device"):

@@ -22,7 +22,6 @@ from cnnlab.probe.naming import (
     traced_run,
 )
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.trace import Trace
 
@@ -32,7 +31,7 @@ def assert_traced(found: Traced, expected: Trace) -> None:
     assert found.rows == tuple(expected.records())
 
 
-@pytest.mark.parametrize("what", [["conv(3, 5)"], ["relu"], ["first: conv(3, 5)"], ["conv(3, 5)", "relu"]])
+@pytest.mark.parametrize("what", [["relu"], ["first: conv(3, 5)"], ["conv(3, 5)", "relu"]])
 def test_rows_are_meant_by_several_words_or_a_layer(what: list[str]) -> None:
     assert resolve(what) == Rows(tuple(what))
 
@@ -46,9 +45,9 @@ def test_a_file_is_a_recipe_whatever_its_name(recipe: Callable[..., Recipe], tmp
         resolve([str(tmp_path / "gone.toml")])
 
 
-def test_a_folder_is_a_run(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    made = recipe(epochs=1)
-    folder = run(made, runs=tmp_path, device="cpu")
+def test_a_folder_is_a_run(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path: Path) -> None:
+    made = recipe()
+    folder = trained(made)
     assert resolve([str(folder.path)]) == RunFolder.open(folder.path)
     assert_traced(traced_run(folder), made.model.trace((3, 8, 8), 3))
     assert_traced(traced_run(folder, (16, 12)), made.model.trace((3, 16, 12), 3))
@@ -61,13 +60,11 @@ def test_any_other_word_is_a_backbone() -> None:
 
 
 def test_an_unknown_word_is_told_with_what_could_be_meant() -> None:
-    with pytest.raises(SpecError, match="this is no recipe, no run folder and no backbone") as caught:
+    with pytest.raises(SpecError, match=r"(?s)this is no recipe, no run folder and no backbone.*a \.toml file"):
         resolve_name("resnet17")
-    assert "allowed:  a .toml file, the folder" in str(caught.value)
-    with pytest.raises(SpecError, match="this is no layer, no recipe, no run folder and no backbone") as caught:
+    words = r"(?s)this is no layer, no recipe, no run folder and no backbone.*rows such as.*did you mean 'resnet1"
+    with pytest.raises(SpecError, match=words):
         resolve(["resnet17"])
-    assert "allowed:  rows such as 'conv(32, 5)', a .toml file, the folder" in str(caught.value)
-    assert "did you mean 'resnet1" in str(caught.value)
     with pytest.raises(SpecError, match=r"did you mean 'maxpool'"):
         resolve(["maxpol"])
 

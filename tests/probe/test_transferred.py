@@ -26,14 +26,12 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import trace
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 HEAD = ("conv(2, 3)", "flatten", "dense(classes)")
 
 
-@pytest.fixture(scope="session")
-def trunk(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return run(recipe(epochs=1), name="trunk", runs=tmp_path_factory.mktemp("trunk"), device="cpu")
+@pytest.fixture(scope="module")
+def trunk(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
+    return trained(recipe())
 
 
 @pytest.fixture
@@ -112,22 +110,19 @@ def test_before_training_are_the_loaded_weights_and_a_drawn_head(
     assert not np.array_equal(filters.before, filters.after)
 
 
-def test_frozen_filters_are_the_same_before_and_after(transferred: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(transferred(trainable="none"), runs=tmp_path / "runs", device="cpu")
-    filters = first_convolution(folder, print)
-    assert filters.frozen
-    assert np.array_equal(filters.before, filters.after)
-
-
 @pytest.mark.parametrize("how", ["gone", "trained again"])
 def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
-    transferred: Callable[..., Recipe], recipe: Callable[..., Recipe], tmp_path: Path, how: str
+    transferred: Callable[..., Recipe],
+    recipe: Callable[..., Recipe],
+    trained: Callable[..., RunFolder],
+    tmp_path: Path,
+    how: str,
 ) -> None:
     folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
     (behind,) = (tmp_path / "trunks").iterdir()
     shutil.rmtree(behind)
     if how == "trained again":
-        again = run(recipe(epochs=1, seed=9), runs=tmp_path / "again", device="cpu")
+        again = trained(recipe(epochs=1, seed=9))
         shutil.copytree(again.path, behind)
     said: list[str] = []
     filters = first_convolution(folder, said.append)

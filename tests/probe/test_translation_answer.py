@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -28,19 +29,16 @@ CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
 @pytest.mark.parametrize(
     ("factors", "words"),
     [
-        (
-            (0.5, 0.5),
-            "falls at each of 2 pooling layers: over all of them it is 0.50 of what it is in front (geom",
-        ),
-        ((0.5, 2.0), "falls at 1 of 2 pooling layers: over all of them it is 1.00"),
-        ((1.5, 1.5), "falls at none of 2 pooling layers: over all of them it is 1.50"),
-        ((0.25,), "falls at the pooling layer: after it, it is 0.25 of what it is in front."),
-        ((1.25,), "does not fall at the pooling layer: after it, it is 1.25 of what it is in front."),
+        ((0.5, 0.5), "falls at each of 2 pooling layers.* 0.50 "),
+        ((0.5, 2.0), "falls at 1 of 2 pooling layers.* 1.00 "),
+        ((1.5, 1.5), "falls at none of 2 pooling layers.* 1.50 "),
+        ((0.25,), " falls at the pooling layer.* 0.25 "),
+        ((1.25,), "does not fall at the pooling layer.* 1.25 "),
     ],
 )
 def test_the_answer_is_that_of_the_numbers(factors: tuple[float, ...], words: str) -> None:
     pools = [layer(f"maxpool{number}", 0.4, 0.4 * factor) for number, factor in enumerate(factors)]
-    assert words in translation(CONV, *pools).answer()
+    assert re.search(words, translation(CONV, *pools).answer())
 
 
 def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
@@ -66,6 +64,7 @@ def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:
     assert translation(CONV, strided).stages == (strided,)
     assert translation(strided).stages == (strided,)
     assert translation(CONV).stages == (CONV,)
+    assert translation(CONV).answer().startswith("No pooling layer was measured.")
 
 
 def moves(*differences: float) -> tuple[Moved, ...]:

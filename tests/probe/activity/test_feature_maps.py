@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,16 @@ from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe.activity.feature_maps import inspect_activations
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
+from cnnlab.probe.activity.feature_maps import example_activations, inspect_activations
 from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFigures
 from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.rows import read_rows
 from cnnlab.spec.trace import trace
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = ["conv(12, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(20, 5, stride=2, padding=2)", "gelu"]
 END = ["flatten", "dense(7)", "tanh", "dense(classes)"]
 
@@ -85,17 +83,14 @@ def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None
     assert np.allclose(found.layer("conv1").values, hand[0].numpy(), atol=1e-6)
 
 
-def test_without_names_the_first_and_the_last_convolution_are_shown() -> None:
-    found = inspect_activations(subject([*SMALL, *END]))
-    assert [layer.name for layer in found.layers] == ["conv1", "conv2"]
-    assert found.layer("conv1").shape_text() == "1×12×16×16"
-    assert found.layer("conv1").shown == tuple(range(12))
-    assert found.layer("conv1").chosen() == "all 12 maps"
-    assert len(found.layer("conv2").shown) == 16
-
-
 def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
-    found = inspect_activations(subject([*SMALL, *END]), layers=["conv2", "dense1"], maps=5)
+    one = subject([*SMALL, *END])
+    # Without names the first and the last convolution are shown.
+    first, last = inspect_activations(one).layers
+    assert (first.name, first.shape_text(), first.chosen()) == ("conv1", "1×12×16×16", "all 12 maps")
+    assert first.shown == tuple(range(12))
+    assert (last.name, len(last.shown)) == ("conv2", 16)
+    found = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
     maps, units = found.layers
     spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64))}
     best = sorted(sorted(spread, key=lambda number: -spread[number])[:5])
@@ -166,6 +161,7 @@ def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
     assert [layer.name for layer in found.layers] == ["dense1", "dense2"]
     assert found.layer("dense1").values.shape == (30, 1, 1)
     assert "| unit | value |" in found.sheet().to_markdown()
+    assert "brightness" not in found.sheet().notes[0]  # only columns that are there are explained
     assert to_svg(found.plates()["activations"].figure, "x", "y", alone=True).startswith("<svg")
 
 
@@ -187,61 +183,52 @@ def test_the_answer_is_json_and_a_sheet_and_a_picture() -> None:
     assert "svg" in found._repr_html_()
 
 
-def state(network: nn.Module) -> dict[str, Any]:
-    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training) for m in network.modules()]
-    tensors = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    wants = [(p.requires_grad, p.grad) for p in network.parameters()]
-    return {"hooks": hooks, "tensors": tensors, "wants": wants}
-
-
-def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    tensors = all(torch.equal(tensor, other["tensors"][name]) for name, tensor in one["tensors"].items())
-    return tensors and one["hooks"] == other["hooks"] and one["wants"] == other["wants"]
-
-
-def test_the_network_is_untouched_also_after_an_error_in_the_middle() -> None:
+def test_the_network_is_untouched_also_after_an_error_in_the_middle(
+    untouched: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
     one = subject([*SMALL, *END])
     one.network.train()
     one.network.get_submodule("batchnorm1").eval()
     next(one.network.parameters()).requires_grad_(False)
-    before = copy.deepcopy(state(one.network))
-    inspect_activations(one, layers=["conv1", "relu1"])
-    assert same(before, state(one.network))
+    with untouched(one.network):
+        inspect_activations(one, layers=["conv1", "relu1"])
 
     def broken(_module: nn.Module, _inputs: Any) -> None:
         raise RuntimeError("in the middle")
 
-    handle = one.network.get_submodule("conv2").register_forward_pre_hook(broken)
-    with pytest.raises(RuntimeError, match="in the middle"):
+    one.network.get_submodule("conv2").register_forward_pre_hook(broken)
+    with untouched(one.network), pytest.raises(RuntimeError, match="in the middle"):
         inspect_activations(one, layers=["conv1", "tanh1"])
-    handle.remove()
-    assert same(before, state(one.network))
 
 
-def test_mistakes_are_told() -> None:
-    one = subject([*SMALL, *END])
-    with pytest.raises(UsageError, match="there is no layer 'conv9'"):
-        inspect_activations(one, layers=["conv9"])
-    with pytest.raises(UsageError, match="--maps: nothing would be shown"):
-        inspect_activations(one, maps=0)
-    with pytest.raises(UsageError, match=r"(?s)--maps: these are too many to be shown.*257.*1 to 256"):
-        inspect_activations(one, maps=257)
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"layers": ["conv9"]}, "there is no layer 'conv9'"),
+        ({"layers": [""]}, "there is no layer ''"),
+        ({"maps": 0}, "--maps: nothing would be shown"),
+        ({"maps": 257}, "--maps: .*too many.*257.*1 to 256"),
+    ],
+)
+def test_mistakes_are_told(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){words}") as caught:
+        inspect_activations(subject([*SMALL, *END]), **asked)
+    assert ("did you mean" in str(caught.value)) == (asked.get("layers") == ["conv9"])
 
 
-RESNET = """
-[data]
-source = "shapes"
-[model]
-backbone = "resnet18(weights='none')"
-resize = 256
-interpolation = "nearest"
-head = ["dense(classes)"]
-"""
+RESNET = {
+    "data": {"source": "shapes"},
+    "model": {
+        "backbone": "resnet18(weights='none')",
+        "resize": 256,
+        "interpolation": "nearest",
+        "head": ["dense(classes)"],
+    },
+}
 
 
-def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(tmp_path: Path) -> None:
-    (tmp_path / "r.toml").write_text(RESNET, encoding="utf-8")
-    one = open_subject(str(tmp_path / "r.toml"), device="cpu")
+def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Callable[[Recipe], Subject]) -> None:
+    one = subject_of(Recipe.from_tables(RESNET))
     image = one.picture()
     found = inspect_activations(one, image, maps=10)
     first, last = found.layers
@@ -259,12 +246,14 @@ def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(tmp_path: Path)
     assert np.array_equal(np.maximum(summed.values, 0), block.values)
 
 
-def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    import cnnlab
-
-    folder = cnnlab.train(recipe(), runs=tmp_path, device="cpu")
+def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> None:
+    folder = trained(recipe())
     one = open_subject(str(folder.path), device="cpu")
-    found: ActivationMaps = cnnlab.inspect_activations(one)
+    found = inspect_activations(one)
+    shown = example_activations(folder, print)
+    assert shown is not None
+    assert shown.to_json() == found.to_json()
+    assert example_activations(trained(recipe(("flatten", "dense(classes)"), epochs=1)), print) is None
     assert found.image.startswith("validation:0, ")
     assert np.array_equal(found.pixels, one.picture("validation:0").pixels)
     assert found.label == one.classes[int(one.part("validation", "test").labels[0])]
@@ -290,10 +279,6 @@ def test_a_softmax_at_the_end_is_told_to_pass_the_logits_on() -> None:
     assert "passes" not in inner.seen(inner.layer("softmax1"))
 
 
-def test_one_layer_needs_no_list() -> None:
-    assert [layer.name for layer in inspect_activations(subject([*SMALL, *END]), layers="conv2").layers] == ["conv2"]
-
-
 def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
     found = inspect_activations(subject([*SMALL, *END]), layers="conv1")
     name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
@@ -311,15 +296,6 @@ def test_the_logits_have_the_names_of_their_classes() -> None:
     assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
     texts = [text.get_text() for axes in found.plates()["activations"].figure.axes for text in axes.texts]
     assert texts.count("$cat$") == 2
-
-
-def test_only_columns_that_are_there_are_explained() -> None:
-    one = subject([*SMALL, *END])
-    (units,) = inspect_activations(one, layers="dense1").sheet().notes
-    assert not any(word in units for word in ("brightness", "Zeros"))
-    (maps,) = inspect_activations(one, layers=["dense1", "conv1"]).sheet().notes
-    assert "Like brightness" in maps
-    assert "Zeros and below 0" in maps
 
 
 def test_what_is_not_a_number_is_told_in_words_and_null_in_json() -> None:

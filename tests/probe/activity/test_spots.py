@@ -16,8 +16,6 @@ from cnnlab.spec.layers import layers
 from cnnlab.spec.rows import read_rows
 from cnnlab.spec.trace import trace
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def made(texts: list[str], side: int = 8) -> Spots:
     found = trace(read_rows(texts, layers), (3, side, side))

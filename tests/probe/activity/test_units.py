@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from math import pi, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,9 @@ from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
-from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.probe.subjects import Subject
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TABLE = (
     *("conv(6, 3, padding=1)", "relu", "conv(5, 3)", "tanh", "conv(4, 3)", "gelu", "conv(4, 1)", "leaky_relu"),
     *("flatten", "dense(9)", "sigmoid", "dense(5)", "relu", "dense(classes)"),
@@ -31,11 +30,9 @@ TABLE = (
 
 
 @pytest.fixture
-def subject(recipe: Callable[..., Recipe], tmp_path: Path) -> Subject:
+def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]) -> Subject:
     """Random weights with planted units: dead relu1:2, relu2:0 and gelu1:3; saturated tanh1:1, sigmoid1:4."""
-    path = tmp_path / "tiny.toml"
-    path.write_text(recipe(TABLE).to_toml(), encoding="utf-8")
-    one = open_subject(str(path), device="cpu")
+    one = subject_of(recipe(TABLE))
     planted = {"conv1": (2, -1e6), "dense2": (0, -1e6), "conv3": (3, -1e6), "conv2": (1, 1e3), "dense1": (4, -60.0)}
     with torch.no_grad():
         # Units 2 of the tanh and 5 of the sigmoid are far from the middle in some cases, and not in most.
@@ -166,11 +163,13 @@ def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
     assert to_svg(figure, "units", "told").startswith("<svg")
 
 
-def test_the_network_is_untouched_also_after_an_error_in_the_middle(subject: Subject) -> None:
+def test_the_network_is_untouched_also_after_an_error_in_the_middle(
+    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
     network = subject.network.train()
     next(network.parameters()).requires_grad_(False)
-    before = copy.deepcopy(network.state_dict())
-    wanted = [parameter.requires_grad for parameter in network.parameters()]
+    with untouched(network):
+        inspect_units(subject, "train")
     calls = 0
 
     def broken(_module: nn.Module, _inputs: Any) -> None:
@@ -178,32 +177,31 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(subject: Sub
         calls += 1
         raise RuntimeError("in the middle")
 
-    handle = network.get_submodule("dense1").register_forward_pre_hook(broken)
-    with pytest.raises(RuntimeError, match="in the middle"):
+    network.get_submodule("dense1").register_forward_pre_hook(broken)
+    with untouched(network), pytest.raises(RuntimeError, match="in the middle"):
         inspect_units(subject, "train")
-    handle.remove()
-    inspect_units(subject, "train")
     assert calls == 1
-    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
-    assert [parameter.requires_grad for parameter in network.parameters()] == wanted
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert all(module.training for module in network.modules())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
-def test_mistakes_are_told(subject: Subject, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"(?s)'conv1' is no activation function.*allowed: +relu1, tanh1"):
-        inspect_units(subject, "train", layers=["conv1"])
-    with pytest.raises(UsageError, match="no image is looked at"):
-        inspect_units(subject, "train", limit=0)
-    with pytest.raises(UsageError, match="the data has no such part"):
-        inspect_units(subject, "tests")
-    with pytest.raises(UsageError, match="the test part is opened for a run only"):
-        inspect_units(subject, "test")
-    path = tmp_path / "linear.toml"
-    path.write_text(recipe(("flatten", "dense(classes)")).to_toml(), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("part", "asked", "words"),
+    [
+        ("train", {"layers": ["conv1"]}, "'conv1' is no activation function.*allowed: +relu1, tanh1"),
+        ("train", {"limit": 0}, "no image is looked at"),
+        ("tests", {}, "the data has no such part"),
+        ("test", {}, "the test part is opened for a run only"),
+    ],
+)
+def test_mistakes_are_told(subject: Subject, part: str, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){words}"):
+        inspect_units(subject, part, **asked)
+
+
+def test_a_network_without_activation_functions_is_told(
+    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]
+) -> None:
     with pytest.raises(UsageError, match="no activation function that is a module"):
-        inspect_units(open_subject(str(path), device="cpu"), "train")
+        inspect_units(subject_of(recipe(("flatten", "dense(classes)"))), "train")
 
 
 def test_units_that_are_not_numbers_are_neither_dead_nor_alive() -> None:

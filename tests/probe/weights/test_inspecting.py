@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 import cnnlab
 from cnnlab.errors import UsageError
-from cnnlab.paper.plots import to_png, to_svg
+from cnnlab.paper.plots import to_svg
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.probe.weights.answer import LayerWeights
 from cnnlab.probe.weights.filters import Scale
@@ -27,28 +28,27 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TWO = ("conv(4, 3)", "relu", "conv(6, 3, groups=2)", "relu", "flatten", "dense(5)", "relu", "dense(classes)")
 PERCEPTRON = ("flatten", "dense(7)", "relu", "dense(classes)")
 
 
-@pytest.fixture(scope="session")
-def trained(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    made = recipe(layers=TWO, epochs=1, rates={"dense1": 1e-30})
-    return run(made, name="two", runs=tmp_path_factory.mktemp("two"), device="cpu")
+@pytest.fixture(scope="module")
+def two(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
+    return trained(recipe(layers=TWO, epochs=1, rates={"dense1": 1e-30}), "two")
 
 
 @pytest.fixture
-def subject(trained: RunFolder) -> Subject:
-    return open_subject(str(trained.path), device="cpu")
+def subject(two: RunFolder) -> Subject:
+    return open_subject(str(two.path), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Subject:
+    return open_subject("resnet18", device="cpu")
 
 
 def drawn(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
-
-
-def test_it_is_public() -> None:
-    assert cnnlab.inspect_weights is inspect_weights
 
 
 def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: Subject) -> None:
@@ -62,21 +62,18 @@ def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: Subject) 
     )
 
 
-def test_the_network_is_left_as_it_was(subject: Subject) -> None:
-    network = subject.network.train()
-    network.conv1.bias.requires_grad_(False)
-    before = copy.deepcopy(network.state_dict())
-    for layer in ("", "conv2", "dense1", "dense2"):
-        answer = inspect_weights(subject, layer)
-        answer.filters.after[:] = 7  # the answer's own copy
-        answer.plates()
-    with pytest.raises(UsageError):
-        inspect_weights(subject, "conv9")
-    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert network.training
-    assert [parameter.requires_grad for parameter in network.parameters()][:2] == [True, False]
-    assert all(parameter.grad is None for parameter in network.parameters())
-    assert not any(module._forward_hooks for module in network.modules())
+def test_the_network_is_left_as_it_was(
+    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    subject.network.train()
+    subject.network.conv1.bias.requires_grad_(False)
+    with untouched(subject.network):
+        for layer in ("conv2", "dense2"):
+            answer = inspect_weights(subject, layer)
+            answer.filters.after[:] = 7  # the answer's own copy
+            answer.plates()
+        with pytest.raises(UsageError):
+            inspect_weights(subject, "conv9")
 
 
 def test_a_layer_that_does_not_learn_is_named(subject: Subject) -> None:
@@ -105,16 +102,16 @@ def test_single_filters_that_never_or_hardly_changed_are_named(subject: Subject)
 
 
 def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
-    recipe: Callable[..., Recipe], trained: RunFolder, tmp_path: Path
+    recipe: Callable[..., Recipe], two: RunFolder, tmp_path: Path
 ) -> None:
-    behind = shutil.copytree(trained.path, tmp_path / "behind" / trained.name)
+    behind = shutil.copytree(two.path, tmp_path / "behind" / two.name)
     model = {"backbone": f"run('{behind}', cut='relu1')", "head": ["flatten", "dense(classes)"], "trainable": "none"}
     made = Recipe.from_tables({**recipe(epochs=1).to_tables(), "model": model})
     folder = run(made, runs=tmp_path / "runs", device="cpu")
     found = inspect_weights(folder.path)
     assert (found.filters.layer, found.filters.begun, found.unchanged) == ("backbone.conv1", "checked", (0, 1, 2, 3))
     said = "\n".join(found.sentences())
-    assert f"made anew from the seed and run {trained.name}" in said
+    assert f"made anew from the seed and run {two.name}" in said
     assert "The layer is frozen: every filter is bit for bit" in said
     texts = drawn(found.plates()["filters"].figure)
     assert "frozen" in texts
@@ -125,9 +122,10 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     assert any("this layer is frozen, and began as it is" in each for each in lost.sentences())
 
 
-def test_a_perceptrons_units_lie_as_its_image_does(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(recipe(layers=PERCEPTRON, epochs=1), runs=tmp_path, device="cpu")
-    subject = open_subject(str(folder.path), device="cpu")
+def test_a_perceptrons_units_lie_as_its_image_does(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
+) -> None:
+    subject = open_subject(str(trained(recipe(layers=PERCEPTRON, epochs=1)).path), device="cpu")
     found = inspect_weights(subject)
     assert (found.filters.layer, found.filters.kind, found.filters.after.shape) == ("dense1", "dense", (7, 3, 8, 8))
     assert found.filters.in_colour
@@ -159,13 +157,14 @@ def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Sub
         assert set(texts[place + 1 : place + 3]) == ({"0", "1"} if number < 3 else {"2", "3"})
 
 
-@pytest.mark.parametrize("layer", ["", "conv2", "dense1", "dense2"])
+@pytest.mark.parametrize(
+    "layer", ["", "conv2", *(pytest.param(layer, marks=pytest.mark.full) for layer in ("dense1", "dense2"))]
+)
 def test_every_plate_is_drawn_and_told(subject: Subject, layer: str) -> None:
     found = inspect_weights(subject, layer)
     for name, plate in found.plates().items():
-        assert to_png(plate.figure, 1).startswith(b"\x89PNG")
         assert "<title" in to_svg(plate.figure, name, plate.description, alone=True)
-        assert "weight" in plate.description or "Fourier" in plate.description or "norm" in plate.description
+        assert any(word in plate.description for word in ("weight", "Fourier", "norm"))
     json.loads(found.to_json())
     assert found._repr_html_().startswith('<div class="cnnlab">')
 
@@ -183,8 +182,8 @@ def test_a_channel_alone_is_that_channel(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("order", ["number", "orientation", "colour", "norm"])
-def test_an_order_sorts_by_what_it_is_called(order: str) -> None:
-    found = inspect_weights("resnet18", order=order, most=20)
+def test_an_order_sorts_by_what_it_is_called(backbone: Subject, order: str) -> None:
+    found = inspect_weights(backbone, order=order, most=20)
     measures, shown = found.measures, list(found.shown)
     assert len(set(shown)) == 20
     if order == "number":
@@ -202,8 +201,8 @@ def test_an_order_sorts_by_what_it_is_called(order: str) -> None:
         assert shown[: len(pure)] == sorted(pure, key=lambda number: measures.axis[number])
 
 
-def test_random_weights_say_nothing_of_training() -> None:
-    found = inspect_weights("resnet18", "layer1.0.conv1")
+def test_random_weights_say_nothing_of_training(backbone: Subject) -> None:
+    found = inspect_weights(backbone, "layer1.0.conv1")
     assert found.filters.begun == "untrained"
     assert not any("raining" in said for said in found.sentences())
     assert list(found.plates()) == ["kernels", "norms", "spectra"]
@@ -215,15 +214,15 @@ def test_random_weights_say_nothing_of_training() -> None:
         ({"layer": "conv11"}, "the network has no layer 'conv11' with weights"),
         ({"layer": "bn1"}, "this layer has no filters"),
         ({"most": 0}, "--most: nothing would be shown"),
-        ({"most": 257}, "(?s)--most: these are too many to be shown.*257.*1 to 256"),
+        ({"most": 257}, "(?s)--most: .*too many.*257.*1 to 256"),
         ({"order": "size"}, "unknown order"),
         ({"layer": "fc", "order": "colour"}, "the units of fc do not look at red, green and blue"),
         ({"layer": "fc", "order": "orientation"}, "have one number a channel, and so no orientation"),
     ],
 )
-def test_what_cannot_be_shown_is_told(given: dict[str, object], words: str) -> None:
+def test_what_cannot_be_shown_is_told(backbone: Subject, given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        inspect_weights("resnet18", **given)
+        inspect_weights(backbone, **given)
 
 
 def test_a_network_without_filters_is_told(subject: Subject) -> None:

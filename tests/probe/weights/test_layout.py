@@ -19,7 +19,6 @@ CONV = ("conv(4, 3)", "relu", "maxpool(2)")
         (CONV, "conv1", (3, 1, 1), True),
         (("batchnorm", *CONV), "conv1", (3, 1, 1), True),
         ((*CONV, "conv(3, 3)"), "conv2", (4, 1, 1), False),
-        (("conv(3, 1)", "conv(2, 1)"), "conv2", (3, 1, 1), False),
         (("flatten", "dense(2)"), "dense1", (3, 12, 8), True),
         (("maxpool(2)", "flatten", "dropout(0.5)", "dense(2)"), "dense1", (3, 6, 4), True),
         (("flatten", "dense(5)", "relu", "dense(2)"), "dense2", (5, 1, 1), False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,23 +12,20 @@ from safetensors.torch import load_file
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.weights.reading import first_convolution
-from cnnlab.runs.run import run
+from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(
-    recipe: Callable[..., Recipe], tmp_path: Path
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
-    made = recipe(seed=7)
-    folder = run(made, runs=tmp_path)
+    made = recipe()
+    folder = trained(made)
     filters = first_convolution(folder, print)
     fresh = build(made.model.trace((3, 8, 8), 3))
-    initialise(fresh, "default", 7)
-    (best,) = (
-        path for path in folder.path.glob("best-*") if f"-{round(folder.result().selected_epoch * 4)}." in path.name
-    )
+    initialise(fresh, "default", made.train.seed)
+    step = round(folder.result().selected_epoch * 4)
+    (best,) = [path for path in folder.path.glob("best-*") if f"-{step}." in path.name]
     assert filters.layer == "conv1"
     assert filters.before.shape == filters.after.shape == (4, 3, 3, 3)
     assert np.array_equal(filters.before, fresh.conv1.weight.detach().numpy())
@@ -47,9 +43,9 @@ def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(
     ],
 )
 def test_the_first_convolution_is_found_wherever_it_stands(
-    recipe: Callable[..., Recipe], tmp_path: Path, layers: Sequence[str], name: str | None
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], layers: Sequence[str], name: str | None
 ) -> None:
-    folder = run(recipe(layers=layers, epochs=1), runs=tmp_path)
+    folder = trained(recipe(layers=layers, epochs=1))
     filters = first_convolution(folder, print)
     assert (filters.layer if filters else None) == name
     if filters:
