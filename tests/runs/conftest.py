@@ -28,8 +28,6 @@ from cnnlab.spec.recipe import Recipe
 TIMES = ("run", "seconds", "images_per_second")  # and names
 Files = Mapping[str, bytes]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(autouse=True)
 def _quick(one_thread: None) -> None:
@@ -37,10 +35,9 @@ def _quick(one_thread: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     """A finished run, to be read only."""
-    made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2)
-    return run(made, name="finished", runs=tmp_path_factory.mktemp("finished"), device="cpu")
+    return trained(recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2), name="finished")
 
 
 @pytest.fixture
@@ -237,23 +234,18 @@ def cutting(tmp_path: Path) -> Cutting:
 
 
 @pytest.fixture(scope="session")
-def cutting_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Cutting]:
-    """Runs to cut, in a folder of this name that outlives a test."""
-    return lambda name: Cutting(tmp_path_factory.mktemp(name))
-
-
-@pytest.fixture(scope="session")
 def straight(
     recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., tuple[RunFolder, list[Moment]]]:
-    """Makes a straight run, once for the same fields, and all its moments; to be read only."""
+    """Makes a straight run, once for the same recipe or fields of one, and all its moments; to be read only."""
     cutting = Cutting(tmp_path_factory.mktemp("straight"))
     known: dict[str, tuple[RunFolder, list[Moment]]] = {}
 
-    def make(**fields: Any) -> tuple[RunFolder, list[Moment]]:
-        name = json.dumps(fields, sort_keys=True)
+    def make(made: Recipe | None = None, **fields: Any) -> tuple[RunFolder, list[Moment]]:
+        made = made or recipe(**fields)
+        name = made.to_toml()
         if name not in known:
-            known[name] = cutting.straight(recipe(**fields))
+            known[name] = cutting.straight(made)
         return known[name]
 
     return make
@@ -317,7 +309,6 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def transferring(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Transferring:
+def transferring(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> Transferring:
     """A run to begin with, and what it takes to look at what becomes of it."""
-    runs = tmp_path_factory.mktemp("transferring")
-    return Transferring(run(recipe(layers=TRUNK, epochs=1), name="source", runs=runs, device="cpu"), recipe)
+    return Transferring(trained(recipe(layers=TRUNK, epochs=1), name="source"), recipe)

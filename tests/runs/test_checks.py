@@ -17,42 +17,35 @@ from cnnlab.spec.recipe import Recipe
     [
         (
             {"batch_size": 64},
-            "train.batch_size: a batch of 64 is larger than the training part, which has 27 images\n"
-            "  allowed:  up to 27",
+            r"train\.batch_size: a batch of 64 is larger .*27 images\n  allowed:  up to 27",
         ),
         (
             {"batch_size": 1, "layers": ["flatten", "batchnorm", "dense(classes)"]},
-            "train.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
+            r"train\.batch_size: batch norm needs two images a batch\n  received: 1\n  allowed:  from 2",
         ),
         (
             {"layers": ["globalpool('mean')"]},
-            "model.layers: nothing is to be trained: the network has no weights\n"
-            "  next:     add a row with weights, such as dense(classes)",
+            r"model\.layers: nothing is to be trained: the network has no weights\n  next: .* dense\(classes\)",
         ),
         (
             {"rates": {"conv": 0.1, "dense*": 2.0}},
-            "train.rates: no row with weights is called 'conv'\n"
-            "  allowed:  the name of a row, or a pattern such as 'residual1.*'\n"
-            "  next:     did you mean 'conv1'?",
+            r"train\.rates: no row with weights is called 'conv'\n.*\n  next:     did you mean 'conv1'\?",
         ),
         (
             {"rates": {"relu1": 0.1}},
-            "train.rates: no row with weights is called 'relu1'\n"
-            "  allowed:  the name of a row, or a pattern such as 'residual1.*'\n"
-            "  next:     see the names: cnnlab describe",
+            r"train\.rates: no row with weights is called 'relu1'\n.*\n  next: .* cnnlab describe",
         ),
         (
             {"loss": "focal(weights=[1, 2])"},
-            "train.loss: there are 2 class weights, but 3 classes\n  allowed:  3 numbers, or weights='balanced'",
+            r"train\.loss: there are 2 class weights, but 3 classes\n  allowed:  3 numbers, or weights='balanced'",
         ),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(
     recipe: Callable[..., Recipe], tmp_path: Path, fields: dict, problem: str
 ) -> None:
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(SpecError, match=problem):
         run(recipe(**fields), runs=tmp_path / "runs")
-    assert str(caught.value) == problem
     assert not (tmp_path / "runs").exists()
 
 
@@ -60,12 +53,9 @@ def test_a_network_larger_than_the_memory_is_refused_before_it_is_built(
     recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     layers = ["flatten", "dense(1000000)", "dense(1000000)", "dense(classes)"]
-    with pytest.raises(SpecError) as caught:
+    words = r"2 problems(?s:.*)model\.layers: 1,000,197,000,003 parameters need 14,904\.1 GiB(?s:.*)cnnlab describe"
+    with pytest.raises(SpecError, match=words):
         run(recipe(layers=layers, batch_size=64), runs=tmp_path / "runs")
-    text = str(caught.value)
-    assert "2 problems" in text
-    assert "model.layers: 1,000,197,000,003 parameters need 14,904.1 GiB to train; there are " in text
-    assert "next:     see the table: cnnlab describe RECIPE" in text
 
 
 def test_an_unknown_source_makes_no_folder(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -63,21 +63,24 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "validations_per_epoch": 2,
     },
 }
-# What these save is also in the others; they take half a minute.
-LESS_TRIED = ("muon", "budget", "bf16")
+# All that is saved is also in the other settings.
+SLOW = ("muon", "budget", "bf16")
+FULL = ("plain", "ema", "patient", "stochastic depth")
 
 
 def of(setting: str) -> dict[str, Any]:
     return {**RICH, **SETTINGS[setting]}
 
 
-@pytest.mark.parametrize(
-    "setting", [pytest.param(name, marks=pytest.mark.slow if name in LESS_TRIED else ()) for name in SETTINGS]
-)
+def marked(setting: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] * (setting in SLOW) + [pytest.mark.full] * (setting in FULL)
+
+
+@pytest.mark.parametrize("setting", [pytest.param(name, marks=marked(name)) for name in SETTINGS])
 def test_a_run_that_is_killed_anywhere_ends_like_a_straight_one(
     straight: Callable[..., Any], cutting: Any, setting: str
 ) -> None:
-    """With the first setting, what a kill leaves half written is one of the differences."""
+    """With one setting, what a kill leaves half written is one of the differences."""
     ended, moments = straight(**of(setting))
     different = {
         tuple(file for file in moment.files.items() if setting == "plain" or file[0][0] != "."): moment
@@ -93,7 +96,10 @@ def test_a_run_that_is_killed_anywhere_ends_like_a_straight_one(
             cutting.assert_same(cutting.resumed(moment.files), ended)
 
 
-@pytest.mark.parametrize(("setting", "batches", "scored"), [("plain", 4, 3), ("swa", 7, 3), ("patient", 4, 7)])
+@pytest.mark.parametrize(
+    ("setting", "batches", "scored"),
+    [("swa", 7, 3), *(pytest.param(*row, marks=pytest.mark.full) for row in (("plain", 4, 3), ("patient", 4, 7)))],
+)
 def test_no_batch_is_left_out(straight: Callable[..., Any], setting: str, batches: int, scored: int) -> None:
     """27 images in 4 steps, of 1 batch or of 2; and 9 for validation in 2 batches, at the end once more."""
     ended, moments = straight(**of(setting))
@@ -107,6 +113,7 @@ def test_no_batch_is_left_out(straight: Callable[..., Any], setting: str, batche
     assert events.count("torn line") == 3 * len(ended.epochs())
 
 
+@pytest.mark.full
 def test_a_patience_that_runs_out_is_among_the_settings(straight: Callable[..., Any]) -> None:
     ended, _ = straight(**of("patient"))
     result = ended.result()
@@ -118,17 +125,19 @@ def test_an_exception_leaves_what_a_kill_leaves(
     straight: Callable[..., Any], recipe: Callable[..., Any], cutting: Any
 ) -> None:
     """Ctrl-C is one; but for half-written files, which it removes."""
-    _, moments = straight(**of("plain"))
+    _, moments = straight(**of("swa"))
     events = [number for number, moment in enumerate(moments) if moment.event != "torn line"]
-    for number in events[::5]:
-        folder, made = cutting.straight(recipe(**of("plain")), cut_at=number)
+    for number in random.Random(0).sample(events, 5):
+        folder, made = cutting.straight(recipe(**of("swa")), cut_at=number)
         assert made[number].event == moments[number].event
         whole = {name: content for name, content in moments[number].files.items() if name[0] != "."}
         cutting.assert_same(folder, cutting.restored(whole))
 
 
-@pytest.mark.parametrize("setting", ["ema", "patient", "swa"])
-@pytest.mark.parametrize("cuts", [2, 3])
+@pytest.mark.parametrize(
+    ("setting", "cuts"),
+    [("swa", 2), *(pytest.param(name, 3, marks=pytest.mark.full) for name in ("ema", "patient", "swa"))],
+)
 def test_a_run_that_is_killed_several_times_ends_like_a_straight_one(
     straight: Callable[..., Any], cutting: Any, setting: str, cuts: int
 ) -> None:
@@ -154,7 +163,10 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     return make
 
 
-@pytest.mark.parametrize(("first", "then"), [(0, 3), (3, 0), (1, None), (None, 4), (2, 1)])
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(0, 3), pytest.param(3, None, marks=pytest.mark.full), pytest.param(None, 1, marks=pytest.mark.full)],
+)
 def test_how_images_are_read_changes_nothing(
     straight: Callable[..., Any],
     recipe: Callable[..., Any],

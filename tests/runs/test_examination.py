@@ -39,15 +39,9 @@ def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refused)
     finding = found(tmp_path)["runs folder"]
-    assert finding == Finding(
-        name="runs folder",
-        value=f"{tmp_path}: Permission denied",
-        ok=False,
-        next_step="choose another with --runs, CNNLAB_RUNS or CNNLAB_CACHE",
-    )
-
-
-def test_a_runs_folder_that_is_a_file_is_a_finding(tmp_path: Path) -> None:
+    assert (finding.value, finding.ok) == (f"{tmp_path}: Permission denied", False)
+    assert "--runs" in finding.next_step
+    monkeypatch.undo()
     (tmp_path / "runs").write_text("")
     assert not found(tmp_path / "runs")["runs folder"].ok
     assert not found(tmp_path / "runs" / "deeper")["runs folder"].ok

@@ -24,6 +24,7 @@ from cnnlab.runs.warnings import initial_loss
 from cnnlab.spec.recipe import Recipe
 
 CPU = torch.device("cpu")
+FULL = pytest.mark.full
 # Each with all that has changed of the backbone after two epochs.
 POLICIES: dict[str, set[str]] = {
     "all": {"conv1", "batchnorm1", "conv2", "batchnorm2", "dense1"},
@@ -50,6 +51,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "tried": {"precision": "auto"},
 }
 FREEZING = {"none": set(), "rows(['batchnorm2'])": {"batchnorm2"}, "last_convs(1)": {"conv2"}}
+FEW = [("adamw", "rows(['batchnorm2'])"), ("muon", "last_convs(1)"), ("swa", "rows(['batchnorm2'])"), ("bf16", "none")]
 
 
 @pytest.fixture
@@ -66,7 +68,13 @@ def network_of(folder: RunFolder) -> Transfer:
     return network
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param(policy, marks=[FULL] * ("batchnorm2" not in policy and "every" not in policy))
+        for policy in POLICIES
+    ],
+)
 def test_what_a_policy_freezes_stays_and_the_rest_changes(
     train: Callable[..., RunFolder], transferring: Any, policy: str
 ) -> None:
@@ -79,7 +87,15 @@ def test_what_a_policy_freezes_stays_and_the_rest_changes(
 
 @pytest.mark.parametrize(
     ("way", "policy"),
-    [(way, policy) for way in WAYS for policy in FREEZING if way in ("muon", "swa") or "convs" not in policy],
+    [
+        *FEW,
+        *(
+            pytest.param(way, policy, marks=FULL)
+            for way in WAYS
+            for policy in ("none", "rows(['batchnorm2'])")
+            if (way, policy) not in FEW
+        ),
+    ],
 )
 def test_nothing_that_a_training_does_reaches_what_is_frozen(
     train: Callable[..., RunFolder], transferring: Any, way: str, policy: str
@@ -106,7 +122,13 @@ def test_without_gradients_alone_statistics_would_move(
 
 
 @pytest.mark.parametrize(
-    ("policy", "draws"), [("none", False), ("rows(['conv2'])", False), ("rows(['conv1'])", True), ("all", True)]
+    ("policy", "draws"),
+    [
+        ("rows(['conv2'])", False),
+        ("rows(['conv1'])", True),
+        pytest.param("none", False, marks=FULL),
+        pytest.param("all", True, marks=FULL),
+    ],
 )
 def test_dropout_is_off_in_front_of_what_trains_and_on_behind_it(
     train: Callable[..., RunFolder], policy: str, draws: bool
@@ -153,21 +175,17 @@ def test_a_way_is_tried_with_all_that_will_train(transferring: Any, monkeypatch:
         assert ("backbone.conv1.weight" in found) is conv_trains
 
 
-SLOW = pytest.mark.slow
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model", "trains"),
     [
-        pytest.param("resnet18", {"trainable": "none"}, [], marks=SLOW),
-        pytest.param("resnet18", {"trainable": "rows(['layer4'])"}, ["layer4."], marks=SLOW),
-        pytest.param(
+        ("resnet18", {"trainable": "rows(['layer4'])"}, ["layer4."]),
+        (
             "resnet18",
             {"trainable": "last_convs(3)", "cut": "layer2"},
             ["layer2.0.downsample.0", "layer2.1.conv1", "layer2.1.conv2"],
-            marks=SLOW,
         ),
-        pytest.param("vgg11_bn", {"cut": "features", "trainable": "last_convs(1)"}, ["features.25"], marks=SLOW),
+        ("vgg11_bn", {"cut": "features", "trainable": "last_convs(1)"}, ["features.25"]),
     ],
 )
 def test_a_known_network_keeps_what_its_library_made(
@@ -187,12 +205,3 @@ def test_a_known_network_keeps_what_its_library_made(
     expected = {row for row in rows if any(f"{row}.".startswith(f"{one.rstrip('.')}.") for one in trains)}
     assert transferring.changed(library, made) == expected
     assert bool(expected) is bool(trains)
-
-
-@pytest.mark.parametrize("average", ["ema(0.5)", "swa(0.1)"])
-def test_an_average_goes_with_kept_views(train: Callable[..., RunFolder], transferring: Any, average: str) -> None:
-    fields = {"average": average, "weights": "averaged", "augment": ["crop(padding=1)"]}
-    made = train("none", cache="views(2)", **fields)
-    assert made.result() is not None
-    assert (made.path / "features.json").read_text().count('"kept": true') == 1
-    assert transferring.trained(transferring.tensors(made, "best")) == set()

@@ -11,17 +11,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.build import build
 from cnnlab.runs import networks
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.choices import optimizers
 from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.groups import rates_by_depth
-from cnnlab.training.optimizers import optimizer
 
 NETWORK = "resnet18(weights='none')"
 
@@ -61,8 +59,8 @@ def test_the_seed_decides_the_head_and_a_backbone_without_weights() -> None:
 
 
 def test_an_init_of_the_recipes_is_that_of_all_that_begins_anew() -> None:
-    made = planned(init="orthogonal").make(0, "cpu").state_dict()
-    for name in ("backbone.layer1.0.conv1.weight", "head.dense1.weight"):
+    made = planned("squeezenet1_1(weights='none')", init="orthogonal").make(0, "cpu").state_dict()
+    for name in ("backbone.features.3.squeeze.weight", "head.dense1.weight"):
         matrix = made[name].flatten(1)
         gram = matrix @ matrix.T
         torch.testing.assert_close(gram, torch.eye(len(gram)), atol=1e-4, rtol=0)
@@ -87,52 +85,65 @@ def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> Non
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"some.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
-    plan = planned(f"resnet18(weights='{tmp_path}/other.safetensors')")
+    plan = planned(f"squeezenet1_1(weights='{tmp_path}/other.safetensors')")
     with pytest.raises(RunError, match="none belongs to this network"):
         plan.begin(0, print)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "model", "where", "words"),
+    ("trainable", "model", "where", "words"),
     [
-        ("resnet19(weights='none')", {}, "model.backbone", "there is no network 'resnet19'(?s:.*)did you mean"),
-        ("resnet18(weights='IMAGENET1K_V9')", {}, "model.backbone", "there are no weights 'IMAGENET1K_V9'"),
-        (NETWORK, {"cut": "layr4"}, "model.cut", "did you mean 'layer4'"),
-        (NETWORK, {"cut": "layer4", "head": ["dense(classes)"]}, "model.head", "flatten"),
-        (NETWORK, {"head": ["conv(4, 3)", "flatten", "dense(classes)"]}, "model.head", "conv"),
-        (NETWORK, {"head": ["dense(8)"]}, "model.head", "5"),
-        (NETWORK, {"trainable": "rows(['layr4'])"}, "model.trainable", "did you mean 'layer4'"),
-        (NETWORK, {"trainable": "last_convs(99)"}, "model.trainable", "the backbone has 20 convolutions"),
-        (NETWORK, {"cut": "layer1", "trainable": "rows(['layer4'])"}, "model.trainable", "did you mean 'layer1'"),
-        ("vgg11(weights='none', stem='small')", {}, "model.backbone", "no stem that could be made small"),
+        ("all", {"cut": "reluu2"}, "model.cut", "did you mean 'relu2'"),
+        ("all", {"cut": "relu2", "head": ["dense(classes)"]}, "model.head", "flatten"),
+        ("all", {"head": ["conv(4, 3)", "flatten", "dense(classes)"]}, "model.head", "conv"),
+        ("all", {"head": ["dense(8)"]}, "model.head", "5"),
+        ("rows(['convv2'])", {}, "model.trainable", "did you mean 'conv2'"),
+        ("last_convs(99)", {}, "model.trainable", "the backbone has 2 convolutions"),
+        ("rows(['conv2'])", {"cut": "relu1"}, "model.trainable", "did you mean 'conv1'"),
     ],
 )
 def test_what_does_not_fit_is_told_where_it_stands(
-    backbone: str, model: dict[str, Any], where: str, words: str
+    transferring: Any, trainable: str, model: dict[str, Any], where: str, words: str
 ) -> None:
     with pytest.raises(SpecError, match=words) as told:
-        planned(backbone, **model)
+        plan_network(transferring.recipe(trainable, model).model, (3, 8, 8), 5)
     assert all(problem.where.startswith(where) for problem in told.value.problems)
 
 
-def test_images_that_the_network_cannot_take_are_told() -> None:
+def test_images_and_stems_that_the_network_cannot_have_are_told() -> None:
+    with pytest.raises(SpecError, match="no stem that could be made small") as told:
+        planned("vgg11(weights='none', stem='small')")
+    assert told.value.problems[0].where == "model.backbone"
     with pytest.raises(SpecError, match="the backbone takes images of 3 channels"):
         plan_network(Model(backbone=NETWORK, resize="own"), (1, 32, 32), 5)
 
 
 @pytest.mark.parametrize(
-    ("trainable", "words"),
-    [("none", "the backbone is frozen, and the head has no weights(?s:.*)or let a part of the backbone train")],
+    ("trainable", "fields", "where", "words"),
+    [
+        (
+            "none",
+            {"model": {"cut": "dense2", "head": ["relu"]}},
+            "model.head",
+            "the backbone is frozen, and the head has no weights(?s:.*)or let a part of the backbone train",
+        ),
+        (
+            "all",
+            {"rates": {"backbone.conv9": 0.1}},
+            "train.rates",
+            r"no row with weights is called 'backbone\.conv9'(?s:.*)backbone\.conv",
+        ),
+    ],
 )
-def test_a_network_in_which_nothing_trains_is_refused(transferring: Any, trainable: str, words: str) -> None:
-    from cnnlab.data.dataset import open_dataset
-
-    made = transferring.recipe(trainable, {"cut": "dense2", "head": ["relu"]})
+def test_what_cannot_be_trained_is_refused(
+    transferring: Any, trainable: str, fields: dict[str, Any], where: str, words: str
+) -> None:
+    made = transferring.recipe(trainable, **fields)
     dataset = open_dataset(made.data, seed=0)
     plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
     with pytest.raises(SpecError, match=words) as told:
         check_before_training(made, plan, dataset, torch.device("cpu"))
-    assert told.value.problems[0].where == "model.head"
+    assert told.value.problems[0].where == where
 
 
 def test_the_table_says_what_is_frozen() -> None:
@@ -163,28 +174,6 @@ def test_rates_by_depth_of_resnet18_by_hand() -> None:
     assert found["backbone.layer4.1.bn2"] == found["backbone.layer4.1.conv2"]
 
 
-def test_the_last_rate_is_the_optimisers_and_rates_multiply() -> None:
-    made = planned(trainable="rows(['layer4', 'conv1'])").make(0, "meta")
-    chosen = optimizer(optimizers.read("sgd(0.5)"), made, rates={"backbone.layer4.1": 0.5}, first_rate=0.01)
-    names = {id(parameter): name for name, parameter in made.named_parameters()}
-    rates = {names[id(one)]: group["lr"] for group in chosen.param_groups for one in group["params"]}
-    assert rates["head.dense1.weight"] == 0.5
-    assert rates["backbone.conv1.weight"] == pytest.approx(0.005)
-    assert rates["backbone.layer4.1.conv2.weight"] == pytest.approx(0.5 * 0.5 * 0.01 ** (1 / 20))
-    assert rates["backbone.layer4.0.conv1.weight"] == pytest.approx(0.5 * 0.01 ** (5 / 20))
-    assert not [name for name in rates if "layer3" in name]
-
-
-def test_a_recipe_that_names_no_row_of_the_backbone_in_its_rates_is_refused(transferring: Any) -> None:
-    from cnnlab.data.dataset import open_dataset
-
-    made: Recipe = transferring.recipe("all", rates={"backbone.conv9": 0.1})
-    dataset = open_dataset(made.data, seed=0)
-    plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
-    with pytest.raises(SpecError, match=r"no row with weights is called 'backbone\.conv9'(?s:.*)backbone\.conv"):
-        check_before_training(made, plan, dataset, torch.device("cpu"))
-
-
 def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> None:
     library = backbones.network("resnet18", device="cpu", seed=7).state_dict()
     save_file({name: tensor for name, tensor in library.items() if "layer2.0" not in name}, tmp_path / "a.safetensors")
@@ -196,18 +185,21 @@ def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> N
     assert any("missing and begin at random" in line for line in said)
 
 
-def test_a_network_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_looked_at_once(transferring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked for again is there, the same as if it were planned anew; anything else is another network."""
     monkeypatch.setattr(networks, "_kept_plans", OrderedDict())
     monkeypatch.setattr(networks, "MOST_KEPT", 3)
+
+    def planned(trainable: str = "all", classes: int = 3, **model: Any) -> Any:
+        return plan_network(transferring.recipe(trainable, model).model, (3, 8, 8), classes)
+
     first = planned()
     assert planned() is first
-    assert planned(size=64).layers != first.layers
-    assert planned(trainable="none").trainable < first.trainable
+    assert planned(classes=4).layers != first.layers
+    assert planned("none").trainable < first.trainable
     assert planned() is first
-    planned(cut="layer1")
-    planned(cut="layer2")
-    planned(cut="layer3")
+    for cut in ("relu1", "relu2", "dense1"):
+        planned(cut=cut)
     again = planned()
     assert again is not first
     assert (again.layers, again.parameters, again.trainable) == (first.layers, first.parameters, first.trainable)

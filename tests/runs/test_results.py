@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.stats import binomtest
 
 from cnnlab.cli.options import overrides
 from cnnlab.report.results import results
@@ -80,8 +81,6 @@ def test_of_a_seed_that_was_run_again_the_last_counts(own: RunFolder, another: C
 
 
 def test_a_single_runs_interval_is_that_of_its_images(own: RunFolder, another: Callable[..., RunFolder]) -> None:
-    from scipy.stats import binomtest
-
     (found,) = only(another("20260101-000000-net", **scored(own, 0.6)))
     exact = binomtest(120, 200).proportion_ci(0.95, method="wilson")
     assert (found.claims[1].claim.low, found.claims[1].claim.high) == pytest.approx((exact.low, exact.high))
@@ -175,14 +174,11 @@ def test_a_claims_data_may_be_told_by_name_or_by_path(own: RunFolder) -> None:
     ):
         made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": told}}})
         assert [record.verdict for record in judged(made, [result], data)] == [verdict]
-
-
-def test_a_folder_that_is_called_as_published_data_is_other_data(own: RunFolder) -> None:
-    tables = own.recipe().to_tables() | {"claims": {"test_accuracy": {"published": 0.5, "data": "cifar10"}}}
-    made = Recipe.from_tables(tables)
+    # A folder that is called as published data is other data.
+    made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": "cifar10"}}})
     for source, verdict in (("/somewhere/cifar10", "other data"), ("cifar10", "not enough evidence")):
-        data = own.data().model_copy(update={"source": source})
-        assert [record.verdict for record in judged(made, [own.result()], data)] == [verdict]
+        found = judged(made, [result], data.model_copy(update={"source": source}))
+        assert [record.verdict for record in found] == [verdict]
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(None, "differs"), (20, "shortened")])

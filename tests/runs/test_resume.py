@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from cnnlab.records import Way
 from cnnlab.runs.final import open_test
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
+from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run, run
 from cnnlab.spec.recipe import Recipe
 
@@ -45,20 +44,10 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
     return make
 
 
-def test_a_torn_last_line_of_the_learning_curve_is_dropped(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cutting: Any
-) -> None:
-    straight = run(recipe(**RICH), runs=tmp_path / "straight")
-    folder = cut_run(10)
-    with (folder.path / "metrics.jsonl").open("ab") as file:
-        file.write('{"epoch": 2.5, "class": "é'.encode()[:-1])
-    cutting.assert_same(resume_run(folder.path), straight)
-
-
 def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
-    recipe: Callable[..., Recipe], tmp_path: Path, cut_run: Callable[..., RunFolder], cutting: Any
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], cut_run: Callable[..., RunFolder], cutting: Any
 ) -> None:
-    straight = run(recipe(**RICH), runs=tmp_path / "straight")
+    straight = trained(recipe(**RICH))
     folder = cut_run(10)
     (folder.path / "last-8.safetensors").write_bytes(b"")
     said: list[str] = []
@@ -78,19 +67,10 @@ def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypa
     assert folder.way() == way
 
 
-def test_a_finished_run_is_not_resumed(own: RunFolder) -> None:
-    with pytest.raises(RunError) as caught:
-        resume_run(own.path)
-    assert str(caught.value) == (
-        f"{own.path}: this run has finished\n  next:     train the recipe again for another run"
-    )
-
-
 def test_where_no_run_is_the_nearest_is_named(own: RunFolder) -> None:
     wrong = own.path.with_name(own.name + "x")
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match=f"{wrong}: there is no run here\n  next:     did you mean '{own.path}'"):
         resume_run(wrong)
-    assert str(caught.value) == f"{wrong}: there is no run here\n  next:     did you mean '{own.path}'?"
 
 
 def recolour(root: Path) -> None:
@@ -98,20 +78,18 @@ def recolour(root: Path) -> None:
         Image.fromarray(np.full((8, 8, 3), 7, np.uint8)).save(path)
 
 
-def add_image(root: Path) -> None:
-    shutil.copy(root / "red" / "0.png", root / "red" / "more.png")
-
-
-def rename_class(root: Path) -> None:
-    (root / "red").rename(root / "rosy")
-
-
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
         (recolour, r"mean was \(.*\), and is \(.*\)"),
-        (add_image, "split_hash was [0-9a-f]{64}, and is [0-9a-f]{64}"),
-        (rename_class, r"classes was \('blue', 'green', 'red'\), and is \('blue', 'green', 'rosy'\)"),
+        (
+            lambda root: shutil.copy(root / "red" / "0.png", root / "red" / "more.png"),
+            "split_hash was [0-9a-f]{64}, and is [0-9a-f]{64}",
+        ),
+        (
+            lambda root: (root / "red").rename(root / "rosy"),
+            r"classes was \('blue', 'green', 'red'\), and is \('blue', 'green', 'rosy'\)",
+        ),
     ],
 )
 def test_a_run_whose_data_has_changed_is_refused(
@@ -126,30 +104,18 @@ def test_a_run_whose_data_has_changed_is_refused(
     assert (folder.path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_run_that_another_process_works_on_is_refused(cut_run: Callable[..., RunFolder]) -> None:
+def test_a_run_that_is_held_is_refused(cut_run: Callable[..., RunFolder]) -> None:
     folder = cut_run(5)
-    code = (
-        "import sys; from pathlib import Path; from cnnlab.runs.locking import locked\n"
-        "with locked(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
-    )
-    other = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ
-    )
-    with other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(RunError) as caught:
-            resume_run(folder.path)
-        other.stdin.close()
-    assert str(caught.value) == (
-        f"{folder.path}: process {other.pid} is working in this run\n  next:     wait for it to end"
-    )
+    said = f"{folder.path}: process {os.getpid()} is working in this run"
+    with locked(folder.path, pytest.fail), pytest.raises(RunError, match=said):
+        resume_run(folder.path)
     assert resume_run(folder.path).result().status == "finished"
 
 
 def test_a_run_whose_learning_curve_is_gone_is_scored(
-    cut_run: Callable[..., RunFolder], recipe: Callable[..., Recipe], tmp_path: Path
+    cut_run: Callable[..., RunFolder], recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
-    straight = run(recipe(**RICH), runs=tmp_path / "straight").result()
+    straight = trained(recipe(**RICH)).result()
     folder = cut_run(4, "say")  # folder, way and a warning, and then the scoring of the first part
     (folder.path / "metrics.jsonl").unlink()
     result = resume_run(folder.path).result()
@@ -184,11 +150,11 @@ def test_a_relative_source_is_found_from_elsewhere(
         open_test(folders[0].path)
 
 
-def test_a_run_that_goes_on_is_told_of_and_one_that_does_not_is_not(
+def test_a_run_that_goes_on_is_told_of_and_one_that_has_finished_is_not(
     cut_run: Callable[..., RunFolder], own: RunFolder
 ) -> None:
     folders: list[RunFolder] = []
-    with pytest.raises(RunError, match="this run has finished"):
+    with pytest.raises(RunError, match=r"this run has finished\n  next:     train the recipe again"):
         resume_run(own.path, begun=folders.append)
     assert folders == []
     folder = cut_run(5)

@@ -41,6 +41,13 @@ def ledger(folder: RunFolder) -> list[Opening]:
     return [Opening(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
 
 
+def assert_same_tensors(one: RunFolder, other: RunFolder) -> None:
+    names = sorted(path.name for path in one.path.glob("*.safetensors"))
+    assert names == sorted(path.name for path in other.path.glob("*.safetensors"))
+    assert len(names) >= 2
+    assert all((one.path / name).read_bytes() == (other.path / name).read_bytes() for name in names)
+
+
 def only(folder: Path, pattern: str) -> Path:
     (found,) = folder.glob(pattern)
     return found
@@ -48,18 +55,12 @@ def only(folder: Path, pattern: str) -> Path:
 
 def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
     names = {path.name for path in finished.path.iterdir()}
-    pieces = (
-        "recipe.toml",
-        "environment.json",
-        "data.json",
-        "layers.json",
-        "way.json",
-        "metrics.jsonl",
-        "result.json",
-        "start.json",
-    )
+    pieces = {
+        *(f"{name}.json" for name in ("environment", "data", "layers", "way", "result", "start", "best", "last")),
+        *("recipe.toml", "metrics.jsonl", "example.png", "example.json"),
+    }
     predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}
-    assert names >= {*pieces, *predictions, "best.json", "last.json", "example.png", "example.json"}
+    assert names >= {*pieces, *predictions}
     assert not [name for name in names if name.endswith(".tmp")]
     made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2)
     assert finished.recipe() == made
@@ -175,20 +176,20 @@ def test_a_recipes_end_opens_the_test_set_once(finished: RunFolder) -> None:
     assert opening.test_set == finished.data().test_set
 
 
-def test_a_curve_opens_it_at_each_validation_and_at_the_end(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    folder = run(recipe(opened="curve", epochs=2, validations_per_epoch=2), runs=tmp_path)
+def test_a_curve_opens_it_at_each_validation_and_at_the_end_and_changes_nothing_else(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
+) -> None:
+    def made(opened: str) -> Recipe:
+        return recipe(opened=opened, epochs=2, validations_per_epoch=2)
+
+    folder = trained(made("curve"))
     assert [opening.purpose for opening in ledger(folder)] == ["curve"] * 4 + ["end of the recipe"]
     found = folder.epochs()
     assert [record.test.images for record in found] == [12] * 4
     selected = next(record for record in found if record.epoch == folder.result().selected_epoch)
     assert folder.result().test == selected.test
-
-
-def test_the_curve_of_the_test_part_changes_nothing_else(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    sealed, curve = (run(recipe(opened=opened), runs=tmp_path, name=opened) for opened in ("sealed", "curve"))
-    names = [path.name for path in sealed.path.glob("*.safetensors")]
-    assert len(names) >= 3
-    assert all((sealed.path / name).read_bytes() == (curve.path / name).read_bytes() for name in names)
+    sealed = trained(made("sealed"))
+    assert_same_tensors(sealed, folder)
 
 
 def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -206,35 +207,16 @@ def test_open_test_adds_one_opening_and_the_figures(recipe: Callable[..., Recipe
 def test_open_test_refuses_a_run_without_a_test_part(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     folder = run(recipe(test=0.0, epochs=1), runs=tmp_path)
     assert folder.data().test_set == ""
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match=r"this run's data has no test part\n  next:     give data.test a share"):
         open_test(folder.path)
-    assert str(caught.value) == (
-        f"{folder.path}: this run's data has no test part\n  next:     give data.test a share, and train again"
-    )
     assert ledger(folder) == []
 
 
 def test_open_test_refuses_an_unfinished_run(own: RunFolder) -> None:
     (own.path / "result.json").unlink()
-    with pytest.raises(RunError) as caught:
+    words = f"this run has not finished\n  next:     finish it: cnnlab train --resume {own.path}"
+    with pytest.raises(RunError, match=words):
         open_test(own.path)
-    assert str(caught.value) == (
-        f"{own.path}: this run has not finished\n  next:     finish it: cnnlab train --resume {own.path}"
-    )
-
-
-@pytest.mark.parametrize("rate", ["1e30", "1e300"])
-def test_a_run_that_diverges_is_kept_and_says_so(recipe: Callable[..., Recipe], tmp_path: Path, rate: str) -> None:
-    layers = ["conv(4, 3)", "flatten", "dense(classes)"]
-    folder = run(recipe(optimizer=f"sgd({rate}, momentum=0.9)", layers=layers), runs=tmp_path)
-    result = folder.result()
-    assert (result.status, result.epochs) == ("diverged", 1)
-    assert (result.train, result.validation, result.test) == (None, None, None)
-    said = "the loss stopped being a number before the end of epoch 1; a smaller learning rate may help"
-    assert result.message == said
-    assert ledger(folder) == []
-    assert not (folder.path / "best.json").exists()
-    assert len(folder.epochs()) == 1
 
 
 def test_a_trial_changes_nothing_in_the_run_that_follows(
@@ -248,15 +230,12 @@ def test_a_trial_changes_nothing_in_the_run_that_follows(
     plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
     assert tried.way().tried["fp32 contiguous"] == 2
     assert (tried.way().precision, tried.way().memory_format) == ("fp32", "contiguous")
-    names = [path.name for path in plain.path.glob("*.safetensors")]
-    assert all((plain.path / name).read_bytes() == (tried.path / name).read_bytes() for name in names)
+    assert_same_tensors(plain, tried)
 
 
 def test_one_seed_gives_one_run_bit_by_bit(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     first, second, other = (run(recipe(seed=seed), runs=tmp_path) for seed in (0, 0, 1))
-    names = sorted(path.name for path in first.path.glob("*.safetensors"))
-    assert names == sorted(path.name for path in second.path.glob("*.safetensors"))
-    assert all((first.path / name).read_bytes() == (second.path / name).read_bytes() for name in names)
+    assert_same_tensors(first, second)
     assert other.data().test_set == first.data().test_set, "every seed tests on the same images"
     assert other.data().split_hash != first.data().split_hash
 
@@ -277,15 +256,6 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     assert said[3:] == [f"scoring the {part}" for part in ("train part: 27 images", "validation part: 9 images")] + [
         "scoring the test part: 12 images"
     ]
-
-
-def test_a_folder_that_cannot_be_made_is_said(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(RunError) as caught:
-        run(recipe(), runs=tmp_path / "runs")
-    assert str(caught.value) == (
-        f"{tmp_path / 'runs'}: a run folder can't be made: Not a directory\n  next:     choose another with --runs"
-    )
 
 
 def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -324,12 +294,8 @@ def improving(recipe: Callable[..., Recipe], tmp_path: Path) -> RunFolder:
 def test_a_finished_run_is_not_tested_with_other_weights_than_those_of_its_figures(improving: RunFolder) -> None:
     before, looks = improving.result(), len(ledger(improving))
     spoilt = spoil_newest(improving)["newest"]["file"]
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match=f"{spoilt} is damaged: its checksum .*\n  next:     train it again"):
         open_test(improving.path)
-    assert str(caught.value) == (
-        f"{improving.path}: {improving.path / spoilt} is damaged: its checksum is not the one written beside it\n"
-        "  next:     train it again"
-    )
     assert (improving.result(), len(ledger(improving))) == (before, looks)
 
 
@@ -345,21 +311,7 @@ def test_final_figures_of_older_weights_say_so(improving: RunFolder) -> None:
     assert open_test(improving.path).test == result.test
 
 
-@pytest.mark.parametrize("rate", ["1e30", "1e39"])
-def test_divergence_in_the_last_step_is_seen_without_a_validation_part(
-    recipe: Callable[..., Recipe], tmp_path: Path, rate: str
-) -> None:
-    layers = ["conv(4, 3)", "relu", "conv(4, 3)", "flatten", "dense(classes)"]
-    fields = {"epochs": 1, "batch_size": 36, "validation": 0.0, "layers": layers}
-    folder = run(recipe(optimizer=f"sgd({rate})", **fields), runs=tmp_path)
-    result = folder.result()
-    assert np.isfinite(folder.epochs()[-1].train.loss)
-    assert (result.status, result.train, result.test) == ("diverged", None, None)
-    assert result.message.startswith("the loss stopped being a number before the end of epoch 1")
-    assert ledger(folder) == [], "the test set of a run that diverged stays shut"
-
-
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("memory_format", [pytest.param("contiguous", marks=pytest.mark.full), "channels_last"])
 def test_every_part_is_fed_in_the_format_of_the_network(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_format: str
 ) -> None:
@@ -403,11 +355,8 @@ def test_a_full_memory_is_a_run_error(
         run(recipe(), runs=tmp_path, begun=folders.append)
     where, file = (folders[0].path, folders[0].path / "recipe.toml") if folders else ("train.batch_size", "RECIPE")
     assert bool(folders) == place.endswith("fit")
-    assert str(caught.value) == (
-        f"{where}: the memory is full: CUDA out of memory. Tried to\n"
-        "  received: batches of 8\n"
-        f"  next:     cnnlab train {file} --set train.batch_size=4, or a smaller network"
-    )
+    assert str(caught.value).startswith(f"{where}: the memory is full: CUDA out of memory. Tried to\n")
+    assert f"cnnlab train {file} --set train.batch_size=4, or a smaller network" in str(caught.value)
 
 
 def test_an_average_that_never_began_is_told(recipe: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -145,18 +145,18 @@ def test_a_run_that_has_not_finished_is_refused(source: RunFolder, transferring:
     run(transferring.recipe("all", of(source, weights="none"), epochs=1), runs=tmp_path / "runs", device="cpu")
 
 
-def test_a_run_that_diverged_is_refused(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
-    result = json.loads((source.path / "result.json").read_text())
+def test_a_run_that_diverged_or_lost_its_weights_is_refused(
+    source: RunFolder, transferring: Any, tmp_path: Path
+) -> None:
+    made, result = transferring.recipe("all", of(source)), json.loads((source.path / "result.json").read_text())
     (source.path / "result.json").write_text(json.dumps({**result, "status": "diverged"}))
     with pytest.raises(RunError, match=r"the run that the backbone is from diverged(?s:.*)choose another run"):
-        run(transferring.recipe("all", of(source)), runs=tmp_path / "runs", device="cpu")
-
-
-def test_a_run_without_its_weights_is_refused(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
+        run(made, runs=tmp_path / "runs", device="cpu")
+    (source.path / "result.json").write_text(json.dumps(result))
     for path in source.path.glob("best-*"):
         path.unlink()
     with pytest.raises(RunError, match="can't be read"):
-        run(transferring.recipe("all", of(source)), runs=tmp_path / "runs", device="cpu")
+        run(made, runs=tmp_path / "runs", device="cpu")
 
 
 def test_a_relative_path_is_followed_from_where_the_run_was_started(
@@ -208,26 +208,16 @@ def test_equal_work_has_one_identity_wherever_it_lies(source: RunFolder, transfe
     assert ids[0] == ids[1]
 
 
-def test_other_weights_or_another_network_are_other_work(transferring: Any, recipe: Any, tmp_path: Path) -> None:
+def test_other_weights_or_another_network_are_other_work(transferring: Any, recipe: Any, trained: Any) -> None:
     layers = list(recipe().model.layers)
-    runs = [
-        run(recipe(layers=rows, epochs=1, seed=seed), name=name, runs=tmp_path, device="cpu")
-        for name, rows, seed in (("a", layers, 0), ("b", layers, 1), ("c", [*layers[:2], "elu", *layers[3:]], 0))
-    ]
+    others = [*layers[:2], "elu", *layers[3:]]
+    runs = [trained(recipe(layers=rows, epochs=1, seed=seed)) for rows, seed in ((layers, 0), (layers, 1), (others, 0))]
     for weights, different in (("trained", 3), ("none", 2)):
         ids = {run_id(transferring.recipe("all", of(one, weights=weights)), "data", "made") for one in runs}
         assert len(ids) == different
 
 
-def test_a_file_of_weights_is_told_by_what_is_in_it(tmp_path: Path) -> None:
-    for folder, value in (("a", 0.0), ("b", 0.0), ("c", 1.0)):
-        (tmp_path / folder).mkdir()
-        save_file({"x": torch.full((1,), value)}, tmp_path / folder / "w.safetensors")
-    one, same, other = (identity(Known("resnet18", f"{tmp_path}/{folder}/w.safetensors")) for folder in "abc")
-    assert one == same != other
-    assert identity(Known("resnet18", "IMAGENET1K_V1")) != identity(Known("resnet18", "none"))
-
-
+@pytest.mark.full
 def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
     source: RunFolder, transferring: Any, tmp_path: Path
 ) -> None:
@@ -269,7 +259,9 @@ def test_a_study_reads_the_weights_behind_it_once(
     assert read == [source.path]
 
 
-def test_a_file_of_weights_is_hashed_once_for_each_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_weights_is_told_by_what_is_in_it_and_hashed_once_for_each_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "w.safetensors"
     hashed: list[Path] = []
     monkeypatch.setattr(sources, "sha256", lambda one: hashed.append(one) or sha256(one))
@@ -279,6 +271,9 @@ def test_a_file_of_weights_is_hashed_once_for_each_state(tmp_path: Path, monkeyp
         os.utime(path, ns=(0, int(value)))
         found += [identity(Known("resnet18", str(path))) for _ in range(2)]
     assert (len(hashed), len(set(found))) == (2, 2)
+    (tmp_path / "elsewhere").mkdir()
+    moved = path.rename(tmp_path / "elsewhere" / "w.safetensors")
+    assert identity(Known("resnet18", str(moved))) == found[-1] != identity(Known("resnet18", "none"))
 
 
 def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(

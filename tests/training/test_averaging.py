@@ -143,8 +143,7 @@ def frozen_in_part(*trains: str) -> Transfer:
     return made
 
 
-@pytest.mark.parametrize("average", ["ema(0.3)", "swa(0.1)"])
-@pytest.mark.parametrize("trains", [(), ("4",), ("0", "4")])
+@pytest.mark.parametrize(("average", "trains"), [("ema(0.3)", ("4",)), ("swa(0.1)", ()), ("swa(0.1)", ("0", "4"))])
 def test_what_is_frozen_is_its_own_average_to_the_bit(average: str, trains: tuple[str, ...]) -> None:
     made = frozen_in_part(*trains)
     made.train()

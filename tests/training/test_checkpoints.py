@@ -18,14 +18,14 @@ from cnnlab.spec.choices import optimizers
 from cnnlab.training import checkpoints
 from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit
+from cnnlab.training.way import PLAIN
 
 CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
-SMALL = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "maxpool(2)", "flatten", "dense(classes)")
-OPTIMIZERS = [
-    "sgd(0.05)",
-    "sgd(0.05, momentum=0.9)",
-    "rmsprop(0.001, momentum=0.9, centered=true)",
-    *(name for name in optimizers.kinds if name != "sgd"),
+HIDDEN = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "flatten", "dense(6)", "relu", "dense(classes)")
+OPTIMIZERS = ["sgd(0.05, momentum=0.9)", "adamw", "muon"]
+FULL_OPTIMIZERS = [
+    *("sgd(0.05)", "rmsprop(0.001, momentum=0.9, centered=true)"),
+    *(name for name in optimizers.kinds if name not in ("sgd", *OPTIMIZERS)),
 ]
 
 
@@ -64,6 +64,8 @@ def test_weights_come_back_bit_by_bit(saved: Any, tmp_path: Path) -> None:
 
 def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callable[..., Any], tmp_path: Path) -> None:
     made = bench(epochs=4)
+    for kind in ("best", "last"):  # which a killed process had half written
+        (tmp_path / f".{kind}-4.safetensors.123.tmp").touch()
     for record in fit(made.training, made.feeds, lambda *_: None):
         save_weights(tmp_path, made.training, record.epoch)
         save_progress(tmp_path, made.training)
@@ -74,18 +76,25 @@ def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callab
     assert all(load_file(path) for path in tmp_path.glob("*.safetensors"))
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("way", [None, CHANNELS_LAST], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    ("optimizer", "way"),
+    [
+        *((name, PLAIN) for name in OPTIMIZERS),
+        ("sgd(0.05, momentum=0.9)", CHANNELS_LAST),
+        *(pytest.param(name, PLAIN, marks=pytest.mark.full) for name in FULL_OPTIMIZERS),
+        *(pytest.param(name, CHANNELS_LAST, marks=pytest.mark.full) for name in ("muon", "adam", "lion")),
+    ],
+)
 def test_a_resumed_training_ends_like_a_straight_one(
-    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: Way | None
+    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: Way
 ) -> None:
     fields: dict[str, Any] = {
-        "layers": (*SMALL[:-1], "dense(6)", "relu", SMALL[-1]),  # with a hidden layer, for muon
+        "layers": HIDDEN,  # for muon
         "optimizer": optimizer,
         "epochs": 3,
         "schedule": "plateau(0.5, 1)",
         "stop": "early(9)",
-        **({"way": way} if way else {}),
+        "way": way,
     }
     straight, cut, resumed = bench(**fields), bench(**fields), bench(**fields)
     straight.fit()
@@ -96,19 +105,6 @@ def test_a_resumed_training_ends_like_a_straight_one(
     assert equal(resumed.weights, straight.weights)
     for name in ("epoch", "step", "selected_epoch", "stopped", "chooser", "stopper", "schedule"):
         assert getattr(resumed.training, name) == getattr(straight.training, name), name
-
-
-def test_without_the_optimizers_state_a_resumed_training_ends_otherwise(
-    bench: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The negative control of the test above."""
-    monkeypatch.setattr(checkpoints, "_optimizer_tensors", lambda _: {})
-    straight, cut, resumed = bench(), bench(), bench()
-    straight.fit()
-    cut_after(cut, 1, tmp_path)
-    resume(tmp_path, resumed.training, never)
-    resumed.fit()
-    assert not equal(resumed.weights, straight.weights)
 
 
 @pytest.mark.parametrize("flag", ["stopped", "diverged"])
@@ -124,16 +120,13 @@ def test_a_training_that_was_over_stays_over(bench: Callable[..., Any], tmp_path
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     size = len(content)
-    cuts = {"0 bytes": 0, "1 byte": 1, "8 bytes": 8, "half": size // 2, "all but one byte": size - 1}
+    cuts = {"0 bytes": 0, "half": size // 2, "all but one byte": size - 1}
     if how == "a flipped bit":
         content[size // 2] ^= 4
     path.write_bytes(content[: cuts.get(how, size)])
 
 
-DAMAGES = ["0 bytes", "1 byte", "8 bytes", "half", "all but one byte", "a flipped bit"]
-
-
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.parametrize("how", ["0 bytes", "half", "all but one byte", "a flipped bit"])
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_used(saved: Any, tmp_path: Path, how: str) -> None:
     newest, before = (f"best-{step}.safetensors" for step in (8, 4))
     damage(tmp_path / newest, how)
@@ -141,18 +134,12 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_used(saved: A
     tensors, about = load_weights(tmp_path, "best", said.append)
     assert equal(tensors, saved.first)
     assert (about.file, about.epoch) == (before, 1)
-    assert said == [
-        f"{tmp_path / newest} is damaged: its checksum is not the one written beside it; "
-        f"the checkpoint before it ({before}) is used"
-    ]
-
-
-@pytest.mark.usefixtures("saved")
-def test_a_missing_newest_checkpoint_is_told_too(tmp_path: Path) -> None:
-    (tmp_path / "best-8.safetensors").unlink()
-    said: list[str] = []
+    (line,) = said
+    assert line.startswith(f"{tmp_path / newest} is damaged: its checksum")
+    assert line.endswith(f"the checkpoint before it ({before}) is used")
+    (tmp_path / newest).unlink()
     assert load_weights(tmp_path, "best", said.append)[1].epoch == 1
-    assert "best-8.safetensors can't be read: " in said[0]
+    assert f"{newest} can't be read: " in said[1]
 
 
 @pytest.mark.usefixtures("saved")
@@ -161,20 +148,15 @@ def test_two_damaged_checkpoints_are_both_named(tmp_path: Path) -> None:
         damage(tmp_path / f"best-{step}.safetensors", "half")
     with pytest.raises(RunError) as caught:
         load_weights(tmp_path, "best", never)
-    damaged = "is damaged: its checksum is not the one written beside it"
-    assert str(caught.value) == (
-        f"{tmp_path}: {tmp_path / 'best-8.safetensors'} {damaged}; {tmp_path / 'best-4.safetensors'} {damaged}\n"
-        "  next:     train it again"
-    )
+    assert all(f"best-{step}.safetensors is damaged" in str(caught.value) for step in (4, 8))
 
 
 def test_no_checkpoint_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match=r"this run has no 'best' checkpoint\n  next:     train it again"):
         load_weights(tmp_path, "best", never)
-    assert str(caught.value) == f"{tmp_path}: this run has no 'best' checkpoint\n  next:     train it again"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"newest": {"file": "x"}}'])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"newest": {"file": "x"}}'])
 def test_a_damaged_pointer_is_named_and_does_not_stop_the_next_save(saved: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "best.json").write_bytes(content)
     with pytest.raises(RunError, match=r"best\.json: best\.json can't be read: .*\n  next:     train it again"):
@@ -201,56 +183,29 @@ def test_a_kill_between_the_two_writes_leaves_the_older_state(
 
 
 @pytest.mark.parametrize(
-    ("layers", "difference"),
+    ("make", "difference"),
     [
-        (["flatten", "dense(4)"], "'1.weight' is 5×12 there, and 4×12 here"),
-        (["flatten", "dense(5, bias=False)"], "'1.bias' is 5 there, and missing here"),
-        (["flatten", "dense(5)", "norm"], "'2.weight' is missing there, and 5 here"),
+        (lambda: [nn.Linear(12, 4)], "'0.weight' is 5×12 there, and 4×12 here"),
+        (lambda: [nn.Linear(12, 5, bias=False)], "'0.bias' is 5 there, and missing here"),
+        (lambda: [nn.Linear(12, 5), nn.BatchNorm1d(5)], "'1.weight' is missing there, and 5 here"),
     ],
 )
-def test_weights_of_another_network_are_refused_with_the_first_difference(layers: list[str], difference: str) -> None:
-    made = {
-        "flatten": nn.Flatten,
-        "dense(5)": lambda: nn.Linear(12, 5),
-        "dense(4)": lambda: nn.Linear(12, 4),
-        "dense(5, bias=False)": lambda: nn.Linear(12, 5, bias=False),
-        "norm": lambda: nn.BatchNorm1d(5),
-    }
+def test_weights_of_another_network_are_refused_with_the_first_difference(
+    make: Callable[[], list[nn.Module]], difference: str
+) -> None:
     with torch.random.fork_rng(devices=[]):
-        network = nn.Sequential(*(made[layer]() for layer in layers))
+        network = nn.Sequential(*make())
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    with pytest.raises(RunError) as caught:
-        load_into(network, {"1.weight": torch.zeros(5, 12), "1.bias": torch.zeros(5)}, "runs/x")
-    assert str(caught.value) == (
-        f"runs/x: these weights are of another network: {difference}\n"
-        "  next:     use the recipe that the weights were trained with"
-    )
+    with pytest.raises(RunError, match=f"runs/x: these weights are of another network: {difference}"):
+        load_into(network, {"0.weight": torch.zeros(5, 12), "0.bias": torch.zeros(5)}, "runs/x")
     assert equal(network.state_dict(), before)
 
 
 def test_a_checkpoint_of_weights_alone_cannot_be_resumed(saved: Any, tmp_path: Path) -> None:
     pointer = json.loads((tmp_path / "best.json").read_text())
     (tmp_path / "last.json").write_text(json.dumps(pointer))
-    with pytest.raises(RunError) as caught:
+    with pytest.raises(RunError, match="this checkpoint holds weights only"):
         resume(tmp_path, saved.training, never)
-    assert str(caught.value) == f"{tmp_path}: this checkpoint holds weights only\n  next:     train it again"
-
-
-def test_best_weights_from_after_the_resume_point_are_not_the_runs_yet(
-    bench: Callable[..., Any], tmp_path: Path
-) -> None:
-    made = bench(epochs=2)
-    for record in fit(made.training, made.feeds, lambda *_: None):
-        made.training.selected_epoch = record.epoch
-        save_weights(tmp_path, made.training, record.epoch)
-        if record.epoch == 1:  # the second time the process is killed in between
-            save_progress(tmp_path, made.training)
-    resumed = bench(epochs=2)
-    resume(tmp_path, resumed.training, never)
-    assert resumed.training.selected_epoch == 1
-    tensors, about = load_weights(tmp_path, "best", never)
-    assert about.epoch == 1
-    assert equal(tensors, resumed.weights)
 
 
 def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..., Any], tmp_path: Path) -> None:

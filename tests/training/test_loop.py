@@ -26,15 +26,6 @@ def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_it_learns(bench: Callable[..., Any]) -> None:
-    made = bench(layers=NO_DROPOUT, epochs=12, optimizer="adam(0.02)")
-    records = made.fit()
-    assert [record.epoch for record in records] == list(range(1, 13))
-    assert records[-1].train.loss < records[0].train.loss / 2
-    assert records[-1].validation.accuracy > 0.9
-    assert made.training.over
-
-
 def test_a_plain_torch_loop_ends_with_the_same_weights(bench: Callable[..., Any]) -> None:
     made, plain = bench(layers=NO_DROPOUT, augment=AUGMENT, epochs=3), bench(layers=NO_DROPOUT, augment=AUGMENT)
     records = made.fit()
@@ -91,14 +82,6 @@ def test_rates_and_decay_of_the_recipe_reach_the_optimiser(bench: Callable[..., 
     assert moved["conv1.weight"] < 1e-4 < 1e-3 < moved["dense1.weight"]
 
 
-def test_one_seed_gives_one_result_bit_by_bit(bench: Callable[..., Any]) -> None:
-    first, second, other = bench(augment=AUGMENT), bench(augment=AUGMENT), bench(augment=AUGMENT, seed=1)
-    for made in (first, second, other):
-        made.fit()
-    assert equal(first.weights, second.weights)
-    assert not equal(first.weights, other.weights)
-
-
 def test_validating_several_times_an_epoch_changes_no_weight(bench: Callable[..., Any]) -> None:
     once, twice = bench(), bench(validations_per_epoch=2)
     once.fit()
@@ -135,20 +118,6 @@ def test_while_a_record_is_held_the_training_is_in_its_state(bench: Callable[...
         assert record.validation.loss == now.loss
 
 
-def test_the_best_validation_is_selected_and_the_first_of_equals(bench: Callable[..., Any]) -> None:
-    made = bench(epochs=5)
-    records = made.fit()
-    best = max(record.validation.accuracy for record in records)
-    assert made.training.selected_epoch == next(r.epoch for r in records if r.validation.accuracy == best)
-
-
-@pytest.mark.parametrize("fields", [{"weights": "last"}, {"validation": 0.0}])
-def test_the_last_weights_are_selected_where_nothing_chooses(bench: Callable[..., Any], fields: dict) -> None:
-    made = bench(epochs=3, **fields)
-    made.fit()
-    assert made.training.selected_epoch == 3
-
-
 def test_early_stopping_stops_at_the_patience_th_validation_without_improvement(bench: Callable[..., Any]) -> None:
     made = bench(epochs=50, optimizer="sgd(1e-30)", layers=["flatten", "dense(classes)"], stop="early(patience=3)")
     records = made.fit()
@@ -166,17 +135,6 @@ def test_a_plateau_reduces_the_rate_of_the_records(bench: Callable[..., Any]) ->
     made = bench(epochs=5, optimizer="sgd(1e-30)", layers=["flatten", "dense(classes)"], schedule="plateau(0.5, 2)")
     rates = [record.learning_rate for record in made.fit()]
     assert rates == pytest.approx([1e-30, 1e-30, 1e-30, 5e-31, 5e-31])
-
-
-@pytest.mark.parametrize("rate", ["1e30", "1e300"])
-def test_a_loss_that_is_no_number_ends_the_training_as_diverged(bench: Callable[..., Any], rate: str) -> None:
-    made = bench(epochs=5, optimizer=f"sgd({rate}, momentum=0.9)", layers=["conv(4, 3)", "flatten", "dense(classes)"])
-    records = made.fit()
-    assert made.training.diverged
-    assert made.training.over
-    assert len(records) == 1
-    assert not math.isfinite(records[0].train.loss)
-    assert made.training.selected_epoch == 0
 
 
 def test_a_validation_loss_that_is_no_number_is_divergence_too(bench: Callable[..., Any]) -> None:
@@ -208,13 +166,10 @@ def test_dropouts_draws_depend_on_seed_and_step_alone(bench: Callable[..., Any])
             assert torch.equal(found, F.dropout(torch.ones(found.shape), 0.5) == 0)
 
 
-@pytest.mark.parametrize("rate", ["1e39", "1e300"])
-def test_without_a_validation_part_weights_that_are_no_numbers_are_divergence(
-    bench: Callable[..., Any], rate: str
-) -> None:
+def test_without_a_validation_part_weights_that_are_no_numbers_are_divergence(bench: Callable[..., Any]) -> None:
     """One step: its loss is finite, and the weights that it makes are not."""
     fields = {"layers": ["conv(4, 3)", "flatten", "dense(classes)"], "batch_size": 36, "validation": 0.0}
-    made = bench(epochs=5, optimizer=f"sgd({rate})", **fields)
+    made = bench(epochs=5, optimizer="sgd(1e39)", **fields)
     (record,) = made.fit()
     assert (record.step, record.validation) == (1, None)
     assert math.isfinite(record.train.loss)
@@ -243,8 +198,8 @@ def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) 
         assert one.train.loss == pytest.approx(other.train.loss, rel=1e-5)
 
 
-def test_a_gradient_is_clipped_to_its_norm(bench: Callable[..., Any]) -> None:
-    made, plain = (bench(layers=NO_DROPOUT, epochs=1, clip=clip) for clip in (0.01, None))
+def test_a_gradient_is_clipped_to_its_norm_and_left_alone_below_it(bench: Callable[..., Any]) -> None:
+    made, plain, loose = (bench(layers=NO_DROPOUT, epochs=1, clip=clip) for clip in (0.01, None, 1e9))
     norms: list[float] = []
     step = made.training.optimizer.step
 
@@ -254,17 +209,11 @@ def test_a_gradient_is_clipped_to_its_norm(bench: Callable[..., Any]) -> None:
         step()
 
     made.training.optimizer.step = watched
-    made.fit()
-    plain.fit()
+    for one in (made, plain, loose):
+        one.fit()
     assert norms == pytest.approx([0.01] * 4, rel=1e-3)
     assert not equal(made.weights, plain.weights)
-
-
-def test_a_gradient_below_the_bound_is_left_alone(bench: Callable[..., Any]) -> None:
-    clipped, plain = bench(epochs=1, clip=1e9), bench(epochs=1)
-    clipped.fit()
-    plain.fit()
-    assert equal(clipped.weights, plain.weights)
+    assert equal(loose.weights, plain.weights)
 
 
 def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any]) -> None:

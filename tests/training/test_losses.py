@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 from torch.nn import functional as F
@@ -33,7 +33,6 @@ def test_plain_cross_entropy_is_torchs_bit_by_bit() -> None:
     assert found("cross_entropy", outputs, labels) == float(F.cross_entropy(outputs, labels))
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), smoothing=st.floats(0, 0.9))
 def test_smoothing_is_cross_entropy_with_softened_labels(seed: int, smoothing: float) -> None:
     outputs, labels = batch(seed)
@@ -43,7 +42,6 @@ def test_smoothing_is_cross_entropy_with_softened_labels(seed: int, smoothing: f
     assert found(f"cross_entropy(smoothing={smoothing!r})", outputs, labels) == pytest.approx(expected, rel=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), gamma=st.floats(0, 5), weighted=st.booleans())
 def test_focal_is_its_formula(seed: int, gamma: float, weighted: bool) -> None:
     outputs, labels = batch(seed)
@@ -61,11 +59,6 @@ def test_focal_of_two_classes_is_torchvisions() -> None:
     ours = loss_function(losses.read("focal(2)"), labels.numpy(), 2, CPU)(torch.stack([torch.zeros(7), z], 1), labels)
     theirs = sigmoid_focal_loss(z, labels.float(), alpha=-1, gamma=2, reduction="mean")
     torch.testing.assert_close(ours, theirs)
-
-
-def test_focal_without_gamma_is_cross_entropy() -> None:
-    outputs, labels = batch(1)
-    assert found("focal(0)", outputs, labels) == pytest.approx(float(F.cross_entropy(outputs, labels)), rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])

@@ -74,16 +74,6 @@ def test_it_steps_as_torchs_plain_one(text: str, kind: Callable[..., torch.optim
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_frozen_weights_are_left_to_themselves() -> None:
-    made = network()
-    made[0].requires_grad_(False)
-    before = made[0].weight.clone()
-    chosen = optimizer(optimizers.read("sgd(0.1)"), made)
-    stepped(made, chosen)
-    assert torch.equal(made[0].weight, before)
-    assert chosen.param_groups[0]["params"] == [made[3].weight, made[3].bias]
-
-
 @pytest.mark.parametrize("name", [name for name in optimizers.kinds if name != "muon"])
 def test_the_state_that_it_says_it_keeps_is_what_it_keeps(name: str) -> None:
     """Momentum and centring add to it; single numbers, such as the count of steps, are not counted."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler
@@ -32,14 +32,6 @@ def rate(schedule: Schedule, step: int, optimizer: torch.optim.Optimizer) -> flo
     return optimizer.param_groups[0]["lr"]
 
 
-def test_constant_stays() -> None:
-    schedule, optimizer = Schedule(schedules.read("constant"), 10), plain(0.3)
-    for step in range(10):
-        assert rate(schedule, step, optimizer) == 0.3
-        schedule.after_validation(scored(loss=step))
-
-
-@settings(max_examples=30, deadline=None)
 @given(steps=st.integers(1, 60), floor=st.sampled_from([0.0, 0.01, 0.5, 1.0]), first=st.floats(1e-4, 10))
 def test_cosine_is_torchs(steps: int, floor: float, first: float) -> None:
     schedule, ours = Schedule(schedules.read(f"cosine(floor={floor})"), steps), plain(first)
@@ -51,7 +43,6 @@ def test_cosine_is_torchs(steps: int, floor: float, first: float) -> None:
         oracle.step()
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     figures=st.lists(st.sampled_from([0.0, 0.2, 0.4, 0.6, 0.8]), max_size=30),
     patience=st.integers(1, 4),
@@ -67,15 +58,6 @@ def test_plateau_is_torchs_with_one_less_patience(figures: list[float], patience
         schedule.after_validation(scored(**{metric: figure}))
         oracle.step(figure)
         assert rate(schedule, step, ours) == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-12)
-
-
-def test_plateau_waits_again_after_each_reduction() -> None:
-    schedule, optimizer = Schedule(schedules.read("plateau(factor=0.1, patience=2)"), 100), plain(1.0)
-    rates = []
-    for step, loss in enumerate([1.0, 1.1, 1.2, 1.3, 1.4, 0.9, 0.9, 0.9]):
-        schedule.after_validation(scored(loss=loss))
-        rates.append(rate(schedule, step, optimizer))
-    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.001])
 
 
 def held_against(
@@ -95,6 +77,8 @@ def held_against(
 
 
 ORACLES = {
+    "constant": lambda made, _steps, _epoch: lr_scheduler.ConstantLR(made, 1.0),
+    "cosine": lambda made, steps, _epoch: CosineAnnealingLR(made, steps),
     "step(2, 0.5)": lambda made, _steps, epoch: lr_scheduler.StepLR(made, 2 * epoch, 0.5),
     "multistep([1, 3], 0.5)": lambda made, _steps, epoch: lr_scheduler.MultiStepLR(made, [epoch, 3 * epoch], 0.5),
     "exponential(0.9)": lambda made, _steps, epoch: lr_scheduler.LambdaLR(made, lambda step: 0.9 ** (step // epoch)),
@@ -106,36 +90,28 @@ ORACLES = {
 }
 
 
-@settings(max_examples=30, deadline=None)
 @given(text=st.sampled_from(sorted(ORACLES)), epochs=st.integers(1, 9), per_epoch=st.integers(1, 7))
 def test_it_is_torchs(text: str, epochs: int, per_epoch: int) -> None:
     steps = epochs * per_epoch
     held_against(text, lambda made: ORACLES[text](made, steps, per_epoch), steps, per_epoch)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
-    text=st.sampled_from(sorted({*ORACLES, "constant", "cosine"})),
+    text=st.sampled_from(sorted(ORACLES)),
     epochs=st.integers(3, 9),
     per_epoch=st.integers(1, 7),
     start=st.sampled_from([0.01, 0.5, 1.0]),
 )
 def test_a_warm_up_in_front_is_torchs_sequence(text: str, epochs: int, per_epoch: int, start: float) -> None:
     steps, rising = epochs * per_epoch, 2 * per_epoch
-    oracles = {
-        **ORACLES,
-        "constant": lambda made, _steps, _epoch: lr_scheduler.ConstantLR(made, 1.0),
-        "cosine": lambda made, steps, _epoch: CosineAnnealingLR(made, steps),
-    }
 
     def oracle(made: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
         up = lr_scheduler.LinearLR(made, start, 1.0, rising)
-        return lr_scheduler.SequentialLR(made, [up, oracles[text](made, steps - rising, per_epoch)], [rising])
+        return lr_scheduler.SequentialLR(made, [up, ORACLES[text](made, steps - rising, per_epoch)], [rising])
 
     held_against(f"warmup(2, {text}, start={start})", oracle, steps, per_epoch)
 
 
-@settings(max_examples=30, deadline=None)
 @given(steps=st.integers(8, 80), rise=st.floats(0.2, 0.8), first=st.floats(1, 50), last=st.floats(1, 1e5))
 def test_one_cycle_is_torchs_without_its_momentum(steps: int, rise: float, first: float, last: float) -> None:
     def oracle(made: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:

@@ -1,18 +1,120 @@
-"""A network as several processes train it; what two of them make of it is in tests/runs/test_processes.py."""
+"""A network as several processes train it; what two real ones make of it is in tests/runs/test_processes.py."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import dataclass, field
+from threading import Barrier
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.model.backbones import network
 from cnnlab.processes import World
-from cnnlab.training.together import SyncedBatchNorm, synchronise
+from cnnlab.training.sums import Sums
+from cnnlab.training.together import SyncedBatchNorm, Together, synchronise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TWO = World(rank=0, size=2)
+
+
+@dataclass(frozen=True)
+class Thread(World):
+    """One of two processes that are threads, which add numbers up where they meet."""
+
+    size: int = 2
+    meeting: Barrier = field(default_factory=lambda: Barrier(2, timeout=60))
+    told: dict[int, Tensor] = field(default_factory=dict)
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        self.told[self.rank] = numbers.detach().clone()
+        self.meeting.wait()
+        total = self.told[0] + self.told[1]
+        self.meeting.wait()
+        return numbers.copy_(total)
+
+
+def in_two(work: Callable[[World], Any]) -> list[Any]:
+    """What each of two threads finds."""
+    first = Thread(rank=0)
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, (first, Thread(rank=1, meeting=first.meeting, told=first.told))))
+
+
+def norms() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4, affine=False)))
+        nn.init.normal_(made[1].weight)
+    return made
+
+
+def test_shares_of_a_batch_are_normalised_as_torchs_norm_does_the_whole() -> None:
+    """Outputs, gradients of images and weights, and running statistics; seven images in two shares."""
+    images, factors = (torch.randn(7, 3, 5, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    factors, fresh = factors[:, [0, 1, 2, 0]], norms()  # drawn here, since threads share torch's random state
+
+    def trained(world: World, share: slice) -> tuple[nn.Module, Tensor, Tensor]:
+        made, part = deepcopy(fresh), images[share].clone().requires_grad_()
+        synchronise(made, world)
+        with Together(made, world, made).batch(7, last=True) as whole:
+            outputs = whole(part)
+            (outputs * factors[share]).sum().backward()
+        assert part.grad is not None
+        return made, outputs.detach(), part.grad
+
+    plain, outputs, gradient = trained(World(), slice(None))
+    assert not any(isinstance(module, SyncedBatchNorm) for module in plain.modules())
+    shares = in_two(lambda world: trained(world, world.share(7)))
+    torch.testing.assert_close(torch.cat([share[1] for share in shares]), outputs)
+    torch.testing.assert_close(torch.cat([share[2] for share in shares]), gradient, rtol=1e-4, atol=1e-5)
+    for name, parameter in plain.named_parameters():
+        found = sum(share[0].get_parameter(name).grad for share in shares)
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-4)
+    for made, _, _ in shares:
+        for name, buffer in plain.named_buffers():
+            torch.testing.assert_close(made.get_buffer(name), buffer)
+
+
+def test_statistics_that_each_process_has_for_itself_are_averaged_but_for_frozen_ones() -> None:
+    fresh = norms()
+
+    def agreed(world: World) -> tuple[nn.Module, nn.Module]:
+        made = deepcopy(fresh)
+        made[1].running_mean.fill_(world.rank)
+        made[2][0].running_var.fill_(3.0 + world.rank)
+        made[2].eval()
+        average = deepcopy(made).eval()
+        Together(made, world, made).agree(average)
+        return made, average
+
+    for rank, networks in enumerate(in_two(agreed)):
+        for made in networks:
+            assert made[1].running_mean.tolist() == [0.5] * 4
+            assert made[2][0].running_var.tolist() == [3.0 + rank] * 4
+
+
+def test_loss_and_hits_are_those_of_all_processes_images() -> None:
+    def counted(world: World) -> Any:
+        sums = Sums(torch.device("cpu"))
+        labels = torch.zeros(2 + world.rank, dtype=torch.long)
+        sums.add(torch.tensor(1.0 + world.rank), nn.functional.one_hot(labels + world.rank, 3), labels)
+        return sums.means(world)
+
+    one, other = in_two(counted)
+    assert one == other
+    assert (one.images, one.loss, one.accuracy) == (5, 3 / 5, 2 / 5)
+
+
+def test_a_batch_that_is_divided_counts_as_the_sum_of_its_shares() -> None:
+    made = norms()
+    together = Together(made, TWO, made)
+    assert (together.scale(8), together.scale(3), Together(made, World(), made).scale(8)) == (2, 1, 1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")

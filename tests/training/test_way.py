@@ -56,7 +56,7 @@ def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypat
 def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     first = choose_way(AUTO, *case)
     assert first.reason == "the fastest of a timed trial"
-    assert f"{first.precision} {first.memory_format}" == max(first.tried, key=first.tried.__getitem__)
+    assert first.tried[f"{first.precision} {first.memory_format}"] == max(first.tried.values())  # rounded
     (file,) = kept.iterdir()
     assert Way.from_json(file.read_bytes()) == first
     monkeypatch.setattr(ways, "_try_all", no_trial)
@@ -112,10 +112,10 @@ def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: 
     way = choose_way(AUTO, *case)
     assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
     assert way.reason == "no other way gave the result of 32-bit floats"
+    assert choose_way(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
 
 
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("broken", [False, True])
+@pytest.mark.parametrize(("training", "broken"), [(True, False), (False, True)])
 @pytest.mark.usefixtures("kept")
 def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, training: bool, broken: bool) -> None:
     network = case[0].train(training)
@@ -165,19 +165,9 @@ def test_a_choice_of_the_recipe_that_is_wrong_is_refused_and_not_replaced(
     case: tuple, monkeypatch: pytest.MonkeyPatch, fields: dict, where: str, names: str
 ) -> None:
     monkeypatch.setattr(ways, "_agrees", lambda *_: False)
-    with pytest.raises(SpecError) as caught:
+    words = f'^{where}: the result of 32-bit floats is not .* {names}\n  next: .*train.precision = "fp32"'
+    with pytest.raises(SpecError, match=words):
         choose_way(Train(**fields), *case)
-    assert str(caught.value) == (
-        f"{where}: the result of 32-bit floats is not what comes out of {names}\n"
-        '  next:     set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
-        "train.precision and train.memory_format"
-    )
-
-
-@pytest.mark.usefixtures("kept")
-def test_where_nothing_agrees_the_recipes_format_is_still_its_own(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways, "_agrees", lambda *_: False)
-    assert choose_way(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -200,13 +190,6 @@ def test_of_two_that_try_at_once_both_take_the_first_choice(
     assert choose_way(AUTO, *case) == first
     (file,) = kept.iterdir()
     assert Way.from_json(file.read_bytes()) == first
-
-
-def test_a_cache_without_links_keeps_the_choice_too(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways.os, "link", Mock(side_effect=PermissionError))
-    way = choose_way(AUTO, *case)
-    (file,) = kept.iterdir()
-    assert Way.from_json(file.read_bytes()) == way
 
 
 def test_every_kind_of_device_has_its_own_choice(case: tuple) -> None:
