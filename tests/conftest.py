@@ -79,9 +79,9 @@ def _torch() -> object:
 
 
 def _files(folder: Path) -> set[str]:
-    """Names in the places where a careless test would write; hidden ones are the tools' own."""
+    """Names in the places where a careless test would write; hidden and compiled ones are the tools' own."""
     places = (folder, folder / "recipes", folder / "studies", folder / "tests")
-    return {str(path) for place in places for path in place.iterdir() if not path.name.startswith(".")}
+    return {str(path) for place in places for path in place.iterdir() if not path.name.startswith((".", "__pycache__"))}
 
 
 @pytest.fixture

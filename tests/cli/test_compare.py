@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,19 +12,20 @@ from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
 from cnnlab.report.comparing import compare
-from cnnlab.runs.run import run
+from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def pair(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two runs of two recipes."""
+def pair(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """Two runs of two recipes, in one folder."""
+    made = [trained(recipe(("flatten", "dense(classes)")), "net1"), trained(recipe(), "net2")]
     runs = tmp_path_factory.mktemp("pair")
-    layers = ("flatten", "dense(classes)")
-    made = [run(recipe(layers, epochs=n), name=f"net{n}", runs=runs, device="cpu") for n in (1, 2)]
-    return [str(folder.path) for folder in made]
+    return [str(shutil.copytree(run.path, runs / run.name)) for run in made]
 
 
 def ask(*words: str) -> str:
@@ -43,6 +45,7 @@ def test_every_form(pair: list[str], tmp_path: Path) -> None:
     assert (tmp_path / "x.svg").read_text() == found.svg()
 
 
+@pytest.mark.full
 def test_a_run_may_be_told_by_its_name(pair: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNLAB_RUNS", str(Path(pair[0]).parent))
     names = [Path(path).name for path in pair]

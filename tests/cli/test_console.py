@@ -10,15 +10,7 @@ from rich.console import Console
 
 from cnnlab.cli import console
 from cnnlab.cli.console import Progressing, progressing, show_error, show_json
-from cnnlab.cli.terminal import drawn
 from cnnlab.errors import Problem, SpecError
-from cnnlab.paper.tables import Column, TextTable
-
-TABLE = TextTable(
-    (Column("name"), Column("layer"), Column("jump", number=True), Column("parameters", number=True)),
-    (("conv1", "conv(32, 5, padding=2)", "1×1", "2,432"), ("total", "", "", "2,432")),
-    total=True,
-)
 
 
 def test_json_has_no_numbers_that_json_lacks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,15 +62,6 @@ def test_the_speed_of_a_resumed_run_does_not_count_what_was_done_before(
     for done in (1_000_000, 1_000_500):
         shown("training", done, 1_000_500, "images")
     assert capsys.readouterr().err.endswith(", 50 images/s\n")
-
-
-@pytest.mark.parametrize(("width", "heads"), [(120, 4), (44, 3)])
-def test_a_narrow_terminal_goes_without_spare_columns(width: int, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "WIDTH_WITHOUT_TERMINAL", width)
-    table = drawn(TABLE, spare=("jump",))
-    assert len(table.columns) == heads
-    assert table.columns[-1].footer.plain == "2,432"  # type: ignore[union-attr]
-    assert table.row_count == 1
 
 
 def test_a_long_list_of_what_is_allowed_folds_under_its_own_column(monkeypatch: pytest.MonkeyPatch) -> None:

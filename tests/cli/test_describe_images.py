@@ -56,14 +56,8 @@ def test_what_is_off_is_off_there_too(recipe: Path) -> None:
     assert warned(recipe, "--set", 'warnings.off=["leak"]', "--data", recipe.parent / "data") == []
 
 
+@pytest.mark.full
 def test_a_backbone_has_no_images() -> None:
     done = CliRunner().invoke(app, ["describe", "resnet18", "--data"])
     assert done.exit_code == 2
     assert "only a recipe has images to look at" in done.stderr
-
-
-def test_the_help_says_that_the_folder_may_be_left_out() -> None:
-    shown = CliRunner().invoke(app, ["describe", "--help"], env={"COLUMNS": "200"}).stdout
-    assert "--data" in shown
-    assert "[DIR]" in shown
-    assert "--images" not in shown

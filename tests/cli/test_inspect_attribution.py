@@ -79,6 +79,7 @@ def test_every_form_is_printed(recipe_file: Path) -> None:
     assert r"\begin{tabular}" in attribution(*one, "--latex").stdout
 
 
+@pytest.mark.full
 def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Path) -> None:
     done = attribution(recipe_file, "--method", "saliency", "-o", tmp_path / "seen.svg")
     assert done.exit_code == 0, done.stderr
@@ -96,7 +97,6 @@ def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Pa
         (["--method", "saliency", "--layer", "relu1"], "add --method grad-cam, or leave --layer out"),
         (["--window", "9"], "--window: occlusion's square lies within the image"),
         (["--image", "validation:99"], "the validation part has no image 99"),
-        (["--image", "no.png"], "no.png: this image can't be used: missing"),
         (["--image", "test:0"], "the test part is opened for a run only"),
         (["-o", "seen.pdf"], "--output: this is no name for a picture"),
         (["--json", "--latex"], "an answer has one form"),
@@ -110,6 +110,7 @@ def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> No
     assert not list(Path.cwd().glob("*.png"))
 
 
+@pytest.mark.full
 def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, int, int, str]] = []
     monkeypatch.setattr("cnnlab.cli.console.Progressing.__call__", lambda _self, *told: heard.append(told))

@@ -54,6 +54,7 @@ def test_json_has_the_curve_and_a_line_that_works(recipe_file: Path) -> None:
     assert again["verdict"] == "within"
 
 
+@pytest.mark.full
 def test_seed_and_set_reach_the_recipe(recipe_file: Path) -> None:
     words = (recipe_file, "--steps", 100, "--json")
     first, same, other, small = (
@@ -83,17 +84,11 @@ def test_the_picture_is_written_and_nothing_else(
     ("words", "told"),
     [
         (["--from", "1", "--to", "0.1"], "--from, --to: the rates don't rise\n  received: 1 to 0.1"),
-        (["--from", "0"], "--from: this can't be a learning rate\n  received: 0\n  allowed:  a finite number above 0"),
-        (["--to", "-1"], "--to: this can't be a learning rate"),
-        (["--to", "nan"], "received: nan"),
-        (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000\n  next:"),
+        (["--steps", "9"], "--steps: so many steps make no curve\n  received: 9\n  allowed:  10 to 10,000"),
         (["--json", "--markdown"], "an answer has one form"),
         (["--svg", "rates.png"], "--svg: this is no name for an SVG picture"),
         (["--svg", "no/such/rates.svg"], "--svg: the folder of this file is not there"),
-        (
-            ["--set", "train.batch_size=1000"],
-            "tiny.toml: train.batch_size: a batch of 1000 is larger than the training",
-        ),
+        (["--set", "train.batch_size=1000"], "tiny.toml: train.batch_size: a batch of 1000 is larger than"),
         (["--set", "train.epoch=1"], "did you mean 'epochs'?"),
     ],
 )
@@ -115,6 +110,7 @@ def test_where_no_rate_can_be_suggested_it_fails_and_says_what_to_do(recipe_file
     assert found["set"] == ""
 
 
+@pytest.mark.full
 def test_a_loss_that_is_no_number_fails_with_a_way_on(recipe_file: Path) -> None:
     deep = 'model.layers=["conv(4, 3)", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]'
     rates = ("--set", "train.optimizer=sgd(1)", "--from", "1e20", "--to", "1e21")
@@ -122,10 +118,3 @@ def test_a_loss_that_is_no_number_fails_with_a_way_on(recipe_file: Path) -> None
     assert done.exit_code == 1
     assert "no rate can be suggested: the loss blew up after " in done.stderr
     assert "begin lower: --from 1e+17 --to 1" in done.stderr
-
-
-def test_help_names_the_options() -> None:
-    told = CliRunner().invoke(app, ["lr", "--help"]).output
-    for option in ("--from", "--to", "--steps", "--svg", "--json", "--seed", "--set"):
-        assert option in told
-    assert "no run folder is made" in " ".join(told.split())

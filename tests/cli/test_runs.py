@@ -12,18 +12,20 @@ from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
 from cnnlab.report.results import results
-from cnnlab.runs.run import run
+from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
 NO_RUNS = "no runs in runs; 'cnnlab train RECIPE' makes one\n"
 
 
 @pytest.fixture(scope="module")
-def made(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A folder with one run, with a claim, and one that was cut off."""
-    runs = tmp_path_factory.mktemp("listed") / "runs"
     claims = {"test_accuracy": {"published": 0.5, "source": "table 1"}}
-    folder = run(recipe(epochs=1, claims=claims), name="net", runs=runs, device="cpu")
+    folder = trained(recipe(("flatten", "dense(classes)"), claims=claims), name="net")
+    runs = shutil.copytree(folder.path.parent, tmp_path_factory.mktemp("listed") / "runs")
     cut = shutil.copytree(folder.path, runs / "20260101-000000-cut")
     (cut / "result.json").unlink()
     return runs

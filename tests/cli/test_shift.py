@@ -28,6 +28,7 @@ from cnnlab.statistics.intervals import wilson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Make = Callable[..., Recipe]
+Trained = Callable[..., RunFolder]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,12 @@ def runs(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
         run(recipe(opened="sealed", seed=seed, split_seed=0), name="net", runs=folder, device="cpu")
     run(recipe(("flatten", "dense(classes)"), opened="sealed", split_seed=0), name="flat", runs=folder, device="cpu")
     return folder
+
+
+@pytest.fixture(scope="module")
+def flat(runs: Path) -> str:
+    (path,) = folders(runs, "flat")
+    return path
 
 
 def folders(runs: Path, name: str) -> list[str]:
@@ -55,14 +62,13 @@ def looks(runs: Path) -> list[str]:
     return [json.loads(line)["purpose"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, tmp_path: Path) -> None:
-    (path,) = folders(runs, "flat")
+def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, flat: str, tmp_path: Path) -> None:
     before = looks(runs)
     calls = ["invert", "translation(2)", "drawn([brightness(0.5)])"]
     words = [word for call in calls for word in ("--shift", call)]
-    told = json.loads(ask(path, *words, "--part", "test", "--json", "--output", str(tmp_path / "s.png")))
+    told = json.loads(ask(flat, *words, "--part", "test", "--json", "--output", str(tmp_path / "s.png")))
     assert looks(runs) == [*before, "shift"]
-    folder = RunFolder.open(path)
+    folder = RunFolder.open(flat)
     recipe = folder.recipe()
     dataset = open_dataset(recipe.data, seed=recipe.train.seed)
     pixels, labels = torch.from_numpy(np.array(dataset.pixels("test"))), dataset.labels("test")
@@ -96,8 +102,9 @@ def test_seeds_of_one_recipe_are_a_group_with_verdicts(runs: Path) -> None:
     assert [row["accuracy"] for row in apart["rows"] if row["shift"] == "invert"] == told["rows"][0]["values"]
 
 
-def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path) -> None:
-    pair = [folders(runs, "net")[0], *folders(runs, "flat")]
+@pytest.mark.full
+def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path, flat: str) -> None:
+    pair = [folders(runs, "net")[0], flat]
     told = json.loads(ask(*pair, "--shift", "invert", "--json", "--no-pictures"))
     first, second = (row["accuracy"] for row in told["rows"])
     assert [each["title"] for each in told["between"]] == ["", "invert"]
@@ -105,59 +112,55 @@ def test_two_groups_are_held_against_each_other_on_the_same_images(runs: Path) -
     assert "first − second" in ask(*pair, "--shift", "invert", "--no-pictures", "--markdown")
 
 
-def test_validation_images_are_no_look_at_the_test_set(runs: Path) -> None:
+def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) -> None:
     before = looks(runs)
-    (path,) = folders(runs, "flat")
-    told = json.loads(ask(path, "--part", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures"))
+    told = json.loads(ask(flat, "--part", "validation", "--limit", "5", "--shift", "invert", "--json", "--no-pictures"))
     assert (told["part"], told["images"]) == ("validation", 5)
     assert looks(runs) == before
     assert not list(Path.cwd().glob("shift*.png"))
 
 
-def test_the_same_draws_every_time_and_others_with_another_seed(runs: Path) -> None:
-    (path,) = folders(runs, "flat")
+@pytest.mark.full
+def test_the_same_draws_every_time_and_others_with_another_seed(flat: str) -> None:
     calls = ["drawn([hue(0.5)])", "drawn([noise(1.0)])", "hue(60)"]
-    first, again, other = (shift(path, calls, part="train", seed=seed).shifted for seed in (0, 0, 1))
+    first, again, other = (shift(flat, calls, part="train", seed=seed).shifted for seed in (0, 0, 1))
     assert first == again
     assert [row.values for row in first.groups[0].rows] != [row.values for row in other.groups[0].rows]
 
 
-def test_what_can_not_be_is_refused(runs: Path, tmp_path: Path, recipe: Make) -> None:
-    (path,) = folders(runs, "flat")
+def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recipe: Make) -> None:
     before = looks(runs)
-    assert "did you mean 'rotation'?" in ask(path, "--shift", "rotate", code=2)
-    told = ask(path, "--part", "tests", code=2)
+    assert "did you mean 'rotation'?" in ask(flat, "--shift", "rotate", code=2)
+    told = ask(flat, "--part", "tests", code=2)
     assert "--part: the data has no such part" in told
     assert "test, train, validation" in told
-    assert "this is no name for a picture" in ask(path, "-o", "x.gif", code=2)
-    assert "this is no smallest difference" in ask(path, "--delta", "0", code=2)
+    assert "this is no name for a picture" in ask(flat, "-o", "x.gif", code=2)
+    assert "this is no smallest difference" in ask(flat, "--delta", "0", code=2)
     assert "there is no run here" in ask(str(tmp_path), code=1)
     assert looks(runs) == before
     small = run(recipe(size=6, opened="sealed", split_seed=0), name="small", runs=tmp_path, device="cpu")
-    told = ask(path, str(small.path), "--shift", "invert", "--no-pictures", code=2)
+    told = ask(flat, str(small.path), "--shift", "invert", "--no-pictures", code=2)
     assert "these runs are not shown the same images" in told
     assert "shift them one at a time" in told
-
-
-def test_a_run_that_is_cut_off_has_nothing_to_test(recipe: Make, tmp_path: Path) -> None:
-    folder = run(recipe(opened="sealed"), name="cut", runs=tmp_path, device="cpu")
-    (folder.path / "result.json").unlink()
-    told = ask(str(folder.path), code=1)
+    (small.path / "result.json").unlink()
+    told = ask(str(small.path), code=1)
     assert "this run can't be tested: unfinished" in told
     assert "train --resume" in told
 
 
-def test_a_test_part_that_is_shut_stays_so(runs: Path, recipe: Make, tmp_path: Path) -> None:
+def test_a_test_part_that_is_shut_stays_so(
+    runs: Path, flat: str, recipe: Make, trained: Callable[..., RunFolder]
+) -> None:
     before = looks(runs)
-    (path,) = folders(runs, "flat")
-    answer = CliRunner().invoke(app, ["shift", path, "--shift", "invert", "--json", "--no-pictures"])
+    answer = CliRunner().invoke(app, ["shift", flat, "--shift", "invert", "--json", "--no-pictures"])
     assert json.loads(answer.stdout)["part"] == "validation"
     assert "--part test opens it" in answer.stderr
     assert looks(runs) == before
-    opened = run(recipe(), name="opened", runs=tmp_path, device="cpu")
+    opened = trained(recipe())
     assert json.loads(ask(str(opened.path), "--shift", "invert", "--json", "--no-pictures"))["part"] == "test"
 
 
+@pytest.mark.full
 def test_a_seed_counts_once_and_what_is_left_out_is_said(runs: Path, recipe: Make, tmp_path: Path) -> None:
     copies = [shutil.copytree(folders(runs, "net")[0], tmp_path / f"copy-{number}") for number in range(3)]
     cut = run(recipe(opened="sealed", split_seed=0, seed=7), name="cut", runs=tmp_path, device="cpu")
@@ -216,7 +219,7 @@ def test_arrays_of_cifar10c_take_the_place_of_shifts(cifar: tuple[RunFolder, Pat
     assert {row["verdict"] for row in some["rows"] if row["shift"] == "identity"} <= {"practically equal", "undecided"}
 
 
-def test_other_arrays_are_refused(cifar: tuple[RunFolder, Path], tmp_path: Path, runs: Path) -> None:
+def test_other_arrays_are_refused(cifar: tuple[RunFolder, Path], tmp_path: Path, flat: str) -> None:
     folder, arrays = cifar
     assert "there are no arrays of CIFAR-10-C here" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
     np.save(tmp_path / "labels.npy", np.load(arrays / "labels.npy"))
@@ -232,7 +235,6 @@ def test_other_arrays_are_refused(cifar: tuple[RunFolder, Path], tmp_path: Path,
     for labels, words in ((np.full(5, 77), "labels that CIFAR-10 does not have"), (np.zeros(5), "whole numbers")):
         np.save(tmp_path / "labels.npy", labels)
         assert words in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
-    (flat,) = folders(runs, "flat")
     told = ask(flat, "--cifar10c", str(arrays), code=2)
     assert "are not those of which CIFAR-10-C was made" in told
     words = (str(folder.path), "--cifar10c", str(arrays), "--shift", "invert")
@@ -245,9 +247,9 @@ def test_an_array_with_a_pickle_in_it_is_not_opened(cifar: tuple[RunFolder, Path
     assert "this array can't be read" in ask(str(folder.path), "--cifar10c", str(tmp_path), code=2)
 
 
-def test_from_python_it_is_an_answer(runs: Path) -> None:
-    (path,) = folders(runs, "flat")
-    found = cnnlab.shift(path, ["jpeg"], part="validation")
+@pytest.mark.full
+def test_from_python_it_is_an_answer(flat: str) -> None:
+    found = cnnlab.shift(flat, ["jpeg"], part="validation")
     assert [row.strength for row in found.shifted.groups[0].rows] == [80, 50, 25, 10, 5]
     assert found.svg().startswith("<svg")
     assert set(found.plates()) == {"curves", "examples"}

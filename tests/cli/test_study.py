@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from typer.testing import CliRunner, Result
 from cnnlab.cli.main import app
 from cnnlab.runs.folder import list_runs
 from cnnlab.spec.recipe import Recipe
+from cnnlab.study.executors import here
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STUDY = """
 base = "base.toml"
 question = "Does a rate of nothing learn?"
@@ -51,8 +54,10 @@ def folder(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def carried(folder: Path) -> dict[str, Any]:
-    """What the command prints as JSON, once the study has been carried out."""
-    done = ask(folder, "--json")
+    """What the command prints as JSON, once the study has been carried out, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cnnlab.study.executors.processes", lambda _count: here)
+        done = ask(folder, "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -92,17 +97,17 @@ def test_given_again_it_reads_its_runs(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("carried")
-def test_more_seeds_add_their_runs(folder: Path) -> None:
-    done = ask(folder, "--plan", "--seeds", "3")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seeds", "3"], "5 runs, 4 of them made already"),  # the file gives the baseline two
+        (["--set", "train.epochs=1"], "4 runs; 4 to do"),
+    ],
+)
+def test_a_plan_counts_the_runs_that_are_there(folder: Path, words: list[str], said: str) -> None:
+    done = ask(folder, "--plan", *words)
     assert done.exit_code == 0, done.output
-    assert "5 runs, 4 of them made already" in done.stdout  # the file gives the baseline two
-
-
-@pytest.mark.usefixtures("carried")
-def test_a_value_set_for_all_arms_makes_other_runs(folder: Path) -> None:
-    done = ask(folder, "--plan", "--set", "train.epochs=1")
-    assert done.exit_code == 0, done.output
-    assert "4 runs; 4 to do" in done.stdout
+    assert said in done.stdout
 
 
 @pytest.mark.usefixtures("carried")
@@ -116,6 +121,7 @@ def test_the_page_is_written_anew_by_report(folder: Path) -> None:
     assert "Does a rate of nothing learn?" in before
 
 
+@pytest.mark.full
 def test_a_study_is_found_by_its_name(tmp_path: Path) -> None:
     """Those that come with cnnlab are; a name of none is told as the file that is not there."""
     words = ["study", "flip-small", "--plan", "--runs", str(tmp_path), "--set", "data.source=nowhere.zip"]
@@ -125,10 +131,24 @@ def test_a_study_is_found_by_its_name(tmp_path: Path) -> None:
     assert "flop-small.toml" in done.stderr
 
 
-def test_mistakes_are_told_before_anything_is_run(folder: Path) -> None:
-    done = ask(folder, "--set", "train.epochs=0", "--runs", str(folder / "nowhere"))
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "train.epochs=0"], ["'epochs' can't be 0"]),
+        (["--set", "data.source=nowhere"], ["no data is found"]),
+        (["--executor", "slurm"], ["--executor: there is no such executor", "slurm", "processes, ray"]),
+        (["--address", "auto"], ["--address: only a Ray cluster has an address", "give --executor ray"]),
+        (["--executor", "ray"], ["--executor ray: Ray is not installed", "pip install 'cnnlab[ray]'"]),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_run(
+    folder: Path, words: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = ask(folder, *words, "--runs", str(folder / "nowhere"))
     assert done.exit_code == 2
-    assert "'epochs' can't be 0" in done.stderr
+    assert all(text in done.stderr for text in said), done.stderr
+    assert "go on with" not in done.stderr
     assert not (folder / "nowhere").exists()
 
 
@@ -155,6 +175,7 @@ def test_a_file_here_comes_before_the_one_that_comes_with_cnnlab(folder: Path, m
 
 
 @pytest.mark.usefixtures("carried")
+@pytest.mark.full
 def test_the_runs_of_a_study_are_recomputed(folder: Path) -> None:
     words = ["verify", "--recompute", str(folder / "runs" / "studies" / "rates"), "--device", "cpu", "--json"]
     done = CliRunner().invoke(app, words)

@@ -54,6 +54,7 @@ def test_json_has_the_numbers_of_the_sentences(recipe_file: Path) -> None:
     assert found["answer"].startswith("At a shift of 1 px the change")
 
 
+@pytest.mark.full
 def test_every_form_is_printed(recipe_file: Path) -> None:
     assert ElementTree.fromstring(translate(recipe_file, "--svg").output).tag.endswith("svg")
     assert "| maxpool1 | `maxpool(2)` |" in translate(recipe_file, "--markdown").output
@@ -72,6 +73,7 @@ def test_a_recipe_finds_its_data_where_data_says(colours: Path, tmp_path: Path) 
     ("words", "told"),
     [
         (["--shifts", "40"], "a shift must leave some of the image in sight"),
+        (["--image", "test:0", "--shifts", "99"], "--shifts: a shift must leave"),  # before the image is looked for
         (["--image", "no.png"], "no.png: this image can't be used: missing"),
         (["--json", "--svg"], "an answer has one form"),
     ],
@@ -84,14 +86,4 @@ def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> No
 
 
 def test_an_unknown_name_is_told() -> None:
-    done = translate("resnet17")
-    assert done.exit_code == 2
-    assert "this is no recipe, no run folder and no backbone" in done.stderr
-
-
-def test_a_wrong_shift_is_told_before_the_image_is_looked_for(tmp_path: Path) -> None:
-    path = tmp_path / "tiny.toml"
-    path.write_text('[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dense(classes)"]\n', encoding="utf-8")
-    done = CliRunner().invoke(app, ["theory", "translate", str(path), "--image", "test:0", "--shifts", "99"])
-    assert done.exit_code == 2
-    assert "--shifts: a shift must leave some of the image in sight" in done.stderr
+    assert "this is no recipe, no run folder and no backbone" in translate("resnet17").stderr

@@ -46,7 +46,6 @@ def said(made: list[RunFolder], error: BaseException, capsys: pytest.CaptureFixt
     return err
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), RunError("the disk is full"), ValueError()])
 @pytest.mark.parametrize(
     ("function", "calls", "start"),
     [
@@ -60,19 +59,19 @@ def said(made: list[RunFolder], error: BaseException, capsys: pytest.CaptureFixt
 def test_the_way_on_is_told_whatever_ends_a_run(
     cut_at: Callable[[str, int], RunFolder],
     capsys: pytest.CaptureFixture[str],
-    error: BaseException,
     function: str,
     calls: int,
     start: str,
 ) -> None:
     folder = cut_at(function, calls)
-    assert said([folder], error, capsys) == f"\n{start}, go on with: cnnlab train --resume '{folder.path}'\n"
+    for error in (KeyboardInterrupt(), SystemExit(143), RunError("the disk is full"), ValueError()):
+        assert said([folder], error, capsys) == f"\n{start}, go on with: cnnlab train --resume '{folder.path}'\n"
 
 
 def test_a_finished_run_only_wants_its_report(
-    recipe: Callable[..., Recipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run(recipe(epochs=1), runs=tmp_path)
+    folder = trained(recipe())
     assert said([folder], KeyboardInterrupt(), capsys) == (
         f"\nthe run has finished; write its report with: cnnlab report {folder.path}\n"
     )

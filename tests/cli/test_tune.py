@@ -38,7 +38,7 @@ def tune(file: Path, *words: object) -> Result:
 
 
 def test_the_answer_is_told_shown_and_kept(file: Path, tmp_path: Path) -> None:
-    done = tune(file, "--svg", tmp_path / "trials.svg", "--trials", 2)
+    done = tune(file, "--svg", tmp_path / "trials.svg", "--trials", 2, "--set", "train.epochs=1")
     assert done.exit_code == 0, done.stderr
     told = " ".join(done.stdout.split())
     assert told.startswith("Which rate?")
@@ -60,11 +60,8 @@ def test_the_answer_is_told_shown_and_kept(file: Path, tmp_path: Path) -> None:
     assert {"params", "value", "status", "seconds", "runs"} <= found["best"].keys()
     assert found["report"].endswith("tuning/rates/report.html")
     assert Recipe.read(found["recipe"]).train.optimizer.lr == found["best"]["params"]["lr"]
-
-
-def test_markdown_and_latex_have_the_tables(file: Path) -> None:
-    assert "| trial |" in tune(file, "--trials", 1, "--markdown", "--set", "train.epochs=1").stdout
-    assert "\\toprule" in tune(file, "--trials", 1, "--latex", "--set", "train.epochs=1").stdout
+    for form, words in (("--markdown", "| trial |"), ("--latex", "\\toprule")):
+        assert words in tune(folder / "search.toml", "--name", "rates", form).stdout
 
 
 def test_a_plan_runs_nothing(file: Path) -> None:

@@ -13,17 +13,15 @@ from typer.testing import CliRunner
 from cnnlab.cli.main import app
 from cnnlab.report.verifying import verify
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def made(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def made(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     claims = {"test_accuracy": {"published": 0.5, "source": "table 1"}}
-    tiny = recipe(("flatten", "dense(classes)"), epochs=1, claims=claims)
-    return run(tiny, name="net", runs=tmp_path_factory.mktemp("cli") / "runs", device="cpu")
+    return trained(recipe(("flatten", "dense(classes)"), claims=claims), name="net")
 
 
 def ask(*words: str, code: int = 0) -> str:

@@ -40,7 +40,7 @@ IMAGES, HELD_OUT, SIDE = 512, 128, 16
 EPOCHS = 4
 LEAST_FALL = 0.05  # nats; a network that guesses is at ln 10 = 2.30
 COMBINATIONS = 30
-FAST = 4  # so many of them are tried with the fast tests
+FULL = 4  # so many of them are tried with the full tests, one with the fast ones
 
 # Rates that suit so few steps, arguments without a default, and lengths that fit in so few epochs.
 CALLS = {
@@ -190,7 +190,15 @@ def ignored(*_: object) -> None:
     """Nobody watches."""
 
 
-@pytest.mark.parametrize(("key", "call"), ALONE, ids=lambda word: word)
+# The last choice of each key is tried with the fast tests.
+LAST = dict(ALONE)
+
+
+@pytest.mark.parametrize(
+    ("key", "call"),
+    [pytest.param(key, call, marks=[] if LAST[key] == call else pytest.mark.full) for key, call in ALONE],
+    ids=lambda word: word,
+)
 def test_each_choice_learns(key: str, call: str, recipe: Callable[..., Recipe]) -> None:
     value = [call] if key == "augment" else call
     assert fall(prepared(recipe(**{key: value}))) > LEAST_FALL
@@ -240,7 +248,11 @@ def drawn(number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(number, marks=[pytest.mark.slow] if number >= FAST else []) for number in range(COMBINATIONS)],
+    [
+        0,
+        *(pytest.param(number, marks=pytest.mark.full) for number in range(1, FULL)),
+        *(pytest.param(number, marks=pytest.mark.slow) for number in range(FULL, COMBINATIONS)),
+    ],
 )
 def test_choices_learn_in_random_company(number: int, recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     """A whole run of each, through the door that everyone uses."""

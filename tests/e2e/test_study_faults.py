@@ -19,10 +19,12 @@ from typer.testing import CliRunner
 
 from cnnlab.api import run_study
 from cnnlab.cli.main import app
+from cnnlab.cli.studying import Studying
 from cnnlab.runs.folder import list_runs
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
+from cnnlab.study.executors import here
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS = 8
@@ -101,18 +103,11 @@ class Started(subprocess.Popen[str]):
 def started(file: Path, runs: Path, *words: object, program: tuple[str, ...] = ("-m", "cnnlab")) -> Started:
     command = [sys.executable, *program, "study", str(file), "--runs", str(runs), "--device=cpu", "--json"]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background ignores it, and so would it
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background and nohup let their processes ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return Started(
-            [*command, *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=surroundings,
-            start_new_session=True,
-        )
+        return Started([*command, *map(str, words)], env=surroundings, start_new_session=True, **pipes)
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -188,7 +183,7 @@ def test_two_commands_open_the_test_set_once(written: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("sent", "to_all"),
     [
-        ("SIGINT", True),
+        pytest.param("SIGINT", True, marks=pytest.mark.full),
         pytest.param("SIGTERM", False, marks=pytest.mark.slow),
         pytest.param("SIGINT", False, marks=pytest.mark.slow),
         pytest.param("SIGTERM", True, marks=pytest.mark.slow),
@@ -208,14 +203,33 @@ def test_a_study_that_is_told_to_end_says_how_to_go_on(written: Path, tmp_path: 
     assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in err
 
 
-def test_a_study_that_can_not_be_planned_has_nothing_to_go_on_with(written: Path, tmp_path: Path) -> None:
-    words = ["study", str(written), "--runs", str(tmp_path / "runs"), "--set", "data.source=nowhere"]
-    wrong = CliRunner().invoke(app, words)
-    assert wrong.exit_code == 2
-    assert "go on with" not in wrong.output
-    assert not (tmp_path / "runs").exists()
+def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
+    written: Path, undisturbed: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, in this process: it is terminated at the end of its second run."""
+    words = ["study", str(written), "--runs", str(tmp_path)]
+    monkeypatch.setattr("cnnlab.study.executors.processes", lambda _count: here)
+    monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
+    ended = Studying.ended
+
+    def terminated(self: Studying, *told: Any) -> None:
+        ended(self, *told)
+        if self.ended_runs == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    words += ["--set", "train.epochs=1", "--device", "cpu", "--json"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Studying, "ended", terminated)
+        done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (CODES["SIGTERM"], "")
+    assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in done.stderr
+    again = CliRunner().invoke(app, words)
+    assert "2 of 6 runs are there already" in again.stderr
+    assert table(again.stdout) == undisturbed(1)
+    assert_each_once(tmp_path, epochs=1)
 
 
+@pytest.mark.full
 def test_workers_end_with_a_killed_study(written: Path, tmp_path: Path) -> None:
     """They would hold its runs, and the next study would wait for them."""
     with started(written, tmp_path, "--jobs=1", "--set=train.epochs=10000") as killed:
