@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Data, Recipe, Train
+from cnnlab.spec.recipe import Data, Recipe, Train, Warnings
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import pruners, spaces
 from cnnlab.spec.study import Study
 from cnnlab.spec.trainable import policies
+from cnnlab.spec.warnings import WARNINGS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -52,34 +53,34 @@ def test_the_page_of_shifts_has_the_kinds_there_are() -> None:
     assert tables.with_shifts(page) == page, "run: make docs"
 
 
-def test_the_page_of_studies_lists_every_file_and_every_key() -> None:
+def _blocks(name: str, tmp_path: Path) -> list[Path]:
+    """The blocks of TOML that a page shows, each as a file that has a base."""
+    page = (DOCS / name).read_text(encoding="utf-8")
+    found = []
+    for number, text in enumerate(page.split("```toml\n")[1:]):
+        block = text.split("```")[0]
+        found.append(tmp_path / f"{number}.toml")
+        found[-1].write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
+    return found
+
+
+def test_the_page_of_studies_lists_every_file_and_every_key_and_shows_studies(tmp_path: Path) -> None:
     page = (DOCS / "studies.md").read_text(encoding="utf-8")
     assert tables.with_studies(page) == page, "run: make docs"
-
     for path in (DOCS.parent / "studies").glob("*.toml"):
         assert f"| `cnnlab study studies/{path.name}` |" in page
     for key in Study.model_fields:
         assert f"| `{key}` |" in page
+    shown = [Study.read(path) for path in _blocks("studies.md", tmp_path)]
+    assert len(shown) >= 3
+    assert all(len(study.list_arms()) > 1 for study in shown)
 
 
-def test_the_studies_that_the_page_shows_are_ones(tmp_path: Path) -> None:
-    page = (DOCS / "studies.md").read_text(encoding="utf-8")
-    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
-    assert len(blocks) >= 3
-    for number, block in enumerate(blocks):
-        path = tmp_path / f"{number}.toml"
-        path.write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
-        assert len(Study.read(path).list_arms()) > 1
-
-
-def test_the_page_of_tuning_shows_searches_that_are_ones_and_every_key_and_space(tmp_path: Path) -> None:
+def test_the_page_of_tuning_shows_searches_and_every_key_and_space(tmp_path: Path) -> None:
+    shown = [Search.read(path) for path in _blocks("tuning.md", tmp_path)]
+    assert len(shown) == 2
+    assert all(search.search for search in shown)
     page = (DOCS / "tuning.md").read_text(encoding="utf-8")
-    blocks = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
-    assert len(blocks) == 2
-    for number, block in enumerate(blocks):
-        path = tmp_path / f"{number}.toml"
-        path.write_text(block if "base =" in block else f'base = "lenet.toml"\n{block}', encoding="utf-8")
-        assert Search.read(path).search
     for name in [*Search.model_fields, *spaces.kinds, *pruners.kinds]:
         assert f"`{name}`" in page or f"`{name}(" in page or f'`"{name}' in page, name
 
@@ -111,7 +112,9 @@ def test_the_blocks_of_the_page_of_transfer_are_read(tmp_path: Path) -> None:
         assert f'| `"{policy}' in page
 
 
-def test_the_page_of_recipes_has_every_key() -> None:
+def test_the_page_of_recipes_has_every_key_and_every_warning() -> None:
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
-    for key in [*Data.model_fields, *Model.model_fields, *Train.model_fields]:
+    for key in [*Data.model_fields, *Model.model_fields, *Train.model_fields, *Warnings.model_fields]:
         assert f"| `{key}` |" in page, key
+    for name, reason in WARNINGS.items():
+        assert f"| `{name}` | {reason} |" in page

@@ -7,14 +7,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import RunError
 from cnnlab.files import append_line, write_whole
 
 
-@settings(max_examples=20, deadline=None)
 @given(content=st.binary(max_size=200), older=st.none() | st.binary(max_size=200))
 def test_what_is_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, older: bytes | None
@@ -75,7 +74,6 @@ def test_a_folder_that_is_none_is_a_run_error(tmp_path: Path, write: object) -> 
         write(tmp_path / "file" / "x.json")
 
 
-@settings(max_examples=20, deadline=None)
 @given(lines=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)))
 def test_appended_lines_are_read_back(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     path = tmp_path_factory.mktemp("journal") / "x.jsonl"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import random
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -22,7 +23,6 @@ def _global_state() -> tuple[object, ...]:
     return (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
-@settings(deadline=None, print_blob=True)
 @given(INDICES, st.integers(0, 2**40), st.integers(0, 500), st.randoms(use_true_random=False))
 def test_an_image_gets_the_same_numbers_in_any_batch(
     images: list[int], seed: int, epoch: int, shuffler: random.Random
@@ -36,10 +36,6 @@ def test_an_image_gets_the_same_numbers_in_any_batch(
         np.testing.assert_array_equal(uniforms(seed, "flip", epoch, np.array([image]), 3)[0], together[row])
 
 
-def test_more_draws_leave_the_first_as_they_are() -> None:
-    np.testing.assert_array_equal(uniforms(0, "crop", 1, MANY, 5)[:, :2], uniforms(0, "crop", 1, MANY, 2))
-
-
 def test_each_of_seed_purpose_epoch_and_image_changes_the_draw() -> None:
     base = uniforms(0, "crop", 0, MANY, 1)
     for other in (uniforms(1, "crop", 0, MANY, 1), uniforms(0, "flip", 0, MANY, 1), uniforms(0, "crop", 1, MANY, 1)):
@@ -50,6 +46,7 @@ def test_each_of_seed_purpose_epoch_and_image_changes_the_draw() -> None:
 def test_draws_lie_in_the_half_open_unit_interval_with_the_asked_shape() -> None:
     drawn = uniforms(3, "crop", 2, MANY, 4)
     assert drawn.shape == (20_000, 4)
+    np.testing.assert_array_equal(uniforms(3, "crop", 2, MANY, 2), drawn[:, :2])  # more draws leave the first
     assert drawn.dtype == np.float64
     assert drawn.min() >= 0
     assert drawn.max() < 1
@@ -60,7 +57,9 @@ def test_draws_are_uniform() -> None:
     drawn = uniforms(0, "crop", 0, MANY, 4)
     for column in drawn.T:
         assert stats.chisquare(np.histogram(column, bins=64, range=(0, 1))[0]).pvalue > 1e-4
-    assert stats.kstest(drawn.ravel(), "uniform").pvalue > 1e-4
+    one_image = np.array([uniforms(0, "flip", epoch, np.array([7]), 1)[0, 0] for epoch in range(2000)])
+    for numbers in (drawn.ravel(), one_image):
+        assert stats.kstest(numbers, "uniform").pvalue > 1e-4
 
 
 def test_neighbours_are_uncorrelated() -> None:
@@ -76,12 +75,6 @@ def test_neighbours_are_uncorrelated() -> None:
         assert stats.pearsonr(one, other).pvalue > 1e-4, what
         cells = np.histogram2d(one, other, bins=8, range=[[0, 1], [0, 1]])[0]
         assert stats.chisquare(cells.ravel()).pvalue > 1e-4, what
-
-
-def test_one_image_over_many_epochs_is_uniform_too() -> None:
-    drawn = np.array([uniforms(0, "flip", epoch, np.array([7]), 1)[0, 0] for epoch in range(2000)])
-    assert stats.kstest(drawn, "uniform").pvalue > 1e-4
-    assert stats.pearsonr(drawn[:-1], drawn[1:]).pvalue > 1e-4
 
 
 def test_keys_are_63_bits_and_all_different() -> None:
@@ -137,14 +130,7 @@ def test_torch_state_is_as_it_was_afterwards_and_seeded_within() -> None:
         seed_torch(0, "dropout", 2)
         assert not torch.equal(torch.rand(5), first)
     assert _global_state() == before
-
-
-def test_torch_state_is_as_it_was_after_an_error_too() -> None:
-    before = _global_state()
-    try:
-        with torch_state():
-            seed_torch(0, "dropout")
-            raise RuntimeError
-    except RuntimeError:
-        pass
+    with contextlib.suppress(RuntimeError), torch_state():
+        seed_torch(0, "dropout")
+        raise RuntimeError
     assert _global_state() == before

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -22,7 +22,6 @@ def boxes(figure: Any) -> list[tuple[float, ...]]:
     return [tuple(image.get_extent()) for image in figure.axes[0].images]
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), min_size=1, max_size=3), min_size=1, max_size=3),
     st.integers(1, 3),

@@ -20,21 +20,10 @@ def refusals(text: str) -> tuple[Problem, ...]:
 @pytest.mark.parametrize(
     ("text", "where", "what", "allowed"),
     [
-        ("crop(0)", "padding", "'padding' can't be 0", "greater than or equal to 1"),
         ("crop(fill='mirror')", "fill", "'fill' can't be 'mirror'", "'zero' or 'reflect'"),
         ("flip(1.5)", "p", "'p' can't be 1.5", "less than or equal to 1"),
-        ("rotation(181)", "degrees", "'degrees' can't be 181", "less than or equal to 180"),
-        ("rotation(interpolation='cubic')", "interpolation", "can't be 'cubic'", "'nearest' or 'bilinear'"),
         ("affine(shear=90)", "shear", "'shear' can't be 90", "less than 90"),
-        ("scale(0)", "low", "'low' can't be 0", "greater than or equal to 0.01"),
-        ("brightness(-1)", "strength", "'strength' can't be -1", "greater than or equal to 0"),
-        ("hue(0.6)", "strength", "'strength' can't be 0.6", "less than or equal to 0.5"),
         ("blur(4)", "kernel", "'kernel' can't be 4", "an odd number from 3 to 101"),
-        ("blur(true)", "kernel", "'kernel' can't be true", "an odd number from 3 to 101"),
-        ("blur(low=0)", "low", "'low' can't be 0", "greater than or equal to 0.01"),
-        ("posterize(9)", "bits", "'bits' can't be 9", "less than or equal to 8"),
-        ("solarize(256)", "threshold", "'threshold' can't be 256", "less than or equal to 255"),
-        ("randaugment(2, 31)", "magnitude", "'magnitude' can't be 31", "less than or equal to 30"),
         ("brightness", "", "brightness needs 'strength'", "brightness(strength)"),
         ("scale(2, 0.5)", "", "low and high are the wrong way round", "low up to high"),
         ("blur(3, 2, 1)", "", "low and high are the wrong way round", "low up to high"),
@@ -42,7 +31,6 @@ def refusals(text: str) -> tuple[Problem, ...]:
         ("affine(scale_low=2)", "", "scale_low and scale_high are the wrong way", "scale_low up to scale_high"),
         ("jitter", "", "jitter with four zeros changes nothing", "jitter(0.4, 0.4, 0.4, 0.1)"),
         ("maybe(0.5, [])", "body", "augmentations within another are a list", "[crop(4), flip, …], not empty"),
-        ("maybe(0.5, flip)", "body", "augmentations within another are a list", "[crop(4), flip, …], not empty"),
         ("one_of([flip, flop])", "body[1]", "unknown augmentation 'flop'", "alternating_flip"),
         ("one_of([flip, 3])", "body[1]", "a call is a text", "name(arguments)"),
         ("maybe(0.5, [one_of([flip(2)])])", "body[0].body[0].p", "'p' can't be 2", "less than or equal to 1"),
@@ -53,11 +41,6 @@ def test_what_makes_no_sense_is_refused(text: str, where: str, what: str, allowe
     assert problem.where == where
     assert what in problem.what
     assert allowed in problem.allowed
-
-
-def test_the_wrong_way_round_is_told_with_the_numbers() -> None:
-    (problem,) = refusals("scale(2, 0.5)")
-    assert problem.received == "low=2, high=0.5"
 
 
 def test_all_that_is_wrong_within_another_is_told() -> None:
@@ -72,11 +55,6 @@ def test_nested_ones_are_written_as_a_person_writes_them() -> None:
     assert str(augmentations.write(choice)) == "maybe(0.5, [one_of([flip, crop(padding=2)]), rotation(degrees=30.0)])"
     assert choice == Maybe(0.5, [augmentations.read("one_of([flip, crop(2)])"), "rotation(30)"])  # type: ignore[list-item]
     assert Data(source="x", augment=[text]).augment == (choice,)
-
-
-def test_a_whole_recipe_keeps_them() -> None:
-    data = Data(source="x", augment=["maybe(0.5, [crop(2), one_of([hue(0.1), blur])])", "jitter(0.4, hue=0.1)"])
-    assert Data(**data.model_dump(exclude_none=True)) == data
 
 
 def test_what_mirrors_is_found_at_any_depth() -> None:

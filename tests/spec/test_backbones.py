@@ -69,18 +69,14 @@ def test_a_copy_differs_in_what_is_said() -> None:
     ("text", "words"),
     [
         ("resnet18", "it is not said which weights resnet18 begins with(?s:.*)write resnet18\\(weights='imagenet'\\)"),
-        ("timm/convnext_tiny", "it is not said which weights timm/convnext_tiny begins with"),
         ("resnet18(cut='layer3')", "resnet18 needs 'weights'"),
         ("resnet18(weight='none')", "resnet18 has no argument 'weight'(?s:.*)resnet18\\(weights='imagenet'"),
-        ("resnet18(weights=3)", "weights"),
         ("resnet18(weights='none', stem='tiny')", "stem(?s:.*)'own'(?s:.*)'small'"),
-        ("resnet18('none', '', 'own', 4)", "takes at most"),
         ("run()", "run needs 'path'"),
         ("run('x', stem='small')", "run has no argument 'stem'"),
         ("run('x', weights='imagenet')", "weights(?s:.*)'trained'(?s:.*)'none'"),
         ("trunk: resnet18(weights='none')", "a backbone has no label"),
         ("resnet18(weights='none'", "column"),
-        ("resnet18(weights='none') + 1", "column"),
         ("os.system('x')", "column"),
     ],
 )

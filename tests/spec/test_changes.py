@@ -22,9 +22,6 @@ VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dict
 
 @given(VALUES)
 @example("true")
-@example("false")
-@example("inf")
-@example("nan")
 @example("1")
 @example("2020-01-01")
 @example("sgd(0.1, momentum=0.9)")
@@ -34,8 +31,8 @@ def test_a_setting_is_read_as_what_it_says(value: Any) -> None:
     assert type(read) is type(value)
 
 
-@pytest.mark.parametrize("name", ["convnet", "improved", "lenet", "perceptron", "small-regularised"])
-@pytest.mark.parametrize("base", ["lenet", "small", "small-wide-kernel"])
+@pytest.mark.parametrize("name", ["convnet", "lenet", "small-regularised"])
+@pytest.mark.parametrize("base", ["lenet", "small-wide-kernel"])
 def test_a_base_with_its_changes_set_is_the_recipe(name: str, base: str) -> None:
     recipe = Recipe.read(RECIPES / f"{name}.toml")
     changed = changes(recipe, Recipe.read(RECIPES / f"{base}.toml"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torchinfo
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -85,7 +85,6 @@ def kept_by_torch(network: nn.Module, batch: Tensor) -> int:
     return sum(size for place, size in storages.items() if place not in own_storages(network))
 
 
-@settings(deadline=None, max_examples=80)
 @given(TABLES)
 def test_activations_are_what_autograd_keeps(rows: list[str]) -> None:
     found = traced(rows)
@@ -106,7 +105,7 @@ def test_every_kind_of_row_keeps_what_autograd_keeps(row: str, behind: list[str]
         assert counted(found).activations == kept_by_torch(build(found), images(found.input))
 
 
-@pytest.mark.parametrize("name", ["lenet", "convnet-batchnorm"])
+@pytest.mark.parametrize("name", ["lenet", pytest.param("convnet-batchnorm", marks=pytest.mark.full)])
 def test_activations_of_the_recipes_are_what_autograd_keeps(name: str) -> None:
     recipe = Recipe.read(ROOT / "recipes" / f"{name}.toml")
     found = recipe.model.trace((3, 32, 32), 10)
@@ -136,7 +135,6 @@ class Alive(TorchDispatchMode):
         return made
 
 
-@settings(deadline=None, max_examples=80)
 @given(TABLES)
 def test_prediction_holds_what_is_alive_at_once(rows: list[str]) -> None:
     # The working space of these is torch's own affair; repeat's modules hold their input longer than they need it.
@@ -156,7 +154,6 @@ def held_by_torch(found: Trace) -> int:
     return alive.most
 
 
-@settings(deadline=None, max_examples=60)
 @given(TABLES)
 def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
     """Working space and the order in which torch lets go of things are its own affair."""
@@ -169,7 +166,8 @@ def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
     assert 0.6 * truth <= told <= 1.35 * truth
 
 
-@pytest.mark.parametrize("name", ["lenet", "convnet-batchnorm", "model2"])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["lenet", "model2"])
 def test_a_step_of_the_recipes_holds_about_what_torch_holds(name: str) -> None:
     found = Recipe.read(ROOT / "recipes" / f"{name}.toml").model.trace((3, 32, 32), 10)
     said = counted(found)
@@ -200,7 +198,7 @@ def test_every_optimizer_says_how_much_it_keeps() -> None:
         assert kind(lr=0.1).state in (0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("name", ["lenet", "convnet", "convnet-batchnorm", "faces"])
+@pytest.mark.parametrize("name", ["lenet", "faces", pytest.param("convnet-batchnorm", marks=pytest.mark.full)])
 def test_weights_and_outputs_are_torchinfos(name: str) -> None:
     recipe = Recipe.read(ROOT / "recipes" / f"{name}.toml")
     found = recipe.model.trace((recipe.data.channels or 3, 56, 46), 10)
@@ -236,25 +234,19 @@ def test_the_batch_size_multiplies_activations_alone() -> None:
     assert (ten.weights, ten.optimizer) == (one.weights, one.optimizer)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small"])
-def test_a_traced_backbone_is_counted_by_the_same_rule(name: str) -> None:
-    from cnnlab.model.backbones import network as backbone
-    from cnnlab.model.tracing.network import backbone_table
-
-    table = backbone_table(name, (3, 64, 64), 10)
-    with torch.random.fork_rng(devices=()):
-        truth = kept_by_torch(backbone(name, 10, device="cpu"), images((3, 64, 64)))
-    assert memory(table.layers, table.parameters, BATCH, 2).activations == truth
-
-
 BACKBONES = [
     ("resnet18", "", "rows(['layer2'])"),
-    ("resnet18", "", "last_convs(2)"),
-    ("vgg11_bn", "features", "rows(['features.4', 'features.5'])"),
-    ("mobilenet_v3_small", "", "rows(['features.4'])"),
-    ("vgg11", "", "last_convs(2)"),  # its dense layers are frozen behind what trains
-    ("alexnet", "features.9", "none"),
-    ("alexnet", "features.9", "all"),
+    ("resnet18", "", "none"),
+    *(
+        pytest.param(*row, marks=pytest.mark.full)
+        for row in [
+            ("resnet18", "", "all"),
+            ("vgg11_bn", "features", "rows(['features.4', 'features.5'])"),
+            ("mobilenet_v3_small", "", "rows(['features.4'])"),
+            ("vgg11", "", "last_convs(2)"),  # its dense layers are frozen behind what trains
+            ("alexnet", "features.9", "none"),
+        ]
+    ),
 ]
 
 
@@ -269,9 +261,3 @@ def test_a_frozen_part_keeps_what_autograd_keeps(name: str, cut: str, trainable:
     grown = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert (found.gradients, found.optimizer) == (4 * grown, 8 * grown)
     assert sum(row.parameters for row in plan.layers if not row.frozen) == grown
-
-
-def test_in_front_of_what_trains_nothing_is_kept() -> None:
-    plan = plan_network(Model(backbone="resnet18(weights='none')", resize="own", trainable="none"), (3, 64, 64), 10)
-    found = memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
-    assert {name for name, size in found.layers.items() if size} == {"head.dense1"}

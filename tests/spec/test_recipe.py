@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from cnnlab.errors import SpecError
 from cnnlab.spec.augmentations import Crop, Flip
-from cnnlab.spec.calls import parse
 from cnnlab.spec.choices import SGD, Early, Metric, Plateau
 from cnnlab.spec.layers import Conv, Dense, Flatten, MaxPool, ReLU
 from cnnlab.spec.model import Init, Model
 from cnnlab.spec.recipe import Claim, Data, Recipe, Train
 from cnnlab.spec.rows import Row
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = (
     '[data]\nsource = "shapes"\n[model]\nlayers = ["flatten", "dropout(p)", "dense(classes)"]\nvalues = { p = 0.5 }\n'
 )
@@ -85,7 +83,7 @@ def _tables() -> st.SearchStrategy[dict[str, Any]]:
     )  # fmt: skip
 
 
-@settings(deadline=None, print_blob=True, max_examples=60)
+@settings(max_examples=40)
 @given(_tables())
 def test_a_recipe_goes_through_toml_and_back(tables: dict[str, Any]) -> None:
     recipe = Recipe.from_tables(tables)
@@ -138,14 +136,11 @@ def test_defaults_are_those_of_the_design_and_are_written_out() -> None:
     assert recipe.to_tables()["train"]["schedule"] == "constant"
 
 
-def test_a_plain_figure_is_a_claim() -> None:
-    recipe = Recipe.from_toml(SMALL + "[claims]\nparameters = 390410\ntest_top5 = { published = 0.5 }\n")
-    assert recipe.claims == {"parameters": Claim(published=390410), "test_top5": Claim(published=0.5)}
-
-
 def test_a_claim_of_the_base_is_taken_away(tmp_path: Path) -> None:
     (tmp_path / "base.toml").write_text(SMALL + "[claims]\nparameters = 390410\ntest_top5 = { published = 0.5 }\n")
     (tmp_path / "own.toml").write_text('base = "base.toml"\n[claims]\ntest_top5 = "none"\n')
+    below = {"parameters": Claim(published=390410), "test_top5": Claim(published=0.5)}
+    assert Recipe.read(tmp_path / "base.toml").claims == below
     assert Recipe.read(tmp_path / "own.toml").claims == {"parameters": Claim(published=390410)}
 
 
@@ -194,12 +189,6 @@ def test_a_base_gives_what_a_recipe_leaves_out(tmp_path: Path) -> None:
     assert recipe.claims == {"parameters": Claim(published=1)}
 
 
-def test_a_base_on_its_own_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "below.toml").write_text(SMALL)
-    (tmp_path / "above.toml").write_text('base = "below.toml"\n')
-    assert Recipe.read(tmp_path / "above.toml") == Recipe.read(tmp_path / "below.toml")
-
-
 def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
     path.write_text(SMALL)
@@ -209,15 +198,3 @@ def test_overrides_are_laid_over_the_file(tmp_path: Path) -> None:
     assert (recipe.train.epochs, recipe.model.values, recipe.claims["parameters"].published) == (3, {"p": 0.25}, 5)
     assert recipe.data.augment == (Flip(),)
     assert Recipe.read(path, {}) == Recipe.read(path)
-
-
-def test_rows_keep_the_text_that_was_written() -> None:
-    recipe = Recipe.from_toml(SMALL)
-    assert recipe.model.layers == ("flatten", "dropout(p)", "dense(classes)")
-    assert [str(parse(text)) for text in recipe.model.layers] == list(recipe.model.layers)
-
-
-@pytest.mark.parametrize("name", ["lenet", "convnet", "convnet-batchnorm"])
-def test_each_recipe_of_the_house_goes_through_toml_and_back(name: str) -> None:
-    recipe = Recipe.read(RECIPES / f"{name}.toml")
-    assert Recipe.from_toml(recipe.to_toml()) == recipe

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
-from cnnlab.spec.files import read_tables
 from cnnlab.spec.layers import layers
 from cnnlab.spec.model import Model
 from cnnlab.spec.recipe import Data, Recipe, Train
@@ -42,74 +41,55 @@ def _read(path: Path) -> Problem:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "shown", "allowed"),
+    ("key", "value", "place", "what", "allowed"),
     [
-        ("train.epochs", 0, "0", "greater than or equal to 1"),
-        ("train.epochs", -3, "-3", "greater than or equal to 1"),
-        ("train.epochs", 10**9, "1000000000", "less than or equal to 1000000"),
-        ("train.epochs", 1.0, "1.0", "a whole number"),
-        ("train.epochs", "3", "'3'", "a whole number"),
-        ("train.epochs", True, "true", "a whole number"),
-        ("train.epochs", float("nan"), "nan", "a whole number"),
-        ("train.batch_size", 0, "0", "greater than or equal to 1"),
-        ("train.seed", -1, "-1", "greater than or equal to 0"),
-        ("train.validations_per_epoch", 1001, "1001", "less than or equal to 1000"),
-        ("train.accumulate", 0, "0", "greater than or equal to 1"),
-        ("train.clip", 0, "0", "greater than 0"),
-        ("train.clip", "norm", "'norm'", "a number"),
-        ("train.decay", "norms", "'norms'", "'all' or 'weights'"),
-        ("train.rates", 2, "2", "a table"),
-        ("train.weights", "bst", "'bst'", "'best', 'last' or 'averaged'"),
-        ("train.test", "never", "'never'", "'end', 'sealed' or 'curve'"),
-        ("train.precision", "fp16", "'fp16'", "'auto', 'fp32' or 'bf16'"),
-        ("train.choose", "f1", "'f1'", "'loss', 'accuracy', 'top5', 'balanced_accuracy' or 'macro_f1'"),
-        ("data.source", 3, "3", "a text"),
-        ("data.validation", 1.0, "1.0", "less than 1"),
-        ("data.validation", -0.1, "-0.1", "greater than or equal to 0"),
-        ("data.validation", float("nan"), "nan", "a finite number"),
-        ("data.test", float("inf"), "inf", "a finite number"),
-        ("data.size", 0, "0", "a whole number from 1 or [height, width]"),
-        ("data.size", [32], "[32]", "a whole number from 1 or [height, width]"),
-        ("data.size", [32, True], "[32, true]", "a whole number from 1 or [height, width]"),
-        ("data.channels", 2, "2", "1 or 3"),
-        ("data.classes", ["cat"], "['cat']", "two class names or more, each once"),
-        ("data.classes", ["cat", "cat"], "['cat', 'cat']", "two class names or more, each once"),
-        ("data.classes", "cat", "'cat'", "a [list]"),
-        ("data.limit", True, "true", "a whole number"),
-        ("data.interpolation", "cubic", "'cubic'", "'nearest', 'bilinear' or 'bicubic'"),
-        ("data.augment", "flip", "'flip'", "a [list]"),
-        ("model.init", "he", "'he'", "'default', 'xavier', 'kaiming', 'orthogonal' or 'dirac'"),
-        ("model.layers", "flatten", "'flatten'", "a [list]"),
-        ("model.values", [1], "[1]", "a table"),
+        # --- values, one of each kind
+        ("train.epochs", 0, "", "'epochs' can't be 0", "greater than or equal to 1"),
+        ("train.epochs", "3", "", "'epochs' can't be '3'", "a whole number"),
+        ("train.epochs", True, "", "'epochs' can't be true", "a whole number"),
+        ("train.rates", 2, "", "'rates' can't be 2", "a table"),
+        ("train.weights", "bst", "", "'weights' can't be 'bst'", "'best', 'last' or 'averaged'"),
+        ("data.source", 3, "", "'source' can't be 3", "a text"),
+        ("data.validation", float("nan"), "", "'validation' can't be nan", "a finite number"),
+        ("data.size", [32], "", "'size' can't be [32]", "a whole number from 1 or [height, width]"),
+        ("data.size", [32, True], "", "'size' can't be [32, true]", "a whole number from 1 or [height, width]"),
+        ("data.classes", ["cat", "cat"], "", "can't be ['cat', 'cat']", "two class names or more, each once"),
+        ("data.classes", ["cat"], "", "'classes' can't be ['cat']", "two class names or more, each once"),
+        ("model.layers", "flatten", "", "'layers' can't be 'flatten'", "a [list]"),
+        *(
+            ("data.normalize", value, "", "'normalize' can't be", "'data', 'weights', or [[mean, …], [std, …]]")
+            for value in ("mean", [[0.5]], [[0.5], [0.0]], [[float("nan")], [1]], [[True], [True]], [[0.5] * 2] * 2)
+        ),
+        ("claims.test_acuracy", 0.5, "", "unknown claim 'test_acuracy'", FIGURES),
+        ("claims.accuracy", 0.5, "", "unknown claim 'accuracy'", FIGURES),
+        ("claims.parameters", "many", ".published", "can't be 'many'", "a number"),
+        ("claims.parameters", float("nan"), ".published", "can't be nan", "a finite number"),
+        # --- choices and rows
+        ("train.optimizer", "adamm(lr=1)", "", "unknown optimizer 'adamm'", "adam, "),
+        ("train.optimizer", "adam(lr=0)", ".lr", "'lr' can't be 0", "greater than 0"),
+        ("train.optimizer", "sgd", "", "sgd needs 'lr'", "sgd(lr"),
+        ("data.augment", ["flip", "flop"], "[1]", "unknown augmentation 'flop'", "flip"),
+        ("model.layers", ["flatten", 3], "[1]", "this call can't be read (column 1)", "a name"),
+        ("model.layers", ["cnov(3, 3)"], "[0]", "unknown layer 'cnov'", "conv"),
+        ("model.layers", ["dropout(p)"], "[0].rate", "'p' has no value", "a number"),
+        ("model.layers", ["residual([relu, conv(0, 3)])"], "[0].body[1].filters", "can't be 0", "or equal to 1"),
+        ("model.layers", [], "", "the table has no rows", ""),
+        ("model.values", {"p": 0.5}, ".p", "'p' is not used in the table", ""),
+        ("model.values", {"classes": 3}, ".classes", "'classes' has a meaning already", ""),
+        ("model.values", {"p": float("nan")}, ".p", "'p' can't be nan", ""),
     ],
-)
-def test_a_wrong_value_is_shown_with_its_key_and_what_is_allowed(
-    key: str, value: Any, shown: str, allowed: str
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
+    key: str, value: Any, place: str, what: str, allowed: str
 ) -> None:
     (problem,) = _problems(_with(key, value))
-    assert (problem.where, problem.what, problem.allowed) == (key, f"'{key.split('.')[1]}' can't be {shown}", allowed)
+    assert problem.where == key + place
+    assert what in problem.what
+    assert allowed in problem.allowed
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["mean", [], [[0.5]], [[0.5], [0.0]], [[0.5], [-1]], [[float("nan")], [1]], [[0.5], [float("inf")]], ["1", "2"],
-     [["0.5"], ["0.5"]], [[True], [True]], [[0.5, 0.5], [1, 1]], [[0.5, 0.5, 0.5], [1]], 3, [3, 4]],
-)  # fmt: skip
-def test_a_normalisation_that_is_none_is_refused(value: Any) -> None:
-    (problem,) = _problems(_with("data.normalize", value))
-    assert problem.where == "data.normalize"
-    assert problem.allowed == (
-        "'data', 'weights', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, each std above 0"
-    )
-
-
-@pytest.mark.parametrize("section", ["data", "model", "train", "claims"])
-def test_a_section_that_is_no_table_is_refused(section: str) -> None:
-    (problem,) = _problems({**GOOD, section: 3})
-    assert (problem.where, problem.what, problem.allowed) == (section, f"'{section}' can't be 3", "a table")
-
-
-def test_missing_keys_are_named() -> None:
+def test_sections_that_are_none_or_missing_are_named() -> None:
+    assert _problems({**GOOD, "claims": 3}) == (Problem("'claims' can't be 3", "claims", allowed="a table"),)
     assert _problems({}) == (Problem("'data' is missing", "data"), Problem("'model' is missing", "model"))
     assert _problems({**GOOD, "data": {}}) == (Problem("'source' is missing", "data.source"),)
 
@@ -119,8 +99,6 @@ def test_missing_keys_are_named() -> None:
     [
         ({**GOOD, "trian": {}}, "trian", "train", "claims, data, model, train, warnings"),
         (_with("train.epoch", 3), "train.epoch", "epochs", ", ".join(sorted(Train.model_fields))),
-        (_with("data.valdation", 0.1), "data.valdation", "validation", ", ".join(sorted(Data.model_fields))),
-        (_with("model.layer", []), "model.layer", "layers", ", ".join(sorted(Model.model_fields))),
         (_with("claims.parameters", {"published": 1, "sorce": ""}), "claims.parameters.sorce", "source",
          "data, images, note, published, source"),
     ],
@@ -135,60 +113,9 @@ def test_an_unknown_key_like_no_other_has_no_hint() -> None:
     assert problem.next_step == ""
 
 
-@pytest.mark.parametrize("name", ["test_acuracy", "parameter", "tests_loss", "accuracy"])
-def test_an_unknown_claim_is_refused(name: str) -> None:
-    (problem,) = _problems({**GOOD, "claims": {"test_loss": 1.0, name: 0.5}})
-    assert (problem.where, problem.what, problem.allowed) == (f"claims.{name}", f"unknown claim '{name}'", FIGURES)
-    assert problem.next_step.startswith("did you mean '")
-
-
-@pytest.mark.parametrize("value", ["many", True, float("nan"), [1]])
-def test_a_claim_is_a_number(value: Any) -> None:
-    (problem,) = _problems(_with("claims.parameters", value))
-    assert problem.where == "claims.parameters.published"
-    assert problem.allowed in ("a number", "a finite number")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "where", "what"),
-    [
-        ("train.optimizer", "adamm(lr=1)", "train.optimizer", "unknown optimizer 'adamm'"),
-        ("train.optimizer", 5, "train.optimizer", "a call is a text"),
-        ("train.optimizer", "adam(lr=0)", "train.optimizer.lr", "'lr' can't be 0"),
-        ("train.optimizer", "adam(lr=1e999)", "train.optimizer.lr", "'lr' can't be inf"),
-        ("train.optimizer", "sgd", "train.optimizer", "sgd needs 'lr'"),
-        ("train.optimizer", "torch.load('x')", "train.optimizer", "this character has no meaning here (column 6)"),
-        ("train.schedule", "plateau(factor=2)", "train.schedule.factor", "'factor' can't be 2"),
-        ("train.stop", "early(patience=0)", "train.stop.patience", "'patience' can't be 0"),
-        ("data.augment", ["flip", "flop"], "data.augment[1]", "unknown augmentation 'flop'"),
-        ("data.augment", ["crop(padding=-4)"], "data.augment[0].padding", "'padding' can't be -4"),
-        ("data.augment", [3], "data.augment[0]", "a call is a text"),
-        ("model.layers", ["flatten", 3], "model.layers[1]", "this call can't be read (column 1)"),
-        ("model.layers", ["cnov(3, 3)"], "model.layers[0]", "unknown layer 'cnov'"),
-        ("model.layers", ["os.system('ls')"], "model.layers[0]", "this character has no meaning here (column 3)"),
-        ("model.layers", ["__class__"], "model.layers[0]", "unknown layer '__class__'"),
-        ("model.layers", ["dropout(1)"], "model.layers[0].rate", "'rate' can't be 1"),
-        ("model.layers", ["dropout(p)"], "model.layers[0].rate", "'p' has no value"),
-        ("model.layers", ["residual([relu, conv(0, 3)])"], "model.layers[0].body[1].filters", "'filters' can't be 0"),
-        ("model.layers", [], "model.layers", "the table has no rows"),
-        ("model.layers", ["f(" * 21], "model.layers[0]", "nested too deeply (column 42)"),
-        ("model.layers", ["x" * 20_001], "model.layers[0]", "this call is too long"),
-        ("model.values", {"p": 0.5}, "model.values.p", "'p' is not used in the table"),
-        ("model.values", {"classes": 3}, "model.values.classes", "'classes' has a meaning already"),
-        ("model.values", {"relu": 3}, "model.values.relu", "'relu' has a meaning already"),
-        ("model.values", {"p": [1]}, "model.values.p", "'p' can't be [1]"),
-        ("model.values", {"p": float("nan")}, "model.values.p", "'p' can't be nan"),
-    ],
-)
-def test_a_wrong_choice_or_row_is_told_at_its_place(key: str, value: Any, where: str, what: str) -> None:
-    (problem,) = _problems(_with(key, value))
-    assert (problem.where, problem.what) == (where, what)
-
-
 def test_an_unused_value_is_told_with_the_nearest_name() -> None:
-    (problem, missing) = _problems({**GOOD, "model": {"layers": ["dropout(rate1)"], "values": {"rate": 0.5}}})
-    assert missing.what == "'rate' is not used in the table" or problem.what == "'rate' is not used in the table"
-    unused = next(found for found in (problem, missing) if "not used" in found.what)
+    problems = _problems({**GOOD, "model": {"layers": ["dropout(rate1)"], "values": {"rate": 0.5}}})
+    (unused,) = [problem for problem in problems if problem.what == "'rate' is not used in the table"]
     assert unused.allowed == "the table's names: rate1"
     assert unused.next_step == "did you mean 'rate1'?"
 
@@ -229,13 +156,7 @@ def test_all_mistakes_of_a_file_are_told_in_one_error(tmp_path: Path) -> None:
     ("overrides", "where", "what"),
     [
         ({"train.epochs": 0}, "train.epochs", "'epochs' can't be 0"),
-        ({"train.epoch": 3}, "train.epoch", "unknown key 'epoch'"),
         ({"epochs": 3}, "epochs", "a key to set is dotted"),
-        (
-            {"train.epochs.first": 3},
-            "train.epochs.first",
-            "'train.epochs.first' leads through 'epochs', which is not a table",
-        ),
         ({"data.source.": 3}, "data.source.", "'data.source.' leads through 'source', which is not a table"),
     ],
 )
@@ -254,13 +175,8 @@ def test_a_missing_file_is_told_with_the_recipes_that_are_there(tmp_path: Path) 
     assert problem.where == str(tmp_path / "lent.toml")
     assert problem.what == "this file can't be read: No such file or directory"
     assert (problem.allowed, problem.next_step) == (f"in {tmp_path}: lenet.toml", "did you mean 'lenet.toml'?")
-    assert (
-        _read(tmp_path / "no" / "x.toml").next_step
-        == "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
-    )
-
-
-def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    for unlike in ("nope.toml", "no/x.toml"):
+        assert _read(tmp_path / unlike).next_step.startswith("give the path of a .toml file; for images: cnnlab new")
     assert _read(tmp_path).what == "this file can't be read: Is a directory"
 
 
@@ -310,36 +226,21 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, what: str) 
     assert len(problem.what) < 300
 
 
-def test_what_is_nested_as_deep_as_any_recipe_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text("a = " + "[" * 18 + "1" + "]" * 18 + "\n")
-    assert "unknown key 'a'" in str(_problems(read_tables(path)))
-
-
 def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:
     above, below = tmp_path / "above.toml", tmp_path / "below.toml"
     above.write_text('base = "below.toml"\n')
-    assert _read(above) == Problem(
-        "'base' names a file that is not there: below.toml",
-        f"{above}: base",
-        next_step="give its path as seen from this file",
-    )
+    missing = _read(above)
+    assert (missing.what, missing.where) == ("'base' names a file that is not there: below.toml", f"{above}: base")
+    assert missing.next_step == "give its path as seen from this file"
     below.write_text("[data\n")
     assert _read(above).where == str(below)
-    below.write_text("base = 3\n")
-    assert _read(above) == Problem(
-        "'base' can't be 3", f"{below}: base", allowed="the path of a recipe, at most 5 in a row"
-    )
+    for base in ("3", "'below.toml'"):  # no path, and a file that is its own base
+        below.write_text(f"base = {base}\n")
+        problem = _read(above)
+        assert (problem.what, problem.where) == (f"'base' can't be {base}", f"{below}: base")
+        assert problem.allowed == "the path of a recipe, at most 5 in a row"
     below.write_text('base = "a\\u0000b"\n')
     assert _read(above).what.startswith("'base' names a file that is not there: a")
-
-
-def test_a_recipe_that_is_its_own_base_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.toml"
-    path.write_text('base = "r.toml"\n')
-    assert _read(path) == Problem(
-        "'base' can't be 'r.toml'", f"{path}: base", allowed="the path of a recipe, at most 5 in a row"
-    )
 
 
 JUNK = st.recursive(
@@ -352,7 +253,6 @@ KEYS = [
 ]
 
 
-@settings(deadline=None, print_blob=True, max_examples=200)
 @given(st.sampled_from([*KEYS, "claims.parameters", "claims.test_loss"]), JUNK)
 def test_any_value_at_any_key_is_taken_or_refused_at_that_key(key: str, value: Any) -> None:
     try:
@@ -362,29 +262,22 @@ def test_any_value_at_any_key_is_taken_or_refused_at_that_key(key: str, value: A
 
 
 @pytest.mark.parametrize(
-    ("fields", "problem"),
+    ("fields", "where", "what", "step"),
     [
         (
             {"average": "ema"},
-            Problem(
-                "an average is kept, and the best weights are reported",
-                "train.average",
-                "ema",
-                next_step='set weights = "averaged", or average = "never"',
-            ),
+            "average",
+            "an average is kept, and the best weights are reported",
+            'weights = "averaged"',
         ),
-        (
-            {"weights": "averaged"},
-            Problem("no average is kept", "train.weights", '"averaged"', next_step='set average = "ema" or "swa"'),
-        ),
-        (
-            {"epochs": 3, "schedule": "warmup(4)"},
-            Problem("the warm-up takes 4 epochs, and the training 3", "train.schedule", allowed="up to 3"),
-        ),
+        ({"weights": "averaged"}, "weights", "no average is kept", 'average = "ema"'),
+        ({"epochs": 3, "schedule": "warmup(4)"}, "schedule", "the warm-up takes 4 epochs, and the training 3", ""),
     ],
 )
-def test_keys_that_do_not_fit_together_are_refused(fields: dict[str, Any], problem: Problem) -> None:
-    assert _problems({**GOOD, "train": fields}) == (problem,)
+def test_keys_that_do_not_fit_together_are_refused(fields: dict[str, Any], where: str, what: str, step: str) -> None:
+    (problem,) = _problems({**GOOD, "train": fields})
+    assert (problem.where, problem.what) == (f"train.{where}", what)
+    assert step in problem.next_step
 
 
 def test_the_nearest_word_is_told_where_words_are_allowed() -> None:
@@ -400,12 +293,3 @@ def test_a_toml_mistake_is_shown_with_its_line(tmp_path: Path) -> None:
     problem = _read(path)
     assert problem.received == 'layers = ["conv(16, 3)", relu]'
     assert problem.next_step.startswith("put every text in quotes")
-
-
-@pytest.mark.parametrize(
-    ("asked", "hint"), [("lenett.toml", "did you mean 'lenet.toml'?"), ("nope.toml", "give the path")]
-)
-def test_only_a_file_that_is_really_alike_is_suggested(asked: str, hint: str, tmp_path: Path) -> None:
-    for name in ("lenet.toml", "up.toml"):
-        (tmp_path / name).write_text("")
-    assert _read(tmp_path / asked).next_step.startswith(hint)

@@ -48,12 +48,12 @@ from cnnlab.spec.registry import Registry
 from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.spec.rows import Row
 
-REGISTRIES = [layers, choices.optimizers, choices.schedules, choices.stops, augmentations]
-KINDS = [pytest.param(registry, name, id=name) for registry in REGISTRIES for name in registry.kinds]
-
-OF_TRAINING = [losses, averages, mixes, budgets]
-KINDS += [
-    pytest.param(registry, name, id=f"{registry.noun} {name}") for registry in OF_TRAINING for name in registry.kinds
+REGISTRIES = [
+    *(layers, choices.optimizers, choices.schedules, choices.stops, augmentations),
+    *(losses, averages, mixes, budgets),
+]
+KINDS = [
+    pytest.param(registry, name, id=f"{registry.noun} {name}") for registry in REGISTRIES for name in registry.kinds
 ]
 
 COUNTS = st.integers(1, LARGEST)
@@ -140,7 +140,7 @@ def _refusals(registry: Registry[Any], text: str) -> tuple[Problem, ...]:
 
 
 @pytest.mark.parametrize(("registry", "name"), KINDS)
-@settings(deadline=None, print_blob=True, max_examples=15)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_a_choice_is_read_back_from_every_way_to_write_it(
     registry: Registry[Any], name: str, data: st.DataObject
@@ -162,30 +162,24 @@ def test_a_choice_is_read_back_from_every_way_to_write_it(
 
 
 @pytest.mark.parametrize(("registry", "name"), KINDS)
-def test_a_signature_names_each_argument_and_its_default(registry: Registry[Any], name: str) -> None:
+def test_a_signature_names_each_argument_and_none_reaches_the_machinery(registry: Registry[Any], name: str) -> None:
     signature = parse(registry.signature(name))
     fields = dataclasses.fields(registry.kinds[name])
     required = [field.name for field in fields if field.default is dataclasses.MISSING]
     assert [write(value) for value in signature.positional] == required
     assert [*required, *signature.named] == [field.name for field in fields]
     assert registry.describe(name)
-
-
-@pytest.mark.parametrize(("registry", "name"), KINDS)
-def test_a_choice_is_frozen(registry: Registry[Any], name: str) -> None:
-    kind = registry.kinds[name]
-    assert kind.__dataclass_params__.frozen
-    assert kind.kind == name
+    assert registry.kinds[name].kind == name
+    assert registry.kinds[name].__dataclass_params__.frozen
+    for argument in ("__dataclass_self__", "self", "kind"):
+        problems = _refusals(registry, f"{name}({argument}=1)")
+        assert f"{name} has no argument '{argument}'" in [problem.what for problem in problems]
 
 
 def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
     assert layers.signature("conv") == (
         "conv(filters, kernel, stride=1, padding=0, dilation=1, groups=1, bias=true, weightnorm=false)"
     )
-    assert layers.signature("dense") == "dense(units, bias=true, weightnorm=false)"
-    assert layers.signature("globalpool") == "globalpool(how='mean')"
-    with pytest.raises(SpecError, match="Nesterov's way of looking ahead needs momentum"):
-        choices.optimizers.read("sgd(0.1, nesterov=true)")
     assert choices.optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
 
 
@@ -195,40 +189,45 @@ def test_the_shortest_text_is_what_a_person_writes() -> None:
 
 
 CONV = layers.signature("conv")
+WHOLE = "a whole number from 1 or [height, width]"
 
 
 @pytest.mark.parametrize(
-    ("text", "problem"),
+    ("registry", "text", "where", "words"),
     [
-        ("conv(3, 3, kernal=3)", Problem("conv has no argument 'kernal'", "", "conv(3, 3, kernal=3)", CONV, "did you mean 'kernel'?")),  # noqa: E501
-        ("conv(3, 3, zebra=3)", Problem("conv has no argument 'zebra'", "", "conv(3, 3, zebra=3)", CONV)),
-        ("conv(3)", Problem("conv needs 'kernel'", "", "conv(3)", CONV)),
-        ("conv(3, 3, kernel=3)", Problem("'kernel' is given twice", "", "conv(3, 3, kernel=3)", CONV)),
-        ("relu(3)", Problem("relu takes at most 0 arguments, not 1", "", "relu(3)", "relu()")),
-        ("conv(true, 3)", Problem("'filters' can't be true", "filters", "", "a whole number")),
-        ("conv(3, true)", Problem("'kernel' can't be true", "kernel", "", "a whole number from 1 or [height, width]")),
-        ("conv(3.0, 3)", Problem("'filters' can't be 3.0", "filters", "", "a whole number")),
-        ("conv('3', 3)", Problem("'filters' can't be '3'", "filters", "", "a whole number")),
-        ("conv(0, 3)", Problem("'filters' can't be 0", "filters", "", "greater than or equal to 1")),
-        ("conv(1000001, 3)", Problem("'filters' can't be 1000001", "filters", "", "less than or equal to 1000000")),
-        ("conv(3, 1000001)", Problem("'kernel' can't be 1000001", "kernel", "", "a whole number from 1 or [height, width]")),  # noqa: E501
-        ("conv(3, [3])", Problem("'kernel' can't be [3]", "kernel", "", "a whole number from 1 or [height, width]")),
-        ("conv(3, [3, 0])", Problem("'kernel' can't be [3, 0]", "kernel", "", "a whole number from 1 or [height, width]")),  # noqa: E501
-        ("conv(3, 3, bias=1)", Problem("'bias' can't be 1", "bias", "", "true or false")),
-        ("conv(3, 3, padding=-1)", Problem("'padding' can't be -1", "padding", "", "'same', a whole number from 0 or [height, width]")),  # noqa: E501
-        ("maxpool(2, padding='same')", Problem("'padding' can't be 'same'", "padding", "", "a whole number from 0 or [height, width]")),  # noqa: E501
-        ("dropout(1)", Problem("'rate' can't be 1", "rate", "", "less than 1")),
-        ("dropout(-0.1)", Problem("'rate' can't be -0.1", "rate", "", "greater than or equal to 0")),
-        ("dropout(true)", Problem("'rate' can't be true", "rate", "", "a number")),
-        ("elu(1e999)", Problem("'alpha' can't be inf", "alpha", "", "a finite number")),
-        ("batchnorm(0)", Problem("'eps' can't be 0", "eps", "", "greater than 0")),
-        ("globalpool('sum')", Problem("'how' can't be 'sum'", "how", "", "'mean' or 'max'")),
-        ("residual(relu)", Problem("rows are a list of layers", "body", "relu", "[conv(…), relu, …]")),
-        ("residual([3])", Problem("a row is a layer", "body[0]", "3", "conv(32, 5), relu, …")),
+        (layers, "conv(3, 3, kernal=3)", "", ["conv has no argument 'kernal'", CONV, "did you mean 'kernel'?"]),
+        (layers, "conv(3)", "", ["conv needs 'kernel'", "received: conv(3)", CONV]),
+        (layers, "conv(3, 3, kernel=3)", "", ["'kernel' is given twice", CONV]),
+        (layers, "relu(3)", "", ["relu takes at most 0 arguments, not 1", "relu()"]),
+        (layers, "conv(3, true)", "kernel", ["'kernel' can't be true", WHOLE]),
+        (layers, "conv(3, [3, 0])", "kernel", ["'kernel' can't be [3, 0]", WHOLE]),
+        (layers, "conv(0, 3)", "filters", ["'filters' can't be 0", "greater than or equal to 1"]),
+        (layers, "conv(3, 3, bias=1)", "bias", ["'bias' can't be 1", "true or false"]),
+        (layers, "conv(3, 3, padding=-1)", "padding", ["can't be -1", "'same', a whole number from 0 or ["]),
+        (layers, "dropout(1)", "rate", ["'rate' can't be 1", "less than 1"]),
+        (layers, "elu(1e999)", "alpha", ["'alpha' can't be inf", "a finite number"]),
+        (layers, "globalpool('sum')", "how", ["'how' can't be 'sum'", "'mean' or 'max'"]),
+        (layers, "residual(relu)", "body", ["rows are a list of layers", "[conv(…), relu, …]"]),
+        (layers, "residual([3])", "body[0]", ["a row is a layer", "conv(32, 5), relu, …"]),
+        (choices.schedules, "multistep([])", "", ["these epochs don't rise", "such as [30, 60]"]),
+        (choices.schedules, "multistep([3, 3])", "", ["these epochs don't rise", "[3, 3]"]),
+        (choices.schedules, "multistep([0, 1])", "epochs[0]", ["'epochs[0]' can't be 0"]),
+        (choices.schedules, "warmup(2, warmup(1))", "", ["a warm-up has no other one behind it", "then=warmup(…)"]),
+        (choices.schedules, "warmup(2, cosine(2))", "then.floor", ["'floor' can't be 2"]),
+        (choices.optimizers, "muon(companion=muon)", "", ["muon can't be its own companion", "companion=muon(…)"]),
+        (choices.optimizers, "sgd(0.1, nesterov=true)", "", ["Nesterov's way of looking ahead needs momentum"]),
+        (choices.optimizers, "adam_w(lr=0.1)", "", ["unknown optimizer 'adam_w'", "adam, ", "did you mean 'adamw'?"]),
+        (augmentations, "flop", "", ["unknown augmentation 'flop'"]),
+        *(
+            (losses, f"focal(weights={value})", "weights", ["none, 'balanced', or a [list] with a number above 0 for"])
+            for value in ("even", "[1]", "[1, 0]", "[1, true]", "[1, 1e999]")
+        ),
     ],
 )  # fmt: skip
-def test_a_wrong_argument_is_refused_in_these_words(text: str, problem: Problem) -> None:
-    assert _refusals(layers, text) == (problem,)
+def test_a_wrong_argument_is_refused(registry: Registry[Any], text: str, where: str, words: list[str]) -> None:
+    (problem,) = _refusals(registry, text)
+    assert problem.where == where
+    assert all(word in str(problem) for word in words), str(problem)
 
 
 def test_a_name_without_a_value_is_told_how_to_get_one() -> None:
@@ -251,62 +250,13 @@ def test_all_wrong_arguments_are_told_together() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["__class__", "__init__", "eval", "exec", "print", "Conv", "conv2d"])
+@pytest.mark.parametrize("name", ["__class__", "eval", "conv2d"])
 def test_only_registered_names_are_layers(name: str) -> None:
     (problem,) = _refusals(layers, f"{name}(3)")
     assert problem.what == f"unknown layer '{name}'"
     assert problem.received == f"{name}(3)"
     assert problem.allowed == ", ".join(sorted(layers.kinds))
     assert problem.next_step == ("did you mean 'conv'?" if name.lower().startswith("conv") else "")
-
-
-@pytest.mark.parametrize(("registry", "name"), KINDS)
-def test_no_argument_reaches_the_machinery(registry: Registry[Any], name: str) -> None:
-    for argument in ("__dataclass_self__", "self", "cls", "kind", "__class__", "args"):
-        problems = _refusals(registry, f"{name}({argument}=1)")
-        assert f"{name} has no argument '{argument}'" in [problem.what for problem in problems]
-
-
-def test_an_unknown_choice_is_told_in_the_words_of_its_registry() -> None:
-    (problem,) = _refusals(choices.optimizers, "adam_w(lr=0.1)")
-    assert problem.what == "unknown optimizer 'adam_w'"
-    assert (problem.allowed, problem.next_step) == (
-        ", ".join(sorted(choices.optimizers.kinds)),
-        "did you mean 'adamw'?",
-    )
-    assert _refusals(augmentations, "flop")[0].what == "unknown augmentation 'flop'"
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        (f"multistep({epochs})", Problem("these epochs don't rise", "", epochs, "such as [30, 60]"))
-        for epochs in ("[]", "[2, 1]", "[3, 3]")
-    ]
-    + [
-        ("multistep([0, 1])", Problem("'epochs[0]' can't be 0", "epochs[0]", "", "greater than or equal to 1")),
-        ("multistep([1.5])", Problem("'epochs[0]' can't be 1.5", "epochs[0]", "", "a whole number")),
-        ("multistep(30)", Problem("'epochs' can't be 30", "epochs", "", "a [list]")),
-        ("warmup(2, warmup(1))", Problem("a warm-up has no other one behind it", "", "then=warmup(…)")),
-        ("warmup(2, cosine(2))", Problem("'floor' can't be 2", "then.floor", "", "less than or equal to 1")),
-        ("onecycle(rise=1)", Problem("'rise' can't be 1", "rise", "", "less than 1")),
-    ],
-)
-def test_a_wrong_schedule_is_refused_in_these_words(text: str, problem: Problem) -> None:
-    assert _refusals(choices.schedules, text) == (problem,)
-
-
-def test_muon_is_not_its_own_companion() -> None:
-    (problem,) = _refusals(choices.optimizers, "muon(companion=muon)")
-    assert problem == Problem("muon can't be its own companion", "", "companion=muon(…)")
-
-
-@pytest.mark.parametrize("value", ["even", "[1]", "[1, 0]", "[1, -1]", "[1, true]", "[1, '2']", "3", "[1, 1e999]"])
-def test_class_weights_that_are_none_are_refused(value: str) -> None:
-    (problem,) = _refusals(losses, f"focal(weights={value})")
-    assert problem.where == "weights"
-    assert value == "even" or problem.what == f"'weights' can't be {value.replace('1e999', 'inf')}"
-    assert problem.allowed == "none, 'balanced', or a [list] with a number above 0 for each class"
 
 
 def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
@@ -317,7 +267,7 @@ def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [5, None, True, ["flip"]])
+@pytest.mark.parametrize("value", [5, ["flip"]])
 def test_what_is_no_call_is_refused(value: Any) -> None:
     with pytest.raises(SpecError, match="a call is a text"):
         choices.optimizers.read(value)

@@ -107,6 +107,8 @@ def test_a_search_is_written_and_read_back() -> None:
         use={"model.values.p": "p"},
     )  # fmt: skip
     assert Search.from_toml(search.to_toml()) == search
+    as_object = {"train.batch_size": read_space("choice(16, 32)")}
+    assert made(search=as_object, use={}) == made(search={"train.batch_size": [16, 32]}, use={})
 
 
 def test_keys_without_quotes_mean_the_same(tmp_path: Path) -> None:
@@ -142,8 +144,6 @@ def test_searches_that_come_with_cnnlab_are_ones(path: Path) -> None:
         ({"sampler": "tpa"}, "did you mean 'tpe'"),
         ({"metric": "test_accuracy"}, "the test set is sealed: `confirm` opens it"),
         ({"confirm": 1}, "one run says nothing of the spread"),
-        ({"trials": 0}, "'trials' can't be 0"),
-        ({"pruner": "median(warmup=-1)"}, "'warmup' can't be -1"),
         ({"trails": 3}, "did you mean 'trials'"),
     ],
 )
@@ -167,8 +167,3 @@ def test_a_search_is_a_study_of_its_base_and_a_trial(recipe: Callable[..., Recip
     study = search.study({"trial 4": {"train.batch_size": 4}})
     assert ([arm.name for arm in study.list_arms()], study.baseline) == (["baseline", "trial 4"], "baseline")
     assert (study.seeds, study.baseline_seeds, study.confirm) == ((0, 1), (0, 1), 3)
-
-
-def test_spaces_are_taken_as_objects_too() -> None:
-    space = read_space("choice(16, 32)")
-    assert made(search={"train.batch_size": space}, use={}) == made(search={"train.batch_size": [16, 32]}, use={})

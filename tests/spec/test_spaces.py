@@ -50,9 +50,6 @@ def test_a_choice_may_hold_lists_and_calls_with_arguments() -> None:
     space = read_space("choice(adam(lr=1e-3), 'sgd(0.1)', [flip(0.5), crop(4)], [])")
     assert space.all() == ("adam(lr=0.001)", "sgd(0.1)", "[flip(0.5), crop(4)]", "[]")
     assert read_space(write_space(space)) == space
-
-
-def test_one_list_is_the_list_of_the_options() -> None:
     assert read_space("choice([16, 32])") == read_space("choice(16, 32)") == read_space([16, 32])
 
 
@@ -67,13 +64,10 @@ def test_only_spaces_with_an_end_of_values_are_for_a_grid() -> None:
         ("lgo(1e-4, 1e-1)", "did you mean 'log'"),
         ("log(1e-1, 1e-4)", "from a low value to a higher one"),
         ("log(0, 1)", "can't be 0"),
-        ("log(1)", "log needs 'high'"),
         ("uniform(0, 1, step=2)", "the step leads beyond the highest value"),
         ("integer(0, 8, log=true)", "begin at 1 and have no step"),
-        ("integer(1, 8, step=2, log=true)", "begin at 1 and have no step"),
         ("choice(1, 1)", "values, each once"),
         ("choice(1, true)", "values, each once"),
-        ("choice()", "values, each once"),
         ("choice(none, 1)", "none of them is none"),
         (3, "this is no search space"),
     ],

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
@@ -76,21 +75,15 @@ def test_arms_are_the_base_with_their_changes() -> None:
     assert slow.recipe.train.optimizer.lr == 1e-4
     assert (plain.changes, plain.dose) == ({}, None)
     assert plain.recipe.model == slow.recipe.model == BASE.model
-
-
-def test_what_is_said_of_the_base_is_not_said_of_its_arms() -> None:
-    for arm in _study().list_arms():
-        assert arm.recipe.claims == {}
-        assert arm.recipe.warnings.off == ()
-    assert _study().base.claims["test_accuracy"].published == 0.5
+    # What is said of the base is not said of its arms.
+    assert (slow.recipe.claims, slow.recipe.warnings.off) == ({}, ())
+    assert study.base.claims["test_accuracy"].published == 0.5
 
 
 @pytest.mark.parametrize(
     ("metric", "part", "figure", "higher"),
     [
-        ("validation_accuracy", "validation", "accuracy", True),
         ("validation_loss", "validation", "loss", False),
-        ("train_macro_f1", "train", "macro_f1", True),
         ("validation_balanced_accuracy", "validation", "balanced_accuracy", True),
     ],
 )
@@ -122,6 +115,7 @@ def test_a_grid_has_every_combination_named_by_what_it_changes() -> None:
     ]  # fmt: skip
     assert study.list_arms()[3].recipe.model.values == {"p": 0.5}
     assert study.list_arms()[3].recipe.train.optimizer.kind == "sgd"
+    assert Study.from_tables(tomllib.loads(study.to_toml())) == study
 
 
 def test_keys_of_a_grid_with_one_last_word_are_written_in_full() -> None:
@@ -138,6 +132,7 @@ def test_doses_name_their_arms_and_need_no_baseline() -> None:
         ("0", 0, 0), ("0.25", 0.25, 0.25), ("0.5", 0.5, 0.5)
     ]  # fmt: skip
     assert study.baseline is None
+    assert Study.from_tables(tomllib.loads(study.to_toml())) == study
     assert _study(arms={}, doses=study.doses, baseline="0.25", confirm=3).baseline == "0.25"
 
 
@@ -145,11 +140,10 @@ def test_a_baseline_is_the_one_arm_without_changes_or_the_one_that_is_named() ->
     assert _study().baseline == "plain"
     assert _study(baseline="slow").baseline == "slow"
     both = {"a": {"train.epochs": 1}, "b": {"train.epochs": 2}}
-    assert _problem(arms=both) == Problem(
-        "the baseline is not named", "baseline", "", "a, b",
-        'name the arm that the others are compared with: baseline = "a"',
-    )  # fmt: skip
-    assert _problem(arms={"a": {}, "b": {}}).what == "the baseline is not named"
+    for arms in (both, {"a": {}, "b": {}}):
+        problem = _problem(arms=arms)
+        assert (problem.what, problem.where, problem.allowed) == ("the baseline is not named", "baseline", "a, b")
+        assert 'baseline = "a"' in problem.next_step
     assert _study(arms=both, baseline="b").baseline == "b"
 
 
@@ -195,13 +189,10 @@ def test_overrides_reach_every_arm_and_are_stronger_than_the_file(tmp_path: Path
     study = _read(tmp_path, FILE, {"train.epochs": 1, "data.limit": 100}, seeds=2)
     assert [(arm.recipe.train.epochs, arm.recipe.data.limit) for arm in study.list_arms()] == [(1, 100)] * 3
     assert study.seeds == (0, 1)
+    own = _read(tmp_path, FILE + "long = { train.epochs = 9 }\n", {"train.epochs": 1})
+    assert [arm.recipe.train.epochs for arm in own.list_arms()] == [1, 1, 1, 9]  # an arm's own changes are stronger
     kept = _read(tmp_path, study.to_toml(), {"train.epochs": 2})
     assert [arm.recipe.train.epochs for arm in kept.list_arms()] == [2, 2, 2]
-
-
-def test_what_an_arm_changes_itself_is_stronger_than_an_override(tmp_path: Path) -> None:
-    study = _read(tmp_path, FILE + "long = { train.epochs = 9 }\n", {"train.epochs": 1})
-    assert [arm.recipe.train.epochs for arm in study.list_arms()] == [1, 1, 1, 9]
 
 
 def test_keys_with_and_without_quotes_are_the_same(tmp_path: Path) -> None:
@@ -229,52 +220,36 @@ def test_a_recipe_is_seen_from_the_file_first_and_then_among_cnnlabs_own(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("base", "what", "received", "step"),
+    ("base", "what", "step"),
     [
-        ("", "'base' is missing", "", 'name the recipe that the arms change: base = "lenet.toml"'),
-        ("base = 3", "'base' is not a file's name", "3", 'name the recipe that the arms change: base = "lenet.toml"'),
-        ('base = ""', "'base' is not a file's name", "''", 'name the recipe that the arms change: base = "lenet.toml"'),
-        ('base = "lenett.toml"', "'base' names a file that is not there", "'lenett.toml'",
-         "did you mean 'lenet.toml'?"),
-        (
-            'base = "elsewhere/lenet.toml"', "'base' names a file that is not there", "'elsewhere/lenet.toml'",
-            "did you mean 'lenet.toml'?",
-        ),
-        (
-            'base = "zzz"', "'base' names a file that is not there", "'zzz'",
-            "give its path as seen from this file, or the name of one that comes with cnnlab",
-        ),
+        ("", "'base' is missing", 'base = "lenet.toml"'),
+        ("base = 3", "'base' is not a file's name", 'base = "lenet.toml"'),
+        ('base = ""', "'base' is not a file's name", 'base = "lenet.toml"'),
+        ('base = "elsewhere/lenett.toml"', "'base' names a file that is not there", "did you mean 'lenet.toml'?"),
+        ('base = "zzz"', "'base' names a file that is not there", "give its path as seen from this file"),
+        (f'base = "{"a" * 5000}"', "'base' names a file that is not there", "give its path"),
+        ('base = "nul\\u0000.toml"', "'base' names a file that is not there", ""),
     ],
-)  # fmt: skip
-def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, received: str, step: str) -> None:
+    ids=["missing", "number", "empty", "alike", "unlike", "long", "NUL"],
+)
+def test_a_base_that_is_none_is_told(tmp_path: Path, base: str, what: str, step: str) -> None:
     (problem,) = _misread(tmp_path, FILE.replace('base = "lenet.toml"', base))
-    assert (problem.what, problem.received, problem.next_step) == (what, received, step)
-    assert problem.where == f"{tmp_path / 'question.toml'}: base"
+    assert (problem.what, problem.where) == (what, f"{tmp_path / 'question.toml'}: base")
+    assert step in problem.next_step
     assert ("lenet.toml" in problem.allowed) == ("not there" in what)
-
-
-@pytest.mark.parametrize("name", ["a" * 5000, "nul\\u0000.toml"])
-def test_no_text_breaks_the_search_for_a_base(tmp_path: Path, name: str) -> None:
-    (problem,) = _misread(tmp_path, FILE.replace("lenet.toml", name))
-    assert problem.what == "'base' names a file that is not there"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "where", "what"),
     [
         ("train.epochs = 3", "train.epochs = 0", "base.train.epochs", "'epochs' can't be 0"),
-        ("train.epochs = 3", "epochs = 3", "set.epochs", "a key to set is dotted"),
         ("[set]\ntrain.epochs = 3", "set = 3", "set", "this is not a table"),
-        ("[arms]", "[arms]\nbad = 3", "arms.bad", "'bad' can't be 3"),
         ('"convnet.toml"', '"convnett.toml"', "arms.own.recipe", "'arms.own.recipe' names a file that is not there"),
-        ('"convnet.toml"', "3", "arms.own.recipe", "'arms.own.recipe' is not a file's name"),
         ("flip(0.5)", "flop(0.5)", "arms.flip.data.augment[0]", "unknown augmentation 'flop'"),
         ("[arms]", "[arms]\nflat = { x = 3 }", "arms.flat.x", "a key to set is dotted"),
         ("[arms]", "[arms]\nflat = { data.source.x = 3 }", "arms.flat.data.source.x",
          "'data.source.x' leads through 'source', which is not a table"),
-        ("[arms]", "[arms]\nflat = { trian.epochs = 3 }", "arms.flat.trian", "unknown key 'trian'"),
         ("[arms]", "[arms]\nflat = { train.epoch = 3 }", "arms.flat.train.epoch", "unknown key 'epoch'"),
-        ("[arms]", "sedes = 3\n[arms]", "set.sedes", "a key to set is dotted"),
         ("[set]", "sedes = 3\n[set]", "sedes", "unknown key 'sedes'"),
     ],
 )  # fmt: skip
@@ -282,12 +257,6 @@ def test_a_mistake_in_a_file_is_told_with_its_place(tmp_path: Path, old: str, ne
     assert old in FILE
     (problem,) = _misread(tmp_path, FILE.replace(old, new))
     assert (problem.where, problem.what) == (f"{tmp_path / 'question.toml'}: {where}", what)
-
-
-def test_an_unknown_key_has_a_nearest_one(tmp_path: Path) -> None:
-    (problem,) = _misread(tmp_path, FILE.replace("[set]", "sedes = 3\n[set]"))
-    assert problem.next_step == "did you mean 'seeds'?"
-    assert problem.allowed == ", ".join(sorted([*Study.model_fields, "set"]))
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
@@ -303,98 +272,93 @@ def test_several_mistakes_are_told_together() -> None:
     assert [problem.where for problem in problems] == ["seeds", "metric", "alpha"]
 
 
-# --- values
+# --- what makes no study
+
+
+NONE = {"arms": {}}
+DOSES = {"arms": {}, "doses": {"key": "model.values.p", "values": [0.1, 0.2]}}
+NOT_NAMED = "the baseline is not named"
+
+
+def _doses(*values: float) -> dict[str, Any]:
+    return {"arms": {}, "doses": {"key": "model.values.p", "values": list(values)}}
+
+
+def _other(key: str, value: Any) -> dict[str, Any]:
+    return {"arms": {"plain": {}, "other": {key: value}}}
+
+
+def _saying(**keys: str) -> dict[str, Any]:
+    return {"says": [{"arm": "slow", **keys}]}
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "shown", "allowed"),
+    ("keys", "where", "words"),
     [
-        ("seeds", 0, "0", SEEDS),
-        ("seeds", -1, "-1", SEEDS),
-        ("seeds", 10**9, "1000000000", SEEDS),
-        ("seeds", True, "true", SEEDS),
-        ("seeds", "five", "'five'", SEEDS),
-        ("seeds", 5.0, "5.0", SEEDS),
-        ("seeds", [], "[]", SEEDS),
-        ("seeds", [1, 1], "[1, 1]", SEEDS),
-        ("seeds", [-1], "[-1]", SEEDS),
-        ("seeds", [FRESH_SEEDS], "[1000000]", SEEDS),
-        ("baseline_seeds", MOST_SEEDS + 1, "1001", SEEDS),
-        ("smallest_difference", 0.0, "0.0", "greater than 0"),
-        ("smallest_difference", 1.0, "1.0", "less than 1"),
-        ("alpha", 0.0, "0.0", "greater than 0"),
-        ("alpha", float("nan"), "nan", "a finite number"),
-        ("confirm", 1, "1", "greater than or equal to 2"),
-        ("confirm", 10**9, "1000000000", "less than or equal to 1000"),
-        ("vary_split", 1, "1", "true or false"),
-        ("arms", [1], "[1]", "a table"),
-        ("claims", 3, "3", "a table"),
-        ("grid", {"train.epochs": 3}, "3", "a [list]"),
+        ({"seeds": 0}, "seeds", ["'seeds' can't be 0", SEEDS]),
+        ({"seeds": True}, "seeds", ["'seeds' can't be true", SEEDS]),
+        ({"seeds": "five"}, "seeds", ["'five'", SEEDS]),
+        ({"seeds": [1, 1]}, "seeds", ["[1, 1]", SEEDS]),
+        ({"seeds": [FRESH_SEEDS]}, "seeds", ["[1000000]", SEEDS]),
+        ({"baseline_seeds": MOST_SEEDS + 1}, "baseline_seeds", ["1001", SEEDS]),
+        ({"smallest_difference": 0.0}, "smallest_difference", ["can't be 0.0", "greater than 0"]),
+        ({"alpha": float("nan")}, "alpha", ["can't be nan", "a finite number"]),
+        ({"confirm": 1}, "confirm", ["can't be 1", "greater than or equal to 2"]),
+        ({"metric": "test_accuracy"}, "metric", ["validation_accuracy", "the test set is sealed: `confirm` opens it"]),
+        # --- arms
+        (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [doses]", "write [arms]"]),
+        ({**DOSES, "arms": ARMS}, "", ["a study has one kind of arms", "arms, doses"]),
+        ({"arms": {"plain": {}}}, "arms", ["not arms to compare", "received: 1\n", f"from 2 to {MOST_ARMS} arms"]),
+        ({**NONE, "grid": {"train.epochs": []}}, "grid", ["not arms to compare", "received: 0\n"]),
+        ({**NONE, "grid": {"train.epochs": 3}}, "grid.train.epochs", ["can't be 3", "a [list]"]),
+        (_doses(*range(201)), "doses", ["not arms to compare", "received: 201\n"]),
+        # as many arms as would never be made
+        ({**NONE, "grid": {f"model.values.p{key}": list(range(100)) for key in range(10)}}, "grid", [f"{100**10:,}"]),
+        (_doses(), "doses.values", ["two numbers or more, each above the one before it"]),
+        (_doses(0.1, 0.1), "doses.values", ["two numbers or more, each above the one before it"]),
+        (_doses(0.1, 0.1000000001), "doses", ["two arms are the same", "received: 0.1\n", "each value once"]),
+        ({**NONE, "grid": {"train.epochs": [1, 1]}, "baseline": "epochs=1"}, "grid", ["two arms are the same"]),
+        ({"arms": {"plain": {}, "": {}}}, "arms", ["this can't be an arm's name", "''"]),
+        ({"arms": {"plain": {}, "\x1b[31m": {}}}, "arms", ["this can't be an arm's name", "a text on one line"]),
+        ({"arms": {"plain": {}, "own": {"recipe": "lenet.toml"}}}, "arms.own.recipe", ["this is not a recipe"]),
+        # --- what a study sets itself
+        (_other("train.seed", 3), "arms.other.train.seed", ["a study sets this itself", "seeds = …"]),
+        (_other("train.test", "end"), "arms.other.train.test", ["a study sets this itself", "`confirm` opens it"]),
+        (_other("claims.test_accuracy", 0.5), "arms.other.claims.test_accuracy", ["don't stand in it", "[claims.ARM]"]),
+        ({**NONE, "grid": {"train.seed": [3, 3]}, "baseline": "x"}, "grid.train.seed", ["a study sets this itself"]),
+        # --- the baseline and the published answers
+        ({"baseline": "plane"}, "baseline", ["the study has no such arm", "plain, slow", "did you mean 'plain'?"]),
+        ({**DOSES, "confirm": 5}, "baseline", [NOT_NAMED, "0.1, 0.2"]),
+        ({**DOSES, "baseline_seeds": 9}, "baseline", [NOT_NAMED]),
+        (_saying(published="good"), "says[0].published", ["'better', 'worse', 'equal', 'best' or 'worst'"]),
+        (_saying(published="better", than="slow"), "says[0].than", ["an arm is not compared with itself"]),
+        (_saying(published="best", than="plain"), "says[0].than", ["speaks of all the other arms", "leave `than` out"]),
+        ({**DOSES, "says": [{"arm": "0.1", "published": "equal"}]}, "says[0].than", ["not said than which arm"]),
+        ({"claims": {"slow": {"test_acuracy": 0.5}}}, "claims.slow.test_acuracy", ["did you mean 'test_accuracy'?"]),
     ],
-)
-def test_a_wrong_value_is_shown_with_what_is_allowed(key: str, value: Any, shown: str, allowed: str) -> None:
-    problem = _problem(**{key: value})
-    assert problem.where.split(".")[0] == key
-    assert (problem.what.rpartition(" can't be ")[2], problem.allowed) == (shown, allowed)
+)  # fmt: skip
+def test_what_makes_no_study_is_refused(keys: dict[str, Any], where: str, words: list[str]) -> None:
+    problem = _problem(**keys)
+    assert problem.where == where
+    assert all(word in f"{problem}\n" for word in words), problem
 
 
-def test_a_test_figure_is_no_metric() -> None:
-    problem = _problem(metric="test_accuracy")
-    assert problem.what == "'metric' can't be 'test_accuracy'"
-    assert problem.allowed.endswith("(the test set is sealed: `confirm` opens it for the winner)")
-    assert "validation_accuracy" in problem.allowed
-    assert "sealed" not in _problem(metric="accuracy").allowed
+def test_answers_speak_of_arms_that_are_there() -> None:
+    problems = _problems(
+        claims={"slwo": {"test_accuracy": 0.5}},
+        says=[{"arm": "fast", "published": "best"}, {"arm": "slow", "published": "better", "than": "plian"}],
+    )
+    assert {problem.what for problem in problems} == {"the study has no such arm"}
+    assert [(problem.where, problem.received, problem.next_step) for problem in problems] == [
+        ("claims.slwo", "slwo", "did you mean 'slow'?"),
+        ("says[0].arm", "fast", ""),
+        ("says[1].than", "plian", "did you mean 'plain'?"),
+    ]
 
 
-@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1], [0.2, 0.1]])
-def test_doses_rise(values: list[float]) -> None:
-    problem = _problem(arms={}, doses={"key": "model.values.p", "values": values})
-    assert (problem.where, problem.allowed) == ("doses.values", "two numbers or more, each above the one before it")
-
-
-def test_doses_that_are_written_alike_are_refused() -> None:
-    problem = _problem(arms={}, doses={"key": "model.values.p", "values": [0.1, 0.1000000001]})
-    assert problem == Problem("two arms are the same", "doses", "0.1", "each value once")
-
-
-def test_a_grid_with_a_value_twice_is_refused() -> None:
-    problem = _problem(arms={}, grid={"train.epochs": [1, 1]}, baseline="epochs=1")
-    assert problem == Problem("two arms are the same", "grid", "epochs=1", "each value once")
-
-
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "\x1b[31m"])
-def test_an_arm_has_a_name_that_can_be_printed(name: str) -> None:
-    problem = _problem(arms={"plain": {}, name: {"train.epochs": 1}})
-    assert problem == Problem("this can't be an arm's name", "arms", repr(name), "a text on one line, not empty")
-
-
-def test_a_study_has_arms_of_one_kind() -> None:
-    step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
-    kinds = "[arms], [grid] or [doses]"
-    assert _problem(arms={}) == Problem("a study compares arms, and none are given", "", "", kinds, step)
-    doses = {"key": "model.values.p", "values": [0.1, 0.2]}
-    both = Problem("a study has one kind of arms", "", "arms, doses", kinds, step)
-    assert _problem(doses=doses) == both
-    assert _problem(doses=doses, grid={"train.epochs": [1, 2]}).received == "arms, grid, doses"
-
-
-@pytest.mark.parametrize(
-    ("keys", "where", "received"),
-    [
-        ({"arms": {"plain": {}}}, "arms", "1"),
-        ({"arms": {}, "grid": {"train.epochs": []}}, "grid", "0"),
-        ({"arms": {}, "grid": {"train.epochs": [1]}}, "grid", "1"),
-        ({"arms": {str(number): {} for number in range(201)}}, "arms", "201"),
-        ({"arms": {}, "doses": {"key": "train.epochs", "values": list(range(1, 202))}}, "doses", "201"),
-        ({"arms": {}, "grid": {f"model.values.p{key}": list(range(100)) for key in range(10)}}, "grid", f"{100**10:,}"),
-    ],
-)
-def test_two_to_two_hundred_arms_are_compared_and_others_not_even_made(
-    keys: dict[str, Any], where: str, received: str
-) -> None:
-    began = time.perf_counter()
-    assert _problem(**keys) == Problem("these are not arms to compare", where, received, f"from 2 to {MOST_ARMS} arms")
-    assert time.perf_counter() - began < 5
+def test_of_many_arms_an_error_names_the_first() -> None:
+    problem = _problem(arms={f"a{number}": {"train.epochs": 1} for number in range(100)}, baseline="b")
+    assert problem.allowed.endswith("a10, a11 and 88 more")
 
 
 def test_an_arm_may_be_called_none() -> None:
@@ -405,98 +369,15 @@ def test_an_arm_may_be_called_none() -> None:
     assert _study(confirm="none").confirm is None
 
 
-# --- what an arm may not change
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "what", "step"),
-    [
-        ("train.seed", 3, "a study sets this itself", "every arm runs with the study's seeds: seeds = …"),
-        (
-            "train.test", "end", "a study sets this itself",
-            "the test set is sealed in a study; `confirm` opens it for the winner",
-        ),
-        (
-            "claims.test_accuracy", 0.5, "published figures of an arm don't stand in it",
-            "write them in the study: [claims.ARM]",
-        ),
-    ],
-)  # fmt: skip
-def test_what_a_study_sets_itself_is_no_change(key: str, value: Any, what: str, step: str) -> None:
-    assert _problem(arms={"plain": {}, "other": {key: value}}) == Problem(what, f"arms.other.{key}", "", "", step)
-    if key != "claims.test_accuracy":
-        problem = _problem(arms={}, grid={key: [value, value]}, baseline="x")
-        assert problem.where == f"grid.{key}"
-
-
-def test_a_recipe_by_name_is_for_files_only() -> None:
-    problem = _problem(arms={"plain": {}, "own": {"recipe": "lenet.toml"}})
-    step = "in a study's file give a recipe's name, from Python a Recipe"
-    assert problem == Problem("this is not a recipe", "arms.own.recipe", "'lenet.toml'", "", step)
-
-
 def test_changing_leaves_the_base_as_it_is() -> None:
     before = BASE.to_toml()
     changed(BASE, {"model.values.p": 0.7, "train.epochs": 1})
     assert BASE.to_toml() == before
 
 
-# --- published answers
-
-
-def test_answers_speak_of_arms_that_are_there() -> None:
-    problems = _problems(
-        claims={"slwo": {"test_accuracy": 0.5}},
-        says=[{"arm": "fast", "published": "best"}, {"arm": "slow", "published": "better", "than": "plian"}],
-    )
-    assert problems == (
-        Problem("the study has no such arm", "claims.slwo", "slwo", "plain, slow", "did you mean 'slow'?"),
-        Problem("the study has no such arm", "says[0].arm", "fast", "plain, slow", ""),
-        Problem("the study has no such arm", "says[1].than", "plian", "plain, slow", "did you mean 'plain'?"),
-    )
-    problem = _problem(baseline="plane")
-    assert problem == Problem("the study has no such arm", "baseline", "plane", "plain, slow", "did you mean 'plain'?")
-
-
-def test_of_many_arms_an_error_names_the_first() -> None:
-    problem = _problem(arms={f"a{number}": {"train.epochs": 1} for number in range(100)}, baseline="b")
-    assert problem.allowed.endswith("a10, a11 and 88 more")
-
-
-def test_a_saying_compares_two_arms() -> None:
-    assert _problem(says=[{"arm": "plain", "published": "better"}]) == Problem(
-        "an arm is not compared with itself", "says[0].than", "plain", "", "name another one: than = …"
-    )
-    assert _problem(says=[{"arm": "slow", "published": "best", "than": "plain"}]) == Problem(
-        "'best' speaks of all the other arms", "says[0].than", "plain", "",
-        "leave `than` out, or write better or worse",
-    )  # fmt: skip
-    doses = {"key": "model.values.p", "values": [0.1, 0.2]}
-    assert _problem(arms={}, doses=doses, says=[{"arm": "0.1", "published": "equal"}]) == Problem(
-        "it is not said than which arm", "says[0].than", "", "", "name the other arm: than = …"
-    )
-    problem = _problem(says=[{"arm": "slow", "published": "good"}])
-    assert problem.allowed == "'better', 'worse', 'equal', 'best' or 'worst'"
-
-
-def test_a_claim_is_of_a_figure_that_a_run_has() -> None:
-    problem = _problem(claims={"slow": {"test_acuracy": 0.5}})
-    assert (problem.where, problem.what, problem.next_step) == (
-        "claims.slow.test_acuracy", "unknown claim 'test_acuracy'", "did you mean 'test_accuracy'?"
-    )  # fmt: skip
-    assert _problem(claims={"slow": {"test_accuracy": "half"}}).where.startswith("claims.slow.test_accuracy")
-
-
-@pytest.mark.parametrize("keys", [{"confirm": 5}, {"baseline_seeds": 9}])
-def test_a_dose_curve_without_a_baseline_has_nothing_to_confirm_against(keys: dict[str, int]) -> None:
-    problem = _problem(arms={}, doses={"key": "model.values.p", "values": [0.1, 0.2]}, **keys)
-    assert (problem.what, problem.allowed) == ("the baseline is not named", "0.1, 0.2")
-
-
 # --- either way round
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     seeds=st.lists(st.integers(0, FRESH_SEEDS - 1), min_size=1, max_size=8, unique=True),
     delta=st.floats(1e-6, 0.99),
@@ -524,13 +405,6 @@ def test_a_study_is_read_as_it_was_written(
     assert again == study
     assert again.to_toml() == study.to_toml()
     assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
-
-
-def test_a_grid_and_doses_are_read_as_they_were_written() -> None:
-    grid = _study(arms={}, grid={"train.optimizer": ["adam", "sgd(0.1)"]}, baseline="optimizer=adam")
-    doses = _study(arms={}, doses={"key": "model.values.p", "values": [0, 0.5, 0.75]})
-    for study in (grid, doses):
-        assert Study.from_tables(tomllib.loads(study.to_toml())) == study
 
 
 def test_studies_that_come_with_cnnlab_are_found() -> None:

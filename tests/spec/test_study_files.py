@@ -109,13 +109,17 @@ WORDS = {
 }
 
 
-def _names(path: Path) -> str:
-    return path.stem
+each_study = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", FILES, ids=_names)
+@each_study
 def test_every_study_reads_and_every_arm_traces(path: Path) -> None:
     study = Study.read(path)
+    again = Study.from_tables(tomllib.loads(study.to_toml()))
+    assert again == study
+    assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
+    small = Study.read(path, {"data.limit": 1000, "train.epochs": 2}, seeds=2)
+    assert {(arm.recipe.data.limit, arm.recipe.train.epochs) for arm in small.list_arms()} == {(1000, 2)}
     faces = study.base.data.source == "orl-faces.zip"
     for arm in study.list_arms():
         if arm.recipe.model.backbone is not None:  # a head needs the backbone's features (tests/runs/test_networks.py)
@@ -127,13 +131,7 @@ def test_every_study_reads_and_every_arm_traces(path: Path) -> None:
     assert len(experiments) == len(study.list_arms())
 
 
-@pytest.mark.parametrize("path", FILES, ids=_names)
-def test_every_study_can_be_made_small(path: Path) -> None:
-    study = Study.read(path, {"data.limit": 1000, "train.epochs": 2}, seeds=2)
-    assert {(arm.recipe.data.limit, arm.recipe.train.epochs) for arm in study.list_arms()} == {(1000, 2)}
-
-
-@pytest.mark.parametrize("path", FILES, ids=_names)
+@each_study
 def test_every_study_says_whose_question_it_asks(path: Path) -> None:
     study, lines = Study.read(path), path.read_text(encoding="utf-8").splitlines()
     comment = " ".join(line for line in lines[: lines.index("")] if line.startswith("# "))
@@ -147,7 +145,7 @@ def test_every_study_says_whose_question_it_asks(path: Path) -> None:
     assert study.smallest_difference >= 0.01
 
 
-@pytest.mark.parametrize("path", FILES, ids=_names)
+@each_study
 def test_published_figures_are_those_of_the_documents(path: Path) -> None:
     study = Study.read(path)
     found = {
@@ -173,29 +171,20 @@ def test_published_words_are_those_of_the_documents(name: str) -> None:
 
 def test_a_recipes_arm_makes_the_same_claims_as_its_recipe() -> None:
     for path in FILES:
-        for name, changes in tomllib.loads(path.read_text(encoding="utf-8")).get("arms", {}).items():
-            claims = Study.read(path).claims.get(name, {})
-            if set(changes) != {"recipe"} or not claims:
-                continue
-            known = tomllib.loads(shipped(changes["recipe"].removesuffix(".toml")).read_text(encoding="utf-8"))
-            for figure, claim in claims.items():
-                assert known.get("claims", {}).get(figure, {"published": claim.published})["published"] == (
-                    claim.published
-                )
+        arms = tomllib.loads(path.read_text(encoding="utf-8")).get("arms", {})
+        recipes = {name: changes["recipe"] for name, changes in arms.items() if set(changes) == {"recipe"}}
+        published = Study.read(path).claims if recipes else {}
+        for name in recipes.keys() & published.keys():
+            known = tomllib.loads(shipped(recipes[name].removesuffix(".toml")).read_text(encoding="utf-8"))
+            for figure, claim in published[name].items():
+                of_recipe = known.get("claims", {}).get(figure, {"published": claim.published})
+                assert of_recipe["published"] == claim.published
 
 
 def test_no_study_has_a_recipes_name() -> None:
     """A study's base is looked for beside it first."""
     assert len(FILES) == len(PUBLISHED)
     assert not {path.name for path in FILES} & {path.name for path in shipped("any").parent.glob("*.toml")}
-
-
-@pytest.mark.parametrize("path", FILES, ids=_names)
-def test_every_study_is_read_as_it_was_written(path: Path) -> None:
-    study = Study.read(path)
-    again = Study.from_tables(tomllib.loads(study.to_toml()))
-    assert again == study
-    assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
 
 
 def test_what_is_published_of_shifts_is_what_the_document_says() -> None:

@@ -106,9 +106,6 @@ def test_names_and_numbers_that_the_backbone_lacks_are_told(text: str, words: st
     [
         ("non", "unknown choice of what trains 'non'(?s:.*)did you mean 'none'"),
         ("last_convs", "last_convs needs 'count'"),
-        ("last_convs(0)", "count"),
-        ("rows", "rows needs 'names'"),
-        ("gradual(every=0)", "every"),
     ],
 )
 def test_policies_that_are_none_are_refused(text: str, words: str) -> None:

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn import metrics as oracle
@@ -32,7 +32,6 @@ def by_hand(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> floa
     return sum(gaps) / len(confidence)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 80), st.integers(2, 8))
 def test_the_error_is_that_of_a_loop_and_the_scores_are_scikit_learns(seed: int, count: int, kinds: int) -> None:
     logits, labels = drawn(seed, count, kinds, 1.7)
@@ -60,7 +59,6 @@ def test_edges_belong_to_the_bin_below() -> None:
     assert equal_width(np.array([1 / 15, 0.0667, 2 / 15, 14 / 15, 0.9334, 1.0])).tolist() == [0, 1, 1, 13, 14, 14]
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 20))
 def test_bins_of_equal_mass_are_even_but_keep_ties_together(seed: int, count: int, different: int) -> None:
     numbers = np.random.default_rng(seed)

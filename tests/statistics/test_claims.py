@@ -32,18 +32,14 @@ def test_a_claim_that_names_no_data_is_of_ours():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_fewer_than_five_runs_give_no_verdict(n):
-    assert judge("test_accuracy", 0.2, RUNS[:n]).verdict == "not enough evidence"
+    claim = judge("test_accuracy", 0.2, [*RUNS[:n], nan])  # a run that diverged counts as none
+    assert (claim.verdict, claim.n) == ("not enough evidence", n)
 
 
 @pytest.mark.parametrize("measured", [[], [nan], [nan, inf]])
 def test_what_was_not_measured_is_not_judged(measured):
     claim = judge("parameters", 10, measured)
     assert (claim.verdict, claim.measured, claim.n) == ("not measured", None, 0)
-
-
-def test_diverged_runs_are_left_out():
-    assert judge("test_accuracy", 0.745, [*RUNS[:4], nan]).n == 4
-    assert judge("test_accuracy", 0.745, [*RUNS[:4], nan]).verdict == "not enough evidence"
 
 
 @pytest.mark.parametrize("images", [None, 200])
@@ -79,10 +75,6 @@ def test_a_single_runs_share_has_its_own_interval():
     claim = judge("test_accuracy", 0.71, [0.7318], measured_images=10_000)
     assert (claim.low, claim.high) == wilson(7318, 10_000)
     assert judge("test_loss", 0.71, [0.7318], measured_images=10_000).low is None
-
-
-def test_percent_by_mistake_does_not_break_the_judgement():
-    assert judge("test_accuracy", 71.5, RUNS, images=10_000).verdict == "differs"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=12), st.floats(-10, 10), st.floats(-5, 5))

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -14,7 +14,6 @@ from cnnlab.statistics.classes import class_figures, confused_pairs
 from cnnlab.statistics.intervals import wilson
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 8))
 def test_every_figure_is_scikit_learns(seed: int, count: int, kinds: int) -> None:
     numbers = np.random.default_rng(seed)

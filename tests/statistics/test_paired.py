@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -23,7 +23,6 @@ def simulated(seed: int, n: int, effects: list[float], sd: float = 0.004) -> tup
     return without, np.array([without + effect + sd * drawn.standard_normal(n) for effect in effects])
 
 
-@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10_000), st.integers(5, 12))
 def test_intervals_and_verdicts_are_scipys_and_statsmodels(seed: int, n: int) -> None:
     effects = [-0.3, -0.012, -0.004, 0.0, 0.02]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
@@ -61,11 +60,7 @@ def test_the_order_of_runs_changes_nothing(runs, random):
 def test_the_share_of_failures_has_the_exact_interval(failed, runs):
     found = sample(*[nan] * failed, *[0.7] * (runs - failed)).failure_interval
     assert found == pytest.approx(proportion_confint(failed, runs, alpha=0.05, method="beta"))
-    assert found == pytest.approx(stats.binomtest(failed, runs).proportion_ci(0.95, "exact"))
-
-
-def test_without_runs_nothing_is_known_of_failures():
-    assert sample().failure_interval == (0.0, 1.0)
+    assert sample().failure_interval == (0.0, 1.0)  # without runs nothing is known
 
 
 def test_a_failed_run_survives_the_way_through_json():

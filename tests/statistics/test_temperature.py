@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -25,7 +25,6 @@ def loss(logits: np.ndarray, labels: np.ndarray, value: float) -> float:
     return float(-log_softmax(logits / value, axis=1)[np.arange(len(labels)), labels].mean())
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(30, 200), st.floats(0.3, 5))
 def test_no_other_temperature_has_less_loss(seed: int, count: int, factor: float) -> None:
     logits, labels = drawn(seed, count, factor)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -90,7 +90,6 @@ def test_one_channel_is_what_scipy_computes(case: dict[str, Any]) -> None:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_channels_and_kernels_are_what_torch_computes(case: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch")
     from torch.nn import functional
@@ -124,7 +123,6 @@ def test_every_sum_is_arithmetic_that_holds(case: dict[str, Any]) -> None:
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.booleans())
-@settings(deadline=None, max_examples=40)
 def test_same_pads_as_torch_does(high: int, wide: int, dilation: int, flip: bool) -> None:
     torch = pytest.importorskip("torch")
     image, kernel = np.arange(42).reshape(6, 7) % 11, np.arange(high * wide).reshape(high, wide) + 1
@@ -190,28 +188,21 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"image": [[[1]], [[1, 2]]]}, ["image[1]: not all channels are of one size", "1×2", "1×1, as in image[0]"]),
     ({"image": [[1, "2"]]}, ["image[0][1]: this is not a number", "'2'"]),
     ({"image": [[1, True]]}, ["image[0][1]: this is not a number", "True"]),
-    ({"image": [[1, [2]]]}, ["image[0][1]: this is not a number"]),
     ({"image": [[1, float("nan")]]}, ["image[0][1]: this number can't be computed with", "nan", "a finite number"]),
     ({"image": [[10**101]]}, ["image[0][0]: this number is too large", "up to 1e100"]),
     ({"image": [[1e-320]]}, ["image[0][0]: this number is too small", "1e-320", "0, or from 1e-100 on"]),
-    ({"kernel": [[-1e-101]]}, ["kernel[0][0]: this number is too small", "-1e-101"]),
-    ({"bias": 1e-101}, ["bias: this number is too small"]),
     ({"image": [[1], 5]}, ["image[1]: a list of numbers is missing", "received: 5"]),
-    ({"image": [[]]}, ["image[0]: a list of numbers is missing", "an empty list"]),
     ({"image": 5}, ["image: the image is not nested as it should be", "a single value", "H×W (2 levels)"]),
     ({"kernel": [[[[[1]]]]]}, ["a list 5 levels deep", "F×C×H×W (4 levels)"]),
     ({"kernel": [[[1]], [[2]]]}, ["the kernel and the image have different channels", "2 channels", "F×1×H×W"]),
     ({"kernel": [[1] * 6]}, ["kernel: the kernel is larger than the padded image", "1×6", "up to 3×5"]),
     ({"kernel": [[1, 1]], "dilation": 5}, ["1×2 (spread to 1×6 by its dilation)"]),
     ({"bias": [1, 2]}, ["bias: each kernel has one bias", "2 numbers", "1 number"]),
-    ({"bias": [[1]]}, ["bias[0]: this is not a number"]),
     ({"stride": 0}, ["stride: this is no stride", "received: 0", "a whole number from 1 on"]),
     ({"dilation": (1, 2, 3)}, ["dilation: this is no dilation", "(1, 2, 3)", "two (vertical, horizontal)"]),
     ({"padding": -1}, ["padding: this is no padding", "from 0 on", "or 'same'"]),
-    ({"padding": 1.5}, ["padding: this is no padding", "1.5"]),
     ({"padding": "same", "stride": 2}, ["padding 'same' needs stride 1", "stride 2×2"]),
     ({"padding": 3, "padding_mode": "reflect"}, ["reflected padding must be smaller", "3 above or below of 3 rows"]),
-    ({"padding": (0, 5), "padding_mode": "reflect"}, ["5 left or right of 5 columns", "up to 4"]),
     ({"padding_mode": "zero"}, ["padding_mode: there is no such padding", "reflect, replicate, zeros", "'zeros'?"]),
     (
         {"image": [[1] * 400] * 400, "kernel": [[1] * 3] * 3},
@@ -235,11 +226,6 @@ def test_no_product_and_no_sum_vanishes() -> None:
     # 1·(1 − 1/n) − 1 = −1/n, for an n that no float reaches.
     with pytest.raises(UsageError, match=r"too small to be written, and not 0(.|\n)*round the numbers that go in"):
         convolve([[1 - Fraction(1, 10**400)]], [[1]], bias=-1)
-
-
-@pytest.mark.parametrize("padding", [0, 1, 2])
-def test_reflection_stops_where_torchs_does(padding: int) -> None:
-    convolve([[1, 2, 3]] * 3, [[1]], padding=padding, padding_mode="reflect")
 
 
 def test_elements_outside_are_told_with_those_that_there_are() -> None:

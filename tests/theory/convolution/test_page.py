@@ -126,6 +126,7 @@ def test_too_large_a_page_is_refused() -> None:
         convolve([[1] * 200] * 200, [[1]], stride=10).page()
 
 
+@pytest.mark.full
 @pytest.mark.skipif(BROWSER is None, reason="there is no browser")
 @pytest.mark.parametrize(
     ("found", "number"),

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.sizes.geometry import Slide
 from cnnlab.theory.sizes.output import OutputAnswer, solve_output
 from cnnlab.theory.sizes.solution import SizeSolution, solve_kernel, solve_padding, solve_stride
 
-PATIENT = settings(deadline=None)
 
-
-@PATIENT
 @given(st.from_type(Slide), st.sampled_from(["output", "padding", "kernel", "stride"]))
 def test_sheets_work_out_what_they_say(slide: Slide, unknown: str) -> None:
     """The arithmetic as it is written comes to the fraction beside it."""

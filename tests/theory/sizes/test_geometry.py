@@ -7,15 +7,12 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as functional
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.sizes.geometry import Slide, Stretch, stretches
 
-PATIENT = settings(deadline=None)
 
-
-@PATIENT
 @given(st.from_type(Slide))
 # Its third window would begin behind the image.
 @example(Slide(5, kernel=1, stride=3, pool=True, ceil=True))
@@ -23,7 +20,6 @@ def test_torch_makes_the_same_size(torch_size: Callable[[Slide], int | None], sl
     assert slide.output == torch_size(slide)
 
 
-@PATIENT
 @given(st.from_type(Slide))
 @example(Slide(2, kernel=2, padding=2, dilation=3, transposed=True))
 def test_unseen_pixels_are_those_without_a_gradient(
@@ -55,7 +51,6 @@ def test_unseen_pixels_are_those_without_a_gradient(
     assert listed(found) == lost
 
 
-@PATIENT
 @given(st.from_type(Slide))
 def test_unseen_padding_is_that_of_a_padded_image(
     listed: Callable[[Iterable[Stretch]], list[int]], slide: Slide
@@ -71,7 +66,6 @@ def test_unseen_padding_is_that_of_a_padded_image(
     assert listed([*front, *behind]) == [place for place in lost if not 0 <= place < slide.size]
 
 
-@PATIENT
 @given(st.sets(st.integers(-20, 60)))
 def test_stretches_hold_exactly_their_pixels(
     listed: Callable[[Iterable[Stretch]], list[int]], places: set[int]

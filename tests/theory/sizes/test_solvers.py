@@ -14,9 +14,8 @@ from cnnlab.theory.sizes.solution import solve_kernel, solve_padding
 from cnnlab.theory.sizes.solvers import Nearby, Puzzle
 
 FEW = st.integers(1, 7)
-PATIENT = settings(deadline=None)
 # Each example tries many values.
-BRUTE = settings(deadline=None, max_examples=40)
+BRUTE = settings(max_examples=15)
 
 
 @BRUTE
@@ -50,7 +49,6 @@ def test_a_pools_kernel_is_its_stride(
     assert answer.stride == answer.kernel
 
 
-@PATIENT
 @given(st.from_type(Slide), st.sampled_from(["padding", "kernel", "stride"]))
 def test_the_formula_gives_back_what_went_in(slide: Slide, unknown: Any) -> None:
     assume(slide.output is not None and slide.exact.denominator == 1)
@@ -58,7 +56,6 @@ def test_the_formula_gives_back_what_went_in(slide: Slide, unknown: Any) -> None
     assert exact is None or exact == getattr(slide, unknown)
 
 
-@PATIENT
 @given(FEW, st.integers(1, 9), st.integers(0, 3), st.integers(1, 4))
 def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding: int, dilation: int) -> None:
     size = (output - 1) * kernel + dilation * (kernel - 1) + 1 - 2 * padding
@@ -66,7 +63,6 @@ def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding
     assert Puzzle(Slide(size, 1, padding=padding, dilation=dilation, pool=True), "kernel", output, True).exact == kernel
 
 
-@PATIENT
 @given(st.from_type(Slide), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
 def test_what_fits_exactly_leaves_nothing_over(slide: Slide, unknown: Any, output: int) -> None:
     puzzle = Puzzle(slide, unknown, output)
@@ -78,7 +74,6 @@ def test_what_fits_exactly_leaves_nothing_over(slide: Slide, unknown: Any, outpu
         assert found.transposed or answer.left_over == found.size + 2 * found.padding - last - 1
 
 
-@PATIENT
 @given(st.from_type(Slide))
 def test_no_nearer_setting_fits(torch_size: Callable[[Slide], int | None], slide: Slide) -> None:
     assume(slide.output is not None and not slide.fits and not slide.transposed)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.sizes.geometry import Slide
 from cnnlab.theory.sizes.output import solve_output
 
-PATIENT = settings(deadline=None)
 
-
-@PATIENT
 @given(st.from_type(Slide))
 def test_pictures_are_drawn_of_every_window(slide: Slide) -> None:
     assume(slide.output is not None)

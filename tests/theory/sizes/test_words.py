@@ -51,13 +51,13 @@ def test_fractions_have_as_many_digits_as_they_need() -> None:
         ({"size": 32, "kernel": 3, "stride": 2}, "Never seen: the last row and column of the image (31)."),
         ({"size": 33, "kernel": 5, "stride": 5}, "Never seen: the last 3 rows and columns of the image (30–32)."),
         ({"size": (9, 8), "kernel": 2, "stride": 2}, "Never seen: the last row of the image (8)."),
+        ({"size": 10, "kernel": 1, "stride": 3}, "6 rows and columns of the image: 1–2, 4–5, 7–8 (counted from 0)"),
+        ({"size": 9, "kernel": 2, "dilation": 2, "stride": 2}, "The window's pixels lie 2 apart"),
         (
             {"size": 9, "kernel": 1, "stride": 2},
             "every second row and column of the image, from 1 to 7 (counted from 0)",
         ),
-        ({"size": 10, "kernel": 1, "stride": 3}, "6 rows and columns of the image: 1–2, 4–5, 7–8 (counted from 0)"),
         ({"size": 10, "kernel": 1, "stride": 3}, "The windows span 1 and move by 3: they step over what lies between."),
-        ({"size": 9, "kernel": 2, "dilation": 2, "stride": 2}, "The window's pixels lie 2 apart"),
         ({"size": 32, "kernel": 3, "stride": 3, "padding": 2}, "Every row and column of the image is seen, and all"),
         (
             {"size": 33, "kernel": 5, "stride": 4, "padding": 1},
@@ -87,8 +87,8 @@ def test_words_of_an_output(arguments: dict[str, Any], words: str) -> None:
         (solve_padding(8, 3, output=12), "Padding 3 is as wide as the window or wider"),
         (solve_stride(32, 1, 5), "Any stride from 28 on gives 1."),
         (solve_stride(32, 1, 5), "Where one window is wanted, the stride drops out of the formula."),
-        (solve_stride(1, 4, 4, transposed=True), "Where one pixel goes in, the stride drops out of the formula."),
         (solve_stride(3, 1, 5), "No stride gives 1: in torch stride 1 is refused."),
+        (solve_stride(1, 4, 4, transposed=True), "Where one pixel goes in, the stride drops out of the formula."),
         (solve_stride(32, 20, 3), "No stride gives 20: in torch stride 1 gives 30 and stride 2 gives 15."),
         (solve_kernel(16, 7, stride=2), "2 values of the kernel give 7; only one of them fits exactly."),
         (
