@@ -73,31 +73,28 @@ def test_a_leading_dot_and_back_slashes_are_understood(encode, draw, tmp_path):
 def test_paths_that_lead_outside_are_refused(name, bad, tmp_path):
     with pytest.raises(SourceError) as caught:
         open_folder(pack(tmp_path / name, [("cat/1.png", b"x"), (bad, b"x")]))
-    text = str(caught.value)
-    assert "this archive is refused" in text
-    assert repr(bad) in text
-    assert "received: a path that leads outside" in text
-    assert "allowed:  plain files and folders with paths inside the archive" in text
-    assert "next:     pack the images again" in text
+    (problem,) = caught.value.problems
+    assert "refused" in problem.what
+    assert repr(bad) in problem.what + str(problem.where) + problem.received
+    assert "leads outside" in problem.received
+    assert "pack the images again" in problem.next_step
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_in_a_tar_are_refused(kind, tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        info = tarfile.TarInfo("cat/1.png")
-        info.type, info.linkname = kind, "/etc/passwd"
-        archive.addfile(info)
-    with pytest.raises(SourceError, match="a link or a device"):
-        open_folder(tmp_path / "a.tar")
-
-
-def test_links_in_a_zip_are_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        info = zipfile.ZipInfo("cat/1.png")
-        info.external_attr = 0o120777 << 16
-        archive.writestr(info, "/etc/passwd")
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, "zip"])
+def test_links_and_devices_are_refused(kind, tmp_path):
+    path = tmp_path / ("a.zip" if kind == "zip" else "a.tar")
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            info = zipfile.ZipInfo("cat/1.png")
+            info.external_attr = 0o120777 << 16
+            archive.writestr(info, "/etc/passwd")
+    else:
+        with tarfile.open(path, "w") as archive:
+            info = tarfile.TarInfo("cat/1.png")
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
     with pytest.raises(SourceError, match="received: a link"):
-        open_folder(tmp_path / "a.zip")
+        open_folder(path)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):
@@ -109,32 +106,27 @@ def test_an_encrypted_zip_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
-def test_two_members_with_one_name_are_refused(name, tmp_path):
-    with pytest.raises(SourceError, match="2 members with one name"):
-        open_folder(pack(tmp_path / name, [("cat/1.png", b"x"), ("cat/1.png", b"y")]))
-
-
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
-def test_bombs_are_refused_by_what_they_promise(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_UNPACKED", 1000)
-    path = pack(tmp_path / name, [(f"cat/{index}.png", b"\0" * 200_000) for index in range(20)])
-    with pytest.raises(SourceError, match="bytes when unpacked"):
-        open_folder(path)
-
-
-@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
-def test_too_many_members_are_refused(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
-    path = pack(tmp_path / name, [(f"cat/{index}.png", b"x") for index in range(4)])
-    with pytest.raises(SourceError, match="more than 3 members"):
-        open_folder(path)
+@pytest.mark.parametrize(
+    ("members", "limit", "words"),
+    [
+        ([("cat/1.png", b"x"), ("cat/1.png", b"y")], {}, "2 members with one name"),
+        ([("cat/1.png", b"\0" * 4_000_000)], {"MAX_UNPACKED": 1000}, "bytes when unpacked"),
+        ([(f"cat/{index}.png", b"x") for index in range(4)], {"MAX_MEMBERS": 3}, "more than 3 members"),
+    ],
+    ids=["one name twice", "a bomb", "many members"],
+)
+def test_what_an_archive_promises_is_looked_at_first(name, members, limit, words, tmp_path, monkeypatch):
+    for what, most in limit.items():
+        monkeypatch.setattr(archives, what, most)
+    with pytest.raises(SourceError, match=words):
+        open_folder(pack(tmp_path / name, members))
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
 def test_an_archive_that_is_none_is_an_error(name, tmp_path):
     (tmp_path / name).write_bytes(b"no archive at all")
-    with pytest.raises(SourceError, match=r"this archive can't be read\n.*received: .+\n.*\.zip, \.tar, \.tar\.gz"):
+    with pytest.raises(SourceError, match=r"(?s)this archive can't be read.*\.zip, \.tar, \.tar\.gz"):
         open_folder(tmp_path / name)
 
 

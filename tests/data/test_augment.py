@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 from torch import Tensor
-from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as transforms
 
 from cnnlab.data.augment import Draws, augment, draw
@@ -68,33 +67,8 @@ def changed(images: Tensor, *calls: str, seed: int = 0, epoch: int = 0) -> Tenso
     return augment(images, choices, draw(choices, seed, epoch, np.arange(len(images))))
 
 
-def before(images: Tensor, draws: Tensor, padding: int, p: float) -> Tensor:
-    """Crop and flip in the way of the first release: runs that were made with it are to be repeated bit by bit."""
-    count, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4)
-    places = (draws[:, :2] * (2 * padding + 1)).long()
-    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-    images = windows[torch.arange(count), :, places[:, 0], places[:, 1]]
-    return torch.where((draws[:, 2:] < p)[:, :, None, None], images.flip(3), images)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    channels=st.sampled_from([1, 3]),
-    padding=st.integers(1, 12),
-    p=st.floats(0, 1),
-    seed=st.integers(0, 2**32),
-    epoch=st.integers(0, 1000),
-)
-def test_crop_and_flip_are_what_they_were(channels: int, padding: int, p: float, seed: int, epoch: int) -> None:
-    images, choices = pictures(17, channels), [Crop(padding=padding), Flip(p=p)]
-    draws = draw(choices, seed, epoch, np.arange(17))
-    numbers = torch.cat([torch.from_numpy(drawn.numbers) for drawn in draws], 1)
-    assert torch.equal(augment(images, choices, draws), before(images, numbers, padding, p))
-
-
 def test_the_draws_of_crop_and_flip_are_what_they_were() -> None:
-    """The digest is of the first release's draws and images."""
+    """The digest is of the first release's draws and images: runs made with it are to be repeated bit by bit."""
     choices = read("crop(4)", "flip")
     draws = draw(choices, 3, 7, np.arange(5, 505))
     found = augment(pictures(500, height=32, width=32), choices, draws).numpy()
@@ -102,7 +76,6 @@ def test_the_draws_of_crop_and_flip_are_what_they_were() -> None:
     assert digest.hexdigest()[:16] == "d0b4c518e7bf6c7b"
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
@@ -129,13 +102,6 @@ def test_a_crop_may_reflect() -> None:
         assert torch.equal(found, transforms.crop(padded, int(down * 7), int(right * 7), 6, 5))
 
 
-def test_a_flip_is_torchvisions_for_the_drawn_images_only() -> None:
-    images, choices = pictures(40), [Flip(p=0.3)]
-    draws = draw(choices, 3, 1, np.arange(40))
-    for image, found, (number,) in zip(images, augment(images, choices, draws), draws[0].numbers.tolist(), strict=True):
-        assert torch.equal(found, transforms.horizontal_flip(image) if number < 0.3 else image)
-
-
 def test_the_largest_draw_stays_within_the_last_window() -> None:
     images, largest = pictures(2), Draws(np.full((2, 2), 1 - 2**-24, dtype=np.float32))
     found = augment(images, [Crop(padding=4)], [largest])
@@ -160,7 +126,7 @@ def test_an_augmentation_gives_new_images_of_the_same_form(call: str, channels: 
 
 
 @pytest.mark.parametrize("call", CALLS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5)
 @given(order=st.permutations(range(23)), size=st.integers(1, 23), seed=st.integers(0, 99), epoch=st.integers(0, 9))
 def test_what_an_image_gets_is_its_own_whatever_its_batch(
     call: str, order: list[int], size: int, seed: int, epoch: int
@@ -173,7 +139,7 @@ def test_what_an_image_gets_is_its_own_whatever_its_batch(
 
 
 def test_what_an_image_gets_does_not_depend_on_the_threads() -> None:
-    images = pictures(300, height=32, width=32)
+    images = pictures(100, height=32, width=32)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

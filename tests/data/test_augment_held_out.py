@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from cnnlab.data.feed import Feed
-from cnnlab.runs.run import run
+from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
 # With this rate the weights stay what they were, so that figures differ only where images do.
@@ -18,27 +16,18 @@ STILL = {"optimizer": "sgd(1e-30)", "layers": ("flatten", "dense(classes)"), "op
 LOUD = ["invert(p=1)", "noise(0.5)", "rotation(180)"]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_figures_of_held_out_images_are_those_without_augmentation(
-    recipe: Callable[..., Recipe], tmp_path: Path
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
-    plain = run(recipe(**STILL), name="plain", runs=tmp_path, device="cpu")
-    changed = run(recipe(**STILL, augment=LOUD), name="changed", runs=tmp_path, device="cpu")
+    plain, changed = trained(recipe(**STILL)), trained(recipe(**STILL, augment=LOUD))
     for one, other in zip(plain.epochs(), changed.epochs(), strict=True):
         assert one.train.loss != other.train.loss  # or nothing was augmented at all
-        assert one.validation is not None
-        assert one.test is not None
-        assert (one.validation, one.test) == (other.validation, other.test)
+        assert (one.validation, one.test) == (other.validation, other.test) != (None, None)
     first, second = plain.result(), changed.result()
-    assert first is not None
-    assert second is not None
     assert None not in (first.train, first.validation, first.test)
     assert (first.train, first.validation, first.test) == (second.train, second.validation, second.test)
     for part in ("train", "validation", "test"):
-        one, other = plain.predictions(part), changed.predictions(part)
-        assert one is not None
-        assert other is not None
-        np.testing.assert_array_equal(one.logits, other.logits)
+        np.testing.assert_array_equal(plain.predictions(part).logits, changed.predictions(part).logits)
 
 
 def test_a_feed_evaluates_the_images_that_it_holds() -> None:

@@ -43,8 +43,10 @@ def test_the_operations_are_torchvisions_in_its_order() -> None:
     assert tuple(SPACES[False]._AUGMENTATION_SPACE) == tuple(SPACES[True]._AUGMENTATION_SPACE) == OPERATIONS
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("wide", [False, True], ids=["randaugment", "trivialaugment"])
+@pytest.mark.parametrize("channels", [pytest.param(1, marks=pytest.mark.full), 3])
+@pytest.mark.parametrize(
+    "wide", [pytest.param(False, marks=pytest.mark.full), True], ids=["randaugment", "trivialaugment"]
+)
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_torchvisions_at_each_magnitude(name: str, wide: bool, channels: int) -> None:
     """Within a level."""

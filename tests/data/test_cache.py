@@ -47,19 +47,11 @@ def test_pixels_are_made_once(cache):
     assert isinstance(found, np.memmap)
     assert not found.flags.writeable
     assert [path.name for path in kept(cache)] == ["a.npy"]
-
-
-def test_a_kept_file_is_a_plain_npy_array(cache):
-    fill = Filler()
-    cached_pixels("a", 5, FORM, fill)
     np.testing.assert_array_equal(np.load(cache / "images" / "a.npy"), fill.array)
+    assert cached_pixels("none", 0, FORM, Filler(0)).shape == (0, 3, 2, 2)
 
 
-def test_no_images_at_all():
-    assert cached_pixels("a", 0, FORM, Filler(0)).shape == (0, 3, 2, 2)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_or_cut_file_is_made_again(cache, data):
     fill = Filler()
@@ -79,26 +71,22 @@ def test_a_damaged_or_cut_file_is_made_again(cache, data):
     assert fill.calls == 2
 
 
-def test_a_file_with_something_behind_it_is_made_again(cache):
+def test_a_file_of_another_size_or_shape_is_made_again(cache):
     fill = Filler()
     cached_pixels("a", 5, FORM, fill)
     with kept(cache)[0].open("ab") as file:
         file.write(b"x")
     cached_pixels("a", 5, FORM, fill)
     assert fill.calls == 2
-
-
-def test_a_file_of_another_shape_is_made_again():
-    cached_pixels("a", 5, FORM, Filler())
     assert cached_pixels("a", 4, FORM, Filler(4)).shape == (4, 3, 2, 2)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SourceError("bad")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SourceError("bad"), OSError(28, "No space left on device")])
 def test_when_filling_fails_nothing_is_left_behind(cache, error):
     def fail(_file: Path, _start: int) -> None:
         raise error
 
-    with pytest.raises((KeyboardInterrupt, SourceError)):
+    with pytest.raises((KeyboardInterrupt, CnnlabError), match=r"bad|received: No space left on device|^$"):
         cached_pixels("a", 5, FORM, fail)
     assert kept(cache) == []
 
@@ -123,7 +111,7 @@ def test_two_processes_at_once(make_folder, cache):
         "print(open_folder(sys.argv[1]).pixels('train', np.arange(60), ImageForm(3, 6, 8)).sum())\n"
     )
     command = [sys.executable, "-c", script, str(root)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = {process.communicate()[0].strip() for process in running}
     assert sums == {str(open_folder(root).pixels("train", np.arange(60), ImageForm(3, 6, 8)).sum())}
     assert [path.suffix for path in kept(cache)] == [".npy"]
@@ -134,18 +122,10 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
     with pytest.raises(CnnlabError) as caught:
         cached_pixels("a", 5, FORM, Filler())
-    text = str(caught.value)
-    assert text.startswith(f"{tmp_path / 'file' / 'images'}: decoded images can't be kept\n  received: Not a directory")
-    assert "allowed:  a folder that can be written, with room for the images" in text
-    assert "next:     make room, or set CNNLAB_CACHE to another folder" in text
-
-
-def test_a_full_disk_is_an_error():
-    def fill(_file: Path, _start: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(CnnlabError, match="received: No space left on device"):
-        cached_pixels("a", 5, FORM, fill)
+    (problem,) = caught.value.problems
+    assert (problem.where, problem.received) == (str(tmp_path / "file" / "images"), "Not a directory")
+    assert "can't be kept" in problem.what
+    assert "CNNLAB_CACHE" in problem.next_step
 
 
 def test_what_reads_back_differently_is_an_error(monkeypatch):

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cnnlab.data.catalogue import download_seconds, facts, find_at_hand, is_offline, open_catalogue, open_facts
 from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
@@ -106,33 +107,41 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         facts("cifra10")
 
 
-def test_facts_load_neither_torch_nor_numpy_nor_pillow() -> None:
-    code = "import sys; import cnnlab.data.catalogue; print({'torch', 'numpy', 'PIL'} & {*sys.modules})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+def test_finding_and_decoding_data_loads_no_torch_and_facts_no_numpy(tmp_path: Path) -> None:
+    """In a process of its own."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(3):
+            Image.new("RGB", (2, 2), (index, 0, 0)).save(tmp_path / name / f"{index}.png")
+    code = (
+        "import sys; import cnnlab.data.catalogue\n"
+        "print({'torch', 'numpy', 'PIL'} & {*sys.modules})\n"
+        "from cnnlab.data.dataset import facts, open_dataset\n"
+        "from cnnlab.spec.recipe import Data\n"
+        "data = Data(source=sys.argv[1])\n"
+        "facts(data), open_dataset(data, seed=0).mean\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\nFalse\n"
 
 
 @pytest.mark.parametrize(
     ("name", "files", "found"),
     [
         ("cifar10", [f"cifar-10-batches-py/{n}" for n in ("data_batch_1", "data_batch_2", "data_batch_3")], None),
-        (
-            "cifar10",
-            [f"cifar-10-batches-py/{n}" for n in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")],
-            "cifar-10-batches-py",
-        ),
+        ("cifar10", [f"cifar-10-batches-py/{n}" for n in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")],
+         "cifar-10-batches-py"),
         ("cifar10", [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"], "."),
         ("cifar10", ["cifar-10-python.tar.gz"], "cifar-10-python.tar.gz"),
         ("cifar10", ["cifar10/cifar-10-binary.tar.gz"], "cifar10/cifar-10-binary.tar.gz"),
         ("cifar10", ["cifar10/cifar-10-binary.tar.gz.part"], None),
         ("cifar100", ["cifar-100-python/train", "cifar-100-python/test"], "cifar-100-python"),
         ("svhn", ["SVHN/train_32x32.mat", "SVHN/test_32x32.mat"], "SVHN"),
-        (
-            "stl10",
-            [f"stl10_binary/{n}" for n in ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")],
-            "stl10_binary",
-        ),
+        ("stl10", [f"stl10_binary/{n}" for n in ("train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin")],
+         "stl10_binary"),
     ],
-)
+)  # fmt: skip
 def test_what_someone_has_is_found_without_opening_it(
     tmp_path: Path, name: str, files: list[str], found: str | None
 ) -> None:

@@ -1,25 +1,15 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from cnnlab.data import dataset as dataset_module
 from cnnlab.data import moments
-from cnnlab.data.dataset import (
-    data_roots,
-    facts,
-    find_files,
-    open_dataset,
-    open_source,
-    shown_form,
-)
+from cnnlab.data.dataset import data_roots, facts, find_files, open_dataset, open_source, shown_form
 from cnnlab.data.moments import mean_and_std
 from cnnlab.data.source import ImageForm
 from cnnlab.data.splits import split_hash
@@ -34,6 +24,12 @@ def whole(make_folder):
 
 
 @pytest.fixture
+def opened(whole):
+    """That folder, opened with these fields of [data] and this seed."""
+    return lambda seed=0, **fields: open_dataset(Data(source=str(whole), **fields), seed=seed)
+
+
+@pytest.fixture
 def parted(make_folder):
     """A folder that brings all three parts."""
     return make_folder(
@@ -41,8 +37,8 @@ def parted(make_folder):
     )
 
 
-def test_parts_of_a_folder_without_a_split(whole):
-    found = open_dataset(Data(source=str(whole), validation=0.25, test=0.2), seed=0)
+def test_parts_of_a_folder_without_a_split(opened):
+    found = opened(validation=0.25, test=0.2)
     assert found.parts == ("train", "validation", "test")
     assert [found.size(part) for part in found.parts] == [36, 12, 12]
     assert np.bincount(found.labels("test")).tolist() == [4, 6, 2]
@@ -51,8 +47,8 @@ def test_parts_of_a_folder_without_a_split(whole):
     assert len(names) == len(set(names)) == 60
 
 
-def test_labels_names_and_pixels_belong_together(whole, draw):
-    found = open_dataset(Data(source=str(whole)), seed=3)
+def test_labels_names_and_pixels_belong_together(opened, draw):
+    found = opened(seed=3)
     first = {"cat": 1, "dog": 21, "owl": 51}
     for part in found.parts:
         pixels, labels = found.pixels(part), found.labels(part)
@@ -64,9 +60,9 @@ def test_labels_names_and_pixels_belong_together(whole, draw):
             np.testing.assert_array_equal(pixels[row], want.transpose(2, 0, 1))
 
 
-def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(whole):
-    assert open_dataset(Data(source=str(whole)), seed=0).size("test") == 12
-    found = open_dataset(Data(source=str(whole), test=0.0, validation=0.0), seed=0)
+def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(opened):
+    assert opened().size("test") == 12
+    found = opened(test=0.0, validation=0.0)
     assert found.parts == ("train",)
     assert (found.size("train"), found.size("test")) == (60, 0)
 
@@ -77,19 +73,14 @@ def test_the_sources_own_parts_are_taken_as_they_are(parted):
     assert found.labels("test").tolist() == [0, 1, 1, 1, 1]
 
 
-def test_the_seed_changes_validation_but_never_the_test_set(whole):
-    found = [open_dataset(Data(source=str(whole)), seed=seed) for seed in (0, 0, 1)]
+def test_the_seed_changes_validation_but_never_the_test_set(opened):
+    found = [opened(seed) for seed in (0, 0, 1)]
     tests = [data.image_names("test") for data in found]
     assert tests[0] == tests[1] == tests[2]
-    assert (
-        found[0].image_names("validation") == found[1].image_names("validation") != found[2].image_names("validation")
-    )
+    validation = [data.image_names("validation") for data in found]
+    assert validation[0] == validation[1] != validation[2]
     assert found[0].split_hash == found[1].split_hash != found[2].split_hash
-
-
-def test_split_hash_is_of_the_indices(whole):
-    found = open_dataset(Data(source=str(whole)), seed=0)
-    assert found.split_hash == split_hash({part: indices for part, (_, indices) in found.indices.items()})
+    assert found[0].split_hash == split_hash({part: indices for part, (_, indices) in found[0].indices.items()})
 
 
 def test_chosen_classes_in_their_order(parted):
@@ -99,49 +90,41 @@ def test_chosen_classes_in_their_order(parted):
     assert found.image_names("test")[0] == "test/cat/0.png"
 
 
-def test_chosen_classes_leave_the_others_out(whole):
-    found = open_dataset(Data(source=str(whole), classes=("owl", "cat")), seed=0)
+def test_chosen_classes_leave_the_others_out(opened):
+    found = opened(classes=("owl", "cat"))
     assert sum(found.size(part) for part in found.parts) == 30
     assert {name.split("/")[0] for part in found.parts for name in found.image_names(part)} == {"owl", "cat"}
 
 
-def test_an_unknown_class_is_an_error(whole):
-    with pytest.raises(SourceError) as caught:
-        open_dataset(Data(source=str(whole), classes=("cat", "dgo")), seed=0)
-    assert str(caught.value).splitlines() == [
-        "data.classes: the data has no such class",
-        "  received: dgo",
-        "  allowed:  cat, dog, owl",
-        "  next:     did you mean 'dog'?",
-    ]
+def test_an_unknown_class_is_an_error(opened):
+    with pytest.raises(SourceError, match=r"(?s)data\.classes: .*dgo.*cat, dog, owl.*did you mean 'dog'\?"):
+        opened(classes=("cat", "dgo"))
 
 
-def test_per_class_and_limit_hold_for_train_alone(whole):
-    found = open_dataset(Data(source=str(whole), per_class=7), seed=0)
+def test_per_class_and_limit_hold_for_train_alone(opened):
+    plain, found = opened(), opened(per_class=7)
     assert np.bincount(found.labels("train")).tolist() == [7, 7, 7]
     assert (found.size("validation"), found.size("test")) == (5, 12)
-    assert open_dataset(Data(source=str(whole), limit=9), seed=0).size("train") == 9
-
-
-def test_limits_leave_validation_as_it_was(whole):
-    plain, limited = (open_dataset(Data(source=str(whole), limit=limit), seed=0) for limit in (None, 5))
+    limited = opened(limit=9)
+    assert limited.size("train") == 9
     assert plain.image_names("validation") == limited.image_names("validation")
     assert set(limited.image_names("train")) < set(plain.image_names("train"))
 
 
-def test_form_from_recipe_and_source(whole):
-    assert open_dataset(Data(source=str(whole)), seed=0).form == ImageForm(3, 6, 8)
-    data = Data(source=str(whole), size=(5, 4), channels=1, interpolation="nearest")
-    found = open_dataset(data, seed=0)
+def test_form_from_recipe_and_source(opened):
+    assert opened().form == ImageForm(3, 6, 8)
+    found = opened(size=(5, 4), channels=1, interpolation="nearest")
     assert found.form == ImageForm(1, 5, 4, "nearest")
     assert found.pixels("test").shape == (12, 1, 5, 4)
 
 
-def test_a_size_makes_different_sizes_no_fault(whole, encode, draw):
+def test_a_size_makes_different_sizes_no_fault(whole, opened, encode, draw):
     (whole / "cat" / "0.png").write_bytes(encode(draw(1, height=30, width=30)))
-    with pytest.raises(SourceError, match="different sizes"):
-        open_dataset(Data(source=str(whole)), seed=0)
-    assert open_dataset(Data(source=str(whole), size=(9, 9)), seed=0).form == ImageForm(3, 9, 9)
+    for ask in (opened, lambda: facts(Data(source=str(whole)))):
+        with pytest.raises(SourceError, match="different sizes"):
+            ask()
+    assert opened(size=(9, 9)).form == ImageForm(3, 9, 9)
+    assert facts(Data(source=str(whole), size=(7, 7))).height == 7
     assert shown_form(open_source(str(whole))) == ImageForm(3, 64, 64)
 
 
@@ -159,42 +142,35 @@ def test_a_test_set_that_is_not_asked_for_is_never_decoded(where, whole, parted)
         again.pixels("test")
 
 
-def test_nothing_is_decoded_before_it_is_asked_for(whole, cache):
-    found = open_dataset(Data(source=str(whole)), seed=0)
+def test_nothing_is_decoded_before_it_is_asked_for(opened, cache):
+    found = opened()
     assert not list(cache.glob("images/*"))
-    found.pixels("train")
+    assert found.pixels("train") is found.pixels("train")
     assert len(list(cache.glob("images/*"))) == 1
-    open_dataset(Data(source=str(whole)), seed=1).pixels("validation")
+    opened(seed=1).pixels("validation")
     assert len(list(cache.glob("images/*"))) == 1
 
 
-def test_large_data_is_kept_part_by_part_on_disk(whole, monkeypatch):
-    small = open_dataset(Data(source=str(whole)), seed=0)
+def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
+    small = opened()
     monkeypatch.setattr(dataset_module, "WHOLE_BYTES", 100)
-    large = open_dataset(Data(source=str(whole)), seed=0)
+    large = opened()
     for part in small.parts:
         np.testing.assert_array_equal(large.pixels(part), small.pixels(part))
         assert isinstance(large.pixels(part), np.memmap)
 
 
-def test_pixels_are_the_same_object_when_asked_again(whole):
-    found = open_dataset(Data(source=str(whole)), seed=0)
-    assert found.pixels("train") is found.pixels("train")
-
-
-def test_mean_and_std_are_those_of_the_training_images(whole):
-    found = open_dataset(Data(source=str(whole)), seed=0)
+def test_mean_and_std_are_those_of_the_training_images(opened):
+    found = opened()
     scaled = found.pixels("train").astype(np.float64) / 255
     np.testing.assert_allclose(found.mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-12)
     np.testing.assert_allclose(found.std, scaled.std(axis=(0, 2, 3)), rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_mean_and_std_are_exact_however_the_images_are_cut_up(data, monkeypatch):
-    monkeypatch.setattr(moments, "_CHUNK", data.draw(st.integers(1, 9)))
-    shape = (data.draw(st.integers(1, 20)), data.draw(st.sampled_from([1, 3])), 3, 2)
-    pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, dtype=np.uint8)
+@pytest.mark.parametrize(("chunk", "count", "channels"), [(1, 1, 1), (1, 7, 3), (5, 20, 3), (9, 20, 1), (9, 9, 3)])
+def test_mean_and_std_are_exact_however_the_images_are_cut_up(chunk, count, channels, monkeypatch):
+    monkeypatch.setattr(moments, "_CHUNK", chunk)
+    pixels = np.random.default_rng(count).integers(0, 256, (count, channels, 3, 2), dtype=np.uint8)
     mean, std = mean_and_std(pixels)
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)) / 255, rtol=1e-12)
     np.testing.assert_allclose(std, pixels.std(axis=(0, 2, 3)) / 255, rtol=1e-12)
@@ -204,14 +180,11 @@ def test_a_channel_that_is_the_same_everywhere_can_be_divided_by():
     assert mean_and_std(np.full((4, 1, 2, 2), 51, np.uint8)) == ((0.2,), (1.0,))
 
 
-def test_given_mean_and_std(whole):
-    data = Data(source=str(whole), normalize=((0.5, 0.4, 0.3), (0.2, 0.2, 0.1)))
-    found = open_dataset(data, seed=0)
+def test_given_mean_and_std(opened):
+    found = opened(normalize=((0.5, 0.4, 0.3), (0.2, 0.2, 0.1)))
     assert (found.mean, found.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
-    with pytest.raises(
-        SourceError, match=r"data\.normalize: .*not one for each channel\n.*received: 1 for images of 3"
-    ):
-        open_dataset(Data(source=str(whole), normalize=((0.5,), (0.2,))), seed=0)
+    with pytest.raises(SourceError, match=r"(?s)data\.normalize: .*one for each channel.*1 for images of 3"):
+        opened(normalize=((0.5,), (0.2,)))
 
 
 def test_a_catalogue_name_opens_the_catalogue():
@@ -221,13 +194,8 @@ def test_a_catalogue_name_opens_the_catalogue():
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest():
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(SourceError, match=r"(?s)data\.source: .*cifar01.*cifar10, cifar100.*did you mean 'cifar10'"):
         open_dataset(Data(source="cifar01"), seed=0)
-    text = str(caught.value)
-    assert text.startswith("data.source: no data is found by this name\n  received: cifar01\n")
-    assert "cifar10, cifar100" in text
-    assert "or the path of a folder or an archive of class folders" in text
-    assert "did you mean 'cifar10'?" in text
 
 
 def test_data_is_looked_for_in_the_given_folder_the_environments_and_the_cache(tmp_path, whole, monkeypatch, cache):
@@ -241,19 +209,12 @@ def test_data_is_looked_for_in_the_given_folder_the_environments_and_the_cache(t
 
 
 def test_a_data_folder_that_is_none_is_an_error(tmp_path, monkeypatch):
-    with pytest.raises(SourceError) as caught:
-        data_roots(tmp_path / "dta")
-    assert str(caught.value).splitlines() == [
-        "--data: the data folder is not there",
-        f"  received: {tmp_path / 'dta'}",
-        "  allowed:  a folder that holds data, or an empty one for downloads",
-        f"  next:     check the path, or make it: mkdir -p {tmp_path / 'dta'}",
-    ]
-    (tmp_path / "dta").write_bytes(b"")
-    monkeypatch.setenv("CNNLAB_DATA", str(tmp_path / "dta"))
-    with pytest.raises(
-        SourceError, match=r"CNNLAB_DATA: the data folder is a file\n(.*\n)*.*next:     check the path$"
-    ):
+    place = tmp_path / "dta"
+    with pytest.raises(SourceError, match=rf"(?s)--data: .*not there.*{place}.*mkdir -p {place}"):
+        data_roots(place)
+    place.write_bytes(b"")
+    monkeypatch.setenv("CNNLAB_DATA", str(place))
+    with pytest.raises(SourceError, match="CNNLAB_DATA: the data folder is a file"):
         open_dataset(Data(source="cifar10"), seed=0)
 
 
@@ -275,27 +236,10 @@ def test_facts_of_a_catalogue_name_need_no_file():
     assert (found.channels, found.height, found.width) == (3, 20, 30)
 
 
-def test_facts_of_a_folder_are_those_of_its_data(whole, encode, draw):
+def test_facts_of_a_folder_are_those_of_its_data(whole):
     found, opened = facts(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
     assert (found.channels, found.height, found.width) == opened.form.shape
     assert found.classes == opened.classes
-    (whole / "cat" / "0.png").write_bytes(encode(draw(1, height=30, width=30)))
-    assert facts(Data(source=str(whole), size=(7, 7))).height == 7
-    with pytest.raises(SourceError, match="different sizes"):
-        facts(Data(source=str(whole)))
-
-
-def test_no_torch_is_loaded(whole):
-    script = (
-        "import sys\n"
-        "from cnnlab.data.dataset import facts, open_dataset\n"
-        "from cnnlab.spec.recipe import Data\n"
-        "data = Data(source=sys.argv[1])\n"
-        "facts(data), open_dataset(data, seed=0).mean\n"
-        "print('torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(whole)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_real_faces_without_a_split(orl_faces):
@@ -312,18 +256,16 @@ def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
     assert [done for _, done, _, _ in told] == list(range(500, 10_001, 500))
 
 
-def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(whole):
-    found = open_dataset(Data(source=str(whole)), seed=0)
+def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(opened):
+    found = opened()
     found.pixels("validation")
     assert len(found._whole) == 1
     found.pixels("train")
     assert not found._whole
 
 
-def test_the_order_of_the_classes_changes_no_split(whole):
-    plain, turned = (
-        open_dataset(Data(source=str(whole), classes=classes), seed=0) for classes in (("cat", "owl"), ("owl", "cat"))
-    )
+def test_the_order_of_the_classes_changes_no_split(opened):
+    plain, turned = (opened(classes=classes) for classes in (("cat", "owl"), ("owl", "cat")))
     for part in plain.parts:
         assert plain.image_names(part) == turned.image_names(part)
         np.testing.assert_array_equal(plain.labels(part), 1 - turned.labels(part))
@@ -367,11 +309,10 @@ def test_other_test_images_have_another_name(parted, encode, draw):
     assert open_dataset(Data(source="shapes"), seed=0).test_set_id() not in names
 
 
-def test_another_share_is_another_test_set_and_none_has_no_name(whole):
-    names = {open_dataset(Data(source=str(whole), test=share), seed=0).test_set_id() for share in (0.2, 0.3)}
-    assert len(names) == 2
+def test_another_share_is_another_test_set_and_none_has_no_name(opened):
+    assert opened(test=0.2).test_set_id() != opened(test=0.3).test_set_id()
     with pytest.raises(KeyError):
-        open_dataset(Data(source=str(whole), test=0.0), seed=0).test_set_id()
+        opened(test=0.0).test_set_id()
 
 
 def test_a_published_test_set_is_named_by_its_classes():
@@ -388,7 +329,7 @@ def test_content_digest_is_kept_by_moving_and_by_what_a_recipe_chooses(parted, t
     assert open_dataset(Data(source=str(parted), classes=("dog", "cat"), limit=3), seed=1).content_digest == digest
     moved = parted.rename(tmp_path / "moved")
     assert open_dataset(Data(source=str(moved)), seed=0).content_digest == digest
-    subprocess.run(["cp", "-a", str(moved), str(tmp_path / "copy")], check=True)
+    shutil.copytree(moved, tmp_path / "copy")
     assert open_dataset(Data(source=str(tmp_path / "copy")), seed=0).content_digest == digest
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.data.augment import augment, draw
@@ -50,7 +49,6 @@ def test_streamed_batches_equal_resident_ones_bit_by_bit(workers: int) -> None:
     assert equal(list(resident.evaluation(4)), list(streamed.evaluation(4)))
 
 
-@settings(max_examples=40, deadline=None)
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 45), seed=st.integers(0, 99), epoch=st.integers(0, 9))
 def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: int, seed: int, epoch: int) -> None:
     data = feed(count)
@@ -65,13 +63,6 @@ def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: i
 
 def test_a_last_batch_of_one_joins_the_one_before() -> None:
     assert [len(labels) for _, labels in feed(21).training(5, 0, 0)] == [5, 5, 5, 6]
-
-
-def test_labels_follow_their_images() -> None:
-    pixels = pictures(21)
-    expected = torch.from_numpy(as_numpy(pixels)).float()
-    for images, labels in feed(pixels=pixels).training(4, 0, 0):
-        torch.testing.assert_close(images, expected[labels], rtol=0, atol=1e-5)
 
 
 def test_each_image_is_augmented_by_its_own_draws() -> None:
@@ -111,20 +102,9 @@ def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> N
         assert torch.equal(images, laid_out)
 
 
-@pytest.mark.parametrize(("resident", "workers"), [(True, 0), (False, 0), (False, 1)])
-def test_a_read_only_memory_map_feeds_like_an_array(tmp_path: Path, resident: bool, workers: int) -> None:
-    pixels = pictures(21)
-    np.save(tmp_path / "pixels.npy", pixels)
-    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
-    from_map = feed(pixels=mapped, resident=resident, workers=workers)
-    assert equal(list(from_map.training(4, 0, 0, AUGMENT)), list(feed(pixels=pixels).training(4, 0, 0, AUGMENT)))
-    assert np.array_equal(mapped, pixels)
-
-
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_many_batches_come_in_their_order(workers: int) -> None:
+def test_many_batches_come_in_their_order() -> None:
     """More than are read ahead."""
-    labels = [found for _, found in feed(200, resident=False, workers=workers).evaluation(3)]
+    labels = [found for _, found in feed(200, resident=False, workers=2).evaluation(3)]
     assert torch.cat(labels).tolist() == list(range(200))
 
 
@@ -158,14 +138,6 @@ def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.
     assert resident_bytes(torch.device("cuda")) == 16 * 2**30
 
 
-def test_data_past_the_budget_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = pictures(21).nbytes
-    monkeypatch.setattr("cnnlab.data.store.RESIDENT_BYTES", {"cpu": size})
-    assert feed().resident
-    monkeypatch.setattr("cnnlab.data.store.RESIDENT_BYTES", {"cpu": size - 1})
-    assert not feed().resident
-
-
 def test_feeding_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tobytes()
     list(feed(resident=False, workers=1).training(4, 0, 0, AUGMENT))
@@ -183,7 +155,3 @@ def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:
     assert readers() == 2
     batches.close()
     assert readers() == 0
-
-
-def test_one_image_is_a_batch_of_its_own() -> None:
-    assert [len(labels) for _, labels in feed(1).training(4, 0, 0)] == [1]

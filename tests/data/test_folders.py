@@ -29,19 +29,13 @@ def test_listing_decodes_nothing(make_folder):
     assert open_folder(root).labels("train").tolist() == [0, 0, 1]
 
 
-def test_what_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(SourceError) as caught:
-        open_folder(tmp_path / "none")
-    text = str(caught.value)
-    assert text.startswith(f"{tmp_path / 'none'}: no data is found here")
-    assert "allowed:  a folder of class folders, or such an archive (.zip, .tar, .tar.gz, .tgz)" in text
-    assert "next:     check the path" in text
-
-
-def test_a_file_of_another_kind_is_an_error(tmp_path):
+def test_what_is_no_data_is_an_error(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
-    with pytest.raises(SourceError, match=r"no archive that is read here\n.*received: \.rar\n.*\n.*unpack it"):
-        open_folder(tmp_path / "a.rar")
+    words = {"none": r"(?s)none: no data is found here.*class folders.*check the path",
+             "a.rar": r"(?s)no archive that is read here.*\.rar.*unpack it"}  # fmt: skip
+    for name, expected in words.items():
+        with pytest.raises(SourceError, match=expected):
+            open_folder(tmp_path / name)
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
@@ -142,8 +136,8 @@ def test_bad_images_are_named_with_reasons_and_the_first_few_only(make_folder):
     with pytest.raises(SourceError) as caught:
         open_folder(root).pixels("train", np.arange(11), FORM)
     summary, *first = caught.value.problems
-    assert summary.what == "7 of the files give no image"
-    assert summary.next_step == f"`cnnlab data check {root}` lists them all; replace them or take them away"
+    assert summary.what.startswith("7 of the files")
+    assert f"cnnlab data check {root}" in summary.next_step
     assert [problem.where for problem in first] == [f"cat/{index}.png" for index in range(5)]
     assert first[0].what == "no image can be read from this file: empty"
     assert "<html>" in first[1].received
@@ -162,10 +156,10 @@ def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw)
     (root / "dog" / "big.png").write_bytes(encode(draw(1, height=20, width=30)))
     with pytest.raises(SourceError) as caught:
         open_folder(root).natural_form()
-    text = str(caught.value)
-    assert "the images have different sizes (height×width)" in text
-    assert "received: 6×8 (4 images), 20×30 (1 images)" in text
-    assert "next:     set the size they are brought to, such as data.size = [64, 64]" in text
+    (problem,) = caught.value.problems
+    assert "different sizes" in problem.what
+    assert "6×8 (4 images), 20×30 (1 images)" in problem.received
+    assert "data.size = [64, 64]" in problem.next_step
 
 
 def test_the_size_of_a_test_image_is_not_looked_at(make_folder, encode, draw):

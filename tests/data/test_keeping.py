@@ -96,7 +96,7 @@ def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ended() -> int:
     """The number of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
+    process = subprocess.Popen(["true"])
     process.wait()
     return process.pid
 

@@ -27,33 +27,27 @@ def test_top_folders_are_classes_of_train():
     assert arranged("cat/1.png", "dog/1.png") == {"train": [("cat/1.png", "cat"), ("dog/1.png", "dog")]}
 
 
-@pytest.mark.parametrize("name", ["validation", "val", "valid", "Val"])
-def test_parts(name):
-    found = arranged("train/cat/1.png", "train/dog/1.png", f"{name}/dog/1.png", "test/cat/1.png")
-    assert {part: [label for _, label in rows] for part, rows in found.items()} == {
-        "train": ["cat", "dog"],
-        "validation": ["dog"],
-        "test": ["cat"],
-    }
-
-
 @pytest.mark.parametrize(
     ("train", "validation", "test"),
-    [("Training", "Validation", "Testing"), ("training", "valid", "testing"), ("Train", "VAL", "TEST")],
+    [
+        ("train", "validation", "test"),
+        ("Training", "Val", "Testing"),
+        ("training", "valid", "testing"),
+        ("Train", "VAL", "TEST"),
+    ],
 )
 def test_names_of_parts_in_any_letters(train, validation, test):
-    paths = [f"{part}/{name}/1.png" for part in (train, validation, test) for name in ("cat", "dog")]
-    layout = arrange(files(*paths))
-    assert (layout.parts, layout.classes, layout.findings) == (("train", "validation", "test"), ("cat", "dog"), ())
+    paths = [f"{train}/cat/1.png", f"{train}/dog/1.png", f"{validation}/dog/1.png", f"{test}/cat/1.png"]
+    found = {part: [label for _, label in rows] for part, rows in arranged(*paths).items()}
+    assert found == {"train": ["cat", "dog"], "validation": ["dog"], "test": ["cat"]}
+    assert kinds(*paths) == []
 
 
 @pytest.mark.parametrize("parts", [("train_set", "test_set"), ("dev", "eval"), ("Trainingsdaten", "Testdaten")])
 def test_parts_that_are_not_understood_are_no_classes(parts):
     (finding,) = arrange(files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))).findings
     assert (finding.kind, finding.file, finding.fatal) == ("parts not understood", ", ".join(sorted(parts)), True)
-    assert finding.message == (
-        "these look like parts, not classes; parts are called train, training, validation, val, valid, test, testing"
-    )
+    assert finding.message.endswith("train, training, validation, val, valid, test, testing")
 
 
 @pytest.mark.parametrize(

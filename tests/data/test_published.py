@@ -17,8 +17,7 @@ from cnnlab.data import catalogue_table, published
 from cnnlab.data.catalogue import open_facts
 from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.published import PublishedSource
-from cnnlab.data.source import ImageForm, Source
+from cnnlab.data.source import ImageForm, Part, Source
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
 from cnnlab.spec.recipe import Data
@@ -52,18 +51,23 @@ def folder(root: Path, form: int, encode: Callable[[slice], bytes]) -> Path:
     return place
 
 
-def archive(root: Path, contents: dict[str, bytes], known: Facts = CIFAR, cut: int | None = None) -> Facts:
+def archive(
+    root: Path,
+    contents: dict[str, bytes],
+    cut: int | None = None,
+    member_of: Callable[[str], tarfile.TarInfo] = tarfile.TarInfo,
+) -> Facts:
     """The archive under `root`, and the facts with its checksum."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         for name, content in contents.items():
-            member = tarfile.TarInfo(name)
+            member = member_of(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     packed = stream.getvalue()[:cut]
     (root / "cifar-10-binary.tar.gz").write_bytes(packed)
     file = RemoteFile("cifar-10-binary.tar.gz", "md5:" + hashlib.md5(packed).hexdigest(), len(packed), ())
-    return replace(known, forms=(replace(known.forms[0], archive=file),))
+    return replace(CIFAR, forms=(replace(CIFAR.forms[0], archive=file),))
 
 
 def in_top_folder(contents: dict[str, bytes], prefix: str = "") -> dict[str, bytes]:
@@ -98,33 +102,28 @@ def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
 
 
-def test_a_sealed_test_set_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "file", "content", "words"),
+    [
+        ("train", "test_batch.bin", b"not a data set", r"test_batch\.bin(.|\n)*14 bytes"),
+        ("train", "test_batch.bin", None, r"a file of the data set is missing(.|\n)*no test_batch\.bin"),
+        ("test", "data_batch_3.bin", b"", r"data_batch_3\.bin"),
+    ],
+)
+def test_a_part_reads_no_file_of_another(
+    tmp_path: Path, asked: Part, file: str, content: bytes | None, words: str
+) -> None:
     place = folder(tmp_path, 0, binary)
-    (place / "test_batch.bin").write_bytes(b"not a data set")
     source = open_facts(CIFAR, tmp_path, download=False)
-    form = source.natural_form()
-    assert source.pixels("train", ALL, form).shape == (10, 3, 32, 32)
-    assert len(source.labels("train")) == 10
-    with pytest.raises(SourceError, match=r"test_batch\.bin(.|\n)*14 bytes"):
-        source.labels("test")
-
-
-def test_train_needs_no_test_file(tmp_path: Path) -> None:
-    place = folder(tmp_path, 0, binary)
-    source = open_facts(CIFAR, tmp_path, download=False)
-    (place / "test_batch.bin").unlink()
-    assert source.labels("train").tolist() == LABELS[:10]
-    with pytest.raises(SourceError, match=r"a file of the data set is missing(.|\n)*no test_batch\.bin"):
-        source.labels("test")
-
-
-def test_test_alone_reads_no_training_file(tmp_path: Path) -> None:
-    place = folder(tmp_path, 0, binary)
-    (place / "data_batch_3.bin").write_bytes(b"")
-    source = open_facts(CIFAR, tmp_path, download=False)
-    assert source.labels("test").tolist() == LABELS[10:]
-    with pytest.raises(SourceError, match=r"data_batch_3\.bin"):
-        source.labels("train")
+    if content is None:
+        (place / file).unlink()
+    else:
+        (place / file).write_bytes(content)
+    rows, other = (slice(0, 10), "test") if asked == "train" else (slice(10, 13), "train")
+    assert source.labels(asked).tolist() == LABELS[rows]
+    assert source.pixels(asked, np.arange(3), source.natural_form()).shape == (3, 3, 32, 32)
+    with pytest.raises(SourceError, match=words):
+        source.labels(other)  # type: ignore[arg-type]
 
 
 def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
@@ -137,11 +136,6 @@ def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
     assert source.labels("train").tolist() == LABELS[:10]
     with pytest.raises(ValueError, match="read-only"):
         pixels[0] = 0
-
-
-def test_another_size_and_grey(tmp_path: Path) -> None:
-    folder(tmp_path, 0, binary)
-    source = open_facts(CIFAR, tmp_path, download=False)
     assert source.pixels("train", np.array([1]), ImageForm(1, 16, 24)).shape == (1, 1, 16, 24)
 
 
@@ -175,15 +169,13 @@ def test_a_wrong_archive(tmp_path: Path, contents: dict[str, bytes], cut: int | 
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
-    known = archive(tmp_path, {})
-    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as tar:
-        for name in known.forms[0].files["train"]:
-            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            tar.addfile(member)
-    packed = (tmp_path / "cifar-10-binary.tar.gz").read_bytes()
-    file = replace(known.forms[0].archive, checksum="md5:" + hashlib.md5(packed).hexdigest())  # type: ignore[type-var]
-    known = replace(known, forms=(replace(known.forms[0], archive=file),))
+    def link(name: str) -> tarfile.TarInfo:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        return member
+
+    names = [f"cifar-10-batches-bin/{name}" for name in CIFAR.forms[0].files["train"]]
+    known = archive(tmp_path, dict.fromkeys(names, b""), member_of=link)
     with pytest.raises(SourceError, match="lacks a file"):
         open_facts(known, tmp_path, download=False).labels("train")
 
@@ -212,7 +204,7 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return opened(path, name, limit)
 
     monkeypatch.setattr(published, "_from_folder", watched)
-    monkeypatch.setitem(catalogue_table.CATALOGUE, "cifar10", CIFAR)  # type: ignore[arg-type]
+    monkeypatch.setitem(catalogue_table.CATALOGUE, "cifar10", CIFAR)
     return place.parent
 
 
@@ -225,16 +217,12 @@ def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tu
     assert len(found.mean) == 3
     assert len(found.split_hash) == len(found.content_digest) == 64
     assert len(found.test_set_id()) == 24
+    if classes is None:  # then the size of the test part is the catalogue's
+        want = {part: found.indices[part][1] for part in found.parts}
+        assert (found.size("test"), want["test"].tolist()) == (3, [0, 1, 2])
+        assert found.split_hash == split_hash(want)
     with pytest.raises(AssertionError, match="the test file was opened"):
         found.labels("test")
-
-
-def test_the_size_of_a_whole_sealed_test_part_is_the_catalogues(sealed: Path) -> None:
-    found = open_dataset(Data(source="cifar10"), seed=0, root=sealed)
-    assert found.size("test") == 3
-    want = {part: found.indices[part][1] for part in found.parts}
-    assert found.split_hash == split_hash(want)
-    assert want["test"].tolist() == [0, 1, 2]
 
 
 def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
@@ -256,9 +244,11 @@ def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
 
 
 def test_files_at_hand_are_compared_with_their_checksums(tmp_path: Path) -> None:
+    (tmp_path / "unpacked").mkdir()
+    folder(tmp_path / "unpacked", 0, binary)
+    assert open_facts(CIFAR, tmp_path / "unpacked", download=False).verified() == ()
     known = archive(tmp_path, in_top_folder(members(0, binary)))
     source = open_facts(known, tmp_path, download=False)
-    assert isinstance(source, PublishedSource)
     assert source.verified() == ("cifar-10-binary.tar.gz",)
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"something else")
     with pytest.raises(SourceError, match=r"this isn't the published archive(.|\n)*delete it and fetch it again"):
@@ -269,21 +259,10 @@ def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -
     (tmp_path / "SVHN").mkdir()
     for name in ("train_32x32.mat", "test_32x32.mat"):
         (tmp_path / "SVHN" / name).write_bytes(b"mat")
-    form = CATALOGUE["svhn"].forms[0]
+    known = CATALOGUE["svhn"]
+    with pytest.raises(SourceError, match="this isn't the published file"):
+        open_facts(known, tmp_path, download=False).verified()
+    (form,) = known.forms
     right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
-    for downloads, words in ((right, ""), (form.downloads, "this isn't the published file")):
-        known = replace(CATALOGUE["svhn"], forms=(replace(form, downloads=downloads),))
-        source = open_facts(known, tmp_path, download=False)
-        assert isinstance(source, PublishedSource)
-        if words:
-            with pytest.raises(SourceError, match=words):
-                source.verified()
-        else:
-            assert source.verified() == ("train_32x32.mat", "test_32x32.mat")
-
-
-def test_unpacked_files_have_no_checksum(tmp_path: Path) -> None:
-    folder(tmp_path, 0, binary)
-    source = open_facts(CIFAR, tmp_path, download=False)
-    assert isinstance(source, PublishedSource)
-    assert source.verified() == ()
+    known = replace(known, forms=(replace(form, downloads=right),))
+    assert open_facts(known, tmp_path, download=False).verified() == ("train_32x32.mat", "test_32x32.mat")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.data.shapes import CLASSES, COUNTS, ShapesSource, draw
@@ -23,7 +23,6 @@ def test_source() -> None:
     assert grey.dtype == np.uint8
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 9_999), max_size=5))
 def test_an_image_is_the_same_in_whatever_company(indices: list[int]) -> None:
     together = draw("train", np.array(indices, np.int64))
@@ -49,8 +48,8 @@ def test_pictures_do_not_change_between_versions() -> None:
 
 
 def test_parts_share_no_picture() -> None:
-    train, test = draw("train", np.arange(1000)), draw("test", np.arange(1000))
-    assert len({image.tobytes() for image in (*train, *test)}) == 2000
+    train, test = draw("train", np.arange(300)), draw("test", np.arange(300))
+    assert len({image.tobytes() for image in (*train, *test)}) == 600
 
 
 @pytest.mark.parametrize("index", [-1, 2000])

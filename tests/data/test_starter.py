@@ -88,15 +88,8 @@ def test_depth_follows_the_shorter_side(side, blocks):
     assert depth((side, 500)) == blocks
 
 
-def test_from_a_folder_to_a_recipe(make_folder):
-    root = make_folder({"cat": 12, "dog": 12})
-    recipe = Recipe.from_toml(starter_recipe(glimpse(open_folder(root))))
-    assert recipe.data.source == str(root)
-    assert recipe.data.size == (6, 8)
-
-
-@pytest.mark.parametrize("images", range(1, 11))
-@pytest.mark.parametrize("classes", range(2, 6))
+@pytest.mark.parametrize("images", [1, 2, 3, 4, 10])
+@pytest.mark.parametrize("classes", [2, 5])
 def test_the_recipe_for_a_small_folder_fits_its_parts(images, classes, make_folder):
     root = make_folder({f"class{number}": images for number in range(classes)})
     text = starter_recipe(glimpse(open_folder(root)))

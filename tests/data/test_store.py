@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.data.store import Store
@@ -20,7 +20,6 @@ def arrays(count: int, rows: int, dtype: type = np.float32) -> list[np.ndarray]:
     return [(draws.normal(size=(rows, 2, 3)) * 100).astype(dtype) for _ in range(count)]
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data(), count=st.integers(1, 4), rows=st.integers(1, 9), workers=st.sampled_from([None, 0, 2]))
 def test_rows_are_those_of_the_arrays_one_after_the_other(
     data: st.DataObject, count: int, rows: int, workers: int | None

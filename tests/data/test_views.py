@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.data.augment import augment, draw
@@ -27,7 +27,6 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=80, deadline=None)
 @given(calls=st.lists(nested, min_size=1, max_size=4), seed=st.integers(0, 99), epoch=st.integers(0, 5))
 def test_of_flips_the_chosen_view_is_the_augmented_image(calls: list[str], seed: int, epoch: int) -> None:
     choices = read_augmentations(calls)

@@ -58,16 +58,11 @@ def test_imbalance_speaks_from_the_ratio_on_that_the_data_check_has(tmp_path: Pa
     assert (warning is not None) == speaks
     kinds = {problem.kind for problem in check(str(tmp_path / "images")).problems}
     assert ("imbalance" in kinds) == speaks
+    assert found(tmp_path / "images", validation=0.0, test=0.0, per_class=2) == {}  # which evens it out
     if warning is not None:
         assert warning.where == "few"
         assert warning.message.startswith("40 training images of 'many', 2 of 'few': ")
         assert "balanced_accuracy" in warning.fix
-
-
-def test_per_class_evens_out_an_imbalance(tmp_path: Path) -> None:
-    write(tmp_path / "images" / "train" / "many", 60)
-    write(tmp_path / "images" / "train" / "few", 2)
-    assert found(tmp_path / "images", validation=0.0, test=0.0, per_class=2) == {}
 
 
 def test_numbers_of_other_images_speak(folder: Path) -> None:
@@ -76,10 +71,9 @@ def test_numbers_of_other_images_speak(folder: Path) -> None:
     mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3))
     assert warning.where == "data.normalize"
     worst = int(std.argmin())  # these numbers leave the deviations as they are, far below 1
-    assert warning.message == (
-        f"with these numbers channel {worst} of the training images has mean {mean[worst]:.2f} instead of 0 and "
-        f"standard deviation {std[worst]:.2f} instead of 1: their own are {mean[worst]:.4f} and {std[worst]:.4f}"
-    )
+    for told in (f"channel {worst}", f"{mean[worst]:.2f} instead of 0", f"{std[worst]:.2f} instead of 1"):
+        assert told in warning.message
+    assert f"{mean[worst]:.4f} and {std[worst]:.4f}" in warning.message
     assert found(folder, normalize=IMAGENET) == {}
     assert found(folder, normalize="data") == {}
 
@@ -102,9 +96,8 @@ def test_an_image_in_two_parts_is_a_leak_whatever_its_name_and_format(folder: Pa
     Image.open(folder / "train" / "cat" / "3.png").save(folder / "validation" / "dog" / "copy.bmp")
     warning = found(folder)["leak"]
     assert warning.where == "train, validation"
-    assert warning.message == (
-        "1 of 13 validation images are train images, too, pixel for pixel: validation/dog/copy.bmp is train/cat/3.png"
-    )
+    assert warning.message.startswith("1 of 13 validation images")
+    assert "validation/dog/copy.bmp is train/cat/3.png" in warning.message
     assert leaks_into_test(opened(folder)) == ()
     assert "same image in two splits" in {problem.kind for problem in check(str(folder)).problems}
 
@@ -114,12 +107,9 @@ def test_leaks_into_the_test_part_are_told_by_part(folder: Path) -> None:
         shutil.copy(folder / part / "cat" / f"{row}.png", folder / "test" / "cat" / f"{part}{row}.png")
     assert found(folder) == {}  # the test part is not looked at
     first, second = leaks_into_test(opened(folder))
-    assert (first.where, first.message[:22]) == ("train, test", "2 of 15 test images ar")
-    assert (second.where, second.message[:22]) == ("validation, test", "1 of 15 test images ar")
+    assert (first.where, first.message[:19]) == ("train, test", "2 of 15 test images")
+    assert (second.where, second.message[:19]) == ("validation, test", "1 of 15 test images")
     assert leaks_into_test(opened(folder), ("leak",)) == ()
-
-
-def test_the_test_part_is_not_read_for_the_other_warnings(folder: Path) -> None:
     (folder / "test" / "cat" / "0.png").write_bytes(b"no image")
     assert found(folder) == {}
 

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn import metrics as oracle
@@ -28,7 +28,6 @@ def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return numbers.normal(0, 3, (count, kinds)).astype(np.float32), numbers.choice(present, count)
 
 
-@settings(max_examples=60, deadline=None)
 @given(answers())
 def test_every_figure_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> None:
     logits, labels = case

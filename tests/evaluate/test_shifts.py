@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
@@ -136,7 +136,6 @@ def test_a_drawn_factor_covers_its_range() -> None:
     assert np.histogram(factors, 4, (0.5, 1.5))[0].min() > 900
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(usual(16, 16, 3)), st.integers(0, 2**31), st.integers(1, 6))
 def test_a_draw_depends_on_seed_kind_and_image_alone(shift: Any, seed: int, cut: int) -> None:
     batch, places = images(7, 16), np.array([3, 900, 5, 7, 11, 2, 40])

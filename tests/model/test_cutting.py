@@ -20,18 +20,18 @@ from cnnlab.runs.networks import plan_network
 from cnnlab.spec.model import Model
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-SLOW = pytest.mark.slow
+FULL, SLOW = pytest.mark.full, pytest.mark.slow
 # At sizes that each of them takes, small for speed.
 CUTS = [
     ("resnet18", "layer3", 64),
     ("resnet18", "layer2.0.downsample.0", 64),
-    ("resnet18", "layer2.0.bn1", 64),
-    ("alexnet", "features.9", 64),
+    pytest.param("resnet18", "layer2.0.bn1", 64, marks=FULL),
+    pytest.param("alexnet", "features.9", 64, marks=FULL),
     pytest.param("vgg11_bn", "features.12", 32, marks=SLOW),
     ("squeezenet1_1", "features.7.expand1x1", 64),
-    ("mobilenet_v3_small", "features.4.block.2", 64),
-    ("shufflenet_v2_x0_5", "stage3", 64),
-    ("mnasnet0_5", "layers.9", 64),
+    pytest.param("mobilenet_v3_small", "features.4.block.2", 64, marks=FULL),
+    pytest.param("shufflenet_v2_x0_5", "stage3", 64, marks=FULL),
+    pytest.param("mnasnet0_5", "layers.9", 64, marks=FULL),
     pytest.param("densenet121", "features.transition1", 64, marks=SLOW),
     pytest.param("googlenet", "inception3b.branch2.0", 64, marks=SLOW),
     pytest.param("inception_v3", "Mixed_5c", 128, marks=SLOW),
@@ -105,6 +105,7 @@ def test_a_timm_network_is_cut_where_its_modules_say() -> None:
         assert torch.equal(ours.features(images(64)), whole.layer2(whole.layer1(before)))
 
 
+@FULL
 def test_alexnets_fourth_convolution_and_its_relu() -> None:
     ours = planned("alexnet", 96, cut="features.9").make(5, "cpu")
     with torch.random.fork_rng(devices=[]):
@@ -181,27 +182,32 @@ def test_what_is_left_out_leaves_its_input_alone() -> None:
     assert reached.value.features.tolist() == [[2.0, 2.0, 2.0]]
 
 
-def test_the_last_row_with_weights_is_the_classifier() -> None:
-    def last(name: str) -> str:
-        whole = backbones.network(name)
-        return last_with_weights(trace_network(whole, backbones.natural_shape(name)), dict(whole.named_modules()))
-
-    assert {
-        name: last(name) for name in ("resnet18", "alexnet", "squeezenet1_1", "googlenet", "mobilenet_v3_small")
-    } == {
-        "resnet18": "fc",
-        "alexnet": "classifier.6",
-        "squeezenet1_1": "classifier.1",
-        "googlenet": "fc",
-        "mobilenet_v3_small": "classifier.3",
-    }
-
-
-SMALL_STEMS = [("resnet18", "conv1"), ("densenet121", "features.conv0"), ("alexnet", "features.0"),
-               ("googlenet", "conv1.conv"), ("mobilenet_v3_small", "features.0.0")]  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resnet18", "fc"),
+        ("squeezenet1_1", "classifier.1"),
+        pytest.param("alexnet", "classifier.6", marks=FULL),
+        pytest.param("googlenet", "fc", marks=FULL),
+        pytest.param("mobilenet_v3_small", "classifier.3", marks=FULL),
+    ],
+)
+def test_the_last_row_with_weights_is_the_classifier(name: str, last: str) -> None:
+    whole = backbones.network(name)
+    rows = trace_network(whole, backbones.natural_shape(name))
+    assert last_with_weights(rows, dict(whole.named_modules())) == last
 
 
-@pytest.mark.parametrize(("name", "first"), SMALL_STEMS)
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("resnet18", "conv1"),
+        ("mobilenet_v3_small", "features.0.0"),
+        pytest.param("densenet121", "features.conv0", marks=FULL),
+        pytest.param("alexnet", "features.0", marks=FULL),
+        pytest.param("googlenet", "conv1.conv", marks=FULL),
+    ],
+)
 def test_a_small_stem_keeps_the_size_of_a_small_image(name: str, first: str) -> None:
     network = backbones.network(name)
     entered = see(network, (3, 64, 64)).entered
@@ -215,29 +221,25 @@ def test_a_small_stem_keeps_the_size_of_a_small_image(name: str, first: str) -> 
     assert convs[1].input[1:] == (64, 64)
 
 
-@pytest.mark.parametrize("name", ["vgg11_bn", "vit_b_16"])
+@pytest.mark.parametrize("name", ["", *(pytest.param(name, marks=FULL) for name in ("vgg11_bn", "vit_b_16"))])
 def test_a_network_without_such_a_stem_refuses(name: str) -> None:
-    network = backbones.network(name)
+    network = backbones.network(name) if name else nn.Sequential(nn.Flatten(), nn.ReLU())
+    shape = backbones.natural_shape(name) if name else (3, 8, 8)
     with pytest.raises(SpecError, match=r"this network has no stem that could be made small(?s:.*)leave stem out"):
-        make_stem_small(network, see(network, backbones.natural_shape(name)).entered)
-
-
-def test_a_network_without_convolutions_has_no_stem() -> None:
-    with pytest.raises(SpecError, match="no stem"):
-        make_stem_small(nn.Sequential(nn.Flatten(), nn.ReLU()), ["0", "1"])
+        make_stem_small(network, see(network, shape).entered)
 
 
 def test_a_small_stem_by_hand() -> None:
     """The first features of a ResNet at 8×8: one convolution of our own, its norm, ReLU, and no max pool."""
     text = "resnet18(weights='none', stem='small')"
-    made = plan_network(Model(backbone=text, cut="layer1", resize="own"), (3, 8, 8), 5).make(2, "cpu")
+    plan = plan_network(Model(backbone=text, cut="layer1", resize="own"), (3, 8, 8), 5)
+    made, again, other = (plan.make(seed, "cpu") for seed in (2, 2, 3))
     library = backbones.network("resnet18", device="cpu", seed=2)
     weight = made.backbone.conv1.weight.detach()
     with torch.no_grad():
         by_hand = library.layer1(library.relu(library.bn1(nn.functional.conv2d(images(8), weight, padding=1))))
         assert torch.equal(made.features(images(8)), by_hand)
     assert weight.shape == (64, 3, 3, 3)
-    again, other = (plan_network(Model(backbone=text), (3, 8, 8), 5).make(seed, "cpu") for seed in (2, 3))
     assert torch.equal(again.backbone.conv1.weight, weight)
     assert not torch.equal(other.backbone.conv1.weight, weight)
 

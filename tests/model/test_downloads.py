@@ -61,10 +61,7 @@ def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pyte
 
 def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
     published = _served(tmp_path, CONTENT[:-1])
-    words = (
-        rf"{published.url}: what came is not {published.path.name}\n  received: invalid hash(?s:.*)try again, or, where"
-    )
-    with pytest.raises(DownloadError, match=words):
+    with pytest.raises(DownloadError, match=rf"what came is not {published.path.name}\n  received: invalid hash"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 
@@ -78,18 +75,16 @@ def test_digits_that_are_a_checksum_are_told_from_others() -> None:
     assert digits("weights.pth?token=-12345678.") == ""
 
 
-def test_what_a_server_answers_is_said(server: str, torch_store: Path) -> None:
-    published = Published("V1 of a net", f"{server}/net-12345678.pth")
-    with pytest.raises(
-        DownloadError, match=r"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+ answered 404 Not Found"
-    ):
-        _fetch(published)
-    assert list(torch_store.iterdir()) == []
-
-
-def test_a_line_that_breaks_is_said(server: str, torch_store: Path) -> None:
-    published = Published("V1 of a net", f"{server}/hang-up-12345678.pth")
-    with pytest.raises(DownloadError, match=r"127\.0\.0\.1:\d+ can't be reached: Remote end closed connection without"):
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("net-12345678.pth", r"answered 404 Not Found"),
+        ("hang-up-12345678.pth", r"can't be reached: Remote end closed connection without"),
+    ],
+)
+def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
+    published = Published("V1 of a net", f"{server}/{file}")
+    with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+ {words}"):
         _fetch(published)
     assert list(torch_store.iterdir()) == []
 

@@ -49,18 +49,12 @@ def test_the_seed_alone_decides(init: Init, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_the_global_random_state_stays(init: Init) -> None:
-    network, before = _network(), torch.get_rng_state()
-    initialise(network, init, seed=0)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize("init", INITS)
-def test_parameters_are_filled_in_place(init: Init) -> None:
-    network = _network()
+def test_parameters_are_filled_in_place_and_the_global_random_state_stays(init: Init) -> None:
+    network, state = _network(), torch.get_rng_state()
     before = {name: id(parameter) for name, parameter in network.named_parameters()}
     network.conv1.weight.requires_grad_(False)
     initialise(network, init, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
     assert {name: id(parameter) for name, parameter in network.named_parameters()} == before
     assert not network.conv1.weight.requires_grad
     assert network.dense1.weight.requires_grad
@@ -101,18 +95,14 @@ def test_orthogonal_rows_or_columns_are_orthonormal(texts: list[str]) -> None:
         torch.testing.assert_close(product, torch.eye(len(product)), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("weightnorm", ["false", "true"])
-@pytest.mark.parametrize("filters", [3, 4])
-def test_dirac_passes_channels_through(filters: int, weightnorm: str) -> None:
+@pytest.mark.parametrize(
+    ("filters", "weightnorm"), [(3, "false"), (4, "false"), (6, "false"), (3, "true"), (4, "true")]
+)
+def test_dirac_passes_channels_through_and_leaves_filters_beyond_them_at_zero(filters: int, weightnorm: str) -> None:
     texts = [f"conv({filters}, 3, padding=1, weightnorm={weightnorm})"]
     images = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(_made("dirac", texts=texts, channels=4)(images), images[:, :filters])
-
-
-def test_dirac_leaves_filters_beyond_the_channels_at_zero() -> None:
-    images = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
-    passed = _made("dirac", texts=["conv(6, 3, padding=1)"], channels=4)(images)
-    torch.testing.assert_close(passed, torch.cat([images, torch.zeros(2, 2, 6, 6)], dim=1))
+    expected = torch.cat([images, torch.zeros(2, 2, 6, 6)], dim=1)[:, :filters]
+    torch.testing.assert_close(_made("dirac", texts=texts, channels=4)(images), expected)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -21,7 +21,7 @@ from cnnlab.runs.networks import plan_network
 from cnnlab.spec.model import Model
 
 SIZE = 32
-GENTLE_HEAD = ["dropout(0.5)", "dense(classes)"]
+full = pytest.mark.full
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +42,26 @@ def network(backbone: str, trainable: str, size: int = SIZE, **fields: Any) -> T
     return made
 
 
-def of(backbone: nn.Module, trains: list[str]) -> Transfer:
-    """A backbone of one's own, with a dense layer behind it."""
-    made = Transfer(None, backbone, Place(), nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+def of(
+    backbone: nn.Module,
+    trains: Sequence[str],
+    *head: nn.Module,
+    resize: Resize | None = None,
+    cut: str = "",
+    begins: int = 0,
+) -> Transfer:
+    """A backbone of one's own, with a head behind it that ends in a dense layer and trains from the beginning."""
+    made = Transfer(resize, backbone, Place(cut), nn.Sequential(*head, nn.Flatten(), nn.LazyLinear(3)))
     made(images())
-    made.set_policy(dict.fromkeys([*trains, "head.1"], 0), see(made, (3, SIZE, SIZE)).entered)
+    policy = {name: 0 for name in owners(made) if name.startswith("head.")}
+    made.set_policy({**policy, **dict.fromkeys(trains, begins)}, see(made, (3, SIZE, SIZE)).entered)
     made.unfreeze(0)
     return made
+
+
+def means() -> nn.Module:
+    """A backbone that gives four numbers."""
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def together(made: Transfer, parting: Parting) -> None:
@@ -76,13 +89,13 @@ def together(made: Transfer, parting: Parting) -> None:
 @pytest.mark.parametrize(
     ("backbone", "trainable", "place"),
     [
-        ("resnet18", "none", "head.dense1"),
+        pytest.param("resnet18", "none", "head.dense1", marks=full),
         ("resnet18", "rows(['layer4'])", "backbone.layer4.0"),
         ("resnet18", "last_convs(1)", "backbone.layer4.1"),  # within it the shortcut goes round
-        ("resnet18", "gradual(['layer4', 'layer3'], every=1)", "backbone.layer3.0"),
-        ("shufflenet_v2_x0_5", "last_convs(1)", "backbone.conv5.0"),
-        ("efficientnet_b0", "last_convs(2)", "backbone.features.7.0.block.3.0"),
-        ("timm/mobilenetv3_small_050", "last_convs(1)", "backbone.conv_head"),
+        pytest.param("resnet18", "gradual(['layer4', 'layer3'], every=1)", "backbone.layer3.0", marks=full),
+        pytest.param("shufflenet_v2_x0_5", "last_convs(1)", "backbone.conv5.0", marks=full),
+        pytest.param("efficientnet_b0", "last_convs(2)", "backbone.features.7.0.block.3.0", marks=full),
+        pytest.param("timm/mobilenetv3_small_050", "last_convs(1)", "backbone.conv_head", marks=full),
     ],
 )
 def test_a_network_is_parted_in_front_of_what_trains_first(backbone: str, trainable: str, place: str) -> None:
@@ -94,23 +107,21 @@ def test_a_network_is_parted_in_front_of_what_trains_first(backbone: str, traina
     trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert kept
     assert not kept & trained
-
-
-def test_what_follows_the_trunk_is_the_rest_of_its_parameters() -> None:
-    made = network("resnet18", "rows(['layer4'])")
-    parting = part(made, images(3))
-    kept = {name for name, _ in parting.tensors(made)}
-    rest = {id(parameter) for parameter in parting.rest(made).parameters()}
+    rest = parting.rest(made)
+    after = {id(parameter) for parameter in rest.parameters()}
     for name, parameter in made.named_parameters():
-        assert (id(parameter) in rest) != (name in kept), name
+        assert (id(parameter) in after) != (name in kept), name
+    if trainable == "rows(['layer4'])":
+        names = [name.removeprefix("inner.") for name in owners(rest)]
+        assert names == [name for name in owners(made) if name.startswith(("backbone.layer4", "head"))]
 
 
 def test_dropout_of_the_head_draws_behind_the_features() -> None:
-    made = network("resnet18", "none", head=GENTLE_HEAD)
+    made = of(means(), [], nn.Dropout(0.5))
     parting = part(made, images(3))
-    assert parting.place == "head.dropout1"
+    assert parting.place == "head.0"
     together(made, parting)
-    rest = parting.rest(made).train()
+    rest = parting.rest(made)
     features = parting.trunk(made.eval(), images())
     rest.train()
     assert not torch.equal(rest(features), rest(features))
@@ -142,12 +153,12 @@ def test_parting_leaves_the_network_as_it_was() -> None:
     assert not made.backbone._forward_pre_hooks
 
 
-@pytest.mark.parametrize("norm", ["batchnorm(affine=false)", "batchnorm"])
-def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(norm: str) -> None:
-    made = network("resnet18", "none", head=[norm, "dense(classes)"])
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(affine: bool) -> None:
+    made = of(means(), [], nn.BatchNorm1d(4, affine=affine))
     before = deepcopy(made.state_dict())
     parting = part(made, images(3))
-    assert parting.place == "head.batchnorm1"
+    assert parting.place == "head.0"
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
     together(made, parting)
 
@@ -168,10 +179,7 @@ class Counts(nn.Module):
 
 
 def test_the_trial_of_a_parting_leaves_all_buffers_as_they_were() -> None:
-    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
-    made = Transfer(None, backbone, Place(), nn.Sequential(Counts(), nn.Flatten(), nn.Linear(4, 3)))
-    made.set_policy({"head.2": 0}, see(made, (3, SIZE, SIZE)).entered)
-    made.unfreeze(0)
+    made = of(means(), [], Counts())
     counter = made.head[0]
     own, before = counter.seen, (float(counter.times), float(counter.seen))
     assert part(made, images(3)).place == "head.2"
@@ -193,13 +201,13 @@ def test_the_rest_thaws_with_the_network() -> None:
 
 
 def test_a_copy_of_the_rest_stands_alone() -> None:
-    made = network("resnet18", "none")
+    made = of(means(), [])
     parting = part(made, images(3))
     features = parting.trunk(made.eval(), images())
     copied = deepcopy(parting.rest(made)).eval()
     expected = copied(features)
     with torch.no_grad():
-        made.head.dense1.weight.zero_()
+        made.head[-1].weight.zero_()
     assert torch.equal(copied(features), expected)
 
 
@@ -270,40 +278,45 @@ def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], 
         part(made, images(3))
 
 
-@pytest.mark.parametrize("trainable", ["all", "gradual"])
-def test_where_nothing_is_frozen_in_front_there_is_no_trunk(trainable: str) -> None:
-    with pytest.raises(
-        SpecError, match=r"nothing frozen stands in front of backbone.conv1, which trains, in some epoch"
-    ):
-        part(network("resnet18", trainable), images(3))
-
-
-def test_a_network_without_a_backbone_has_none() -> None:
-    with pytest.raises(
-        SpecError, match=r"train.cache: all of the network trains: it has no backbone(.|\n)*computed anew"
-    ):
+def test_where_nothing_is_frozen_in_front_there_is_no_trunk() -> None:
+    for begins in (0, 2):
+        made = of(means(), ["backbone.0"], begins=begins)
+        with pytest.raises(SpecError, match=r"nothing frozen stands in front of backbone.0, which trains"):
+            part(made, images(3))
+    with pytest.raises(SpecError, match=r"(?s)train.cache: .* has no backbone.*computed anew"):
         part(nn.Linear(2, 2), images(3))
 
 
-def test_structures_differ_by_what_decides_features() -> None:
-    def structure(**fields: Any) -> str:
-        model = Model(backbone="resnet18(weights='none')", **{"trainable": "none", "resize": 64, **fields})
-        made, _ = plan_network(model, (3, SIZE, SIZE), 10).begin(1, lambda _: None)
-        return "\n".join(part(made, images(3)).structure(made))
+class Block(nn.Module):
+    """A way round a convolution and its norm."""
 
-    plain = structure()
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.norm(self.conv(x))
+
+
+def structure(
+    *head: nn.Module, cut: str = "1", trains: Sequence[str] = (), size: int = 48, interpolation: Any = "bilinear"
+) -> str:
+    backbone = nn.Sequential(nn.Conv2d(3, 4, 3), Block(), nn.Conv2d(4, 4, 3))
+    made = of(backbone, trains, *head, resize=Resize((size, size), interpolation), cut=cut)
+    return "\n".join(part(made, images(3)).structure(made))
+
+
+def test_structures_differ_by_what_decides_features() -> None:
     others = [
         structure(interpolation="nearest"),
-        structure(resize=48),
-        structure(cut="layer3"),
-        structure(cut="layer4.1"),
-        structure(cut="layer4.1.bn2"),  # without the shortcut, of the same modules
-        structure(trainable="rows(['layer4'])"),
+        structure(size=40),
+        structure(cut="0"),
+        structure(cut="2"),
+        structure(cut="1.norm"),  # without the shortcut, of the same modules
+        structure(trains=["backbone.1.conv"]),
     ]
-    assert len({plain, *others}) == 7
-    assert structure(head=["globalpool", "dense(20)", "relu", "dense(classes)"], cut="layer4") == structure(
-        cut="layer4"
-    )
+    assert len({structure(), *others}) == 7
+    assert structure(nn.Conv2d(4, 4, 1)) == structure(nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 1))
 
 
 class Attends(nn.Module):
@@ -331,10 +344,3 @@ def test_numbers_count_whatever_their_modules_give() -> None:
 
 def test_a_size_that_is_made_larger_is_named() -> None:
     assert "64×32, bilinear" in repr(Resize((64, 32), "bilinear"))
-
-
-def test_owners_of_the_rest_are_those_that_train() -> None:
-    made = network("resnet18", "rows(['layer4'])")
-    rest = part(made, images(3)).rest(made)
-    names = [name.removeprefix("inner.") for name in owners(rest)]
-    assert names == [name for name in owners(made) if name.startswith(("backbone.layer4", "head"))]

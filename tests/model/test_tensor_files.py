@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
@@ -80,20 +80,17 @@ def test_parameters_come_as_plain_tensors(tmp_path: Path) -> None:
 
 
 def test_missing_empty_and_folders_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RunError, match=r"w\.pth: there is no such file of weights\n  next:     check the path$"):
-        read_tensors(tmp_path / "w.pth")
+    path = tmp_path / "w.pth"
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        RunError, match=r"w\.pth: there is no such(?s:.*)it begins in the working folder, .*test_missing"
-    ):
-        read_tensors("w.pth")
-    with pytest.raises(RunError, match="this is a folder, not a file of weights\n  next:     name the file"):
-        read_tensors(tmp_path)
-    (tmp_path / "w.pth").write_bytes(b"")
-    with pytest.raises(RunError, match=r"w\.pth: this file is empty\n  next:     fetch the file again"):
-        read_tensors(tmp_path / "w.pth")
-    with pytest.raises(RunError, match="this file can't be read: Not a directory"):
-        read_tensors(tmp_path / "w.pth" / "x.pth")
+    for named in (path, "w.pth"):
+        with pytest.raises(RunError, match=r"w\.pth: there is no such file of weights(?s:.*)check the path") as caught:
+            read_tensors(named)
+        assert ("begins in the working folder" in str(caught.value)) == (named == "w.pth")
+    path.write_bytes(b"")
+    words = {tmp_path: "this is a folder", path: "this file is empty", path / "x.pth": "can't be read: Not a directory"}
+    for place, expected in words.items():
+        with pytest.raises(RunError, match=expected):
+            read_tensors(place)
 
 
 @pytest.mark.parametrize(
@@ -194,21 +191,17 @@ def test_a_file_that_was_cut_is_found(tmp_path: Path, kind: str) -> None:
     content = path.read_bytes()
     for length in (1, 8, 9, 30, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(
-            RunError, match=r"w\.pth: this (file is damaged|is no file of weights, or its beginning is)"
-        ):
+        with pytest.raises(RunError, match=r"w\.pth: this (file|is no file of weights, or its beginning) is damaged"):
             read_tensors(path)
-        if length >= 9:
-            with pytest.raises(RunError, match=r"damaged\n  received: .+\n  next:     fetch the file again"):
-                read_tensors(path)
 
 
-def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(tmp_path: Path) -> None:
-    """Every byte of the file in turn, one bit each; torch itself would take nearly all of them."""
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.full)])
+def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(tmp_path: Path, step: int) -> None:
+    """Bytes of the file in turn, one bit each; torch itself would take nearly all of them."""
     path = tmp_path / "w.pth"
     torch.save({"a": torch.arange(4.0)}, path)
     content, taken = path.read_bytes(), 0
-    for place in range(len(content)):
+    for place in range(0, len(content), step):
         flipped = bytearray(content)
         flipped[place] ^= 1 << place % 8
         path.write_bytes(flipped)
@@ -219,10 +212,9 @@ def test_a_flipped_bit_of_an_archive_is_found_or_changes_nothing(tmp_path: Path)
         else:
             taken += 1
             assert _same(found, {"a": torch.arange(4.0)}), place
-    assert taken < len(content) * 0.8  # the rest is padding
+    assert taken < len(content) / step * 0.8  # the rest is padding
 
 
-@settings(max_examples=200, deadline=None)
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_flipped_bit_of_safetensors_ends_in_our_errors(place: int, bit: int, tmp_path_factory: Any) -> None:
     path = tmp_path_factory.getbasetemp() / "flipped.safetensors"

@@ -6,13 +6,13 @@ import importlib.util
 from collections import Counter
 from functools import cache
 from math import prod
+from typing import Any
 
 import pytest
 import torch
 import torchinfo
-import torchlens
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchlens.backends.torch.wrappers import unwrap_torch
 
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import names, natural_shape, network
@@ -25,12 +25,26 @@ CONVOLUTIONAL = (
     "efficientnet_b0", "shufflenet_v2_x1_0", "googlenet", "inception_v3", "mnasnet1_0", "regnet_y_400mf",
 )  # fmt: skip
 WITH_TOKENS = ("convnext_tiny", "swin_t", "vit_b_16")
+full = pytest.mark.full
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+
+
+def _networks(*always: str, breadth: tuple[str, ...]) -> list[Any]:
+    """Rows of a test: few networks always, the others in the full tier."""
+    return [*always, *(pytest.param(name, marks=full) for name in breadth if name not in always)]
 
 
 @cache
 def _table(name: str) -> Table:
     return backbone_table(name)
+
+
+def _counted(made: nn.Module, name: str) -> int:
+    """torch's own count of operations with weights, of one image."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        made(torch.empty(1, *natural_shape(name), device="meta"))
+    found = counter.get_flop_counts()["Global"].items()
+    return sum(count for function, count in found if "bmm" not in str(function) and "attention" not in str(function))
 
 
 def _last_map(table: Table) -> LayerRecord:
@@ -43,9 +57,10 @@ def _last_map(table: Table) -> LayerRecord:
     [
         # A. Araujo, W. Norris, J. Sim: Computing receptive fields of convolutional neural networks, Distill, 2019,
         # for alexnet (v2), vgg16 and the ResNets; the rest of VGG by its own recurrence
-        ("alexnet", 195, 32), ("vgg11", 150, 32), ("vgg16", 212, 32), ("resnet18", 435, 32), ("resnet34", 899, 32),
+        ("alexnet", 195, 32), ("resnet18", 435, 32), pytest.param("vgg11", 150, 32, marks=full),
+        pytest.param("vgg16", 212, 32, marks=full), pytest.param("resnet34", 899, 32, marks=full),
         # by hand: a 4×4 stem, 3+3+9+3 blocks of 7×7 and three 2×2 with stride 2
-        ("convnext_tiny", 4 + 3 * 24 + 4 + 3 * 48 + 8 + 9 * 96 + 16 + 3 * 192, 32),
+        pytest.param("convnext_tiny", 4 + 3 * 24 + 4 + 3 * 48 + 8 + 9 * 96 + 16 + 3 * 192, 32, marks=full),
     ],
 )  # fmt: skip
 def test_the_receptive_field_is_the_published_one(name: str, size: int, jump: int) -> None:
@@ -54,7 +69,13 @@ def test_the_receptive_field_is_the_published_one(name: str, size: int, jump: in
     assert last.jump == (str(jump), str(jump))
 
 
-@pytest.mark.parametrize("name", [*CONVOLUTIONAL, "convnext_tiny", "swin_t"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *_networks("resnet18", "mobilenet_v3_small", breadth=(*CONVOLUTIONAL, "convnext_tiny")),
+        pytest.param("swin_t", marks=pytest.mark.slow),  # minutes, most of them within torchinfo
+    ],
+)
 def test_layers_are_those_of_torchinfo(name: str) -> None:
     made, shape = network(name), natural_shape(name)
     rows = {row.name: row for row in _table(name).layers}
@@ -77,21 +98,20 @@ def test_layers_are_those_of_torchinfo(name: str) -> None:
         assert sum(row.parameters for row in rows.values()) == found.total_params
 
 
-@pytest.mark.parametrize("name", [*CONVOLUTIONAL, *WITH_TOKENS])
+@pytest.mark.parametrize("name", _networks("resnet18", "vit_b_16", breadth=(*CONVOLUTIONAL, *WITH_TOKENS)))
 def test_torch_counts_two_operations_for_each_multiply_add_of_weights(name: str) -> None:
-    made, shape, table = network(name), natural_shape(name), _table(name)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        made(torch.empty(1, *shape, device="meta"))
-    counted = counter.get_flop_counts()["Global"]
-    with_weights = sum(count for function, count in counted.items() if "bmm" not in str(function))
-    with_weights -= sum(count for function, count in counted.items() if "attention" in str(function))
+    table = _table(name)
     assert table.macs == sum(row.macs for row in table.layers) > 0
-    assert 2 * table.macs == with_weights
+    assert 2 * table.macs == _counted(network(name), name)
 
 
+@full
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "mobilenet_v2"])
 def test_steps_and_their_order_are_those_of_torchlens(name: str) -> None:
+    import torchlens
+    from torchlens.backends.torch.wrappers import unwrap_torch
+
     made = network(name, device="cpu")
     try:
         seen = torchlens.trace(made, torch.zeros(1, 3, 64, 64))
@@ -108,7 +128,7 @@ def test_steps_and_their_order_are_those_of_torchlens(name: str) -> None:
     assert [(words.get(function, function), shape) for function, shape in theirs if function != "none"] == ours
 
 
-@pytest.mark.parametrize("name", [*CONVOLUTIONAL, *WITH_TOKENS])
+@pytest.mark.parametrize("name", _networks("mobilenet_v3_small", breadth=(*CONVOLUTIONAL, *WITH_TOKENS)))
 def test_every_text_is_a_layer_that_makes_the_same_window(name: str) -> None:
     table = _table(name)
     known = [row for row in table.layers if row.kind in layers.kinds]
@@ -126,6 +146,7 @@ def test_every_text_is_a_layer_that_makes_the_same_window(name: str) -> None:
         assert set(row.inputs) <= set(row_names[:place])
 
 
+@full
 def test_parts_that_do_not_run_count_and_have_no_row() -> None:
     table = _table("googlenet")
     assert table.parameters == 13_004_888
@@ -160,17 +181,24 @@ def test_kinds_are_the_words_of_a_table() -> None:
     assert kinds["depthwise"] == 11
     assert kinds["hardswish"] == 19
     assert kinds["multiply"] == 9
+
+
+@full
+def test_a_number_for_each_channel_is_a_parameter_of_its_product() -> None:
     rows = {row.name: row for row in _table("convnext_tiny").layers}
     assert rows["features.1.0.block.2"].kind == "layernorm"
     assert rows["features.1.0.block.3"].input == (56, 56, 96)
     assert rows["features.1.0.multiply"].parameters == 96
 
 
-def test_every_network_of_torchvision_is_known_by_one_table() -> None:
-    """The largest of each family stands for it; all names are followed by `make slow`."""
-    for name in ("maxvit_t", "swin_v2_t", "resnext50_32x4d", "efficientnet_v2_s"):
-        table = backbone_table(name)
-        assert table.parameters == sum(row.parameters for row in table.layers), name
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=full) for name in ("maxvit_t", "swin_v2_t", "resnext50_32x4d", "efficientnet_v2_s")],
+)
+def test_rows_hold_all_parameters(name: str) -> None:
+    """The largest kinds of networks; all names are followed by `make slow`."""
+    table = backbone_table(name)
+    assert table.parameters == sum(row.parameters for row in table.layers)
 
 
 @pytest.mark.slow
@@ -181,20 +209,19 @@ def test_all_of_torchvision(name: str) -> None:
 
 
 @needs_timm
-@pytest.mark.parametrize("name", ["convnext_tiny", "tf_efficientnet_b0", "vit_tiny_patch16_224", "resnetblur50"])
+@pytest.mark.parametrize(
+    "name", _networks("vit_tiny_patch16_224", breadth=("convnext_tiny", "tf_efficientnet_b0", "resnetblur50"))
+)
 def test_timm_networks_count_as_torch_counts(name: str) -> None:
-    made, shape = network(f"timm/{name}"), natural_shape(f"timm/{name}")
-    table = network_table(made, shape)
+    name = f"timm/{name}"
+    made = network(name)
+    table = network_table(made, natural_shape(name))
     assert table.parameters == sum(row.parameters for row in table.layers)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        made(torch.empty(1, *shape, device="meta"))
-    counted = counter.get_flop_counts()["Global"]
-    assert 2 * table.macs == sum(
-        count for function, count in counted.items() if "bmm" not in str(function) and "attention" not in str(function)
-    )
+    assert 2 * table.macs == _counted(made, name)
 
 
 @needs_timm
+@full
 def test_a_convnext_is_the_same_in_both_libraries() -> None:
     ours, theirs = (_last_map(_table(name)) for name in ("convnext_tiny", "timm/convnext_tiny"))
     assert (ours.receptive_field, ours.jump, ours.first_centre) == (
@@ -203,6 +230,7 @@ def test_a_convnext_is_the_same_in_both_libraries() -> None:
 
 
 @needs_timm
+@full
 def test_same_padding_of_tensorflow_has_a_row_where_no_padding_says_it() -> None:
     """Its stride-2 convolutions are padded on the right and below only: the first node looks half a stride further."""
     rows = {row.name: row for row in _table("timm/tf_efficientnet_b0").layers}

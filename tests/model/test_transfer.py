@@ -18,8 +18,8 @@ from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.spec.model import Model
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
-SLOW = pytest.mark.slow
-FEW = ("alexnet", "googlenet", "resnet18", "vgg11_bn")
+FULL, SLOW = pytest.mark.full, pytest.mark.slow
+FEW = ("alexnet", "googlenet", "vgg11_bn")
 # Its last layer is dense without a bias, which a head's is not.
 NO_BIAS = ("maxvit_t",)
 CONVOLUTIONAL = ("squeezenet1_0", "squeezenet1_1")
@@ -32,7 +32,12 @@ def planned(name: str, shape: tuple[int, int, int] | None = None, classes: int =
 
 @pytest.mark.parametrize(
     ("trainable", "count"),
-    [("all", 11_181_642), ("rows(['layer4'])", 8_398_858), ("last_convs(5)", 8_393_738), ("none", 5_130)],
+    [
+        ("rows(['layer4'])", 8_398_858),
+        ("none", 5_130),
+        pytest.param("all", 11_181_642, marks=FULL),
+        pytest.param("last_convs(5)", 8_393_738, marks=FULL),
+    ],
 )
 def test_the_known_counts_of_resnet18(trainable: str, count: int) -> None:
     plan = planned("resnet18", trainable=trainable)
@@ -41,16 +46,14 @@ def test_the_known_counts_of_resnet18(trainable: str, count: int) -> None:
     assert sum(parameter.numel() for parameter in made.parameters() if parameter.requires_grad) == count
     assert sum(row.parameters for row in plan.layers if not row.frozen) == count
     assert sum(row.parameters for row in plan.layers) == 11_181_642
+    if trainable == "rows(['layer4'])":
+        rows = [row.name for row in plan.layers if row.parameters]
+        trained = [row.name for row in plan.layers if row.parameters and not row.frozen]
+        assert trained == [name for name in rows if name.startswith("backbone.layer4.")] + ["head.dense1"]
+        assert len(trained) == 11  # two blocks of four, the way past the first of them, and the head
 
 
-def test_the_rows_that_train_are_named() -> None:
-    rows = [row.name for row in planned("resnet18", trainable="rows(['layer4'])").layers if row.parameters]
-    told = planned("resnet18", trainable="rows(['layer4'])").layers
-    trained = [row.name for row in told if row.parameters and not row.frozen]
-    assert trained == [name for name in rows if name.startswith("backbone.layer4.")] + ["head.dense1"]
-    assert len(trained) == 11  # two blocks of four, the way past the first of them, and the head
-
-
+@FULL
 def test_activations_of_resnet18_at_256() -> None:
     rows = {row.name: row.output for row in planned("resnet18", (3, 256, 256), resize="own").layers}
     assert rows["backbone.conv1"] == (64, 128, 128)
@@ -59,6 +62,7 @@ def test_activations_of_resnet18_at_256() -> None:
     assert rows["head.dense1"] == (10,)
 
 
+@FULL
 def test_a_deep_head_behind_vgg() -> None:
     """512 maps, their means, 256 hidden numbers and 10 classes; the classifier of 120 million is gone."""
     head = ["globalpool", "dense(256)", "relu", "dense(classes)"]
@@ -73,7 +77,8 @@ def test_a_deep_head_behind_vgg() -> None:
 
 def dense_networks() -> list[Any]:
     names = [name for name in backbones.names() if name not in (*NO_BIAS, *CONVOLUTIONAL)]
-    return [name if name in FEW else pytest.param(name, marks=SLOW) for name in names]
+    breadth = {name: FULL if name in FEW else SLOW for name in names}
+    return ["resnet18", *(pytest.param(name, marks=tier) for name, tier in breadth.items() if name != "resnet18")]
 
 
 @pytest.mark.parametrize("name", dense_networks())
@@ -85,15 +90,16 @@ def test_a_new_head_has_the_parameters_of_the_librarys_own(name: str) -> None:
     assert plan.parameters == plan.trainable == expected
 
 
-def test_where_the_last_layer_is_no_dense_one_or_has_no_bias() -> None:
-    plan = planned("squeezenet1_1", classes=7)
-    assert plan.parameters == sum(one.numel() for one in backbones.network("squeezenet1_1", 7).parameters())
-
-
-@SLOW
-def test_a_head_without_a_bias_is_maxvits_own() -> None:
-    plan = planned("maxvit_t", classes=7, head=["dense(classes, bias=false)"])
-    assert plan.parameters == sum(one.numel() for one in backbones.network("maxvit_t", 7).parameters())
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("squeezenet1_1", {}),
+        pytest.param("maxvit_t", {"head": ["dense(classes, bias=false)"]}, marks=SLOW),
+    ],
+)
+def test_where_the_last_layer_is_no_dense_one_or_has_no_bias(name: str, model: dict[str, Any]) -> None:
+    plan = planned(name, classes=7, **model)
+    assert plan.parameters == sum(one.numel() for one in backbones.network(name, 7).parameters())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,7 @@ def test_a_head_without_a_bias_is_maxvits_own() -> None:
     [
         ("resnet18", 64, "fc"),
         pytest.param("mobilenet_v3_small", 64, "classifier.3", marks=SLOW),
-        ("shufflenet_v2_x0_5", 64, "fc"),
+        pytest.param("shufflenet_v2_x0_5", 64, "fc", marks=FULL),
         pytest.param("alexnet", 64, "classifier.6", marks=SLOW),
         pytest.param("vgg11_bn", 32, "classifier.6", marks=SLOW),
         pytest.param("googlenet", 64, "fc", marks=SLOW),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -48,7 +48,6 @@ def _images(count: int, shape: tuple[int, ...]) -> Tensor:
     return torch.randn(count, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=60)
 @given(rows=st.lists(ROWS, min_size=1, max_size=4), last=st.sampled_from(["", "globalpool", "flatten"]))
 def test_a_bias_that_is_called_idle_has_no_gradient(rows: list[str], last: str) -> None:
     found = _traced([*rows, *([last] if last else []), "batchnorm", "tanh"])
@@ -67,7 +66,6 @@ def test_a_bias_that_is_called_idle_has_no_gradient(rows: list[str], last: str) 
         torch.testing.assert_close(biases[f"{name}.bias"], torch.zeros_like(biases[f"{name}.bias"]), rtol=0, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
 @given(rows=st.lists(ROWS, min_size=1, max_size=4))
 def test_layers_without_an_activation_between_them_are_one_affine_map(rows: list[str]) -> None:
     """f(a) + f(b) = f(a + b) + f(0), just where each of a chain's pairs is told of."""
