@@ -1,9 +1,13 @@
-"""A made-up run with plausible curves: LeNet on CIFAR-10, as its records would tell of it."""
+"""A made-up run with plausible curves, LeNet on CIFAR-10, and made-up studies; and what reads a page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html.parser import HTMLParser
 from math import exp, isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +48,104 @@ LAYERS = [
     *("conv(128, 5, padding=2)", "relu", "maxpool(2)", "flatten", "dense(64)", "relu", "dense(classes)"),
 ]
 PARTS = {"train": 45_000, "validation": 5_000, "test": 10_000}
+
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """The tags, attributes and texts of a page; tags must close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all tags."""
+        return {tag for tag, _ in self.tags}
+
+    def values(self, attribute: str) -> list[str]:
+        return [attributes[attribute] or "" for _, attributes in self.tags if attribute in attributes]
+
+    def assert_whole(self) -> None:
+        """Each id stands once, links lead somewhere, and no number is missing."""
+        ids = self.values("id")
+        assert len(ids) == len(set(ids))
+        links = [link[1:] for link in self.values("href") if link.startswith("#")]
+        assert links
+        assert set(links) <= set(ids)
+        assert not re.search(r"\bnan\b|\binf\b|None\b", self.text)
+
+    def assert_alone(self) -> None:
+        """Nothing is loaded, and nothing runs."""
+        assert not {"script", "link", "iframe", "object", "embed", "img"} & self.names
+        assert not [name for _, attributes in self.tags for name in attributes if name.startswith("on")]
+        assert all(link.startswith(("#", "data:image/png")) for link in (*self.values("href"), *self.values("src")))
+        policy = [each for tag, each in self.tags if tag == "meta" and "http-equiv" in each]
+        assert [each["content"] for each in policy] == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
+
+
+@pytest.fixture(scope="session")
+def read_page() -> Callable[[str], Reader]:
+    """Reads a page."""
+    return Reader
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str, Iterable[tuple[str, Iterable[str]]]], None]:
+    """Compares a document, given as sections of lines, with the one that somebody has read and found right.
+
+    After a change of words: `CNNLAB_WRITE_GOLDEN=1 pytest tests/report`, and read the difference.
+    """
+
+    def compare(name: str, sections: Iterable[tuple[str, Iterable[str]]]) -> None:
+        file = Path(__file__).parent / "golden" / f"{name}.txt"
+        text = "\n\n".join("\n".join([f"## {title}", *lines]) for title, lines in sections) + "\n"
+        if os.environ.get("CNNLAB_WRITE_GOLDEN"):
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def hostile() -> tuple[str, ...]:
+    """Names that would be markup, code, formulas or nothing that can be shown."""
+    return (
+        "</script><img onerror=alert(1)>",
+        "{{7*7}}",
+        '"><svg onload=alert(1)>',
+        "$x_{",
+        "=cmd()",
+        "\u202eright to left",
+        "🐱",
+        "x" * 4096,
+        "a\x00b\x1b\ud800",
+        "{% include '/etc/passwd' %}",
+    )
 
 
 def _score(images: int, loss: float, accuracy: float, classes: Sequence[str] = ()) -> Score:
@@ -145,7 +247,7 @@ def _table(recipe: Recipe) -> Table:
     return overview(_trace_of(recipe).records())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_view() -> Callable[..., RunView]:
     """Makes the view of a run; every part of it can be changed.
 
@@ -239,13 +341,13 @@ def make_view() -> Callable[..., RunView]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_filters() -> Callable[..., Filters]:
     """Makes filters before and after training: `number`, `channels`, `kernel`."""
     return _filters
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_confusion() -> Callable[[int], Confusion]:
     """Makes the confusion matrix of that many classes, 1,000 images each."""
     return _confusion
@@ -277,7 +379,7 @@ def _learning(values: Sequence[float], epochs: int) -> CurveRecord:
     return CurveRecord(epochs=tuple(map(float, range(1, epochs + 1))), values=tuple(points))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_study() -> Callable[..., StudyResult]:
     """Studies as their runs would make them: figures are drawn, everything else follows from them."""
     return build_study

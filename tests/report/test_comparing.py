@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import cnnlab
 from cnnlab import RunError, RunFolder, UsageError
 from cnnlab.report.comparing import ComparedRuns, compare
 from cnnlab.runs.folder import Predictions
-from cnnlab.runs.run import run
+from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,23 +25,26 @@ RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}
 
 
 @pytest.fixture(scope="module")
-def made(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> dict[str, list[RunFolder]]:
-    """Three recipes by six seeds each, all on one split."""
-    return {
-        name: [
-            trained(recipe(PLAIN, epochs=1, optimizer=f"sgd({rate})", seed=seed, split_seed=0), name)
-            for seed in range(6)
-        ]
-        for name, rate in RATES.items()
-    }
+def made(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[RunFolder]]:
+    """Three recipes by six seeds each, all on one split, in one runs folder; to be read only."""
+    runs = tmp_path_factory.mktemp("runs")
+    found = dict[str, list[RunFolder]]()
+    for name, rate in RATES.items():
+        for seed in range(6):
+            one = trained(recipe(PLAIN, epochs=1, optimizer=f"sgd({rate})", seed=seed, split_seed=0), name)
+            copy = shutil.copytree(one.path, runs / f"20260101-{seed:06}-{name}")
+            found.setdefault(name, []).append(RunFolder(copy))
+            with (runs / LEDGER).open("a", encoding="utf-8") as ledger:
+                ledger.write((one.path.parent / LEDGER).read_text(encoding="utf-8"))
+    return found
 
 
 @pytest.fixture
 def own(made: dict[str, list[RunFolder]], tmp_path: Path) -> dict[str, list[RunFolder]]:
-    """Copies of those runs, to be changed."""
-    copied = tmp_path / "runs"
-    for folder in (folder for runs in made.values() for folder in runs):
-        shutil.copytree(folder.path.parent, copied, dirs_exist_ok=True)
+    """Copies of those runs, to be changed; files are replaced, never written into, so that links will do."""
+    copied = shutil.copytree(made["slow"][0].path.parent, tmp_path / "runs", copy_function=os.link)
     return {name: [RunFolder(copied / one.name) for one in runs] for name, runs in made.items()}
 
 

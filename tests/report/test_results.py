@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from cnnlab.records import ClaimRecord, Score, Way
 from cnnlab.report.results import Results
@@ -68,28 +67,6 @@ def test_a_row_has_a_runs_figures() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("fields", "cell"),
-    [
-        ({"epochs": 10.0}, "10"),
-        ({"epochs": 4.0}, "4 of 10"),
-        ({"epochs": 6.5, "status": "stopped early"}, "6.5 of 10 (stopped early)"),
-        ({"epochs": 12.0}, "12, not 10"),
-    ],
-)
-def test_fewer_epochs_than_the_recipe_asks_for_are_seen(fields: dict[str, Any], cell: str) -> None:
-    found = Results(experiments=(experiment(run(**fields), claims=(claim(0.7),)),))
-    assert rows(found, "Runs")[0]["epochs"] == cell
-    remark = rows(found, "Published and measured")[0]["remarks"]
-    assert remark == ("data not stated" if cell == "10" else f"data not stated; epochs: {cell}")
-
-
-def test_fewer_images_are_seen() -> None:
-    found = Results(experiments=(experiment(claims=(claim(0.7, data="faces.zip"),), images=20000, limited=True),))
-    assert rows(found, "Runs")[0]["trained on"] == "only 20,000 of faces.zip"
-    assert rows(found, "Published and measured")[0]["remarks"] == "only 20,000 training images"
-
-
 def test_one_seed_has_its_interval_and_several_their_range() -> None:
     alone = claim(0.7, low=0.67, high=0.73)
     several = claim(0.7, 0.72, 0.68, low=0.1, high=0.9)
@@ -104,22 +81,21 @@ def test_one_seed_has_its_interval_and_several_their_range() -> None:
     assert found[3]["remarks"] == "equal"
 
 
-def test_a_figure_of_other_data_is_said_to_be_one() -> None:
+def test_what_is_said_of_many_runs(golden: Callable[..., None]) -> None:
+    claims = (claim(0.7),)
+    cut = [run(epochs=4.0), run(epochs=6.5, status="stopped early"), run(epochs=12.0)]
     other = claim(0.7, data="cifar10", verdict="other data", note="last epoch", source="someone")
-    (row,) = rows(Results(experiments=(experiment(claims=(other,)),)), "Published and measured")
-    assert row["remarks"] == "other data: published for cifar10; last epoch; someone"
-
-
-def test_runs_without_claims_need_no_table_of_them() -> None:
-    titles = [title for title, _ in Results(experiments=(experiment(),)).sheet().tables]
-    assert titles == ["Runs", "Commands"]
-
-
-def test_notes_tell_machines_and_what_was_left_out() -> None:
-    one = Results(experiments=(experiment(run(), run(1)),), left_out=(LeftOut(run="x", reason="unfinished"),))
-    assert one.sheet().notes[1:] == ("Machine: cpu: Abacus, 2 threads, torch 2.15.0.", "Left out: x (unfinished).")
-    two = Results(experiments=(experiment(run(), run(1, device="cuda: Loom", threads=1)), experiment(name="other")))
-    assert two.sheet().notes[1:] == (
-        "Machine: cpu: Abacus, 2 threads, torch 2.15.0: net, other.",
-        "Machine: cuda: Loom, 1 thread, torch 2.15.0: net.",
-    )
+    results = {
+        "no claims, and one left out": Results(
+            experiments=(experiment(run(), run(1)),), left_out=(LeftOut(run="x", reason="unfinished"),)
+        ),
+        "fewer epochs than the recipe asks for": Results(
+            experiments=tuple(experiment(each, claims=claims) for each in (run(), *cut))
+        ),
+        "fewer images": Results(experiments=(experiment(claims=claims, images=20000, limited=True),)),
+        "other data": Results(experiments=(experiment(claims=(other,)),)),
+        "two machines": Results(
+            experiments=(experiment(run(), run(1, device="cuda: Loom", threads=1)), experiment(name="other"))
+        ),
+    }
+    golden("results", ((name, [found.sheet().to_markdown()]) for name, found in results.items()))

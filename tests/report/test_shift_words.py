@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,25 @@ def said(found: ShiftedGroup) -> str:
 EQUAL, WORSE, OPEN = "practically equal", "worse", "undecided"
 
 
+def test_what_is_said_of_networks_under_shifts(golden: Callable[..., None]) -> None:
+    chance = group({"invert": (0.1, EQUAL)}).model_copy(update={"accuracy": 0.11, "low": 0.09})
+    found = {
+        "nothing kept": group({"invert": (0.3, WORSE)}),
+        "nothing lost": group({"invert": (0.7, EQUAL)}),
+        "a network at chance": chance,
+        "a gain, and a kind that is named once": group(
+            {"blur(3)": (0.4, WORSE), "invert": (0.9, "better"), "blur(2)": (0.5, WORSE)}
+        ),
+        "a gain of few networks": group({"invert": (0.9, "no verdict")}, runs=3),
+        "few networks": group({"invert": (0.3, "no verdict"), "blur(1)": (0.6, "no verdict")}, runs=3),
+        "one network": group({"invert": (0.3, WORSE)}, runs=1),
+        "a screening": group({f"brightness({number / 10})": (0.3, WORSE) for number in range(21)}),
+    }
+    sections = [(name, [said(one), reach(shifted((one,)))]) for name, one in found.items()]
+    both = shifted((found["one network"], found["nothing kept"]))
+    golden("shifts", [*sections, ("one network and several", [reach(both)])])
+
+
 def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
     found = said(
         group(
@@ -75,47 +95,14 @@ def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
     )
 
 
-def test_nothing_kept_and_nothing_lost_are_said() -> None:
-    assert said(group({"invert": (0.3, WORSE)})).startswith(
-        "net (0.7000 on the images as they are) is shown to keep its accuracy ±1 point under none of these shifts; it "
-    )
-    assert said(group({"invert": (0.7, EQUAL)})).endswith("under invert; nothing is shown to hurt it.")
-
-
-def test_a_network_at_chance_is_said_to_be_so() -> None:
-    found = group({"invert": (0.1, EQUAL)}).model_copy(update={"accuracy": 0.11, "low": 0.09})
-    assert said(found).endswith("is not shown to be better than chance, 0.1000: nothing can hurt it.")
-
-
-def test_what_gains_is_no_loss_and_a_kind_is_named_once() -> None:
-    rows = {"blur(3)": (0.4, WORSE), "invert": (0.9, "better"), "blur(2)": (0.5, WORSE)}
-    assert said(group(rows)).endswith("it loses most under blur 3 px (−30.0 points).")
-    few = said(group({"invert": (0.9, "no verdict")}, runs=3))
-    assert few.endswith("Largest losses: none.")
-
-
-def test_few_networks_are_described_only() -> None:
-    found = said(group({"invert": (0.3, "no verdict"), "blur(1)": (0.6, "no verdict")}, runs=3))
-    assert "3 networks are too few for a verdict" in found
-    assert "invert (−40.0 points) and blur 1 px (−10.0 points)" in found
-
-
 def shifted(groups: tuple[ShiftedGroup, ...]) -> Shifted:
     return Shifted(part="test", images=100, chance=0.1, seed=0, delta=0.01, alpha=0.05, groups=groups)
 
 
-def test_of_what_it_speaks() -> None:
-    one = group({"invert": (0.3, WORSE)}, runs=1)
-    several = group({"invert": (0.3, WORSE)})
-    assert "they speak of it, not of its recipe" in reach(shifted((one,)))
-    assert "over seeds" not in reach(shifted((one,)))
-    assert "Intervals of several networks are over seeds" in reach(shifted((several,)))
-    assert "they speak of it" in reach(shifted((one, several)))
-    many = {f"brightness({number / 10})": (0.3, WORSE) for number in range(21)}
-    assert "21 shifts are a screening" in reach(shifted((group(many),)))
-
-
-@pytest.mark.parametrize("name", ["</text><script>", "$x_{", "שלום", "a" * 300])
+@pytest.mark.parametrize(
+    "name",
+    ["</text><script>", *(pytest.param(name, marks=pytest.mark.full) for name in ("$x_{", "שלום", "a" * 300))],
+)
 def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> None:
     calls = {"jpeg(5)": (0.3, WORSE), "jpeg(50)": (0.6, WORSE), "invert": (0.2, WORSE), "greyscale": (0.7, EQUAL)}
     example = np.zeros((5, 1, 8, 8), np.uint8)

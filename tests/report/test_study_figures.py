@@ -141,15 +141,20 @@ def overlapping(figure):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        {},
-        {"runs": 1},
-        {"runs": 2, "failed": {"plain": 2}},
-        {"effects": {"a": 0.0, "b": 0.0}, "runs": 30},
-        {"effects": MANY, "runs": 6},
         {"effects": {name[:60]: effect for name, effect in ODD.items() if name.isascii()}, "runs": 5},
-        {"failed": {"flips": 10, "plain": 3}},
-        {"metric": "validation_loss", "mean": 1.3, "sd": 0.1},
-        {"sd": 0.0},
+        *(
+            pytest.param(kwargs, marks=pytest.mark.full)
+            for kwargs in (
+                {},
+                {"runs": 1},
+                {"runs": 2, "failed": {"plain": 2}},
+                {"effects": {"a": 0.0, "b": 0.0}, "runs": 30},
+                {"effects": MANY, "runs": 6},
+                {"failed": {"flips": 10, "plain": 3}},
+                {"metric": "validation_loss", "mean": 1.3, "sd": 0.1},
+                {"sd": 0.0},
+            )
+        ),
     ],
 )
 def test_no_text_covers_another(make_study, kwargs):
@@ -166,9 +171,14 @@ def test_no_text_covers_another(make_study, kwargs):
 
 
 @pytest.mark.parametrize(
-    "doses", [(0.0, 0.1), tuple(np.linspace(0, 1, 25)), (1e-5, 1e-4, 1e-2, 0.03, 0.1, 1.0), (-3, 5)]
+    "doses",
+    [
+        (1e-5, 1e-4, 1e-2, 0.03, 0.1, 1.0),
+        *(pytest.param(doses, marks=pytest.mark.full) for doses in ((0.0, 0.1), np.linspace(0, 1, 25), (-3, 5))),
+    ],
 )
 def test_no_number_of_a_dose_covers_another(make_study, doses):
+    doses = tuple(doses)
     result = make_study({f"{dose:g}": 0.001 * dose for dose in doses}, doses=doses, runs=7, failed={f"{doses[0]:g}": 7})
     assert overlapping(dose_figure(result, result.curve)) == []
     assert overlapping(overlay_figure([result, result])) == []
@@ -180,6 +190,7 @@ def test_texts_that_cover_one_another_would_be_seen(make_study):
     assert overlapping(figure)
 
 
+@pytest.mark.full
 def test_hostile_names_are_only_text(make_study):
     result = make_study(ODD, runs=5)
     for number, figure in enumerate((seed_figure(result), forest_figure(result), learning_figure(result))):

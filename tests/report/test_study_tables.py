@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.records import ClaimRecord
 from cnnlab.report.study_tables import study_sheet, study_tables
-from cnnlab.study.results import ArmClaim, SayingRecord
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
@@ -99,46 +97,6 @@ def test_the_plateau_is_marked(make_study):
     assert "5,000 images of cifar10; 7 doses, 56 runs; " in lines
 
 
-def test_a_study_of_too_few_doses_shows_no_plateau(make_study):
-    result = make_study(doses=DOSES[:3], runs=6)
-    assert {row["plateau"] for row in rows(result, "doses")} == {"best", ""}
-    assert not any("plateau" in note for note in study_sheet(result).notes)
-
-
-def test_doses_given_in_any_order_are_shown_rising(make_study):
-    shuffled = (0.3, 0.0, 0.6, 0.1, 0.5, 0.2, 0.4)
-    table = rows(make_study(doses=shuffled, runs=6), "doses")
-    assert [row["dose"] for row in table] == [f"{dose:g}" for dose in DOSES]
-    best = make_study(doses=shuffled, runs=6).curve.best
-    assert [row["dose"] for row in table if row["plateau"] == "best"] == [f"{shuffled[best]:g}"]
-
-
-def test_confirmation_claims_and_sayings_have_tables(make_study):
-    claim = ClaimRecord(
-        name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced"
-    )
-    saying = SayingRecord(
-        arm="flips", than="plain", published="better", answer="holds", reason="by 1.04 points", source="Page 3"
-    )
-    result = make_study(confirm=8, claims=(ArmClaim(arm="flips", claim=claim),), sayings=(saying,))
-    winner, base = rows(result, "confirmation")
-    fresh = np.mean([run.value for run in result.confirmation.runs])
-    assert (winner["arm"], winner["n"], winner["mean"], winner["verdict"]) == ("flips", "8", f"{fresh:.4f}", "better")
-    assert (base["arm"], base["difference"], base["verdict"]) == ("plain", "–", "baseline")
-    (figure,) = rows(result, "claims")
-    assert (figure["arm"], figure["published"], figure["verdict"]) == ("flips", "0.7300", "reproduced")
-    (word,) = rows(result, "sayings")
-    assert (word["arm"], word["published as"], word["other arm"]) == ("flips", "better than", "plain")
-    assert (word["this study"], word["because"], word["source"]) == ("holds", "by 1.04 points", "Page 3")
-
-
-def test_an_arm_under_two_names_says_so(make_study):
-    result = make_study()
-    arms = tuple(arm.model_copy(update={"same_as": "plain" if arm.name == "flips" else ""}) for arm in result.arms)
-    row = rows(result.model_copy(update={"arms": arms}), "arms")[1]
-    assert (row["changes"], row["verdict"]) == ("the same experiment as plain", "–")
-
-
 @pytest.mark.parametrize("kwargs", [{}, {"doses": DOSES}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
 def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
     sheet = study_sheet(make_study(**kwargs, notes=("other code & 100 %",)))
@@ -149,11 +107,3 @@ def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
         assert "nan" not in text.lower()
         assert "None" not in text
     assert "Validation accuracy on 5,000 images of cifar10" in sheet.to_markdown()
-
-
-def test_the_steps_of_a_family_are_explained(make_study):
-    notes = " ".join(study_sheet(make_study()).notes)
-    assert "Welch's interval at 98.33 %" in notes
-    assert "(Holm)" in notes
-    many = study_sheet(make_study({f"arm {number}": 0.0 for number in range(23)}, runs=5))
-    assert "(Benjamini–Hochberg, a screening)" in " ".join(many.notes)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
-
-import pytest
 
 from cnnlab.report.tuning_answer import PlannedAnswer, TuningAnswer
 from cnnlab.report.tuning_figures import history_figure, importance_figure, slice_figure, spots, steps
@@ -87,12 +86,26 @@ def confirmation(ours: tuple[float, ...], theirs: tuple[float, ...]) -> Confirma
     )
 
 
-def test_the_headline_names_the_best_trial_and_what_it_was_chosen_from() -> None:
-    words = headline(result())
-    assert words.startswith("Trial 4 is the best of 4 finished trials, with validation accuracy 0.6600 on 5,000 images")
-    assert "the baseline has 0.6000" in words
-    assert "It has lr = 0.005, batch_size = 16, p = 0.4." in words
-    assert words.endswith("That is not confirmed: it was chosen for being the highest.")
+def test_what_is_said_of_a_search(golden: Callable[..., None]) -> None:
+    better = confirmation((0.65, 0.66, 0.655, 0.66, 0.65), (0.60, 0.61, 0.60, 0.605, 0.6))
+    searches = {
+        "a search": result(),
+        "a loss": result(metric="validation_loss", higher_is_better=False),
+        "confirmed": result(confirmation=better),
+        "worse than the baseline": result(baseline=BaselineRecord(status="finished", value=0.7, seconds=1, runs=())),
+        "without a baseline": result(baseline=BaselineRecord(status="diverged", value=None, seconds=1, runs=())),
+        "nothing begun": result(()),
+        "nothing finished": result((trial(0, None, "failed"),)),
+    }
+    plan = PlannedTuning(
+        study="x", question="Which?", parameters=PARAMETERS, trials=30, seeds=1, confirm=5, sampler="tpe",
+        pruner="none", runs=41, images=1000, seconds=3600.0, basis="a trial", detectable=0.0072,
+    )  # fmt: skip
+    plans = {"a plan": plan, "a plan without a time": plan.model_copy(update={"seconds": None})}
+    answers = {name: TuningAnswer(one) for name, one in searches.items()}
+    answers |= {name: PlannedAnswer(one) for name, one in plans.items()}
+    golden("searches", ((name, [answer.sheet().to_markdown()]) for name, answer in answers.items()))
+    assert "<svg" in answers["nothing begun"].svg()
 
 
 def test_of_losses_the_lowest_is_the_best() -> None:
@@ -101,27 +114,6 @@ def test_of_losses_the_lowest_is_the_best() -> None:
     assert "chosen for being the lowest" in headline(found)
     assert [one.number for one in ranked(found)[:4]] == [1, 0, 4, 5]
     assert list(found.best_so_far()) == [(0, 0.61), (1, 0.55)]
-
-
-def test_one_that_does_not_beat_the_baseline_is_said_to() -> None:
-    lost = result(baseline=BaselineRecord(status="finished", value=0.7, seconds=1, runs=()))
-    assert "It does not beat the baseline, so nothing is confirmed." in headline(lost)
-    none = result(baseline=BaselineRecord(status="diverged", value=None, seconds=1, runs=()))
-    assert "the baseline has none" in headline(none)
-
-
-def test_the_fresh_seeds_have_the_last_word() -> None:
-    better = result(confirmation=confirmation((0.65, 0.66, 0.655, 0.66, 0.65), (0.60, 0.61, 0.60, 0.605, 0.6)))
-    assert "On the test set, opened once, with 5 fresh seeds" in headline(better)
-    assert "better" in headline(better)
-    assert "chosen for being" not in headline(better)
-    assert [table[0] for table in TuningAnswer(better).sheet().tables][-1] == "Confirmed on the test set"
-
-
-def test_without_trials_there_is_nothing_to_say() -> None:
-    assert headline(result(())) == "No trial has been begun."
-    assert headline(result((trial(0, None, "failed"),))) == "No trial has come to an end with a figure."
-    assert "<svg" in TuningAnswer(result(())).svg()
 
 
 def test_trials_stand_in_the_order_of_their_figures_and_pruned_ones_after_them() -> None:
@@ -208,17 +200,3 @@ def test_an_answer_is_drawn_and_dumped() -> None:
     assert (dumped["best"]["number"], len(dumped["trials"])) == (4, 7)
     assert TuningResult.from_json(answer.to_json()) == answer.result
     assert "<table" in answer._repr_html_()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(3600.0, "Up to 60 min 0 s|Up to 1 h 0 min"), (None, "No speed was tried")]
-)
-def test_a_plan_tells_runs_and_time(seconds: float | None, words: str) -> None:
-    plan = PlannedTuning(
-        study="x", question="Which?", parameters=PARAMETERS, trials=30, seeds=1, confirm=5, sampler="tpe",
-        pruner="none", runs=41, images=1000, seconds=seconds, basis="a trial", detectable=0.0072,
-    )  # fmt: skip
-    text = PlannedAnswer(plan).sheet().to_markdown()
-    assert any(word in text for word in words.split("|"))
-    assert "41 runs" in text
-    assert "0.72 points" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -113,6 +114,38 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Study], tuple[Path, StudyResult]]:
+    """Gives the runs folder of a study that was carried out, to be read only, and what it found; each is made once."""
+    known: dict[str, tuple[Path, StudyResult]] = {}
+
+    def find(study: Study) -> tuple[Path, StudyResult]:
+        import torch
+
+        key = study.to_toml()
+        if key not in known:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            own = Lab(tmp_path_factory.mktemp("made") / "runs")
+            known[key] = own.runs, own.carry_out(study)
+            torch.set_num_threads(threads)
+        return known[key]
+
+    return find
+
+
+@pytest.fixture
+def carried(made: Callable[[Study], tuple[Path, StudyResult]], lab: Lab) -> Callable[[Study], StudyResult]:
+    """Puts the runs and the folder of a study into the lab, as if it had been carried out there."""
+
+    def put(study: Study) -> StudyResult:
+        runs, result = made(study)
+        shutil.copytree(runs, lab.runs)
+        return result
+
+    return put
 
 
 @pytest.fixture(scope="session")

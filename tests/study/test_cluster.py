@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,9 +60,7 @@ def test_a_node_that_sees_another_folder_has_no_answer(tmp_path: Path) -> None:
 def test_a_file_that_comes_late_is_seen(tmp_path: Path) -> None:
     late = threading.Timer(0.5, lambda: (tmp_path / "late").touch())
     late.start()
-    began = time.monotonic()
     assert is_seen(tmp_path / "late")
-    assert time.monotonic() - began > 0.2
     late.join()
 
 

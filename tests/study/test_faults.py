@@ -57,6 +57,7 @@ def written(study: Studies, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.mark.full
 def test_two_processes_at_one_study_share_its_runs(
     study: Studies, written: Callable[..., Path], lab: Any, table: Tables, tmp_path: Path
 ) -> None:
@@ -65,8 +66,8 @@ def test_two_processes_at_one_study_share_its_runs(
     fields = {"arms": arms, "base": {"epochs": 8}, "seeds": 3, "confirm": 2}
     file, journals = written(**fields), [tmp_path / "first", tmp_path / "second"]
     with carried_out(file, lab.runs, journals[0]) as first, carried_out(file, lab.runs, journals[1]) as second:
-        first.join(120)
-        second.join(120)
+        first.join(600)
+        second.join(600)
     assert (first.exitcode, second.exitcode) == (0, 0)
     lab.assert_each_once(10, epochs=8)
     made = [task for task, how in endings(*journals) if how == "done"]
@@ -78,6 +79,7 @@ def test_two_processes_at_one_study_share_its_runs(
     assert found == table(lab.carry_out(study(**fields)))
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_again_and_again_ends_like_an_undisturbed_one(
     study: Studies, written: Callable[..., Path], lab: Any, table: Tables, tmp_path: Path
 ) -> None:
@@ -98,7 +100,7 @@ def test_a_study_that_is_killed_again_and_again_ends_like_an_undisturbed_one(
         made = now
     assert 0 < len(made) < 6, "the study was over, or had not begun, when it was killed for the last time"
     with carried_out(file, lab.runs, tmp_path / "journal") as last:
-        last.join(120)
+        last.join(600)
     assert last.exitcode == 0
     lab.assert_each_once(6, epochs=10)
     done = [task for task, how in endings(tmp_path / "journal") if how == "done"]

@@ -24,8 +24,8 @@ def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> No
     assert not lab.runs.exists()
 
 
-def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any) -> None:
-    lab.carry_out(study(seeds=2))
+def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any, carried: Any) -> None:
+    carried(study())
     more = study(seeds=4)
     found = forecast(make_plan(more, "colours", device="cpu"), lab.runs)
     assert (found.runs, found.done, found.to_do) == (8, 4, 4)

@@ -11,7 +11,6 @@ import pytest
 
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
 from cnnlab.study.tuning import Onlookers, carry_out_search, tuning_folder
@@ -20,9 +19,10 @@ TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]
 
 
 @pytest.fixture
-def trunk(recipe: Callable[..., Recipe], tmp_path: Path) -> RunFolder:
+def trunk(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path: Path) -> RunFolder:
     """The first of the runs that the pattern names."""
-    return run(recipe(layers=TRUNK, epochs=1), into=tmp_path / "trunks" / "1-trunk", device="cpu")
+    made = trained(recipe(layers=TRUNK, epochs=1))
+    return RunFolder(shutil.copytree(made.path, tmp_path / "trunks" / "1-trunk"))
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ def test_another_trunk_that_finishes_meanwhile_changes_nothing(
     assert Path(best.path).name == "1-trunk"  # type: ignore[union-attr]
 
 
+@pytest.mark.full
 def test_a_trunk_that_is_gone_is_an_error_of_the_trial(search: Search, trunk: RunFolder, tmp_path: Path) -> None:
     def gone(_: object) -> None:
         shutil.rmtree(trunk.path, ignore_errors=True)

@@ -15,6 +15,7 @@ from cnnlab.report.verifying import verify
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.study import Study
 from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
+from cnnlab.study.results import StudyResult
 
 Studies = Callable[..., Study]
 FIELDS: dict[str, Any] = {
@@ -26,14 +27,20 @@ FIELDS: dict[str, Any] = {
 }
 
 
+@pytest.fixture
+def five(carried: Callable[[Study], StudyResult], study: Studies) -> Study:
+    """A study under shifts whose runs have been made already: enough seeds for a verdict."""
+    carried(study(seeds=5, base={"epochs": 1}))
+    return study(seeds=5, base={"epochs": 1}, **FIELDS)
+
+
 def looks(runs: Path) -> list[dict[str, str]]:
     path = runs / LEDGER
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_all_networks_are_tested_at_one_look_and_once(study: Studies, lab: Any) -> None:
-    asked = study(seeds=5, **FIELDS)
-    result = lab.carry_out(asked)
+def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> None:
+    result = lab.carry_out(five)
     found = result.shifted
     assert [group.name for group in found.groups] == ["plain", "slow"]
     assert [group.n for group in found.groups] == [5, 5]
@@ -41,18 +48,18 @@ def test_all_networks_are_tested_at_one_look_and_once(study: Studies, lab: Any) 
     assert look["run"].startswith("study ")
     assert look["purpose"] == "shifts of 10 runs"
     # Again: nothing is looked at, and the answers are the same.
-    assert lab.carry_out(asked).shifted == found
+    assert lab.carry_out(five).shifted == found
     assert looks(lab.runs) == [look]
     # An answer that is lost or damaged is made again, with a look of its own.
     kept = sorted((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))
     assert len(kept) == 10
     kept[0].write_bytes(kept[0].read_bytes()[:40])
-    assert lab.carry_out(asked).shifted == found
+    assert lab.carry_out(five).shifted == found
     assert [each["purpose"] for each in looks(lab.runs)] == ["shifts of 10 runs", "shifts of 1 runs"]
 
 
-def test_what_is_published_is_judged_and_shown(study: Studies, lab: Any) -> None:
-    result = lab.carry_out(study(seeds=5, **FIELDS))
+def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
+    result = lab.carry_out(five)
     word, figure = result.under
     row = result.shifted.groups[0].rows[0]
     expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
@@ -70,10 +77,12 @@ def test_what_is_published_is_judged_and_shown(study: Studies, lab: Any) -> None
     assert "published answer" in found.answer()
 
 
-def test_what_can_not_be_tested_is_said_and_leaves_answers_open(study: Studies, lab: Any) -> None:
-    asked = study(seeds=5, **FIELDS)
+def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    asked = study(**FIELDS)
     folder = study_folder(lab.runs, "colours")
-    folder.mkdir(parents=True)
     (folder / SHIFTED).write_text("in the way")
     result = lab.carry_out(asked)
     assert result.shifted is None
@@ -86,23 +95,27 @@ def test_what_can_not_be_tested_is_said_and_leaves_answers_open(study: Studies, 
     assert not any("not been tested" in note for note in again.notes)
 
 
-def test_a_loss_has_no_say_in_what_matters_of_accuracies(study: Studies, lab: Any) -> None:
-    assert lab.carry_out(study(seeds=2, smallest_difference=0.3, **FIELDS)).shifted.delta == 0.01
-    own = study(seeds=2, smallest_difference=0.3, shift_difference=0.05, **FIELDS)
+def test_a_loss_has_no_say_in_what_matters_of_accuracies(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    result = lab.carry_out(study(smallest_difference=0.3, **FIELDS))
+    assert result.shifted.delta == 0.01
+    # Two seeds give no verdict.
+    assert {each.answer for each in result.under} == {"not enough evidence"}
+    own = study(smallest_difference=0.3, shift_difference=0.05, **FIELDS)
     assert lab.carry_out(own).shifted.delta == 0.05
 
 
-def test_a_page_shows_the_image_of_its_own_shifts(study: Studies, lab: Any) -> None:
-    lab.carry_out(study(seeds=2, shifts=["rotation(90)"]))
-    result = lab.carry_out(study(seeds=2, shifts=["invert"]))
+def test_a_page_shows_the_image_of_its_own_shifts(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    lab.carry_out(study(shifts=["rotation(90)"]))
+    result = lab.carry_out(study(shifts=["invert"]))
     assert len(list((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))) == 8
     example = shifted_example(study_folder(lab.runs, "colours"), result)
     assert (example[1] == 255 - example[0]).all()
-
-
-def test_few_seeds_give_no_verdict(study: Studies, lab: Any) -> None:
-    result = lab.carry_out(study(seeds=2, **FIELDS))
-    assert {each.answer for each in result.under} == {"not enough evidence"}
 
 
 def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:

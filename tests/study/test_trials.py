@@ -57,7 +57,7 @@ def finish(trials: Trials, value: Callable[[Asked], float] = lambda asked: asked
         trials.tell(asked, Ended("finished", value=value(asked)))
 
 
-@pytest.mark.parametrize("locks", [True, False], ids=["locks", "no locks"])
+@pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.full)], ids=["locks", "no locks"])
 def test_many_that_ask_at_once_get_exactly_the_trials(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
 ) -> None:
@@ -132,6 +132,7 @@ def test_a_trial_whose_process_has_ended_is_made_again_with_its_values(
         assert [(trial.number, trial.again) for trial in trials.records()] == [(1, 0), (again.number, 1)]
 
 
+@pytest.mark.full
 def test_one_that_always_dies_has_failed_at_last(search: Callable[..., Search], tmp_path: Path) -> None:
     wanted = search(trials=1)
     for _ in range(MORE_TRIES + 1):
@@ -204,6 +205,7 @@ def test_of_few_trials_no_importance_is_told(search: Callable[..., Search], tmp_
         assert trials.importance() == ()
 
 
+@pytest.mark.full
 def test_tpe_comes_closer_to_a_known_best_than_chance(search: Callable[..., Search], tmp_path: Path) -> None:
     """On (log10 lr + 2.3)² and a batch of 8: the mean of the last ten trials, over two seeds."""
 
