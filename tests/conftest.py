@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+
+# For tiny networks one thread is the quickest, and it gives the same bits on every machine. Read when torch is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -164,25 +167,8 @@ def trained(shared_folder: Path) -> Callable[..., RunFolder]:
 
         digest = hashlib.sha256(f"{name}\n{recipe.to_toml()}".encode()).hexdigest()[:16]
         runs = shared_folder / "trained" / digest
-        with FileLock(shared_folder / f"{digest}.lock"), _one_thread():
+        with FileLock(shared_folder / f"{digest}.lock"):
             finished = [path.parent for path in runs.glob("*/result.json")]
             return RunFolder(finished[0]) if finished else run(recipe, name=name, runs=runs, device="cpu")
 
     return find
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """torch computes with one thread: quicker for tiny networks, and the same on every machine."""
-    with _one_thread():
-        yield
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

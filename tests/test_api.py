@@ -16,8 +16,6 @@ import cnnlab
 from cnnlab import Recipe, RunError, RunFolder, api
 from cnnlab.runs.claims import judged
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_the_public_names_are_sorted_and_each_loads() -> None:
     assert list(cnnlab.__all__) == sorted(cnnlab.__all__)

@@ -15,8 +15,6 @@ from cnnlab.report.comparing import compare
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def pair(

@@ -16,7 +16,6 @@ from cnnlab.cli.main import app
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TABLE = ("conv(12, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3)", "tanh", "flatten", "dense(classes)")
 
 

@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPE = """
 [data]
 source = "colours"

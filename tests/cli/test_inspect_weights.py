@@ -15,7 +15,6 @@ from cnnlab.cli.main import app
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPE = """
 [data]
 source = "shapes"

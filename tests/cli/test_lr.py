@@ -13,8 +13,6 @@ from typer.testing import CliRunner, Result
 from cnnlab.cli.main import app
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def recipe_file(recipe: Callable[..., Recipe], tmp_path: Path) -> Path:

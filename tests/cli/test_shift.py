@@ -26,7 +26,6 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.shifts import read_shifts
 from cnnlab.statistics.intervals import wilson
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 Make = Callable[..., Recipe]
 Trained = Callable[..., RunFolder]
 

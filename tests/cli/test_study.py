@@ -16,7 +16,6 @@ from cnnlab.runs.folder import list_runs
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.executors import here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 STUDY = """
 base = "base.toml"
 question = "Does a rate of nothing learn?"

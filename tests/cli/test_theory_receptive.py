@@ -96,7 +96,6 @@ def test_the_effective_field_of_random_weights() -> None:
     assert call("conv(4, 5)", "--effective", "--images", "2", "--device", "cpu", "--svg").stdout.startswith("<svg")
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_effective_field_of_a_run_by_its_name(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPE = """
 [data]
 source = "shapes"

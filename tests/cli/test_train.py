@@ -15,8 +15,6 @@ from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def cut_at(recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[[str, int], RunFolder]:

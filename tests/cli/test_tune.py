@@ -15,8 +15,6 @@ from typer.testing import CliRunner, Result
 from cnnlab.cli.main import app
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def file(recipe: Callable[..., Recipe], tmp_path: Path) -> Path:

@@ -17,7 +17,6 @@ from typer.testing import CliRunner, Result
 from cnnlab.cli.main import app
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 REPOSITORY = Path(__file__).parents[2]
 LENET = "recipes/lenet.toml"
 

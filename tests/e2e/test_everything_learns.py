@@ -145,7 +145,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def recipe(pictures: Path, one_thread: None) -> Callable[..., Recipe]:  # noqa: ARG001
+def recipe(pictures: Path) -> Callable[..., Recipe]:
     """Makes a recipe; arguments are keys of [train] and [data], `layers` and `init` of [model]."""
 
     def make(layers: Sequence[str] = (), init: str = "default", augment: Sequence[str] = (), **train: Any) -> Recipe:

@@ -15,7 +15,6 @@ from cnnlab.cli.main import app
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Of every kind one: a plain table, one with warnings, one on a folder of images, a backbone, another run's trunk.
 FAST = {"lenet", "model2", "faces", "resnet18", "transfer"}

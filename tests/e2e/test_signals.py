@@ -27,7 +27,7 @@ from cnnlab.cli.main import app
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread", "_heard")
+pytestmark = pytest.mark.usefixtures("_heard")
 CODES = {"SIGINT": 130, "SIGTERM": 143}
 USUAL = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
 

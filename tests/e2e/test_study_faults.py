@@ -26,7 +26,6 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.study.executors import here
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 EPOCHS = 8
 CODES = {"SIGINT": 130, "SIGTERM": 143}
 STUDY = """

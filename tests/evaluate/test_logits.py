@@ -14,7 +14,6 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.model.cutting import Place
 from cnnlab.model.transfer import Resize, Transfer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -22,7 +22,6 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.shifts import right_under, shifted
 from cnnlab.spec.shifts import read_shifts, usual
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -19,8 +19,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def folder(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:

@@ -15,11 +15,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(one_thread: None) -> None:
-    """All of them compute with one thread."""
-
-
 @pytest.fixture(scope="session")
 def untouched() -> Callable[[nn.Module], AbstractContextManager[None]]:
     """`with untouched(network):` fails where a look leaves weights, modes, gradients or hooks changed."""

@@ -19,7 +19,6 @@ from cnnlab.runs.folder import Predictions
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)")
 RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}
 

@@ -22,7 +22,6 @@ from cnnlab.spec.files import shipped
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
 
 

@@ -21,7 +21,6 @@ from cnnlab.spec.study import Study
 from cnnlab.study.results import StudyResult
 from cnnlab.study.study import carry_out_study
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 ARMS: dict[str, Any] = {"plain": {"train.optimizer": "sgd(1e-9)"}, "fast": {}}
 
 

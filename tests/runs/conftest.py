@@ -29,11 +29,6 @@ TIMES = ("run", "seconds", "images_per_second")  # and names
 Files = Mapping[str, bytes]
 
 
-@pytest.fixture(autouse=True)
-def _quick(one_thread: None) -> None:
-    """Every run here computes with one thread."""
-
-
 @pytest.fixture(scope="session")
 def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     """A finished run, to be read only."""

@@ -16,8 +16,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(
     ("fields", "part", "channels"),

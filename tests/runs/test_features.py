@@ -115,7 +115,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+FAST = {"last convs", "gradual", "flips", "all views, swa"}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in FAST else pytest.mark.full) for kind in KINDS])
 def test_a_run_on_kept_features_is_the_run_without(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], kind: str
 ) -> None:
@@ -346,6 +349,7 @@ def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[...
     assert sum(one.seconds is not None for one in found) == 2
 
 
+@pytest.mark.full
 def test_two_processes_train_on_the_features_that_one_computes(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], tmp_path: Path
 ) -> None:

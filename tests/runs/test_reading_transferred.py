@@ -17,8 +17,6 @@ from cnnlab.runs.run import run
 from cnnlab.spec.changes import changes
 from cnnlab.spec.recipe import Recipe
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def file(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path: Path) -> Path:

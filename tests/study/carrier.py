@@ -1,16 +1,13 @@
-"""Carries out the study of a file, with one thread, and writes down how each run ended; see test_faults.py."""
+"""Carries out the study of a file, and writes down how each run ended; see test_faults.py."""
 
 import sys
 from pathlib import Path
-
-import torch
 
 from cnnlab.spec.study import Study
 from cnnlab.study.course import Audience
 from cnnlab.study.study import carry_out_study
 
 if __name__ == "carrier":
-    torch.set_num_threads(1)
     file, runs, journal = map(Path, sys.argv[1:])
 
     def note(_: object, outcome: object) -> None:

@@ -16,7 +16,6 @@ from cnnlab.study.course import Audience
 from cnnlab.study.study import carry_out_study
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     file, runs, harm, threads = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
     torch.set_num_threads(threads)
     room = {"num_cpus": 1, "object_store_memory": 80 * 2**20}

@@ -28,11 +28,6 @@ TIMES = ("seconds", "images_per_second")
 OWN = (".claims", "studies")
 
 
-@pytest.fixture(autouse=True)
-def _quick(one_thread: None) -> None:
-    """Every run here computes with one thread."""
-
-
 @pytest.fixture(scope="session")
 def study(recipe: Callable[..., Recipe]) -> Callable[..., Study]:
     """Makes a study of `colours`: two arms, two seeds, two epochs; the loss tells runs apart that are all right.
@@ -122,15 +117,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Study], tuple[Pa
     known: dict[str, tuple[Path, StudyResult]] = {}
 
     def find(study: Study) -> tuple[Path, StudyResult]:
-        import torch
-
         key = study.to_toml()
         if key not in known:
-            threads = torch.get_num_threads()
-            torch.set_num_threads(1)
             own = Lab(tmp_path_factory.mktemp("made") / "runs")
             known[key] = own.runs, own.carry_out(study)
-            torch.set_num_threads(threads)
         return known[key]
 
     return find

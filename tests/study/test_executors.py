@@ -99,6 +99,7 @@ def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study:
 
 
 @forked
+@pytest.mark.full
 def test_a_process_that_dies_between_two_runs_takes_none_with_it(study: Studies, lab: Any) -> None:
     """It is found dead when it is given its next run."""
     plan = make_plan(study(seeds=1), "colours", device="cpu")

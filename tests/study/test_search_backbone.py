@@ -40,6 +40,7 @@ def trunks_of(runs: Path) -> set[str]:
     return {Path(backbone.path).name for backbone in found}  # type: ignore[union-attr]
 
 
+@pytest.mark.full
 def test_another_trunk_that_finishes_meanwhile_changes_nothing(
     search: Search, trunk: RunFolder, tmp_path: Path
 ) -> None:

@@ -189,6 +189,7 @@ def test_of_a_process_elsewhere_nothing_is_known(search: Callable[..., Search], 
             assert [trial.status for trial in here.records()] == ["running"]
 
 
+@pytest.mark.full
 def test_importance_is_with_the_parameter_that_matters(search: Callable[..., Search], tmp_path: Path) -> None:
     with Trials(search(trials=40, sampler="random"), "search", tmp_path) as trials:
         finish(trials)

@@ -136,6 +136,7 @@ def test_the_mean_over_seeds_is_what_counts(search: Callable[..., Search], tune:
     assert len(result.baseline.runs) == 2
 
 
+@pytest.mark.full
 def test_draws_depend_on_seed_and_number_alone(search: Callable[..., Search], tune: Tune) -> None:
     wide = {"search": {"lr": "log(1e-9, 1e-1)", "train.batch_size": [4, 8, 12]}, "sampler": "tpe"}
     straight = tune(search(trials=3, **wide), "straight")
@@ -147,6 +148,7 @@ def test_draws_depend_on_seed_and_number_alone(search: Callable[..., Search], tu
     assert other.trials[0].params != straight.trials[0].params
 
 
+@pytest.mark.full
 def test_a_grid_makes_each_combination_once(search: Callable[..., Search], tune: Tune) -> None:
     grid = search(search={"lr": [GOOD, HOPELESS], "train.batch_size": [4, 8]}, sampler="grid", trials=30)
     result = tune(grid)
@@ -211,6 +213,7 @@ def test_an_extreme_value_that_can_not_be_trained_is_told_before_any_run(
     assert not names(tmp_path, "")
 
 
+@pytest.mark.full
 def test_when_every_trial_fails_that_is_an_error(search: Callable[..., Search], tune: Tune, tmp_path: Path) -> None:
     def planned(*_: object) -> None:
         (tmp_path / ".claims").write_text("here no run can be claimed")
@@ -255,6 +258,7 @@ def test_a_budget_ends_the_search(search: Callable[..., Search], tune: Tune) -> 
     assert any("the budget was spent after" in note for note in result.notes)
 
 
+@pytest.mark.full
 def test_trials_of_another_search_are_not_mixed_in(search: Callable[..., Search], tune: Tune) -> None:
     tune(search(trials=1))
     with pytest.raises(UsageError, match="has trials of another search") as error:

@@ -37,7 +37,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(recipe: Callable[..., Recipe], one_thread: None) -> Callable[..., Bench]:  # noqa: ARG001
+def bench(recipe: Callable[..., Recipe]) -> Callable[..., Bench]:
     """Makes a training of a tiny network; arguments as those of `recipe`."""
 
     def make(way: Way = PLAIN, **fields: object) -> Bench:

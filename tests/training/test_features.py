@@ -74,7 +74,7 @@ def test_the_bits_of_bf16_are_floats_again() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Iterator[None]:  # noqa: ARG001
+def _alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
     with torch_state():
         yield

@@ -64,7 +64,6 @@ def stepped(made: nn.Sequential, chosen: torch.optim.Optimizer) -> list[torch.Te
     return [parameter.detach() for parameter in made.parameters()]
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(("text", "kind", "arguments"), CASES, ids=[case[0] for case in CASES])
 def test_it_steps_as_torchs_plain_one(text: str, kind: Callable[..., torch.optim.Optimizer], arguments: dict) -> None:
     ours, plain = network(), network()

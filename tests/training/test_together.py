@@ -19,7 +19,6 @@ from cnnlab.processes import World
 from cnnlab.training.sums import Sums
 from cnnlab.training.together import SyncedBatchNorm, Together, synchronise
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 TWO = World(rank=0, size=2)
 
 

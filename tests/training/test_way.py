@@ -17,7 +17,6 @@ from cnnlab.spec.recipe import Train
 from cnnlab.training import way as ways
 from cnnlab.training.way import PLAIN, choose_way
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 AUTO = Train()
 
 
