@@ -95,6 +95,7 @@ def test_an_unusual_run_has_a_report_too(finished: Callable[..., RunFolder], fie
         assert api.view(folder).activations is None
 
 
+@pytest.mark.full
 def test_a_page_shows_activations_where_the_data_has_gone_and_none_without_a_kept_image(
     recipe: Callable[..., Recipe], colours: Path, tmp_path: Path
 ) -> None:

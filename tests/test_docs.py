@@ -85,6 +85,7 @@ def test_the_page_of_tuning_shows_searches_and_every_key_and_space(tmp_path: Pat
         assert f"`{name}`" in page or f"`{name}(" in page or f'`"{name}' in page, name
 
 
+@pytest.mark.full
 def test_the_page_of_transfer_shows_what_describe_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(DOCS.parent)
     page = (DOCS / "transfer.md").read_text(encoding="utf-8")

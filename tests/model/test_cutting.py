@@ -229,6 +229,7 @@ def test_a_network_without_such_a_stem_refuses(name: str) -> None:
         make_stem_small(network, see(network, shape).entered)
 
 
+@pytest.mark.full
 def test_a_small_stem_by_hand() -> None:
     """The first features of a ResNet at 8×8: one convolution of our own, its norm, ReLU, and no max pool."""
     text = "resnet18(weights='none', stem='small')"

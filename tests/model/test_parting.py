@@ -90,7 +90,7 @@ def together(made: Transfer, parting: Parting) -> None:
     ("backbone", "trainable", "place"),
     [
         pytest.param("resnet18", "none", "head.dense1", marks=full),
-        ("resnet18", "rows(['layer4'])", "backbone.layer4.0"),
+        pytest.param("resnet18", "rows(['layer4'])", "backbone.layer4.0", marks=full),
         ("resnet18", "last_convs(1)", "backbone.layer4.1"),  # within it the shortcut goes round
         pytest.param("resnet18", "gradual(['layer4', 'layer3'], every=1)", "backbone.layer3.0", marks=full),
         pytest.param("shufflenet_v2_x0_5", "last_convs(1)", "backbone.conv5.0", marks=full),

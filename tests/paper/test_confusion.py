@@ -59,6 +59,7 @@ def test_forty_names_have_room():
     assert cell > axes.get_yticklabels()[0].get_fontsize() * 1.15
 
 
+@pytest.mark.full
 def test_hostile_names_are_drawn_as_they_are_without_a_warning():
     svg = to_svg(confusion_figure(many(len(HOSTILE)), HOSTILE), "confusion", "")
     for shown in ("$x_{", "$x_{$", "{{7*7}}", "🐱", "שלום", "&lt;/script&gt;"):

@@ -90,6 +90,7 @@ def test_the_sheet_ends_with_sums_and_warnings() -> None:
     assert sheet.notes[3] == "! made-up (conv1): it is made up; leave it"
 
 
+@pytest.mark.full
 def test_a_small_image_is_a_warning_for_a_backbone() -> None:
     assert "one-pixel-maps" in [warning.name for warning in describe("resnet18", size=(32, 32)).warnings]
     assert describe("resnet18").warnings == ()

@@ -276,6 +276,7 @@ def test_a_file_of_weights_is_told_by_what_is_in_it_and_hashed_once_for_each_sta
     assert identity(Known("resnet18", str(moved))) == found[-1] != identity(Known("resnet18", "none"))
 
 
+@pytest.mark.full
 def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
     source: RunFolder, transferring: Any, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_bins_of_equal_mass_are_even_but_keep_ties_together(seed: int, count: in
     assert (np.diff(places[order]) >= 0).all()
 
 
+@pytest.mark.full
 def test_the_limit_holds_for_a_calibrated_network_in_97_of_100_cases() -> None:
     """200 calibrated networks of fresh images: as many lie beyond their limits as the limits say, 2.5 %."""
     beyond = 0

@@ -13,6 +13,7 @@ from cnnlab.study.plan import make_plan
 Studies = Callable[..., Study]
 
 
+@pytest.mark.full
 def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> None:
     """The base leaves its precision open, so that each network is tried."""
     known = study(base={"precision": "auto"}, metric="validation_accuracy")

@@ -93,6 +93,7 @@ def test_many_that_ask_at_once_get_exactly_the_trials(
         assert all(not trial.params for trial in surplus), "nothing is drawn for a trial too many"
 
 
+@pytest.mark.full
 def test_who_saw_room_a_moment_too_early_gets_no_trial(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_importance_is_with_the_parameter_that_matters(search: Callable[..., Sea
     assert first.best == 5
 
 
+@pytest.mark.full
 def test_of_few_trials_no_importance_is_told(search: Callable[..., Search], tmp_path: Path) -> None:
     with Trials(search(trials=9), "search", tmp_path) as trials:
         finish(trials)

@@ -249,6 +249,7 @@ def test_trials_of_other_code_are_told(
     assert f"the trials were made by 2 versions of cnnlab's code: {', '.join(sorted(codes))}" in both.notes
 
 
+@pytest.mark.full
 def test_a_budget_ends_the_search(search: Callable[..., Search], tune: Tune) -> None:
     # 18 training images, 2 epochs: two trials take 72 images.
     result = tune(search(trials=9, search={"lr": "log(1e-3, 1e-1)"}, budget="images(70)"))

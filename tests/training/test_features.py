@@ -153,6 +153,7 @@ def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[...,
     assert len({name for each in names for name in each}) == 4
 
 
+@pytest.mark.full
 def test_what_stands_behind_the_trunk_changes_no_file(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made()
     other = made(head=["globalpool", "dropout(0.2)", "dense(5)", "relu", "dense(classes)"])

@@ -227,6 +227,7 @@ RESNET = {
 }
 
 
+@pytest.mark.full
 def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Callable[[Recipe], Subject]) -> None:
     one = subject_of(Recipe.from_tables(RESNET))
     image = one.picture()

@@ -201,6 +201,7 @@ def test_an_order_sorts_by_what_it_is_called(backbone: Subject, order: str) -> N
         assert shown[: len(pure)] == sorted(pure, key=lambda number: measures.axis[number])
 
 
+@pytest.mark.full
 def test_random_weights_say_nothing_of_training(backbone: Subject) -> None:
     found = inspect_weights(backbone, "layer1.0.conv1")
     assert found.filters.begun == "untrained"

@@ -106,6 +106,7 @@ def test_parts_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(one, other)
 
 
+@pytest.mark.full
 def test_so_many_random_filters_are_clearer_than_the_limit_as_it_says() -> None:
     drawn = np.random.default_rng(5).standard_normal((4000, 3, 5, 5))
     above = (orientations(drawn)[1] > random_coherence(3, 5, 5)).mean()

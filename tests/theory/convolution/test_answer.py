@@ -238,6 +238,7 @@ def test_elements_outside_are_told_with_those_that_there_are() -> None:
         found.at(0, 0, kernel=1)
 
 
+@pytest.mark.full
 def test_too_many_steps_are_not_written_out() -> None:
     found = convolve([[1] * 400] * 300, [[1]])
     with pytest.raises(UsageError, match="too many products to write them all out"):
