@@ -18,11 +18,11 @@ setup: $(if $(wildcard $(DEV)),$(DEV),$(READY)) ## create .venv and install what
 setup-dev: $(DEV) ## the same with what the tests and checks need (requirements-dev.lock)
 
 $(READY): requirements.lock pyproject.toml
-	@PYTHON=$(PYTHON) scripts/setup.sh requirements.lock $(VENV)
+	@PYTHON='$(PYTHON)' scripts/setup.sh requirements.lock $(VENV)
 	@touch $@
 
 $(DEV): requirements-dev.lock pyproject.toml
-	@PYTHON=$(PYTHON) scripts/setup.sh requirements-dev.lock $(VENV)
+	@PYTHON='$(PYTHON)' scripts/setup.sh requirements-dev.lock $(VENV)
 	@touch $@
 
 quickstart: setup ## the main job: train LeNet and write its report
@@ -38,7 +38,7 @@ slow: setup-dev ## the slow tests: real training on real images, Ray, torchrun
 	@$(BIN)/python -m pytest -m slow --durations=10
 
 check: setup-dev ## format, lint, types, import contracts, complete lock files
-	@scripts/lock.sh check
+	@PYTHON='$(PYTHON)' scripts/lock.sh check
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -61,9 +61,11 @@ results: setup-dev ## the tables of docs/results.md, from a folder of runs: make
 	@$(BIN)/python docs/results.py $(RUNS)
 
 lock: ## pin the newest releases that pyproject.toml admits and that are at least seven days old
-	@PYTHON=$(PYTHON) scripts/lock.sh write
+	@PYTHON='$(PYTHON)' scripts/lock.sh write
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage docs/api
 
+# Two set-ups at once would clear each other's .venv.
+.NOTPARALLEL:
 .PHONY: help setup setup-dev quickstart test test-full slow check fix bench docs results lock clean

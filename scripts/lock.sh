@@ -37,7 +37,11 @@ check() {
   for lock; do
     pins=$(grep -E '^[A-Za-z0-9]' "$lock" | sed 's/ *\\$//' | sort)
     # Hashes are left out: a project may add a wheel for a new Python to an old release.
-    closure=$(resolve pyproject.toml "$lock" $(options "$lock") --no-annotate --no-header | sort)
+    closure=$(resolve pyproject.toml "$lock" $(options "$lock") --no-annotate --no-header) || {
+      echo "$lock could not be resolved. Next: make sure that PyPI can be reached, and run this again" >&2
+      exit 2
+    }
+    closure=$(echo "$closure" | sort)
     if [ "$pins" = "$closure" ]; then
       echo "$lock: complete, $(echo "$pins" | wc -l) pins"
     else

@@ -17,15 +17,19 @@ command -v "$python" >/dev/null ||
   stop "cnnlab needs Python 3.11 to 3.15, but '$python' is $("$python" --version 2>&1)." \
        "name another one: make PYTHON=python3.12 setup"
 
+# The very interpreter that was checked: uv would look for another one of that name.
+python=$("$python" -c 'import sys; print(sys.executable)')
+
 # PyTorch takes most of it: on Linux PyPI has only the build with CUDA.
-case $(uname -s) in Linux) needed_gb=8 ;; *) needed_gb=3 ;; esac
+case $(uname -s) in Linux) needed_gb=8 download_gb=3 ;; *) needed_gb=3 download_gb=1 ;; esac
 free_gb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
 [ -d "$venv" ] || [ "$free_gb" -ge "$needed_gb" ] ||
   stop "The packages need $needed_gb GB in $PWD, but $free_gb GB are free there." \
        "free some space, or clone the project to a larger disk"
 
 uv=$(PYTHON=$python scripts/uv.sh any)
-echo "Installing $lock into $venv: about 3 GB to download the first time ..."
+echo "Installing $lock into $venv: about $download_gb GB to download the first time ..."
 "$uv" venv --quiet --clear --python "$python" "$venv"
-VIRTUAL_ENV=$venv "$uv" pip sync --require-hashes "$lock"
-VIRTUAL_ENV=$venv "$uv" pip install --quiet --no-deps --no-build-isolation --editable .
+# --python, since UV_PYTHON or UV_SYSTEM_PYTHON would have uv change another environment.
+"$uv" pip sync --python "$venv" --require-hashes "$lock"
+"$uv" pip install --python "$venv" --quiet --no-deps --no-build-isolation --editable .

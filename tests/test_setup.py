@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+NO_VENV = "case $2 in *venv*) exit 1;; *executable*) echo python;; esac"
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
     shutil.copy(REPOSITORY / "requirements-uv.lock", tmp_path)
     (tmp_path / "bin").mkdir()
-    for name in ("sh", "awk", "cmp", "df", "dirname", "uname"):
+    for name in ("sh", "awk", "cmp", "df", "dirname", "grep", "uname"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))  # and no uv
     return tmp_path
 
@@ -46,9 +47,10 @@ def set_up(checkout: Path) -> subprocess.CompletedProcess[str]:
         ({}, ["Python 3.11 to 3.15", "no 'python' on the path", "make PYTHON="]),
         ({"python": '[ "$1" = --version ] && echo Python 3.9.1; exit 1'}, ["Python 3.9.1", "make PYTHON="]),
         ({"python": "exit 0", "df": "echo; echo / 9 9 1048576 9 /"}, [" GB", "1 GB are free", "free some space"]),
-        ({"python": "case $2 in *venv*) exit 1;; esac"}, ["no venv module", "uv is not on the path", "python3-venv"]),
+        ({"python": NO_VENV}, ["no venv module", "no uv from 0.8 on", "python3-venv"]),
+        ({"python": NO_VENV, "uv": "exit 2"}, ["no venv module", "no uv from 0.8 on", "python3-venv"]),
     ],
-    ids=["no Python", "old Python", "full disk", "no venv"],
+    ids=["no Python", "old Python", "full disk", "no venv", "no venv and an old uv"],
 )
 def test_what_is_missing_is_told_with_the_next_step(checkout: Path, stand_ins: dict[str, str], told: list[str]) -> None:
     if "df" not in stand_ins:

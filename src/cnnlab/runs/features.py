@@ -4,7 +4,7 @@ first step."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,11 +101,12 @@ def make_features(
     with world.one_first():
         trunk = Trunk(choice, network, dataset, progress)
         trained = trunk.feed("train", train, choice.views)
-        shares = {len(range(size)[world.share(size)]) for size in train.sizes(batch_size)} - {0}
-        bitwise = choice.exact and trunk.is_bitwise(train, trained.feed, way, shares)
+        bitwise = choice.exact and trunk.is_bitwise(train, trained.feed, way, _shares(train.sizes(batch_size), world))
         made = [trained]
         if validation is not None:
-            made.append(trunk.feed("validation", validation, Mirrored()))
+            validated = trunk.feed("validation", validation, Mirrored())
+            bitwise = bitwise and trunk.is_bitwise(validation, validated.feed, way)
+            made.append(validated)
     seconds = sum(one.seconds for one in made)
     record = FeaturesRecord(
         kept=True,
@@ -121,6 +122,12 @@ def make_features(
         files=tuple(name for one in made for name in one.files),
     )
     return Fed(trained.feed, made[1].feed if len(made) > 1 else None, choice.parting, record)
+
+
+def _shares(sizes: Sequence[int], world: World) -> set[int]:
+    """The sizes of all processes' shares of these batches, which differ by one image at most."""
+    shares = [(size // world.size, -(-size // world.size)) if world.divides(size) else (size,) for size in sizes]
+    return {share for pair in shares for share in pair}
 
 
 def first_features(choice: Choice | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:

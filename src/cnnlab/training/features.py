@@ -152,11 +152,11 @@ class Trunk:
         seconds = time.perf_counter() - began if any(one.made for one in kept) else 0.0
         return Made(found, tuple(one.name for one in kept if one.name), seconds)
 
-    def is_bitwise(self, images: Feed, features: FeatureFeed, way: Way, sizes: Collection[int]) -> bool:
-        """Whether a step that computes the trunk itself would get the kept features to the last bit.
+    def is_bitwise(self, images: Feed, features: FeatureFeed, way: Way, sizes: Collection[int] = ()) -> bool:
+        """Whether a training that computes the trunk itself would get the kept features to the last bit.
 
-        How a convolution rounds may depend on the processor, the memory format and the size of the batch, so that it is
-        tried out on the first images.
+        How a convolution rounds may depend on the processor, the memory format and the size of the batch. So the first
+        images are computed again at every size of batch that is used, to train and to evaluate.
 
         Args:
             images: what the features were computed of.
@@ -166,16 +166,18 @@ class Trunk:
         if (way.precision, self.choice.dtype) != ("fp32", "fp32"):
             return False
         images = images.enlarged(resized(self.network))
+        whole_batch = min(images.at_a_time, len(images))
+        tried = {*sizes, whole_batch, len(images) % whole_batch or whole_batch}
         found: list[Tensor] = []
         with closing(features.views.images(0, images)) as batches:
-            while sum(map(len, found)) < max(sizes):
+            while sum(map(len, found)) < max(tried):
                 found.append(next(batches))
         shown = torch.cat(found)
         layout = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         was_training = self.network.training
         try:
             self.network.eval()
-            for size in sizes:
+            for size in tried:
                 rows = self.parting.trunk(self.network, shown[:size].contiguous(memory_format=layout))
                 if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
                     return False
