@@ -148,7 +148,7 @@ def test_what_can_not_be_is_refused(runs: Path, flat: str, tmp_path: Path, recip
 
 
 def test_a_test_part_that_is_shut_stays_so(
-    runs: Path, flat: str, recipe: Make, trained: Callable[..., RunFolder]
+    runs: Path, flat: str, recipe: Make, trained: Trained, tmp_path: Path
 ) -> None:
     before = looks(runs)
     answer = CliRunner().invoke(app, ["shift", flat, "--shift", "invert", "--json", "--no-pictures"])
@@ -156,7 +156,10 @@ def test_a_test_part_that_is_shut_stays_so(
     assert "--part test opens it" in answer.stderr
     assert looks(runs) == before
     opened = trained(recipe())
-    assert json.loads(ask(str(opened.path), "--shift", "invert", "--json", "--no-pictures"))["part"] == "test"
+    own = shutil.copytree(opened.path.parent, tmp_path / "runs")
+    told = ask(str(own / opened.name), "--shift", "invert", "--json", "--no-pictures")
+    assert json.loads(told)["part"] == "test"
+    assert looks(own)[-1] == "shift"
 
 
 @pytest.mark.full

@@ -43,9 +43,9 @@ def test_claims_in_every_form(made: RunFolder, tmp_path: Path) -> None:
 
 
 def test_a_run_that_holds_and_one_that_was_tampered_with(made: RunFolder, tmp_path: Path) -> None:
-    told = json.loads(ask(str(made.path), "--recompute", "--json", "--device", "cpu"))
+    runs = shutil.copytree(made.path.parent, tmp_path / "runs")  # to recompute is a look, which the ledger keeps
+    told = json.loads(ask(str(runs / made.name), "--recompute", "--json", "--device", "cpu"))
     assert (told["holds"], len(told["runs"])) == (True, 1)
-    runs = shutil.copytree(made.path.parent, tmp_path / "runs")
     result = json.loads((runs / made.name / "result.json").read_text())
     result["test"]["accuracy"] = 0.123
     (runs / made.name / "result.json").write_text(json.dumps(result))

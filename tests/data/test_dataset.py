@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -240,6 +242,20 @@ def test_facts_of_a_folder_are_those_of_its_data(whole):
     found, opened = facts(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
     assert (found.channels, found.height, found.width) == opened.form.shape
     assert found.classes == opened.classes
+
+
+@pytest.mark.full
+def test_no_torch_is_loaded(whole):
+    script = (
+        "import sys\n"
+        "from cnnlab.data.dataset import facts, open_dataset\n"
+        "from cnnlab.spec.recipe import Data\n"
+        "data = Data(source=sys.argv[1])\n"
+        "facts(data), open_dataset(data, seed=0).mean\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(whole)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_real_faces_without_a_split(orl_faces):

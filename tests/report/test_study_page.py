@@ -52,22 +52,25 @@ def test_every_kind_of_study_has_a_whole_page_that_needs_nothing_else(make_study
 
 
 @pytest.mark.parametrize("doses", [None, DOSES[:3]], ids=["arms", "doses"])
-@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.full) for number in range(1, 10))])
-def test_hostile_names_stay_text(make_study, page, hostile, number, doses):
-    name = hostile[number]
-    says = SAYING.model_copy(update={"arm": name, "than": name, "reason": name, "source": name})
-    claim = CLAIM.model_copy(update={"arm": name})
-    words = {"question": name, "study": name, "data": name, "device": name, "notes": (name,)}
-    kind = {"doses": doses} if doses else {"effects": {"plain": 0.0, name: 0.01}, "confirm": 5}
-    result = make_study(**kind, **words, runs=5, failed={name: 1}, claims=(claim,), sayings=(says,))
+@pytest.mark.parametrize("chosen", ["all", *(pytest.param(number, marks=pytest.mark.full) for number in range(10))])
+def test_hostile_names_stay_text(make_study, page, hostile, chosen, doses):
+    names = hostile if chosen == "all" else [hostile[chosen]]
+    says = [SAYING.model_copy(update={"arm": n, "than": n, "reason": n, "source": n}) for n in names]
+    claims = [CLAIM.model_copy(update={"arm": name}) for name in names]
+    word = " ".join(names)
+    words = {"question": word, "study": word, "data": word, "device": word, "notes": tuple(names)}
+    effects = {"plain": 0.0, **dict.fromkeys(names, 0.01)}
+    kind = {"doses": doses} if doses else {"effects": effects, "confirm": 5, "failed": dict.fromkeys(names, 1)}
+    result = make_study(**kind, **words, runs=5, claims=tuple(claims), sayings=tuple(says))
     if doses:
-        arms = tuple(arm.model_copy(update={"changes": {name: name}}) for arm in result.arms)
+        arms = tuple(arm.model_copy(update={"changes": {name: name for name in names}}) for arm in result.arms)
         result = result.model_copy(update={"arms": arms})
-    reader = page(result, name, name)
+    reader = page(result, word, word)
     reader.assert_alone()
     assert not re.search(r"[\x00\x1b\ud800]", reader.text)
-    if name.startswith(("{", "$", "=")):
-        assert reader.text.count(name) >= 5  # as it was written: nothing was put in its place
+    for name in names:
+        if name.startswith(("{", "$", "=")):
+            assert reader.text.count(name) >= 5  # as it was written: nothing was put in its place
     longest = [text for text in reader.texts if len(max(text.split(), key=len, default="")) > 500]
     assert len(longest) <= 2  # the file and the command, as they are
 

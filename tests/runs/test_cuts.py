@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_anywhere_ends_like_a_straight_one(
     """With one setting, what a kill leaves half written is one of the differences."""
     ended, moments = straight(**of(setting))
     different = {
-        tuple(file for file in moment.files.items() if setting == "plain" or file[0][0] != "."): moment
+        tuple(file for file in moment.files.items() if setting == "swa" or file[0][0] != "."): moment
         for moment in moments
     }
     for moment in different.values():

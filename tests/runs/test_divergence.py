@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "epochs averaged": {"average": "swa(0)", "weights": "averaged"},
     "within epochs": {"validations_per_epoch": 2, "optimizer": "lion", "opened": "curve"},
     "bf16": {"precision": "bf16", "weights": "last"},
+    "no validation": {"validation": 0.0},
 }
 
 
@@ -72,6 +73,8 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float, tuple[int, 
         ("within epochs", "gradient", math.nan, (1, 1)),
         ("bf16", "gradient", math.nan, (1, 1)),
         ("bf16", "loss", math.inf, (0, 0)),
+        ("no validation", "loss", math.nan, (1, 4)),  # the last step, after which nothing is validated
+        ("no validation", "gradient", math.inf, (1, 4)),
     ],
 )
 def test_it_is_kept_as_diverged_and_counts_for_nothing(

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cnnlab.errors import RunError
+from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.locking import locked
+from cnnlab.runs.run import resume_run
 
 
 def never(message: str) -> None:
@@ -24,6 +28,25 @@ def test_a_held_folder_is_refused_with_the_holders_process(tmp_path: Path) -> No
             with pytest.raises(RunError) as caught, locked(tmp_path, never):
                 pass
             assert str(caught.value) == refusal
+
+
+@pytest.mark.full
+def test_a_run_that_another_process_works_on_is_refused_until_it_ends(own: RunFolder) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cnnlab.runs.locking import locked\n"
+        "with locked(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(own.path)]
+    (own.path / "result.json").unlink()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(RunError) as caught:
+            resume_run(own.path, device="cpu")
+        other.stdin.close()
+    assert str(caught.value) == (
+        f"{own.path}: process {other.pid} is working in this run\n  next:     wait for it to end"
+    )
+    assert resume_run(own.path, device="cpu").result().status == "finished"
 
 
 def test_the_lock_goes_with_an_error_and_names_the_next_holder(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,12 +96,14 @@ def made(
         folder = shared_folder / ("divided-few" if is_few else "divided")
         with FileLock(f"{folder}.lock"):
             if not (folder / "done").exists():
+                shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 for one in (*SAME, *OTHER, *FROZEN):
                     if (one in FEW) is is_few:
                         recipe_of(one).write(folder / f"{one}.toml")
-                _torchrun([str(Path(__file__).with_name("divided.py")), str(folder)])
-                (folder / "done").touch()
+                (folder / "done").write_text(_torchrun([str(Path(__file__).with_name("divided.py")), str(folder)]))
+            if said := (folder / "done").read_text():
+                pytest.fail(said)  # in every test: it is not started again
         [two] = list_runs(folder / name)
         return trained(Recipe.read(folder / f"{name}.toml")), two
 
@@ -111,21 +114,23 @@ def _command(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *arguments]
 
 
-def _torchrun(arguments: list[str]) -> None:
+def _torchrun(arguments: list[str]) -> str:
+    """What it said of a failure, or nothing."""
     done = subprocess.run(_command(arguments), capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
+    return f"torchrun failed ({done.returncode}): {done.stderr}" if done.returncode else ""
 
 
 @pytest.mark.parametrize("name", rows(*SAME, *FROZEN_SAME))
 def test_two_processes_train_what_one_trains(made: Callable[[str], Made], transferring: Any, name: str) -> None:
     one, two = made(name)
     assert (one.environment().processes, two.environment().processes) == (1, 2)
+    rtol, atol = (2e-4, 2e-6) if name in SAME else (1e-3, 1e-5)
     curves = [[_figures(record) for record in folder.epochs()] for folder in (one, two)]
-    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
+    np.testing.assert_allclose(curves[1], curves[0], rtol=rtol)
     ours, theirs = (transferring.tensors(folder, "best") for folder in (two, one))
     assert ours.keys() == theirs.keys()
     for tensor, expected in theirs.items():
-        torch.testing.assert_close(ours[tensor], expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(ours[tensor], expected, rtol=rtol, atol=atol)
 
 
 def _figures(record: EpochRecord) -> list[float]:

@@ -108,3 +108,8 @@ def test_tables_that_can_not_be_resampled(first, second):
     shapes = f"shapes {first[0]}×{first[1]} and {second[0]}×{second[1]}"
     for word in ("a, b: runs and images can't be resampled", shapes, "two runs or more", "a row for each run"):
         assert word in str(caught.value)
+
+
+def test_a_single_row_is_no_table():
+    with pytest.raises(UsageError, match="shapes 9 and 9"):
+        interval(np.ones(9, dtype=bool), np.ones(9, dtype=bool))

@@ -77,6 +77,12 @@ def test_a_single_runs_share_has_its_own_interval():
     assert judge("test_loss", 0.71, [0.7318], measured_images=10_000).low is None
 
 
+def test_percent_by_mistake_does_not_break_the_judgement():
+    claim = judge("test_accuracy", 71.5, RUNS, images=10_000)
+    assert claim == judge("test_accuracy", 71.5, RUNS)  # no share of images: it has no error of its own
+    assert claim.verdict == "differs"
+
+
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=12), st.floats(-10, 10), st.floats(-5, 5))
 def test_moving_all_figures_moves_the_interval_along(runs, published, shift):
     here = judge("test_loss", published, runs)

@@ -96,6 +96,11 @@ def test_fewer_than_five_finite_runs_give_no_verdict(n):
     assert against(A[:n], [each - 0.5 for each in A]).verdict == "no verdict"
 
 
+@given(st.lists(exact, max_size=4), st.lists(exact, max_size=12))
+def test_whatever_the_runs_no_verdict_comes_of_fewer_than_five(few, many):
+    assert against(few, many, accuracy=False).verdict == against(many, few, accuracy=False).verdict == "no verdict"
+
+
 def test_numbers_are_described_without_a_verdict():
     found = against(A[:2], B[:3])
     assert found.p == pytest.approx(stats.ttest_ind(A[:2], B[:3], equal_var=False).pvalue)
@@ -247,6 +252,7 @@ def test_needed_is_more_than_there_is():
     ("rules", "words"),
     [
         ({"delta": 0.0}, ("delta: this is no smallest difference", "received: 0", "above 0", "0.002 for 0.2 points")),
+        ({"delta": nan}, ("delta: this is no smallest difference", "received: nan")),
         ({"delta": 0.002, "alpha": 0.5}, ("alpha: this is no rate of wrong verdicts", "0 and 0.5", "0.05 for 5 %")),
         ({"delta": -1, "alpha": 5}, ("2 problems", "delta:", "alpha:")),
     ],

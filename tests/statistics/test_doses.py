@@ -116,6 +116,11 @@ def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     assert found.plateau == tuple(sorted(found.plateau))
 
 
+def test_plateaus_are_neither_everything_nor_the_best_alone():
+    sizes = {len(dose_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
+    assert sizes & {2, 3, 4, 5}
+
+
 def test_a_loss_is_best_where_it_is_lowest():
     samples = hill(1)
     losses = [sample(*(1 - value for value in each.values)) for each in samples]

@@ -45,6 +45,7 @@ def test_rates_and_steps_that_cannot_be_are_told(arguments: tuple[float, float, 
     with pytest.raises(UsageError) as caught:
         ladder(*arguments)
     assert told in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 @given(losses_of_any_kind)
@@ -55,6 +56,11 @@ def test_the_blow_up_is_where_the_running_mean_passes_four_times_its_lowest(loss
             means.append(np.average(losses[: step + 1], weights=0.9 ** np.arange(step, -1, -1.0)))
     bad = [step for step, mean in enumerate(means) if not mean <= 4 * min(means[: step + 1]) or math.isinf(mean)]
     assert steps_that_count(losses) == (bad[0] if bad else len(losses))
+
+
+def test_a_leap_to_elevenfold_counts_until_the_mean_has_followed_it_to_fourfold() -> None:
+    # After m steps at 11 the mean is 11 - 10 · 0.9^m: 3.71 after three, 4.44 after four.
+    assert steps_that_count([1.0] * 100 + [11.0] * 50) == 103
 
 
 def test_smoothing_is_a_mean_under_a_bell() -> None:

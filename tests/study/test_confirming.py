@@ -111,7 +111,7 @@ def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study
     [
         ({"seeds": 2}, "no arm has three finished runs"),
         ({"baseline": "fast"}, "the baseline 'fast' has the best mean"),
-        pytest.param({"base": {"test": 0.0}}, "the data has no test part", marks=pytest.mark.full),
+        ({"base": {"test": 0.0}}, "the data has no test part"),
     ],
     ids=["few seeds", "the baseline wins", "no test part"],
 )
@@ -164,7 +164,6 @@ def test_an_arm_of_which_runs_diverged_is_not_chosen(confirmable: Callable[..., 
     assert "not chosen from, since runs of them failed: lucky" in staged.said
 
 
-@pytest.mark.full
 def test_each_look_at_the_test_set_is_told(confirmable: Callable[..., Study], staged: Any) -> None:
     first = staged.carry_out(confirmable())
     assert first.confirmation.looks == 1

@@ -118,6 +118,19 @@ def test_while_a_record_is_held_the_training_is_in_its_state(bench: Callable[...
         assert record.validation.loss == now.loss
 
 
+def test_the_best_validation_is_selected_and_the_first_of_equals(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = (0.5, 0.75, 0.625, 0.75, 0.5)
+    left = iter(accuracies)
+    monkeypatch.setattr(
+        "cnnlab.training.loop.score", lambda *parts: score(*parts).model_copy(update={"accuracy": next(left)})
+    )
+    made = bench(epochs=5)
+    assert tuple(record.validation.accuracy for record in made.fit()) == accuracies
+    assert made.training.selected_epoch == 2
+
+
 def test_early_stopping_stops_at_the_patience_th_validation_without_improvement(bench: Callable[..., Any]) -> None:
     made = bench(epochs=50, optimizer="sgd(1e-30)", layers=["flatten", "dense(classes)"], stop="early(patience=3)")
     records = made.fit()
