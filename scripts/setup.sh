@@ -22,10 +22,13 @@ python=$("$python" -c 'import sys; print(sys.executable)')
 
 # PyTorch takes most of it: on Linux PyPI has only the build with CUDA.
 case $(uname -s) in Linux) needed_gb=8 download_gb=3 ;; *) needed_gb=3 download_gb=1 ;; esac
-free_gb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
-[ -d "$venv" ] || [ "$free_gb" -ge "$needed_gb" ] ||
-  stop "The packages need $needed_gb GB in $PWD, but $free_gb GB are free there." \
-       "free some space, or clone the project to a larger disk"
+for folder in "$PWD" "${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-$PWD}}}"; do # uv keeps what it downloads in the latter
+  [ -d "$folder" ] && [ ! -d "$venv" ] || continue
+  free_gb=$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1048576) }')
+  [ "$free_gb" -ge "$needed_gb" ] ||
+    stop "The packages need $needed_gb GB in $folder, but $free_gb GB are free there." \
+         "free some space, clone the project to a larger disk, or set UV_CACHE_DIR to a folder on one"
+done
 
 uv=$(PYTHON=$python scripts/uv.sh any)
 echo "Installing $lock into $venv: about $download_gb GB to download the first time ..."
