@@ -35,6 +35,7 @@ def tune(file: Path, *words: object) -> Result:
     )
 
 
+@pytest.mark.full
 def test_the_answer_is_told_shown_and_kept(file: Path, tmp_path: Path) -> None:
     done = tune(file, "--svg", tmp_path / "trials.svg", "--trials", 2, "--set", "train.epochs=1")
     assert done.exit_code == 0, done.stderr

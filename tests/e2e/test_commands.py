@@ -90,6 +90,7 @@ def test_a_process_of_its_own_trains(file: Path, told: dict[str, Any], tmp_path:
     assert "epoch 2, train " in done.stderr
 
 
+@pytest.mark.full
 def test_a_console_that_speaks_ascii_is_no_obstacle() -> None:
     done = python("-m", "cnnlab", "describe", LENET, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr

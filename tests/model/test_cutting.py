@@ -63,6 +63,7 @@ def test_features_are_those_that_torchvision_takes_out(name: str, where: str, si
     assert found.abs().sum() > 0
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "where", "size"), CUTS)
 def test_what_is_left_is_what_autograd_reaches_from_the_cut(name: str, where: str, size: int) -> None:
     plan = planned(name, size, cut=where)

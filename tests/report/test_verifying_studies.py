@@ -142,6 +142,7 @@ def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
 
 
+@pytest.mark.full
 def test_a_study_that_was_made_smaller_by_hand_is_the_same_one_and_shortened(
     file: Callable[..., Path], runs: Path
 ) -> None:

@@ -330,6 +330,7 @@ def test_found_features_need_no_image_in_training(
     assert len(images_trained_on) <= 6
 
 
+@pytest.mark.full
 def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[..., Recipe], tmp_path: Path) -> None:
     """Whatever their heads, optimisers, flips and seeds."""
     arms = {

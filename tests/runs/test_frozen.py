@@ -157,6 +157,7 @@ def test_a_trial_of_the_way_and_the_first_loss_leave_the_network_as_it_was(trans
     assert all(parameter.grad is None for parameter in bench.network.parameters())
 
 
+@pytest.mark.full
 def test_a_way_is_tried_with_all_that_will_train(transferring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head alone says nothing of the convolutions that join in later: the two have trials of their own."""
     asked: list[set[str]] = []

@@ -174,6 +174,7 @@ def test_rates_by_depth_of_resnet18_by_hand() -> None:
     assert found["backbone.layer4.1.bn2"] == found["backbone.layer4.1.conv2"]
 
 
+@pytest.mark.full
 def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> None:
     library = backbones.network("resnet18", device="cpu", seed=7).state_dict()
     save_file({name: tensor for name, tensor in library.items() if "layer2.0" not in name}, tmp_path / "a.safetensors")

@@ -176,6 +176,7 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
     assert transferring.trained(transferring.tensors(ended)) == set()
 
 
+@pytest.mark.full
 def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
     transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
 ) -> None:

@@ -45,6 +45,7 @@ def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
     assert [*(tmp_path / "runs" / ".claims").iterdir()] == []
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("_impatient")
 def test_a_node_that_sees_another_folder_has_no_answer(tmp_path: Path) -> None:
     """The same path on another machine: no folder, one without the file, one that can't be written to."""

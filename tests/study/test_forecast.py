@@ -25,6 +25,7 @@ def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> No
     assert not lab.runs.exists()
 
 
+@pytest.mark.full
 def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any, carried: Any) -> None:
     carried(study())
     more = study(seeds=4)

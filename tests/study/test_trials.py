@@ -146,6 +146,7 @@ def test_one_that_always_dies_has_failed_at_last(search: Callable[..., Search], 
         assert record.message == f"its process was ended {MORE_TRIES + 1} times"
 
 
+@pytest.mark.full
 def test_one_whose_process_was_told_to_end_costs_no_try(search: Callable[..., Search], tmp_path: Path) -> None:
     values = []
 

@@ -183,6 +183,7 @@ def test_nothing_is_pruned_in_its_warm_up(search: Callable[..., Search], tune: T
     assert [trial.status for trial in result.trials] == ["finished", "finished"]
 
 
+@pytest.mark.full
 def test_a_run_that_diverges_is_a_failure_and_never_the_best(search: Callable[..., Search], tune: Tune) -> None:
     result = tune(search(search={"lr": [1e30, HOPELESS]}, sampler="grid", seeds=2))
     diverged, poor = result.trials

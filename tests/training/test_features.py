@@ -120,6 +120,7 @@ def file_of(dataset: Dataset, network: Transfer, choice: Choice, part: Any = "tr
     return found.files[0]
 
 
+@pytest.mark.full
 def test_whatever_changes_features_changes_the_file(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made()
     plain = file_of(dataset, network, choice)

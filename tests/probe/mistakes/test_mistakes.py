@@ -278,6 +278,7 @@ def test_the_network_is_not_touched(
         assert inspect_mistakes(kept.path, device="cpu").map is not None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kinds", [2, 30, pytest.param(100, marks=pytest.mark.full)])
 def test_any_number_of_classes_and_any_names_are_drawn(own: RunFolder, kinds: int) -> None:
     """Every third class has no image."""
