@@ -202,6 +202,7 @@ def test_a_study_that_is_told_to_end_says_how_to_go_on(written: Path, tmp_path: 
     assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in err
 
 
+@pytest.mark.full
 def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
     written: Path, undisturbed: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,7 @@ def test_the_last_row_with_weights_is_the_classifier(name: str, last: str) -> No
     assert last_with_weights(rows, dict(whole.named_modules())) == last
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "first"),
     [

@@ -129,6 +129,7 @@ def test_dropout_of_the_head_draws_behind_the_features() -> None:
     assert torch.equal(rest(features), rest(features))
 
 
+@pytest.mark.full
 def test_a_resize_is_in_the_trunk() -> None:
     model = Model(backbone="resnet18(weights='none')", resize=64, trainable="none")
     made, _ = plan_network(model, (3, SIZE, SIZE), 10).begin(1, lambda _: None)

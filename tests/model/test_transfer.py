@@ -30,6 +30,7 @@ def planned(name: str, shape: tuple[int, int, int] | None = None, classes: int =
     return plan_network(Model(**text), shape or backbones.natural_shape(name), classes)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("trainable", "count"),
     [

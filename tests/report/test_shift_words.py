@@ -99,6 +99,7 @@ def shifted(groups: tuple[ShiftedGroup, ...]) -> Shifted:
     return Shifted(part="test", images=100, chance=0.1, seed=0, delta=0.01, alpha=0.05, groups=groups)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name",
     ["</text><script>", *(pytest.param(name, marks=pytest.mark.full) for name in ("$x_{", "שלום", "a" * 300))],

@@ -388,6 +388,7 @@ RESUMED = {
 }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("steps", [1, 6, 13])
 def test_a_run_that_is_cut_ends_like_a_straight_one(

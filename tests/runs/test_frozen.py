@@ -145,6 +145,7 @@ def test_dropout_is_off_in_front_of_what_trains_and_on_behind_it(
     assert not torch.equal(*logits)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("policy", ["gradual", *(pytest.param(policy, marks=FULL) for policy in ("none", "all"))])
 def test_a_trial_of_the_way_and_the_first_loss_leave_the_network_as_it_was(transferring: Any, policy: str) -> None:
     made = transferring.recipe(policy, precision="auto")

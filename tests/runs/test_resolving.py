@@ -98,6 +98,7 @@ def test_weights_or_none_differ_in_nothing_else() -> None:
     }
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("sizes", "model", "expected"),
     [

@@ -250,6 +250,7 @@ BACKBONES = [
 ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("name", "cut", "trainable"), BACKBONES)
 def test_a_frozen_part_keeps_what_autograd_keeps(name: str, cut: str, trainable: str) -> None:
     model = Model(backbone=f"{name}(weights='none')", cut=cut, trainable=trainable, resize="own")

@@ -41,6 +41,7 @@ def marks(what):
     return () if what in FAST else pytest.mark.slow if what in LONG else pytest.mark.full
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "what", [pytest.param(what, marks=marks(what)) for what, row in ROWS.items() if row.target is not None]
 )

@@ -57,6 +57,7 @@ def finish(trials: Trials, value: Callable[[Asked], float] = lambda asked: asked
         trials.tell(asked, Ended("finished", value=value(asked)))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("locks", [True, pytest.param(False, marks=pytest.mark.full)], ids=["locks", "no locks"])
 def test_many_that_ask_at_once_get_exactly_the_trials(
     search: Callable[..., Search], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locks: bool

@@ -190,6 +190,7 @@ def test_nothing_but_the_features_is_left_in_the_cache(made: Callable[..., Made]
     assert kept.dtype == np.float32
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [

@@ -108,6 +108,7 @@ def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
     assert torch.allclose(linear, image)
 
 
+@pytest.mark.full
 def test_a_sum_that_never_fits_is_told() -> None:
     class Jump(nn.Module):
         """Rises in one place, where no gradient sees it."""

@@ -124,6 +124,7 @@ def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential)
     assert last_layer(network, [relu, row("gone", "dense", (3,))]) is None
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kinds", [1, 3, 20, pytest.param(21, marks=pytest.mark.full)])
 def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, kinds: int) -> None:
     found = embedding(network, row("5", "dense", (216,)), feed(90, kinds))
