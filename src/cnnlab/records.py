@@ -214,8 +214,7 @@ class FeaturesRecord(Record):
     `place` is the first module that takes them, `shape` that of one image's, `views` how many of each image there are.
     `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why none
     are kept. `bitwise` is whether a training without them gave the same bits for the first images, at all batch sizes
-    that are used.
-    `seconds` is what computing them took, None where they were found. `files` are those of the cache.
+    that are used. `seconds` is what computing them took, None where they were found. `files` are those of the cache.
     """
 
     kept: bool
