@@ -32,7 +32,7 @@ def apart(first: float, second: float) -> float:
 
 @given(
     st.floats(0, 179.9),
-    st.floats(0.15, 0.4),
+    st.floats(0.15, 0.35),  # above, a wave this short and its mirror beyond ½ melt into one peak at ½
     st.sampled_from([7, 11, 15]),
     st.floats(0, 3.14),
     st.sampled_from([1, 3, 8]),
