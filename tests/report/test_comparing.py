@@ -18,6 +18,7 @@ from cnnlab.report.comparing import ComparedRuns, compare
 from cnnlab.runs.folder import Predictions
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
+from cnnlab.statistics.welch import nominal_level
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)")
 RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}
@@ -92,7 +93,8 @@ def test_three_groups_are_held_against_the_first_together(made: dict[str, list[R
     assert (found.verdict, found.difference, found.low, found.high) == (None, None, None, None)
     values = {name: [each.result().validation.loss for each in runs] for name, runs in made.items()}
     for each in found.comparisons:
-        truth = stats.ttest_ind(values[each.a], values["slow"], equal_var=False).confidence_interval(1 - 0.05 / 2)
+        level = 1 - nominal_level(0.05 / 2, each.n_a, each.n_b)
+        truth = stats.ttest_ind(values[each.a], values["slow"], equal_var=False).confidence_interval(level)
         assert (each.low, each.high) == pytest.approx((truth.low, truth.high))
     by_run = compare(paths(*made.values()), metric="validation_loss", delta=0.001, baseline=str(made["middle"][3].path))
     assert (by_run.baseline, [each.a for each in by_run.comparisons]) == ("middle", ["slow", "fast"])

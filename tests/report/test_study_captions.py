@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.paper.words import quoted
 from cnnlab.report import study_captions as captions
+from cnnlab.statistics.power import detectable
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
@@ -20,12 +20,9 @@ def test_the_spread_is_pooled_over_all_arms(make_study):
 
 def test_what_the_seeds_find_is_found_by_80_percent(make_study):
     result = make_study(runs=8, baseline_runs=14)
-    size = captions.detected(result) / captions.pooled_sd(result)
-    power = TTestIndPower().power(effect_size=size, nobs1=8, ratio=14 / 8, alpha=0.05 / 3)
-    assert power == pytest.approx(0.8, abs=1e-6)
+    assert captions.detected(result) == detectable(captions.pooled_sd(result), 8, 14, comparisons=3)
     doses = make_study(doses=DOSES, runs=6)
-    size = captions.detected(doses) / captions.pooled_sd(doses)
-    assert TTestIndPower().power(effect_size=size, nobs1=6, ratio=1, alpha=0.05 / 6) == pytest.approx(0.8, abs=1e-6)
+    assert captions.detected(doses) == detectable(captions.pooled_sd(doses), 6, comparisons=6)
     assert captions.detected(make_study(runs=1)) is None
 
 

@@ -18,6 +18,7 @@ from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import difference_rows, forest_figure, seed_figure, seed_rows
 from cnnlab.report.study_learning import learning_figure
 from cnnlab.report.study_overlay import overlay_figure
+from cnnlab.statistics.welch import nominal_level
 
 finite = st.floats(-1e6, 1e6)
 ODD = {
@@ -55,7 +56,7 @@ def test_differences_are_in_points_and_sorted(make_study):
     rows = difference_rows(result)
     assert [row.name for row in rows] == ["flips", "warm-up", "dropout"]
     base, flips = (np.array(result.arm(name).sample.values) for name in ("plain", "flips"))
-    wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - 0.05 / 3)
+    wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - nominal_level(0.05 / 3, 9, 9))
     assert rows[0].difference == pytest.approx(100 * (flips.mean() - base.mean()))
     assert rows[0].interval == pytest.approx((100 * wide.low, 100 * wide.high))
     assert [(row.n, row.failures, row.extra) for row in rows] == [(9, 0, 5000), (9, 0, 15000), (8, 1, 10000)]

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from cnnlab.report.study_tables import study_sheet, study_tables
+from cnnlab.statistics.welch import nominal_level
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
@@ -18,7 +19,7 @@ def test_an_arm_has_its_figures_and_its_difference(make_study):
     result = make_study(runs=8)
     base, flips = (np.array(result.arm(name).sample.values) for name in ("plain", "flips"))
     low, high = stats.t.interval(0.95, 7, flips.mean(), stats.sem(flips))
-    wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - 0.05 / 3)
+    wide = stats.ttest_ind(flips, base, equal_var=False).confidence_interval(1 - nominal_level(0.05 / 3, 8, 8))
     assert rows(result, "arms")[1] == {
         "arm": "flips",
         "changes": "data.augment = flips",

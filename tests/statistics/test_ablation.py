@@ -12,6 +12,7 @@ from cnnlab.errors import UsageError
 from cnnlab.statistics.ablation import Ablation, ablate, baseline_seeds
 from cnnlab.statistics.comparison import compare
 from cnnlab.statistics.samples import Sample
+from cnnlab.statistics.welch import nominal_level, one_sided_size, size
 
 GAINS = (0.0, -0.001, 0.004, 0.006, -0.008, 0.0)
 
@@ -34,8 +35,12 @@ def study(seed: int, k: int = 6, n: int = 6, **rules) -> Ablation:
 )
 def test_verdicts_are_of_two_adjusted_families(k, method, alpha):
     found = study(k, k, alpha=alpha)
-    differs, p, *_ = multipletests([each.p for each in found.comparisons], alpha, method)
-    equal, p_equal, *_ = multipletests([each.p_equal for each in found.comparisons], alpha, method)
+    runs = 6, found.baseline.n
+    # A single arm is compared as in `compare`.
+    before = [size(each.p, *runs) if k > 1 else each.p for each in found.comparisons]
+    before_equal = [one_sided_size(each.p_equal, *runs) if k > 1 else each.p_equal for each in found.comparisons]
+    differs, p, *_ = multipletests(before, alpha, method)
+    equal, p_equal, *_ = multipletests(before_equal, alpha, method)
     for each, adjusted, adjusted_equal in zip(found.comparisons, p, p_equal, strict=True):
         assert each.p_adjusted == pytest.approx(adjusted)
         assert each.p_equal_adjusted == pytest.approx(adjusted_equal)
@@ -63,7 +68,9 @@ def test_intervals_hold_all_at_once():
     found = study(2)
     for arm, each in zip(found.arms, found.comparisons, strict=True):
         means = CompareMeans(DescrStatsW(arm.values), DescrStatsW(found.baseline.values))
-        assert (each.low, each.high) == pytest.approx(means.tconfint_diff(0.05 / 6, usevar="unequal"))
+        assert (each.low, each.high) == pytest.approx(
+            means.tconfint_diff(nominal_level(0.05 / 6, 6, 15), usevar="unequal")
+        )
         assert each.level == pytest.approx(1 - 0.05 / 6)
 
 
@@ -91,7 +98,7 @@ def test_an_arm_that_failed_still_counts_in_the_family():
     failed = Sample(name="failed", values=(nan,) * 6)
     found = ablate(whole.baseline, [*whole.arms[:-1], failed], delta=0.002)
     assert (found.comparisons[-1].verdict, found.comparisons[-1].p_adjusted) == ("no verdict", None)
-    others = [each.p for each in found.comparisons[:-1]]
+    others = [size(each.p, 6, 15) for each in found.comparisons[:-1]]
     expected = multipletests([*others, 1.0], method="holm")[1][:-1]
     assert [each.p_adjusted for each in found.comparisons[:-1]] == pytest.approx(expected)
     assert found.dunnett is None

@@ -5,6 +5,7 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.errors import UsageError
+from cnnlab.statistics.power import detectable
 from cnnlab.statistics.samples import Sample
 from cnnlab.study.planning import ASSUMED_ERROR, ArmPlan, PlanSummary, plan_summary
 
@@ -42,15 +43,14 @@ def test_what_is_found_is_found_so_often(count, seeds, first):
     given[0] = ArmPlan(name="arm 0", seeds=first)
     found = plan(given, expected_accuracy=0.75)
     assert (found.comparisons, found.seeds, found.baseline_seeds) == (count - 1, seeds, first)
-    for name, power, alpha in (
-        ("two_80", 0.8, 0.05),
-        ("two_90", 0.9, 0.05),
-        ("family_80", 0.8, 0.05 / (count - 1)),
-        ("family_90", 0.9, 0.05 / (count - 1)),
+    for name, power, comparisons in (
+        ("two_80", 0.8, 1),
+        ("two_90", 0.9, 1),
+        ("family_80", 0.8, count - 1),
+        ("family_90", 0.9, count - 1),
     ):
-        size = getattr(found.detectable, name) / found.sd
-        kept = TTestIndPower().power(effect_size=size, nobs1=seeds, ratio=first / seeds, alpha=alpha)
-        assert kept == pytest.approx(power, abs=1e-5)
+        least = detectable(found.sd, seeds, first, power=power, comparisons=comparisons)
+        assert getattr(found.detectable, name) == least
 
 
 def test_a_family_asks_for_more_seeds():

@@ -127,7 +127,10 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
         )
     if found.ablation is not None:
         rule = "Benjamini's and Hochberg's (a screening)" if found.ablation.screening else "Holm's"
-        yield f"Intervals hold for all {len(found.comparisons)} differences together; p-values by {rule} correction."
+        yield (
+            f"Intervals hold for all {len(found.comparisons)} differences together; p-values by {rule} correction; "
+            "both are size-corrected."
+        )
     band = say.smallest(found.delta, found.metric)[1:]
     yield (
         f"Differences are group − against. The smallest difference of interest is {band}, α = {found.alpha:g}; chosen "

@@ -35,10 +35,11 @@ def detected(result: StudyResult) -> float | None:
         return None
     if result.ablation is not None and compared:
         typical = int(median(each.n_a for each in compared))
-        found = detectable(sd, typical, result.ablation.baseline.n, alpha=result.alpha / len(result.ablation.arms))
+        size = len(result.ablation.arms)
+        found = detectable(sd, typical, result.ablation.baseline.n, alpha=result.alpha, comparisons=size)
     elif result.curve is not None and len(result.curve.samples) > 1:
         typical = int(median(sample.n for sample in result.curve.samples))
-        found = detectable(sd, typical, alpha=result.alpha / (len(result.curve.samples) - 1))
+        found = detectable(sd, typical, alpha=result.alpha, comparisons=len(result.curve.samples) - 1)
     else:
         return None
     return found if found < inf else None

@@ -195,8 +195,10 @@ def reading(result: StudyResult) -> Iterator[str]:
         level = say.level(result.ablation.comparisons[0].level)
         rule = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
         band = say.smallest(result.smallest_difference, result.metric)
+        corrected = ", size-corrected," if len(result.ablation.comparisons) > 1 else ""
         yield (
-            f"A difference is arm − baseline, with Welch's interval at {level}: all of them hold at once. Verdicts are "
+            f"A difference is arm − baseline, with Welch's interval{corrected} at {level}: all of them hold at once. "
+            "Verdicts are "
             f"adjusted for the number of arms step by step ({rule}), so that an arm can be better or worse though its "
             f"interval holds 0; “practically equal” is shown by two one-sided tests at {band}, whose interval stands "
             f"under “Cross-checks”. “Undecided” is not “no "
@@ -205,7 +207,7 @@ def reading(result: StudyResult) -> Iterator[str]:
     if result.curve is not None and result.curve.enough:
         yield (
             "The plateau holds the doses that can't be told from the best one, which stands in it: p of Welch's test, "
-            "adjusted by Holm's rule."
+            "size-corrected and adjusted by Holm's rule."
         )
     if any(arm.sample.failures for arm in result.arms):
         yield "Failed runs stay in the table, with the exact 95 % interval of their share; means are of the others."

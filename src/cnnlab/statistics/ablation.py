@@ -9,10 +9,10 @@ from math import ceil, sqrt
 from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.records import Record
-from cnnlab.statistics.comparison import Comparison, Levels, Rules, judged
+from cnnlab.statistics.comparison import Comparison, Levels, Rules, judged, lone
 from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import welch
+from cnnlab.statistics.samples import FEWEST_RUNS, Sample
+from cnnlab.statistics.welch import nominal_level, one_sided_size, size, welch
 
 # More arms than these are screened: Benjamini–Hochberg instead of Holm.
 MOST_ARMS = 20
@@ -46,13 +46,15 @@ def ablate(
 ) -> Ablation:
     """Each arm against the baseline, with verdicts as in `compare` that hold for the family of all arms.
 
-    Better and worse are read from Welch's p-values adjusted by Holm's rule, practical equality from a family of its
-    own. Past 20 arms both are adjusted by Benjamini's and Hochberg's, and it is called a screening. An arm without two
-    finite runs still counts in the families: what was planned is what is corrected for.
+    Better and worse are read from Welch's p-values, size-corrected and adjusted by Holm's rule, practical equality from
+    a family of its own. Past 20 arms both are adjusted by Benjamini's and Hochberg's, and it is called a screening. An
+    arm with too few finite runs for a verdict still counts in the families: what was planned is what is corrected for.
 
-    Where few runs of an arm meet many of the baseline, Welch's test finds a little too much far in its tails: with 5
-    seeds an arm and `baseline_seeds`, 6.4 % of families of 6 and 7.7 % of 10 show an arm where none differs, not 5 %;
-    with 10 seeds an arm 5.1 and 5.5 %.
+    Size-corrected: each p-value is the largest rate at which Welch's test gives one as small where there is no
+    difference, whatever the two spreads (`welch.size`). Uncorrected, far in its tails the test finds too much where few
+    runs of an arm meet many of the baseline: with 5 seeds an arm and `baseline_seeds`, 6.4 % of families of 6 and 7.7 %
+    of 10 would show an arm where none differs, not 5 %. A single arm is compared as in `compare`, and the intervals of
+    an arm without a verdict are Welch's own.
 
     Args and errors: those of `compare`.
     """
@@ -69,17 +71,28 @@ def ablate(
 
 def family(baseline: Sample, arms: Sequence[Sample], rules: Rules) -> tuple[Comparison, ...]:
     """The comparisons of an ablation, without the cross-check."""
+    if len(arms) == 1:
+        return (lone(arms[0], baseline, rules),)
     screening = len(arms) > MOST_ARMS
     adjusted = benjamini_hochberg if screening else holm
-    tests = [welch(arm, baseline) for arm in arms]
-    p = [1.0 if test is None else test.p for test in tests]
-    p_equal = [1.0 if test is None else test.p_equal(rules.delta) for test in tests]
+    # None for an arm that gets no verdict: it counts in the families as one that shows nothing.
+    tests = [welch(arm, baseline) if min(arm.n, baseline.n) >= FEWEST_RUNS else None for arm in arms]
+    p = [size(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
+    p_equal = [
+        one_sided_size(test.p_equal(rules.delta), arm.n, baseline.n) if test else 1.0
+        for arm, test in zip(arms, tests, strict=True)
+    ]
     levels = own_levels(p_equal, rules.alpha, screening=screening)
-    of_each = zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True)
-    return tuple(
-        judged(arm, baseline, test, rules, Levels(len(arms), differs if test else None, equal if test else None, level))
-        for arm, test, differs, equal, level in of_each
-    )
+    wanted = rules.alpha / max(len(arms), 1)
+    found = []
+    for arm, test, differs, equal, level in zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True):
+        if test is None:
+            own = Levels(len(arms), None, None, wanted, level)
+        else:
+            nominal = nominal_level(wanted, arm.n, baseline.n), nominal_level(2 * level, arm.n, baseline.n) / 2
+            own = Levels(len(arms), differs, equal, *nominal)
+        found.append(judged(arm, baseline, welch(arm, baseline), rules, own))
+    return tuple(found)
 
 
 def baseline_seeds(n: int, k: int) -> int:

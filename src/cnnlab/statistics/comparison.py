@@ -29,12 +29,13 @@ class Comparison(Record):
         n_a, n_b: finite runs; failures_a, failures_b: those that are not.
         mean_a, mean_b: of the finite runs; None without any.
         difference: mean_a − mean_b.
-        low, high: its Welch interval at `level`, 1 − alpha (in an ablation of k arms 1 − alpha/k, for all at once);
-            None where a side has fewer than two finite runs.
+        low, high: its Welch interval at `level`, 1 − alpha (in an ablation of k arms 1 − alpha/k, for all at once, and
+            size-corrected as in `ablate`); None where a side has fewer than two finite runs.
         equal_low, equal_high: the interval that equivalence is read from, at 1 − 2·alpha (in an ablation at the level
             that its family leaves to this arm): the arms are practically equal where it lies within ±delta.
         p: of Welch's two-sided test. p_equal: the larger one of the two one-sided tests at ±delta.
-        p_adjusted, p_equal_adjusted: for the family of an ablation; p and p_equal of a lone comparison.
+        p_adjusted, p_equal_adjusted: size-corrected and adjusted for the family of an ablation, None for an arm
+            without a verdict; p and p_equal of a lone comparison.
         p_permutation: of the exact two-sided test of the difference of means; None past 8 runs on a side.
         superiority: how often a run of A is better than one of B (Mann–Whitney), ties half.
         error_change: of the error 1 − accuracy, relative to B's; −0.1 is a tenth fewer errors. Only for accuracies.
@@ -98,11 +99,19 @@ class Rules(NamedTuple):
 
 
 class Levels(NamedTuple):
-    """What a family leaves to one of its comparisons: its size, adjusted p-values, and the level of equivalence."""
+    """What a family leaves to one of its comparisons.
 
-    size: int
+    Attributes:
+        comparisons: of the family, their number.
+        p, p_equal: adjusted.
+        differs, equal: the nominal levels that Welch's intervals are taken at: of the difference, and of each of the
+            two one-sided tests of equivalence.
+    """
+
+    comparisons: int
     p: float | None
     p_equal: float | None
+    differs: float
     equal: float
 
 
@@ -138,15 +147,19 @@ def compare(
     """
     rules = Rules(delta, alpha, higher_is_better, accuracy)
     rules.check()
+    return lone(a, b, rules)
+
+
+def lone(a: Sample, b: Sample, rules: Rules) -> Comparison:
+    """A against B, and nothing else."""
     test = welch(a, b)
-    p, p_equal = (test.p, test.p_equal(delta)) if test else (None, None)
-    return judged(a, b, test, rules, Levels(1, p, p_equal, alpha))
+    p, p_equal = (test.p, test.p_equal(rules.delta)) if test else (None, None)
+    return judged(a, b, test, rules, Levels(1, p, p_equal, rules.alpha, rules.alpha))
 
 
 def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Levels) -> Comparison:
     """The record of one comparison, alone or of a family."""
-    level = 1 - rules.alpha / levels.size
-    low, high = test.interval(level) if test else (None, None)
+    low, high = test.interval(1 - levels.differs) if test else (None, None)
     equal_low, equal_high = test.interval(1 - 2 * levels.equal) if test else (None, None)
     verdict = _verdict(a, b, test, rules, levels)
     return Comparison(
@@ -161,7 +174,7 @@ def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Level
         difference=None if a.mean is None or b.mean is None else a.mean - b.mean,
         low=low,
         high=high,
-        level=level,
+        level=1 - rules.alpha / levels.comparisons,
         equal_low=equal_low,
         equal_high=equal_high,
         p=test.p if test else None,
@@ -174,7 +187,7 @@ def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Level
         delta=rules.delta,
         alpha=rules.alpha,
         verdict=verdict,
-        needed=_needed(a, b, rules, levels.size) if verdict in ("undecided", "no verdict") else None,
+        needed=_needed(a, b, rules, levels.comparisons) if verdict in ("undecided", "no verdict") else None,
     )
 
 

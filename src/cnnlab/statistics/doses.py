@@ -14,7 +14,7 @@ from cnnlab.records import Record
 from cnnlab.statistics.comparison import Rules
 from cnnlab.statistics.families import holm
 from cnnlab.statistics.samples import FEWEST_RUNS, Sample
-from cnnlab.statistics.welch import welch
+from cnnlab.statistics.welch import size, welch
 
 FEWEST_DOSES = 6
 
@@ -32,8 +32,8 @@ class DoseCurve(Record):
             that the fit can't do without has a single run.
         best: the index of the best mean, of those with five finite runs where the curve has `enough`.
         plateau: indices, in the order given, of the doses that can't be told from the best, which is one of them.
-        p_plateau: Welch's p of each dose against the best, adjusted by Holm's rule; 1 for the best itself, None for a
-            dose with fewer than two finite runs.
+        p_plateau: Welch's p of each dose against the best, size-corrected (`welch.size`) and adjusted by Holm's rule; 1
+            for the best itself, None for a dose with fewer than two finite runs.
         enough: six doses or more have five finite runs or more. Else the numbers only describe, and no plateau is told.
     """
 
@@ -180,7 +180,9 @@ def _against(samples: Sequence[Sample], best: int | None) -> tuple[float | None,
     if best is None:
         return (None,) * len(samples)
     tests = {place: welch(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
-    p = holm([1.0 if test is None else test.p for test in tests.values()])
+    p = holm(
+        [1.0 if test is None else size(test.p, samples[place].n, samples[best].n) for place, test in tests.items()]
+    )
     adjusted = {place: None if test is None else value for (place, test), value in zip(tests.items(), p, strict=True)}
     return tuple(1.0 if place == best else adjusted[place] for place in range(len(samples)))
 

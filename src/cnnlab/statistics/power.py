@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln, ndtr, ndtri, stdtrit
 
 from cnnlab.errors import Problem, UsageError
+from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.statistics.welch import nominal_level, observed
 
 Numbers = npt.NDArray[np.float64]
 
@@ -38,7 +40,7 @@ def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: f
     """
     _check(sd, difference, power, alpha)
     guess = _by_the_normal(sd, difference, alpha / 2, power)
-    return _fewest(lambda n: found(sd, difference, n, n, alpha) >= power, guess)
+    return _fewest(lambda n: found(sd, difference, n, alpha) >= power, guess)
 
 
 def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
@@ -62,20 +64,25 @@ def seeds_to_decide(sd: float, delta: float, *, power: float = POWER, alpha: flo
     """
     _check(sd, delta, power, alpha)
     guess = max(_by_the_normal(sd, delta, alpha / 2, power), _by_the_normal(sd, delta, alpha, (1 + power) / 2))
-    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power and found(sd, delta, n, n, alpha) >= power, guess)
+    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power and found(sd, delta, n, alpha) >= power, guess)
 
 
-def detectable(sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA) -> float:
-    """The smallest true difference that a two-sided t-test of n against n_b runs finds so often.
+def detectable(
+    sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> float:
+    """The smallest true difference that Welch's test of n against n_b runs finds so often, where both spread alike.
 
     Args:
         n, n_b: runs of the two arms; n_b is n where it is not given.
+        alpha: how often any of the comparisons finds a difference where there is none.
+        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `ablation.ablate` where
+            there are enough runs for a verdict.
 
     Returns:
         In the units of `sd`; infinite where a side has fewer than two runs.
 
-    >>> f"{detectable(0.003, 7):.4f}"
-    '0.0049'
+    >>> f"{detectable(0.003, 7):.4f}, {detectable(0.003, 7, comparisons=6):.4f}"
+    '0.0050, 0.0069'
     """
     other = n if n_b is None else n_b
     _check(sd, 1.0, power, alpha)
@@ -83,10 +90,22 @@ def detectable(sd: float, n: int, n_b: int | None = None, *, power: float = POWE
         return inf
     if sd == 0:
         return 0.0
+    level = alpha / comparisons
+    if comparisons > 1 and min(n, other) >= FEWEST_RUNS:
+        level = nominal_level(level, n, other)
+    seen = observed(n, other, other / (n + other))
+    spreads, weights = _spreads(0.0, inf, n + other - 2)
+    critical = np.outer(-stdtrit(seen.freedom, level / 2) * seen.scale, spreads)
+
+    def missing(difference: float) -> float:
+        """What is missing to the wanted power at this difference, in units of sd."""
+        shift = difference / sqrt(1 / n + 1 / other)
+        return power - float(seen.weights @ (ndtr(shift - critical) + ndtr(-shift - critical)) @ weights)
+
     high = 1.0
-    while found(1.0, high, n, other, alpha) < power:
+    while missing(high) > 0:
         high *= 2
-    return sd * float(brentq(lambda difference: found(1.0, difference, n, other, alpha) - power, 0.0, high))
+    return sd * float(brentq(missing, 0.0, high))
 
 
 def planning_sd(error: float, images: int, pilot: float | None = None) -> float:
@@ -114,13 +133,13 @@ def planning_sd(error: float, images: int, pilot: float | None = None) -> float:
     return max(sqrt(error / (2 * images)), pilot or 0.0)
 
 
-def found(sd: float, difference: float, n: int, n_b: int, alpha: float = ALPHA) -> float:
-    """How often a two-sided t-test of n against n_b runs finds a true difference."""
+def found(sd: float, difference: float, n: int, alpha: float = ALPHA) -> float:
+    """How often a two-sided t-test of n against n runs finds a true difference."""
     if sd == 0:
         return 1.0
-    freedom = n + n_b - 2
+    freedom = 2 * n - 2
     critical = float(stdtrit(freedom, 1 - alpha / 2))
-    shift = difference / (sd * sqrt(1 / n + 1 / n_b))
+    shift = difference / (sd * sqrt(2 / n))
     # On the wrong side it is found next to never.
     wrong = _above(-shift, critical, freedom) if shift < 8 else 0.0
     return _above(shift, critical, freedom) + wrong
@@ -153,16 +172,22 @@ def _above(shift: float, critical: float, freedom: int) -> float:
 
 def _mean(function: Callable[[Numbers], Numbers], low: float, high: float, freedom: int) -> float:
     """The integral of a function of the observed spread, relative to the true one, times its density."""
+    spreads, weights = _spreads(low, high, freedom)
+    return float(function(spreads) @ weights)
+
+
+def _spreads(low: float, high: float, freedom: int) -> tuple[Numbers, Numbers]:
+    """Spreads from low to high that may be observed, relative to the true one, and the weights of an integral."""
     # Beyond nine of its own standard deviations nothing of it is left.
     width = 9 / sqrt(2 * freedom)
     low, high = max(low, 1 - width, 0.0), min(high, 1 + width)
     if high <= low:
-        return 0.0
+        return np.ones(1), np.zeros(1)
     spread = low + (high - low) * (_POINTS + 1) / 2
     half = freedom / 2
     constant = log(2) + half * log(half) - float(gammaln(half))
     density = np.exp(constant + (freedom - 1) * np.log(spread) - half * spread**2)
-    return float((high - low) / 2 * np.sum(_WEIGHTS * density * function(spread)))
+    return spread, (high - low) / 2 * _WEIGHTS * density
 
 
 def _fewest(enough: Callable[[int], bool], first: float) -> int:

@@ -3,15 +3,24 @@
 B. L. Welch: The generalization of "Student's" problem when several different population variances are involved,
 Biometrika 34, 1947. Equivalence: D. J. Schuirmann: A comparison of the two one-sided tests procedure and the power
 approach, J. Pharmacokinetics and Biopharmaceutics 15, 1987.
+
+The test is an approximation. At a level of 5 % it is a good one, but a family of many arms asks for levels of 0.5 % and
+less, and there it finds too much: with 5 against 16 runs twice as much as it says, where the spreads are just so.
+`size` tells how much at the worst, `nominal_level` which level to test at so that it is no more than is wanted.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
-from scipy.special import stdtr, stdtrit
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, roots_jacobi, stdtr, stdtrit
 
 from cnnlab.statistics.samples import Interval, Sample
+
+Numbers = npt.NDArray[np.float64]
 
 
 class Welch(NamedTuple):
@@ -59,3 +68,78 @@ def welch(a: Sample, b: Sample) -> Welch | None:
     shares = (of_a / both, of_b / both) if both else (0.5, 0.5)
     freedom = 1 / (shares[0] ** 2 / (a.n - 1) + shares[1] ** 2 / (b.n - 1))
     return Welch(a.mean - b.mean, float(both**0.5), freedom)
+
+
+def size(level: float, n_a: int, n_b: int) -> float:
+    """How often Welch's two-sided test at a nominal level finds a difference where there is none, at the worst.
+
+    The largest rate over all ratios of the two spreads, for normal data: the size of the test. As a function of a
+    p-value it is the p-value of a test whose rate of wrong verdicts is never above its level.
+
+    Args:
+        level: nominal, a fraction; or a p-value.
+        n_a, n_b: runs of each side, two or more.
+
+    >>> f"{size(0.05, 5, 5):.4f}, {size(0.005, 5, 16):.4f}"
+    '0.0536, 0.0097'
+    """
+    if level <= 0:
+        return 0.0
+    levels, sizes = _sizes(n_a, n_b)
+    return float(np.exp(np.interp(np.log(level), levels, sizes)))
+
+
+def one_sided_size(level: float, n_a: int, n_b: int) -> float:
+    """The same of a one-sided test: one of the two sides of a two-sided test at twice the level.
+
+    Past ½ there is no such test, and the level stays as it is.
+    """
+    return max(level, size(2 * level, n_a, n_b) / 2)
+
+
+def nominal_level(wanted: float, n_a: int, n_b: int) -> float:
+    """The nominal level at which the size of Welch's two-sided test is the wanted one: the inverse of `size`.
+
+    >>> f"{nominal_level(0.005, 5, 16):.4f}"
+    '0.0017'
+    """
+    levels, sizes = _sizes(n_a, n_b)
+    return float(np.exp(np.interp(np.log(wanted), sizes, levels)))
+
+
+class Observed(NamedTuple):
+    """What Welch's test may see of two sides whose true spreads are known, by A's share of the observed variances.
+
+    That share is beta distributed and independent of their sum. Given it, the degrees of freedom are fixed, and the
+    test's t is Student's t with n_a + n_b − 2 degrees of freedom over `scale`. So a rate of the test is a weighted sum.
+
+    Attributes:
+        weights: of the shares, by Gauss's and Jacobi's rule; they sum to one.
+        scale, freedom: at each share; the shares are the last dimension.
+    """
+
+    weights: Numbers
+    scale: Numbers
+    freedom: Numbers
+
+
+def observed(n_a: int, n_b: int, true_share: Numbers | float) -> Observed:
+    """What may be seen of n_a and n_b runs where A's share of the true squared error of the difference is this."""
+    f_a, f_b = n_a - 1, n_b - 1
+    nodes, weights = roots_jacobi(48, f_b / 2 - 1, f_a / 2 - 1)
+    share = (1 + nodes) / 2
+    of_a, of_b = true_share * share / f_a, (1 - true_share) * (1 - share) / f_b
+    both = of_a + of_b
+    freedom = both**2 / (of_a**2 / f_a + of_b**2 / f_b)
+    return Observed(weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom)
+
+
+@lru_cache(maxsize=256)
+def _sizes(n_a: int, n_b: int) -> tuple[Numbers, Numbers]:
+    """Logarithms of nominal levels, ascending, and of the sizes that belong to them."""
+    levels = np.linspace(np.log(1e-8), 0.0, 41)
+    # A's share of the true squared error, from next to nothing to nearly all.
+    weights, scale, freedom = observed(n_a, n_b, expit(np.linspace(-6, 6, 41))[:, None])
+    critical = -stdtrit(freedom, np.exp(levels)[:, None, None] / 2)
+    rates = 2 * stdtr(n_a + n_b - 2, -critical * scale) @ weights
+    return levels, np.log(np.maximum.accumulate(rates.max(axis=1)))

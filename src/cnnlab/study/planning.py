@@ -208,7 +208,7 @@ def _seconds(arms: Sequence[ArmPlan]) -> float | None:
 
 def _detectable(sd: float | None, n: int, n_b: int, alpha: float, k: int) -> Power:
     def found(power: float, size: int) -> float | None:
-        least = inf if sd is None else detectable(sd, n, n_b, power=power, alpha=alpha / size)
+        least = inf if sd is None else detectable(sd, n, n_b, power=power, alpha=alpha, comparisons=size)
         return least if isfinite(least) else None
 
     return Power(two_80=found(0.8, 1), two_90=found(0.9, 1), family_80=found(0.8, k), family_90=found(0.9, k))
