@@ -53,7 +53,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer": "rmsprop(0.001, momentum=0.9, centered=true)",
         "loss": "focal(2, weights='balanced')",
     },
-    "budget": {"budget": "images(54)", "schedule": "restarts(1)", "optimizer": "lion"},
+    "budget": {"budget": "images(54)", "schedule": "warmup(1, cosine())", "optimizer": "lion"},
     "bf16": {
         "precision": "bf16",
         "memory_format": "channels_last",

@@ -360,7 +360,7 @@ def test_a_full_memory_is_a_run_error(
 
 
 def test_an_average_that_never_began_is_told(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
-    fields = {"average": "swa(0.9)", "weights": "averaged", "budget": "images(30)"}
+    fields = {"average": "swa(0.9)", "weights": "averaged", "budget": "images(10)"}
     result = run(recipe(epochs=3, **fields), runs=tmp_path, device="cpu").result()
     assert result is not None
     assert result.message.startswith("the training ended before an average began: these are its last weights")

@@ -262,6 +262,16 @@ def test_a_budget_that_ends_with_an_epoch_adds_no_validation(
     assert [record.epoch for record in bench(epochs=2, budget=f"images({images})").fit()] == ends
 
 
+@pytest.mark.parametrize("budget", ["images(54)", "time(minutes=10)"])
+def test_a_schedule_falls_by_the_budget(bench: Callable[..., Any], budget: str) -> None:
+    made = bench(epochs=100, budget=budget, schedule="cosine()")
+    if budget.startswith("time"):
+        made.training.seconds = 599.9999
+    *_, last = made.fit()
+    assert last.epoch < 3
+    assert last.learning_rate < 0.1 * made.training.train.optimizer.lr
+
+
 def test_a_budget_of_time_ends_with_the_next_step_and_counts_what_was_before(bench: Callable[..., Any]) -> None:
     made = bench(epochs=5, budget="time(minutes=1e-9)")
     assert [record.step for record in made.fit()] == [1]

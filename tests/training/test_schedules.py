@@ -149,3 +149,33 @@ def test_each_group_keeps_its_share_of_the_rate() -> None:
     for step in range(3):
         schedule.before_step(step, optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025, 0.1])
+
+
+@pytest.mark.parametrize("name", ["cosine(floor=0.1)", "linear(floor=0.1)", "onecycle()", "warmup(1, cosine())"])
+def test_a_rate_that_falls_over_the_whole_training_falls_by_the_budget_where_that_ends_first(name: str) -> None:
+    steps = 100
+    whole, cut = Schedule(schedules.read(name), steps, 5), Schedule(schedules.read(name), 10 * steps, 5)
+    optimizer = plain(1.0)
+    for step in range(5, steps):  # behind the warm-up, which is of epochs
+        rates = []
+        for schedule, spent in ((whole, 0.0), (cut, step / steps)):
+            schedule.before_step(step, optimizer, spent)
+            rates.append(schedule.multiplier)
+        assert rates[1] == pytest.approx(rates[0], abs=0.05)
+    lowest = min(whole.multiplier, cut.multiplier)
+    cut.before_step(steps, optimizer, 1.0)
+    assert cut.multiplier <= lowest
+    # A budget that is not the first to end changes nothing.
+    whole.before_step(50, optimizer, 0.0)
+    before = whole.multiplier
+    whole.before_step(50, optimizer, 0.3)
+    assert whole.multiplier == before
+
+
+@pytest.mark.parametrize("name", ["step(epochs=2)", "multistep([3])", "exponential(0.9)", "restarts(3)", "constant"])
+def test_a_rate_that_goes_by_epochs_does_not_go_by_a_budget(name: str) -> None:
+    schedule, optimizer = Schedule(schedules.read(name), 100, 5), plain(1.0)
+    schedule.before_step(37, optimizer)
+    before = schedule.multiplier
+    schedule.before_step(37, optimizer, 0.9)
+    assert schedule.multiplier == before

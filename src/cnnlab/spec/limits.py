@@ -14,32 +14,40 @@ ImageCount: TypeAlias = Annotated[int, Field(ge=1)]
 budgets: Registry[Any] = Registry("budget")
 
 
-@budgets.add("none")
-class NoBudget(Choice):
-    """All epochs, however long they take."""
+class Budget(Choice):
+    """What a training may take."""
 
-    def spent(self, images: int, seconds: float) -> bool:  # noqa: ARG002
+    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+        """How much of it is spent, 0 to 1 and beyond, after so many images and seconds of training."""
+        return 0.0
+
+    def spent(self, images: int, seconds: float) -> bool:
         """Whether training ends here."""
-        return False
+        return self.share(images, seconds) >= 1
+
+
+@budgets.add("none")
+class NoBudget(Budget):
+    """All epochs, however long they take."""
 
 
 @budgets.add("time")
-class Time(Choice):
+class Time(Budget):
     """End with the first step after so many minutes of training; validations are not counted."""
 
     minutes: Positive
 
-    def spent(self, images: int, seconds: float) -> bool:  # noqa: ARG002
-        """Whether training ends here."""
-        return seconds >= 60 * self.minutes
+    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+        """How much of the minutes is spent."""
+        return seconds / (60 * self.minutes)
 
 
 @budgets.add("images")
-class Images(Choice):
+class Images(Budget):
     """End with the step that brings the images, each counted as often as it was trained on, to this number."""
 
     count: ImageCount
 
-    def spent(self, images: int, seconds: float) -> bool:  # noqa: ARG002
-        """Whether training ends here."""
-        return images >= self.count
+    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+        """How much of the images is spent."""
+        return images / self.count

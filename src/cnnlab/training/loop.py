@@ -47,6 +47,7 @@ class Training:
     Attributes:
         parting: where the network is parted, if it is trained on features; its figures may still be of images.
         fed: the network as it takes the batches that it is trained on.
+        spent: the share of the recipe's budget that is spent, by which schedules fall.
     """
 
     network: nn.Module
@@ -60,6 +61,7 @@ class Training:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    spent: float = 0.0
     selected_epoch: float = 0.0
     stopped: bool = False
     diverged: bool = False
@@ -149,13 +151,14 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
     world = training.world
     seen, total = training.epoch * len(feeds.train), train.epochs * len(feeds.train)
     sums = Sums(training.device)
+    _spend(training, seen, 0.0)
     began = time.perf_counter()
     for number, group in enumerate(batches_of_epoch(training, feeds.train), start=1):
         with torch_state():
             take_step(training, group, loss, sums)
         seen += sum(count for count, _ in group)
         watch(seen, total, sums.glance())
-        over = _is_spent(training, seen, time.perf_counter() - began)
+        over = _spend(training, seen, time.perf_counter() - began)
         if number not in ends and not over:
             continue
         means = sums.means(world)
@@ -176,7 +179,7 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
 
 def _average_epoch(training: Training, feeds: Feeds) -> None:
     if training.average is not None:
-        done = training.epoch / training.train.epochs
+        done = max(training.epoch / training.train.epochs, training.spent)
         training.average.after_epoch(training.network, done, _plain_batches(training, feeds))
 
 
@@ -185,11 +188,13 @@ def _plain_batches(training: Training, feeds: Feeds) -> Iterator[Batch]:
     yield from feeds.train.evaluation(training.train.batch_size)
 
 
-def _is_spent(training: Training, images: int, seconds: float) -> bool:
-    over: bool = training.train.budget.spent(images, training.seconds + seconds)
-    if not isinstance(training.train.budget, Time):
-        return over
-    return bool(training.world.told("over" if over else ""))  # the processes' clocks differ
+def _spend(training: Training, images: int, seconds: float) -> bool:
+    """Keep how much of the budget is spent; whether training ends."""
+    spent: float = training.train.budget.share(images, training.seconds + seconds)
+    if isinstance(training.train.budget, Time):
+        spent = float(training.world.told(repr(spent)))  # the processes' clocks differ
+    training.spent = spent
+    return spent >= 1
 
 
 def batches_of_epoch(training: Training, part: Supply) -> Iterator[list[Counted]]:
@@ -214,7 +219,7 @@ def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding
     Call it within `torch_state()`: it seeds torch's global state.
     """
     network, optimizer = training.network, training.optimizer
-    training.schedule.before_step(training.step, optimizer)
+    training.schedule.before_step(training.step, optimizer, training.spent)
     # Dropout's draws depend on (seed, step) alone, so that a resumed run draws what a straight one would.
     seed_torch(training.train.seed, "step", training.step)
     training.fed.train()

@@ -40,9 +40,9 @@ class Schedule:
         if plateau is not None:
             self.patience = Patience(plateau.metric)
 
-    def before_step(self, step: int, optimizer: Optimizer | Several) -> None:
-        """Set the rate of step `step` (from 0)."""
-        place = Place(step, self.total_steps, self.steps_per_epoch)
+    def before_step(self, step: int, optimizer: Optimizer | Several, spent: float = 0.0) -> None:
+        """Set the rate of step `step` (from 0), before which this share of a budget was spent."""
+        place = Place(step, self.total_steps, self.steps_per_epoch, spent)
         self.multiplier = self.factor * multiplier(self.choice, place)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("first_lr", group["lr"]) * self.multiplier
@@ -67,16 +67,21 @@ class Schedule:
 
 
 class Place(NamedTuple):
-    """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch."""
+    """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch.
+
+    `spent` is the share of a budget that is spent: where it ends the training before the epochs do, a rate that falls
+    over the whole training falls with it.
+    """
 
     step: int
     total: int
     per_epoch: int
+    spent: float = 0.0
 
     @property
     def part(self) -> float:
         """The share of the training that is done."""
-        return self.step / self.total
+        return min(1.0, max(self.step / self.total, self.spent))
 
     @property
     def epoch(self) -> int:
@@ -102,11 +107,10 @@ def multiplier(choice: Any, place: Place) -> float:
 
 
 def _warmup(choice: choices.Warmup, place: Place) -> float:
-    step, total, per_epoch = place
-    rising = max(1, round(choice.epochs * per_epoch))
-    if step < rising:
-        return choice.start + (1 - choice.start) * step / rising
-    return multiplier(choice.then, Place(step - rising, max(1, total - rising), per_epoch))
+    rising = max(1, round(choice.epochs * place.per_epoch))
+    if place.step < rising:
+        return choice.start + (1 - choice.start) * place.step / rising
+    return multiplier(choice.then, place._replace(step=place.step - rising, total=max(1, place.total - rising)))
 
 
 def _restarts(choice: choices.Restarts, place: Place) -> float:
@@ -121,9 +125,10 @@ def _restarts(choice: choices.Restarts, place: Place) -> float:
 def _onecycle(choice: choices.OneCycle, place: Place) -> float:
     first = 1 / choice.first
     top = choice.rise * place.total - 1  # the step of the highest rate; a fraction, as in torch
-    if place.step < top:
-        return _fall(1 - place.step / top, first)
-    return _fall((place.step - top) / (place.total - 1 - top), first / choice.last)
+    step = max(place.step, min(place.spent, 1.0) * (place.total - 1))
+    if step < top:
+        return _fall(1 - step / top, first)
+    return _fall((step - top) / (place.total - 1 - top), first / choice.last)
 
 
 def _fall(part: float, floor: float) -> float:
