@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +100,43 @@ def test_when_reading_fails_no_worker_stays(encode, draw, tmp_path):
             list(pool.run(task_to(tmp_path / "a", 1), items(), 1, 0))
     assert len(started) == 2
     assert all(worker.process.poll() is not None for worker in started)
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_worker_that_is_held_up_leaves_the_files_to_the_others(encode, draw, monkeypatch):
+    """Files that are larger than a pipe's 64 KiB; the first worker stands still until all are handed out."""
+    large = encode(draw(0, 200, 200))
+    assert len(large) > 2 * 65536 - 20_000
+    workers, answered = [], []
+    start, answers = pool._start, pool._answers
+
+    def stopped(task: Task) -> object:
+        workers.append(start(task))
+        os.kill(workers[0].process.pid, signal.SIGSTOP)
+        return workers[-1]
+
+    def counted(worker):
+        found = answers(worker)
+        answered.append(len(found))
+        return found
+
+    def go_on() -> None:
+        os.kill(workers[0].process.pid, signal.SIGCONT)
+
+    def items():
+        yield from ((row, large) for row in range(20))
+        go_on()
+
+    monkeypatch.setattr(pool, "_start", stopped)
+    monkeypatch.setattr(pool, "_answers", counted)
+    otherwise = threading.Timer(20, go_on)
+    otherwise.start()
+    try:
+        assert len([answer for answer in pool.run(Task("inspect"), items(), 20, 0) if answer]) == 20
+    finally:
+        otherwise.cancel()
+        otherwise.join()
+    assert answered == [1, 19]
 
 
 def test_a_worker_answers_after_its_input_has_ended(encode, draw, tmp_path):

@@ -8,15 +8,16 @@ process that runs torch's threads is unsafe. Threads are no help: for small imag
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import selectors
 import struct
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from cnnlab.data.worker import FRAME, Task, act, opened
@@ -27,7 +28,6 @@ FEW_FILES = 3000
 FEW_BYTES = 32 * 2**20
 
 MAX_WORKERS = 16
-_ROUND = 64
 
 Item = tuple[int, bytes]
 Answer = tuple[int, Any]
@@ -67,13 +67,27 @@ def _run_here(task: Task, items: Iterable[Item]) -> Iterator[Answer | None]:
 
 
 def _run_apart(task: Task, items: Iterable[Item], count: int) -> Iterator[Answer | None]:
-    workers = [_start(task) for _ in range(count)]
+    """Each item goes to a worker whose pipe has room, so that one with large files holds up no other."""
+    workers: list[_Worker] = []
     try:
-        for number, (row, content) in enumerate(items):
-            _feed(workers[number // _ROUND % count], struct.pack(FRAME, row, len(content)) + content)
-            yield None
+        workers += (_start(task) for _ in range(count))
+        free = deque(workers)
+        with selectors.DefaultSelector() as full:
+            for row, content in items:
+                free += _fed(full, 0)
+                while not free:
+                    free += _fed(full, None)
+                worker = free.popleft()
+                worker.waiting = memoryview(struct.pack(FRAME, row, len(content)) + content)
+                if _feed(worker):
+                    free.append(worker)
+                else:
+                    full.register(_pipe(worker.process.stdin), selectors.EVENT_WRITE, worker)
+                yield None
+            while full.get_map():
+                _fed(full, None)
         for worker in workers:
-            _feed(worker, None)
+            _pipe(worker.process.stdin).close()
         for worker in workers:
             yield from _answers(worker)
     finally:
@@ -81,12 +95,26 @@ def _run_apart(task: Task, items: Iterable[Item], count: int) -> Iterator[Answer
             _stop(worker)
 
 
-@dataclass(frozen=True)
+def _fed(full: selectors.BaseSelector, timeout_s: float | None) -> list[_Worker]:
+    """Write on where a full pipe has room again, for which None waits; the workers that have their whole item now."""
+    fed = [key for key, _ in full.select(timeout_s) if _feed(key.data)]
+    for key in fed:
+        full.unregister(key.fileobj)
+    return [key.data for key in fed]
+
+
+@dataclass
 class _Worker:
-    """A process and what it complains of: a file, since a pipe that nobody reads would fill and hold the process up."""
+    """A process that decodes.
+
+    Attributes:
+        complaints: what it complains of: a file, since a pipe that nobody reads would fill and hold the process up.
+        waiting: the rest of its item, for which its pipe has no room yet.
+    """
 
     process: subprocess.Popen[bytes]
     complaints: IO[bytes]
+    waiting: memoryview = field(default_factory=lambda: memoryview(b""))
 
 
 def _start(task: Task) -> _Worker:
@@ -98,32 +126,31 @@ def _start(task: Task) -> _Worker:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=complaints,
+        bufsize=0,
         env=environment,
         # Ctrl-C is for the caller: a worker ends when its pipe does.
         start_new_session=True,
     )
+    os.set_blocking(_pipe(process.stdin).fileno(), False)
     return _Worker(process, complaints)
 
 
 def _stop(worker: _Worker) -> None:
     worker.process.kill()
     worker.process.wait()
-    # What is still to be written can't be: the reader has ended.
-    with contextlib.suppress(BrokenPipeError):
-        _pipe(worker.process.stdin).close()
+    _pipe(worker.process.stdin).close()
     _pipe(worker.process.stdout).close()
     worker.complaints.close()
 
 
-def _feed(worker: _Worker, frame: bytes | None) -> None:
-    """Hand a worker its next frame, or tell it that there is none."""
+def _feed(worker: _Worker) -> bool:
+    """Write what waits for a worker as far as its pipe has room; whether that was all."""
     try:
-        if frame is None:
-            _pipe(worker.process.stdin).close()
-        else:
-            _pipe(worker.process.stdin).write(frame)
+        written = _pipe(worker.process.stdin).write(worker.waiting)
     except BrokenPipeError:
         raise _ended(worker) from None
+    worker.waiting = worker.waiting[written or 0 :]
+    return not worker.waiting
 
 
 def _answers(worker: _Worker) -> list[Answer]:
