@@ -162,6 +162,35 @@ def test_the_stamp_of_a_zip_member_is_its_content_alone(tmp_path, encode, draw):
     assert stamps[0] == stamps[1]
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_an_archive_is_listed_again_only_when_it_has_changed(name, tmp_path, encode, draw, cache, monkeypatch):
+    members = [
+        (f"{part}/{kind}/é {n}.png", encode(draw(n))) for part in ("train", "test") for kind in "ab" for n in (1, 2)
+    ]
+    path = pack(tmp_path / name, [*members, ("read me", b"")])
+    first = open_folder(path)
+    assert [finding.kind for finding in first.layout.findings] == ["not an image"]
+    with monkeypatch.context() as patch:
+        for kind in (archives.ZipReader, archives.TarReader):
+            patch.setattr(kind, "files", lambda _: pytest.fail("it was listed again"))
+        assert open_folder(path) == first
+    (kept,) = (cache / "facts").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-9])
+    assert open_folder(path) == first
+    pack(tmp_path / f"new {name}", members[1:]).replace(path)
+    assert open_folder(path).count("train") == 3
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(SourceError, match="this archive can't be read"):
+        open_folder(path)
+
+
+def test_a_listing_that_can_not_be_kept_is_made_each_time(tmp_path, encode, draw, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
+    path = pack_zip(tmp_path / "a.zip", [(f"{kind}/1.png", encode(draw(1))) for kind in "ab"])
+    assert open_folder(path).classes == open_folder(path).classes == ("a", "b")
+
+
 def test_nothing_is_extracted(tmp_path, encode, draw):
     path = pack_zip(tmp_path / "a.zip", [("cat/1.png", encode(draw(1))), ("dog/1.png", encode(draw(2)))])
     open_folder(path).pixels("train", np.arange(2), FORM)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import pickle
 import tarfile
 from collections.abc import Callable
@@ -17,9 +19,10 @@ from cnnlab.data import catalogue_table, published
 from cnnlab.data.catalogue import open_facts
 from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
 from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.formats import in_form
 from cnnlab.data.source import ImageForm, Part, Source
 from cnnlab.data.splits import split_hash
-from cnnlab.errors import SourceError
+from cnnlab.errors import CnnlabError, SourceError
 from cnnlab.spec.recipe import Data
 
 COUNTS = {"train": 10, "test": 3}
@@ -99,7 +102,7 @@ def test_an_unpacked_folder(tmp_path: Path, form: int, encode: Callable[[slice],
 def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> None:
     known = archive(tmp_path, in_top_folder(members(0, binary), prefix))
     check(open_facts(known, tmp_path, download=False))
-    assert [path.name for path in tmp_path.iterdir()] == ["cifar-10-binary.tar.gz"]
+    assert {path.name for path in tmp_path.iterdir()} == {"cifar-10-binary.tar.gz", "cache"}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +140,83 @@ def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="read-only"):
         pixels[0] = 0
     assert source.pixels("train", np.array([1]), ImageForm(1, 16, 24)).shape == (1, 1, 16, 24)
+
+
+def test_an_archive_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = archive(tmp_path, in_top_folder(members(0, binary)))
+    check(open_facts(known, tmp_path, download=False))
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "is_verified", lambda *_: pytest.fail("the archive was read again"))
+        check(open_facts(known, tmp_path, download=False))
+        pixels = open_facts(known, tmp_path, download=False).pixels("train", ALL, ImageForm(3, 32, 32))
+        assert isinstance(pixels, np.memmap)
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(SourceError, match="or it is cut short"):
+        open_facts(known, tmp_path, download=False).labels("train")
+
+
+def test_a_file_that_is_written_anew_is_read_again(tmp_path: Path) -> None:
+    place = folder(tmp_path, 0, binary)
+    check(open_facts(CIFAR, tmp_path, download=False))
+    new = tmp_path / "new"
+    new.write_bytes(binary(slice(4, 6)))
+    new.replace(place / "data_batch_1.bin")
+    assert open_facts(CIFAR, tmp_path, download=False).labels("train").tolist() == [5, 9, *LABELS[2:10]]
+
+
+@pytest.mark.parametrize("which", ["-labels.npy", "[0-9].npy"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "another"])
+def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path, which: str, damage: str) -> None:
+    folder(tmp_path, 0, binary)
+    check(open_facts(CIFAR, tmp_path, download=False))
+    whole = {path: path.read_bytes() for path in (cache / "images").iterdir()}
+    assert len(whole) == 4
+    for path in (cache / "images").glob(f"*{which}"):
+        if damage == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(whole[path][:-9] if damage == "cut" else whole[path].replace(b"\5", b"\6"))
+    check(open_facts(CIFAR, tmp_path, download=False))
+    assert {path: path.read_bytes() for path in (cache / "images").iterdir()} == whole
+
+
+def test_two_processes_may_keep_a_part_at_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path, 0, binary)
+    keep = published.keep_array
+
+    def after_another(path: Path, array: np.ndarray) -> np.ndarray:
+        monkeypatch.setattr(published, "keep_array", keep)
+        check(open_facts(CIFAR, tmp_path, download=False))
+        return keep(path, array)
+
+    monkeypatch.setattr(published, "keep_array", after_another)
+    check(open_facts(CIFAR, tmp_path, download=False))
+    assert len(list((cache / "images").iterdir())) == 4
+
+
+def test_images_of_another_size_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path, 0, binary)
+    form = ImageForm(1, 16, 24)
+    first = open_facts(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
+    np.testing.assert_array_equal(first, in_form(IMAGES[[7, 2]], form))
+    monkeypatch.setattr(published, "in_form", lambda *_: pytest.fail("they were resized again"))
+    again = open_facts(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
+    assert isinstance(again, np.memmap)
+    np.testing.assert_array_equal(again, first)
+
+
+def test_a_disk_without_room_for_the_images_is_an_error(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder(tmp_path, 0, binary)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(CnnlabError, match=r"decoded images can't be kept(.|\n)*No space left(.|\n)*CNNLAB_CACHE"):
+        open_facts(CIFAR, tmp_path, download=False).labels("train")
+    assert list((cache / "images").iterdir()) == []
 
 
 def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:

@@ -49,3 +49,16 @@ def test_all_arrays_count_for_the_budget(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("cnnlab.data.store.RESIDENT_BYTES", {"cpu": 2 * made[0].nbytes})
     assert Store(made, CPU).resident
     assert not Store([*made, made[0]], CPU).resident
+
+
+def test_images_in_memory_are_not_copied_and_others_are(tmp_path: Path) -> None:
+    """A second copy of the training images would take as much memory as all else."""
+    (made,) = arrays(1, 5)
+    order = np.arange(5)
+    assert np.shares_memory(Store([made], CPU, resident=True)._rows.numpy(), made)
+    made.flags.writeable = False
+    np.save(tmp_path / "0.npy", made)
+    for other in (made, np.load(tmp_path / "0.npy", mmap_mode="r")):
+        store = Store([other], CPU, resident=True)
+        assert not np.shares_memory(store._rows.numpy(), other)
+        np.testing.assert_array_equal(next(store.batches(order, [5])).numpy(), made)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnnlab.data.images import MAX_BYTES, Fault, Header, try_header
-from cnnlab.data.listing import Entry, Files
+from cnnlab.data.listing import Entry, Files, stamp_of
 from cnnlab.errors import SourceError
 
 ZIP_ENDINGS = (".zip",)
@@ -82,8 +82,7 @@ class TarReader:
         Raises:
             SourceError: as for a zip archive.
         """
-        about = self.path.stat()
-        stamp = f"{about.st_ino}:{about.st_mtime_ns}:{about.st_ctime_ns}"
+        own = stamp_of(self.path.stat())
         guard = _Guard(self.path)
         folders: list[str] = []
         entries: list[Entry] = []
@@ -97,7 +96,7 @@ class TarReader:
                         folders.append(path)
                     else:
                         changed = str(member.mtime)
-                        entries.append(Entry(path, member.size, f"{changed}:{stamp}", member.name, changed))
+                        entries.append(Entry(path, member.size, f"{changed}:{own}", member.name, changed))
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             raise damaged(self.path, error) from error
         return guard.files(entries, folders)

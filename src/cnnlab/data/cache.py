@@ -110,8 +110,22 @@ def make_array(
     return made
 
 
-def cached_facts(key: str, make: Callable[[], dict[str, int]]) -> dict[str, int]:
-    """Whole numbers by name that take long to find; made again where the file is absent or damaged."""
+def keep_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Write an array that `kept_array` finds; it comes back as a read-only memory map. Errors as `make_array`."""
+
+    def fill(file: Path, start: int) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(start)
+            opened.write(np.ascontiguousarray(array).data)
+
+    return make_array(path, array.shape, fill, array.dtype)
+
+
+def cached_facts(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Facts by name, of values that JSON has, which take long to find.
+
+    They are found anew where the file is absent or damaged, and each time where it can't be written.
+    """
     path = cache_dir() / "facts" / f"{key}.json"
     try:
         text, _, checksum = path.read_text().rpartition("\n")
@@ -121,7 +135,7 @@ def cached_facts(key: str, make: Callable[[], dict[str, int]]) -> dict[str, int]
         pass
     facts = make()
     text = json.dumps(facts)
-    with _new_file(path) as new:
+    with suppress(CnnlabError), _new_file(path) as new:
         new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
     return facts
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.data.archives import TAR_ENDINGS, ZIP_ENDINGS, TarReader, ZipReader, too_large
+from cnnlab.data.cache import cached_facts
 from cnnlab.data.imagefiles import ImageFiles, Reader
 from cnnlab.data.images import MAX_BYTES, Fault, Header, try_header
-from cnnlab.data.listing import Entry, Files, Finding, arrange, is_ignored
+from cnnlab.data.listing import LAYOUT_VERSION, Entry, Files, Finding, Layout, arrange, is_ignored, stamp_of
 from cnnlab.errors import Problem, SourceError
 
 SHOWN = 5
@@ -19,19 +21,30 @@ SHOWN = 5
 def open_folder(path: str | Path) -> ImageFiles:
     """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `Source`.
 
-    Only names are read, no image; `cnnlab.data.listing.arrange` says which folders are parts and which classes. The
-    source's name is the path as it is given; "~" stands for the home folder.
+    Only names are read, no image, and of an archive that has not changed since it was last opened not even those;
+    `cnnlab.data.listing.arrange` says which folders are parts and which classes. The source's name is the path as it is
+    given; "~" stands for the home folder.
 
     Raises:
         SourceError: it is not there, is unsafe (links, paths that lead outside), or holds no usable classes; all
             its problems are told together.
     """
     reader = reader_for(at_home(path))
-    layout = arrange(reader.files())
+    layout = layout_of(reader)
     fatal = [finding for finding in layout.findings if finding.fatal]
     if fatal:
         raise SourceError.together(problem_of(finding, str(path)) for finding in fatal[:SHOWN])
     return ImageFiles(str(path), reader, layout)
+
+
+def layout_of(reader: Reader) -> Layout:
+    """Parts, classes and labels of what a reader has; those of an archive are kept in the cache until it changes."""
+    if isinstance(reader, FolderReader):
+        return arrange(reader.files())
+    about = reader.path.stat()
+    file = f"{type(reader).__name__}:{about.st_size}:{stamp_of(about)}"
+    key = f"{hashlib.sha256(file.encode()).hexdigest()[:40]}-layout-{LAYOUT_VERSION}"
+    return Layout.of_facts(cached_facts(key, lambda: arrange(reader.files()).as_facts()))
 
 
 def at_home(path: str | Path) -> Path:
@@ -139,8 +152,7 @@ def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Ite
             yield from _walk(root, Path(child.path), f"{path}/", (*above, Path(child.path).resolve()))
         elif child.is_file():
             about = child.stat()
-            stamp = f"{about.st_dev}:{about.st_ino}:{about.st_mtime_ns}:{about.st_ctime_ns}"
-            yield Entry(path, about.st_size, stamp, child.path, str(about.st_mtime_ns))
+            yield Entry(path, about.st_size, stamp_of(about), child.path, str(about.st_mtime_ns))
         else:
             yield Finding("not an image", path, "it is no plain file")
 

@@ -57,13 +57,14 @@ def in_form(pixels: Pixels, form: ImageForm) -> Pixels:
 def _cifar_binary(files: Sequence[NamedBytes], label_bytes: int) -> Decoded:
     """Records of label bytes (CIFAR-100: coarse, then fine) and 1024 red, 1024 green, 1024 blue bytes."""
     length = label_bytes + _CIFAR_PIXELS
-    records = []
+    pixels, labels = [], []
     for name, content in files:
         if not content or len(content) % length:
             raise _wrong_length(name, len(content), f"a whole number of records of {length} bytes")
-        records.append(np.frombuffer(content, np.uint8).reshape(-1, length))
-    together = np.concatenate(records)
-    return together[:, label_bytes:].reshape(-1, 3, 32, 32), together[:, label_bytes - 1].astype(np.int64)
+        records = np.frombuffer(content, np.uint8).reshape(-1, length)
+        pixels.append(records[:, label_bytes:])
+        labels.append(records[:, label_bytes - 1].astype(np.int64))
+    return np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels)
 
 
 def _cifar_python(files: Sequence[NamedBytes], label_key: str) -> Decoded:

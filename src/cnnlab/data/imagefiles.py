@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from cnnlab.data import pool
 from cnnlab.data.cache import cached_facts, cached_pixels, pixels_key
 from cnnlab.data.images import DECODER_VERSION, Fault, Header
-from cnnlab.data.listing import Entry, Files, Layout, digest
+from cnnlab.data.listing import Entry, Files, Layout, digest, digest_of
 from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, silent
 from cnnlab.data.worker import Task
 from cnnlab.errors import Problem, SourceError
@@ -85,8 +85,8 @@ class ImageFiles:
 
     def content_digest(self) -> str:
         """Of each image's part, class, path below the class folder, size, and time of change or CRC."""
-        return digest(
-            replace(entry, path=f"{part}/{name.split(chr(0))[0]}", stamp=entry.changed)
+        return digest_of(
+            (f"{part}/{name.partition(chr(0))[0]}", entry.size, entry.changed)
             for part in self.parts
             for entry, name in sorted(
                 zip(self.layout.entries[part], self.identity(part, np.arange(self.count(part))), strict=True),

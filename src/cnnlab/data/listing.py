@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, Self
 
 from cnnlab.data.images import ENDINGS
 from cnnlab.data.source import PART_ORDER, Part
+
+# Part of the key of every kept arrangement: raise it when the same files would be arranged in another way.
+LAYOUT_VERSION = 1
 
 # In any mixture of capitals and small letters.
 PART_FOLDERS: Mapping[str, Part] = {
@@ -49,6 +55,9 @@ class Entry:
     stamp: str
     key: str
     changed: str = ""
+
+
+_FIELDS = tuple(attrgetter(field.name) for field in fields(Entry))
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,27 @@ class Layout:
     def parts(self) -> tuple[Part, ...]:
         return tuple(part for part in PART_ORDER if part in self.entries)
 
+    def as_facts(self) -> dict[str, Any]:
+        """The layout as values that JSON has."""
+        return {
+            "classes": self.classes,
+            "entries": {part: [list(map(name, found)) for name in _FIELDS] for part, found in self.entries.items()},
+            "labels": dict(self.labels),
+            "findings": [[found.kind, found.file, found.message, found.fatal] for found in self.findings],
+            "above": self.above,
+        }
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The layout that `as_facts` wrote."""
+        return cls(
+            tuple(facts["classes"]),
+            {part: tuple(map(Entry, *columns)) for part, columns in facts["entries"].items()},
+            {part: tuple(labels) for part, labels in facts["labels"].items()},
+            tuple(Finding(*found) for found in facts["findings"]),
+            facts["above"],
+        )
+
 
 def arrange(files: Files) -> Layout:
     """Find parts, classes and labels.
@@ -141,12 +171,19 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return (*numbered, (2, 0, name))
 
 
+def stamp_of(about: os.stat_result) -> str:
+    """What changes when a file is written anew or another takes its place: where it lies, and its times."""
+    return f"{about.st_dev}:{about.st_ino}:{about.st_mtime_ns}:{about.st_ctime_ns}"
+
+
 def digest(entries: Iterable[Entry]) -> str:
     """A hash of names, sizes and stamps, in hex."""
-    total = hashlib.sha256()
-    for entry in entries:
-        total.update(f"{entry.path}\0{entry.size}\0{entry.stamp}\n".encode())
-    return total.hexdigest()
+    return digest_of((entry.path, entry.size, entry.stamp) for entry in entries)
+
+
+def digest_of(files: Iterable[tuple[str, int, str]]) -> str:
+    """The same of (name, size, stamp)."""
+    return hashlib.sha256("".join(f"{name}\0{size}\0{stamp}\n" for name, size, stamp in files).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

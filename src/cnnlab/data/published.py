@@ -1,7 +1,7 @@
 """A published data set that lies at hand, unpacked or as its archive, read as it is.
 
-Nothing is unpacked to disk: an archive is checked against its checksum and read as a stream, and of its members
-only those with the expected names and sizes.
+An archive is checked against its checksum and read as a stream, and of its members only those with the expected names
+and sizes. The decoded images and labels of a part are kept in the cache until one of its files changes.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from cnnlab.data.archives import TAR_ENDINGS
+from cnnlab.data.cache import Fill, cache_dir, cached_pixels, keep_array, kept_array, pixels_key
 from cnnlab.data.catalogue_table import Facts, Form, RemoteFile
 from cnnlab.data.download import is_verified
 from cnnlab.data.formats import Decoded, NamedBytes, decode, in_form
+from cnnlab.data.listing import stamp_of
 from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, silent
 from cnnlab.errors import SourceError, listed
+
+# So many images at a time are brought to another size.
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -98,17 +104,36 @@ class PublishedSource:
 
     def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
         pixels = self._part(part, progress)[0]
+        if form.shape != self.natural_form().shape:
+            chosen = hashlib.sha256(self._files_digest(part).encode() + indices.tobytes()).hexdigest()
+            fill = _changed(pixels, indices, form, f"resizing {self.name} {part}", progress)
+            return cached_pixels(pixels_key(chosen, form), len(indices), form, fill)
         whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
-        return in_form(pixels if whole else pixels[indices], form)
+        return pixels if whole else pixels[indices]
 
     def _part(self, part: Part, progress: Progress = silent) -> Decoded:
+        """Images and labels as read-only memory maps; decoded where the cache has not both of them whole."""
         if part not in self._read:
             count, what = self.count(part), f"reading {self.name} {part}"
             progress(what, 0, count, "images")
-            files = read_files(self.form, self.path, part, 4 * count * int(np.prod(self.natural_form().shape)) + 2**20)
-            self._read[part] = self._checked(part, files)
+            key = pixels_key(self._files_digest(part), self.natural_form())
+            images_file, labels_file = (cache_dir() / "images" / f"{key}{end}.npy" for end in ("", "-labels"))
+            pixels = kept_array(images_file, (count, *self.natural_form().shape))
+            labels = kept_array(labels_file, (count,), np.int64)
+            if pixels is None or labels is None:
+                files = read_files(self.form, self.path, part, 4 * count * prod(self.natural_form().shape) + 2**20)
+                decoded = self._checked(part, files)
+                del files
+                pixels, labels = keep_array(images_file, decoded[0]), keep_array(labels_file, decoded[1])
+            self._read[part] = pixels, labels
             progress(what, count, count, "images")
         return self._read[part]
+
+    def _files_digest(self, part: Part) -> str:
+        """SHA-256 in hex by which a part is found in the cache: of what its files must hold, and when they changed."""
+        about = [path.stat() for path in paths(self.form, self.path, part)]
+        stamps = [f"{found.st_size}:{stamp_of(found)}" for found in about]
+        return hashlib.sha256(f"{self.form.kind} {self.facts} {part} {stamps}".encode()).hexdigest()
 
     def _checked(self, part: Part, files: Sequence[NamedBytes]) -> Decoded:
         """The decoded files, read-only, when they hold what the facts say."""
@@ -120,7 +145,6 @@ class PublishedSource:
             raise _not_published(
                 files, f"labels {labels.min()} to {labels.max()}", f"labels 0 to {len(self.classes) - 1}"
             )
-        pixels.flags.writeable = labels.flags.writeable = False
         return pixels, labels
 
 
@@ -136,9 +160,29 @@ def read_files(form: Form, path: Path, part: Part, limit: int) -> list[NamedByte
     return [_from_folder(path, name, limit) for name in names]
 
 
+def paths(form: Form, path: Path, part: Part) -> list[Path]:
+    """The archive, or those of the part's files that are there, in order."""
+    if form.archive and path.is_file():
+        return [path]
+    return [found for name in form.files[part] if (found := file_at(path, name))]
+
+
 def file_at(folder: Path, name: str) -> Path | None:
     """The file in the folder, as it is or with ".gz"; None when it is not there."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def _changed(pixels: Pixels, indices: Indices, form: ImageForm, what: str, progress: Progress) -> Fill:
+    """Writes the images at `indices` in another form, a few at a time."""
+
+    def fill(file: Path, start: int) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(start)
+            for done in range(0, len(indices), _CHUNK):
+                opened.write(in_form(pixels[indices[done : done + _CHUNK]], form).tobytes())
+                progress(what, min(done + _CHUNK, len(indices)), len(indices), "images")
+
+    return fill
 
 
 def _from_folder(folder: Path, name: str, limit: int) -> NamedBytes:

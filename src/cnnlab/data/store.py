@@ -56,8 +56,7 @@ class Store:
         if self.resident is None:
             self.resident = sum(array.nbytes for array in self.arrays) <= resident_bytes(self.device)
         if self.resident:
-            whole = np.array(self.arrays[0]) if len(self.arrays) == 1 else np.concatenate(self.arrays)
-            self._rows = torch.from_numpy(whole).to(self.device)
+            self._rows = torch.from_numpy(_in_memory(self.arrays)).to(self.device)
 
     def batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
         """The rows in the wanted order on the device, in batches of these sizes."""
@@ -100,6 +99,14 @@ class Store:
             here = which == number
             found[here] = np.take(np.asarray(array), row[here], axis=0)
         return found
+
+
+def _in_memory(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """All rows as one array in memory: the given one where it is that already, else a copy."""
+    if len(arrays) > 1:
+        return np.concatenate(arrays)
+    # PyTorch takes no read-only array without a warning, and memory maps are read from the disk again and again.
+    return arrays[0] if type(arrays[0]) is np.ndarray and arrays[0].flags.writeable else np.array(arrays[0])
 
 
 def resident_bytes(device: torch.device) -> int:
