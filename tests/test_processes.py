@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab import processes
+from cnnlab.data.store import resident_bytes
 from cnnlab.errors import SourceError, UsageError
-from cnnlab.processes import ALONE, World, command, is_writer, joined
+from cnnlab.processes import ALONE, World, command, is_writer, joined, memory_bytes
+from cnnlab.runs import checks
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 200))
@@ -91,3 +96,34 @@ def test_each_process_needs_a_cuda_device_of_its_own(launched: pytest.MonkeyPatc
     ):
         pass
     assert caught.value.problems[0].allowed == "1 to 1"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "memory"),
+    [
+        ("", {}, 1000),
+        ("0::/", {"memory.max": "max"}, 1000),
+        ("0::/", {"memory.max": "600"}, 600),
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": "700", "memory.max": "900"}, 700),
+        ("0::/a", {"a/memory.max": "700", "other/memory.max": "1"}, 700),
+        # The path is the host's, and what is there is the container's own.
+        ("12:pids:/\n4:cpu,memory:/docker/1f\n0::/", {"memory/memory.limit_in_bytes": "500"}, 500),
+        ("4:memory:/a:b", {"memory/a:b/memory.limit_in_bytes": "400", "cpu/memory.limit_in_bytes": "1"}, 400),
+        ("4:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 1000),
+        ("0::/", {"memory.max": ""}, 1000),
+    ],
+)
+def test_a_container_s_memory_is_its_limit(
+    own: str, files: dict[str, str], memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 10, "SC_PHYS_PAGES": 100}.__getitem__)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    if own:
+        (tmp_path / "cgroup").write_text(f"{own}\n")
+    for name, content in files.items():
+        path = tmp_path / "groups" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{content}\n")
+    assert memory_bytes() == checks.memory_bytes(torch.device("cpu")) == memory
+    assert resident_bytes(torch.device("cpu")) == memory // 5

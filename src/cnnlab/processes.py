@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import UsageError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # The writer may download and decode for hours while the others wait for its word. In a step nobody waits so long: NCCL,
 # which does not see that a process has died, gives up after its own ten minutes.
 PATIENCE = timedelta(hours=12)
+CGROUPS, PROC = Path("/sys/fs/cgroup"), Path("/proc/self")
 # With fewer images a process, batch norm without synchronisation would have no variance.
 FEWEST_IMAGES = 2
 
@@ -156,6 +158,11 @@ def on_this_machine() -> int:
     return _number("LOCAL_WORLD_SIZE") if launched() else 1
 
 
+def memory_bytes() -> int:
+    """The memory that the processes on this machine may use together: all of it, or what their container allows."""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
+
+
 def is_writer() -> bool:
     """Whether this process writes and speaks, before and after the processes are joined too."""
     return not launched() or os.environ["RANK"] == "0"
@@ -196,6 +203,34 @@ def _connected() -> Any:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     atexit.register(dist.destroy_process_group)
     return dist.new_group(backend="gloo", timeout=PATIENCE)
+
+
+def _limits() -> Iterator[int]:
+    """The memory limits in bytes of this process's control groups and of those around them; Linux alone has any.
+
+    Source: the kernel's admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. "max", or a number that is larger than
+    any memory, is no limit. In a container the path may be the host's, of which only the top is there to be read.
+    """
+    try:
+        lines = (PROC / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, name = CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = PurePosixPath(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            try:
+                text = (top / folder / name).read_text().strip()
+            except OSError:
+                continue
+            if text.isdecimal():
+                yield int(text)
 
 
 def _number(name: str) -> int:

@@ -9,7 +9,6 @@ beside torch's own threads, which is unsafe, or started anew each epoch, importi
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +22,10 @@ from torch import Tensor
 
 from cnnlab.data.pool import cpus
 from cnnlab.data.source import Indices
-from cnnlab.processes import on_this_machine
+from cnnlab.processes import memory_bytes, on_this_machine
 
 # Up to this size a part lives on the device, unless that is more than its share of the memory: of what is free on a
-# CUDA device, of all of the machine's elsewhere. The rest is for the other parts, the network and its maps.
+# CUDA device, of all that may be used elsewhere. The rest is for the other parts, the network and its maps.
 RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
 RESIDENT_SHARE = 0.2
 
@@ -111,9 +110,6 @@ def _in_memory(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 def resident_bytes(device: torch.device) -> int:
     """How many bytes of data may live on a device, as its memory is now."""
-    if device.type == "cuda":
-        memory = torch.cuda.mem_get_info(device)[0]
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        memory //= on_this_machine()  # each process keeps a copy
+    # Each process keeps a copy in the machine's memory.
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes() // on_this_machine()
     return min(RESIDENT_BYTES[device.type], int(RESIDENT_SHARE * memory))

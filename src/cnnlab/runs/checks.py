@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from math import prod
 
 import torch
 
+from cnnlab import processes
 from cnnlab.data.dataset import Dataset
 from cnnlab.errors import Problem, RunError, SpecError, nearest
 from cnnlab.runs.folder import RunFolder
@@ -111,7 +111,7 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The memory of the device, or of the machine."""
+    """The memory of the device, or what may be used of the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return processes.memory_bytes()
