@@ -76,7 +76,7 @@ def test_different_sizes_are_told_with_their_numbers(make_folder, encode, draw):
     root = make_folder({"cat": 2, "dog": 2})
     (root / "cat" / "9.png").write_bytes(encode(draw(9, height=3, width=4)))
     (problem,) = check(str(root)).problems
-    assert "6×8 (4), 3×4 (1)" in problem.message
+    assert "6×8 (4 images), 3×4 (1 image: cat/9.png); a recipe" in problem.message
     assert not problem.fatal
 
 

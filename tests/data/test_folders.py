@@ -158,8 +158,25 @@ def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw)
         open_folder(root).natural_form()
     (problem,) = caught.value.problems
     assert "different sizes" in problem.what
-    assert "6×8 (4 images), 20×30 (1 images)" in problem.received
+    assert problem.received == "6×8 (4 images), 20×30 (1 image: dog/big.png)"
+    assert problem == _different(root), "kept"
     assert "data.size = [64, 64]" in problem.next_step
+
+
+def test_of_many_images_with_another_size_a_few_are_named(make_folder, encode, draw):
+    root = make_folder({"cat": 9, "dog": 1})
+    for name in "edcba":
+        (root / "dog" / f"{name}.png").write_bytes(encode(draw(1, height=20, width=30)))
+    for side in range(1, 7):
+        (root / "dog" / f"{side}.png").write_bytes(encode(draw(1, height=side, width=1)))
+    shown = "6×8 (10 images), 20×30 (5 images, such as dog/a.png, dog/b.png, dog/c.png), 1×1 (1 image: dog/1.png), "
+    assert _different(root).received == f"{shown}2×1 (1 image: dog/2.png), 3×1 (1 image: dog/3.png) and 3 more sizes"
+
+
+def _different(root):
+    with pytest.raises(SourceError) as caught:
+        open_folder(root).natural_form()
+    return caught.value.problems[0]
 
 
 def test_the_size_of_a_test_image_is_not_looked_at(make_folder, encode, draw):

@@ -7,7 +7,7 @@ another file format; no label and no model is used for that, so a sealed test se
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files, open_source
 from cnnlab.data.folders import reader_for
-from cnnlab.data.imagefiles import ImageFiles
+from cnnlab.data.imagefiles import ImageFiles, Looked, sized
 from cnnlab.data.images import FORMATS
 from cnnlab.data.listing import Finding, arrange
 from cnnlab.data.source import Part, Progress, Source, silent
@@ -154,10 +154,12 @@ def _endings(images: list[_Image]) -> Iterator[Finding]:
 
 
 def _sizes(images: list[_Image]) -> Iterator[Finding]:
-    sizes = Counter(image.size for image in images)
-    if len(sizes) > 1:
-        shown = ", ".join(f"{height}×{width} ({count:,})" for (height, width), count in sizes.most_common(5))
-        yield Finding("different sizes", "", f"{len(sizes):,} sizes (height×width): {shown}; a recipe needs data.size")
+    files: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for image in images:
+        files[image.size].append(image.name)
+    if len(files) > 1:
+        shown = Looked.of_facts({"channels": 3, "sizes": sized(files)}).told_sizes()
+        yield Finding("different sizes", "", f"{len(files):,} sizes (height×width): {shown}; a recipe needs data.size")
 
 
 def _twins(images: list[_Image], classes: tuple[str, ...]) -> Iterator[Finding]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from cnnlab.data.worker import Task
 from cnnlab.errors import Problem, SourceError
 
 SHOWN = 5
+SHOWN_FILES = 3
 GLANCE = 32
 _STEP = 64
 
@@ -38,20 +39,38 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Looked:
-    """What the headers of images say, as whole numbers that can be kept."""
+    """What the headers of images say.
 
-    numbers: Mapping[str, int]
+    Attributes:
+        channels: 1 where all images are grey, else 3.
+        sizes: how many images have each (height, width), the most first.
+        files: of each size the first few images' paths.
+    """
 
-    @property
-    def channels(self) -> int:
-        """1 where all images are grey, else 3."""
-        return self.numbers["channels"]
+    channels: int
+    sizes: Mapping[tuple[int, int], int]
+    files: Mapping[tuple[int, int], Sequence[str]]
 
-    @property
-    def sizes(self) -> dict[tuple[int, int], int]:
-        """How many images have each (height, width), the most first."""
-        pairs = ((name.split("x"), count) for name, count in self.numbers.items() if name != "channels")
-        return {(int(height), int(width)): count for (height, width), count in pairs}
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """What was kept as `{"channels": 3, "sizes": [[height, width, count, [path, …]], …]}`."""
+        rows = [((height, width), count, files) for height, width, count, files in facts["sizes"]]
+        return cls(facts["channels"], {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows})
+
+    def told_sizes(self) -> str:
+        """The sizes with their counts, and which files have another size than the most.
+
+        >>> Looked(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).told_sizes()
+        '6×8 (40 images), 1×1 (1 image: cat/7.png)'
+        """
+        told = []
+        for place, ((height, width), count) in enumerate(list(self.sizes.items())[:SHOWN]):
+            named = list(self.files[height, width])[:SHOWN_FILES] if place else []
+            few = ": " if len(named) == count else ", such as "
+            which = f"{few}{', '.join(named)}" if named else ""
+            told.append(f"{height}×{width} ({count:,} image{'' if count == 1 else 's'}{which})")
+        more = f" and {len(self.sizes) - SHOWN:,} more sizes" if len(self.sizes) > SHOWN else ""
+        return ", ".join(told) + more
 
 
 @dataclass(frozen=True)
@@ -113,27 +132,24 @@ class ImageFiles:
     def look(self) -> Looked:
         """The channels and sizes of every image outside the test part, from the headers; kept, since it takes long."""
         entries = [entry for part in self.parts if part != "test" for entry in self.layout.entries[part]]
-        key = f"{digest(entries)[:40]}-headers-d{DECODER_VERSION}"
-        return Looked(cached_facts(key, lambda: self._headers(entries)))
+        key = f"{digest(entries)[:40]}-sizes-d{DECODER_VERSION}"
+        return Looked.of_facts(cached_facts(key, lambda: self._headers(entries)))
 
     def glance(self) -> Looked:
         """The same of a few training images, spread over the part."""
         entries = self.layout.entries["train"]
         spread = np.unique(np.linspace(0, len(entries) - 1, GLANCE).astype(int))
-        return Looked(self._headers([entries[index] for index in spread]))
+        return Looked.of_facts(self._headers([entries[index] for index in spread]))
 
     def form_of(self, looked: Looked) -> ImageForm:
         """The one form of what was looked at; errors as `natural_form`."""
         if len(looked.sizes) == 1:
             ((height, width),) = looked.sizes
             return ImageForm(looked.channels, height, width)
-        most = list(looked.sizes.items())[:SHOWN]
-        shown = ", ".join(f"{height}×{width} ({count:,} images)" for (height, width), count in most)
-        more = f" and {len(looked.sizes) - SHOWN} more sizes" if len(looked.sizes) > SHOWN else ""
         raise SourceError(
             "the images have different sizes (height×width)",
             where=self.name,
-            received=shown + more,
+            received=looked.told_sizes(),
             allowed="images of one size, or a size in the recipe",
             next_step="set the size they are brought to, such as data.size = [64, 64]",
         )
@@ -178,20 +194,20 @@ class ImageFiles:
         progress(what, len(entries), len(entries), "images")
         yield from unread
 
-    def _headers(self, entries: Sequence[Entry]) -> dict[str, int]:
-        """{"channels": 1 or 3, "HEIGHTxWIDTH": how many images, …}, of the headers that can be read."""
-        sizes: Counter[str] = Counter()
+    def _headers(self, entries: Sequence[Entry]) -> dict[str, Any]:
+        """What `Looked.of_facts` reads, of the headers that can be read."""
+        sizes: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
         channels = 1
         faults: list[tuple[Entry, Fault]] = []
         for position, header in self.reader.headers(entries):
             if isinstance(header, Fault):
                 faults.append((entries[position], header))
             else:
-                sizes[f"{header.height}x{header.width}"] += 1
+                sizes[header.height, header.width].append(entries[position].path)
                 channels = max(channels, header.channels)
         if not sizes:
             raise self._faulty(faults)
-        return {"channels": channels, **dict(sizes.most_common())}
+        return {"channels": channels, "sizes": sized(sizes)}
 
     def _faulty(self, faults: Sequence[tuple[Entry, Fault]]) -> SourceError:
         problems = [
@@ -206,6 +222,12 @@ class ImageFiles:
         error = SourceError.together([summary, *problems])
         assert isinstance(error, SourceError)
         return error
+
+
+def sized(files: Mapping[tuple[int, int], Sequence[str]]) -> list[list[Any]]:
+    """`Looked`'s sizes of the paths of all images with each (height, width), as values that JSON has."""
+    most = sorted(files.items(), key=lambda item: -len(item[1]))
+    return [[*size, len(paths), sorted(paths)[:SHOWN_FILES]] for size, paths in most]
 
 
 def _identity(pair: tuple[Entry, str]) -> str:
