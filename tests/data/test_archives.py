@@ -184,6 +184,14 @@ def test_an_archive_is_listed_again_only_when_it_has_changed(name, tmp_path, enc
         open_folder(path)
 
 
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_a_class_whose_name_can_not_be_shown_is_refused(name, tmp_path, encode, draw):
+    members = [(f"{kind}/1.png", encode(draw(1))) for kind in ("a", "b", "c\x1b[31m")]
+    with pytest.raises(SourceError, match=r"used: name(.|\n)*is no printable text; rename it") as caught:
+        open_folder(pack(tmp_path / name, members))
+    assert caught.value.problems[0].where.endswith(r"'c\x1b[31m'")
+
+
 def test_a_listing_that_can_not_be_kept_is_made_each_time(tmp_path, encode, draw, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))

@@ -89,13 +89,26 @@ def test_special_files_are_left_out_and_never_opened(make_folder):
     assert [(finding.kind, finding.file) for finding in source.layout.findings] == [("not an image", "cat/pipe.png")]
 
 
-def test_names_that_are_no_text_are_left_out(make_folder):
-    root = make_folder({"cat": 1, "dog": 1})
+def test_folders_and_images_whose_names_can_not_be_shown_are_refused(make_folder):
+    """A class that is passed over would be missing unseen."""
+    root = make_folder({"cat": 1, "dog": 1, "bi\u202erd": 3})
     (root / os.fsdecode(b"\xff\xfe")).mkdir()
     (root / "cat" / "a\nb.png").write_bytes(b"x")
-    source = open_folder(root)
-    assert source.classes == ("cat", "dog")
-    assert sorted(finding.kind for finding in source.layout.findings) == ["name", "name"]
+    (root / "cat" / "Icon\r").write_bytes(b"")
+    with pytest.raises(SourceError) as caught:
+        open_folder(root)
+    assert [(problem.where.removeprefix(f"{root}: "), problem.received) for problem in caught.value.problems] == [
+        (r"'bi\u202erd'", "its name is no printable text; rename it"),
+        (r"'cat/a\nb.png'", "its name is no printable text; rename it"),
+        (r"'\udcff\udcfe'", "its name is no printable text; rename it"),
+    ]
+
+
+def test_other_files_whose_names_can_not_be_shown_are_left_out(make_folder):
+    root = make_folder({"cat": 1, "dog": 1})
+    (root / "cat" / "Icon\r").write_bytes(b"")
+    (finding,) = open_folder(root).layout.findings
+    assert (finding.kind, finding.file, finding.fatal) == ("name", r"'cat/Icon\r'", False)
 
 
 def test_unicode_and_spaces_in_names(make_folder):

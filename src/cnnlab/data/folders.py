@@ -143,9 +143,7 @@ def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Ite
         path = f"{prefix}{child.name}"
         if is_ignored(child.name):
             continue
-        if not child.name.isprintable() or _has_surrogates(child.name):
-            yield Finding("name", ascii(path), "its name is no printable text; it is left out")
-        elif child.is_symlink() and (refusal := _link_refusal(root, Path(child.path), above)):
+        if child.is_symlink() and (refusal := _link_refusal(root, Path(child.path), above)):
             yield Finding("link", path, refusal, fatal=True)
         elif child.is_dir():
             yield path
@@ -166,10 +164,6 @@ def _link_refusal(root: Path, link: Path, above: tuple[Path, ...]) -> str:
     if not target.is_relative_to(root):
         return "this link leads out of the folder"
     return "this link leads back to a folder that it lies in" if target in above else ""
-
-
-def _has_surrogates(name: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _content(path: Path) -> bytes | Fault:

@@ -133,13 +133,21 @@ def arrange(files: Files) -> Layout:
     A folder `train` (or `training`) with class folders in it makes a split, and `validation` (or `val`, `valid`) and
     `test` (or `testing`) beside it are its other parts, in capitals or small letters; otherwise every top folder is
     a class. One folder around everything is looked through.
-    Hidden files and folders are left out; files that are no images are left out and reported.
+    Hidden files and folders are left out; files that are no images are left out and reported. A folder or an image
+    whose name can't be shown is a fatal finding: left out, it would be missing unseen.
     """
     seen = [entry for entry in files.entries if not is_ignored(entry.path)]
     folders = {folder for folder in files.folders if not is_ignored(folder)}
+    strange = _name_findings([entry.path for entry in seen], folders)
+    seen = [entry for entry in seen if entry.path.isprintable()]
+    folders = {folder for folder in folders if folder.isprintable()}
     images = [entry for entry in seen if entry.path.lower().endswith(ENDINGS)]
     others = [entry for entry in seen if not entry.path.lower().endswith(ENDINGS)]
-    findings = [*files.findings, *(Finding("not an image", o.path, "its ending is none of an image") for o in others)]
+    findings = [
+        *files.findings,
+        *strange,
+        *(Finding("not an image", o.path, "its ending is none of an image") for o in others),
+    ]
     places = _places([entry.path for entry in images], folders)
     placed, more = _placed(images, places)
     names = {name for part, name in map(places.of, (f"{folder}/" for folder in folders)) if part == "train" and name}
@@ -221,6 +229,27 @@ def _has_classes(paths: Sequence[str]) -> bool:
     """Whether `train` holds class folders. A class may be called "train" too: then its images lie right in it."""
     depths = [path.count("/") for path in paths if PART_FOLDERS.get(path.split("/")[0].lower()) == "train"]
     return 2 * sum(depth >= 2 for depth in depths) > len(depths)
+
+
+def _name_findings(files: Sequence[str], folders: Iterable[str]) -> list[Finding]:
+    """Names with control characters, marks that turn the direction of writing, or bytes that are no text."""
+    found: dict[str, bool] = {}
+    for path in files:
+        if not path.isprintable():
+            name = _first_strange(path)
+            found[name] = name != path or path.lower().endswith(ENDINGS)
+    found.update((_first_strange(folder), True) for folder in folders if not folder.isprintable())
+    message = "its name is no printable text"
+    return [
+        Finding("name", ascii(name), f"{message}; rename it" if fatal else f"{message}; it is left out", fatal)
+        for name, fatal in sorted(found.items())
+    ]
+
+
+def _first_strange(path: str) -> str:
+    """The path up to its first part that is no printable text."""
+    parts = path.split("/")
+    return "/".join(parts[: 1 + next(place for place, part in enumerate(parts) if not part.isprintable())])
 
 
 _Placed = dict[Part, list[tuple[Entry, str]]]
