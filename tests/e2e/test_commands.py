@@ -64,6 +64,46 @@ def test_train_prints_what_programs_rely_on(told: dict[str, Any]) -> None:
     assert Path(told["report"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+LOADED = """
+import sys
+from cnnlab.cli.main import app
+from cnnlab.training import loop
+
+step, unwanted = loop.take_step, ("torch._dynamo", "torch._inductor", "torchvision", "matplotlib", "scipy.optimize")
+def take_step(*given):
+    if not given[0].step:
+        print("before:", [name for name in unwanted if name in sys.modules])
+    step(*given)
+loop.take_step = take_step
+
+def every_optimizer():
+    from torch import nn
+    from cnnlab.spec.choices import optimizers
+    from cnnlab.training.optimizers import optimizer
+    for name in optimizers.kinds:
+        network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))
+        made = optimizer(optimizers.read(name + "(0.1)"), network)
+        network(network[0].weight).sum().backward()
+        made.step()
+        made.load_state_dict(made.state_dict())
+        made.zero_grad()
+    print("optimizers:", len(optimizers.kinds))
+
+every_optimizer()
+app(["train", *sys.argv[1:], "--device", "cpu"], standalone_mode=False)
+print("after:", [name for name in unwanted[:3] if name in sys.modules])
+"""
+
+
+@pytest.mark.full
+def test_a_training_loads_what_its_steps_need(file: Path, tmp_path: Path) -> None:
+    """Neither torch's compiler, where nothing is compiled, nor, before the first step, what draws the report."""
+    done = python("-c", LOADED, file, "--set", "train.epochs=1", "--runs", tmp_path)
+    assert "before: []" in done.stdout.splitlines(), done.stderr
+    assert "after: []" in done.stdout.splitlines()
+    assert "optimizers: 11" in done.stdout.splitlines()
+
+
 def test_a_run_repeats_itself(told: dict[str, Any], tmp_path: Path) -> None:
     resolved = Path(told["run"]) / "recipe.toml"
     again = json.loads(cnnlab("train", resolved, "--runs", tmp_path, "--device", "cpu", "--json").stdout)

@@ -30,7 +30,6 @@ def quickstart(
     debug: Debug = False,
 ) -> None:
     """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
-    from cnnlab.api import write_report
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.train import resumable, show_result
     from cnnlab.cli.watching import Watching
@@ -55,6 +54,8 @@ def quickstart(
                 begun=made.append,
             )
             [folder] = made
+            from cnnlab.api import write_report  # what draws loads behind the training
+
             write_report(folder, listener.say)
     show_result(folder, json)
     if not json:

@@ -48,7 +48,6 @@ def train(
         raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
     if resume is not None and (set_ or seed is not None):
         raise UsageError("a resumed run keeps its recipe", where="--set", next_step="leave --set and --seed out")
-    from cnnlab.api import write_report
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching
     from cnnlab.processes import is_writer
@@ -69,6 +68,8 @@ def train(
                         known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append
                     )
             if is_writer():
+                from cnnlab.api import write_report  # what draws loads behind the training
+
                 write_report(folder, listener.say)
     if is_writer():
         show_result(folder, json)

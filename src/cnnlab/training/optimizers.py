@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -16,6 +18,9 @@ from cnnlab.training.lion import Lion
 from cnnlab.training.muon import Muon, Several, hidden_weights
 
 Groups: TypeAlias = list[dict[str, Any]]
+
+# Methods that torch keeps from its compiler.
+_KEPT_FROM_COMPILER = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 def optimizer(
@@ -42,8 +47,20 @@ def optimizer(
     return Several(_muon(choice, inner), companion) if inner else companion
 
 
+@cache
+def _eager(kind: type[Optimizer]) -> type[Optimizer]:
+    """The same optimiser without the decorators that matter to `torch.compile` alone.
+
+    Each of them loads `torch._dynamo` when it is first called, which takes seconds, and nothing here is compiled. The
+    methods behind them are found by the mark of `functools.wraps`; where a torch has no decorators, nothing changes.
+    A step is taken without gradients, as torch's decorator of it sees to.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in _KEPT_FROM_COMPILER}
+    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
 def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
-    return torch.optim.SGD(
+    return _eager(torch.optim.SGD)(
         parameters,
         lr=choice.lr,
         momentum=choice.momentum,
@@ -53,9 +70,9 @@ def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
     )
 
 
-def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
+def _adam(kind: type[Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
     def build(choice: Any, parameters: Groups) -> Optimizer:
-        return kind(
+        return _eager(kind)(
             parameters,
             lr=choice.lr,
             betas=(choice.beta1, choice.beta2),
@@ -68,7 +85,7 @@ def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups
 
 
 def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
-    return torch.optim.RMSprop(
+    return _eager(torch.optim.RMSprop)(
         parameters,
         lr=choice.lr,
         alpha=choice.alpha,
@@ -81,21 +98,23 @@ def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
 
 
 def _adagrad(choice: choices.Adagrad, parameters: Groups) -> Optimizer:
-    return torch.optim.Adagrad(parameters, lr=choice.lr, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True)
+    return _eager(torch.optim.Adagrad)(
+        parameters, lr=choice.lr, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
+    )
 
 
 def _adadelta(choice: choices.Adadelta, parameters: Groups) -> Optimizer:
-    return torch.optim.Adadelta(
+    return _eager(torch.optim.Adadelta)(
         parameters, lr=choice.lr, rho=choice.rho, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
     )
 
 
 def _lion(choice: choices.Lion, parameters: Groups) -> Optimizer:
-    return Lion(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
+    return _eager(Lion)(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
 
 
 def _muon(choice: choices.Muon, parameters: Groups) -> Optimizer:
-    return Muon(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
+    return _eager(Muon)(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
 
 
 _BUILDERS: dict[type, Callable[[Any, Groups], Optimizer]] = {
