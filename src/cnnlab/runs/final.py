@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -98,7 +99,8 @@ def finish(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listen
     if not training.diverged:
         # Where the selected weights are damaged, those before them are used, aloud: the figures say of which they are.
         network, selected = _selected_in_all(folder, bench, listener.say)
-        scores, message = _final_scores(folder, bench, network, fed, listener)
+        found = training.selected_logits if selected == training.selected_epoch else None
+        scores, message = _final_scores(folder, bench, network, fed, found, listener)
         training.diverged = not scores
     if training.average is not None and not training.average.count:
         never = "the training ended before an average began: these are its last weights"
@@ -162,7 +164,12 @@ def _selected_in_all(folder: RunFolder, bench: Bench, say: Callable[[str], None]
 
 
 def _final_scores(
-    folder: RunFolder, bench: Bench, network: nn.Module, fed: Fed, listener: Listener
+    folder: RunFolder,
+    bench: Bench,
+    network: nn.Module,
+    fed: Fed,
+    validated: npt.NDArray[np.float32] | None,
+    listener: Listener,
 ) -> tuple[dict[Part, Score], str]:
     """A score for each part that may be looked at, and a word on what is odd.
 
@@ -181,8 +188,15 @@ def _final_scores(
             except SourceError as error:  # what was trained is not lost for an image that can't be read
                 message = f"the test part can't be read: {error.problems[0]}"
                 continue
-        listener.say(f"scoring the {part} part: {len(feed):,} images")
         features = fed.scored(part)
+        if (
+            part == "validation"
+            and validated is not None
+            and fed.validation is (feed if features is None else features)
+        ):
+            scores[part] = _kept_score(folder, Predictions(feed.labels, validated), bench.dataset, part, bench.world)
+            continue
+        listener.say(f"scoring the {part} part: {len(feed):,} images")
         if features is not None and fed.parting is not None:
             rest = fed.parting.rest(network).eval()
             scores[part] = _final_score(folder, rest, features, bench.dataset, part, bench.world)
@@ -211,7 +225,13 @@ def _diverged(epoch: float) -> str:
 def _final_score(
     folder: RunFolder, network: nn.Module, feed: Supply, dataset: Dataset, part: Part, world: World = ALONE
 ) -> Score:
-    predictions = Predictions(feed.labels, logits(network, feed, world))
+    return _kept_score(folder, Predictions(feed.labels, logits(network, feed, world)), dataset, part, world)
+
+
+def _kept_score(
+    folder: RunFolder, predictions: Predictions, dataset: Dataset, part: Part, world: World = ALONE
+) -> Score:
+    """The score of predictions, which are kept."""
     if world.writes:
         folder.write_predictions(part, predictions)
     return score(predictions.logits, predictions.labels, dataset.classes)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -48,6 +50,8 @@ class Training:
         parting: where the network is parted, if it is trained on features; its figures may still be of images.
         fed: the network as it takes the batches that it is trained on.
         spent: the share of the recipe's budget that is spent, by which schedules fall.
+        selected_logits: what the selected weights said of the validation part, N×K; None without one, and where they
+            were selected before the training was resumed.
     """
 
     network: nn.Module
@@ -63,6 +67,7 @@ class Training:
     seconds: float = 0.0
     spent: float = 0.0
     selected_epoch: float = 0.0
+    selected_logits: npt.NDArray[np.float32] | None = None
     stopped: bool = False
     diverged: bool = False
     chooser: Patience = field(init=False)
@@ -269,19 +274,23 @@ def _validate(training: Training, feeds: Feeds, means: StepMeans, epoch: float, 
     """Score the network as it stands, or its average, and decide what follows from it."""
     training.together.agree(*([training.average.network] if training.average else []))
     training.diverged = not math.isfinite(means.loss)
-    validation = None if training.diverged else _score(training, feeds.validation, feeds.classes)
-    if validation is not None:
+    found, validation = None, None
+    if feeds.validation is not None and not training.diverged:
+        found = _logits(training, feeds.validation)
+        validation = score(found, feeds.validation.labels, feeds.classes)
         training.diverged = not math.isfinite(validation.loss)
     training.diverged = training.diverged or not _is_finite(training)
     if not training.diverged:
         _decide(training, validation, epoch)
-    test = feeds.test if not training.diverged else None
+        if training.selected_epoch == epoch:
+            training.selected_logits = found
+    test = feeds.test() if feeds.test is not None and not training.diverged else None
     return EpochRecord(
         epoch=epoch,
         step=training.step,
         train=means,
         validation=validation,
-        test=_score(training, test(), feeds.classes) if test is not None else None,
+        test=score(_logits(training, test), test.labels, feeds.classes) if test is not None else None,
         learning_rate=training.train.optimizer.lr * training.schedule.multiplier,
         seconds=training.seconds,
         images_per_second=means.images / spent if spent else 0.0,
@@ -312,7 +321,5 @@ def _decide(training: Training, validation: Score | None, epoch: float) -> None:
         training.stopped = training.stopper.waited >= stop.patience
 
 
-def _score(training: Training, feed: Supply | None, classes: tuple[str, ...]) -> Score | None:
-    if feed is None:
-        return None
-    return score(logits(training.judged_by(feed), feed, training.world), feed.labels, classes)
+def _logits(training: Training, feed: Supply) -> npt.NDArray[np.float32]:
+    return logits(training.judged_by(feed), feed, training.world)
