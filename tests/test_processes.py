@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, local
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -10,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab import processes
+from cnnlab.data.dataset import open_dataset
 from cnnlab.data.store import resident_bytes
-from cnnlab.errors import SourceError, UsageError
+from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.processes import ALONE, World, command, is_writer, joined, memory_bytes
 from cnnlab.runs import checks
+from cnnlab.runs.features import choose_features
+from cnnlab.spec.recipe import Recipe
+from cnnlab.training.keeping import Choice
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 200))
@@ -127,3 +136,77 @@ def test_a_container_s_memory_is_its_limit(
         path.write_text(f"{content}\n")
     assert memory_bytes() == checks.memory_bytes(torch.device("cpu")) == memory
     assert resident_bytes(torch.device("cpu")) == memory // 5
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Any]], list[Any]]:
+    """Calls a function as each of two processes would: threads, between which tensors are sent."""
+    together, sent = Barrier(2, timeout=20), local()
+    posted: dict[int, torch.Tensor] = {}
+
+    def exchange(tensor: torch.Tensor) -> dict[int, torch.Tensor]:
+        posted[sent.rank] = tensor.clone()
+        together.wait()
+        found = dict(posted)
+        together.wait()
+        return found
+
+    def all_gather(found: list[torch.Tensor], tensor: torch.Tensor, **_: object) -> None:
+        for rank, own in exchange(tensor).items():
+            found[rank].copy_(own)
+
+    def broadcast(tensor: torch.Tensor, src: int, **_: object) -> None:
+        tensor.copy_(exchange(tensor)[src])
+
+    monkeypatch.setattr("torch.distributed.all_gather", all_gather)
+    monkeypatch.setattr("torch.distributed.broadcast", broadcast)
+    monkeypatch.setattr("cnnlab.processes._connected", lambda: None)
+
+    def call(function: Callable[[World], Any]) -> list[Any]:
+        def as_one(rank: int) -> Any:
+            sent.rank = rank
+            return function(World(rank, 2, rank))
+
+        with ThreadPoolExecutor(2) as threads:
+            return list(threads.map(as_one, range(2)))
+
+    return call
+
+
+@pytest.mark.parametrize("texts", [("", ""), ("é", ""), ("", "no room"), ("one", "other")])
+def test_the_first_text_that_a_process_has_is_told_to_all(
+    two: Callable[..., list[Any]], texts: tuple[str, str]
+) -> None:
+    assert two(lambda world: world.first_told(texts[world.rank])) == [texts[0] or texts[1]] * 2
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("refusing", [0, 1])
+def test_features_that_one_process_refuses_are_kept_by_none(
+    two: Callable[..., list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: Callable[..., Recipe],
+    asked: bool,
+    refusing: int,
+) -> None:
+    """Else the others would wait for it where it never comes."""
+    made = recipe(cache="views(8)") if asked else recipe()
+    data = open_dataset(made.data, seed=0)
+    plan = Mock(trainable=1, parameters=2)
+
+    def keeping(_: Recipe, rank: Any, *__: object, **___: object) -> Choice:
+        if rank != refusing:
+            return Choice(parting=Mock())
+        if asked:
+            raise SpecError("no room")
+        return Choice(reason="no room")
+
+    monkeypatch.setattr("cnnlab.runs.features.choose_keeping", keeping)
+
+    def choose(world: World) -> Any:
+        try:
+            return choose_features(made, plan, cast(Any, world.rank), data, torch.device("cpu"), world)
+        except SpecError as error:
+            return error.problems[0].what
+
+    assert two(choose) == ["no room" if asked else Choice(reason="no room")] * 2

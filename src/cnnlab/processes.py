@@ -97,6 +97,21 @@ class World:
 
     def told(self, text: str) -> str:
         """The writer's text, in every process."""
+        return self._told_by(0, text)
+
+    def first_told(self, text: str) -> str:
+        """The text of the first process that has one, in every process; "" where none has."""
+        if self.size == 1:
+            return text
+        import torch
+        import torch.distributed as dist
+
+        speaks = [torch.tensor(0) for _ in range(self.size)]
+        dist.all_gather(speaks, torch.tensor(int(bool(text))), group=_connected())
+        first = next((rank for rank, one in enumerate(speaks) if int(one)), None)
+        return "" if first is None else self._told_by(first, text)
+
+    def _told_by(self, rank: int, text: str) -> str:
         if self.size == 1:
             return text
         import torch
@@ -104,11 +119,12 @@ class World:
 
         content = list(text.encode())
         size = torch.tensor(len(content))
-        dist.broadcast(size, src=0, group=_connected())
+        dist.broadcast(size, src=rank, group=_connected())
         if not int(size):
             return ""
-        own = torch.tensor(content, dtype=torch.uint8) if self.writes else torch.empty(int(size), dtype=torch.uint8)
-        dist.broadcast(own, src=0, group=_connected())
+        speaks = self.rank == rank
+        own = torch.tensor(content, dtype=torch.uint8) if speaks else torch.empty(int(size), dtype=torch.uint8)
+        dist.broadcast(own, src=rank, group=_connected())
         return bytes(own.tolist()).decode()
 
     def wait(self) -> None:

@@ -14,6 +14,7 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.feed import Feed, Supply
 from cnnlab.data.source import Part, Progress
 from cnnlab.data.views import Mirrored
+from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting
 from cnnlab.processes import ALONE, World
 from cnnlab.records import FeaturesRecord, Way
@@ -22,7 +23,7 @@ from cnnlab.runs.networks import NetworkPlan
 from cnnlab.spec.keeping import Views
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.features import FeatureFeed, Trunk
-from cnnlab.training.keeping import Choice, choose_keeping
+from cnnlab.training.keeping import Choice, cannot_keep, choose_keeping
 
 # So many images try out whether a network can be parted.
 TRIED_IMAGES = 2
@@ -61,7 +62,9 @@ def choose_features(
 ) -> Choice | None:
     """How the features of the frozen part are had; None where nothing is frozen and the recipe asks for nothing.
 
-    Errors as `choose_keeping`.
+    Of two machines one may have the room, and the other not: what one process refuses, none does.
+
+    Errors as `choose_keeping`, in every process.
     """
     if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, Views):
         return None
@@ -71,10 +74,17 @@ def choose_features(
     pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
     images, _ = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(TRIED_IMAGES))
     counts = dataset.size("train"), dataset.size("validation")
-    choice = choose_keeping(recipe, network, images, counts, begun=begun is not None)
-    # Of two machines one may have the room, and the other not.
-    shared = world.told("" if choice.parting is not None else choice.reason)
-    return Choice(reason=shared) if shared else choice
+    error = None
+    try:
+        choice = choose_keeping(recipe, network, images, counts, begun=begun is not None)
+    except SpecError as refused:
+        error, choice = refused, Choice(reason=refused.problems[0].what)
+    refusal = world.first_told("" if choice.parting is not None else choice.reason)
+    if not refusal:
+        return choice
+    if isinstance(recipe.train.cache, Views):
+        raise error or cannot_keep(refusal)
+    return Choice(reason=refusal)
 
 
 def make_features(

@@ -78,7 +78,7 @@ def choose_keeping(
 def _kept(recipe: Recipe, network: nn.Module, images: Tensor, counts: tuple[int, int]) -> Choice:
     train = recipe.train
     if not isinstance(train.mix, NoMix):
-        raise _refused(f"{train.mix.kind} mixes images in front of the frozen part, for each batch anew")
+        raise cannot_keep(f"{train.mix.kind} mixes images in front of the frozen part, for each batch anew")
     parting = part(network, images)
     views, reason = _views(recipe)
     if train.cache.dtype == "bf16":
@@ -98,7 +98,7 @@ def _views(recipe: Recipe) -> tuple[Views, str]:
     if wanted is None:
         changing = next(choice for choice in augment if not only_flips([choice]))
         what = f"{changing.kind} changes the images in every epoch"
-        raise _refused(f'{what}; train.cache = "views(8)" would keep eight views of each')
+        raise cannot_keep(f'{what}; train.cache = "views(8)" would keep eight views of each')
     count = min(wanted, train.epochs)
     views = Augmented(augment, train.seed, count, with_plain=isinstance(train.average, SWA))
     if count == train.epochs and train.sampling == "uniform":
@@ -117,15 +117,16 @@ def _check_pays(train: Train, choice: Choice, counts: tuple[int, int]) -> None:
     kept = trained * len(choice.views.names) + validated + (0 if choice.exact else final)
     if kept > (1 - SAVED) * anew:
         passes = f"{kept / final:.3g} passes over the images instead of {anew / final:.3g}"
-        raise _refused(f"{passes} would not be worth it")
+        raise cannot_keep(f"{passes} would not be worth it")
 
 
 def _check_room(choice: Choice) -> None:
     # What the folder holds makes room, or is these very features.
     room = min(MOST_BYTES, int(DISK_SHARE * free_bytes()) + kept_bytes())
     if choice.bytes > room:
-        raise _refused(f"the features take {memory(choice.bytes)}, and there is room for {memory(room)}")
+        raise cannot_keep(f"the features take {memory(choice.bytes)}, and there is room for {memory(room)}")
 
 
-def _refused(what: str) -> SpecError:
+def cannot_keep(what: str) -> SpecError:
+    """Why the features that a recipe asks for can't be kept."""
     return SpecError(what, where="train.cache", next_step="leave train.cache out: the frozen part is computed anew")
