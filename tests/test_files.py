@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,3 +89,41 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     path.write_bytes(b'{"a": 1}\n{"a": ')
     append_line(path, '{"a": 3}')
     assert path.read_bytes() == b'{"a": 1}\n{"a": \n{"a": 3}\n'
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("fsync", errno.EINVAL), ("fsync", errno.ENOTSUP), ("open", errno.EACCES), ("open", errno.EPERM)],
+)
+def test_a_folder_that_can_not_be_synced_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """The file itself is synced, and in its place."""
+    real, synced = getattr(os, call), []
+
+    def refusing(what: Any, *rest: Any) -> Any:
+        is_folder = os.path.isdir(what) if call == "open" else stat.S_ISDIR(os.fstat(what).st_mode)  # noqa: PTH112
+        synced.append(is_folder)
+        if is_folder:
+            raise OSError(number, os.strerror(number))
+        return real(what, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refusing)
+        write_whole(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert synced == ([True] if call == "open" else [False, True])
+
+
+def test_a_failing_disk_is_told_of_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def failing(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(RunError, match="Input/output error"):
+            write_whole(tmp_path / "a", b"new")

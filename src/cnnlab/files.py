@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from cnnlab.errors import RunError
 
 # Most files are a run's.
 _ADVICE = "free some space, or choose another folder with --runs"
+# Some file systems can't sync a folder, and one that may be written to need not be readable. A failing disk is EIO.
+_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 
 
 def write_whole(path: Path, content: bytes, advice: str = _ADVICE) -> None:
@@ -64,8 +67,13 @@ def _unwritable(path: Path, error: OSError, advice: str = _ADVICE) -> RunError:
 
 
 def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """Write a folder's names to the disk, where that is possible: the file has its place already."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
