@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections import namedtuple
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import torch
 
+from cnnlab import __version__
 from cnnlab.runs import examination
 from cnnlab.runs.environment import code_hash, environment
 from cnnlab.runs.examination import Finding, examine
@@ -31,6 +33,17 @@ def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
     assert findings["data at hand"].value.startswith("shapes (built in)")
     assert all(bool(finding.next_step) != finding.ok for finding in findings.values())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_known_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a checkout that PYTHONPATH points to."""
+
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("importlib.metadata.Distribution.from_name", missing)
+    assert environment(torch.device("cpu")).cnnlab == __version__
+    assert found(tmp_path)["cnnlab"].value.startswith(f"{__version__} on Python ")
 
 
 def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

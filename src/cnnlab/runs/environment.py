@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from cnnlab import __version__
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.errors import SourceError
@@ -33,7 +33,7 @@ COMPUTING = (
 def environment(device: torch.device, processes: int = 1) -> Environment:
     """What must be said for another person to repeat a run."""
     return Environment(
-        cnnlab=version("cnnlab"),
+        cnnlab=__version__,
         python=platform.python_version(),
         torch=torch.__version__,
         platform=platform.platform(),

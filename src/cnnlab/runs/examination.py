@@ -8,11 +8,11 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+from cnnlab import __version__
 from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue import find_at_hand, is_offline
 from cnnlab.data.catalogue_table import CATALOGUE
@@ -56,9 +56,7 @@ def examine(runs: Path, data: Path | None = None) -> Examination:
 
 
 def _software() -> Iterator[Finding]:
-    yield Finding(
-        name="cnnlab", value=f"{version('cnnlab')} on Python {platform.python_version()}, {platform.platform()}"
-    )
+    yield Finding(name="cnnlab", value=f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     recent = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= LEAST_TORCH
     step = "" if recent else f"install torch {'.'.join(map(str, LEAST_TORCH))} or newer: make setup"
     yield Finding(name="torch", value=torch.__version__, ok=recent, next_step=step)
