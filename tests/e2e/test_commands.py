@@ -256,6 +256,45 @@ for words in {commands!r}:
     assert done.stdout
 
 
+def test_a_mistake_in_a_file_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """In one process: torch takes seconds to load, which a mistake of a letter is not to cost."""
+    layers = {"wrong": '"con(1)"', "misfit": '"maxpool(64)"'}
+    for name, row in layers.items():
+        text = f'[data]\nsource = "shapes"\n[model]\nlayers = [{row}, "flatten", "dense(classes)"]\n'
+        (tmp_path / f"{name}.toml").write_text(text, encoding="utf-8")
+    study = 'base = "wrong.toml"\nseeds = 2\n[arms]\nplain = {}\nlong = { "train.epochs" = 20 }\n'
+    search = 'base = "wrong.toml"\ntrials = 2\n[search]\n"train.epochs" = "integer(1, 2)"\n'
+    (tmp_path / "study.toml").write_text(study, encoding="utf-8")
+    (tmp_path / "search.toml").write_text(search, encoding="utf-8")
+    recipe_commands = (
+        *("describe", "train", "lr", "verify", "inspect weights", "inspect activations", "inspect attribution"),
+        *("theory receptive", "theory receptive --effective", "theory translate", "data show shapes --recipe"),
+    )
+    commands = [[*command.split(), "wrong.toml"] for command in recipe_commands]
+    commands += [[command, "misfit.toml"] for command in ("describe", "train", "lr")]
+    commands += [[*command.split(), "misfit.toml"] for command in ("inspect weights", "theory translate")]
+    commands += [["study", "study.toml"], ["study", "--plan", "study.toml"]]
+    commands += [["tune", "search.toml"], ["tune", "--plan", "search.toml"]]
+    commands += [["train", "--resume", "no"], ["test", "no"], ["predict", "no", "no.png"], ["report", "no"]]
+    code = f"""
+import os, sys
+from cnnlab.cli.main import app
+os.chdir({str(tmp_path)!r})
+for words in {commands!r}:
+    try:
+        app(words, standalone_mode=False)
+    except SystemExit as ended:
+        code = ended.code
+    print(code, "torch" in sys.modules, *words)
+    code = None
+    if "torch" in sys.modules:
+        break
+"""
+    done = python("-c", code)
+    told = [f"{1 if 'no' in words else 2} False {' '.join(words)}" for words in commands]
+    assert done.stdout.splitlines() == told, done.stderr
+
+
 def test_doctor_finds_a_folder_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     sick = cnnlab("doctor", "--runs", tmp_path / "file", "--json")

@@ -20,6 +20,7 @@ from cnnlab.cli.options import (
     check_picture,
     guarded,
     overrides,
+    read_recipe,
 )
 from cnnlab.errors import RunError
 
@@ -57,12 +58,11 @@ def lr(
     form = Form(json, markdown, latex)
     if svg is not None:
         check_picture(svg, "rates.svg")
+    known = read_recipe(recipe, overrides(set_, seed))
     from cnnlab.cli.console import progressing
     from cnnlab.files import write_whole
     from cnnlab.runs.lr_range import lr_range
-    from cnnlab.spec.recipe import Recipe
 
-    known = Recipe.read(recipe, overrides(set_, seed))
     with progressing() as shown, about_file(recipe):
 
         def watch(done: int, total: int, loss: float | None) -> None:

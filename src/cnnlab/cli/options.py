@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.processes import is_writer
+
+if TYPE_CHECKING:
+    from cnnlab.probe.naming import Named, RecipeFile
+    from cnnlab.spec.recipe import Recipe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -130,6 +134,44 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
                 raise
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
+
+
+def read_recipe(path: Path, changes: dict[str, Any]) -> Recipe:
+    """The recipe in a file, changed by dotted keys; to be called before torch is loaded, which takes seconds.
+
+    Raises:
+        SpecError: it has mistakes, or its layers don't fit the images, where these are known without being looked at.
+    """
+    from cnnlab.probe.naming import RecipeFile
+    from cnnlab.spec.recipe import Recipe
+
+    recipe = Recipe.read(path, changes)
+    _check_table(RecipeFile(path, recipe))
+    return recipe
+
+
+def read_name(what: str) -> Named:
+    """What RECIPE|RUN|BACKBONE names; to be called before torch is loaded, which only a backbone's name does.
+
+    Raises:
+        SpecError: as `read_recipe`, or nothing of this name is known.
+        RunError: the folder is no run.
+    """
+    from cnnlab.probe.naming import RecipeFile, resolve_name
+
+    found = resolve_name(str(find_run(Path(what))))
+    if isinstance(found, RecipeFile):
+        _check_table(found)
+    return found
+
+
+def _check_table(file: RecipeFile) -> None:
+    """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
+    from cnnlab.data.catalogue_table import CATALOGUE
+    from cnnlab.probe.naming import traced_recipe
+
+    if file.recipe.data.source in CATALOGUE and file.recipe.model.backbone is None:
+        traced_recipe(file)
 
 
 def read_sizes(

@@ -27,12 +27,14 @@ def predict(
     run: RunPath, images: Images, top: Top = 3, device: Device = "auto", json: Json = False, debug: Debug = False
 ) -> None:
     """Name what is on images. A bad image is told, the others are answered, and the exit code is 1."""
+    from cnnlab.runs.folder import RunFolder
+
+    folder = RunFolder.open(find_run(run))
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.export.prediction import predict as answer
-    from cnnlab.runs.folder import RunFolder
 
-    predictions = list(answer(RunFolder.open(find_run(run)), images, device=device, top=top, say=say))
+    predictions = list(answer(folder, images, device=device, top=top, say=say))
     if json:
         show_json([_plain(prediction) for prediction in predictions])
     else:

@@ -20,17 +20,18 @@ def register(app: typer.Typer) -> None:
 
 def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
     """Write the report.html of a run, a study or a search anew, from what its folder holds."""
-    from cnnlab.api import write_report, write_study_report, write_tuning_report
-    from cnnlab.cli.console import say, show, show_json
     from cnnlab.runs.folder import RunFolder
 
     folder = find_run(run)
-    if (folder / "study.toml").is_file():
-        path = write_study_report(folder)
-    elif (folder / "search.toml").is_file():
-        path = write_tuning_report(folder)
+    is_study, is_search = ((folder / name).is_file() for name in ("study.toml", "search.toml"))
+    known = None if is_study or is_search else RunFolder.open(folder)
+    from cnnlab.api import write_report, write_study_report, write_tuning_report
+    from cnnlab.cli.console import say, show, show_json
+
+    if known is not None:
+        path = write_report(known, say)
     else:
-        path = write_report(RunFolder.open(folder), say)
+        path = write_study_report(folder) if is_study else write_tuning_report(folder)
     if json:
         show_json({"report": str(path)})
     else:

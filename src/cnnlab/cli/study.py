@@ -67,14 +67,16 @@ def study(
     Given again, it goes on where it was; runs that were made for another study count.
     """
     form = Form(json, markdown, latex)
-    from cnnlab.api import plan_study, run_study
-    from cnnlab.cli.console import progressing, say
-    from cnnlab.cli.studying import Studying, resumable
     from cnnlab.spec.study import Study
-    from cnnlab.study.folder import study_folder
 
     keys = {} if seeds is None else {"seeds": seeds}
     known = Study.read(_found(file), overrides(set_), **keys)
+    # Behind the reading, since they load torch, which takes seconds.
+    from cnnlab.api import plan_study, run_study
+    from cnnlab.cli.console import progressing, say
+    from cnnlab.cli.studying import Studying, resumable
+    from cnnlab.study.folder import study_folder
+
     called, carrier = name or file.stem, _carrier(executor, jobs, address)
     if plan:
         with progressing() as shown:

@@ -15,17 +15,18 @@ def open_test_set(
     run: RunPath, device: Device = "auto", data: DataFolder = None, json: Json = False, debug: Debug = False
 ) -> None:
     """Open the test set of a trained run; the opening goes into the ledger and the report."""
+    from cnnlab.runs.folder import RunFolder
+
+    folder = RunFolder.open(find_run(run))
     from cnnlab.api import write_report
     from cnnlab.cli.console import progressing
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
     from cnnlab.runs.final import open_test
-    from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.ledger import openings
 
     with progressing() as shown:
         listener = Watching(shown).listener()
-        folder = RunFolder.open(find_run(run))
         open_test(folder.path, root=data, device=device, listener=listener)
         write_report(folder, listener.say)
         looks = len(openings(folder.path.parent, folder.data().test_set))

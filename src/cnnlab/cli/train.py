@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Seed, Set, about_file, guarded, overrides
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RunsFolder,
+    Seed,
+    Set,
+    about_file,
+    guarded,
+    overrides,
+    read_recipe,
+)
 from cnnlab.errors import CnnlabError, UsageError
 
 if TYPE_CHECKING:
@@ -48,11 +60,16 @@ def train(
         raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
     if resume is not None and (set_ or seed is not None):
         raise UsageError("a resumed run keeps its recipe", where="--set", next_step="leave --set and --seed out")
+    from cnnlab.runs.folder import RunFolder
+
+    if resume is not None:
+        RunFolder.open(resume)
+    known = read_recipe(recipe, overrides(set_, seed)) if recipe is not None else None
+    # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching
     from cnnlab.processes import is_writer
     from cnnlab.runs.run import resume_run, run
-    from cnnlab.spec.recipe import Recipe
 
     with progressing() as shown:
         listener = Watching(shown).listener()
@@ -62,7 +79,8 @@ def train(
                 folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
             else:
                 assert recipe is not None
-                known, name = Recipe.read(recipe, overrides(set_, seed)), recipe.stem
+                assert known is not None
+                name = recipe.stem
                 with about_file(recipe):
                     folder = run(
                         known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append

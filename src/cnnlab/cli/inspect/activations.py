@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
@@ -21,8 +20,8 @@ from cnnlab.cli.options import (
     PartName,
     WeightSeed,
     What,
-    find_run,
     guarded,
+    read_name,
 )
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.errors import UsageError
@@ -109,12 +108,12 @@ def activations(
     wanted = _asked(units, patches, image, layer)
     _require_use(context, wanted)
     path = None if no_pictures else check_place(output, f"{wanted}.png")
+    named = read_name(what)
     from cnnlab.cli.console import progressing, say
-    from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.subjects import subject_of
 
     with progressing() as shown:
-        where = str(find_run(Path(what)))
-        subject = open_subject(where, seed=seed, device=device, data=data, say=say, progress=shown)
+        subject = subject_of(named, seed=seed, device=device, data=data, say=say, progress=shown)
         found: Plated
         if units:
             from cnnlab.probe.activity.units import inspect_units

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +18,8 @@ from cnnlab.cli.options import (
     Json,
     WeightSeed,
     What,
-    find_run,
     guarded,
+    read_name,
 )
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 
@@ -101,16 +100,16 @@ def attribution(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "attribution.png")
+    _require_use(context, method)
+    named = read_name(what)
     from cnnlab.cli.console import progressing
     from cnnlab.probe.attribution.inspecting import inspect_attribution
     from cnnlab.probe.attribution.methods import load_captum
-    from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.subjects import subject_of
 
     load_captum()
-    _require_use(context, method)
     with progressing() as shown:
-        named = str(find_run(Path(what)))
-        subject = open_subject(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
+        subject = subject_of(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
         found = inspect_attribution(
             subject,
             image or (None,),

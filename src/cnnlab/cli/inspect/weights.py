@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.inspect.unused import refuse
-from cnnlab.cli.options import DataFolder, Debug, Json, WeightSeed, What, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Json, WeightSeed, What, guarded, read_name
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.probe.limits import MOST_SHOWN
 
@@ -70,13 +69,13 @@ def weights(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "weights.png")
+    named = read_name(what)
     from cnnlab.cli.console import say
+    from cnnlab.probe.subjects import subject_of
     from cnnlab.probe.weights.inspecting import inspect_weights
 
-    named = str(find_run(Path(what)))
-    found = inspect_weights(
-        named, layer, most=most, order=order.value if order else None, seed=seed, data=data, say=say
-    )
+    subject = subject_of(named, seed=seed, device="cpu", data=data, say=say)
+    found = inspect_weights(subject, layer, most=most, order=order.value if order else None)
     if scale is Scaled.COMMON and not found.filters.is_paired:
         refuse("scale", "there are no weights before training beside these", "name a trained run")
     show_with_plates(found, form, partial(found.plates, scale=scale.value), place, ("cycles/px", "cosine", "coherence"))

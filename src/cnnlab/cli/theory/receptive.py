@@ -71,6 +71,9 @@ def receptive(
     if len(what) == 1:
         what = [str(find_run(Path(what[0])))]
     if effective:
+        from cnnlab.probe.naming import resolve
+
+        resolve(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
         from cnnlab.cli.console import say
         from cnnlab.probe.effective_subjects import named_effective_fields
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,8 +17,8 @@ from cnnlab.cli.options import (
     Json,
     WeightSeed,
     What,
-    find_run,
     guarded,
+    read_name,
 )
 
 ImageFile = Annotated[
@@ -75,11 +74,12 @@ def translate(
     Also which shifts each map follows exactly: those that its strides divide.
     """
     form = Form(json, markdown, latex, svg)
+    named = read_name(what)
     from cnnlab.cli.console import say
-    from cnnlab.probe.subjects import open_subject
+    from cnnlab.probe.subjects import subject_of
     from cnnlab.probe.translation import check_shifts, translation
 
-    subject = open_subject(str(find_run(Path(what))), seed=seed, device=device, data=data, say=say)
+    subject = subject_of(named, seed=seed, device=device, data=data, say=say)
     # When all else is known to be right: a look at the test part is written down for good.
     check_shifts((subject.form.height, subject.form.width), shifts, direction.value, fill.value)
     picture = subject.picture(image, "theory translate")
