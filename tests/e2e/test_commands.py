@@ -202,6 +202,8 @@ def test_three_mistakes_are_told_at_once(file: Path, tmp_path: Path) -> None:
         (("train", "--resume", "nowhere"), 1, "there is no run here"),
         (("train", "--resume", "nowhere", "--seed", "1"), 2, "a resumed run keeps its recipe"),
         (("report", "nowhere"), 1, "there is no run here"),
+        (("train", "nowhere.toml", "--seed", "lucky"), 2, "'lucky'"),
+        (("train", "nowhere.toml", "--set", "train.seed=[1"), 2, "--set: this is not TOML"),
         (("runs", "--sort", "colour"), 2, "unknown column 'colour'"),
         (("tarin",), 2, "Did you mean 'train'"),
     ],

@@ -21,8 +21,8 @@ def refusals(text: str) -> tuple[Problem, ...]:
     ("text", "where", "what", "allowed"),
     [
         ("crop(fill='mirror')", "fill", "'fill' can't be 'mirror'", "'zero' or 'reflect'"),
-        ("flip(1.5)", "p", "'p' can't be 1.5", "less than or equal to 1"),
-        ("affine(shear=90)", "shear", "'shear' can't be 90", "less than 90"),
+        ("flip(1.5)", "p", "'p' can't be 1.5", "a number from 0 to 1"),
+        ("affine(shear=90)", "shear", "'shear' can't be 90", "below 90"),
         ("blur(4)", "kernel", "'kernel' can't be 4", "an odd number from 3 to 101"),
         ("brightness", "", "brightness needs 'strength'", "brightness(strength)"),
         ("scale(2, 0.5)", "", "low and high are the wrong way round", "low up to high"),
@@ -33,7 +33,7 @@ def refusals(text: str) -> tuple[Problem, ...]:
         ("maybe(0.5, [])", "body", "augmentations within another are a list", "[crop(4), flip, …], not empty"),
         ("one_of([flip, flop])", "body[1]", "unknown augmentation 'flop'", "alternating_flip"),
         ("one_of([flip, 3])", "body[1]", "a call is a text", "name(arguments)"),
-        ("maybe(0.5, [one_of([flip(2)])])", "body[0].body[0].p", "'p' can't be 2", "less than or equal to 1"),
+        ("maybe(0.5, [one_of([flip(2)])])", "body[0].body[0].p", "'p' can't be 2", "a number from 0 to 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text: str, where: str, what: str, allowed: str) -> None:

@@ -44,15 +44,15 @@ def _read(path: Path) -> Problem:
     ("key", "value", "place", "what", "allowed"),
     [
         # --- values, one of each kind
-        ("train.epochs", 0, "", "'epochs' can't be 0", "greater than or equal to 1"),
-        ("train.epochs", "3", "", "'epochs' can't be '3'", "a whole number"),
+        ("train.epochs", 0, "", "'epochs' can't be 0", "a whole number from 1 to 1,000,000"),
+        ("train.epochs", "3", "", "'epochs' can't be '3'", "a whole number from 1 to 1,000,000"),
         ("train.epochs", True, "", "'epochs' can't be true", "a whole number"),
         ("train.rates", 2, "", "'rates' can't be 2", "a table"),
         ("train.weights", "bst", "", "'weights' can't be 'bst'", "'best', 'last' or 'averaged'"),
         ("data.source", 3, "", "'source' can't be 3", "a text"),
         ("data.validation", float("nan"), "", "'validation' can't be nan", "a finite number"),
-        ("data.size", [32], "", "'size' can't be [32]", "a whole number from 1 or [height, width]"),
-        ("data.size", [32, True], "", "'size' can't be [32, true]", "a whole number from 1 or [height, width]"),
+        ("data.size", [32], "", "'size' can't be [32]", "a whole number from 1 to 1,000,000 or [height, width]"),
+        ("data.size", [32, True], "", "'size' can't be [32, true]", "a whole number from 1 to 1,000,000 or ["),
         ("data.classes", ["cat", "cat"], "", "can't be ['cat', 'cat']", "two class names or more, each once"),
         ("data.classes", ["cat"], "", "'classes' can't be ['cat']", "two class names or more, each once"),
         ("model.layers", "flatten", "", "'layers' can't be 'flatten'", "a [list]"),
@@ -66,13 +66,13 @@ def _read(path: Path) -> Problem:
         ("claims.parameters", float("nan"), ".published", "can't be nan", "a finite number"),
         # --- choices and rows
         ("train.optimizer", "adamm(lr=1)", "", "unknown optimizer 'adamm'", "adam, "),
-        ("train.optimizer", "adam(lr=0)", ".lr", "'lr' can't be 0", "greater than 0"),
+        ("train.optimizer", "adam(lr=0)", ".lr", "'lr' can't be 0", "a number above 0"),
         ("train.optimizer", "sgd", "", "sgd needs 'lr'", "sgd(lr"),
         ("data.augment", ["flip", "flop"], "[1]", "unknown augmentation 'flop'", "flip"),
         ("model.layers", ["flatten", 3], "[1]", "this call can't be read (column 1)", "a name"),
         ("model.layers", ["cnov(3, 3)"], "[0]", "unknown layer 'cnov'", "conv"),
         ("model.layers", ["dropout(p)"], "[0].rate", "'p' has no value", "a number"),
-        ("model.layers", ["residual([relu, conv(0, 3)])"], "[0].body[1].filters", "can't be 0", "or equal to 1"),
+        ("model.layers", ["residual([relu, conv(0, 3)])"], "[0].body[1].filters", "can't be 0", "from 1 to 1,000,000"),
         ("model.layers", [], "", "the table has no rows", ""),
         ("model.values", {"p": 0.5}, ".p", "'p' is not used in the table", ""),
         ("model.values", {"classes": 3}, ".classes", "'classes' has a meaning already", ""),
@@ -88,10 +88,42 @@ def test_a_wrong_value_is_told_with_its_place_and_what_is_allowed(
     assert allowed in problem.allowed
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "received", "allowed"),
+    [
+        # --- a row or another call as it was written, beside the key
+        ("model.layers", ["first: conv(0, 3)"], "first: conv(0, 3)", "a whole number from 1 to 1,000,000"),
+        ("model.layers", ["residual([relu, conv(0, 3)])"], "conv(0, 3)", "a whole number from 1 to 1,000,000"),
+        ("model.layers", ["conv(classes, 0)"], "conv(classes, 0)", "a whole number from 1 to 1,000,000 or [height"),
+        ("model.layers", ["dropout(p)"], "dropout(p)", "a number from 0, below 1"),
+        ("train.optimizer", "adam(lr=-1)", "adam(lr=-1)", "a number above 0"),
+        ("train.optimizer", "adam(lr=nan)", "adam(lr=nan)", "a number above 0"),
+        ("train.optimizer", "adam(lr=p)", "adam(lr=p)", "a number above 0"),
+        ("data.augment", ["flip(2)"], "flip(2)", "a number from 0 to 1"),
+        # --- the whole range, in fields that may be left out and in tables, too
+        ("train.epochs", 10**30, "", "a whole number from 1 to 1,000,000"),
+        ("train.seed", -1, "", "a whole number from 0 on"),
+        ("data.limit", 0, "", "a whole number from 1 to 1,000,000"),
+        ("data.test", 1, "", "a number from 0, below 1"),
+        ("train.rates", {"first": -1.0}, "", "a number above 0"),
+    ],
+)
+def test_a_number_is_told_with_its_call_and_its_range(key: str, value: Any, received: str, allowed: str) -> None:
+    (problem,) = _problems(_with(key, value))
+    assert problem.received == received
+    assert problem.allowed.startswith(allowed)
+    assert "[model]" not in problem.next_step or key == "model.layers"
+
+
 def test_sections_that_are_none_or_missing_are_named() -> None:
     assert _problems({**GOOD, "claims": 3}) == (Problem("'claims' can't be 3", "claims", allowed="a table"),)
-    assert _problems({}) == (Problem("'data' is missing", "data"), Problem("'model' is missing", "model"))
-    assert _problems({**GOOD, "data": {}}) == (Problem("'source' is missing", "data.source"),)
+    data, model = _problems({})
+    assert (data.what, data.where) == ("'data' is missing", "data")
+    assert data.next_step == 'write [data] and below it source = "cifar10", or the path of a folder of images'
+    assert (model.what, model.next_step[:13]) == ("'model' is missing", "write [model]")
+    (source,) = _problems({**GOOD, "data": {}})
+    assert (source.what, source.where) == ("'source' is missing", "data.source")
+    assert source.next_step.startswith('write source = "cifar10"')
 
 
 @pytest.mark.parametrize(
@@ -147,7 +179,7 @@ def test_all_mistakes_of_a_file_are_told_in_one_error(tmp_path: Path) -> None:
             f"  allowed:  {', '.join(sorted(layers.kinds))}",
             "  next:     did you mean 'flatten'?",
             f"{path}: train.epochs: 'epochs' can't be -1",
-            "  allowed:  greater than or equal to 1",
+            "  allowed:  a whole number from 1 to 1,000,000",
         ]
     )
 
@@ -192,13 +224,14 @@ def test_a_file_of_100_mb_is_refused_without_being_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(100_000_000)
     problem = _read(path)
-    assert (problem.where, problem.what) == (str(path), "this file is too large for a recipe")
-    assert problem.allowed == "up to 100,000 bytes"
+    assert (problem.where, problem.what) == (str(path), "this file is too large for a recipe, a study or a search")
+    assert (problem.received, problem.allowed) == ("100,000,000 bytes", "up to 100,000 bytes")
+    assert problem.next_step.startswith("give the path of a .toml file")
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
 def test_an_endless_file_is_refused() -> None:
-    assert _read(Path("/dev/zero")).what == "this file is too large for a recipe"
+    assert _read(Path("/dev/zero")).what == "this file is too large for a recipe, a study or a search"
 
 
 @pytest.mark.parametrize(
@@ -224,6 +257,22 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, what: str) 
     assert problem.where.startswith(str(path))
     assert problem.what.startswith(what)
     assert len(problem.what) < 300
+
+
+def test_what_is_wrong_in_the_text_is_told_with_a_step_that_mends_it(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_bytes(b"x = 1\nx = 2\n")
+    assert _read(path).next_step == "leave one of the two out"
+    path.write_bytes(b'x = 1\ny = "\xe9"\n')
+    assert _read(path).received == "the byte 0xe9 in line 2"
+
+
+def test_of_many_files_beside_a_missing_one_some_are_named(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"r{number:02}.toml").touch()
+    assert _read(tmp_path / "other.toml").allowed.endswith("r10.toml, r11.toml and 88 more")
+    (tmp_path / "folder.toml").mkdir()
+    assert "folder" not in _read(tmp_path / "folder.toml").next_step
 
 
 def test_a_wrong_base_is_told_in_the_file_that_names_it(tmp_path: Path) -> None:

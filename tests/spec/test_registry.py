@@ -189,7 +189,7 @@ def test_the_shortest_text_is_what_a_person_writes() -> None:
 
 
 CONV = layers.signature("conv")
-WHOLE = "a whole number from 1 or [height, width]"
+WHOLE = "a whole number from 1 to 1,000,000 or [height, width]"
 
 
 @pytest.mark.parametrize(
@@ -201,10 +201,10 @@ WHOLE = "a whole number from 1 or [height, width]"
         (layers, "relu(3)", "", ["relu takes at most 0 arguments, not 1", "relu()"]),
         (layers, "conv(3, true)", "kernel", ["'kernel' can't be true", WHOLE]),
         (layers, "conv(3, [3, 0])", "kernel", ["'kernel' can't be [3, 0]", WHOLE]),
-        (layers, "conv(0, 3)", "filters", ["'filters' can't be 0", "greater than or equal to 1"]),
+        (layers, "conv(0, 3)", "filters", ["'filters' can't be 0", "a whole number from 1 to 1,000,000"]),
         (layers, "conv(3, 3, bias=1)", "bias", ["'bias' can't be 1", "true or false"]),
-        (layers, "conv(3, 3, padding=-1)", "padding", ["can't be -1", "'same', a whole number from 0 or ["]),
-        (layers, "dropout(1)", "rate", ["'rate' can't be 1", "less than 1"]),
+        (layers, "conv(3, 3, padding=-1)", "padding", ["can't be -1", "'same', a whole number from 0 to 1,000,000"]),
+        (layers, "dropout(1)", "rate", ["'rate' can't be 1", "a number from 0, below 1"]),
         (layers, "elu(1e999)", "alpha", ["'alpha' can't be inf", "a finite number"]),
         (layers, "globalpool('sum')", "how", ["'how' can't be 'sum'", "'mean' or 'max'"]),
         (layers, "residual(relu)", "body", ["rows are a list of layers", "[conv(…), relu, …]"]),
@@ -232,10 +232,11 @@ def test_a_wrong_argument_is_refused(registry: Registry[Any], text: str, where: 
 
 def test_a_name_without_a_value_is_told_how_to_get_one() -> None:
     (problem,) = _refusals(layers, "conv(f, 3)")
-    assert (problem.where, problem.what, problem.allowed) == ("filters", "'f' has no value", "a whole number")
+    assert (problem.where, problem.what) == ("filters", "'f' has no value")
+    assert problem.allowed == "a whole number from 1 to 1,000,000"
     assert problem.next_step.endswith("values = { f = … }; a text stands in quotes: 'f'")
     (problem,) = _refusals(layers, "dropout(nan)")
-    assert problem.what == "'nan' has no value"
+    assert (problem.what, problem.received) == ("'rate' can't be nan", "dropout(nan)")
 
 
 def test_all_wrong_arguments_are_told_together() -> None:

@@ -301,9 +301,9 @@ def _saying(**keys: str) -> dict[str, Any]:
         ({"seeds": [1, 1]}, "seeds", ["[1, 1]", SEEDS]),
         ({"seeds": [FRESH_SEEDS]}, "seeds", ["[1000000]", SEEDS]),
         ({"baseline_seeds": MOST_SEEDS + 1}, "baseline_seeds", ["1001", SEEDS]),
-        ({"smallest_difference": 0.0}, "smallest_difference", ["can't be 0.0", "greater than 0"]),
+        ({"smallest_difference": 0.0}, "smallest_difference", ["can't be 0.0", "a number above 0, below 1"]),
         ({"alpha": float("nan")}, "alpha", ["can't be nan", "a finite number"]),
-        ({"confirm": 1}, "confirm", ["can't be 1", "greater than or equal to 2"]),
+        ({"confirm": 1}, "confirm", ["can't be 1", "a whole number from 2 to 1,000"]),
         ({"metric": "test_accuracy"}, "metric", ["validation_accuracy", "the test set is sealed: `confirm` opens it"]),
         # --- arms
         (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [doses]", "write [arms]"]),

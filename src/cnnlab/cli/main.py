@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cnnlab.cli import (
     compare,
@@ -31,7 +32,23 @@ from cnnlab.cli.options import guarded
 from cnnlab.cli.theory import group as theory
 from cnnlab.errors import UsageError
 
+
+class Commands(TyperGroup):
+    """The commands; where the value of an option is refused, the message repeats it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # pydantic's, where typer reads the value with it: a plain sentence without the value.
+            problems: list[Any] = getattr(error.__cause__, "errors", list)()
+            if problems:
+                error.message += f"; received {problems[0]['input']!r}"
+            raise
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

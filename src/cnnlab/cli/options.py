@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -23,7 +24,7 @@ from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.processes import is_writer
 
 if TYPE_CHECKING:
-    from cnnlab.probe.naming import Named, RecipeFile
+    from cnnlab.probe import naming
     from cnnlab.spec.recipe import Recipe
 
 P = ParamSpec("P")
@@ -129,9 +130,10 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
             )
         try:
             found[key.strip()] = parse_toml(f"value = {text}")["value"]
-        except SpecError:
+        except SpecError as error:
             if text.lstrip().startswith(("[", "{", '"', "'")):
-                raise
+                told = (replace(problem, where="--set", received=setting) for problem in error.problems)
+                raise SpecError.together(told) from None
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
 
@@ -142,30 +144,30 @@ def read_recipe(path: Path, changes: dict[str, Any]) -> Recipe:
     Raises:
         SpecError: it has mistakes, or its layers don't fit the images, where these are known without being looked at.
     """
-    from cnnlab.probe.naming import RecipeFile
+    from cnnlab.probe import naming
     from cnnlab.spec.recipe import Recipe
 
     recipe = Recipe.read(path, changes)
-    _check_table(RecipeFile(path, recipe))
+    _check_table(naming.RecipeFile(path, recipe))
     return recipe
 
 
-def read_name(what: str) -> Named:
+def read_name(what: str) -> naming.Named:
     """What RECIPE|RUN|BACKBONE names; to be called before torch is loaded, which only a backbone's name does.
 
     Raises:
         SpecError: as `read_recipe`, or nothing of this name is known.
         RunError: the folder is no run.
     """
-    from cnnlab.probe.naming import RecipeFile, resolve_name
+    from cnnlab.probe import naming
 
-    found = resolve_name(str(find_run(Path(what))))
-    if isinstance(found, RecipeFile):
+    found = naming.resolve_name(str(find_run(Path(what))))
+    if isinstance(found, naming.RecipeFile):
         _check_table(found)
     return found
 
 
-def _check_table(file: RecipeFile) -> None:
+def _check_table(file: naming.RecipeFile) -> None:
     """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
     from cnnlab.data.catalogue_table import CATALOGUE
     from cnnlab.probe.naming import traced_recipe

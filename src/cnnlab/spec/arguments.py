@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.spec.problems import refuse
+from cnnlab.spec.problems import refuse, whole_number
 
 # Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
 LARGEST = 1_000_000
@@ -15,7 +15,7 @@ LARGEST = 1_000_000
 def _pair(value: Any, least: int) -> tuple[int, int]:
     items = (value, value) if _whole(value) else tuple(value) if isinstance(value, list | tuple) else ()
     if len(items) != 2 or not all(_whole(item) and least <= item <= LARGEST for item in items):
-        raise refuse(f"a whole number from {least} or [height, width]")
+        raise refuse(f"{whole_number(least, LARGEST)} or [height, width]")
     return (items[0], items[1])
 
 
@@ -29,7 +29,7 @@ def _resize(value: Any) -> Any:
     try:
         return _pair(value, 1)
     except Exception:
-        raise refuse("'own', a whole number from 1 or [height, width]") from None
+        raise refuse(f"'own', {whole_number(1, LARGEST)} or [height, width]") from None
 
 
 def _padding(value: Any) -> Any:
@@ -38,7 +38,7 @@ def _padding(value: Any) -> Any:
     try:
         return _pair(value, 0)
     except Exception:
-        raise refuse("'same', a whole number from 0 or [height, width]") from None
+        raise refuse(f"'same', {whole_number(0, LARGEST)} or [height, width]") from None
 
 
 Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]

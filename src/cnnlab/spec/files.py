@@ -14,6 +14,8 @@ from cnnlab.spec.problems import shown
 
 LARGEST_FILE = 100_000
 MAX_BASES = 5
+# Of the files in a folder so many are named where one is missing.
+MOST_NAMED = 12
 # The keys by which files are told apart; a study and a search have a base of the first kind.
 KINDS: dict[str, frozenset[str]] = {
     "study": frozenset(("arms", "grid", "doses", "seeds", "says")),
@@ -60,11 +62,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     try:
         tables = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise SpecError(
-            f"this is not TOML: {error}",
-            received=_line_of(str(error), text),
-            next_step="put every text in quotes, also within lists; https://toml.io has the notation",
-        ) from None
+        quotes = "put every text in quotes, also within lists; https://toml.io has the notation"
+        step = "leave one of the two out" if "overwrite" in str(error) else quotes
+        raise SpecError(f"this is not TOML: {error}", received=_line_of(str(error), text), next_step=step) from None
     if _is_too_deep(tables):
         raise SpecError("tables and lists are nested too deeply", allowed=f"up to {MAX_NESTING} levels")
     return tables
@@ -76,18 +76,27 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
-        nearby = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        nearby = sorted(found.name for found in path.parent.glob("*.toml") if found.is_file())
         step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
-        here = f"in {path.parent}: {', '.join(nearby)}" if nearby else ""
+        more = f" and {len(nearby) - MOST_NAMED} more" if len(nearby) > MOST_NAMED else ""
+        here = f"in {path.parent}: {', '.join(nearby[:MOST_NAMED])}{more}" if nearby else ""
         raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
     except ValueError as error:
         raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
     if len(content) > LARGEST_FILE:
-        raise SpecError("this file is too large for a recipe", allowed=f"up to {LARGEST_FILE:,} bytes")
+        size = path.stat().st_size
+        raise SpecError(
+            "this file is too large for a recipe, a study or a search",
+            received=f"{size:,} bytes" if size else "a file without an end",
+            allowed=f"up to {LARGEST_FILE:,} bytes",
+            next_step="give the path of a .toml file; images are named in one: cnnlab new FILE --source PATH writes it",
+        )
     try:
         return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SpecError("this file is not UTF-8 text", next_step="save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        received = f"the byte 0x{content[error.start]:02x} in line {line:,}"
+        raise SpecError("this file is not UTF-8 text", received=received, next_step="save it as UTF-8") from None
 
 
 def expect_kind(wanted: str, tables: Mapping[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from cnnlab.errors import Problem, SpecError, join_place, listed, nearest
@@ -24,19 +25,27 @@ _WORDS = {
 }
 
 
-def spec_error(error: ValidationError, names: Iterable[str]) -> SpecError:
+# The refusals of numbers: what is allowed is then the whole range, and not only the side that was crossed.
+_NUMBERS = frozenset(
+    ("int_type", "int_from_float", "float_type", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
+)
+
+
+def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], also: Iterable[str] = ()) -> SpecError:
     """Every problem of one validation, those of nested objects included, as one error.
 
     Args:
-        names: the names that the object has, for "did you mean" when one is unknown.
+        fields: what the object has, for "did you mean" when a name is unknown, and for the range of a number.
+        also: other names that a file may have there.
     """
+    names = [*fields, *also]
     found: list[Problem] = []
     for details in error.errors(include_url=False):
         inner = details.get("ctx", {}).get("error")
         if isinstance(inner, SpecError):
             found += [problem.within(_path(details["loc"])) for problem in inner.problems]
         else:
-            found.append(_problem(details, list(names)))
+            found.append(_problem(details, names, fields))
     return SpecError.together(found)
 
 
@@ -45,21 +54,59 @@ def refuse(allowed: str) -> PydanticCustomError:
     return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
 
 
-def _problem(details: ErrorDetails, names: list[str]) -> Problem:
+def _problem(details: ErrorDetails, names: list[str], fields: Mapping[str, FieldInfo]) -> Problem:
     where, received = _path(details["loc"]), details["input"]
     name = _path(_last_name(details["loc"]))
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return Problem(f"unknown key '{name}'", where, "", listed(names), nearest(name, names))
     if details["type"].startswith("missing"):
-        return Problem(f"'{name}' is missing", where)
-    if isinstance(received, Call) and received.is_bare:
-        return Problem(
-            f"'{received.name}' has no value",
-            where,
-            allowed=_allowed(details["msg"]),
-            next_step=_how_to_name(received.name),
-        )
-    return Problem(f"'{name}' can't be {shown(received)}", where, "", _allowed(details["msg"]), _nearest_of(details))
+        field = fields.get(str(details["loc"][0]))
+        return Problem(f"'{name}' is missing", where, next_step=(field.description if field else None) or "")
+    allowed = _allowed(details["msg"])
+    if details["type"] in _NUMBERS and details["loc"][0] in fields:
+        allowed = _range(fields[str(details["loc"][0])]) or allowed
+    if isinstance(received, Call) and received.is_bare and received.name.lower() not in ("nan", "inf", "infinity"):
+        what = f"'{received.name}' has no value"
+        return Problem(what, where, allowed=allowed, next_step=_how_to_name(received.name))
+    return Problem(f"'{name}' can't be {shown(received)}", where, "", allowed, _nearest_of(details))
+
+
+def whole_number(least: int, most: int | None) -> str:
+    """What is allowed of a whole number.
+
+    >>> whole_number(1, 10_000), whole_number(0, None)
+    ('a whole number from 1 to 10,000', 'a whole number from 0 on')
+    """
+    return f"a whole number from {least:,} to {most:,}" if most is not None else f"a whole number from {least:,} on"
+
+
+def _range(field: FieldInfo) -> str:
+    """The numbers that a field takes, in words; "" where it has no bounds."""
+    found = list(_ranges(field.annotation, field.metadata))
+    return found[0] if len(found) == 1 else ""
+
+
+def _ranges(annotation: Any, about: Iterable[Any]) -> Iterator[str]:
+    """The ranges within an annotation, at any depth: of `Annotated[int, Field(ge=1)] | None`, too."""
+    bounds = {side: getattr(one, side) for one in about for side in ("ge", "gt", "le", "lt") if hasattr(one, side)}
+    if bounds:
+        yield _bounded(bounds, annotation is int)
+    elif hasattr(annotation, "__metadata__"):
+        inner, *fields = get_args(annotation)
+        yield from _ranges(inner, [one for field in fields for one in getattr(field, "metadata", [field])])
+    else:
+        for inner in get_args(annotation):
+            yield from _ranges(inner, ())
+
+
+def _bounded(bounds: Mapping[str, Any], is_whole: bool) -> str:
+    if is_whole:
+        return whole_number(bounds["ge"], bounds.get("le"))
+    if {"ge", "le"} <= bounds.keys():
+        return f"a number from {bounds['ge']:g} to {bounds['le']:g}"
+    words = {"ge": "from {:g}", "gt": "above {:g}", "le": "up to {:g}", "lt": "below {:g}"}
+    limits = [text.format(bounds[side]) for side, text in words.items() if side in bounds]
+    return f"a number {', '.join(limits)}" + (" on" if bounds.keys() == {"ge"} else "")
 
 
 def _how_to_name(name: str) -> str:

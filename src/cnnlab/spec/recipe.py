@@ -55,7 +55,9 @@ Factor = Annotated[float, Field(gt=0)]
 class Data(Section):
     """What is trained on; `split_seed` splits it the same for every seed of the training, which it is by default."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1)] = Field(
+        description='write source = "cifar10", or the path of a folder or archive of images'
+    )
     validation: Share = 0.1
     test: Share | None = None
     size: Size | None = None
@@ -141,7 +143,8 @@ class Train(Section):
             problems.append(Problem("no average is kept", "weights", '"averaged"', next_step=step))
         if self.schedule.kind == "warmup" and self.schedule.epochs > self.epochs:
             what = f"the warm-up takes {self.schedule.epochs:g} epochs, and the training {self.epochs}"
-            problems.append(Problem(what, "schedule", allowed=f"up to {self.epochs}"))
+            step = "take fewer epochs of warm-up, or more of training"
+            problems.append(Problem(what, "schedule", allowed=f"up to {self.epochs}", next_step=step))
         if problems:
             raise SpecError.together(problems)
         return self
@@ -150,7 +153,7 @@ class Train(Section):
 class Claim(Section):
     """A published figure; `images` is the number of test images, where known."""
 
-    published: float
+    published: float = Field(description="write published = 0.71, or whatever was published")
     source: str = ""
     images: Count | None = None
     data: str | None = None
@@ -183,8 +186,8 @@ class Recipe(Section):
     True
     """
 
-    data: Data
-    model: Model
+    data: Data = Field(description='write [data] and below it source = "cifar10", or the path of a folder of images')
+    model: Model = Field(description='write [model] and below it layers = ["conv(32, 5)", "relu", …]')
     train: Train = Train()
     warnings: Warnings = Warnings()
     claims: dict[str, Claim] = Field(default={})

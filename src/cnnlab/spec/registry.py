@@ -119,13 +119,15 @@ class Registry(Generic[T]):
         return {**bound, **call.named}
 
     def _about_call(self, problem: Problem, call: Call) -> Problem:
-        """The problem of a missing or unknown argument, told with what the call may look like."""
+        """The problem of an argument, told with the call; of a missing or unknown one, with what it may look like."""
         if problem.what.startswith("unknown key"):
             what = problem.what.replace("unknown key", f"{call.name} has no argument")
         elif problem.what.endswith("is missing"):
             what = f"{call.name} needs {problem.what.removesuffix(' is missing')}"
         else:
-            return problem
+            # Only in a layer table names stand for values.
+            step = problem.next_step if self.noun == "layer" or "has no value" not in problem.what else ""
+            return dataclasses.replace(problem, received=problem.received or shown(call), next_step=step)
         return dataclasses.replace(
             problem, what=what, where="", received=shown(call), allowed=self.signature(call.name)
         )
@@ -151,6 +153,6 @@ def _checking_init(kind: Any) -> Callable[..., None]:
         try:
             kind.__pydantic_validator__.validate_python(ArgsKwargs(positional, named), self_instance=made)
         except ValidationError as error:
-            raise spec_error(error, [field.name for field in dataclasses.fields(kind)]) from None
+            raise spec_error(error, kind.__pydantic_fields__) from None
 
     return __init__

@@ -39,4 +39,4 @@ class Section(BaseModel):
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise spec_error(error, [*type(self).model_fields, *self.also]) from None
+                raise spec_error(error, type(self).model_fields, self.also) from None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cnnlab.errors import Problem, SpecError, listed, nearest
 from cnnlab.spec.calls import Call, Value, bare_words, parse, substitute
 from cnnlab.spec.layers import layers
+from cnnlab.spec.problems import shown
 from cnnlab.spec.rows import Row
 
 CLASSES = "classes"
@@ -43,7 +45,14 @@ def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) 
 
 def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> Row:
     filled = substitute(call, {**values, CLASSES: classes})
-    return Row(layers.read(filled), filled.label)
+    try:
+        return Row(layers.read(filled), filled.label)
+    except SpecError as error:
+        # The row as it was written, with the names that stand in it.
+        written = {shown(filled): shown(call)}
+        raise SpecError.together(
+            replace(problem, received=written.get(problem.received, problem.received)) for problem in error.problems
+        ) from None
 
 
 def _wrong_values(values: Mapping[str, Value]) -> list[Problem]:
