@@ -144,6 +144,7 @@ def run_study(
     executor: Executor = here,
     any_code: bool = False,
     audience: Audience = UNHEARD,
+    file: Path | None = None,
 ) -> StudyAnswer:
     """Carry out a study and write its report; what was done before is not done again.
 
@@ -156,13 +157,14 @@ def run_study(
         executor: who carries the runs out: `cnnlab.study.executors.processes(2)` does two side by side.
         any_code: also take finished runs that another version of cnnlab's code made.
         audience: whoever wants to see the study while it goes on.
+        file: that a study which is given as an object was read from; a study of its name from another one is refused.
 
     Returns:
         An answer that a notebook shows; `result` has the records, and `report.html` lies in the study's folder.
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
-        RunError: the runs folder can't be written to.
+        RunError: another study has this name, or the runs folder can't be written to.
     """
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
@@ -176,6 +178,7 @@ def run_study(
         executor=executor,
         any_code=any_code,
         audience=audience,
+        file=file if isinstance(study, Study) else Path(study),
     )
     write_study_report(study_folder(Path(runs), result.study))
     return StudyAnswer(result)

@@ -110,6 +110,25 @@ def test_a_plan_counts_the_runs_that_are_there(folder: Path, words: list[str], s
 
 
 @pytest.mark.usefixtures("carried")
+def test_a_file_of_the_same_name_elsewhere_does_not_overwrite_it(folder: Path) -> None:
+    """A copy is the same study; one that declares something else is another, and needs another name."""
+    kept = folder / "runs" / "studies" / "rates"
+    before = {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()}
+    other = folder / "b"
+    other.mkdir()
+    (other / "base.toml").write_text((folder / "base.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    (other / "rates.toml").write_text(STUDY.replace("0.05", "0.2"), encoding="utf-8")
+    done = ask(other, "--runs", str(folder / "runs"))
+    assert done.exit_code == 1
+    assert "another study is called rates" in done.stderr
+    assert str(folder / "rates.toml") in done.stderr.replace("\n", "")
+    assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
+    named = ask(other, "--runs", str(folder / "runs"), "--name", "rates-b")
+    assert named.exit_code == 0, named.output
+    assert "study 'rates' had begun to run all of these arms before this one was declared" in named.stderr
+
+
+@pytest.mark.usefixtures("carried")
 def test_the_page_is_written_anew_by_report(folder: Path) -> None:
     page = folder / "runs" / "studies" / "rates" / "report.html"
     before = page.read_text(encoding="utf-8")

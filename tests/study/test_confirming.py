@@ -224,18 +224,3 @@ def test_whatever_is_raised_in_a_run_is_its_end_alone(
     monkeypatch.setattr("cnnlab.study.work.run", wrong)
     result = lab.carry_out(study())
     assert {seed.message for arm in result.arms for seed in arm.seeds} == {"ValueError: no such thing"}
-
-
-@pytest.mark.full
-def test_what_is_declared_otherwise_after_a_result_is_told(study: Studies, lab: Any) -> None:
-    arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}, "slower": {"train.optimizer": "sgd(0.0001)"}}
-    assert lab.carry_out(study(arms, seeds=1, smallest_difference=0.01)).notes == ()
-    assert lab.carry_out(study(arms, seeds=1, smallest_difference=0.01)).notes == ()
-    del arms["slower"]
-    result = lab.carry_out(study(arms, seeds=2, smallest_difference=0.5))
-    assert result.notes == (
-        "δ was changed after results had been seen: it was 0.01, and is 0.5",
-        "left out after results had been seen: slower",
-        "1 seeds an arm were declared, and 2 are used: where seeds are added until a verdict comes, more verdicts are "
-        "wrong than α says",
-    )

@@ -70,7 +70,8 @@ def study(
     from cnnlab.spec.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
-    known = Study.read(_found(file), overrides(set_), **keys)
+    file = _found(file)
+    known = Study.read(file, overrides(set_), **keys)
     # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.api import plan_study, run_study
     from cnnlab.cli.console import progressing, say
@@ -97,6 +98,7 @@ def study(
                 executor=carrier,
                 any_code=any_code,
                 audience=studying.audience(),
+                file=file,
             )
     page = study_folder(runs, answer.result.study) / "report.html"
     show_answer(answer, form, SPARE, extra={"report": str(page)})

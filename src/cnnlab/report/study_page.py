@@ -103,6 +103,7 @@ def _made(result: StudyResult) -> list[Fact]:
         ("device", words.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
+        ("declared before the first run", result.declared or words.NONE),
         ("made by", "; ".join(words.shown(each, 120) for each in made) or words.NONE),
         ("arms looked at", words.count(result.trials)),
         ("training time", words.duration(result.seconds)),

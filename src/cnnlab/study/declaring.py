@@ -1,66 +1,222 @@
-"""What a study declared before its first result, and what it has been changed to since. No torch."""
+"""What a study declared before its first run, and every change since. No torch.
+
+declared.json in the study's folder is written before the first run and only ever gets longer: each time that the study
+is carried out with something declared otherwise, that is added.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.records import Record
+from cnnlab.spec.changes import settings
+from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
+
+DECLARED = "declared.json"
+DIGITS = 12
+AFTER = "after the first run had begun"
+# So many arms make a comparison that another study has seen before.
+FEWEST_SHARED = 2
 
 
 class Declaration(Record):
-    """What a study must say before it sees a result, for its verdicts to be worth what they say."""
+    """What a study must say before it sees a result, for its verdicts to be worth what they say.
 
+    `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims.
+    """
+
+    base: str
+    arms: dict[str, str]
+    baseline: str | None
+    seeds: tuple[int, ...]
+    baseline_seeds: tuple[int, ...] | None
     metric: str
     smallest_difference: float
     alpha: float
-    baseline: str | None
-    arms: tuple[str, ...]
-    seeds: int
+    vary_split: bool
+    confirm: int | None
+
+    @property
+    def digest(self) -> str:
+        """Hex digits of all of it: studies that declare the same have the same."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:DIGITS]
 
 
-def declare(folder: Path, study: Study) -> tuple[str, ...]:
-    """Write down what a study declares, unless it has a result already; then a sentence for each change since.
+class Declared(Record):
+    """What a study's folder keeps.
+
+    Attributes:
+        file: of the study, whole; empty for one that was made in Python.
+        versions: what was declared before the first run, then each change.
+        before: sentences on studies that had begun to run the same arms before.
+    """
+
+    file: str
+    versions: tuple[Declaration, ...]
+    before: tuple[str, ...] = ()
+
+    def told(self) -> tuple[str, ...]:
+        """A sentence for each thing that was changed since, once, and for each earlier study of the same arms."""
+        changed = (line for was, now in pairwise(self.versions) for line in _changed(was, now))
+        return tuple(dict.fromkeys((*self.before, *changed)))
+
+
+def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
+    """Refuse a study whose folder is that of another one.
+
+    Its own are one that declares the same, wherever its file lies, and one that was changed in the same file. A file
+    that lies elsewhere now is the same study, changed, where the earlier file is gone and one arm's name is left.
+
+    Args:
+        folder: the study's folder, made or not.
+        file: that the study was read from; None: it was made in Python.
+
+    Raises:
+        RunError: the folder is another study's.
+    """
+    kept = _read(folder)
+    if kept is None or declaration(study) in kept.versions:
+        return
+    if file is not None and kept.file and not _is_own(file, folder, kept) and Path(kept.file).is_file():
+        what = f"another study is called {folder.name}: it is that of {kept.file}, and declares something else"
+    elif not kept.versions[-1].arms.keys() & {arm.name for arm in study.list_arms()}:
+        what = f"another study is called {folder.name}: it has no arm of this one"
+    else:
+        return
+    step = "give this one another name with --name"
+    raise RunError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
+
+
+def declare(folder: Path, study: Study, file: Path | None = None) -> Declared:
+    """Write down what a study declares, where it is the first time or has changed; all that is known of it then.
+
+    Args:
+        folder: the study's folder, which is there.
+        file: that the study was read from; None: it was made in Python.
 
     Raises:
         RunError: the folder can't be written to.
     """
-    now = Declaration(
+    kept, now = _read(folder), declaration(study)
+    if kept is None:
+        before = tuple(_seen_before(folder, now))
+        if (folder / "result.json").exists():
+            before = ("what was declared before the first run can't be read: it was declared anew", *before)
+        kept = Declared(file="", versions=(now,), before=before)
+    elif kept.versions[-1] != now:
+        kept = kept.model_copy(update={"versions": (*kept.versions, now)})
+    if file is not None and not _is_own(file, folder, kept) and not (kept.file and Path(kept.file).is_file()):
+        kept = kept.model_copy(update={"file": str(file.resolve())})
+    write_whole(folder / DECLARED, kept.to_json(indent=2).encode())
+    return kept
+
+
+def declaration(study: Study) -> Declaration:
+    """What a study declares now."""
+    return Declaration(
+        base=_digest(study.base, split=study.base.train.seed),
+        arms={arm.name: _digest(arm.recipe) for arm in study.list_arms()},
+        baseline=study.baseline,
+        seeds=study.seeds,
+        baseline_seeds=study.baseline_seeds,
         metric=study.metric,
         smallest_difference=study.smallest_difference,
         alpha=study.alpha,
-        baseline=study.baseline,
-        arms=tuple(arm.name for arm in study.list_arms()),
-        seeds=len(study.seeds),
+        vary_split=study.vary_split,
+        confirm=study.confirm,
     )
-    first = _first(folder / "declared.json")
-    if first is None or not (folder / "result.json").exists():
-        write_whole(folder / "declared.json", now.to_json(indent=2).encode())
-        return ()
-    return tuple(_changed(first, now))
 
 
-def _first(path: Path) -> Declaration | None:
+def _digest(recipe: Recipe, **more: int) -> str:
+    """Of what a study's run takes from a recipe: it shuts the test set itself."""
+    content = {key: value for key, value in settings(recipe).items() if key != "train.test"} | more
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _read(folder: Path) -> Declared | None:
     try:
-        return Declaration.from_json(path.read_bytes())
+        return Declared.from_json((folder / DECLARED).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def _changed(first: Declaration, now: Declaration) -> Iterator[str]:
-    after = "after results had been seen"
-    named = {"metric": "the metric", "smallest_difference": "δ", "alpha": "α", "baseline": "the baseline"}
+def _is_own(file: Path, folder: Path, kept: Declared) -> bool:
+    """Whether a file is the one that is known, or the copy in the study's own folder."""
+    return file.resolve() in (Path(kept.file), (folder / "study.toml").resolve())
+
+
+def _seen_before(folder: Path, now: Declaration) -> Iterator[str]:
+    """Who carries the same arms out under a second name may have seen what comes."""
+    for other in sorted(folder.parent.iterdir()):
+        kept = _read(other) if other != folder else None
+        if kept is None:
+            continue
+        known = {digest for version in kept.versions for digest in version.arms.values()}
+        shared = [name for name, digest in now.arms.items() if digest in known]
+        if len(shared) >= FEWEST_SHARED:
+            arms = f"{len(shared)} of these arms" if len(shared) < len(now.arms) else "all of these arms"
+            rules = [f"{name} {was}, here {here}" for name, was, here in _rules(kept.versions[-1], now)]
+            otherwise = f", with {'; '.join(rules)}" if rules else ""
+            yield f"study '{other.name}' had begun to run {arms} before this one was declared{otherwise}"
+
+
+def _rules(was: Declaration, now: Declaration) -> Iterator[tuple[str, object, object]]:
+    """What differs of that by which arms are judged: its name, as it was, and as it is."""
+    named = {
+        "metric": "the metric",
+        "smallest_difference": "δ",
+        "alpha": "α",
+        "baseline": "the baseline",
+        "vary_split": "vary_split",
+        "confirm": "confirm",
+    }
     for key, name in named.items():
-        before, is_now = getattr(first, key), getattr(now, key)
-        if before != is_now:
-            yield f"{name} was changed {after}: it was {before}, and is {is_now}"
-    gone = [name for name in first.arms if name not in now.arms]
+        if getattr(was, key) != getattr(now, key):
+            yield name, _shown(getattr(was, key)), _shown(getattr(now, key))
+
+
+def _changed(was: Declaration, now: Declaration) -> Iterator[str]:
+    for name, before, is_now in _rules(was, now):
+        yield f"{name} was changed {AFTER}: from {before} to {is_now}"
+    other = [name for name, digest in now.arms.items() if was.arms.get(name, digest) != digest]
+    if other:
+        base = " (the base is another recipe)" if was.base != now.base else ""
+        yield f"the recipes of these arms were changed {AFTER}{base}: {', '.join(other)}"
+    elif was.base != now.base:
+        yield f"the base was changed {AFTER}, or the seed that splits its data"
+    gone = {name: digest for name, digest in was.arms.items() if name not in now.arms}
+    added = {name: digest for name, digest in now.arms.items() if name not in was.arms}
+    for name, digest in list(added.items()):
+        if former := next((old for old in gone if gone[old] == digest), ""):
+            yield f"an arm got another name {AFTER}: '{former}' is called '{name}'"
+            del gone[former], added[name]
     if gone:
-        yield f"left out {after}: {', '.join(gone)}"
-    if now.seeds != first.seeds:
-        seeds = f"{first.seeds} seeds an arm were declared, and {now.seeds} are used"
-        yield f"{seeds}: where seeds are added until a verdict comes, more verdicts are wrong than α says"
+        yield f"left out {AFTER}: {', '.join(gone)}"
+    if added:
+        yield f"added {AFTER}: {', '.join(added)}"
+    if (was.seeds, was.baseline_seeds) != (now.seeds, now.baseline_seeds):
+        yield (
+            f"the seeds were changed {AFTER}: from {_counted(was)} to {_counted(now)}; where seeds are added until a "
+            "verdict comes, more verdicts are wrong than α says"
+        )
+
+
+def _counted(declared: Declaration) -> str:
+    """How many seeds an arm has, and which where they are not the first ones."""
+    seeds, baseline = declared.seeds, declared.baseline_seeds
+    own = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
+    more = "" if baseline is None else f", {len(baseline)} of the baseline"
+    return f"{len(seeds)} an arm{own}{more}"
+
+
+def _shown(value: object) -> object:
+    return "none" if value is None else f"'{value}'" if isinstance(value, str) else value

@@ -2,7 +2,7 @@
 
 study.toml     the whole study                            way.json      how its runs compute
 result.json    what it found                              report.html   the page
-failures.json  the runs that have no result, and why     declared.json what it declared before its first result
+failures.json  the runs that have no result, and why     declared.json what it declared, and changes since
 shifted/       what each run answered under the study's shifts, image by image
 """
 

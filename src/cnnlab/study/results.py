@@ -127,7 +127,9 @@ class StudyResult(Record):
         ablation: the arms against the baseline, in a study with one; else None.
         curve: the dose curve, in a study of doses; else None.
         shifted: the arms' networks under the study's shifts, on the test part; under: what documents say of that.
-        notes: what a reader must know: identical arms, runs of other code, a spent budget.
+        notes: what a reader must know: identical arms, runs of other code, a spent budget, what was changed after the
+            first run had begun.
+        declared: a digest of what was declared before the first run; empty: the study is older than that.
         trials: how many arms the winner was chosen from.
     """
 
@@ -149,6 +151,7 @@ class StudyResult(Record):
     shifted: Shifted | None = None
     under: tuple[UnderRecord, ...] = ()
     notes: tuple[str, ...] = ()
+    declared: str = ""
     trials: int
     precision: str
     memory_format: str

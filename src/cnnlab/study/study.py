@@ -5,16 +5,15 @@ study → plan → tasks → runs, each once → what they say → the winner ag
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-from cnnlab.errors import RunError, SpecError
+from cnnlab.errors import RunError
 from cnnlab.files import write_whole
 from cnnlab.spec.study import Study
 from cnnlab.study.analysis import analyse, claims_judged
 from cnnlab.study.confirming import confirm_winner
 from cnnlab.study.course import NOBODY, Audience, Course, carry
-from cnnlab.study.declaring import declare
+from cnnlab.study.declaring import check_name, declare
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, study_folder, study_name
 from cnnlab.study.plan import make_plan
@@ -34,6 +33,7 @@ def carry_out_study(
     executor: Executor = here,
     any_code: bool = False,
     audience: Audience = NOBODY,
+    file: Path | None = None,
 ) -> StudyResult:
     """Do what a study still needs, and say what came out. Its folder is `runs`/studies/`name`.
 
@@ -46,23 +46,29 @@ def carry_out_study(
         device: auto, cpu, cuda or mps.
         executor: who carries the tasks out.
         any_code: also take finished runs that another version of cnnlab's code made.
+        file: that the study was read from, by which it is told from another one of its name.
 
     Raises:
         SpecError, SourceError, DownloadError: before anything is run.
-        RunError: the runs folder can't be written to.
+        RunError: another study has this name, or the runs folder can't be written to.
     """
     folder = study_folder(runs, study_name(name))
+    check_name(folder, study, file)
     plan = make_plan(study, name, root=root, device=device, progress=audience.progress, kept=kept_way(folder))
     place = Place(runs.resolve(), root, plan.way.device, any_code=any_code)
     course = Course(plan, place, executor, audience, folder)
-    _make(folder, study)
-    changed = declare(folder, study)
+    _make(folder)
+    declared = declare(folder, study, file)
+    for line in declared.told():
+        audience.say(f"! {line}")
     write_whole(folder / "study.toml", study.to_toml().encode())
     write_whole(folder / "way.json", plan.way.to_json(indent=2).encode())
     carry(course, plan.tasks())
     reading = Reading(plan, place.runs, course.failures, any_code)
     result = analyse(reading, spent=course.spent)
-    result = before_shifts(study, result.model_copy(update={"notes": (*result.notes, *changed)}))
+    notes = (*result.notes, *declared.told())
+    result = result.model_copy(update={"notes": notes, "declared": declared.versions[0].digest})
+    result = before_shifts(study, result)
     write_whole(folder / "result.json", result.to_json(indent=2).encode())
     if study.confirm is not None:
         confirmation = confirm_winner(course, reading, result)
@@ -75,15 +81,7 @@ def carry_out_study(
     return result
 
 
-def _make(folder: Path, study: Study) -> None:
-    """Make the study's folder, unless another study of the same name lies there."""
-    kept = folder / "study.toml"
-    if kept.is_file():
-        with suppress(SpecError):
-            before = Study.read(kept)
-            if not {arm.name for arm in before.list_arms()} & {arm.name for arm in study.list_arms()}:
-                what = f"another study is called {folder.name}: it has no arm of this one"
-                raise RunError(what, where=str(folder), next_step="give this one another name with --name")
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
