@@ -203,7 +203,7 @@ def plan_study(
     root = Path(data) if data is not None else None
     kept = kept_way(study_folder(Path(runs), study_name(called)))
     shelf = Shelf(root, progress, download=False)
-    plan = make_plan(known, called, device=device, kept=kept, shelf=shelf)
+    plan = make_plan(known, called, device=device, kept=kept, shelf=shelf, quick=True)
     return PlanAnswer(forecast(plan, Path(runs), any_code))
 
 

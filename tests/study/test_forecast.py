@@ -5,7 +5,11 @@ from math import isclose
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
 
+from cnnlab.api import plan_study
+from cnnlab.data.dataset import Dataset
+from cnnlab.records import Way
 from cnnlab.spec.study import Study
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
@@ -21,8 +25,31 @@ def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> No
     assert (found.runs, found.done, found.to_do) == (4, 0, 4)
     assert found.seconds is not None
     assert 0 < found.seconds < float("inf")
-    assert "a trial of each network" in found.basis
+    assert "each network timed on cpu" in found.basis
     assert not lab.runs.exists()
+
+
+def test_a_plan_reads_no_image_tries_no_way_and_times_one_size_once(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long on a slow machine is left to the study."""
+    sizes: list[int] = []
+
+    def timed(_way: Way, _network: nn.Module, images: Tensor, _labels: Tensor) -> float:
+        sizes.append(len(images))
+        return 100.0 * len(sizes)
+
+    monkeypatch.setattr(Dataset, "pixels", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("cnnlab.training.way._try_all", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.bench.quick_speed", timed, raising=False)
+    layers = ["conv(4, 3)", "relu", "flatten", "dropout(0.1)", "dense(classes)"]
+    more = [layer.replace("0.1", "0.2") for layer in layers]
+    arms: dict[str, Any] = {"plain": {}, "more": {"model.layers": more}, "large": {"train.batch_size": 9}}
+    known = study(arms, base={"precision": "auto", "layers": layers})
+    plan = plan_study(known, runs=lab.runs, device="cpu").plan
+    assert sizes == [8, 9]
+    plain, dropped, large = (arm.seconds for arm in plan.arms)
+    assert plain == dropped == pytest.approx(2 * large)
 
 
 @pytest.mark.full

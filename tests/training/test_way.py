@@ -15,7 +15,7 @@ from cnnlab.errors import SpecError
 from cnnlab.records import Way
 from cnnlab.spec.recipe import Train
 from cnnlab.training import way as ways
-from cnnlab.training.way import PLAIN, choose_way
+from cnnlab.training.way import PLAIN, choose_way, known_way, quick_speed
 
 AUTO = Train()
 
@@ -50,6 +50,35 @@ def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypat
     monkeypatch.setattr(ways, "_try_all", no_trial)
     way = choose_way(Train(precision="bf16", memory_format="channels_last"), *case)
     assert (way.precision, way.memory_format) == ("bf16", "channels_last")
+
+
+def test_what_a_trial_chose_is_known_without_one(kept: Path, case: tuple) -> None:
+    network, images, labels = case
+    assert known_way(Train(precision="fp32"), network, images) == PLAIN
+    assert known_way(AUTO, network, images) is None
+    chosen = choose_way(AUTO, network, images, labels)
+    assert known_way(AUTO, network, images) == chosen
+    assert known_way(AUTO, network, images[:3]) is None
+    assert {file.suffix for file in kept.iterdir()} == {".json"}
+
+
+@pytest.mark.parametrize(("took", "batches"), [(0.1, [8, 8, 16, 16]), (1.0, [8, 8])], ids=["fast", "slow"])
+def test_a_quick_speed_is_of_one_step_and_of_a_slow_network_on_few_images(
+    monkeypatch: pytest.MonkeyPatch, took: float, batches: list[int]
+) -> None:
+    """A step takes this long, by a clock of its own."""
+    seen: list[int] = []
+    clock = SimpleNamespace(now=0.0)
+
+    def step(images: Tensor) -> None:
+        seen.append(len(images))
+        clock.now += took
+
+    monkeypatch.setattr(ways, "_step", lambda _way, _network, images, _labels: lambda: step(images))
+    monkeypatch.setattr(ways, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    images, labels = torch.zeros(16, 3, 8, 8), torch.zeros(16, dtype=torch.long)
+    assert quick_speed(PLAIN, nn.Identity(), images, labels) == pytest.approx(batches[-1] / took)
+    assert seen == batches
 
 
 def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +15,10 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress, silent
 from cnnlab.processes import ALONE, World
-from cnnlab.randomness import torch_state
+from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
-from cnnlab.runs.features import Fed, choose_features, first_features, make_features
+from cnnlab.runs.features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import NetworkPlan, plan_network
@@ -24,7 +26,7 @@ from cnnlab.runs.sources import Say
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training
-from cnnlab.training.way import choose_way, name_of_way, training_speed
+from cnnlab.training.way import PLAIN, choose_way, known_way, name_of_way, quick_speed, training_speed
 
 # Opens the data of a recipe: `open_dataset`, or something that keeps what it has opened.
 Opener = Callable[..., Dataset]
@@ -140,6 +142,38 @@ def timed_way(
     with torch_state():
         speed = training_speed(way, *first_features(features, network, images), labels)
     return way.model_copy(update={"tried": {name_of_way(way): round(speed)}})
+
+
+class ExpectedWay(NamedTuple):
+    """How a recipe will be computed, with a speed in `way.tried`.
+
+    `is_known` where the recipe leaves nothing open or a trial was made before; else the way is plain computing.
+    """
+
+    way: Way
+    is_known: bool
+    features: Choice | None
+
+
+def expected_way(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, device: torch.device) -> ExpectedWay:
+    """A look ahead at `timed_way`: no image is read and no way is tried, and one step on noise is timed.
+
+    The network is made for it.
+    """
+    network = plan.make(recipe.train.seed, "cpu").to(device)
+    count = recipe.train.batch_size
+    draws = generator(0, "a batch to time")
+    noise = torch.from_numpy(draws.standard_normal((count, *dataset.form.shape), dtype=np.float32)).to(device)
+    labels = torch.from_numpy(draws.integers(len(dataset.classes), size=count)).to(device)
+    features = choose_features(recipe, plan, network, dataset, device, images=noise[:TRIED_IMAGES])
+    network, images = first_features(features, network, noise)
+    known = known_way(recipe.train, network, images)
+    way = known or PLAIN
+    if not way.tried:
+        with torch_state():
+            speed = quick_speed(way, network, images, labels)
+        way = way.model_copy(update={"tried": {name_of_way(way): round(speed)}})
+    return ExpectedWay(way, known is not None, features)
 
 
 def _batch(recipe: Recipe, dataset: Dataset, device: torch.device, world: World) -> tuple[Tensor, Tensor]:

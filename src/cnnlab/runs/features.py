@@ -59,10 +59,14 @@ def choose_features(
     device: torch.device,
     world: World = ALONE,
     resumed: RunFolder | None = None,
+    images: Tensor | None = None,
 ) -> Choice | None:
     """How the features of the frozen part are had; None where nothing is frozen and the recipe asks for nothing.
 
     Of two machines one may have the room, and the other not: what one process refuses, none does.
+
+    Args:
+        images: to try on whether the network can be parted, N×C×H×W, normalised; None: the first of the data.
 
     Errors as `choose_keeping`, in every process.
     """
@@ -71,8 +75,9 @@ def choose_features(
     begun = resumed.features() if resumed is not None else None
     if resumed is not None and (begun is None or not begun.kept):
         return Choice(reason=begun.reason) if begun is not None else None
-    pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
-    images, _ = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(TRIED_IMAGES))
+    if images is None:
+        pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
+        images, _ = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(TRIED_IMAGES))
     counts = dataset.size("train"), dataset.size("validation")
     error = None
     try:

@@ -17,14 +17,14 @@ ACCURACY = "accuracy"
 def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
     """The study before it runs, or before it goes on.
 
-    Runs that were made tell how long the others take, and how much seeds differ; without any, a trial of a few seconds
-    and published figures do.
+    Runs that were made tell how long the others take, and how much seeds differ; without any, the speed that the plan
+    has found and published figures do.
     """
     study, reading = plan.study, Reading(plan, runs, {}, any_code)
     ratio = _ratio(plan, reading)
     pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm(arm).sample).n]
-    trial = f"a trial of each network, on {plan.way.device}, one run at a time"
-    made = f"the {len(reading.done)} runs made already, and a trial of each network"
+    trial = f"each network timed on {plan.way.device}, one run at a time"
+    made = f"the {len(reading.done)} runs made already, and each network timed"
     return plan_summary(
         plan.name,
         [_arm(arm, reading, ratio) for arm in plan.arms],

@@ -116,6 +116,7 @@ def make_plan(
     progress: Progress = silent,
     kept: StudyWay | None = None,
     shelf: Shelf | None = None,
+    quick: bool = False,
 ) -> Plan:
     """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
 
@@ -125,6 +126,8 @@ def make_plan(
         device: auto, cpu, cuda or mps.
         kept: how the study computed before; it counts where it is of this device and knows every network.
         shelf: data that is open already; it has a root and a progress of its own.
+        quick: the plan is only to be looked at: no image is decoded, one step of a network is timed, and no way of
+            computing is tried.
 
     Raises:
         SpecError: an arm can't be trained on its data; all problems are told with the arm.
@@ -135,7 +138,7 @@ def make_plan(
     datasets = [shelf.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
-    way = choose_study_way(networks, recipes, datasets, target, kept)
+    way = choose_study_way(networks, recipes, datasets, target, kept, quick=quick)
     recipes = [computed_in(recipe, way.way) for recipe in recipes]
     speeds = [way.speeds[network] for network in networks]
     first = datasets[0]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from cnnlab.data.dataset import Dataset
 from cnnlab.records import Way
-from cnnlab.runs.bench import timed_way
+from cnnlab.runs.bench import ExpectedWay, expected_way, timed_way
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.features import choose_features
-from cnnlab.runs.networks import plan_network
+from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.spec.arms import Arm, within
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import StudyWay
 from cnnlab.training.keeping import Choice
-from cnnlab.training.way import name_of_way
 
 DIGITS = 12
 # Where no trial was made, nothing is known of the speed.
@@ -55,40 +55,79 @@ def choose_study_way(
     datasets: Sequence[Dataset],
     device: torch.device,
     kept: StudyWay | None = None,
+    *,
+    quick: bool = False,
 ) -> StudyWay:
     """What is right for all networks, and each one's speed in a trial; a network that was tried is not tried again.
 
     The way that the study computed in before stays where it is right for the new networks too, though another may be
     faster: with another way all runs would be made again.
+
+    Args:
+        quick: make no trial, for a plan: the way is that of trials made before, or plain computing, and a speed that
+            of one step; networks of one size are timed once.
     """
     if kept is not None and kept.device != device.type:
         kept = None
     speeds = dict(kept.speeds) if kept is not None else {}
-    tried: dict[str, Way] = {}
-    is_open: dict[str, bool] = {}
-    of_vectors: dict[str, bool] = {}
+    tried: dict[str, _Tried] = {}
+    by_size: dict[str, ExpectedWay] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
-        if key not in speeds and key not in tried:
-            plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+        if key in speeds or key in tried:
+            continue
+        plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+        is_open = recipe.train.precision == "auto"
+        if quick:
+            size = _size(recipe, plan, dataset)
+            if size not in by_size:
+                by_size[size] = expected_way(recipe, plan, dataset, device)
+            found = by_size[size]
+            tried[key] = _Tried(found.way, is_open and found.is_known, _is_fed_vectors(found.features))
+        else:
             network = plan.make(recipe.train.seed, "cpu").to(device)
             features = choose_features(recipe, plan, network, dataset, device)
-            tried[key] = timed_way(recipe, dataset, network, device, features)
-            is_open[key] = recipe.train.precision == "auto"
-            of_vectors[key] = _is_fed_vectors(features)
+            way = timed_way(recipe, dataset, network, device, features)
+            tried[key] = _Tried(way, is_open, _is_fed_vectors(features))
     # What an arm sets itself decides nothing for the others.
-    deciding = {key: way for key, way in tried.items() if is_open[key]} or (tried if kept is None else {})
+    deciding = [one for one in tried.values() if one.is_open] or (list(tried.values()) if kept is None else [])
     if kept is None:
-        way = _common(list(deciding.values()), [one for key, one in deciding.items() if not of_vectors[key]])
-    elif all(_speed(one, kept.way, of_vectors[key]) is not None for key, one in deciding.items()):
+        way = _common([one.way for one in deciding], [one.way for one in deciding if not one.of_vectors])
+    elif all(one.speed(kept.way) is not None for one in deciding):
         way = kept.way
     else:  # it is wrong for a new network: plain computing is right for all
         way = Way(precision="fp32", memory_format="contiguous", reason="right for every network of the study")
         speeds = dict.fromkeys(speeds, UNKNOWN)
     for key, one in tried.items():
-        own = max(one.tried.values(), default=UNKNOWN)
-        found = _speed(one, way, of_vectors[key]) if is_open[key] else own
-        speeds[key] = UNKNOWN if found is None else float(found)
+        speed = one.speed(way) if one.is_open else max(one.way.tried.values(), default=UNKNOWN)
+        speeds[key] = UNKNOWN if speed is None else float(speed)
     return StudyWay(way=way, device=device.type, speeds=speeds)
+
+
+class _Tried(NamedTuple):
+    """A network's trial.
+
+    Attributes:
+        is_open: whether it decides how the study computes.
+        of_vectors: whether it is trained on features without height and width, for which the memory format is of no
+            account.
+    """
+
+    way: Way
+    is_open: bool
+    of_vectors: bool
+
+    def speed(self, way: Way) -> float | None:
+        """How fast the network was in a way; None where that is wrong for it."""
+        formats = FORMATS if self.of_vectors else (way.memory_format,)
+        names = [f"{way.precision} {layout}" for layout in formats]
+        return next((self.way.tried[name] for name in names if name in self.way.tried), None)
+
+
+def _size(recipe: Recipe, plan: NetworkPlan, dataset: Dataset) -> str:
+    """The same for networks whose steps take as long: those that differ in a rate of dropout, say."""
+    train, macs = recipe.train, sum(row.macs for row in plan.layers)
+    how = [train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)]
+    return repr([dataset.form.shape, macs, plan.parameters, plan.trainable, *how])
 
 
 def computed_in(recipe: Recipe, way: Way) -> Recipe:
@@ -112,14 +151,8 @@ def _frozen(recipe: Recipe, dataset: Dataset) -> list[object]:
 
 
 def _is_fed_vectors(features: Choice | None) -> bool:
-    """Whether a network is trained on features without height and width: the memory format is of no account there."""
+    """Whether a network is trained on features without height and width."""
     return features is not None and features.parting is not None and len(features.parting.features) != MAPS
-
-
-def _speed(tried: Way, way: Way, of_vectors: bool) -> float | None:
-    """How fast a network was in a way; None where that is wrong for it."""
-    names = [f"{way.precision} {layout}" for layout in FORMATS] if of_vectors else [name_of_way(way)]
-    return next((tried.tried[name] for name in names if name in tried.tried), None)
 
 
 def _common(ways: Sequence[Way], of_maps: Sequence[Way]) -> Way:

@@ -34,6 +34,8 @@ from cnnlab.training.machine import processor
 
 WARM_UP_STEPS = 2
 TIMED_S = 0.4
+# A look ahead times one batch; of a network for which that takes longer than this, so few images.
+QUICK_S, QUICK_IMAGES = 1.0, 8
 # bf16 keeps 8 bits: a relative error of 2⁻⁸ an operation. These bounds let rounding through, and nothing else.
 LOSS_TOLERANCE = 0.05
 GRADIENT_COSINE = 0.98
@@ -63,13 +65,32 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     Raises:
         SpecError: no way that the recipe leaves open gave the result of 32-bit floats.
     """
+    if (known := known_way(train, network, images)) is not None:
+        return known
     open_ways = list(_open_ways(train, images.dim() == 4))
-    if len(open_ways) == 1:
-        return open_ways[0]
+    kept = _place(network, images, open_ways)
     unfreeze(network, math.inf)
     try:
-        kept = cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
-        return _kept(kept) or _keep(kept, _try_all(open_ways, network, images, labels))
+        return _keep(kept, _try_all(open_ways, network, images, labels))
+    finally:
+        unfreeze(network, 0)
+
+
+def known_way(train: Train, network: nn.Module, images: Tensor) -> Way | None:
+    """What `choose_way` answers where it needs no trial; None: it would make one.
+
+    Args:
+        images: a batch of the shape and on the device that is trained with.
+    """
+    open_ways = list(_open_ways(train, images.dim() == 4))
+    return open_ways[0] if len(open_ways) == 1 else _kept(_place(network, images, open_ways))
+
+
+def _place(network: nn.Module, images: Tensor, open_ways: list[Way]) -> Path:
+    """Where the choice is kept: by the network with all that will ever train."""
+    unfreeze(network, math.inf)
+    try:
+        return cache_dir() / "ways" / f"{_fingerprint(network, images, open_ways)}.json"
     finally:
         unfreeze(network, 0)
 
@@ -135,12 +156,25 @@ def _agrees(outcome: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> boo
 
 def training_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Training steps, in images/s, without the optimiser's part, which is the same for all ways."""
-    step = _step(way, network, images, labels)
-    for _ in range(WARM_UP_STEPS):
+    return _speed(_step(way, network, images, labels), images, WARM_UP_STEPS, TIMED_S, 2)
+
+
+def quick_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """As `training_speed`, from one step of one batch; a large network's from one of a few images."""
+    few = images[:QUICK_IMAGES]
+    speed = _speed(_step(way, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0, 1)
+    if len(images) / speed > QUICK_S:
+        return speed
+    return _speed(_step(way, network, images, labels), images, 1, 0.0, 1)
+
+
+def _speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float, least: int) -> float:
+    """Images/s of steps that are timed for so many seconds, and `least` of them at least."""
+    for _ in range(warm_up):
         step()
     _wait(images.device)
     began, steps = time.perf_counter(), 0
-    while time.perf_counter() - began < TIMED_S or steps < 2:
+    while time.perf_counter() - began < seconds or steps < least:
         step()
         _wait(images.device)
         steps += 1
