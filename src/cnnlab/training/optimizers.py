@@ -48,7 +48,7 @@ def optimizer(
 
 
 @cache
-def _eager(kind: type[Optimizer]) -> type[Optimizer]:
+def _eager(kind: type[Optimizer]) -> Callable[..., Optimizer]:
     """The same optimiser without the decorators that matter to `torch.compile` alone.
 
     Each of them loads `torch._dynamo` when it is first called, which takes seconds, and nothing here is compiled. The
@@ -72,7 +72,7 @@ def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
 
 def _adam(kind: type[Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
     def build(choice: Any, parameters: Groups) -> Optimizer:
-        return _eager(kind)(
+        return _eager(kind)(  # type: ignore[arg-type]
             parameters,
             lr=choice.lr,
             betas=(choice.beta1, choice.beta2),
