@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import tempfile
 from collections import namedtuple
@@ -24,8 +25,8 @@ def found(runs: Path) -> dict[str, Finding]:
 def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
     findings = found(tmp_path / "new" / "runs")
     assert list(findings) == [
-        "cnnlab", "torch", "torchvision", "processor", "vector unit", "accelerator", "cache folder", "runs folder",
-        "data at hand", "downloads",
+        "cnnlab", "torch", "torchvision", "processor", "vector unit", "accelerator", "precision trials", "cache folder",
+        "runs folder", "data at hand", "downloads",
     ]  # fmt: skip
     assert findings["torch"].value == torch.__version__
     assert platform.python_version() in findings["cnnlab"].value
@@ -33,6 +34,21 @@ def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
     assert findings["data at hand"].value.startswith("shapes (built in)")
     assert all(bool(finding.next_step) != finding.ok for finding in findings.values())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_trials_of_precision_are_told_and_forgotten_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+    assert found(tmp_path)["precision trials"].value == "none kept"
+    (tmp_path / "cache" / "ways").mkdir(parents=True)
+    for number, name in enumerate(("new.json", "old.json")):
+        (tmp_path / "cache" / "ways" / name).write_text("{}")
+        os.utime(tmp_path / "cache" / "ways" / name, (1_000_000_000 - number * 10**8,) * 2)
+    assert found(tmp_path)["precision trials"].value.startswith("2 kept, the oldest of 1998-07-")
+    [finding] = [each for each in examine(tmp_path, retune=True).findings if each.name == "precision trials"]
+    assert finding.value.startswith("none kept: 2 forgotten")
+    assert list((tmp_path / "cache" / "ways").iterdir()) == []
 
 
 def test_the_version_is_known_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

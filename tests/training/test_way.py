@@ -15,7 +15,7 @@ from cnnlab.errors import SpecError
 from cnnlab.records import Way
 from cnnlab.spec.recipe import Train
 from cnnlab.training import way as ways
-from cnnlab.training.way import PLAIN, choose_way, known_way, quick_speed
+from cnnlab.training.way import PLAIN, choose_way, forget_trials, known_way, quick_speed, trials_kept
 
 AUTO = Train()
 
@@ -25,6 +25,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own cache."""
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(ways, "TIMED_S", 0.001)
+    monkeypatch.setattr(ways, "_today", lambda: "2001-02-03")
     return tmp_path / "ways"
 
 
@@ -83,12 +84,24 @@ def test_a_quick_speed_is_of_one_step_and_of_a_slow_network_on_few_images(
 
 def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     first = choose_way(AUTO, *case)
-    assert first.reason == "the fastest of a timed trial"
+    assert first.reason == "the fastest of a timed trial on 2001-02-03"
     assert first.tried[f"{first.precision} {first.memory_format}"] == max(first.tried.values())  # rounded
     (file,) = kept.iterdir()
     assert Way.from_json(file.read_bytes()) == first
     monkeypatch.setattr(ways, "_try_all", no_trial)
     assert choose_way(AUTO, *case) == first
+
+
+def test_trials_that_are_forgotten_are_made_anew(kept: Path, case: tuple) -> None:
+    choose_way(AUTO, *case)
+    (file,) = kept.iterdir()
+    slow = Way(precision="fp32", memory_format="contiguous", reason="of a busy machine", tried={})
+    file.write_text(slow.to_json())
+    assert choose_way(AUTO, *case) == slow
+    assert forget_trials() == 1
+    assert trials_kept() == []
+    assert choose_way(AUTO, *case).reason == "the fastest of a timed trial on 2001-02-03"
+    assert forget_trials() == 1
 
 
 def test_a_damaged_cache_file_is_made_anew(kept: Path, case: tuple) -> None:
@@ -104,7 +117,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(ways, "TIMED_S", 0.001)
-    assert choose_way(AUTO, *case).reason == "the fastest of a timed trial"
+    assert choose_way(AUTO, *case).reason.startswith("the fastest of a timed trial on ")
 
 
 def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tuple) -> None:

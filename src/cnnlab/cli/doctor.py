@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -13,12 +14,25 @@ def register(app: typer.Typer) -> None:
     app.command()(guarded(doctor))
 
 
-def doctor(data: DataFolder = None, runs: RunsFolder = Path("runs"), json: Json = False, debug: Debug = False) -> None:
+def doctor(
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    retune: Annotated[
+        bool,
+        typer.Option(
+            "--retune",
+            help="forget which precision and memory format was the fastest for each network, as after trials on a "
+            "busy machine: the next training times them anew",
+        ),
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
     """Versions, devices, memory, folders and data at hand. Exit code 1 where something is wrong."""
     from cnnlab.cli.console import show, show_json
     from cnnlab.runs.examination import examine
 
-    found = examine(runs, data)
+    found = examine(runs, data, retune=retune)
     if json:
         show_json(found.model_dump())
     else:

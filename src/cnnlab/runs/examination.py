@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
 from cnnlab.training.machine import choose_device, device_name, processor
+from cnnlab.training.way import forget_trials, trials_kept
 
 # A data set decoded, a few run folders: less than this on the disk ends in tears.
 LEAST_FREE_BYTES = 2 * 2**30
@@ -42,12 +44,17 @@ class Examination(Record):
     findings: tuple[Finding, ...]
 
 
-def examine(runs: Path, data: Path | None = None) -> Examination:
-    """Look at versions, devices, memory, folders and data; nothing is downloaded or kept."""
+def examine(runs: Path, data: Path | None = None, *, retune: bool = False) -> Examination:
+    """Look at versions, devices, memory, folders and data; nothing is downloaded or kept.
+
+    Args:
+        retune: forget how the fastest way of computing came out for each network, so that it is timed anew.
+    """
     return Examination(
         findings=(
             *_software(),
             *_devices(),
+            _trials(forget_trials() if retune else 0),
             _folder("cache folder", cache_dir()),
             _folder("runs folder", runs),
             *_data(data),
@@ -82,6 +89,18 @@ def _devices() -> Iterator[Finding]:
     device = choose_device("auto")
     accelerator = device_name(device) if device.type != "cpu" else "none found; the CPU computes"
     yield Finding(name="accelerator", value=accelerator)
+
+
+def _trials(forgotten: int) -> Finding:
+    """The trials by which precision and memory format were chosen."""
+    kept = trials_kept()
+    value = "none kept"
+    if forgotten:
+        value += f": {forgotten} forgotten, and made anew when they are next needed"
+    elif kept:
+        oldest = time.strftime("%Y-%m-%d", time.localtime(kept[0].stat().st_mtime))
+        value = f"{len(kept)} kept, the oldest of {oldest}; --retune has them made anew"
+    return Finding(name="precision trials", value=value)
 
 
 def _folder(name: str, path: Path) -> Finding:

@@ -56,8 +56,9 @@ def choose_way(train: Train, network: nn.Module, images: Tensor, labels: Tensor)
     `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. A recipe that fixes both
     precision and memory format is taken at its word: its way is neither timed nor checked. The choice is kept in the
     cache folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe
-    differ; of two processes that try at once, both take the choice that was kept first. All that will ever train does
-    so in the trial: a way that is right for a head may be wrong for what lies in front of it.
+    differ, and says of which day it is; `forget_trials` lets it be made anew. Of two processes that try at once, both
+    take the choice that was kept first. All that will ever train does so in the trial: a way that is right for a head
+    may be wrong for what lies in front of it.
 
     Args:
         images, labels: one training batch on the device, N×C×H×W (or features of a frozen part, N×...) and N.
@@ -134,7 +135,8 @@ def _try_all(open_ways: list[Way], network: nn.Module, images: Tensor, labels: T
             "train.precision and train.memory_format",
         )
     _, fastest = max(speeds, key=lambda timed: timed[0])
-    return fastest.model_copy(update={"reason": "the fastest of a timed trial", "tried": tried})
+    reason = f"the fastest of a timed trial on {_today()}"
+    return fastest.model_copy(update={"reason": reason, "tried": tried})
 
 
 def _outcome(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,6 +236,31 @@ def _kept(path: Path) -> Way | None:
         return Way.from_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def trials_kept() -> list[Path]:
+    """The choices that are kept for this machine and others, the oldest first."""
+    return sorted((cache_dir() / "ways").glob("*.json"), key=lambda path: (path.stat().st_mtime, path.name))
+
+
+def forget_trials() -> int:
+    """Let all choices be made anew, as one that was made while the machine was busy should be; how many were kept.
+
+    Raises:
+        RunError: the cache can't be written to.
+    """
+    kept = trials_kept()
+    try:
+        for path in kept:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"kept trials can't be removed: {error.strerror}"
+        raise RunError(what, where=str(cache_dir()), next_step="see who may write there, or set CNNLAB_CACHE") from None
+    return len(kept)
+
+
+def _today() -> str:
+    return time.strftime("%Y-%m-%d")
 
 
 def _keep(path: Path, way: Way) -> Way:
