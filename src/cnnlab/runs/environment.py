@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import platform
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cnnlab import __version__
+from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
-from cnnlab.errors import SourceError
+from cnnlab.errors import RunError, SourceError
+from cnnlab.files import write_whole
 from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment
 from cnnlab.runs.folder import RunFolder
@@ -28,6 +34,9 @@ COMPUTING = (
     *("spec/backbones.py", "spec/model.py", "spec/trainable.py", "spec/keeping.py"),
     *("spec/choices.py", "spec/losses.py", "spec/regularisers.py", "spec/limits.py", "spec/augmentations.py"),
 )
+
+DIGITS = 16
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def environment(device: torch.device, processes: int = 1) -> Environment:
@@ -78,11 +87,48 @@ def _with_backbone_from_here(recipe: Recipe, folder: RunFolder) -> Recipe:
     return recipe.model_copy(update={"model": model})
 
 
+@cache
 def code_hash() -> str:
-    """A digest of those source files that decide what a run computes; drawing, statistics and commands do not."""
+    """A digest of what a run computes by, in those source files that decide it; drawing and statistics do not.
+
+    Comments, docstrings and layout do not count. It takes a second or more, so it is kept for files of these sizes and
+    times of change.
+    """
     root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
     parts = (root / part for part in COMPUTING)
-    for path in sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py"))):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    files = sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py")))
+    stamps = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    kept = cache_dir() / "code" / hashlib.sha256(stamps.encode()).hexdigest()[:24]
+    with suppress(OSError, ValueError):
+        known = kept.read_text(encoding="ascii")
+        if len(known) == DIGITS:
+            return known
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + what_computes(path.read_bytes()).encode())
+    found = digest.hexdigest()[:DIGITS]
+    with suppress(OSError, RunError):  # a cache that can't be written to only costs time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, found.encode())
+    return found
+
+
+def what_computes(source: bytes) -> str:
+    """A Python file's syntax tree as text, without docstrings.
+
+    Not `ast.dump`, whose text for one tree differs between versions of Python. Here a field that is empty is left out,
+    as one that an older Python does not know is.
+    """
+    return _tree(ast.parse(source))
+
+
+def _tree(node: Any) -> str:
+    if isinstance(node, list):
+        return f"[{','.join(map(_tree, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = fields["body"][1:]
+    shown = (f"{name}={_tree(value)}" for name, value in fields.items() if value is not None and value != [])
+    return f"{type(node).__name__}({','.join(shown)})"

@@ -1,0 +1,88 @@
+"""The digest of the code that computes: what changes it, and what does not."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from cnnlab.data.cache import cache_dir
+from cnnlab.runs import environment
+from cnnlab.runs.environment import code_hash, what_computes
+
+SOURCE = b'''"""A module."""
+
+import math
+
+
+class Half:
+    """A half."""
+
+    share: float = 0.5
+
+    def of(self, number):
+        """The half of a number."""
+        return self.share * number  # rounds down
+
+    async def later(self):
+        """What comes."""
+'''
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"A module.", b"Another word."),
+        (b'    """A half."""\n\n', b""),
+        (b"The half of a number.", b"Half a number.\n\n        Source: none."),
+        (b"  # rounds down", b""),
+        (b"import math", b"import   math"),
+        (b"self.share * number", b"(self.share * number)"),
+    ],
+)
+def test_words_and_layout_do_not_compute(before: bytes, after: bytes) -> None:
+    assert before in SOURCE
+    assert what_computes(SOURCE.replace(before, after)) == what_computes(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"0.5", b"0.25"),
+        (b"self.share * number", b"self.share + number"),
+        (b"self.share * number", b"number * self.share"),
+        (b"import math", b"import cmath"),
+        (b"share: float", b"share: int"),
+        (b"async def", b"def"),
+        (b"def of(self, number)", b"def of(self, *number)"),
+        (b"return self", b"return 0, self"),
+        (b'"""What comes."""', b"pass"),
+        (b"import math", b"import math\n\nNAMES = None"),
+    ],
+)
+def test_all_else_computes(before: bytes, after: bytes) -> None:
+    assert before in SOURCE
+    assert what_computes(SOURCE.replace(before, after)) != what_computes(SOURCE)
+
+
+def test_the_digest_is_of_the_files_that_compute_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = inspect.unwrap(code_hash)
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "cnnlab" / "runs" / "environment.py"))
+    monkeypatch.setattr(environment, "COMPUTING", ("data", "one.py"))
+    root = tmp_path / "cnnlab"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "two.py").write_bytes(SOURCE)
+    (root / "one.py").write_bytes(SOURCE)
+    (root / "three.py").write_bytes(SOURCE)
+    first = find()
+    [kept] = (cache_dir() / "code").iterdir()
+    (root / "three.py").write_bytes(b"other = 1")
+    assert find() == first
+    kept.write_text("damaged")
+    assert find() == first
+    (root / "one.py").write_bytes(SOURCE.replace(b"A half.", b"Half of it."))
+    assert find() == first
+    (root / "data" / "two.py").write_bytes(SOURCE.replace(b"0.5", b"0.625"))
+    assert find() != first
