@@ -7,9 +7,12 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from cnnlab.cli import console
-from cnnlab.cli.console import Progressing, progressing, show_error, show_json
+from cnnlab.cli.console import Progressing, progressing, say, show, show_error, show_json
+from cnnlab.cli.screen import Screen
 from cnnlab.errors import Problem, SpecError
 
 
@@ -73,3 +76,40 @@ def test_a_long_list_of_what_is_allowed_folds_under_its_own_column(monkeypatch: 
         "  allowed:  one, two, three,",
         "            four, five",
     ]
+
+
+# What a terminal may obey: an escape sequence, C1's CSI, a bell, and marks that turn the direction of writing.
+ORDERS = "\x1b\x9b\a\x7f\u202e\u2067\u200f"
+NAME = f"cat{ORDERS}[31m"
+
+
+def test_names_give_a_terminal_no_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(NAME, title=NAME)
+    table.add_row(NAME)
+    show(NAME, Text(NAME), table)
+    say(NAME)
+    show_error(SpecError(f"no {NAME}", where=NAME, received=NAME))
+    Progressing(None)(NAME, 1, 1, "images", NAME)
+    shown = capsys.readouterr()
+    assert "cat" in shown.out
+    assert "[31m" in shown.err
+    assert not set(ORDERS) & set(shown.out + shown.err)
+    show_json({NAME: "é"})
+    printed = capsys.readouterr().out
+    assert not set(ORDERS) & set(printed)
+    assert "é" in printed
+    assert json.loads(printed) == {NAME: "é"}
+
+
+def test_on_a_terminal_styles_and_bars_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Screen(file=io.StringIO(), force_terminal=True, width=60, color_system="standard")
+    monkeypatch.setattr(console, "console", lambda *, stderr: made if stderr else None)
+    show_error(SpecError(f"no {NAME}"))
+    with progressing() as shown:
+        shown(f"reading {NAME}", 1, 2, "images")
+        shown.say(NAME)
+    printed = made.file.getvalue()
+    assert "\x1b[1;31m" in printed
+    assert "reading cat" in printed
+    assert "\x1b[31m" not in printed.replace("\x1b[31m✗", "")
+    assert not set(ORDERS[1:]) & set(printed)

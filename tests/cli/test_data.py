@@ -200,3 +200,23 @@ def test_show_tells_what_is_wrong_with_augmentations(folder, tmp_path):
         assert failed.exit_code == 2
         assert said in failed.stderr
     assert not (Path.cwd() / "examples.png").exists()
+
+
+@pytest.mark.parametrize("words", [["data", "check"], ["data", "show"], ["new", "x.toml", "--source"]])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_folder_that_is_called_like_an_order_to_the_terminal(folder, words, form, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    red = "\x1b[31m\x9b31m\u202e"
+    folder = folder.rename(folder.with_name(f"pets{red}"))
+    (folder / "cat" / f"notes{red}").write_bytes(b"")
+    done = call(*words, folder.name, *form)
+    assert done.exit_code == 0, done.stderr
+    (folder / f"bird{red}").mkdir()
+    (folder / "cat" / f"a{red}.png").write_bytes(b"")
+    failed = call(*words, folder.name, *form)
+    assert failed.exit_code in (1, 2)
+    assert call(*words, f"no {red}", *form).exit_code == 2
+    for result in (done, failed):
+        assert not {"\x1b", "\x9b", "\u202e"} & set(result.stdout + result.stderr)
+    if form and words != ["data", "show"]:
+        assert json.loads(done.stdout)["source"] == folder.name

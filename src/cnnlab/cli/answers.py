@@ -45,16 +45,16 @@ def show_answer(answer: Answer, form: Form, spare: Sequence[str] = (), extra: di
         spare: columns that a narrow terminal goes without.
         extra: fields beside the answer's own in its JSON.
     """
-    from cnnlab.cli.console import show_json
+    from cnnlab.cli.console import show_json, write
 
     if form.json:
         show_json({**json.loads(answer.to_json()), **(extra or {})})
     elif form.svg:
-        print(answer.svg())  # type: ignore[attr-defined]
+        write(f"{answer.svg()}\n")  # type: ignore[attr-defined]
     elif form.markdown:
-        print(answer.sheet().to_markdown(), end="")
+        write(answer.sheet().to_markdown())
     elif form.latex:
-        print(answer.sheet().to_latex(), end="")
+        write(answer.sheet().to_latex())
     else:
         show_sheet(answer.sheet(), spare)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import CnnlabError
+from cnnlab.paper.words import clean, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,10 +26,10 @@ DETAIL_INDENT = 12
 
 def console(*, stderr: bool = False) -> Console:
     """A rich console on stdout or stderr."""
-    from rich.console import Console
+    from cnnlab.cli.screen import Screen
 
-    made = Console(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+    made = Screen(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Screen(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def show(*what: RenderableType) -> None:
@@ -40,7 +41,12 @@ def show(*what: RenderableType) -> None:
 
 def show_json(value: Any) -> None:
     """Print a result for other programs. NaN and ±Inf become null, which JSON has."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(escaped(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def write(text: str) -> None:
+    """Print a result that is a text as it stands: Markdown, LaTeX, SVG."""
+    print(clean(text), end="")
 
 
 def say(text: str) -> None:

@@ -27,6 +27,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     from cnnlab.data.starter import glimpse, starter_recipe
     from cnnlab.errors import RunError, UsageError
     from cnnlab.files import write_whole
+    from cnnlab.paper.words import escaped
 
     text = starter_recipe(glimpse(open_folder(source)))
     if file.is_dir():
@@ -58,5 +59,5 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     if json:
         show_json({"file": str(file), "source": source})
     else:
-        print(text, end="")
+        print(escaped(text), end="")
         say(f"Written to {file}. Next: cnnlab describe {file}, then: cnnlab train {file}")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from cnnlab.errors import CnnlabError, UsageError
+from cnnlab.paper.words import clean
 from cnnlab.processes import is_writer
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if kwargs.get("debug"):
                 raise
-            print(f"cnnlab made a mistake: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"cnnlab made a mistake: {type(error).__name__}: {clean(str(error))}", file=sys.stderr)
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
 
@@ -297,7 +298,7 @@ def _explain(error: CnnlabError, debug: bool) -> None:
     if debug:
         import traceback
 
-        traceback.print_exc()
+        print(clean(traceback.format_exc()), end="", file=sys.stderr)
     from cnnlab.cli.console import show_error
 
     show_error(error)

@@ -58,7 +58,7 @@ def list_runs(
 
 
 def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
-    from cnnlab.cli.console import show, show_json
+    from cnnlab.cli.console import show, show_json, write
     from cnnlab.cli.terminal import drawn
     from cnnlab.paper.sheet import Sheet
     from cnnlab.runs.summary import SORTS, sort_runs, summaries
@@ -72,7 +72,7 @@ def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
     if form.json:
         show_json([summary.model_dump() for summary in found])
     elif form.markdown or form.latex:
-        print(sheet.to_markdown() if form.markdown else sheet.to_latex(), end="")
+        write(sheet.to_markdown() if form.markdown else sheet.to_latex())
     elif found:
         show(drawn(_table(found)))
     else:

@@ -21,7 +21,8 @@ def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
         yield
     except BaseException:
         if is_planned():  # before that nothing has been made
-            print(f"\nthe runs are kept; go on with: {shlex.join(['cnnlab', *sys.argv[1:]])}", file=sys.stderr)
+            command = words.clean(shlex.join(["cnnlab", *sys.argv[1:]]))
+            print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
         raise
 
 

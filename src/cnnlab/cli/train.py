@@ -25,6 +25,7 @@ from cnnlab.cli.options import (
     read_recipe,
 )
 from cnnlab.errors import CnnlabError, UsageError
+from cnnlab.paper.words import clean
 
 if TYPE_CHECKING:
     from cnnlab.runs.folder import RunFolder
@@ -106,7 +107,7 @@ def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str =
         # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
         with suppress(CnnlabError, OSError):
             for folder in made:
-                print(f"\n{_way_on(folder, data, device)}", file=sys.stderr)
+                print(f"\n{clean(_way_on(folder, data, device))}", file=sys.stderr)
         raise
 
 

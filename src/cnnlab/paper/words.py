@@ -13,12 +13,27 @@ NONE = "–"
 LONGEST_NAME = 48
 # Classes of letters and controls that turn the direction of a line.
 RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Of the marks of writing direction those that isolate do no harm, and are what `quoted` writes.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066\u2067\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def clean(text: str) -> str:
-    """The text with U+FFFD for what no page may hold: control characters and halves of surrogate pairs."""
+    """The text with U+FFFD for what no page and no terminal may get.
+
+    Control characters, marks that turn the direction of writing, and halves of surrogate pairs.
+    """
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def escaped(text: str) -> str:
+    r"""JSON or TOML with the same characters written as both know them.
+
+    >>> escaped('{"name": "\u202egnp.a"}')
+    '{"name": "\\u202egnp.a"}'
+    """
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def shown(name: str, longest: int = LONGEST_NAME) -> str:
