@@ -138,3 +138,23 @@ def test_a_norm_keeps_its_hooks() -> None:
     assert isinstance(made[1], SyncedBatchNorm)
     made(torch.zeros(2, 3, 4, 4))
     assert called == ["before", "behind"]
+
+
+def test_without_a_momentum_the_statistics_are_the_plain_mean_over_all_batches() -> None:
+    """As torch's norm has it."""
+    batches = [torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) + seed for seed in range(3)]
+    plain = nn.Sequential(nn.BatchNorm2d(3, momentum=None))
+    for images in batches:
+        plain(images)
+
+    def trained(world: World) -> nn.Module:
+        made = nn.Sequential(nn.BatchNorm2d(3, momentum=None))
+        synchronise(made, world)
+        for images in batches:
+            with Together(made, world, made).batch(6, last=True) as whole:
+                whole(images[world.share(6)])
+        return made
+
+    for made in in_two(trained):
+        for name, buffer in plain.named_buffers():
+            torch.testing.assert_close(made.get_buffer(name), buffer)

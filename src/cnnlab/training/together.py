@@ -67,8 +67,9 @@ class SyncedBatchNorm(_BatchNorm):
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
         buffers = (self.num_batches_tracked, self.running_mean, self.running_var)
         batches, running_mean, running_variance = (buffer for buffer in buffers if buffer is not None)
-        share = self.momentum or 0.0
         batches.add_(1)
+        # Without a momentum a plain mean over the batches, as torch has it; their number stays on the device.
+        share = 1 / batches.float() if self.momentum is None else self.momentum
         running_mean.lerp_(mean, share)
         running_variance.lerp_(variance, share)
 
