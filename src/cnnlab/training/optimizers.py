@@ -48,7 +48,7 @@ def optimizer(
 
 
 @cache
-def _eager(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+def _eager(kind: Any) -> Callable[..., Optimizer]:
     """The same optimiser without the decorators that matter to `torch.compile` alone.
 
     Each of them loads `torch._dynamo` when it is first called, which takes seconds, and nothing here is compiled. The
@@ -56,7 +56,10 @@ def _eager(kind: type[Optimizer]) -> Callable[..., Optimizer]:
     A step is taken without gradients, as torch's decorator of it sees to.
     """
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in _KEPT_FROM_COMPILER}
-    return type(kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+    made: type[Optimizer] = type(
+        kind.__name__, (kind,), {**methods, "step": torch.no_grad()(inspect.unwrap(kind.step))}
+    )
+    return made
 
 
 def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
@@ -70,9 +73,9 @@ def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
     )
 
 
-def _adam(kind: type[Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
+def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups], Optimizer]:
     def build(choice: Any, parameters: Groups) -> Optimizer:
-        return _eager(kind)(  # type: ignore[arg-type]
+        return _eager(kind)(
             parameters,
             lr=choice.lr,
             betas=(choice.beta1, choice.beta2),
