@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from cnnlab.errors import UsageError
-from cnnlab.training import machine
+from cnnlab.errors import CnnlabError, UsageError
+from cnnlab.probe.activations import activations
+from cnnlab.runs.final import trained_network
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.run import run
+from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device, device_name, processor
 
 
@@ -19,7 +25,6 @@ def has(monkeypatch: pytest.MonkeyPatch) -> object:
     def set_devices(cuda: bool, mps: bool) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-        monkeypatch.setattr(machine, "_use_whole_floats", lambda: None)  # it would outlast the test
 
     return set_devices
 
@@ -34,18 +39,38 @@ def test_auto_takes_cuda_then_mps_then_the_cpu(has: object, cuda: bool, mps: boo
     assert choose_device("cpu").type == "cpu"
 
 
-def test_32_bit_floats_are_not_shortened_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shortened() -> Iterator[Callable[[], list[str]]]:
+    """Lets floats be shortened, and gives what tells how they are."""
     places = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)
     before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "tf32"
+    yield lambda: [place.fp32_precision for place in places]
+    for place, value in zip(places, before, strict=True):
+        place.fp32_precision = value
+
+
+def test_choosing_a_device_changes_nothing(monkeypatch: pytest.MonkeyPatch, shortened: Callable[[], list[str]]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    try:
-        for place in places:
-            place.fp32_precision = "tf32"
-        choose_device("auto")
-        assert [place.fp32_precision for place in places] == ["ieee", "ieee"]
-    finally:
-        for place, value in zip(places, before, strict=True):
-            place.fp32_precision = value
+    assert choose_device("auto").type == "cuda"
+    assert shortened() == ["tf32", "tf32"]
+
+
+def test_32_bit_floats_are_not_shortened_in_a_run_and_as_they_were_afterwards(
+    recipe: Callable[..., Recipe], tmp_path: Path, shortened: Callable[[], list[str]]
+) -> None:
+    seen: list[list[str]] = []
+    folder = run(recipe(), runs=tmp_path, device="cpu", listener=Listener(point=lambda _: seen.append(shortened())))
+    assert seen == [["ieee", "ieee"]] * 2
+    assert shortened() == ["tf32", "tf32"]
+    network = trained_network(folder, torch.device("cpu"), print)
+    network.conv1.register_forward_hook(lambda *_: seen.append(shortened()))
+    activations(network, torch.zeros(1, 3, 8, 8), ["conv1"])
+    assert seen[2:] == [["ieee", "ieee"]]
+    with pytest.raises(CnnlabError):
+        activations(network, torch.zeros(1, 3, 8, 8), ["conv9"])
+    assert shortened() == ["tf32", "tf32"]
 
 
 def test_an_unknown_device_is_refused() -> None:

@@ -19,7 +19,7 @@ from cnnlab.records import Record
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 BATCH = 256
 Probabilities: TypeAlias = npt.NDArray[np.float32]
@@ -75,7 +75,9 @@ def predict(
         if good:
             labels = np.zeros(len(good), dtype=np.int64)
             feed = Feed(np.stack(good), labels, kept.mean, kept.std, target, memory_format)
-            answers = list(torch.from_numpy(logits(network, feed)).softmax(dim=1).numpy())
+            with whole_floats():  # not while the caller has the answers
+                answered = logits(network, feed)
+            answers = list(torch.from_numpy(answered).softmax(dim=1).numpy())
         for path, pixels in zip(paths, decoded, strict=True):
             if isinstance(pixels, Fault):
                 yield Prediction(image=str(path), error=f"{pixels.kind}: {pixels.message}")

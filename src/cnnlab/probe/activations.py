@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.modes import evaluating
+from cnnlab.training.machine import whole_floats
 
 See: TypeAlias = Callable[[str, Tensor], None]
 # Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.
@@ -22,6 +23,7 @@ def _nothing(_name: str, _tensor: Tensor) -> None:
     """What a caller does with what it does not want."""
 
 
+@whole_floats()
 def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
     """What the named layers give for these images, in eval mode and without gradients.
 

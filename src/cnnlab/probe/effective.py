@@ -23,12 +23,14 @@ from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
 from cnnlab.spec.receptive.sights import Sights
+from cnnlab.training.machine import whole_floats
 
 
 class _Enough(Exception):  # noqa: N818  (nothing went wrong)
     """The layer that was asked for has run."""
 
 
+@whole_floats()
 def effective_field(
     network: nn.Module,
     layer: str,

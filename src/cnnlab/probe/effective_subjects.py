@@ -37,7 +37,7 @@ from cnnlab.spec.layer import Pair
 from cnnlab.spec.receptive.fields import CLASSES, traced
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class _Found:
     shape: Image
 
 
+@whole_floats()
 def named_effective_fields(
     what: Sequence[str],
     *,

@@ -15,12 +15,14 @@ from cnnlab.probe.following import Pair, compare, periods
 from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation
 from cnnlab.records import LayerRecord
 from cnnlab.spec.receptive.sights import Sights
+from cnnlab.training.machine import whole_floats
 
 # Down and to the right, in pixels for each pixel of a shift.
 DIRECTIONS: dict[Direction, Pair] = {"right": (0, 1), "down": (1, 0), "diagonal": (1, 1)}
 FILLS: tuple[Fill, ...] = ("edge", "zero")
 
 
+@whole_floats()
 def translation(
     network: nn.Module,
     image: Tensor,

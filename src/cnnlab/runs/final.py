@@ -34,10 +34,11 @@ from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.warnings import look_for_test_leaks
 from cnnlab.training.checkpoints import load_into, load_weights
 from cnnlab.training.loop import Training
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 from cnnlab.training.way import torch_format
 
 
+@whole_floats()
 def open_test(
     path: Path,
     *,

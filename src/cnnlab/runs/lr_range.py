@@ -20,12 +20,13 @@ from cnnlab.spec.recipe import Recipe, Train
 from cnnlab.statistics.lr_answer import RangeTest, round_rate
 from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
 from cnnlab.training.lr_range import Steady, losses_of_rates
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 # Fewer left too much noise in the curve, with batches of 64, for the lowest loss to be found again with another seed.
 STEPS = 200
 
 
+@whole_floats()
 def lr_range(
     recipe: Recipe | str | Path,
     *,

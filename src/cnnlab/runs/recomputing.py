@@ -30,7 +30,7 @@ from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 PURPOSE = "verify"
@@ -58,6 +58,7 @@ class _Pieces:
     result: Result | None = None
 
 
+@whole_floats()
 def recalculate(
     path: str | Path, *, root: Path | None = None, device: str = "auto", progress: Progress = silent
 ) -> Recomputed:

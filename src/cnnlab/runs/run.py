@@ -33,9 +33,10 @@ from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 
+@whole_floats()
 def run(
     recipe: Recipe,
     *,
@@ -91,6 +92,7 @@ def run(
     return folder
 
 
+@whole_floats()
 def resume_run(
     path: Path,
     *,

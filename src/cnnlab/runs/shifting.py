@@ -26,7 +26,7 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.shifted import Shifted, ShiftedRun, differences, shifted_group
 from cnnlab.statistics.comparison import Rules
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 PURPOSE = "shift"
 
@@ -87,6 +87,7 @@ class Setting:
         return feed if self.limit is None else feed.some(self.limit)
 
 
+@whole_floats()
 def shift_run(
     folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], setting: Setting, seed: int = 0
 ) -> ShiftedRun:
@@ -118,6 +119,7 @@ def shift_run(
     return ShiftedRun(folder.name, shifts, right, np.asarray(feed.labels), example.numpy(), len(dataset.classes))
 
 
+@whole_floats()
 def corrupt_run(folder: RunFolder, corrupted: Corrupted, setting: Setting) -> ShiftedRun:
     """Test a run's selected weights on CIFAR-10-C.
 

@@ -29,7 +29,7 @@ from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.ways import check_networks, choose_study_way, computed_in
-from cnnlab.training.machine import choose_device
+from cnnlab.training.machine import choose_device, whole_floats
 
 # Of the experiment and of the code, in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6
@@ -107,6 +107,7 @@ class Plan:
         return replace(arm, tasks=tuple(_tasks(self.name, arm.arm, arm.recipe, seeds, self.shelf, made, seconds)))
 
 
+@whole_floats()
 def make_plan(
     study: Study,
     name: str,

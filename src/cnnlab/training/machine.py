@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,15 +33,24 @@ def choose_device(name: str) -> torch.device:
             allowed=", ".join(kind for kind, found in there.items() if found),
             next_step="use --device auto; 'cnnlab doctor' says what is missing",
         )
-    if name == "cuda":
-        _use_whole_floats()
     return torch.device(name)
 
 
-def _use_whole_floats() -> None:
-    """Make 32-bit floats mean 32 bits: CUDA would shorten those of convolutions to TensorFloat-32's 19."""
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
+@contextmanager
+def whole_floats() -> Iterator[None]:
+    """Within it, 32-bit floats mean 32 bits: CUDA would shorten those of convolutions to TensorFloat-32's 19.
+
+    The flags are the whole process's; afterwards they are as they were. It decorates functions that compute, too.
+    """
+    places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "ieee"
+        yield
+    finally:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
 
 
 def device_name(device: torch.device) -> str:

@@ -21,10 +21,12 @@ from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.runs.folder import RunFolder
+from cnnlab.training.machine import whole_floats
 
 MOST_GUESSES = 3
 
 
+@whole_floats()
 def inspect_activations(
     subject: Subject | str | Path,
     image: Picture | str | Path | None = None,

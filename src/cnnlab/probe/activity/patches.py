@@ -21,12 +21,14 @@ from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.limits import MOST_PATCHES, require_number
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
+from cnnlab.training.machine import whole_floats
 
 # Of a layer whose filters nobody chose, so many are shown.
 SOME = 8
 Pixels = npt.NDArray[np.uint8]
 
 
+@whole_floats()
 def inspect_patches(
     subject: Subject | str | Path,
     layer: str,

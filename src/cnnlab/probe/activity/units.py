@@ -19,6 +19,7 @@ from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, Unit
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
+from cnnlab.training.machine import whole_floats
 
 # By the kind of a traced row; what is not here, as a softmax, is no function of one number.
 FUNCTIONS = (
@@ -31,6 +32,7 @@ CUT_AT_ZERO = ("relu", "relu6")
 RANGES = {"tanh": (0.0, 1.0), "hardtanh": (0.0, 1.0), "sigmoid": (0.5, 0.5), "hardsigmoid": (0.5, 0.5)}
 
 
+@whole_floats()
 def inspect_units(
     subject: Subject | str | Path,
     part: str = "validation",

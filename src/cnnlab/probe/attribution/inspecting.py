@@ -42,6 +42,7 @@ from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.runs.listener import NOBODY
+from cnnlab.training.machine import whole_floats
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,6 +57,7 @@ class _Question:
     probabilities: Floats
 
 
+@whole_floats()
 def inspect_attribution(
     subject: Subject | str | Path,
     images: str | Path | Sequence[str | Path | None] | None = None,

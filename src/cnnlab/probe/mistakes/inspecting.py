@@ -27,6 +27,7 @@ from cnnlab.runs.listener import NOBODY
 from cnnlab.statistics.calibration import sureness
 from cnnlab.statistics.classes import class_figures, confused_pairs
 from cnnlab.statistics.temperature import cooled_by_halves, temperature
+from cnnlab.training.machine import whole_floats
 
 PARTS = ("train", "validation", "test")
 PURPOSE = "inspect mistakes"
@@ -38,6 +39,7 @@ Numbers = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
 
+@whole_floats()
 def inspect_mistakes(
     run: Subject | str | Path,
     part: str = "validation",
