@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cnnlab.data.feed import Feed
 from cnnlab.data.sampling import balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
@@ -198,10 +199,14 @@ def test_without_a_validation_part_a_large_weight_is_no_divergence(bench: Callab
     assert not made.training.diverged
 
 
-def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy(weights=[1.0, 5.0, 0.5])"])
+def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any], loss: str) -> None:
     """Without batch norm; 27 images are 5 batches of 5 and one of 2, which counts less in the last step."""
     layers = ("conv(4, 3, padding=1)", "relu", "flatten", "dense(classes)")
-    apart, whole = bench(layers=layers, batch_size=5, accumulate=2), bench(layers=layers, batch_size=10)
+    apart, whole = (
+        bench(layers=layers, loss=loss, batch_size=5, accumulate=2),
+        bench(layers=layers, loss=loss, batch_size=10),
+    )
     assert apart.training.steps_per_epoch == whole.training.steps_per_epoch == 3
     records, expected = apart.fit(), whole.fit()
     for name, tensor in whole.weights.items():
@@ -209,6 +214,26 @@ def test_accumulated_batches_step_as_one_large_batch(bench: Callable[..., Any]) 
     for one, other in zip(records, expected, strict=True):
         assert (one.step, one.train.images) == (other.step, other.train.images)
         assert one.train.loss == pytest.approx(other.train.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy(weights='balanced')"])
+def test_accumulated_batches_come_one_at_a_time(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    """A device holds one of them, however many make a step."""
+    events: list[str] = []
+    batches = Feed._augmented
+
+    def asked(*arguments: Any) -> Iterator[Any]:
+        for batch in batches(*arguments):
+            events.append("batch")
+            yield batch
+
+    monkeypatch.setattr(Feed, "_augmented", asked)
+    made = bench(loss=loss, batch_size=5, accumulate=3, epochs=1, validation=0.0)
+    made.training.network.register_forward_pre_hook(lambda *_: events.append("forward"))
+    made.fit()
+    assert events == ["batch", "forward"] * 7
 
 
 def test_a_gradient_is_clipped_to_its_norm_and_left_alone_below_it(bench: Callable[..., Any]) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnnlab.data.feed import Batch, Feed, Supply, whole
 from cnnlab.data.sampling import balanced
@@ -38,8 +38,19 @@ from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
 Watch = Callable[[int, int, StepMeans | None], None]
-# How many images a batch has in all processes, and this one's part of it.
-Counted = tuple[int, Batch]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The batches of one step, to be taken once, one at a time: none is there before it is asked for.
+
+    Attributes:
+        sizes: how many images each has in all processes.
+        batches: this process's parts of them.
+    """
+
+    sizes: Sequence[int]
+    batches: Iterator[Batch]
 
 
 @dataclass
@@ -161,7 +172,7 @@ def _epoch(training: Training, feeds: Feeds, loss: Loss, watch: Watch) -> Iterat
     for number, group in enumerate(batches_of_epoch(training, feeds.train), start=1):
         with torch_state():
             take_step(training, group, loss, sums)
-        seen += sum(count for count, _ in group)
+        seen += sum(group.sizes)
         watch(seen, total, sums.glance())
         over = _spend(training, seen, time.perf_counter() - began)
         if number not in ends and not over:
@@ -202,23 +213,21 @@ def _spend(training: Training, images: int, seconds: float) -> bool:
     return spent >= 1
 
 
-def batches_of_epoch(training: Training, part: Supply) -> Iterator[list[Counted]]:
-    """The batches of the epoch that a training is in, in its order; those of one list make one step."""
+def batches_of_epoch(training: Training, part: Supply) -> Iterator[Group]:
+    """The batches of the epoch that a training is in, in its order, by the steps that they make."""
     train = training.train
     if train.sampling == "balanced":
         part = part.sampled(balanced(part.labels, train.seed, training.epoch))
     # Images are mixed with others of the whole batch, so that each process needs all of it.
     share = whole if not isinstance(train.mix, NoMix) else training.world.share
     batches = part.training(train.batch_size, train.seed, training.epoch, training.data.augment, share)
-    return _in_groups(zip(part.sizes(train.batch_size), batches, strict=True), train.accumulate)
+    sizes = part.sizes(train.batch_size)
+    for start in range(0, len(sizes), train.accumulate):
+        own = sizes[start : start + train.accumulate]
+        yield Group(own, islice(batches, len(own)))
 
 
-def _in_groups(batches: Iterator[Counted], size: int) -> Iterator[list[Counted]]:
-    while group := list(islice(batches, size)):
-        yield group
-
-
-def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding) -> None:
+def take_step(training: Training, group: Group, loss: Loss, sums: Adding) -> None:
     """Change the weights once, by the mean gradient over the images of one batch or of several.
 
     Call it within `torch_state()`: it seeds torch's global state.
@@ -229,16 +238,28 @@ def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding
     seed_torch(training.train.seed, "step", training.step)
     training.fed.train()
     optimizer.zero_grad(set_to_none=True)
-    mass, images = _mass(training, group, loss), sum(count for count, _ in group)
-    for number, (count, batch) in enumerate(group):
+    images, masses, found = sum(group.sizes), [], []
+    for number, (count, batch) in enumerate(zip(group.sizes, group.batches, strict=True)):
+        mass: Mass = images
+        if loss.weights is not None:
+            masses.append(_mass(training, count, batch[1], loss))
+            mass = masses[0] if len(group.sizes) == 1 else images
         part = _part(training, number, count, batch)
-        with training.together.batch(count, last=number == len(group) - 1) as together:
+        with training.together.batch(count, last=number == len(group.sizes) - 1) as together:
             with autocast(training.way, training.device):
                 outputs = together(part.images)
-                found = part.loss(outputs, loss, mass)
-            (found * training.together.scale(count)).backward()  # type: ignore[no-untyped-call]
+                own = part.loss(outputs, loss, mass)
+            (own * training.together.scale(count)).backward()  # type: ignore[no-untyped-call]
         if training.world.writes or training.world.divides(count):  # else the writer has counted these images
-            sums.add(found.detach() * images, outputs.detach(), part.own)
+            found.append((own.detach() * images, outputs.detach(), part.own))
+    if len(masses) > 1:  # what the images of all batches weigh is known with the last one
+        share = images / torch.stack(masses).sum()
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(share)
+        found = [(summed * share, *rest) for summed, *rest in found]
+    for summed, answers, labels in found:
+        sums.add(summed, answers, labels)
     if training.train.clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), training.train.clip)
     optimizer.step()
@@ -247,16 +268,11 @@ def take_step(training: Training, group: list[Counted], loss: Loss, sums: Adding
     training.step += 1
 
 
-def _mass(training: Training, group: list[Counted], loss: Loss) -> Mass:
-    """What all images of a step count, those of the other processes too."""
-    if loss.weights is None:
-        return sum(count for count, _ in group)
-    world, total = training.world, loss.weights.new_zeros(())
-    for count, (_, labels) in group:
-        held = loss.mass(labels)
-        is_whole = len(labels) == count  # which a process holds of a batch to be mixed, or too small to be divided
-        total += held if is_whole else world.sum(torch.as_tensor(held))
-    return total
+def _mass(training: Training, count: int, labels: Tensor, loss: Loss) -> Tensor:
+    """What the images of a batch weigh in a weighted loss, those of the other processes too."""
+    held = torch.as_tensor(loss.mass(labels))
+    # A process holds all of a batch that is to be mixed, or too small to be divided.
+    return held if len(labels) == count else training.world.sum(held)
 
 
 def _part(training: Training, number: int, count: int, batch: Batch) -> Mixed:
