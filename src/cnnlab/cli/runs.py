@@ -29,6 +29,9 @@ Recipes = Annotated[
 # What a narrow terminal goes without, the first to go first.
 SPARE = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
 
+# Of more runs than these a table is not fitted to the terminal, which takes a millisecond a row.
+MOST_FOLDED = 200
+
 
 def register(app: typer.Typer) -> None:
     app.command("runs")(guarded(list_runs))
@@ -59,7 +62,7 @@ def list_runs(
 
 def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
     from cnnlab.cli.console import show, show_json, write
-    from cnnlab.cli.terminal import drawn
+    from cnnlab.cli.terminal import drawn, plain
     from cnnlab.paper.sheet import Sheet
     from cnnlab.runs.summary import SORTS, sort_runs, summaries
 
@@ -68,11 +71,14 @@ def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
             f"unknown column '{sort}'", where="--sort", allowed=", ".join(SORTS), next_step=nearest(sort, SORTS)
         )
     found = sort_runs(summaries(runs), sort, reverse)
-    sheet = Sheet("Runs", tables=(("", _table(found)),))
     if form.json:
         show_json([summary.model_dump() for summary in found])
     elif form.markdown or form.latex:
+        sheet = Sheet("Runs", tables=(("", _table(found)),))
         write(sheet.to_markdown() if form.markdown else sheet.to_latex())
+    elif len(found) > MOST_FOLDED:
+        write(f"{plain(_table(found))}
+")
     elif found:
         show(drawn(_table(found)))
     else:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from cnnlab.errors import CnnlabError
+from cnnlab.files import write_whole
 from cnnlab.records import Record
-from cnnlab.runs.folder import RunFolder, list_runs
+
+KEPT = ".summaries.json"
+# What a summary is read from; a folder with the first of them holds a run.
+RECORDS = ("recipe.toml", "result.json")
+# Two changes in so short a time may leave the same stamp on a file.
+SETTLED_NS = 2 * 10**9
+DAMAGED = "damaged: "
 
 
 class Summary(Record):
@@ -37,8 +49,29 @@ SORTS: dict[str, Callable[[Summary], Any]] = {
 
 
 def summaries(runs: Path) -> list[Summary]:
-    """Every run in a folder, by time."""
-    return [_summary(folder) for folder in list_runs(runs)]
+    """Every run in a folder, by name, and so by time.
+
+    What was read is kept in the folder's `.summaries.json`, with the stamps of the files that it is from; only runs
+    whose files are others are read again. The file may be deleted at any time, and one that can't be read or written
+    costs time alone.
+    """
+    kept: dict[str, _Entry] = _kept(runs / KEPT)
+    found: dict[str, _Entry] = {}
+    now = time.time_ns()
+    for name in sorted(_folders(runs)):
+        stamps = tuple(_stamp(f"{runs}/{name}/{record}") for record in RECORDS)
+        if stamps[0] is None:
+            continue  # no run
+        entry = kept.get(name)
+        if entry is None or entry.stamps != stamps:
+            # The stamps were taken first: a file that changes while it is read has others afterwards.
+            entry = _Entry(stamps=stamps, summary=_summary(runs / name))
+        found[name] = entry
+    lasting = {name: entry for name, entry in found.items() if entry is kept.get(name) or entry.lasts(now)}
+    if lasting != kept:
+        with suppress(CnnlabError):  # a folder that can't be written to is listed all the same
+            write_whole(runs / KEPT, _File(runs=lasting).to_json().encode("utf-8"))
+    return [entry.summary for entry in found.values()]
 
 
 def sort_runs(found: Iterable[Summary], column: str, reverse: bool = False) -> list[Summary]:
@@ -48,11 +81,15 @@ def sort_runs(found: Iterable[Summary], column: str, reverse: bool = False) -> l
     return [*known, *(run for run in runs if figure(run) is None)]
 
 
-def _summary(folder: RunFolder) -> Summary:
+def _summary(path: Path) -> Summary:
+    # What reads a run takes longer to load than thousands of kept summaries.
+    from cnnlab.runs.folder import RunFolder
+
+    folder = RunFolder(path)
     try:
         recipe, result = folder.recipe(), folder.result()
     except CnnlabError as error:
-        return Summary(run=folder.name, status=f"damaged: {error.problems[0].what}", source="")
+        return Summary(run=folder.name, status=f"{DAMAGED}{error.problems[0].what}", source="")
     if result is None:
         return Summary(run=folder.name, status="unfinished", source=recipe.data.source, seed=recipe.train.seed)
     return Summary(
@@ -66,3 +103,49 @@ def _summary(folder: RunFolder) -> Summary:
         seconds=result.seconds,
         seed=recipe.train.seed,
     )
+
+
+class _Entry(Record):
+    """A summary, and the stamps of the files that it was read from."""
+
+    stamps: tuple[tuple[int, ...] | None, ...]
+    summary: Summary
+
+    def lasts(self, now: int) -> bool:
+        """Whether any later change of the files shows in their stamps; a damaged run may be readable to other code."""
+        times = [stamp[0] for stamp in self.stamps if stamp is not None]
+        return now - max(times) > SETTLED_NS and not self.summary.status.startswith(DAMAGED)
+
+
+class _File(Record):
+    """The summaries of a folder's runs, by the names of their folders."""
+
+    version: Literal[1] = 1
+    runs: dict[str, _Entry]
+
+
+def _kept(path: Path) -> dict[str, _Entry]:
+    try:
+        return _File.from_json(path.read_bytes()).runs
+    except (OSError, ValidationError):
+        return {}
+
+
+def _folders(runs: Path) -> list[str]:
+    try:
+        with os.scandir(runs) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _stamp(path: str) -> tuple[int, ...] | None:
+    """What changes with a file: when it was changed, by the system's clock, and written to, its size, and which it is.
+
+    None where there is no file.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 (a Path for each of 20,000 files takes longer than the look at them)
+    except OSError:
+        return None
+    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
