@@ -239,7 +239,11 @@ class ExampleRecord(Record):
 
 
 class ClaimRecord(Record):
-    """A published figure and what was measured. `low` and `high` bound it at 95 %, where they apply."""
+    """A published figure and what was measured.
+
+    `low` and `high` bound it at 95 %, where they apply; an interval wider than ±`delta` can't show that the figure is
+    reproduced, and without a `delta` none can.
+    """
 
     name: str
     published: float
@@ -247,6 +251,7 @@ class ClaimRecord(Record):
     low: float | None = None
     high: float | None = None
     n: int
+    delta: float | None = None
     source: str = ""
     note: str = ""
     verdict: Verdict

@@ -23,6 +23,7 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
+CLOSE = {"smallest_difference": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,13 @@ def another(finished: RunFolder, folder: Path) -> Callable[..., RunFolder]:
 
 @pytest.fixture
 def recipe_file(finished: RunFolder, tmp_path: Path) -> Callable[..., Path]:
-    """Writes the recipe with claims."""
+    """Writes the recipe with claims; losses are reproduced within a tenth."""
 
     def write(**claims: Any) -> Path:
         path = tmp_path / "net.toml"
+        if "validation_loss" in claims:
+            loss = claims["validation_loss"]
+            claims["validation_loss"] = CLOSE | (loss if isinstance(loss, dict) else {"published": loss})
         tables = finished.recipe().to_tables() | {"claims": claims}
         Recipe.from_tables(tables).write(path)
         return path
@@ -93,6 +97,11 @@ def test_a_figure_is_reproduced_within_the_prediction_interval_of_all_runs(
         assert (claim.verdict, claim.n, claim.seeds) == (verdict, 6, tuple(range(6)))
         assert claim.difference == pytest.approx(mean - published)
     assert claim.reason == f"ours is {published - mean:.4f} lower"
+    inside = {"published": mean, "smallest_difference": 0.9 * half}
+    wide = only(verify(recipe_file(validation_loss=inside), runs=folder))
+    assert wide.verdict == "not enough evidence"
+    told = f"one more run would lie within ±{half:.4f}, too wide to show it to be reproduced within ±{0.9 * half:g}"
+    assert wide.reason == told
 
 
 def test_fewer_than_five_seeds_are_not_enough_and_a_seed_counts_once(
@@ -314,7 +323,7 @@ def test_without_a_run_nothing_is_measured(recipe_file: Callable[..., Path], fol
 def test_runs_are_judged_by_the_claims_that_they_hold(another: Callable[..., RunFolder], folder: Path) -> None:
     made = [another(seed, name=f"net-{seed + 2}", loss=loss) for seed, loss in enumerate(LOSSES)]
     for one in made:
-        tables = one.recipe().to_tables() | {"claims": {"validation_loss": 0.51}}
+        tables = one.recipe().to_tables() | {"claims": {"validation_loss": {"published": 0.51, **CLOSE}}}
         one.write("recipe.toml", Recipe.from_tables(tables).to_toml())
     claim = only(verify([one.path for one in made]))
     assert (claim.verdict, claim.n) == ("reproduced", 6)

@@ -73,7 +73,8 @@ def test_a_claim_is_judged_as_the_file_has_it_now(
     half = stats.t.ppf(0.975, 4) * np.std(values, ddof=1) * np.sqrt(1 + 1 / 5)
     for far, verdict in ((0.99, "reproduced"), (1.01, "differs")):
         published = float(np.mean(values) + far * half)
-        (claim,) = verify(file(claims={"plain": {"validation_loss": published}}), runs=runs).claims
+        loss = {"published": published, "smallest_difference": 2 * half}
+        (claim,) = verify(file(claims={"plain": {"validation_loss": loss}}), runs=runs).claims
         assert (claim.of, claim.verdict, claim.n) == ("plain", verdict, 5)
         assert (claim.low, claim.high) == pytest.approx((np.mean(values) - half, np.mean(values) + half))
     assert verify(file(), runs=runs).claims == ()

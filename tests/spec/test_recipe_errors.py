@@ -132,7 +132,7 @@ def test_sections_that_are_none_or_missing_are_named() -> None:
         ({**GOOD, "trian": {}}, "trian", "train", "claims, data, model, train, warnings"),
         (_with("train.epoch", 3), "train.epoch", "epochs", ", ".join(sorted(Train.model_fields))),
         (_with("claims.parameters", {"published": 1, "sorce": ""}), "claims.parameters.sorce", "source",
-         "data, images, note, published, source"),
+         "data, images, note, published, smallest_difference, source"),
     ],
 )  # fmt: skip
 def test_an_unknown_key_is_told_with_the_nearest(tables: Any, where: str, nearest: str, allowed: str) -> None:

@@ -27,7 +27,7 @@ def test_figures_on_other_data_are_compared_and_not_judged():
 
 
 def test_a_claim_that_names_no_data_is_of_ours():
-    assert judge("test_accuracy", 0.745, RUNS, data="cifar10").verdict == "reproduced"
+    assert judge("test_accuracy", 0.745, RUNS, data="cifar10", delta=0.02).verdict == "reproduced"
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -42,33 +42,61 @@ def test_what_was_not_measured_is_not_judged(measured):
     assert (claim.verdict, claim.measured, claim.n) == ("not measured", None, 0)
 
 
-@pytest.mark.parametrize("images", [None, 200])
-def test_the_interval_is_that_of_one_more_run_widened_by_the_published_figures_own_error(images):
-    claim = judge("test_accuracy", 0.745, RUNS, images=images)
+@pytest.mark.parametrize(
+    ("name", "images", "measured_images"),
+    [
+        ("test_accuracy", None, 10_000),
+        ("test_accuracy", 10_000, 10_000),  # the same test images: no chance of theirs is between the two figures
+        ("test_accuracy", 10_000, None),
+        ("test_accuracy", 200, 10_000),
+        ("validation_accuracy", 10_000, 10_000),
+    ],
+)
+def test_the_interval_is_that_of_one_more_run_and_of_other_images_widened_by_their_error(name, images, measured_images):
+    claim = judge(name, 0.745, RUNS, images=images, measured_images=measured_images)
     low, high = stats.t.interval(0.95, 4, np.mean(RUNS), np.std(RUNS, ddof=1) * sqrt(1 + 1 / 5))
     half = (high - low) / 2
-    if images:
+    if name.startswith("validation") or images == 200:
         half = sqrt(half**2 + (stats.norm.ppf(0.975) * sqrt(0.745 * 0.255 / images)) ** 2)
     assert (claim.low, claim.high) == pytest.approx((np.mean(RUNS) - half, np.mean(RUNS) + half))
 
 
 def test_only_shares_of_images_have_a_binomial_error():
     narrow = judge("test_loss", 0.745, RUNS)
-    assert judge("test_loss", 0.745, RUNS, images=10) == narrow
-    assert judge("test_macro_f1", 0.745, RUNS, images=10).high == narrow.high
-    assert judge("test_top5", 0.745, RUNS, images=10).high > narrow.high
+    other = {"images": 10, "measured_images": 20}
+    assert judge("test_loss", 0.745, RUNS, **other) == narrow
+    assert judge("test_macro_f1", 0.745, RUNS, **other).high == narrow.high
+    assert judge("test_top5", 0.745, RUNS, **other).high > narrow.high
 
 
 def test_reproduced_and_differs():
-    claim = judge("test_accuracy", 0.745, RUNS)
+    claim = judge("test_accuracy", 0.745, RUNS, delta=0.02)
     assert claim.verdict == "reproduced"
     assert judge("test_accuracy", claim.high + 1e-4, RUNS).verdict == "differs"
     assert judge("test_accuracy", claim.low - 1e-4, RUNS).verdict == "differs"
 
 
+def test_an_interval_that_could_not_have_said_otherwise_is_not_enough_evidence():
+    """Ten runs that spread by 0.004: one more lies within ±0.0095, no wider than 0.01 and wider than 0.009."""
+    runs = 0.745 + 0.004 * np.sqrt(0.9) * np.repeat([-1, 1], 5)
+    assert np.std(runs, ddof=1) == pytest.approx(0.004)
+    given = {"images": 10_000, "measured_images": 10_000}
+    claim = judge("test_accuracy", 0.74, runs, **given)
+    assert (claim.high - claim.low) / 2 == pytest.approx(0.00949, abs=5e-6)
+    assert (claim.verdict, claim.delta) == ("reproduced", 0.01)
+    assert judge("test_accuracy", 0.74, runs, **given, delta=0.009).verdict == "not enough evidence"
+    assert judge("test_accuracy", 0.735, runs, **given, delta=0.009).verdict == "differs"
+
+
+def test_nothing_is_reproduced_of_a_loss_without_a_smallest_difference():
+    assert judge("test_loss", 0.745, RUNS).verdict == "not enough evidence"
+    assert judge("test_loss", 0.745, RUNS, delta=0.02).verdict == "reproduced"
+    assert judge("test_loss", 0.9, RUNS).verdict == "differs"
+
+
 def test_runs_that_are_all_equal_hold_their_own_figure_only():
-    assert judge("test_loss", 0.3, [0.3] * 6).verdict == "reproduced"
-    assert judge("test_loss", 0.31, [0.3] * 6).verdict == "differs"
+    assert judge("test_loss", 0.3, [0.3] * 6, delta=0.001).verdict == "reproduced"
+    assert judge("test_loss", 0.31, [0.3] * 6, delta=0.001).verdict == "differs"
 
 
 def test_a_single_runs_share_has_its_own_interval():
@@ -92,5 +120,5 @@ def test_moving_all_figures_moves_the_interval_along(runs, published, shift):
 
 def test_a_figure_of_the_same_kind_of_run_is_within_in_95_of_100_cases():
     draws = np.random.Generator(np.random.PCG64(1)).normal(0.75, 0.004, (2000, 6))
-    within = sum(judge("test_loss", each[0], each[1:].tolist()).verdict == "reproduced" for each in draws)
+    within = sum(judge("test_loss", each[0], each[1:].tolist(), delta=1).verdict == "reproduced" for each in draws)
     assert stats.binomtest(within, 2000, 0.95).pvalue > 1e-4

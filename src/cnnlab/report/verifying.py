@@ -37,6 +37,7 @@ class CheckedClaim(Record):
     high: float | None
     n: int
     verdict: Verdict
+    delta: float | None = None
     difference: float | None
     reason: str
     seeds: tuple[int, ...] = ()
@@ -135,10 +136,11 @@ class RecomputedRuns(Record):
 def verify(subjects: str | Path | Iterable[str | Path], *, runs: str | Path = "runs") -> Verified:
     """Hold published figures against runs: rule (e) of a claim.
 
-    A figure is *reproduced* where it lies in the 95 % prediction interval of five runs or more, else it *differs*;
-    counts must be *equal*; fewer runs are *not enough evidence*, figures of *other data* (than the claim names, or, if
-    it names none, than the recipe does) are compared and not judged, and *shortened* are runs of fewer epochs or images
-    than the recipe's file asks for.
+    A figure *differs* where it lies outside the 95 % prediction interval of five runs or more; it is *reproduced* where
+    it lies inside and that is no wider than ±0.01, or what the claim or its study gives as the smallest difference;
+    counts must be *equal*; wider intervals and fewer runs are *not enough evidence*, figures of *other data* (than the
+    claim names, or, if it names none, than the recipe does) are compared and not judged, and *shortened* are runs of
+    fewer epochs or images than the recipe's file asks for.
 
     Args:
         subjects: a recipe's file: its claims, by all its finished runs in `runs`; a study's file: its claims and words,
@@ -213,12 +215,22 @@ def reason_of(claim: ClaimRecord) -> str:
         "reproduced": "the published figure lies where one more run would",
         "differs": gap,
         "not equal": gap,
-        "not enough evidence": f"{words.plural(claim.n, 'run')} of {FEWEST_RUNS}; {gap}",
+        "not enough evidence": _missing(claim, gap),
         "not measured": "no run has this figure",
         "shortened": "fewer epochs or images than asked for",
         "other data": "published for other data",
     }
     return reasons.get(claim.verdict, "")
+
+
+def _missing(claim: ClaimRecord, gap: str) -> str:
+    """What it would take for a verdict."""
+    if claim.n < FEWEST_RUNS or claim.low is None or claim.high is None:
+        return f"{words.plural(claim.n, 'run')} of {FEWEST_RUNS}; {gap}"
+    half = f"one more run would lie within ±{words.loss((claim.high - claim.low) / 2)}"
+    if claim.delta is None:
+        return f"{half}; whether that is close is not said: give the claim a smallest_difference"
+    return f"{half}, too wide to show it to be reproduced within ±{claim.delta:g}"
 
 
 def _without_runs(file: Path, runs: Path, found: Verified) -> Verified:

@@ -11,7 +11,7 @@ from typing import Any
 from cnnlab.errors import CnnlabError, RunError, SpecError
 from cnnlab.records import ClaimRecord, DataRecord, Result
 from cnnlab.runs.claiming import FREE
-from cnnlab.runs.claims import judged
+from cnnlab.runs.claims import judged, smallest_difference
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.reading import as_made
 from cnnlab.runs.same_data import is_same_source
@@ -156,9 +156,9 @@ def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClai
             missing = {seed.run for seed in seeds if seed.run} - set(read)
             gone |= missing
             if missing:
-                record = _by_kept_figures(figure, claim, result, arm, seeds)
+                record = _by_kept_figures(figure, claim, study, result, arm, seeds)
             else:
-                record = _by_runs(figure, claim, recipe, read)
+                record = _by_runs(figure, claim, recipe, study, read)
             verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
             found.append(ArmClaim(arm=name, claim=record.model_copy(update={"verdict": verdict})))
     return found, len(gone)
@@ -186,21 +186,23 @@ def _read(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[Result, Da
     return found
 
 
-def _by_runs(figure: str, claim: Claim, recipe: Recipe, read: Mapping[str, tuple[Result, DataRecord]]) -> ClaimRecord:
+def _by_runs(
+    figure: str, claim: Claim, recipe: Recipe, study: Study, read: Mapping[str, tuple[Result, DataRecord]]
+) -> ClaimRecord:
     if not read:
         return judge(figure, claim.published, [], source=claim.source, note=claim.note)
     results = [ended for ended, _ in read.values()]
     data = next(iter(read.values()))[1]
-    return judged(recipe.model_copy(update={"claims": {figure: claim}}), results, data)[0]
+    return judged(recipe.model_copy(update={"claims": {figure: claim}}), results, data, study)[0]
 
 
 def _by_kept_figures(
-    figure: str, claim: Claim, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
+    figure: str, claim: Claim, study: Study, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
 ) -> ClaimRecord:
     """Judged by the figures that the study itself has kept: its metric, the same of the train part, parameters."""
-    metric = result.metric
+    metric, images = result.metric, result.images
     if figure.startswith("test_"):
-        metric = result.confirmation.metric if result.confirmation else ""
+        metric, images = (result.confirmation.metric, result.confirmation.images) if result.confirmation else ("", 0)
     values: list[float | None] = []
     if figure == "parameters":
         values = [float(arm.parameters)]
@@ -215,6 +217,8 @@ def _by_kept_figures(
         images=claim.images,
         claim_data=claim.data,
         data=result.data,
+        measured_images=images if figure == metric else None,
+        delta=smallest_difference(figure, claim, study),
         source=claim.source,
         note=claim.note,
     )

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.spec.changes import file_name
-from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.recipe import Claim, Recipe
+from cnnlab.spec.study import Study
 from cnnlab.statistics.claims import judge
 
 
-def judged(recipe: Recipe, results: Sequence[Result], data: DataRecord) -> tuple[ClaimRecord, ...]:
-    """Every claim of a recipe, judged by runs of it on the same data."""
+def judged(
+    recipe: Recipe, results: Sequence[Result], data: DataRecord, study: Study | None = None
+) -> tuple[ClaimRecord, ...]:
+    """Every claim of a recipe, judged by runs of it on the same data.
+
+    Args:
+        study: that the runs are of: its smallest difference counts for the claims that have none.
+    """
     records = []
     for name, claim in recipe.claims.items():
         scores = [score for result in results if (score := _score(name, result)) is not None]
@@ -25,11 +32,20 @@ def judged(recipe: Recipe, results: Sequence[Result], data: DataRecord) -> tuple
                 claim_data=claim.data,
                 data=data.source if _is_named_whole(claim.data, data.source) else file_name(data.source),
                 measured_images=scores[0].images if scores else None,
+                delta=smallest_difference(name, claim, study),
                 source=claim.source,
                 note=claim.note,
             )
         )
     return tuple(records)
+
+
+def smallest_difference(name: str, claim: Claim, study: Study | None) -> float | None:
+    """That of a claim, or else of its study, where that speaks of figures in the same units; None: of neither."""
+    if claim.smallest_difference is not None or study is None:
+        return claim.smallest_difference
+    alike = name.endswith("loss") == (study.figure == "loss")
+    return study.smallest_difference if alike else None
 
 
 def figure(name: str, result: Result) -> float | None:

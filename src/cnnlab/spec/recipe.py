@@ -151,12 +151,16 @@ class Train(Section):
 
 
 class Claim(Section):
-    """A published figure; `images` is the number of test images, where known."""
+    """A published figure; `images` is the number of test images, where known.
+
+    `smallest_difference`, in the figure's units, is how wide an interval may be that shows it to be reproduced.
+    """
 
     published: float = Field(description="write published = 0.71, or whatever was published")
     source: str = ""
     images: Count | None = None
     data: str | None = None
+    smallest_difference: Annotated[float, Field(gt=0)] | None = None
     note: str = ""
 
 

@@ -15,6 +15,8 @@ FEWEST_RUNS = 5
 COUNTS = ("parameters",)
 SHARES_OF_IMAGES = ("accuracy", "top5")
 LEVEL = 0.95
+# A share of images that is one draw is reproduced within a point, where a claim or its study says nothing else.
+CLOSE = 0.01
 
 Interval = tuple[float, float]
 
@@ -28,15 +30,18 @@ def judge(
     claim_data: str | None = None,
     data: str | None = None,
     measured_images: int | None = None,
+    delta: float | None = None,
     source: str = "",
     note: str = "",
 ) -> ClaimRecord:
     """What our runs say about one published figure.
 
-    A published figure is one draw. With five runs or more it is *reproduced* where it lies in the 95 % prediction
-    interval of one more draw, mean ± t·s·√(1 + 1/n), widened by the figure's own binomial error where it is a share of
-    `images`; else it *differs*. With fewer runs there is not enough evidence; a count must be equal; a figure on other
-    data is compared, not judged.
+    A published figure is one draw. With five runs or more it *differs* where it lies outside the 95 % prediction
+    interval of one more draw, mean ± t·s·√(1 + 1/n). It is *reproduced* where it lies inside and the interval is narrow
+    enough to have said otherwise, no wider than ±delta; else, and with fewer runs, there is *not enough evidence*. A
+    share of other images than ours, as those of another test set or a validation part split otherwise, has a binomial
+    error of its own, by which the interval is widened; where both are shares of the same images it has none. A count
+    must be equal; a figure on other data is compared, not judged.
 
     Args:
         name: 'parameters', or part_metric, such as 'test_accuracy'.
@@ -44,29 +49,40 @@ def judge(
         images: the number of images that the published figure is a share of, where known.
         claim_data, data: the names of the data that the figure was published for, and of ours.
         measured_images: the number of images that ours is a share of; bounds the figure of a single run.
+        delta: the largest half-width of an interval that can show a figure to be reproduced, in the figure's units;
+            None: 0.01 for a fraction, and nothing is reproduced of a loss.
 
     Returns:
         A record whose `measured` is the mean of the finite runs, `n` their number, and `low` and `high` the prediction
         interval, or, for a single run's share of images, its Wilson interval.
     """
     runs = [value for value in measured if isfinite(value)]
-    mean = fmean(runs) if runs else None
-    low, high = _bounds(name, published, runs, images, measured_images) or (None, None)
+    other_data = claim_data is not None and claim_data != data
+    same = not other_data and not name.startswith("validation_") and measured_images in (None, images)
+    if delta is None and name not in COUNTS and not name.endswith("loss"):
+        delta = CLOSE
+    low, high = _bounds(name, published, runs, None if same else images, measured_images) or (None, None)
     return ClaimRecord(
         name=name,
         published=published,
-        measured=mean,
+        measured=fmean(runs) if runs else None,
         low=low,
         high=high,
         n=len(runs),
+        delta=delta,
         source=source,
         note=note,
-        verdict=_verdict(name, published, runs, (low, high), claim_data is not None and claim_data != data),
+        verdict=_verdict(name, published, runs, (low, high), delta, other_data),
     )
 
 
 def _verdict(
-    name: str, published: float, runs: Sequence[float], bounds: tuple[float | None, float | None], other_data: bool
+    name: str,
+    published: float,
+    runs: Sequence[float],
+    bounds: tuple[float | None, float | None],
+    delta: float | None,
+    other_data: bool,
 ) -> Verdict:
     if not runs:
         return "not measured"
@@ -78,12 +94,15 @@ def _verdict(
     if len(runs) < FEWEST_RUNS or low is None or high is None:
         return "not enough evidence"
     edge = isclose(published, low, rel_tol=1e-9) or isclose(published, high, rel_tol=1e-9)
-    return "reproduced" if edge or low <= published <= high else "differs"
+    if not edge and not low <= published <= high:
+        return "differs"
+    return "reproduced" if delta is not None and (high - low) / 2 <= delta else "not enough evidence"
 
 
 def _bounds(
     name: str, published: float, runs: Sequence[float], images: int | None, measured_images: int | None
 ) -> Interval | None:
+    """The interval of one more run; `images` are those of the published figure, where they are not ours."""
     share = name.partition("_")[2] in SHARES_OF_IMAGES and 0 <= published <= 1
     if name in COUNTS:
         return None

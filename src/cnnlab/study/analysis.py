@@ -155,7 +155,7 @@ def _claims(reading: Reading, confirmation: Confirmation | None) -> Iterator[Arm
         for name, claim in claims.items():
             recipe: Recipe = arm.recipe.model_copy(update={"claims": {name: claim}})
             results = opened if name.startswith("test_") else sealed
-            for record in judged(recipe, results, done[0].folder.data()):
+            for record in judged(recipe, results, done[0].folder.data(), reading.study):
                 verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
                 yield ArmClaim(arm=arm.name, claim=record.model_copy(update={"verdict": verdict}))
 

@@ -43,7 +43,7 @@ def _judged(study: Study, shifted: Shifted | None, data: str, same: Mapping[str,
         reason = "no network of this arm was tested under it"
         if row is not None and shifted is not None:
             found = _word if isinstance(said.published, str) else _figure
-            answer, reason = found(study, said, row, shifted.images, data)
+            answer, reason = found(study, said, row, shifted, data)
         elif shifted is None:
             reason = "the networks have not been tested under shifts yet"
         yield UnderRecord.model_validate(
@@ -59,7 +59,7 @@ def _judged(study: Study, shifted: Shifted | None, data: str, same: Mapping[str,
         )
 
 
-def _word(study: Study, said: Under, row: ShiftRow, _images: int, data: str) -> tuple[str, str]:
+def _word(study: Study, said: Under, row: ShiftRow, _shifted: Shifted, data: str) -> tuple[str, str]:
     effect = row.effect
     answer: Answer = JUDGED[str(said.published)].get(effect.verdict, OPEN)
     reason: str = effect.verdict
@@ -73,7 +73,7 @@ def _word(study: Study, said: Under, row: ShiftRow, _images: int, data: str) -> 
     return answer, reason
 
 
-def _figure(study: Study, said: Under, row: ShiftRow, images: int, data: str) -> tuple[str, str]:
+def _figure(study: Study, said: Under, row: ShiftRow, shifted: Shifted, data: str) -> tuple[str, str]:
     found = judge(
         "test_accuracy",
         float(said.published),
@@ -81,7 +81,8 @@ def _figure(study: Study, said: Under, row: ShiftRow, images: int, data: str) ->
         images=said.images,
         claim_data=said.data,
         data=data,
-        measured_images=images,
+        measured_images=shifted.images,
+        delta=shifted.delta,
     )
     reason = f"{row.accuracy:.3f}"
     if found.low is not None and found.high is not None:
