@@ -77,8 +77,7 @@ def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
         sheet = Sheet("Runs", tables=(("", _table(found)),))
         write(sheet.to_markdown() if form.markdown else sheet.to_latex())
     elif len(found) > MOST_FOLDED:
-        write(f"{plain(_table(found))}
-")
+        write(f"{plain(_table(found))}\n")
     elif found:
         show(drawn(_table(found)))
     else:
