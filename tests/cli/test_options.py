@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from cnnlab.cli.main import app
 from cnnlab.cli.options import LARGEST_SIDE, read_image_size, read_place, read_sizes
 from cnnlab.errors import UsageError
 
@@ -60,3 +64,29 @@ def test_anything_else_is_no_place(text: str) -> None:
     with pytest.raises(UsageError, match="--at: this takes a row and a column") as caught:
         read_place(text, "--at")
     assert caught.value.problems[0].next_step == "write it as in --at 3,4"
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        ("train r.toml", "r.toml"),
+        ("lr r.toml", "r.toml"),
+        ("describe r.toml", "r.toml"),
+        ("theory receptive r.toml", "r.toml"),
+        ("inspect weights r.toml", "r.toml"),
+        ("study s.toml", "s.toml"),
+        ("study s.toml --plan", "s.toml"),
+        ("tune t.toml --plan", "t.toml"),
+    ],
+)
+def test_data_that_is_not_found_is_told_with_the_file_and_the_key(
+    words: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.toml").write_text('[data]\nsource = "cifar11"\n[model]\nlayers = ["flatten", "dense(classes)"]\n')
+    Path("s.toml").write_text('base = "r.toml"\nseeds = 2\n[arms]\na = {}\nb = { "train.batch_size" = 32 }\n')
+    Path("t.toml").write_text('base = "r.toml"\ntrials = 3\n[search]\n"train.batch_size" = "choice(16, 32)"\n')
+    failed = CliRunner().invoke(app, words.split())
+    assert failed.exit_code == 2
+    assert f"✗ {file}: data.source: no data is found by this name\n  received: cifar11\n" in failed.stderr
+    assert "did you mean 'cifar10'?" in failed.stderr

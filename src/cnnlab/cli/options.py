@@ -247,12 +247,12 @@ def read_place(text: str, option: str) -> Pair | None:
 @contextlib.contextmanager
 def about_file(path: Path) -> Iterator[None]:
     """Within it, problems of a recipe that only its data brings to light are told with the recipe's file."""
-    from cnnlab.errors import SpecError
+    from cnnlab.errors import SourceError, SpecError
     from cnnlab.spec.files import in_file
 
     try:
         yield
-    except SpecError as error:
+    except (SpecError, SourceError) as error:
         raise in_file(error, path) from None
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, guarded, overrides
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, about_file, guarded, overrides
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def study(
 
     called, carrier = name or file.stem, _carrier(executor, jobs, address)
     if plan:
-        with progressing() as shown:
+        with progressing() as shown, about_file(file):
             planned = plan_study(
                 known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown
             )
         show_answer(planned, form)
         return
-    with progressing() as shown:
+    with progressing() as shown, about_file(file):
         studying = Studying(shown)
         with resumable(lambda: studying.is_planned):
             answer = run_study(

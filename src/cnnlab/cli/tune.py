@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, check_picture, guarded, overrides
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RunsFolder,
+    Set,
+    about_file,
+    check_picture,
+    guarded,
+    overrides,
+)
 
 SearchFile = Annotated[
     Path,
@@ -67,7 +78,7 @@ def tune(
         from cnnlab.study.shelf import Shelf
         from cnnlab.study.tuning_plan import plan_search, summary
 
-        with progressing() as shown:
+        with progressing() as shown, about_file(file):
             planned = plan_search(known, called, device=device, shelf=Shelf(data, shown, download=False))
         show_answer(PlannedAnswer(summary(planned)), form)
         return
@@ -76,7 +87,7 @@ def tune(
     from cnnlab.cli.tuning import Tuning
     from cnnlab.study.tuning import tuning_folder
 
-    with progressing() as shown:
+    with progressing() as shown, about_file(file):
         tuning = Tuning(shown)
         with resumable(lambda: tuning.is_planned):
             answer = carry_out(

@@ -130,9 +130,9 @@ def traced_recipe(
     try:
         known = facts(about, data)
         own, classes = (known.channels, known.height, known.width), len(known.classes)
-    except SourceError:
+    except SourceError as error:
         if size is None:
-            raise
+            raise in_file(error, file.path) from None
         own, classes = (about.channels or 3, *size), len(about.classes or range(CLASSES))
     return _traced(RecipeFile(file.path, recipe), shaped(own, size, channels), classes)
 
@@ -207,5 +207,5 @@ def _followed(model: Model, shape: Image, classes: int) -> Trace:
 def _told_of(file: RecipeFile) -> Iterator[None]:
     try:
         yield
-    except SpecError as error:
+    except (SpecError, SourceError) as error:
         raise in_file(error, file.path) from None

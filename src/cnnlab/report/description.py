@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.data.source import Progress, silent
-from cnnlab.errors import SpecError, UsageError
+from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
 from cnnlab.records import LayerRecord, Record, Table, WarningRecord
@@ -211,7 +211,7 @@ def _of_recipe(
         table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
         if recipe.model.backbone is not None:
             begins = beginning(recipe, table, given, kept)
-    except SpecError as error:
+    except (SpecError, SourceError) as error:
         raise error if isinstance(what, Recipe) else in_file(error, what) from None
     choice = recipe.train.optimizer
     trainable = table.parameters if table.trainable is None else table.trainable

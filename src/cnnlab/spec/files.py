@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cnnlab.errors import SpecError, nearest
+from cnnlab.errors import Problem, SourceError, SpecError, UsageError, nearest
 from cnnlab.spec.problems import shown
+
+Wrong = TypeVar("Wrong", bound=UsageError)
 
 LARGEST_FILE = 100_000
 MAX_BASES = 5
@@ -136,11 +138,15 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def in_file(error: SpecError, path: str | Path) -> SpecError:
-    """The same problems, with the file in front of each key."""
-    return SpecError.together(
-        replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path)) for problem in error.problems
-    )
+def in_file(error: Wrong, path: str | Path) -> Wrong:
+    """The same problems, with the file in front of each key; what is wrong with files of the data is told as it is."""
+
+    def located(problem: Problem) -> Problem:
+        if isinstance(error, SourceError) and not problem.where.startswith("data."):
+            return problem
+        return replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path))
+
+    return type(error).together(map(located, error.problems))
 
 
 def _shipped(folder: str, name: str) -> Path:
