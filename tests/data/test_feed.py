@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,6 +123,19 @@ def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: 
 )
 def test_batches_in_evaluation_are_as_large_as_their_images_allow(height: int, width: int, images: int) -> None:
     assert evaluation_batch(height, width) == images
+
+
+@pytest.mark.parametrize(("gibibytes", "images"), [(4, 10), (16, 20), (80, 102), (1000, 500)])
+def test_a_cuda_device_evaluates_as_many_images_as_its_memory_allows(
+    monkeypatch: pytest.MonkeyPatch, gibibytes: int, images: int
+) -> None:
+    """By all of its memory: what is free when a run is resumed is not what was free before."""
+    memory = SimpleNamespace(total_memory=gibibytes * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
+    made = feed(pixels=np.zeros((5, 3, 224, 224), np.uint8))
+    assert made.at_a_time == 10
+    made.device = torch.device("cuda")
+    assert made.at_a_time == images
 
 
 def test_evaluation_takes_the_batch_of_its_images() -> None:

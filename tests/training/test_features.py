@@ -17,7 +17,7 @@ from cnnlab.data.source import silent
 from cnnlab.data.views import Augmented, Mirrored
 from cnnlab.errors import RunError
 from cnnlab.model.parting import Parting, part
-from cnnlab.model.transfer import Transfer
+from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
 from cnnlab.spec.augmentations import read_augmentations
@@ -226,8 +226,28 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
         found = Trunk(replace(choice, parting=parting), network, dataset, silent).feed(
             "train", images_of(dataset), views
         )
-        assert found.feed.batch == 10
+        assert found.feed.batch == 500  # of maps of 14×14
     assert sizes == [10, 10, 7] * 2
+
+
+def test_features_that_are_resized_later_are_evaluated_as_images_of_that_size_are(made: Callable[..., Made]) -> None:
+    _, dataset, network, choice = made(head=["flatten", "dense(classes)"])
+    network.head.later = Resize((224, 224), "nearest")
+    made_feed = Trunk(choice, network, dataset, silent).feed("train", images_of(dataset), Mirrored())
+    assert made_feed.feed.batch == 10
+
+
+@pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
+def test_features_are_bitwise_where_what_follows_is_the_same_in_batches_of_images_and_of_features(
+    made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
+) -> None:
+    _, dataset, network, choice = made()
+    monkeypatch.setattr(Feed, "at_a_time", 10)
+    monkeypatch.setattr(Parting, "rest", lambda *_: lambda rows: rows.flatten(1) * (1 + rounding * len(rows)))
+    images = images_of(dataset)
+    kept = Trunk(choice, network, dataset, silent)
+    monkeypatch.setattr(Parting, "trunk", lambda parting, _, shown: shown[:, 0, 0, :1].expand(-1, *parting.features))
+    assert kept.is_bitwise(images, kept.feed("train", images, choice.views).feed, FP32) is bitwise
 
 
 def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goes(

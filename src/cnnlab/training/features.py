@@ -22,14 +22,15 @@ from torch import Tensor, nn
 
 from cnnlab.data.cache import pixels_key
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.feed import Batch, Feed, Supply, whole
+from cnnlab.data.feed import Batch, Feed, Supply, evaluation_batch, whole
 from cnnlab.data.keeping import Array, Kept, as_bits, found_or_made
 from cnnlab.data.source import Indices, Labels, Part, Progress
 from cnnlab.data.store import Store, resident_bytes
 from cnnlab.data.views import Views
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.parting import TOLERANCE, Parting
-from cnnlab.model.transfer import resized
+from cnnlab.model.rest import is_within
+from cnnlab.model.transfer import Resize, resized
 from cnnlab.paper.words import memory
 from cnnlab.records import Way
 from cnnlab.training.keeping import Choice
@@ -145,7 +146,7 @@ class Trunk:
             images.labels,
             views,
             images.device,
-            images.at_a_time,
+            self._at_a_time(images),
             images.memory_format,
             kept,
         )
@@ -156,7 +157,8 @@ class Trunk:
         """Whether a training that computes the trunk itself would get the kept features to the last bit.
 
         How a convolution rounds may depend on the processor, the memory format and the size of the batch. So the first
-        images are computed again at every size of batch that is used, to train and to evaluate.
+        images are computed again at every size of batch that is used, to train and to evaluate; and what follows the
+        trunk is computed in the batches in which features are evaluated, and in those of images.
 
         Args:
             images: what the features were computed of.
@@ -181,9 +183,22 @@ class Trunk:
                 rows = self.parting.trunk(self.network, shown[:size].contiguous(memory_format=layout))
                 if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
                     return False
+            if features.has_plain:
+                with torch.inference_mode():
+                    rest, rows = self.parting.rest(self.network), next(features.evaluation())[0]
+                    return torch.equal(rest(rows), torch.cat([rest(some) for some in rows.split(whole_batch)]))
         finally:
             self.network.train(was_training)
         return True
+
+    def _at_a_time(self, images: Feed) -> int:
+        """How many features are evaluated at a time: as their own size allows, unless what follows resizes them."""
+        front = self.parting.front
+        for name, module in self.network.named_modules():
+            if isinstance(module, Resize) and not any(is_within(name, one) for one in front):
+                return images.at_a_time
+        size = self.parting.features[1:] if len(self.parting.features) == 3 else (1, 1)
+        return evaluation_batch(*size, images.device)
 
     def _view(self, part: Part, images: Feed, views: Views, number: int) -> Kept:
         shape = (len(images), *self.parting.features)
