@@ -158,7 +158,7 @@ class Feed(Supply):
     def at_a_time(self) -> int:
         """How many images are evaluated at a time, as they are and as the network resizes them."""
         sizes = [tuple(self.pixels.shape[2:]), *([self._seen] if self._seen else [])]
-        return min(evaluation_batch(*size, self.device) for size in sizes)
+        return min(evaluation_batch(*size, device=self.device) for size in sizes)
 
     def training(
         self,
@@ -243,7 +243,7 @@ def spread_places(count: int, most: int | None) -> Indices:
     return np.linspace(0, count - 1, most).round().astype(np.int64)
 
 
-def evaluation_batch(height: int, width: int, device: torch.device | None = None) -> int:
+def evaluation_batch(height: int, width: int, *, device: torch.device | None = None) -> int:
     """How many images, or maps, of this size are evaluated at a time; without a device as many as suit each."""
     pixels = EVALUATION_PIXELS
     if device is not None and device.type == "cuda":

@@ -186,7 +186,7 @@ class Trunk:
             if features.has_plain:
                 with torch.inference_mode():
                     rest, rows = self.parting.rest(self.network), next(features.evaluation())[0]
-                    return torch.equal(rest(rows), torch.cat([rest(some) for some in rows.split(whole_batch)]))
+                    return torch.equal(rest(rows), torch.cat([rest(some) for some in torch.split(rows, whole_batch)]))
         finally:
             self.network.train(was_training)
         return True
@@ -198,7 +198,7 @@ class Trunk:
             if isinstance(module, Resize) and not any(is_within(name, one) for one in front):
                 return images.at_a_time
         size = self.parting.features[1:] if len(self.parting.features) == 3 else (1, 1)
-        return evaluation_batch(*size, images.device)
+        return evaluation_batch(*size, device=images.device)
 
     def _view(self, part: Part, images: Feed, views: Views, number: int) -> Kept:
         shape = (len(images), *self.parting.features)
