@@ -12,9 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
+from cnnlab.report.study_answer import StudyAnswer
 from cnnlab.runs.folder import list_runs
 from cnnlab.spec.recipe import Recipe
 from cnnlab.study.executors import here
+from cnnlab.study.folder import read_result, study_folder
+from cnnlab.study.results import UNTESTED
 
 STUDY = """
 base = "base.toml"
@@ -199,3 +202,15 @@ def test_the_runs_of_a_study_are_recomputed(folder: Path) -> None:
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     assert len(json.loads(done.stdout)["runs"]) == 4
+
+
+def test_a_study_whose_test_could_not_be_made_exits_with_1(
+    folder: Path, carried: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = read_result(study_folder(folder / "runs", carried["study"]))
+    untested = result.model_copy(update={"notes": (f"{UNTESTED}: a broken image",)})
+    monkeypatch.setattr("cnnlab.api.run_study", lambda *_, **__: StudyAnswer(untested))
+    done = ask(folder)
+    assert done.exit_code == 1
+    assert "a broken image" in done.stdout
+    assert "report.html" in done.stderr

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cnnlab.cli.main import app
 from cnnlab.cli.train import resumable
+from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
@@ -96,3 +100,28 @@ def test_the_way_on_names_the_data_and_the_device_that_were_given(
     assert capsys.readouterr().err.endswith(
         f"cnnlab train --resume '{folder.path}' --data '{tmp_path / 'my data'}' --device cpu\n"
     )
+
+
+def test_a_test_part_that_can_not_be_read_keeps_the_training_and_exits_with_1(
+    recipe: Callable[..., Recipe], colours: Path, tmp_path: Path
+) -> None:
+    pictures = shutil.copytree(colours, tmp_path / "pictures")
+    asked = recipe(("flatten", "dense(classes)"), source=str(pictures), epochs=1)
+    asked.write(tmp_path / "tiny.toml")
+    test = [pictures / name for name in open_dataset(asked.data, seed=0).image_names("test")]
+    whole = [path.read_bytes() for path in test]
+    for path, content in zip(test, whole, strict=True):
+        path.write_bytes(content[:60] + bytes(len(content) - 60))
+    command = ["train", tmp_path / "tiny.toml", "--runs", tmp_path / "runs", "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, [str(word) for word in command])
+    assert done.exit_code == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert told["validation"]["accuracy"] >= 0
+    assert (told["status"], told["test"]) == ("finished", None)
+    assert told["message"].startswith("the test part can't be read: ")
+    assert f"cnnlab test {told['run']}" in done.stderr
+    for path, content in zip(test, whole, strict=True):
+        path.write_bytes(content)
+    opened = CliRunner().invoke(app, ["test", told["run"], "--device", "cpu", "--json"])
+    assert opened.exit_code == 0, opened.stderr
+    assert json.loads(opened.stdout)["message"] == ""

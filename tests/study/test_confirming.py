@@ -196,7 +196,13 @@ def test_a_test_set_that_can_not_be_scored_leaves_the_first_stage_standing(
     assert any(
         "not confirmed: the test set could not be scored: the weights are damaged" in said for said in staged.said
     )
+    assert result.untested
+    assert "the test set could not be scored: the weights are damaged" in result.notes
     assert read_result(study_folder(staged.runs, "colours")) == result
+    monkeypatch.undo()
+    again = staged.carry_out(confirmable())
+    assert again.confirmation is not None
+    assert not again.untested
 
 
 def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:

@@ -92,12 +92,14 @@ def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
     (folder / SHIFTED).write_text("in the way")
     result = lab.carry_out(asked)
     assert result.shifted is None
+    assert result.untested
     assert {each.answer for each in result.under} == {"not enough evidence"}
     assert any("its networks have not been tested under its shifts" in note for note in result.notes)
     assert any(said.startswith("nothing is tested under shifts") for said in lab.said)
     (folder / SHIFTED).unlink()
     again = lab.carry_out(asked)
     assert again.shifted is not None
+    assert not again.untested
     assert not any("not been tested" in note for note in again.notes)
 
 

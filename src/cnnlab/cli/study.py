@@ -104,6 +104,8 @@ def study(
     show_answer(answer, form, SPARE, extra={"report": str(page)})
     if not form.json:
         say(f"report: {page}")
+    if answer.result.untested:
+        raise typer.Exit(1)
 
 
 def _found(file: Path) -> Path:

@@ -127,8 +127,11 @@ def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
 
 
 def show_result(folder: Any, json: bool) -> None:
-    """The final figures of a run, and where its report is; a run that diverged has failed."""
-    from cnnlab.cli.console import show, show_json
+    """The final figures of a run, and where its report is.
+
+    A run that diverged has failed, and so has one whose recipe opens a test part that could not be read; it is kept.
+    """
+    from cnnlab.cli.console import say, show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.paper import words
     from cnnlab.report.tables import final_table
@@ -145,4 +148,7 @@ def show_result(folder: Any, json: bool) -> None:
             show(f"! {result.message}")
         show(f"report: {page}")
     if result.status == "diverged":
+        raise typer.Exit(1)
+    if folder.recipe().train.test != "sealed" and "test" in folder.data().parts and result.test is None:
+        say(f"the training is kept; once its test images can be read: cnnlab test {shlex.quote(str(folder.path))}")
         raise typer.Exit(1)

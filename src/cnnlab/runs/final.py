@@ -37,6 +37,9 @@ from cnnlab.training.loop import Training
 from cnnlab.training.machine import choose_device, whole_floats
 from cnnlab.training.way import torch_format
 
+# How the message of a run begins, or ends, whose test part was asked for and could not be read.
+UNREAD = "the test part can't be read: "
+
 
 @whole_floats()
 def open_test(
@@ -72,7 +75,8 @@ def open_test(
         purpose = "" if noted else "test command"
         feed = open_test_part(folder, dataset, target, folder.way(), purpose)
         tested = _final_score(folder, network, feed, dataset, "test")
-        result = result.model_copy(update={"test": tested})
+        message = result.message.partition(UNREAD)[0].removesuffix("; ")
+        result = result.model_copy(update={"test": tested, "message": message})
         folder.write("result.json", result.to_json(indent=2))
         look_for_test_leaks(folder, dataset, listener.say)
     return result
@@ -187,7 +191,7 @@ def _final_scores(
             try:
                 feed = open_test_part(folder, bench.dataset, bench.device, bench.way, "end of the recipe", bench.world)
             except SourceError as error:  # what was trained is not lost for an image that can't be read
-                message = f"the test part can't be read: {error.problems[0]}"
+                message = f"{UNREAD}{error.problems[0]}"
                 continue
         features = fed.scored(part)
         if (

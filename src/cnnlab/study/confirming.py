@@ -13,7 +13,7 @@ from cnnlab.study.analysis import confirmed
 from cnnlab.study.course import Course, carry
 from cnnlab.study.plan import Task
 from cnnlab.study.reading import Reading
-from cnnlab.study.results import Confirmation, StudyResult
+from cnnlab.study.results import UNTESTED, Confirmation, StudyResult
 from cnnlab.study.work import alone
 
 
@@ -66,7 +66,10 @@ def confirm(course: Course, reading: Reading, name: str) -> Confirmation | None:
         with alone(course.place.runs, f"test-{plan.test_set}", say):  # the same study may be at work elsewhere
             _open_together(course, tasks)
     except (CnnlabError, OSError) as error:
-        say(f"not confirmed: the test set could not be scored: {error}")
+        say(f"not confirmed: {UNTESTED}: {error}")
+        course.untested = f"{UNTESTED}: {error.problems[0] if isinstance(error, CnnlabError) else error}".partition(
+            "\n"
+        )[0]
         return None
     reading.read((winner, baseline), course.listing())
     return confirmed(reading, winner, baseline, len(openings(course.place.runs, plan.test_set)))

@@ -37,7 +37,7 @@ NOBODY = Audience()
 
 @dataclass
 class Course:
-    """A study on its way: what failed, and whether the budget ended it."""
+    """A study on its way: what failed, whether the budget ended it, and why a test that was asked for was not made."""
 
     plan: Plan
     place: Place
@@ -49,6 +49,7 @@ class Course:
     seconds: float = 0.0
     images: int = 0
     spent: bool = False
+    untested: str = ""
 
     def count(self, found: Found) -> None:
         """Take a run's share of the budget, once; runs that were there already count too."""

@@ -22,13 +22,12 @@ from cnnlab.statistics.comparison import Rules
 from cnnlab.study.course import Course
 from cnnlab.study.folder import SHIFTED
 from cnnlab.study.reading import Reading
-from cnnlab.study.results import StudyResult
+from cnnlab.study.results import UNSHIFTED, StudyResult
 from cnnlab.study.under import judge_under
 from cnnlab.study.work import alone
 
 # The smallest difference of interest, of accuracies, where a study's own is of another figure.
 DELTA = 0.01
-PENDING = "its networks have not been tested under its shifts"
 
 
 def before_shifts(study: Study, result: StudyResult) -> StudyResult:
@@ -36,7 +35,7 @@ def before_shifts(study: Study, result: StudyResult) -> StudyResult:
     if not study.shifts:
         return result
     under = judge_under(study, None, result.data)
-    return result.model_copy(update={"under": under, "notes": (*result.notes, f"{PENDING} yet")})
+    return result.model_copy(update={"under": under, "notes": (*result.notes, f"{UNSHIFTED} yet")})
 
 
 def under_shifts(course: Course, reading: Reading, result: StudyResult) -> StudyResult:
@@ -46,7 +45,7 @@ def under_shifts(course: Course, reading: Reading, result: StudyResult) -> Study
     Where it can't be done, the result says why.
     """
     plan, study = course.plan, course.plan.study
-    notes = tuple(note for note in result.notes if not note.startswith(PENDING))
+    notes = tuple(note for note in result.notes if not note.startswith(UNSHIFTED))
     groups = {arm.name: _finished(reading, arm.name) for arm in plan.arms if not arm.same_as}
     groups = {name: folders for name, folders in groups.items() if folders}
     if not plan.test_set or not groups:
@@ -65,7 +64,7 @@ def under_shifts(course: Course, reading: Reading, result: StudyResult) -> Study
 
 def _untested(course: Course, result: StudyResult, notes: tuple[str, ...], why: str) -> StudyResult:
     course.audience.say(f"nothing is tested under shifts: {why}")
-    return result.model_copy(update={"notes": (*notes, f"{PENDING}: {why}")})
+    return result.model_copy(update={"notes": (*notes, f"{UNSHIFTED}: {why}")})
 
 
 def _tested(course: Course, groups: Mapping[str, Sequence[RunFolder]]) -> Shifted:

@@ -73,7 +73,8 @@ def carry_out_study(
     if study.confirm is not None:
         confirmation = confirm_winner(course, reading, result)
         claims = claims_judged(reading, confirmation)
-        result = result.model_copy(update={"confirmation": confirmation, "claims": claims})
+        notes = (*result.notes, course.untested) if course.untested else result.notes
+        result = result.model_copy(update={"confirmation": confirmation, "claims": claims, "notes": notes})
         write_whole(folder / "result.json", result.to_json(indent=2).encode())
     if study.shifts:
         result = under_shifts(course, reading, result)
