@@ -18,12 +18,12 @@ from scipy.stats import binom, ttest_ind
 
 from cnnlab.randomness import generator
 from cnnlab.statistics.ablation import MOST_ARMS, baseline_seeds, family
-from cnnlab.statistics.bootstrap import crossed_bootstrap
 from cnnlab.statistics.comparison import Comparison, Judgement, Rules, compare, permutation_test
 from cnnlab.statistics.doses import dose_curve
 from cnnlab.statistics.families import holm
 from cnnlab.statistics.mcnemar import mcnemar
 from cnnlab.statistics.power import detectable, seeds_needed, seeds_to_equate
+from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
 from cnnlab.statistics.welch import welch
 
@@ -241,7 +241,7 @@ def new_images_missed(runs: int, other: int, taste: float) -> Callable[[Draws], 
 
     def study(draws: Draws) -> bool:
         a, b = right(draws, runs, other, 400, taste)
-        low, high = crossed_bootstrap(a, b, draws, level=0.95, draws=300)
+        low, high = random_effects_interval(a, b, level=0.95)
         return not low <= 0 <= high
 
     return study
@@ -382,7 +382,7 @@ def rows_of_images() -> Iterator[Row]:
     part = "New seeds and new images, 400 of them"
     for runs, other, taste in ((5, 5, 0.3), (5, 5, 0.0), (3, 3, 0.3), (5, 12, 0.3)):
         tastes = f"arms {'prefer other' if taste else 'find the same'} images{'' if taste else ' easy'}"
-        what = f"the crossed bootstrap's interval misses, {runs} against {other} seeds, {tastes}"
+        what = f"the random-effects interval misses, {runs} against {other} seeds, {tastes}"
         yield Row(part, what, 0.05, "≤", new_images_missed(runs, other, taste))
     part = "Two trained models"
     yield Row(part, "McNemar's exact test tells equal models apart, 500 images", 0.05, "≤", paired_found)

@@ -30,7 +30,6 @@ LONG = {
     if what.startswith(
         ("screening", "any interval of 6", "better or worse where no arm", "practically equal where all", "an arm")
     )
-    or ("crossed" in what and "3 against 3" not in what)
     or "not corrected" in what
 } - {FAMILY}
 

@@ -9,17 +9,16 @@ from typing import Any
 
 from cnnlab.errors import RunError
 from cnnlab.paper.sheet import Sheet
-from cnnlab.randomness import generator
 from cnnlab.records import EpochRecord, Record
 from cnnlab.report.comparing_curves import LossCurve, loss_curves
 from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_test, right_answers
 from cnnlab.spec.changes import file_name
 from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.bootstrap import crossed_bootstrap
 from cnnlab.statistics.claims import SHARES_OF_IMAGES
 from cnnlab.statistics.comparison import Comparison, Judgement
 from cnnlab.statistics.comparison import compare as compare_samples
 from cnnlab.statistics.mcnemar import PairedModels, mcnemar
+from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
 
 METRIC = "validation_accuracy"
@@ -216,10 +215,9 @@ def _by_images(
         names = (comparisons[0].a, comparisons[0].b)
         return tuple(comparisons), mcnemar(firsts[0][0], second[0], names=names, level=level), []
     wider = []
-    for number, (found, first) in enumerate(zip(comparisons, firsts, strict=True)):
+    for found, first in zip(comparisons, firsts, strict=True):
         if min(len(first), len(second)) >= 2:
-            drawn = generator(0, "new images", number)
-            bounds = crossed_bootstrap(first, second, drawn, level=found.level)
+            bounds = random_effects_interval(first, second, level=found.level)
             found = found.model_copy(update={"new_images": bounds})
         wider.append(found)
     return tuple(wider), None, []

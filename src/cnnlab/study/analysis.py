@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from cnnlab.randomness import generator
 from cnnlab.runs.claims import judged
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.bootstrap import crossed_bootstrap
 from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.doses import DoseCurve, dose_curve
+from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
 from cnnlab.study.plan import PlannedArm
 from cnnlab.study.reading import Reading, sample
 from cnnlab.study.results import ArmClaim, ArmRecord, Confirmation, StudyResult
 from cnnlab.study.sayings import judge_sayings
 
-BOOTSTRAP_DRAWS = 1000
 # Figures that are shares of right answers have an error, and are right or wrong image by image.
 ACCURACY = "accuracy"
 # Verdicts that a run on fewer images than were published for can't give.
@@ -125,8 +123,7 @@ def _with_new_images(
     a, b = reading.right(ours.tasks, part), reading.right(theirs.tasks, part)
     if a is None or b is None:
         return comparison
-    drawn = generator(0, "new images", len(a), len(b))
-    interval = crossed_bootstrap(a, b, drawn, level=comparison.level, draws=BOOTSTRAP_DRAWS)
+    interval = random_effects_interval(a, b, level=comparison.level)
     return comparison.model_copy(update={"new_images": interval})
 
 

@@ -3,14 +3,16 @@
 from math import sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from cnnlab.errors import UsageError
-from cnnlab.randomness import generator
-from cnnlab.statistics.bootstrap import crossed_bootstrap
+from cnnlab.statistics.random_effects import random_effects_interval
 
 
 def right(seed: int, runs: int, other: int, images: int = 300, taste: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
@@ -20,8 +22,8 @@ def right(seed: int, runs: int, other: int, images: int = 300, taste: float = 0.
     return draws.random((runs, images)) < easy + likes, draws.random((other, images)) < easy
 
 
-def interval(a: np.ndarray, b: np.ndarray, level: float = 0.95, draws: int = 400) -> tuple[float, float]:
-    return crossed_bootstrap(a, b, generator(0, "test"), level=level, draws=draws)
+def interval(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    return random_effects_interval(a, b, level=level)
 
 
 def welchs(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -33,7 +35,7 @@ def welchs(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> tuple[float, fl
 def test_it_is_never_narrower_than_welchs(seed, runs, other, taste):
     a, b = right(seed, runs, other, 60, taste)
     assume(min(a.mean(axis=1).var(), b.mean(axis=1).var()) > 1e-9)
-    inner, outer = welchs(a, b), interval(a, b, draws=50)
+    inner, outer = welchs(a, b), interval(a, b)
     assert outer[0] <= inner[0] + 1e-12
     assert outer[1] >= inner[1] - 1e-12
 
@@ -41,27 +43,28 @@ def test_it_is_never_narrower_than_welchs(seed, runs, other, taste):
 def test_with_images_of_its_own_taste_it_is_as_wide_as_the_parts_of_its_variance():
     """Many runs: what is left is the spread of the images' true gaps, known here, and 1.96 of its errors."""
     a, b = right(1, 400, 400, 500, 0.2)
-    low, high = interval(a, b, draws=4000)
+    low, high = interval(a, b)
     assert high - low == pytest.approx(2 * 1.96 * 0.2 / sqrt(500), rel=0.06)
 
 
 @pytest.mark.parametrize(("runs", "other"), [(3, 3), (2, 5)])
-def test_the_interval_is_that_of_the_parts_of_an_analysis_of_variance(runs, other):
-    a, b = right(2, runs, other, 150, 0.3)
+def test_the_interval_is_that_of_statsmodels_analysis_of_variance(runs, other):
+    """By its mean squares of runs and of the residual in each table."""
+    a, b = right(17, runs, other, 30, 0.3)
     parts, chance = [], 0.0
     for table in (a, b):
-        of_all = ((table - table.mean()) ** 2).sum()
-        of_runs = table.shape[1] * ((table.mean(axis=1) - table.mean()) ** 2).sum()
-        of_images = table.shape[0] * ((table.mean(axis=0) - table.mean()) ** 2).sum()
-        chance += (of_all - of_runs - of_images) / ((table.shape[0] - 1) * 149) / table.size
-        parts.append((np.var(table.mean(axis=1), ddof=1) / len(table), len(table) - 1))
-    parts.append((np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) / 150 - chance, 149))
+        run, image = (places.ravel() for places in np.indices(table.shape))
+        cells = pd.DataFrame({"right": table.ravel().astype(float), "run": run, "image": image})
+        squares = anova_lm(ols("right ~ C(run) + C(image)", cells).fit())["mean_sq"]
+        parts.append((squares["C(run)"] / table.size, len(table) - 1))
+        chance += squares["Residual"] / len(table)
+    parts.append(((np.var(a.mean(axis=0) - b.mean(axis=0), ddof=1) - chance) / 30, 29))
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     expected = stats.t.interval(0.95, freedom, a.mean() - b.mean(), sqrt(variance))
-    assert parts[0][0] + parts[1][0] > 0.2 * parts[2][0] > 0
+    assert min(part for part, _ in parts) > 0
     assert expected[1] > welchs(a, b)[1]
-    assert interval(a, b, draws=40_000) == pytest.approx(expected, abs=0.003)
+    assert interval(a, b) == pytest.approx(expected)
 
 
 def test_the_chance_of_single_runs_is_counted_once():
@@ -77,9 +80,9 @@ def test_the_chance_of_single_runs_is_counted_once():
 def test_runs_that_differ_in_nothing_but_the_images_have_an_interval_of_images():
     """Equal runs have no spread of their own: the gaps' standard error, and Student's t with N − 1."""
     a, b = right(3, 1, 1, 200)
-    low, high = interval(np.repeat(a, 3, axis=0), np.repeat(b, 3, axis=0), draws=20_000)
+    low, high = interval(np.repeat(a, 3, axis=0), np.repeat(b, 3, axis=0))
     expected = stats.t.interval(0.95, 199, *(lambda gaps: (gaps.mean(), stats.sem(gaps)))(a[0] * 1.0 - b[0]))
-    assert (low, high) == pytest.approx(expected, abs=0.002)
+    assert (low, high) == pytest.approx(expected)
 
 
 def test_models_that_are_all_the_same_have_a_point():
@@ -88,7 +91,7 @@ def test_models_that_are_all_the_same_have_a_point():
     assert interval(a, ~a) == (1.0, 1.0)
 
 
-def test_the_same_stream_gives_the_same_interval_and_a_higher_level_a_wider_one():
+def test_the_same_tables_give_the_same_interval_and_a_higher_level_a_wider_one():
     a, b = right(5, 5, 7)
     assert interval(a, b) == interval(a, b)
     wide, narrow = interval(a, b, 0.99), interval(a, b, 0.9)
@@ -97,16 +100,21 @@ def test_the_same_stream_gives_the_same_interval_and_a_higher_level_a_wider_one(
 
 def test_swapping_the_arms_turns_the_interval_round():
     a, b = right(6, 5, 7)
-    low, high = interval(a, b, draws=20_000)
-    assert interval(b, a, draws=20_000) == pytest.approx((-high, -low), abs=0.002)
+    low, high = interval(a, b)
+    assert interval(b, a) == pytest.approx((-high, -low))
 
 
 @pytest.mark.parametrize(("first", "second"), [((1, 9), (5, 9)), ((5, 9), (1, 9)), ((5, 9), (5, 8)), ((5, 1), (5, 1))])
-def test_tables_that_can_not_be_resampled(first, second):
+def test_tables_that_have_no_such_variances(first, second):
     with pytest.raises(UsageError) as caught:
         interval(np.ones(first, dtype=bool), np.ones(second, dtype=bool))
     shapes = f"shapes {first[0]}×{first[1]} and {second[0]}×{second[1]}"
-    for word in ("a, b: runs and images can't be resampled", shapes, "two runs or more", "a row for each run"):
+    for word in (
+        "a, b: the variances of runs and images can't be told apart",
+        shapes,
+        "two runs or more",
+        "a row for each run",
+    ):
         assert word in str(caught.value)
 
 
