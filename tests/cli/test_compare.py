@@ -35,7 +35,7 @@ def ask(*words: str) -> str:
 def test_every_form(pair: list[str], tmp_path: Path) -> None:
     found = compare(pair)
     told = json.loads(ask(*pair, "--json"))
-    assert {name: told[name] for name in ("verdict", "difference", "low", "high")} == found.headline()
+    assert {name: told[name] for name in ("verdict", "difference", "low", "high", "level")} == found.headline()
     assert sum(told["mcnemar"][name] for name in ("both_right", "only_a", "only_b", "both_wrong")) == 9
     assert ask(*pair, "--markdown") == found.sheet().to_markdown()
     assert ask(*pair, "--latex") == found.sheet().to_latex()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -15,9 +16,13 @@ from scipy import stats
 import cnnlab
 from cnnlab import RunError, RunFolder, UsageError
 from cnnlab.report.comparing import ComparedRuns, compare
+from cnnlab.report.shifting import shift
 from cnnlab.runs.folder import Predictions
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
+from cnnlab.spec.search import Search
+from cnnlab.spec.study import Study
+from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
 from cnnlab.statistics.welch import nominal_level
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)")
@@ -62,6 +67,13 @@ def rewritten(folder: RunFolder, key: str, value: object) -> None:
     section, _, last = key.partition(".")
     tables[section][last] = value
     folder.write("recipe.toml", Recipe.from_tables(tables).to_toml())
+
+
+def test_one_smallest_difference_is_the_default_of_all_comparisons() -> None:
+    of_compare = inspect.signature(compare).parameters["delta"].default
+    of_shift = inspect.signature(shift).parameters["smallest_difference"].default
+    of_files = {kind.model_fields["smallest_difference"].default for kind in (Study, Search)}
+    assert {of_compare, of_shift} | of_files == {SMALLEST_DIFFERENCE}
 
 
 def test_two_groups_are_compared_by_welch_over_their_seeds(made: dict[str, list[RunFolder]]) -> None:

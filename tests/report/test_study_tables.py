@@ -1,9 +1,12 @@
 """The sheet of a study: what a cell says of the records."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from cnnlab.report.study_answer import StudyAnswer
 from cnnlab.report.study_tables import study_sheet, study_tables
 from cnnlab.statistics.welch import nominal_level
 
@@ -36,6 +39,16 @@ def test_an_arm_has_its_figures_and_its_difference(make_study):
     }
     baseline = rows(result, "arms")[0]
     assert (baseline["difference"], baseline["its interval"], baseline["verdict"]) == ("–", "–", "baseline")
+
+
+def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
+    result = make_study(runs=8).model_copy(update={"alpha": 0.1})
+    flips = json.loads(StudyAnswer(result).to_json())["arms"][1]
+    assert rows(result, "arms")[1]["95 % interval"] == f"{flips['low']:.4f} to {flips['high']:.4f}"
+    assert (
+        rows(result, "arms")[1]["its interval"] == f"+{flips['difference_low']:.4f} to +{flips['difference_high']:.4f}"
+    )
+    assert (flips["level"], flips["difference_level"]) == (0.95, result.ablation.comparisons[0].level)
 
 
 def test_failed_runs_stay_with_their_exact_interval(make_study):

@@ -16,6 +16,7 @@ from cnnlab.errors import SpecError
 from cnnlab.report.verifying import verify
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.study import Study
+from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
 from cnnlab.study.results import StudyResult
 
@@ -108,7 +109,7 @@ def test_a_loss_has_no_say_in_what_matters_of_accuracies(
 ) -> None:
     carried(study())
     result = lab.carry_out(study(smallest_difference=0.3, **FIELDS))
-    assert result.shifted.delta == 0.01
+    assert result.shifted.delta == SMALLEST_DIFFERENCE
     # Two seeds give no verdict.
     assert {each.answer for each in result.under} == {"not enough evidence"}
     own = study(smallest_difference=0.3, shift_difference=0.05, **FIELDS)

@@ -11,6 +11,7 @@ import typer
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import Debug, Json, check_picture, find_run, guarded
 from cnnlab.errors import UsageError
+from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from cnnlab.report.comparing import ComparedRuns
@@ -38,7 +39,7 @@ Baseline = Annotated[
 SvgFile = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
 ]
-METRIC, DELTA, ALPHA = "validation_accuracy", 0.002, 0.05
+METRIC = "validation_accuracy"
 # What a narrow terminal goes without, the first to go first.
 SPARE = ("minutes", "parameters", "spread (sd)", "error, relative", "p", "P(better)", "epochs", "for new images too")
 
@@ -50,7 +51,7 @@ def register(app: typer.Typer) -> None:
 def compare_runs(
     runs: Runs,
     metric: MetricName = METRIC,
-    delta: Delta = DELTA,
+    delta: Delta = SMALLEST_DIFFERENCE,
     alpha: Alpha = ALPHA,
     baseline: Baseline = None,
     svg: SvgFile = None,
@@ -75,7 +76,7 @@ def compare_runs(
     studies = [path for path in paths if is_study(path)]
     found: ComparedRuns | ComparedStudies
     if studies:
-        _only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, DELTA, ALPHA, None))
+        _only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, SMALLEST_DIFFERENCE, ALPHA, None))
         found, extra = compare_studies(studies), None
     else:
         found = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)

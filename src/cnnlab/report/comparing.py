@@ -17,12 +17,12 @@ from cnnlab.statistics.ablation import Ablation, ablate
 from cnnlab.statistics.claims import SHARES_OF_IMAGES
 from cnnlab.statistics.comparison import Comparison, Judgement
 from cnnlab.statistics.comparison import compare as compare_samples
+from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.statistics.mcnemar import PairedModels, mcnemar
 from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
 
 METRIC = "validation_accuracy"
-DELTA, ALPHA = 0.002, 0.05
 
 
 class ComparedRun(Record):
@@ -110,7 +110,9 @@ class ComparedRuns(Record):
 
     def headline(self) -> dict[str, Any]:
         """What other programs read first, beside the record's own fields."""
-        return {"verdict": self.verdict, "difference": self.difference, "low": self.low, "high": self.high}
+        level = self.alone.level if self.alone else None
+        bounds = {"low": self.low, "high": self.high, "level": level}
+        return {"verdict": self.verdict, "difference": self.difference, **bounds}
 
     def answer(self) -> str:
         """The verdicts in sentences."""
@@ -138,7 +140,7 @@ def compare(
     runs: Iterable[str | Path],
     *,
     metric: str = METRIC,
-    delta: float = DELTA,
+    delta: float = SMALLEST_DIFFERENCE,
     alpha: float = ALPHA,
     baseline: str | None = None,
 ) -> ComparedRuns:

@@ -14,6 +14,7 @@ from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.spec.shifts import read_shifts, usual
 from cnnlab.statistics.comparison import Rules
+from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.statistics.samples import FEWEST_RUNS
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def shift(
     *,
     part: str | None = None,
     limit: int | None = None,
-    smallest_difference: float = 0.01,
-    alpha: float = 0.05,
+    smallest_difference: float = SMALLEST_DIFFERENCE,
+    alpha: float = ALPHA,
     seed: int = 0,
     apart: bool = False,
     cifar10c: str | Path | None = None,

@@ -13,6 +13,7 @@ from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import seed_figure
 from cnnlab.report.study_headline import headline
 from cnnlab.report.study_tables import study_sheet
+from cnnlab.statistics.samples import LEVEL
 from cnnlab.study.planning import PlanSummary
 from cnnlab.study.results import ArmRecord, StudyResult
 
@@ -36,7 +37,8 @@ class StudyAnswer:
     def to_json(self, indent: int | None = None) -> str:
         """The result as JSON text; arms by what programs ask for, without learning curves.
 
-        An arm's `low` and `high` bound its mean, `difference_low` and `difference_high` its difference to the baseline.
+        An arm's `low` and `high` bound its mean at `level`, as in the table: 95 % whatever α is. `difference_low` and
+        `difference_high` bound its difference to the baseline at `difference_level`, 1 − α for all arms together.
         """
         record = json.loads(self.result.to_json())
         record["arms"] = [_arm(self.result, arm) for arm in self.result.arms]
@@ -65,7 +67,7 @@ class PlanAnswer:
 
 
 def _arm(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:
-    sample, interval = arm.sample, arm.sample.interval(1 - result.alpha) or (None, None)
+    sample, interval = arm.sample, arm.sample.interval(LEVEL) or (None, None)
     compared = {one.a: one for one in result.ablation.comparisons} if result.ablation is not None else {}
     found = compared.get(arm.same_as or arm.name)
     known = {
@@ -75,9 +77,11 @@ def _arm(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:
         "mean": sample.mean,
         "low": interval[0],
         "high": interval[1],
+        "level": LEVEL,
         "difference": found.difference if found else None,
         "difference_low": found.low if found else None,
         "difference_high": found.high if found else None,
+        "difference_level": found.level if found else None,
         "verdict": found.verdict if found else None,
         "needed": found.needed if found else None,
     }

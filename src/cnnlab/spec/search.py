@@ -20,6 +20,7 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.section import Section
 from cnnlab.spec.spaces import AnyPruner, Log, Options, Plain, Sampler, listable, read_space, write_space
 from cnnlab.spec.study import METRICS, Fraction, Study
+from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
@@ -73,7 +74,7 @@ class Search(Section):
     budget: _Budget = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     confirm: Annotated[int, Field(ge=0, le=1_000)] = 5
-    smallest_difference: Fraction = 0.002
+    smallest_difference: Fraction = SMALLEST_DIFFERENCE
     alpha: Fraction = 0.05
     vary_split: bool = False
 

@@ -23,6 +23,7 @@ from cnnlab.spec.published import Document, Saying, Under, misplaced, misread
 from cnnlab.spec.recipe import Claim, Recipe, check_claims
 from cnnlab.spec.section import Section
 from cnnlab.spec.shifts import SIDE, read_shifts
+from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
@@ -59,7 +60,7 @@ class Study(Section):
     seeds: tuple[int, ...] = tuple(range(5))
     baseline_seeds: tuple[int, ...] | None = None
     metric: str = "validation_accuracy"
-    smallest_difference: Fraction = 0.002
+    smallest_difference: Fraction = SMALLEST_DIFFERENCE
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     baseline: str | None = None
     vary_split: bool = False

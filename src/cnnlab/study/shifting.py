@@ -19,6 +19,7 @@ from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_r
 from cnnlab.spec.shifts import read_shifts
 from cnnlab.spec.study import Study
 from cnnlab.statistics.comparison import Rules
+from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.course import Course
 from cnnlab.study.folder import SHIFTED
 from cnnlab.study.reading import Reading
@@ -26,8 +27,6 @@ from cnnlab.study.results import UNSHIFTED, StudyResult
 from cnnlab.study.under import judge_under
 from cnnlab.study.work import alone
 
-# The smallest difference of interest, of accuracies, where a study's own is of another figure.
-DELTA = 0.01
 
 
 def before_shifts(study: Study, result: StudyResult) -> StudyResult:
@@ -95,7 +94,8 @@ def _tested(course: Course, groups: Mapping[str, Sequence[RunFolder]]) -> Shifte
     missing = sum(_read(place(folder), folder, shifts) is None for folder in folders)
     if missing:
         note_opening(course.place.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
-    delta = study.shift_difference or (study.smallest_difference if study.figure == "accuracy" else DELTA)
+    own = study.smallest_difference if study.figure == "accuracy" else SMALLEST_DIFFERENCE
+    delta = study.shift_difference or own
     return shift_groups(groups, measure, Rules(delta, study.alpha))[0]
 
 
