@@ -69,11 +69,24 @@ def rewritten(folder: RunFolder, key: str, value: object) -> None:
     folder.write("recipe.toml", Recipe.from_tables(tables).to_toml())
 
 
-def test_one_smallest_difference_is_the_default_of_all_comparisons() -> None:
-    of_compare = inspect.signature(compare).parameters["delta"].default
+def test_one_smallest_difference_is_the_default_of_all_comparisons(made: dict[str, list[RunFolder]]) -> None:
     of_shift = inspect.signature(shift).parameters["smallest_difference"].default
     of_files = {kind.model_fields["smallest_difference"].default for kind in (Study, Search)}
+    of_compare = compare(paths(made["fast"], made["slow"])).delta
     assert {of_compare, of_shift} | of_files == {SMALLEST_DIFFERENCE}
+
+
+def test_a_loss_has_no_smallest_difference_that_nobody_gave(made: dict[str, list[RunFolder]]) -> None:
+    found = compare(paths(made["fast"], made["slow"]), metric="validation_loss")
+    one = found.comparisons[0]
+    assert (found.delta, one.delta, one.p_equal, one.equal_low, one.needed) == (None, None, None, None, None)
+    assert one.verdict == "better"
+    told = "The smallest difference of interest is not given (--delta), so that nothing is called practically equal"
+    assert told in found.sheet().to_markdown()
+    assert found.svg()
+    several = compare(paths(*made.values()), metric="validation_loss")
+    assert {each.p_equal_adjusted for each in several.comparisons} == {None}
+    assert several.svg()
 
 
 def test_two_groups_are_compared_by_welch_over_their_seeds(made: dict[str, list[RunFolder]]) -> None:

@@ -25,7 +25,11 @@ Runs = Annotated[
 ]
 MetricName = Annotated[str, typer.Option(metavar="PART_FIGURE", help="Such as validation_accuracy or test_loss.")]
 Delta = Annotated[
-    float, typer.Option(help="The smallest difference of interest, in the metric's units: 0.01 is 1 point.")
+    float | None,
+    typer.Option(
+        help="The smallest difference of interest, in the metric's units: 0.01 is 1 point.",
+        show_default=f"{SMALLEST_DIFFERENCE}; of a loss none",
+    ),
 ]
 Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
 Baseline = Annotated[
@@ -51,7 +55,7 @@ def register(app: typer.Typer) -> None:
 def compare_runs(
     runs: Runs,
     metric: MetricName = METRIC,
-    delta: Delta = SMALLEST_DIFFERENCE,
+    delta: Delta = None,
     alpha: Alpha = ALPHA,
     baseline: Baseline = None,
     svg: SvgFile = None,
@@ -76,7 +80,7 @@ def compare_runs(
     studies = [path for path in paths if is_study(path)]
     found: ComparedRuns | ComparedStudies
     if studies:
-        _only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, SMALLEST_DIFFERENCE, ALPHA, None))
+        _only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, None, ALPHA, None))
         found, extra = compare_studies(studies), None
     else:
         found = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)

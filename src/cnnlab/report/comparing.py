@@ -72,7 +72,7 @@ class ComparedRuns(Record):
     """
 
     metric: str
-    delta: float
+    delta: float | None
     alpha: float
     data: str
     baseline: str
@@ -140,7 +140,7 @@ def compare(
     runs: Iterable[str | Path],
     *,
     metric: str = METRIC,
-    delta: float = SMALLEST_DIFFERENCE,
+    delta: float | None = None,
     alpha: float = ALPHA,
     baseline: str | None = None,
 ) -> ComparedRuns:
@@ -153,7 +153,8 @@ def compare(
     Args:
         runs: paths of run folders, or of folders that hold runs.
         metric: part_figure; a test figure only where all runs have opened their test set.
-        delta: the smallest difference of interest, above 0, in the metric's units: 0.002 is 0.2 points of accuracy.
+        delta: the smallest difference of interest, above 0, in the metric's units; None: 0.002 of a fraction, which is
+            0.2 points of accuracy, and none of a loss, where nothing is then called practically equal.
         alpha: the rate of wrong verdicts allowed, below 0.5.
         baseline: the name of a group or of a run in it, that the others are compared with; by default of two groups
             the second, so that the first is compared with it, and of more the first.
@@ -166,6 +167,8 @@ def compare(
     part, _, figure = metric.partition("_")
     # Only a share of images has an error, which may fall by so many per cent: a mean over classes is none.
     higher, accuracy = figure != "loss", figure in SHARES_OF_IMAGES
+    if delta is None and higher:
+        delta = SMALLEST_DIFFERENCE
     arms, base = _sides(gathered.groups, baseline)
     samples, reference = [group.sample(metric) for group in arms], base.sample(metric)
     ablation = None

@@ -119,14 +119,16 @@ def _draw_group(axes: Axes, row: int, group: ComparedGroup) -> None:
 
 def _draw_differences(axes: Axes, found: ComparedRuns) -> None:
     scale = 100.0 if is_share(found.metric) else 1.0
-    delta = scale * found.delta
-    axes.axvspan(-delta, delta, color=COLOURS["test"], alpha=0.16, linewidth=0)
+    ends = []
+    if found.delta is not None:
+        ends = [scale * found.delta]
+        axes.axvspan(-ends[0], ends[0], color=COLOURS["test"], alpha=0.16, linewidth=0)
     axes.axvline(0, color=COLOURS["muted"], linewidth=1)
-    ends = [delta]
     for row, each in enumerate(found.comparisons):
         ends += [abs(scale * end) for end in _draw_difference(axes, row, each, scale, found.metric)]
     # Both sides alike, so that no side looks larger than it is.
-    axes.set_xlim(-1.12 * max(ends), 1.12 * max(ends))
+    most = max(ends, default=0.0) or 1.0
+    axes.set_xlim(-1.12 * most, 1.12 * most)
 
 
 def _draw_difference(axes: Axes, row: int, found: Comparison, scale: float, metric: str) -> list[float]:

@@ -98,7 +98,7 @@ def sentence(found: Comparison, metric: str) -> str:
             f"No verdict on the recipes: {runs}, and fewer than {FEWEST_RUNS} a side only describe. {a} − {b}: {apart}"
             f"{known}.{_needs(found)}"
         )
-    if found.verdict == "practically equal":
+    if found.verdict == "practically equal" and found.delta is not None:
         band = say.smallest(found.delta, metric)[1:]
         return f"{a} and {b} are practically equal: they differ by less than {band} ({apart}; {bounds})."
     if found.verdict == "undecided":
@@ -108,6 +108,8 @@ def sentence(found: Comparison, metric: str) -> str:
 
 def _needs(found: Comparison) -> str:
     """How many runs it takes."""
+    if found.delta is None and min(found.n_a, found.n_b) >= FEWEST_RUNS:
+        return ""
     if found.needed is None:
         return f" It takes {FEWEST_RUNS} runs a side or more, with other seeds."
     return f" At this spread it takes about {found.needed:,} runs a side to decide on the smallest difference."
@@ -131,7 +133,10 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
             f"Intervals hold for all {len(found.comparisons)} differences together; p-values by {rule} correction; "
             "both are size-corrected."
         )
-    band = say.smallest(found.delta, found.metric)[1:]
+    if found.delta is None:
+        band = "not given (--delta), so that nothing is called practically equal"
+    else:
+        band = say.smallest(found.delta, found.metric)[1:]
     yield (
         f"Differences are group − against. The smallest difference of interest is {band}, α = {found.alpha:g}; chosen "
         "after a look at the figures, verdicts are wrong more often than α says: a study declares both before it runs."

@@ -88,7 +88,7 @@ def _alone(found: Comparison, base: str, metric: str) -> str:
         inner = f" ({say.level(level)} interval {say.between(low, high, metric)})"
     if found.verdict in ("better", "worse"):
         return f"is {found.verdict} than {base} by {gap}{inner}"
-    if found.verdict == "practically equal":
+    if found.verdict == "practically equal" and found.delta is not None:
         return f"is practically equal to {base}{inner}, within {say.smallest(found.delta, metric)}"
     lies = f"has a mean {_above(found, metric)} that of {base}{inner}"
     return f"{lies}: undecided, {NOT_EQUAL}" if found.verdict == "undecided" else f"{lies}: too few runs for a verdict"

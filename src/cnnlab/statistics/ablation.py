@@ -39,7 +39,7 @@ def ablate(
     baseline: Sample,
     arms: Sequence[Sample],
     *,
-    delta: float,
+    delta: float | None,
     alpha: float = 0.05,
     higher_is_better: bool = True,
     accuracy: bool = True,

@@ -39,7 +39,8 @@ class Comparison(Record):
         p_permutation: of the exact two-sided test of the difference of means; None past 8 runs on a side.
         superiority: how often a run of A is better than one of B (Mann–Whitney), ties half.
         error_change: of the error 1 − accuracy, relative to B's; −0.1 is a tenth fewer errors. Only for accuracies.
-        delta: the smallest difference of interest, in the metric's units. alpha: the rate of wrong verdicts allowed.
+        delta: the smallest difference of interest, in the metric's units; None: none was given, nothing is called
+            practically equal, and what belongs to that is None too. alpha: the rate of wrong verdicts allowed.
         needed: for 'undecided' and 'no verdict', the runs an arm with which, at the spread seen, 80 % of studies find
             a true difference of delta, and 80 % of those without any show that. A figure to plan a new study with: runs
             added until a verdict comes give more wrong ones than alpha. None where the spread is unknown.
@@ -67,7 +68,7 @@ class Comparison(Record):
     p_permutation: float | None
     superiority: float | None
     error_change: float | None
-    delta: float
+    delta: float | None
     alpha: float
     verdict: Judgement
     needed: int | None
@@ -75,9 +76,9 @@ class Comparison(Record):
 
 
 class Rules(NamedTuple):
-    """What a study declares before it runs."""
+    """What a study declares before it runs; without a delta nothing is called practically equal."""
 
-    delta: float
+    delta: float | None
     alpha: float = 0.05
     higher_is_better: bool = True
     accuracy: bool = True
@@ -85,7 +86,7 @@ class Rules(NamedTuple):
     def check(self) -> None:
         """Raise a UsageError for numbers that can't be."""
         problems = []
-        if not 0 < self.delta < inf:
+        if self.delta is not None and not 0 < self.delta < inf:
             what, allowed = (
                 "this is no smallest difference of interest",
                 "a finite number above 0, in the metric's units",
@@ -119,7 +120,7 @@ def compare(
     a: Sample,
     b: Sample,
     *,
-    delta: float,
+    delta: float | None,
     alpha: float = 0.05,
     higher_is_better: bool = True,
     accuracy: bool = True,
@@ -132,6 +133,7 @@ def compare(
 
     Args:
         delta: the smallest difference of interest, above 0, in the metric's units: 0.002 is 0.2 points of accuracy.
+            None: there is none, and no arms are called practically equal.
         alpha: the rate of wrong verdicts allowed, below 0.5.
         higher_is_better: False for a loss.
         accuracy: whether the values are shares of right answers, which have an error.
@@ -160,7 +162,8 @@ def lone(a: Sample, b: Sample, rules: Rules) -> Comparison:
 def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Levels) -> Comparison:
     """The record of one comparison, alone or of a family."""
     low, high = test.interval(1 - levels.differs) if test else (None, None)
-    equal_low, equal_high = test.interval(1 - 2 * levels.equal) if test else (None, None)
+    banded = rules.delta is not None
+    equal_low, equal_high = test.interval(1 - 2 * levels.equal) if test and banded else (None, None)
     verdict = _verdict(a, b, test, rules, levels)
     return Comparison(
         a=a.name,
@@ -178,9 +181,9 @@ def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Level
         equal_low=equal_low,
         equal_high=equal_high,
         p=test.p if test else None,
-        p_equal=test.p_equal(rules.delta) if test else None,
+        p_equal=test.p_equal(rules.delta) if test and banded else None,
         p_adjusted=levels.p,
-        p_equal_adjusted=levels.p_equal,
+        p_equal_adjusted=levels.p_equal if banded else None,
         p_permutation=permutation_test(a, b),
         superiority=superiority(a, b, higher_is_better=rules.higher_is_better),
         error_change=_error_change(a, b) if rules.accuracy and rules.higher_is_better else None,
@@ -234,7 +237,7 @@ def _verdict(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Lev
 
 def _needed(a: Sample, b: Sample, rules: Rules, size: int) -> int | None:
     known = [(arm.n - 1, arm.sd) for arm in (a, b) if arm.sd is not None]
-    if not known:
+    if not known or rules.delta is None:
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
     planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha / size)

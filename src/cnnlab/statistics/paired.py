@@ -153,8 +153,10 @@ def _p_zero(gained: int, lost: int) -> float:
     return 1.0 if not apart else float(2 * ndtr(-abs(gained - lost) / sqrt(apart)))
 
 
-def _p_equal(gained: int, lost: int, images: int, delta: float) -> float:
-    """The larger p-value of the two one-sided score tests against −delta and +delta."""
+def _p_equal(gained: int, lost: int, images: int, delta: float | None) -> float:
+    """The larger p-value of the two one-sided score tests against −delta and +delta; 1 where there is no delta."""
+    if delta is None:
+        return 1.0
     return float(
         max(ndtr(-paired_score(gained, lost, images, -delta)), ndtr(paired_score(gained, lost, images, delta)))
     )

@@ -45,8 +45,10 @@ class Welch(NamedTuple):
             return 1.0 if self.difference == 0 else 0.0
         return float(2 * stdtr(self.freedom, -abs(self.difference) / self.error))
 
-    def p_equal(self, delta: float) -> float:
-        """The larger p-value of the two one-sided tests against −delta and +delta."""
+    def p_equal(self, delta: float | None) -> float:
+        """The larger p-value of the two one-sided tests against −delta and +delta; 1 where there is no delta."""
+        if delta is None:
+            return 1.0
         room = delta - abs(self.difference)
         if self.error == 0:
             return 0.0 if room > 0 else 1.0

@@ -28,7 +28,6 @@ from cnnlab.study.under import judge_under
 from cnnlab.study.work import alone
 
 
-
 def before_shifts(study: Study, result: StudyResult) -> StudyResult:
     """The result of a study with shifts before its networks are tested: what is published of that is open."""
     if not study.shifts:
