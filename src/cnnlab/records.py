@@ -5,13 +5,31 @@ A record holds what was found, in plain numbers and texts; whoever shows it only
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 Verdict = Literal[
     "equal", "not equal", "reproduced", "differs", "not enough evidence", "other data", "shortened", "not measured"
 ]
+
+
+def _plain(name: str) -> str:
+    if name in (".", "..") or set(name) & set("/\\\0"):
+        raise ValueError(f"{name!r} leads out of its folder: a plain name is wanted, without '/' and '\\'")
+    return name
+
+
+# A name that a record gives to a file or a folder beside it. It is joined to a path when the record is read from a
+# folder that came from elsewhere, and is not to lead out of there; "" where there is none.
+PlainName: TypeAlias = Annotated[str, AfterValidator(_plain)]
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a record, and where in it."""
+    found = error.errors(include_url=False)[0]
+    place = ".".join(map(str, found["loc"]))
+    return f"{place}: {found['msg']}" if place else found["msg"]
 
 
 class Record(BaseModel):

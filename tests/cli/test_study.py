@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +215,19 @@ def test_a_study_whose_test_could_not_be_made_exits_with_1(
     assert done.exit_code == 1
     assert "a broken image" in done.stdout
     assert "report.html" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "..", "a\\\\b"])
+def test_a_result_that_names_a_run_elsewhere_is_refused(
+    folder: Path, carried: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    """A study's folder may come from other people: what it names is joined to the path of its runs."""
+    made = study_folder(folder / "runs", carried["study"])
+    copy = shutil.copytree(made, tmp_path / "runs" / "studies" / made.name)
+    run = read_result(made).arms[0].seeds[0].run
+    text = (copy / "result.json").read_text(encoding="utf-8")
+    (copy / "result.json").write_text(text.replace(f'"{run}"', f'"{name}"'), encoding="utf-8")
+    done = CliRunner().invoke(app, ["verify", "--recompute", str(copy), "--device", "cpu"])
+    assert done.exit_code == 1
+    assert "result.json is damaged: arms.0.seeds.0.run: Value error, " in done.stderr
+    assert "leads out of its folder: a plain name is wanted" in done.stderr

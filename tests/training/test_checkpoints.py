@@ -162,11 +162,20 @@ def test_no_checkpoint_is_said(tmp_path: Path) -> None:
         load_weights(tmp_path, "best", never)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'{"newest": {"file": "x"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"\xff\xfe", b'{"newest": {"file": "x"}}'),
+        b'{"newest": {"file": "../best.safetensors", "sha256": "", "epoch": 1}}',  # of a run that came from elsewhere
+    ],
+)
 def test_a_damaged_pointer_is_named_and_does_not_stop_the_next_save(saved: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "best.json").write_bytes(content)
-    with pytest.raises(RunError, match=r"best\.json: best\.json can't be read: .*\n  next:     train it again"):
+    with pytest.raises(
+        RunError, match=r"best\.json: best\.json can't be read: .*\n  next:     train it again"
+    ) as caught:
         load_weights(tmp_path, "best", never)
+    assert ("leads out of its folder" in str(caught.value)) == (b".." in content)
     save_weights(tmp_path, saved.training, 2)
     assert equal(load_weights(tmp_path, "best", never)[0], saved.weights)
 

@@ -39,6 +39,7 @@ from cnnlab.records import (
     StartRecord,
     Table,
     Way,
+    first_problem,
 )
 from cnnlab.spec.recipe import Recipe
 
@@ -268,5 +269,4 @@ def _exactly(path: Path) -> RunFolder:
 
 
 def _damaged(path: Path, error: ValidationError) -> RunError:
-    first = error.errors(include_url=False)[0]
-    return RunError(f"{path.name} is damaged: {first['msg']}", where=str(path), next_step="train it again")
+    return RunError(f"{path.name} is damaged: {first_problem(error)}", where=str(path), next_step="train it again")

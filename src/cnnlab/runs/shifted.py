@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.records import Record
+from cnnlab.records import PlainName, Record
 from cnnlab.statistics.comparison import Judgement, Rules, compare
 from cnnlab.statistics.intervals import wilson
 from cnnlab.statistics.paired import Effect, effects_over_images, effects_over_runs
@@ -72,7 +72,7 @@ class ShiftedGroup(Record):
     """Networks that differ in their seeds alone, under shifts; `accuracy` is on the images as they are."""
 
     name: str
-    runs: tuple[str, ...]
+    runs: tuple[PlainName, ...]
     accuracy: float
     low: float | None
     high: float | None

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from cnnlab.errors import RunError
+from cnnlab.records import first_problem
 from cnnlab.runs.folder import slug
 from cnnlab.study.results import StudyResult, StudyWay
 
@@ -54,8 +55,8 @@ def read_result(folder: Path) -> StudyResult:
     except FileNotFoundError:
         step = "carry it out: cnnlab study FILE"
         raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
-    except ValueError as error:
-        first = str(error).partition("\n")[0]
+    except ValidationError as error:
+        first = first_problem(error)
         step = "give the study's command again: it reads its runs anew"
         raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
 

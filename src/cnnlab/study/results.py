@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cnnlab.records import ClaimRecord, Record, Verdict, Way
+from cnnlab.records import ClaimRecord, PlainName, Record, Verdict, Way
 from cnnlab.runs.shifted import Shifted
 from cnnlab.statistics.ablation import Ablation
 from cnnlab.statistics.comparison import Comparison
@@ -36,7 +36,7 @@ class SeedRecord(Record):
     """
 
     seed: int
-    run: str
+    run: PlainName
     status: Status
     value: float | None = None
     train: float | None = None

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
+from cnnlab.records import first_problem
 from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import pruners
@@ -137,7 +138,7 @@ def read_tuning(folder: Path) -> TuningResult:
         step = "carry it out: cnnlab tune FILE"
         raise RunError("there is no tuning with a result here", where=str(folder), next_step=step) from None
     except ValidationError as error:
-        what = f"result.json is damaged: {error.errors(include_url=False)[0]['msg']}"
+        what = f"result.json is damaged: {first_problem(error)}"
         step = "give the tuning's command again: it reads its trials anew"
         raise RunError(what, where=str(path), next_step=step) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from cnnlab.records import Record
+from cnnlab.records import PlainName, Record
 from cnnlab.study.results import Confirmation
 
 Plain: TypeAlias = int | float | bool | str
@@ -45,7 +45,7 @@ class TrialRecord(Record):
     last: float | None = None
     epochs: float = 0.0
     seconds: float = 0.0
-    runs: tuple[str, ...] = ()
+    runs: tuple[PlainName, ...] = ()
     found: bool = False
     code: str = ""
     again: int = 0
@@ -58,7 +58,7 @@ class BaselineRecord(Record):
     status: TrialStatus
     value: float | None
     seconds: float
-    runs: tuple[str, ...]
+    runs: tuple[PlainName, ...]
     message: str = ""
 
 

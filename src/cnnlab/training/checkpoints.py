@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cnnlab.errors import RunError
 from cnnlab.files import write_whole
-from cnnlab.records import Record
+from cnnlab.records import PlainName, Record, first_problem
 from cnnlab.training.loop import Training
 from cnnlab.training.patience import Waited
 
@@ -51,7 +51,7 @@ class Progress(Record):
 class Saved(Record):
     """One file of tensors."""
 
-    file: str
+    file: PlainName
     sha256: str
     epoch: float
     progress: Progress | None = None
@@ -239,7 +239,7 @@ def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        what = str(error).partition("\n")[0]
+        what = first_problem(error) if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path.name} can't be read: {what}", where=str(path), next_step="train it again") from None
 
 
