@@ -313,7 +313,8 @@ def test_missing_and_damaged_files_are_named(own: RunFolder, name: str, how: str
             for fields in (
                 {"validation": 0.0, "test": 0.0},
                 {"schedule": "plateau(0.5, 1)", "epochs": 4, "validations_per_epoch": 2},
-                {"budget": "images(30)", "epochs": 6},
+                {"budget": "images(40)", "epochs": 9, "schedule": "cosine", "accumulate": 2},
+                {"budget": "time(0.001)", "epochs": 900, "schedule": "cosine"},
                 {"weights": "last", "accumulate": 2, "choose": "loss", "optimizer": "muon(0.02)"},
                 {"sampling": "balanced", "limit": 20, "mix": "mixup(0.2)"},
             )
