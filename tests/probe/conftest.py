@@ -57,6 +57,6 @@ def subject_of(tmp_path: Path) -> Callable[[Recipe], Subject]:
 @pytest.fixture
 def own(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder], tmp_path: Path) -> RunFolder:
     """A finished run in a runs folder of its own, to be changed. Its test part was opened at its end."""
-    kept = trained(recipe())
+    kept = trained(recipe(predictions="all"))
     shutil.copytree(kept.path.parent, tmp_path / "runs")
     return RunFolder(tmp_path / "runs" / kept.path.name)

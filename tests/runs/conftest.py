@@ -32,7 +32,13 @@ Files = Mapping[str, bytes]
 @pytest.fixture(scope="session")
 def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     """A finished run, to be read only."""
-    return trained(recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2), name="finished")
+    fields = {
+        "epochs": 4,
+        "augment": ["crop(padding=1)", "flip(0.5)"],
+        "validations_per_epoch": 2,
+        "predictions": "all",
+    }
+    return trained(recipe(**fields), name="finished")
 
 
 @pytest.fixture

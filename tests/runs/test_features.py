@@ -253,7 +253,7 @@ def test_bf16_takes_half_and_is_not_exact(transfer: Callable[..., Recipe], done:
     assert all(one.train.loss != two.train.loss for one, two in zip(half.epochs(), whole.epochs(), strict=True))
     # Final figures are those of the whole network.
     network = done(transfer(cache="never"))
-    assert half.predictions("train").logits.shape == network.predictions("train").logits.shape
+    assert half.predictions("validation").logits.shape == network.predictions("validation").logits.shape
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -20,6 +20,7 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
+from cnnlab.evaluate.metrics import score
 from cnnlab.processes import World
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.final import open_test, trained_network
@@ -53,6 +54,17 @@ def only(folder: Path, pattern: str) -> Path:
     return found
 
 
+def test_the_answers_on_the_training_part_are_kept_where_they_are_asked_for(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
+) -> None:
+    plain, asked = trained(recipe()), trained(recipe(predictions="all"))
+    assert plain.predictions("train") is None
+    kept = asked.predictions("train")
+    assert kept is not None
+    assert len(kept.labels) == asked.data().parts["train"]
+    assert score(kept.logits, kept.labels, asked.data().classes).loss == plain.result().train.loss
+
+
 def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
     names = {path.name for path in finished.path.iterdir()}
     pieces = {
@@ -62,7 +74,7 @@ def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..
     predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}
     assert names >= {*pieces, *predictions}
     assert not [name for name in names if name.endswith(".tmp")]
-    made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2)
+    made = recipe(epochs=4, augment=["crop(padding=1)", "flip(0.5)"], validations_per_epoch=2, predictions="all")
     assert finished.recipe() == made
     data = finished.data()
     assert data.classes == ("blue", "green", "red")

@@ -16,7 +16,10 @@ from cnnlab.spec.recipe import Recipe
 # What a run may have otherwise than its recipe and still be a run of it: its data (other data is compared, and not
 # judged), how it was computed, when the test set was opened, which seed splits; and what shortens it, which its
 # verdicts then say.
-FREE = ("train.test", "train.precision", "train.memory_format", "train.sync_batchnorm", "data.split_seed")
+FREE = (
+    *("train.test", "train.predictions", "train.precision", "train.memory_format", "train.sync_batchnorm"),
+    "data.split_seed",
+)
 SOURCE = "data.source"
 SHORTER = ("train.epochs", "train.budget", "data.limit", "data.per_class")
 

@@ -122,7 +122,8 @@ def right_answers(groups: Sequence[Group], part: str) -> list[Right] | str:
                 continue
             predictions = run.folder.predictions(part)
             if predictions is None:
-                return f"{run.folder.name} has no predictions of its {part} images"
+                kept = ', which train.predictions = "all" keeps' if part == "train" else ""
+                return f"{run.folder.name} has no predictions of its {part} images{kept}"
             if labels is not None and not np.array_equal(labels, predictions.labels):
                 return f"the labels in the predictions of {run.folder.name} are not those of the others"
             labels, right = predictions.labels, predictions.right()

@@ -74,7 +74,9 @@ def open_test(
         network = trained_network(folder, target, listener.say)
         purpose = "" if noted else "test command"
         feed = open_test_part(folder, dataset, target, folder.way(), purpose)
-        tested = _final_score(folder, network, feed, dataset, "test")
+        found = _predictions(network, feed)
+        folder.write_predictions("test", found)
+        tested = score(found.logits, found.labels, dataset.classes)
         message = result.message.partition(UNREAD)[0].removesuffix("; ")
         result = result.model_copy(update={"test": tested, "message": message})
         folder.write("result.json", result.to_json(indent=2))
@@ -199,14 +201,16 @@ def _final_scores(
             and validated is not None
             and fed.validation is (feed if features is None else features)
         ):
-            scores[part] = _kept_score(folder, Predictions(feed.labels, validated), bench.dataset, part, bench.world)
-            continue
-        listener.say(f"scoring the {part} part: {len(feed):,} images")
-        if features is not None and fed.parting is not None:
-            rest = fed.parting.rest(network).eval()
-            scores[part] = _final_score(folder, rest, features, bench.dataset, part, bench.world)
+            found = Predictions(feed.labels, validated)
         else:
-            scores[part] = _final_score(folder, network, feed, bench.dataset, part, bench.world)
+            listener.say(f"scoring the {part} part: {len(feed):,} images")
+            if features is not None and fed.parting is not None:
+                found = _predictions(fed.parting.rest(network).eval(), features, bench.world)
+            else:
+                found = _predictions(network, feed, bench.world)
+        if bench.world.writes and (part != "train" or bench.recipe.train.predictions == "all"):
+            folder.write_predictions(part, found)
+        scores[part] = score(found.logits, found.labels, bench.dataset.classes)
         if part == "train" and not math.isfinite(scores[part].loss):
             return {}, ""
     guessing = math.log(len(bench.dataset.classes))
@@ -227,10 +231,8 @@ def _diverged(epoch: float) -> str:
     return f"the loss stopped being a number before the end of epoch {epoch:g}; a smaller learning rate may help"
 
 
-def _final_score(
-    folder: RunFolder, network: nn.Module, feed: Supply, dataset: Dataset, part: Part, world: World = ALONE
-) -> Score:
-    return _kept_score(folder, Predictions(feed.labels, logits(network, feed, world)), dataset, part, world)
+def _predictions(network: nn.Module, feed: Supply, world: World = ALONE) -> Predictions:
+    return Predictions(feed.labels, logits(network, feed, world))
 
 
 def _kept_score(

@@ -89,7 +89,7 @@ def recalculate(
     if dataset is not None and recipe is not None and pieces.curve:
         check_steps(checks, recipe, pieces.curve, dataset.size("train"), _batches(dataset, recipe))
     if result is not None and data is not None:
-        _check_kept(checks, folder, result, data)
+        _check_kept(checks, folder, result, data, recipe)
     if result is not None and data is not None and result.train is not None:
         with checks.reading("selected weights", "the checkpoint is missing, damaged, or of another network or epoch"):
             network = trained_network(folder, target, checks.notes.append)
@@ -198,11 +198,13 @@ def _batches(dataset: Dataset, recipe: Recipe) -> int:
     return images // size + (images % size > (1 if images >= size else 0))
 
 
-def _check_kept(checks: Checks, folder: RunFolder, result: Result, data: DataRecord) -> None:
+def _check_kept(checks: Checks, folder: RunFolder, result: Result, data: DataRecord, recipe: Recipe | None) -> None:
     """The figures of result.json must be those of the kept predictions, digit by digit."""
     for part, told in _scores(result).items():
         name = f"predictions-{part}.npz"
         if not (folder.path / name).is_file():
+            if part == "train" and recipe is not None and recipe.train.predictions != "all":
+                continue
             checks.same(name, "there", "missing", "the reported figures can't be held to what was predicted")
             continue
         with checks.reading(name, UNREADABLE):

@@ -122,6 +122,7 @@ class Train(Section):
     choose: Metric = "accuracy"
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
+    predictions: Literal["held-out", "all"] = "held-out"
     cache: _Keeping = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     sync_batchnorm: bool = True

@@ -186,8 +186,13 @@ def maker(device: str) -> str:
 
 
 def _sealed(recipe: Recipe, study: Study) -> Recipe:
-    """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it."""
+    """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it.
+
+    A study that measures on the training part has the answers there kept, image by image.
+    """
     train = recipe.train.model_copy(update={"test": "sealed"})
+    if study.part == "train":
+        train = train.model_copy(update={"predictions": "all"})
     data = recipe.data
     if not study.vary_split and data.split_seed is None:
         data = data.model_copy(update={"split_seed": study.base.train.seed})

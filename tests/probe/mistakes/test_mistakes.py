@@ -35,7 +35,7 @@ HOSTILE = ("</script><img onerror=x>", "$x_{", "שלום", "猫" * 50, "x" * 409
 @pytest.fixture(scope="module")
 def kept(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     """A run whose test part has been opened at its end."""
-    return trained(recipe())
+    return trained(recipe(predictions="all"))
 
 
 def ledger(folder: RunFolder) -> list[str]:
@@ -248,6 +248,13 @@ def test_only_a_run_has_mistakes(what: str, recipe: Callable[..., Recipe], tmp_p
     path.write_text(recipe().to_toml(), encoding="utf-8")
     with pytest.raises(UsageError, match=r"(?s)mistakes are those of a trained network.*the folder of a run.*train it"):
         inspect_mistakes(path if what == "recipe" else what)
+
+
+def test_a_training_part_whose_predictions_were_not_kept_is_told_with_the_key(
+    recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
+) -> None:
+    with pytest.raises(UsageError, match=r"(?s)no predictions of a train part.*--set train.predictions=all"):
+        inspect_mistakes(trained(recipe()).path, "train")
 
 
 def test_a_part_without_predictions_is_told(own: RunFolder) -> None:

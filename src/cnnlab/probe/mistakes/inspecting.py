@@ -142,6 +142,8 @@ def _predictions(folder: RunFolder, part: str) -> Predictions:
     if found is None or not len(found.labels):
         there = [name for name in PARTS if (folder.path / f"predictions-{name}.npz").exists()]
         step = f"--part {there[-1]}" if there else "train it again"
+        if part == "train" and result.train is not None:
+            step += ", or train it again with --set train.predictions=all"
         raise UsageError(
             f"this run has no predictions of a {part} part",
             where=where,
