@@ -71,7 +71,10 @@ def rewritten(folder: RunFolder, key: str, value: object) -> None:
 
 def test_one_smallest_difference_is_the_default_of_all_comparisons(made: dict[str, list[RunFolder]]) -> None:
     of_shift = inspect.signature(shift).parameters["smallest_difference"].default
-    of_files = {kind.model_fields["smallest_difference"].default for kind in (Study, Search)}
+    base = made["fast"][0].recipe()
+    study = Study(base=base, arms={"plain": {}, "few": {"train.batch_size": 4}})
+    search = Search(base=base, search={"train.batch_size": "choice(4, 8)"})
+    of_files = {study.smallest_difference, search.smallest_difference}
     of_compare = compare(paths(made["fast"], made["slow"])).delta
     assert {of_compare, of_shift} | of_files == {SMALLEST_DIFFERENCE}
 
@@ -87,6 +90,9 @@ def test_a_loss_has_no_smallest_difference_that_nobody_gave(made: dict[str, list
     several = compare(paths(*made.values()), metric="validation_loss")
     assert {each.p_equal_adjusted for each in several.comparisons} == {None}
     assert several.svg()
+    arms = {"plain": {}, "few": {"train.batch_size": 4}}
+    study = Study(base=made["fast"][0].recipe(), arms=arms, metric="validation_loss")
+    assert study.smallest_difference is None
 
 
 def test_two_groups_are_compared_by_welch_over_their_seeds(made: dict[str, list[RunFolder]]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from cnnlab.report.study_answer import StudyAnswer
+from cnnlab.report.study_page import render_study
 from cnnlab.report.study_tables import study_sheet, study_tables
 from cnnlab.statistics.welch import nominal_level
 
@@ -49,6 +50,16 @@ def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
         rows(result, "arms")[1]["its interval"] == f"+{flips['difference_low']:.4f} to +{flips['difference_high']:.4f}"
     )
     assert (flips["level"], flips["difference_level"]) == (0.95, result.ablation.comparisons[0].level)
+
+
+def test_a_loss_without_a_smallest_difference_has_no_band(make_study):
+    result = make_study(runs=8).model_copy(update={"smallest_difference": None, "metric": "validation_loss"})
+    told = " ".join(study_sheet(result).notes)
+    assert "no arm is called “practically equal”: no smallest difference of interest was given" in told
+    assert "two one-sided tests at" not in told
+    assert "smallest difference of interest –" in study_sheet(result).to_markdown()
+    assert StudyAnswer(result).svg()
+    assert "too small to matter" not in render_study(result, study_toml="", command="")
 
 
 def test_failed_runs_stay_with_their_exact_interval(make_study):

@@ -55,7 +55,7 @@ def test_an_arm_with_another_content_is_told(study: Studies, lab: Any, carried: 
 def test_the_same_arms_under_a_second_name_are_told(study: Studies, lab: Any, carried: Carried) -> None:
     carried(study())
     result = lab.carry_out(study(smallest_difference=0.3), name="another")
-    told = "study 'colours' had begun to run all of these arms before this one was declared, with δ 0.002, here 0.3"
+    told = "study 'colours' had begun to run all of these arms before this one was declared, with δ none, here 0.3"
     assert result.notes == (told,)
     assert lab.carry_out(study()).notes == ()
 
@@ -64,8 +64,9 @@ def test_the_same_arms_under_a_second_name_are_told(study: Studies, lab: Any, ca
     ("changes", "said"),
     [
         (
-            {"metric": "validation_accuracy"},
-            "the metric was changed {}: from 'validation_loss' to 'validation_accuracy'",
+            {"metric": "validation_accuracy", "smallest_difference": 0.3},
+            "the metric was changed {}: from 'validation_loss' to 'validation_accuracy'; "
+            "δ was changed {}: from none to 0.3",
         ),
         ({"alpha": 0.1}, "α was changed {}: from 0.05 to 0.1"),
         ({"baseline": "slow"}, "the baseline was changed {}: from 'plain' to 'slow'"),

@@ -122,7 +122,9 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
     told = {
         "data": [result.data for result in results],
         "numbers of images": [words.count(result.images) for result in results],
-        "smallest differences of interest": [f"{result.smallest_difference:g}" for result in results],
+        "smallest differences of interest": [
+            NONE if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
+        ],
         "baselines": [result.baseline or "none" for result in results],
         "precision": [result.precision for result in results],
         "devices": [result.device for result in results],

@@ -38,6 +38,8 @@ def found(plan: PlanSummary) -> str:
         start += f" and {plan.baseline_seeds} of the baseline"
     family = " of the family" if plan.comparisons > 1 else ""
     sentence = f"{start}, 80 % of such studies find a true difference of {say.amount(least, plan.metric)}{family}"
+    if plan.delta is None:
+        return f"{sentence}; no smallest difference of interest is given, and a loss has none of its own."
     asked = say.amount(plan.delta, plan.metric)
     if least <= plan.delta:
         return f"{sentence}: enough for the smallest difference of interest, {asked}."
@@ -95,7 +97,8 @@ def _needed_table(plan: PlanSummary) -> TextTable:
     heads = ["to find", "#two arms, 80 %", "#two arms, 90 %"]
     heads += [f"#one of {plan.comparisons}, 80 %", f"#one of {plan.comparisons}, 90 %"] if several else []
     named = [(f"a difference of {say.amount(each.difference, plan.metric)}", each.seeds) for each in plan.needed]
-    named += [(f"equality within {say.smallest(plan.delta, plan.metric)}", plan.equal)]
+    if plan.delta is not None:
+        named += [(f"equality within {say.smallest(plan.delta, plan.metric)}", plan.equal)]
     return TextTable.of(heads, ((name, *_seeds(power, several=several)) for name, power in named))
 
 

@@ -164,8 +164,10 @@ def _difference_words(result: StudyResult) -> tuple[str, str]:
     base = words.shown(result.baseline or "", LONGEST)
     found = result.ablation.comparisons if result.ablation else ()
     span = f"the bar is the {say.level(found[0].level)} interval" if found else ""
-    band = say.smallest(result.smallest_difference, result.metric)
-    return f"difference to {base} ({unit})", f"{span}; shaded: {band}, the differences too small to matter"
+    if result.smallest_difference is not None:
+        band = say.smallest(result.smallest_difference, result.metric)
+        span += f"; shaded: {band}, the differences too small to matter"
+    return f"difference to {base} ({unit})", span
 
 
 def _seeds(axes: Axes, rows: Sequence[SeedRow]) -> None:
@@ -223,7 +225,7 @@ def _forest(
 ) -> None:
     left, top, width = place
     axes = row_axes(figure, left, top, width, len(rows), LOW)
-    delta = result.smallest_difference * (100.0 if say.is_share(result.metric) else 1.0)
+    delta = (result.smallest_difference or 0.0) * (100.0 if say.is_share(result.metric) else 1.0)
     known = [row.difference for row in rows if row.difference is not None]
     axes.set_xlim(limits([*known, -delta, delta], [row.interval for row in rows if row.interval is not None]))
     axes.axvspan(-delta, delta, color=COLOURS["line"], alpha=0.6, linewidth=0, zorder=0.5)

@@ -19,6 +19,9 @@ from cnnlab.statistics.samples import Interval, Sample
 from cnnlab.study.results import ArmRecord, Confirmation, SeedRecord, StudyResult
 
 LONGEST_CELL = 60
+NO_BAND = (
+    "no arm is called “practically equal”: no smallest difference of interest was given, and a loss has none of its own"
+)
 
 
 def study_sheet(result: StudyResult) -> Sheet:
@@ -194,14 +197,17 @@ def reading(result: StudyResult) -> Iterator[str]:
     if result.ablation is not None and result.ablation.comparisons:
         level = say.level(result.ablation.comparisons[0].level)
         rule = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
-        band = say.smallest(result.smallest_difference, result.metric)
         corrected = ", size-corrected," if len(result.ablation.comparisons) > 1 else ""
+        equal = NO_BAND
+        if result.smallest_difference is not None:
+            band = say.smallest(result.smallest_difference, result.metric)
+            shown = f"“practically equal” is shown by two one-sided tests at {band}"
+            equal = f"{shown}, whose interval stands under “Cross-checks”"
         yield (
             f"A difference is arm − baseline, with Welch's interval{corrected} at {level}: all of them hold at once. "
             "Verdicts are "
             f"adjusted for the number of arms step by step ({rule}), so that an arm can be better or worse though its "
-            f"interval holds 0; “practically equal” is shown by two one-sided tests at {band}, whose interval stands "
-            f"under “Cross-checks”. “Undecided” is not “no "
+            f"interval holds 0; {equal}. “Undecided” is not “no "
             "difference”: “needs n” is how many runs an arm a new study should plan."
         )
     if result.curve is not None and result.curve.enough:

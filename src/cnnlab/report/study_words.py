@@ -33,8 +33,10 @@ def amount(value: float, metric: str) -> str:
     return _points(f"{abs(100 * value):.2f}") if is_share(metric) else f"{abs(value):.3g}"
 
 
-def smallest(delta: float, metric: str) -> str:
-    """The band of practical equality: `±0.2 points`."""
+def smallest(delta: float | None, metric: str) -> str:
+    """The band of practical equality: `±0.2 points`; `±–` where there is none."""
+    if delta is None:
+        return f"±{words.NONE}"
     return f"±{_points(f'{100 * delta:.3g}')}" if is_share(metric) else f"±{delta:.3g}"
 
 

@@ -74,7 +74,7 @@ class Search(Section):
     budget: _Budget = "none"
     seed: Annotated[int, Field(ge=0)] = 0
     confirm: Annotated[int, Field(ge=0, le=1_000)] = 5
-    smallest_difference: Fraction = SMALLEST_DIFFERENCE
+    smallest_difference: Fraction | None = None
     alpha: Fraction = 0.05
     vary_split: bool = False
 
@@ -112,6 +112,8 @@ class Search(Section):
             problems.append(Problem("there is nothing to search", "search", next_step=step))
         if problems:
             raise SpecError.together(problems)
+        if self.smallest_difference is None and self.higher_is_better:
+            object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
         for values in self.corners():
             with within("search"):
                 self.recipe(values)

@@ -60,7 +60,7 @@ class Study(Section):
     seeds: tuple[int, ...] = tuple(range(5))
     baseline_seeds: tuple[int, ...] | None = None
     metric: str = "validation_accuracy"
-    smallest_difference: Fraction = SMALLEST_DIFFERENCE
+    smallest_difference: Fraction | None = None
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     baseline: str | None = None
     vary_split: bool = False
@@ -181,6 +181,8 @@ class Study(Section):
         check_names(given[0], [arm.name for arm in arms])
         object.__setattr__(self, "_arms", arms)
         object.__setattr__(self, "baseline", self._known_baseline())
+        if self.smallest_difference is None and self.higher_is_better:
+            object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
         self._check_published()
         self._take_document()
         return self

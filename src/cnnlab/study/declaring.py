@@ -40,7 +40,7 @@ class Declaration(Record):
     seeds: tuple[int, ...]
     baseline_seeds: tuple[int, ...] | None
     metric: str
-    smallest_difference: float
+    smallest_difference: float | None
     alpha: float
     vary_split: bool
     confirm: int | None

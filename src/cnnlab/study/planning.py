@@ -88,7 +88,7 @@ class PlanSummary(Record):
     images: int
     sd: float | None
     sd_reason: str
-    delta: float
+    delta: float | None
     alpha: float
     comparisons: int
     seeds: int
@@ -105,7 +105,7 @@ def plan_summary(
     *,
     metric: str,
     images: int,
-    delta: float,
+    delta: float | None,
     alpha: float = 0.05,
     baseline: str | None = None,
     question: str = "",
@@ -119,7 +119,7 @@ def plan_summary(
     Args:
         arms: one or more, each with its seeds, the runs made already and the seconds of a run.
         metric: part_figure, such as validation_accuracy.
-        delta: the smallest difference of interest, in the metric's units.
+        delta: the smallest difference of interest, in the metric's units; None: none was given for a loss.
         baseline: the arm that the others are compared with; None for doses, which are compared with the best.
         expected_accuracy: of a typical arm, a fraction; None: that of the pilot, or else an assumption.
         pilot: figures of runs made before, an arm each: they tell the spread where it is larger than √(err/2N).
@@ -134,8 +134,10 @@ def plan_summary(
     k, n = max(len(own) - 1, 1), min(compared)
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
     sd, reason = spread(metric, images, expected_accuracy, pilot or ())
-    usual = USUAL_DIFFERENCES if _is_share(metric) else tuple(delta * factor for factor in MULTIPLES)
-    asked = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
+    asked: tuple[float, ...] = ()
+    if delta is not None:
+        usual = USUAL_DIFFERENCES if _is_share(metric) else tuple(delta * factor for factor in MULTIPLES)
+        asked = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
     return PlanSummary(
         name=name,
         question=question,
@@ -221,8 +223,8 @@ def _needed(sd: float | None, difference: float, alpha: float, k: int) -> Power:
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))
 
 
-def _equal(sd: float | None, delta: float, alpha: float, k: int) -> Power:
+def _equal(sd: float | None, delta: float | None, alpha: float, k: int) -> Power:
     def seeds(power: float, size: int) -> float | None:
-        return None if sd is None else seeds_to_equate(sd, delta, power=power, alpha=alpha / size)
+        return None if sd is None or delta is None else seeds_to_equate(sd, delta, power=power, alpha=alpha / size)
 
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))

@@ -127,6 +127,7 @@ class StudyResult(Record):
     Attributes:
         metric: part_figure, such as validation_accuracy; `higher_is_better` says how it is read.
         images: how many images the metric is measured on.
+        smallest_difference: of interest; None of a loss for which none was given: nothing is called practically equal.
         ablation: the arms against the baseline, in a study with one; else None.
         curve: the dose curve, in a study of doses; else None.
         shifted: the arms' networks under the study's shifts, on the test part; under: what documents say of that.
@@ -140,7 +141,7 @@ class StudyResult(Record):
     question: str
     metric: str
     higher_is_better: bool
-    smallest_difference: float
+    smallest_difference: float | None
     alpha: float
     data: str
     images: int

@@ -93,8 +93,8 @@ def _tested(course: Course, groups: Mapping[str, Sequence[RunFolder]]) -> Shifte
     missing = sum(_read(place(folder), folder, shifts) is None for folder in folders)
     if missing:
         note_opening(course.place.runs, f"study {plan.name}", plan.test_set, f"shifts of {missing} runs")
-    own = study.smallest_difference if study.figure == "accuracy" else SMALLEST_DIFFERENCE
-    delta = study.shift_difference or own
+    own = study.smallest_difference if study.figure == "accuracy" else None
+    delta = study.shift_difference or own or SMALLEST_DIFFERENCE
     return shift_groups(groups, measure, Rules(delta, study.alpha))[0]
 
 

@@ -113,7 +113,7 @@ class TuningResult(Record):
     question: str
     metric: str
     higher_is_better: bool
-    smallest_difference: float
+    smallest_difference: float | None
     alpha: float
     data: str
     images: int
