@@ -63,8 +63,8 @@ def test_what_a_trial_chose_is_known_without_one(kept: Path, case: tuple) -> Non
     assert {file.suffix for file in kept.iterdir()} == {".json"}
 
 
-@pytest.mark.parametrize(("took", "batches"), [(0.1, [8, 8, 16, 16]), (1.0, [8, 8])], ids=["fast", "slow"])
-def test_a_quick_speed_is_of_one_step_and_of_a_slow_network_on_few_images(
+@pytest.mark.parametrize(("took", "batches"), [(0.25, [8, 8, 16, 16, 16]), (1.0, [8, 8])], ids=["fast", "slow"])
+def test_a_quick_speed_is_of_few_steps_and_of_a_slow_network_on_few_images(
     monkeypatch: pytest.MonkeyPatch, took: float, batches: list[int]
 ) -> None:
     """A step takes this long, by a clock of its own."""
@@ -76,6 +76,7 @@ def test_a_quick_speed_is_of_one_step_and_of_a_slow_network_on_few_images(
         clock.now += took
 
     monkeypatch.setattr(ways, "_step", lambda _way, _network, images, _labels: lambda: step(images))
+    monkeypatch.setattr(ways, "TIMED_S", 0.5)
     monkeypatch.setattr(ways, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     images, labels = torch.zeros(16, 3, 8, 8), torch.zeros(16, dtype=torch.long)
     assert quick_speed(PLAIN, nn.Identity(), images, labels) == pytest.approx(batches[-1] / took)

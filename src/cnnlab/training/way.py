@@ -162,12 +162,12 @@ def training_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor)
 
 
 def quick_speed(way: Way, network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """As `training_speed`, from one step of one batch; a large network's from one of a few images."""
+    """As `training_speed`, from as few steps as the time needs, one at least; a large network's from a few images."""
     few = images[:QUICK_IMAGES]
     speed = _speed(_step(way, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0, 1)
     if len(images) / speed > QUICK_S:
         return speed
-    return _speed(_step(way, network, images, labels), images, 1, 0.0, 1)
+    return _speed(_step(way, network, images, labels), images, 1, TIMED_S, 1)
 
 
 def _speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float, least: int) -> float:
