@@ -362,14 +362,20 @@ def make_confusion() -> Callable[[int], Confusion]:
     return _confusion
 
 
+def _run_name(name: str, seed: int) -> str:
+    """As hostile as the arm's, but for what no record of a run's name may hold."""
+    kept = "".join(letter for letter in name[:20] if letter not in "/\\\0")
+    return f"study-{kept}-{seed}"
+
+
 def _seeds(name: str, values: Sequence[float], planned: int, train: Sequence[float]) -> tuple[SeedRecord, ...]:
     """A record for each planned run; those without a value have not been made."""
     return tuple(
-        SeedRecord(seed=seed, run=f"study-{name[:20]}-{seed}", status="not run")
+        SeedRecord(seed=seed, run=_run_name(name, seed), status="not run")
         if seed >= len(values)
         else SeedRecord(
             seed=seed,
-            run=f"study-{name[:20]}-{seed}",
+            run=_run_name(name, seed),
             status="finished" if isfinite(values[seed]) else "diverged",
             value=values[seed] if isfinite(values[seed]) else None,
             train=train[seed] if isfinite(values[seed]) else None,
