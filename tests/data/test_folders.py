@@ -112,7 +112,10 @@ def test_other_files_whose_names_can_not_be_shown_are_left_out(make_folder):
 
 
 def test_unicode_and_spaces_in_names(make_folder):
-    source = open_folder(make_folder({"größe 1/kätzchen 猫": 2, "größe 1/🐶": 1}))
+    root = make_folder({"größe 1/kätzchen 猫": 2, "größe 1/🐶": 1})
+    dog = root / "größe 1" / "🐶"
+    (dog / "0.png").rename(dog / "10.00\u202fAM\u00a0\U0001f469\u200d\U0001f52c.png")
+    source = open_folder(root)
     assert source.classes == ("kätzchen 猫", "🐶")
     assert source.pixels("train", np.arange(3), FORM).shape == (3, 3, 6, 8)
 

@@ -92,7 +92,8 @@ def same(one: RunFolder, other: RunFolder, exactly: bool = False) -> None:
     for point, wanted in zip(one.epochs(), other.epochs(), strict=True):
         assert point.train.loss == pytest.approx(wanted.train.loss, rel=1e-4)
         assert point.validation.loss == pytest.approx(wanted.validation.loss, rel=1e-4)
-    for part in ("train", "validation", "test"):
+    assert one.result().train.loss == pytest.approx(other.result().train.loss, rel=1e-4)
+    for part in ("validation", "test"):
         room = {"rtol": 0, "atol": 0} if exactly else {"rtol": 0, "atol": 1e-4}
         np.testing.assert_allclose(one.predictions(part).logits, other.predictions(part).logits, **room)
 

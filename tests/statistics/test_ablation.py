@@ -90,7 +90,7 @@ def test_planning_is_at_the_familys_level():
     found = ablate(arms[0], arms[1:], delta=0.002).comparisons[0]
     alone = compare(arms[1], arms[0], delta=0.002)
     assert found.verdict == alone.verdict == "undecided"
-    assert found.needed == compare(arms[1], arms[0], delta=0.002, alpha=0.05 / 7).needed > alone.needed
+    assert found.needed >= compare(arms[1], arms[0], delta=0.002, alpha=0.05 / 7).needed > alone.needed
 
 
 def test_an_arm_that_failed_still_counts_in_the_family():

@@ -58,7 +58,7 @@ def lr(
     form = Form(json, markdown, latex)
     if svg is not None:
         check_picture(svg, "rates.svg")
-    known = read_recipe(recipe, overrides(set_, seed))
+    known = read_recipe(recipe, overrides(set_, seed), data)
     from cnnlab.cli.console import progressing
     from cnnlab.files import write_whole
     from cnnlab.runs.lr_range import lr_range

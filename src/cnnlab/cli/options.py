@@ -139,17 +139,26 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
     return found if seed is None else {**found, "train.seed": seed}
 
 
-def read_recipe(path: Path, changes: dict[str, Any]) -> Recipe:
+def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -> Recipe:
     """The recipe in a file, changed by dotted keys; to be called before torch is loaded, which takes seconds.
+
+    Args:
+        data: where catalogue data lives.
 
     Raises:
         SpecError: it has mistakes, or its layers don't fit the images, where these are known without being looked at.
+        SourceError: its data is not there, or is no folder or archive of classes.
     """
+    from cnnlab.data.catalogue_table import CATALOGUE
+    from cnnlab.data.dataset import open_source
     from cnnlab.probe import naming
     from cnnlab.spec.recipe import Recipe
 
     recipe = Recipe.read(path, changes)
     _check_table(naming.RecipeFile(path, recipe))
+    if recipe.data.source not in CATALOGUE:
+        with about_file(path):
+            open_source(recipe.data.source, root=data)
     return recipe
 
 

@@ -65,7 +65,7 @@ def train(
 
     if resume is not None:
         RunFolder.open(resume)
-    known = read_recipe(recipe, overrides(set_, seed)) if recipe is not None else None
+    known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
     # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching

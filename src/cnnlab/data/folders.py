@@ -14,6 +14,7 @@ from cnnlab.data.imagefiles import ImageFiles, Reader
 from cnnlab.data.images import MAX_BYTES, Fault, Header, try_header
 from cnnlab.data.listing import LAYOUT_VERSION, Entry, Files, Finding, Layout, arrange, is_ignored, stamp_of
 from cnnlab.errors import Problem, SourceError
+from cnnlab.paper.words import clean
 
 SHOWN = 5
 
@@ -144,7 +145,7 @@ def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Ite
         if is_ignored(child.name):
             continue
         if child.is_symlink() and (refusal := _link_refusal(root, Path(child.path), above)):
-            yield Finding("link", path, refusal, fatal=True)
+            yield Finding("link", clean(path), refusal, fatal=True)
         elif child.is_dir():
             yield path
             yield from _walk(root, Path(child.path), f"{path}/", (*above, Path(child.path).resolve()))
@@ -152,7 +153,7 @@ def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Ite
             about = child.stat()
             yield Entry(path, about.st_size, stamp_of(about), child.path, str(about.st_mtime_ns))
         else:
-            yield Finding("not an image", path, "it is no plain file")
+            yield Finding("not an image", clean(path), "it is no plain file")
 
 
 def _link_refusal(root: Path, link: Path, above: tuple[Path, ...]) -> str:

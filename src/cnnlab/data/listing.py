@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from cnnlab.data.images import ENDINGS
 from cnnlab.data.source import PART_ORDER, Part
+from cnnlab.paper.words import clean
 
 # Part of the key of every kept arrangement: raise it when the same files would be arranged in another way.
 LAYOUT_VERSION = 1
@@ -139,8 +140,8 @@ def arrange(files: Files) -> Layout:
     seen = [entry for entry in files.entries if not is_ignored(entry.path)]
     folders = {folder for folder in files.folders if not is_ignored(folder)}
     strange = _name_findings([entry.path for entry in seen], folders)
-    seen = [entry for entry in seen if entry.path.isprintable()]
-    folders = {folder for folder in folders if folder.isprintable()}
+    seen = [entry for entry in seen if _is_text(entry.path)]
+    folders = {folder for folder in folders if _is_text(folder)}
     images = [entry for entry in seen if entry.path.lower().endswith(ENDINGS)]
     others = [entry for entry in seen if not entry.path.lower().endswith(ENDINGS)]
     findings = [
@@ -235,10 +236,10 @@ def _name_findings(files: Sequence[str], folders: Iterable[str]) -> list[Finding
     """Names with control characters, marks that turn the direction of writing, or bytes that are no text."""
     found: dict[str, bool] = {}
     for path in files:
-        if not path.isprintable():
+        if not _is_text(path):
             name = _first_strange(path)
             found[name] = name != path or path.lower().endswith(ENDINGS)
-    found.update((_first_strange(folder), True) for folder in folders if not folder.isprintable())
+    found.update((_first_strange(folder), True) for folder in folders if not _is_text(folder))
     message = "its name is no printable text"
     return [
         Finding("name", ascii(name), f"{message}; rename it" if fatal else f"{message}; it is left out", fatal)
@@ -246,10 +247,14 @@ def _name_findings(files: Sequence[str], folders: Iterable[str]) -> list[Finding
     ]
 
 
+def _is_text(name: str) -> bool:
+    return clean(name) == name and not set(name) & {"\t", "\n"}
+
+
 def _first_strange(path: str) -> str:
     """The path up to its first part that is no printable text."""
     parts = path.split("/")
-    return "/".join(parts[: 1 + next(place for place, part in enumerate(parts) if not part.isprintable())])
+    return "/".join(parts[: 1 + next(place for place, part in enumerate(parts) if not _is_text(part))])
 
 
 _Placed = dict[Part, list[tuple[Entry, str]]]

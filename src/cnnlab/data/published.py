@@ -11,6 +11,7 @@ import hashlib
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -25,7 +26,7 @@ from cnnlab.data.download import is_verified
 from cnnlab.data.formats import Decoded, NamedBytes, decode, in_form
 from cnnlab.data.listing import stamp_of
 from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, silent
-from cnnlab.errors import SourceError, listed
+from cnnlab.errors import CnnlabError, SourceError, listed
 
 # So many images at a time are brought to another size.
 _CHUNK = 256
@@ -107,12 +108,15 @@ class PublishedSource:
         if form.shape != self.natural_form().shape:
             chosen = hashlib.sha256(self._files_digest(part).encode() + indices.tobytes()).hexdigest()
             fill = _changed(pixels, indices, form, f"resizing {self.name} {part}", progress)
-            return cached_pixels(pixels_key(chosen, form), len(indices), form, fill)
+            try:
+                return cached_pixels(pixels_key(chosen, form), len(indices), form, fill)
+            except CnnlabError:
+                return in_form(pixels[indices], form)
         whole = len(indices) == len(pixels) and bool((indices == np.arange(len(pixels))).all())
         return pixels if whole else pixels[indices]
 
     def _part(self, part: Part, progress: Progress = silent) -> Decoded:
-        """Images and labels as read-only memory maps; decoded where the cache has not both of them whole."""
+        """Images and labels, read-only; decoded where the cache has not both of them whole."""
         if part not in self._read:
             count, what = self.count(part), f"reading {self.name} {part}"
             progress(what, 0, count, "images")
@@ -124,7 +128,10 @@ class PublishedSource:
                 files = read_files(self.form, self.path, part, 4 * count * prod(self.natural_form().shape) + 2**20)
                 decoded = self._checked(part, files)
                 del files
-                pixels, labels = keep_array(images_file, decoded[0]), keep_array(labels_file, decoded[1])
+                pixels, labels = decoded
+                pixels.flags.writeable = labels.flags.writeable = False
+                with suppress(CnnlabError):  # a cache that can't be written to only costs time and memory
+                    pixels, labels = keep_array(images_file, decoded[0]), keep_array(labels_file, decoded[1])
             self._read[part] = pixels, labels
             progress(what, count, count, "images")
         return self._read[part]

@@ -21,6 +21,7 @@ from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.statistics.mcnemar import PairedModels, mcnemar
 from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
+from cnnlab.statistics.welch import family_level
 
 METRIC = "validation_accuracy"
 
@@ -222,7 +223,8 @@ def _by_images(
     wider = []
     for found, first in zip(comparisons, firsts, strict=True):
         if min(len(first), len(second)) >= 2:
-            bounds = random_effects_interval(first, second, level=found.level)
+            level = 1 - family_level(found.alpha, len(comparisons), len(first), len(second))
+            bounds = random_effects_interval(first, second, level=level)
             found = found.model_copy(update={"new_images": bounds})
         wider.append(found)
     return tuple(wider), None, []

@@ -23,7 +23,7 @@ def plan_sheet(plan: PlanSummary) -> Sheet:
     tables = (
         ("Arms", _arm_table(plan)),
         ("The smallest true difference that these seeds find", _detectable_table(plan)),
-        ("Seeds an arm that it takes", _needed_table(plan)),
+        *([("Seeds an arm that it takes", _needed_table(plan))] if plan.needed or plan.delta is not None else []),
     )
     return Sheet(f"Plan of study {words.shown(plan.name)}", tuple(filter(None, lines)), tables, tuple(_notes(plan)))
 

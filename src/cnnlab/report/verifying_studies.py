@@ -56,6 +56,12 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     notes = list(result.notes)
     if kept.seeds != study.seeds:
         notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
+    rules = {"δ": "smallest_difference", "α": "alpha", "baseline": "baseline", "δ under shifts": "shift_difference"}
+    for name, key in rules.items():
+        if (was := getattr(kept, key)) != (now := getattr(study, key)):
+            notes.append(
+                f"It was carried out with {name} = {was}, and the file says {now}, by which words are judged here."
+            )
     claims, gone = _claims(study, result, runs)
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")

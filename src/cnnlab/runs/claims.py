@@ -41,11 +41,14 @@ def judged(
 
 
 def smallest_difference(name: str, claim: Claim, study: Study | None) -> float | None:
-    """That of a claim, or else of its study, where that speaks of figures in the same units; None: of neither."""
+    """That of a claim, or else of a loss that of its study of losses; None: the usual one, which losses have none of.
+
+    A study's own is of means, which many seeds make certain. No number of them makes one more run certain, so that of
+    shares the usual one of `statistics.claims` holds, in a study as by itself.
+    """
     if claim.smallest_difference is not None or study is None:
         return claim.smallest_difference
-    alike = name.endswith("loss") == (study.figure == "loss")
-    return study.smallest_difference if alike else None
+    return study.smallest_difference if name.endswith("loss") and study.figure == "loss" else None
 
 
 def figure(name: str, result: Result) -> float | None:

@@ -16,6 +16,7 @@ from cnnlab import __version__
 from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
+from cnnlab.data.listing import stamp_of
 from cnnlab.errors import RunError, SourceError
 from cnnlab.files import write_whole
 from cnnlab.model.pretrained import names_file
@@ -97,7 +98,8 @@ def code_hash() -> str:
     root = Path(__file__).parents[1]
     parts = (root / part for part in COMPUTING)
     files = sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py")))
-    stamps = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    about = [(str(path), path.stat()) for path in (Path(__file__), *files)]  # this file's own rules, too
+    stamps = repr([(name, found.st_size, stamp_of(found)) for name, found in about])
     kept = cache_dir() / "code" / hashlib.sha256(stamps.encode()).hexdigest()[:24]
     with suppress(OSError, ValueError):
         known = kept.read_text(encoding="ascii")

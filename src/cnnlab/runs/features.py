@@ -84,6 +84,8 @@ def choose_features(
         choice = choose_keeping(recipe, network, images, counts, begun=begun is not None)
     except SpecError as refused:
         error, choice = refused, Choice(reason=refused.problems[0].what)
+    except OSError as failed:  # the room on the disk could not be asked
+        choice = Choice(reason=f"the room for features is not known: {failed.strerror}")
     refusal = world.first_told("" if choice.parting is not None else choice.reason)
     if not refusal:
         return choice

@@ -233,12 +233,3 @@ def _diverged(epoch: float) -> str:
 
 def _predictions(network: nn.Module, feed: Supply, world: World = ALONE) -> Predictions:
     return Predictions(feed.labels, logits(network, feed, world))
-
-
-def _kept_score(
-    folder: RunFolder, predictions: Predictions, dataset: Dataset, part: Part, world: World = ALONE
-) -> Score:
-    """The score of predictions, which are kept."""
-    if world.writes:
-        folder.write_predictions(part, predictions)
-    return score(predictions.logits, predictions.labels, dataset.classes)

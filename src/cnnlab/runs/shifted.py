@@ -14,6 +14,7 @@ from cnnlab.statistics.comparison import Judgement, Rules, compare
 from cnnlab.statistics.intervals import wilson
 from cnnlab.statistics.paired import Effect, effects_over_images, effects_over_runs
 from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.statistics.welch import family_level
 
 LEVEL = 0.95
 
@@ -171,9 +172,10 @@ def differences(first: Sequence[ShiftedRun], second: Sequence[ShiftedRun], rules
     """The first networks less the second, on the images as they are and under each shift.
 
     One network against one is judged by their images, which are the same; else by Welch's test over seeds. Each of k
-    differences is judged at alpha/k, so that all hold together.
+    differences is judged at alpha/k, Welch's size-corrected, so that all hold together.
     """
     titles = ["", *(shift.title for shift in first[0].shifts)]
+    level = family_level(rules.alpha, len(titles), len(first), len(second))
     rules = rules._replace(alpha=rules.alpha / len(titles))
     found = []
     for place, title in enumerate(titles):
@@ -182,6 +184,6 @@ def differences(first: Sequence[ShiftedRun], second: Sequence[ShiftedRun], rules
             found.append(Between(title=title, **one.model_dump(include={"difference", "low", "high", "verdict"})))
             continue
         a, b = (Sample(name="", values=tuple(run.accuracies[place] for run in runs)) for runs in (first, second))
-        two = compare(a, b, delta=rules.delta, alpha=rules.alpha)
+        two = compare(a, b, delta=rules.delta, alpha=level)
         found.append(Between(title=title, **two.model_dump(include={"difference", "low", "high", "verdict"})))
     return tuple(found)

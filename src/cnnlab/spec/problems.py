@@ -27,7 +27,10 @@ _WORDS = {
 
 # The refusals of numbers: what is allowed is then the whole range, and not only the side that was crossed.
 _NUMBERS = frozenset(
-    ("int_type", "int_from_float", "float_type", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
+    (
+        *("int_type", "int_from_float", "float_type", "finite_number"),
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+    )
 )
 
 

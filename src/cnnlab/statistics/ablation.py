@@ -12,7 +12,7 @@ from cnnlab.records import Record
 from cnnlab.statistics.comparison import Comparison, Levels, Rules, judged, lone
 from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
 from cnnlab.statistics.samples import FEWEST_RUNS, Sample
-from cnnlab.statistics.welch import nominal_level, one_sided_size, size, welch
+from cnnlab.statistics.welch import family_level, nominal_level, one_sided_size, size, welch
 
 # More arms than these are screened: Benjamini–Hochberg instead of Holm.
 MOST_ARMS = 20
@@ -83,14 +83,13 @@ def family(baseline: Sample, arms: Sequence[Sample], rules: Rules) -> tuple[Comp
         for arm, test in zip(arms, tests, strict=True)
     ]
     levels = own_levels(p_equal, rules.alpha, screening=screening)
-    wanted = rules.alpha / max(len(arms), 1)
     found = []
     for arm, test, differs, equal, level in zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True):
+        nominal = family_level(rules.alpha, len(arms), arm.n, baseline.n)
         if test is None:
-            own = Levels(len(arms), None, None, wanted, level)
+            own = Levels(len(arms), None, None, nominal, level)
         else:
-            nominal = nominal_level(wanted, arm.n, baseline.n), nominal_level(2 * level, arm.n, baseline.n) / 2
-            own = Levels(len(arms), differs, equal, *nominal)
+            own = Levels(len(arms), differs, equal, nominal, nominal_level(2 * level, arm.n, baseline.n) / 2)
         found.append(judged(arm, baseline, welch(arm, baseline), rules, own))
     return tuple(found)
 

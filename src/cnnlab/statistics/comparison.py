@@ -240,7 +240,7 @@ def _needed(a: Sample, b: Sample, rules: Rules, size: int) -> int | None:
     if not known or rules.delta is None:
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
-    planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha / size)
+    planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha, comparisons=size)
     # Where runs were enough by the plan and still did not decide, it takes more than these.
     return max(planned, FEWEST_RUNS, min(a.n, b.n) + 1)
 

@@ -11,8 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln, ndtr, ndtri, stdtrit
 
 from cnnlab.errors import Problem, UsageError
-from cnnlab.statistics.samples import FEWEST_RUNS
-from cnnlab.statistics.welch import nominal_level, observed
+from cnnlab.statistics.welch import family_level, observed
 
 Numbers = npt.NDArray[np.float64]
 
@@ -20,14 +19,17 @@ POWER, ALPHA = 0.8, 0.05
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
-def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+def seeds_needed(
+    sd: float, difference: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> int:
     """The runs an arm with which a two-sided t-test finds a true difference.
 
     Args:
         sd: between the runs of an arm, in the units of `difference`.
         difference: the true one, above 0.
         power: how often it is to be found, a fraction.
-        alpha: how often a difference is found where there is none.
+        alpha: how often any of the comparisons finds a difference where there is none.
+        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `ablation.ablate`.
 
     Returns:
         Two or more.
@@ -39,11 +41,13 @@ def seeds_needed(sd: float, difference: float, *, power: float = POWER, alpha: f
     (7, 9)
     """
     _check(sd, difference, power, alpha)
-    guess = _by_the_normal(sd, difference, alpha / 2, power)
-    return _fewest(lambda n: found(sd, difference, n, alpha) >= power, guess)
+    guess = _by_the_normal(sd, difference, alpha / comparisons / 2, power)
+    return _fewest(lambda n: found(sd, difference, n, family_level(alpha, comparisons, n, n)) >= power, guess)
 
 
-def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+def seeds_to_equate(
+    sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> int:
     """The runs an arm with which two one-sided t-tests show that arms that do not differ are within ±delta.
 
     Arguments and errors are those of `seeds_needed`; `alpha` is the level of each of the two tests.
@@ -52,19 +56,27 @@ def seeds_to_equate(sd: float, delta: float, *, power: float = POWER, alpha: flo
     7
     """
     _check(sd, delta, power, alpha)
-    guess = _by_the_normal(sd, delta, alpha, (1 + power) / 2)
-    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power, guess)
+    guess = _by_the_normal(sd, delta, alpha / comparisons, (1 + power) / 2)
+    return _fewest(lambda n: equated(sd, delta, n, family_level(alpha, comparisons, n, n)) >= power, guess)
 
 
-def seeds_to_decide(sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA) -> int:
+def seeds_to_decide(
+    sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
+) -> int:
     """The runs an arm that are enough for `seeds_needed` and for `seeds_to_equate`: the larger of the two.
 
     >>> seeds_to_decide(0.003, 0.002)
     40
     """
     _check(sd, delta, power, alpha)
-    guess = max(_by_the_normal(sd, delta, alpha / 2, power), _by_the_normal(sd, delta, alpha, (1 + power) / 2))
-    return _fewest(lambda n: equated(sd, delta, n, alpha) >= power and found(sd, delta, n, alpha) >= power, guess)
+    share = alpha / comparisons
+    guess = max(_by_the_normal(sd, delta, share / 2, power), _by_the_normal(sd, delta, share, (1 + power) / 2))
+
+    def decides(n: int) -> bool:
+        level = family_level(alpha, comparisons, n, n)
+        return equated(sd, delta, n, level) >= power and found(sd, delta, n, level) >= power
+
+    return _fewest(decides, guess)
 
 
 def detectable(
@@ -90,9 +102,7 @@ def detectable(
         return inf
     if sd == 0:
         return 0.0
-    level = alpha / comparisons
-    if comparisons > 1 and min(n, other) >= FEWEST_RUNS:
-        level = nominal_level(level, n, other)
+    level = family_level(alpha, comparisons, n, other)
     seen = observed(n, other, other / (n + other))
     spreads, weights = _spreads(0.0, inf, n + other - 2)
     critical = np.outer(-stdtrit(seen.freedom, level / 2) * seen.scale, spreads)

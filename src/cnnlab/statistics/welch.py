@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, roots_jacobi, stdtr, stdtrit
 
-from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.statistics.samples import FEWEST_RUNS, Interval, Sample
 
 Numbers = npt.NDArray[np.float64]
+
+MANY_RUNS, MOST_RUNS = 60, 500
 
 
 class Welch(NamedTuple):
@@ -87,7 +89,7 @@ def size(level: float, n_a: int, n_b: int) -> float:
     """
     if level <= 0:
         return 0.0
-    levels, sizes = _sizes(n_a, n_b)
+    levels, sizes = _sizes(*_few(n_a, n_b))
     return float(np.exp(np.interp(np.log(level), levels, sizes)))
 
 
@@ -105,8 +107,17 @@ def nominal_level(wanted: float, n_a: int, n_b: int) -> float:
     >>> f"{nominal_level(0.005, 5, 16):.4f}"
     '0.0017'
     """
-    levels, sizes = _sizes(n_a, n_b)
+    levels, sizes = _sizes(*_few(n_a, n_b))
     return float(np.exp(np.interp(np.log(wanted), sizes, levels)))
+
+
+def family_level(alpha: float, comparisons: int, n_a: int, n_b: int) -> float:
+    """The nominal level of Welch's intervals that hold for all comparisons of a family together with 1 − alpha.
+
+    A lone comparison, and one with too few runs for a verdict, is taken at its share of alpha as it is.
+    """
+    level = alpha / max(comparisons, 1)
+    return level if comparisons == 1 or min(n_a, n_b) < FEWEST_RUNS else nominal_level(level, n_a, n_b)
 
 
 class Observed(NamedTuple):
@@ -127,8 +138,9 @@ class Observed(NamedTuple):
 
 def observed(n_a: int, n_b: int, true_share: Numbers | float) -> Observed:
     """What may be seen of n_a and n_b runs where A's share of the true squared error of the difference is this."""
-    f_a, f_b = n_a - 1, n_b - 1
-    nodes, weights = roots_jacobi(48, f_b / 2 - 1, f_a / 2 - 1)
+    # Beyond, nothing changes that could be seen, and the rule's weights are too large for floats.
+    f_a, f_b = min(n_a, MOST_RUNS) - 1, min(n_b, MOST_RUNS) - 1
+    nodes, weights = roots_jacobi(32, f_b / 2 - 1, f_a / 2 - 1)
     share = (1 + nodes) / 2
     of_a, of_b = true_share * share / f_a, (1 - true_share) * (1 - share) / f_b
     both = of_a + of_b
@@ -136,12 +148,17 @@ def observed(n_a: int, n_b: int, true_share: Numbers | float) -> Observed:
     return Observed(weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom)
 
 
+def _few(n_a: int, n_b: int) -> tuple[int, int]:
+    """So many runs that the size is known of them: with many on both sides it hardly changes any more."""
+    return (n_a, n_b) if min(n_a, n_b) < MANY_RUNS else (MANY_RUNS, MANY_RUNS)
+
+
 @lru_cache(maxsize=256)
 def _sizes(n_a: int, n_b: int) -> tuple[Numbers, Numbers]:
     """Logarithms of nominal levels, ascending, and of the sizes that belong to them."""
-    levels = np.linspace(np.log(1e-8), 0.0, 41)
+    levels = np.linspace(np.log(1e-8), 0.0, 33)
     # A's share of the true squared error, from next to nothing to nearly all.
-    weights, scale, freedom = observed(n_a, n_b, expit(np.linspace(-6, 6, 41))[:, None])
+    weights, scale, freedom = observed(n_a, n_b, expit(np.linspace(-6, 6, 31))[:, None])
     critical = -stdtrit(freedom, np.exp(levels)[:, None, None] / 2)
-    rates = 2 * stdtr(n_a + n_b - 2, -critical * scale) @ weights
+    rates = 2 * stdtr(min(n_a, MOST_RUNS) + min(n_b, MOST_RUNS) - 2, -critical * scale) @ weights
     return levels, np.log(np.maximum.accumulate(rates.max(axis=1)))

@@ -13,6 +13,7 @@ from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.doses import DoseCurve, dose_curve
 from cnnlab.statistics.random_effects import random_effects_interval
 from cnnlab.statistics.samples import Sample
+from cnnlab.statistics.welch import family_level
 from cnnlab.study.plan import PlannedArm
 from cnnlab.study.reading import Reading, sample
 from cnnlab.study.results import ArmClaim, ArmRecord, Confirmation, StudyResult
@@ -74,7 +75,7 @@ def confirmed(reading: Reading, winner: PlannedArm, baseline: PlannedArm, looks:
         seeds=tuple(task.seed for task in winner.tasks),
         runs=tuple(runs),
         baseline_runs=tuple(baseline_runs),
-        comparison=_with_new_images(reading, comparison, winner, baseline, "test"),
+        comparison=_with_new_images(reading, comparison, (winner, baseline), "test"),
         images=reading.plan.test_images,
         looks=looks,
     )
@@ -97,7 +98,8 @@ def _ablation(reading: Reading, samples: Mapping[str, Sample]) -> Ablation | Non
     )
     arms = {arm.name: arm for arm in reading.plan.arms}
     comparisons = tuple(
-        _with_new_images(reading, one, arms[one.a], arms[one.b], study.part) for one in found.comparisons
+        _with_new_images(reading, one, (arms[one.a], arms[one.b]), study.part, len(found.comparisons))
+        for one in found.comparisons
     )
     return found.model_copy(update={"comparisons": comparisons})
 
@@ -114,16 +116,17 @@ def _compared(study: Study, ours: Sample, theirs: Sample) -> Comparison:
 
 
 def _with_new_images(
-    reading: Reading, comparison: Comparison, ours: PlannedArm, theirs: PlannedArm, part: str
+    reading: Reading, comparison: Comparison, arms: tuple[PlannedArm, PlannedArm], part: str, comparisons: int = 1
 ) -> Comparison:
     """The comparison with its interval for new images too, where all runs were asked the same ones."""
     own_splits = reading.study.vary_split and part != "test"
     if reading.study.figure != ACCURACY or part == "train" or own_splits:
         return comparison
-    a, b = reading.right(ours.tasks, part), reading.right(theirs.tasks, part)
+    a, b = (reading.right(arm.tasks, part) for arm in arms)
     if a is None or b is None:
         return comparison
-    interval = random_effects_interval(a, b, level=comparison.level)
+    level = 1 - family_level(comparison.alpha, comparisons, len(a), len(b))
+    interval = random_effects_interval(a, b, level=level)
     return comparison.model_copy(update={"new_images": interval})
 
 

@@ -218,13 +218,17 @@ def _detectable(sd: float | None, n: int, n_b: int, alpha: float, k: int) -> Pow
 
 def _needed(sd: float | None, difference: float, alpha: float, k: int) -> Power:
     def seeds(power: float, size: int) -> float | None:
-        return None if sd is None else seeds_needed(sd, difference, power=power, alpha=alpha / size)
+        return None if sd is None else seeds_needed(sd, difference, power=power, alpha=alpha, comparisons=size)
 
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))
 
 
 def _equal(sd: float | None, delta: float | None, alpha: float, k: int) -> Power:
     def seeds(power: float, size: int) -> float | None:
-        return None if sd is None or delta is None else seeds_to_equate(sd, delta, power=power, alpha=alpha / size)
+        return (
+            None
+            if sd is None or delta is None
+            else seeds_to_equate(sd, delta, power=power, alpha=alpha, comparisons=size)
+        )
 
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))

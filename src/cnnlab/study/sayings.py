@@ -10,6 +10,7 @@ from cnnlab.spec.study import Study
 from cnnlab.statistics.ablation import Ablation, ablate
 from cnnlab.statistics.comparison import Comparison, compare
 from cnnlab.statistics.samples import Sample
+from cnnlab.statistics.welch import family_level
 from cnnlab.study.results import Answer, SayingRecord
 
 # What a verdict on (arm, other arm) makes of a word; a verdict that is not here leaves it open.
@@ -88,9 +89,9 @@ class _Judge:
         if arm == base and than in self.by_arm:
             found = self.by_arm[than]
             return JUDGED[OPPOSITE[word]].get(found.verdict, OPEN), f"'{than}' is {_told(found, self.study)}"
-        rules = _rules(self.study)
-        rules["alpha"] /= max(self.pairs, 1)
-        found = compare(self.samples[arm], self.samples[than], **rules)
+        rules, first, second = _rules(self.study), self.samples[arm], self.samples[than]
+        rules["alpha"] = family_level(rules["alpha"], max(self.pairs, 1), first.n, second.n)
+        found = compare(first, second, **rules)
         return JUDGED[word].get(found.verdict, OPEN), _told(found, self.study)
 
     def against_all(self, arm: str, seen: str) -> tuple[Answer, str]:

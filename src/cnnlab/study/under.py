@@ -82,7 +82,6 @@ def _figure(study: Study, said: Under, row: ShiftRow, shifted: Shifted, data: st
         claim_data=said.data,
         data=data,
         measured_images=shifted.images,
-        delta=shifted.delta,
     )
     reason = f"{row.accuracy:.3f}"
     if found.low is not None and found.high is not None:

@@ -192,13 +192,16 @@ class Trunk:
         return True
 
     def _at_a_time(self, images: Feed) -> int:
-        """How many features are evaluated at a time: as their own size allows, unless what follows resizes them."""
+        """How many features are evaluated at a time: as their own size allows, unless what follows resizes them.
+
+        Vectors and maps have one; of other features, as a transformer's tokens, as many as of images.
+        """
         front = self.parting.front
         for name, module in self.network.named_modules():
             if isinstance(module, Resize) and not any(is_within(name, one) for one in front):
                 return images.at_a_time
-        size = self.parting.features[1:] if len(self.parting.features) == 3 else (1, 1)
-        return evaluation_batch(*size, device=images.device)
+        size = {1: (1, 1), 3: self.parting.features[1:]}.get(len(self.parting.features))
+        return images.at_a_time if size is None else evaluation_batch(*size, device=images.device)
 
     def _view(self, part: Part, images: Feed, views: Views, number: int) -> Kept:
         shape = (len(images), *self.parting.features)

@@ -110,7 +110,10 @@ def _warmup(choice: choices.Warmup, place: Place) -> float:
     rising = max(1, round(choice.epochs * place.per_epoch))
     if place.step < rising:
         return choice.start + (1 - choice.start) * place.step / rising
-    return multiplier(choice.then, place._replace(step=place.step - rising, total=max(1, place.total - rising)))
+    # Of what is spent the warm-up took its share of the steps; what follows falls over the rest.
+    taken = place.spent * rising / place.step
+    spent = (place.spent - taken) / (1 - taken) if taken < 1 else 1.0
+    return multiplier(choice.then, Place(place.step - rising, max(1, place.total - rising), place.per_epoch, spent))
 
 
 def _restarts(choice: choices.Restarts, place: Place) -> float:

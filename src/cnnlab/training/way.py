@@ -240,7 +240,11 @@ def _kept(path: Path) -> Way | None:
 
 def trials_kept() -> list[Path]:
     """The choices that are kept for this machine and others, the oldest first."""
-    return sorted((cache_dir() / "ways").glob("*.json"), key=lambda path: (path.stat().st_mtime, path.name))
+    stamps = []
+    for path in (cache_dir() / "ways").glob("*.json"):
+        with suppress(OSError):  # another process may have forgotten it
+            stamps.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(stamps)]
 
 
 def forget_trials() -> int:

@@ -146,4 +146,4 @@ def heat(name: str, found: Tensor, size: tuple[int, int]) -> Tensor:
 def at_a_time(network: nn.Module, image: Tensor) -> int:
     """How many images of this one's size, as it is and as the network resizes it, are computed at a time."""
     sizes = [tuple(image.shape[-2:]), *filter(None, [resized(network)])]
-    return min(evaluation_batch(*size) for size in sizes)
+    return min(evaluation_batch(*size, device=image.device) for size in sizes)
