@@ -60,6 +60,36 @@ def test_the_same_arms_under_a_second_name_are_told(study: Studies, lab: Any, ca
     assert lab.carry_out(study()).notes == ()
 
 
+@pytest.mark.parametrize("left", ["", "{"], ids=["of an earlier version", "damaged"])
+def test_what_can_not_be_read_is_taken_from_the_study_that_the_folder_keeps(
+    study: Studies, tmp_path: Path, left: str
+) -> None:
+    """So another study is refused, and a change is told; in a folder beside it, too."""
+    folder, edited = tmp_path / "drop", study(smallest_difference=0.1)
+    folder.mkdir()
+    (folder / "study.toml").write_text(study().to_toml(), encoding="utf-8")
+    if left:
+        (folder / "declared.json").write_text(left)
+    other = study({"one": {}, "two": SLOW}, {"epochs": 3}, baseline="one")
+    with pytest.raises(RunError, match="another study is called drop"):
+        check_name(folder, other)
+    beside = "study 'drop' had begun to run all of these arms before this one was declared"
+    assert told(tmp_path / "beside", study()) == (beside,)
+    check_name(folder, edited)
+    unread = (
+        "what was declared before the first run can't be read: the study.toml that the folder keeps was taken for it"
+    )
+    assert declare(folder, study()).versions == (declaration(study()),)
+    assert declare(folder, edited).told()[-2:] == (unread, f"δ was changed {AFTER}: from none to 0.1")
+
+
+def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Path) -> None:
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "declared.json").write_text("{")
+    anew = "what was declared before the first run can't be read: it was declared anew"
+    assert told(tmp_path / "it", study()) == (anew,)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

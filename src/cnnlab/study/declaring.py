@@ -1,7 +1,7 @@
 """What a study declared before its first run, and every change since. No torch.
 
 declared.json in the study's folder is written before the first run and only ever gets longer: each time that the study
-is carried out with something declared otherwise, that is added.
+is carried out with something declared otherwise, that is added. Where it can't be read, study.toml is taken for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cnnlab.errors import RunError
+from cnnlab.errors import RunError, SpecError
 from cnnlab.files import write_whole
 from cnnlab.records import Record
 from cnnlab.spec.changes import settings
@@ -22,6 +22,8 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
 
 DECLARED = "declared.json"
+STUDY = "study.toml"
+UNREAD = "what was declared before the first run can't be read"
 DIGITS = 12
 AFTER = "after the first run had begun"
 # So many arms make a comparison that another study has seen before.
@@ -57,7 +59,8 @@ class Declared(Record):
     Attributes:
         file: of the study, whole; empty for one that was made in Python.
         versions: what was declared before the first run, then each change.
-        before: sentences on studies that had begun to run the same arms before.
+        before: sentences on studies that had begun to run the same arms before, and on a declared.json that can't be
+            read.
     """
 
     file: str
@@ -109,8 +112,8 @@ def declare(folder: Path, study: Study, file: Path | None = None) -> Declared:
     kept, now = _read(folder), declaration(study)
     if kept is None:
         before = tuple(_seen_before(folder, now))
-        if (folder / "result.json").exists():
-            before = ("what was declared before the first run can't be read: it was declared anew", *before)
+        if any((folder / name).exists() for name in (DECLARED, STUDY, "result.json")):
+            before = (f"{UNREAD}: it was declared anew", *before)
         kept = Declared(file="", versions=(now,), before=before)
     elif kept.versions[-1] != now:
         kept = kept.model_copy(update={"versions": (*kept.versions, now)})
@@ -143,15 +146,22 @@ def _digest(recipe: Recipe, **more: int) -> str:
 
 
 def _read(folder: Path) -> Declared | None:
+    """What a folder keeps; None where it has neither that nor its study."""
     try:
         return Declared.from_json((folder / DECLARED).read_bytes())
     except (OSError, ValidationError):
+        pass
+    try:
+        last = declaration(Study.read(folder / STUDY))
+    except SpecError:
         return None
+    taken = f"{UNREAD}: the {STUDY} that the folder keeps was taken for it"
+    return Declared(file="", versions=(last,), before=(taken,))
 
 
 def _is_own(file: Path, folder: Path, kept: Declared) -> bool:
     """Whether a file is the one that is known, or the copy in the study's own folder."""
-    return file.resolve() in (Path(kept.file), (folder / "study.toml").resolve())
+    return file.resolve() in (Path(kept.file), (folder / STUDY).resolve())
 
 
 def _seen_before(folder: Path, now: Declaration) -> Iterator[str]:
