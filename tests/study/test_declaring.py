@@ -18,6 +18,10 @@ Studies = Callable[..., Study]
 Carried = Callable[[Study], StudyResult]
 SLOW = {"train.optimizer": "sgd(0.001)"}
 AFTER = "after the first run had begun"
+COUNTED = (
+    "the seeds were changed {{}}: from 2 an arm, 2 of the baseline to {}; where seeds are added until a verdict comes, "
+    "more verdicts are wrong than α says"
+)
 
 
 def told(folder: Path, *studies: Study) -> tuple[str, ...]:
@@ -101,6 +105,15 @@ def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Pat
         ({"alpha": 0.1}, "α was changed {}: from 0.05 to 0.1"),
         ({"baseline": "slow"}, "the baseline was changed {}: from 'plain' to 'slow'"),
         ({"confirm": 3}, "confirm was changed {}: from none to 3"),
+        ({"shift_difference": 0.3}, "δ under shifts was changed {}: from none to 0.3"),
+        (
+            {"shifts": ["noise(0.1)", "invert"]},
+            "the list of shifts was changed {}: from none to 'noise(0.1)', 'invert'",
+        ),
+        (
+            {"claims": {"slow": {"test_accuracy": 0.5}}, "says": [{"arm": "slow", "published": "worse"}]},
+            "what is published was changed {}: claims, says",
+        ),
         ({"vary_split": True}, "vary_split was changed {}: from False to True"),
         ({"arms": {"plain": {}, "late": SLOW}}, "an arm got another name {}: 'slow' is called 'late'"),
         ({"arms": {"plain": {}, "slow": SLOW, "wd": {"train.batch_size": 9}}}, "added {}: wd"),
@@ -110,11 +123,7 @@ def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Pat
             "the recipes of these arms were changed {} (the base is another recipe): plain, slow",
         ),
         ({"base": {"seed": 7}}, "the base was changed {}, or the seed that splits its data"),
-        (
-            {"seeds": 3},
-            "the seeds were changed {}: from 2 an arm, 2 of the baseline to 3 an arm, 3 of the baseline; where seeds "
-            "are added until a verdict comes, more verdicts are wrong than α says",
-        ),
+        ({"seeds": 3}, COUNTED.format("3 an arm, 3 of the baseline")),
         ({"question": "Does it help?", "base": {"opened": "end"}}, ""),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

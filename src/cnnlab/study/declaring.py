@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -33,7 +34,8 @@ FEWEST_SHARED = 2
 class Declaration(Record):
     """What a study must say before it sees a result, for its verdicts to be worth what they say.
 
-    `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims.
+    `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims;
+    `published` of what documents say, by kind: claims, says, under.
     """
 
     base: str
@@ -46,6 +48,9 @@ class Declaration(Record):
     alpha: float
     vary_split: bool
     confirm: int | None
+    shifts: tuple[str, ...]
+    shift_difference: float | None
+    published: dict[str, str]
 
     @property
     def digest(self) -> str:
@@ -136,13 +141,30 @@ def declaration(study: Study) -> Declaration:
         alpha=study.alpha,
         vary_split=study.vary_split,
         confirm=study.confirm,
+        shifts=study.shifts,
+        shift_difference=study.shift_difference,
+        published=dict(_published(study)),
     )
 
 
 def _digest(recipe: Recipe, **more: int) -> str:
     """Of what a study's run takes from a recipe: it shuts the test set itself."""
-    content = {key: value for key, value in settings(recipe).items() if key != "train.test"} | more
+    return _digest_of({key: value for key, value in settings(recipe).items() if key != "train.test"} | more)
+
+
+def _digest_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _published(study: Study) -> Iterator[tuple[str, str]]:
+    """A digest of what documents say, by kind; where it stands and what is noted of it decide nothing."""
+    tables = study.model_dump(mode="json", include={"claims", "says", "under"})
+    claims = [
+        {"arm": arm, "of": name, **claim} for arm, known in tables["claims"].items() for name, claim in known.items()
+    ]
+    for kind, answers in (tables | {"claims": claims}).items():
+        told = [{key: value for key, value in answer.items() if key not in ("source", "note")} for answer in answers]
+        yield kind, _digest_of(sorted(told, key=str))
 
 
 def _read(folder: Path) -> Declared | None:
@@ -188,6 +210,8 @@ def _rules(was: Declaration, now: Declaration) -> Iterator[tuple[str, object, ob
         "baseline": "the baseline",
         "vary_split": "vary_split",
         "confirm": "confirm",
+        "shifts": "the list of shifts",
+        "shift_difference": "δ under shifts",
     }
     for key, name in named.items():
         if getattr(was, key) != getattr(now, key):
@@ -197,6 +221,8 @@ def _rules(was: Declaration, now: Declaration) -> Iterator[tuple[str, object, ob
 def _changed(was: Declaration, now: Declaration) -> Iterator[str]:
     for name, before, is_now in _rules(was, now):
         yield f"{name} was changed {AFTER}: from {before} to {is_now}"
+    if published := [kind for kind, digest in now.published.items() if was.published.get(kind) != digest]:
+        yield f"what is published was changed {AFTER}: {', '.join(published)}"
     other = [name for name, digest in now.arms.items() if was.arms.get(name, digest) != digest]
     if other:
         base = " (the base is another recipe)" if was.base != now.base else ""
@@ -229,4 +255,6 @@ def _counted(declared: Declaration) -> str:
 
 
 def _shown(value: object) -> object:
+    if isinstance(value, tuple):
+        return ", ".join(f"'{each}'" for each in value) or "none"
     return "none" if value is None else f"'{value}'" if isinstance(value, str) else value
