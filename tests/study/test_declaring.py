@@ -124,6 +124,7 @@ def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Pat
         ),
         ({"base": {"seed": 7}}, "the base was changed {}, or the seed that splits its data"),
         ({"seeds": 3}, COUNTED.format("3 an arm, 3 of the baseline")),
+        ({"baseline_seeds": [0, 3]}, COUNTED.format("2 an arm, 2 of the baseline (0, 3)")),
         ({"question": "Does it help?", "base": {"opened": "end"}}, ""),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

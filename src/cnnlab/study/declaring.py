@@ -248,10 +248,13 @@ def _changed(was: Declaration, now: Declaration) -> Iterator[str]:
 
 def _counted(declared: Declaration) -> str:
     """How many seeds an arm has, and which where they are not the first ones."""
-    seeds, baseline = declared.seeds, declared.baseline_seeds
-    own = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
-    more = "" if baseline is None else f", {len(baseline)} of the baseline"
-    return f"{len(seeds)} an arm{own}{more}"
+
+    def told(seeds: tuple[int, ...], whose: str) -> str:
+        which = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
+        return f"{len(seeds)} {whose}{which}"
+
+    own, baseline = told(declared.seeds, "an arm"), declared.baseline_seeds
+    return own if baseline is None else f"{own}, {told(baseline, 'of the baseline')}"
 
 
 def _shown(value: object) -> object:
