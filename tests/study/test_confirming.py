@@ -118,7 +118,7 @@ def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study
 def test_what_can_not_be_confirmed_is_said(
     confirmable: Callable[..., Study], staged: Any, fields: dict[str, Any], said: str
 ) -> None:
-    result = staged.carry_out(confirmable(**fields))
+    result = staged.carry_out(confirmable(**fields), name="another")
     assert result.confirmation is None
     assert any(said in words for words in staged.said)
     assert not (staged.runs / LEDGER).exists()
@@ -216,7 +216,7 @@ def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried
 
 def test_another_study_of_the_same_name_is_refused(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
     carried(study())
-    other = study({"one": {}, "two": {"train.optimizer": "sgd(0.01)"}}, baseline="one", seeds=1)
+    other = study({"plain": {}, "two": {"train.optimizer": "sgd(0.01)"}}, {"epochs": 3}, seeds=1)
     with pytest.raises(RunError, match="another study is called colours: it has no arm of this one"):
         lab.carry_out(other)
 

@@ -157,3 +157,22 @@ def test_another_study_of_the_name_is_told_from_the_same_one(study: Studies, tmp
     first.write_text(study().to_toml(), encoding="utf-8")
     with pytest.raises(RunError, match=r"another study is called drop: it is that of .*b/drop\.toml"):
         check_name(folder, study(alpha=0.1), first)
+
+
+@pytest.mark.parametrize("which", ["both in Python", "first in a file", "second in a file", "the first file is gone"])
+def test_where_no_file_tells_two_studies_apart_their_content_does(study: Studies, tmp_path: Path, which: str) -> None:
+    """Names of arms are not enough: the base has to be the same, too, or one arm's recipe."""
+    folder, first, second = tmp_path / "drop", tmp_path / "first.toml", tmp_path / "second.toml"
+    folder.mkdir()
+    for path in (first, second):
+        path.write_text(study().to_toml(), encoding="utf-8")
+    declare(folder, study(), first if which.startswith(("first", "the")) else None)
+    if which == "the first file is gone":
+        first.unlink()
+    file = second if which.startswith(("second", "the")) else None
+    other, base = {"plain": {}, "slow": SLOW}, {"epochs": 3}
+    with pytest.raises(RunError, match="another study is called drop: it has no arm of this one") as is_:
+        check_name(folder, study(other, base), file)
+    assert ("--name" if file else 'name="…"') in str(is_.value)
+    check_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)
+    check_name(folder, study({"plain": {}, "short": {"train.epochs": 2}}, base), file)

@@ -81,8 +81,9 @@ class Declared(Record):
 def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
     """Refuse a study whose folder is that of another one.
 
-    Its own are one that declares the same, wherever its file lies, and one that was changed in the same file. A file
-    that lies elsewhere now is the same study, changed, where the earlier file is gone and one arm's name is left.
+    Its own are one that declares the same, wherever its file lies, and one that was changed in the same file, as long
+    as a name of an arm is left. Where a file is not known, or is gone, it is a changed study if an arm's content
+    is left, or the base and a name.
 
     Args:
         folder: the study's folder, made or not.
@@ -91,16 +92,17 @@ def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
     Raises:
         RunError: the folder is another study's.
     """
-    kept = _read(folder)
-    if kept is None or declaration(study) in kept.versions:
+    kept, now = _read(folder), declaration(study)
+    if kept is None or now in kept.versions:
         return
-    if file is not None and kept.file and not _is_own(file, folder, kept) and Path(kept.file).is_file():
+    is_own = file is not None and _is_own(file, folder, kept)
+    if file is not None and not is_own and kept.file and Path(kept.file).is_file():
         what = f"another study is called {folder.name}: it is that of {kept.file}, and declares something else"
-    elif not kept.versions[-1].arms.keys() & {arm.name for arm in study.list_arms()}:
-        what = f"another study is called {folder.name}: it has no arm of this one"
-    else:
+    elif _is_changed(kept.versions[-1], now, is_own):
         return
-    step = "give this one another name with --name"
+    else:
+        what = f"another study is called {folder.name}: it has no arm of this one, or only the name of one"
+    step = "give this one another name with " + ('name="…"' if file is None else "--name")
     raise RunError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
 
 
@@ -184,6 +186,13 @@ def _read(folder: Path) -> Declared | None:
 def _is_own(file: Path, folder: Path, kept: Declared) -> bool:
     """Whether a file is the one that is known, or the copy in the study's own folder."""
     return file.resolve() in (Path(kept.file), (folder / STUDY).resolve())
+
+
+def _is_changed(was: Declaration, now: Declaration, is_own: bool) -> bool:
+    """Whether a study is another version of one: an arm is left, by its content, or by its name in the same file."""
+    same = {*was.arms.values()} & {*now.arms.values()}
+    named = was.arms.keys() & now.arms.keys()
+    return bool(same or (named and (is_own or was.base == now.base)))
 
 
 def _seen_before(folder: Path, now: Declaration) -> Iterator[str]:
