@@ -31,6 +31,7 @@ from cnnlab.spec.search import Search
 from cnnlab.spec.study import Study
 from cnnlab.study.course import NOBODY as UNHEARD
 from cnnlab.study.course import Audience
+from cnnlab.study.declaring import check_name
 from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, read_result, shifted_example, study_folder, study_name
 from cnnlab.study.forecast import forecast
@@ -193,6 +194,7 @@ def plan_study(
     device: str = "auto",
     any_code: bool = False,
     progress: Progress = silent,
+    file: Path | None = None,
 ) -> PlanAnswer:
     """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
 
@@ -201,9 +203,9 @@ def plan_study(
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
     root = Path(data) if data is not None else None
-    kept = kept_way(study_folder(Path(runs), study_name(called)))
-    shelf = Shelf(root, progress, download=False)
-    plan = make_plan(known, called, device=device, kept=kept, shelf=shelf, quick=True)
+    folder, shelf = study_folder(Path(runs), study_name(called)), Shelf(root, progress, download=False)
+    check_name(folder, known, file if isinstance(study, Study) else Path(study))
+    plan = make_plan(known, called, device=device, kept=kept_way(folder), shelf=shelf, quick=True)
     return PlanAnswer(forecast(plan, Path(runs), any_code))
 
 

@@ -122,10 +122,11 @@ def test_a_file_of_the_same_name_elsewhere_does_not_overwrite_it(folder: Path) -
     other.mkdir()
     (other / "base.toml").write_text((folder / "base.toml").read_text(encoding="utf-8"), encoding="utf-8")
     (other / "rates.toml").write_text(STUDY.replace("0.05", "0.2"), encoding="utf-8")
-    done = ask(other, "--runs", str(folder / "runs"))
-    assert done.exit_code == 1
-    assert "another study is called rates" in done.stderr
-    assert str(folder / "rates.toml") in done.stderr.replace("\n", "")
+    for words in (["--plan"], []):
+        done = ask(other, "--runs", str(folder / "runs"), *words)
+        assert done.exit_code == 1, done.output
+        assert "another study is called rates" in done.stderr
+        assert str(folder / "rates.toml") in done.stderr.replace("\n", "")
     assert {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()} == before
     named = ask(other, "--runs", str(folder / "runs"), "--name", "rates-b")
     assert named.exit_code == 0, named.output

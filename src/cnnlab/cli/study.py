@@ -82,7 +82,7 @@ def study(
     if plan:
         with progressing() as shown, about_file(file):
             planned = plan_study(
-                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown
+                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown, file=file
             )
         show_answer(planned, form)
         return
