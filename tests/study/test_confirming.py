@@ -84,6 +84,8 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
     result = staged.carry_out(confirmable(), heard=cut)
     assert result.confirmation is None
     assert "not confirmed: some of its runs have not been made" in staged.said
+    assert "nothing is confirmed: some of its runs have not been made" in result.notes
+    assert result.untested
     assert not (staged.runs / LEDGER).exists()
     assert staged.carry_out(confirmable()).confirmation is not None
     assert len((staged.runs / LEDGER).read_text().splitlines()) == 1
@@ -107,20 +109,23 @@ def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "said", "untested"),
     [
-        ({"seeds": 2}, "no arm has three finished runs"),
-        ({"baseline": "fast"}, "the baseline 'fast' has the best mean"),
-        ({"base": {"test": 0.0}}, "the data has no test part"),
+        ({"seeds": 2}, "no arm has three finished runs", False),
+        ({"baseline": "fast"}, "the baseline 'fast' has the best mean", False),
+        ({"base": {"test": 0.0}}, "the data has no test part", True),
     ],
     ids=["few seeds", "the baseline wins", "no test part"],
 )
 def test_what_can_not_be_confirmed_is_said(
-    confirmable: Callable[..., Study], staged: Any, fields: dict[str, Any], said: str
+    confirmable: Callable[..., Study], staged: Any, fields: dict[str, Any], said: str, untested: bool
 ) -> None:
+    """What was asked for and is not to be had is noted, and no success; that nothing is worth it is an answer."""
     result = staged.carry_out(confirmable(**fields), name="another")
     assert result.confirmation is None
     assert any(said in words for words in staged.said)
+    assert result.untested is untested
+    assert (f"nothing is confirmed: {said}" in result.notes) is untested
     assert not (staged.runs / LEDGER).exists()
 
 
@@ -140,6 +145,7 @@ def test_nothing_is_opened_while_a_run_of_the_first_stage_has_failed(
     result = staged.carry_out(confirmable(arms=arms))
     assert (result.complete, result.confirmation) == (False, None)
     assert "nothing is confirmed: the first stage is not complete" in staged.said
+    assert result.untested
     assert not (staged.runs / LEDGER).exists()
 
 
@@ -179,6 +185,7 @@ def test_the_second_stage_spends_the_same_budget(confirmable: Callable[..., Stud
     result = staged.carry_out(confirmable(budget=f"images({images})"))
     assert result.complete
     assert result.confirmation is None
+    assert not result.untested
     assert "not confirmed: the budget was spent first" in staged.said
     assert len(list_runs(staged.runs)) == 6
     assert not (staged.runs / LEDGER).exists()

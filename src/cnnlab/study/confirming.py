@@ -13,14 +13,14 @@ from cnnlab.study.analysis import confirmed
 from cnnlab.study.course import Course, carry
 from cnnlab.study.plan import Task
 from cnnlab.study.reading import Reading
-from cnnlab.study.results import UNTESTED, Confirmation, StudyResult
+from cnnlab.study.results import UNCONFIRMED, UNTESTED, Confirmation, StudyResult
 from cnnlab.study.work import alone
 
 
 def confirm_winner(course: Course, reading: Reading, result: StudyResult) -> Confirmation | None:
     """The arm with the best mean against the baseline, with fresh seeds, on the test set.
 
-    None where there is nothing to confirm, or the first stage is not whole; that is said.
+    None where there is nothing to confirm, or it can't be done; that is said, and the latter kept in the course.
     """
     study = course.plan.study
     arms = [arm for arm in result.arms if not arm.same_as]
@@ -32,14 +32,14 @@ def confirm_winner(course: Course, reading: Reading, result: StudyResult) -> Con
         reason = "the study has no baseline"
     elif not result.complete:
         reason = "the first stage is not complete"
+        if not course.spent:
+            course.untested = f"{UNCONFIRMED}: {reason}"
     elif ranking.winner is None:
         reason = "no arm has three finished runs and none that failed"
-    elif not course.plan.test_set:
-        reason = "the data has no test part"
     elif ranking.winner.name == study.baseline:
         reason = f"the baseline '{study.baseline}' has the best mean"
     if reason or ranking.winner is None:
-        course.audience.say(f"nothing is confirmed: {reason}")
+        course.audience.say(f"{UNCONFIRMED}: {reason}")
         return None
     if failing:
         course.audience.say(f"not chosen from, since runs of them failed: {', '.join(failing)}")
@@ -49,10 +49,14 @@ def confirm_winner(course: Course, reading: Reading, result: StudyResult) -> Con
 def confirm(course: Course, reading: Reading, name: str) -> Confirmation | None:
     """Run an arm and the baseline with fresh seeds, and open the test set once for all these runs; then compare.
 
-    None where a run could not be made or scored; that is said.
+    None where there is no test set, or a run could not be made or scored; that is said, and why is kept in the course.
     """
     plan, study, say = course.plan, course.plan.study, course.audience.say
     if study.baseline is None or study.confirm is None:
+        return None
+    if not plan.test_set:
+        course.untested = f"{UNCONFIRMED}: the data has no test part"
+        say(course.untested)
         return None
     arms = {arm.name: arm for arm in plan.fresh((name, study.baseline), study.confirm)}
     winner, baseline = arms[name], arms[study.baseline]
@@ -61,6 +65,8 @@ def confirm(course: Course, reading: Reading, name: str) -> Confirmation | None:
     if not carry(course, tasks):
         why = "the budget was spent first" if course.spent else "some of its runs have not been made"
         say(f"not confirmed: {why}")
+        if not course.spent:
+            course.untested = f"{UNCONFIRMED}: {why}"
         return None
     try:
         with alone(course.place.runs, f"test-{plan.test_set}", say):  # the same study may be at work elsewhere

@@ -12,7 +12,8 @@ from cnnlab.statistics.doses import DoseCurve
 from cnnlab.statistics.samples import Sample
 
 Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "not run"]
-# How the note of a study begins that asks for a look at the test set, or under shifts, which could not be had.
+# How the note of a study begins that asks for a confirmation, or a look under shifts, which could not be had.
+UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
 Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data", "shortened"]
@@ -165,8 +166,8 @@ class StudyResult(Record):
 
     @property
     def untested(self) -> bool:
-        """Whether the study asks for a look at the test set, or under shifts, that could not be had."""
-        return any(note.startswith((UNTESTED, UNSHIFTED)) for note in self.notes)
+        """Whether the study asks for a confirmation, or a look under shifts, that could not be had."""
+        return any(note.startswith((UNCONFIRMED, UNTESTED, UNSHIFTED)) for note in self.notes)
 
     def arm(self, name: str) -> ArmRecord:
         """The arm of that name."""
