@@ -81,6 +81,14 @@ def test_a_search_that_comes_with_cnnlab_is_found_by_its_name(tmp_path: Path) ->
     assert "nowhere.zip" in done.stderr
 
 
+def test_a_search_whose_confirmation_could_not_be_made_exits_with_1(file: Path) -> None:
+    short = ("--set", "data.test=0.0", "--set", "train.epochs=1", "--set", "train.optimizer=sgd(1e-12)", "--trials", 1)
+    done = tune(file, *short)
+    assert done.exit_code == 1, done.output
+    assert "Nothing is confirmed: the data has no test part." in done.stdout
+    assert "report.html" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

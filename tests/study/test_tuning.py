@@ -290,6 +290,26 @@ def test_any_storage_of_optuna_will_do(search: Callable[..., Search], tune: Tune
     assert result.complete
 
 
+@pytest.mark.parametrize("missing", ["no test part", "unreadable"])
+def test_a_confirmation_that_can_not_be_made_is_noted(
+    search: Callable[..., Search], tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def unreadable(*_: Any, **__: Any) -> Any:
+        raise RunError("the weights are damaged")
+
+    monkeypatch.setattr("cnnlab.study.confirming.open_test", unreadable)
+    base: dict[str, Any] = {"epochs": 1, **({"test": 0.0} if missing == "no test part" else {})}
+    result = tune(search(base, search={"lr": [GOOD]}, sampler="grid", trials=1, confirm=2))
+    assert result.confirmation is None
+    why = {
+        "no test part": "nothing is confirmed: the data has no test part",
+        "unreadable": "the test set could not be scored: the weights are damaged",
+    }
+    assert why[missing] in result.notes
+    assert result.untested
+    assert read_tuning(tuning_folder(tmp_path, "search")) == result
+
+
 def test_a_tuning_without_a_result_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no tuning with a result here"):
         read_tuning(tmp_path)

@@ -110,6 +110,8 @@ def tune(
         say(f"report: {folder / 'report.html'}")
         if answer.result.best is not None:
             say(f"the best trial's recipe: {folder / 'best.toml'}")
+    if answer.result.untested:
+        raise typer.Exit(1)
 
 
 def _found(file: Path) -> Path:

@@ -27,7 +27,7 @@ from cnnlab.study.executors import Executor, here, processes
 from cnnlab.study.folder import study_name
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.reading import Reading
-from cnnlab.study.results import Confirmation, SeedRecord
+from cnnlab.study.results import UNCONFIRMED, Confirmation, SeedRecord
 from cnnlab.study.shelf import Shelf
 from cnnlab.study.suggesting import load_optuna
 from cnnlab.study.trials import Trials
@@ -112,7 +112,9 @@ def carry_out_search(
             try_all(trials, job, shelf, seen)
         result = _result(planned, trials, baseline)
         with trials.holding("confirming"):
-            result = result.model_copy(update={"confirmation": stages.confirmation(result)})
+            confirmation, untested = stages.confirmation(result)
+        notes = (*result.notes, untested) if untested else result.notes
+        result = result.model_copy(update={"confirmation": confirmation, "notes": notes})
     _write_down(folder, search, planned.search, result)
     if result.trials and all(trial.status == "failed" for trial in result.trials):
         where, why = str(folder), result.trials[0].message
@@ -162,27 +164,29 @@ class _Stages:
         reading = Reading(plan, self.place.runs, course.failures)
         return _baseline([reading.seed(task, self.planned.search.metric) for task in arm.tasks])
 
-    def confirmation(self, result: TuningResult) -> Confirmation | None:
-        """The best trial against the baseline with fresh seeds, and then the test set, opened once."""
+    def confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
+        """The best trial against the baseline with fresh seeds, and then the test set, opened once.
+
+        Beside it, why that was asked for and could not be done; else empty.
+        """
         search, best, say = self.planned.search, result.best, self.onlookers.say
         if not search.confirm or best is None or best.value is None or not result.complete:
-            return None
+            return None, ""
         held = result.baseline.value
         if held is not None and not is_better(best.value, held, search.higher_is_better):
-            say("nothing is confirmed: no trial was better than the baseline")
-            return None
+            say(f"{UNCONFIRMED}: no trial was better than the baseline")
+            return None, ""
         arm = arm_name(best.number)
         study = search.study({arm: search.changes(best.params)})
         try:
             plan = make_plan(study, self.planned.name, device=self.place.device, shelf=self.shelf)
         except RunError as error:
-            say(f"nothing is confirmed: {error.problems[0].what}")
-            return None
-        if not plan.test_set:
-            say("nothing is confirmed: the data has no test part")
-            return None
+            untested = f"{UNCONFIRMED}: {error.problems[0].what}"
+            say(untested)
+            return None, untested
         course = self._course(plan)
-        return confirm(course, Reading(plan, self.place.runs, course.failures), arm)
+        confirmation = confirm(course, Reading(plan, self.place.runs, course.failures), arm)
+        return confirmation, course.untested
 
     def _course(self, plan: Plan) -> Course:
         return Course(plan, self.place, self.executor, self.onlookers.stages, self.folder)

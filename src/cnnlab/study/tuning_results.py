@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from cnnlab.records import PlainName, Record
-from cnnlab.study.results import Confirmation
+from cnnlab.study.results import UNCONFIRMED, UNTESTED, Confirmation
 
 Plain: TypeAlias = int | float | bool | str
 # `diverged` and `failed` have no figure; `pruned` was ended early and has only that of its last validation.
@@ -134,6 +134,11 @@ class TuningResult(Record):
     device: str
     seconds: float
     complete: bool
+
+    @property
+    def untested(self) -> bool:
+        """Whether the search asks for a confirmation that could not be had."""
+        return any(note.startswith((UNCONFIRMED, UNTESTED)) for note in self.notes)
 
     def with_status(self, status: TrialStatus) -> tuple[TrialRecord, ...]:
         """The trials that ended so."""
