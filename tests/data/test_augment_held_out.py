@@ -12,7 +12,7 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.recipe import Recipe
 
 # With this rate the weights stay what they were, so that figures differ only where images do.
-STILL = {"optimizer": "sgd(1e-30)", "layers": ("flatten", "dense(classes)"), "opened": "curve"}
+STILL = {"optimizer": "sgd(1e-30)", "layers": ("flatten", "dense(classes)"), "opened": "curve", "predictions": "all"}
 LOUD = ["invert(p=1)", "noise(0.5)", "rotation(180)"]
 
 

@@ -23,7 +23,7 @@ from cnnlab.spec.recipe import Recipe
 @pytest.fixture(scope="module")
 def folder(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
     """A run that tells the colours apart."""
-    return trained(recipe(epochs=12, optimizer="adam(0.02)", batch_size=9))
+    return trained(recipe(epochs=12, optimizer="adam(0.02)", batch_size=9, predictions="all"))
 
 
 def probabilities(answers: list[Prediction], classes: tuple[str, ...]) -> np.ndarray:

@@ -135,6 +135,8 @@ def test_three_groups_are_held_against_the_first_together(made: dict[str, list[R
 def test_an_accuracy_has_a_wider_interval_for_new_images(made: dict[str, list[RunFolder]]) -> None:
     found = compare(paths(made["fast"], made["slow"]), delta=0.01).comparisons[0]
     assert found.new_images[0] <= found.low < found.high <= found.new_images[1]
+    for each in compare(paths(*made.values()), delta=0.01).comparisons:  # at the level of the family
+        assert each.new_images[0] <= each.low < each.high <= each.new_images[1]
     losses = compare(paths(made["fast"], made["slow"]), delta=0.01, metric="validation_loss")
     assert losses.comparisons[0].new_images is None
 
