@@ -73,6 +73,8 @@ def test_the_digest_is_of_the_files_that_compute_and_is_kept(tmp_path: Path, mon
     monkeypatch.setattr(environment, "COMPUTING", ("data", "one.py"))
     root = tmp_path / "cnnlab"
     (root / "data").mkdir(parents=True)
+    (root / "runs").mkdir()
+    (root / "runs" / "environment.py").write_text("")
     (root / "data" / "two.py").write_bytes(SOURCE)
     (root / "one.py").write_bytes(SOURCE)
     (root / "three.py").write_bytes(SOURCE)

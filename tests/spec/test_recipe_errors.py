@@ -50,7 +50,7 @@ def _read(path: Path) -> Problem:
         ("train.rates", 2, "", "'rates' can't be 2", "a table"),
         ("train.weights", "bst", "", "'weights' can't be 'bst'", "'best', 'last' or 'averaged'"),
         ("data.source", 3, "", "'source' can't be 3", "a text"),
-        ("data.validation", float("nan"), "", "'validation' can't be nan", "a number from 0, below 1"),
+        ("data.validation", float("nan"), "", "'validation' can't be nan", "a finite number from 0, below 1"),
         ("data.size", [32], "", "'size' can't be [32]", "a whole number from 1 to 1,000,000 or [height, width]"),
         ("data.size", [32, True], "", "'size' can't be [32, true]", "a whole number from 1 to 1,000,000 or ["),
         ("data.classes", ["cat", "cat"], "", "can't be ['cat', 'cat']", "two class names or more, each once"),

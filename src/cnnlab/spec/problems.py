@@ -68,6 +68,8 @@ def _problem(details: ErrorDetails, names: list[str], fields: Mapping[str, Field
     allowed = _allowed(details["msg"])
     if details["type"] in _NUMBERS and details["loc"][0] in fields:
         allowed = _range(fields[str(details["loc"][0])]) or allowed
+    if details["type"] == "finite_number":
+        allowed = allowed.replace("a number", "a finite number")
     if isinstance(received, Call) and received.is_bare and received.name.lower() not in ("nan", "inf", "infinity"):
         what = f"'{received.name}' has no value"
         return Problem(what, where, allowed=allowed, next_step=_how_to_name(received.name))
