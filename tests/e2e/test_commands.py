@@ -258,6 +258,7 @@ for words in {commands!r}:
     assert done.stdout
 
 
+@pytest.mark.full
 def test_a_mistake_in_a_file_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
     """In one process: torch takes seconds to load, which a mistake of a letter is not to cost."""
     layers = {"wrong": '"con(1)"', "misfit": '"maxpool(64)"'}

@@ -290,6 +290,7 @@ def test_any_storage_of_optuna_will_do(search: Callable[..., Search], tune: Tune
     assert result.complete
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("missing", ["no test part", "unreadable"])
 def test_a_confirmation_that_can_not_be_made_is_noted(
     search: Callable[..., Search], tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str

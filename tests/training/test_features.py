@@ -230,6 +230,7 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     assert sizes == [10, 10, 7] * 2
 
 
+@pytest.mark.full
 def test_features_that_are_resized_later_are_evaluated_as_images_of_that_size_are(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made(head=["flatten", "dense(classes)"])
     network.head.later = Resize((224, 224), "nearest")
