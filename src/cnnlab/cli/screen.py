@@ -1,4 +1,4 @@
-"""A rich console that shows what names hold, and obeys none of it."""
+"""The rich console of the commands, which prints no control characters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cnnlab.paper.words import clean
 
 
 class Screen(Console):
-    """A console whose texts hold no control characters: a file may be called what a terminal takes for an order.
+    """A rich console that replaces control characters in what it prints: the name of a file may hold escape sequences.
 
-    Rich's own styles and movements of the cursor are no text.
+    The styles and cursor movements of rich itself are kept.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from cnnlab import __version__
-from cnnlab.data.cache import cache_dir
+from cnnlab.data.cache import cached_facts
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.data.listing import stamp_of
-from cnnlab.errors import RunError, SourceError
-from cnnlab.files import write_whole
+from cnnlab.errors import SourceError
 from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment
 from cnnlab.runs.folder import RunFolder
@@ -36,7 +35,6 @@ COMPUTING = (
     *("spec/choices.py", "spec/losses.py", "spec/regularisers.py", "spec/limits.py", "spec/augmentations.py"),
 )
 
-DIGITS = 16
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -100,19 +98,15 @@ def code_hash() -> str:
     files = sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py")))
     about = [(str(path), path.stat()) for path in (Path(__file__), *files)]  # this file's own rules, too
     stamps = repr([(name, found.st_size, stamp_of(found)) for name, found in about])
-    kept = cache_dir() / "code" / hashlib.sha256(stamps.encode()).hexdigest()[:24]
-    with suppress(OSError, ValueError):
-        known = kept.read_text(encoding="ascii")
-        if len(known) == DIGITS:
-            return known
+    key = f"{hashlib.sha256(stamps.encode()).hexdigest()[:40]}-code"
+    return str(cached_facts(key, lambda: {"code": _code_hash(root, files)})["code"])
+
+
+def _code_hash(root: Path, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + what_computes(path.read_bytes()).encode())
-    found = digest.hexdigest()[:DIGITS]
-    with suppress(OSError, RunError):  # a cache that can't be written to only costs time
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, found.encode())
-    return found
+    return digest.hexdigest()[:16]
 
 
 def what_computes(source: bytes) -> str:

@@ -94,9 +94,9 @@ def size(level: float, n_a: int, n_b: int) -> float:
 
 
 def one_sided_size(level: float, n_a: int, n_b: int) -> float:
-    """The same of a one-sided test: one of the two sides of a two-sided test at twice the level.
+    """The size of Welch's one-sided test: half that of the two-sided test at twice the level.
 
-    Past ½ there is no such test, and the level stays as it is.
+    Past ½ there is no such two-sided test, and the level is returned as it is.
     """
     return max(level, size(2 * level, n_a, n_b) / 2)
 

@@ -42,7 +42,7 @@ Watch = Callable[[int, int, StepMeans | None], None]
 
 @dataclass(frozen=True)
 class Group:
-    """The batches of one step, to be taken once, one at a time: none is there before it is asked for.
+    """The batches whose gradients make one optimizer step; each is loaded only when it is asked for.
 
     Attributes:
         sizes: how many images each has in all processes.

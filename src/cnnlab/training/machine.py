@@ -38,9 +38,9 @@ def choose_device(name: str) -> torch.device:
 
 @contextmanager
 def whole_floats() -> Iterator[None]:
-    """Within it, 32-bit floats mean 32 bits: CUDA would shorten those of convolutions to TensorFloat-32's 19.
+    """A context (or decorator) in which CUDA computes in full 32-bit floats, without TensorFloat-32.
 
-    The flags are the whole process's; afterwards they are as they were. It decorates functions that compute, too.
+    The flags are those of the whole process; they are restored afterwards.
     """
     places: tuple[Any, ...] = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [place.fp32_precision for place in places]

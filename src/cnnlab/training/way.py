@@ -248,7 +248,10 @@ def trials_kept() -> list[Path]:
 
 
 def forget_trials() -> int:
-    """Let all choices be made anew, as one that was made while the machine was busy should be; how many were kept.
+    """Delete the kept choices, so that each is timed anew when it is next needed.
+
+    Returns:
+        How many there were.
 
     Raises:
         RunError: the cache can't be written to.
