@@ -9,9 +9,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from PIL import Image
 from cnnlab.spec.recipe import Data, Recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cnnlab.runs.folder import RunFolder
 
 # How long an example takes says nothing of the code; `make test-full` asks for many more of them. Both draw the same
@@ -174,3 +177,91 @@ def trained(shared_folder: Path) -> Callable[..., RunFolder]:
             return RunFolder(finished[0]) if finished else run(recipe, name=name, runs=runs, device="cpu")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
+    """A finished run, to be read only."""
+    fields = {
+        "epochs": 4,
+        "augment": ["crop(padding=1)", "flip(0.5)"],
+        "validations_per_epoch": 2,
+        "predictions": "all",
+    }
+    return trained(recipe(**fields), name="finished")
+
+
+@pytest.fixture
+def own(finished: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the finished run, to be changed."""
+    from cnnlab.runs.folder import RunFolder
+
+    shutil.copytree(finished.path.parent, tmp_path / "runs")
+    return RunFolder(tmp_path / "runs" / finished.name)
+
+
+# Rows with weights: conv1, batchnorm1, conv2, batchnorm2, dense1, dense2; as a backbone it is cut in front of dense2.
+TRUNK = (
+    "conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.3)", "conv(6, 3, padding=1)", "batchnorm", "relu",
+    "maxpool(2)", "flatten", "dense(8)", "relu", "dense(classes)",
+)  # fmt: skip
+
+
+class Transferring:
+    """A tiny finished run, recipes whose backbone it is, and the tensors of runs, read without the runs' code.
+
+    Attributes:
+        source: the run, to be read only.
+        rows: the modules with weights that such a backbone has.
+    """
+
+    rows = ("conv1", "batchnorm1", "conv2", "batchnorm2", "dense1")
+
+    def __init__(self, source: RunFolder, recipe: Callable[..., Recipe]) -> None:
+        self.source = source
+        self._recipe = recipe
+
+    def recipe(self, trainable: str = "all", model: Mapping[str, Any] | None = None, **fields: Any) -> Recipe:
+        """A recipe on `colours` that keeps no features, so that the whole network runs in each step.
+
+        Args:
+            model: keys of [model] beside the backbone, or another one.
+            fields: those of [data] and [train].
+        """
+        tables = self._recipe(**{"cache": "never", **fields}).to_tables()
+        tables["model"] = {"backbone": f"run('{self.source.path}')", "trainable": trainable, **(model or {})}
+        return Recipe.from_tables(tables)
+
+    def trained(self, found: Mapping[str, Tensor]) -> set[str]:
+        """The rows of the backbone whose numbers are no longer those of the run that it is from."""
+        return self.changed(self.tensors(self.source, "best"), self.within("backbone.", found))
+
+    @staticmethod
+    def tensors(folder: RunFolder, kind: str = "last", prefix: str = "network/") -> dict[str, Tensor]:
+        """The newest tensors of a run."""
+        from safetensors.torch import load_file
+
+        newest = max(folder.path.glob(f"{kind}-*.safetensors"), key=lambda path: int(path.stem.partition("-")[2]))
+        return Transferring.within(prefix, load_file(newest))
+
+    @staticmethod
+    def within(prefix: str, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors whose names begin so, without that."""
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+    @staticmethod
+    def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+        """The modules of which a tensor has another bit; `after` has none that `before` lacks."""
+        return {name.rpartition(".")[0] for name, tensor in after.items() if _bytes(tensor) != _bytes(before[name])}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    import torch
+
+    return tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+@pytest.fixture(scope="session")
+def transferring(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> Transferring:
+    """A run to begin with, and what it takes to look at what becomes of it."""
+    return Transferring(trained(recipe(layers=TRUNK, epochs=1), name="source"), recipe)

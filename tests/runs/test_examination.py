@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab import __version__
 from cnnlab.runs import examination
 from cnnlab.runs.environment import code_hash, environment
 from cnnlab.runs.examination import Finding, examine
+from cnnlab.version import __version__
 
 
 def found(runs: Path) -> dict[str, Finding]:

@@ -123,8 +123,12 @@ def begin_process(patch: pytest.MonkeyPatch, what: str) -> None:
         patch.setattr("cnnlab.training.loop.torch_state", nullcontext)
         randomness.seed_torch(0, "process")
     else:
-        module = {"order": "data.feed", "sampling": "data.sampling", "mixing": "training.loop"}[what]
-        patch.setattr(f"cnnlab.{module}.generator", lambda *_: stream)
+        places = {
+            "order": "cnnlab.data.feed.generator",
+            "sampling": "cnnlab.data.sampling.generator",
+            "mixing": "cnnlab.training.loop.generator",
+        }
+        patch.setattr(places[what], lambda *_: stream)
 
 
 @pytest.mark.parametrize(
