@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from cnnlab.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from cnnlab.api import plan_study, recompute, run_study, train, tune, write_report
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
@@ -47,8 +49,6 @@ if TYPE_CHECKING:
     from cnnlab.theory.convolution.answer import convolve
     from cnnlab.theory.sizes.output import solve_output
     from cnnlab.theory.sizes.solution import solve_kernel, solve_padding, solve_stride
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Claim": "cnnlab.spec.recipe",

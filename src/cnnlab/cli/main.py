@@ -60,7 +60,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from cnnlab import __version__
+        from cnnlab.version import __version__
 
         print(f"cnnlab {__version__}")
         raise typer.Exit

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from cnnlab import __version__
 from cnnlab.data.cache import cached_facts
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
@@ -24,6 +23,7 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.backbones import Known, OfRun, at_path, with_weights
 from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
+from cnnlab.version import __version__
 
 # What users write is not here: a default stands in the recipe, whose digest is another.
 COMPUTING = (

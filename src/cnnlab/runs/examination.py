@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from cnnlab import __version__
 from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue import find_at_hand, is_offline
 from cnnlab.data.catalogue_table import CATALOGUE
@@ -23,6 +22,7 @@ from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
 from cnnlab.training.machine import choose_device, device_name, processor
 from cnnlab.training.way import forget_trials, trials_kept
+from cnnlab.version import __version__
 
 # A data set decoded, a few run folders: less than this on the disk ends in tears.
 LEAST_FREE_BYTES = 2 * 2**30

@@ -150,7 +150,7 @@ def in_file(error: Wrong, path: str | Path) -> Wrong:
 
 
 def _shipped(folder: str, name: str) -> Path:
-    inside = Path(__file__).parents[1] / folder
+    inside = Path(__file__).parents[1] / "shipped" / folder
     return (inside if inside.is_dir() else Path(__file__).parents[3] / folder) / f"{name}.toml"
 
 
