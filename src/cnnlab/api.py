@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.data.source import Progress, silent
+from cnnlab.distributed import is_writer
 from cnnlab.errors import RunError
-from cnnlab.files import write_whole
 from cnnlab.probe.activity.feature_maps import example_activations
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.reading import first_convolution
-from cnnlab.processes import is_writer
 from cnnlab.report.page import render
 from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
 from cnnlab.report.study_page import render_study

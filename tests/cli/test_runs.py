@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cnnlab.cli import runs as listing
+from cnnlab.cli import runs as cli_runs
 from cnnlab.cli.main import app
 from cnnlab.report.results import results
 from cnnlab.runs.folder import RunFolder
@@ -56,7 +56,7 @@ def test_the_list_in_every_form(made: Path) -> None:
 
 
 def test_a_long_list_is_not_folded(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "MOST_FOLDED", 1)
+    monkeypatch.setattr(cli_runs, "MOST_FOLDED", 1)
     head, rule, *rows = ask(made).splitlines()[1:]
     assert head.split() == ["run", "status", "data", "parameters", "epochs", "validation", "test", "time"]
     assert [row.split()[1] for row in rows] == ["unfinished", "finished"]

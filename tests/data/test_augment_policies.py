@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAug
 from cnnlab.data import policies
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.policies import BINS, OPERATIONS, magnitudes, operate
-from cnnlab.spec import augmentations as spec
+from cnnlab.spec import augmentations
 
 SPACES = {False: RandAugment(), True: TrivialAugmentWide()}
 
@@ -76,7 +76,9 @@ def test_operations_that_are_drawn_together_are_those_that_are_drawn_apart() -> 
         assert torch.equal(together[here], alone)
 
 
-@pytest.mark.parametrize("choice", [spec.RandAugment(operations=3, magnitude=17), spec.TrivialAugment()])
+@pytest.mark.parametrize(
+    "choice", [augmentations.RandAugment(operations=3, magnitude=17), augmentations.TrivialAugment()]
+)
 def test_operations_signs_and_magnitudes_are_drawn_alike(choice: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is watched; it is carried out all the same."""
     calls: list[tuple[np.ndarray, ...]] = []
@@ -87,11 +89,11 @@ def test_operations_signs_and_magnitudes_are_drawn_alike(choice: object, monkeyp
 
     monkeypatch.setattr(policies, "operate", watched)
     augment(pictures(4000, 1, 4, 4), [choice], draw([choice], 0, 0, np.arange(4000)))
-    assert len(calls) == (3 if isinstance(choice, spec.RandAugment) else 1)
+    assert len(calls) == (3 if isinstance(choice, augmentations.RandAugment) else 1)
     for chosen, negative, bins in calls:
         assert chisquare(np.bincount(chosen, minlength=14)).pvalue > 0.001
         assert abs(negative.mean() - 0.5) < 4 * (0.25 / 4000) ** 0.5
-        if isinstance(choice, spec.TrivialAugment):
+        if isinstance(choice, augmentations.TrivialAugment):
             assert chisquare(np.bincount(bins, minlength=31)).pvalue > 0.001
             assert abs(np.corrcoef(chosen, bins)[0, 1]) < 4 / 4000**0.5
         else:

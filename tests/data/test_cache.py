@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnlab.data import cache as cache_module
+from cnnlab.data import cache as data_cache
 from cnnlab.data.cache import cache_dir, cached_facts, cached_pixels, pixels_key
 from cnnlab.data.folders import open_folder
 from cnnlab.data.source import ImageForm
@@ -130,7 +130,7 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path, monkeypatch):
 
 def test_what_reads_back_differently_is_an_error(monkeypatch):
     numbers = iter(range(9))
-    monkeypatch.setattr(cache_module, "_checksum", lambda *_: next(numbers))
+    monkeypatch.setattr(data_cache, "_checksum", lambda *_: next(numbers))
     with pytest.raises(CnnlabError, match="reads back differently"):
         cached_pixels("a", 5, FORM, Filler())
 
@@ -194,7 +194,7 @@ def test_the_disk_has_room_for_a_file_before_it_is_filled(monkeypatch, way):
         monkeypatch.delattr(os, "posix_fallocate", raising=False)
     elif way == "not here":
         monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
-    monkeypatch.setattr(cache_module, "_BLOCK", 1000)
+    monkeypatch.setattr(data_cache, "_BLOCK", 1000)
     fill, taken = Filler(1001), []
 
     def filled(file, start):

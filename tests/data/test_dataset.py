@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.data import dataset as dataset_module
-from cnnlab.data import moments
+from cnnlab.data import dataset, moments
 from cnnlab.data.dataset import data_roots, facts, find_files, open_dataset, open_source, shown_form
 from cnnlab.data.moments import mean_and_std
 from cnnlab.data.source import ImageForm
@@ -155,7 +154,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(opened, cache):
 
 def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
     small = opened()
-    monkeypatch.setattr(dataset_module, "WHOLE_BYTES", 100)
+    monkeypatch.setattr(dataset, "WHOLE_BYTES", 100)
     large = opened()
     for part in small.parts:
         np.testing.assert_array_equal(large.pixels(part), small.pixels(part))

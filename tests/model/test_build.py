@@ -15,7 +15,7 @@ from cnnlab.model import blocks
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.randomness import torch_state
-from cnnlab.spec import layers as spec
+from cnnlab.spec import layers
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.rows import MODULE_WORDS
@@ -55,7 +55,7 @@ def test_the_recipes_of_the_house_agree_with_torchinfo(name: str) -> None:
     assert [info.num_params for info in rows] == [row.parameters for row in traced.rows]
     # torchinfo also counts biases, one for every output of their layer, and each number of a batch norm.
     with_bias = sum(torch.Size(row.output).numel() for row in traced.rows if "bias" in row.tensors and row.macs)
-    norms = sum(row.parameters for row in traced.rows if isinstance(row.layer, spec.BatchNorm))
+    norms = sum(row.parameters for row in traced.rows if isinstance(row.layer, layers.BatchNorm))
     assert summary.total_mult_adds == traced.macs + with_bias + norms
 
 
@@ -177,7 +177,7 @@ def test_building_leaves_the_global_random_state_alone() -> None:
 
 
 def test_no_layer_is_left_without_a_module() -> None:
-    for name, kind in spec.layers.kinds.items():
+    for name, kind in layers.layers.kinds.items():
         shape = (3,) if kind.needs == "vector" else (3, 8, 8)
         traced = _trace([name + REQUIRED.get(name, "")], shape)
         assert tuple(build(traced).eval()(_images(1, *shape)).shape[1:]) == traced.output, name

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.model.build import build
-from cnnlab.spec import layers as spec
+from cnnlab.spec import layers
 from cnnlab.spec.layer import Shape
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
@@ -24,8 +24,8 @@ from cnnlab.spec.trace import trace
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 
 POINTWISE = [
-    spec.ReLU, spec.LeakyReLU, spec.ELU, spec.GELU, spec.SiLU, spec.Tanh, spec.Sigmoid, spec.Softmax,
-    spec.BatchNorm, spec.LayerNorm, spec.Dropout,
+    layers.ReLU, layers.LeakyReLU, layers.ELU, layers.GELU, layers.SiLU, layers.Tanh, layers.Sigmoid, layers.Softmax,
+    layers.BatchNorm, layers.LayerNorm, layers.Dropout,
 ]  # fmt: skip
 SMALL = st.integers(1, 3)
 PAIRS = st.tuples(SMALL, SMALL)
@@ -44,63 +44,63 @@ def _windows(draw: st.DrawFn, shape: Shape) -> dict[str, Any]:
 
 
 @st.composite
-def _convs(draw: st.DrawFn, shape: Shape) -> spec.Layer:
+def _convs(draw: st.DrawFn, shape: Shape) -> layers.Layer:
     window, bias = draw(_windows(shape)), draw(st.booleans())
     if draw(st.booleans()):
-        return spec.Depthwise(**window, multiplier=draw(SMALL), bias=bias)
+        return layers.Depthwise(**window, multiplier=draw(SMALL), bias=bias)
     groups = draw(st.sampled_from([count for count in (1, 2, 3) if shape[0] % count == 0]))
-    return spec.Conv(groups * draw(SMALL), **window, groups=groups, bias=bias, weightnorm=draw(st.booleans()))
+    return layers.Conv(groups * draw(SMALL), **window, groups=groups, bias=bias, weightnorm=draw(st.booleans()))
 
 
 @st.composite
-def _pools(draw: st.DrawFn, shape: Shape) -> spec.Layer:
+def _pools(draw: st.DrawFn, shape: Shape) -> layers.Layer:
     if draw(st.integers(0, 3)) == 0:
-        return spec.AdaptivePool(draw(PAIRS), draw(st.sampled_from(["mean", "max"])))
+        return layers.AdaptivePool(draw(PAIRS), draw(st.sampled_from(["mean", "max"])))
     kernel = tuple(draw(st.integers(1, min(3, shape[axis]))) for axis in (1, 2))
     padding = tuple(draw(st.integers(0, size // 2)) for size in kernel)
-    return draw(st.sampled_from([spec.MaxPool, spec.AvgPool]))(kernel, draw(st.none() | PAIRS), padding)
+    return draw(st.sampled_from([layers.MaxPool, layers.AvgPool]))(kernel, draw(st.none() | PAIRS), padding)
 
 
 @st.composite
-def _keeping(draw: st.DrawFn, shape: Shape) -> spec.Layer:
+def _keeping(draw: st.DrawFn, shape: Shape) -> layers.Layer:
     """A layer that leaves any shape as it is."""
     if len(shape) == 3 and draw(st.integers(0, 4)) == 0:
         return draw(
-            st.sampled_from([spec.Dropout2d(), spec.LocalResponseNorm(3), spec.Conv(shape[0], 3, padding="same")])
+            st.sampled_from([layers.Dropout2d(), layers.LocalResponseNorm(3), layers.Conv(shape[0], 3, padding="same")])
         )
     groups = [count for count in (1, 2, 3) if shape[0] % count == 0 and prod(shape) > count]
-    norm = [spec.GroupNorm(draw(st.sampled_from(groups)), affine=draw(st.booleans()))] if groups else []
-    return draw(st.sampled_from([*(kind() for kind in POINTWISE), spec.BatchNorm(affine=False), *norm]))
+    norm = [layers.GroupNorm(draw(st.sampled_from(groups)), affine=draw(st.booleans()))] if groups else []
+    return draw(st.sampled_from([*(kind() for kind in POINTWISE), layers.BatchNorm(affine=False), *norm]))
 
 
 @st.composite
-def _blocks(draw: st.DrawFn, shape: Shape, depth: int) -> spec.Layer:
+def _blocks(draw: st.DrawFn, shape: Shape, depth: int) -> layers.Layer:
     """A residual whose paths end alike, or a repeat whose body fits again and again."""
     inner = st.lists(_keeping(shape) | _rows_within(shape, depth), max_size=2)
     kept = [Row(layer) for layer in draw(inner)]
     if draw(st.booleans()):
-        changing = spec.Conv(draw(SMALL), 3, stride=draw(SMALL), padding=1)
-        return spec.Repeat(draw(SMALL), [Row(changing, "own"), Row(draw(st.sampled_from(POINTWISE))())])
+        changing = layers.Conv(draw(SMALL), 3, stride=draw(SMALL), padding=1)
+        return layers.Repeat(draw(SMALL), [Row(changing, "own"), Row(draw(st.sampled_from(POINTWISE))())])
     if draw(st.booleans()):
-        return spec.Residual(kept, [])
+        return layers.Residual(kept, [])
     filters, stride = draw(SMALL), draw(SMALL)
-    body = [*kept, Row(spec.Conv(filters, 3, stride=stride, padding=1)), Row(spec.ReLU())]
-    return spec.Residual(body, [Row(spec.Conv(filters, 1, stride=stride))])
+    body = [*kept, Row(layers.Conv(filters, 3, stride=stride, padding=1)), Row(layers.ReLU())]
+    return layers.Residual(body, [Row(layers.Conv(filters, 1, stride=stride))])
 
 
-def _rows_within(shape: Shape, depth: int) -> st.SearchStrategy[spec.Layer]:
-    nested = st.builds(lambda layer: spec.Repeat(2, [Row(layer)]), _keeping(shape))
-    return nested if depth else nested | st.builds(lambda layer: spec.Residual([Row(layer)], []), _keeping(shape))
+def _rows_within(shape: Shape, depth: int) -> st.SearchStrategy[layers.Layer]:
+    nested = st.builds(lambda layer: layers.Repeat(2, [Row(layer)]), _keeping(shape))
+    return nested if depth else nested | st.builds(lambda layer: layers.Residual([Row(layer)], []), _keeping(shape))
 
 
 @st.composite
-def _layers(draw: st.DrawFn, shape: Shape) -> spec.Layer:
+def _layers(draw: st.DrawFn, shape: Shape) -> layers.Layer:
     if len(shape) == 1:
-        dense = st.builds(spec.Dense, SMALL, st.booleans(), st.booleans())
-        return draw(dense | _keeping(shape) | st.just(spec.Flatten()))
+        dense = st.builds(layers.Dense, SMALL, st.booleans(), st.booleans())
+        return draw(dense | _keeping(shape) | st.just(layers.Flatten()))
     kinds = [_convs(shape), _pools(shape), _keeping(shape), _blocks(shape, depth=0)]
     if prod(shape) < 600:
-        kinds.append(st.builds(spec.Upsample, st.integers(1, 2), st.sampled_from(["nearest", "bilinear"])))
+        kinds.append(st.builds(layers.Upsample, st.integers(1, 2), st.sampled_from(["nearest", "bilinear"])))
     return draw(st.one_of(kinds))
 
 
@@ -110,7 +110,7 @@ def _tables(draw: st.DrawFn) -> tuple[list[Row], Shape]:
     start: Shape = (draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
     rows: list[Row] = []
     shape = start
-    ends = [spec.Flatten(), spec.GlobalPool("mean"), spec.GlobalPool("max")]
+    ends = [layers.Flatten(), layers.GlobalPool("mean"), layers.GlobalPool("max")]
     for count, end in ((draw(st.integers(1, 5)), draw(st.sampled_from(ends))), (draw(st.integers(0, 3)), None)):
         for _ in range(count):
             rows.append(Row(draw(_layers(shape))))
@@ -167,13 +167,15 @@ def _slides(draw: st.DrawFn, upsample: bool) -> list[Row]:
     for _ in range(draw(st.integers(1, 4))):
         kernel, stride = draw(PAIRS), draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
         margin = tuple(draw(st.integers(0, size // 2)) for size in kernel)
-        kinds: list[spec.Layer] = [
-            spec.Conv(draw(st.integers(1, 2)), kernel, stride=stride, padding=margin, dilation=draw(PAIRS), bias=False),
-            spec.Conv(1, kernel, padding="same", bias=False),
-            spec.Depthwise(kernel, stride=stride, bias=False),
-            spec.AvgPool(kernel, stride, margin),
+        kinds: list[layers.Layer] = [
+            layers.Conv(
+                draw(st.integers(1, 2)), kernel, stride=stride, padding=margin, dilation=draw(PAIRS), bias=False
+            ),
+            layers.Conv(1, kernel, padding="same", bias=False),
+            layers.Depthwise(kernel, stride=stride, bias=False),
+            layers.AvgPool(kernel, stride, margin),
         ]
-        enlarging: list[spec.Layer] = [spec.Upsample(2), spec.Upsample(3, "bilinear")] if upsample else []
+        enlarging: list[layers.Layer] = [layers.Upsample(2), layers.Upsample(3, "bilinear")] if upsample else []
         rows.append(Row(draw(st.sampled_from([*kinds, *enlarging]))))
     return rows
 

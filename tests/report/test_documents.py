@@ -12,8 +12,7 @@ import numpy as np
 
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import ClaimRecord, Opening, StepMeans
-from cnnlab.report import captions
-from cnnlab.report import study_captions as of_study
+from cnnlab.report import captions, study_captions
 from cnnlab.report.plan_tables import plan_sheet
 from cnnlab.report.study_headline import headline
 from cnnlab.report.study_learning import bands
@@ -104,14 +103,14 @@ def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., Fil
 
 def words_of_study(result: StudyResult) -> Iterator[str]:
     yield headline(result)
-    yield from (f"{name}: {value}" for name, value in of_study.key_figures(result))
-    yield of_study.seeds_caption(result)
+    yield from (f"{name}: {value}" for name, value in study_captions.key_figures(result))
+    yield study_captions.seeds_caption(result)
     if result.ablation is not None:
-        yield of_study.forest_caption(result)
+        yield study_captions.forest_caption(result)
     if result.curve is not None:
-        yield of_study.dose_caption(result.curve)
+        yield study_captions.dose_caption(result.curve)
     if bands(result):
-        yield of_study.learning_caption(result)
+        yield study_captions.learning_caption(result)
 
 
 def same_as(result: StudyResult, name: str, other: str, **fields: Any) -> StudyResult:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnlab.paper.words import quoted
-from cnnlab.report import study_captions as captions
+from cnnlab.report import study_captions
 from cnnlab.statistics.power import detectable
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -14,24 +14,24 @@ def test_the_spread_is_pooled_over_all_arms(make_study):
     result = make_study(runs=6, failed={"flips": 3, "dropout": 5})
     values = [np.array(arm.sample.finite) for arm in result.arms]
     squares = sum(((each - each.mean()) ** 2).sum() for each in values)
-    assert captions.pooled_sd(result) == pytest.approx(np.sqrt(squares / sum(len(each) - 1 for each in values)))
-    assert captions.pooled_sd(make_study(runs=1)) is None
+    assert study_captions.pooled_sd(result) == pytest.approx(np.sqrt(squares / sum(len(each) - 1 for each in values)))
+    assert study_captions.pooled_sd(make_study(runs=1)) is None
 
 
 def test_what_the_seeds_find_is_found_by_80_percent(make_study):
     result = make_study(runs=8, baseline_runs=14)
-    assert captions.detected(result) == detectable(captions.pooled_sd(result), 8, 14, comparisons=3)
+    assert study_captions.detected(result) == detectable(study_captions.pooled_sd(result), 8, 14, comparisons=3)
     doses = make_study(doses=DOSES, runs=6)
-    assert captions.detected(doses) == detectable(captions.pooled_sd(doses), 6, comparisons=6)
-    assert captions.detected(make_study(runs=1)) is None
+    assert study_captions.detected(doses) == detectable(study_captions.pooled_sd(doses), 6, comparisons=6)
+    assert study_captions.detected(make_study(runs=1)) is None
 
 
 def test_captions_say_what_is_seen(make_study):
     result = make_study()
-    caption = captions.seeds_caption(result)
+    caption = study_captions.seeds_caption(result)
     assert f"{np.mean(result.arm('flips').sample.values):.4f}" in caption
     assert quoted("flips") in caption
     loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
-    assert quoted("low") in captions.seeds_caption(loss)
+    assert quoted("low") in study_captions.seeds_caption(loss)
     curve = make_study(doses=DOSES, runs=8).curve
-    assert f"{curve.vertex:.3g}" in captions.dose_caption(curve)
+    assert f"{curve.vertex:.3g}" in study_captions.dose_caption(curve)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cnnlab.paper.plots import COLOURS
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_dose import dose_figure, dose_picture
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -50,7 +50,7 @@ def test_two_doses_have_no_quadratic(make_study):
 @given(st.lists(st.integers(-50, 50), min_size=6, max_size=10, unique=True), st.data())
 def test_ranges_hold_the_chosen_doses_and_no_others(doses, data):
     chosen = data.draw(st.sets(st.integers(0, len(doses) - 1)))
-    runs = say.neighbours(doses, chosen)
+    runs = study_words.neighbours(doses, chosen)
     assert sorted(index for run in runs for index in run) == sorted(chosen)
     for run in runs:
         low, high = doses[run[0]], doses[run[-1]]

@@ -12,8 +12,7 @@ from scipy import stats
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import to_svg
-from cnnlab.report import study_drawing as drawing
-from cnnlab.report import study_words as say
+from cnnlab.report import study_drawing, study_words
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import difference_rows, forest_figure, seed_figure, seed_rows
 from cnnlab.report.study_learning import learning_figure
@@ -76,7 +75,7 @@ def test_an_arm_without_a_figure_stands_last(make_study):
 
 @given(st.lists(finite, max_size=40), st.floats(1e-3, 1e5))
 def test_dots_of_one_level_do_not_touch(places, gap):
-    levels = drawing.swarm(places, gap)
+    levels = study_drawing.swarm(places, gap)
     assert len(levels) == len(places)
     for level in set(levels):
         alike = sorted(place for place, own in zip(places, levels, strict=True) if own == level)
@@ -86,15 +85,15 @@ def test_dots_of_one_level_do_not_touch(places, gap):
 
 @given(st.lists(finite, min_size=1, max_size=20), st.lists(st.tuples(finite, finite).map(sorted), max_size=10))
 def test_every_point_is_on_the_axis(points, bounds):
-    low, high = drawing.limits([*points, float("nan")], [tuple(bound) for bound in bounds])
+    low, high = study_drawing.limits([*points, float("nan")], [tuple(bound) for bound in bounds])
     assert low < min(points) <= max(points) < high
 
 
 def test_one_enormous_interval_does_not_squeeze_the_others():
     usual = [(0.7, 0.71), (0.705, 0.715), (0.70, 0.712)]
-    low, high = drawing.limits([0.70, 0.71], usual)
+    low, high = study_drawing.limits([0.70, 0.71], usual)
     assert low < 0.70 < 0.715 < high
-    low, high = drawing.limits([0.70, 0.71], [*usual, (-5.0, 7.0)])
+    low, high = study_drawing.limits([0.70, 0.71], [*usual, (-5.0, 7.0)])
     assert 0.67 < low < high < 0.75
 
 
@@ -102,7 +101,7 @@ def test_one_enormous_interval_does_not_squeeze_the_others():
 @pytest.mark.full
 def test_names_are_short_and_each_its_own(names, longest):
     shown = [" ".join(name.split()) for name in names]
-    short = say.short_names(names, longest)
+    short = study_words.short_names(names, longest)
     assert len(set(short)) == len(short)
     assert all(words.columns(name) <= longest + 4 for name in short)
     for name, kept in zip(shown, short, strict=True):

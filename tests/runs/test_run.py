@@ -18,10 +18,10 @@ from torch.nn import functional as F
 
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
+from cnnlab.distributed import World
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.processes import World
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.final import open_test, trained_network
 from cnnlab.runs.folder import RunFolder

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.randomness import torch_state
-from cnnlab.runs import run as running
+from cnnlab.runs import run as runs_run
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import resume_run, run
@@ -23,13 +23,13 @@ from cnnlab.spec.recipe import Recipe
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     """The states that trainings have in front of their first step, as copies."""
     states: list[dict[str, Tensor]] = []
-    really = running._train
+    really = runs_run._train
 
-    def watched(folder: RunFolder, bench: object, training: running.Training, *rest: object) -> None:
+    def watched(folder: RunFolder, bench: object, training: runs_run.Training, *rest: object) -> None:
         states.append({name: tensor.clone() for name, tensor in training.network.state_dict().items()})
         really(folder, bench, training, *rest)
 
-    monkeypatch.setattr(running, "_train", watched)
+    monkeypatch.setattr(runs_run, "_train", watched)
     return states
 
 

@@ -17,7 +17,7 @@ from cnnlab.report.study_headline import headline
 from cnnlab.runs.folder import list_runs
 from cnnlab.runs.ledger import LEDGER, openings
 from cnnlab.spec.study import FRESH_SEEDS, Study
-from cnnlab.study import plan as planning
+from cnnlab.study import plan
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.work import alone
 
@@ -94,7 +94,7 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
 @pytest.mark.full
 def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study], staged: Any) -> None:
     """The same study may be at its second stage in another process."""
-    test_set = planning.make_plan(confirmable(), "colours", device="cpu").test_set
+    test_set = plan.make_plan(confirmable(), "colours", device="cpu").test_set
     ours = threading.Thread(target=staged.carry_out, args=(confirmable(),))
     with alone(staged.runs, f"test-{test_set}", print):
         ours.start()

@@ -16,7 +16,7 @@ import sklearn  # noqa: F401  (sets environment variables when it is first impor
 from cnnlab.runs.locking import locked
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
-from cnnlab.study import trials as counting
+from cnnlab.study import trials as study_trials
 from cnnlab.study.trials import MORE_TRIES, Asked, Ended, Trials
 
 States = optuna.trial.TrialState
@@ -174,7 +174,7 @@ def test_one_that_nobody_has_put_a_name_to_is_made_again(
     with Trials(search(trials=1), "search", tmp_path) as trials:
         trials.study.ask()  # and here the process has died
         assert trials.ask(always) is None, "it may be a moment old, and of another machine"
-        monkeypatch.setattr(counting, "NAMELESS_S", -1)
+        monkeypatch.setattr(study_trials, "NAMELESS_S", -1)
         finish(trials)
         assert [trial.status for trial in trials.records()] == ["finished"]
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.distributed import World
 from cnnlab.model.backbones import network
-from cnnlab.processes import World
 from cnnlab.training.sums import Sums
 from cnnlab.training.together import SyncedBatchNorm, Together, synchronise
 

@@ -1,1 +1,1 @@
-"""Thin commands; the only place that prints."""
+"""The commands. The only place that prints."""

@@ -72,7 +72,7 @@ def compare_runs(
     form = Form(json, markdown, latex)
     if svg is not None:
         check_picture(svg, "compared.svg")
-    from cnnlab.files import write_whole
+    from cnnlab.atomic_io import write_whole
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies, is_study
 

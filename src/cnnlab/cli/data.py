@@ -132,11 +132,11 @@ def show(
     """Write a picture with some training images of each class, or of what augmentations make of them."""
     from io import BytesIO
 
+    from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import progressing, say, show_json
     from cnnlab.data.dataset import open_source, shown_form
     from cnnlab.data.sheet import contact_sheet
     from cnnlab.errors import RunError, UsageError
-    from cnnlab.files import write_whole
     from cnnlab.spec.augmentations import augmentations
 
     if output.suffix.lower() != ".png":

@@ -59,8 +59,8 @@ def lr(
     if svg is not None:
         check_picture(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)
+    from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import progressing
-    from cnnlab.files import write_whole
     from cnnlab.runs.lr_range import lr_range
 
     with progressing() as shown, about_file(recipe):

@@ -27,9 +27,9 @@ from cnnlab.cli import (
     tune,
     verify,
 )
-from cnnlab.cli.inspect import group as inspect
+from cnnlab.cli.inspect import group
 from cnnlab.cli.options import guarded
-from cnnlab.cli.theory import group as theory
+from cnnlab.cli.theory import group as theory_group
 from cnnlab.errors import UsageError
 
 
@@ -79,7 +79,7 @@ def root(
 
 
 def _refuse_processes() -> None:
-    from cnnlab.processes import launched
+    from cnnlab.distributed import launched
 
     if launched() and os.environ["WORLD_SIZE"] != "1":
         raise UsageError(
@@ -88,8 +88,8 @@ def _refuse_processes() -> None:
 
 
 for module in (
-    *(quickstart, new, theory, describe, data, lr, train, study, tune, compare, verify),
-    *(inspect, shift, test, predict, report, runs, doctor),
+    *(quickstart, new, theory_group, describe, data, lr, train, study, tune, compare, verify),
+    *(group, shift, test, predict, report, runs, doctor),
 ):
     module.register(app)
 

@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = False, debug: Debug = False) -> None:
     """Look at a folder of images and write a recipe for it, with the reasons for its choices."""
+    from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import say, show_json
     from cnnlab.data.folders import open_folder
     from cnnlab.data.starter import glimpse, starter_recipe
     from cnnlab.errors import RunError, UsageError
-    from cnnlab.files import write_whole
     from cnnlab.paper.words import escaped
 
     text = starter_recipe(glimpse(open_folder(source)))

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from cnnlab.distributed import is_writer
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.paper.words import clean
-from cnnlab.processes import is_writer
 
 if TYPE_CHECKING:
     from cnnlab.probe import naming

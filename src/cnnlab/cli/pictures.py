@@ -84,8 +84,8 @@ def write_plates(plates: Mapping[str, Plate], first: Path) -> list[Path]:
     Raises:
         UsageError: one can't be written.
     """
+    from cnnlab.atomic_io import write_whole
     from cnnlab.errors import RunError
-    from cnnlab.files import write_whole
     from cnnlab.paper.plots import to_png, to_svg
 
     written: list[Path] = []

@@ -69,7 +69,7 @@ def train(
     # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.cli.console import progressing
     from cnnlab.cli.watching import Watching
-    from cnnlab.processes import is_writer
+    from cnnlab.distributed import is_writer
     from cnnlab.runs.run import resume_run, run
 
     with progressing() as shown:
@@ -112,7 +112,7 @@ def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str =
 
 
 def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
-    from cnnlab.processes import command
+    from cnnlab.distributed import command
     from cnnlab.runs.folder import RunFolder
     from cnnlab.training.checkpoints import epochs_kept
 

@@ -101,7 +101,7 @@ def tune(
                 onlookers=tuning.onlookers(),
             )
     if svg is not None:
-        from cnnlab.files import write_whole
+        from cnnlab.atomic_io import write_whole
 
         write_whole(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
     folder = tuning_folder(runs, answer.result.study)

@@ -1,1 +1,1 @@
-"""Bytes to batches: catalogue, verified download, folders and archives, splits, batches on the device, augmentation."""
+"""From files of images to batches."""

@@ -13,7 +13,7 @@ from cnnlab.data.operations import colours, filters, geometry, levels
 from cnnlab.data.operations.batches import Numbers, Whole, changed_where
 from cnnlab.data.operations.geometry import Move
 from cnnlab.data.policies import randaugment, trivialaugment
-from cnnlab.spec import augmentations as spec
+from cnnlab.spec import augmentations
 
 Uniforms: TypeAlias = npt.NDArray[np.float32]
 
@@ -42,26 +42,26 @@ def _whole(numbers: Uniforms, count: int | Whole) -> Whole:
     return (numbers * np.asarray(count, dtype=np.float32)).astype(np.int64)
 
 
-def _crop(images: Tensor, choice: spec.Crop, numbers: Uniforms) -> Tensor:
+def _crop(images: Tensor, choice: augmentations.Crop, numbers: Uniforms) -> Tensor:
     tops, lefts = _whole(numbers, 2 * choice.padding + 1).T
     return geometry.windows(
         geometry.padded(images, choice.padding, choice.fill), tops, lefts, images.shape[2], images.shape[3]
     )
 
 
-def _flip(images: Tensor, choice: spec.Flip, numbers: Uniforms) -> Tensor:
+def _flip(images: Tensor, choice: augmentations.Flip, numbers: Uniforms) -> Tensor:
     return changed_where(numbers[:, 0] < choice.p, images, lambda some, _: some.flip(3))
 
 
-def _alternating_flip(images: Tensor, _choice: spec.AlternatingFlip, numbers: Uniforms) -> Tensor:
+def _alternating_flip(images: Tensor, _choice: augmentations.AlternatingFlip, numbers: Uniforms) -> Tensor:
     return changed_where(numbers[:, 0] < 0.5, images, lambda some, _: some.flip(3))
 
 
-def _vertical_flip(images: Tensor, choice: spec.VerticalFlip, numbers: Uniforms) -> Tensor:
+def _vertical_flip(images: Tensor, choice: augmentations.VerticalFlip, numbers: Uniforms) -> Tensor:
     return changed_where(numbers[:, 0] < choice.p, images, lambda some, _: some.flip(2))
 
 
-def _rotation(images: Tensor, choice: spec.Rotation, numbers: Uniforms) -> Tensor:
+def _rotation(images: Tensor, choice: augmentations.Rotation, numbers: Uniforms) -> Tensor:
     # Against the clock where the draw is large, as torchvision's `rotate` counts degrees.
     how = Move(angle=-_between(numbers[:, 0], -choice.degrees, choice.degrees))
     return geometry.move(images, how, choice.interpolation)
@@ -74,17 +74,17 @@ def _moved(images: Tensor, fraction: float, numbers: Uniforms) -> tuple[Numbers,
     return np.rint(shares[:, 0] * width), np.rint(shares[:, 1] * height)
 
 
-def _translation(images: Tensor, choice: spec.Translation, numbers: Uniforms) -> Tensor:
+def _translation(images: Tensor, choice: augmentations.Translation, numbers: Uniforms) -> Tensor:
     right, down = _moved(images, choice.fraction, numbers)
     return geometry.move(images, Move(right=right, down=down), "nearest")
 
 
-def _scale(images: Tensor, choice: spec.Scale, numbers: Uniforms) -> Tensor:
+def _scale(images: Tensor, choice: augmentations.Scale, numbers: Uniforms) -> Tensor:
     how = Move(scale=_between(numbers[:, 0], choice.low, choice.high))
     return geometry.move(images, how, choice.interpolation)
 
 
-def _affine(images: Tensor, choice: spec.Affine, numbers: Uniforms) -> Tensor:
+def _affine(images: Tensor, choice: augmentations.Affine, numbers: Uniforms) -> Tensor:
     right, down = _moved(images, choice.translate, numbers[:, 1:3])
     how = Move(
         angle=_between(numbers[:, 0], -choice.degrees, choice.degrees),
@@ -96,23 +96,23 @@ def _affine(images: Tensor, choice: spec.Affine, numbers: Uniforms) -> Tensor:
     return geometry.move(images, how, choice.interpolation)
 
 
-def _brightness(images: Tensor, choice: spec.Brightness, numbers: Uniforms) -> Tensor:
+def _brightness(images: Tensor, choice: augmentations.Brightness, numbers: Uniforms) -> Tensor:
     return colours.brightness(images, _factors(numbers[:, 0], choice.strength))
 
 
-def _contrast(images: Tensor, choice: spec.Contrast, numbers: Uniforms) -> Tensor:
+def _contrast(images: Tensor, choice: augmentations.Contrast, numbers: Uniforms) -> Tensor:
     return colours.contrast(images, _factors(numbers[:, 0], choice.strength))
 
 
-def _saturation(images: Tensor, choice: spec.Saturation, numbers: Uniforms) -> Tensor:
+def _saturation(images: Tensor, choice: augmentations.Saturation, numbers: Uniforms) -> Tensor:
     return colours.saturation(images, _factors(numbers[:, 0], choice.strength))
 
 
-def _hue(images: Tensor, choice: spec.Hue, numbers: Uniforms) -> Tensor:
+def _hue(images: Tensor, choice: augmentations.Hue, numbers: Uniforms) -> Tensor:
     return colours.hue(images, _between(numbers[:, 0], -choice.strength, choice.strength))
 
 
-def _jitter(images: Tensor, choice: spec.Jitter, numbers: Uniforms) -> Tensor:
+def _jitter(images: Tensor, choice: augmentations.Jitter, numbers: Uniforms) -> Tensor:
     steps = (
         (choice.brightness, colours.brightness),
         (choice.contrast, colours.contrast),
@@ -124,24 +124,24 @@ def _jitter(images: Tensor, choice: spec.Jitter, numbers: Uniforms) -> Tensor:
     return colours.hue(images, _between(numbers[:, 3], -choice.hue, choice.hue)) if choice.hue else images
 
 
-def _greyscale(images: Tensor, choice: spec.Greyscale, numbers: Uniforms) -> Tensor:
+def _greyscale(images: Tensor, choice: augmentations.Greyscale, numbers: Uniforms) -> Tensor:
     return changed_where(numbers[:, 0] < choice.p, images, lambda some, _: colours.greyscale(some))
 
 
-def _invert(images: Tensor, choice: spec.Invert, numbers: Uniforms) -> Tensor:
+def _invert(images: Tensor, choice: augmentations.Invert, numbers: Uniforms) -> Tensor:
     return changed_where(numbers[:, 0] < choice.p, images, lambda some, _: levels.invert(some))
 
 
-def _blur(images: Tensor, choice: spec.Blur, numbers: Uniforms) -> Tensor:
+def _blur(images: Tensor, choice: augmentations.Blur, numbers: Uniforms) -> Tensor:
     return filters.blur(images, _between(numbers[:, 0], choice.low, choice.high), choice.kernel)
 
 
-def _noise(images: Tensor, choice: spec.Noise, numbers: Uniforms) -> Tensor:
+def _noise(images: Tensor, choice: augmentations.Noise, numbers: Uniforms) -> Tensor:
     upper, lower = _whole(numbers, 2**16).T
     return filters.noise(images, upper * 2**16 + lower, choice.std)
 
 
-def _erasing(images: Tensor, choice: spec.Erasing, numbers: Uniforms) -> Tensor:
+def _erasing(images: Tensor, choice: augmentations.Erasing, numbers: Uniforms) -> Tensor:
     rectangles = erasing_rectangles(numbers[:, 1:], choice.low, choice.high, images.shape[2], images.shape[3])
     return changed_where(
         numbers[:, 0] < choice.p,
@@ -171,14 +171,14 @@ def erasing_rectangles(
     return _whole(numbers[:, 0], height - tall + 1), _whole(numbers[:, 1], width - wide + 1), tall, wide
 
 
-def _cutout(images: Tensor, choice: spec.Cutout, numbers: Uniforms) -> Tensor:
+def _cutout(images: Tensor, choice: augmentations.Cutout, numbers: Uniforms) -> Tensor:
     height, width = images.shape[2:]
     sizes = np.full(len(images), choice.size, dtype=np.int64)
     tops, lefts = (_whole(numbers[:, place], size) - choice.size // 2 for place, size in ((0, height), (1, width)))
     return geometry.erase(images, tops, lefts, sizes, sizes)
 
 
-def _posterize(images: Tensor, choice: spec.Posterize, numbers: Uniforms) -> Tensor:
+def _posterize(images: Tensor, choice: augmentations.Posterize, numbers: Uniforms) -> Tensor:
     return changed_where(
         numbers[:, 0] < choice.p,
         images,
@@ -186,7 +186,7 @@ def _posterize(images: Tensor, choice: spec.Posterize, numbers: Uniforms) -> Ten
     )
 
 
-def _solarize(images: Tensor, choice: spec.Solarize, numbers: Uniforms) -> Tensor:
+def _solarize(images: Tensor, choice: augmentations.Solarize, numbers: Uniforms) -> Tensor:
     return changed_where(
         numbers[:, 0] < choice.p,
         images,
@@ -194,51 +194,51 @@ def _solarize(images: Tensor, choice: spec.Solarize, numbers: Uniforms) -> Tenso
     )
 
 
-def _randaugment(images: Tensor, choice: spec.RandAugment, numbers: Uniforms) -> Tensor:
+def _randaugment(images: Tensor, choice: augmentations.RandAugment, numbers: Uniforms) -> Tensor:
     for step in range(choice.operations):
         images = randaugment(images, numbers[:, 2 * step], numbers[:, 2 * step + 1], choice.magnitude)
     return images
 
 
-def _trivialaugment(images: Tensor, _choice: spec.TrivialAugment, numbers: Uniforms) -> Tensor:
+def _trivialaugment(images: Tensor, _choice: augmentations.TrivialAugment, numbers: Uniforms) -> Tensor:
     return trivialaugment(images, numbers[:, 0], numbers[:, 1], numbers[:, 2])
 
 
 # Numbers that an image needs, where it is not one.
 _NEEDED: dict[type, int | Callable[[Any], int]] = {
-    spec.Crop: 2,
-    spec.Translation: 2,
-    spec.Affine: 5,
-    spec.Jitter: 4,
-    spec.Noise: 2,
-    spec.Erasing: 3 + 2 * ERASING_TRIES,
-    spec.Cutout: 2,
-    spec.RandAugment: lambda choice: 2 * choice.operations,
-    spec.TrivialAugment: 3,
+    augmentations.Crop: 2,
+    augmentations.Translation: 2,
+    augmentations.Affine: 5,
+    augmentations.Jitter: 4,
+    augmentations.Noise: 2,
+    augmentations.Erasing: 3 + 2 * ERASING_TRIES,
+    augmentations.Cutout: 2,
+    augmentations.RandAugment: lambda choice: 2 * choice.operations,
+    augmentations.TrivialAugment: 3,
 }
 
 CHANGES: dict[type, Callable[[Tensor, Any, Uniforms], Tensor]] = {
-    spec.Crop: _crop,
-    spec.Flip: _flip,
-    spec.AlternatingFlip: _alternating_flip,
-    spec.VerticalFlip: _vertical_flip,
-    spec.Rotation: _rotation,
-    spec.Translation: _translation,
-    spec.Scale: _scale,
-    spec.Affine: _affine,
-    spec.Brightness: _brightness,
-    spec.Contrast: _contrast,
-    spec.Saturation: _saturation,
-    spec.Hue: _hue,
-    spec.Jitter: _jitter,
-    spec.Greyscale: _greyscale,
-    spec.Invert: _invert,
-    spec.Blur: _blur,
-    spec.Noise: _noise,
-    spec.Erasing: _erasing,
-    spec.Cutout: _cutout,
-    spec.Posterize: _posterize,
-    spec.Solarize: _solarize,
-    spec.RandAugment: _randaugment,
-    spec.TrivialAugment: _trivialaugment,
+    augmentations.Crop: _crop,
+    augmentations.Flip: _flip,
+    augmentations.AlternatingFlip: _alternating_flip,
+    augmentations.VerticalFlip: _vertical_flip,
+    augmentations.Rotation: _rotation,
+    augmentations.Translation: _translation,
+    augmentations.Scale: _scale,
+    augmentations.Affine: _affine,
+    augmentations.Brightness: _brightness,
+    augmentations.Contrast: _contrast,
+    augmentations.Saturation: _saturation,
+    augmentations.Hue: _hue,
+    augmentations.Jitter: _jitter,
+    augmentations.Greyscale: _greyscale,
+    augmentations.Invert: _invert,
+    augmentations.Blur: _blur,
+    augmentations.Noise: _noise,
+    augmentations.Erasing: _erasing,
+    augmentations.Cutout: _cutout,
+    augmentations.Posterize: _posterize,
+    augmentations.Solarize: _solarize,
+    augmentations.RandAugment: _randaugment,
+    augmentations.TrivialAugment: _trivialaugment,
 }

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cnnlab.data.pool import cpus
 from cnnlab.data.source import Indices
-from cnnlab.processes import memory_bytes, on_this_machine
+from cnnlab.distributed import memory_bytes, on_this_machine
 
 # Up to this size a part lives on the device, unless that is more than its share of the memory: of what is free on a
 # CUDA device, of all that may be used elsewhere. The rest is for the other parts, the network and its maps.

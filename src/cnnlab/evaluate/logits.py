@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from cnnlab.data.feed import Supply
+from cnnlab.distributed import ALONE, World
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
-from cnnlab.processes import ALONE, World
 
 
 def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArray[np.float32]:

@@ -1,1 +1,1 @@
-"""What a trained network is taken away for: prediction."""
+"""A trained network used elsewhere."""

@@ -8,7 +8,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Formula, Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.samples import FEWEST_RUNS
@@ -68,7 +68,7 @@ def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tup
         _between(found.low, found.high, metric),
         found.verdict,
         NONE if found.needed is None else words.count(found.needed),
-        NONE if p is None else say.words_of_p(p),
+        NONE if p is None else study_words.words_of_p(p),
         NONE if found.superiority is None or found.low is None else f"{found.superiority:.2f}",
     ]
     for title in extra:
@@ -76,7 +76,7 @@ def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tup
             row.append(
                 NONE
                 if found.error_change is None or found.low is None
-                else f"{say.signed(100 * found.error_change, 1)} %"
+                else f"{study_words.signed(100 * found.error_change, 1)} %"
             )
         else:
             low, high = found.new_images or (None, None)
@@ -99,7 +99,7 @@ def sentence(found: Comparison, metric: str) -> str:
             f"{known}.{_needs(found)}"
         )
     if found.verdict == "practically equal" and found.delta is not None:
-        band = say.smallest(found.delta, metric)[1:]
+        band = study_words.smallest(found.delta, metric)[1:]
         return f"{a} and {b} are practically equal: they differ by less than {band} ({apart}; {bounds})."
     if found.verdict == "undecided":
         return f"Undecided between {a} and {b}: {apart} ({bounds}).{_needs(found)}"
@@ -136,7 +136,7 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
     if found.delta is None:
         band = "not given (--delta), so that nothing is called practically equal"
     else:
-        band = say.smallest(found.delta, found.metric)[1:]
+        band = study_words.smallest(found.delta, found.metric)[1:]
     yield (
         f"Differences are group − against. The smallest difference of interest is {band}, α = {found.alpha:g}; chosen "
         "after a look at the figures, verdicts are wrong more often than α says: a study declares both before it runs."
@@ -145,11 +145,11 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
 
 def gap(value: float, metric: str) -> str:
     """A difference with its sign: `+1.26 points` for a share, else four digits."""
-    return f"{say.signed(100 * value, 2)} points" if say.is_share(metric) else say.signed(value)
+    return f"{study_words.signed(100 * value, 2)} points" if study_words.is_share(metric) else study_words.signed(value)
 
 
 def _between(low: float | None, high: float | None, metric: str) -> str:
-    return NONE if low is None or high is None else say.between(low, high, metric)
+    return NONE if low is None or high is None else study_words.between(low, high, metric)
 
 
 def _shown(name: str) -> str:

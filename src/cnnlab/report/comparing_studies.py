@@ -11,7 +11,7 @@ from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
 from cnnlab.records import Record
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.statistics.comparison import Judgement
 from cnnlab.study.folder import read_result
@@ -49,7 +49,7 @@ class ComparedStudies(Record):
 
     def sheet(self) -> Sheet:
         """The arms that they share, a row for each study."""
-        metric = say.metric_name(self.studies[0].metric)
+        metric = study_words.metric_name(self.studies[0].metric)
         names = [words.shown(study.study) for study in self.studies]
         shared = len({one.arm for one in self.arms})
         line = (
@@ -58,13 +58,13 @@ class ComparedStudies(Record):
         heads = ("arm", "study", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
         rows = (_row(one, self.studies[0].metric) for one in self.arms)
         tables = (("Arms that they share", TextTable.of(heads, rows)),) if self.arms else ()
-        return Sheet(f"Studies {say.named(names)}", (line,), tables, self.notes)
+        return Sheet(f"Studies {study_words.named(names)}", (line,), tables, self.notes)
 
     def svg(self) -> str:
         """All arms of all studies, each study in a colour and a shape of its own."""
         from cnnlab.report.study_overlay import overlay_figure
 
-        names = say.named([study.study for study in self.studies])
+        names = study_words.named([study.study for study in self.studies])
         return to_svg(overlay_figure(self.studies), "studies", f"The arms of the studies {names}.", alone=True)
 
     def _repr_html_(self) -> str:
@@ -140,7 +140,7 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
     for result in results:
         own = [name for name in _names(result) if name not in shared]
         if own:
-            yield f"Only in {result.study}: {say.named(own, MOST_NAMED)}."
+            yield f"Only in {result.study}: {study_words.named(own, MOST_NAMED)}."
         if not result.complete:
             yield f"{result.study} is not complete: runs are missing."
     yield (
@@ -162,6 +162,6 @@ def _row(one: SharedArm, metric: str) -> tuple[str, ...]:
         NONE if one.mean is None else words.loss(one.mean),
         pair(one.low, one.high),
         NONE if one.difference is None else gap(one.difference, metric),
-        say.between(one.difference_low or 0.0, one.difference_high or 0.0, metric) if known else NONE,
+        study_words.between(one.difference_low or 0.0, one.difference_high or 0.0, metric) if known else NONE,
         one.verdict or NONE,
     )

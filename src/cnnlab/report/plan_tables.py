@@ -9,7 +9,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.statistics.samples import FEWEST_RUNS
 from cnnlab.study.planning import ArmPlan, PlanSummary, Power
 
@@ -37,10 +37,12 @@ def found(plan: PlanSummary) -> str:
     if plan.baseline_seeds != plan.seeds:
         start += f" and {plan.baseline_seeds} of the baseline"
     family = " of the family" if plan.comparisons > 1 else ""
-    sentence = f"{start}, 80 % of such studies find a true difference of {say.amount(least, plan.metric)}{family}"
+    sentence = (
+        f"{start}, 80 % of such studies find a true difference of {study_words.amount(least, plan.metric)}{family}"
+    )
     if plan.delta is None:
         return f"{sentence}; no smallest difference of interest is given, and a loss has none of its own."
-    asked = say.amount(plan.delta, plan.metric)
+    asked = study_words.amount(plan.delta, plan.metric)
     if least <= plan.delta:
         return f"{sentence}: enough for the smallest difference of interest, {asked}."
     needed = next((each.seeds.family_80 for each in plan.needed if each.difference == plan.delta), None)
@@ -83,7 +85,7 @@ def _detectable_table(plan: PlanSummary) -> TextTable:
     heads = ("comparison", "#α", "#in 80 % of studies", "#in 90 % of studies")
 
     def cells(*values: float | None) -> list[str]:
-        return [NONE if value is None else say.amount(value, plan.metric) for value in values]
+        return [NONE if value is None else study_words.amount(value, plan.metric) for value in values]
 
     power, family = plan.detectable, plan.alpha / plan.comparisons
     rows = [("two arms alone", f"{plan.alpha:.3g}", *cells(power.two_80, power.two_90))]
@@ -96,9 +98,11 @@ def _needed_table(plan: PlanSummary) -> TextTable:
     several = plan.comparisons > 1
     heads = ["to find", "#two arms, 80 %", "#two arms, 90 %"]
     heads += [f"#one of {plan.comparisons}, 80 %", f"#one of {plan.comparisons}, 90 %"] if several else []
-    named = [(f"a difference of {say.amount(each.difference, plan.metric)}", each.seeds) for each in plan.needed]
+    named = [
+        (f"a difference of {study_words.amount(each.difference, plan.metric)}", each.seeds) for each in plan.needed
+    ]
     if plan.delta is not None:
-        named += [(f"equality within {say.smallest(plan.delta, plan.metric)}", plan.equal)]
+        named += [(f"equality within {study_words.smallest(plan.delta, plan.metric)}", plan.equal)]
     return TextTable.of(heads, ((name, *_seeds(power, several=several)) for name, power in named))
 
 
@@ -113,7 +117,7 @@ def _notes(plan: PlanSummary) -> Iterator[str]:
         yield f"Then {runs}; and the test set is opened for these."
     if plan.seconds is not None:
         yield "Times are of training; validating, scoring and starting up come on top, most for runs of a few seconds."
-    measured = say.metric_name(plan.metric)
+    measured = study_words.metric_name(plan.metric)
     yield f"Measured: {measured} on {words.plural(plan.images, 'image')}; two-sided α = {plan.alpha:g}."
     if min(plan.seeds, plan.baseline_seeds) < FEWEST_RUNS:
         yield f"Fewer than {FEWEST_RUNS} seeds an arm only describe: there will be no verdict."

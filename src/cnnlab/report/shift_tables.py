@@ -6,7 +6,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.shift_words import points
 from cnnlab.runs.shifted import Shifted, ShiftedGroup
 
@@ -59,4 +59,8 @@ def _accuracies(low: float | None, high: float | None) -> str:
 
 
 def _span(low: float | None, high: float | None) -> str:
-    return NONE if low is None or high is None else f"{say.signed(100 * low, 1)} to {say.signed(100 * high, 1)}"
+    return (
+        NONE
+        if low is None or high is None
+        else f"{study_words.signed(100 * low, 1)} to {study_words.signed(100 * high, 1)}"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from cnnlab.paper import words
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
 from cnnlab.statistics.ablation import MOST_ARMS
 from cnnlab.statistics.samples import FEWEST_RUNS
@@ -24,7 +24,7 @@ def summary(group: ShiftedGroup, shifted: Shifted) -> str:
         hurts = _hurts(group.rows)
         return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {hurts or 'none'}."
     spared = [text for kind in by_kind(group.rows) for text in _spared(kind)]
-    delta = say.smallest(shifted.delta, METRIC)
+    delta = study_words.smallest(shifted.delta, METRIC)
     kept = f"is shown to keep its accuracy {delta} under {_joined(spared) if spared else 'none of these shifts'}"
     hurts = _hurts([row for row in group.rows if row.effect.verdict == "worse"])
     lost = f"it loses most under {hurts}" if hurts else "nothing is shown to hurt it"
@@ -99,7 +99,7 @@ def _hurts(rows: Sequence[ShiftRow]) -> str:
 
 def points(difference: float | None) -> str:
     """A difference of accuracies: `−35.2 points`."""
-    return words.NONE if difference is None else f"{say.signed(100 * difference, 1)} points"
+    return words.NONE if difference is None else f"{study_words.signed(100 * difference, 1)} points"
 
 
 def _joined(texts: Sequence[str]) -> str:

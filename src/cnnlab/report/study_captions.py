@@ -6,7 +6,7 @@ from math import inf, sqrt
 from statistics import median
 
 from cnnlab.paper import words
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_headline import comparisons
 from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
 from cnnlab.statistics.doses import DoseCurve
@@ -47,7 +47,7 @@ def detected(result: StudyResult) -> float | None:
 
 def key_figures(result: StudyResult) -> list[Fact]:
     """What a reader weighs the answer by."""
-    done, planned = say.runs_done(result)
+    done, planned = study_words.runs_done(result)
     failed = sum(arm.sample.failures for arm in result.arms)
     least, metric = detected(result), result.metric
     return [
@@ -55,8 +55,8 @@ def key_figures(result: StudyResult) -> list[Fact]:
         ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
         ("failed runs", words.count(failed)),
         ("measured on", words.plural(result.images, "image")),
-        ("smallest difference of interest", say.smallest(result.smallest_difference, metric)[1:]),
-        ("difference these seeds find (80 %)", words.NONE if least is None else say.amount(least, metric)),
+        ("smallest difference of interest", study_words.smallest(result.smallest_difference, metric)[1:]),
+        ("difference these seeds find (80 %)", words.NONE if least is None else study_words.amount(least, metric)),
         ("α", f"{result.alpha:g}"),
         ("training time", words.duration(result.seconds)),
     ]
@@ -70,16 +70,18 @@ def seeds_caption(result: StudyResult) -> str:
     sign = 1 if result.higher_is_better else -1
     best = max(known, key=lambda arm: sign * (arm.sample.mean or 0.0))
     sd = pooled_sd(result)
-    spread = f"; runs of one arm spread by {say.amount(sd, result.metric)} (pooled standard deviation)" if sd else ""
-    return f"The best mean, {best.sample.mean:.4f}, is that of {say.quoted(result, best.name)}{spread}."
+    spread = (
+        f"; runs of one arm spread by {study_words.amount(sd, result.metric)} (pooled standard deviation)" if sd else ""
+    )
+    return f"The best mean, {best.sample.mean:.4f}, is that of {study_words.quoted(result, best.name)}{spread}."
 
 
 def forest_caption(result: StudyResult) -> str:
     """How many arms got which verdict."""
     found = [each.verdict for each in comparisons(result)]
     counts = [f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found]
-    base = say.quoted(result, result.baseline or "")
-    return f"Of {words.plural(len(found), 'arm')} against {base}: {say.named(counts, 5)}."
+    base = study_words.quoted(result, result.baseline or "")
+    return f"Of {words.plural(len(found), 'arm')} against {base}: {study_words.named(counts, 5)}."
 
 
 def dose_caption(curve: DoseCurve) -> str:
@@ -90,7 +92,7 @@ def dose_caption(curve: DoseCurve) -> str:
     turn = f"; the fitted quadratic is best at {curve.vertex:.3g}" if curve.vertex is not None else ""
     if not curve.enough:
         return f"{best}{turn}; the runs are too few to tell a plateau."
-    plateau = say.dose_ranges(curve.doses, curve.plateau)
+    plateau = study_words.dose_ranges(curve.doses, curve.plateau)
     return f"{best}; the plateau, the doses that can't be told from it, is {plateau}{turn}."
 
 

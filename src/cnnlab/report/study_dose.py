@@ -15,7 +15,7 @@ from matplotlib.transforms import offset_copy
 
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 from cnnlab.paper.svg import text_width
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, swarm, tick, write
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.statistics.samples import Interval, Sample
@@ -66,10 +66,10 @@ class DosePicture:
 def dose_picture(result: StudyResult, curve: DoseCurve) -> DosePicture:
     """Everything that the picture of a dose curve shows, as numbers."""
     order = sorted(range(len(curve.doses)), key=lambda index: curve.doses[index])
-    points = tuple(_point(curve, index, say.arm_of_dose(result, curve, index)) for index in order)
+    points = tuple(_point(curve, index, study_words.arm_of_dose(result, curve, index)) for index in order)
     doses = [point.x for point in points]
     logarithmic = is_logarithmic(doses)
-    ranges = say.neighbours(curve.doses, curve.plateau)
+    ranges = study_words.neighbours(curve.doses, curve.plateau)
     plateau = [_widened(doses, curve.doses[run[0]], curve.doses[run[-1]], logarithmic) for run in ranges]
     return DosePicture(points, _fitted(curve, logarithmic), tuple(plateau), logarithmic, _apart(points))
 
@@ -81,7 +81,14 @@ def dose_figure(result: StudyResult, curve: DoseCurve) -> Figure:
     height = HEIGHT + (TRAIN_HEIGHT + 26 if picture.apart else 0)
     figure, right = new_figure(WIDTH, height), 64.0
     canvas = new_canvas(figure)
-    write(canvas, 0, 10, f"{say.metric_name(result.metric)} against {say.dose_name(result)}", size=NORMAL, bold=True)
+    write(
+        canvas,
+        0,
+        10,
+        f"{study_words.metric_name(result.metric)} against {study_words.dose_name(result)}",
+        size=NORMAL,
+        bold=True,
+    )
     write(canvas, 0, 27, _dose_note(picture), colour="muted")
     bottom = height - HEIGHT + FOOT
     axes = quiet_axes(figure, LEFT, bottom, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
@@ -98,7 +105,9 @@ def dose_figure(result: StudyResult, curve: DoseCurve) -> Figure:
         _train_scale(below, picture)
         axes.tick_params(labelbottom=False)
     name_ends(below, _train_line(below, picture))
-    below.set_xlabel(say.dose_name(result), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
+    below.set_xlabel(
+        study_words.dose_name(result), color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False
+    )
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, new_figure
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_drawing import (
     VERDICT_COLOURS,
     VERDICT_MARKERS,
@@ -86,7 +86,7 @@ def remark(sample: Sample) -> str:
 
 def difference_rows(result: StudyResult) -> tuple[DifferenceRow, ...]:
     """The arms against the baseline, the best first; shares in points, losses in their own units."""
-    scale = 100.0 if say.is_share(result.metric) else 1.0
+    scale = 100.0 if study_words.is_share(result.metric) else 1.0
     base = result.arm(result.baseline) if result.baseline is not None else None
     return tuple(
         DifferenceRow(
@@ -110,10 +110,17 @@ def seed_figure(result: StudyResult, *, differences: bool = True) -> Figure:
     upper = HEAD + TALL * len(rows)
     figure = new_figure(WIDTH, upper + FOOT + (16 + HEAD + LOW * len(below) + FOOT if below else 0))
     canvas = new_canvas(figure)
-    names = dict(zip((row.name for row in rows), say.short_names([row.name for row in rows], LONGEST), strict=True))
+    names = dict(
+        zip((row.name for row in rows), study_words.short_names([row.name for row in rows], LONGEST), strict=True)
+    )
     left = name_room(names.values(), MOST_ROOM)
     right = 92.0 if below or any(row.remark for row in rows) else 8.0
-    _head(canvas, 0, say.metric_name(result.metric), "each dot is a run; the bar is the mean with its 95 % interval")
+    _head(
+        canvas,
+        0,
+        study_words.metric_name(result.metric),
+        "each dot is a run; the bar is the mean with its 95 % interval",
+    )
     axes = row_axes(figure, left, HEAD, WIDTH - left - right, len(rows), TALL)
     _seeds(axes, rows)
     for number, row in enumerate(rows):
@@ -133,7 +140,7 @@ def forest_figure(result: StudyResult) -> Figure:
     rows = difference_rows(result)
     figure = new_figure(FOREST_WIDTH, HEAD + 18 + LOW * len(rows) + FOOT)
     canvas = new_canvas(figure)
-    names = say.short_names([row.name for row in rows], LONGEST)
+    names = study_words.short_names([row.name for row in rows], LONGEST)
     left, right = name_room(names, MOST_ROOM), 326.0
     _head(canvas, 0, *_difference_words(result))
     _forest(figure, result, rows, (left, HEAD + 18, FOREST_WIDTH - left - right))
@@ -160,12 +167,12 @@ def _head(canvas: Axes, top: float, title: str, note: str) -> None:
 
 def _difference_words(result: StudyResult) -> tuple[str, str]:
     """The title of a plot of differences, and what its marks are."""
-    unit = "points" if say.is_share(result.metric) else "in its own units"
+    unit = "points" if study_words.is_share(result.metric) else "in its own units"
     base = words.shown(result.baseline or "", LONGEST)
     found = result.ablation.comparisons if result.ablation else ()
-    span = f"the bar is the {say.level(found[0].level)} interval" if found else ""
+    span = f"the bar is the {study_words.level(found[0].level)} interval" if found else ""
     if result.smallest_difference is not None:
-        band = say.smallest(result.smallest_difference, result.metric)
+        band = study_words.smallest(result.smallest_difference, result.metric)
         span += f"; shaded: {band}, the differences too small to matter"
     return f"difference to {base} ({unit})", span
 
@@ -225,7 +232,7 @@ def _forest(
 ) -> None:
     left, top, width = place
     axes = row_axes(figure, left, top, width, len(rows), LOW)
-    delta = (result.smallest_difference or 0.0) * (100.0 if say.is_share(result.metric) else 1.0)
+    delta = (result.smallest_difference or 0.0) * (100.0 if study_words.is_share(result.metric) else 1.0)
     known = [row.difference for row in rows if row.difference is not None]
     axes.set_xlim(limits([*known, -delta, delta], [row.interval for row in rows if row.interval is not None]))
     axes.axvspan(-delta, delta, color=COLOURS["line"], alpha=0.6, linewidth=0, zorder=0.5)

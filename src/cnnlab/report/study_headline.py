@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from cnnlab.paper.words import plural, quoted
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import FEWEST_DOSES, DoseCurve
 from cnnlab.statistics.samples import FEWEST_RUNS
@@ -21,7 +21,7 @@ def headline(result: StudyResult) -> str:
     Arms are better, worse, practically equal or undecided; of a dose curve the plateau is told as a range. Too few
     runs only describe. What was confirmed on the test set stands last.
     """
-    done, planned = say.runs_done(result)
+    done, planned = study_words.runs_done(result)
     if not any(arm.sample.n for arm in result.arms):
         return f"All {plural(done, 'run')} failed: there is nothing to compare." if done else "No run has ended yet."
     sentences = [f"So far, with {done} of {planned} runs:"] if done < planned else []
@@ -47,7 +47,7 @@ def comparisons(result: StudyResult) -> tuple[Comparison, ...]:
 def confirmed(found: Confirmation) -> str:
     """What the fresh seeds say on the test set."""
     compared, seeds = found.comparison, plural(len(found.seeds), "fresh seed")
-    winner, base = map(quoted, say.short_names([found.winner, found.baseline], say.LONGEST_QUOTED))
+    winner, base = map(quoted, study_words.short_names([found.winner, found.baseline], study_words.LONGEST_QUOTED))
     start = f"On the test set, {looked_at(found.looks)}, with {seeds}, {winner}"
     if compared.difference is None:
         return f"{start} or {base} came to no figure."
@@ -60,7 +60,7 @@ def looked_at(looks: int) -> str:
 
 
 def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
-    base = say.quoted(result, result.baseline or "")
+    base = study_words.quoted(result, result.baseline or "")
     groups = {verdict: [each for each in found if each.verdict == verdict] for verdict in VERDICTS}
     if not found:
         yield f"Every arm is the same experiment as {base}: there is nothing to compare."
@@ -68,7 +68,7 @@ def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
         yield _description(result, found, base)
     elif len(found) == 1:
         more = _planned(found) if groups["undecided"] else ""
-        yield f"{say.quoted(result, found[0].a)} {_alone(found[0], base, result.metric)}{more}."
+        yield f"{study_words.quoted(result, found[0].a)} {_alone(found[0], base, result.metric)}{more}."
     else:
         if result.ablation is not None and result.ablation.screening:
             yield f"A screening of {len(found)} arms, whose finds need a study of their own."
@@ -79,17 +79,17 @@ def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
 
 def _alone(found: Comparison, base: str, metric: str) -> str:
     """The predicate of a sentence about one comparison, with its interval."""
-    gap = f"{say.amount(found.difference or 0.0, metric)}"
+    gap = f"{study_words.amount(found.difference or 0.0, metric)}"
     inner = ""
     low, high, level = found.low, found.high, found.level
     if found.verdict == "practically equal":  # this is read from the interval of the two one-sided tests
         low, high, level = found.equal_low, found.equal_high, 1 - 2 * found.alpha
     if low is not None and high is not None:
-        inner = f" ({say.level(level)} interval {say.between(low, high, metric)})"
+        inner = f" ({study_words.level(level)} interval {study_words.between(low, high, metric)})"
     if found.verdict in ("better", "worse"):
         return f"is {found.verdict} than {base} by {gap}{inner}"
     if found.verdict == "practically equal" and found.delta is not None:
-        return f"is practically equal to {base}{inner}, within {say.smallest(found.delta, metric)}"
+        return f"is practically equal to {base}{inner}, within {study_words.smallest(found.delta, metric)}"
     lies = f"has a mean {_above(found, metric)} that of {base}{inner}"
     return f"{lies}: undecided, {NOT_EQUAL}" if found.verdict == "undecided" else f"{lies}: too few runs for a verdict"
 
@@ -100,12 +100,12 @@ def _decided(result: StudyResult, groups: dict[str, list[Comparison]], base: str
             # The larger difference leads.
             ordered = group if verdict == "better" else group[::-1]
             arms = [
-                f"{say.quoted(result, each.a)} (by {say.amount(each.difference or 0.0, result.metric)})"
+                f"{study_words.quoted(result, each.a)} (by {study_words.amount(each.difference or 0.0, result.metric)})"
                 for each in ordered
             ]
-            yield f"{say.named(arms)} {_is(group)} {verdict} than {base}"
+            yield f"{study_words.named(arms)} {_is(group)} {verdict} than {base}"
     if group := groups["practically equal"]:
-        band = say.smallest(result.smallest_difference, result.metric)
+        band = study_words.smallest(result.smallest_difference, result.metric)
         yield f"{_names(result, group)} {_is(group)} practically equal to {base} (within {band})"
 
 
@@ -115,8 +115,8 @@ def _open(result: StudyResult, groups: dict[str, list[Comparison]], *, everythin
         names = f"all {len(group)} arms" if everything else _names(result, group)
         yield f"Undecided, {NOT_EQUAL}: {names}{_planned(group)}."
     if group := groups["no verdict"]:
-        runs = [f"{say.quoted(result, each.a)} ({min(each.n_a, each.n_b)})" for each in group]
-        yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {say.named(runs)}."
+        runs = [f"{study_words.quoted(result, each.a)} ({min(each.n_a, each.n_b)})" for each in group]
+        yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {study_words.named(runs)}."
 
 
 def _planned(group: Iterable[Comparison]) -> str:
@@ -130,12 +130,12 @@ def _description(result: StudyResult, found: Sequence[Comparison], base: str) ->
     known = [each for each in found if each.difference is not None]
     if not known:
         return f"{start}: there is no figure to compare with that of {base}."
-    means = [f"{say.quoted(result, each.a)} lies {_above(each, result.metric)}" for each in known]
-    return f"{start}: by its mean, {say.named(means)} {base}."
+    means = [f"{study_words.quoted(result, each.a)} lies {_above(each, result.metric)}" for each in known]
+    return f"{start}: by its mean, {study_words.named(means)} {base}."
 
 
 def _of_doses(result: StudyResult, curve: DoseCurve) -> Iterator[str]:
-    name = say.dose_name(result)
+    name = study_words.dose_name(result)
     if curve.best is None:
         return
     best, mean = curve.doses[curve.best], curve.samples[curve.best].mean or 0.0
@@ -144,12 +144,12 @@ def _of_doses(result: StudyResult, curve: DoseCurve) -> Iterator[str]:
         yield f"{start}: the best mean, {mean:.4f}, is at {name} = {best:g}."
         return
     if curve.p_any is not None:
-        known = f"({say.p_value(curve.p_any)})"
+        known = f"({study_words.p_value(curve.p_any)})"
         shown = f"{name} matters {known}." if curve.p_any < curve.alpha else f"No effect of {name} is shown {known}, "
         yield shown if curve.p_any < curve.alpha else f"{shown}{NOT_EQUAL}."
     yield f"The best mean, {mean:.4f}, is at {best:g}; {_plateau(curve)}."
     if few := [index for index, sample in enumerate(curve.samples) if sample.n < FEWEST_RUNS]:
-        yield f"Fewer than {FEWEST_RUNS} runs ended at {say.dose_ranges(curve.doses, few)}: no verdict there."
+        yield f"Fewer than {FEWEST_RUNS} runs ended at {study_words.dose_ranges(curve.doses, few)}: no verdict there."
 
 
 def _plateau(curve: DoseCurve) -> str:
@@ -157,12 +157,12 @@ def _plateau(curve: DoseCurve) -> str:
     if len(curve.plateau) == len(told):
         return "no dose can be told from it"
     if len(curve.plateau) > 1:
-        return f"the plateau, which can't be told from it, is {say.dose_ranges(curve.doses, curve.plateau)}"
+        return f"the plateau, which can't be told from it, is {study_words.dose_ranges(curve.doses, curve.plateau)}"
     return "every other dose can be told from it"
 
 
 def _names(result: StudyResult, group: Iterable[Comparison]) -> str:
-    return say.named([say.quoted(result, each.a) for each in group])
+    return study_words.named([study_words.quoted(result, each.a) for each in group])
 
 
 def _is(group: Sequence[Comparison]) -> str:
@@ -171,4 +171,4 @@ def _is(group: Sequence[Comparison]) -> str:
 
 def _above(found: Comparison, metric: str) -> str:
     side = "above" if (found.difference or 0.0) >= 0 else "below"
-    return f"{say.amount(found.difference or 0.0, metric)} {side}"
+    return f"{study_words.amount(found.difference or 0.0, metric)} {side}"

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 from cnnlab.paper.svg import text_width
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, tick, write
 from cnnlab.study.results import ArmRecord, StudyResult
 
@@ -62,12 +62,14 @@ def learning_figure(result: StudyResult) -> Figure:
     found = bands(result)
     colours = coloured(result, found)
     few = len(found) <= MOST_LINES_NAMED
-    titled = dict(zip((band.name for band in found), say.short_names([band.name for band in found], 24), strict=True))
+    titled = dict(
+        zip((band.name for band in found), study_words.short_names([band.name for band in found], 24), strict=True)
+    )
     named = [band for band in found if few or band.name in colours]
     right = 20 + max((1.2 * text_width(titled[band.name], NORMAL) for band in named), default=0.0)
     figure = new_figure(WIDTH, HEIGHT)
     canvas = new_canvas(figure)
-    write(canvas, 0, 10, f"{say.metric_name(result.metric)} against the epoch", size=NORMAL, bold=True)
+    write(canvas, 0, 10, f"{study_words.metric_name(result.metric)} against the epoch", size=NORMAL, bold=True)
     write(canvas, 0, 27, "line: mean over seeds; band: from the lowest seed to the highest", colour="muted")
     axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
     for band in sorted(found, key=lambda band: band.name in colours):

@@ -14,7 +14,7 @@ from matplotlib.transforms import offset_copy
 from cnnlab.errors import UsageError
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.paper.svg import text_width
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_dose import dose_scale
 from cnnlab.report.study_drawing import (
     BOLD,
@@ -90,8 +90,8 @@ def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     head, row = HEAD + LINE * len(results), ROW_GAP + MARK_HEIGHT * len(results)
     figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
     canvas = new_canvas(figure)
-    _legend(canvas, results, say.metric_name(results[0].metric))
-    names = say.short_names([row.name for row in rows], LONGEST)
+    _legend(canvas, results, study_words.metric_name(results[0].metric))
+    names = study_words.short_names([row.name for row in rows], LONGEST)
     left, right = name_room(names, MOST_ROOM), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
     axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
     axes.set_xlim(_reach(rows))
@@ -110,7 +110,11 @@ def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
 def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     head = HEAD + LINE * len(results)
     figure = new_figure(WIDTH, HEIGHT + head)
-    _legend(new_canvas(figure), results, f"{say.metric_name(results[0].metric)} against {say.dose_name(results[0])}")
+    _legend(
+        new_canvas(figure),
+        results,
+        f"{study_words.metric_name(results[0].metric)} against {study_words.dose_name(results[0])}",
+    )
     axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
     places = [row.dose for row in rows if row.dose is not None]
     dose_scale(axes, places)
@@ -127,7 +131,7 @@ def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure
             _draw(axes, mark, dose, along=False, transform=moved)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=STEPS))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    name = say.dose_name(results[0])
+    name = study_words.dose_name(results[0])
     axes.set_xlabel(name, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure
 
@@ -150,7 +154,7 @@ def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) ->
 
 def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
     write(canvas, 0, 10, title, size=NORMAL, bold=True)
-    names = say.short_names([result.study for result in results], LONGEST)
+    names = study_words.short_names([result.study for result in results], LONGEST)
     for number, (result, name) in enumerate(zip(results, names, strict=True)):
         colour, marker = STYLES[number]
         height = 28 + LINE * number

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.plots import to_svg
-from cnnlab.report import study_captions as captions
-from cnnlab.report import study_words as say
+from cnnlab.report import study_captions, study_words
 from cnnlab.report.page import templates
 from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.report.shift_words import reach, summary
@@ -47,7 +46,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
             name=words.shown(result.study),
             headline=headline(result),
             basis=basis(result),
-            key_figures=captions.key_figures(result),
+            key_figures=study_captions.key_figures(result),
             pictures=list(_pictures(result)),
             curves=_curves(result),
             shape=list(shape(result)),
@@ -68,19 +67,19 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
 def _pictures(result: StudyResult) -> Iterator[Picture]:
     """Every run, and the differences to the baseline: of two arms in one picture, of more in one each."""
     if result.curve is not None:
-        caption = captions.dose_caption(result.curve)
+        caption = study_captions.dose_caption(result.curve)
         yield _picture(dose_figure(result, result.curve), "doses", caption)
     several = len(comparisons(result)) > 1
     if result.curve is None or result.ablation is not None:
-        yield _picture(seed_figure(result, differences=not several), "seeds", captions.seeds_caption(result))
+        yield _picture(seed_figure(result, differences=not several), "seeds", study_captions.seeds_caption(result))
     if several:
-        yield _picture(forest_figure(result), "forest", captions.forest_caption(result))
+        yield _picture(forest_figure(result), "forest", study_captions.forest_caption(result))
 
 
 def _curves(result: StudyResult) -> Picture | None:
     if not bands(result):
         return None
-    return _picture(learning_figure(result), "learning", captions.learning_caption(result))
+    return _picture(learning_figure(result), "learning", study_captions.learning_caption(result))
 
 
 def _shifts(result: StudyResult, example: Pixels | None) -> Iterator[Picture]:
@@ -99,7 +98,10 @@ def _made(result: StudyResult) -> list[Fact]:
     made = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
     return [
         ("data", words.shown(result.data, 200)),
-        ("metric", f"{say.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
+        (
+            "metric",
+            f"{study_words.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
+        ),
         ("device", words.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),

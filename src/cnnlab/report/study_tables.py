@@ -8,7 +8,7 @@ from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable
 from cnnlab.paper.words import NONE
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import summary
 from cnnlab.report.study_headline import comparisons, headline
@@ -60,10 +60,10 @@ def study_tables(result: StudyResult) -> dict[str, Titled]:
 
 def basis(result: StudyResult) -> str:
     """What was measured, on how much, and by which rules."""
-    done, planned = say.runs_done(result)
+    done, planned = study_words.runs_done(result)
     runs = f"{done:,} of {words.plural(planned, 'run')}" if done < planned else words.plural(planned, "run")
-    rules = f"smallest difference of interest {say.smallest(result.smallest_difference, result.metric)[1:]}"
-    metric = say.metric_name(result.metric)
+    rules = f"smallest difference of interest {study_words.smallest(result.smallest_difference, result.metric)[1:]}"
+    metric = study_words.metric_name(result.metric)
     arms = words.plural(len(result.arms), "arm" if result.curve is None else "dose")
     return (
         f"{metric[:1].upper()}{metric[1:]} on {words.plural(result.images, 'image')} of "
@@ -77,7 +77,7 @@ def shape(result: StudyResult) -> Iterator[str]:
     if curve is None:
         return
     if curve.p_any is not None:
-        yield f"Does the dose matter at all? {say.p_value(curve.p_any)} (Alexander–Govern, means of unequal spread)."
+        yield f"Does the dose matter at all? {study_words.p_value(curve.p_any)} (Alexander–Govern, means of unequal spread)."
     if curve.coefficients is not None:
         square, line, start = curve.coefficients
         errors = curve.coefficient_errors
@@ -195,12 +195,12 @@ def under_table(result: StudyResult) -> TextTable:
 def reading(result: StudyResult) -> Iterator[str]:
     """How the columns are to be read."""
     if result.ablation is not None and result.ablation.comparisons:
-        level = say.level(result.ablation.comparisons[0].level)
+        level = study_words.level(result.ablation.comparisons[0].level)
         rule = "Benjamini–Hochberg, a screening" if result.ablation.screening else "Holm"
         corrected = ", size-corrected," if len(result.ablation.comparisons) > 1 else ""
         equal = NO_BAND
         if result.smallest_difference is not None:
-            band = say.smallest(result.smallest_difference, result.metric)
+            band = study_words.smallest(result.smallest_difference, result.metric)
             shown = f"“practically equal” is shown by two one-sided tests at {band}"
             equal = f"{shown}, whose interval stands under “Cross-checks”"
         yield (
@@ -233,14 +233,14 @@ def _arm_row(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> t
 
 
 def _dose_row(result: StudyResult, curve: DoseCurve, index: int) -> tuple[str, ...]:
-    arm = say.arm_of_dose(result, curve, index)
+    arm = study_words.arm_of_dose(result, curve, index)
     sample, p = curve.samples[index], curve.p_plateau[index]
     mark = "best" if index == curve.best else "plateau" if index in curve.plateau else ""
     return (
         f"{curve.doses[index]:g}",
         *_figures(sample, len(arm.seeds) if arm else len(sample.values)),
         mark,
-        NONE if p is None or index == curve.best else say.words_of_p(p),
+        NONE if p is None or index == curve.best else study_words.words_of_p(p),
         NONE if arm is None or arm.train.mean is None else words.loss(arm.train.mean),
         NONE if arm is None else words.count(arm.parameters),
         NONE if arm is None else _minutes(arm),
@@ -248,16 +248,16 @@ def _dose_row(result: StudyResult, curve: DoseCurve, index: int) -> tuple[str, .
 
 
 def _check_row(found: Comparison, dunnett: float | None, *, wide: bool) -> tuple[str, ...]:
-    shown = [NONE if value is None else say.words_of_p(value) for value in (found.p, found.p_adjusted)]
-    others = [NONE if value is None else say.words_of_p(value) for value in (found.p_permutation, dunnett)]
-    equal = NONE if found.p_equal_adjusted is None else say.words_of_p(found.p_equal_adjusted)
+    shown = [NONE if value is None else study_words.words_of_p(value) for value in (found.p, found.p_adjusted)]
+    others = [NONE if value is None else study_words.words_of_p(value) for value in (found.p_permutation, dunnett)]
+    equal = NONE if found.p_equal_adjusted is None else study_words.words_of_p(found.p_equal_adjusted)
     bounds = None if found.equal_low is None or found.equal_high is None else (found.equal_low, found.equal_high)
     new = [_interval(found.new_images, signs=True)] if wide else []
     return (
         words.shown(found.a, LONGEST_CELL),
         *(*shown, equal, _interval(bounds, signs=True), *others),
         NONE if found.superiority is None else f"{found.superiority:.2f}",
-        NONE if found.error_change is None else f"{say.signed(100 * found.error_change, 1)} %",
+        NONE if found.error_change is None else f"{study_words.signed(100 * found.error_change, 1)} %",
         *new,
     )
 
@@ -287,13 +287,13 @@ def _difference(found: Comparison | None) -> tuple[str, str]:
     if found is None or found.difference is None:
         return NONE, NONE
     bounds = None if found.low is None or found.high is None else (found.low, found.high)
-    return say.signed(found.difference), _interval(bounds, signs=True)
+    return study_words.signed(found.difference), _interval(bounds, signs=True)
 
 
 def _interval(bounds: Interval | None, *, signs: bool = False) -> str:
     if bounds is None:
         return NONE
-    low, high = (say.signed(bound) if signs else words.loss(bound) for bound in bounds)
+    low, high = (study_words.signed(bound) if signs else words.loss(bound) for bound in bounds)
     return f"{low} to {high}"
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from cnnlab.paper import words
 from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, name_room, new_canvas, row_axes, tick, write
 from cnnlab.report.study_words import short_names
 from cnnlab.report.tuning_tables import short_names as parameter_names
@@ -70,7 +70,7 @@ def history_figure(result: TuningResult) -> Figure:
     figure = new_figure(WIDTH, HEIGHT)
     canvas = new_canvas(figure)
     found = spots(result)
-    write(canvas, 0, 10, f"{say.metric_name(result.metric)} of each trial", size=NORMAL, bold=True)
+    write(canvas, 0, 10, f"{study_words.metric_name(result.metric)} of each trial", size=NORMAL, bold=True)
     _legend(canvas, found, 30)
     right = 96.0 if result.baseline.value is not None else RIGHT
     axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
@@ -94,7 +94,7 @@ def slice_figure(result: TuningResult) -> Figure:
     row = 236.0
     figure = new_figure(WIDTH, HEAD - 8 + row * rows)
     canvas = new_canvas(figure)
-    write(canvas, 0, 10, f"{say.metric_name(result.metric)} against each parameter", size=NORMAL, bold=True)
+    write(canvas, 0, 10, f"{study_words.metric_name(result.metric)} against each parameter", size=NORMAL, bold=True)
     _legend(canvas, spots(result), 30)
     for number, parameter in enumerate(panels):
         left = LEFT + (number % 2) * (WIDTH / 2 + 6)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from cnnlab.paper import words
 from cnnlab.paper.colours import style_sheet
 from cnnlab.paper.plots import to_svg
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.page import templates
 from cnnlab.report.study_headline import confirmed
 from cnnlab.report.study_tables import confirmation_table
@@ -70,7 +70,7 @@ def _key_figures(result: TuningResult) -> list[Fact]:
 
 
 def _pictures(result: TuningResult) -> Iterator[Picture]:
-    metric = say.metric_name(result.metric)
+    metric = study_words.metric_name(result.metric)
     if not result.trials:
         return
     best = f"Trial {result.best.number} is the best: {setting(result, result.best)}." if result.best is not None else ""
@@ -91,7 +91,10 @@ def _picture(drawn: Figure, name: str, caption: str) -> Picture:
 def _made(result: TuningResult) -> list[Fact]:
     return [
         ("data", words.shown(result.data, 200)),
-        ("metric", f"{say.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
+        (
+            "metric",
+            f"{study_words.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
+        ),
         ("sampler", result.sampler),
         ("pruner", result.pruner),
         ("runs in a trial", f"{result.seeds:,}"),

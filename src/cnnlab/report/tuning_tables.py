@@ -8,7 +8,7 @@ from math import inf
 from cnnlab.paper import words
 from cnnlab.paper.sheet import Sheet, Titled
 from cnnlab.paper.tables import TextTable
-from cnnlab.report import study_words as say
+from cnnlab.report import study_words
 from cnnlab.report.study_headline import confirmed
 from cnnlab.report.study_tables import confirmation_table
 from cnnlab.study.tuning_results import Plain, PlannedTuning, TrialRecord, TuningResult, is_better
@@ -55,7 +55,7 @@ def planned_sheet(plan: PlannedTuning) -> Sheet:
 
 def headline(result: TuningResult) -> str:
     """The best trial, and what the fresh seeds say of it."""
-    best, metric = result.best, say.metric_name(result.metric)
+    best, metric = result.best, study_words.metric_name(result.metric)
     if best is None or best.value is None:
         return "No trial has come to an end with a figure." if result.trials else "No trial has been begun."
     held = result.baseline.value
@@ -95,7 +95,7 @@ def basis(result: TuningResult) -> str:
 def trial_table(result: TuningResult, most: int | None = None) -> TextTable:
     """The trials, the best first, then those without a figure of their own; at most so many."""
     names = short_names(result)
-    titles = ["#trial", *(f"#{name}" for name in names.values()), f"#{say.metric_name(result.metric)}"]
+    titles = ["#trial", *(f"#{name}" for name in names.values()), f"#{study_words.metric_name(result.metric)}"]
     rows = [
         (
             str(trial.number),

@@ -1,1 +1,1 @@
-"""The run folder, the test-set ledger, and one run from end to end."""
+"""One run from a recipe to its folder."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress, silent
-from cnnlab.processes import ALONE, World
+from cnnlab.distributed import ALONE, World
 from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data

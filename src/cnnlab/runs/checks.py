@@ -7,7 +7,7 @@ from math import prod
 
 import torch
 
-from cnnlab import processes
+from cnnlab import distributed
 from cnnlab.data.dataset import Dataset
 from cnnlab.errors import Problem, RunError, SpecError, nearest
 from cnnlab.runs.folder import RunFolder
@@ -114,4 +114,4 @@ def memory_bytes(device: torch.device) -> int:
     """The memory of the device, or what may be used of the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return processes.memory_bytes()
+    return distributed.memory_bytes()

@@ -14,9 +14,9 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.feed import Feed, Supply
 from cnnlab.data.source import Part, Progress
 from cnnlab.data.views import Mirrored
+from cnnlab.distributed import ALONE, World
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting
-from cnnlab.processes import ALONE, World
 from cnnlab.records import FeaturesRecord, Way
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import NetworkPlan

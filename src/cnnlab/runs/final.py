@@ -17,10 +17,10 @@ from torch import nn
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed, Supply
 from cnnlab.data.source import Part
+from cnnlab.distributed import ALONE, World
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.processes import ALONE, World
 from cnnlab.records import ExampleRecord, Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import ValidationError
 
+from cnnlab.atomic_io import append_line, write_whole
 from cnnlab.errors import RunError, nearest
-from cnnlab.files import append_line, write_whole
 from cnnlab.records import (
     DataRecord,
     Environment,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cnnlab.files import append_line
+from cnnlab.atomic_io import append_line
 from cnnlab.records import Opening
 
 LEDGER = "test-ledger.jsonl"

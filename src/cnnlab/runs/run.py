@@ -14,8 +14,8 @@ import torch
 
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
+from cnnlab.distributed import ProcessLostError, World, joined
 from cnnlab.errors import RunError
-from cnnlab.processes import ProcessLostError, World, joined
 from cnnlab.records import DataRecord, Preprocessing
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.environment import environment, recipe_from_here

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.errors import CnnlabError
-from cnnlab.files import write_whole
 from cnnlab.records import Record
 
 KEPT = ".summaries.json"

@@ -25,7 +25,7 @@ from math import prod
 from typing import Any
 
 from cnnlab.records import LayerRecord, Record
-from cnnlab.spec import layers as spec
+from cnnlab.spec import layers as spec_layers
 from cnnlab.spec.flow import data_order, layer_in, layer_of, within
 from cnnlab.spec.layer import Layer
 
@@ -203,7 +203,7 @@ def _storages(rows: Sequence[LayerRecord], *, training: bool) -> _Storages:
 
 def _same_storage(row: LayerRecord, training: bool) -> bool:
     layer = layer_of(row)
-    idle = isinstance(layer, spec.Dropout | spec.Dropout2d) and not (training and layer.rate)
+    idle = isinstance(layer, spec_layers.Dropout | spec_layers.Dropout2d) and not (training and layer.rate)
     return row.kind in _VIEWS or idle
 
 
@@ -279,7 +279,7 @@ def _dropout2d(row: LayerRecord, layer: Any) -> _Keeps:
 def _residual(row: LayerRecord, _layer: Any) -> _Keeps:
     """With stochastic depth a number for each image."""
     layer = layer_in(row.text)
-    return _Keeps(bytes_per_image=FLOAT if isinstance(layer, spec.Residual) and layer.drop else 0)
+    return _Keeps(bytes_per_image=FLOAT if isinstance(layer, spec_layers.Residual) and layer.drop else 0)
 
 
 _NOTHING, _INPUT, _OUTPUT = _Keeps(), _Keeps(input=True), _Keeps(output=True)

@@ -10,7 +10,7 @@ from math import prod
 
 from cnnlab.paper import words
 from cnnlab.records import LayerRecord, WarningRecord
-from cnnlab.spec import layers as spec
+from cnnlab.spec import layers
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Layer, times
 from cnnlab.spec.misfits import cut_off_rows, skipped_rows
@@ -71,7 +71,7 @@ def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
     rows, kernels, wasted = [], [], 0
     for record in flow.records:
         layer = flow.layer(record)
-        if not isinstance(layer, spec.Conv | spec.Depthwise) or record.input[1:] != (1, 1):
+        if not isinstance(layer, layers.Conv | layers.Depthwise) or record.input[1:] != (1, 1):
             continue
         met, cells = _cells_met(layer, record), prod(layer.kernel)
         if met < cells:
@@ -99,7 +99,7 @@ def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
     )
 
 
-def _cells_met(layer: spec.Conv | spec.Depthwise, record: LayerRecord) -> int:
+def _cells_met(layer: layers.Conv | layers.Depthwise, record: LayerRecord) -> int:
     """How many cells of the kernel ever lie on the one pixel."""
     window = layer.window()
     met = 1
@@ -115,13 +115,13 @@ def _weights(layer: Layer, record: LayerRecord) -> int:
     return max(map(prod, layer.tensors(record.input).values()))
 
 
-_LINEAR = (spec.Conv, spec.Depthwise, spec.Dense)
-_ALWAYS_AFFINE = (spec.BatchNorm, spec.Dropout, spec.Dropout2d, spec.Flatten, spec.AvgPool, spec.Upsample)
+_LINEAR = (layers.Conv, layers.Depthwise, layers.Dense)
+_ALWAYS_AFFINE = (layers.BatchNorm, layers.Dropout, layers.Dropout2d, layers.Flatten, layers.AvgPool, layers.Upsample)
 
 
 def _is_affine(layer: Layer | None) -> bool:
     """Whether a layer without weights of its own, or a batch norm in eval mode, is a linear map and a shift."""
-    if isinstance(layer, spec.GlobalPool | spec.AdaptivePool):
+    if isinstance(layer, layers.GlobalPool | layers.AdaptivePool):
         return layer.how == "mean"
     return isinstance(layer, _ALWAYS_AFFINE)
 
@@ -164,12 +164,12 @@ def _on_purpose(flow: Flow, first: LayerRecord, second: LayerRecord) -> bool:
     layer between wider ones (M. Sandler et al., 2018: linear bottlenecks).
     """
     one, two = flow.layer(first), flow.layer(second)
-    if isinstance(one, spec.Dense) or isinstance(two, spec.Dense) or one is None or two is None:
+    if isinstance(one, layers.Dense) or isinstance(two, layers.Dense) or one is None or two is None:
         return False
-    assert isinstance(one, spec.Conv | spec.Depthwise)
-    assert isinstance(two, spec.Conv | spec.Depthwise)
+    assert isinstance(one, layers.Conv | layers.Depthwise)
+    assert isinstance(two, layers.Conv | layers.Depthwise)
     pointwise = [layer.kernel == (1, 1) for layer in (one, two)]
-    by_channel = [isinstance(layer, spec.Depthwise) or layer.groups > 1 for layer in (one, two)]
+    by_channel = [isinstance(layer, layers.Depthwise) or layer.groups > 1 for layer in (one, two)]
     if (by_channel[0] and pointwise[1]) or (pointwise[0] and by_channel[1]):
         return True
     if {tuple(side == 1 for side in layer.kernel) for layer in (one, two)} == {(True, False), (False, True)}:
@@ -199,9 +199,11 @@ def _softmax_before_loss(flow: Flow, backbone: bool, known: str) -> WarningRecor
 
 def _keeps_shifts(layer: Layer | None) -> bool:
     """Whether a number added to each place of a channel comes out as added to each place of it."""
-    if isinstance(layer, spec.AvgPool):
+    if isinstance(layer, layers.AvgPool):
         return layer.padding == (0, 0)
-    return isinstance(layer, spec.MaxPool | spec.GlobalPool | spec.AdaptivePool | spec.Upsample | spec.Flatten)
+    return isinstance(
+        layer, layers.MaxPool | layers.GlobalPool | layers.AdaptivePool | layers.Upsample | layers.Flatten
+    )
 
 
 def _bias_before_batchnorm(flow: Flow, known: str) -> WarningRecord | None:
@@ -231,7 +233,7 @@ def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
             continue
         for other in flow.in_front(record, lambda row: row.kind == "flatten"):
             layer = flow.layer(other)
-            if isinstance(layer, spec.Dropout | spec.Dropout2d) and layer.rate > 0:
+            if isinstance(layer, layers.Dropout | layers.Dropout2d) and layer.rate > 0:
                 pairs.append((other.name, record.name, layer.rate))
     if not pairs:
         return None
@@ -250,8 +252,8 @@ _RESHAPING = ("flatten", "dropout")
 
 
 def _one_dense_layer(flow: Flow, known: str) -> WarningRecord | None:
-    dense = [record for record in flow.records if isinstance(flow.layer(record), spec.Dense)]
-    if not dense or not any(isinstance(flow.layer(record), spec.Conv | spec.Depthwise) for record in flow.records):
+    dense = [record for record in flow.records if isinstance(flow.layer(record), layers.Dense)]
+    if not dense or not any(isinstance(flow.layer(record), layers.Conv | layers.Depthwise) for record in flow.records):
         return None
     largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in flow.records)
     if largest.parameters < LARGE_DENSE or 2 * largest.parameters <= everything:

@@ -8,8 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.data.source import Progress, silent
-from cnnlab.files import write_whole
 from cnnlab.runs.listener import nothing
 from cnnlab.study.executors import Executor
 from cnnlab.study.finding import Found, Listing

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.errors import RunError, SpecError
-from cnnlab.files import write_whole
 from cnnlab.records import Record
 from cnnlab.spec.changes import settings
 from cnnlab.spec.recipe import Recipe

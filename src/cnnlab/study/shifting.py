@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.errors import CnnlabError
-from cnnlab.files import write_whole
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import note_opening

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.errors import RunError
-from cnnlab.files import write_whole
 from cnnlab.spec.study import Study
 from cnnlab.study.analysis import analyse, claims_judged
 from cnnlab.study.confirming import confirm_winner

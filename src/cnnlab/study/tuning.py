@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
-from cnnlab.files import write_whole
 from cnnlab.records import first_problem
 from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search

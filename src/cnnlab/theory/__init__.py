@@ -1,1 +1,1 @@
-"""What a pencil can do: output sizes, receptive fields, cost. No torch."""
+"""Convolution arithmetic, convolution by hand, and the receptive field along one dimension. No torch."""

@@ -1,1 +1,1 @@
-"""Optimisers, schedules, stopping, precision, the loop, checkpoints."""
+"""The training loop and what it is made of."""

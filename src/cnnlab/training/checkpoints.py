@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.errors import RunError
-from cnnlab.files import write_whole
 from cnnlab.records import PlainName, Record, first_problem
 from cnnlab.training.loop import Training
 from cnnlab.training.patience import Waited

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from cnnlab.data.feed import Batch, Feed, Supply, whole
 from cnnlab.data.sampling import balanced
+from cnnlab.distributed import ALONE, World
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.model.parting import Parting
 from cnnlab.model.transfer import unfreeze
-from cnnlab.processes import ALONE, World
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.spec.choices import Early

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cnnlab.processes import World
+from cnnlab.distributed import World
 from cnnlab.records import StepMeans
 
 

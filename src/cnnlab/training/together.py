@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from cnnlab.processes import World
+from cnnlab.distributed import World
 
 # Buffers are not sent in each step: synchronised ones are the same already, and others are averaged when they count.
 _known = signature(DistributedDataParallel).parameters

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
+from cnnlab.atomic_io import write_whole
 from cnnlab.data.cache import cache_dir
 from cnnlab.errors import RunError, SpecError
-from cnnlab.files import write_whole
 from cnnlab.model.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way

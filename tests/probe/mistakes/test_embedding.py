@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
 from cnnlab.paper.plots import to_svg
-from cnnlab.probe.mistakes import embedding as module
+from cnnlab.probe.mistakes import embedding as mistakes_embedding
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, features, last_layer
 from cnnlab.probe.mistakes.embedding_plot import embedding_figure
 from cnnlab.probe.mistakes.words import map_sentence
@@ -78,7 +78,7 @@ def test_pieces_change_nothing_and_the_mode_stays(
     network.train()
     with untouched(network):
         whole = features(network, "5", feed(), np.arange(30))
-        monkeypatch.setattr(module, "PIECE", 7 * 192)
+        monkeypatch.setattr(mistakes_embedding, "PIECE", 7 * 192)
         np.testing.assert_allclose(features(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
 
 

@@ -140,8 +140,8 @@ def _numbers(option: str, text: str) -> Any:
 
 
 def _write(path: Path, found: Convolution, step: Step | None) -> None:
+    from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import say
-    from cnnlab.files import write_whole
     from cnnlab.theory.convolution.page import step_number
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.atomic_io import append_line, write_whole
 from cnnlab.errors import RunError
-from cnnlab.files import append_line, write_whole
 
 
 @given(content=st.binary(max_size=200), older=st.none() | st.binary(max_size=200))

@@ -14,11 +14,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab import processes
+from cnnlab import distributed
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.store import resident_bytes
+from cnnlab.distributed import ALONE, World, command, is_writer, joined, memory_bytes
 from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.processes import ALONE, World, command, is_writer, joined, memory_bytes
 from cnnlab.runs import checks
 from cnnlab.runs.features import choose_features
 from cnnlab.spec.recipe import Recipe
@@ -126,8 +126,8 @@ def test_a_container_s_memory_is_its_limit(
     own: str, files: dict[str, str], memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 10, "SC_PHYS_PAGES": 100}.__getitem__)
-    monkeypatch.setattr(processes, "CGROUPS", tmp_path / "groups")
-    monkeypatch.setattr(processes, "PROC", tmp_path)
+    monkeypatch.setattr(distributed, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(distributed, "PROC", tmp_path)
     if own:
         (tmp_path / "cgroup").write_text(f"{own}\n")
     for name, content in files.items():
@@ -160,7 +160,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Any]], l
 
     monkeypatch.setattr("torch.distributed.all_gather", all_gather)
     monkeypatch.setattr("torch.distributed.broadcast", broadcast)
-    monkeypatch.setattr("cnnlab.processes._connected", lambda: None)
+    monkeypatch.setattr("cnnlab.distributed._connected", lambda: None)
 
     def call(function: Callable[[World], Any]) -> list[Any]:
         def as_one(rank: int) -> Any:
