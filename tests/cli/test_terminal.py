@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cnnlab.cli.terminal import drawn, left_out, plain
-from cnnlab.paper.tables import TextTable
+from cnnlab.render.tables import TextTable
 
 
 @pytest.mark.parametrize("rows", [[], [["a", "1"], ["", "22"]]])

@@ -6,8 +6,8 @@ from statistics import fmean
 
 import pytest
 
-from cnnlab.paper.plots import new_figure, quiet_axes
 from cnnlab.records import EpochRecord, Score, StepMeans
+from cnnlab.render.plots import new_figure, quiet_axes
 from cnnlab.report.comparing_curves import TONES, draw_curves, loss_curves
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.paper import words
 from cnnlab.records import WarningRecord
+from cnnlab.render import formatting
 from cnnlab.report.description import BATCH_SIZE, Description, describe, is_recipe
 from cnnlab.spec.memory import memory
 from cnnlab.spec.model import Model
@@ -72,9 +72,9 @@ def test_the_shares_add_up_and_the_memory_column_too() -> None:
         shares = [float(cell.strip("<% ")) for cell in column(found, title) if cell]
         assert sum(shares) == pytest.approx(100, abs=0.5)
     *cells, total = column(found, "memory")
-    assert total == words.memory(found.memory.activations)
+    assert total == formatting.memory(found.memory.activations)
     assert sum(found.memory.layers.values()) == found.memory.activations
-    assert cells[1] == words.memory(64 * 32 * 32 * 32 * 4)
+    assert cells[1] == formatting.memory(64 * 32 * 32 * 32 * 4)
 
 
 def test_the_sheet_ends_with_sums_and_warnings() -> None:
@@ -84,9 +84,9 @@ def test_the_sheet_ends_with_sums_and_warnings() -> None:
     assert sheet.title == "recipe: 3×32×32 images of cifar10, 10 classes"
     assert sheet.notes[0] == f"{found.parameters:,} parameters, all trained; {found.macs:,} multiply-adds an image."
     assert sheet.notes[1].startswith(
-        f"Memory to train with 64 images at a time, in 32-bit floats: {words.memory(found.memory.total)} = "
+        f"Memory to train with 64 images at a time, in 32-bit floats: {formatting.memory(found.memory.total)} = "
     )
-    assert sheet.notes[2].endswith(f": {words.memory(found.memory.prediction)}.")
+    assert sheet.notes[2].endswith(f": {formatting.memory(found.memory.prediction)}.")
     assert sheet.notes[3] == "! made-up (conv1): it is made up; leave it"
 
 

@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cnnlab.paper.plots import new_figure, to_svg
 from cnnlab.records import EpochRecord, StepMeans
+from cnnlab.render.plots import new_figure, to_svg
 from cnnlab.report import figures
 
 

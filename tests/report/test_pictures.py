@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnnlab.paper.plots import to_svg
+from cnnlab.render.plots import to_svg
 from cnnlab.report import pictures
 
 

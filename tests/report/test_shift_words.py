@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlab.paper.plots import to_png, to_svg
+from cnnlab.render.plots import to_png, to_svg
 from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.report.shift_words import reach, summary
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftedRun, shifted_group

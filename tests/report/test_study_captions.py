@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnlab.paper.words import quoted
+from cnnlab.render.formatting import quoted
 from cnnlab.report import study_captions
 from cnnlab.statistics.power import detectable
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.paper.plots import COLOURS
+from cnnlab.render.plots import COLOURS
 from cnnlab.report import study_words
 from cnnlab.report.study_dose import dose_figure, dose_picture
 

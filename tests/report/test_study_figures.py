@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import to_svg
+from cnnlab.render import formatting
+from cnnlab.render.plots import to_svg
 from cnnlab.report import study_drawing, study_words
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import difference_rows, forest_figure, seed_figure, seed_rows
@@ -103,9 +103,9 @@ def test_names_are_short_and_each_its_own(names, longest):
     shown = [" ".join(name.split()) for name in names]
     short = study_words.short_names(names, longest)
     assert len(set(short)) == len(short)
-    assert all(words.columns(name) <= longest + 4 for name in short)
+    assert all(formatting.columns(name) <= longest + 4 for name in short)
     for name, kept in zip(shown, short, strict=True):
-        if words.columns(name) <= longest and shown.count(name) == 1:
+        if formatting.columns(name) <= longest and shown.count(name) == 1:
             assert kept.partition(" (")[0] in name
 
 

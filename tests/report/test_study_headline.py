@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from cnnlab.paper.words import quoted
+from cnnlab.render.formatting import quoted
 from cnnlab.report.study_headline import comparisons, headline
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

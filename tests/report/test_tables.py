@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.paper import words
 from cnnlab.records import ClassScore, Score
+from cnnlab.render import formatting
 from cnnlab.report import tables
 from cnnlab.spec.memory import memory
 from cnnlab.statistics.intervals import wilson
@@ -68,7 +68,7 @@ def test_with_a_memory_each_row_has_what_it_keeps(make_view):
     taken = memory(known.layers, known.parameters, batch_size=64, state=2)
     *cells, total = column(tables.layer_table(known, taken), "memory")
     assert cells[:3] == ["768.0 KiB", "8.0 MiB", "4.0 MiB"]
-    assert total == words.memory(taken.activations)
+    assert total == formatting.memory(taken.activations)
     assert len({len(row) for row in tables.layer_table(known, taken).rows}) == 1
 
 

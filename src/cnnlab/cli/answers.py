@@ -12,7 +12,7 @@ import typer
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.paper.sheet import Answer, Sheet
+    from cnnlab.render.document import Answer, Sheet
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print LaTeX (amsmath, booktabs).")]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.errors import CnnlabError
-from cnnlab.paper.words import clean, escaped
+from cnnlab.render.formatting import clean, escaped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -27,7 +27,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     from cnnlab.data.folders import open_folder
     from cnnlab.data.starter import glimpse, starter_recipe
     from cnnlab.errors import RunError, UsageError
-    from cnnlab.paper.words import escaped
+    from cnnlab.render.formatting import escaped
 
     text = starter_recipe(glimpse(open_folder(source)))
     if file.is_dir():

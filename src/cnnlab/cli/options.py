@@ -22,7 +22,7 @@ import typer
 
 from cnnlab.distributed import is_writer
 from cnnlab.errors import CnnlabError, UsageError
-from cnnlab.paper.words import clean
+from cnnlab.render.formatting import clean
 
 if TYPE_CHECKING:
     from cnnlab.probe import naming

@@ -12,8 +12,8 @@ from cnnlab.cli.answers import Form, show_answer
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.paper.plots import Plate
-    from cnnlab.paper.sheet import Answer
+    from cnnlab.render.document import Answer
+    from cnnlab.render.plots import Plate
 
 ENDINGS = (".png", ".svg")
 PictureFile = Annotated[
@@ -86,7 +86,7 @@ def write_plates(plates: Mapping[str, Plate], first: Path) -> list[Path]:
     """
     from cnnlab.atomic_io import write_whole
     from cnnlab.errors import RunError
-    from cnnlab.paper.plots import to_png, to_svg
+    from cnnlab.render.plots import to_png, to_svg
 
     written: list[Path] = []
     for name, plate in plates.items():

@@ -11,7 +11,7 @@ from cnnlab.cli.options import Debug, Device, Json, RunPath, find_run, guarded
 
 if TYPE_CHECKING:
     from cnnlab.export.prediction import Prediction
-    from cnnlab.paper.tables import TextTable
+    from cnnlab.render.tables import TextTable
 
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE…", help="Images, or folders of images.", show_default=False)
@@ -44,7 +44,7 @@ def predict(
 
 
 def _table(predictions: list[Prediction]) -> TextTable:
-    from cnnlab.paper.tables import Column, TextTable
+    from cnnlab.render.tables import Column, TextTable
 
     rows = []
     for prediction in predictions:

@@ -12,7 +12,7 @@ from cnnlab.cli.options import Debug, Json, RunsFolder, guarded
 from cnnlab.errors import UsageError, nearest
 
 if TYPE_CHECKING:
-    from cnnlab.paper.tables import TextTable
+    from cnnlab.render.tables import TextTable
     from cnnlab.runs.summary import Summary
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
@@ -63,7 +63,7 @@ def list_runs(
 def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
     from cnnlab.cli.console import show, show_json, write
     from cnnlab.cli.terminal import drawn, plain
-    from cnnlab.paper.sheet import Sheet
+    from cnnlab.render.document import Sheet
     from cnnlab.runs.summary import SORTS, sort_runs, summaries
 
     if sort not in SORTS:
@@ -108,22 +108,22 @@ def _no_runs(runs: Path) -> str:
 
 
 def _table(found: list[Summary]) -> TextTable:
-    from cnnlab.paper import words
-    from cnnlab.paper.tables import Column, TextTable
+    from cnnlab.render import formatting
+    from cnnlab.render.tables import Column, TextTable
 
-    def cell(value: float | None, number: words.Number) -> str:
-        return words.NONE if value is None else number(value)
+    def cell(value: float | None, number: formatting.Number) -> str:
+        return formatting.NONE if value is None else number(value)
 
     rows = [
         (
             run.run,
             run.status,
             run.source,
-            cell(run.parameters, words.count),
-            cell(run.epochs, words.epoch),
-            cell(run.validation, words.fraction),
-            cell(run.test, words.fraction),
-            cell(run.seconds, words.duration),
+            cell(run.parameters, formatting.count),
+            cell(run.epochs, formatting.epoch),
+            cell(run.validation, formatting.fraction),
+            cell(run.test, formatting.fraction),
+            cell(run.seconds, formatting.duration),
         )
         for run in found
     ]

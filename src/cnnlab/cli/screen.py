@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from cnnlab.paper.words import clean
+from cnnlab.render.formatting import clean
 
 
 class Screen(Console):

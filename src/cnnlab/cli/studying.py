@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from cnnlab.cli.console import Progressing
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.study.course import Audience
 from cnnlab.study.plan import Plan, Task
 from cnnlab.study.work import Outcome
@@ -21,7 +21,7 @@ def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
         yield
     except BaseException:
         if is_planned():  # before that nothing has been made
-            command = words.clean(shlex.join(["cnnlab", *sys.argv[1:]]))
+            command = formatting.clean(shlex.join(["cnnlab", *sys.argv[1:]]))
             print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
         raise
 
@@ -46,7 +46,7 @@ class Studying:
         """Called once a stage, with all its runs and those that are to be made."""
         self.tasks, self.images, self.ended_runs = missing, {}, 0
         self.is_planned = True
-        runs, there = words.plural(len(tasks), "run"), len(tasks) - len(missing)
+        runs, there = formatting.plural(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
         self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.way.precision}")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.console import console
-from cnnlab.paper.tables import TextTable
+from cnnlab.render.tables import TextTable
 
 GAP = 2
 

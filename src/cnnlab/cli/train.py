@@ -25,7 +25,7 @@ from cnnlab.cli.options import (
     read_recipe,
 )
 from cnnlab.errors import CnnlabError, UsageError
-from cnnlab.paper.words import clean
+from cnnlab.render.formatting import clean
 
 if TYPE_CHECKING:
     from cnnlab.runs.folder import RunFolder
@@ -133,7 +133,7 @@ def show_result(folder: Any, json: bool) -> None:
     """
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.cli.terminal import drawn
-    from cnnlab.paper import words
+    from cnnlab.render import formatting
     from cnnlab.report.tables import final_table
 
     result = folder.result()
@@ -141,8 +141,8 @@ def show_result(folder: Any, json: bool) -> None:
     if json:
         show_json({**result.model_dump(), "run": str(folder.path), "report": str(page)})
     else:
-        ended = f"{result.status} after {words.epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
-        weights = f"weights of epoch {words.epoch(result.selected_epoch)}"
+        ended = f"{result.status} after {formatting.epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
+        weights = f"weights of epoch {formatting.epoch(result.selected_epoch)}"
         show(drawn(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
         if result.message:
             show(f"! {result.message}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cnnlab.cli.console import Progressing
 from cnnlab.cli.studying import Studying
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.report.study_words import metric_name
 from cnnlab.report.tuning_tables import shown
 from cnnlab.study.plan import Plan, Task
@@ -45,7 +45,7 @@ class Tuning:
         self.already = len(over)
         for trial in over:
             self._remember(trial)
-        wanted = words.plural(plan.search.trials, "trial")
+        wanted = formatting.plural(plan.search.trials, "trial")
         made = f"{self.already} of {wanted} are there already" if over else wanted
         self.shown.say(f"search {plan.name}: {made}; computing in {plan.way.way.precision}")
 
@@ -64,7 +64,7 @@ class Tuning:
         self.ended_trials += 1
         self._remember(trial)
         values = ", ".join(f"{name.rpartition('.')[2]} {shown(value)}" for name, value in trial.params.items())
-        figure = "" if trial.value is None else f" {words.fraction(trial.value)}"
+        figure = "" if trial.value is None else f" {formatting.fraction(trial.value)}"
         how = metric_name(self.plan.search.metric) + figure if trial.value is not None else trial.status
         why = f": {trial.message}" if trial.message else ", which was there already" if trial.found else ""
         done = self.already + self.ended_trials
@@ -78,7 +78,7 @@ class Tuning:
 
     def _show(self, said: str) -> None:
         wanted = self.plan.search.trials
-        best = "none yet" if self.best is None else words.fraction(self.best)
+        best = "none yet" if self.best is None else formatting.fraction(self.best)
         note = f"{self.already + self.ended_trials} of {wanted} trials, best {best}" + (f"; {said}" if said else "")
         total = max(wanted - self.already, 1) * self.plan.images
         self.shown("search", sum(self.images.values()), total, "images", note)

@@ -14,7 +14,7 @@ from cnnlab.data.imagefiles import ImageFiles, Reader
 from cnnlab.data.images import MAX_BYTES, Fault, Header, try_header
 from cnnlab.data.listing import LAYOUT_VERSION, Entry, Files, Finding, Layout, arrange, is_ignored, stamp_of
 from cnnlab.errors import Problem, SourceError
-from cnnlab.paper.words import clean
+from cnnlab.render.formatting import clean
 
 SHOWN = 5
 

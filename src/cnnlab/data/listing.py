@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from cnnlab.data.images import ENDINGS
 from cnnlab.data.source import PART_ORDER, Part
-from cnnlab.paper.words import clean
+from cnnlab.render.formatting import clean
 
 # Part of the key of every kept arrangement: raise it when the same files would be arranged in another way.
 LAYOUT_VERSION = 1

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from cnnlab.errors import RunError
 from cnnlab.model.pretrained import Found
 from cnnlab.model.tensor_files import few
-from cnnlab.paper.words import count, shown
 from cnnlab.records import LoadedRecord
+from cnnlab.render.formatting import count, shown
 
 # What the libraries set beside the tensors: these networks undo ImageNet's normalisation for one of their own.
 _SET_WITH_WEIGHTS = {"googlenet": ("transform_input", True), "inception_v3": ("transform_input", True)}

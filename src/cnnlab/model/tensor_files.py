@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cnnlab.errors import RunError
-from cnnlab.paper.words import shown
+from cnnlab.render.formatting import shown
 
 # Where training scripts keep the network's tensors among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")

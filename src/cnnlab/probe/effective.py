@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
-from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
 from cnnlab.spec.receptive.sights import Sights
 from cnnlab.training.machine import whole_floats
 
@@ -126,7 +126,7 @@ def _maps(network: nn.Module, pictures: Tensor, layer: str, channels_last: bool)
         network(pictures)
     maps = found[0] if found else None
     if maps is None or maps.ndim != 4:
-        gives = "does not run for these images" if maps is None else f"gives {words.sizes(tuple(maps.shape[1:]))}"
+        gives = "does not run for these images" if maps is None else f"gives {formatting.sizes(tuple(maps.shape[1:]))}"
         raise UsageError(
             f"'{layer}' has no map to look back from: it {gives}",
             where="--layer",

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.probe.effective_drawing import effective_svg
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.tables import TextTable
 
 Span = tuple[int, int]
 # W. Luo, Y. Li, R. Urtasun, R. Zemel: Understanding the effective receptive field in deep convolutional neural
@@ -160,17 +160,17 @@ def _row(field: EffectiveField) -> tuple[str, ...]:
     theory, outside = field.theoretical, field.outside
     return (
         field.network,
-        words.sizes(theory) if theory else words.NONE,
-        words.sizes(field.support),
+        formatting.sizes(theory) if theory else formatting.NONE,
+        formatting.sizes(field.support),
         f"{field.effective_size:.1f}",
-        words.sizes((field.held, field.held)),
-        words.NONE if outside is None else words.percent(outside),
+        formatting.sizes((field.held, field.held)),
+        formatting.NONE if outside is None else formatting.percent(outside),
     )
 
 
 def _notes(fields: tuple[EffectiveField, ...]) -> list[str]:
     notes = [
-        f"Mean over {words.plural(fields[0].images, 'image')} of normally distributed noise, in eval mode.",
+        f"Mean over {formatting.plural(fields[0].images, 'image')} of normally distributed noise, in eval mode.",
         "Theoretical: by the layers' windows; of it, padding is what lies outside the image. Support: around all "
         "pixels with a gradient. Effective: the side of a square with as many pixels as have more than 4.55 % of the "
         "largest gradient (Luo et al., 2016). Holds 95 %: the square around the middle with so much of all gradient.",

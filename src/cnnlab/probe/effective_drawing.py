@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from cnnlab.paper import words
-from cnnlab.paper.svg import SMALL, Drawing, text_width
+from cnnlab.render import formatting
+from cnnlab.render.svg import SMALL, Drawing, text_width
 
 if TYPE_CHECKING:
     from cnnlab.probe.effective_answer import EffectiveField
@@ -50,11 +50,11 @@ def effective_svg(fields: Sequence[EffectiveField]) -> str:
 
 def _labels(field: EffectiveField) -> tuple[str, ...]:
     theory, outside = field.theoretical, field.outside
-    lines = [words.shown(field.network)]
+    lines = [formatting.shown(field.network)]
     if theory is not None:
-        padding = f", {words.percent(outside)} of it padding" if outside else ""
+        padding = f", {formatting.percent(outside)} of it padding" if outside else ""
         unseen = "" if _drawn_view(field) else ", larger than this picture"
-        lines.append(f"by the windows: {words.sizes(theory)}{padding}{unseen}")
+        lines.append(f"by the windows: {formatting.sizes(theory)}{padding}{unseen}")
     lines.append(f"holds 95 %: {field.held}×{field.held}; effective size (Luo et al.): {field.effective_size:.1f}")
     return tuple(lines)
 

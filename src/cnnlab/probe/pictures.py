@@ -16,7 +16,7 @@ from cnnlab.data.formats import in_form
 from cnnlab.data.images import Fault, try_decode
 from cnnlab.data.source import ImageForm, Pixels
 from cnnlab.errors import SourceError
-from cnnlab.paper import words
+from cnnlab.render import formatting
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
 TILE = 64
@@ -45,7 +45,7 @@ def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
     pictures = shapes.draw("train", np.arange(down * right, dtype=np.int64))
     rows = [np.concatenate(list(pictures[row * right : (row + 1) * right]), axis=2) for row in range(down)]
     whole = in_form(np.concatenate(rows, axis=1)[None], form)[0]
-    count = words.plural(down * right, "picture")
+    count = formatting.plural(down * right, "picture")
     return whole, f"{count} of the built-in shapes, drawn by the program"
 
 

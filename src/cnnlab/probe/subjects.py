@@ -18,10 +18,10 @@ from cnnlab.data.dataset import Dataset, facts, open_dataset
 from cnnlab.data.feed import Feed, spread_places
 from cnnlab.data.source import ImageForm, Indices, Part, Progress, silent
 from cnnlab.errors import SourceError, UsageError, listed
-from cnnlab.paper import words
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
 from cnnlab.probe.pictures import Picture, drawn_image, normalised, opened_image
 from cnnlab.records import LayerRecord, Way
+from cnnlab.render import formatting
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
@@ -153,7 +153,7 @@ class Subject:
     def _of_data(self, feed: Feed, part: Part, place: int) -> Picture:
         data = self._data()
         pixels, label = np.array(feed.pixels[place]), int(feed.labels[place])
-        name = f"{part}:{place}, {words.shown(data.classes[label])}"
+        name = f"{part}:{place}, {formatting.shown(data.classes[label])}"
         return Picture(pixels, normalised(pixels, data.mean, data.std), name, label)
 
     def _missing(self, which: str, without: str) -> SourceError:
@@ -255,7 +255,7 @@ def _of_run(
         check_same_data(folder, opened)
         return opened
 
-    state = "trained" if folder.result() is not None else f"unfinished, weights of epoch {words.epoch(epoch)}"
+    state = "trained" if folder.result() is not None else f"unfinished, weights of epoch {formatting.epoch(epoch)}"
     name = f"{folder.name} ({state})"
     return Subject(
         name, network, folder.table().layers, form, kept.mean, kept.std, about.classes, folder, dataset=dataset

@@ -7,10 +7,10 @@ from math import exp, log, prod
 from statistics import fmean
 from typing import Literal, TypeAlias, TypeVar
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.tables import TextTable
 
 T = TypeVar("T")
 Direction: TypeAlias = Literal["right", "down", "diagonal"]
@@ -157,7 +157,7 @@ class Translation(Record):
                 ("Shifts that maps follow exactly", self._kept()),
             ),
             notes=(
-                f"Image: {self.image}, {words.sizes(self.size)}, {filled}; 32-bit floats, eval mode.",
+                f"Image: {self.image}, {formatting.sizes(self.size)}, {filled}; 32-bit floats, eval mode.",
                 "Exactly: the map of the moved image is the image's map, moved by shift / jump nodes; compared where a "
                 "node's whole view lies inside both images. Differences are shares of the map's largest number: up to "
                 f"{ROUNDING:.0e} is rounding.",
@@ -228,10 +228,10 @@ class Translation(Record):
             rows.append(
                 (
                     layer.name,
-                    words.sizes(layer.map or ()),
+                    formatting.sizes(layer.map or ()),
                     layer.keeps(),
-                    ", ".join(str(move.shift) for move in there) or words.NONE,
-                    words.count(min(move.nodes for move in there)) if there else "0",
+                    ", ".join(str(move.shift) for move in there) or formatting.NONE,
+                    formatting.count(min(move.nodes for move in there)) if there else "0",
                     _largest(there),
                     _largest(elsewhere),
                 )
@@ -252,13 +252,13 @@ def spread_over(things: Sequence[T], most: int) -> list[T]:
 
 def _largest(moves: Sequence[Moved]) -> str:
     if not moves:
-        return words.NONE
+        return formatting.NONE
     largest = max(move.difference for move in moves)
     return f"{largest:.1e}" if 0 < largest < 0.01 else f"{largest:.2g}"
 
 
 def _number(value: float | None) -> str:
-    return words.NONE if value is None else f"{value:.2f}"
+    return formatting.NONE if value is None else f"{value:.2f}"
 
 
 def _geometric_mean(factors: Iterable[float]) -> float:

@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes, to_svg
-from cnnlab.paper.svg import text_width
 from cnnlab.probe.translation_answer import TOWARDS, MovedLayer, Translation, spread_over
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes, to_svg
+from cnnlab.render.svg import text_width
 
 WIDTH, HEIGHT = 560, 360
 # More lines than these would hide one another.
@@ -32,7 +32,7 @@ def translation_figure(found: Translation) -> Figure:
     """One colour for each stage: dashed in front of it, solid after it; the image itself dotted."""
     figure = new_figure(WIDTH, HEIGHT)
     stages = _drawn(found)
-    names = [words.shown(stage.name, LONGEST_NAME) for stage in stages]
+    names = [formatting.shown(stage.name, LONGEST_NAME) for stage in stages]
     right = 18 + BOLD * max(text_width(name) for name in (*names, IMAGE_NAME))
     axes = quiet_axes(figure, 44, 46, WIDTH - 44 - right, HEIGHT - 46 - 72)
     _line(axes, found.shifts, found.changes, "muted", IMAGE, "image")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from cnnlab.paper import words
-from cnnlab.paper.svg import NORMAL, SMALL, Drawing, text_width
 from cnnlab.records import LayerRecord, Table
+from cnnlab.render import formatting
+from cnnlab.render.svg import NORMAL, SMALL, Drawing, text_width
 from cnnlab.report.placing import (
     GAP,
     KIND_OF,
@@ -52,7 +52,7 @@ def architecture(table: Table, title: str) -> Drawing:
     width = max(placed.width, _legend_width(placed) + 2 * MARGIN, NARROWEST_DRAWING)
     drawing = Drawing(width, lines.bottom + LEGEND, "architecture", f"The layers of {title}")
     longest = int((width - 2 * MARGIN) / text_width("n", NORMAL))
-    drawing.text(MARGIN, 26, words.shown(title, longest), bold=True)
+    drawing.text(MARGIN, 26, formatting.shown(title, longest), bold=True)
     _draw_flow(drawing, placed, lines)
     for arc, lane in zip(placed.arcs, lines.lanes, strict=True):
         _draw_arc(drawing, placed, lines, arc, lane)
@@ -194,9 +194,9 @@ def _draw_item(drawing: Drawing, item: Item, lines: _Lines) -> None:
 
 
 def _told(row: LayerRecord) -> str:
-    parameters = f", {words.plural(row.parameters, 'parameter')}" if row.parameters else ""
+    parameters = f", {formatting.plural(row.parameters, 'parameter')}" if row.parameters else ""
     state = ", frozen" if row.frozen else f", trains after epoch {row.begins}" if row.begins else ""
-    return f"{row.name}: {words.shown(row.text, 80)} → {words.sizes(row.output)}{parameters}{state}"
+    return f"{row.name}: {formatting.shown(row.text, 80)} → {formatting.sizes(row.output)}{parameters}{state}"
 
 
 def _opacity(row: LayerRecord | None) -> float:
@@ -222,7 +222,7 @@ def _draw_bracket(drawing: Drawing, placed: Placed, lines: _Lines, bracket: Brac
 
 def _bracket_label(row: LayerRecord) -> str:
     count = row.text.partition("(")[2].partition(",")[0]
-    return f"{words.shown(row.name, 40)}: {count} times"
+    return f"{formatting.shown(row.name, 40)}: {count} times"
 
 
 def _rows(placed: Placed) -> list[LayerRecord]:

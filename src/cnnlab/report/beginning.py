@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from cnnlab.paper import words
 from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Record, Table
+from cnnlab.render import formatting
 from cnnlab.spec.backbones import Known, write_backbone
 from cnnlab.spec.recipe import Recipe
 
@@ -44,10 +44,10 @@ class Beginning(Record):
     def lines(self) -> list[str]:
         """What a person is told, a sentence each."""
         shape = self.features_shape
-        what = f"{words.count(shape[0])} numbers" if len(shape) == 1 else f"maps of {words.sizes(shape)}"
+        what = f"{formatting.count(shape[0])} numbers" if len(shape) == 1 else f"maps of {formatting.sizes(shape)}"
         resized = ""
         if self.resized:
-            resized = f"resized to {words.sizes(self.resized)} ({self.interpolation}) on the device and "
+            resized = f"resized to {formatting.sizes(self.resized)} ({self.interpolation}) on the device and "
         moments = {
             "weights": "of the weights" if self.weights else "that the backbone was made for",
             "data": "of the training images",
@@ -91,9 +91,9 @@ def trained(layers: Sequence[LayerRecord]) -> str:
     told = []
     for begin in sorted({row.begins for row in weighted if not row.frozen}):
         names = _names(weighted, [row for row in weighted if not row.frozen and row.begins == begin])
-        told.append(names + (f" after {words.plural(begin, 'epoch')}" if begin else ""))
+        told.append(names + (f" after {formatting.plural(begin, 'epoch')}" if begin else ""))
     if len(told) > MOST_STEPS:
-        between = words.plural(len(told) - 3, "other step")
+        between = formatting.plural(len(told) - 3, "other step")
         told = [*told[:2], f"then, after {between}, {told[-1]}"]
     return "; ".join(told)
 
@@ -103,8 +103,8 @@ def too_late(layers: Sequence[LayerRecord], epochs: int) -> str:
     late = sum(row.parameters for row in layers if row.begins >= epochs and not row.frozen)
     if not late:
         return ""
-    ends = f"training ends after {words.plural(epochs, 'epoch')}"
-    return f"{ends}, before {words.plural(late, 'parameter')} would begin to train: they stay as they are"
+    ends = f"training ends after {formatting.plural(epochs, 'epoch')}"
+    return f"{ends}, before {formatting.plural(late, 'parameter')} would begin to train: they stay as they are"
 
 
 def frozen(layers: Sequence[LayerRecord]) -> str:
@@ -186,17 +186,19 @@ def loaded_facts(
         facts += [("weights", loaded.source), ("file", _file(loaded)), ("tensors", _tensors(loaded))]
     first = table.layers[0]
     if first.name == RESIZE:
-        facts.append(("resized", f"to {words.sizes(first.output[1:])} ({recipe.model.interpolation}), on the device"))
+        facts.append(
+            ("resized", f"to {formatting.sizes(first.output[1:])} ({recipe.model.interpolation}), on the device")
+        )
     if last is not None:
-        facts.append(("features", f"{words.sizes(last.output)}, from {last.name}"))
+        facts.append(("features", f"{formatting.sizes(last.output)}, from {last.name}"))
     trains = table.parameters if table.trainable is None else table.trainable
     still = table.parameters - trains
-    count = f"{words.count(trains)} of {words.count(table.parameters)} parameters"
+    count = f"{formatting.count(trains)} of {formatting.count(table.parameters)} parameters"
     late = too_late(table.layers, recipe.train.epochs)
     which = trained(table.layers) or "everything, from the start"
     facts.append(("trained", f"{count}: {which}" + (f"; {late}" if late else "")))
     if still:
-        facts.append(("frozen", f"{words.plural(still, 'parameter')}: {frozen(table.layers)}"))
+        facts.append(("frozen", f"{formatting.plural(still, 'parameter')}: {frozen(table.layers)}"))
     if features is not None:
         facts.append(("kept", _kept(features)))
     return facts
@@ -207,25 +209,25 @@ def _kept(features: FeaturesRecord) -> str:
         return f"nothing: the frozen part was computed for every batch, since {features.reason}"
     equal = "bit for bit as without keeping them" if features.bitwise else "as without keeping them, up to rounding"
     how = equal if features.exact else f"not quite as without keeping them: {features.reason}"
-    what = f"{words.sizes(features.shape)} features of {words.plural(features.views, 'view')} of each image"
-    return f"{what}, {words.memory(features.bytes)} in {features.dtype}, computed once; training is {how}"
+    what = f"{formatting.sizes(features.shape)} features of {formatting.plural(features.views, 'view')} of each image"
+    return f"{what}, {formatting.memory(features.bytes)} in {features.dtype}, computed once; training is {how}"
 
 
 def _file(loaded: LoadedRecord) -> str:
     told = {True: ", the published file", False: ", not the published file", None: ""}[loaded.published]
-    return f"{words.shown(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{told}"
+    return f"{formatting.shown(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{told}"
 
 
 def _tensors(loaded: LoadedRecord) -> str:
-    parts = [f"{words.count(loaded.loaded)} loaded"]
+    parts = [f"{formatting.count(loaded.loaded)} loaded"]
     for names, what in (
         (loaded.missing, "missing in the file, which began at random"),
         (loaded.ignored, "ignored, since they belong to nothing here"),
     ):
         if names:
-            parts.append(f"{words.count(len(names))} {what} ({_few(names)})")
+            parts.append(f"{formatting.count(len(names))} {what} ({_few(names)})")
     if loaded.behind:
-        parts.append(f"{words.count(len(loaded.behind))} behind the cut left out")
+        parts.append(f"{formatting.count(len(loaded.behind))} behind the cut left out")
     return "; ".join(parts)
 
 

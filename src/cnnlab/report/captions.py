@@ -8,13 +8,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from cnnlab.paper import words
-from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, Counts, row_shares
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import LayerMaps
 from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
 from cnnlab.probe.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
+from cnnlab.render import formatting
+from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, Counts, row_shares
 from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import MOST_FILTERS
 from cnnlab.report.tables import accuracy_interval
@@ -29,10 +29,10 @@ FEW_POINTS = 2
 def headline(view: RunView) -> tuple[str, str]:
     """The outcome in one line, and a second line with its interval, its data and its cost."""
     part, score = judged_part(view.result)
-    source = words.shown(PurePath(view.data.source).name, 40)
+    source = formatting.shown(PurePath(view.data.source).name, 40)
     work = (
-        f"Trained on {words.plural(view.data.parts.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
-        f"{words.duration(view.result.seconds)}; {words.plural(view.result.parameters, 'parameter')}."
+        f"Trained on {formatting.plural(view.data.parts.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
+        f"{formatting.duration(view.result.seconds)}; {formatting.plural(view.result.parameters, 'parameter')}."
     )
     if view.result.status == "diverged":
         return (
@@ -42,8 +42,10 @@ def headline(view: RunView) -> tuple[str, str]:
     interval = accuracy_interval(score)
     if score is None or interval is None:
         return f"No accuracy was measured on {source}", work
-    line = f"{words.percent(score.accuracy)} of {words.plural(score.images, f'{part} image')} of {source} right"
-    return line, f"95 % interval {words.percent(interval[0])} to {words.percent(interval[1])}. {work}"
+    line = (
+        f"{formatting.percent(score.accuracy)} of {formatting.plural(score.images, f'{part} image')} of {source} right"
+    )
+    return line, f"95 % interval {formatting.percent(interval[0])} to {formatting.percent(interval[1])}. {work}"
 
 
 def judged_part(result: Result) -> tuple[str, Score | None]:
@@ -65,8 +67,8 @@ def ledger(view: RunView) -> str:
             )
         return "This test set has never been opened: its figures are unknown to everyone who made a choice here."
     runs = len({opening.run for opening in openings})
-    times = words.plural(len(openings), "time")
-    said = f"This test set was opened {times}, by {words.plural(runs, 'run')}."
+    times = formatting.plural(len(openings), "time")
+    said = f"This test set was opened {times}, by {formatting.plural(runs, 'run')}."
     if len(openings) == 1:
         return said
     return f"{said} Each look at it that leads to a choice makes its figures a little too good."
@@ -87,7 +89,7 @@ def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
     if len(validation) < FEW_POINTS:
         return _too_short(validation, "loss")
     at, lowest = min(validation, key=lambda point: point[1])
-    said = f"Validation loss is lowest at epoch {words.epoch(at)} ({lowest:#.3g})"
+    said = f"Validation loss is lowest at epoch {formatting.epoch(at)} ({lowest:#.3g})"
     end, last = validation[-1]
     train = _finite(found.get("train"))
     if at == end:
@@ -105,11 +107,11 @@ def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
     if len(validation) < FEW_POINTS:
         return _too_short(validation, "accuracy")
     at, highest = max(validation, key=lambda point: point[1])
-    said = f"Validation accuracy is highest at epoch {words.epoch(at)} ({highest:.3f})."
+    said = f"Validation accuracy is highest at epoch {formatting.epoch(at)} ({highest:.3f})."
     if result.validation is None or result.train is None:
         return said
     gap = result.train.accuracy - result.validation.accuracy
-    selected = f"With the weights of epoch {words.epoch(result.selected_epoch)} the training images score"
+    selected = f"With the weights of epoch {formatting.epoch(result.selected_epoch)} the training images score"
     if gap > NOTICEABLE_GAP:
         return f"{said} {selected} {gap:.3f} higher than the validation images."
     return f"{said} {selected} about as high as the validation images ({gap:+.3f})."
@@ -118,7 +120,7 @@ def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
 def selection_note(view: RunView) -> str:
     """How the weights behind the final figures were chosen."""
     train = view.recipe.train
-    where = f"epoch {words.epoch(view.result.selected_epoch)}"
+    where = f"epoch {formatting.epoch(view.result.selected_epoch)}"
     chosen = {
         "best": f"best validation {train.choose.replace('_', ' ')}",
         "last": "the last",
@@ -135,11 +137,11 @@ def filters_caption(filters: Filters) -> str:
     how = colours.get(channels, f"as the mean of {channels} channels")
     many = f"The first {MOST_FILTERS} of {number}" if number > MOST_FILTERS else f"The {number}"
     said = (
-        f"{many} filters of {words.quoted(filters.layer)}, {high}×{wide}, {how}. "
+        f"{many} filters of {formatting.quoted(filters.layer)}, {high}×{wide}, {how}. "
         "Each is scaled to its own largest weight; mid-grey is 0."
     )
     if filters.loaded:
-        said += f" They were loaded: {words.shown(filters.loaded, 80)}."
+        said += f" They were loaded: {formatting.shown(filters.loaded, 80)}."
     if filters.frozen:
         return f"{said} They are frozen, and the same before and after training."
     if filters.before is None:
@@ -159,12 +161,12 @@ def filters_caption(filters: Filters) -> str:
 
 def example_caption(found: ActivationMaps) -> str:
     """Which image it is, and what the network calls it."""
-    return f"The image is {words.shown(found.image, 80)}, with the selected weights. {found.called()}"
+    return f"The image is {formatting.shown(found.image, 80)}, with the selected weights. {found.called()}"
 
 
 def activations_caption(found: ActivationMaps, layer: LayerMaps) -> str:
     """Which maps are shown, and what is seen on them."""
-    return f"{words.quoted(layer.name)}, {layer.shape_text()}: {layer.chosen()}. {found.seen(layer)}"
+    return f"{formatting.quoted(layer.name)}, {layer.shape_text()}: {layer.chosen()}. {found.seen(layer)}"
 
 
 def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
@@ -180,8 +182,8 @@ def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
         return f"{read} There are no mistakes."
     shares = row_shares(counts)
     told = [
-        f"{words.quoted(names[true])} taken for {words.quoted(names[said])} "
-        f"({counts[true, said]} of {counts[true].sum()}, {words.percent(shares[true, said])})"
+        f"{formatting.quoted(names[true])} taken for {formatting.quoted(names[said])} "
+        f"({counts[true, said]} of {counts[true].sum()}, {formatting.percent(shares[true, said])})"
         for true, said in mistakes
     ]
     return f"{read} Most frequent: {', '.join(told)}."
@@ -194,7 +196,7 @@ def class_caption(score: Score | None) -> str:
         return ""
     best, worst = max(known, key=lambda each: each.recall), min(known, key=lambda each: each.recall)
     return (
-        f"Recognised best: {words.quoted(best.name)} ({best.recall:.2f}); worst: {words.quoted(worst.name)} "
+        f"Recognised best: {formatting.quoted(best.name)} ({best.recall:.2f}); worst: {formatting.quoted(worst.name)} "
         f"({worst.recall:.2f}). Recall is the share of a class's images that were named right, precision the share of "
         "the images given its name that are of it."
     )
@@ -219,7 +221,7 @@ def _sentence(text: str) -> str:
 
 
 def _epochs(number: float) -> str:
-    return f"{words.epoch(number)} epoch{'' if number == 1 else 's'}"
+    return f"{formatting.epoch(number)} epoch{'' if number == 1 else 's'}"
 
 
 def _finite(curve: Curve | None) -> list[tuple[float, float]]:
@@ -231,7 +233,7 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
     if not validation:
         return "There is no validation part, so nothing here says when to stop."
     at, value = validation[0]
-    return f"One point only: at epoch {words.epoch(at)} validation {measure} is {value:.3f}."
+    return f"One point only: at epoch {formatting.epoch(at)} validation {measure} is {value:.3f}."
 
 
 def _mistakes(counts: Counts, most: int = 3) -> list[tuple[int, int]]:

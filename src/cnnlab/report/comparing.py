@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnlab.errors import RunError
-from cnnlab.paper.sheet import Sheet
 from cnnlab.records import EpochRecord, Record
+from cnnlab.render.document import Sheet
 from cnnlab.report.comparing_curves import LossCurve, loss_curves
 from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_test, right_answers
 from cnnlab.spec.changes import file_name

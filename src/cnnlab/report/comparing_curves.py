@@ -10,8 +10,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.paper.plots import COLOURS, name_ends
 from cnnlab.records import EpochRecord, Record
+from cnnlab.render.plots import COLOURS, name_ends
 from cnnlab.report.figures import LOG_FROM
 
 Part = Literal["train", "validation"]

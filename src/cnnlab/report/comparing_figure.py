@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.render.svg import text_width
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.report.comparing_curves import TONES, LossCurve, draw_curves
 from cnnlab.report.comparing_sheet import gap

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet, Titled
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet, Titled
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.statistics.comparison import Comparison
@@ -19,7 +19,7 @@ def compared_sheet(found: ComparedRuns) -> Sheet:
     lines: list[str | Formula] = [found.answer()]
     if found.mcnemar is not None:
         lines.append(found.mcnemar.sentence)
-    title = f"{found.metric.replace('_', ' ')} on {words.shown(found.data)}"
+    title = f"{found.metric.replace('_', ' ')} on {formatting.shown(found.data)}"
     if found.alone:
         title = f"{_shown(found.alone.a)} against {_shown(found.alone.b)}: {title}"
     else:
@@ -37,7 +37,13 @@ def _tables(found: ComparedRuns) -> Iterator[Titled]:
     differences = (_difference_row(each, found.metric, extra) for each in found.comparisons)
     yield "Differences", TextTable.of((*measures, *extra), differences)
     runs = [
-        (_shown(group.name), str(run.seed), NONE if run.value is None else words.loss(run.value), run.status, run.run)
+        (
+            _shown(group.name),
+            str(run.seed),
+            NONE if run.value is None else formatting.loss(run.value),
+            run.status,
+            run.run,
+        )
         for group in found.groups
         for run in group.runs
     ]
@@ -50,11 +56,13 @@ def _group_row(group: ComparedGroup) -> tuple[str, ...]:
         _shown(group.name),
         str(group.n),
         str(group.failures),
-        NONE if group.mean is None else words.loss(group.mean),
-        NONE if group.low is None or group.high is None else f"{words.loss(group.low)} to {words.loss(group.high)}",
-        NONE if group.sd is None else words.loss(group.sd),
-        words.count(group.parameters),
-        ", ".join(sorted({words.epoch(run.epochs) for run in group.runs}, key=float)),
+        NONE if group.mean is None else formatting.loss(group.mean),
+        NONE
+        if group.low is None or group.high is None
+        else f"{formatting.loss(group.low)} to {formatting.loss(group.high)}",
+        NONE if group.sd is None else formatting.loss(group.sd),
+        formatting.count(group.parameters),
+        ", ".join(sorted({formatting.epoch(run.epochs) for run in group.runs}, key=float)),
         f"{minutes:.1f}",
     )
 
@@ -67,7 +75,7 @@ def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tup
         NONE if found.difference is None else gap(found.difference, metric),
         _between(found.low, found.high, metric),
         found.verdict,
-        NONE if found.needed is None else words.count(found.needed),
+        NONE if found.needed is None else formatting.count(found.needed),
         NONE if p is None else study_words.words_of_p(p),
         NONE if found.superiority is None or found.low is None else f"{found.superiority:.2f}",
     ]
@@ -86,13 +94,13 @@ def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tup
 
 def sentence(found: Comparison, metric: str) -> str:
     """One comparison in words."""
-    a, b = words.quoted(found.a), words.quoted(found.b)
+    a, b = formatting.quoted(found.a), formatting.quoted(found.b)
     bounds = f"{_between(found.low, found.high, metric)}, {100 * found.level:.4g} % interval"
     apart = "" if found.difference is None else gap(found.difference, metric)
     if found.difference is None:
         return f"No verdict: {a if not found.n_a else b} has no run that ended with a figure."
     if found.verdict == "no verdict":
-        runs = f"{words.plural(found.n_a, 'run')} against {words.plural(found.n_b, 'run')}"
+        runs = f"{formatting.plural(found.n_a, 'run')} against {formatting.plural(found.n_b, 'run')}"
         known = f" ({bounds})" if found.low is not None else ""
         return (
             f"No verdict on the recipes: {runs}, and fewer than {FEWEST_RUNS} a side only describe. {a} − {b}: {apart}"
@@ -119,7 +127,7 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
     yield from found.notes
     if found.looks is not None:
         yield (
-            f"This test set had been looked at {words.plural(found.looks, 'time')} by all runs in the folder: what is "
+            f"This test set had been looked at {formatting.plural(found.looks, 'time')} by all runs in the folder: what is "
             "chosen by these figures is no longer judged by them."
         )
     else:
@@ -153,4 +161,4 @@ def _between(low: float | None, high: float | None, metric: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return words.shown(name, 60)
+    return formatting.shown(name, 60)

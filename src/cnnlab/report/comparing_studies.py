@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import to_svg
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
 from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.formatting import NONE
+from cnnlab.render.plots import to_svg
+from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.statistics.comparison import Judgement
@@ -50,11 +50,9 @@ class ComparedStudies(Record):
     def sheet(self) -> Sheet:
         """The arms that they share, a row for each study."""
         metric = study_words.metric_name(self.studies[0].metric)
-        names = [words.shown(study.study) for study in self.studies]
+        names = [formatting.shown(study.study) for study in self.studies]
         shared = len({one.arm for one in self.arms})
-        line = (
-            f"{metric}; {words.plural(shared, 'arm')} of more than one study: each difference is to its own baseline."
-        )
+        line = f"{metric}; {formatting.plural(shared, 'arm')} of more than one study: each difference is to its own baseline."
         heads = ("arm", "study", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
         rows = (_row(one, self.studies[0].metric) for one in self.arms)
         tables = (("Arms that they share", TextTable.of(heads, rows)),) if self.arms else ()
@@ -121,7 +119,7 @@ def _shared(result: StudyResult, arm: ArmRecord) -> SharedArm:
 def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]:
     told = {
         "data": [result.data for result in results],
-        "numbers of images": [words.count(result.images) for result in results],
+        "numbers of images": [formatting.count(result.images) for result in results],
         "smallest differences of interest": [
             NONE if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
         ],
@@ -136,7 +134,7 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
     for name in shared:
         changes = [result.arm(name).changes for result in results if name in _names(result)]
         if any(each != changes[0] for each in changes):
-            yield f"{words.quoted(name)} is called alike in all, and changes other things of the base."
+            yield f"{formatting.quoted(name)} is called alike in all, and changes other things of the base."
     for result in results:
         own = [name for name in _names(result) if name not in shared]
         if own:
@@ -151,15 +149,15 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
 
 def _row(one: SharedArm, metric: str) -> tuple[str, ...]:
     def pair(low: float | None, high: float | None) -> str:
-        return NONE if low is None or high is None else f"{words.loss(low)} to {words.loss(high)}"
+        return NONE if low is None or high is None else f"{formatting.loss(low)} to {formatting.loss(high)}"
 
     known = one.difference_low is not None and one.difference_high is not None
     return (
-        words.shown(one.arm, 60),
-        words.shown(one.study),
+        formatting.shown(one.arm, 60),
+        formatting.shown(one.study),
         str(one.n),
         str(one.failures),
-        NONE if one.mean is None else words.loss(one.mean),
+        NONE if one.mean is None else formatting.loss(one.mean),
         pair(one.low, one.high),
         NONE if one.difference is None else gap(one.difference, metric),
         study_words.between(one.difference_low or 0.0, one.difference_high or 0.0, metric) if known else NONE,

@@ -8,9 +8,9 @@ from typing import Any
 
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet
 from cnnlab.records import LayerRecord, Record, Table, WarningRecord
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
 from cnnlab.report.beginning import Beginning, beginning, too_late, trained
 from cnnlab.report.tables import layer_table
 from cnnlab.runs.folder import KEPT
@@ -65,8 +65,12 @@ class Description(Record):
     @property
     def title(self) -> str:
         """What this is, for which images."""
-        images = f"{words.sizes(self.input)} images" + (f" of {self.source}" if self.source else "")
-        end = words.plural(self.num_classes, "class", "classes") if self.num_classes else "features instead of classes"
+        images = f"{formatting.sizes(self.input)} images" + (f" of {self.source}" if self.source else "")
+        end = (
+            formatting.plural(self.num_classes, "class", "classes")
+            if self.num_classes
+            else "features instead of classes"
+        )
         return f"{self.name}: {images}, {end}"
 
     def sheet(self) -> Sheet:
@@ -287,10 +291,10 @@ def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, b
 def _sums(found: Description) -> str:
     is_whole = found.trainable == found.parameters
     named = trained(found.layers)
-    which = ("all trained" if is_whole else f"{words.count(found.trainable)} of them trained") + (
+    which = ("all trained" if is_whole else f"{formatting.count(found.trainable)} of them trained") + (
         f": {named}" if named else ""
     )
-    return f"{words.count(found.parameters)} parameters, {which}; {words.count(found.macs)} multiply-adds an image."
+    return f"{formatting.count(found.parameters)} parameters, {which}; {formatting.count(found.macs)} multiply-adds an image."
 
 
 def _memory_lines(found: Description) -> tuple[str, str]:
@@ -302,9 +306,9 @@ def _memory_lines(found: Description) -> tuple[str, str]:
         "activations": taken.activations,
         "what passes through": taken.passing,
     }
-    batch = f"with {words.plural(taken.batch_size, 'image')} at a time, in 32-bit floats"
-    summed = " + ".join(f"{words.memory(size)} of {what}" for what, size in parts.items() if size)
+    batch = f"with {formatting.plural(taken.batch_size, 'image')} at a time, in 32-bit floats"
+    summed = " + ".join(f"{formatting.memory(size)} of {what}" for what, size in parts.items() if size)
     return (
-        f"Memory to train {batch}: {words.memory(taken.total)} = {summed}.",
-        f"Memory to predict {batch}: {words.memory(taken.prediction)}.",
+        f"Memory to train {batch}: {formatting.memory(taken.total)} = {summed}.",
+        f"Memory to predict {batch}: {formatting.memory(taken.prediction)}.",
     )

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 from cnnlab.records import EpochRecord, Result
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
 
 Measure = Literal["loss", "accuracy"]
 WIDTH, HEIGHT = 400, 290
@@ -116,7 +116,7 @@ def _mark_selected(axes: Axes, epoch: float) -> None:
     axes.axvline(epoch, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1.5, 2.5)), zorder=1)
     right = epoch > sum(axes.get_xlim()) / 2
     axes.annotate(
-        f"selected: epoch {words.epoch(epoch)}",
+        f"selected: epoch {formatting.epoch(epoch)}",
         (epoch, 1),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if right else 5, 3),

@@ -8,11 +8,11 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cnnlab.paper import words
-from cnnlab.paper.colours import style_sheet
-from cnnlab.paper.confusion import confusion_figure
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activity.feature_maps_drawing import layer_figure, reading_notes
+from cnnlab.render import formatting
+from cnnlab.render.confusion_matrix import confusion_figure
+from cnnlab.render.palette import style_sheet
+from cnnlab.render.plots import to_svg
 from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
 from cnnlab.report.beginning import loaded_facts
@@ -44,7 +44,7 @@ def render(view: RunView) -> str:
             switched_off=captions.switched_off(view.recipe),
             layers=tables.layer_table(view.table),
             architecture=Markup(architecture(view.table, "the network").to_svg()),
-            image=words.sizes(_image_shape(view)),
+            image=formatting.sizes(_image_shape(view)),
             beginning=loaded_facts(view.recipe, view.table, view.loaded, view.features)
             if view.recipe.model.backbone
             else [],
@@ -81,9 +81,9 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: words.clean(value) if type(value) is str else value,
+        finalize=lambda value: formatting.clean(value) if type(value) is str else value,
     )
-    environment.filters["count"] = words.count
+    environment.filters["count"] = formatting.count
     return environment
 
 
@@ -91,13 +91,16 @@ def _key_figures(view: RunView) -> list[Fact]:
     result = view.result
     part, score = captions.judged_part(result)
     return [
-        (f"{part} accuracy" if score else "accuracy", words.fraction(score.accuracy) if score else words.NONE),
-        (f"{part} loss" if score else "loss", words.loss(score.loss) if score else words.NONE),
-        ("parameters", words.count(result.parameters)),
-        ("multiply-adds", words.count(view.table.macs)),
-        ("selected epoch", f"{words.epoch(result.selected_epoch)} of {words.epoch(result.epochs)}"),
-        ("training time", words.duration(result.seconds)),
-        ("images per second", words.count(result.images_per_second)),
+        (
+            f"{part} accuracy" if score else "accuracy",
+            formatting.fraction(score.accuracy) if score else formatting.NONE,
+        ),
+        (f"{part} loss" if score else "loss", formatting.loss(score.loss) if score else formatting.NONE),
+        ("parameters", formatting.count(result.parameters)),
+        ("multiply-adds", formatting.count(view.table.macs)),
+        ("selected epoch", f"{formatting.epoch(result.selected_epoch)} of {formatting.epoch(result.epochs)}"),
+        ("training time", formatting.duration(result.seconds)),
+        ("images per second", formatting.count(result.images_per_second)),
         ("status", result.status),
     ]
 
@@ -155,14 +158,17 @@ def _image_shape(view: RunView) -> tuple[int, int, int]:
 
 def _data_facts(view: RunView) -> list[Fact]:
     data, prepared = view.data, view.data.preprocessing
-    listed = [words.shown(name) for name in data.classes[:MOST_CLASSES_LISTED]]
+    listed = [formatting.shown(name) for name in data.classes[:MOST_CLASSES_LISTED]]
     more = len(data.classes) - len(listed)
     numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
     return [
-        ("source", words.shown(data.source, 200)),
-        *((f"{part} images", words.count(images)) for part, images in data.parts.items()),
+        ("source", formatting.shown(data.source, 200)),
+        *((f"{part} images", formatting.count(images)) for part, images in data.parts.items()),
         ("split", data.split_hash),
-        ("image", f"{words.sizes(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}"),
+        (
+            "image",
+            f"{formatting.sizes(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}",
+        ),
         ("normalised with", f"mean {numbers[0]}; standard deviation {numbers[1]}"),
         (f"{len(data.classes)} classes", ", ".join(listed) + (f" and {more:,} more" if more else "")),
     ]
@@ -172,7 +178,7 @@ def _environment_facts(view: RunView) -> list[Fact]:
     made, way = view.environment, view.way
     return [
         ("device", made.device),
-        ("processor", f"{made.processor}, {words.plural(made.threads, 'thread')}"),
+        ("processor", f"{made.processor}, {formatting.plural(made.threads, 'thread')}"),
         *([("processes", f"{made.processes:,}, which share each batch")] if made.processes > 1 else []),
         ("system", made.platform),
         ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from cnnlab.paper.gallery import Panel, Tile, gallery
 from cnnlab.probe.weights.colouring import around_grey
+from cnnlab.render.gallery import Panel, Tile, gallery
 from cnnlab.report.view import Weights
 
 MOST_FILTERS = 64

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
-from cnnlab.paper import words
-from cnnlab.paper.svg import SMALL, text_width
 from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
+from cnnlab.render.svg import SMALL, text_width
 from cnnlab.spec.flow import data_order, layer_in
 
 PAGE, MARGIN, GAP = 1100.0, 24.0, 24.0
@@ -69,7 +69,7 @@ class Item:
         pieces = name.split(".")
         ends = (".".join(pieces[start:]) for start in range(1, len(pieces)))
         short = next((end for end in ends if len(end) < LONGEST_LABEL), pieces[-1])
-        return "…" + short if len(short) < LONGEST_LABEL else words.shown(short, LONGEST_LABEL)
+        return "…" + short if len(short) < LONGEST_LABEL else formatting.shown(short, LONGEST_LABEL)
 
     @property
     def whole(self) -> float:
@@ -142,7 +142,9 @@ def _items(rows: Sequence[LayerRecord]) -> tuple[list[Item], dict[str, tuple[int
     shapes = [image, *(row.output for row in rows)]
     largest, most = max(map(_side, shapes)), max(map(_channels, shapes))
     items = [
-        Item(None, "image", "images", words.sizes(image), width_of(image[0], most), height_of(_side(image), largest))
+        Item(
+            None, "image", "images", formatting.sizes(image), width_of(image[0], most), height_of(_side(image), largest)
+        )
     ]
     where, stands_for = {IMAGES: (0, 0)}, {IMAGES: IMAGES}
     before = IMAGES
@@ -186,14 +188,14 @@ def _item(row: LayerRecord, largest: int, most: int, follows: bool) -> Item:
         shape = (shape[2], *shape[:2])
     width, height = width_of(_channels(shape), most), height_of(_side(shape), largest)
     label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY else short_label(row)
-    return Item(row, kind, label, words.sizes(row.output), width, height, follows=follows)
+    return Item(row, kind, label, formatting.sizes(row.output), width, height, follows=follows)
 
 
 def short_label(row: LayerRecord) -> str:
     """What a row is in a few words: `conv 5×5, 32`."""
     layer: Any = layer_in(row.text)
     if layer is None or row.kind in ("residual", "repeat"):
-        return words.shown(row.kind, LONGEST_LABEL)
+        return formatting.shown(row.kind, LONGEST_LABEL)
     window = layer.window()
     words_of = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
     if window is None:
@@ -204,11 +206,11 @@ def short_label(row: LayerRecord) -> str:
     stride = "" if window.stride == usual else f" /{_sizes(window.stride)}"
     filters = f", {row.output[0]}" if row.kind == "conv" else ""
     name = "depthw." if row.kind == "depthwise" else row.kind
-    return f"{name} {_sizes(kernel) if row.kind.endswith('pool') else words.sizes(kernel)}{filters}{stride}"
+    return f"{name} {_sizes(kernel) if row.kind.endswith('pool') else formatting.sizes(kernel)}{filters}{stride}"
 
 
 def _sizes(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else words.sizes(pair)
+    return str(pair[0]) if pair[0] == pair[1] else formatting.sizes(pair)
 
 
 def _arcs(items: Sequence[Item], where: dict[str, tuple[int, int]], stands_for: dict[str, str]) -> tuple[Arc, ...]:

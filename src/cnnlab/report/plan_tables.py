@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.statistics.samples import FEWEST_RUNS
 from cnnlab.study.planning import ArmPlan, PlanSummary, Power
@@ -18,14 +18,16 @@ LONGEST_CELL = 60
 
 def plan_sheet(plan: PlanSummary) -> Sheet:
     """The plan in words and tables: arms and runs, the time, the spread, what is found and what it would take."""
-    lines = [words.shown(plan.question, 400)] if plan.question else []
+    lines = [formatting.shown(plan.question, 400)] if plan.question else []
     lines += [_runs(plan), plan.sd_reason, found(plan)]
     tables = (
         ("Arms", _arm_table(plan)),
         ("The smallest true difference that these seeds find", _detectable_table(plan)),
         *([("Seeds an arm that it takes", _needed_table(plan))] if plan.needed or plan.delta is not None else []),
     )
-    return Sheet(f"Plan of study {words.shown(plan.name)}", tuple(filter(None, lines)), tables, tuple(_notes(plan)))
+    return Sheet(
+        f"Plan of study {formatting.shown(plan.name)}", tuple(filter(None, lines)), tables, tuple(_notes(plan))
+    )
 
 
 def found(plan: PlanSummary) -> str:
@@ -33,7 +35,7 @@ def found(plan: PlanSummary) -> str:
     least = plan.detectable.family_80
     if least is None:
         return ""
-    start = f"With {words.plural(plan.seeds, 'seed')} an arm"
+    start = f"With {formatting.plural(plan.seeds, 'seed')} an arm"
     if plan.baseline_seeds != plan.seeds:
         start += f" and {plan.baseline_seeds} of the baseline"
     family = " of the family" if plan.comparisons > 1 else ""
@@ -52,22 +54,22 @@ def found(plan: PlanSummary) -> str:
 
 def _runs(plan: PlanSummary) -> str:
     done = f", {plan.done:,} of them made already" if plan.done else ""
-    start = f"{words.plural(len(plan.arms), 'arm')}, {words.plural(plan.runs, 'run')}{done}"
+    start = f"{formatting.plural(len(plan.arms), 'arm')}, {formatting.plural(plan.runs, 'run')}{done}"
     if not plan.to_do:
         return f"{start}: nothing is left to do."
-    time = "how long is not known" if plan.seconds is None else f"about {words.duration(plan.seconds)}"
-    basis = f" ({words.shown(plan.basis, 120)})" if plan.basis and plan.seconds is not None else ""
+    time = "how long is not known" if plan.seconds is None else f"about {formatting.duration(plan.seconds)}"
+    basis = f" ({formatting.shown(plan.basis, 120)})" if plan.basis and plan.seconds is not None else ""
     return f"{start}; {plan.to_do:,} to do, {time}{basis}."
 
 
 def _arm_table(plan: PlanSummary) -> TextTable:
     rows = (
         (
-            words.shown(arm.name, LONGEST_CELL),
-            words.count(arm.seeds),
-            words.count(arm.done),
-            words.count(arm.to_do),
-            NONE if arm.seconds is None or not isfinite(arm.seconds) else words.duration(arm.seconds),
+            formatting.shown(arm.name, LONGEST_CELL),
+            formatting.count(arm.seeds),
+            formatting.count(arm.done),
+            formatting.count(arm.to_do),
+            NONE if arm.seconds is None or not isfinite(arm.seconds) else formatting.duration(arm.seconds),
             _remark(plan, arm),
         )
         for arm in plan.arms
@@ -77,7 +79,7 @@ def _arm_table(plan: PlanSummary) -> TextTable:
 
 def _remark(plan: PlanSummary, arm: ArmPlan) -> str:
     if arm.same_as:
-        return f"the same experiment as {words.shown(arm.same_as)}"
+        return f"the same experiment as {formatting.shown(arm.same_as)}"
     return "baseline" if arm.name == plan.baseline else ""
 
 
@@ -108,7 +110,7 @@ def _needed_table(plan: PlanSummary) -> TextTable:
 
 def _seeds(power: Power, *, several: bool) -> list[str]:
     values = [power.two_80, power.two_90, *([power.family_80, power.family_90] if several else [])]
-    return [NONE if value is None else words.count(value) for value in values]
+    return [NONE if value is None else formatting.count(value) for value in values]
 
 
 def _notes(plan: PlanSummary) -> Iterator[str]:
@@ -118,7 +120,7 @@ def _notes(plan: PlanSummary) -> Iterator[str]:
     if plan.seconds is not None:
         yield "Times are of training; validating, scoring and starting up come on top, most for runs of a few seconds."
     measured = study_words.metric_name(plan.metric)
-    yield f"Measured: {measured} on {words.plural(plan.images, 'image')}; two-sided α = {plan.alpha:g}."
+    yield f"Measured: {measured} on {formatting.plural(plan.images, 'image')}; two-sided α = {plan.alpha:g}."
     if min(plan.seeds, plan.baseline_seeds) < FEWEST_RUNS:
         yield f"Fewer than {FEWEST_RUNS} seeds an arm only describe: there will be no verdict."
     if plan.comparisons > 1:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, Record, Score
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable
 from cnnlab.report.tables import accuracy_interval
 from cnnlab.runs.reading import LeftOut
 from cnnlab.runs.results import ClaimFigures, Experiment, RunFigures, experiments
@@ -54,25 +54,25 @@ def _runs_table(found: Iterable[Experiment]) -> TextTable:
 def _run_row(experiment: Experiment, run: RunFigures) -> tuple[str, ...]:
     bounds = accuracy_interval(run.test)
     return (
-        words.shown(experiment.name, 80),
+        formatting.shown(experiment.name, 80),
         str(run.seed),
-        f"{'only ' if experiment.limited else ''}{words.count(experiment.images)} of {words.shown(experiment.data)}",
+        f"{'only ' if experiment.limited else ''}{formatting.count(experiment.images)} of {formatting.shown(experiment.data)}",
         _epochs(experiment, run),
         f"{run.seconds / 60:.1f}",
-        words.count(run.images_per_second),
+        formatting.count(run.images_per_second),
         run.way.precision,
         *map(_accuracy, (run.train, run.validation, run.test)),
-        NONE if bounds is None else f"{words.fraction(bounds[0])} to {words.fraction(bounds[1])}",
+        NONE if bounds is None else f"{formatting.fraction(bounds[0])} to {formatting.fraction(bounds[1])}",
     )
 
 
 def _accuracy(score: Score | None) -> str:
-    return NONE if score is None else words.fraction(score.accuracy)
+    return NONE if score is None else formatting.fraction(score.accuracy)
 
 
 def _epochs(experiment: Experiment, run: RunFigures) -> str:
     """`10`, or `10 of 50` where the recipe's file asks for another number."""
-    done = words.epoch(run.epochs)
+    done = formatting.epoch(run.epochs)
     if run.epochs == experiment.epochs:
         return done
     asked = f"{done} of {experiment.epochs}" if run.epochs < experiment.epochs else f"{done}, not {experiment.epochs}"
@@ -86,11 +86,11 @@ def _claims_table(found: Iterable[Experiment]) -> TextTable:
 
 def _claim_row(experiment: Experiment, figures: ClaimFigures) -> tuple[str, ...]:
     claim = figures.claim
-    number = words.count if claim.name == "parameters" else words.loss
+    number = formatting.count if claim.name == "parameters" else formatting.loss
     return (
-        words.shown(experiment.name, 80),
+        formatting.shown(experiment.name, 80),
         claim.name.replace("_", " "),
-        words.count(claim.published) if claim.name == "parameters" else f"{claim.published:g}",
+        formatting.count(claim.published) if claim.name == "parameters" else f"{claim.published:g}",
         NONE if claim.measured is None else number(claim.measured),
         _spread(figures, number),
         ", ".join(map(str, figures.seeds)) or NONE,
@@ -98,7 +98,7 @@ def _claim_row(experiment: Experiment, figures: ClaimFigures) -> tuple[str, ...]
     )
 
 
-def _spread(figures: ClaimFigures, number: words.Number) -> str:
+def _spread(figures: ClaimFigures, number: formatting.Number) -> str:
     """Of one run the interval of its images, of several the smallest and the largest."""
     values = [value for value in figures.values if isfinite(value)]
     several = (min(values), max(values)) if len(values) > 1 else None
@@ -119,26 +119,26 @@ def _remarks(experiment: Experiment, figures: ClaimFigures) -> Iterable[str]:
         if claim.verdict == "differs":
             yield f"differs: {differs(claim)}"
         if claim.verdict == "other data":
-            yield f"other data: published for {words.shown(figures.data)}"
+            yield f"other data: published for {formatting.shown(figures.data)}"
         elif not figures.data:
             yield "data not stated"
         counted = {run.seed: run for run in experiment.runs if run.seed in figures.seeds}
         other = [run for run in counted.values() if run.epochs != experiment.epochs]
         yield from sorted({f"epochs: {_epochs(experiment, run)}" for run in other})
         if experiment.limited:
-            yield f"only {words.count(experiment.images)} training images"
-    yield from (words.shown(text, 120) for text in (claim.note, claim.source) if text)
+            yield f"only {formatting.count(experiment.images)} training images"
+    yield from (formatting.shown(text, 120) for text in (claim.note, claim.source) if text)
 
 
 def differs(claim: ClaimRecord) -> str:
     """By how much, and to which side."""
     gap = claim.difference or 0.0
-    number = words.count if claim.name == "parameters" else words.loss
+    number = formatting.count if claim.name == "parameters" else formatting.loss
     return f"ours is {number(abs(gap))} {'higher' if gap > 0 else 'lower'}"
 
 
 def _commands_table(found: Iterable[Experiment]) -> TextTable:
-    rows = ((words.shown(experiment.name, 80), _seeds(experiment), experiment.command) for experiment in found)
+    rows = ((formatting.shown(experiment.name, 80), _seeds(experiment), experiment.command) for experiment in found)
     return TextTable.of(("recipe", "seeds", "`command"), rows)
 
 
@@ -163,7 +163,7 @@ def _machines(found: Sequence[Experiment]) -> Iterable[str]:
     made: dict[str, list[str]] = {}
     for experiment in found:
         for run in experiment.runs:
-            threads = words.plural(run.threads, "thread")
+            threads = formatting.plural(run.threads, "thread")
             computed = f"{run.processes} processes of {threads}" if run.processes > 1 else threads
             where = f"{run.device}, {computed}, torch {run.torch}"
             names = made.setdefault(where, [])

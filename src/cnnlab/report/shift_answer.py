@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate, to_svg
 from cnnlab.report.shift_figures import curves_figure, examples_figure
 from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import reach, summary
@@ -39,9 +39,9 @@ class ShiftAnswer:
     def sheet(self) -> Sheet:
         """The summaries, the accuracies under each shift, and what they speak of."""
         groups = self.shifted.groups
-        names = words.shown(groups[0].name) if len(groups) == 1 else words.plural(len(groups), "group")
+        names = formatting.shown(groups[0].name) if len(groups) == 1 else formatting.plural(len(groups), "group")
         return Sheet(
-            f"{names} under {words.plural(len(groups[0].rows), 'shift')}",
+            f"{names} under {formatting.plural(len(groups[0].rows), 'shift')}",
             self.summaries,
             shift_tables(self.shifted),
             (reach(self.shifted), *self.shifted.notes),

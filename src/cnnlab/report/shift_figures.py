@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render import formatting
+from cnnlab.render.gallery import Panel, Tile, as_picture, gallery
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.report.shift_words import by_kind
 from cnnlab.report.study_words import smallest
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
@@ -53,9 +53,9 @@ def curves_figure(shifted: Shifted) -> Figure:
             axes.set_yticklabels([])
         for place, group in enumerate(groups):
             _draw_curve(axes, shifted, group, kind, place)
-        _name(axes, f"{words.shown(kind[0].shift, 24)}{_unit(kind[0])}")
+        _name(axes, f"{formatting.shown(kind[0].shift, 24)}{_unit(kind[0])}")
     if single:
-        left = 12 + LETTER * max(words.columns(words.shown(row.title, NAMED)) for row in single)
+        left = 12 + LETTER * max(formatting.columns(formatting.shown(row.title, NAMED)) for row in single)
         axes = quiet_axes(figure, left, BOTTOM, WIDTH - left - 14, LINE * len(single))
         axes.set_xlim(*span)
         for place, group in enumerate(groups):
@@ -76,7 +76,7 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
     strengths = any(map(_amount, single))
-    own = ("as it is", *([""] if strengths else []), words.fraction(group.accuracy))
+    own = ("as it is", *([""] if strengths else []), formatting.fraction(group.accuracy))
     clean = Tile(as_picture(example[0]), own, "ink")
     tiles = (clean, *(Tile(pictures[row.call], _below(row, strengths)) for row in single))
     # Wide enough for the names, unless they are short and many.
@@ -85,7 +85,7 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     several = [
         Panel(
             kind[0].shift,
-            tuple(Tile(pictures[row.call], (_amount(row), words.fraction(row.accuracy))) for row in kind),
+            tuple(Tile(pictures[row.call], (_amount(row), formatting.fraction(row.accuracy))) for row in kind),
             across,
         )
         for kind in kinds
@@ -94,7 +94,9 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     rows += [several[start : start + 2] for start in range(0, len(several), 2)]
     if rows and len(rows[-1]) == 1 and len(several) % 2:
         rows[-1].append(Panel("", (), across))  # so that its tiles are as large as the others
-    note = f"Below each picture the strength, and the accuracy of {words.shown(group.name)} on all images so shifted."
+    note = (
+        f"Below each picture the strength, and the accuracy of {formatting.shown(group.name)} on all images so shifted."
+    )
     return gallery("The first image under each shift", rows, [note])
 
 
@@ -103,9 +105,9 @@ def _title(figure: Figure, shifted: Shifted, height: float) -> None:
     style = {"fontsize": NORMAL + 1, "color": COLOURS["ink"], "weight": "bold", "va": "center"}
     figure.text(8 / WIDTH, 1 - 14 / height, title, style)
     for place, group in enumerate(shifted.groups):
-        over = "" if group.n == 1 else f", mean of {words.plural(group.n, 'network')}"
+        over = "" if group.n == 1 else f", mean of {formatting.plural(group.n, 'network')}"
         sign = SIGNS[place // len(HUES) % len(SIGNS)]
-        text = f"{sign} {words.shown(group.name, 60)}{over}: {words.fraction(group.accuracy)} as they are (dashed)"
+        text = f"{sign} {formatting.shown(group.name, 60)}{over}: {formatting.fraction(group.accuracy)} as they are (dashed)"
         if place == 0:
             text += f", shaded: {smallest(shifted.delta, 'accuracy')}; bars: 95 % intervals"
         y = 1 - (TOP + LEGEND * place) / height
@@ -160,7 +162,7 @@ def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequ
             axes.plot([row.low, row.high], [place + beside] * 2, color=colour, linewidth=1.2)
         axes.plot([row.accuracy], [place + beside], _mark(number), color=colour, markersize=4.5, markeredgewidth=0)
     axes.set_ylim(len(single) - 0.5, -0.5)
-    axes.set_yticks(range(len(single)), [words.shown(row.title, NAMED) for row in single], parse_math=False)
+    axes.set_yticks(range(len(single)), [formatting.shown(row.title, NAMED) for row in single], parse_math=False)
 
 
 def _mark(number: int) -> str:
@@ -187,7 +189,7 @@ def _name(axes: Axes, text: str) -> None:
 
 def _below(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
     """What stands below a picture of a shift of one strength, with a line for strengths where any has one."""
-    figure = words.fraction(row.accuracy)
+    figure = formatting.fraction(row.accuracy)
     return (row.shift, _amount(row), figure) if strengths else (row.shift, figure)
 
 

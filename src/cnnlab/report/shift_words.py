@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.report import study_words
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
 from cnnlab.statistics.ablation import MOST_ARMS
@@ -17,9 +17,9 @@ MOST_HURTS = 3
 
 def summary(group: ShiftedGroup, shifted: Shifted) -> str:
     """One line: what the networks are and are not invariant to, within ±delta of their own accuracy."""
-    clean = f"{words.shown(group.name)} ({words.fraction(group.accuracy)} on the images as they are)"
+    clean = f"{formatting.shown(group.name)} ({formatting.fraction(group.accuracy)} on the images as they are)"
     if group.low is not None and group.low <= shifted.chance:
-        return f"{clean} is not shown to be better than chance, {words.fraction(shifted.chance)}: nothing can hurt it."
+        return f"{clean} is not shown to be better than chance, {formatting.fraction(shifted.chance)}: nothing can hurt it."
     if group.n > 1 and group.n < FEWEST_RUNS:
         hurts = _hurts(group.rows)
         return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {hurts or 'none'}."
@@ -99,7 +99,7 @@ def _hurts(rows: Sequence[ShiftRow]) -> str:
 
 def points(difference: float | None) -> str:
     """A difference of accuracies: `−35.2 points`."""
-    return words.NONE if difference is None else f"{study_words.signed(100 * difference, 1)} points"
+    return formatting.NONE if difference is None else f"{study_words.signed(100 * difference, 1)} points"
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlab.paper.plots import to_svg
-from cnnlab.paper.sheet import Sheet
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import to_svg
 from cnnlab.report.plan_tables import plan_sheet
 from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import seed_figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf, sqrt
 from statistics import median
 
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.report import study_words
 from cnnlab.report.study_headline import comparisons
 from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
@@ -51,14 +51,14 @@ def key_figures(result: StudyResult) -> list[Fact]:
     failed = sum(arm.sample.failures for arm in result.arms)
     least, metric = detected(result), result.metric
     return [
-        ("doses" if result.curve is not None else "arms", words.count(len(result.arms))),
+        ("doses" if result.curve is not None else "arms", formatting.count(len(result.arms))),
         ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
-        ("failed runs", words.count(failed)),
-        ("measured on", words.plural(result.images, "image")),
+        ("failed runs", formatting.count(failed)),
+        ("measured on", formatting.plural(result.images, "image")),
         ("smallest difference of interest", study_words.smallest(result.smallest_difference, metric)[1:]),
-        ("difference these seeds find (80 %)", words.NONE if least is None else study_words.amount(least, metric)),
+        ("difference these seeds find (80 %)", formatting.NONE if least is None else study_words.amount(least, metric)),
         ("α", f"{result.alpha:g}"),
-        ("training time", words.duration(result.seconds)),
+        ("training time", formatting.duration(result.seconds)),
     ]
 
 
@@ -81,7 +81,7 @@ def forest_caption(result: StudyResult) -> str:
     found = [each.verdict for each in comparisons(result)]
     counts = [f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found]
     base = study_words.quoted(result, result.baseline or "")
-    return f"Of {words.plural(len(found), 'arm')} against {base}: {study_words.named(counts, 5)}."
+    return f"Of {formatting.plural(len(found), 'arm')} against {base}: {study_words.named(counts, 5)}."
 
 
 def dose_caption(curve: DoseCurve) -> str:

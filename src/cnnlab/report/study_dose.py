@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
+from cnnlab.render.svg import text_width
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, swarm, tick, write
 from cnnlab.statistics.doses import DoseCurve

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cnnlab.paper.plots import COLOURS, POINTS_PER_INCH, SMALL, quiet_axes
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, POINTS_PER_INCH, SMALL, quiet_axes
+from cnnlab.render.svg import text_width
 from cnnlab.statistics.comparison import Judgement
 
 VERDICT_COLOURS: dict[Judgement, str] = {

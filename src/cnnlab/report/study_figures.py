@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, new_figure
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, new_figure
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import (
     VERDICT_COLOURS,
@@ -153,8 +153,8 @@ def forest_figure(result: StudyResult) -> Figure:
         middle = HEAD + 18 + LOW * (number + 0.5)
         write(canvas, left - 10, middle, names[number], ha="right")
         write(canvas, ends[0], middle, row.verdict, colour=VERDICT_COLOURS[row.verdict])
-        extra = "0" if not row.extra else f"{'+' if row.extra > 0 else '−'}{words.count(abs(row.extra))}"
-        minutes = words.NONE if row.seconds is None else f"{row.seconds / 60:.1f}"
+        extra = "0" if not row.extra else f"{'+' if row.extra > 0 else '−'}{formatting.count(abs(row.extra))}"
+        minutes = formatting.NONE if row.seconds is None else f"{row.seconds / 60:.1f}"
         for end, text in zip(ends[1:], (str(row.n), str(row.failures), extra, minutes), strict=True):
             write(canvas, end, middle, text, colour="muted", ha="right")
     return figure
@@ -168,7 +168,7 @@ def _head(canvas: Axes, top: float, title: str, note: str) -> None:
 def _difference_words(result: StudyResult) -> tuple[str, str]:
     """The title of a plot of differences, and what its marks are."""
     unit = "points" if study_words.is_share(result.metric) else "in its own units"
-    base = words.shown(result.baseline or "", LONGEST)
+    base = formatting.shown(result.baseline or "", LONGEST)
     found = result.ablation.comparisons if result.ablation else ()
     span = f"the bar is the {study_words.level(found[0].level)} interval" if found else ""
     if result.smallest_difference is not None:

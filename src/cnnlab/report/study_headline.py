@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cnnlab.paper.words import plural, quoted
+from cnnlab.render.formatting import plural, quoted
 from cnnlab.report import study_words
 from cnnlab.statistics.comparison import Comparison
 from cnnlab.statistics.doses import FEWEST_DOSES, DoseCurve

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
+from cnnlab.render.svg import text_width
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, tick, write
 from cnnlab.study.results import ArmRecord, StudyResult

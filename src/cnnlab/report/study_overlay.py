@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from cnnlab.errors import UsageError
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.svg import text_width
 from cnnlab.report import study_words
 from cnnlab.report.study_dose import dose_scale
 from cnnlab.report.study_drawing import (

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.colours import style_sheet
-from cnnlab.paper.plots import to_svg
+from cnnlab.render import formatting
+from cnnlab.render.palette import style_sheet
+from cnnlab.render.plots import to_svg
 from cnnlab.report import study_captions, study_words
 from cnnlab.report.page import templates
 from cnnlab.report.shift_answer import ShiftAnswer
@@ -42,8 +42,8 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
         .render(
             colours=Markup(style_sheet()),
             result=result,
-            title=words.shown(result.question or result.study, 300),
-            name=words.shown(result.study),
+            title=formatting.shown(result.question or result.study, 300),
+            name=formatting.shown(result.study),
             headline=headline(result),
             basis=basis(result),
             key_figures=study_captions.key_figures(result),
@@ -56,7 +56,7 @@ def render_study(result: StudyResult, *, study_toml: str, command: str, example:
             shifts=list(_shifts(result, example)),
             summaries=[summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else [],
             reach=reach(result.shifted) if result.shifted else "",
-            notes=[words.shown(note, 400) for note in result.notes],
+            notes=[formatting.shown(note, 400) for note in result.notes],
             made=_made(result),
             study_toml=study_toml,
             command=command,
@@ -97,16 +97,16 @@ def _picture(figure: Figure, name: str, caption: str) -> Picture:
 def _made(result: StudyResult) -> list[Fact]:
     made = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
     return [
-        ("data", words.shown(result.data, 200)),
+        ("data", formatting.shown(result.data, 200)),
         (
             "metric",
             f"{study_words.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
         ),
-        ("device", words.shown(result.device, 200)),
+        ("device", formatting.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
-        ("declared before the first run", result.declared or words.NONE),
-        ("made by", "; ".join(words.shown(each, 120) for each in made) or words.NONE),
-        ("arms looked at", words.count(result.trials)),
-        ("training time", words.duration(result.seconds)),
+        ("declared before the first run", result.declared or formatting.NONE),
+        ("made by", "; ".join(formatting.shown(each, 120) for each in made) or formatting.NONE),
+        ("arms looked at", formatting.count(result.trials)),
+        ("training time", formatting.duration(result.seconds)),
     ]

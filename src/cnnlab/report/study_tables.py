@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet, Titled
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet, Titled
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import summary
@@ -26,11 +26,11 @@ NO_BAND = (
 
 def study_sheet(result: StudyResult) -> Sheet:
     """The whole of a study in words and tables; accuracies are fractions, and a difference is arm − baseline."""
-    lines = [words.shown(result.question, 400)] if result.question else []
+    lines = [formatting.shown(result.question, 400)] if result.question else []
     lines += [headline(result), basis(result), *shape(result)]
     lines += [summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
-    notes = (*reading(result), *(words.shown(note, 400) for note in result.notes))
-    return Sheet(f"Study {words.shown(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
+    notes = (*reading(result), *(formatting.shown(note, 400) for note in result.notes))
+    return Sheet(f"Study {formatting.shown(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
 
 def study_tables(result: StudyResult) -> dict[str, Titled]:
@@ -61,13 +61,13 @@ def study_tables(result: StudyResult) -> dict[str, Titled]:
 def basis(result: StudyResult) -> str:
     """What was measured, on how much, and by which rules."""
     done, planned = study_words.runs_done(result)
-    runs = f"{done:,} of {words.plural(planned, 'run')}" if done < planned else words.plural(planned, "run")
+    runs = f"{done:,} of {formatting.plural(planned, 'run')}" if done < planned else formatting.plural(planned, "run")
     rules = f"smallest difference of interest {study_words.smallest(result.smallest_difference, result.metric)[1:]}"
     metric = study_words.metric_name(result.metric)
-    arms = words.plural(len(result.arms), "arm" if result.curve is None else "dose")
+    arms = formatting.plural(len(result.arms), "arm" if result.curve is None else "dose")
     return (
-        f"{metric[:1].upper()}{metric[1:]} on {words.plural(result.images, 'image')} of "
-        f"{words.shown(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
+        f"{metric[:1].upper()}{metric[1:]} on {formatting.plural(result.images, 'image')} of "
+        f"{formatting.shown(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
     )
 
 
@@ -142,7 +142,7 @@ def confirmation_table(found: Confirmation) -> TextTable:
     for name, runs, first in ((found.winner, found.runs, True), (found.baseline, found.baseline_runs, False)):
         sample = Sample(name=name, values=tuple(figures(runs)))
         verdict = (*_difference(compared), compared.verdict) if first else (NONE, NONE, "baseline")
-        rows.append((words.shown(name, LONGEST_CELL), *_figures(sample, len(runs)), *verdict))
+        rows.append((formatting.shown(name, LONGEST_CELL), *_figures(sample, len(runs)), *verdict))
     return TextTable.of(("arm", "#n", "#failed", *measures), rows)
 
 
@@ -156,7 +156,9 @@ def figures(runs: Iterable[SeedRecord]) -> Iterator[float]:
 def arm_claim_table(result: StudyResult) -> TextTable:
     """Published figures of arms against measured ones."""
     table = claim_table(claim.claim for claim in result.claims)
-    rows = ((words.shown(each.arm, LONGEST_CELL), *row) for each, row in zip(result.claims, table.rows, strict=True))
+    rows = (
+        (formatting.shown(each.arm, LONGEST_CELL), *row) for each, row in zip(result.claims, table.rows, strict=True)
+    )
     return TextTable((TextTable.of(["arm"], []).columns[0], *table.columns), tuple(rows))
 
 
@@ -164,12 +166,12 @@ def saying_table(result: StudyResult) -> TextTable:
     """What a document says of arms in words, and what this study answers."""
     rows = (
         (
-            words.shown(each.arm, LONGEST_CELL),
+            formatting.shown(each.arm, LONGEST_CELL),
             f"{each.published} than" if each.published in ("better", "worse") else each.published,
-            words.shown(each.than, LONGEST_CELL) or NONE,
+            formatting.shown(each.than, LONGEST_CELL) or NONE,
             each.answer,
-            words.shown(each.reason, 200),
-            "; ".join(words.shown(text, 120) for text in (each.source, each.note) if text),
+            formatting.shown(each.reason, 200),
+            "; ".join(formatting.shown(text, 120) for text in (each.source, each.note) if text),
         )
         for each in result.sayings
     )
@@ -180,12 +182,12 @@ def under_table(result: StudyResult) -> TextTable:
     """What a document says of arms under shifts, and what this study answers."""
     rows = (
         (
-            words.shown(each.arm, LONGEST_CELL),
-            words.shown(each.shift, LONGEST_CELL),
+            formatting.shown(each.arm, LONGEST_CELL),
+            formatting.shown(each.shift, LONGEST_CELL),
             each.published,
             each.answer,
-            words.shown(each.reason, 200),
-            "; ".join(words.shown(text, 120) for text in (each.source, each.note) if text),
+            formatting.shown(each.reason, 200),
+            "; ".join(formatting.shown(text, 120) for text in (each.source, each.note) if text),
         )
         for each in result.under
     )
@@ -221,13 +223,13 @@ def reading(result: StudyResult) -> Iterator[str]:
 
 def _arm_row(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> tuple[str, ...]:
     return (
-        words.shown(arm.name, LONGEST_CELL),
+        formatting.shown(arm.name, LONGEST_CELL),
         _standing(result, arm, found),
-        NONE if found is None or found.needed is None else words.count(found.needed),
+        NONE if found is None or found.needed is None else formatting.count(found.needed),
         *_difference(found),
         *_figures(arm.sample, len(arm.seeds)),
         changes(arm),
-        words.count(arm.parameters),
+        formatting.count(arm.parameters),
         _minutes(arm),
     )
 
@@ -241,8 +243,8 @@ def _dose_row(result: StudyResult, curve: DoseCurve, index: int) -> tuple[str, .
         *_figures(sample, len(arm.seeds) if arm else len(sample.values)),
         mark,
         NONE if p is None or index == curve.best else study_words.words_of_p(p),
-        NONE if arm is None or arm.train.mean is None else words.loss(arm.train.mean),
-        NONE if arm is None else words.count(arm.parameters),
+        NONE if arm is None or arm.train.mean is None else formatting.loss(arm.train.mean),
+        NONE if arm is None else formatting.count(arm.parameters),
         NONE if arm is None else _minutes(arm),
     )
 
@@ -254,7 +256,7 @@ def _check_row(found: Comparison, dunnett: float | None, *, wide: bool) -> tuple
     bounds = None if found.equal_low is None or found.equal_high is None else (found.equal_low, found.equal_high)
     new = [_interval(found.new_images, signs=True)] if wide else []
     return (
-        words.shown(found.a, LONGEST_CELL),
+        formatting.shown(found.a, LONGEST_CELL),
         *(*shown, equal, _interval(bounds, signs=True), *others),
         NONE if found.superiority is None else f"{found.superiority:.2f}",
         NONE if found.error_change is None else f"{study_words.signed(100 * found.error_change, 1)} %",
@@ -265,14 +267,14 @@ def _check_row(found: Comparison, dunnett: float | None, *, wide: bool) -> tuple
 def changes(arm: ArmRecord) -> str:
     """What an arm changes of the base, on one line."""
     if arm.same_as:
-        return f"the same experiment as {words.shown(arm.same_as)}"
-    return words.shown(", ".join(f"{key} = {value}" for key, value in arm.changes.items()), LONGEST_CELL) or NONE
+        return f"the same experiment as {formatting.shown(arm.same_as)}"
+    return formatting.shown(", ".join(f"{key} = {value}" for key, value in arm.changes.items()), LONGEST_CELL) or NONE
 
 
 def _figures(sample: Sample, planned: int) -> tuple[str, str, str, str]:
     """n of planned, failures, mean, interval of the mean."""
     runs = f"{sample.n}" if sample.n == planned else f"{sample.n} of {planned}"
-    mean = NONE if sample.mean is None else words.loss(sample.mean)
+    mean = NONE if sample.mean is None else formatting.loss(sample.mean)
     return runs, _failures(sample), mean, _interval(sample.interval())
 
 
@@ -293,7 +295,7 @@ def _difference(found: Comparison | None) -> tuple[str, str]:
 def _interval(bounds: Interval | None, *, signs: bool = False) -> str:
     if bounds is None:
         return NONE
-    low, high = (study_words.signed(bound) if signs else words.loss(bound) for bound in bounds)
+    low, high = (study_words.signed(bound) if signs else formatting.loss(bound) for bound in bounds)
     return f"{low} to {high}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import count
 
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.statistics.doses import DoseCurve
 from cnnlab.study.results import ArmRecord, StudyResult
 
@@ -16,7 +16,7 @@ LONGEST_QUOTED = 28
 
 def metric_name(metric: str) -> str:
     """`validation accuracy` for validation_accuracy."""
-    return words.shown(metric.replace("_", " "))
+    return formatting.shown(metric.replace("_", " "))
 
 
 def is_share(metric: str) -> bool:
@@ -36,7 +36,7 @@ def amount(value: float, metric: str) -> str:
 def smallest(delta: float | None, metric: str) -> str:
     """The band of practical equality: `±0.2 points`; `±–` where there is none."""
     if delta is None:
-        return f"±{words.NONE}"
+        return f"±{formatting.NONE}"
     return f"±{_points(f'{100 * delta:.3g}')}" if is_share(metric) else f"±{delta:.3g}"
 
 
@@ -98,7 +98,7 @@ def quoted(result: StudyResult, name: str) -> str:
     """An arm in a sentence, cut so that no other arm of the study is cut alike."""
     names = [arm.name for arm in result.arms]
     short = dict(zip(names, short_names(names, LONGEST_QUOTED), strict=True))
-    return words.quoted(short.get(name, name))
+    return formatting.quoted(short.get(name, name))
 
 
 def short_names(names: Sequence[str], longest: int) -> list[str]:
@@ -107,7 +107,7 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
     >>> short_names(["a", "optimizer=sgd, lr=0.1", "optimizer=sgd, lr=0.2"], 14)
     ['a', 'optimiz…lr=0.1', 'optimiz…lr=0.2']
     """
-    cut = [words.shown(name, longest) for name in names]
+    cut = [formatting.shown(name, longest) for name in names]
     cut = [_middle(name, longest) if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]
     taken, found = {short for short in cut if cut.count(short) == 1}, []
     for short in cut:
@@ -118,17 +118,17 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
 
 
 def _middle(name: str, longest: int) -> str:
-    whole = words.shown(name, len(name) * 2)
-    if words.columns(whole) <= longest:
+    whole = formatting.shown(name, len(name) * 2)
+    if formatting.columns(whole) <= longest:
         return whole
-    end = words.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
-    return words.shown(whole, longest - words.columns(end)).rstrip("…") + "…" + end
+    end = formatting.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
+    return formatting.shown(whole, longest - formatting.columns(end)).rstrip("…") + "…" + end
 
 
 def dose_name(result: StudyResult) -> str:
     """What the doses are doses of: the key that the arms change."""
     keys = {key for arm in result.arms for key in arm.changes}
-    return words.shown(keys.pop()) if len(keys) == 1 else "the dose"
+    return formatting.shown(keys.pop()) if len(keys) == 1 else "the dose"
 
 
 def dose_ranges(doses: Sequence[float], chosen: Iterable[int]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
-from cnnlab.paper import words
-from cnnlab.paper.tables import TextTable, columns
-from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
+from cnnlab.render import formatting
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable, columns
 from cnnlab.report.beginning import has_states, state_of
 from cnnlab.spec.memory import MemoryRecord
 from cnnlab.statistics.intervals import wilson
@@ -32,10 +32,10 @@ def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
         "total",
         "",
         "",
-        words.count(table.parameters),
+        formatting.count(table.parameters),
         "",
         "",
-        words.count(table.macs),
+        formatting.count(table.macs),
         "",
         "",
         "",
@@ -43,8 +43,8 @@ def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
     if memory is not None:
         titles.append("#memory")
         kept = [memory.layers[layer.name] for layer in table.layers]
-        rows = [(*row, words.memory(size) if size else NONE) for row, size in zip(rows, kept, strict=True)]
-        total = (*total, words.memory(memory.activations))
+        rows = [(*row, formatting.memory(size) if size else NONE) for row, size in zip(rows, kept, strict=True)]
+        total = (*total, formatting.memory(memory.activations))
     if has_states(table):
         titles.insert(BEHIND_PARAMETERS, "weights")
         states = zip(rows, map(state_of, table.layers), strict=True)
@@ -66,10 +66,10 @@ def class_table(score: Score | None) -> TextTable:
     """How each class fared, in the order of the classes."""
     rows = (
         (
-            words.shown(each.name, 32),
-            words.count(each.images),
-            words.fraction(each.recall),
-            words.fraction(each.precision),
+            formatting.shown(each.name, 32),
+            formatting.count(each.images),
+            formatting.fraction(each.recall),
+            formatting.fraction(each.precision),
         )
         for each in (score.per_class if score is not None else ())
     )
@@ -84,7 +84,10 @@ def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
 
 def opening_table(openings: Iterable[Opening]) -> TextTable:
     """Every look at the test set, in the ledger's order."""
-    rows = ((words.shown(o.time.replace("T", " ")), words.shown(o.run, 80), words.shown(o.purpose)) for o in openings)
+    rows = (
+        (formatting.shown(o.time.replace("T", " ")), formatting.shown(o.run, 80), formatting.shown(o.purpose))
+        for o in openings
+    )
     return TextTable(columns("time", "`run", "what for"), tuple(rows))
 
 
@@ -96,16 +99,16 @@ def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
 
 
 def _layer_row(layer: LayerRecord, names: set[str], table: Table) -> tuple[str, ...]:
-    view = "whole image" if layer.receptive_field is None else words.sizes(layer.receptive_field)
+    view = "whole image" if layer.receptive_field is None else formatting.sizes(layer.receptive_field)
     jump = NONE if layer.jump is None else "×".join(layer.jump)
     return (
         _indented(layer.name, names),
-        words.shown(_layer_text(layer, names), 44),
-        words.sizes(layer.output),
-        words.count(layer.parameters) if layer.parameters else NONE,
+        formatting.shown(_layer_text(layer, names), 44),
+        formatting.sizes(layer.output),
+        formatting.count(layer.parameters) if layer.parameters else NONE,
         layer.formula,
         _share(layer.parameters, table.parameters),
-        words.count(layer.macs) if layer.macs else NONE,
+        formatting.count(layer.macs) if layer.macs else NONE,
         _share(layer.macs, table.macs),
         view,
         jump,
@@ -115,7 +118,11 @@ def _layer_row(layer: LayerRecord, names: set[str], table: Table) -> tuple[str, 
 def _share(part: int, whole: int) -> str:
     if not part:
         return ""
-    return words.percent(part / whole) if part / whole >= SMALLEST_SHARE else f"< {words.percent(SMALLEST_SHARE)}"
+    return (
+        formatting.percent(part / whole)
+        if part / whole >= SMALLEST_SHARE
+        else f"< {formatting.percent(SMALLEST_SHARE)}"
+    )
 
 
 def _layer_text(layer: LayerRecord, names: set[str]) -> str:
@@ -133,22 +140,22 @@ def _indented(name: str, names: set[str]) -> str:
 
 def _score_row(part: str, score: Score | None, data: DataRecord) -> tuple[str, ...]:
     if score is None:
-        return (part, words.count(data.parts[part]), *[NONE] * 6)
+        return (part, formatting.count(data.parts[part]), *[NONE] * 6)
     interval = accuracy_interval(score)
     return (
         part,
-        words.count(score.images),
-        words.loss(score.loss),
-        words.fraction(score.accuracy),
-        _interval(interval, words.fraction),
-        words.fraction(score.top5),
-        words.fraction(score.balanced_accuracy),
-        words.fraction(score.macro_f1),
+        formatting.count(score.images),
+        formatting.loss(score.loss),
+        formatting.fraction(score.accuracy),
+        _interval(interval, formatting.fraction),
+        formatting.fraction(score.top5),
+        formatting.fraction(score.balanced_accuracy),
+        formatting.fraction(score.macro_f1),
     )
 
 
 def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
-    number = words.count if claim.name == "parameters" else words.loss
+    number = formatting.count if claim.name == "parameters" else formatting.loss
     bounds = None if claim.low is None or claim.high is None else (claim.low, claim.high)
     difference = NONE
     if claim.measured is not None:
@@ -161,11 +168,11 @@ def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
         NONE if claim.measured is None else number(claim.measured),
         difference,
         _interval(bounds, number),
-        words.count(claim.n),
+        formatting.count(claim.n),
         claim.verdict,
-        "; ".join(words.shown(text, 120) for text in (claim.source, claim.note) if text),
+        "; ".join(formatting.shown(text, 120) for text in (claim.source, claim.note) if text),
     )
 
 
-def _interval(bounds: Sequence[float] | None, number: words.Number) -> str:
+def _interval(bounds: Sequence[float] | None, number: formatting.Number) -> str:
     return NONE if bounds is None else f"{number(bounds[0])} to {number(bounds[1])}"

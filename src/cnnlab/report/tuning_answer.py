@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnlab.paper.plots import to_svg
-from cnnlab.paper.sheet import Sheet
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import to_svg
 from cnnlab.report.tuning_figures import history_figure
 from cnnlab.report.tuning_tables import headline, planned_sheet, tuning_sheet
 from cnnlab.study.tuning_results import PlannedTuning, TuningResult

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, name_room, new_canvas, row_axes, tick, write
 from cnnlab.report.study_words import short_names
@@ -128,7 +128,7 @@ def importance_figure(result: TuningResult) -> Figure:
         axes.plot([0, one.share], [row, row], color=COLOURS["train"], linewidth=1.6)
         axes.plot([one.share], [row], "o", color=COLOURS["train"], markersize=7, markeredgewidth=0, clip_on=False)
         write(canvas, left - 10, 46 + ROW * (row + 0.5), labels[row], ha="right")
-        write(canvas, WIDTH - 46, 46 + ROW * (row + 0.5), words.percent(one.share))
+        write(canvas, WIDTH - 46, 46 + ROW * (row + 0.5), formatting.percent(one.share))
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     return figure

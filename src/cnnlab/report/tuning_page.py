@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.colours import style_sheet
-from cnnlab.paper.plots import to_svg
+from cnnlab.render import formatting
+from cnnlab.render.palette import style_sheet
+from cnnlab.render.plots import to_svg
 from cnnlab.report import study_words
 from cnnlab.report.page import templates
 from cnnlab.report.study_headline import confirmed
@@ -36,8 +36,8 @@ def render_tuning(result: TuningResult, *, search_toml: str, command: str, train
         .render(
             colours=Markup(style_sheet()),
             result=result,
-            title=words.shown(result.question or result.study, 300),
-            name=words.shown(result.study),
+            title=formatting.shown(result.question or result.study, 300),
+            name=formatting.shown(result.study),
             headline=headline(result),
             basis=basis(result),
             key_figures=_key_figures(result),
@@ -58,14 +58,14 @@ def render_tuning(result: TuningResult, *, search_toml: str, command: str, train
 def _key_figures(result: TuningResult) -> list[Fact]:
     best, held = result.best, result.baseline.value
     return [
-        ("best trial", words.NONE if best is None or best.value is None else figure(best.value)),
-        ("baseline", words.NONE if held is None else figure(held)),
+        ("best trial", formatting.NONE if best is None or best.value is None else figure(best.value)),
+        ("baseline", formatting.NONE if held is None else figure(held)),
         ("trials", f"{len(result.trials):,}"),
         ("finished", f"{result.chosen_from:,}"),
         ("pruned", f"{len(result.with_status('pruned')):,}"),
         ("diverged or failed", f"{len(result.with_status('diverged')) + len(result.with_status('failed')):,}"),
-        ("measured on", words.plural(result.images, "image")),
-        ("training time", words.duration(result.seconds)),
+        ("measured on", formatting.plural(result.images, "image")),
+        ("training time", formatting.duration(result.seconds)),
     ]
 
 
@@ -90,7 +90,7 @@ def _picture(drawn: Figure, name: str, caption: str) -> Picture:
 
 def _made(result: TuningResult) -> list[Fact]:
     return [
-        ("data", words.shown(result.data, 200)),
+        ("data", formatting.shown(result.data, 200)),
         (
             "metric",
             f"{study_words.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
@@ -98,8 +98,8 @@ def _made(result: TuningResult) -> list[Fact]:
         ("sampler", result.sampler),
         ("pruner", result.pruner),
         ("runs in a trial", f"{result.seeds:,}"),
-        ("device", words.shown(result.device, 200)),
+        ("device", formatting.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
-        ("training time", words.duration(result.seconds)),
+        ("training time", formatting.duration(result.seconds)),
     ]

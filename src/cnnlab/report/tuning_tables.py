@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet, Titled
-from cnnlab.paper.tables import TextTable
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet, Titled
+from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.study_headline import confirmed
 from cnnlab.report.study_tables import confirmation_table
@@ -26,7 +26,7 @@ def tuning_sheet(result: TuningResult) -> Sheet:
     ]
     if result.confirmation is not None:
         tables.append(("Confirmed on the test set", confirmation_table(result.confirmation)))
-    title = words.shown(result.question or result.study, 300)
+    title = formatting.shown(result.question or result.study, 300)
     return Sheet(title, (headline(result), basis(result)), tuple(tables), tuple(reading(result)))
 
 
@@ -35,9 +35,9 @@ def planned_sheet(plan: PlannedTuning) -> Sheet:
     seeds = "one run each" if plan.seeds == 1 else f"{plan.seeds} runs each"
     pruner = "" if plan.pruner == "none" else f", pruned by {plan.pruner}"
     lines = [
-        f"{words.plural(plan.trials, 'trial')}, {seeds}, drawn by {plan.sampler}{pruner}; with the baseline's runs and "
-        f"those of the confirmation {words.plural(plan.runs, 'run')}.",
-        f"Up to {words.duration(plan.seconds)} of training, by {plan.basis}."
+        f"{formatting.plural(plan.trials, 'trial')}, {seeds}, drawn by {plan.sampler}{pruner}; with the baseline's runs and "
+        f"those of the confirmation {formatting.plural(plan.runs, 'run')}.",
+        f"Up to {formatting.duration(plan.seconds)} of training, by {plan.basis}."
         if plan.seconds is not None
         else "No speed was tried: how long it takes is not known.",
     ]
@@ -49,7 +49,7 @@ def planned_sheet(plan: PlannedTuning) -> Sheet:
             "searches, if runs differ as those of small networks do."
         )
     rows = [(one.name, one.space) for one in plan.parameters]
-    title = words.shown(plan.question or plan.study, 300)
+    title = formatting.shown(plan.question or plan.study, 300)
     return Sheet(title, tuple(lines), (("Parameters", TextTable.of(["`parameter", "`values"], rows)),))
 
 
@@ -61,8 +61,8 @@ def headline(result: TuningResult) -> str:
     held = result.baseline.value
     against = "the baseline has none" if held is None else f"the baseline has {figure(held)}"
     sentences = [
-        f"Trial {best.number} is the best of {words.plural(result.chosen_from, 'finished trial')}, with {metric} "
-        f"{figure(best.value)} on {words.count(result.images)} images; {against}.",
+        f"Trial {best.number} is the best of {formatting.plural(result.chosen_from, 'finished trial')}, with {metric} "
+        f"{figure(best.value)} on {formatting.count(result.images)} images; {against}.",
         f"It has {setting(result, best)}.",
     ]
     if result.confirmation is not None:
@@ -85,11 +85,15 @@ def basis(result: TuningResult) -> str:
     ends = f" ({', '.join(counts)})" if counts else ""
     begun = len(result.trials)
     of = (
-        words.plural(begun, "trial") if begun == result.wanted else f"{begun} of {words.plural(result.wanted, 'trial')}"
+        formatting.plural(begun, "trial")
+        if begun == result.wanted
+        else f"{begun} of {formatting.plural(result.wanted, 'trial')}"
     )
     seeds = "one run each" if result.seeds == 1 else f"{result.seeds} runs each"
     pruner = "" if result.pruner == "none" else f", pruned by {result.pruner}"
-    return f"{of}{ends}, {seeds}, drawn by {result.sampler}{pruner}, in {words.duration(result.seconds)} of training."
+    return (
+        f"{of}{ends}, {seeds}, drawn by {result.sampler}{pruner}, in {formatting.duration(result.seconds)} of training."
+    )
 
 
 def trial_table(result: TuningResult, most: int | None = None) -> TextTable:
@@ -102,8 +106,8 @@ def trial_table(result: TuningResult, most: int | None = None) -> TextTable:
             *(shown(trial.params.get(name)) for name in names),
             _value(trial),
             trial.status,
-            words.epoch(trial.epochs),
-            words.NONE if trial.found else words.duration(trial.seconds),
+            formatting.epoch(trial.epochs),
+            formatting.NONE if trial.found else formatting.duration(trial.seconds),
         )
         for trial in ranked(result)[:most]
     ]
@@ -112,10 +116,11 @@ def trial_table(result: TuningResult, most: int | None = None) -> TextTable:
 
 def parameter_table(result: TuningResult) -> TextTable:
     """What each parameter may be, what it is in the best trial, and how much it matters."""
-    shares = {one.name: words.percent(one.share) for one in result.importance}
+    shares = {one.name: formatting.percent(one.share) for one in result.importance}
     best = result.best.params if result.best is not None else {}
     rows = [
-        (one.name, one.space, shown(best.get(one.name)), shares.get(one.name, words.NONE)) for one in result.parameters
+        (one.name, one.space, shown(best.get(one.name)), shares.get(one.name, formatting.NONE))
+        for one in result.parameters
     ]
     return TextTable.of(["`parameter", "`values", "#best", "#importance"], rows)
 
@@ -129,7 +134,7 @@ def reading(result: TuningResult, most: int | None = MOST_TRIALS) -> Iterator[st
     if result.importance:
         few, finished = result.importance[0].best, result.chosen_from
         yield f"Importance is what sets the best {few} of {finished} finished trials apart (PED-ANOVA): a hint only."
-    yield from (words.shown(f"{note[:1].upper()}{note[1:]}.", 400) for note in result.notes)
+    yield from (formatting.shown(f"{note[:1].upper()}{note[1:]}.", 400) for note in result.notes)
 
 
 def ranked(result: TuningResult) -> list[TrialRecord]:
@@ -155,7 +160,7 @@ def short_names(result: TuningResult) -> dict[str, str]:
     whole = [parameter.name for parameter in result.parameters]
     last = [name.rpartition(".")[2] for name in whole]
     return {
-        name: words.shown(short if last.count(short) == 1 else name, 28)
+        name: formatting.shown(short if last.count(short) == 1 else name, 28)
         for name, short in zip(whole, last, strict=True)
     }
 
@@ -167,18 +172,18 @@ def shown(value: Plain | None) -> str:
     ('0.002137', '64', 'adam', '–')
     """
     if value is None:
-        return words.NONE
+        return formatting.NONE
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else words.shown(str(value))
+    return f"{value:.4g}" if isinstance(value, float) else formatting.shown(str(value))
 
 
 def figure(value: float) -> str:
     """The metric's figure."""
-    return words.fraction(value)
+    return formatting.fraction(value)
 
 
 def _value(trial: TrialRecord) -> str:
     if trial.value is not None:
         return figure(trial.value)
-    return f"({figure(trial.last)})" if trial.status == "pruned" and trial.last is not None else words.NONE
+    return f"({figure(trial.last)})" if trial.status == "pruned" and trial.last is not None else formatting.NONE

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cnnlab.errors import SpecError, UsageError
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
-from cnnlab.paper.words import NONE
 from cnnlab.records import ClaimRecord, Record, Verdict
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.formatting import NONE
+from cnnlab.render.tables import TextTable
 from cnnlab.report.comparing_studies import is_study
 from cnnlab.report.results import differs
 from cnnlab.report.verifying_studies import judged_anew
@@ -63,7 +63,7 @@ class Verified(Record):
         shifts = [one.answer for one in self.under]
         shifted = [f"of shifts {shifts.count(answer)} {answer}" for answer in dict.fromkeys(shifts)]
         parts = [
-            f"{words.plural(len(items), what)}: {', '.join(each)}"
+            f"{formatting.plural(len(items), what)}: {', '.join(each)}"
             for items, what, each in (
                 (verdicts, "published figure", told),
                 (answers, "published word", said),
@@ -92,7 +92,7 @@ class Verified(Record):
             )
             columns = ("arm", "shift", "published", "answer", "why", "source")
             tables.append(("Published of shifts", TextTable.of(columns, seen)))
-        return Sheet(f"Claims of {words.shown(self.subject, 80)}", (self.answer(),), tuple(tables), self.notes)
+        return Sheet(f"Claims of {formatting.shown(self.subject, 80)}", (self.answer(),), tuple(tables), self.notes)
 
     def _repr_html_(self) -> str:
         return self.sheet().to_html()
@@ -112,12 +112,14 @@ class RecomputedRuns(Record):
         """The runs, and every figure that does not hold."""
         failing = [run for run in self.runs if not run.holds]
         whole = sum(len(run.figures) for run in self.runs)
-        line = f"{words.plural(len(self.runs), 'run')} recalculated, {words.plural(whole, 'figure')}: all hold."
+        line = (
+            f"{formatting.plural(len(self.runs), 'run')} recalculated, {formatting.plural(whole, 'figure')}: all hold."
+        )
         if failing:
             wrong = sum(len(run.failures) for run in failing)
             does = "does" if wrong == 1 else "do"
-            line = f"{words.plural(wrong, 'figure')} of {words.plural(whole, 'figure')} {does} not hold, in "
-            line += f"{len(failing)} of {words.plural(len(self.runs), 'run')}."
+            line = f"{formatting.plural(wrong, 'figure')} of {formatting.plural(whole, 'figure')} {does} not hold, in "
+            line += f"{len(failing)} of {formatting.plural(len(self.runs), 'run')}."
         rows = (
             (run.run, str(len(run.figures)), str(len(run.failures)), "holds" if run.holds else "does not hold")
             for run in self.runs
@@ -198,13 +200,13 @@ def _reason(experiment: Experiment, figures: ClaimFigures) -> str:
     claim = figures.claim
     if claim.verdict == "shortened":
         epochs = sorted({run.epochs for run in experiment.runs})
-        done = f"{', '.join(map(words.epoch, epochs))} of {experiment.epochs} epochs"
-        only = [f"only {words.count(experiment.images)} training images"] if experiment.limited else []
+        done = f"{', '.join(map(formatting.epoch, epochs))} of {experiment.epochs} epochs"
+        only = [f"only {formatting.count(experiment.images)} training images"] if experiment.limited else []
         return ", ".join([*([done] if epochs[0] < experiment.epochs else []), *only])
     if claim.verdict == "other data":
         if figures.data == experiment.data:
-            return f"measured on other images than those of the recipe's {words.shown(figures.data)}"
-        return f"published for {words.shown(figures.data)}, measured on {words.shown(experiment.data)}"
+            return f"measured on other images than those of the recipe's {formatting.shown(figures.data)}"
+        return f"published for {formatting.shown(figures.data)}, measured on {formatting.shown(experiment.data)}"
     return reason_of(claim)
 
 
@@ -226,8 +228,8 @@ def reason_of(claim: ClaimRecord) -> str:
 def _missing(claim: ClaimRecord, gap: str) -> str:
     """What it would take for a verdict."""
     if claim.n < FEWEST_RUNS or claim.low is None or claim.high is None:
-        return f"{words.plural(claim.n, 'run')} of {FEWEST_RUNS}; {gap}"
-    half = f"one more run would lie within ±{words.loss((claim.high - claim.low) / 2)}"
+        return f"{formatting.plural(claim.n, 'run')} of {FEWEST_RUNS}; {gap}"
+    half = f"one more run would lie within ±{formatting.loss((claim.high - claim.low) / 2)}"
     if claim.delta is None:
         return f"{half}; whether that is close is not said: give the claim a smallest_difference"
     return f"{half}, too wide to show it to be reproduced within ±{claim.delta:g}"
@@ -276,7 +278,7 @@ def _is_study_file(path: Path) -> bool:
 
 
 def _claim_row(claim: CheckedClaim) -> tuple[str, ...]:
-    number = words.count if claim.name == "parameters" else words.loss
+    number = formatting.count if claim.name == "parameters" else formatting.loss
     bounds = NONE if claim.low is None or claim.high is None else f"{number(claim.low)} to {number(claim.high)}"
     return (
         _shown(claim.of),
@@ -287,7 +289,7 @@ def _claim_row(claim: CheckedClaim) -> tuple[str, ...]:
         str(claim.n),
         claim.verdict,
         claim.reason,
-        "; ".join(words.shown(text, 120) for text in (claim.source, claim.note) if text),
+        "; ".join(formatting.shown(text, 120) for text in (claim.source, claim.note) if text),
     )
 
 
@@ -302,8 +304,8 @@ def _told_notes(runs: Sequence[Recomputed]) -> Iterator[str]:
 
 
 def _value(value: Value) -> str:
-    return NONE if value is None else words.shown(f"{value:.7g}" if isinstance(value, float) else str(value), 70)
+    return NONE if value is None else formatting.shown(f"{value:.7g}" if isinstance(value, float) else str(value), 70)
 
 
 def _shown(name: str) -> str:
-    return words.shown(name, 60)
+    return formatting.shown(name, 60)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper.confusion import Counts
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
@@ -22,6 +21,7 @@ from cnnlab.records import (
     Table,
     Way,
 )
+from cnnlab.render.confusion_matrix import Counts
 from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]

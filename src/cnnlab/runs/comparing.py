@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.errors import RunError, UsageError, listed, nearest
-from cnnlab.paper.words import plural
 from cnnlab.records import Environment
+from cnnlab.render.formatting import plural
 from cnnlab.runs.claims import figure
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import openings

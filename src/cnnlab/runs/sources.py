@@ -19,7 +19,7 @@ from cnnlab.model import backbones
 from cnnlab.model.downloads import sha256
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural, whereabouts
-from cnnlab.paper.words import plural
+from cnnlab.render.formatting import plural
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.spec.arms import within

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnlab.errors import SpecError
-from cnnlab.paper import words
 from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.render import formatting
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Pair, Window, times
 from cnnlab.theory.sizes.rule import OutputSize
@@ -36,7 +36,7 @@ class Misfit:
             return f"{head}, and only padding is cut off"
         parts = zip(self.lost, self.record.input[1:], ("row", "column"), strict=True)
         cut = " and ".join(
-            f"the last {f'{lost} ' if lost > 1 else ''}of {words.plural(size, what)}"
+            f"the last {f'{lost} ' if lost > 1 else ''}of {formatting.plural(size, what)}"
             for lost, size, what in parts
             if lost
         )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
-from cnnlab.paper import words
 from cnnlab.records import LayerRecord, WarningRecord
+from cnnlab.render import formatting
 from cnnlab.spec import layers
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Layer, times
@@ -90,7 +90,7 @@ def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
         name="one-pixel-maps",
         where=named(record.name for record in rows),
         message=f"spatial kernels on 1×1 maps: {cells - met} of {cells} weights of a kernel only ever meet padding, "
-        f"{wasted:,} weights in all ({words.percent(wasted / everything)} of the network){seen}",
+        f"{wasted:,} weights in all ({formatting.percent(wasted / everything)} of the network){seen}",
         fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
         "(stem='small')"
         if all(_is_known(record, known) for record in rows)
@@ -220,7 +220,7 @@ def _bias_before_batchnorm(flow: Flow, known: str) -> WarningRecord | None:
     return WarningRecord(
         name="bias-before-batchnorm",
         where=named(record.name for record in rows),
-        message=f"the batch norm behind it takes its mean away again: {words.plural(idle, 'bias', 'biases')} "
+        message=f"the batch norm behind it takes its mean away again: {formatting.plural(idle, 'bias', 'biases')} "
         "never learn anything",
         fix="write bias=false",
     )
@@ -264,7 +264,7 @@ def _one_dense_layer(flow: Flow, known: str) -> WarningRecord | None:
         name="one-dense-layer",
         where=largest.name,
         message=f"{largest.parameters:,} of {everything:,} parameters "
-        f"({words.percent(largest.parameters / everything)}) are in this dense layer, which sees "
+        f"({formatting.percent(largest.parameters / everything)}) are in this dense layer, which sees "
         f"{largest.input[0]:,} numbers",
         fix="cut the backbone in front of it (model.cut)"
         if _is_known(largest, known)
@@ -281,7 +281,7 @@ def _width_not_classes(flow: Flow, classes: int | None) -> WarningRecord | None:
     return WarningRecord(
         name="width-not-classes",
         where=ends[-1].name,
-        message=f"{words.plural(prod(ends[-1].output), 'number')} come out, but there are {classes} classes",
+        message=f"{formatting.plural(prod(ends[-1].output), 'number')} come out, but there are {classes} classes",
         fix="end with 'dense(classes)'; a backbone needs a new head",
     )
 
@@ -296,7 +296,7 @@ def _very_large(flow: Flow) -> WarningRecord | None:
     return WarningRecord(
         name="very-large",
         where=largest.name,
-        message=f"the network has {everything:,} parameters, {words.percent(largest.parameters / everything)} of them "
+        message=f"the network has {everything:,} parameters, {formatting.percent(largest.parameters / everything)} of them "
         f"here: with adam they take {needed:,.0f} GiB before the first image",
         fix="make this layer narrower, or what it gets smaller",
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Literal
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.tables import TextTable
 from cnnlab.statistics.lr_rule import BELOW_LIMIT, BLOW_UP, Reading
 
 # How far below the suggestion a rate still trains in reasonable time.
@@ -180,8 +180,8 @@ class RangeTest(Record):
         rows = [
             (
                 rate(self.rates[place]),
-                words.loss(self.losses[place]),
-                words.loss(self.smoothed[place]) if self.smoothed else words.NONE,
+                formatting.loss(self.losses[place]),
+                formatting.loss(self.smoothed[place]) if self.smoothed else formatting.NONE,
                 named.get(self.rates[place], ""),
             )
             for place in sorted(shown)
@@ -199,7 +199,7 @@ class RangeTest(Record):
                 further = rate(10 * self.rates[-1])
                 notes.append(f"The loss still fell at the last rate: higher ones may do; see with --to {further}.")
         notes.append(
-            f"{words.plural(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
+            f"{formatting.plural(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
             f"{self.way}. No image of the validation or the test part was used."
         )
         return tuple(notes)

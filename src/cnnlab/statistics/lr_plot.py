@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
-from cnnlab.paper.svg import text_width
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.render.svg import text_width
 from cnnlab.statistics.lr_answer import RangeTest, rate
 
 WIDTH, HEIGHT = 600, 380

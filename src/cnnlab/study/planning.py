@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf, isfinite, sqrt
 
-from cnnlab.paper import words
 from cnnlab.records import Record
+from cnnlab.render import formatting
 from cnnlab.statistics.power import detectable, planning_sd, seeds_needed, seeds_to_equate
 from cnnlab.statistics.samples import Sample
 
@@ -171,7 +171,7 @@ def spread(
     known = [(sample.n - 1, sample.sd) for sample in pilot if sample.sd is not None]
     freedom = sum(each for each, _ in known)
     pooled = sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
-    made = f"the pooled standard deviation of {words.plural(sum(sample.n for sample in pilot), 'run')} made before"
+    made = f"the pooled standard deviation of {formatting.plural(sum(sample.n for sample in pilot), 'run')} made before"
     if not _is_share(metric):
         if pooled is None:
             return None, "No spread to plan with: that of a loss is not known before some runs are made."

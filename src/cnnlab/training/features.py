@@ -31,8 +31,8 @@ from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.parting import TOLERANCE, Parting
 from cnnlab.model.rest import is_within
 from cnnlab.model.transfer import Resize, resized
-from cnnlab.paper.words import memory
 from cnnlab.records import Way
+from cnnlab.render.formatting import memory
 from cnnlab.training.keeping import Choice
 
 # Raised whenever the same trunk and images would give other numbers.

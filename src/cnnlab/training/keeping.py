@@ -12,7 +12,7 @@ from cnnlab.data.keeping import MOST_BYTES, free_bytes, kept_bytes
 from cnnlab.data.views import Augmented, Mirrored, Views, only_flips
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting, part
-from cnnlab.paper.words import memory
+from cnnlab.render.formatting import memory
 from cnnlab.spec import keeping
 from cnnlab.spec.limits import Images
 from cnnlab.spec.recipe import Recipe, Train

@@ -22,11 +22,11 @@ from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.transfer import Resize
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activity.feature_maps import example_activations, inspect_activations
 from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFigures
 from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
+from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import RunFolder
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe

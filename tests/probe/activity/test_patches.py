@@ -23,13 +23,13 @@ from cnnlab.model.cutting import Place
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import network_table
 from cnnlab.model.transfer import Resize, Transfer
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.patches import inspect_patches, most_exciting
 from cnnlab.probe.activity.patches_answer import Patch
 from cnnlab.probe.activity.spots import Spots
 from cnnlab.probe.subjects import Subject
 from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.render.plots import to_svg
 from cnnlab.spec.layers import layers
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.rows import read_rows

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
 from cnnlab.probe.subjects import Subject
+from cnnlab.render.plots import to_svg
 from cnnlab.spec.recipe import Recipe
 
 TABLE = (

@@ -13,12 +13,12 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from cnnlab.data.feed import Feed
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.mistakes import embedding as mistakes_embedding
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, features, last_layer
 from cnnlab.probe.mistakes.embedding_plot import embedding_figure
 from cnnlab.probe.mistakes.words import map_sentence
 from cnnlab.records import LayerRecord
+from cnnlab.render.plots import to_svg
 
 CPU = torch.device("cpu")
 

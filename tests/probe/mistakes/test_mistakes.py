@@ -20,11 +20,11 @@ from torch import nn
 
 import cnnlab
 from cnnlab.errors import RunError, UsageError
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.mistakes import inspecting
 from cnnlab.probe.mistakes.answer import MistakesRecord
 from cnnlab.probe.mistakes.inspecting import inspect_mistakes
 from cnnlab.probe.mistakes.said import Said
+from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe

@@ -18,12 +18,12 @@ from torch import nn
 
 import cnnlab
 from cnnlab.errors import UsageError
-from cnnlab.paper.plots import to_svg
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.probe.weights.answer import LayerWeights
 from cnnlab.probe.weights.filters import Scale
 from cnnlab.probe.weights.inspecting import inspect_weights
 from cnnlab.randomness import torch_state
+from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cnnlab.paper.sheet import Formula
+from cnnlab.render.document import Formula
 from cnnlab.theory.convolution.answer import convolve
 
 IMAGE = [[2, 1, 2, 3, 1], [3, 9, 1, 1, 4], [4, 5, 0, 7, 0]]

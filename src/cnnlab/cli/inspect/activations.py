@@ -28,8 +28,8 @@ from cnnlab.errors import UsageError
 from cnnlab.probe.limits import MOST_PATCHES, MOST_SHOWN
 
 if TYPE_CHECKING:
-    from cnnlab.paper.plots import Plate
-    from cnnlab.paper.sheet import Sheet
+    from cnnlab.render.document import Sheet
+    from cnnlab.render.plots import Plate
 
 Layers = Annotated[
     list[str] | None,

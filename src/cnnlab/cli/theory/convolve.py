@@ -13,7 +13,7 @@ from cnnlab.cli.options import Debug, Json, guarded, read_place, read_sizes
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.paper.sheet import Sheet
+    from cnnlab.render.document import Sheet
     from cnnlab.theory.convolution.answer import Convolution, Step
 
 Image = Annotated[

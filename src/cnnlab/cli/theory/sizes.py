@@ -11,7 +11,7 @@ from cnnlab.cli.answers import Form, Latex, Markdown, Svg, show_answer
 from cnnlab.cli.options import Debug, Json, guarded, read_sizes
 
 if TYPE_CHECKING:
-    from cnnlab.paper.sheet import Answer
+    from cnnlab.render.document import Answer
 
 _METAVAR = "N|HxW"
 _FROM_NOUGHT = ("padding", "output_padding")

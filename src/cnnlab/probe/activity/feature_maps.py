@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
-from cnnlab.paper import words
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading
@@ -20,6 +19,7 @@ from cnnlab.probe.limits import require_number
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
+from cnnlab.render import formatting
 from cnnlab.runs.folder import RunFolder
 from cnnlab.training.machine import whole_floats
 
@@ -92,7 +92,7 @@ def kept_picture(subject: Subject) -> Picture | None:
     if example is None:
         return None
     about, pixels = example
-    name = f"{about.part}:{about.place}, {words.shown(_class_name(subject.classes, about.label))}"
+    name = f"{about.part}:{about.place}, {formatting.shown(_class_name(subject.classes, about.label))}"
     return Picture(pixels, normalised(pixels, subject.mean, subject.std), name, about.label)
 
 
@@ -112,7 +112,7 @@ def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> Lay
         raise UsageError(
             f"'{spot.name}' gives nothing that could be shown for one image",
             where="--layer",
-            received="it did not run" if output is None else words.sizes(tuple(output.shape)),
+            received="it did not run" if output is None else formatting.sizes(tuple(output.shape)),
             allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
             next_step="choose another layer",
         )

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.probe.activity.feature_maps_figures import map_figures
 from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, Guess, LayerFigures, LayerMaps, MapFigures
 from cnnlab.probe.activity.feature_maps_words import seen_on, short, signed
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.tables import TextTable
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class ActivationMaps:
             return "The network gives no logits that would name a class."
         if not all(np.isfinite(guess.probability) for guess in self.guesses):
             return "The network names no class: its logits are not numbers (NaN or ±Inf)."
-        named = ", ".join(f"{words.quoted(guess.name)} ({guess.probability:.2f})" for guess in self.guesses)
-        truth = f" It is {words.quoted(self.label)}." if self.label else ""
+        named = ", ".join(f"{formatting.quoted(guess.name)} ({guess.probability:.2f})" for guess in self.guesses)
+        truth = f" It is {formatting.quoted(self.label)}." if self.label else ""
         return f"The network calls the image {named}.{truth}"
 
     def seen(self, layer: LayerMaps) -> str:
@@ -90,7 +90,7 @@ class ActivationMaps:
     def sheet(self) -> Sheet:
         """What the network says, what is seen, and the statistics of every map that is shown."""
         return Sheet(
-            title=f"Activations of {self.network} for {self.image}, {words.sizes(tuple(self.pixels.shape))}",
+            title=f"Activations of {self.network} for {self.image}, {formatting.sizes(tuple(self.pixels.shape))}",
             lines=(
                 self.called(),
                 *(f"{layer.name}, {layer.shape_text()}: {self.seen(layer)}" for layer in self.layers),
@@ -131,15 +131,15 @@ class ActivationMaps:
             units = [(str(each.number), short(each.mean)) for each in figures]
             if not layer.classes:
                 return TextTable.of(["#unit", "#value"], units)
-            named = [(number, words.shown(layer.classes[int(number)]), value) for number, value in units]
+            named = [(number, formatting.shown(layer.classes[int(number)]), value) for number, value in units]
             return TextTable.of(["#unit", "class", "#value"], named)
         titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0"]
         rows = [
             [
                 str(each.number),
                 *(short(value) for value in (each.min, each.mean, each.max, each.std)),
-                words.percent(each.zeros),
-                words.percent(each.negative),
+                formatting.percent(each.zeros),
+                formatting.percent(each.negative),
             ]
             for each in figures
         ]

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_heat, in_signs
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import LayerMaps
 from cnnlab.probe.activity.feature_maps_words import short
+from cnnlab.render import formatting
+from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_heat, in_signs
 
 ACROSS = 8
 # As wide as the text of a run's page.
@@ -29,7 +29,7 @@ def maps_figure(found: ActivationMaps) -> Figure:
         f"Image: {found.image}. {found.called()}",
         *(f"{layer.name}: {found.seen(layer)}" for layer in found.layers),
     ]
-    return gallery(f"Activations of {words.shown(found.network, 80)}", rows, [*reading_notes(found.layers), *told])
+    return gallery(f"Activations of {formatting.shown(found.network, 80)}", rows, [*reading_notes(found.layers), *told])
 
 
 def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
@@ -40,8 +40,8 @@ def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
 
 def _image(found: ActivationMaps) -> Panel:
     # In the heading, which has the whole row: below the image long names would be cut off.
-    named = [f"called {words.shown(guess.name)}, {guess.probability:.2f}" for guess in found.guesses[:1]]
-    return Panel("; ".join([words.shown(found.image, 60), *named]), (Tile(as_picture(found.pixels)),), across=1)
+    named = [f"called {formatting.shown(guess.name)}, {guess.probability:.2f}" for guess in found.guesses[:1]]
+    return Panel("; ".join([formatting.shown(found.image, 60), *named]), (Tile(as_picture(found.pixels)),), across=1)
 
 
 def _panel(layer: LayerMaps, heading: str) -> Panel:

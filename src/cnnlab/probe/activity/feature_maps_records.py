@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, ConfigDict
 
-from cnnlab.paper import words
 from cnnlab.records import Record
+from cnnlab.render import formatting
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[int, int]
@@ -111,4 +111,4 @@ class LayerMaps:
 
     def shape_text(self) -> str:
         """The shape for one image, as torch has it: `1×64×128×128`."""
-        return words.sizes((1, *self.shape))
+        return formatting.sizes((1, *self.shape))

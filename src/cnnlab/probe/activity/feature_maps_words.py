@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnnlab.paper import words
 from cnnlab.probe.activity.feature_maps_records import LayerMaps, MapFigures
+from cnnlab.render import formatting
 
 # From this correlation on a map is said to follow what it is compared with.
 FOLLOWS = 0.7
@@ -37,7 +37,7 @@ def short(value: float, digits: int = 3) -> str:
 
 def signed(value: float | None) -> str:
     """A correlation with its sign; `–` where there is none."""
-    return words.NONE if value is None else f"{value:+.2f}".replace("-", "−")
+    return formatting.NONE if value is None else f"{value:+.2f}".replace("-", "−")
 
 
 def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
@@ -47,14 +47,14 @@ def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
         return ""
     what = "maps" if layer.values[0].size > 1 else "numbers"
     if zeros < FEW_ZEROS:
-        told = "None of its numbers is" if negative == 0 else f"{words.percent(negative)} of its numbers are"
+        told = "None of its numbers is" if negative == 0 else f"{formatting.percent(negative)} of its numbers are"
         return f"{told} below 0{', which a ReLU would set to 0' if layer.has_places and negative else ''}."
     empty = [each.number for each in figures if each.min == each.max == 0]
-    told = f"{words.percent(zeros)} of its numbers are 0"
+    told = f"{formatting.percent(zeros)} of its numbers are 0"
     if not empty or what == "numbers":
         return f"{told}."
     named = "" if len(empty) > 8 else f" ({', '.join(map(str, empty))})"
-    count, are = words.plural(len(empty), "map"), "is" if len(empty) == 1 else "are"
+    count, are = formatting.plural(len(empty), "map"), "is" if len(empty) == 1 else "are"
     return f"{told}; {count}{named} of {len(figures)} {are} 0 everywhere."
 
 
@@ -62,7 +62,7 @@ def _of_peaks(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
     finite = [each for each in figures if np.isfinite(each.min) and np.isfinite(each.max)]
     if len(finite) < len(figures):
         kind = "map" if layer.values[0].size > 1 else "number"
-        what = f"{len(figures) - len(finite):,} of {words.plural(len(figures), kind)}"
+        what = f"{len(figures) - len(finite):,} of {formatting.plural(len(figures), kind)}"
         return f"{what} {'hold' if kind == 'map' else 'are'} NaN or ±Inf, which are not numbers."
     top = max(figures, key=lambda each: each.max)
     what = "map" if layer.values[0].size > 1 else "unit"

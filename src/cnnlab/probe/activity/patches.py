@@ -15,11 +15,11 @@ from cnnlab.data.feed import Feed, spread_places
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
-from cnnlab.paper import words
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.limits import MOST_PATCHES, require_number
 from cnnlab.probe.subjects import Subject, as_subject
+from cnnlab.render import formatting
 from cnnlab.runs.listener import NOBODY
 from cnnlab.training.machine import whole_floats
 
@@ -118,7 +118,7 @@ def most_exciting(subject: Subject, spots: Spots, spot: Spot, feed: Feed, count:
             raise UsageError(
                 f"'{spot.name}' gives nothing in which each image has its own maps",
                 where="--patches",
-                received=words.sizes(tuple(output.shape)),
+                received=formatting.sizes(tuple(output.shape)),
                 next_step="choose another layer",
             )
         wide = maps.shape[3]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.tables import TextTable
 
 Pair = tuple[int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -164,11 +164,11 @@ class Patches:
         _, each, name, count = max(told, key=lambda one: one[0])
         alike = sum(share > 0.5 for share, *_ in told)
         idle = [str(each.number) for each in self.filters if each.patches and each.patches[0].value <= 0]
-        never = f" Never above 0: {words.plural(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
+        never = f" Never above 0: {formatting.plural(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
         return (
-            f"Of {words.plural(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
+            f"Of {formatting.plural(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
             f"half of the patches from images of one class; the most in filter {each.number}: {count} of "
-            f"{len(each.patches)} are {words.quoted(name)}.{never}"
+            f"{len(each.patches)} are {formatting.quoted(name)}.{never}"
         )
 
     def of_one_class(self, each: FilterPatches) -> tuple[str, int] | None:
@@ -188,7 +188,7 @@ class Patches:
 
     def chosen(self) -> str:
         """Which filters are shown."""
-        return f"{self.layer}: {self.text}; {len(self.filters)} of {words.plural(self.total, 'filter')}"
+        return f"{self.layer}: {self.text}; {len(self.filters)} of {formatting.plural(self.total, 'filter')}"
 
     def passing(self) -> tuple[str, ...]:
         """That a softmax hands on the logits as they are, where it does."""
@@ -196,7 +196,7 @@ class Patches:
 
     def looked_at(self) -> str:
         """The images that were looked at."""
-        return f"{words.plural(self.images, 'image')} of the {self.part} part"
+        return f"{formatting.plural(self.images, 'image')} of the {self.part} part"
 
     def geometry(self) -> str:
         """What a patch is, with its size."""
@@ -207,7 +207,7 @@ class Patches:
         views = {patch.size for patch in found if patch.size is not None}
         if not views:
             return f"Each node sees the whole image, which is shown; {once}."
-        largest = words.sizes(max(views))
+        largest = formatting.sizes(max(views))
         # Views on an enlarged image are not all of one size.
         sides = largest if len(views) == 1 else f"up to {largest}"
         if all(patch.is_whole for patch in found):
@@ -241,7 +241,7 @@ class Patches:
     def _row(self, each: FilterPatches) -> tuple[str, ...]:
         common = self.of_one_class(each)
         if common is None:
-            return str(each.number), words.NONE, words.NONE, "", ""
+            return str(each.number), formatting.NONE, formatting.NONE, "", ""
         images = ", ".join(str(patch.image) for patch in each.patches)
         values = short(each.patches[0].value), short(each.patches[-1].value)
-        return str(each.number), *values, f"{words.shown(common[0])} ({common[1]} of {len(each.patches)})", images
+        return str(each.number), *values, f"{formatting.shown(common[0])} ({common[1]} of {len(each.patches)})", images

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import Panel, Tile, gallery
 from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
+from cnnlab.render import formatting
+from cnnlab.render.gallery import Panel, Tile, gallery
 
 Floats = npt.NDArray[np.float64]
 # So many tiles leave room for `validation:4999` below each.
@@ -28,7 +28,7 @@ def patches_figure(found: Patches) -> Figure:
         found.geometry(),
         f"Over {found.looked_at()}. {found.answer()}",
     ]
-    title = f"What excites {words.shown(found.layer, 40)} of {words.shown(found.network, 50)} most"
+    title = f"What excites {formatting.shown(found.layer, 40)} of {formatting.shown(found.network, 50)} most"
     return gallery(title, rows, notes, WIDTH)
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.tracing.network import trace_network
 from cnnlab.model.transfer import Resize, Transfer
-from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Pair
 from cnnlab.spec.receptive.sights import Sights
@@ -85,7 +85,7 @@ class Spots:
             f"the output of '{name}' can't be read: it is no module" if functional else f"there is no layer '{name}'",
             where=option,
             received=name,
-            allowed=words.shown(", ".join(self.all), MOST_LISTED),
+            allowed=formatting.shown(", ".join(self.all), MOST_LISTED),
             next_step=self.apart(name)
             or nearest(name, [*self.all, *filter(None, self._modules)])
             or "take a name from the list; 'cnnlab describe' shows the table",

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from cnnlab.data.feed import Feed
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.transfer import resized
-from cnnlab.paper import words
 from cnnlab.probe.activations import module_name, probing, watching
 from cnnlab.probe.activity.spots import MOST_LISTED, Spot, Spots
 from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.subjects import Subject, as_subject
+from cnnlab.render import formatting
 from cnnlab.runs.listener import NOBODY
 from cnnlab.training.machine import whole_floats
 
@@ -176,10 +176,10 @@ def _chosen(spots: Spots, layers: Sequence[str], say: Callable[[str], None]) -> 
                 f"'{name}' is no activation function that can be read",
                 where="--layer",
                 received=name,
-                allowed=words.shown(", ".join(known), MOST_LISTED),
+                allowed=formatting.shown(", ".join(known), MOST_LISTED),
                 next_step=spots.apart(name) or nearest(name, known) or "leave --layer out for all of them",
             )
     left_out = [name for name in rows if name not in known]
     if left_out and not layers:
-        say(f"! left out, as they are no modules: {words.shown(', '.join(left_out), MOST_LISTED)}")
+        say(f"! left out, as they are no modules: {formatting.shown(', '.join(left_out), MOST_LISTED)}")
     return [spots.named(name) for name in (dict.fromkeys(layers) if layers else known)]

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.tables import TextTable
 
 Floats = npt.NDArray[np.float64]
 # A derivative below this lets nothing through that training could use.
@@ -140,7 +140,7 @@ class UnitActivity:
         told = []
         if broken := [layer for layer in self.layers if layer.broken]:
             count = sum(len(layer.broken) for layer in broken)
-            gave = f"{count:,} of the {words.plural(units, 'unit')} gave NaN or ±Inf, which are not numbers"
+            gave = f"{count:,} of the {formatting.plural(units, 'unit')} gave NaN or ±Inf, which are not numbers"
             told.append(
                 f"{gave}: in {', '.join(layer.name for layer in broken)}. They count as neither dead nor alive."
             )
@@ -157,7 +157,7 @@ class UnitActivity:
         share = "above 0" if least.far is None else "away from the ends of its range"
         told.append(
             f"{least.name} is the least active layer: its median unit is {share} in "
-            f"{words.percent(float(np.median(least.shown)))} of its cases."
+            f"{formatting.percent(float(np.median(least.shown)))} of its cases."
         )
         return " ".join(told)
 
@@ -166,7 +166,7 @@ class UnitActivity:
         titles = ["layer", "function", "#units", "#dead", "#saturated", "#median share", "#lowest", "#highest", "which"]
         rows = [self._row(layer) for layer in self.layers]
         return Sheet(
-            title=f"Units of {self.network} over {words.plural(self.images, 'image')} of the {self.part} part",
+            title=f"Units of {self.network} over {formatting.plural(self.images, 'image')} of the {self.part} part",
             lines=(self.answer(),),
             tables=(("", TextTable.of(titles, rows)),),
             notes=self.definitions(),
@@ -202,7 +202,7 @@ class UnitActivity:
 
     def _of(self, what: str, numbers: Sequence[tuple[int, ...]], units: int) -> str:
         found = sum(map(len, numbers))
-        of = f"of the {words.plural(units, 'unit')}" + (" with a range" if what == "saturated" else "")
+        of = f"of the {formatting.plural(units, 'unit')}" + (" with a range" if what == "saturated" else "")
         if not found:
             return f"None {of} is {what}."
         most = max(range(len(numbers)), key=lambda place: len(numbers[place]))
@@ -221,8 +221,8 @@ class UnitActivity:
             layer.kind,
             str(len(shares)),
             str(len(layer.dead)),
-            words.NONE if layer.far is None else str(len(layer.saturated)),
-            *(words.percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
+            formatting.NONE if layer.far is None else str(len(layer.saturated)),
+            *(formatting.percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
             "; ".join(named),
         )
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 
 WIDTH, MARGIN, LEFT = 720.0, 12.0, 56.0
 TITLE, HEAD, STRIP, FOOT, LINE = 30.0, 24.0, 64.0, 26.0, 15.0
@@ -21,11 +21,13 @@ MARK = 0.12
 
 def units_figure(found: UnitActivity) -> Figure:
     """A bar a unit, as high as its share; marks below for dead and saturated ones; then what is seen."""
-    told = [line for text in _notes(found) for line in words.folded(text, int((WIDTH - 2 * MARGIN) / (LETTER * SMALL)))]
+    told = [
+        line for text in _notes(found) for line in formatting.folded(text, int((WIDTH - 2 * MARGIN) / (LETTER * SMALL)))
+    ]
     each = HEAD + STRIP + FOOT
     height = 2 * MARGIN + TITLE + each * len(found.layers) + LINE * len(told) + 4
     figure = new_figure(WIDTH, height)
-    title = f"How often units are active: {words.shown(found.network, 60)}"
+    title = f"How often units are active: {formatting.shown(found.network, 60)}"
     _write(figure, MARGIN, height - MARGIN - 8, title, NORMAL + 1, "ink", bold=True)
     for number, layer in enumerate(found.layers):
         top = height - MARGIN - TITLE - number * each
@@ -65,7 +67,7 @@ def _heading(layer: LayerUnits) -> str:
     found = [f"{len(layer.dead)} dead"] if layer.dead else []
     found += [f"{len(layer.saturated)} saturated"] if layer.saturated else []
     told = f"; {', '.join(found)}" if found else ""
-    return f"{words.shown(layer.name, 40)}, {layer.kind}, {words.plural(len(layer.above), 'unit')}: {share}{told}"
+    return f"{formatting.shown(layer.name, 40)}, {layer.kind}, {formatting.plural(len(layer.above), 'unit')}: {share}{told}"
 
 
 def _notes(found: UnitActivity) -> list[str]:
@@ -74,7 +76,7 @@ def _notes(found: UnitActivity) -> list[str]:
         marks.append("orange below the strip: dead")
     if any(layer.saturated for layer in found.layers):
         marks.append("violet below the strip: saturated")
-    images = f"{words.plural(found.images, 'image')} of the {found.part} part"
+    images = f"{formatting.plural(found.images, 'image')} of the {found.part} part"
     read = f"A bar for each unit, by its number from 0, over {images}{'; ' if marks else ''}{'; '.join(marks)}."
     return [read, found.answer(), " ".join(found.definitions())]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
 
 if TYPE_CHECKING:
-    from cnnlab.paper.plots import Plate
+    from cnnlab.render.plots import Plate
 
 Floats = npt.NDArray[np.float64]
 # How the methods are called in sentences, where that is not their name.
@@ -205,11 +205,11 @@ class Attributions:
             parts.append(f"occlusion: a square of {self.window} pixels that moves by {self.stride}")
         if "grad-cam" in self.methods:
             high, wide = self.images[0].pixels.shape[1:]
-            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {words.sizes((high, wide))}")
+            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {formatting.sizes((high, wide))}")
         return "; ".join(parts) + "."
 
     def _repr_html_(self) -> str:
-        from cnnlab.paper.plots import to_svg
+        from cnnlab.render.plots import to_svg
 
         plate = self.plates()["attribution"]
         return self.sheet().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
@@ -221,4 +221,4 @@ def signed(value: float | None) -> str:
     >>> signed(-0.314), signed(None)
     ('−0.31', '–')
     """
-    return words.NONE if value is None else f"{value:.2f}".replace("-", "−")
+    return formatting.NONE if value is None else f"{value:.2f}".replace("-", "−")

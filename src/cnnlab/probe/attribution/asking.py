@@ -11,11 +11,11 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from cnnlab.errors import UsageError, listed, nearest
-from cnnlab.paper import words
 from cnnlab.probe.attribution.checks import MOST_STEPS
 from cnnlab.probe.attribution.methods import METHODS
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject
+from cnnlab.render import formatting
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
 MOST_IMAGES = 8
@@ -48,13 +48,13 @@ def read_class(given: str | int, classes: Sequence[str], count: int) -> int:
     text = str(given).strip()
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < count:
         return int(text)
-    names = ", ".join(words.shown(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
+    names = ", ".join(formatting.shown(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
     raise UsageError(
         "the network has no such class",
         where="--class",
-        received=words.shown(text),
+        received=formatting.shown(text),
         allowed=f"a number from 0 to {count - 1}" + (f", or a name: {names}" if classes else ""),
-        next_step=words.shown(nearest(text, classes)) or "leave it out for the class that is predicted",
+        next_step=formatting.shown(nearest(text, classes)) or "leave it out for the class that is predicted",
     )
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
-from cnnlab.paper import words
 from cnnlab.probe.activations import probing
 from cnnlab.probe.attribution.answer import Attribution, Attributions, Completeness, Curve, Explained
 from cnnlab.probe.attribution.asking import (
@@ -41,6 +40,7 @@ from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, 
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture
 from cnnlab.probe.subjects import Subject, as_subject
+from cnnlab.render import formatting
 from cnnlab.runs.listener import NOBODY
 from cnnlab.training.machine import whole_floats
 
@@ -123,7 +123,7 @@ def inspect_attribution(
         ]
         explained = []
         for number, question in enumerate(questions):
-            say(f"{words.shown(question.picture.name)} …")
+            say(f"{formatting.shown(question.picture.name)} …")
             progress("attribution", number, len(questions), "images")
             explained.append(_explained(subject, question, chosen, orders, seed, number))
         progress("attribution", len(questions), len(questions), "images")

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.transfer import Resize, Transfer
-from cnnlab.paper import words
 from cnnlab.probe.activations import AGAIN, module_name, watching
 from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
 from cnnlab.spec.receptive.sights import Sights
 
 # What only thins out the maps of the layer in front of it.
@@ -48,9 +48,12 @@ def choose_layer(
     if again:
         what, received = "this layer is called more than once, and Grad-CAM sees its last call", layer
     elif layer in outputs:
-        what, received = "this layer gives no maps of places", f"{layer}, which gives {words.sizes(outputs[layer])}"
+        what, received = (
+            "this layer gives no maps of places",
+            f"{layer}, which gives {formatting.sizes(outputs[layer])}",
+        )
     else:
-        what, received = "the network has no layer of this name", words.shown(layer)
+        what, received = "the network has no layer of this name", formatting.shown(layer)
     raise UsageError(
         what,
         where="--layer",

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_signs
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
 from cnnlab.probe.attribution.answer import TITLES, Attribution, Attributions, Curve, Explained, signed
+from cnnlab.render import formatting
+from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_signs
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
 
 Floats = npt.NDArray[np.floating]
 COLOUR = {
@@ -50,7 +50,7 @@ def maps_plate(found: Attributions) -> Plate:
     """A row for each image: the image, and every method's map."""
     rows = [[Panel(_heading(image), _tiles(image), 1 + len(image.maps))] for image in found.images]
     notes = (*found.findings()[:1], *LEGEND, found.setting())
-    figure = gallery(f"What speaks for a class: {words.shown(found.network, 60)}", rows, notes)
+    figure = gallery(f"What speaks for a class: {formatting.shown(found.network, 60)}", rows, notes)
     return Plate(figure, " ".join(found.findings()))
 
 
@@ -70,7 +70,7 @@ def curves_plate(found: Attributions) -> Plate:
             _draw_curves(axes, image, which)
             axes.set_xlabel(AXES[which] if last else "", color=COLOURS["muted"], fontsize=SMALL)
         top = bottom + AXES_HEIGHT + 10
-        heading = words.shown(_heading(image), 100)
+        heading = formatting.shown(_heading(image), 100)
         figure.text(
             LEFT / WIDTH, top / height, heading, fontsize=SMALL, color=COLOURS["ink"], weight="bold", parse_math=False
         )
@@ -94,7 +94,7 @@ def overlaid(heat: Floats, picture: Floats) -> Floats:
 
 def _tiles(image: Explained) -> tuple[Tile, ...]:
     picture = as_picture(image.pixels)
-    first = Tile(picture, (f"class {image.target}", words.percent(image.probability)))
+    first = Tile(picture, (f"class {image.target}", formatting.percent(image.probability)))
     return (first, *(Tile(overlaid(found.heat, picture), _lines(found)) for found in image.maps))
 
 
@@ -111,9 +111,9 @@ def _area(curve: Curve) -> str:
 
 
 def _heading(image: Explained) -> str:
-    asked = f"for {words.quoted(image.class_name)}, {words.percent(image.probability)}"
-    other = "" if image.predicted == image.class_name else f" (predicted: {words.quoted(image.predicted)})"
-    return f"{words.shown(image.name, 50)}: {asked}{other}"
+    asked = f"for {formatting.quoted(image.class_name)}, {formatting.percent(image.probability)}"
+    other = "" if image.predicted == image.class_name else f" (predicted: {formatting.quoted(image.predicted)})"
+    return f"{formatting.shown(image.name, 50)}: {asked}{other}"
 
 
 def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
@@ -137,7 +137,7 @@ def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
 def _legend(figure: Figure, found: Attributions, height: float) -> None:
     x = 12.0
     named = [(TITLES.get(name, name), COLOURS[COLOUR[name]]) for name in found.methods]
-    orders = words.plural(len(found.images[0].random_deletion), "random order")
+    orders = formatting.plural(len(found.images[0].random_deletion), "random order")
     for name, colour in (*named, (f"{orders}: mean and range", COLOURS["muted"])):
         figure.text(x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False)
         x += LETTER * len(name) + 20

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Titled
-from cnnlab.paper.tables import TextTable
 from cnnlab.probe.attribution.answer import signed
+from cnnlab.render import formatting
+from cnnlab.render.document import Titled
+from cnnlab.render.tables import TextTable
 
 if TYPE_CHECKING:
     from cnnlab.probe.attribution.answer import Attribution, Attributions, Curve, Explained
@@ -43,11 +43,11 @@ def figures(answer: Attributions) -> dict[str, Any]:
 def _classes(answer: Attributions) -> TextTable:
     rows = [
         (
-            words.shown(image.name),
+            formatting.shown(image.name),
             # Where nobody knows the names, the number is the name.
-            words.shown(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
-            words.percent(image.probability),
-            words.shown(image.predicted),
+            formatting.shown(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
+            formatting.percent(image.probability),
+            formatting.shown(image.predicted),
         )
         for image in answer.images
     ]
@@ -60,29 +60,29 @@ def _methods(answer: Attributions) -> TextTable:
     for image in answer.images:
         rows += [
             (
-                "" if number else words.shown(image.name),
+                "" if number else formatting.shown(image.name),
                 found.title,
-                words.fraction(found.deletion.area),
-                words.fraction(found.insertion.area),
+                formatting.fraction(found.deletion.area),
+                formatting.fraction(found.insertion.area),
                 signed(found.independence),
-                words.percent(found.half_on),
-                words.percent(found.centre),
+                formatting.percent(found.half_on),
+                formatting.percent(found.centre),
             )
             for number, found in enumerate(image.maps)
         ]
         areas = (_spread(image.random_deletion), _spread(image.random_insertion))
-        rows.append(("", "random orders", *areas, "", "", words.percent(image.centre_area)))
+        rows.append(("", "random orders", *areas, "", "", formatting.percent(image.centre_area)))
     return TextTable.of(titles, rows)
 
 
 def _sums(answer: Attributions) -> TextTable:
     rows = [
         (
-            words.shown(image.name),
-            words.count(sums.steps),
+            formatting.shown(image.name),
+            formatting.count(sums.steps),
             f"{sums.total:.4f}".replace("-", "−"),
             f"{sums.rise:.4f}".replace("-", "−"),
-            words.percent(sums.gap),
+            formatting.percent(sums.gap),
         )
         for image in answer.images
         for found in image.maps
@@ -126,4 +126,4 @@ def _spread(curves: Iterable[Curve]) -> str:
     """The mean of the areas and their standard deviation."""
     areas = [curve.area for curve in curves]
     deviation = float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan")
-    return f"{fmean(areas):.4f} ± {words.fraction(deviation)}"
+    return f"{fmean(areas):.4f} ± {formatting.fraction(deviation)}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlab.paper import words
 from cnnlab.probe.attribution.answer import COMPLETE, TITLES, signed
+from cnnlab.render import formatting
 
 if TYPE_CHECKING:
     from cnnlab.probe.attribution.answer import Attribution, Attributions, Explained
@@ -45,7 +45,7 @@ def _places(found: Attributions) -> str:
     if len(found.images) == 1:
         image = found.images[0]
         told = [
-            f"{map_.title}: {words.percent(share)} in the {name} quarter"
+            f"{map_.title}: {formatting.percent(share)} in the {name} quarter"
             for map_ in image.maps
             if map_.heat.any()
             for name, share in [quarter(map_)]
@@ -54,8 +54,8 @@ def _places(found: Attributions) -> str:
         told += [f"{', '.join(empty)}: zero everywhere"] if empty else []
         return "Where it lies: " + "; ".join(told) + "."
     shares = {name: [map_.centre for map_ in found.of(name) if map_.heat.any()] for name in found.methods}
-    told = [f"{_title(name)} {words.percent(fmean(each))}" for name, each in shares.items() if each]
-    area = words.percent(found.images[0].centre_area)
+    told = [f"{_title(name)} {formatting.percent(fmean(each))}" for name, each in shares.items() if each]
+    area = formatting.percent(found.images[0].centre_area)
     return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(told)}." if told else ""
 
 
@@ -67,7 +67,7 @@ def _orders(found: Attributions) -> str:
         deleted = sum(map_.deletion.area < min(_areas(image, "deletion")) for image, map_ in pairs)
         inserted = sum(map_.insertion.area > max(_areas(image, "insertion")) for image, map_ in pairs)
         told.append(f"{_title(name)} {deleted} and {inserted}")
-    of = f"of {words.plural(count, 'image')}"
+    of = f"of {formatting.plural(count, 'image')}"
     return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(told)}."
 
 
@@ -103,11 +103,11 @@ def _sums(found: Attributions) -> str:
         return ""
     worst = max(sums, key=lambda each: each.gap)
     if worst.gap < COMPLETE:
-        return f"Integrated gradients add up to the logit's rise, to {words.percent(worst.gap)} at worst."
+        return f"Integrated gradients add up to the logit's rise, to {formatting.percent(worst.gap)} at worst."
     short = sum(each.gap >= COMPLETE for each in sums)
     return (
-        f"Integrated gradients do not add up to the logit's rise on {short} of {words.plural(len(sums), 'image')}: "
-        f"they are off by up to {words.percent(worst.gap)} with {words.count(worst.steps)} steps."
+        f"Integrated gradients do not add up to the logit's rise on {short} of {formatting.plural(len(sums), 'image')}: "
+        f"they are off by up to {formatting.percent(worst.gap)} with {formatting.count(worst.steps)} steps."
     )
 
 

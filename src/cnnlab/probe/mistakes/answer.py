@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper.plots import Plate
-from cnnlab.paper.sheet import Sheet
 from cnnlab.probe.mistakes.embedding import Embedding
 from cnnlab.records import Record
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate
 from cnnlab.statistics.calibration import Sureness
 from cnnlab.statistics.classes import ClassFigures, ConfusedPair, Share
 from cnnlab.statistics.temperature import Temperature

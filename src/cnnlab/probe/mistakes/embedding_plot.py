@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, SMALL, captioned, quiet_axes, spread
 from cnnlab.probe.mistakes.embedding import Embedding
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, SMALL, captioned, quiet_axes, spread
 
 Flags = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ def embedding_figure(found: Embedding, wrong: Flags, names: Sequence[str], title
     figure, bottom = captioned(WIDTH, HEIGHT + AXIS + below + 2 * MARGIN, title, lines)
     axes = _box(figure, MARGIN + AXIS, bottom + MARGIN + below + AXIS, WIDTH - 2 * MARGIN - AXIS, HEIGHT)
     first, second = (
-        f"component {k}, {words.percent(share)} of the variance" for k, share in enumerate(found.shares, 1)
+        f"component {k}, {formatting.percent(share)} of the variance" for k, share in enumerate(found.shares, 1)
     )
     axes.set_xlabel(first, color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
     axes.set_ylabel(second, color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
@@ -63,7 +63,7 @@ def embedding_figure(found: Embedding, wrong: Flags, names: Sequence[str], title
         top = bottom + MARGIN + below - place // ACROSS * (HEAD + SMALL_HEIGHT + GAP)
         small = _box(figure, left, top - HEAD - SMALL_HEIGHT, wide, SMALL_HEIGHT)
         _one_class(small, found, wrong, int(kind), _hue(int(np.searchsorted(kinds, kind))))
-        head = words.shown(names[kind], LONGEST)
+        head = formatting.shown(names[kind], LONGEST)
         small.set_title(head, fontsize=SMALL, color=COLOURS["ink"], loc="left", pad=4, parse_math=False)
     return figure
 
@@ -74,7 +74,7 @@ def _reading(there: int, shown: int, wrong: Flags) -> str:
     which = "each class" if named else f"each of the {shown} classes with the most images"
     return (
         f"Above: a colour and a shape for each class{near}. Below: {which} by itself before all others in grey; a ring "
-        f"is one of the {words.plural(int(wrong.sum()), 'image')} named wrong."
+        f"is one of the {formatting.plural(int(wrong.sum()), 'image')} named wrong."
     )
 
 
@@ -122,7 +122,7 @@ def _name(axes: Axes, found: Embedding, named: Places, kinds: Places, names: Seq
     heights = spread([float(y) for y in at[:, 1]], BETWEEN_NAMES, bottom, top)
     for kind, centre, (_, y), height in zip(named, centres, at, heights, strict=True):
         text = axes.annotate(
-            words.shown(names[kind], LONGEST),
+            formatting.shown(names[kind], LONGEST),
             (float(centre[0]), float(centre[1])),
             xytext=(0, height - float(y)),
             textcoords="offset points",

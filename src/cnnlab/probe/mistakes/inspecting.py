@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from cnnlab.data.source import Pixels, Progress, silent
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, listed, nearest
-from cnnlab.paper import words
 from cnnlab.probe.limits import require_number
 from cnnlab.probe.mistakes.answer import Calibration, Mistakes, Rescaled
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, last_layer
@@ -22,6 +21,7 @@ from cnnlab.probe.mistakes.said import Said
 from cnnlab.probe.naming import resolve_name
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.randomness import generator
+from cnnlab.render import formatting
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.statistics.calibration import sureness
@@ -173,7 +173,7 @@ def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
         raise UsageError(
             "this takes two classes",
             where="--pair",
-            received=words.shown(pair),
+            received=formatting.shown(pair),
             allowed="TRUE:PREDICTED",
             next_step="write it as in --pair cat:dog, the true class first",
         )
@@ -182,11 +182,11 @@ def _pair(pair: str | tuple[str, str], names: Sequence[str]) -> tuple[str, str]:
 
 def _class(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        some = [words.shown(known, 32) for known in names[:20]]
+        some = [formatting.shown(known, 32) for known in names[:20]]
         raise UsageError(
             "the data has no such class",
             where="--pair",
-            received=words.shown(name),
+            received=formatting.shown(name),
             allowed=", ".join(some) + (", …" if len(names) > len(some) else ""),
             next_step=nearest(name, names) or "write it as in --pair cat:dog, the true class first",
         )

@@ -7,10 +7,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cnnlab.paper import words
-from cnnlab.paper.confusion import LARGEST_WITH_COUNTS, LARGEST_WITH_NAMES, confusion_figure
-from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, captioned, quiet_axes
 from cnnlab.probe.mistakes.answer import Calibration, Case, Mistakes
 from cnnlab.probe.mistakes.embedding_plot import embedding_figure
 from cnnlab.probe.mistakes.words import (
@@ -22,6 +18,10 @@ from cnnlab.probe.mistakes.words import (
     probability,
     temperature_sentence,
 )
+from cnnlab.render import formatting
+from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, LARGEST_WITH_NAMES, confusion_figure
+from cnnlab.render.gallery import Panel, Tile, as_picture, gallery
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, captioned, quiet_axes
 from cnnlab.statistics.calibration import Bin, Sureness
 
 ACROSS = 6
@@ -44,7 +44,7 @@ def mistakes_plates(found: Mistakes, *, equal_mass: bool = False) -> dict[str, P
 
 
 def _of(found: Mistakes) -> str:
-    return f"the {found.part} part, {words.shown(found.run, 40)}"
+    return f"the {found.part} part, {formatting.shown(found.run, 40)}"
 
 
 def _confusion(found: Mistakes) -> Plate:
@@ -63,7 +63,7 @@ def _gallery(found: Mistakes) -> Plate:
     if found.mistakes:
         which = "The surest mistakes"
         if found.pair is not None:
-            which = f"{words.shown(found.pair[0], 24)} taken for {words.shown(found.pair[1], 24)}, the surest"
+            which = f"{formatting.shown(found.pair[0], 24)} taken for {formatting.shown(found.pair[1], 24)}, the surest"
         balanced = f", at most {found.per_pair} of each pair" if found.per_pair and found.pair is None else ""
         heading = f"{which}{balanced}: {len(found.mistakes)} of {found.of_pair:,}"
         rows.append([Panel(heading, tuple(_tile(found, case) for case in found.mistakes), ACROSS)])
@@ -77,8 +77,8 @@ def _gallery(found: Mistakes) -> Plate:
 
 def _tile(found: Mistakes, case: Case) -> Tile:
     picture = as_picture(found.images[int(case.image.rpartition(":")[2])])
-    named = "right" if case.true == case.predicted else words.shown(case.predicted, 10)
-    return Tile(picture, (case.image, words.shown(case.true, 19), f"→ {named} {probability(case.probability)}"))
+    named = "right" if case.true == case.predicted else formatting.shown(case.predicted, 10)
+    return Tile(picture, (case.image, formatting.shown(case.true, 19), f"→ {named} {probability(case.probability)}"))
 
 
 def _reliability(found: Mistakes, known: Calibration, equal_mass: bool) -> Plate:

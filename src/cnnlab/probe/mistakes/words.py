@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Sheet, Titled
-from cnnlab.paper.tables import TextTable, columns
 from cnnlab.probe.mistakes.answer import Calibration, Case, Mistakes, Rescaled
 from cnnlab.probe.mistakes.embedding import Embedding
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet, Titled
+from cnnlab.render.tables import TextTable, columns
 from cnnlab.statistics.calibration import CalibrationError, Sureness
 from cnnlab.statistics.classes import ClassFigures, Share
 
@@ -34,13 +34,13 @@ def accuracy_sentence(found: Mistakes) -> str:
     """How many are right, with an interval."""
     share = found.accuracy
     said = (
-        f"{words.percent(share.value)} of {words.plural(len(found.labels), f'{found.part} image')} right "
-        f"(95 % interval {words.percent(share.low)} to {words.percent(share.high)}), "
-        f"{words.plural(found.wrong, 'mistake')}."
+        f"{formatting.percent(share.value)} of {formatting.plural(len(found.labels), f'{found.part} image')} right "
+        f"(95 % interval {formatting.percent(share.low)} to {formatting.percent(share.high)}), "
+        f"{formatting.plural(found.wrong, 'mistake')}."
     )
     if not found.unnamed:
         return said
-    return f"{said} {words.plural(found.unnamed, 'image')} got no name: logits that are not finite count as wrong."
+    return f"{said} {formatting.plural(found.unnamed, 'image')} got no name: logits that are not finite count as wrong."
 
 
 def pairs_sentence(found: Mistakes) -> str:
@@ -49,12 +49,12 @@ def pairs_sentence(found: Mistakes) -> str:
         return ""
     told = found.pairs[:MOST_TOLD]
     each = [
-        f"{words.quoted(pair.true)} taken for {words.quoted(pair.predicted)} ({words.count(pair.images)}, "
-        f"{words.percent(pair.share)} of its class)"
+        f"{formatting.quoted(pair.true)} taken for {formatting.quoted(pair.predicted)} ({formatting.count(pair.images)}, "
+        f"{formatting.percent(pair.share)} of its class)"
         for pair in told
     ]
     share = sum(pair.images for pair in told) / found.wrong
-    rest = f"; together {words.percent(share)} of all mistakes" if len(found.pairs) > len(told) else ""
+    rest = f"; together {formatting.percent(share)} of all mistakes" if len(found.pairs) > len(told) else ""
     return f"Most frequent: {', '.join(each)}{rest}."
 
 
@@ -67,8 +67,8 @@ def class_sentence(found: Mistakes) -> str:
     if best[1].value == worst[1].value:
         return f"F1 is {best[1].value:.2f} for every class."
     return (
-        f"F1 is highest for {words.quoted(best[0].name)} ({_with_interval(best[1])}) and lowest for "
-        f"{words.quoted(worst[0].name)} ({_with_interval(worst[1])})."
+        f"F1 is highest for {formatting.quoted(best[0].name)} ({_with_interval(best[1])}) and lowest for "
+        f"{formatting.quoted(worst[0].name)} ({_with_interval(worst[1])})."
     )
 
 
@@ -79,7 +79,7 @@ def gallery_sentence(found: Mistakes) -> str:
     first, sure = found.mistakes[0], sum(case.probability >= CERTAIN for case in found.mistakes)
     many = f"{sure or 'none'} {'have' if sure > 1 else 'has'}"
     return (
-        f"The surest mistake is {first.image}: {words.quoted(first.true)} taken for {words.quoted(first.predicted)} "
+        f"The surest mistake is {first.image}: {formatting.quoted(first.true)} taken for {formatting.quoted(first.predicted)} "
         f"with a probability of {probability(first.probability)}; its own class had {probability(first.own)}. Of the "
         f"{len(found.mistakes)} shown, {many} a probability of {CERTAIN} or more."
     )
@@ -116,13 +116,13 @@ def temperature_sentence(found: Mistakes) -> str:
     if fitted.indifferent:
         return "No temperature changes anything: the logits of each validation image are all equal."
     if after.halves is None:
-        how = f"fitted on the {words.plural(fitted.images, 'validation image')} and judged here"
+        how = f"fitted on the {formatting.plural(fitted.images, 'validation image')} and judged here"
     else:
         how = "fitted on the validation images; judged by halves, each with the temperature of the other"
     said = (
         f"With a temperature of {fitted.value:.2f} (95 % interval {fitted.low:.2f} to {fitted.high:.2f}), {how}, the "
         f"calibration error goes from {before.width.value:.3f} to {after.sureness.width.value:.3f} and the loss from "
-        f"{words.loss(before.loss)} to {words.loss(after.sureness.loss)}; no prediction changes."
+        f"{formatting.loss(before.loss)} to {formatting.loss(after.sureness.loss)}; no prediction changes."
     )
     if fitted.at_bound:
         return f"{said} That is the end of what is looked at (0.01 to 100): the best one lies beyond."
@@ -137,17 +137,17 @@ def map_sentence(found: Embedding) -> str:
     """What the map shows, and what it loses."""
     averaged = ", each the mean over its map," if found.averaged else ""
     shown = (
-        f"The map shows {words.plural(len(found.places), 'image')} by the {words.count(found.size)} numbers{averaged} "
-        f"that go into {words.quoted(found.layer)}, along their first two principal components, each with a "
+        f"The map shows {formatting.plural(len(found.places), 'image')} by the {formatting.count(found.size)} numbers{averaged} "
+        f"that go into {formatting.quoted(found.layer)}, along their first two principal components, each with a "
         f"scale of its own: these hold "
-        f"{words.percent(found.shares[0])} and {words.percent(found.shares[1])} of the variance."
+        f"{formatting.percent(found.shares[0])} and {formatting.percent(found.shares[1])} of the variance."
     )
     # Of one or two images a centre says nothing: it lies on them.
     if len(found.labels) < FEWEST_EACH * len(set(found.labels.tolist())):
         return shown
     return (
-        f"{shown} The nearest class centre is an image's own for {words.percent(found.apart_on_map)} on the map and "
-        f"for {words.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
+        f"{shown} The nearest class centre is an image's own for {formatting.percent(found.apart_on_map)} on the map and "
+        f"for {formatting.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
     )
 
 
@@ -155,7 +155,7 @@ def mistakes_sheet(found: Mistakes) -> Sheet:
     """Sentences, then classes, pairs, calibration and the surest mistakes as tables."""
     notes = [f"No gallery and no map: {found.missing}."] if found.missing else []
     return Sheet(
-        f"Mistakes of {words.shown(found.run, 80)} on the {found.part} part",
+        f"Mistakes of {formatting.shown(found.run, 80)} on the {found.part} part",
         tuple(sentences(found)),
         tuple(_tables(found)),
         tuple(notes),
@@ -177,7 +177,12 @@ def _tables(found: Mistakes) -> Iterator[Titled]:
     yield _class_table(found.figures)
     if found.pairs:
         pairs = (
-            (words.shown(p.true, LONGEST), words.shown(p.predicted, LONGEST), words.count(p.images), f"{p.share:.3f}")
+            (
+                formatting.shown(p.true, LONGEST),
+                formatting.shown(p.predicted, LONGEST),
+                formatting.count(p.images),
+                f"{p.share:.3f}",
+            )
             for p in found.pairs[:MOST_PAIRS]
         )
         yield (
@@ -204,8 +209,8 @@ def _class_table(figures: tuple[ClassFigures, ...]) -> Titled:
     heads = columns("class", "#images", "#precision", "#recall", "#F1")
     rows = (
         (
-            words.shown(each.name, LONGEST),
-            words.count(each.images),
+            formatting.shown(each.name, LONGEST),
+            formatting.count(each.images),
             *(_with_interval(share) for share in (each.precision, each.recall, each.f1)),
         )
         for each in shown
@@ -218,7 +223,7 @@ def _calibration_table(known: Calibration) -> Titled:
     rows = [_sureness_row("as it is", known.before)]
     if known.after is not None:
         rows.append(_sureness_row(_scaled(known.after), known.after.sureness))
-    title = f"Calibration of {words.plural(known.images, 'image')}"
+    title = f"Calibration of {formatting.plural(known.images, 'image')}"
     if known.left_out:
         title += f"; {known.left_out:,} without finite logits are left out"
     return f"{title}; in brackets the 97.5 % limit of a calibrated network", TextTable(heads, tuple(rows))
@@ -231,11 +236,18 @@ def _scaled(after: Rescaled) -> str:
 
 def _sureness_row(name: str, sure: Sureness) -> tuple[str, ...]:
     errors = (f"{error.value:.4f} ({error.limit:.4f})" for error in (sure.width, sure.mass))
-    return (name, words.loss(sure.loss), f"{sure.brier:.4f}", f"{sure.confidence:.4f}", f"{sure.accuracy:.4f}", *errors)
+    return (
+        name,
+        formatting.loss(sure.loss),
+        f"{sure.brier:.4f}",
+        f"{sure.confidence:.4f}",
+        f"{sure.accuracy:.4f}",
+        *errors,
+    )
 
 
 def _case_row(case: Case) -> tuple[str, ...]:
-    names = (words.shown(name, LONGEST) for name in (case.true, case.predicted))
+    names = (formatting.shown(name, LONGEST) for name in (case.true, case.predicted))
     return (case.image, *names, probability(case.probability), probability(case.own))
 
 
@@ -250,7 +262,7 @@ def _leaning(sure: Sureness) -> str:
 
 
 def _with_interval(share: Share | None) -> str:
-    return words.NONE if share is None else f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
+    return formatting.NONE if share is None else f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
 
 
 def _some(title: str, there: int, most: int) -> str:

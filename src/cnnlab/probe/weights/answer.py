@@ -8,15 +8,15 @@ from math import isfinite
 
 import numpy as np
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import Plate, to_svg
-from cnnlab.paper.sheet import Sheet
-from cnnlab.paper.tables import TextTable
 from cnnlab.probe.weights.filters import Filters, Scale
 from cnnlab.probe.weights.measures import STILL, Measures
 from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
 from cnnlab.probe.weights.plates import draw
 from cnnlab.probe.weights.sentences import axis_name, legend, sentences
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.tables import TextTable
 
 _OF_ALL = (
     "random_coherence",
@@ -90,9 +90,9 @@ class LayerWeights:
         """The worked answer."""
         filters = self.filters
         count, *shape = filters.after.shape
-        what = words.plural(count, filters.noun)
+        what = formatting.plural(count, filters.noun)
         return Sheet(
-            title=f"Weights of {filters.layer} in {self.network}: {what} of {words.sizes(tuple(shape))}",
+            title=f"Weights of {filters.layer} in {self.network}: {what} of {formatting.sizes(tuple(shape))}",
             lines=tuple(self.sentences()),
             tables=(("", self._table()),),
             notes=tuple(legend(filters, self.measures, len(self.shown), self.order)),
@@ -144,12 +144,12 @@ class LayerWeights:
         if measures.orientation is not None and measures.coherence is not None and measures.frequency is not None:
             clear = is_clear(measures, number)
             angle = _number(measures.orientation[number], ".0f")
-            row += [f"{angle}°" if clear else words.NONE, _number(measures.coherence[number], ".2f")]
+            row += [f"{angle}°" if clear else formatting.NONE, _number(measures.coherence[number], ".2f")]
             row += [_number(measures.frequency[number], ".2f")]
         if measures.colourfulness is not None and measures.axis is not None:
-            axis = axis_name(float(measures.axis[number])) if has_axis(measures, number) else words.NONE
+            axis = axis_name(float(measures.axis[number])) if has_axis(measures, number) else formatting.NONE
             axis = "grey" if is_grey(measures, number) else axis
-            row += [words.percent(float(measures.colourfulness[number])), axis]
+            row += [formatting.percent(float(measures.colourfulness[number])), axis]
         return [*row, "; ".join(self._remarks(number))]
 
     def _remarks(self, number: int) -> list[str]:
@@ -172,4 +172,4 @@ class LayerWeights:
 
 
 def _number(value: float, form: str = ".3g") -> str:
-    return f"{value:{form}}" if isfinite(value) else words.NONE
+    return f"{value:{form}}" if isfinite(value) else formatting.NONE

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import in_heat, in_signs
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, Plate, new_figure
 from cnnlab.probe.weights.filters import UNTRAINED, Filters
 from cnnlab.probe.weights.measures import finite
 from cnnlab.probe.weights.ordering import MOST_ROWS, Order
+from cnnlab.render import formatting
+from cnnlab.render.gallery import in_heat, in_signs
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, new_figure
 
 WIDTH, LEFT, TOP, BOTTOM, BETWEEN = 720.0, 56.0, 50.0, 44.0, 56.0
 LARGEST_CELL, LEAST_HEIGHT, MOST_HEIGHT = 14.0, 60.0, 640.0
@@ -30,7 +30,7 @@ def matrix_plate(network: str, filters: Filters, shown: Sequence[int], order: Or
         sides.insert(0, ("before training", filters.before))
     matrices = [(side, finite(weights)[list(shown)][:, columns, 0, 0].astype(np.float64)) for side, weights in sides]
     largest = max((float(np.abs(matrix).max(initial=0)) for _, matrix in matrices), default=0.0)
-    title = f"Weights of {words.shown(filters.layer)} of {words.shown(network, 60)}"
+    title = f"Weights of {formatting.shown(filters.layer)} of {formatting.shown(network, 60)}"
     kind = "a filter" if filters.kind == "conv" else "a unit"
     seen = (
         f"A row is {kind}{_which(len(shown), len(filters.after), order)}, "
@@ -47,7 +47,7 @@ def norms_plate(network: str, filters: Filters) -> Plate:
     norms = np.linalg.norm(finite(filters.after), axis=(2, 3)).astype(np.float64)
     rows = _largest(np.linalg.norm(norms, axis=1), MOST_ROWS)
     columns = _columns(filters)
-    title = f"Which channels {words.shown(filters.layer)} of {words.shown(network, 60)} looks at"
+    title = f"Which channels {formatting.shown(filters.layer)} of {formatting.shown(network, 60)} looks at"
     kind = "a filter" if filters.kind == "conv" else "a unit"
     within = " of its group" if filters.groups > 1 else ""
     seen = (
@@ -82,7 +82,7 @@ def _figure(
     wide = WIDTH - LEFT - 16
     cell = min(wide / len(columns), LARGEST_CELL)
     height = min(max(len(rows) * cell, LEAST_HEIGHT), MOST_HEIGHT)
-    folded = words.folded(seen, 105)
+    folded = formatting.folded(seen, 105)
     whole = TOP + len(pictures) * (height + BETWEEN) + 14 * len(folded) + 8
     figure = new_figure(WIDTH, whole)
     figure.text(

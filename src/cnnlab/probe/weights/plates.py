@@ -8,14 +8,14 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.paper import words
-from cnnlab.paper.gallery import Panel, Tile, gallery, in_heat, in_signs
-from cnnlab.paper.plots import Plate
 from cnnlab.probe.weights.colouring import around_grey, channel_around_grey
 from cnnlab.probe.weights.filters import COLOURS, UNTRAINED, Filters, Floats, Scale
 from cnnlab.probe.weights.matrix import matrix_plate, norms_plate
 from cnnlab.probe.weights.measures import STILL, Measures, finite, spectrum
 from cnnlab.probe.weights.ordering import Order, has_axis, is_clear, is_grey
+from cnnlab.render import formatting
+from cnnlab.render.gallery import Panel, Tile, gallery, in_heat, in_signs
+from cnnlab.render.plots import Plate
 
 SPECTRUM_SIZE = 32
 KERNELS_BESIDE, KERNELS_ALONE = 8, 16
@@ -55,7 +55,7 @@ class _Drawing:
         order: Order,
         scale: Scale,
     ) -> None:
-        self.name = f"{words.shown(filters.layer)} of {words.shown(network, 60)}"
+        self.name = f"{formatting.shown(filters.layer)} of {formatting.shown(network, 60)}"
         self.filters, self.measures, self.shown, self.order = filters, measures, list(shown), order
         after, before = filters.after[self.shown], filters.before
         self.sides: list[tuple[str, Floats]] = [(self._headed(), after)]
@@ -159,7 +159,7 @@ class _Drawing:
     def _counted(self) -> str:
         count, shown, noun = len(self.filters.after), len(self.shown), self.filters.noun
         if shown == count:
-            return words.plural(count, noun)
+            return formatting.plural(count, noun)
         which = "first" if self.order == "number" else "largest"
         return f"The {which} {shown:,} of {count:,} {noun}s"
 
@@ -176,7 +176,7 @@ class _Drawing:
         if self.order == "orientation":
             return (self._degrees(number),)
         if self.order == "colour" and measures.axis is not None:
-            axis = f"{measures.axis[number]:.0f}°" if has_axis(measures, number) else words.NONE
+            axis = f"{measures.axis[number]:.0f}°" if has_axis(measures, number) else formatting.NONE
             return ("grey" if is_grey(measures, number) else axis,)
         return ()
 
@@ -188,7 +188,7 @@ class _Drawing:
 
     def _degrees(self, number: int) -> str:
         if self.measures.orientation is None or not is_clear(self.measures, number):
-            return words.NONE
+            return formatting.NONE
         return f"{self.measures.orientation[number]:.0f}°"
 
     def _marks(self, number: int) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnlab.paper import words
 from cnnlab.probe.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, Filters
 from cnnlab.probe.weights.measures import DEAD, FEWEST_NUMBERS, RANDOM_QUANTILE, SAME, STILL, Measures
 from cnnlab.probe.weights.ordering import GREY, Order, has_axis
+from cnnlab.render import formatting
 
 MOST_NAMED = 12
 AXES = {0: "red–cyan", 60: "yellow–blue", 120: "green–magenta"}
@@ -36,7 +36,7 @@ def start_sentences(filters: Filters) -> list[str]:
     """How the state before training is known, or why it is not shown; nothing where nothing was trained."""
     if filters.begun == UNTRAINED:
         return []
-    loaded = f" and {words.shown(filters.loaded, 80)}" if filters.loaded else ""
+    loaded = f" and {formatting.shown(filters.loaded, 80)}" if filters.loaded else ""
     if filters.begun == CHECKED:
         return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
     if filters.begun == UNCHECKED:
@@ -135,9 +135,9 @@ def _coloured(filters: Filters, measures: Measures) -> str:
     most = int(np.argmax(share))
     named = f", {axis_name(float(measures.axis[most]))}" if has_axis(measures, most) else ""
     return (
-        f"{words.percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of random "
-        f"weights {words.percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
-        f"({words.percent(float(share[most]))}{named})."
+        f"{formatting.percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of random "
+        f"weights {formatting.percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
+        f"({formatting.percent(float(share[most]))}{named})."
     )
 
 

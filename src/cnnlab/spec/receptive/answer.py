@@ -9,9 +9,9 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import groupby
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet
-from cnnlab.paper.tables import TextTable
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.tables import TextTable
 from cnnlab.spec.receptive.drawing import views_svg
 from cnnlab.spec.receptive.records import IMAGE, LayerView, Sight, rule_text
 
@@ -117,7 +117,7 @@ class ReceptiveFields:
     def svg(self) -> str:
         """The picture: one node traced back through the maps to the image."""
         drawn = [(self.row(name), self.maps[name]) for name in self._shown() if name in self.maps]
-        image = words.sizes(self.image) if self.given else "A×A" if self.square else "A×B"
+        image = formatting.sizes(self.image) if self.given else "A×A" if self.square else "A×B"
         return views_svg(_sentence(self._headline()), self.image, image, drawn, self.node, self.sees)
 
     def _repr_html_(self) -> str:
@@ -131,7 +131,7 @@ class ReceptiveFields:
         seen = self.receptive_field
         if seen is None:
             return f"a node of {self.layer} sees the whole image"
-        return f"a node of {self.layer} sees {words.sizes(seen)} pixels of the image"
+        return f"a node of {self.layer} sees {formatting.sizes(seen)} pixels of the image"
 
     def _shown(self) -> tuple[str, ...]:
         """The maps of the picture: those that a window made, and the chosen one at their end."""
@@ -143,7 +143,7 @@ def _sentence(text: str) -> str:
 
 
 def _layer_table(fields: ReceptiveFields) -> TextTable:
-    image = words.sizes(fields.image) if fields.given else "A" if fields.square else "A by B"
+    image = formatting.sizes(fields.image) if fields.given else "A" if fields.square else "A by B"
     first = (IMAGE, "", image, "1", "1", "0", str(1 * fields.image[0]))
     rows = [first, *(_layer_row(row) for row in fields.layers)]
     output = "#output" if fields.given else "output, for A×A" if fields.square else "output, for A×B"
@@ -152,11 +152,11 @@ def _layer_table(fields: ReceptiveFields) -> TextTable:
 
 def _layer_row(row: LayerView) -> tuple[str, ...]:
     rule = rule_text(row.rule) if row.rule else ""
-    output = rule if row.output is None else words.sizes(row.output)
-    sees = "everything" if row.receptive_field is None else words.sizes(row.receptive_field)
+    output = rule if row.output is None else formatting.sizes(row.output)
+    sees = "everything" if row.receptive_field is None else formatting.sizes(row.receptive_field)
     jump, centre = (_once(pair) if pair else "" for pair in (row.jump, row.first_centre))
-    inputs = "all" if row.inputs is None else words.count(row.inputs)
-    return (row.name, words.shown(row.text, 48), output, sees, jump, centre, inputs)
+    inputs = "all" if row.inputs is None else formatting.count(row.inputs)
+    return (row.name, formatting.shown(row.text, 48), output, sees, jump, centre, inputs)
 
 
 def _once(pair: Sequence[Fraction | str]) -> str:
@@ -171,7 +171,9 @@ def _sight_table(fields: ReceptiveFields) -> TextTable:
     for sight in shown:
         text = "" if sight.name == IMAGE else fields.row(sight.name).text
         places = [f"{first} to {last}" for first, last in (sight.rows, sight.columns)]
-        rows.append((sight.name, words.shown(text, 48), words.sizes(sight.size), *(places if fields.given else ())))
+        rows.append(
+            (sight.name, formatting.shown(text, 48), formatting.sizes(sight.size), *(places if fields.given else ()))
+        )
     return TextTable.of(("map", "`row", "#sees", *(("#rows", "#columns") if fields.given else ())), rows)
 
 
@@ -217,14 +219,16 @@ def _notes(fields: ReceptiveFields) -> list[str]:
     notes = [CENTRE]
     chosen, channels = fields.chosen, fields.image[0]
     if chosen.receptive_field is not None:
-        product = f"{words.sizes((*chosen.receptive_field, channels))} = {words.count(chosen.inputs or 0)} numbers"
+        product = (
+            f"{formatting.sizes((*chosen.receptive_field, channels))} = {formatting.count(chosen.inputs or 0)} numbers"
+        )
         inside = ""
         if chosen.inputs_inside is not None and chosen.inputs_inside < (chosen.inputs or 0):
-            inside = f", {words.count(chosen.inputs_inside)} of them in the image; the rest is padding"
+            inside = f", {formatting.count(chosen.inputs_inside)} of them in the image; the rest is padding"
         notes.append(f"A node of {chosen.name} sees {product}{inside}.")
     whole = [row.name for row in fields.layers if row.receptive_field is None]
     if whole:
-        notes.append(f"Every node sees the whole image: {words.shown(', '.join(whole), 200)}.")
+        notes.append(f"Every node sees the whole image: {formatting.shown(', '.join(whole), 200)}.")
     paths = [f"{row.name} through {row.path}" for row in fields.layers if row.path and row.receptive_field]
     if paths:
         several = "" if len(paths) <= 4 else f", and so on for {len(paths) - 4} more"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from cnnlab.paper import words
-from cnnlab.paper.svg import SMALL, Drawing, Point, text_width
+from cnnlab.render import formatting
+from cnnlab.render.svg import SMALL, Drawing, Point, text_width
 from cnnlab.spec.layer import Pair, times
 from cnnlab.spec.receptive.records import IMAGE, LayerView, Sight, rule_text
 
@@ -107,7 +107,11 @@ def _labels(shown: tuple[LayerView, Pair], spans: dict[str, tuple[Pair, Pair]]) 
     spread = ", dilated" if "dilation" in view.text else ""
     size = rule_text(view.rule) if view.output is None and view.rule else times(sides)
     layer = f"{view.kind}{window}{spread}"
-    return (_tail(view.name), *(words.shown(text, LONGEST) for text in (layer, size)), _sees(spans[view.name], sides))
+    return (
+        _tail(view.name),
+        *(formatting.shown(text, LONGEST) for text in (layer, size)),
+        _sees(spans[view.name], sides),
+    )
 
 
 def _tail(name: str) -> str:

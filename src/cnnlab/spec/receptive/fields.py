@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 from cnnlab.errors import SpecError, UsageError, nearest
-from cnnlab.paper import words
 from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
 from cnnlab.spec.flow import FRAMES
 from cnnlab.spec.layer import Pair, Shape
 from cnnlab.spec.layers import AdaptivePool, Upsample, layers
@@ -60,7 +60,7 @@ def traced(rows: Sequence[Row], size: int | Pair | None, channels: int) -> Trace
     if size is not None:
         sides = (size, size) if isinstance(size, int) else size
         if min(*sides, channels) < 1:
-            shape = words.sizes((channels, *sides))
+            shape = formatting.sizes((channels, *sides))
             raise UsageError("an image has one pixel and one channel at least", where="--size", received=shape)
         return trace(rows, (channels, *sides))
     problem: SpecError | None = None
@@ -138,7 +138,7 @@ def _chosen(sights: Sights, layer: str) -> LayerRecord:
         raise UsageError(
             f"there is no layer '{layer}'",
             where="--layer",
-            allowed=words.shown(", ".join(sights.rows), 400),
+            allowed=formatting.shown(", ".join(sights.rows), 400),
             next_step=nearest(layer, sights.rows),
         )
     return sights.rows[layer]

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from cnnlab.errors import UsageError
-from cnnlab.paper.sheet import Sheet
+from cnnlab.render.document import Sheet
 from cnnlab.theory.convolution.drawing import draw
 from cnnlab.theory.convolution.reading import checked_setting
 from cnnlab.theory.convolution.setting import Exact, Number, Setting, Term, plain

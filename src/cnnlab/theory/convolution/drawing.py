@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnnlab.paper import words
-from cnnlab.paper.svg import SMALL, Drawing, text_width
+from cnnlab.render import formatting
+from cnnlab.render.svg import SMALL, Drawing, text_width
 from cnnlab.theory.convolution.setting import Number, Setting, plain
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _folded(text: str, width: float) -> list[str]:
     lines = [""]
     for part in text.replace(" + ", " +\n").split("\n"):
         # A letter of one width takes 0.62 of its size in the widest of the usual fonts.
-        if lines[-1] and words.columns(f"{lines[-1]} {part}") * 13 * 0.62 > width:
+        if lines[-1] and formatting.columns(f"{lines[-1]} {part}") * 13 * 0.62 > width:
             lines.append("   ")
         lines[-1] = f"{lines[-1]} {part}".strip() if lines[-1].strip() else lines[-1] + part
     return lines

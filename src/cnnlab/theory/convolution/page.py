@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cnnlab.errors import UsageError
-from cnnlab.paper.colours import style_sheet
+from cnnlab.render.palette import style_sheet
 from cnnlab.theory.convolution import sheet
 from cnnlab.theory.convolution.drawing import short
 from cnnlab.theory.convolution.setting import Map, Setting, plain

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, cast, get_args
 
 from cnnlab.errors import UsageError, listed, nearest
-from cnnlab.paper import words
+from cnnlab.render import formatting
 from cnnlab.theory.convolution.setting import Exact, Map, PaddingMode, Pair, Setting
 
 # A worksheet, not an engine: what can be worked out in seconds.
@@ -79,7 +79,7 @@ def _nested(value: Any, where: str, depths: Sequence[int]) -> tuple[Any, int]:
         raise UsageError(
             f"the {where} is not nested as it should be",
             where=where,
-            received="a single value" if not depth else f"a list {words.plural(depth, 'level')} deep",
+            received="a single value" if not depth else f"a list {formatting.plural(depth, 'level')} deep",
             allowed=" or ".join(f"{_FORMS[form]} ({form} levels)" for form in depths),
             next_step="write rows of numbers, as in [[1, 2], [3, 4]]",
         )
@@ -118,7 +118,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _size_text(value: Any) -> str:
     shape = _shape(value)
-    return words.sizes(shape) if len(shape) > 1 else words.plural(shape[0], "number")
+    return formatting.sizes(shape) if len(shape) > 1 else formatting.plural(shape[0], "number")
 
 
 def _number(value: Any, where: str) -> Exact:
@@ -149,8 +149,8 @@ def _biases(bias: Any, kernels: int) -> list[Exact] | None:
         raise UsageError(
             "each kernel has one bias",
             where="bias",
-            received=words.plural(len(found), "number"),
-            allowed=words.plural(kernels, "number"),
+            received=formatting.plural(len(found), "number"),
+            allowed=formatting.plural(kernels, "number"),
         )
     return found
 
@@ -183,7 +183,7 @@ def _margins(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[
         raise UsageError(
             "padding 'same' needs stride 1",
             where="padding",
-            received=f"stride {words.sizes(stride)}",
+            received=f"stride {formatting.sizes(stride)}",
             next_step="give the padding as a number",
         )
     high, wide = (dilation[axis] * (kernel[axis] - 1) for axis in (0, 1))
@@ -203,12 +203,12 @@ def _check_fit(setting: Setting) -> None:
                 next_step="pad less, or take the mode 'replicate'",
             )
     if any(reach[axis] > padded[axis] for axis in (0, 1)):
-        spread = f" (spread to {words.sizes(reach)} by its dilation)" if reach != setting.kernel_size else ""
+        spread = f" (spread to {formatting.sizes(reach)} by its dilation)" if reach != setting.kernel_size else ""
         raise UsageError(
             "the kernel is larger than the padded image",
             where="kernel",
-            received=words.sizes(setting.kernel_size) + spread,
-            allowed=f"up to {words.sizes(padded)}, padding included",
+            received=formatting.sizes(setting.kernel_size) + spread,
+            allowed=f"up to {formatting.sizes(padded)}, padding included",
             next_step="make the kernel smaller, or pad more",
         )
     for number, most, what in (
@@ -230,11 +230,13 @@ def _other_channels(received: int, channels: int, levels: int) -> UsageError:
     return UsageError(
         "the kernel and the image have different channels",
         where="kernel",
-        received=words.plural(received, "channel"),
-        allowed=words.plural(channels, "channel"),
+        received=formatting.plural(received, "channel"),
+        allowed=formatting.plural(channels, "channel"),
         next_step=f"give the kernel as many channels as the image has{several}",
     )
 
 
 def _shown(value: Any) -> str:
-    return words.shown(repr(value) if not isinstance(value, int) or abs(value) <= LARGEST else "a very long number")
+    return formatting.shown(
+        repr(value) if not isinstance(value, int) or abs(value) <= LARGEST else "a very long number"
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cnnlab.paper import words
-from cnnlab.paper.sheet import Formula, Sheet, Titled
-from cnnlab.paper.tables import TextTable
+from cnnlab.render import formatting
+from cnnlab.render.document import Formula, Sheet, Titled
+from cnnlab.render.tables import TextTable
 from cnnlab.theory.convolution.setting import Map, Setting, plain
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def worksheet(found: Convolution, at: Step | None = None) -> Sheet:
 
 def title(setting: Setting) -> str:
     """What is done to what."""
-    image = words.sizes((setting.channels, *setting.image_size) if setting.channels > 1 else setting.image_size)
-    kernel = words.sizes((setting.channels, *setting.kernel_size) if setting.channels > 1 else setting.kernel_size)
+    image = formatting.sizes((setting.channels, *setting.image_size) if setting.channels > 1 else setting.image_size)
+    kernel = formatting.sizes((setting.channels, *setting.kernel_size) if setting.channels > 1 else setting.kernel_size)
     count = len(setting.kernels)
     over = f"a {kernel} kernel" if count == 1 else f"{count} kernels of {kernel}"
     article = "an" if image.startswith("8") else "a"
@@ -137,7 +137,7 @@ def _how(setting: Setting) -> str:
 
 
 def _pair(sizes: tuple[int, int]) -> str:
-    return str(sizes[0]) if sizes[0] == sizes[1] else words.sizes(sizes)
+    return str(sizes[0]) if sizes[0] == sizes[1] else formatting.sizes(sizes)
 
 
 def _place(setting: Setting, axis: int) -> str:
@@ -203,7 +203,7 @@ def _notes(found: Convolution) -> list[str]:
 def _padding_note(at: Step) -> list[str]:
     parts = [product.product for product in at.products]
     zeros = sum(1 for product in at.products if product.padding)
-    note = f"{words.plural(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
+    note = f"{formatting.plural(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
     return [note + "."] if note else []
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from cnnlab.paper.sheet import Formula, Titled
-from cnnlab.paper.tables import TextTable
+from cnnlab.render.document import Formula, Titled
+from cnnlab.render.tables import TextTable
 from cnnlab.theory.sizes.geometry import Slide
 from cnnlab.theory.sizes.records import Axis, Question
 from cnnlab.theory.sizes.solvers import Nearby, Puzzle

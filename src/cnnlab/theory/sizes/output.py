@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnlab.paper.sheet import Formula, Sheet
 from cnnlab.records import Record
+from cnnlab.render.document import Formula, Sheet
 from cnnlab.theory.sizes.checks import check_fit, checked_channels, checked_question
 from cnnlab.theory.sizes.formulas import LETTERS, filled, letters, near_tables, on, output_rule, times, worked
 from cnnlab.theory.sizes.geometry import Slide

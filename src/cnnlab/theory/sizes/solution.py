@@ -7,9 +7,9 @@ from math import ceil as up
 from math import floor
 from typing import Any
 
-from cnnlab.paper.sheet import Formula, Sheet, Titled
-from cnnlab.paper.tables import TextTable
 from cnnlab.records import Record
+from cnnlab.render.document import Formula, Sheet, Titled
+from cnnlab.render.tables import TextTable
 from cnnlab.theory.sizes.checks import checked_question
 from cnnlab.theory.sizes.formulas import LETTERS, filled, letters, near_tables, on, solved_rule, times, worked
 from cnnlab.theory.sizes.output import axis_output

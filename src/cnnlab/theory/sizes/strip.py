@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnnlab.paper.svg import SMALL, Drawing, text_width
+from cnnlab.render.svg import SMALL, Drawing, text_width
 from cnnlab.theory.sizes.geometry import Slide, Stretch, Strip
 from cnnlab.theory.sizes.records import AxisOutput, Question
 

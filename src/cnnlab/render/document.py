@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cnnlab.paper import words
-from cnnlab.paper.tables import Column, TextTable
+from cnnlab.render import formatting
+from cnnlab.render.tables import Column, TextTable
 
 _TEX = {
     **dict(zip("&%$#_{}", (f"\\{sign}" for sign in "&%$#_{}"), strict=True)),
@@ -116,7 +116,7 @@ def _set(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], s
 
 
 def _html(text: str) -> str:
-    return html.escape(words.clean(text))
+    return html.escape(formatting.clean(text))
 
 
 def _html_formula(line: Formula) -> str:
@@ -141,7 +141,7 @@ def _html_cell(cell: str, column: Column) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|$#&~])", r"\\\1", words.clean(text))
+    return re.sub(r"([\\`*_{}\[\]<>|$#&~])", r"\\\1", formatting.clean(text))
 
 
 def _markdown_table(title: str, table: TextTable) -> str:
@@ -154,12 +154,12 @@ def _markdown_table(title: str, table: TextTable) -> str:
 def _markdown_cell(cell: str, column: Column) -> str:
     cell = cell.replace("\n", " ")  # a row is a line
     if column.code and cell:
-        return "`" + words.clean(cell).replace("`", "'").replace("|", "\\|") + "`"
+        return "`" + formatting.clean(cell).replace("`", "'").replace("|", "\\|") + "`"
     return _markdown(cell).replace("    ", "&emsp;")
 
 
 def _latex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in words.clean(text))
+    return "".join(_TEX.get(sign, sign) for sign in formatting.clean(text))
 
 
 def _latex_table(title: str, table: TextTable) -> str:

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, captioned, new_figure, quiet_axes
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, captioned, new_figure, quiet_axes
 
 LARGEST_WITH_COUNTS = 20
 LARGEST_WITH_NAMES = 60
@@ -36,8 +36,8 @@ def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", note
     """
     size = len(names)
     cell = _cell(size)
-    labels = [words.shown(name, LONGEST_LABEL) for name in names]
-    margin = 26 + (6.4 * max(map(words.columns, labels)) if size <= LARGEST_WITH_NAMES else 24)
+    labels = [formatting.shown(name, LONGEST_LABEL) for name in names]
+    margin = 26 + (6.4 * max(map(formatting.columns, labels)) if size <= LARGEST_WITH_NAMES else 24)
     side = cell * size
     width, bottom = margin + side + 8, 0.0
     if title:

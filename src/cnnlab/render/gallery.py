@@ -15,8 +15,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.plots import COLOURS, NORMAL, SMALL, new_figure
+from cnnlab.render import formatting
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure
 
 Floats = npt.NDArray[np.floating]
 
@@ -35,7 +35,7 @@ class Tile:
     Attributes:
         picture: H×W×3 or H×W×4, from 0 to 1.
         lines: one below the other, cut off where they are wider than the tile.
-        colour: a name of `cnnlab.paper.plots.COLOURS`, of the lines.
+        colour: a name of `cnnlab.render.plots.COLOURS`, of the lines.
     """
 
     picture: Floats
@@ -61,7 +61,7 @@ def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = 
     """
     width -= 2 * MARGIN
     places = [_placed(row, width) for row in rows]
-    folded = [line for note in notes for line in words.folded(note, int(width / (LETTER * SMALL)))]
+    folded = [line for note in notes for line in formatting.folded(note, int(width / (LETTER * SMALL)))]
     head = TITLE if title else 0.0
     height = head + sum(place.height for place in places) + LINE * len(folded) + (8 if folded else 0)
     figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
@@ -141,7 +141,7 @@ def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, place: _Place
     """`room` is the heading's, in points."""
     if panel.heading:
         letters = int(max(room, 60) / (LETTER * SMALL))
-        _write(axes, left, top + HEADING / 2 - 2, words.shown(panel.heading, letters), SMALL, "ink", bold=True)
+        _write(axes, left, top + HEADING / 2 - 2, formatting.shown(panel.heading, letters), SMALL, "ink", bold=True)
     tallest = _tallest([panel], place.tile)
     first = top + (HEADING if panel.heading else 0)
     for number, tile in enumerate(panel.tiles):
@@ -158,7 +158,7 @@ def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, side: float, tal
     size = SMALL - 1
     for number, line in enumerate(tile.lines):
         room = max(int((side + GAP / 2) / (LETTER * size)), 2)
-        _write(axes, left, top + tallest + LINE * (number + 0.5) + 1, words.shown(line, room), size, tile.colour)
+        _write(axes, left, top + tallest + LINE * (number + 0.5) + 1, formatting.shown(line, room), size, tile.colour)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, size: float, colour: str, *, bold: bool = False) -> None:

@@ -17,8 +17,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.paper import words
-from cnnlab.paper.colours import LIGHT, style_sheet
+from cnnlab.render import formatting
+from cnnlab.render.palette import LIGHT, style_sheet
 
 # Each must be found again in an SVG's text, and white may be anything's colour.
 COLOURS = {
@@ -68,12 +68,12 @@ def captioned(width: float, height: float, title: str, notes: Sequence[str]) -> 
         notes: each begins on a line of its own.
     """
     most = int((width - 2 * MARGIN) / (LETTER * SMALL))
-    lines = [line for note in notes for line in words.folded(note, most)]
+    lines = [line for note in notes for line in formatting.folded(note, most)]
     bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
     whole = bottom + height + TITLE
     figure = new_figure(width, whole)
     # Bold letters are wider.
-    short = words.shown(title, int(0.8 * most))
+    short = formatting.shown(title, int(0.8 * most))
     texts = [(whole - TITLE / 2 - 2, short, NORMAL + 1, "ink", "bold")]
     texts += [
         (bottom - MARGIN - LINE * (number + 0.5), line, SMALL, "muted", "normal") for number, line in enumerate(lines)
@@ -190,7 +190,7 @@ def _describe(root: ElementTree.Element, name: str, description: str) -> None:
     root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-labelledby": f"{name}-title"})
     root.attrib.update({"width": f"{width:g}", "height": f"{height:g}", "style": f"--width: {width:g}px"})
     title = ElementTree.Element("title", {"id": f"{name}-title"})
-    title.text = words.clean(description)
+    title.text = formatting.clean(description)
     root.insert(0, title)
 
 

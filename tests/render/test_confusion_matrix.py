@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cnnlab.paper.confusion import confusion_figure
-from cnnlab.paper.plots import to_svg
+from cnnlab.render.confusion_matrix import confusion_figure
+from cnnlab.render.plots import to_svg
 
 HOSTILE = (
     "</script><img onerror=x>",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnnlab.paper.tables import Column, TextTable, columns
+from cnnlab.render.tables import Column, TextTable, columns
 
 TABLE = TextTable.of(["name", "`layer", "#size"], [["conv1", "conv(8, 3)", "30"], ["sum", "", "30"]], total=True)
 

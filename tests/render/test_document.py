@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cnnlab.paper.sheet import Formula, Sheet
-from cnnlab.paper.tables import TextTable
+from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.tables import TextTable
 
 NASTY = "a_b*c* `d` <e> &lt; f|g $h$ #i [j](k) ~~l~~ {m} \\n"
 TABLE = TextTable.of(

@@ -8,8 +8,8 @@ from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from cnnlab.paper import words
-from cnnlab.paper.colours import LIGHT, style_sheet, variable
+from cnnlab.render import formatting
+from cnnlab.render.palette import LIGHT, style_sheet, variable
 
 Anchor = Literal["start", "middle", "end"]
 Point = tuple[float, float]
@@ -21,7 +21,7 @@ LETTER = 0.56
 class Drawing:
     """A drawing of a fixed size in pixels, whose origin is its upper left corner.
 
-    Colours are names of `cnnlab.paper.colours`; "none" and any CSS colour are taken as they are.
+    Colours are names of `cnnlab.render.palette`; "none" and any CSS colour are taken as they are.
     """
 
     def __init__(self, width: float, height: float, name: str, description: str) -> None:
@@ -35,7 +35,7 @@ class Drawing:
         sizes = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
         named = {"role": "img", "aria-labelledby": f"{name}-title", "style": f"--width: {width:g}px"}
         self.root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **sizes, **named})
-        SubElement(self.root, "title", {"id": f"{name}-title"}).text = words.clean(description)
+        SubElement(self.root, "title", {"id": f"{name}-title"}).text = formatting.clean(description)
 
     def rectangle(
         self,
@@ -57,7 +57,7 @@ class Drawing:
         if radius:
             made.set("rx", _number(radius))
         if title:
-            SubElement(made, "title").text = words.clean(title)
+            SubElement(made, "title").text = formatting.clean(title)
 
     def polygon(
         self,
@@ -97,7 +97,7 @@ class Drawing:
         family = "var(--mono, monospace)" if mono else "var(--sans, sans-serif)"
         style = f"fill: {_colour(colour)}; font: {'bold ' if bold else ''}{size:g}px {family}"
         placed = {"x": _number(x), "y": _number(y), "text-anchor": anchor, "style": style}
-        SubElement(self.root, "text", placed).text = words.clean(text)
+        SubElement(self.root, "text", placed).text = formatting.clean(text)
 
     def image(self, x: float, y: float, width: float, height: float, png: bytes, *, sharp: bool = True) -> None:
         """A PNG picture, enlarged with `sharp` pixels or smoothly."""
@@ -136,7 +136,7 @@ class Drawing:
 
 def text_width(text: str, size: float = NORMAL) -> float:
     """About how wide a text is, in pixels."""
-    return words.columns(text) * LETTER * size
+    return formatting.columns(text) * LETTER * size
 
 
 def _colour(name: str) -> str:

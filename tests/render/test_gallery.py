@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnnlab.paper.gallery import Panel, Tile, as_picture, gallery, in_grey, in_heat, in_signs
-from cnnlab.paper.plots import to_png, to_svg
+from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_grey, in_heat, in_signs
+from cnnlab.render.plots import to_png, to_svg
 
 VALUES = hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e6, 1e6))
 

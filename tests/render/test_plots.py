@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.paper.plots import new_figure, quiet_axes, spread, to_svg
+from cnnlab.render.plots import new_figure, quiet_axes, spread, to_svg
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=7))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.paper.colours import DARK, LIGHT
-from cnnlab.paper.svg import LETTER, Drawing, text_width
+from cnnlab.render.palette import DARK, LIGHT
+from cnnlab.render.svg import LETTER, Drawing, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 

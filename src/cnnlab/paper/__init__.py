@@ -1,1 +1,0 @@
-"""What answers are written and drawn on: words, tables, sheets with formulas, drawings. No torch."""
