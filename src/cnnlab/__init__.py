@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from cnnlab.spec.recipe import Claim, Data, Recipe, Train, Warnings
     from cnnlab.spec.search import Search
     from cnnlab.spec.study import Study
-    from cnnlab.theory.convolution.answer import convolve
-    from cnnlab.theory.sizes.output import solve_output
-    from cnnlab.theory.sizes.solution import solve_kernel, solve_padding, solve_stride
+    from cnnlab.theory.convolution_by_hand.result import convolve
+    from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
     "Claim": "cnnlab.spec.recipe",
@@ -71,7 +70,7 @@ _HOMES = {
     "build": "cnnlab.model.build",
     "compare": "cnnlab.report.comparing",
     "compare_studies": "cnnlab.report.comparing_studies",
-    "convolve": "cnnlab.theory.convolution.answer",
+    "convolve": "cnnlab.theory.convolution_by_hand.result",
     "describe": "cnnlab.report.description",
     "effective_field": "cnnlab.probe.effective",
     "inspect_activations": "cnnlab.probe.activity.feature_maps",
@@ -91,10 +90,10 @@ _HOMES = {
     "resume_run": "cnnlab.runs.run",
     "run_study": "cnnlab.api",
     "shift": "cnnlab.report.shifting",
-    "solve_kernel": "cnnlab.theory.sizes.solution",
-    "solve_output": "cnnlab.theory.sizes.output",
-    "solve_padding": "cnnlab.theory.sizes.solution",
-    "solve_stride": "cnnlab.theory.sizes.solution",
+    "solve_kernel": "cnnlab.theory.size_arithmetic.answers",
+    "solve_output": "cnnlab.theory.size_arithmetic.answers",
+    "solve_padding": "cnnlab.theory.size_arithmetic.answers",
+    "solve_stride": "cnnlab.theory.size_arithmetic.answers",
     "train": "cnnlab.api",
     "translation": "cnnlab.probe.translation",
     "tune": "cnnlab.api",

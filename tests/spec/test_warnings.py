@@ -19,7 +19,7 @@ from cnnlab.spec.table import read_table
 from cnnlab.spec.table_warnings import table_warnings
 from cnnlab.spec.trace import trace
 from cnnlab.spec.warnings import WARNINGS, in_words
-from cnnlab.theory.sizes.rule import output_size
+from cnnlab.theory.size_arithmetic.arithmetic import output_size
 
 LENET = [
     *("conv(32, 5, padding=2)", "relu", "maxpool(2)", "conv(64, 5, padding=2)", "relu", "maxpool(2)"),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
-from cnnlab.theory.receptive import Field
-from cnnlab.theory.sizes.rule import OutputSize, output_size
+from cnnlab.theory.receptive_field import Field
+from cnnlab.theory.size_arithmetic.arithmetic import OutputSize, output_size
 
 Shape: TypeAlias = tuple[int, ...]
 Tensors: TypeAlias = dict[str, Shape]

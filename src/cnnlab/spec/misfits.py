@@ -9,7 +9,7 @@ from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.render import formatting
 from cnnlab.spec.flow import Flow
 from cnnlab.spec.layer import Pair, Window, times
-from cnnlab.theory.sizes.rule import OutputSize
+from cnnlab.theory.size_arithmetic.arithmetic import OutputSize
 
 MOST_TOLD = 3
 

@@ -15,8 +15,8 @@ from cnnlab.records import LayerRecord
 from cnnlab.spec.layer import Fields, Layer, Shape, Tensors, formula, macs_formula
 from cnnlab.spec.layers import Repeat, Residual
 from cnnlab.spec.rows import Row, row_names
-from cnnlab.theory.receptive import Field, widest
-from cnnlab.theory.sizes.rule import output_size
+from cnnlab.theory.receptive_field import Field, widest
+from cnnlab.theory.size_arithmetic.arithmetic import output_size
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
 MAX_ROWS = 10_000

@@ -14,7 +14,7 @@ from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
     from cnnlab.render.document import Sheet
-    from cnnlab.theory.convolution.answer import Convolution, Step
+    from cnnlab.theory.convolution_by_hand.result import Convolution, Step
 
 Image = Annotated[
     str, typer.Option(metavar="JSON", help="H×W or C×H×W numbers, or a .json file with them.", show_default=False)
@@ -64,7 +64,7 @@ def convolve(
     debug: Debug = False,
 ) -> None:
     """A convolution by hand: every output element with its products and their sum."""
-    from cnnlab.theory.convolution.answer import convolve as work_out
+    from cnnlab.theory.convolution_by_hand.result import convolve as work_out
 
     form = Form(json, markdown, latex, svg)
     found = work_out(
@@ -142,7 +142,7 @@ def _numbers(option: str, text: str) -> Any:
 def _write(path: Path, found: Convolution, step: Step | None) -> None:
     from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import say
-    from cnnlab.theory.convolution.page import step_number
+    from cnnlab.theory.convolution_by_hand.page import step_number
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
         raise UsageError(

@@ -58,7 +58,7 @@ def output(
     debug: Debug = False,
 ) -> None:
     """The size that comes out of a convolution or a pool, and what it never sees."""
-    from cnnlab.theory.sizes.output import solve_output
+    from cnnlab.theory.size_arithmetic.answers import solve_output
 
     _answer(solve_output, context)
 
@@ -80,7 +80,7 @@ def padding(
     debug: Debug = False,
 ) -> None:
     """The padding that gives an output, on each side."""
-    from cnnlab.theory.sizes.solution import solve_padding
+    from cnnlab.theory.size_arithmetic.answers import solve_padding
 
     _answer(solve_padding, context)
 
@@ -102,7 +102,7 @@ def kernel(
     debug: Debug = False,
 ) -> None:
     """The kernel that gives an output."""
-    from cnnlab.theory.sizes.solution import solve_kernel
+    from cnnlab.theory.size_arithmetic.answers import solve_kernel
 
     _answer(solve_kernel, context)
 
@@ -124,14 +124,14 @@ def stride(
     debug: Debug = False,
 ) -> None:
     """The stride that gives an output."""
-    from cnnlab.theory.sizes.solution import solve_stride
+    from cnnlab.theory.size_arithmetic.answers import solve_stride
 
     _answer(solve_stride, context)
 
 
 def _answer(solve: Callable[..., Answer], context: typer.Context) -> None:
     """Show what a question's options come to; each has the name of the argument that it is."""
-    from cnnlab.theory.sizes.solvers import LARGEST
+    from cnnlab.theory.size_arithmetic.arithmetic import LARGEST
 
     given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
     form = Form(**{name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.spec.layer import Fields
-from cnnlab.theory.receptive import Field
+from cnnlab.theory.receptive_field import Field
 
 
 @dataclass(frozen=True, eq=False)

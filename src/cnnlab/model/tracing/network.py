@@ -26,7 +26,7 @@ from cnnlab.model.tracing.watching import Draft, ModuleCall, Watch
 from cnnlab.records import LayerRecord, Table
 from cnnlab.spec.layer import Shape, formula, times
 from cnnlab.spec.layers import layers
-from cnnlab.theory.receptive import Field
+from cnnlab.theory.receptive_field import Field
 
 # Kinds that are the work of the module whose own weights they use, whatever else it calls.
 _WORK = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))

@@ -18,7 +18,7 @@ from cnnlab.spec.receptive.sights import Sights
 from cnnlab.spec.rows import Row
 from cnnlab.spec.table import read_table
 from cnnlab.spec.trace import Trace, trace
-from cnnlab.theory.sizes.rule import SizeRule
+from cnnlab.theory.size_arithmetic.arithmetic import SizeRule
 
 # What 'classes' stands for in a table without data.
 CLASSES = 10

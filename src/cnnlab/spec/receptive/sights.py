@@ -18,7 +18,7 @@ from cnnlab.spec.flow import FRAMES, layer_of
 from cnnlab.spec.layer import Layer, Pair
 from cnnlab.spec.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
 from cnnlab.spec.receptive.records import IMAGE, Sight
-from cnnlab.theory.receptive import Field, Span
+from cnnlab.theory.receptive_field import Field, Span
 
 Spans: TypeAlias = tuple[Span, Span]
 Back: TypeAlias = Callable[[Span], Span]

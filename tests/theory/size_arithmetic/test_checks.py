@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cnnlab.errors import UsageError
-from cnnlab.theory.sizes.output import solve_output
+from cnnlab.theory.size_arithmetic.answers import solve_output
 
 
 @pytest.mark.parametrize(

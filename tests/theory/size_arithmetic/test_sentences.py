@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.output import solve_output
-from cnnlab.theory.sizes.solution import SizeSolution, solve_kernel, solve_padding, solve_stride
-from cnnlab.theory.sizes.words import number
+from cnnlab.theory.size_arithmetic.answers import SizeSolution, solve_kernel, solve_output, solve_padding, solve_stride
+from cnnlab.theory.size_arithmetic.view import number
 
 
 @given(st.fractions(max_denominator=65_536))

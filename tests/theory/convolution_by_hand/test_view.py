@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cnnlab.render.document import Formula
-from cnnlab.theory.convolution.answer import convolve
+from cnnlab.theory.convolution_by_hand.result import convolve
 
 IMAGE = [[2, 1, 2, 3, 1], [3, 9, 1, 1, 4], [4, 5, 0, 7, 0]]
 KERNEL = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]

@@ -8,10 +8,8 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.geometry import Slide
-from cnnlab.theory.sizes.output import solve_output
-from cnnlab.theory.sizes.solution import solve_kernel, solve_padding
-from cnnlab.theory.sizes.solvers import Nearby, Puzzle
+from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding
+from cnnlab.theory.size_arithmetic.arithmetic import Nearby, Puzzle, Slide
 
 FEW = st.integers(1, 7)
 # Each example tries many values.

@@ -13,10 +13,8 @@ from typing import Any, TypeAlias
 
 from cnnlab.errors import UsageError
 from cnnlab.render.document import Sheet
-from cnnlab.theory.convolution.drawing import draw
-from cnnlab.theory.convolution.reading import checked_setting
-from cnnlab.theory.convolution.setting import Exact, Number, Setting, Term, plain
-from cnnlab.theory.convolution.sheet import worksheet
+from cnnlab.theory.convolution_by_hand.inputs import Exact, Number, Setting, Term, checked_setting, plain
+from cnnlab.theory.convolution_by_hand.view import draw, worksheet
 
 Output: TypeAlias = list[list[Number]] | list[list[list[Number]]]
 
@@ -140,7 +138,7 @@ class Convolution:
         Raises:
             UsageError: more products than a page can hold.
         """
-        from cnnlab.theory.convolution.page import render
+        from cnnlab.theory.convolution_by_hand.page import render
 
         return render(self)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.geometry import Slide, Stretch
+from cnnlab.theory.size_arithmetic.arithmetic import Slide, Stretch
 
 
 @st.composite

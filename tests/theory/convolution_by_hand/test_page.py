@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import UsageError
-from cnnlab.theory.convolution.answer import Convolution, convolve
-from cnnlab.theory.convolution.page import step_number
+from cnnlab.theory.convolution_by_hand.page import step_number
+from cnnlab.theory.convolution_by_hand.result import Convolution, convolve
 
 IMAGE = [[2, 1, 2, 3, 1], [3, 9, 1, 1, 4], [4, 5, 0, 7, 0]]
 KERNEL = [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.geometry import Slide
-from cnnlab.theory.sizes.output import solve_output
+from cnnlab.theory.size_arithmetic.answers import solve_output
+from cnnlab.theory.size_arithmetic.arithmetic import Slide
 
 
 @given(st.from_type(Slide))

@@ -9,9 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from cnnlab.theory.sizes.geometry import Stretch
-from cnnlab.theory.sizes.output import OutputAnswer, solve_output
-from cnnlab.theory.sizes.solution import SizeSolution, solve_kernel, solve_padding, solve_stride
+from cnnlab.theory.size_arithmetic.answers import (
+    OutputAnswer,
+    SizeSolution,
+    solve_kernel,
+    solve_output,
+    solve_padding,
+    solve_stride,
+)
+from cnnlab.theory.size_arithmetic.arithmetic import Stretch
 
 
 @pytest.mark.parametrize("kernel", [2, 4, 7, 10])

@@ -8,9 +8,15 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.geometry import Slide
-from cnnlab.theory.sizes.output import OutputAnswer, solve_output
-from cnnlab.theory.sizes.solution import SizeSolution, solve_kernel, solve_padding, solve_stride
+from cnnlab.theory.size_arithmetic.answers import (
+    OutputAnswer,
+    SizeSolution,
+    solve_kernel,
+    solve_output,
+    solve_padding,
+    solve_stride,
+)
+from cnnlab.theory.size_arithmetic.arithmetic import Slide
 
 
 @given(st.from_type(Slide), st.sampled_from(["output", "padding", "kernel", "stride"]))

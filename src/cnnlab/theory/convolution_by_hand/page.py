@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from cnnlab.errors import UsageError
 from cnnlab.render.palette import style_sheet
-from cnnlab.theory.convolution import sheet
-from cnnlab.theory.convolution.drawing import short
-from cnnlab.theory.convolution.setting import Map, Setting, plain
+from cnnlab.theory.convolution_by_hand import view
+from cnnlab.theory.convolution_by_hand.inputs import Map, Setting, plain
+from cnnlab.theory.convolution_by_hand.view import short
 
 if TYPE_CHECKING:
-    from cnnlab.theory.convolution.answer import Convolution, Step
+    from cnnlab.theory.convolution_by_hand.result import Convolution, Step
 
 # More than a person steps through, and than a browser shows without delay.
 MOST_PRODUCTS = 50_000
@@ -48,10 +48,10 @@ def render(found: Convolution) -> str:
             colours=Markup(style_sheet()),
             script=Markup(script),
             script_hash=digest,
-            title=sheet.title(setting),
-            operation=sheet.operation(setting),
-            reason=sheet.reason(setting),
-            formulas=[sheet.definition(setting).text, sheet.indices(setting).text],
+            title=view.title(setting),
+            operation=view.operation(setting),
+            reason=view.reason(setting),
+            formulas=[view.definition(setting).text, view.indices(setting).text],
             setting=setting,
             padded=setting.padded_size != setting.image_size,
             images=images,
@@ -172,7 +172,7 @@ def _check_size(setting: Setting) -> None:
 @cache
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("cnnlab.theory.convolution"),
+        loader=PackageLoader("cnnlab.theory.convolution_by_hand"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

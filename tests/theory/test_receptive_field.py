@@ -8,7 +8,7 @@ from math import ceil, floor, prod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.theory.receptive import Field, widest
+from cnnlab.theory.receptive_field import Field, widest
 
 SLIDES = st.tuples(st.just("slide"), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2))
 STEPS = st.lists(SLIDES | st.tuples(st.sampled_from(["nearest", "bilinear"]), st.integers(1, 3)), max_size=5)

@@ -10,7 +10,7 @@ import torch.nn.functional as functional
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.sizes.geometry import Slide, Stretch, stretches
+from cnnlab.theory.size_arithmetic.arithmetic import Slide, Stretch, stretches
 
 
 @given(st.from_type(Slide))

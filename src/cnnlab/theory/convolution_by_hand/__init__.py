@@ -1,0 +1,1 @@
+"""A convolution worked out element by element."""

@@ -1,0 +1,1 @@
+"""Sizes of convolutions, poolings and transposed convolutions."""
