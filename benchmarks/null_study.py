@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.randomness import generator
-from cnnlab.statistics.ablation import baseline_seeds, family
-from cnnlab.statistics.comparison import Comparison, Rules, compare
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ablation import baseline_seeds, family
+from cnnlab.stats.comparison import Comparison, Rules, compare
+from cnnlab.stats.sample import Sample
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
 from statistics_rates import BAND, Rate

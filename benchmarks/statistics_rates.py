@@ -17,15 +17,15 @@ import numpy as np
 from scipy.stats import binom, ttest_ind
 
 from cnnlab.randomness import generator
-from cnnlab.statistics.ablation import MOST_ARMS, baseline_seeds, family
-from cnnlab.statistics.comparison import Comparison, Judgement, Rules, compare, permutation_test
-from cnnlab.statistics.doses import dose_curve
-from cnnlab.statistics.families import holm
-from cnnlab.statistics.mcnemar import mcnemar
-from cnnlab.statistics.power import detectable, seeds_needed, seeds_to_equate
-from cnnlab.statistics.random_effects import random_effects_interval
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import welch
+from cnnlab.stats.ablation import MOST_ARMS, baseline_seeds, family
+from cnnlab.stats.comparison import Comparison, Judgement, Rules, compare, permutation_test
+from cnnlab.stats.intervals import random_effects_interval
+from cnnlab.stats.multiple_testing import holm
+from cnnlab.stats.paired import mcnemar
+from cnnlab.stats.power import detectable, seeds_needed, seeds_to_equate
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.sweep import dose_curve
+from cnnlab.stats.welch import welch
 
 STUDIES = 2000
 BAND = 0.999

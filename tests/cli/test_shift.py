@@ -24,7 +24,7 @@ from cnnlab.runs.ledger import LEDGER
 from cnnlab.runs.run import run
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.shifts import read_shifts
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 Make = Callable[..., Recipe]
 Trained = Callable[..., RunFolder]

@@ -34,11 +34,11 @@ from cnnlab.records import (
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.spec.overview import overview
 from cnnlab.spec.recipe import Recipe
-from cnnlab.statistics.ablation import ablate
-from cnnlab.statistics.claims import judge
-from cnnlab.statistics.comparison import compare
-from cnnlab.statistics.doses import dose_curve
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ablation import ablate
+from cnnlab.stats.claim_test import judge
+from cnnlab.stats.comparison import compare
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.sweep import dose_curve
 from cnnlab.study.results import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

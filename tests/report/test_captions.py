@@ -5,7 +5,7 @@ import pytest
 
 from cnnlab.report import captions
 from cnnlab.report.view import Confusion
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 
 @pytest.mark.parametrize(("parts", "part"), [(("train", "validation", "test"), "test"), (("train",), "train")])

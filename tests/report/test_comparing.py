@@ -22,8 +22,8 @@ from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.search import Search
 from cnnlab.spec.study import Study
-from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
-from cnnlab.statistics.welch import nominal_level
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.welch import nominal_level
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)")
 RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}

@@ -13,8 +13,8 @@ from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.report.shift_words import reach, summary
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftedRun, shifted_group
 from cnnlab.spec.shifts import read_shifts
-from cnnlab.statistics.comparison import Rules
-from cnnlab.statistics.paired import Effect
+from cnnlab.stats.comparison import Rules
+from cnnlab.stats.paired import Effect
 
 
 def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "net") -> ShiftedGroup:

@@ -5,7 +5,7 @@ import pytest
 
 from cnnlab.render.formatting import quoted
 from cnnlab.report import study_captions
-from cnnlab.statistics.power import detectable
+from cnnlab.stats.power import detectable
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 

@@ -17,7 +17,7 @@ from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import difference_rows, forest_figure, seed_figure, seed_rows
 from cnnlab.report.study_learning import learning_figure
 from cnnlab.report.study_overlay import overlay_figure
-from cnnlab.statistics.welch import nominal_level
+from cnnlab.stats.welch import nominal_level
 
 finite = st.floats(-1e6, 1e6)
 ODD = {

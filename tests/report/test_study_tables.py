@@ -9,7 +9,7 @@ from scipy import stats
 from cnnlab.report.study_answer import StudyAnswer
 from cnnlab.report.study_page import render_study
 from cnnlab.report.study_tables import study_sheet, study_tables
-from cnnlab.statistics.welch import nominal_level
+from cnnlab.stats.welch import nominal_level
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 

@@ -9,7 +9,7 @@ from cnnlab.records import ClassScore, Score
 from cnnlab.render import formatting
 from cnnlab.report import tables
 from cnnlab.spec.memory import memory
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 GOLDEN = Path(__file__).parent / "golden" / "tables.txt"
 

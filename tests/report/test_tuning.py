@@ -11,8 +11,8 @@ from cnnlab.report.tuning_answer import PlannedAnswer, TuningAnswer
 from cnnlab.report.tuning_figures import history_figure, importance_figure, slice_figure, spots, steps
 from cnnlab.report.tuning_page import render_tuning
 from cnnlab.report.tuning_tables import MOST_TRIALS, headline, parameter_table, ranked, reading, trial_table
-from cnnlab.statistics.comparison import compare
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.comparison import compare
+from cnnlab.stats.sample import Sample
 from cnnlab.study.results import Confirmation, SeedRecord
 from cnnlab.study.tuning_results import (
     BaselineRecord,

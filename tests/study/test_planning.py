@@ -5,8 +5,8 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.power import detectable
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.power import detectable
+from cnnlab.stats.sample import Sample
 from cnnlab.study.planning import ASSUMED_ERROR, ArmPlan, PlanSummary, plan_summary
 
 # The table of docs and statistics.md: σ in points, and seeds at 80 / 90 % for 0.2, 0.3, 0.5 and 1 points.

@@ -6,9 +6,9 @@ import pytest
 
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
-from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.comparison import compare
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.comparison import compare
+from cnnlab.stats.sample import Sample
 from cnnlab.study.sayings import judge_sayings
 
 BASE = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})

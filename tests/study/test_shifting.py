@@ -16,7 +16,7 @@ from cnnlab.errors import SpecError
 from cnnlab.report.verifying import verify
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.spec.study import Study
-from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
 from cnnlab.study.results import StudyResult
 

@@ -11,7 +11,7 @@ import typer
 from cnnlab.cli.answers import Form, Latex, Markdown, show_answer
 from cnnlab.cli.options import Debug, Json, check_picture, find_run, guarded
 from cnnlab.errors import UsageError
-from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     from cnnlab.report.comparing import ComparedRuns

@@ -10,7 +10,7 @@ import typer
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 # Columns that a narrow terminal goes without, the first to go first.
 SPARE = ("interval", "95 % interval", "against as it is")

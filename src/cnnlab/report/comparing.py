@@ -13,15 +13,15 @@ from cnnlab.render.document import Sheet
 from cnnlab.report.comparing_curves import LossCurve, loss_curves
 from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_test, right_answers
 from cnnlab.spec.changes import file_name
-from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.claims import SHARES_OF_IMAGES
-from cnnlab.statistics.comparison import Comparison, Judgement
-from cnnlab.statistics.comparison import compare as compare_samples
-from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
-from cnnlab.statistics.mcnemar import PairedModels, mcnemar
-from cnnlab.statistics.random_effects import random_effects_interval
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import family_level
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.claim_test import SHARES_OF_IMAGES
+from cnnlab.stats.comparison import Comparison, Judgement
+from cnnlab.stats.comparison import compare as compare_samples
+from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.intervals import random_effects_interval
+from cnnlab.stats.paired import PairedModels, mcnemar
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.welch import family_level
 
 METRIC = "validation_accuracy"
 

@@ -15,7 +15,7 @@ from cnnlab.report.comparing import ComparedGroup, ComparedRuns
 from cnnlab.report.comparing_curves import TONES, LossCurve, draw_curves
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.report.study_words import is_share, short_names
-from cnnlab.statistics.comparison import Comparison
+from cnnlab.stats.comparison import Comparison
 
 WIDTH = 640
 ROW = 36.0

@@ -10,8 +10,8 @@ from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.comparing import ComparedGroup, ComparedRuns
-from cnnlab.statistics.comparison import Comparison
-from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.stats.comparison import Comparison
+from cnnlab.stats.sample import FEWEST_RUNS
 
 
 def compared_sheet(found: ComparedRuns) -> Sheet:

@@ -13,7 +13,7 @@ from cnnlab.render.plots import to_svg
 from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.comparing_sheet import gap
-from cnnlab.statistics.comparison import Judgement
+from cnnlab.stats.comparison import Judgement
 from cnnlab.study.folder import read_result
 from cnnlab.study.results import ArmRecord, StudyResult
 

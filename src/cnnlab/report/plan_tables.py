@@ -10,7 +10,7 @@ from cnnlab.render.document import Sheet
 from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
-from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.stats.sample import FEWEST_RUNS
 from cnnlab.study.planning import ArmPlan, PlanSummary, Power
 
 LONGEST_CELL = 60

@@ -8,8 +8,8 @@ from itertools import takewhile
 from cnnlab.render import formatting
 from cnnlab.report import study_words
 from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
-from cnnlab.statistics.ablation import MOST_ARMS
-from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.stats.ablation import MOST_ARMS
+from cnnlab.stats.sample import FEWEST_RUNS
 
 METRIC = "accuracy"
 MOST_HURTS = 3

@@ -13,9 +13,9 @@ from cnnlab.runs.comparing import one_a_seed
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.spec.shifts import read_shifts, usual
-from cnnlab.statistics.comparison import Rules
-from cnnlab.statistics.defaults import ALPHA, SMALLEST_DIFFERENCE
-from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.stats.comparison import Rules
+from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
+from cnnlab.stats.sample import FEWEST_RUNS
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset

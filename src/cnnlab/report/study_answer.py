@@ -13,7 +13,7 @@ from cnnlab.report.study_dose import dose_figure
 from cnnlab.report.study_figures import seed_figure
 from cnnlab.report.study_headline import headline
 from cnnlab.report.study_tables import study_sheet
-from cnnlab.statistics.samples import LEVEL
+from cnnlab.stats.sample import LEVEL
 from cnnlab.study.planning import PlanSummary
 from cnnlab.study.results import ArmRecord, StudyResult
 

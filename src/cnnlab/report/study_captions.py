@@ -9,8 +9,8 @@ from cnnlab.render import formatting
 from cnnlab.report import study_words
 from cnnlab.report.study_headline import comparisons
 from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
-from cnnlab.statistics.doses import DoseCurve
-from cnnlab.statistics.power import detectable
+from cnnlab.stats.power import detectable
+from cnnlab.stats.sweep import DoseCurve
 from cnnlab.study.results import StudyResult
 
 Fact = tuple[str, str]

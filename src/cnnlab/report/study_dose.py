@@ -17,8 +17,8 @@ from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, q
 from cnnlab.render.svg import text_width
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, swarm, tick, write
-from cnnlab.statistics.doses import DoseCurve
-from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.sweep import DoseCurve
 from cnnlab.study.results import ArmRecord, StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cnnlab.render.plots import COLOURS, POINTS_PER_INCH, SMALL, quiet_axes
 from cnnlab.render.svg import text_width
-from cnnlab.statistics.comparison import Judgement
+from cnnlab.stats.comparison import Judgement
 
 VERDICT_COLOURS: dict[Judgement, str] = {
     "better": "test",

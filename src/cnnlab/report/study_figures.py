@@ -24,8 +24,8 @@ from cnnlab.report.study_drawing import (
     write,
 )
 from cnnlab.report.study_headline import comparisons
-from cnnlab.statistics.comparison import Comparison, Judgement
-from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.stats.comparison import Comparison, Judgement
+from cnnlab.stats.sample import Interval, Sample
 from cnnlab.study.results import StudyResult
 
 WIDTH = 640.0

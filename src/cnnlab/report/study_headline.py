@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from cnnlab.render.formatting import plural, quoted
 from cnnlab.report import study_words
-from cnnlab.statistics.comparison import Comparison
-from cnnlab.statistics.doses import FEWEST_DOSES, DoseCurve
-from cnnlab.statistics.samples import FEWEST_RUNS
+from cnnlab.stats.comparison import Comparison
+from cnnlab.stats.sample import FEWEST_RUNS
+from cnnlab.stats.sweep import FEWEST_DOSES, DoseCurve
 from cnnlab.study.results import Confirmation, StudyResult
 
 VERDICTS = ("better", "worse", "practically equal", "undecided", "no verdict")

@@ -28,7 +28,7 @@ from cnnlab.report.study_drawing import (
     write,
 )
 from cnnlab.report.study_figures import remark
-from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.stats.sample import Interval, Sample
 from cnnlab.study.results import StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0

@@ -13,9 +13,9 @@ from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import summary
 from cnnlab.report.study_headline import comparisons, headline
 from cnnlab.report.tables import claim_table
-from cnnlab.statistics.comparison import Comparison
-from cnnlab.statistics.doses import DoseCurve
-from cnnlab.statistics.samples import Interval, Sample
+from cnnlab.stats.comparison import Comparison
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.sweep import DoseCurve
 from cnnlab.study.results import ArmRecord, Confirmation, SeedRecord, StudyResult
 
 LONGEST_CELL = 60

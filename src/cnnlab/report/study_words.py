@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 from cnnlab.render import formatting
-from cnnlab.statistics.doses import DoseCurve
+from cnnlab.stats.sweep import DoseCurve
 from cnnlab.study.results import ArmRecord, StudyResult
 
 MOST_NAMED = 4

@@ -11,7 +11,7 @@ from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable, columns
 from cnnlab.report.beginning import has_states, state_of
 from cnnlab.spec.memory import MemoryRecord
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 PARTS = ("train", "validation", "test")
 SMALLEST_SHARE = 0.001

@@ -18,7 +18,7 @@ from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.recomputed import Recomputed, Value
 from cnnlab.runs.results import ClaimFigures, Experiment
 from cnnlab.spec.files import in_file, parse_toml, read_text
-from cnnlab.statistics.claims import FEWEST_RUNS
+from cnnlab.stats.claim_test import FEWEST_RUNS
 from cnnlab.study.folder import read_result
 from cnnlab.study.results import SayingRecord, StudyResult, UnderRecord
 

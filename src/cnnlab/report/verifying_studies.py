@@ -18,9 +18,9 @@ from cnnlab.runs.same_data import is_same_source
 from cnnlab.spec.changes import as_setting, settings
 from cnnlab.spec.recipe import Claim, Recipe
 from cnnlab.spec.study import Study
-from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.claims import judge
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.claim_test import judge
+from cnnlab.stats.sample import Sample
 from cnnlab.study.folder import read_result, study_folder, study_name
 from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
 from cnnlab.study.sayings import judge_sayings

@@ -9,7 +9,7 @@ from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Claim, Recipe
 from cnnlab.spec.study import Study
-from cnnlab.statistics.claims import judge
+from cnnlab.stats.claim_test import judge
 
 
 def judged(

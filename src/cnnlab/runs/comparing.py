@@ -21,7 +21,7 @@ from cnnlab.runs.ledger import openings
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.runs.same_data import name_of_data, told_data, why_unsure
 from cnnlab.spec.choices import Metric
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.sample import Sample
 
 PARTS = ("train", "validation", "test")
 METRICS = tuple(f"{part}_{metric}" for part in PARTS for metric in get_args(Metric))

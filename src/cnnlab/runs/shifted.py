@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.records import PlainName, Record
-from cnnlab.statistics.comparison import Judgement, Rules, compare
-from cnnlab.statistics.intervals import wilson
-from cnnlab.statistics.paired import Effect, effects_over_images, effects_over_runs
-from cnnlab.statistics.samples import Interval, Sample
-from cnnlab.statistics.welch import family_level
+from cnnlab.stats.comparison import Judgement, Rules, compare
+from cnnlab.stats.intervals import wilson
+from cnnlab.stats.paired import Effect, effects_over_images, effects_over_runs
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.welch import family_level
 
 LEVEL = 0.95
 

@@ -25,7 +25,7 @@ from cnnlab.runs.final import open_test_part, trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.shifted import Shifted, ShiftedRun, differences, shifted_group
-from cnnlab.statistics.comparison import Rules
+from cnnlab.stats.comparison import Rules
 from cnnlab.training.machine import choose_device, whole_floats
 
 PURPOSE = "shift"

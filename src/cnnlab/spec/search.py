@@ -20,7 +20,7 @@ from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.section import Section
 from cnnlab.spec.spaces import AnyPruner, Log, Options, Plain, Sampler, listable, read_space, write_space
 from cnnlab.spec.study import METRICS, Fraction, Study
-from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any

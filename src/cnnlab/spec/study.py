@@ -23,7 +23,7 @@ from cnnlab.spec.published import Document, Saying, Under, misplaced, misread
 from cnnlab.spec.recipe import Claim, Recipe, check_claims
 from cnnlab.spec.section import Section
 from cnnlab.spec.shifts import SIDE, read_shifts
-from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from cnnlab.runs.claims import judged
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import Study
-from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.comparison import Comparison, compare
-from cnnlab.statistics.doses import DoseCurve, dose_curve
-from cnnlab.statistics.random_effects import random_effects_interval
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import family_level
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.comparison import Comparison, compare
+from cnnlab.stats.intervals import random_effects_interval
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.sweep import DoseCurve, dose_curve
+from cnnlab.stats.welch import family_level
 from cnnlab.study.plan import PlannedArm
 from cnnlab.study.reading import Reading, sample
 from cnnlab.study.results import ArmClaim, ArmRecord, Confirmation, StudyResult

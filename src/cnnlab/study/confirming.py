@@ -8,7 +8,7 @@ from cnnlab.errors import CnnlabError
 from cnnlab.runs.final import open_test
 from cnnlab.runs.ledger import note_opening, openings
 from cnnlab.runs.listener import Listener
-from cnnlab.statistics.choice import rank
+from cnnlab.stats.ranking import rank
 from cnnlab.study.analysis import confirmed
 from cnnlab.study.course import Course, carry
 from cnnlab.study.plan import Task

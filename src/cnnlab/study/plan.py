@@ -24,7 +24,7 @@ from cnnlab.spec.arms import Arm
 from cnnlab.spec.changes import file_name
 from cnnlab.spec.recipe import Recipe
 from cnnlab.spec.study import FRESH_SEEDS, Study
-from cnnlab.statistics.ablation import baseline_seeds
+from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf

@@ -7,8 +7,8 @@ from math import inf, isfinite, sqrt
 
 from cnnlab.records import Record
 from cnnlab.render import formatting
-from cnnlab.statistics.power import detectable, planning_sd, seeds_needed, seeds_to_equate
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.power import detectable, planning_sd, seeds_needed, seeds_to_equate
+from cnnlab.stats.sample import Sample
 
 # The error to plan with where nothing is known of the arms: that of small networks on CIFAR-10.
 ASSUMED_ERROR = 0.25

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnnlab.records import Environment, Result, Score
 from cnnlab.spec.arms import RECIPE
 from cnnlab.spec.changes import as_setting
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.sample import Sample
 from cnnlab.study.finding import Found, Listing
 from cnnlab.study.plan import Plan, PlannedArm, Task
 from cnnlab.study.results import ArmRecord, CurveRecord, SeedRecord

@@ -6,10 +6,10 @@ from typing import Literal, TypeAlias
 
 from cnnlab.records import ClaimRecord, PlainName, Record, Verdict, Way
 from cnnlab.runs.shifted import Shifted
-from cnnlab.statistics.ablation import Ablation
-from cnnlab.statistics.comparison import Comparison
-from cnnlab.statistics.doses import DoseCurve
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ablation import Ablation
+from cnnlab.stats.comparison import Comparison
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.sweep import DoseCurve
 
 Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "not run"]
 # How the note of a study begins that asks for a confirmation, or a look under shifts, which could not be had.

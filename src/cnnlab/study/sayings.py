@@ -7,10 +7,10 @@ from typing import Any
 
 from cnnlab.spec.published import AGAINST_ALL, Saying
 from cnnlab.spec.study import Study
-from cnnlab.statistics.ablation import Ablation, ablate
-from cnnlab.statistics.comparison import Comparison, compare
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import family_level
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.comparison import Comparison, compare
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.welch import family_level
 from cnnlab.study.results import Answer, SayingRecord
 
 # What a verdict on (arm, other arm) makes of a word; a verdict that is not here leaves it open.

@@ -18,8 +18,8 @@ from cnnlab.runs.shifted import Shifted, ShiftedRun
 from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_run
 from cnnlab.spec.shifts import read_shifts
 from cnnlab.spec.study import Study
-from cnnlab.statistics.comparison import Rules
-from cnnlab.statistics.defaults import SMALLEST_DIFFERENCE
+from cnnlab.stats.comparison import Rules
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.course import Course
 from cnnlab.study.folder import SHIFTED
 from cnnlab.study.reading import Reading

@@ -19,7 +19,7 @@ from cnnlab.records import first_problem
 from cnnlab.runs.listener import nothing
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import pruners
-from cnnlab.statistics.choice import FEWEST_TO_CHOOSE
+from cnnlab.stats.ranking import FEWEST_TO_CHOOSE
 from cnnlab.study.confirming import confirm
 from cnnlab.study.course import NOBODY, Audience, Course, carry
 from cnnlab.study.crew import try_side_by_side

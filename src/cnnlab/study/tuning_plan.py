@@ -11,7 +11,7 @@ from cnnlab.spec.backbones import OfRun, read_backbone, write_backbone
 from cnnlab.spec.changes import as_setting
 from cnnlab.spec.search import Search
 from cnnlab.spec.spaces import Options, pruners, write_space
-from cnnlab.statistics.power import detectable, planning_sd
+from cnnlab.stats.power import detectable, planning_sd
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.planning import ASSUMED_ERROR
 from cnnlab.study.results import StudyWay

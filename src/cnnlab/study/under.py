@@ -8,7 +8,7 @@ from cnnlab.runs.shifted import Shifted, ShiftRow
 from cnnlab.spec.published import Under
 from cnnlab.spec.shifts import read_shift
 from cnnlab.spec.study import Study
-from cnnlab.statistics.claims import judge
+from cnnlab.stats.claim_test import judge
 from cnnlab.study.results import Answer, UnderRecord
 from cnnlab.study.sayings import JUDGED, OPEN
 

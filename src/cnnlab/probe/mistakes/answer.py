@@ -12,9 +12,8 @@ from cnnlab.probe.mistakes.embedding import Embedding
 from cnnlab.records import Record
 from cnnlab.render.document import Sheet
 from cnnlab.render.plots import Plate
-from cnnlab.statistics.calibration import Sureness
-from cnnlab.statistics.classes import ClassFigures, ConfusedPair, Share
-from cnnlab.statistics.temperature import Temperature
+from cnnlab.stats.calibration import Sureness, Temperature
+from cnnlab.stats.per_class import ClassFigures, ConfusedPair, Share
 
 Numbers = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

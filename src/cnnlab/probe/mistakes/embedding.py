@@ -16,7 +16,7 @@ from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
-from cnnlab.statistics.components import nearest_centre_share, principal_plane
+from cnnlab.stats.pca import nearest_centre_share, principal_plane
 
 Numbers = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

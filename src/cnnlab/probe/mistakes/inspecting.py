@@ -24,9 +24,8 @@ from cnnlab.randomness import generator
 from cnnlab.render import formatting
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.listener import NOBODY
-from cnnlab.statistics.calibration import sureness
-from cnnlab.statistics.classes import class_figures, confused_pairs
-from cnnlab.statistics.temperature import cooled_by_halves, temperature
+from cnnlab.stats.calibration import cooled_by_halves, sureness, temperature
+from cnnlab.stats.per_class import class_figures, confused_pairs
 from cnnlab.training.machine import whole_floats
 
 PARTS = ("train", "validation", "test")

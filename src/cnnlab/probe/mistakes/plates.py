@@ -22,7 +22,7 @@ from cnnlab.render import formatting
 from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, LARGEST_WITH_NAMES, confusion_figure
 from cnnlab.render.gallery import Panel, Tile, as_picture, gallery
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, captioned, quiet_axes
-from cnnlab.statistics.calibration import Bin, Sureness
+from cnnlab.stats.calibration import Bin, Sureness
 
 ACROSS = 6
 SIDE, HISTOGRAM, GUTTER, LEFT = 280.0, 56.0, 70.0, 62.0

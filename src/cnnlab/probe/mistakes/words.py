@@ -9,8 +9,8 @@ from cnnlab.probe.mistakes.embedding import Embedding
 from cnnlab.render import formatting
 from cnnlab.render.document import Sheet, Titled
 from cnnlab.render.tables import TextTable, columns
-from cnnlab.statistics.calibration import CalibrationError, Sureness
-from cnnlab.statistics.classes import ClassFigures, Share
+from cnnlab.stats.calibration import CalibrationError, Sureness
+from cnnlab.stats.per_class import ClassFigures, Share
 
 MOST_CLASSES, MOST_PAIRS, MOST_CASES, MOST_TOLD = 20, 10, 10, 3
 LONGEST = 24

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 counts = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
-from cnnlab.statistics.power import seeds_to_decide
-from cnnlab.statistics.samples import FEWEST_RUNS, Sample
-from cnnlab.statistics.welch import Welch, welch
+from cnnlab.stats.power import seeds_to_decide
+from cnnlab.stats.sample import FEWEST_RUNS, Sample
+from cnnlab.stats.welch import Welch, welch
 
 Judgement = Literal["better", "worse", "practically equal", "undecided", "no verdict"]
 

@@ -9,10 +9,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.ablation import Ablation, ablate, baseline_seeds
-from cnnlab.statistics.comparison import compare
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import nominal_level, one_sided_size, size
+from cnnlab.stats.ablation import Ablation, ablate, baseline_seeds
+from cnnlab.stats.comparison import compare
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.welch import nominal_level, one_sided_size, size
 
 GAINS = (0.0, -0.001, 0.004, 0.006, -0.008, 0.0)
 

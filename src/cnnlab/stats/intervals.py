@@ -1,8 +1,9 @@
-"""Would a difference hold with new seeds and on new images? An interval for both, of a two-way random-effects model.
+"""Confidence intervals: Wilson's for a share, and one for a difference on new seeds and new images.
 
-The runs of both arms answer the same images, so runs and images are crossed: a table of runs × images an arm, right or
-wrong. What is right is the arm's mean, an effect of the run, one of the image, and the chance of this run on this
-image. The variance of the difference of two arms' means on new runs and new images has three parts:
+The second is of a two-way random-effects model. The runs of both arms answer the same images, so runs and images are
+crossed: a table of runs × images an arm, right or wrong. What is right is the arm's mean, an effect of the run, one of
+the image, and the chance of this run on this image. The variance of the difference of two arms' means on new runs and
+new images has three parts:
 
 - of the runs of each arm, the variance of their accuracies over their number. It holds the chance of single images;
 - of the images, the variance of their gaps (A's share of right runs − B's) over their number, less what of it is the
@@ -16,13 +17,60 @@ components, Biometrics Bulletin 2, 1946). The interval holds Welch's interval of
 from __future__ import annotations
 
 from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.samples import Interval, Sample
-from cnnlab.statistics.welch import Welch, welch
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.stats.welch import Welch, welch
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share, (low, high) as fractions; (0, 1) when nothing was counted.
+
+    Args:
+        successes: how many of `n` were right, 0 to n.
+        level: the confidence, between 0 and 1.
+
+    Raises:
+        UsageError: a count or a level that can't be.
+
+    Source: E. B. Wilson: Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
+
+    >>> low, high = wilson(7149, 10_000)
+    >>> f"{low:.4f} to {high:.4f}"
+    '0.7060 to 0.7237'
+    """
+    _check_counts(successes, n, level)
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
+
+
+def _check_counts(successes: int, n: int, level: float) -> None:
+    if not 0 <= successes <= n:
+        raise UsageError(
+            "a share can't be of these counts",
+            where="successes, n",
+            received=f"{successes} of {n}",
+            allowed="0 ≤ successes ≤ n",
+            next_step="give the number of right answers, then the number of all",
+        )
+    if not 0 < level < 1:
+        raise UsageError(
+            "this is not a confidence level",
+            where="level",
+            received=f"{level:g}",
+            allowed="a fraction between 0 and 1",
+            next_step="use 0.95 for 95 %",
+        )
+
 
 Right = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
@@ -38,7 +86,7 @@ def random_effects_interval(a: Right, b: Right, *, level: float = 0.95) -> Inter
     Raises:
         UsageError: tables that don't fit, or fewer than two runs an arm or two images.
     """
-    _check(a, b)
+    _check_tables(a, b)
     runs_a, runs_b = a.mean(axis=1), b.mean(axis=1)
     gaps = a.mean(axis=0) - b.mean(axis=0)
     of_images = max(float(gaps.var(ddof=1)) - _chance(a) - _chance(b), 0.0)
@@ -69,7 +117,7 @@ def _welch(a: Numbers, b: Numbers, level: float) -> Interval:
     return test.interval(level)
 
 
-def _check(a: Right, b: Right) -> None:
+def _check_tables(a: Right, b: Right) -> None:
     fits = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
     if not fits or min(*a.shape, *b.shape) < 2:
         raise UsageError(

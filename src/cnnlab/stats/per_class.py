@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.records import Record
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 Counts = npt.NDArray[np.int64]
 Interval = tuple[float, float]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from cnnlab.statistics.components import nearest_centre_share, principal_plane
+from cnnlab.stats.pca import nearest_centre_share, principal_plane
 
 
 @given(st.integers(0, 2**32), st.integers(3, 40), st.integers(2, 40))

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.mcnemar import PairedModels, mcnemar, paired_interval
+from cnnlab.stats.paired import PairedModels, mcnemar, paired_interval
 
 counts = st.tuples(*[st.integers(0, 30)] * 4).filter(any)
 

@@ -10,9 +10,9 @@ from scipy import stats
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttest_ind
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.comparison import Comparison, compare, permutation_test, superiority
-from cnnlab.statistics.power import seeds_needed, seeds_to_equate
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.comparison import Comparison, compare, permutation_test, superiority
+from cnnlab.stats.power import seeds_needed, seeds_to_equate
+from cnnlab.stats.sample import Sample
 
 A = (0.741, 0.748, 0.744, 0.739, 0.751, 0.7455)
 B = (0.742, 0.731, 0.745, 0.729, 0.738)

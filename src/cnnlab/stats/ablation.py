@@ -9,10 +9,10 @@ from math import ceil, sqrt
 from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.records import Record
-from cnnlab.statistics.comparison import Comparison, Levels, Rules, judged, lone
-from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
-from cnnlab.statistics.samples import FEWEST_RUNS, Sample
-from cnnlab.statistics.welch import family_level, nominal_level, one_sided_size, size, welch
+from cnnlab.stats.comparison import Comparison, Levels, Rules, judged, lone
+from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, own_levels
+from cnnlab.stats.sample import FEWEST_RUNS, Sample
+from cnnlab.stats.welch import family_level, nominal_level, one_sided_size, size, welch
 
 # More arms than these are screened: Benjamini–Hochberg instead of Holm.
 MOST_ARMS = 20

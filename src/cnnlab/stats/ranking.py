@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cnnlab.errors import UsageError
 from cnnlab.records import Record
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.sample import Sample
 
 FEWEST_TO_CHOOSE = 3
 

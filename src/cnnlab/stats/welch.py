@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, roots_jacobi, stdtr, stdtrit
 
-from cnnlab.statistics.samples import FEWEST_RUNS, Interval, Sample
+from cnnlab.stats.sample import FEWEST_RUNS, Interval, Sample
 
 Numbers = npt.NDArray[np.float64]
 

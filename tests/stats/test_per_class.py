@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from cnnlab.statistics.classes import class_figures, confused_pairs
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
+from cnnlab.stats.per_class import class_figures, confused_pairs
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 8))

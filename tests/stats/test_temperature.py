@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from cnnlab.randomness import generator
-from cnnlab.statistics.temperature import HIGHEST, LOWEST, cooled_by_halves, fit_temperature, temperature
+from cnnlab.stats.calibration import HIGHEST, LOWEST, cooled_by_halves, fit_temperature, temperature
 
 
 def drawn(seed: int, count: int, factor: float, kinds: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +89,7 @@ def test_each_half_is_judged_with_the_other() -> None:
 def test_many_images_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = drawn(5, 50, 2.0)
     whole = fit_temperature(logits, labels)
-    monkeypatch.setattr("cnnlab.statistics.temperature.AT_A_TIME", 7)
+    monkeypatch.setattr("cnnlab.stats.calibration.IMAGES_AT_A_TIME", 7)
     assert fit_temperature(logits, labels) == pytest.approx(whole, rel=1e-9)
 
 

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from scipy.special import ndtri, stdtrit
 
 from cnnlab.records import ClaimRecord, Verdict
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.intervals import wilson
 
 FEWEST_RUNS = 5
 COUNTS = ("parameters",)

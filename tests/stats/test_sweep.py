@@ -9,9 +9,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.doses import DoseCurve, alexander_govern, dose_curve, quadratic
-from cnnlab.statistics.samples import Sample
-from cnnlab.statistics.welch import size
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.sweep import DoseCurve, alexander_govern, dose_curve, quadratic
+from cnnlab.stats.welch import size
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 

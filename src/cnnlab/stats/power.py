@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln, ndtr, ndtri, stdtrit
 
 from cnnlab.errors import Problem, UsageError
-from cnnlab.statistics.welch import family_level, observed
+from cnnlab.stats.welch import family_level, observed
 
 Numbers = npt.NDArray[np.float64]
 

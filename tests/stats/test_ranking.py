@@ -5,8 +5,8 @@ from math import inf, nan
 import pytest
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.choice import Ranking, choose, rank
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.ranking import Ranking, choose, rank
+from cnnlab.stats.sample import Sample
 
 
 def arm(name: str, *values: float) -> Sample:

@@ -10,9 +10,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.comparison import Rules
-from cnnlab.statistics.mcnemar import mcnemar
-from cnnlab.statistics.paired import effects_over_images, effects_over_runs
+from cnnlab.stats.comparison import Rules
+from cnnlab.stats.paired import effects_over_images, effects_over_runs, mcnemar
 
 RULES = Rules(0.01)
 

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from cnnlab.statistics.families import benjamini_hochberg, holm, own_levels
+from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, own_levels
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

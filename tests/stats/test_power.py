@@ -10,16 +10,8 @@ from scipy import integrate, stats
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.power import (
-    detectable,
-    equated,
-    found,
-    planning_sd,
-    seeds_needed,
-    seeds_to_decide,
-    seeds_to_equate,
-)
-from cnnlab.statistics.welch import nominal_level
+from cnnlab.stats.power import detectable, equated, found, planning_sd, seeds_needed, seeds_to_decide, seeds_to_equate
+from cnnlab.stats.welch import nominal_level
 
 # Runs an arm for 80 / 90 % power, by the spread between seeds and the difference, both in points.
 TABLE = {

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.statistics.claims import judge
-from cnnlab.statistics.intervals import wilson
+from cnnlab.stats.claim_test import judge
+from cnnlab.stats.intervals import wilson
 
 RUNS = (0.741, 0.748, 0.744, 0.739, 0.751)
 

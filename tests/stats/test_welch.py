@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.statistics.welch import nominal_level, size
+from cnnlab.stats.welch import nominal_level, size
 
 runs = st.integers(3, 40)
 

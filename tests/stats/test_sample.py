@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
-from cnnlab.statistics.samples import Sample
+from cnnlab.stats.sample import Sample
 
 values = st.lists(st.floats(-10, 10), min_size=2, max_size=12)
 

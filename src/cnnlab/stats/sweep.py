@@ -11,10 +11,10 @@ from scipy.special import chdtrc
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
-from cnnlab.statistics.comparison import Rules
-from cnnlab.statistics.families import holm
-from cnnlab.statistics.samples import FEWEST_RUNS, Sample
-from cnnlab.statistics.welch import size, welch
+from cnnlab.stats.comparison import Rules
+from cnnlab.stats.multiple_testing import holm
+from cnnlab.stats.sample import FEWEST_RUNS, Sample
+from cnnlab.stats.welch import size, welch
 
 FEWEST_DOSES = 6
 

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn import metrics as oracle
 
 from cnnlab.randomness import generator
-from cnnlab.statistics.calibration import BINS, brier, calibration_error, equal_mass, equal_width, sureness
+from cnnlab.stats.calibration import BINS, brier, calibration_error, equal_mass, equal_width, sureness
 
 
 def drawn(seed: int, count: int, kinds: int = 5, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def test_a_bins_band_holds_the_binomial_share() -> None:
 def test_many_images_are_simulated_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = drawn(3, 50)
     whole = sureness(logits, labels, generator(0, "pieces"), draws=40)
-    monkeypatch.setattr("cnnlab.statistics.calibration.AT_A_TIME", 130)
+    monkeypatch.setattr("cnnlab.stats.calibration.SIMULATED_AT_A_TIME", 130)
     assert sureness(logits, labels, generator(0, "pieces"), draws=40) == whole
 
 

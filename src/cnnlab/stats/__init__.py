@@ -1,0 +1,1 @@
+"""Statistics of runs: intervals, tests, multiple testing, power, calibration. No torch."""
