@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torchvision.transforms import v2
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.augment import augment, draw
-from cnnlab.spec.recipe import Data
 from cnnlab.training.machine import choose_device, device_name
 
 SMOOTH = v2.InterpolationMode.BILINEAR

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.keeping import features_dir
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device, device_name
 
 MODEL = {

@@ -24,13 +24,13 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import Way
 from cnnlab.runs.listener import NOBODY
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.machine import choose_device, device_name
 from cnnlab.training.way import choose_way

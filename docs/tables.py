@@ -11,17 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cnnlab.spec.augmentations import augmentations
-from cnnlab.spec.choices import optimizers, schedules, stops
-from cnnlab.spec.keeping import keepings
-from cnnlab.spec.layers import layers
-from cnnlab.spec.limits import budgets
-from cnnlab.spec.losses import losses
-from cnnlab.spec.registry import Registry
-from cnnlab.spec.regularisers import averages, mixes
-from cnnlab.spec.shifts import SIDE, read_shifts, shifts
-from cnnlab.spec.study import Study
-from cnnlab.spec.trainable import policies
+from cnnlab.architecture.layers import layers
+from cnnlab.config.augmentations import augmentations
+from cnnlab.config.averaging_and_mixing import averages, mixes
+from cnnlab.config.backbones import keepings, policies
+from cnnlab.config.budget import budgets
+from cnnlab.config.corruptions import SIDE, read_shifts, shifts
+from cnnlab.config.losses import losses
+from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.study import Study
+from cnnlab.grammar.registry import Registry
 
 PAGE = Path(__file__).parent / "recipes.md"
 STUDIES_PAGE = Path(__file__).parent / "studies.md"

@@ -21,7 +21,7 @@ from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
-from cnnlab.spec.recipe import Data, Recipe
+from cnnlab.config.recipe import Data, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor

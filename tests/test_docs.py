@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Data, Recipe, Train, Warnings
-from cnnlab.spec.search import Search
-from cnnlab.spec.spaces import pruners, spaces
-from cnnlab.spec.study import Study
-from cnnlab.spec.trainable import policies
-from cnnlab.spec.warnings import WARNINGS
+from cnnlab.architecture.warnings import WARNINGS
+from cnnlab.config.backbones import policies
+from cnnlab.config.model import Model
+from cnnlab.config.recipe import Data, Recipe, Train, Warnings
+from cnnlab.config.search import Search
+from cnnlab.config.search_space import pruners, spaces
+from cnnlab.config.study import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
 

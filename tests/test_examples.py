@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = Path(cnnlab.__path__[0])

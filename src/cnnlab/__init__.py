@@ -18,6 +18,11 @@ from cnnlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from cnnlab.api import plan_study, recompute, run_study, train, tune, write_report
+    from cnnlab.architecture.receptive_field.compute import receptive_field
+    from cnnlab.config.model import Model
+    from cnnlab.config.recipe import Claim, Data, Recipe, Train, Warnings
+    from cnnlab.config.search import Search
+    from cnnlab.config.study import Study
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
     from cnnlab.model.build import build
@@ -41,31 +46,26 @@ if TYPE_CHECKING:
     from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
-    from cnnlab.spec.model import Model
-    from cnnlab.spec.receptive.fields import receptive_field
-    from cnnlab.spec.recipe import Claim, Data, Recipe, Train, Warnings
-    from cnnlab.spec.search import Search
-    from cnnlab.spec.study import Study
     from cnnlab.theory.convolution_by_hand.result import convolve
     from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding, solve_stride
 
 _HOMES = {
-    "Claim": "cnnlab.spec.recipe",
+    "Claim": "cnnlab.config.recipe",
     "CnnlabError": "cnnlab.errors",
-    "Data": "cnnlab.spec.recipe",
+    "Data": "cnnlab.config.recipe",
     "Description": "cnnlab.report.description",
     "DownloadError": "cnnlab.errors",
-    "Model": "cnnlab.spec.recipe",
-    "Recipe": "cnnlab.spec.recipe",
+    "Model": "cnnlab.config.recipe",
+    "Recipe": "cnnlab.config.recipe",
     "RunError": "cnnlab.errors",
     "RunFolder": "cnnlab.runs.folder",
-    "Search": "cnnlab.spec.search",
+    "Search": "cnnlab.config.search",
     "SourceError": "cnnlab.errors",
     "SpecError": "cnnlab.errors",
-    "Study": "cnnlab.spec.study",
-    "Train": "cnnlab.spec.recipe",
+    "Study": "cnnlab.config.study",
+    "Train": "cnnlab.config.recipe",
     "UsageError": "cnnlab.errors",
-    "Warnings": "cnnlab.spec.recipe",
+    "Warnings": "cnnlab.config.recipe",
     "activations": "cnnlab.probe.activations",
     "build": "cnnlab.model.build",
     "compare": "cnnlab.report.comparing",
@@ -85,7 +85,7 @@ _HOMES = {
     "open_test": "cnnlab.runs.final",
     "plan_study": "cnnlab.api",
     "predict": "cnnlab.export.prediction",
-    "receptive_field": "cnnlab.spec.receptive.fields",
+    "receptive_field": "cnnlab.architecture.receptive_field.compute",
     "recompute": "cnnlab.api",
     "resume_run": "cnnlab.runs.run",
     "run_study": "cnnlab.api",

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.search import Search
+from cnnlab.config.study import Study
 from cnnlab.data.source import Progress, silent
 from cnnlab.distributed import is_writer
 from cnnlab.errors import RunError
@@ -26,9 +29,6 @@ from cnnlab.runs.ledger import openings
 from cnnlab.runs.listener import NOBODY, Listener
 from cnnlab.runs.recomputing import find_runs, recalculate
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.search import Search
-from cnnlab.spec.study import Study
 from cnnlab.study.course import NOBODY as UNHEARD
 from cnnlab.study.course import Audience
 from cnnlab.study.declaring import check_name

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
-from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Data, Recipe
+from cnnlab.config.model import Model
+from cnnlab.config.recipe import Data, Recipe
 
 LAYERS = ["conv(4, 3, bias=false)", "batchnorm", "relu", "flatten", "dense(classes)"]
 

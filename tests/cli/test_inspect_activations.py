@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 import cnnlab
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 TABLE = ("conv(12, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3)", "tanh", "flatten", "dense(classes)")
 

@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 RECIPE = """
 [data]

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
-from cnnlab.spec.recipe import Recipe
+from cnnlab.config.recipe import Recipe
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
-from cnnlab.spec.recipe import Recipe
+from cnnlab.config.recipe import Recipe
 
 
 @pytest.fixture(autouse=True)

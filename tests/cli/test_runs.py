@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from cnnlab.cli import runs as cli_runs
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.report.results import results
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 NO_RUNS = "no runs in runs; 'cnnlab train RECIPE' makes one\n"
 

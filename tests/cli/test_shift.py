@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 import cnnlab
 from cnnlab.cli.main import app
+from cnnlab.config.corruptions import read_shifts
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluate.shifts import shifted
 from cnnlab.report.shifting import shift
@@ -22,8 +24,6 @@ from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import LEDGER
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.shifts import read_shifts
 from cnnlab.stats.intervals import wilson
 
 Make = Callable[..., Recipe]

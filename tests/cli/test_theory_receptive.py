@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 LENET = Path(__file__).parents[2] / "recipes" / "lenet.toml"
 

@@ -13,7 +13,7 @@ import sklearn  # noqa: F401  (sets environment variables when it is first impor
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
-from cnnlab.spec.recipe import Recipe
+from cnnlab.config.recipe import Recipe
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.report.verifying import verify
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from cnnlab.config.augmentations import Crop, Flip, Maybe, OneOf, augmentations
+from cnnlab.config.recipe import Data
 from cnnlab.data.augment import Draws, augment, draw
 from cnnlab.data.drawn import CHANGES
-from cnnlab.spec.augmentations import Crop, Flip, Maybe, OneOf, augmentations
-from cnnlab.spec.recipe import Data
 
 # Every augmentation once at least, with much of what changes between images.
 CALLS = [

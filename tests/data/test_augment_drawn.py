@@ -14,10 +14,10 @@ from torchvision.transforms import functional as first
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as second
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.drawn import erasing_rectangles
 from cnnlab.randomness import torch_state
-from cnnlab.spec.recipe import Data
 
 SMOOTH = InterpolationMode.BILINEAR
 COUNT = 40

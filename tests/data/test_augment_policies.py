@@ -9,10 +9,10 @@ from scipy.stats import chisquare
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAugmentWide
 
+from cnnlab.config import augmentations
 from cnnlab.data import policies
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.policies import BINS, OPERATIONS, magnitudes, operate
-from cnnlab.spec import augmentations
 
 SPACES = {False: RandAugment(), True: TrivialAugmentWide()}
 

@@ -117,7 +117,7 @@ def test_finding_and_decoding_data_loads_no_torch_and_facts_no_numpy(tmp_path: P
         "import sys; import cnnlab.data.catalogue\n"
         "print({'torch', 'numpy', 'PIL'} & {*sys.modules})\n"
         "from cnnlab.data.dataset import facts, open_dataset\n"
-        "from cnnlab.spec.recipe import Data\n"
+        "from cnnlab.config.recipe import Data\n"
         "data = Data(source=sys.argv[1])\n"
         "facts(data), open_dataset(data, seed=0).mean\n"
         "print('torch' in sys.modules)"

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnlab.config.recipe import Data
 from cnnlab.data import dataset, moments
 from cnnlab.data.dataset import data_roots, facts, find_files, open_dataset, open_source, shown_form
 from cnnlab.data.moments import mean_and_std
 from cnnlab.data.source import ImageForm
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
-from cnnlab.spec.recipe import Data
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_no_torch_is_loaded(whole):
     script = (
         "import sys\n"
         "from cnnlab.data.dataset import facts, open_dataset\n"
-        "from cnnlab.spec.recipe import Data\n"
+        "from cnnlab.config.recipe import Data\n"
         "data = Data(source=sys.argv[1])\n"
         "facts(data), open_dataset(data, seed=0).mean\n"
         "print('torch' in sys.modules)\n"

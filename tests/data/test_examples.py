@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.examples import augmented_sheet
 from cnnlab.data.folders import open_folder
 from cnnlab.data.sheet import of_each_class
 from cnnlab.data.source import ImageForm
-from cnnlab.spec.recipe import Data
 
 FORM = ImageForm(3, 6, 8)
 AUGMENT = Data(source="x", augment=["crop(2)", "hue(0.5)"]).augment

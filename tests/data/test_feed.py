@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.config.augmentations import Crop, Flip
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.feed import Batch, Feed, evaluation_batch
 from cnnlab.data.source import Pixels
 from cnnlab.data.store import Store, resident_bytes
-from cnnlab.spec.augmentations import Crop, Flip
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 CPU = torch.device("cpu")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnnlab.config.recipe import Data
 from cnnlab.data import catalogue_table, published
 from cnnlab.data.catalogue import open_facts
 from cnnlab.data.catalogue_table import CATALOGUE, Facts, RemoteFile
@@ -23,7 +24,6 @@ from cnnlab.data.formats import in_form
 from cnnlab.data.source import ImageForm, Part, Source
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
-from cnnlab.spec.recipe import Data
 
 COUNTS = {"train": 10, "test": 3}
 IMAGES = np.random.default_rng(5).integers(0, 256, (13, 3, 32, 32), dtype=np.uint8)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.feed import Feed
 from cnnlab.data.sampling import balanced
-from cnnlab.spec.recipe import Data
 
 CPU = torch.device("cpu")
 

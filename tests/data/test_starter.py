@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.folders import open_folder
 from cnnlab.data.starter import Glimpse, depth, glimpse, starter_recipe
-from cnnlab.spec.recipe import Recipe
 
 FACES = Glimpse("faces.zip", 1, {(112, 92): 400}, {"train": 400}, (10,) * 40)
 

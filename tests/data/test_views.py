@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.config.augmentations import read_augmentations
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.feed import Feed
 from cnnlab.data.views import Augmented, Mirrored, only_flips
-from cnnlab.spec.augmentations import read_augmentations
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 3, 4), dtype=np.uint8)
 FEED = Feed(IMAGES, np.arange(40), (0.0,), (1 / 255,), torch.device("cpu"))

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.check import IMBALANCE, check
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.warnings import data_warnings, leak, leaks_into_test
 from cnnlab.records import WarningRecord
-from cnnlab.spec.recipe import Data
 
 IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
 

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
-from cnnlab.spec.recipe import Recipe
+from cnnlab.config.recipe import Recipe
 
 REPOSITORY = Path(__file__).parents[2]
 LENET = "recipes/lenet.toml"
@@ -78,7 +78,7 @@ loop.take_step = take_step
 
 def every_optimizer():
     from torch import nn
-    from cnnlab.spec.choices import optimizers
+    from cnnlab.config.optimization import optimizers
     from cnnlab.training.optimizers import optimizer
     for name in optimizers.kinds:
         network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))
@@ -170,7 +170,7 @@ def test_a_quick_start_trains_and_says_what_is_next(
     file: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a tiny recipe and data in the places of LeNet and CIFAR-10."""
-    monkeypatch.setattr("cnnlab.spec.files.shipped", {"lenet": file}.__getitem__)
+    monkeypatch.setattr("cnnlab.grammar.toml_files.shipped", {"lenet": file}.__getitem__)
     monkeypatch.setattr("cnnlab.cli.quickstart.choose_source", lambda *_: (str(colours), "it is small"))
     done = cnnlab("quickstart", "--runs", tmp_path, "--device", "cpu")
     assert done.exit_code == 0, done.stderr

@@ -18,22 +18,22 @@ import torch
 from PIL import Image
 from torch import nn
 
+from cnnlab.architecture.layers import layers
+from cnnlab.config.augmentations import augmentations
+from cnnlab.config.averaging_and_mixing import averages, mixes
+from cnnlab.config.budget import budgets
+from cnnlab.config.losses import losses
+from cnnlab.config.model import Model
+from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.feed import Feed
 from cnnlab.data.shapes import CLASSES, draw
 from cnnlab.data.source import silent
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.grammar.registry import Registry
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.run import run
-from cnnlab.spec.augmentations import augmentations
-from cnnlab.spec.choices import optimizers, schedules, stops
-from cnnlab.spec.layers import layers
-from cnnlab.spec.limits import budgets
-from cnnlab.spec.losses import losses
-from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Recipe, Train
-from cnnlab.spec.registry import Registry
-from cnnlab.spec.regularisers import averages, mixes
 from cnnlab.training.loop import Feeds, fit
 
 IMAGES, HELD_OUT, SIDE = 512, 128, 16

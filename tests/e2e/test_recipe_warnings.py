@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 # Of every kind one: a plain table, one with warnings, one on a folder of images, a backbone, another run's trunk.

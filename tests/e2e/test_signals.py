@@ -24,8 +24,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("_heard")
 CODES = {"SIGINT": 130, "SIGTERM": 143}

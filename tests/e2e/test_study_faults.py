@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from cnnlab.api import run_study
 from cnnlab.cli.main import app
 from cnnlab.cli.studying import Studying
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.runs.folder import list_runs
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.executors import here
 
 EPOCHS = 8

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from cnnlab.config.corruptions import read_shifts, usual
 from cnnlab.data.feed import Feed
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.shifts import right_under, shifted
-from cnnlab.spec.shifts import read_shifts, usual
 
 CPU = torch.device("cpu")
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.export import prediction
 from cnnlab.export.prediction import Prediction, predict
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

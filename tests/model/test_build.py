@@ -11,16 +11,16 @@ import torchinfo
 from torch import nn
 from torchvision.ops import stochastic_depth
 
+from cnnlab.architecture import layers
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layers import MODULE_WORDS
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.model import blocks
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.randomness import torch_state
-from cnnlab.spec import layers
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.rows import MODULE_WORDS
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import Trace, trace
 
 REQUIRED = {
     "conv": "(4, 3)",

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torchvision.models import alexnet
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from cnnlab.config.model import Model
 from cnnlab.errors import SpecError
 from cnnlab.model import backbones
 from cnnlab.model.cutting import Place, Reached, cut, last_with_weights, make_stem_small, prune
 from cnnlab.model.tracing.network import see, trace_network
 from cnnlab.model.transfer import Transfer
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.model import Model
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 FULL, SLOW = pytest.mark.full, pytest.mark.slow

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
+from cnnlab.config.model import Init
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
-from cnnlab.spec.model import Init
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 TABLE = ["conv(64, 5)", "batchnorm", "residual([conv(64, 3, padding=1)])", "globalpool", "dense(400)", "dense(10)"]
 NORMED = ["conv(8, 5, weightnorm=true)", "conv(64, 3, weightnorm=true)", "globalpool", "dense(400, weightnorm=true)"]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnlab.config.model import Model
 from cnnlab.errors import SpecError
 from cnnlab.model.cutting import Place
 from cnnlab.model.parting import Parting, part
@@ -18,7 +19,6 @@ from cnnlab.model.tracing.network import see
 from cnnlab.model.transfer import Resize, Transfer, owners, unfreeze
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.model import Model
 
 SIZE = 32
 full = pytest.mark.full

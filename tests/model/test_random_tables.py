@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnlab.architecture import layers
+from cnnlab.architecture.layer import Shape
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layers import Row
+from cnnlab.architecture.trace import trace
 from cnnlab.model.build import build
-from cnnlab.spec import layers
-from cnnlab.spec.layer import Shape
-from cnnlab.spec.rows import Row
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 # torch says so where an even kernel needs one more row of padding on one side.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")

@@ -16,18 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layers import Row, layers
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.architecture.warnings import table_warnings
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import network
 from cnnlab.model.build import build
 from cnnlab.model.tracing.network import network_table, trace_network
 from cnnlab.randomness import torch_state
 from cnnlab.records import LayerRecord
-from cnnlab.spec.layers import layers
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.rows import Row
-from cnnlab.spec.table import read_table
-from cnnlab.spec.table_warnings import table_warnings
-from cnnlab.spec.trace import Trace, trace
 
 ROOT = Path(__file__).parents[2]
 Shape = tuple[int, int, int]

@@ -14,11 +14,11 @@ import torchinfo
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.model.backbones import names, natural_shape, network
 from cnnlab.model.tracing.network import backbone_table, network_table
 from cnnlab.records import LayerRecord, Table
-from cnnlab.spec.layers import layers
 
 CONVOLUTIONAL = (
     "alexnet", "vgg11_bn", "vgg16", "resnet18", "resnet50", "squeezenet1_1", "densenet121", "mobilenet_v3_small",

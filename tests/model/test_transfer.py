@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnlab.config.model import Model
 from cnnlab.model import backbones
 from cnnlab.model.cutting import Place
 from cnnlab.model.transfer import Resize, Transfer, owner, owners, unfreeze
 from cnnlab.runs.networks import NetworkPlan, plan_network
-from cnnlab.spec.model import Model
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 FULL, SLOW = pytest.mark.full, pytest.mark.slow

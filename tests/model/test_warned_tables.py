@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.architecture.warnings import table_warnings
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.randomness import torch_state
 from cnnlab.records import WarningRecord
-from cnnlab.spec.table import read_table
-from cnnlab.spec.table_warnings import table_warnings
-from cnnlab.spec.trace import Trace, trace
 
 # Rows that fit behind one another in any order.
 ROWS = st.sampled_from(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.fixture(scope="session")

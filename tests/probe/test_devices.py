@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.probe.activity.feature_maps import inspect_activations
 from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.attribution.inspecting import inspect_attribution
 from cnnlab.probe.subjects import Subject
-from cnnlab.spec.recipe import Recipe
 
 
 class WithoutDoubles(TorchFunctionMode):

@@ -16,6 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.receptive_field.compute import fields_of, receptive_field
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
 from cnnlab.model.backbones import network as backbone
 from cnnlab.model.build import build
@@ -29,10 +33,6 @@ from cnnlab.probe.receptive import named_fields
 from cnnlab.probe.weights.beginning import random_start
 from cnnlab.randomness import generator, torch_state
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.receptive.fields import fields_of, receptive_field
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import Trace, trace
 
 RUNNING = ["conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.5)", "maxpool(2)", "conv(4, 3)", "flatten"]
 

@@ -7,13 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.architecture.layers import Row, layers, read_rows
+from cnnlab.architecture.trace import Trace, trace
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.translation import translation
 from cnnlab.probe.translation_answer import Direction, MovedLayer
-from cnnlab.spec.layers import layers
-from cnnlab.spec.rows import Row, read_rows
-from cnnlab.spec.trace import Trace, trace
 
 SIZE = 24
 

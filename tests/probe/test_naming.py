@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.architecture.trace import Trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SourceError, SpecError
 from cnnlab.probe.naming import (
     Backbone,
@@ -22,8 +24,6 @@ from cnnlab.probe.naming import (
     traced_run,
 )
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.trace import Trace
 
 
 def assert_traced(found: Traced, expected: Trace) -> None:

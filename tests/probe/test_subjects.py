@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import ImageForm
@@ -26,7 +27,6 @@ from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import LEDGER, openings
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
 from cnnlab.probe.effective_subjects import named_effective_fields
 from cnnlab.probe.naming import RecipeFile, traced_recipe, traced_run
@@ -22,9 +25,6 @@ from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 HEAD = ("conv(2, 3)", "flatten", "dense(classes)")
 

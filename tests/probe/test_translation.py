@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
@@ -21,9 +23,6 @@ from cnnlab.model.tracing.network import network_table
 from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.translation import DIRECTIONS, moved, translation
 from cnnlab.probe.translation_answer import Translation
-from cnnlab.spec.layers import layers
-from cnnlab.spec.rows import read_rows
-from cnnlab.spec.trace import trace
 
 LENET = ["conv(16, 5, padding=2)", "relu", "maxpool(2)", "conv(32, 5, padding=2)", "relu", "maxpool(2)"]
 END = ["flatten", "dense(10)"]

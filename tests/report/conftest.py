@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.weights.filters import Filters
@@ -32,8 +34,6 @@ from cnnlab.records import (
     Way,
 )
 from cnnlab.report.view import Confusion, RunView
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
 from cnnlab.stats.ablation import ablate
 from cnnlab.stats.claim_test import judge
 from cnnlab.stats.comparison import compare

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.records import LayerRecord, Table
 from cnnlab.report.architecture import architecture
 from cnnlab.report.placing import PAGE, Placed, height_of, place, short_label, width_of
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.config.optimization import Adam
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model.pretrained import whereabouts
 from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
@@ -20,8 +22,6 @@ from cnnlab.report.tables import layer_table
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
-from cnnlab.spec.choices import Adam
-from cnnlab.spec.recipe import Recipe
 
 RESNET = {"backbone": "resnet18(weights='imagenet')", "trainable": "rows(['layer4'])", "resize": 64}
 

@@ -15,13 +15,13 @@ from scipy import stats
 
 import cnnlab
 from cnnlab import RunError, RunFolder, UsageError
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.search import Search
+from cnnlab.config.study import Study
 from cnnlab.report.comparing import ComparedRuns, compare
 from cnnlab.report.shifting import shift
 from cnnlab.runs.folder import Predictions
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.search import Search
-from cnnlab.spec.study import Study
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.stats.welch import nominal_level
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.architecture.memory import memory
+from cnnlab.config.model import Model
+from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.records import WarningRecord
 from cnnlab.render import formatting
 from cnnlab.report.description import BATCH_SIZE, Description, describe, is_recipe
-from cnnlab.spec.memory import memory
-from cnnlab.spec.model import Model
-from cnnlab.spec.recipe import Data, Recipe, Train
 
 ROOT = Path(__file__).parents[2]
 LENET = ROOT / "recipes" / "lenet.toml"

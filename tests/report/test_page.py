@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.probe.activity.feature_maps_records import Guess
 from cnnlab.records import LoadedRecord, WarningRecord
 from cnnlab.report import page
-from cnnlab.spec.recipe import Recipe
 
 VARIANTS = {
     "a curve for each part": {},

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.architecture.memory import memory
 from cnnlab.records import ClassScore, Score
 from cnnlab.render import formatting
 from cnnlab.report import tables
-from cnnlab.spec.memory import memory
 from cnnlab.stats.intervals import wilson
 
 GOLDEN = Path(__file__).parent / "golden" / "tables.txt"

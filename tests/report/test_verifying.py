@@ -11,15 +11,15 @@ import pytest
 from scipy import stats
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError, UsageError
+from cnnlab.grammar.toml_files import shipped
 from cnnlab.records import ClaimRecord
 from cnnlab.report.verifying import CheckedClaim, RecomputedRuns, Verified, verify
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.run import run
 from cnnlab.runs.same_data import is_same_source
-from cnnlab.spec.files import shipped
-from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.report.verifying import Verified, verify
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.recomputing import recalculate
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.results import StudyResult
 from cnnlab.study.study import carry_out_study
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data import feed
 from cnnlab.data.feed import Feed
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
-from cnnlab.spec.recipe import Recipe
 
 TIMES = ("run", "seconds", "images_per_second")  # and names
 Files = Mapping[str, bytes]

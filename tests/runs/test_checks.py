@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SourceError, SpecError
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.records import ExampleRecord
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.data import store
 from cnnlab.data.feed import Feed
 from cnnlab.data.keeping import features_dir
@@ -24,8 +26,6 @@ from cnnlab.records import FeaturesRecord
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
 from cnnlab.study.study import carry_out_study
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.model import backbones
 from cnnlab.model.transfer import Transfer
 from cnnlab.runs.bench import Bench
@@ -21,7 +22,6 @@ from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss
-from cnnlab.spec.recipe import Recipe
 
 CPU = torch.device("cpu")
 FULL = pytest.mark.full

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.runs import ledger
 from cnnlab.runs.ledger import note_opening, openings
-from cnnlab.spec.recipe import Recipe
 
 
 def test_openings_are_told_by_test_set_oldest_first(tmp_path: Path) -> None:

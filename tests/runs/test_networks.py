@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cnnlab.config.model import Model
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
@@ -18,7 +19,6 @@ from cnnlab.model.build import build
 from cnnlab.runs import networks
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.model import Model
 from cnnlab.training.groups import rates_by_depth
 
 NETWORK = "resnet18(weights='none')"

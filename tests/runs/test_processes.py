@@ -17,6 +17,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import EpochRecord
@@ -24,7 +25,6 @@ from cnnlab.runs.bench import feed_of
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import openings
-from cnnlab.spec.recipe import Recipe
 
 CPU = torch.device("cpu")
 LAYERS = [

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
 from cnnlab.evaluate.metrics import score
 from cnnlab.runs.folder import Predictions, RunFolder
@@ -22,7 +23,6 @@ from cnnlab.runs.ledger import LEDGER, note_opening, openings
 from cnnlab.runs.recomputed import Recomputed
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 PARTS = ("train", "validation", "test")
 FULL = pytest.mark.full

@@ -11,12 +11,12 @@ import pytest
 from scipy.stats import binomtest
 
 from cnnlab.cli.options import overrides
+from cnnlab.config.arms import settings
+from cnnlab.config.recipe import Recipe
 from cnnlab.report.results import results
 from cnnlab.runs.claims import judged
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.results import Experiment, experiments
-from cnnlab.spec.changes import settings
-from cnnlab.spec.recipe import Recipe
 
 CLAIMS = {
     "parameters": {"published": 5},

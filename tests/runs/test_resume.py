@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SourceError
 from cnnlab.records import Way
 from cnnlab.runs.final import open_test
@@ -19,7 +20,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run, run
-from cnnlab.spec.recipe import Recipe
 
 RICH: dict[str, Any] = {
     "epochs": 3,

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.distributed import World
@@ -28,7 +29,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run, run
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training import way
 
 FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}

@@ -15,6 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cnnlab.api import write_report
+from cnnlab.config.backbones import Known, OfRun
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.export.prediction import predict
 from cnnlab.model import backbones
@@ -28,9 +31,6 @@ from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.sources import KEPT, identity
-from cnnlab.spec.backbones import Known, OfRun
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan, run_id
 from cnnlab.study.work import Place, carry_out
 from cnnlab.training.checkpoints import load_weights

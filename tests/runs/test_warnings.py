@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from cnnlab.architecture.warnings import in_words
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
@@ -23,8 +25,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss, warnings_of_images
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.warnings import in_words
 from cnnlab.training.way import PLAIN
 
 MakeRecipe = Callable[..., Recipe]

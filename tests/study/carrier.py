@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cnnlab.spec.study import Study
+from cnnlab.config.study import Study
 from cnnlab.study.course import Audience
 from cnnlab.study.study import carry_out_study
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from ray.cluster_utils import Cluster
 
+from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
-from cnnlab.spec.study import Study
 from cnnlab.study.cluster import ray_cluster
 from cnnlab.study.course import Audience
 from cnnlab.study.study import carry_out_study

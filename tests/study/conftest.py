@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study import executors
 from cnnlab.study.course import Audience
 from cnnlab.study.executors import Executor, here

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
 
 Studies = Callable[..., Study]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError, UsageError
-from cnnlab.spec.study import Study
 from cnnlab.study import sharing
 from cnnlab.study.cluster import ray_cluster
 from cnnlab.study.folder import read_result, study_folder

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnnlab.config.study import FRESH_SEEDS, Study
 from cnnlab.errors import RunError
 from cnnlab.records import Result
 from cnnlab.report.study_headline import headline
 from cnnlab.runs.folder import list_runs
 from cnnlab.runs.ledger import LEDGER, openings
-from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.study import plan
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.work import alone

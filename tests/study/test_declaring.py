@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.report.study_page import render_study
-from cnnlab.spec.study import Study
 from cnnlab.study.declaring import check_name, declaration, declare
 from cnnlab.study.results import StudyResult
 

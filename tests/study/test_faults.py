@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.study import Study
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.study import Study
 from cnnlab.study.folder import read_result, study_folder
 
 pytestmark = pytest.mark.usefixtures("forked")

@@ -8,9 +8,9 @@ import pytest
 from torch import Tensor, nn
 
 from cnnlab.api import plan_study
+from cnnlab.config.study import Study
 from cnnlab.data.dataset import Dataset
 from cnnlab.records import Way
-from cnnlab.spec.study import Study
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
 

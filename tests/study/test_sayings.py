@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.search import Search
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.search import Search
 from cnnlab.study.tuning import Onlookers, carry_out_search, tuning_folder
 
 TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]

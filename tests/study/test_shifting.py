@@ -12,10 +12,10 @@ import pytest
 from scipy import stats
 
 from cnnlab.api import write_study_report
+from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
 from cnnlab.report.verifying import verify
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.study import Study
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
 from cnnlab.study.results import StudyResult

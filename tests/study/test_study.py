@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.data.feed import Feed
 from cnnlab.errors import RunError
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
 

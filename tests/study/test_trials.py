@@ -13,9 +13,9 @@ import optuna
 import pytest
 import sklearn  # noqa: F401  (sets environment variables when it is first imported, as by Optuna where it is there)
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.search import Search
 from cnnlab.runs.locking import locked
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.search import Search
 from cnnlab.study import trials as study_trials
 from cnnlab.study.trials import MORE_TRIES, Asked, Ended, Trials
 

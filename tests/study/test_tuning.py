@@ -16,11 +16,11 @@ from typing import Any
 import optuna
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.search import Search
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.search import Search
 from cnnlab.study.tuning import Onlookers, carry_out_search, read_tuning, tuning_folder
 from cnnlab.study.tuning_results import TrialRecord, TuningResult
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.records import Way
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.study.plan import make_plan
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from cnnlab.spec.search import Search
+from cnnlab.config.search import Search
 from cnnlab.study.tuning import Onlookers, carry_out_search
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import EpochRecord, Way
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.way import PLAIN
 

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
 
+from cnnlab.config.averaging_and_mixing import averages
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.model.cutting import Place
 from cnnlab.model.transfer import Transfer
-from cnnlab.spec.regularisers import averages
 from cnnlab.training.averaging import Average, find_statistics
 from cnnlab.training.checkpoints import load_weights, save_weights
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from cnnlab.config.optimization import optimizers
 from cnnlab.errors import RunError
 from cnnlab.records import Way
-from cnnlab.spec.choices import optimizers
 from cnnlab.training import checkpoints
 from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from cnnlab.config.losses import losses
+from cnnlab.config.optimization import optimizers
 from cnnlab.records import Way
-from cnnlab.spec.choices import optimizers
-from cnnlab.spec.losses import losses
 from cnnlab.training import loop
 from cnnlab.training.losses import loss_function
 from cnnlab.training.way import PLAIN

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from cnnlab.config.augmentations import read_augmentations
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.keeping import as_bits, features_dir
@@ -20,8 +22,6 @@ from cnnlab.model.parting import Parting, part
 from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.augmentations import read_augmentations
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, choose_keeping
 from cnnlab.training.way import PLAIN as FP32

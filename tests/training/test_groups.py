@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from cnnlab.config.model import Model
+from cnnlab.config.optimization import optimizers
 from cnnlab.model.build import build
 from cnnlab.model.cutting import Place
 from cnnlab.model.transfer import Transfer
-from cnnlab.spec.choices import optimizers
-from cnnlab.spec.model import Model
 from cnnlab.training.optimizers import optimizer
 
 LAYERS = [

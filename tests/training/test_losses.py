@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from cnnlab.spec.losses import losses
+from cnnlab.config.losses import losses
 from cnnlab.training.losses import class_weights, loss_function
 
 CPU = torch.device("cpu")

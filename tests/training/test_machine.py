@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.probe.activations import activations
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device, device_name, processor
 
 

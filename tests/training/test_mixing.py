@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
+from cnnlab.config.averaging_and_mixing import mixes
+from cnnlab.config.losses import losses
 from cnnlab.randomness import generator
-from cnnlab.spec.losses import losses
-from cnnlab.spec.regularisers import mixes
 from cnnlab.training.losses import Loss, loss_function
 from cnnlab.training.mixing import mix
 

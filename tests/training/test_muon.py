@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.spec.choices import optimizers
+from cnnlab.config.optimization import optimizers
 from cnnlab.training.muon import Muon, Several, hidden_weights, orthogonal
 from cnnlab.training.optimizers import optimizer
 

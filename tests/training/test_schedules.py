@@ -13,8 +13,8 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
+from cnnlab.config.optimization import schedules
 from cnnlab.records import Score
-from cnnlab.spec.choices import schedules
 from cnnlab.training.schedules import Schedule
 
 

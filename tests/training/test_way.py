@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.recipe import Train
 from cnnlab.errors import SpecError
 from cnnlab.records import Way
-from cnnlab.spec.recipe import Train
 from cnnlab.training import way as training_way
 from cnnlab.training.way import PLAIN, choose_way, forget_trials, known_way, quick_speed, trials_kept
 

@@ -10,9 +10,9 @@ import typer
 from cnnlab.cli.options import DataFolder, Debug, Json, guarded
 
 if TYPE_CHECKING:
+    from cnnlab.config.recipe import Recipe
     from cnnlab.data.check import SourceReport
     from cnnlab.data.source import ImageForm
-    from cnnlab.spec.recipe import Recipe
 
 SourceName = Annotated[
     str,
@@ -134,10 +134,10 @@ def show(
 
     from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import progressing, say, show_json
+    from cnnlab.config.augmentations import augmentations
     from cnnlab.data.dataset import open_source, shown_form
     from cnnlab.data.sheet import contact_sheet
     from cnnlab.errors import RunError, UsageError
-    from cnnlab.spec.augmentations import augmentations
 
     if output.suffix.lower() != ".png":
         raise UsageError(
@@ -179,8 +179,8 @@ def show(
 
 
 def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
+    from cnnlab.config.recipe import Recipe
     from cnnlab.errors import UsageError
-    from cnnlab.spec.recipe import Recipe
 
     if path is None:
         return None
@@ -199,8 +199,8 @@ def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
 
 def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
     """What `--augment` names, every wrong call told."""
+    from cnnlab.config.augmentations import read_augmentations
     from cnnlab.errors import SpecError
-    from cnnlab.spec.augmentations import read_augmentations
 
     if not calls:
         return ()

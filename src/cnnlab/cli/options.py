@@ -25,8 +25,8 @@ from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.render.formatting import clean
 
 if TYPE_CHECKING:
+    from cnnlab.config.recipe import Recipe
     from cnnlab.probe import naming
-    from cnnlab.spec.recipe import Recipe
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, Any]:
     """The values of `--set KEY=VALUE`, by key. A value is TOML; a bare word is a text."""
     from cnnlab.errors import SpecError
-    from cnnlab.spec.files import parse_toml
+    from cnnlab.grammar.toml_files import parse_toml
 
     found: dict[str, Any] = {}
     for setting in settings or []:
@@ -149,10 +149,10 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
         SpecError: it has mistakes, or its layers don't fit the images, where these are known without being looked at.
         SourceError: its data is not there, or is no folder or archive of classes.
     """
+    from cnnlab.config.recipe import Recipe
     from cnnlab.data.catalogue_table import CATALOGUE
     from cnnlab.data.dataset import open_source
     from cnnlab.probe import naming
-    from cnnlab.spec.recipe import Recipe
 
     recipe = Recipe.read(path, changes)
     _check_table(naming.RecipeFile(path, recipe))
@@ -257,7 +257,7 @@ def read_place(text: str, option: str) -> Pair | None:
 def about_file(path: Path) -> Iterator[None]:
     """Within it, problems of a recipe that only its data brings to light are told with the recipe's file."""
     from cnnlab.errors import SourceError, SpecError
-    from cnnlab.spec.files import in_file
+    from cnnlab.grammar.toml_files import in_file
 
     try:
         yield

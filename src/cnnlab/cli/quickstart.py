@@ -33,9 +33,9 @@ def quickstart(
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.train import resumable, show_result
     from cnnlab.cli.watching import Watching
+    from cnnlab.config.recipe import Recipe
+    from cnnlab.grammar.toml_files import shipped
     from cnnlab.runs.run import run
-    from cnnlab.spec.files import shipped
-    from cnnlab.spec.recipe import Recipe
 
     with progressing() as shown:
         listener = Watching(shown).listener()

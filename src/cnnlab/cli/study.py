@@ -67,7 +67,7 @@ def study(
     Given again, it goes on where it was; runs that were made for another study count.
     """
     form = Form(json, markdown, latex)
-    from cnnlab.spec.study import Study
+    from cnnlab.config.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
     file = _found(file)
@@ -110,7 +110,7 @@ def study(
 
 def _found(file: Path) -> Path:
     """The file, with its ending or without, or else the study of that name that comes with cnnlab."""
-    from cnnlab.spec.files import shipped_study
+    from cnnlab.grammar.toml_files import shipped_study
 
     if file.is_file() or file.parent != Path():
         return file

@@ -69,7 +69,7 @@ def tune(
     if svg is not None:
         check_picture(svg, "trials.svg")
     from cnnlab.cli.console import progressing, say
-    from cnnlab.spec.search import Search
+    from cnnlab.config.search import Search
 
     known = Search.read(_found(file), overrides(set_), **({} if trials is None else {"trials": trials}))
     called = name or file.stem
@@ -116,7 +116,7 @@ def tune(
 
 def _found(file: Path) -> Path:
     """The file, with its ending or without, or else the search of that name that comes with cnnlab."""
-    from cnnlab.spec.files import shipped_search
+    from cnnlab.grammar.toml_files import shipped_search
 
     if file.is_file() or file.parent != Path():
         return file

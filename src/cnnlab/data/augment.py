@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from cnnlab.config.augmentations import AlternatingFlip, Maybe, OneOf
 from cnnlab.data.drawn import CHANGES, draws_needed
 from cnnlab.data.operations.batches import changed_where
 from cnnlab.data.source import Indices
 from cnnlab.randomness import uniforms
-from cnnlab.spec.augmentations import AlternatingFlip, Maybe, OneOf
 
 
 @dataclass(frozen=True)

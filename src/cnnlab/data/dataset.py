@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnnlab.config.recipe import Data
 from cnnlab.data import catalogue
 from cnnlab.data.cache import cache_dir
 from cnnlab.data.catalogue_table import CATALOGUE
@@ -24,7 +25,6 @@ from cnnlab.data.moments import mean_and_std
 from cnnlab.data.parts import Parts, choose_parts, renumbered
 from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, Source, silent
 from cnnlab.errors import SourceError, listed, nearest
-from cnnlab.spec.recipe import Data
 
 # Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each
 # split is kept by itself, so that it can stay on disk.

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from cnnlab.config import augmentations
 from cnnlab.data.operations import colours, filters, geometry, levels
 from cnnlab.data.operations.batches import Numbers, Whole, changed_where
 from cnnlab.data.operations.geometry import Move
 from cnnlab.data.policies import randaugment, trivialaugment
-from cnnlab.spec import augmentations
 
 Uniforms: TypeAlias = npt.NDArray[np.float32]
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from cnnlab.config.augmentations import augmentations as registry
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.sheet import SHOWN_CLASSES, Row, of_each_class, sheet
 from cnnlab.data.source import ImageForm, Source
-from cnnlab.spec.augmentations import augmentations as registry
 
 # About so many images are shown where there are few classes.
 SHOWN_IMAGES = 8

@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.source import PART_ORDER, Indices, Labels, Part, Source
 from cnnlab.data.splits import at_most, at_most_per_class, split, split_hash
-from cnnlab.spec.recipe import Data
 
 TEST_SHARE = 0.2
 # One test set for every seed: what one run of a study tests on, no other run may have trained on.

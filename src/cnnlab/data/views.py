@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from cnnlab.config.augmentations import AlternatingFlip, Flip, Maybe, OneOf, VerticalFlip
 from cnnlab.data.augment import Draws, draw
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Indices
-from cnnlab.spec.augmentations import AlternatingFlip, Flip, Maybe, OneOf, VerticalFlip
 
 _Which = npt.NDArray[np.bool_]
 # (dimension of N×C×H×W that is turned round, …)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config import corruptions
 from cnnlab.data.augment import augment, draw
 from cnnlab.data.feed import Feed
 from cnnlab.data.operations import colours, detail, filters, geometry, levels
@@ -19,7 +20,6 @@ from cnnlab.data.source import Indices, Progress, silent
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.randomness import uniforms
-from cnnlab.spec import shifts as spec_shifts
 
 Uniforms = npt.NDArray[np.float64]
 # Past three standard deviations a bell has a 400th of its weight.
@@ -63,7 +63,7 @@ def shifted(images: Tensor, shift: Any, places: Indices, seed: int = 0) -> Tenso
     Returns:
         uint8, N×C×H×W.
     """
-    if isinstance(shift, spec_shifts.Drawn):
+    if isinstance(shift, corruptions.Drawn):
         return augment(images, shift.body, draw(shift.body, seed, 0, places, "shift"))
     numbers = uniforms(seed, f"shift/{shift.kind}", 0, places, 2)
     return _CHANGES[type(shift)](images, shift, numbers)
@@ -81,33 +81,33 @@ def _each(value: float, images: Tensor) -> Uniforms:
     return np.full(len(images), value)
 
 
-def _translation(images: Tensor, shift: spec_shifts.Translation, numbers: Uniforms) -> Tensor:
+def _translation(images: Tensor, shift: corruptions.Translation, numbers: Uniforms) -> Tensor:
     quarter = (numbers[:, 0] * 4).astype(np.int64)
     right, down = np.array([1, -1, 0, 0])[quarter], np.array([0, 0, 1, -1])[quarter]
     return geometry.move(images, Move(right=shift.pixels * right, down=shift.pixels * down), "nearest")
 
 
-def _rotation(images: Tensor, shift: spec_shifts.Rotation, numbers: Uniforms) -> Tensor:
+def _rotation(images: Tensor, shift: corruptions.Rotation, numbers: Uniforms) -> Tensor:
     return geometry.move(images, Move(angle=shift.degrees * _sign(numbers)), "bilinear")
 
 
-def _scale(images: Tensor, shift: spec_shifts.Scale, _numbers: Uniforms) -> Tensor:
+def _scale(images: Tensor, shift: corruptions.Scale, _numbers: Uniforms) -> Tensor:
     return geometry.move(images, Move(scale=shift.factor), "bilinear")
 
 
-def _hue(images: Tensor, shift: spec_shifts.Hue, numbers: Uniforms) -> Tensor:
+def _hue(images: Tensor, shift: corruptions.Hue, numbers: Uniforms) -> Tensor:
     return colours.hue(images, shift.degrees / 360 * _sign(numbers))
 
 
-def _blur(images: Tensor, shift: spec_shifts.Blur, _numbers: Uniforms) -> Tensor:
+def _blur(images: Tensor, shift: corruptions.Blur, _numbers: Uniforms) -> Tensor:
     return filters.blur(images, _each(shift.sigma, images), 2 * ceil(BELL * shift.sigma) + 1)
 
 
-def _noise(images: Tensor, shift: spec_shifts.Noise, numbers: Uniforms) -> Tensor:
+def _noise(images: Tensor, shift: corruptions.Noise, numbers: Uniforms) -> Tensor:
     return filters.noise(images, (numbers[:, 0] * 2**32).astype(np.int64), shift.std)
 
 
-def _occlusion(images: Tensor, shift: spec_shifts.Occlusion, numbers: Uniforms) -> Tensor:
+def _occlusion(images: Tensor, shift: corruptions.Occlusion, numbers: Uniforms) -> Tensor:
     height, width = images.shape[2:]
     high, wide = min(shift.pixels, height), min(shift.pixels, width)
     tops = (numbers[:, 0] * (height - high + 1)).astype(np.int64)
@@ -116,18 +116,18 @@ def _occlusion(images: Tensor, shift: spec_shifts.Occlusion, numbers: Uniforms) 
 
 
 _CHANGES: dict[type[Any], Callable[[Tensor, Any, Uniforms], Tensor]] = {
-    spec_shifts.Translation: _translation,
-    spec_shifts.Rotation: _rotation,
-    spec_shifts.Scale: _scale,
-    spec_shifts.Brightness: lambda images, shift, _: colours.brightness(images, _each(shift.factor, images)),
-    spec_shifts.Contrast: lambda images, shift, _: colours.contrast(images, _each(shift.factor, images)),
-    spec_shifts.Saturation: lambda images, shift, _: colours.saturation(images, _each(shift.factor, images)),
-    spec_shifts.Hue: _hue,
-    spec_shifts.Greyscale: lambda images, _shift, _: colours.greyscale(images),
-    spec_shifts.Invert: lambda images, _shift, _: levels.invert(images),
-    spec_shifts.Blur: _blur,
-    spec_shifts.Noise: _noise,
-    spec_shifts.Jpeg: lambda images, shift, _: detail.jpeg(images, shift.quality),
-    spec_shifts.Occlusion: _occlusion,
-    spec_shifts.Resolution: lambda images, shift, _: detail.fewer_pixels(images, shift.pixels),
+    corruptions.Translation: _translation,
+    corruptions.Rotation: _rotation,
+    corruptions.Scale: _scale,
+    corruptions.Brightness: lambda images, shift, _: colours.brightness(images, _each(shift.factor, images)),
+    corruptions.Contrast: lambda images, shift, _: colours.contrast(images, _each(shift.factor, images)),
+    corruptions.Saturation: lambda images, shift, _: colours.saturation(images, _each(shift.factor, images)),
+    corruptions.Hue: _hue,
+    corruptions.Greyscale: lambda images, _shift, _: colours.greyscale(images),
+    corruptions.Invert: lambda images, _shift, _: levels.invert(images),
+    corruptions.Blur: _blur,
+    corruptions.Noise: _noise,
+    corruptions.Jpeg: lambda images, shift, _: detail.jpeg(images, shift.quality),
+    corruptions.Occlusion: _occlusion,
+    corruptions.Resolution: lambda images, shift, _: detail.fewer_pixels(images, shift.pixels),
 }

@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from cnnlab.architecture import layers
+from cnnlab.architecture.trace import Trace, Traced
 from cnnlab.model import blocks
 from cnnlab.randomness import torch_state
-from cnnlab.spec import layers
-from cnnlab.spec.trace import Trace, Traced
 
 
 def build(trace: Trace) -> nn.Sequential:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError, nearest
 from cnnlab.records import LayerRecord
-from cnnlab.spec.layers import layers
 
 # In front of the names of a backbone's rows in the table of a recipe.
 _IN_TABLE = "backbone."

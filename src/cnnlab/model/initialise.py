@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from cnnlab.config.model import Init
 from cnnlab.randomness import seed_torch, torch_state
-from cnnlab.spec.model import Init
 
 
 def initialise(network: nn.Module, init: Init, seed: int) -> None:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from cnnlab.architecture.layer import Shape
 from cnnlab.errors import SpecError
 from cnnlab.model.cutting import Reached, Stop
 from cnnlab.model.rest import Rest, is_within
 from cnnlab.model.transfer import Transfer, unfreeze
 from cnnlab.randomness import torch_state
-from cnnlab.spec.layer import Shape
 
 # Above all levels of networks within others: nobody on the way takes this stop for its own.
 _LEVEL = 0

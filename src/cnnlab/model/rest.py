@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer import Shape
 from cnnlab.model.transfer import unfreeze
-from cnnlab.spec.layer import Shape
 
 if TYPE_CHECKING:
     from cnnlab.model.parting import Parting

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.probe.activations import module_name, watching
@@ -22,7 +23,6 @@ from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting
-from cnnlab.spec.receptive.sights import Sights
 from cnnlab.training.machine import whole_floats
 
 

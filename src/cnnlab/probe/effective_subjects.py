@@ -9,6 +9,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.receptive_field.compute import CLASSES, traced
+from cnnlab.architecture.trace import Trace
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
@@ -33,10 +37,6 @@ from cnnlab.probe.weights.beginning import loaded_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.layer import Pair
-from cnnlab.spec.receptive.fields import CLASSES, traced
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import Trace
 from cnnlab.training.machine import choose_device, whole_floats
 
 

@@ -10,9 +10,9 @@ from math import ceil, floor, lcm
 
 from torch import Tensor
 
+from cnnlab.architecture.layer_graph import data_order
 from cnnlab.probe.translation_answer import Moved
 from cnnlab.records import LayerRecord
-from cnnlab.spec.flow import data_order
 
 Pair = tuple[int, int]
 

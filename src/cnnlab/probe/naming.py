@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layers import layers
+from cnnlab.architecture.receptive_field.compute import CLASSES, is_table
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.config.model import Model
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import facts
 from cnnlab.errors import SourceError, SpecError, nearest
+from cnnlab.grammar.toml_files import in_file
 from cnnlab.records import LayerRecord
 from cnnlab.runs.folder import KEPT, RunFolder, list_runs
-from cnnlab.spec.files import in_file
-from cnnlab.spec.layer import Pair
-from cnnlab.spec.layers import layers
-from cnnlab.spec.model import Model
-from cnnlab.spec.receptive.fields import CLASSES, is_table
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import Trace, trace
 
 Image = tuple[int, int, int]
 # Of several runs of a similar name so many are named, the latest first.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.receptive_field.compute import fields_of, receptive_field
+from cnnlab.architecture.receptive_field.view import ReceptiveFields
 from cnnlab.probe.naming import Backbone, Rows, resolve, shaped, traced_recipe, traced_run
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.layer import Pair
-from cnnlab.spec.receptive.answer import ReceptiveFields
-from cnnlab.spec.receptive.fields import fields_of, receptive_field
 
 
 def named_fields(

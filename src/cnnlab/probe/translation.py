@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.following import Pair, compare, periods
 from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation
 from cnnlab.records import LayerRecord
-from cnnlab.spec.receptive.sights import Sights
 from cnnlab.training.machine import whole_floats
 
 # Down and to the right, in pixels for each pixel of a shift.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from cnnlab.config.backbones import Known, write_backbone
+from cnnlab.config.recipe import Recipe
 from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Record, Table
 from cnnlab.render import formatting
-from cnnlab.spec.backbones import Known, write_backbone
-from cnnlab.spec.recipe import Recipe
 
 MOST_NAMES = 6
 MOST_STEPS = 5  # of a gradual training

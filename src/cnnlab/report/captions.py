@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import LayerMaps
 from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
@@ -19,7 +20,6 @@ from cnnlab.report.figures import Curve, curves
 from cnnlab.report.pictures import MOST_FILTERS
 from cnnlab.report.tables import accuracy_interval
 from cnnlab.report.view import Confusion, RunView
-from cnnlab.spec.recipe import Recipe
 
 NOTICEABLE_RISE = 1.02
 NOTICEABLE_GAP = 0.02

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnnlab.architecture.memory import MemoryRecord, memory
+from cnnlab.architecture.warnings import in_words, table_warnings
+from cnnlab.config.optimization import Adam
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SourceError, SpecError, UsageError
+from cnnlab.grammar.toml_files import in_file
 from cnnlab.records import LayerRecord, Record, Table, WarningRecord
 from cnnlab.render import formatting
 from cnnlab.render.document import Sheet
 from cnnlab.report.beginning import Beginning, beginning, too_late, trained
 from cnnlab.report.tables import layer_table
 from cnnlab.runs.folder import KEPT
-from cnnlab.spec.choices import Adam
-from cnnlab.spec.files import in_file
-from cnnlab.spec.memory import MemoryRecord, memory
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table_warnings import table_warnings
-from cnnlab.spec.warnings import in_words
 
 BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
 SUFFIX = ".toml"
@@ -126,8 +125,8 @@ def describe(
         RunError: the run that the recipe's backbone is from can't be read.
         UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
 
-    >>> from cnnlab.spec.model import Model
-    >>> from cnnlab.spec.recipe import Data
+    >>> from cnnlab.config.model import Model
+    >>> from cnnlab.config.recipe import Data
     >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
     >>> describe(lenet).parameters
     47506

@@ -8,6 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from cnnlab.config.losses import losses
 from cnnlab.probe.activity.feature_maps_drawing import layer_figure, reading_notes
 from cnnlab.render import formatting
 from cnnlab.render.confusion_matrix import confusion_figure
@@ -17,7 +18,6 @@ from cnnlab.report import captions, figures, pictures, tables
 from cnnlab.report.architecture import architecture
 from cnnlab.report.beginning import loaded_facts
 from cnnlab.report.view import RunView
-from cnnlab.spec.losses import losses
 
 Fact = tuple[str, str]
 MOST_CLASSES_LISTED = 100

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
+from cnnlab.architecture.layer_graph import data_order, layer_in
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting
 from cnnlab.render.svg import SMALL, text_width
-from cnnlab.spec.flow import data_order, layer_in
 
 PAGE, MARGIN, GAP = 1100.0, 24.0, 24.0
 TALLEST, LOWEST = 110.0, 12.0

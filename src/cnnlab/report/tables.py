@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import isfinite
 
+from cnnlab.architecture.memory import MemoryRecord
 from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
 from cnnlab.render import formatting
 from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable, columns
 from cnnlab.report.beginning import has_states, state_of
-from cnnlab.spec.memory import MemoryRecord
 from cnnlab.stats.intervals import wilson
 
 PARTS = ("train", "validation", "test")

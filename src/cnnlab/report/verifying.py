@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cnnlab.errors import SpecError, UsageError
+from cnnlab.grammar.toml_files import in_file, parse_toml, read_text
 from cnnlab.records import ClaimRecord, Record, Verdict
 from cnnlab.render import formatting
 from cnnlab.render.document import Sheet
@@ -17,7 +18,6 @@ from cnnlab.report.verifying_studies import judged_anew
 from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.recomputed import Recomputed, Value
 from cnnlab.runs.results import ClaimFigures, Experiment
-from cnnlab.spec.files import in_file, parse_toml, read_text
 from cnnlab.stats.claim_test import FEWEST_RUNS
 from cnnlab.study.folder import read_result
 from cnnlab.study.results import SayingRecord, StudyResult, UnderRecord
@@ -237,7 +237,7 @@ def _missing(claim: ClaimRecord, gap: str) -> str:
 
 def _without_runs(file: Path, runs: Path, found: Verified) -> Verified:
     """A recipe's claims when there is no run of it."""
-    from cnnlab.spec.recipe import Recipe
+    from cnnlab.config.recipe import Recipe
 
     claims = [
         _claim(

@@ -8,6 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from cnnlab.config.arms import as_setting, settings
+from cnnlab.config.recipe import Claim, Recipe
+from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError, RunError, SpecError
 from cnnlab.records import ClaimRecord, DataRecord, Result
 from cnnlab.runs.claiming import FREE
@@ -15,9 +18,6 @@ from cnnlab.runs.claims import judged, smallest_difference
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.reading import as_made
 from cnnlab.runs.same_data import is_same_source
-from cnnlab.spec.changes import as_setting, settings
-from cnnlab.spec.recipe import Claim, Recipe
-from cnnlab.spec.study import Study
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.claim_test import judge
 from cnnlab.stats.sample import Sample

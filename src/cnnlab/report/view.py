@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.weights.filters import Filters
 from cnnlab.records import (
@@ -22,7 +23,6 @@ from cnnlab.records import (
     Way,
 )
 from cnnlab.render.confusion_matrix import Counts
-from cnnlab.spec.recipe import Recipe
 
 Weights = npt.NDArray[np.floating]
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import Part, Progress, silent
@@ -23,7 +24,6 @@ from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.runs.sources import Say
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training
 from cnnlab.training.way import PLAIN, choose_way, known_way, name_of_way, quick_speed, training_speed

@@ -8,12 +8,12 @@ from math import prod
 import torch
 
 from cnnlab import distributed
+from cnnlab.architecture.layer_table import matches
+from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.dataset import Dataset
 from cnnlab.errors import Problem, RunError, SpecError, nearest
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import NetworkPlan
-from cnnlab.spec.patterns import matches
-from cnnlab.spec.recipe import Recipe, Train
 
 # Weights, gradients and two moments of Adam, four bytes each.
 BYTES_PER_PARAMETER, BYTES_PER_NUMBER = 16, 4

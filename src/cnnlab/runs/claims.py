@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnlab.config.arms import file_name
+from cnnlab.config.recipe import Claim, Recipe
+from cnnlab.config.study import Study
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
-from cnnlab.spec.changes import file_name
-from cnnlab.spec.recipe import Claim, Recipe
-from cnnlab.spec.study import Study
 from cnnlab.stats.claim_test import judge
 
 

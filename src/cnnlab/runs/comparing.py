@@ -12,6 +12,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.config.optimization import Metric
 from cnnlab.errors import RunError, UsageError, listed, nearest
 from cnnlab.records import Environment
 from cnnlab.render.formatting import plural
@@ -20,7 +21,6 @@ from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.ledger import openings
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.runs.same_data import name_of_data, told_data, why_unsure
-from cnnlab.spec.choices import Metric
 from cnnlab.stats.sample import Sample
 
 PARTS = ("train", "validation", "test")

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from cnnlab.config.backbones import Known, OfRun, at_path, with_weights
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.cache import cached_facts
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
@@ -20,8 +22,6 @@ from cnnlab.errors import SourceError
 from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.backbones import Known, OfRun, at_path, with_weights
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import device_name, processor
 from cnnlab.version import __version__
 
@@ -30,9 +30,22 @@ COMPUTING = (
     *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
     *("runs/bench.py", "runs/features.py", "runs/final.py", "runs/networks.py", "runs/resolving.py"),
     *("runs/run.py", "runs/sources.py"),
-    *("spec/layer.py", "spec/layers.py", "spec/rows.py", "spec/table.py", "spec/trace.py", "spec/patterns.py"),
-    *("spec/backbones.py", "spec/model.py", "spec/trainable.py", "spec/keeping.py"),
-    *("spec/choices.py", "spec/losses.py", "spec/regularisers.py", "spec/limits.py", "spec/augmentations.py"),
+    *(
+        "architecture/layer.py",
+        "architecture/layers.py",
+        "architecture/layers.py",
+        "architecture/layer_table.py",
+        "architecture/trace.py",
+        "architecture/layer_table.py",
+    ),
+    *("config/backbones.py", "config/model.py", "config/backbones.py", "config/backbones.py"),
+    *(
+        "config/optimization.py",
+        "config/losses.py",
+        "config/averaging_and_mixing.py",
+        "config/budget.py",
+        "config/augmentations.py",
+    ),
 )
 
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

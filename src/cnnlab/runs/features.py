@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.backbones import Views
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.feed import Feed, Supply
 from cnnlab.data.source import Part, Progress
@@ -20,8 +22,6 @@ from cnnlab.model.parting import Parting
 from cnnlab.records import FeaturesRecord, Way
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import NetworkPlan
-from cnnlab.spec.keeping import Views
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, cannot_keep, choose_keeping
 

@@ -26,6 +26,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from cnnlab.atomic_io import append_line, write_whole
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, nearest
 from cnnlab.records import (
     DataRecord,
@@ -41,7 +42,6 @@ from cnnlab.records import (
     Way,
     first_problem,
 )
-from cnnlab.spec.recipe import Recipe
 
 R = TypeVar("R", bound=Record)
 MAX_NAME = 80

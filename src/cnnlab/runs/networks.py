@@ -13,6 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cnnlab.architecture.layer import Shape, times
+from cnnlab.architecture.trace import Trace
+from cnnlab.config.model import Model
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model.build import build
 from cnnlab.model.cutting import Place, find_place, last_with_weights, make_stem_small, prune
@@ -25,9 +28,6 @@ from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.sources import Say, Source, find_source, records_behind, require_channels
-from cnnlab.spec.layer import Shape, times
-from cnnlab.spec.model import Model
-from cnnlab.spec.trace import Trace
 
 # Takes a seed and a device; on "meta" a network has shapes and no numbers.
 Make = Callable[[int, str], nn.Module]

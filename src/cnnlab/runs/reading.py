@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cnnlab.config.arms import as_setting, settings
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError
+from cnnlab.grammar.toml_files import shipped
 from cnnlab.records import DataRecord, Environment, Record, Result, Way
 from cnnlab.runs.folder import KEPT, RunFolder
-from cnnlab.spec.changes import as_setting, settings
-from cnnlab.spec.files import shipped
-from cnnlab.spec.recipe import Recipe
 
 # A folder of a run is named by the time and the recipe, and by a number where two began in one second; a run of a
 # study by the study and the arm, its seed and its id.

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.source import Part, Progress, silent
 from cnnlab.evaluate.logits import logits
@@ -28,8 +30,6 @@ from cnnlab.runs.networks import plan_network
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.machine import choose_device, whole_floats
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

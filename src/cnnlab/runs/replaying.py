@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from cnnlab.config.budget import NoBudget, Time
+from cnnlab.config.optimization import Early
+from cnnlab.config.recipe import Recipe
 from cnnlab.records import EpochRecord, Result, Way
 from cnnlab.runs.recomputed import Checks
-from cnnlab.spec.choices import Early
-from cnnlab.spec.limits import NoBudget, Time
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.patience import Patience
 from cnnlab.training.schedules import Place, Schedule, multiplier
 

@@ -8,11 +8,11 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.config.optimization import Metric
 from cnnlab.evaluate.metrics import score
 from cnnlab.records import Score
 from cnnlab.runs.folder import Predictions
 from cnnlab.runs.recomputed import Checks
-from cnnlab.spec.choices import Metric
 
 METRICS: tuple[str, ...] = get_args(Metric)
 # The same logits give the same figures, but for the order of adding.

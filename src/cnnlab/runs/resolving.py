@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from cnnlab.config.arms import within
+from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights
+from cnnlab.config.recipe import Data, Recipe
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
 from cnnlab.data.folders import open_folder
 from cnnlab.model.pretrained import weights_label
 from cnnlab.runs.sources import images_of, newest, require_channels
-from cnnlab.spec.arms import within
-from cnnlab.spec.backbones import Backbone, Known, OfRun, at_path, with_weights
-from cnnlab.spec.recipe import Data, Recipe
 
 
 def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) -> Recipe:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.feed import Feed
 from cnnlab.distributed import ProcessLostError, World, joined
@@ -30,7 +31,6 @@ from cnnlab.runs.resolving import resolve
 from cnnlab.runs.sources import fetch_ahead, keep_run_behind
 from cnnlab.runs.starting import note_start
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
-from cnnlab.spec.recipe import Recipe
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.machine import choose_device, whole_floats

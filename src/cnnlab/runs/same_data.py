@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Sequence
 
+from cnnlab.config.arms import file_name
 from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.runs.reading import ReadRun
-from cnnlab.spec.changes import file_name
 
 SHOWN_DIGITS = 12
 

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from torch import nn
 
+from cnnlab.config.arms import within
+from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
 from cnnlab.data.catalogue import is_offline
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
@@ -22,8 +24,6 @@ from cnnlab.model.pretrained import Found, Natural, find_weights, natural, where
 from cnnlab.render.formatting import plural
 from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
-from cnnlab.spec.arms import within
-from cnnlab.spec.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
 from cnnlab.training.checkpoints import load_weights
 
 Say = Callable[[str], None]

@@ -13,6 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from cnnlab.architecture.warnings import in_words
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.feed import Supply
 from cnnlab.data.source import Progress, silent
@@ -25,9 +28,6 @@ from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
-from cnnlab.spec.overview import overview
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.warnings import in_words
 from cnnlab.training.way import PLAIN
 
 # The mean over so many images is known to a few hundredths of a nat.

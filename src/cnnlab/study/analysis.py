@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.runs.claims import judged
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.intervals import random_effects_interval

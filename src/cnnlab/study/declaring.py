@@ -16,11 +16,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.arms import settings
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import Record
-from cnnlab.spec.changes import settings
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import Study
 
 DECLARED = "declared.json"
 STUDY = "study.toml"

@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from statistics import fmean
 
-from cnnlab.spec.study import Study
+from cnnlab.config.study import Study
 from cnnlab.study.plan import Plan, PlannedArm
 from cnnlab.study.planning import ArmPlan, PlanSummary, plan_summary
 from cnnlab.study.reading import Reading

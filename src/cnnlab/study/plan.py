@@ -12,6 +12,9 @@ from typing import Any
 
 import torch
 
+from cnnlab.config.arms import Arm, file_name
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import FRESH_SEEDS, Study
 from cnnlab.data.dataset import Dataset
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SpecError
@@ -20,10 +23,6 @@ from cnnlab.runs.folder import slug
 from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.sources import identity
-from cnnlab.spec.arms import Arm
-from cnnlab.spec.changes import file_name
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.study import FRESH_SEEDS, Study
 from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay

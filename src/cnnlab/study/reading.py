@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cnnlab.config.arms import RECIPE, as_setting
 from cnnlab.records import Environment, Result, Score
-from cnnlab.spec.arms import RECIPE
-from cnnlab.spec.changes import as_setting
 from cnnlab.stats.sample import Sample
 from cnnlab.study.finding import Found, Listing
 from cnnlab.study.plan import Plan, PlannedArm, Task

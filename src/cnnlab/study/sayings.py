@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnnlab.spec.published import AGAINST_ALL, Saying
-from cnnlab.spec.study import Study
+from cnnlab.config.claims import AGAINST_ALL, Saying
+from cnnlab.config.study import Study
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.sample import Sample

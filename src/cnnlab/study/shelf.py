@@ -6,9 +6,9 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnnlab.config.recipe import Data
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.source import Progress, silent
-from cnnlab.spec.recipe import Data
 
 MOST_KEPT = 4
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.corruptions import read_shifts
+from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.shifted import Shifted, ShiftedRun
 from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_run
-from cnnlab.spec.shifts import read_shifts
-from cnnlab.spec.study import Study
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.study.course import Course

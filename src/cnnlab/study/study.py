@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.spec.study import Study
 from cnnlab.study.analysis import analyse, claims_judged
 from cnnlab.study.confirming import confirm_winner
 from cnnlab.study.course import NOBODY, Audience, Course, carry

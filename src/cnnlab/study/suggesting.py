@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnlab.config.search import Search
+from cnnlab.config.search_space import Halving, Integer, Log, Median, Options, Uniform
 from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
-from cnnlab.spec.search import Search
-from cnnlab.spec.spaces import Halving, Integer, Log, Median, Options, Uniform
 from cnnlab.study.tuning_results import ImportanceRecord
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from cnnlab.config.arms import as_setting
+from cnnlab.config.search import Search, Values
+from cnnlab.config.search_space import Plain
 from cnnlab.errors import UsageError
-from cnnlab.spec.changes import as_setting
-from cnnlab.spec.search import Search, Values
-from cnnlab.spec.spaces import Plain
 from cnnlab.study.suggesting import (
     importance_of,
     load_optuna,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnnlab.config.search import Search
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, Result, Score
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import nothing
-from cnnlab.spec.search import Search
 from cnnlab.study.executors import PATIENCE_S
 from cnnlab.study.plan import Task, make_plan
 from cnnlab.study.shelf import Shelf

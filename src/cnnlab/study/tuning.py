@@ -13,12 +13,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.search import Search
+from cnnlab.config.search_space import pruners
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.records import first_problem
 from cnnlab.runs.listener import nothing
-from cnnlab.spec.search import Search
-from cnnlab.spec.spaces import pruners
 from cnnlab.stats.ranking import FEWEST_TO_CHOOSE
 from cnnlab.study.confirming import confirm
 from cnnlab.study.course import NOBODY, Audience, Course, carry

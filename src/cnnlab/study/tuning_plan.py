@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cnnlab.config.arms import Changes, as_setting
+from cnnlab.config.backbones import OfRun, read_backbone, write_backbone
+from cnnlab.config.search import Search
+from cnnlab.config.search_space import Options, pruners, write_space
 from cnnlab.runs.resolving import with_run_named
-from cnnlab.spec.arms import Changes
-from cnnlab.spec.backbones import OfRun, read_backbone, write_backbone
-from cnnlab.spec.changes import as_setting
-from cnnlab.spec.search import Search
-from cnnlab.spec.spaces import Options, pruners, write_space
 from cnnlab.stats.power import detectable, planning_sd
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.planning import ASSUMED_ERROR

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import torch
 
+from cnnlab.config.arms import Arm, within
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset
 from cnnlab.records import Way
 from cnnlab.runs.bench import ExpectedWay, expected_way, timed_way
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.features import choose_features
 from cnnlab.runs.networks import NetworkPlan, plan_network
-from cnnlab.spec.arms import Arm, within
-from cnnlab.spec.recipe import Recipe
 from cnnlab.study.results import StudyWay
 from cnnlab.training.keeping import Choice
 

@@ -11,15 +11,15 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from cnnlab.config.arms import file_name
+from cnnlab.config.backbones import write_backbone
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener, nothing
 from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
-from cnnlab.spec.backbones import write_backbone
-from cnnlab.spec.changes import file_name
-from cnnlab.spec.recipe import Recipe
 from cnnlab.study.plan import Task, maker, run_id
 from cnnlab.study.shelf import Shelf
 from cnnlab.training.machine import choose_device

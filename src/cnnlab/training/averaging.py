@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cnnlab.config.averaging_and_mixing import EMA, SWA
 from cnnlab.data.feed import Batch
 from cnnlab.model.transfer import unfreeze
-from cnnlab.spec.regularisers import EMA, SWA
 
 
 class Average:

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cnnlab.architecture.layer_table import last_match
 from cnnlab.model.transfer import Transfer
-from cnnlab.spec.patterns import last_match
 
 Decay: TypeAlias = Literal["all", "weights"]
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)

@@ -8,15 +8,15 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from cnnlab.config import backbones
+from cnnlab.config.averaging_and_mixing import SWA, NoMix
+from cnnlab.config.budget import Images
+from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.keeping import MOST_BYTES, free_bytes, kept_bytes
 from cnnlab.data.views import Augmented, Mirrored, Views, only_flips
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting, part
 from cnnlab.render.formatting import memory
-from cnnlab.spec import keeping
-from cnnlab.spec.limits import Images
-from cnnlab.spec.recipe import Recipe, Train
-from cnnlab.spec.regularisers import SWA, NoMix
 
 # Of the free disk, features may take so much.
 DISK_SHARE = 0.5
@@ -59,9 +59,9 @@ def choose_keeping(
         SpecError: the recipe asks for views, and kept features would be wrong or don't fit.
     """
     cache = recipe.train.cache
-    if isinstance(cache, keeping.Never):
+    if isinstance(cache, backbones.Never):
         return Choice(reason='train.cache = "never" says so')
-    asked = isinstance(cache, keeping.Views)
+    asked = isinstance(cache, backbones.Views)
     try:
         choice = _kept(recipe, network, images, counts)
         if not (begun or asked):
@@ -92,7 +92,7 @@ def _views(recipe: Recipe) -> tuple[Views, str]:
     """The views, and why a training on them is not exactly that without; "" where it is."""
     train, augment = recipe.train, recipe.data.augment
     mirrored = Mirrored(augment)
-    wanted = train.cache.count if isinstance(train.cache, keeping.Views) else None
+    wanted = train.cache.count if isinstance(train.cache, backbones.Views) else None
     if only_flips(augment) and (wanted is None or wanted >= len(mirrored.names)):
         return mirrored, ""
     if wanted is None:

@@ -13,6 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.averaging_and_mixing import NoAverage, NoMix
+from cnnlab.config.budget import Time
+from cnnlab.config.optimization import Early
+from cnnlab.config.recipe import Data, Train
 from cnnlab.data.feed import Batch, Feed, Supply, whole
 from cnnlab.data.sampling import balanced
 from cnnlab.distributed import ALONE, World
@@ -22,10 +26,6 @@ from cnnlab.model.parting import Parting
 from cnnlab.model.transfer import unfreeze
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
-from cnnlab.spec.choices import Early
-from cnnlab.spec.limits import Time
-from cnnlab.spec.recipe import Data, Train
-from cnnlab.spec.regularisers import NoAverage, NoMix
 from cnnlab.training.averaging import Average
 from cnnlab.training.losses import Loss, Mass, loss_function
 from cnnlab.training.mixing import Mixed, mix

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cnnlab.config import losses
 from cnnlab.data.source import Labels
-from cnnlab.spec import losses
 
 Mass: TypeAlias = Tensor | int
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from cnnlab.spec import choices
+from cnnlab.config import optimization
 from cnnlab.training.groups import Decay, groups
 from cnnlab.training.lion import Lion
 from cnnlab.training.muon import Muon, Several, hidden_weights
@@ -38,7 +38,7 @@ def optimizer(
     Args:
         decay, rates, first_rate: as `groups` takes them.
     """
-    if not isinstance(choice, choices.Muon):
+    if not isinstance(choice, optimization.Muon):
         return _BUILDERS[type(choice)](choice, groups(network, choice, decay, rates, first_rate))
     hidden = hidden_weights(network)
     inner = groups(network, choice, decay, rates, first_rate, lambda parameter: id(parameter) in hidden)
@@ -62,7 +62,7 @@ def _eager(kind: Any) -> Callable[..., Optimizer]:
     return made
 
 
-def _sgd(choice: choices.SGD, parameters: Groups) -> Optimizer:
+def _sgd(choice: optimization.SGD, parameters: Groups) -> Optimizer:
     return _eager(torch.optim.SGD)(
         parameters,
         lr=choice.lr,
@@ -87,7 +87,7 @@ def _adam(kind: Callable[..., Optimizer], **form: bool) -> Callable[[Any, Groups
     return build
 
 
-def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
+def _rmsprop(choice: optimization.RMSprop, parameters: Groups) -> Optimizer:
     return _eager(torch.optim.RMSprop)(
         parameters,
         lr=choice.lr,
@@ -100,35 +100,35 @@ def _rmsprop(choice: choices.RMSprop, parameters: Groups) -> Optimizer:
     )
 
 
-def _adagrad(choice: choices.Adagrad, parameters: Groups) -> Optimizer:
+def _adagrad(choice: optimization.Adagrad, parameters: Groups) -> Optimizer:
     return _eager(torch.optim.Adagrad)(
         parameters, lr=choice.lr, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
     )
 
 
-def _adadelta(choice: choices.Adadelta, parameters: Groups) -> Optimizer:
+def _adadelta(choice: optimization.Adadelta, parameters: Groups) -> Optimizer:
     return _eager(torch.optim.Adadelta)(
         parameters, lr=choice.lr, rho=choice.rho, eps=choice.eps, weight_decay=choice.weight_decay, foreach=True
     )
 
 
-def _lion(choice: choices.Lion, parameters: Groups) -> Optimizer:
+def _lion(choice: optimization.Lion, parameters: Groups) -> Optimizer:
     return _eager(Lion)(parameters, lr=choice.lr, betas=(choice.beta1, choice.beta2), weight_decay=choice.weight_decay)
 
 
-def _muon(choice: choices.Muon, parameters: Groups) -> Optimizer:
+def _muon(choice: optimization.Muon, parameters: Groups) -> Optimizer:
     return _eager(Muon)(parameters, lr=choice.lr, momentum=choice.momentum, weight_decay=choice.weight_decay)
 
 
 _BUILDERS: dict[type, Callable[[Any, Groups], Optimizer]] = {
-    choices.SGD: _sgd,
-    choices.Adam: _adam(torch.optim.Adam, fused=True),
-    choices.AdamW: _adam(torch.optim.AdamW, fused=True),
-    choices.NAdam: _adam(torch.optim.NAdam, foreach=True),
-    choices.RAdam: _adam(torch.optim.RAdam, foreach=True),
-    choices.Adamax: _adam(torch.optim.Adamax, foreach=True),
-    choices.RMSprop: _rmsprop,
-    choices.Adagrad: _adagrad,
-    choices.Adadelta: _adadelta,
-    choices.Lion: _lion,
+    optimization.SGD: _sgd,
+    optimization.Adam: _adam(torch.optim.Adam, fused=True),
+    optimization.AdamW: _adam(torch.optim.AdamW, fused=True),
+    optimization.NAdam: _adam(torch.optim.NAdam, foreach=True),
+    optimization.RAdam: _adam(torch.optim.RAdam, foreach=True),
+    optimization.Adamax: _adam(torch.optim.Adamax, foreach=True),
+    optimization.RMSprop: _rmsprop,
+    optimization.Adagrad: _adagrad,
+    optimization.Adadelta: _adadelta,
+    optimization.Lion: _lion,
 }

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from torch.optim import Optimizer
 
+from cnnlab.config import optimization
 from cnnlab.records import Score
-from cnnlab.spec import choices
 from cnnlab.training.muon import Several
 from cnnlab.training.patience import Patience
 
@@ -61,9 +61,9 @@ class Schedule:
             self.patience.state = self.patience.state.model_copy(update={"waited": 0})
 
     @property
-    def _plateau(self) -> choices.Plateau | None:
-        inner = self.choice.then if isinstance(self.choice, choices.Warmup) else self.choice
-        return inner if isinstance(inner, choices.Plateau) else None
+    def _plateau(self) -> optimization.Plateau | None:
+        inner = self.choice.then if isinstance(self.choice, optimization.Warmup) else self.choice
+        return inner if isinstance(inner, optimization.Plateau) else None
 
 
 class Place(NamedTuple):
@@ -100,13 +100,13 @@ def multiplier(choice: Any, place: Place) -> float:
     """What a schedule makes of the rate at a step, without what it learns from validations.
 
     Args:
-        choice: a schedule of `cnnlab.spec.choices`, or `Steps`.
+        choice: a schedule of `cnnlab.config.optimization`, or `Steps`.
     """
     rule = _RULES.get(type(choice))
     return 1.0 if rule is None else rule(choice, place)
 
 
-def _warmup(choice: choices.Warmup, place: Place) -> float:
+def _warmup(choice: optimization.Warmup, place: Place) -> float:
     rising = max(1, round(choice.epochs * place.per_epoch))
     if place.step < rising:
         return choice.start + (1 - choice.start) * place.step / rising
@@ -116,7 +116,7 @@ def _warmup(choice: choices.Warmup, place: Place) -> float:
     return multiplier(choice.then, Place(place.step - rising, max(1, place.total - rising), place.per_epoch, spent))
 
 
-def _restarts(choice: choices.Restarts, place: Place) -> float:
+def _restarts(choice: optimization.Restarts, place: Place) -> float:
     step, length = place.step, choice.epochs * place.per_epoch
     if choice.growth == 1:
         step %= length
@@ -125,7 +125,7 @@ def _restarts(choice: choices.Restarts, place: Place) -> float:
     return _fall(step / length, choice.floor)
 
 
-def _onecycle(choice: choices.OneCycle, place: Place) -> float:
+def _onecycle(choice: optimization.OneCycle, place: Place) -> float:
     first = 1 / choice.first
     top = choice.rise * place.total - 1  # the step of the highest rate; a fraction, as in torch
     step = max(place.step, min(place.spent, 1.0) * (place.total - 1))
@@ -140,13 +140,13 @@ def _fall(part: float, floor: float) -> float:
 
 
 _RULES: dict[type, Callable[[Any, Place], float]] = {
-    choices.Step: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
-    choices.MultiStep: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
-    choices.Exponential: lambda choice, place: choice.factor**place.epoch,
-    choices.Linear: lambda choice, place: 1 + (choice.floor - 1) * place.part,
-    choices.Cosine: lambda choice, place: _fall(place.part, choice.floor),
-    choices.Restarts: _restarts,
-    choices.OneCycle: _onecycle,
-    choices.Warmup: _warmup,
+    optimization.Step: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
+    optimization.MultiStep: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
+    optimization.Exponential: lambda choice, place: choice.factor**place.epoch,
+    optimization.Linear: lambda choice, place: 1 + (choice.floor - 1) * place.part,
+    optimization.Cosine: lambda choice, place: _fall(place.part, choice.floor),
+    optimization.Restarts: _restarts,
+    optimization.OneCycle: _onecycle,
+    optimization.Warmup: _warmup,
     Steps: lambda choice, place: choice.multipliers[place.step],
 }

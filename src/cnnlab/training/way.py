@@ -24,12 +24,12 @@ from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from cnnlab.atomic_io import write_whole
+from cnnlab.config.recipe import Train
 from cnnlab.data.cache import cache_dir
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way
-from cnnlab.spec.recipe import Train
 from cnnlab.training.machine import processor
 
 WARM_UP_STEPS = 2

@@ -17,6 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
@@ -28,10 +31,6 @@ from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.layers import layers
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.rows import read_rows
-from cnnlab.spec.trace import trace
 
 SMALL = ["conv(12, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(20, 5, stride=2, padding=2)", "gelu"]
 END = ["flatten", "dense(7)", "tanh", "dense(classes)"]

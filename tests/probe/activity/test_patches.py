@@ -15,6 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.feed import Feed
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import UsageError
@@ -30,10 +33,6 @@ from cnnlab.probe.activity.spots import Spots
 from cnnlab.probe.subjects import Subject
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.render.plots import to_svg
-from cnnlab.spec.layers import layers
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.rows import read_rows
-from cnnlab.spec.trace import trace
 
 TABLE = ("conv(6, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3, padding=1)", "relu", "flatten", "dense(classes)")
 

@@ -6,15 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.model.tracing.network import network_table
 from cnnlab.probe.activity.spots import Spots, reading
 from cnnlab.randomness import seed_torch, torch_state
-from cnnlab.spec.layers import layers
-from cnnlab.spec.rows import read_rows
-from cnnlab.spec.trace import trace
 
 
 def made(texts: list[str], side: int = 8) -> Spots:

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.units import inspect_units
 from cnnlab.probe.activity.units_answer import LayerUnits, UnitActivity
 from cnnlab.probe.subjects import Subject
 from cnnlab.render.plots import to_svg
-from cnnlab.spec.recipe import Recipe
 
 TABLE = (
     *("conv(6, 3, padding=1)", "relu", "conv(5, 3)", "tanh", "conv(4, 3)", "gelu", "conv(4, 1)", "leaky_relu"),

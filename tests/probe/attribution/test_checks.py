@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.attribution.answer import Attribution, Completeness, Curve
@@ -26,8 +28,6 @@ from cnnlab.probe.attribution.checks import (
 )
 from cnnlab.probe.attribution.methods import METHODS, Setting, heat
 from cnnlab.randomness import torch_state
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 ROWS = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 

@@ -16,6 +16,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from cnnlab import inspect_attribution
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
 from cnnlab.data.source import ImageForm
 from cnnlab.errors import RunError, SourceError, UsageError
 from cnnlab.model.build import build
@@ -28,9 +31,6 @@ from cnnlab.probe.pictures import normalised
 from cnnlab.probe.subjects import Subject
 from cnnlab.randomness import torch_state
 from cnnlab.runs.networks import plan_network
-from cnnlab.spec.recipe import Recipe
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
 CLASSES = ("red", "$x_{", "</script><img onerror=…>")

@@ -19,6 +19,7 @@ from sklearn import metrics as oracle
 from torch import nn
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, UsageError
 from cnnlab.probe.mistakes import inspecting
 from cnnlab.probe.mistakes.answer import MistakesRecord
@@ -27,7 +28,6 @@ from cnnlab.probe.mistakes.said import Said
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import Predictions, RunFolder
 from cnnlab.runs.ledger import LEDGER
-from cnnlab.spec.recipe import Recipe
 
 HOSTILE = ("</script><img onerror=x>", "$x_{", "שלום", "猫" * 50, "x" * 4096, "a:b", "\x00\x1b", "{{7*7}}")
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import cnnlab
+from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.probe.weights.answer import LayerWeights
@@ -26,7 +27,6 @@ from cnnlab.randomness import torch_state
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
-from cnnlab.spec.recipe import Recipe
 
 TWO = ("conv(4, 3)", "relu", "conv(6, 3, groups=2)", "relu", "flatten", "dense(5)", "relu", "dense(classes)")
 PERCEPTRON = ("flatten", "dense(7)", "relu", "dense(classes)")

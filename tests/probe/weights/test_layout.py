@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
 from cnnlab.probe.weights.layout import layout_of
-from cnnlab.spec.table import read_table
-from cnnlab.spec.trace import trace
 
 CONV = ("conv(4, 3)", "relu", "maxpool(2)")
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cnnlab.config.recipe import Recipe
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.runs.folder import RunFolder
-from cnnlab.spec.recipe import Recipe
 
 
 def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(

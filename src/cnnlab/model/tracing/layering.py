@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from cnnlab.architecture.layer import Layer
+from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
+from cnnlab.grammar.calls import Call
 from cnnlab.model.tracing.operations import Operation, pair, sides_padded
-from cnnlab.spec.calls import Call
-from cnnlab.spec.layer import Layer
-from cnnlab.spec.layers import layers
 
 Arguments: TypeAlias = dict[str, Any]
 

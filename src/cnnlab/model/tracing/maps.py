@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cnnlab.spec.layer import Fields
+from cnnlab.architecture.layer import Fields
 from cnnlab.theory.receptive_field import Field
 
 

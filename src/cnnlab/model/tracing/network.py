@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
+from cnnlab.architecture.layer import Shape, formula, times
+from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.model import backbones
 from cnnlab.model.tracing.maps import on_grid
 from cnnlab.model.tracing.watching import Draft, ModuleCall, Watch
 from cnnlab.records import LayerRecord, Table
-from cnnlab.spec.layer import Shape, formula, times
-from cnnlab.spec.layers import layers
 from cnnlab.theory.receptive_field import Field
 
 # Kinds that are the work of the module whose own weights they use, whatever else it calls.

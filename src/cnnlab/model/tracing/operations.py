@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cnnlab.spec.layer import Pair, Shape, macs_formula
+from cnnlab.architecture.layer import Pair, Shape, macs_formula
 
 # Python's and torch's names of one thing, to one word.
 _WORDS = {

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnlab.architecture.layer import Fields
 from cnnlab.model.tracing.maps import POOLED, WHOLE, Place, ends, equal, fields_on_grid, is_grid, on_grid, settled
 from cnnlab.model.tracing.operations import Operation, pair, sides_padded
-from cnnlab.spec.layer import Fields
 from cnnlab.theory.receptive_field import widest
 
 # They keep each number as it is, and put it elsewhere or nowhere.

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from cnnlab.architecture.layer import Shape
+from cnnlab.architecture.layers import Row
 from cnnlab.model.tracing import operations
 from cnnlab.model.tracing.layering import folded, layer_of
 from cnnlab.model.tracing.maps import WHOLE, Place
 from cnnlab.model.tracing.operations import Operation
 from cnnlab.model.tracing.places import COPIES, MADE_NEW, MOVES, follow
-from cnnlab.spec.layer import Shape
-from cnnlab.spec.rows import Row
 
 # They put numbers of several tensors together, which deserves a row, though each number stays as it is.
 _JOINS = ("concatenate", "stack")

@@ -11,15 +11,15 @@ from math import ceil, floor
 
 from torch import Tensor, nn
 
+from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.layer_graph import Flow
+from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.tracing.network import trace_network
 from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting
-from cnnlab.spec.flow import Flow
-from cnnlab.spec.layer import Pair
-from cnnlab.spec.receptive.sights import Sights
 
 CONVOLUTIONS = ("conv", "depthwise")
 MOST_LISTED = 400

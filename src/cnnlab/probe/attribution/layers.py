@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.transfer import Resize, Transfer
 from cnnlab.probe.activations import AGAIN, module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting
-from cnnlab.spec.receptive.sights import Sights
 
 # What only thins out the maps of the layer in front of it.
 _THINNING = (

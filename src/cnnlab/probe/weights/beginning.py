@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from cnnlab.config.backbones import Known
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.pretrained import whereabouts
 from cnnlab.probe.weights.filters import CHECKED, LOST, OTHER, UNCHECKED, Begun
@@ -17,7 +18,6 @@ from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.starting import state_digest
-from cnnlab.spec.backbones import Known
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A layer table before training: layers, trace, graph, memory, warnings, receptive fields. No torch."""

@@ -1,0 +1,93 @@
+"""A layer table as a person writes it, read into rows; and rows chosen by a pattern of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from cnnlab.architecture.layers import Row, layers
+from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.grammar.calls import Call, Value, bare_words, parse, substitute
+from cnnlab.grammar.validation_errors import shown
+
+CLASSES = "classes"
+
+
+def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) -> tuple[Row, ...]:
+    """The rows of a table, with its names filled in.
+
+    Args:
+        texts: one call a row, such as "first: conv(32, 5)".
+        values: what the names in the table stand for.
+        classes: the number of classes, which the name `classes` stands for.
+
+    Raises:
+        SpecError: every wrong row and every value that is not used, at once; `where` is `layers[i]` or `values.name`.
+    """
+    rows: list[Row] = []
+    problems: list[Problem] = _wrong_values(values)
+    used: set[str] = set()
+    for index, text in enumerate(texts):
+        try:
+            call = parse(text)
+            used |= bare_words(call)
+            rows.append(_read_row(call, values, classes))
+        except SpecError as error:
+            problems += [problem.within(f"layers[{index}]") for problem in error.problems]
+    problems += [_unused(name, used) for name in values if name not in {CLASSES, *used, *layers.kinds}]
+    if not texts:
+        problems.append(Problem("the table has no rows", "layers", allowed='["conv(32, 5)", "relu", …]'))
+    if problems:
+        raise SpecError.together(problems)
+    return tuple(rows)
+
+
+def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> Row:
+    filled = substitute(call, {**values, CLASSES: classes})
+    try:
+        return Row(layers.read(filled), filled.label)
+    except SpecError as error:
+        # The row as it was written, with the names that stand in it.
+        written = {shown(filled): shown(call)}
+        raise SpecError.together(
+            replace(problem, received=written.get(problem.received, problem.received)) for problem in error.problems
+        ) from None
+
+
+def _wrong_values(values: Mapping[str, Value]) -> list[Problem]:
+    taken = [name for name in values if name == CLASSES or name in layers.kinds]
+    return [
+        Problem(f"'{name}' has a meaning already", f"values.{name}", next_step="choose another name") for name in taken
+    ]
+
+
+def _unused(name: str, used: set[str]) -> Problem:
+    names = used - set(layers.kinds) - {CLASSES}
+    return Problem(
+        f"'{name}' is not used in the table",
+        f"values.{name}",
+        "",
+        f"the table's names: {listed(names) or 'none'}",
+        nearest(name, names),
+    )
+
+
+T = TypeVar("T")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a pattern names a row, or one around it; `*` stands for any text, dots included.
+
+    >>> matches("residual1", "residual1.body.conv1"), matches("*.conv1", "residual1.body.conv1")
+    (True, True)
+    """
+    pieces = name.split(".")
+    return any(fnmatchcase(".".join(pieces[:size]), pattern) for size in range(1, len(pieces) + 1))
+
+
+def last_match(patterns: Mapping[str, T], name: str, default: T) -> T:
+    """What the last of the patterns that name a row says; `default` where none does."""
+    found = [value for pattern, value in patterns.items() if matches(pattern, name)]
+    return found[-1] if found else default

@@ -1,0 +1,418 @@
+"""The layers that a table may name, and its rows: what each layer makes of a shape, and the tensors that it learns.
+
+Everything that is said of a layer before training comes from its methods here; the module is built from the same row
+(`cnnlab.models.build`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator
+
+from cnnlab.architecture.layer import Fields, Layer, Shape, Tensors, Window, weights
+from cnnlab.errors import Problem, SpecError
+from cnnlab.grammar.arguments import Count, DropRate, Margin, Momentum, Padding, Positive, Size
+from cnnlab.grammar.calls import Call, parse
+from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.validation_errors import shown
+
+if TYPE_CHECKING:
+    from cnnlab.architecture.layer import Layer
+
+
+# What every torch module calls its own; a row's name is its module's name.
+MODULE_WORDS = frozenset(
+    """
+    T_destination add_module append apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+    eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half insert ipu
+    load_state_dict modules mtia named_buffers named_children named_modules named_parameters parameters pop
+    register_backward_hook register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table. `label` is empty where the person gave no name."""
+
+    layer: Layer
+    label: str = ""
+
+    def as_call(self) -> Call:
+        """The row as a person writes it."""
+
+        call = layers.write(self.layer)
+        return Call(call.name, call.positional, call.named, self.label)
+
+    def __str__(self) -> str:
+        return str(self.as_call())
+
+
+def read_rows(value: Any, registry: Registry[Layer]) -> tuple[Row, ...]:
+    """Rows from texts, calls or rows; every wrong one is reported."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise SpecError("rows are a list of layers", received=shown(value), allowed="[conv(…), relu, …]")
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    for index, item in enumerate(value):
+        try:
+            rows.append(_read_row(item, registry))
+        except SpecError as error:
+            problems += [problem.within(f"[{index}]") for problem in error.problems]
+    if problems:
+        raise SpecError.together(problems)
+    return tuple(rows)
+
+
+def row_names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
+    """The names of a table's rows: a person's labels, and `kind` with a running number for the rest.
+
+    Args:
+        prefix: what stands in front of each name: where the table is within another one.
+        where: what an error calls the table.
+
+    Raises:
+        SpecError: two rows of one name, or a name that a module can't have.
+    """
+    for index, row in enumerate(rows):
+        if row.label in MODULE_WORDS or row.label.startswith("_"):
+            what = f"'{row.label}' can't be a row's name: torch's modules use it themselves"
+            raise SpecError(what, where=f"{where}[{index}]", received=str(row), next_step="rename it")
+    labels = [row.label for row in rows if row.label]
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        places = [index for index, row in enumerate(rows) if row.label == twice[0]]
+        raise SpecError(f"two rows have the name '{twice[0]}'", where=f"{where}[{places[1]}]", next_step="rename one")
+    counts: Counter[str] = Counter()
+    names = []
+    for row in rows:
+        name = row.label
+        while not name or (not row.label and name in labels):
+            counts[row.layer.kind] += 1
+            name = f"{row.layer.kind}{counts[row.layer.kind]}"
+        names.append(prefix + name)
+    return names
+
+
+def _read_row(item: Any, registry: Registry[Layer]) -> Row:
+    if isinstance(item, Row):
+        return item
+    if isinstance(item, str):
+        item = parse(item)
+    if isinstance(item, Call):
+        return Row(registry.read(item), item.label)
+    raise SpecError("a row is a layer", received=shown(item), allowed="conv(32, 5), relu, …")
+
+
+layers: Registry[Layer] = Registry("layer")
+if TYPE_CHECKING:
+    Rows: TypeAlias = tuple[Row, ...]
+else:  # pydantic would look into Row, whose layer may be any class of this registry
+    Rows = Annotated[Any, BeforeValidator(lambda value: read_rows(value, layers))]
+
+
+@layers.add("conv")
+class Conv(Layer):
+    """Convolution: `filters` windows slide over all channels."""
+
+    needs = "image"
+    filters: Count
+    kernel: Size
+    stride: Size = (1, 1)
+    padding: Padding = (0, 0)
+    dilation: Size = (1, 1)
+    groups: Count = 1
+    bias: bool = True
+    weightnorm: bool = False
+
+    def window(self) -> Window:
+        return Window.of_convolution(self.kernel, self.stride, self.padding, self.dilation)
+
+    def output(self, shape: Shape) -> Shape:
+        for what, channels in (("incoming channels", shape[0]), ("filters", self.filters)):
+            if channels % self.groups:
+                raise SpecError(f"{channels} {what} can't be split into {self.groups} groups")
+        return self.window().output(self.filters, shape)
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return weights(self._weight(shape), bias=self.bias, weightnorm=self.weightnorm)
+
+    def macs(self, shape: Shape) -> int:
+        return prod(self._weight(shape)) * prod(self.output(shape)[1:])
+
+    def _weight(self, shape: Shape) -> Shape:
+        return (self.filters, shape[0] // self.groups, *self.kernel)
+
+
+@layers.add("depthwise")
+class Depthwise(Layer):
+    """Depthwise convolution: each channel has a window of its own (`multiplier` of them)."""
+
+    needs = "image"
+    kernel: Size
+    stride: Size = (1, 1)
+    padding: Padding = (0, 0)
+    dilation: Size = (1, 1)
+    multiplier: Count = 1
+    bias: bool = True
+
+    def window(self) -> Window:
+        return Window.of_convolution(self.kernel, self.stride, self.padding, self.dilation)
+
+    def output(self, shape: Shape) -> Shape:
+        return self.window().output(shape[0] * self.multiplier, shape)
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return weights(self._weight(shape), bias=self.bias)
+
+    def macs(self, shape: Shape) -> int:
+        return prod(self._weight(shape)) * prod(self.output(shape)[1:])
+
+    def _weight(self, shape: Shape) -> Shape:
+        return (shape[0] * self.multiplier, 1, *self.kernel)
+
+
+@layers.add("dense")
+class Dense(Layer):
+    """Fully connected layer: every unit sees every number."""
+
+    needs = "vector"
+    units: Count
+    bias: bool = True
+    weightnorm: bool = False
+
+    def output(self, shape: Shape) -> Shape:
+        return (self.units,)
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return weights((self.units, shape[0]), bias=self.bias, weightnorm=self.weightnorm)
+
+    def macs(self, shape: Shape) -> int:
+        return self.units * shape[0]
+
+    def view(self, fields: Fields) -> None:
+        return None
+
+
+@layers.add("maxpool")
+class MaxPool(Layer):
+    """Max pooling: the largest number of each window. The stride is the kernel unless given."""
+
+    needs = "image"
+    kernel: Size
+    stride: Size | None = None
+    padding: Margin = (0, 0)
+
+    def window(self) -> Window:
+        return Window.of_pool(self.kernel, self.stride, self.padding)
+
+    def output(self, shape: Shape) -> Shape:
+        return self.window().output(shape[0], shape)
+
+
+@layers.add("avgpool")
+class AvgPool(Layer):
+    """Average pooling: the mean of each window, padding counted as zeros."""
+
+    needs = "image"
+    kernel: Size
+    stride: Size | None = None
+    padding: Margin = (0, 0)
+
+    def window(self) -> Window:
+        return Window.of_pool(self.kernel, self.stride, self.padding)
+
+    def output(self, shape: Shape) -> Shape:
+        return self.window().output(shape[0], shape)
+
+
+@layers.add("globalpool")
+class GlobalPool(Layer):
+    """Global pooling: one number a channel, its mean or maximum."""
+
+    needs = "image"
+    how: Literal["mean", "max"] = "mean"
+
+    def output(self, shape: Shape) -> Shape:
+        return (shape[0],)
+
+    def view(self, fields: Fields) -> None:
+        return None
+
+
+@layers.add("adaptivepool")
+class AdaptivePool(Layer):
+    """Adaptive pooling: windows chosen so that the result has the wanted size."""
+
+    needs = "image"
+    size: Size
+    how: Literal["mean", "max"] = "mean"
+
+    def output(self, shape: Shape) -> Shape:
+        return (shape[0], *self.size)
+
+    def view(self, fields: Fields) -> None:
+        return None
+
+
+@layers.add("upsample")
+class Upsample(Layer):
+    """Enlarge an image `scale` times."""
+
+    needs = "image"
+    scale: Count
+    mode: Literal["nearest", "bilinear"] = "nearest"
+
+    def output(self, shape: Shape) -> Shape:
+        return (shape[0], shape[1] * self.scale, shape[2] * self.scale)
+
+    def view(self, fields: Fields) -> Fields:
+        return (fields[0].enlarged(self.scale, self.mode), fields[1].enlarged(self.scale, self.mode))
+
+
+@layers.add("flatten")
+class Flatten(Layer):
+    """An image as one vector."""
+
+    def output(self, shape: Shape) -> Shape:
+        return (prod(shape),)
+
+
+@layers.add("batchnorm")
+class BatchNorm(Layer):
+    """Batch normalisation, for images (2-d) or vectors (1-d) by its place."""
+
+    eps: Positive = 1e-5
+    momentum: Momentum = 0.1
+    affine: bool = True
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
+
+
+@layers.add("layernorm")
+class LayerNorm(Layer):
+    """Layer normalisation over all numbers of one image, each with a scale and shift of its own."""
+
+    eps: Positive = 1e-5
+    affine: bool = True
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return {"weight": shape, "bias": shape} if self.affine else {}
+
+
+@layers.add("groupnorm")
+class GroupNorm(Layer):
+    """Group normalisation over groups of channels."""
+
+    groups: Count
+    eps: Positive = 1e-5
+    affine: bool = True
+
+    def output(self, shape: Shape) -> Shape:
+        if shape[0] % self.groups:
+            raise SpecError(f"{shape[0]} channels can't be split into {self.groups} groups")
+        if prod(shape) == self.groups:
+            raise SpecError(
+                "each group of this groupnorm holds one number, which leaves nothing to compare it with",
+                next_step="choose fewer groups, or put this row where the image is larger",
+            )
+        return shape
+
+    def tensors(self, shape: Shape) -> Tensors:
+        return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
+
+
+@layers.add("lrn")
+class LocalResponseNorm(Layer):
+    """Local response normalisation across `size` neighbouring channels (AlexNet's)."""
+
+    needs = "image"
+    size: Count = 5
+    alpha: Positive = 1e-4
+    beta: Positive = 0.75
+    k: Positive = 1.0
+
+
+@layers.add("dropout")
+class Dropout(Layer):
+    """Dropout: each number is zeroed with probability `rate` while training."""
+
+    rate: DropRate = 0.5
+
+
+@layers.add("dropout2d")
+class Dropout2d(Layer):
+    """Spatial dropout: whole channels are zeroed with probability `rate` while training."""
+
+    needs = "image"
+    rate: DropRate = 0.5
+
+
+@layers.add("relu")
+class ReLU(Layer):
+    """max(x, 0)"""
+
+
+@layers.add("leaky_relu")
+class LeakyReLU(Layer):
+    """x for positive x, slope·x for negative."""
+
+    slope: float = 0.01
+
+
+@layers.add("elu")
+class ELU(Layer):
+    """x for positive x, alpha·(exp(x) - 1) for negative."""
+
+    alpha: Positive = 1.0
+
+
+@layers.add("gelu")
+class GELU(Layer):
+    """x·Φ(x), with the normal distribution function Φ."""
+
+
+@layers.add("silu")
+class SiLU(Layer):
+    """x·sigmoid(x)"""
+
+
+@layers.add("tanh")
+class Tanh(Layer):
+    """The hyperbolic tangent."""
+
+
+@layers.add("sigmoid")
+class Sigmoid(Layer):
+    """1 / (1 + exp(-x))"""
+
+
+@layers.add("softmax")
+class Softmax(Layer):
+    """exp(x) as a share of its sum. As a table's last row it says what the output means: the loss works on logits."""
+
+
+@layers.add("residual")
+class Residual(Layer):
+    """The sum of the input (or what `shortcut` makes of it) and `body`'s part, left out with probability `drop`."""
+
+    body: Rows
+    shortcut: Rows = ()
+    drop: DropRate = 0.0
+
+
+@layers.add("repeat")
+class Repeat(Layer):
+    """The rows of `body`, `times` times over, each time with weights of their own."""
+
+    times: Count
+    body: Rows

@@ -1,0 +1,1 @@
+"""The receptive fields of a layer table."""

@@ -1,0 +1,242 @@
+"""A layer table followed from the input to the last layer: every name, shape, parameter and receptive field.
+
+The trace is a tree of what `cnnlab.model.build` builds: a residual or repeat row has branches of rows, and the name
+of a traced layer is the name of its module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from cnnlab.architecture.layer import Fields, Layer, Shape, Tensors, formula, macs_formula
+from cnnlab.architecture.layers import Repeat, Residual, Row, row_names
+from cnnlab.errors import Problem, SpecError
+from cnnlab.records import LayerRecord
+from cnnlab.theory.receptive_field import Field, widest
+from cnnlab.theory.size_arithmetic.arithmetic import output_size
+
+# Far above any network that a table is written for; it keeps nested repeats from running for hours.
+MAX_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Traced:
+    """One row in its place. `receptive` is None where a node sees the whole image."""
+
+    name: str
+    layer: Layer
+    input: Shape
+    output: Shape
+    tensors: Tensors
+    macs: int
+    receptive: Fields | None
+    branches: tuple[tuple[str, tuple[Traced, ...]], ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """The learned numbers of this row, its branches included."""
+        inner = sum(row.parameters for _, rows in self.branches for row in rows)
+        return inner + sum(map(prod, self.tensors.values()))
+
+    def walk(self) -> Iterator[Traced]:
+        """This row and all rows within it, outer ones first."""
+        yield self
+        for _, rows in self.branches:
+            for row in rows:
+                yield from row.walk()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A whole table in its place."""
+
+    input: Shape
+    rows: tuple[Traced, ...]
+
+    @property
+    def output(self) -> Shape:
+        return self.rows[-1].output
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        return sum(row.macs for row in self.walk())
+
+    def walk(self) -> Iterator[Traced]:
+        """All rows at all depths, in the order of the data."""
+        for row in self.rows:
+            yield from row.walk()
+
+    def records(self) -> list[LayerRecord]:
+        """The table as `describe` and the report show it; a row with branches stands without its sums."""
+        return _records(self.rows, ())
+
+
+def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trace:
+    """Follow a table.
+
+    Args:
+        rows: the table.
+        shape: (channels, height, width) of an image.
+        classes: when given, the last layer must give this many numbers.
+
+    Raises:
+        SpecError: a layer that can't take what it gets, two rows of one name, or another number of classes at the
+            end; `where` is `layers[i]`. Or more than 10,000 layers, repeats counted.
+    """
+    count = _count(rows)
+    if count > MAX_ROWS:
+        raise SpecError(
+            f"this table has {count:,} layers, repeats counted", where="layers", allowed=f"up to {MAX_ROWS:,}"
+        )
+    traced = _follow(rows, shape, (Field(), Field()), prefix="", where="layers")
+    if classes is not None and traced[-1].output != (classes,):
+        raise SpecError(
+            f"the last layer gives {_shape_text(traced[-1].output)}, but there are {classes} classes",
+            where=f"layers[{len(rows) - 1}]",
+            received=str(rows[-1]),
+            allowed=f"{classes} numbers",
+            next_step="end the table with 'dense(classes)'"
+            + ("" if len(traced[-1].output) == 1 else " after 'flatten'"),
+        )
+    return Trace(shape, traced)
+
+
+def _count(rows: Sequence[Row]) -> int:
+    """How many rows `_follow` goes through."""
+    inner = 0
+    for row in rows:
+        if isinstance(row.layer, Residual):
+            inner += _count(row.layer.body) + _count(row.layer.shortcut)
+        elif isinstance(row.layer, Repeat):
+            inner += row.layer.times * (1 + _count(row.layer.body))
+    return len(rows) + inner
+
+
+def _follow(rows: Sequence[Row], shape: Shape, fields: Fields | None, prefix: str, where: str) -> tuple[Traced, ...]:
+    traced: list[Traced] = []
+    for index, (row, name) in enumerate(zip(rows, row_names(rows, prefix, where), strict=True)):
+        try:
+            done = _step(row.layer, name, shape, fields)
+        except SpecError as error:
+            place = f"{where}[{index}]"
+            raise SpecError.together(_told(problem, row, place) for problem in error.problems) from None
+        traced.append(done)
+        shape, fields = done.output, done.receptive
+    return tuple(traced)
+
+
+def _step(layer: Layer, name: str, shape: Shape, fields: Fields | None) -> Traced:
+    if isinstance(layer, Residual):
+        return _residual(layer, name, shape, fields)
+    if isinstance(layer, Repeat):
+        return _repeat(layer, name, shape, fields)
+    _check_rank(layer, shape)
+    output = layer.output(shape)
+    seen = None if fields is None else layer.view(fields)
+    return Traced(name, layer, shape, output, layer.tensors(shape), layer.macs(shape), seen)
+
+
+def _residual(layer: Residual, name: str, shape: Shape, fields: Fields | None) -> Traced:
+    body = _follow(layer.body, shape, fields, f"{name}.body.", "body")
+    shortcut = _follow(layer.shortcut, shape, fields, f"{name}.shortcut.", "shortcut")
+    ends = [path[-1].output if path else shape for path in (body, shortcut)]
+    if ends[0] != ends[1]:
+        raise SpecError(
+            f"the two paths of a residual must end alike: the body ends with {_shape_text(ends[0])}, "
+            f"the shortcut with {_shape_text(ends[1])}",
+            next_step=_remedy(shape, ends[0]),
+        )
+    views = [path[-1].receptive if path else fields for path in (body, shortcut)]
+    seen = None if None in views else (widest([v[0] for v in views if v]), widest([v[1] for v in views if v]))
+    return Traced(name, layer, shape, ends[0], {}, 0, seen, (("body", body), ("shortcut", shortcut)))
+
+
+def _remedy(start: Shape, end: Shape) -> str:
+    """The shortcut that leads from `start` to `end`, or, where no stride does, what to do with the body."""
+    fitting = "bring the shortcut to the same shape, as in shortcut="
+    if len(end) == 1:
+        return f"{fitting}[{'flatten, ' if len(start) == 3 else ''}dense({end[0]})]"
+    if len(start) == 3:
+        for stride in range(1, max(start[1:]) + 1):
+            if all(output_size(start[axis], 1, stride).size == end[axis] for axis in (1, 2)):
+                return f"{fitting}[conv({end[0]}, 1{f', stride={stride}' if stride > 1 else ''})]"
+    return "let the body keep the image's size, as padding='same' does"
+
+
+def _repeat(layer: Repeat, name: str, shape: Shape, fields: Fields | None) -> Traced:
+    branches: list[tuple[str, tuple[Traced, ...]]] = []
+    end, seen = shape, fields
+    for time in range(layer.times):
+        rows = _follow(layer.body, end, seen, f"{name}.{time}.", "body")
+        branches.append((str(time), rows))
+        if rows:
+            end, seen = rows[-1].output, rows[-1].receptive
+    return Traced(name, layer, shape, end, {}, 0, seen, tuple(branches))
+
+
+def _check_rank(layer: Layer, shape: Shape) -> None:
+    if layer.needs == "image" and len(shape) != 3:
+        raise SpecError(
+            f"{layer.kind} needs an image, but gets {_shape_text(shape)}",
+            allowed="channels×height×width",
+            next_step="move this row in front of the layer that ends the image (flatten, globalpool)",
+        )
+    if layer.needs == "vector" and len(shape) != 1:
+        raise SpecError(
+            f"{layer.kind} needs a vector, but gets an image of {_shape_text(shape)}",
+            allowed="one row of numbers",
+            next_step="put 'flatten' or 'globalpool' in front of it",
+        )
+
+
+def _told(problem: Problem, row: Row, place: str) -> Problem:
+    inner = problem.where.startswith(("body", "shortcut"))
+    return replace(problem.within(place), received=problem.received or ("" if inner else str(row)))
+
+
+def _records(rows: Sequence[Traced], before: tuple[str, ...]) -> list[LayerRecord]:
+    """The rows and those within them, each with the names of the rows in front of it."""
+    found: list[LayerRecord] = []
+    for row in rows:
+        inner: list[LayerRecord] = []
+        start, ends = before, before
+        for number, (_, branch) in enumerate(row.branches):
+            inner += _records(branch, start)
+            end = (branch[-1].name,) if branch else start
+            if isinstance(row.layer, Repeat):  # its branches follow one another; a residual's stand side by side
+                start = ends = end
+            else:
+                ends = (*ends, *end) if number else end
+        found += [_record(row, ends), *inner]
+        before = (row.name,)
+    return found
+
+
+def _record(row: Traced, inputs: tuple[str, ...]) -> LayerRecord:
+    views = row.receptive
+    return LayerRecord(
+        name=row.name,
+        kind=row.layer.kind,
+        text=str(Row(row.layer)),
+        input=row.input,
+        output=row.output,
+        parameters=sum(map(prod, row.tensors.values())),
+        formula=formula(row.tensors.values()),
+        macs=row.macs,
+        macs_formula=macs_formula(max(row.tensors.values(), key=prod), row.output[1:]) if row.macs else "",
+        activations=prod(row.output),
+        receptive_field=None if views is None else (views[0].size, views[1].size),
+        jump=None if views is None else (str(views[0].jump), str(views[1].jump)),
+        first_centre=None if views is None else (str(views[0].first_centre), str(views[1].first_centre)),
+        inputs=inputs,
+    )
+
+
+def _shape_text(shape: Shape) -> str:
+    return f"{shape[0]} numbers" if len(shape) == 1 else "×".join(map(str, shape))

@@ -1,0 +1,248 @@
+"""The arms of a study: recipes that differ from a base by dotted keys, and the differences of two recipes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import field_validator
+
+from cnnlab.config.augmentations import augmentations
+from cnnlab.config.averaging_and_mixing import averages, mixes
+from cnnlab.config.backbones import keepings, policies
+from cnnlab.config.budget import budgets
+from cnnlab.config.losses import losses
+from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.recipe import Recipe
+from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.section import Section
+from cnnlab.grammar.toml_files import override, read_tables, shipped
+from cnnlab.grammar.validation_errors import refuse, shown
+
+# An arm's key that names a recipe instead of the base.
+RECIPE = "recipe"
+# What a study sets itself in every run, and what an arm is to do instead.
+OWN_KEYS = {
+    "train.seed": "every arm runs with the study's seeds: seeds = …",
+    "train.test": "the test set is sealed in a study; `confirm` opens it for the winner",
+}
+Changes: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One recipe of a study: what it changes of the base, and, in a dose curve, its dose."""
+
+    name: str
+    recipe: Recipe
+    changes: Changes
+    dose: float | None = None
+
+
+class Doses(Section):
+    """One key over a list of values, in rising order: a dose curve."""
+
+    key: str
+    values: tuple[int | float, ...]
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("values")
+    @classmethod
+    def _rising(cls, value: tuple[int | float, ...]) -> tuple[int | float, ...]:
+        if len(value) < 2 or any(first >= second for first, second in pairwise(value)):
+            raise refuse("two numbers or more, each above the one before it")
+        return value
+
+
+def base_recipe(path: Path, name: Any, shared: Changes, where: str = "base") -> Recipe:
+    """The recipe that a study names, with the changes that all its arms share."""
+    tables = dict(name) if isinstance(name, dict) else read_tables(_recipe_file(path, name, where))
+    with within("set"):
+        for key, value in shared.items():
+            override(tables, key, value)
+    with within(where):
+        return Recipe.from_tables(tables)
+
+
+def _recipe_file(path: Path, name: Any, where: str) -> Path:
+    if not isinstance(name, str) or not name:
+        step = 'name the recipe that the arms change: base = "lenet.toml"'
+        what = f"'{where}' is missing" if name is None else f"'{where}' is not a file's name"
+        raise SpecError(what, where=where, received="" if name is None else shown(name), next_step=step)
+    known = sorted(file.name for file in shipped("any").parent.glob("*.toml"))
+    full = name if name.endswith(".toml") else f"{name}.toml"
+    if _is_file(path.parent / full):
+        return path.parent / full
+    if full in known:
+        return shipped(full.removesuffix(".toml"))
+    step = nearest(full, known) or "give its path as seen from this file, or the name of one that comes with cnnlab"
+    what = f"'{where}' names a file that is not there"
+    raise SpecError(what, where=where, received=shown(name), allowed=listed(known), next_step=step)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def dotted(changes: Mapping[str, Any]) -> Changes:
+    """Changes by dotted key: `train.epochs = 3` without quotes is a table in a table for TOML, and is meant the same.
+
+    >>> dotted({"train": {"epochs": 3}, "model.values": {"p": 0.1}})
+    {'train.epochs': 3, 'model.values': {'p': 0.1}}
+    """
+    found: Changes = {}
+    for key, value in changes.items():
+        if isinstance(value, dict) and value and "." not in key and key != RECIPE:
+            found |= {f"{key}.{rest}": inner for rest, inner in dotted(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
+def changed(base: Recipe, changes: Changes) -> Recipe:
+    """The base with the changes, by dotted key; a `recipe` among them takes the base's place first."""
+    rest = dict(changes)
+    own = rest.pop(RECIPE, base)
+    if not isinstance(own, Recipe):
+        step = "in a study's file give a recipe's name, from Python a Recipe"
+        raise SpecError("this is not a recipe", where=RECIPE, received=shown(own), next_step=step)
+    # What is said of the base is not said of its arms.
+    tables = {key: table for key, table in own.to_tables().items() if key in EXPERIMENT}
+    for key, value in rest.items():
+        _check_key(key)
+        override(tables, key, value)
+    return Recipe.from_tables(tables)
+
+
+def _check_key(key: str) -> None:
+    if key in OWN_KEYS:
+        raise SpecError("a study sets this itself", where=key, next_step=OWN_KEYS[key])
+    if key.partition(".")[0] == "claims":
+        what, step = "published figures of an arm don't stand in it", "write them in the study: [claims.ARM]"
+        raise SpecError(what, where=key, next_step=step)
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Within it, problems are told as those of a place."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError.together(problem.within(place) for problem in error.problems) from None
+
+
+def plain_changes(changes: Changes) -> Changes:
+    """The changes as TOML can hold them."""
+    return {key: value.to_tables() if isinstance(value, Recipe) else value for key, value in changes.items()}
+
+
+# So many names are shown where an error lists what is allowed.
+SHOWN_NAMES = 12
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Each arm has a name of its own, which a table's cell can hold."""
+    for name in names:
+        if not name.strip() or not name.isprintable():
+            what, allowed = "this can't be an arm's name", "a text on one line, not empty"
+            raise SpecError(what, where=kind, received=repr(name), allowed=allowed)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise SpecError("two arms are the same", where=kind, received=twice, allowed="each value once")
+
+
+def no_arm(name: str, where: str, names: Iterable[str]) -> Problem:
+    return Problem("the study has no such arm", where, name, some_of(names), nearest(name, names))
+
+
+def some_of(names: Iterable[str]) -> str:
+    """The names of arms, of which there may be hundreds, in their order."""
+    names = list(names)
+    rest = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# What makes an experiment; claims and warnings only speak of it, and seeds repeat it.
+EXPERIMENT = ("data", "model", "train")
+SEED = "train.seed"
+# A recipe spells out the defaults of these calls; a change is told without them.
+CALLS: dict[str, Registry[Any]] = {
+    "data.augment": augmentations,
+    "train.optimizer": optimizers,
+    "train.schedule": schedules,
+    "train.loss": losses,
+    "train.mix": mixes,
+    "train.stop": stops,
+    "train.budget": budgets,
+    "train.average": averages,
+    "train.cache": keepings,
+    "model.trainable": policies,
+}
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """A recipe's experiment by dotted key, without its seed and without what is not set; the source by its file name.
+
+    Two recipes of one experiment have the same settings, wherever their data lies.
+    """
+    tables = recipe.to_tables()
+    found = {f"{section}.{key}": value for section in EXPERIMENT for key, value in tables.get(section, {}).items()}
+    found.pop(SEED)
+    for key in CALLS.keys() & found.keys():
+        found[key] = _shortest(CALLS[key], found[key])
+    return {**found, "data.source": file_name(recipe.data.source)}
+
+
+def changes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
+    """What makes `recipe` of `base`, by dotted key and apart from the seed.
+
+    None: `base` sets what `recipe` leaves open, which no change can say.
+    """
+    ours, theirs = settings(recipe), settings(base)
+    if theirs.keys() - ours.keys():
+        return None
+    return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
+
+
+def as_setting(key: str, value: Any) -> str:
+    """KEY=VALUE as `--set` takes it: a text is bare, unless it would be read as something else.
+
+    >>> as_setting("train.optimizer", "sgd(0.1)"), as_setting("data.classes", ["cat", "dog"])
+    ('train.optimizer=sgd(0.1)', 'data.classes=["cat", "dog"]')
+    """
+    bare = isinstance(value, str) and re.fullmatch(r"(?!true$|false$|inf$|nan$)[^\W\d_].*", value)
+    return f"{key}={value if bare else _toml(value)}"
+
+
+def file_name(source: str) -> str:
+    """A source without the folders that it lies in: `cifar10`, `faces.zip`."""
+    return re.split(r"[/\\]", source.rstrip("/\\"))[-1] or source
+
+
+def _shortest(registry: Registry[Any], written: Any) -> Any:
+    if isinstance(written, list):
+        return [_shortest(registry, call) for call in written]
+    return str(registry.write(registry.read(written)))
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,308 @@
+"""The augmentations that a recipe names: how training images may be changed, epoch by epoch.
+
+Here stand their names, arguments and allowed values; `cnnlab.data.augment` carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from cnnlab.config.optimization import Choice
+from cnnlab.errors import Problem, SpecError
+from cnnlab.grammar.arguments import Border, Count, Probability
+from cnnlab.grammar.calls import Call, parse
+from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.validation_errors import refuse, shown
+
+augmentations: Registry[Any] = Registry("augmentation")
+
+
+def read_augmentations(value: Any) -> tuple[Any, ...]:
+    """Augmentations from texts, calls or themselves; every wrong one is reported."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise SpecError(
+            "augmentations within another are a list",
+            received=shown(value),
+            allowed="[crop(4), flip, …], not empty; of several, maybe(1, [crop(4), flip])",
+        )
+    found: list[Any] = []
+    problems: list[Problem] = []
+    for index, item in enumerate(value):
+        try:
+            known = type(item) in augmentations.kinds.values()
+            found.append(item if known else augmentations.read(item if isinstance(item, Call) else parse(item)))
+        except SpecError as error:
+            problems += [problem.within(f"[{index}]") for problem in error.problems]
+    if problems:
+        raise SpecError.together(problems)
+    return tuple(found)
+
+
+def mirroring(choices: Iterable[Any]) -> list[Any]:
+    """Those that can turn left into right, and those within others in their place."""
+    found: list[Any] = []
+    for choice in choices:
+        if getattr(choice, "p", 1) > 0:
+            found += [choice] if choice.mirrors else mirroring(getattr(choice, "body", ()))
+    return found
+
+
+def _odd(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value % 2 == 0 or not 3 <= value <= 101:
+        raise refuse("an odd number from 3 to 101")
+    return value
+
+
+Interpolation: TypeAlias = Literal["nearest", "bilinear"]
+Degrees: TypeAlias = Annotated[float, Field(ge=0, le=180)]
+# At 90° a sheared image has no width.
+Angle: TypeAlias = Annotated[float, Field(ge=0, lt=90)]
+Factor: TypeAlias = Annotated[float, Field(ge=0.01, le=100)]
+Strength: TypeAlias = Annotated[float, Field(ge=0, le=100)]
+# A share of the circle of hues; half of it reaches all of them.
+Shift: TypeAlias = Annotated[float, Field(ge=0, le=0.5)]
+Kernel: TypeAlias = Annotated[int, BeforeValidator(_odd)]
+Sigma: TypeAlias = Annotated[float, Field(ge=0.01, le=100)]
+Bits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
+Level: TypeAlias = Annotated[int, Field(ge=0, le=255)]
+Magnitude: TypeAlias = Annotated[int, Field(ge=0, le=30)]
+Operations: TypeAlias = Annotated[int, Field(ge=1, le=20)]
+if TYPE_CHECKING:
+    Augmentations: TypeAlias = tuple[Any, ...]
+else:
+    Augmentations = Annotated[Any, BeforeValidator(read_augmentations)]
+
+
+class Augmentation(Choice):
+    """What every augmentation has: the call that names it."""
+
+    def as_call(self) -> Call:
+        """The augmentation as a person writes it, within another one."""
+        return augmentations.write(self)
+
+
+def _ordered(low: float, high: float, names: str = "low and high") -> None:
+    if low > high:
+        first, _, second = names.split()
+        raise SpecError(
+            f"{names} are the wrong way round",
+            received=f"{first}={low:g}, {second}={high:g}",
+            allowed=f"{first} up to {second}",
+        )
+
+
+@augmentations.add("crop")
+class Crop(Augmentation):
+    """Pad on all sides, with black or by reflection, then cut an image of the old size from a random place."""
+
+    padding: Border = 4
+    fill: Literal["zero", "reflect"] = "zero"
+
+
+@augmentations.add("flip")
+class Flip(Augmentation):
+    """Mirror left and right with probability `p`."""
+
+    mirrors: ClassVar[bool] = True
+    p: Probability = 0.5
+
+
+@augmentations.add("alternating_flip")
+class AlternatingFlip(Augmentation):
+    """Mirror left and right in every other epoch: each image is seen both ways in any two (Jordan, 2024)."""
+
+    mirrors: ClassVar[bool] = True
+
+
+@augmentations.add("vertical_flip")
+class VerticalFlip(Augmentation):
+    """Mirror top and bottom with probability `p`."""
+
+    p: Probability = 0.5
+
+
+@augmentations.add("rotation")
+class Rotation(Augmentation):
+    """Turn about the centre by up to `degrees` either way; black comes in at the corners."""
+
+    degrees: Degrees = 15.0
+    interpolation: Interpolation = "bilinear"
+
+
+@augmentations.add("translation")
+class Translation(Augmentation):
+    """Move by whole pixels, up to `fraction` of the width and the height either way; black comes in."""
+
+    fraction: Probability = 0.1
+
+
+@augmentations.add("scale")
+class Scale(Augmentation):
+    """Enlarge or shrink about the centre by a factor from `low` to `high`; the size of the image stays."""
+
+    low: Factor = 0.8
+    high: Factor = 1.2
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
+
+
+@augmentations.add("affine")
+class Affine(Augmentation):
+    """Turn, move, scale and shear (in degrees, along the rows) in one step, each as far as it is given."""
+
+    degrees: Degrees = 15.0
+    translate: Probability = 0.1
+    scale_low: Factor = 0.9
+    scale_high: Factor = 1.1
+    shear: Angle = 10.0
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        _ordered(self.scale_low, self.scale_high, "scale_low and scale_high")
+
+
+@augmentations.add("brightness")
+class Brightness(Augmentation):
+    """Times a factor from 1 - `strength` (0 at least) to 1 + `strength`."""
+
+    strength: Strength
+
+
+@augmentations.add("contrast")
+class Contrast(Augmentation):
+    """Away from or towards the mean grey of the image, by a factor from 1 - `strength` to 1 + `strength`."""
+
+    strength: Strength
+
+
+@augmentations.add("saturation")
+class Saturation(Augmentation):
+    """Away from or towards grey, by a factor from 1 - `strength` to 1 + `strength`."""
+
+    strength: Strength
+
+
+@augmentations.add("hue")
+class Hue(Augmentation):
+    """Turn the circle of hues by up to `strength` of it either way; 0.5 reaches all hues."""
+
+    strength: Shift
+
+
+@augmentations.add("jitter")
+class Jitter(Augmentation):
+    """Brightness, contrast, saturation and hue as above, always in this order; 0 leaves one out."""
+
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    hue: Shift = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.brightness or self.contrast or self.saturation or self.hue):
+            raise SpecError(
+                "jitter with four zeros changes nothing",
+                received="jitter(0, 0, 0, 0)",
+                allowed="one above 0 at least, such as jitter(0.4, 0.4, 0.4, 0.1)",
+            )
+
+
+@augmentations.add("greyscale")
+class Greyscale(Augmentation):
+    """Take the colours out with probability `p`; the channels stay three."""
+
+    p: Probability = 0.1
+
+
+@augmentations.add("invert")
+class Invert(Augmentation):
+    """Turn light into dark with probability `p`."""
+
+    p: Probability = 0.5
+
+
+@augmentations.add("blur")
+class Blur(Augmentation):
+    """Gaussian blur over `kernel` pixels, of a standard deviation from `low` to `high` pixels."""
+
+    kernel: Kernel = 3
+    low: Sigma = 0.1
+    high: Sigma = 2.0
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
+
+
+@augmentations.add("noise")
+class Noise(Augmentation):
+    """Add Gaussian noise to each number; `std` is of pixels from 0 to 1."""
+
+    std: Probability = 0.05
+
+
+@augmentations.add("erasing")
+class Erasing(Augmentation):
+    """Blacken a rectangle of `low` to `high` of the area with probability `p` (Zhong et al., 2017)."""
+
+    p: Probability = 0.5
+    low: Probability = 0.02
+    high: Probability = 0.33
+
+    def __post_init__(self) -> None:
+        _ordered(self.low, self.high)
+
+
+@augmentations.add("cutout")
+class Cutout(Augmentation):
+    """Blacken a square of `size` pixels about a random pixel, cut off at the border (DeVries, Taylor, 2017)."""
+
+    size: Count = 8
+
+
+@augmentations.add("posterize")
+class Posterize(Augmentation):
+    """Keep the upper `bits` of each number's 8, with probability `p`."""
+
+    bits: Bits = 4
+    p: Probability = 0.5
+
+
+@augmentations.add("solarize")
+class Solarize(Augmentation):
+    """Invert all numbers from `threshold` (of 255) on, with probability `p`."""
+
+    threshold: Level = 128
+    p: Probability = 0.5
+
+
+@augmentations.add("randaugment")
+class RandAugment(Augmentation):
+    """`operations` of 14, drawn one after the other, each of one `magnitude` from 0 to 30 (Cubuk et al., 2020)."""
+
+    operations: Operations = 2
+    magnitude: Magnitude = 9
+
+
+@augmentations.add("trivialaugment")
+class TrivialAugment(Augmentation):
+    """One of 14 operations, of a drawn magnitude out of a wide range (Müller, Hutter, 2021)."""
+
+
+@augmentations.add("maybe")
+class Maybe(Augmentation):
+    """All of `body`, one after the other, with probability `p`; the image as it is otherwise."""
+
+    p: Probability
+    body: Augmentations
+
+
+@augmentations.add("one_of")
+class OneOf(Augmentation):
+    """One of `body`, each as likely as the others."""
+
+    body: Augmentations

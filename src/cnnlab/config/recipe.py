@@ -1,0 +1,291 @@
+"""The recipe: one experiment, as a TOML file or as Python objects, either way round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_args
+
+import tomli_w
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from cnnlab.architecture.warnings import known_names
+from cnnlab.config.augmentations import augmentations
+from cnnlab.config.averaging_and_mixing import NoAverage, averages, mixes
+from cnnlab.config.backbones import keepings
+from cnnlab.config.budget import budgets
+from cnnlab.config.losses import losses
+from cnnlab.config.model import Interpolation, Model
+from cnnlab.config.optimization import Metric, optimizers, schedules, stops
+from cnnlab.errors import Problem, SpecError, nearest
+from cnnlab.grammar.arguments import Count, Size
+from cnnlab.grammar.section import Section
+from cnnlab.grammar.toml_files import expect_kind, in_file, override, parse_toml, read_tables
+from cnnlab.grammar.validation_errors import refuse
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
+    _Optimizer: TypeAlias = Any
+    _Schedule: TypeAlias = Any
+    _Stop: TypeAlias = Any
+    _Augmentation: TypeAlias = Any
+else:
+    _Optimizer = optimizers.choice()
+    _Schedule = schedules.choice()
+    _Stop = stops.choice()
+    _Augmentation = augmentations.choice()
+
+if TYPE_CHECKING:
+    _Loss: TypeAlias = Any
+    _Average: TypeAlias = Any
+    _Mix: TypeAlias = Any
+    _Budget: TypeAlias = Any
+    _Keeping: TypeAlias = Any
+else:
+    _Loss = losses.choice()
+    _Average = averages.choice()
+    _Mix = mixes.choice()
+    _Budget = budgets.choice()
+    _Keeping = keepings.choice()
+Factor = Annotated[float, Field(gt=0)]
+
+
+class Data(Section):
+    """What is trained on; `split_seed` splits it the same for every seed of the training, which it is by default."""
+
+    source: Annotated[str, Field(min_length=1)] = Field(
+        description='write source = "cifar10", or the path of a folder or archive of images'
+    )
+    validation: Share = 0.1
+    test: Share | None = None
+    size: Size | None = None
+    channels: Literal[1, 3] | None = None
+    classes: tuple[str, ...] | None = None
+    per_class: Count | None = None
+    limit: Count | None = None
+    split_seed: Annotated[int, Field(ge=0)] | None = None
+    normalize: Any = None
+    interpolation: Interpolation = "bilinear"
+    augment: tuple[_Augmentation, ...] = ()
+
+    @field_validator("classes", "augment", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("classes")
+    @classmethod
+    def _at_least_two(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
+            raise refuse("two class names or more, each once")
+        return value
+
+    @field_validator("normalize")
+    @classmethod
+    def _mean_and_std(cls, value: Any) -> Any:
+        """ "data", "weights", or [[mean, …], [std, …]] with one number a channel."""
+        if value in (None, "data", "weights"):
+            return value
+        try:
+            mean, std = ([_finite(number) for number in numbers] for numbers in value)
+        except (TypeError, ValueError):
+            mean, std = [], []
+        if len(mean) not in (1, 3) or len(std) != len(mean) or not all(number > 0 for number in std):
+            raise refuse(
+                "'data', 'weights', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, "
+                "each std above 0"
+            )
+        return (tuple(mean), tuple(std))
+
+
+class Train(Section):
+    """How it is trained, which weights are kept, and when the test set is opened."""
+
+    epochs: Count = 10
+    batch_size: Count = 64
+    optimizer: _Optimizer = "adam(lr=1e-3)"
+    schedule: _Schedule = "constant"
+    loss: _Loss = "cross_entropy"
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    mix: _Mix = "none"
+    accumulate: Annotated[int, Field(ge=1, le=10_000)] = 1
+    clip: Factor | None = None
+    decay: Literal["all", "weights"] = "all"
+    rates: dict[str, Factor] = Field(default={})
+    rate_by_depth: Factor = 1.0
+    stop: _Stop = "never"
+    budget: _Budget = "none"
+    average: _Average = "never"
+    weights: Literal["best", "last", "averaged"] = "best"
+    choose: Metric = "accuracy"
+    validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
+    test: Literal["end", "sealed", "curve"] = "end"
+    predictions: Literal["held-out", "all"] = "held-out"
+    cache: _Keeping = "auto"
+    seed: Annotated[int, Field(ge=0)] = 0
+    sync_batchnorm: bool = True
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+    model_config = ConfigDict(**Section.model_config, validate_default=True)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        problems: list[Problem] = []
+        averaged = not isinstance(self.average, NoAverage)
+        if averaged and self.weights != "averaged":
+            what = f"an average is kept, and the {self.weights} weights are reported"
+            step = 'set weights = "averaged", or average = "never"'
+            problems.append(Problem(what, "average", str(averages.write(self.average)), next_step=step))
+        if not averaged and self.weights == "averaged":
+            step = 'set average = "ema" or "swa"'
+            problems.append(Problem("no average is kept", "weights", '"averaged"', next_step=step))
+        if self.schedule.kind == "warmup" and self.schedule.epochs > self.epochs:
+            what = f"the warm-up takes {self.schedule.epochs:g} epochs, and the training {self.epochs}"
+            step = "take fewer epochs of warm-up, or more of training"
+            problems.append(Problem(what, "schedule", allowed=f"up to {self.epochs}", next_step=step))
+        if problems:
+            raise SpecError.together(problems)
+        return self
+
+
+class Claim(Section):
+    """A published figure; `images` is the number of test images, where known.
+
+    `smallest_difference`, in the figure's units, is how wide an interval may be that shows it to be reproduced.
+    """
+
+    published: float = Field(description="write published = 0.71, or whatever was published")
+    source: str = ""
+    images: Count | None = None
+    data: str | None = None
+    smallest_difference: Annotated[float, Field(gt=0)] | None = None
+    note: str = ""
+
+
+class Warnings(Section):
+    """Which warnings are not wanted, by name."""
+
+    off: tuple[str, ...] = ()
+
+    @field_validator("off", mode="before")
+    @classmethod
+    def _as_tuple(cls, value: Any) -> Any:
+        if isinstance(value, str):  # one name, as --set gives it
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("off")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return known_names(value)
+
+
+class Recipe(Section):
+    """One experiment.
+
+    >>> recipe = Recipe(data=Data(source="shapes"), model=Model(layers=["flatten", "dense(classes)"]))
+    >>> Recipe.from_toml(recipe.to_toml()) == recipe
+    True
+    """
+
+    data: Data = Field(description='write [data] and below it source = "cifar10", or the path of a folder of images')
+    model: Model = Field(description='write [model] and below it layers = ["conv(32, 5)", "relu", …]')
+    train: Train = Train()
+    warnings: Warnings = Warnings()
+    claims: dict[str, Claim] = Field(default={})
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _plain_figures(cls, value: Any) -> Any:
+        """A plain number is short for `{ published = number }`; "none" takes the claim of a base away."""
+        if not isinstance(value, dict):
+            return value
+        tables = (dict, Claim)
+        kept = {name: claim for name, claim in value.items() if claim != "none"}
+        return {name: claim if isinstance(claim, tables) else {"published": claim} for name, claim in kept.items()}
+
+    @field_validator("claims")
+    @classmethod
+    def _known_claims(cls, value: dict[str, Claim]) -> dict[str, Claim]:
+        check_claims(value)
+        return value
+
+    @model_validator(mode="after")
+    def _weights_are_there(self) -> Self:
+        if self.data.normalize == "weights" and self.model.backbone is None:
+            what, step = "there is no backbone to normalise images for", 'write "data", or name a backbone'
+            raise SpecError(what, where="data.normalize", next_step=step)
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """The recipe in a file; with `base = "other.toml"` it holds only what differs from that other recipe.
+
+        Args:
+            overrides: values by dotted key, as `--set` gives them: {"train.epochs": 3}.
+
+        Raises:
+            SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
+        """
+        tables = read_tables(Path(path))
+        try:
+            expect_kind("recipe", tables)
+            for key, value in (overrides or {}).items():
+                override(tables, key, value)
+            return cls.from_tables(tables)
+        except SpecError as error:
+            raise in_file(error, path) from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The recipe in a TOML text; errors as `read`."""
+        return cls.from_tables(parse_toml(text))
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any]) -> Self:
+        """The recipe in nested dictionaries, as TOML gives them; errors as `read`."""
+        return cls(**tables)
+
+    def to_tables(self) -> dict[str, Any]:
+        """Nested dictionaries that `from_tables` reads; keys that keep their default are left out of [claims] only."""
+        tables = self.model_dump(mode="json", exclude_none=True)
+        for key in ("cut", "head", "trainable") if self.model.backbone is None else ("layers",):
+            del tables["model"][key]  # of what this network is not
+        tables["claims"] = {name: claim.model_dump(exclude_defaults=True) for name, claim in self.claims.items()}
+        return {name: table for name, table in tables.items() if table}
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML, defaults included: what a run folder keeps."""
+        return tomli_w.dumps(self.to_tables(), multiline_strings=False)
+
+    def write(self, path: str | Path) -> None:
+        """Write the recipe to a file."""
+        Path(path).write_text(self.to_toml(), encoding="utf-8")
+
+
+_PARTS = ("train", "validation", "test")
+_METRICS = get_args(Metric)
+_FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
+
+
+def check_claims(claims: Mapping[str, Claim]) -> None:
+    """Refuse figures that no run has, and shares that are none."""
+    allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
+    problems = []
+    for name, claim in claims.items():
+        if name not in _FIGURES:
+            problems.append(Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES)))
+        elif name != "parameters" and not name.endswith("loss") and not 0 <= claim.published <= 1:
+            what, received = f"'{name}' is a fraction", f"{claim.published:g}"
+            problems.append(Problem(what, name, received, "from 0 to 1", f"{claim.published / 100:g} for percents"))
+    if problems:
+        raise SpecError.together(problems)
+
+
+def _finite(number: Any) -> float:
+    if isinstance(number, str | bool) or not math.isfinite(number):
+        raise ValueError
+    return float(number)

@@ -1,0 +1,332 @@
+"""A study: one question, put to arms of a base recipe over several seeds; as a TOML file or from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias, get_args
+
+import tomli_w
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from cnnlab.config.arms import (
+    RECIPE,
+    Arm,
+    Changes,
+    Doses,
+    as_setting,
+    base_recipe,
+    changed,
+    check_names,
+    dotted,
+    no_arm,
+    plain_changes,
+    some_of,
+    within,
+)
+from cnnlab.config.budget import budgets
+from cnnlab.config.claims import Document, Saying, Under, misplaced, misread
+from cnnlab.config.corruptions import SIDE, read_shifts
+from cnnlab.config.optimization import Metric
+from cnnlab.config.recipe import Claim, Recipe, check_claims
+from cnnlab.errors import SpecError, listed
+from cnnlab.grammar.section import Section
+from cnnlab.grammar.toml_files import expect_kind, in_file, parse_toml, read_text
+from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+
+if TYPE_CHECKING:
+    _Budget: TypeAlias = Any
+else:
+    _Budget = budgets.choice()
+
+# What --set makes a study smaller by: what is published is then compared with it, and not judged.
+SHORTENING = ("train.epochs", "train.budget", "data.limit", "data.per_class")
+MOST_SEEDS = 1_000
+MOST_RUNS = 20_000
+MOST_ARMS = 200
+# Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
+FRESH_SEEDS = 1_000_000
+SEEDS = f"how many, from 1 to {MOST_SEEDS:,}, or a list of seeds below {FRESH_SEEDS:,}, each once"
+METRICS = tuple(f"{part}_{metric}" for part in ("validation", "train") for metric in get_args(Metric))
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Study(Section):
+    """One question, put to arms of a base recipe over several seeds.
+
+    >>> base = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
+    >>> study = Study(base=base, arms={"plain": {}, "slow": {"train.optimizer": "adam(lr=1e-4)"}}, seeds=5)
+    >>> [arm.name for arm in study.list_arms()], study.baseline
+    (['plain', 'slow'], 'plain')
+    """
+
+    model_config = ConfigDict(**Section.model_config, validate_default=True)
+    named: ClassVar[tuple[str, ...]] = ("baseline",)
+    also: ClassVar[tuple[str, ...]] = ("set",)
+
+    base: Recipe
+    question: str = ""
+    seeds: tuple[int, ...] = tuple(range(5))
+    baseline_seeds: tuple[int, ...] | None = None
+    metric: str = "validation_accuracy"
+    smallest_difference: Fraction | None = None
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    baseline: str | None = None
+    vary_split: bool = False
+    confirm: Annotated[int, Field(ge=2, le=MOST_SEEDS)] | None = None
+    budget: _Budget = "none"
+    arms: dict[str, dict[str, Any]] = Field(default={})
+    grid: dict[str, tuple[Any, ...]] = Field(default={})
+    doses: Doses | None = None
+    claims: dict[str, dict[str, Claim]] = Field(default={})
+    says: tuple[Saying, ...] = ()
+    shifts: tuple[str, ...] = ()
+    under: tuple[Under, ...] = ()
+    shift_difference: Fraction | None = None
+    document: Document | None = None
+    shortened: tuple[str, ...] = ()
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _as_recipe(cls, value: Any) -> Any:
+        return Recipe.from_tables(value) if isinstance(value, dict) else value
+
+    @field_validator("arms")
+    @classmethod
+    def _recipes(cls, value: dict[str, Changes]) -> dict[str, Changes]:
+        """An arm may start from a recipe of its own, given as its tables."""
+        return {
+            name: {
+                key: Recipe.from_tables(item) if key == RECIPE and isinstance(item, dict) else item
+                for key, item in dotted(changes).items()
+            }
+            for name, changes in value.items()
+        }
+
+    @field_validator("seeds", "baseline_seeds", mode="before")
+    @classmethod
+    def _as_seeds(cls, value: Any) -> Any:
+        if value is None or isinstance(value, tuple):
+            return value
+        if isinstance(value, list | range):
+            return tuple(value)
+        if type(value) is not int or not 1 <= value <= MOST_SEEDS:
+            raise refuse(SEEDS)
+        return tuple(range(value))
+
+    @field_validator("seeds", "baseline_seeds")
+    @classmethod
+    def _each_once(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        fits = value is None or (
+            1 <= len(value) <= MOST_SEEDS
+            and len(set(value)) == len(value)
+            and all(0 <= seed < FRESH_SEEDS for seed in value)
+        )
+        if not fits:
+            raise refuse(SEEDS)
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        if value not in METRICS:
+            sealed = " (the test set is sealed: `confirm` opens it for the winner)" if value.startswith("test") else ""
+            raise refuse(f"{listed(METRICS)}{sealed}")
+        return value
+
+    @field_validator("grid", "says", "shifts", "under", "shortened", mode="before")
+    @classmethod
+    def _as_tuples(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            keys = dotted(value).items()
+            return {key: tuple(values) if isinstance(values, list) else values for key, values in keys}
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("shifts")
+    @classmethod
+    def _known_shifts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        read_shifts(value, SIDE, SIDE, 3)
+        return value
+
+    @field_validator("claims", mode="before")
+    @classmethod
+    def _plain_figures(cls, value: Any) -> Any:
+        """A plain number is short for `{ published = number }`."""
+        if not isinstance(value, dict):
+            return value
+        plain = (int, float)
+        return {
+            arm: {name: {"published": claim} if isinstance(claim, plain) else claim for name, claim in claims.items()}
+            if isinstance(claims, dict)
+            else claims
+            for arm, claims in value.items()
+        }
+
+    @field_validator("claims")
+    @classmethod
+    def _known_figures(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
+        for arm, claims in value.items():
+            with within(arm):
+                check_claims(claims)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [name for name in ("arms", "grid", "doses") if getattr(self, name)]
+        if len(given) != 1:
+            what = "a study compares arms, and none are given" if not given else "a study has one kind of arms"
+            step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
+            raise SpecError(what, received=", ".join(given), allowed="[arms], [grid] or [doses]", next_step=step)
+        number = (
+            prod(map(len, self.grid.values())) if self.grid else len(self.doses.values if self.doses else self.arms)
+        )
+        if not 2 <= number <= MOST_ARMS:
+            what, allowed = "these are not arms to compare", f"from 2 to {MOST_ARMS} arms"
+            raise SpecError(what, where=given[0], received=f"{number:,}", allowed=allowed)
+        if (runs := number * len(self.seeds)) > MOST_RUNS:
+            what, step = f"{number} arms with {len(self.seeds)} seeds are {runs:,} runs", "take fewer seeds or arms"
+            raise SpecError(what, where="seeds", allowed=f"up to {MOST_RUNS:,} runs", next_step=step)
+        arms = tuple(self._made_arms())
+        check_names(given[0], [arm.name for arm in arms])
+        object.__setattr__(self, "_arms", arms)
+        object.__setattr__(self, "baseline", self._known_baseline())
+        if self.smallest_difference is None and self.higher_is_better:
+            object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
+        self._check_published()
+        self._take_document()
+        return self
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: Mapping[str, Any] | None = None, **keys: Any) -> Self:
+        """The study in a file; its base and the recipes of its arms are seen from there, then from cnnlab's own.
+
+        Args:
+            overrides: values of every arm's recipe by dotted key, as `--set` gives them: {"train.epochs": 3}. What
+                an arm changes itself stays as it is.
+            keys: keys of the study itself that replace those of the file: seeds=3.
+
+        Raises:
+            SpecError: the file can't be read or has mistakes; all are reported, each with file and key.
+        """
+        path = Path(path)
+        try:
+            tables = parse_toml(read_text(path)) | keys
+            expect_kind("study", tables)
+            shared = {**dotted(_table(tables.pop("set", {}), "set")), **(overrides or {})}
+            tables["base"] = base_recipe(path, tables.get("base"), shared)
+            for name, arm in _table(tables.get("arms", {}), "arms").items():
+                if isinstance(arm, dict) and RECIPE in arm:
+                    arm[RECIPE] = base_recipe(path, arm[RECIPE], shared, f"arms.{name}.{RECIPE}")
+            if by_hand := [key for key in SHORTENING if key in (overrides or {})]:
+                tables["shortened"] = by_hand
+            return cls.from_tables(tables)
+        except SpecError as error:
+            raise error if _is_located(error, path) else in_file(error, path) from None
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, Any]) -> Self:
+        """The study in nested dictionaries, as TOML gives them; `base` is a recipe or its tables; errors as `read`."""
+        return cls(**tables)
+
+    def to_toml(self) -> str:
+        """The whole study as TOML, its base's tables included: what a study's folder keeps."""
+        tables = self.model_dump(mode="json", exclude_none=True)
+        tables["base"] = self.base.to_tables()
+        tables["arms"] = {name: plain_changes(changes) for name, changes in self.arms.items()}
+        tables["claims"] = {
+            arm: {name: claim.model_dump(exclude_defaults=True) for name, claim in claims.items()}
+            for arm, claims in self.claims.items()
+        }
+        return tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [], "")})
+
+    def list_arms(self) -> tuple[Arm, ...]:
+        """The arms in the order of the file; those of a grid are named by what they change."""
+        arms: tuple[Arm, ...] = self._arms  # type: ignore[attr-defined]
+        return arms
+
+    @property
+    def part(self) -> str:
+        """The part of the data on which the metric is measured."""
+        return self.metric.partition("_")[0]
+
+    @property
+    def figure(self) -> str:
+        """The metric without its part."""
+        return self.metric.partition("_")[2]
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.figure != "loss"
+
+    def _made_arms(self) -> Iterator[Arm]:
+        for name, changes, dose in self._changes():
+            with within(f"arms.{name}" if self.arms else "grid" if self.grid else "doses"):
+                recipe = changed(self.base, changes)
+            yield Arm(name, recipe, changes, dose)
+
+    def _changes(self) -> Iterator[tuple[str, Changes, float | None]]:
+        if self.doses is not None:
+            yield from ((f"{dose:g}", {self.doses.key: dose}, dose) for dose in self.doses.values)
+        elif self.grid:
+            names = [key.rpartition(".")[2] for key in self.grid]
+            names = names if len(set(names)) == len(names) else list(self.grid)
+            for values in product(*self.grid.values()):
+                name = ", ".join(as_setting(key, value) for key, value in zip(names, values, strict=True))
+                yield name, dict(zip(self.grid, values, strict=True)), None
+        else:
+            yield from ((name, changes, None) for name, changes in self.arms.items())
+
+    def _known_baseline(self) -> str | None:
+        """The baseline's name; a dose curve does without, unless it is to confirm something."""
+        arms = self.list_arms()
+        names = [arm.name for arm in arms]
+        if self.baseline is None:
+            plain = [arm.name for arm in arms if not arm.changes]
+            if len(plain) == 1:
+                return plain[0]
+            if self.doses is not None and self.confirm is None and self.baseline_seeds is None:
+                return None
+            step = f'name the arm that the others are compared with: baseline = "{names[0]}"'
+            raise SpecError("the baseline is not named", where="baseline", allowed=some_of(names), next_step=step)
+        if self.baseline not in names:
+            raise SpecError(no_arm(self.baseline, "baseline", names))
+        return self.baseline
+
+    def _check_published(self) -> None:
+        """Claims and sayings speak of arms that are there, and a saying of two."""
+        names = [arm.name for arm in self.list_arms()]
+        problems = [no_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
+        for number, saying in enumerate(self.says):
+            place = f"says[{number}]"
+            if saying.arm not in names:
+                problems.append(no_arm(saying.arm, f"{place}.arm", names))
+            if saying.than is not None and saying.than not in names:
+                problems.append(no_arm(saying.than, f"{place}.than", names))
+            problems += misread(saying, self.baseline, place)
+        problems += misplaced(self.under, self.shifts, names, self.baseline)
+        if problems:
+            raise SpecError.together(problems)
+
+    def _take_document(self) -> None:
+        """Give the published answers what the document says of all of them."""
+        if self.document is None:
+            return
+        fill = self.document.fill
+        claims = {arm: {name: fill(claim) for name, claim in known.items()} for arm, known in self.claims.items()}
+        object.__setattr__(self, "claims", claims)
+        object.__setattr__(self, "says", tuple(map(fill, self.says)))
+        object.__setattr__(self, "under", tuple(map(fill, self.under)))
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        allowed = "keys and values, as in train.epochs = 5"
+        raise SpecError("this is not a table", where=where, received=shown(value), allowed=allowed)
+    return value
+
+
+def _is_located(error: SpecError, path: Path) -> bool:
+    return all(str(path.parent) in problem.where and ".toml" in problem.where for problem in error.problems)

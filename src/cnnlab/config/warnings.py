@@ -1,0 +1,137 @@
+"""Warnings about a recipe's choices, and a network's table with all of its warnings; no image is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlab.architecture.warnings import table_warnings, without
+from cnnlab.config.augmentations import mirroring
+from cnnlab.config.model import Model
+from cnnlab.config.recipe import Data, Recipe, Train
+from cnnlab.records import LayerRecord, Table, WarningRecord
+
+# A rate is told of where it is so many times above or below the usual ones.
+FAR = 10
+
+
+def recipe_warnings(
+    recipe: Recipe, records: Sequence[LayerRecord] = (), classes: Sequence[str] = ()
+) -> list[WarningRecord]:
+    """What deserves a look in a recipe.
+
+    Args:
+        records: the rows of its network.
+        classes: the names of the classes, by which digits, letters and left and right are known.
+    """
+    found = (
+        _single_image(recipe.train, records),
+        _frozen_at_random(recipe.model, records),
+        _learning_rate(recipe.train),
+        _label_changing(recipe.data, classes),
+    )
+    return [warning for warning in found if warning is not None]
+
+
+def _single_image(train: Train, records: Sequence[LayerRecord]) -> WarningRecord | None:
+    rows = [record.name for record in records if record.kind == "batchnorm" and not record.frozen]
+    if train.batch_size > 1 or not rows:
+        return None
+    return WarningRecord(
+        name="batchnorm-single-image",
+        where="train.batch_size",
+        message=f"with batches of 1 image {rows[0]} normalises each image by itself while training, and by the mean "
+        "of many in evaluation",
+        fix="take larger batches, or groupnorm in place of batchnorm",
+    )
+
+
+def _frozen_at_random(model: Model, records: Sequence[LayerRecord]) -> WarningRecord | None:
+    frozen = [record for record in records if record.frozen]
+    if model.backbone is None or model.backbone.weights != "none" or not frozen:
+        return None
+    return WarningRecord(
+        name="frozen-at-random",
+        where="model.trainable",
+        message=f"the backbone begins at random, and {sum(record.parameters for record in frozen):,} of its parameters "
+        f"({frozen[0].name} and {len(frozen) - 1} more rows) stay as they are drawn",
+        fix='set trainable = "all", or begin with weights that know something',
+    )
+
+
+def _learning_rate(train: Train) -> WarningRecord | None:
+    rate, usual = getattr(train.optimizer, "lr", None), getattr(train.optimizer, "usual", None)
+    if rate is None or usual is None or usual[0] / FAR <= rate <= usual[1] * FAR:
+        return None
+    low, high = usual
+    times = rate / high if rate > high else low / rate
+    far = f"{_many(times)} times {'above the highest' if rate > high else 'below the lowest'}"
+    return WarningRecord(
+        name="learning-rate",
+        where="train.optimizer",
+        message=f"a learning rate of {rate:g} is {far} that is usual for {train.optimizer.kind}",
+        fix=f"begin between {low:g} and {high:g}",
+    )
+
+
+def _many(times: float) -> str:
+    return f"{times:,.0f}" if times < 1e6 else f"{times:.0e}"
+
+
+def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
+    mirrors = mirroring(data.augment)
+    reason = _handed(classes)
+    if not mirrors or not reason:
+        return None
+    return WarningRecord(
+        name="label-changing-augmentation",
+        where="data.augment",
+        message=f"{mirrors[0].kind} turns left into right, and {reason}",
+        fix=f"leave {mirrors[0].kind} out, unless these are only names",
+    )
+
+
+def _handed(classes: Sequence[str]) -> str:
+    """Why a mirrored image may be of another class, or of none, by the names of the classes; "" where none says so."""
+    signs = [name for name in classes if len(name) == 1 and name.isalnum()]
+    if len(signs) > 1:
+        what = "digits" if all(name.isdigit() for name in signs) else "letters or digits"
+        return (
+            f"the names of {len(signs)} classes ({', '.join(signs[:3])}{', …' if len(signs) > 3 else ''}) are {what}: "
+            f"if the images show {what}, it changes most of them"
+        )
+    known = {name.lower(): name for name in classes}
+    for name, written in known.items():
+        other = name.replace("left", "right")
+        if other != name and other in known:
+            return f"{written!r} and {known[other]!r} are two classes"
+    return ""
+
+
+def overview(
+    layers: Sequence[LayerRecord],
+    recipe: Recipe | None = None,
+    classes: Sequence[str] = (),
+    *,
+    parameters: int | None = None,
+    trainable: int | None = None,
+) -> Table:
+    """Every layer, the sums, and what deserves a look.
+
+    Args:
+        recipe: adds the warnings of its choices, and leaves out those that it switches off.
+        classes: the names of the classes.
+        parameters: where the network has some that no row counts; None: those of the rows.
+        trainable: how many of them train; None: all.
+    """
+    is_backbone = recipe is not None and recipe.model.backbone is not None
+    known = "backbone." if is_backbone else ""
+    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone, known=known)
+    if recipe is not None:
+        warnings += recipe_warnings(recipe, layers, classes)
+    return Table(
+        parameters=sum(row.parameters for row in layers) if parameters is None else parameters,
+        trainable=trainable,
+        macs=sum(row.macs for row in layers),
+        layers=tuple(layers),
+        warnings=without(warnings, recipe.warnings.off if recipe is not None else ()),
+    )

@@ -1,0 +1,1 @@
+"""The call grammar, registries, argument types, and TOML read within limits. No torch."""

@@ -1,0 +1,55 @@
+"""The types of arguments: what they read, and the words in which they refuse."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from cnnlab.grammar.validation_errors import refuse, whole_number
+
+# Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
+LARGEST = 1_000_000
+
+
+def _pair(value: Any, least: int) -> tuple[int, int]:
+    items = (value, value) if _whole(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(items) != 2 or not all(_whole(item) and least <= item <= LARGEST for item in items):
+        raise refuse(f"{whole_number(least, LARGEST)} or [height, width]")
+    return (items[0], items[1])
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _resize(value: Any) -> Any:
+    if value == "own":
+        return value
+    try:
+        return _pair(value, 1)
+    except Exception:
+        raise refuse(f"'own', {whole_number(1, LARGEST)} or [height, width]") from None
+
+
+def _padding(value: Any) -> Any:
+    if value == "same":
+        return value
+    try:
+        return _pair(value, 0)
+    except Exception:
+        raise refuse(f"'same', {whole_number(0, LARGEST)} or [height, width]") from None
+
+
+Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
+# In pixels on each side of an image in memory: larger ones only take memory.
+Border: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
+Margin: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 0))]
+Padding: TypeAlias = Annotated[Literal["same"] | tuple[int, int], BeforeValidator(_padding)]
+Resize: TypeAlias = Annotated[Literal["own"] | tuple[int, int], BeforeValidator(_resize)]
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+DropRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Positive: TypeAlias = Annotated[float, Field(gt=0)]
+NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+Momentum: TypeAlias = Annotated[float, Field(ge=0, lt=1)]

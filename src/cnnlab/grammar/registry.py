@@ -1,0 +1,158 @@
+"""One registry per kind of choice: it knows the names, reads a call into a frozen choice, and writes it back."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.dataclasses import rebuild_dataclass
+from pydantic_core import ArgsKwargs
+
+from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.grammar.calls import Call, Value, parse, write
+from cnnlab.grammar.validation_errors import shown, spec_error
+
+T = TypeVar("T")
+# A kind is checked when it is first used: most recipes use few of the kinds there are.
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+
+class Registry(Generic[T]):
+    """The choices of one kind, by name.
+
+    A choice is a frozen dataclass: its fields are the arguments, in the order in which a person says them.
+    """
+
+    def __init__(self, noun: str) -> None:
+        self.noun = noun
+        self.kinds: dict[str, type[T]] = {}
+
+    def add(self, name: str) -> Callable[[type[T]], type[T]]:
+        """Register a class under a name, as a frozen dataclass whose values are checked.
+
+        Raises:
+            SpecError: the name is taken.
+        """
+        if name in self.kinds:
+            raise SpecError(f"there is a {self.noun} '{name}' already", next_step="choose another name")
+
+        def register(cls: type[Any]) -> type[Any]:
+            made: Any = pydantic_dataclass(frozen=True, config=_STRICT)(cls)
+            made.__init__ = _checking_init(made)
+            made.kind = name
+            self.kinds[name] = made
+            return made  # type: ignore[no-any-return]
+
+        return register
+
+    def read(self, call: Call | str) -> T:
+        """The choice that a call names.
+
+        Raises:
+            SpecError: an unknown name or argument, or a value that is not allowed; all arguments are looked at.
+        """
+        call = call if isinstance(call, Call) else parse(call)
+        if call.name not in self.kinds:
+            raise SpecError(
+                f"unknown {self.noun} '{call.name}'",
+                received=shown(call),
+                allowed=listed(self.kinds),
+                next_step=nearest(call.name, self.kinds),
+            )
+        kind = self.kinds[call.name]
+        arguments = self._bind(call, kind)
+        try:
+            return kind(**arguments)
+        except SpecError as error:
+            raise SpecError.together(self._about_call(problem, call) for problem in error.problems) from None
+
+    def write(self, choice: T, *, defaults: bool = False) -> Call:
+        """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
+        values = {field: getattr(choice, field.name) for field in dataclasses.fields(choice)}  # type: ignore[arg-type]
+        required = tuple(
+            self._plain(value, defaults) for field, value in values.items() if field.default is dataclasses.MISSING
+        )
+        named = {
+            field.name: self._plain(value, defaults)
+            for field, value in values.items()
+            if field.default is not dataclasses.MISSING and (defaults or value != field.default)
+        }
+        return Call(choice.kind, required, named)  # type: ignore[attr-defined]
+
+    def signature(self, name: str) -> str:
+        """A call with all arguments and their defaults, as documentation shows it."""
+        arguments = []
+        for field in dataclasses.fields(self.kinds[name]):  # type: ignore[arg-type]
+            default = "" if field.default is dataclasses.MISSING else f"={write(self._plain(field.default))}"
+            arguments.append(f"{field.name}{default}")
+        return f"{name}({', '.join(arguments)})"
+
+    def describe(self, name: str) -> str:
+        """The first line of a choice's documentation."""
+        return (inspect.getdoc(self.kinds[name]) or "").split("\n")[0]
+
+    def choice(self) -> Any:
+        """The annotation of a pydantic field that holds one choice: reads a text or takes the choice itself."""
+
+        def validate(value: Any) -> Any:
+            return value if type(value) in self.kinds.values() else self.read(value)
+
+        serializer = PlainSerializer(lambda value: str(self.write(value, defaults=True)), return_type=str)
+        return Annotated[Any, BeforeValidator(validate), serializer]
+
+    def _bind(self, call: Call, kind: type[T]) -> dict[str, Value]:
+        names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+        if len(call.positional) > len(names):
+            raise SpecError(
+                f"{call.name} takes at most {len(names)} arguments, not {len(call.positional)}",
+                received=shown(call),
+                allowed=self.signature(call.name),
+            )
+        bound = dict(zip(names, call.positional, strict=False))
+        twice = sorted(bound.keys() & call.named.keys())
+        if twice:
+            raise SpecError(f"'{twice[0]}' is given twice", received=shown(call), allowed=self.signature(call.name))
+        return {**bound, **call.named}
+
+    def _about_call(self, problem: Problem, call: Call) -> Problem:
+        """The problem of an argument, told with the call; of a missing or unknown one, with what it may look like."""
+        if problem.what.startswith("unknown key"):
+            what = problem.what.replace("unknown key", f"{call.name} has no argument")
+        elif problem.what.endswith("is missing"):
+            what = f"{call.name} needs {problem.what.removesuffix(' is missing')}"
+        else:
+            # Only in a layer table names stand for values.
+            step = problem.next_step if self.noun == "layer" or "has no value" not in problem.what else ""
+            return dataclasses.replace(problem, received=problem.received or shown(call), next_step=step)
+        return dataclasses.replace(
+            problem, what=what, where="", received=shown(call), allowed=self.signature(call.name)
+        )
+
+    def _plain(self, value: Any, defaults: bool = False) -> Value:
+        if type(value) in self.kinds.values():  # a choice within a choice
+            return self.write(value, defaults=defaults)
+        if isinstance(value, tuple):
+            square = len(value) == 2 and value[0] == value[1] and isinstance(value[0], int)
+            return value[0] if square else tuple(self._plain(item) for item in value)
+        if dataclasses.is_dataclass(value) and hasattr(value, "as_call"):
+            return value.as_call()  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
+
+
+def _checking_init(kind: Any) -> Callable[..., None]:
+    """An `__init__` that raises SpecError, and in which no name that a person writes is taken for one of its own."""
+
+    def __init__(made: Any, /, *positional: Any, **named: Any) -> None:  # noqa: N807
+        if not kind.__pydantic_complete__:
+            rebuild_dataclass(kind)
+            kind.__init__ = __init__  # building puts pydantic's own in its place
+        try:
+            kind.__pydantic_validator__.validate_python(ArgsKwargs(positional, named), self_instance=made)
+        except ValidationError as error:
+            raise spec_error(error, kind.__pydantic_fields__) from None
+
+    return __init__

@@ -1,0 +1,42 @@
+"""A table of a file that a person writes: what recipes, studies and searches are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+from cnnlab.grammar.validation_errors import refuse, spec_error
+
+
+def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """One problem where pydantic would tell one for each type."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise refuse("a finite number, a text, true or false") from None
+
+
+PlainValue = Annotated[int | float | bool | str, WrapValidator(_plain_value)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Keys that hold a name that the person chose, which may be "none".
+    named: ClassVar[tuple[str, ...]] = ()
+    # Keys of its file that are no fields.
+    also: ClassVar[tuple[str, ...]] = ()
+
+    if not TYPE_CHECKING:  # type checkers know the fields
+
+        def __init__(self, **values: Any) -> None:
+            fields = type(self).model_fields
+            # "none" for what may be left out: a recipe undoes with it what its base says.
+            optional = {key for key, field in fields.items() if field.default is None and key not in self.named}
+            given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise spec_error(error, type(self).model_fields, self.also) from None

@@ -1,0 +1,160 @@
+"""The one door through which pydantic's errors become cnnlab's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from cnnlab.errors import Problem, SpecError, join_place, listed, nearest
+from cnnlab.grammar.calls import Call, Value, write
+
+Place = tuple[int | str, ...]
+
+_WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "a text",
+    "a valid boolean": "true or false",
+    "a valid tuple": "a [list]",
+    "a valid dictionary": "a table",
+}
+
+
+# The refusals of numbers: what is allowed is then the whole range, and not only the side that was crossed.
+_NUMBERS = frozenset(
+    (
+        *("int_type", "int_from_float", "float_type", "finite_number"),
+        *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
+    )
+)
+
+
+def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], also: Iterable[str] = ()) -> SpecError:
+    """Every problem of one validation, those of nested objects included, as one error.
+
+    Args:
+        fields: what the object has, for "did you mean" when a name is unknown, and for the range of a number.
+        also: other names that a file may have there.
+    """
+    names = [*fields, *also]
+    found: list[Problem] = []
+    for details in error.errors(include_url=False):
+        inner = details.get("ctx", {}).get("error")
+        if isinstance(inner, SpecError):
+            found += [problem.within(_path(details["loc"])) for problem in inner.problems]
+        else:
+            found.append(_problem(details, names, fields))
+    return SpecError.together(found)
+
+
+def refuse(allowed: str) -> PydanticCustomError:
+    """The error of a validator that only says what is allowed."""
+    return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
+
+
+def _problem(details: ErrorDetails, names: list[str], fields: Mapping[str, FieldInfo]) -> Problem:
+    where, received = _path(details["loc"]), details["input"]
+    name = _path(_last_name(details["loc"]))
+    if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return Problem(f"unknown key '{name}'", where, "", listed(names), nearest(name, names))
+    if details["type"].startswith("missing"):
+        field = fields.get(str(details["loc"][0]))
+        return Problem(f"'{name}' is missing", where, next_step=(field.description if field else None) or "")
+    allowed = _allowed(details["msg"])
+    if details["type"] in _NUMBERS and details["loc"][0] in fields:
+        allowed = _range(fields[str(details["loc"][0])]) or allowed
+    if details["type"] == "finite_number":
+        allowed = allowed.replace("a number", "a finite number")
+    if isinstance(received, Call) and received.is_bare and received.name.lower() not in ("nan", "inf", "infinity"):
+        what = f"'{received.name}' has no value"
+        return Problem(what, where, allowed=allowed, next_step=_how_to_name(received.name))
+    return Problem(f"'{name}' can't be {shown(received)}", where, "", allowed, _nearest_of(details))
+
+
+def whole_number(least: int, most: int | None) -> str:
+    """What is allowed of a whole number.
+
+    >>> whole_number(1, 10_000), whole_number(0, None)
+    ('a whole number from 1 to 10,000', 'a whole number from 0 on')
+    """
+    return f"a whole number from {least:,} to {most:,}" if most is not None else f"a whole number from {least:,} on"
+
+
+def _range(field: FieldInfo) -> str:
+    """The numbers that a field takes, in words; "" where it has no bounds."""
+    found = list(_ranges(field.annotation, field.metadata))
+    return found[0] if len(found) == 1 else ""
+
+
+def _ranges(annotation: Any, about: Iterable[Any]) -> Iterator[str]:
+    """The ranges within an annotation, at any depth: of `Annotated[int, Field(ge=1)] | None`, too."""
+    bounds = {side: getattr(one, side) for one in about for side in ("ge", "gt", "le", "lt") if hasattr(one, side)}
+    if bounds:
+        yield _bounded(bounds, annotation is int)
+    elif hasattr(annotation, "__metadata__"):
+        inner, *fields = get_args(annotation)
+        yield from _ranges(inner, [one for field in fields for one in getattr(field, "metadata", [field])])
+    else:
+        for inner in get_args(annotation):
+            yield from _ranges(inner, ())
+
+
+def _bounded(bounds: Mapping[str, Any], is_whole: bool) -> str:
+    if is_whole:
+        return whole_number(bounds["ge"], bounds.get("le"))
+    if {"ge", "le"} <= bounds.keys():
+        return f"a number from {bounds['ge']:g} to {bounds['le']:g}"
+    words = {"ge": "from {:g}", "gt": "above {:g}", "le": "up to {:g}", "lt": "below {:g}"}
+    limits = [text.format(bounds[side]) for side, text in words.items() if side in bounds]
+    return f"a number {', '.join(limits)}" + (" on" if bounds.keys() == {"ge"} else "")
+
+
+def _how_to_name(name: str) -> str:
+    hint = nearest(name, ["classes"])
+    step = f"write a value, or name it in [model]: values = {{ {name} = … }}; a text stands in quotes: '{name}'"
+    return f"{hint} otherwise {step}" if hint else step
+
+
+def _nearest_of(details: ErrorDetails) -> str:
+    """The nearest of the words that a key allows, where it allows words."""
+    if details["type"] != "literal_error" or not isinstance(details["input"], str):
+        return ""
+    return nearest(details["input"], re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+
+
+def shown(value: Any) -> str:
+    """A received value as an error shows it: as the person wrote it, and not too long."""
+    try:
+        text = write(_as_value(value))
+    except TypeError:
+        text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "…"
+
+
+def _as_value(value: Any) -> Value:
+    if isinstance(value, list | tuple):
+        return tuple(_as_value(item) for item in value)
+    if value is None or isinstance(value, int | float | str | bool | Call):
+        return value
+    raise TypeError
+
+
+def _allowed(message: str) -> str:
+    text = message.removeprefix("Input should be ").removeprefix("String should have ").partition(" or instance of ")[0]
+    return _WORDS.get(text, text)
+
+
+def _last_name(loc: Place) -> Place:
+    return loc[-2:] if loc and isinstance(loc[-1], int) else loc[-1:]
+
+
+def _path(loc: Place) -> str:
+    path = ""
+    for part in loc:
+        path = join_place(path, f"[{part}]" if isinstance(part, int) else str(part))
+    return path

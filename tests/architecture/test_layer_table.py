@@ -1,0 +1,39 @@
+"""Layer tables: names filled in, and every mistake of a table told at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.layers import Conv, Dense, Dropout, Row
+from cnnlab.errors import SpecError
+
+
+def test_names_stand_for_their_values() -> None:
+    texts = ["a: conv(f, k, padding=pad, bias=b)", "dropout(p)", "dense(classes)"]
+    rows = read_table(texts, {"f": 8, "k": 3, "pad": "same", "b": False, "p": 0.25}, classes=7)
+    assert rows == (Row(Conv(8, 3, padding="same", bias=False), "a"), Row(Dropout(0.25)), Row(Dense(7)))
+
+
+def test_names_are_filled_in_at_any_depth() -> None:
+    (row,) = read_table(["repeat(n, [residual([conv(f, [k, 1])])])"], {"n": 2, "f": 8, "k": 3}, classes=7)
+    assert str(row) == "repeat(2, [residual([conv(8, [3, 1])])])"
+
+
+def test_every_wrong_row_and_value_is_told() -> None:
+    with pytest.raises(SpecError) as caught:
+        read_table(["cnov(3, 3)", "relu", "conv(0, q)", "conv(3 3)"], {"relu": 1, "r": 2, "classes": 3}, classes=7)
+    assert {problem.where: problem.what for problem in caught.value.problems} == {
+        "values.relu": "'relu' has a meaning already",
+        "values.classes": "'classes' has a meaning already",
+        "layers[0]": "unknown layer 'cnov'",
+        "layers[2].filters": "'filters' can't be 0",
+        "layers[2].kernel": "'q' has no value",
+        "layers[3]": "this call can't be read (column 8)",
+        "values.r": "'r' is not used in the table",
+    }
+
+
+def test_an_empty_table_is_refused() -> None:
+    with pytest.raises(SpecError, match="layers: the table has no rows"):
+        read_table([], {}, classes=7)

@@ -1,0 +1,264 @@
+"""The memory of a table, against what torch keeps, what is alive in it, its optimizers and torchinfo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchinfo
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.memory import MemoryRecord, memory
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.config.model import Model
+from cnnlab.config.optimization import SGD, Adam, AdamW, optimizers
+from cnnlab.config.recipe import Recipe
+from cnnlab.errors import SpecError
+from cnnlab.model.build import build
+from cnnlab.runs.networks import plan_network
+from cnnlab.training.optimizers import optimizer
+
+ROOT = Path(__file__).parents[2]
+BATCH = 3
+WINDOWS = [
+    "conv(4, 3)", "conv(2, 3, padding='same', bias=false)", "conv(4, 2, padding='same')", "conv(3, 1, padding='same')",
+    "conv(4, 3, padding=1, stride=2, weightnorm=true)", "depthwise(3, padding=1)", "depthwise(2, padding='same')",
+    "maxpool(2)", "maxpool(3, 1, 1)", "avgpool(2)", "adaptivepool(2)", "adaptivepool(1)", "adaptivepool(2, 'max')",
+    "upsample(2)", "upsample(2, 'bilinear')", "lrn(3)", "dropout2d(0.3)", "dropout2d(0.0)",
+    "residual([conv(3, 3, padding=1), batchnorm, relu], shortcut=[conv(3, 1)])", "residual([relu])", "residual([])",
+    "residual([conv(3, 3, padding=1), relu], drop=0.3)", "residual([relu], drop=0.3)",
+    "residual([batchnorm, elu], shortcut=[dropout(0.1)])", "repeat(2, [conv(3, 3, padding=1), relu])",
+]  # fmt: skip
+ANYWHERE = [
+    "batchnorm", "batchnorm(affine=false)", "layernorm", "layernorm(affine=false)", "groupnorm(1)", "relu",
+    "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "softmax", "dropout(0.2)", "dropout(0.0)", "flatten",
+]  # fmt: skip
+VECTORS = ["dense(5)", "dense(3, bias=false)", "dense(2, weightnorm=true)", "residual([dense(2), relu], [dense(2)])"]
+ENDS = ["flatten", "globalpool", "globalpool('max')"]
+TABLES = st.tuples(
+    st.lists(st.sampled_from([*WINDOWS, *ANYWHERE[:-1]]), max_size=6),
+    st.sampled_from(ENDS),
+    st.lists(st.sampled_from([*VECTORS, *ANYWHERE]), max_size=4),
+).map(lambda parts: [*parts[0], parts[1], *parts[2]])
+
+
+def traced(rows: list[str], shape: tuple[int, int, int] = (3, 9, 8)) -> Trace:
+    try:
+        return trace(read_table(rows, {}, 10), shape)
+    except SpecError:  # a window that no longer fits, a norm of one number
+        assume(False)
+        raise
+
+
+def counted(found: Trace, state: int = 2, batch_size: int = BATCH) -> MemoryRecord:
+    return memory(found.records(), found.parameters, batch_size, state)
+
+
+def images(shape: tuple[int, ...]) -> Tensor:
+    return torch.rand(BATCH, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def own_storages(network: nn.Module) -> set[int]:
+    return {tensor.untyped_storage().data_ptr() for tensor in [*network.parameters(), *network.buffers()]}
+
+
+def kept_by_torch(network: nn.Module, batch: Tensor) -> int:
+    """Bytes of the storages that autograd keeps in a forward pass, without the network's own."""
+    saved: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        outputs = network.train()(batch)  # alive until it is counted: no address is used twice
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in saved}
+    assert outputs is not None
+    return sum(size for place, size in storages.items() if place not in own_storages(network))
+
+
+@given(TABLES)
+def test_activations_are_what_autograd_keeps(rows: list[str]) -> None:
+    found = traced(rows)
+    with torch.random.fork_rng(devices=()):
+        truth = kept_by_torch(build(found), images(found.input))
+    assert counted(found).activations == truth
+    assert sum(counted(found).layers.values()) == truth
+    assert list(counted(found).layers) == [record.name for record in found.records()]
+
+
+@pytest.mark.parametrize("row", [*WINDOWS, *ANYWHERE, *ENDS])
+@pytest.mark.parametrize("behind", [["conv(3, 3, bias=false)"], []], ids=["learning", "images"])
+def test_every_kind_of_row_keeps_what_autograd_keeps(row: str, behind: list[str]) -> None:
+    """Behind a row that learns, and as the first: there it keeps nothing unless it learns itself."""
+    after = [] if row in ENDS else ["flatten"]
+    found = traced([*behind, row, *after, "dense(4, weightnorm=true)"])
+    with torch.random.fork_rng(devices=()):
+        assert counted(found).activations == kept_by_torch(build(found), images(found.input))
+
+
+@pytest.mark.parametrize("name", ["lenet", pytest.param("convnet-batchnorm", marks=pytest.mark.full)])
+def test_activations_of_the_recipes_are_what_autograd_keeps(name: str) -> None:
+    recipe = Recipe.read(ROOT / "recipes" / f"{name}.toml")
+    found = recipe.model.trace((3, 32, 32), 10)
+    assert counted(found).activations == kept_by_torch(build(found), images((3, 32, 32)))
+
+
+class Alive(TorchDispatchMode):
+    """The most bytes that were alive at once, without the storages that are given."""
+
+    def __init__(self, batch: Tensor, without: set[int]) -> None:
+        super().__init__()
+        self.without, self.sizes, self.most = without, {}, 0
+        self.see(batch)
+
+    def see(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.without:
+            self.sizes[StorageWeakRef(storage)] = storage.nbytes()
+        self.sizes = {storage: size for storage, size in self.sizes.items() if not storage.expired()}
+        self.most = max(self.most, sum(self.sizes.values()))
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self.see(tensor)
+        return made
+
+
+@given(TABLES)
+def test_prediction_holds_what_is_alive_at_once(rows: list[str]) -> None:
+    # The working space of these is torch's own affair; repeat's modules hold their input longer than they need it.
+    assume(not any(word in row for row in rows for word in ("lrn", "weightnorm", "repeat")))
+    found = traced(rows)
+    network, batch = build(found).eval(), images(found.input)
+    with torch.no_grad(), Alive(batch, own_storages(network)) as alive:
+        network(batch)
+    assert counted(found).prediction - counted(found).weights == alive.most
+
+
+def held_by_torch(found: Trace) -> int:
+    """The most bytes that one forward and backward pass holds at once, without the weights."""
+    network, batch = build(found).train(), images(found.input)
+    with Alive(batch, own_storages(network)) as alive:
+        network(batch).sum().backward()
+    return alive.most
+
+
+@given(TABLES)
+def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
+    """Working space and the order in which torch lets go of things are its own affair."""
+    assume(not any(word in row for row in rows for word in ("lrn", "weightnorm", "repeat", "max'", "same")))
+    found = traced(["conv(3, 1)", *rows, "dense(10)"])
+    with torch.random.fork_rng(devices=()):
+        truth = held_by_torch(found)
+    said = counted(found)
+    told = said.gradients + said.activations + said.passing
+    assert 0.6 * truth <= told <= 1.35 * truth
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["lenet", "model2"])
+def test_a_step_of_the_recipes_holds_about_what_torch_holds(name: str) -> None:
+    found = Recipe.read(ROOT / "recipes" / f"{name}.toml").model.trace((3, 32, 32), 10)
+    said = counted(found)
+    told = said.gradients + said.activations + said.passing
+    with torch.random.fork_rng(devices=()):
+        truth = held_by_torch(found)
+    assert 0.85 * truth <= told <= 1.15 * truth
+
+
+@pytest.mark.parametrize(
+    "choice", [SGD(0.1), SGD(0.1, momentum=0.9), Adam(), AdamW()], ids=["sgd", "momentum", "adam", "adamw"]
+)
+def test_the_optimizers_state_is_torchs(choice: Any) -> None:
+    found = traced(["conv(4, 3)", "batchnorm", "relu", "flatten", "dense(10)"])
+    network = build(found)
+    made = optimizer(choice, network)
+    network(images(found.input)).sum().backward()
+    made.step()
+    numbers = [tensor for state in made.state.values() for tensor in state.values() if isinstance(tensor, Tensor)]
+    truth = sum(tensor.numel() * tensor.element_size() for tensor in numbers if tensor.dim())  # without step counters
+    assert counted(found, choice.state).optimizer == truth
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert counted(found).gradients == sum(gradient.numel() * 4 for gradient in gradients if gradient is not None)
+
+
+def test_every_optimizer_says_how_much_it_keeps() -> None:
+    for kind in optimizers.kinds.values():
+        assert kind(lr=0.1).state in (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["lenet", "faces", pytest.param("convnet-batchnorm", marks=pytest.mark.full)])
+def test_weights_and_outputs_are_torchinfos(name: str) -> None:
+    recipe = Recipe.read(ROOT / "recipes" / f"{name}.toml")
+    found = recipe.model.trace((recipe.data.channels or 3, 56, 46), 10)
+    with torch.random.fork_rng(devices=()):
+        summary = torchinfo.summary(build(found), (BATCH, *found.input), verbose=0)
+    records = found.records()
+    assert counted(found).weights == summary.total_param_bytes
+    assert {info.var_name: tuple(info.output_size[1:]) for info in summary.summary_list if info.is_leaf_layer} == {
+        record.name: record.output for record in records
+    }
+    # torchinfo counts each output once, ours and the loss's identity alike.
+    assert 4 * BATCH * sum(record.activations for record in records) == sum(
+        info.output_bytes for info in summary.summary_list if info.is_leaf_layer
+    )
+
+
+def test_the_sum_is_that_of_its_parts() -> None:
+    found = counted(traced(["conv(4, 3)", "relu", "flatten", "dense(10)"]), state=1)
+    assert found.total == found.weights + found.gradients + found.optimizer + found.activations + found.passing
+    assert found.weights == found.gradients == found.optimizer == 4 * (3 * 3 * 3 * 4 + 4 + 4 * 7 * 6 * 10 + 10)
+
+
+def test_frozen_parameters_have_neither_gradients_nor_state() -> None:
+    found = traced(["conv(4, 3)", "flatten", "dense(10)"])
+    taken = memory(found.records(), found.parameters, BATCH, 2, trainable=100)
+    assert (taken.gradients, taken.optimizer, taken.weights) == (400, 800, 4 * found.parameters)
+
+
+def test_the_batch_size_multiplies_activations_alone() -> None:
+    found = traced(["conv(4, 3)", "relu", "maxpool(2)", "flatten", "dense(10)"])
+    one, ten = counted(found, batch_size=1), counted(found, batch_size=10)
+    assert ten.activations == 10 * one.activations
+    assert (ten.weights, ten.optimizer) == (one.weights, one.optimizer)
+
+
+BACKBONES = [
+    ("resnet18", "", "rows(['layer2'])"),
+    ("resnet18", "", "none"),
+    *(
+        pytest.param(*row, marks=pytest.mark.full)
+        for row in [
+            ("resnet18", "", "all"),
+            ("vgg11_bn", "features", "rows(['features.4', 'features.5'])"),
+            ("mobilenet_v3_small", "", "rows(['features.4'])"),
+            ("vgg11", "", "last_convs(2)"),  # its dense layers are frozen behind what trains
+            ("alexnet", "features.9", "none"),
+        ]
+    ),
+]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "cut", "trainable"), BACKBONES)
+def test_a_frozen_part_keeps_what_autograd_keeps(name: str, cut: str, trainable: str) -> None:
+    model = Model(backbone=f"{name}(weights='none')", cut=cut, trainable=trainable, resize="own")
+    plan = plan_network(model, (3, 64, 64), 10)
+    network = plan.make(0, "cpu")
+    with torch.random.fork_rng(devices=()):
+        found = memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
+        assert found.activations == kept_by_torch(network, images((3, 64, 64)))
+    grown = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    assert (found.gradients, found.optimizer) == (4 * grown, 8 * grown)
+    assert sum(row.parameters for row in plan.layers if not row.frozen) == grown

@@ -1,0 +1,85 @@
+"""The backbones that a recipe names: what is read, what is written, and in which words the rest is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.config.backbones import Known, OfRun, at_path, read_backbone, with_weights, write_backbone
+from cnnlab.errors import SpecError
+
+READ = {
+    "resnet18('imagenet')": Known("resnet18", "imagenet"),
+    "resnet18(weights='none')": Known("resnet18", "none"),
+    "resnet50(weights='ResNet50_Weights.IMAGENET1K_V2', cut='layer3')": Known(
+        "resnet50", "ResNet50_Weights.IMAGENET1K_V2", cut="layer3"
+    ),
+    "resnet18(weights='w/own.pth', stem='small')": Known("resnet18", "w/own.pth", stem="small"),
+    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k(weights='none')": Known(
+        "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "none"
+    ),
+    " timm/convnext_tiny(weights='imagenet') ": Known("timm/convnext_tiny", "imagenet"),
+    "run('runs/x')": OfRun("runs/x"),
+    "run('runs/x', cut='conv2', weights='none')": OfRun("runs/x", cut="conv2", weights="none"),
+    "run(path='runs/x y', cut='residual1.body.conv1')": OfRun("runs/x y", cut="residual1.body.conv1"),
+}
+
+
+@pytest.mark.parametrize("text", READ)
+def test_a_backbone_is_read_and_written(text: str) -> None:
+    assert read_backbone(text) == READ[text]
+    assert read_backbone(write_backbone(READ[text])) == READ[text]
+    assert read_backbone(READ[text]) is READ[text]
+
+
+def test_a_written_backbone_spells_its_defaults_out() -> None:
+    assert write_backbone(Known("resnet18", "none")) == "resnet18(weights='none', cut='', stem='own')"
+    assert write_backbone(OfRun("runs/x")) == "run('runs/x', cut='', weights='trained')"
+
+
+plain = st.text(st.characters(exclude_characters="'\"\n\r", exclude_categories=("Cs", "Cc")), max_size=20)
+
+
+@given(
+    st.from_regex(r"(timm/)?[a-z][a-z0-9_]{0,12}", fullmatch=True).filter(lambda name: name != "run"),
+    plain,
+    plain,
+    st.sampled_from(["own", "small"]),
+)
+def test_any_network_is_read_back(name: str, weights: str, cut: str, stem: str) -> None:
+    made = Known(name, weights, cut, stem)
+    assert read_backbone(write_backbone(made)) == made
+
+
+@given(plain, plain, st.sampled_from(["trained", "none"]))
+def test_any_run_is_read_back(path: str, cut: str, weights: str) -> None:
+    made = OfRun(path, cut, weights)
+    assert read_backbone(write_backbone(made)) == made
+
+
+def test_a_copy_differs_in_what_is_said() -> None:
+    assert with_weights(Known("resnet18", "none", "layer3", "small"), "imagenet") == Known(
+        "resnet18", "imagenet", "layer3", "small"
+    )
+    assert at_path(OfRun("x", "conv1", "none"), "/y") == OfRun("/y", "conv1", "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("resnet18", "it is not said which weights resnet18 begins with(?s:.*)write resnet18\\(weights='imagenet'\\)"),
+        ("resnet18(cut='layer3')", "resnet18 needs 'weights'"),
+        ("resnet18(weight='none')", "resnet18 has no argument 'weight'(?s:.*)resnet18\\(weights='imagenet'"),
+        ("resnet18(weights='none', stem='tiny')", "stem(?s:.*)'own'(?s:.*)'small'"),
+        ("run()", "run needs 'path'"),
+        ("run('x', stem='small')", "run has no argument 'stem'"),
+        ("run('x', weights='imagenet')", "weights(?s:.*)'trained'(?s:.*)'none'"),
+        ("trunk: resnet18(weights='none')", "a backbone has no label"),
+        ("resnet18(weights='none'", "column"),
+        ("os.system('x')", "column"),
+    ],
+)
+def test_what_is_no_backbone_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        read_backbone(text)

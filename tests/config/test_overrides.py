@@ -1,0 +1,102 @@
+"""What one recipe has otherwise than another, and how `--set` says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cnnlab.cli.options import overrides
+from cnnlab.config.arms import CALLS, as_setting, changes, file_name, settings
+from cnnlab.config.recipe import Data, Recipe, Train
+from cnnlab.grammar.registry import Registry
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=("Cs",)))
+PLAIN = st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
+
+
+@given(VALUES)
+@example("true")
+@example("1")
+@example("2020-01-01")
+@example("sgd(0.1, momentum=0.9)")
+def test_a_setting_is_read_as_what_it_says(value: Any) -> None:
+    (read,) = overrides([as_setting("train.key", value)]).values()
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize("name", ["convnet", "lenet", "small-regularised"])
+@pytest.mark.parametrize("base", ["lenet", "small-wide-kernel"])
+def test_a_base_with_its_changes_set_is_the_recipe(name: str, base: str) -> None:
+    recipe = Recipe.read(RECIPES / f"{name}.toml")
+    changed = changes(recipe, Recipe.read(RECIPES / f"{base}.toml"))
+    if name == base:
+        assert changed == {}
+    # `values` that the table does not use are an error, and no change can take keys out of a table.
+    if changed is not None:
+        said = overrides([as_setting(key, value) for key, value in changed.items()])
+        assert settings(Recipe.read(RECIPES / f"{base}.toml", said)) == settings(recipe)
+
+
+def test_seeds_and_folders_of_data_make_no_other_experiment() -> None:
+    lenet = Recipe.read(RECIPES / "lenet.toml")
+    data, train = lenet.data.model_dump(mode="json"), lenet.train.model_dump(mode="json")
+    there = Data(**{**data, "source": "/home/someone/data/cifar10"})
+    elsewhere = lenet.model_copy(update={"data": there, "train": Train(**{**train, "seed": 7})})
+    assert changes(elsewhere, lenet) == {}
+    assert changes(elsewhere.model_copy(update={"claims": {}}), lenet) == {}
+    shorter = Recipe.read(RECIPES / "lenet.toml", {"train.epochs": 3, "train.schedule": "plateau(factor=0.1)"})
+    assert changes(shorter, lenet) == {"train.epochs": 3, "train.schedule": "plateau"}
+
+
+def test_what_only_the_base_sets_can_not_be_said() -> None:
+    limited = Recipe.read(RECIPES / "lenet.toml", {"data.limit": 100})
+    lenet = Recipe.read(RECIPES / "lenet.toml")
+    assert changes(limited, lenet) == {"data.limit": 100}
+    assert changes(lenet, limited) is None
+
+
+def test_every_call_of_a_recipe_is_told_without_its_defaults() -> None:
+    """A key that gets a registry, and is not in the table, would be told in full."""
+    tables = Recipe.read(RECIPES / "lenet.toml", {"data.augment": ["crop"]}).to_tables()
+    written = {
+        f"{section}.{key}": value
+        for section in ("data", "train")
+        for key, value in tables[section].items()
+        if isinstance(value, str | list)
+    }
+    calls = {key for key, value in written.items() if "(" in str(value)}
+    assert {"data.augment", "train.optimizer"} <= calls <= CALLS.keys()
+    fields = {f"train.{name}" for name, field in Train.model_fields.items() if _is_choice(field)}
+    assert fields == {key for key in CALLS if key.startswith("train.")}
+
+
+def _is_choice(field: Any) -> bool:
+    """Whether a field reads its value by a registry."""
+    validators = [getattr(item, "func", None) for item in field.metadata]
+    return any(
+        isinstance(cell.cell_contents, Registry)
+        for func in validators
+        if func is not None and getattr(func, "__closure__", None)
+        for cell in func.__closure__
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("cifar10", "cifar10"),
+        ("/home/me/faces.zip", "faces.zip"),
+        ("C:\\data\\cats\\", "cats"),
+        ("../pets/", "pets"),
+        ("/", "/"),
+    ],
+)
+def test_a_source_is_told_by_its_file_name(source: str, name: str) -> None:
+    assert file_name(source) == name

@@ -1,0 +1,202 @@
+"""The studies that come with cnnlab: each reads, every arm traces, and published answers are the documents'."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cnnlab.config.study import Study
+from cnnlab.grammar.toml_files import shipped, shipped_study
+
+FILES = sorted(shipped_study("any").parent.glob("*.toml"))
+DOCUMENTS = ("tdt4265-assignment", "tdt4265-2019", "tdt4265-2024", "sapienza-2021", "koc-comp541")
+KINDS = ("train", "validation", "test")
+
+# Accuracies of the training, validation and test part, typed from the documents' tables: (study, arm) to figures.
+FLIPS = {
+    "flip 0.1": (None, 0.825, 0.817),
+    "flip 0.3": (None, 0.843, 0.826),
+    "flip 0.5": (None, 0.847, 0.830),
+    "flip 0.7": (None, 0.844, 0.838),
+    "flip 0.9": (None, 0.831, 0.787),
+}
+PERCEPTRON = (None, None, 0.67)
+PUBLISHED = {
+    "early-stopping": {
+        "patience 5": (None, 0.807, None),
+        "patience 5 + batch norm": (None, 0.828, 0.809),
+        "patience 7 + batch norm": (None, 0.858, 0.809),
+    },
+    "flip": FLIPS,
+    "augmentation": {
+        **FLIPS,
+        "crop": (None, 0.827, 0.829),
+        "crop + flip": (None, 0.850, 0.846),
+        "greyscale": (None, 0.807, 0.790),
+        "crop + flip + greyscale": (None, 0.820, 0.816),
+        "jitter": (None, 0.821, 0.811),
+        "the three + blur": (None, 0.829, 0.818),
+        "the three + blur + jitter": (None, 0.849, 0.830),
+    },
+    "dropout": {
+        "0.1": (None, None, 0.835),
+        "0.2": (None, None, 0.805),
+        "0.3": (None, None, 0.799),
+        "0.4": (None, None, 0.760),
+        "0.5": (None, None, 0.690),
+        "0.6": (None, None, 0.516),
+    },
+    "pooling": {"no pools": (0.658, 0.527, None), "two pools": (0.658, 0.527, None)},
+    "regularise": {
+        "none": (0.658, 0.527, None),
+        "dropout 0.2": (0.67, 0.62, None),
+        "+ plateau": (0.79, 0.64, None),
+        "+ weight decay": (0.80, 0.65, None),
+    },
+    "schedules": {"plateau": (0.79, 0.64, None)},
+    "optimizers": {"adam": (0.80, 0.65, None)},
+    "architecture": {
+        "plain": (0.80, 0.65, None),
+        "kernel 7": (0.87, 0.69, None),
+        "batch norm": (0.83, 0.66, None),
+        "local response norm": (0.83, 0.66, None),
+        "weight norm": (0.83, 0.66, None),
+    },
+    "perceptron-batch": {"batch 32": PERCEPTRON},
+    "perceptron-rate": {"1e-3": PERCEPTRON},
+    "perceptron-optimizers": {"adam": PERCEPTRON},
+    "improvements-2019": {"model 2": (0.9638, 0.7386, 0.7528), "deeper": (0.9833, 0.7792, 0.7792)},
+    "improvements-2024": {},
+    "flip-small": {},
+    "dropout-small": {},
+    "vgg11": {
+        "from scratch": (None, 0.877, 0.873),
+        "frozen": (None, 0.66, None),
+        "fine-tuned": (None, 0.899, 0.892),
+    },
+    "alexnet": {"features alone": (None, None, 0.53), "pooling and dropout": (None, None, 0.72)},
+    "few-images": {},
+    "shifts": {},
+}
+# What a document says in words or what its figures say: arm, word, other arm.
+WORDS = {
+    "flip": {("flip 0.9", "worse", "none"), ("flip 0.7", "best", None)},
+    "augmentation": {("crop + flip", "best", None), ("flip 0.9", "worse", "none")},
+    "pooling": {("two pools", "equal", "no pools")},
+    "architecture": {
+        ("kernel 7", "best", None),
+        *((arm, "worse", "plain") for arm in ("one more layer", "greyscale", "jitter", "crop", "rotation")),
+    },
+    "improvements-2024": {
+        *(
+            (arm, "better", "lenet")
+            for arm in ("batch norm", "kernel 3", "leaky relu", "more filters", "one more layer", "augmentation")
+        ),
+        *((arm, "worse", "lenet") for arm in ("fewer filters", "one layer fewer")),
+    },
+    "improvements-2019": {
+        ("sgd", "worst", None),
+        ("no dropout", "worse", "model 2"),
+        ("dropout 0.3", "worse", "model 2"),
+        ("strides for pools", "equal", "model 2"),
+        ("deeper", "better", "model 2"),
+    },
+    "perceptron-batch": {("batch 12", "worse", "batch 32")},
+    "vgg11": {("frozen", "worse", "from scratch"), ("fine-tuned", "better", "from scratch")},
+    "alexnet": {("pooling and dropout", "better", "features alone")},
+}
+
+
+each_study = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+
+
+@each_study
+def test_every_study_reads_and_every_arm_traces(path: Path) -> None:
+    study = Study.read(path)
+    again = Study.from_tables(tomllib.loads(study.to_toml()))
+    assert again == study
+    assert [arm.recipe for arm in again.list_arms()] == [arm.recipe for arm in study.list_arms()]
+    small = Study.read(path, {"data.limit": 1000, "train.epochs": 2}, seeds=2)
+    assert {(arm.recipe.data.limit, arm.recipe.train.epochs) for arm in small.list_arms()} == {(1000, 2)}
+    faces = study.base.data.source == "orl-faces.zip"
+    for arm in study.list_arms():
+        if arm.recipe.model.backbone is not None:  # a head needs the backbone's features (tests/runs/test_networks.py)
+            continue
+        size = arm.recipe.data.size
+        shape, classes = ((1, *size), 40) if faces else ((3, 32, 32), 10)
+        assert arm.recipe.model.trace(shape, classes).output == (classes,)
+    experiments = {repr([arm.recipe.data, arm.recipe.model, arm.recipe.train]) for arm in study.list_arms()}
+    assert len(experiments) == len(study.list_arms())
+
+
+@each_study
+def test_every_study_says_whose_question_it_asks(path: Path) -> None:
+    study, lines = Study.read(path), path.read_text(encoding="utf-8").splitlines()
+    comment = " ".join(line for line in lines[: lines.index("")] if line.startswith("# "))
+    own = path.stem == "few-images"  # the one question that no document asks
+    assert own or study.document.source in DOCUMENTS
+    assert own or study.document.source in comment
+    assert own or "ot stated" in comment or "chosen here" in comment
+    assert study.question.endswith("?")
+    assert all(len(line) <= 120 for line in lines)
+    assert len(study.seeds) >= (5 if study.doses else 10)
+    assert study.smallest_difference >= 0.01
+
+
+@each_study
+def test_published_figures_are_those_of_the_documents(path: Path) -> None:
+    study = Study.read(path)
+    found = {
+        arm: tuple(claims[f"{part}_accuracy"].published if f"{part}_accuracy" in claims else None for part in KINDS)
+        for arm, claims in study.claims.items()
+    }
+    assert found == PUBLISHED[path.stem]
+    assert sum(map(len, study.claims.values())) == sum(x is not None for row in found.values() for x in row)
+    for claims in study.claims.values():
+        assert {(claim.source, claim.data) for claim in claims.values()} == {
+            (study.document.source, study.document.data)
+        }
+
+
+@pytest.mark.parametrize("name", sorted(WORDS))
+def test_published_words_are_those_of_the_documents(name: str) -> None:
+    study = Study.read(shipped_study(name))
+    others = (None if saying.published in ("best", "worst") else saying.than or study.baseline for saying in study.says)
+    found = {(saying.arm, saying.published, than) for saying, than in zip(study.says, others, strict=True)}
+    assert found == WORDS[name]
+    assert {saying.source for saying in study.says} == {study.document.source}
+
+
+def test_a_recipes_arm_makes_the_same_claims_as_its_recipe() -> None:
+    for path in FILES:
+        arms = tomllib.loads(path.read_text(encoding="utf-8")).get("arms", {})
+        recipes = {name: changes["recipe"] for name, changes in arms.items() if set(changes) == {"recipe"}}
+        published = Study.read(path).claims if recipes else {}
+        for name in recipes.keys() & published.keys():
+            known = tomllib.loads(shipped(recipes[name].removesuffix(".toml")).read_text(encoding="utf-8"))
+            for figure, claim in published[name].items():
+                of_recipe = known.get("claims", {}).get(figure, {"published": claim.published})
+                assert of_recipe["published"] == claim.published
+
+
+def test_no_study_has_a_recipes_name() -> None:
+    """A study's base is looked for beside it first."""
+    assert len(FILES) == len(PUBLISHED)
+    assert not {path.name for path in FILES} & {path.name for path in shipped("any").parent.glob("*.toml")}
+
+
+def test_what_is_published_of_shifts_is_what_the_document_says() -> None:
+    """Unmoved by translation and greyscale; brightness or contrast fall to .35; inversion hurts."""
+    (path,) = (path for path in FILES if path.stem == "shifts")
+    said = {(each.shift, each.published) for each in Study.read(path).under}
+    assert said == {
+        ("drawn([translation(0.1)])", "equal"),
+        ("greyscale", "equal"),
+        ("drawn([brightness(0.5)])", 0.35),
+        ("drawn([contrast(0.5)])", 0.35),
+        ("drawn([brightness(0.5)])", "worse"),
+        ("drawn([contrast(0.5)])", "worse"),
+        ("invert", "worse"),
+    }
