@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.records import EpochRecord
-from cnnlab.runs.folder import RunFolder, list_runs
+from cnnlab.storage.run_folder import RunFolder, list_runs
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "lenet.toml"
 

@@ -26,7 +26,7 @@ from cnnlab.config.recipe import Data, Recipe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
 # How long an example takes says nothing of the code; `make test-full` asks for many more of them. Both draw the same
 # examples each time, so that a failure comes from the change at hand; "search" looks for new ones.
@@ -167,8 +167,8 @@ def trained(shared_folder: Path) -> Callable[..., RunFolder]:
     """
 
     def find(recipe: Recipe, name: str = "run") -> RunFolder:
-        from cnnlab.runs.folder import RunFolder
         from cnnlab.runs.run import run
+        from cnnlab.storage.run_folder import RunFolder
 
         digest = hashlib.sha256(f"{name}\n{recipe.to_toml()}".encode()).hexdigest()[:16]
         runs = shared_folder / "trained" / digest
@@ -194,7 +194,7 @@ def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -
 @pytest.fixture
 def own(finished: RunFolder, tmp_path: Path) -> RunFolder:
     """A copy of the finished run, to be changed."""
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     shutil.copytree(finished.path.parent, tmp_path / "runs")
     return RunFolder(tmp_path / "runs" / finished.name)

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from cnnlab.report.shifting import shift
     from cnnlab.report.verifying import verify
     from cnnlab.runs.final import open_test
-    from cnnlab.runs.folder import RunFolder
     from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
+    from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.result import convolve
     from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding, solve_stride
 
@@ -58,7 +58,7 @@ _HOMES = {
     "Model": "cnnlab.config.recipe",
     "Recipe": "cnnlab.config.recipe",
     "RunError": "cnnlab.errors",
-    "RunFolder": "cnnlab.runs.folder",
+    "RunFolder": "cnnlab.storage.run_folder",
     "Search": "cnnlab.config.search",
     "SourceError": "cnnlab.errors",
     "SpecError": "cnnlab.errors",

@@ -24,11 +24,11 @@ from cnnlab.report.tuning_page import render_tuning
 from cnnlab.report.verifying import RecomputedRuns
 from cnnlab.report.view import Confusion, RunView
 from cnnlab.runs.claims import judged
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.ledger import openings
 from cnnlab.runs.listener import NOBODY, Listener
 from cnnlab.runs.recomputing import find_runs, recalculate
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.storage.test_ledger import openings
 from cnnlab.study.course import NOBODY as UNHEARD
 from cnnlab.study.course import Audience
 from cnnlab.study.declaring import check_name

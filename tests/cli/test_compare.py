@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
 from cnnlab.report.comparing import compare
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
 
 
 def _looks(path: Path) -> int:
-    from cnnlab.runs.ledger import openings
+    from cnnlab.storage.test_ledger import openings
 
     test_set = cnnlab.RunFolder.open(path).data().test_set
     return sum(look.purpose == "inspect activations --units" for look in openings(path.parent, test_set))

@@ -21,10 +21,10 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluate.shifts import shifted
 from cnnlab.report.shifting import shift
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.ledger import LEDGER
 from cnnlab.runs.run import run
 from cnnlab.stats.intervals import wilson
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.storage.test_ledger import LEDGER
 
 Make = Callable[..., Recipe]
 Trained = Callable[..., RunFolder]

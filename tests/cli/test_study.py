@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
 from cnnlab.report.study_answer import StudyAnswer
-from cnnlab.runs.folder import list_runs
+from cnnlab.storage.run_folder import list_runs
 from cnnlab.study.executors import here
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import UNTESTED

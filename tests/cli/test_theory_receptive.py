@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 LENET = Path(__file__).parents[2] / "recipes" / "lenet.toml"
 

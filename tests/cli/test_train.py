@@ -15,9 +15,9 @@ from cnnlab.cli.train import resumable
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.feed import Feed
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 # With this rate the weights stay what they were, so that figures differ only where images do.
 STILL = {"optimizer": "sgd(1e-30)", "layers": ("flatten", "dense(classes)"), "opened": "curve", "predictions": "all"}

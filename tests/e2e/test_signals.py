@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("_heard")
 CODES = {"SIGINT": 130, "SIGTERM": 143}

@@ -22,8 +22,8 @@ from cnnlab.cli.main import app
 from cnnlab.cli.studying import Studying
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.runs.folder import list_runs
-from cnnlab.runs.ledger import LEDGER
+from cnnlab.storage.run_folder import list_runs
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.study.executors import here
 
 EPOCHS = 8

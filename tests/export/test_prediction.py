@@ -16,8 +16,8 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.export import prediction
 from cnnlab.export.prediction import Prediction, predict
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import nn
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.probe.subjects import Subject, open_subject
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from cnnlab.probe.effective_subjects import named_effective_fields
 from cnnlab.probe.receptive import named_fields
 from cnnlab.probe.weights.beginning import random_start
 from cnnlab.randomness import generator, torch_state
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 RUNNING = ["conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.5)", "maxpool(2)", "conv(4, 3)", "flatten"]
 

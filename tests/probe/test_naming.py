@@ -23,7 +23,7 @@ from cnnlab.probe.naming import (
     traced_recipe,
     traced_run,
 )
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 
 def assert_traced(found: Traced, expected: Trace) -> None:

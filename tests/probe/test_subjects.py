@@ -24,9 +24,9 @@ from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.translation import translation
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.ledger import LEDGER, openings
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.storage.test_ledger import LEDGER, openings
 
 
 @pytest.fixture

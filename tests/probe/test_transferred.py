@@ -22,9 +22,9 @@ from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.weights.beginning import loaded_start, random_start
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 HEAD = ("conv(2, 3)", "flatten", "dense(classes)")
 

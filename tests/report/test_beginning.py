@@ -19,9 +19,9 @@ from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
 from cnnlab.report.beginning import Beginning, frozen, has_states, loaded_facts, state_of, too_late, trained
 from cnnlab.report.description import Description, describe
 from cnnlab.report.tables import layer_table
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 RESNET = {"backbone": "resnet18(weights='imagenet')", "trainable": "rows(['layer4'])", "resize": 64}
 

@@ -20,10 +20,10 @@ from cnnlab.config.search import Search
 from cnnlab.config.study import Study
 from cnnlab.report.comparing import ComparedRuns, compare
 from cnnlab.report.shifting import shift
-from cnnlab.runs.folder import Predictions
-from cnnlab.runs.ledger import LEDGER
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.stats.welch import nominal_level
+from cnnlab.storage.run_folder import Predictions
+from cnnlab.storage.test_ledger import LEDGER
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)")
 RATES = {"slow": 0.001, "middle": 0.003, "fast": 0.02}

@@ -16,10 +16,10 @@ from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.grammar.toml_files import shipped
 from cnnlab.records import ClaimRecord
 from cnnlab.report.verifying import CheckedClaim, RecomputedRuns, Verified, verify
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.run import run
 from cnnlab.runs.same_data import is_same_source
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)

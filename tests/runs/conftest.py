@@ -18,9 +18,9 @@ import pytest
 from cnnlab.config.recipe import Recipe
 from cnnlab.data import feed
 from cnnlab.data.feed import Feed
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.run_folder import RunFolder
 
 TIMES = ("run", "seconds", "images_per_second")  # and names
 Files = Mapping[str, bytes]

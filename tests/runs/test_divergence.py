@@ -13,9 +13,9 @@ import typer
 
 from cnnlab.cli.train import show_result
 from cnnlab.data.feed import Feed
-from cnnlab.runs.ledger import LEDGER
 from cnnlab.runs.run import run
 from cnnlab.runs.summary import summaries
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.training import loop
 from cnnlab.training.checkpoints import load_weights
 from cnnlab.training.losses import loss_function

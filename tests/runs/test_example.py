@@ -13,8 +13,8 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.records import ExampleRecord
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.mark.parametrize(

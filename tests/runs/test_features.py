@@ -23,9 +23,9 @@ from cnnlab.data.keeping import features_dir
 from cnnlab.data.views import Mirrored
 from cnnlab.errors import SpecError
 from cnnlab.records import FeaturesRecord
-from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.study.plan import make_plan
 from cnnlab.study.study import carry_out_study
 

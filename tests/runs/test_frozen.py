@@ -19,9 +19,9 @@ from cnnlab.model import backbones
 from cnnlab.model.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss
+from cnnlab.storage.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 FULL = pytest.mark.full

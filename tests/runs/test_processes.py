@@ -23,8 +23,8 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.records import EpochRecord
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.ledger import openings
+from cnnlab.storage.run_folder import RunFolder, list_runs
+from cnnlab.storage.test_ledger import openings
 
 CPU = torch.device("cpu")
 LAYERS = [

@@ -12,10 +12,10 @@ import pytest
 from cnnlab.config.arms import changes
 from cnnlab.config.recipe import Recipe
 from cnnlab.runs.claiming import runs_of_recipe
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.reading import ReadRun
 from cnnlab.runs.results import experiments_of
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture

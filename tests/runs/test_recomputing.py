@@ -18,11 +18,11 @@ import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
 from cnnlab.evaluate.metrics import score
-from cnnlab.runs.folder import Predictions, RunFolder
-from cnnlab.runs.ledger import LEDGER, note_opening, openings
 from cnnlab.runs.recomputed import Recomputed
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import Predictions, RunFolder
+from cnnlab.storage.test_ledger import LEDGER, note_opening, openings
 
 PARTS = ("train", "validation", "test")
 FULL = pytest.mark.full

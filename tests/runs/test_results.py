@@ -15,8 +15,8 @@ from cnnlab.config.arms import settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.report.results import results
 from cnnlab.runs.claims import judged
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.results import Experiment, experiments
+from cnnlab.storage.run_folder import RunFolder
 
 CLAIMS = {
     "parameters": {"published": 5},

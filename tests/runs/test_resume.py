@@ -16,10 +16,10 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SourceError
 from cnnlab.records import Way
 from cnnlab.runs.final import open_test
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
-from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import RunFolder
 
 RICH: dict[str, Any] = {
     "epochs": 3,

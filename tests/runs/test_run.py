@@ -25,10 +25,10 @@ from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.final import open_test, trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
-from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training import way
 
 FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}

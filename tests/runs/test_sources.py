@@ -24,13 +24,13 @@ from cnnlab.model import backbones
 from cnnlab.model.downloads import sha256
 from cnnlab.runs import sources
 from cnnlab.runs.final import open_test, trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.networks import plan_network, plan_of_run
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.sources import KEPT, identity
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.plan import make_plan, run_id
 from cnnlab.study.work import Place, carry_out
 from cnnlab.training.checkpoints import load_weights

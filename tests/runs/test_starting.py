@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cnnlab.config.recipe import Recipe
 from cnnlab.randomness import torch_state
 from cnnlab.runs import run as runs_run
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.starting import state_digest
+from cnnlab.storage.run_folder import RunFolder
 
 
 @pytest.fixture

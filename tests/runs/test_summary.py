@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cnnlab.runs import summary
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.summary import SORTS, Summary, sort_runs, summaries
+from cnnlab.storage.run_folder import RunFolder
 
 
 def test_a_finished_an_unfinished_and_a_damaged_run(own: RunFolder) -> None:

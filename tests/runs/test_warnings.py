@@ -21,10 +21,10 @@ from cnnlab.randomness import torch_state
 from cnnlab.records import WarningRecord
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.final import open_test
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss, warnings_of_images
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.way import PLAIN
 
 MakeRecipe = Callable[..., Recipe]

@@ -14,7 +14,7 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.runs.folder import RunFolder, list_runs
+from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.study import executors
 from cnnlab.study.course import Audience
 from cnnlab.study.executors import Executor, here

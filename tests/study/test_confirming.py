@@ -15,8 +15,8 @@ from cnnlab.config.study import FRESH_SEEDS, Study
 from cnnlab.errors import RunError
 from cnnlab.records import Result
 from cnnlab.report.study_headline import headline
-from cnnlab.runs.folder import list_runs
-from cnnlab.runs.ledger import LEDGER, openings
+from cnnlab.storage.run_folder import list_runs
+from cnnlab.storage.test_ledger import LEDGER, openings
 from cnnlab.study import plan
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.work import alone

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.runs.folder import list_runs
-from cnnlab.runs.locking import locked
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import list_runs
 from cnnlab.study.executors import here, processes
 from cnnlab.study.plan import Task, make_plan
 from cnnlab.study.shelf import Shelf

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.runs.ledger import LEDGER
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.study.folder import read_result, study_folder
 
 pytestmark = pytest.mark.usefixtures("forked")

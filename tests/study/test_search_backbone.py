@@ -12,7 +12,7 @@ import pytest
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
 from cnnlab.errors import RunError
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.tuning import Onlookers, carry_out_search, tuning_folder
 
 TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]

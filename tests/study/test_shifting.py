@@ -15,8 +15,8 @@ from cnnlab.api import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
 from cnnlab.report.verifying import verify
-from cnnlab.runs.ledger import LEDGER
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.study.folder import SHIFTED, read_result, shifted_example, study_folder
 from cnnlab.study.results import StudyResult
 

@@ -14,8 +14,8 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.data.feed import Feed
 from cnnlab.errors import RunError
-from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.ledger import LEDGER
+from cnnlab.storage.run_folder import RunFolder, list_runs
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.study.folder import read_result, study_folder
 from cnnlab.study.results import StudyResult
 

@@ -15,7 +15,7 @@ import sklearn  # noqa: F401  (sets environment variables when it is first impor
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
-from cnnlab.runs.locking import locked
+from cnnlab.storage.lock import locked
 from cnnlab.study import trials as study_trials
 from cnnlab.study.trials import MORE_TRIES, Asked, Ended, Trials
 

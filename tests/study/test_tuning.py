@@ -19,8 +19,8 @@ import pytest
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.runs.folder import RunFolder, list_runs
-from cnnlab.runs.ledger import LEDGER
+from cnnlab.storage.run_folder import RunFolder, list_runs
+from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.study.tuning import Onlookers, carry_out_search, read_tuning, tuning_folder
 from cnnlab.study.tuning_results import TrialRecord, TuningResult
 

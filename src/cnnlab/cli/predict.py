@@ -27,7 +27,7 @@ def predict(
     run: RunPath, images: Images, top: Top = 3, device: Device = "auto", json: Json = False, debug: Debug = False
 ) -> None:
     """Name what is on images. A bad image is told, the others are answered, and the exit code is 1."""
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
     from cnnlab.cli.console import say, show, show_json

@@ -12,7 +12,7 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, guar
 
 if TYPE_CHECKING:
     from cnnlab.data.source import Progress
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
 # A download that takes longer than this is not what a person expects of a quick start.
 PATIENCE_S = 120.0

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
     """Write the report.html of a run, a study or a search anew, from what its folder holds."""
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     folder = find_run(run)
     is_study, is_search = ((folder / name).is_file() for name in ("study.toml", "search.toml"))

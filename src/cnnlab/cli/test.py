@@ -15,7 +15,7 @@ def open_test_set(
     run: RunPath, device: Device = "auto", data: DataFolder = None, json: Json = False, debug: Debug = False
 ) -> None:
     """Open the test set of a trained run; the opening goes into the ledger and the report."""
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
     from cnnlab.api import write_report
@@ -23,7 +23,7 @@ def open_test_set(
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
     from cnnlab.runs.final import open_test
-    from cnnlab.runs.ledger import openings
+    from cnnlab.storage.test_ledger import openings
 
     with progressing() as shown:
         listener = Watching(shown).listener()

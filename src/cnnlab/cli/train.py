@@ -28,7 +28,7 @@ from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.render.formatting import clean
 
 if TYPE_CHECKING:
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
 MaybeRecipe = Annotated[
     Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe: a .toml file.", show_default=False)
@@ -61,7 +61,7 @@ def train(
         raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
     if resume is not None and (set_ or seed is not None):
         raise UsageError("a resumed run keeps its recipe", where="--set", next_step="leave --set and --seed out")
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     if resume is not None:
         RunFolder.open(resume)
@@ -113,7 +113,7 @@ def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str =
 
 def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
     from cnnlab.distributed import command
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
     from cnnlab.training.checkpoints import epochs_kept
 
     path = shlex.quote(str(RunFolder.open(folder.path).path))

@@ -17,8 +17,8 @@ from cnnlab.data.source import ImageForm
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import Record
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import choose_device, whole_floats
 
 BATCH = 256

@@ -20,7 +20,7 @@ from cnnlab.data.dataset import facts
 from cnnlab.errors import SourceError, SpecError, nearest
 from cnnlab.grammar.toml_files import in_file
 from cnnlab.records import LayerRecord
-from cnnlab.runs.folder import KEPT, RunFolder, list_runs
+from cnnlab.storage.run_folder import KEPT, RunFolder, list_runs
 
 Image = tuple[int, int, int]
 # Of several runs of a similar name so many are named, the latest first.

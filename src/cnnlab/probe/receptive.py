@@ -9,7 +9,7 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.receptive_field.compute import fields_of, receptive_field
 from cnnlab.architecture.receptive_field.view import ReceptiveFields
 from cnnlab.probe.naming import Backbone, Rows, resolve, shaped, traced_recipe, traced_run
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 
 def named_fields(

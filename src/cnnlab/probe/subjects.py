@@ -26,9 +26,9 @@ from cnnlab.runs.bench import feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.final import open_test_part, selected_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_network
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import choose_device
 
 # An image of the data: its part, and its place in it.

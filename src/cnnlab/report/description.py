@@ -19,7 +19,7 @@ from cnnlab.render import formatting
 from cnnlab.render.document import Sheet
 from cnnlab.report.beginning import Beginning, beginning, too_late, trained
 from cnnlab.report.tables import layer_table
-from cnnlab.runs.folder import KEPT
+from cnnlab.storage.run_folder import KEPT
 
 BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
 SUFFIX = ".toml"

@@ -11,11 +11,11 @@ from cnnlab.config.corruptions import read_shifts, usual
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.runs.comparing import one_a_seed
-from cnnlab.runs.folder import RunFolder, list_runs
 from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.sample import FEWEST_RUNS
+from cnnlab.storage.run_folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset

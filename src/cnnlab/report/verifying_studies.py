@@ -15,12 +15,12 @@ from cnnlab.errors import CnnlabError, RunError, SpecError
 from cnnlab.records import ClaimRecord, DataRecord, Result
 from cnnlab.runs.claiming import FREE
 from cnnlab.runs.claims import judged, smallest_difference
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.reading import as_made
 from cnnlab.runs.same_data import is_same_source
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.claim_test import judge
 from cnnlab.stats.sample import Sample
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.folder import read_result, study_folder, study_name
 from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
 from cnnlab.study.sayings import judge_sayings

@@ -20,10 +20,10 @@ from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
-from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.runs.sources import Say
+from cnnlab.storage.run_folder import KEPT, RunFolder
 from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training
 from cnnlab.training.way import PLAIN, choose_way, known_way, name_of_way, quick_speed, training_speed

@@ -21,7 +21,7 @@ from cnnlab.data.listing import stamp_of
 from cnnlab.errors import SourceError
 from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import device_name, processor
 from cnnlab.version import __version__
 

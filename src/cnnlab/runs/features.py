@@ -20,8 +20,8 @@ from cnnlab.distributed import ALONE, World
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting
 from cnnlab.records import FeaturesRecord, Way
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import NetworkPlan
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, cannot_keep, choose_keeping
 

@@ -26,12 +26,12 @@ from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.features import Fed
-from cnnlab.runs.folder import Predictions, RunFolder
-from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import NOBODY, Listener
-from cnnlab.runs.locking import locked
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.warnings import look_for_test_leaks
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import Predictions, RunFolder
+from cnnlab.storage.test_ledger import note_opening
 from cnnlab.training.checkpoints import load_into, load_weights
 from cnnlab.training.loop import Training
 from cnnlab.training.machine import choose_device, whole_floats

@@ -26,8 +26,8 @@ from cnnlab.model.tracing.network import Seen, see, trace_network
 from cnnlab.model.transfer import Resize, Transfer, owner, owners
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import LayerRecord, LoadedRecord
-from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.sources import Say, Source, find_source, records_behind, require_channels
+from cnnlab.storage.run_folder import KEPT, RunFolder
 
 # Takes a seed and a device; on "meta" a network has shapes and no numbers.
 Make = Callable[[int, str], nn.Module]

@@ -18,7 +18,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError
 from cnnlab.grammar.toml_files import shipped
 from cnnlab.records import DataRecord, Environment, Record, Result, Way
-from cnnlab.runs.folder import KEPT, RunFolder
+from cnnlab.storage.run_folder import KEPT, RunFolder
 
 # A folder of a run is named by the time and the recipe, and by a number where two began in one second; a run of a
 # study by the study and the arm, its seed and its id.

@@ -24,12 +24,12 @@ from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, 
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.environment import code_hash, recipe_from_here
 from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.folder import KEPT, RunFolder, slug
-from cnnlab.runs.ledger import openings
 from cnnlab.runs.networks import plan_network
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores
+from cnnlab.storage.run_folder import KEPT, RunFolder, slug
+from cnnlab.storage.test_ledger import openings
 from cnnlab.training.machine import choose_device, whole_floats
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")

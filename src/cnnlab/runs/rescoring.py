@@ -11,8 +11,8 @@ import numpy.typing as npt
 from cnnlab.config.optimization import Metric
 from cnnlab.evaluate.metrics import score
 from cnnlab.records import Score
-from cnnlab.runs.folder import Predictions
 from cnnlab.runs.recomputed import Checks
+from cnnlab.storage.run_folder import Predictions
 
 METRICS: tuple[str, ...] = get_args(Metric)
 # The same logits give the same figures, but for the order of adding.

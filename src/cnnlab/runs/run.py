@@ -22,15 +22,15 @@ from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.environment import environment, recipe_from_here
 from cnnlab.runs.features import Fed, said_of_features
 from cnnlab.runs.final import finish
-from cnnlab.runs.folder import RunFolder, create_run
-from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.listener import NOBODY, Listener, nothing
-from cnnlab.runs.locking import locked
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.sources import fetch_ahead, keep_run_behind
 from cnnlab.runs.starting import note_start
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import RunFolder, create_run
+from cnnlab.storage.test_ledger import note_opening
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.machine import choose_device, whole_floats

@@ -22,10 +22,10 @@ from cnnlab.runs.bench import Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.shifted import Shifted, ShiftedRun, differences, shifted_group
 from cnnlab.stats.comparison import Rules
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import choose_device, whole_floats
 
 PURPOSE = "shift"

@@ -22,8 +22,8 @@ from cnnlab.model.downloads import sha256
 from cnnlab.model.filling import as_published
 from cnnlab.model.pretrained import Found, Natural, find_weights, natural, whereabouts
 from cnnlab.render.formatting import plural
-from cnnlab.runs.folder import KEPT, RunFolder
 from cnnlab.runs.listener import NOBODY
+from cnnlab.storage.run_folder import KEPT, RunFolder
 from cnnlab.training.checkpoints import load_weights
 
 Say = Callable[[str], None]

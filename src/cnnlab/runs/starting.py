@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cnnlab.records import StartRecord
-from cnnlab.runs.folder import START, RunFolder
+from cnnlab.storage.run_folder import START, RunFolder
 
 
 def state_digest(network: nn.Module) -> str:

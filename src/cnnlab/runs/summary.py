@@ -83,7 +83,7 @@ def sort_runs(found: Iterable[Summary], column: str, reverse: bool = False) -> l
 
 def _summary(path: Path) -> Summary:
     # What reads a run takes longer to load than thousands of kept summaries.
-    from cnnlab.runs.folder import RunFolder
+    from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder(path)
     try:

@@ -25,9 +25,9 @@ from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Table, WarningRecord
 from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.way import PLAIN
 
 # The mean over so many images is known to a few hundredths of a nat.

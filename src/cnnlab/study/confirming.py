@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.final import open_test
-from cnnlab.runs.ledger import note_opening, openings
 from cnnlab.runs.listener import Listener
 from cnnlab.stats.ranking import rank
+from cnnlab.storage.test_ledger import note_opening, openings
 from cnnlab.study.analysis import confirmed
 from cnnlab.study.course import Course, carry
 from cnnlab.study.plan import Task

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cnnlab.errors import CnnlabError
 from cnnlab.records import Environment, Result
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 # A study's run is called by its study, arm and seed, and ends in its task's id: the work, and what makes it.
 _ID = re.compile(r"-(?P<work>[0-9a-f]{12})-(?P<made>[0-9a-f]{6})$")

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from cnnlab.errors import RunError
 from cnnlab.records import first_problem
-from cnnlab.runs.folder import slug
+from cnnlab.storage.run_folder import slug
 from cnnlab.study.results import StudyResult, StudyWay
 
 STUDIES = "studies"

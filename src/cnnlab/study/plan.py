@@ -19,11 +19,11 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.source import Progress, silent
 from cnnlab.errors import SpecError
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.folder import slug
 from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
 from cnnlab.runs.sources import identity
 from cnnlab.stats.ablation import baseline_seeds
+from cnnlab.storage.run_folder import slug
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.shelf import Shelf

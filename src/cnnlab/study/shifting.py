@@ -14,12 +14,12 @@ from cnnlab.config.corruptions import read_shifts
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.ledger import note_opening
 from cnnlab.runs.shifted import Shifted, ShiftedRun
 from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_run
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.storage.test_ledger import note_opening
 from cnnlab.study.course import Course
 from cnnlab.study.folder import SHIFTED
 from cnnlab.study.reading import Reading

@@ -11,8 +11,8 @@ from pathlib import Path
 from cnnlab.config.search import Search
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, Result, Score
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import nothing
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.executors import PATIENCE_S
 from cnnlab.study.plan import Task, make_plan
 from cnnlab.study.shelf import Shelf

@@ -16,10 +16,10 @@ from cnnlab.config.backbones import write_backbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import Listener, nothing
-from cnnlab.runs.locking import HeldError, locked
 from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.lock import HeldError, locked
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.plan import Task, maker, run_id
 from cnnlab.study.shelf import Shelf
 from cnnlab.training.machine import choose_device

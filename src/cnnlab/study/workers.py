@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from cnnlab.errors import RunError
-from cnnlab.runs.locking import HeldError, locked
+from cnnlab.storage.lock import HeldError, locked
 
 WORKERS = "workers"
 # The turn in which those that have ended are looked for.

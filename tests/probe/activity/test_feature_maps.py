@@ -30,7 +30,7 @@ from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFig
 from cnnlab.probe.activity.feature_maps_words import short
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.render.plots import to_svg
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 SMALL = ["conv(12, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(20, 5, stride=2, padding=2)", "gelu"]
 END = ["flatten", "dense(7)", "tanh", "dense(classes)"]

@@ -26,8 +26,8 @@ from cnnlab.probe.mistakes.answer import MistakesRecord
 from cnnlab.probe.mistakes.inspecting import inspect_mistakes
 from cnnlab.probe.mistakes.said import Said
 from cnnlab.render.plots import to_svg
-from cnnlab.runs.folder import Predictions, RunFolder
-from cnnlab.runs.ledger import LEDGER
+from cnnlab.storage.run_folder import Predictions, RunFolder
+from cnnlab.storage.test_ledger import LEDGER
 
 HOSTILE = ("</script><img onerror=x>", "$x_{", "שלום", "猫" * 50, "x" * 4096, "a:b", "\x00\x1b", "{{7*7}}")
 

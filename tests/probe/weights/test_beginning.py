@@ -9,8 +9,8 @@ import torch
 
 from cnnlab.probe.weights.beginning import loaded_start, start_of
 from cnnlab.probe.weights.inspecting import inspect_weights
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.networks import plan_of_run
+from cnnlab.storage.run_folder import RunFolder
 
 
 def edit(folder: RunFolder, name: str, old: str, new: str) -> None:

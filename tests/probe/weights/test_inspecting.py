@@ -25,8 +25,8 @@ from cnnlab.probe.weights.filters import Scale
 from cnnlab.probe.weights.inspecting import inspect_weights
 from cnnlab.randomness import torch_state
 from cnnlab.render.plots import to_svg
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
 
 TWO = ("conv(4, 3)", "relu", "conv(6, 3, groups=2)", "relu", "flatten", "dense(5)", "relu", "dense(classes)")
 PERCEPTRON = ("flatten", "dense(7)", "relu", "dense(classes)")

@@ -13,7 +13,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.probe.weights.reading import first_convolution
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 
 def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(

@@ -20,7 +20,7 @@ from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.render import formatting
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import whole_floats
 
 MOST_GUESSES = 3

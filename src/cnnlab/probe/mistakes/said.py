@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from cnnlab.probe.mistakes.answer import Case
-from cnnlab.runs.folder import Predictions
+from cnnlab.storage.run_folder import Predictions
 
 Numbers = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]

@@ -14,10 +14,10 @@ from cnnlab.model.pretrained import whereabouts
 from cnnlab.probe.weights.filters import CHECKED, LOST, OTHER, UNCHECKED, Begun
 from cnnlab.records import StartRecord
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.folder import RunFolder
 from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.starting import state_digest
+from cnnlab.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

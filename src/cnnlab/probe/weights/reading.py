@@ -14,7 +14,7 @@ from cnnlab.probe.weights.filters import LOST, UNTRAINED, Filters, Floats
 from cnnlab.probe.weights.layout import Layout, layout_of, row_of
 from cnnlab.records import LayerRecord
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.folder import RunFolder
+from cnnlab.storage.run_folder import RunFolder
 
 MOST_LISTED = 20
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cnnlab.errors import RunError
-from cnnlab.runs.folder import RunFolder
-from cnnlab.runs.locking import locked
 from cnnlab.runs.run import resume_run
+from cnnlab.storage.lock import locked
+from cnnlab.storage.run_folder import RunFolder
 
 
 def never(message: str) -> None:
@@ -33,7 +33,7 @@ def test_a_held_folder_is_refused_with_the_holders_process(tmp_path: Path) -> No
 @pytest.mark.full
 def test_a_run_that_another_process_works_on_is_refused_until_it_ends(own: RunFolder) -> None:
     code = (
-        "import sys; from pathlib import Path; from cnnlab.runs.locking import locked\n"
+        "import sys; from pathlib import Path; from cnnlab.storage.lock import locked\n"
         "with locked(Path(sys.argv[1]), print): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(own.path)]

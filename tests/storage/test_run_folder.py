@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import RunError
-from cnnlab.runs.folder import MAX_NAME, Predictions, RunFolder, create_run, list_runs, slug
+from cnnlab.storage.run_folder import MAX_NAME, Predictions, RunFolder, create_run, list_runs, slug
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_slug_is_one_plain_visible_file_name(name: str) -> None:
 def test_runs_that_start_in_one_second_get_folders_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnlab.runs.folder.time.strftime", lambda _: "20260101-000000")
+    monkeypatch.setattr("cnnlab.storage.run_folder.time.strftime", lambda _: "20260101-000000")
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: create_run(tmp_path / "runs", "a net").name, range(8)))
     assert sorted(found) == ["20260101-000000-a-net", *(f"20260101-000000-a-net-{number}" for number in range(2, 9))]

@@ -13,8 +13,8 @@ import pytest
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.runs import ledger
-from cnnlab.runs.ledger import note_opening, openings
+from cnnlab.storage import test_ledger
+from cnnlab.storage.test_ledger import note_opening, openings
 
 
 def test_openings_are_told_by_test_set_oldest_first(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_openings_are_told_by_test_set_oldest_first(tmp_path: Path) -> None:
 
 def test_a_torn_last_line_is_left_out_and_swallows_nothing(tmp_path: Path) -> None:
     note_opening(tmp_path, "a", "x", "end")
-    path = tmp_path / ledger.LEDGER
+    path = tmp_path / test_ledger.LEDGER
     path.write_bytes(path.read_bytes() + '{"run": "é'.encode()[:-1])
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a"]
     note_opening(tmp_path, "b", "x", "end")

@@ -1,0 +1,1 @@
+"""Run folders on disk: records, checkpoints' files, the ledger of test sets, locks."""
