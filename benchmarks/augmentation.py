@@ -23,7 +23,7 @@ import torch
 from torchvision.transforms import v2
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.augment import augment, draw
+from cnnlab.data.augmentation.augment import augment, draw
 from cnnlab.training.machine import choose_device, device_name
 
 SMOOTH = v2.InterpolationMode.BILINEAR

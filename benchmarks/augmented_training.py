@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.source import silent
+from cnnlab.data.sources.base import silent
 from cnnlab.runs.bench import Bench
 from cnnlab.training.loop import Feeds, fit
 from cnnlab.training.machine import choose_device, device_name

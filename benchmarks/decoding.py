@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnnlab.data import pool
-from cnnlab.data.source import ImageForm
-from cnnlab.data.worker import Task
+from cnnlab.data.decoding import pool
+from cnnlab.data.decoding.worker import Task
+from cnnlab.data.sources.base import ImageForm
 
 DRAWN = 20
 

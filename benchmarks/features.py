@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.keeping import features_dir
+from cnnlab.data.decoding.cache import features_dir
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import choose_device, device_name

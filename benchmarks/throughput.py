@@ -26,7 +26,7 @@ from torchvision import transforms
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import Way

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from cnnlab import distributed
 from cnnlab.config.recipe import Recipe
+from cnnlab.data.array_store import resident_bytes
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.store import resident_bytes
 from cnnlab.distributed import ALONE, World, command, is_writer, joined, memory_bytes
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.runs import checks

@@ -10,7 +10,8 @@ from cnnlab.atomic_io import write_whole
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
 from cnnlab.config.study import Study
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.distributed import is_writer
 from cnnlab.errors import RunError
 from cnnlab.probe.activity.feature_maps import example_activations
@@ -36,7 +37,6 @@ from cnnlab.study.executors import Executor, here
 from cnnlab.study.folder import kept_way, read_result, shifted_example, study_folder, study_name
 from cnnlab.study.forecast import forecast
 from cnnlab.study.plan import make_plan
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.study import carry_out_study
 from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
-from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.sources.releases import CATALOGUE
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 
 from cnnlab.cli import quickstart
 from cnnlab.cli.quickstart import choose_source
-from cnnlab.data import catalogue
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources import catalogue
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import DownloadError
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Data
-from cnnlab.data import dataset, moments
+from cnnlab.data import channel_stats, dataset
+from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.dataset import data_roots, facts, find_files, open_dataset, open_source, shown_form
-from cnnlab.data.moments import mean_and_std
-from cnnlab.data.source import ImageForm
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
 
@@ -170,7 +170,7 @@ def test_mean_and_std_are_those_of_the_training_images(opened):
 
 @pytest.mark.parametrize(("chunk", "count", "channels"), [(1, 1, 1), (1, 7, 3), (5, 20, 3), (9, 20, 1), (9, 9, 3)])
 def test_mean_and_std_are_exact_however_the_images_are_cut_up(chunk, count, channels, monkeypatch):
-    monkeypatch.setattr(moments, "_CHUNK", chunk)
+    monkeypatch.setattr(channel_stats, "_CHUNK", chunk)
     pixels = np.random.default_rng(count).integers(0, 256, (count, channels, 3, 2), dtype=np.uint8)
     mean, std = mean_and_std(pixels)
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 2, 3)) / 255, rtol=1e-12)
@@ -266,7 +266,9 @@ def test_real_faces_without_a_split(orl_faces):
 def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
     told = []
     found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: told.append(report))
-    monkeypatch.setattr("cnnlab.data.shapes._draw_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32)))
+    monkeypatch.setattr(
+        "cnnlab.data.sources.shapes._draw_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32))
+    )
     found.pixels("train"), found.pixels("validation")
     assert [done for _, done, _, _ in told] == list(range(500, 10_001, 500))
 

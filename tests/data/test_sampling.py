@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.feed import Feed
-from cnnlab.data.sampling import balanced
+from cnnlab.data.loader import Feed, balanced
 
 CPU = torch.device("cpu")
 

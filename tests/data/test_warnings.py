@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.check import IMBALANCE, check
+from cnnlab.data.checks import IMBALANCE, check
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.warnings import data_warnings, leak, leaks_into_test
 from cnnlab.records import WarningRecord

@@ -26,9 +26,9 @@ from cnnlab.config.losses import losses
 from cnnlab.config.model import Model
 from cnnlab.config.optimization import optimizers, schedules, stops
 from cnnlab.config.recipe import Recipe, Train
-from cnnlab.data.feed import Feed
-from cnnlab.data.shapes import CLASSES, draw
-from cnnlab.data.source import silent
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import silent
+from cnnlab.data.sources.shapes import CLASSES, draw
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.grammar.registry import Registry

@@ -41,7 +41,7 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
             "start": before the data is prepared.
         again: a second signal follows with the first word that is said afterwards.
     """
-    from cnnlab.data.feed import Feed
+    from cnnlab.data.loader import Feed
     from cnnlab.runs.bench import Bench
 
     with pytest.MonkeyPatch.context() as patch:

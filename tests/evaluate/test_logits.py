@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.evaluate.logits import logits
 from cnnlab.model.cutting import Place
 from cnnlab.model.transfer import Resize, Transfer

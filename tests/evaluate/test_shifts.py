@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from cnnlab.config.corruptions import read_shifts, usual
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.shifts import right_under, shifted
 
@@ -178,7 +178,7 @@ def made(count: int = 30) -> tuple[nn.Module, Feed]:
 
 def test_answers_are_those_of_a_plain_loop_and_the_network_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     net, feed = made()
-    monkeypatch.setattr("cnnlab.data.feed.EVALUATION_IMAGES", 7)
+    monkeypatch.setattr("cnnlab.data.loader.EVALUATION_IMAGES", 7)
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     shifts = read_shifts(["translation(1)", "invert", "drawn([contrast(0.5)])"], 8, 8, 3)

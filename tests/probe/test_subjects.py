@@ -13,8 +13,8 @@ from PIL import Image
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import ImageForm
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise

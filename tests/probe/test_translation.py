@@ -15,7 +15,7 @@ from torch import nn
 
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
-from cnnlab.data.source import ImageForm
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise

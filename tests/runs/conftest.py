@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data import feed
-from cnnlab.data.feed import Feed
+from cnnlab.data import loader
+from cnnlab.data.loader import Feed
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder
@@ -198,7 +198,7 @@ def told_of_events(note: Callable[[str], None]) -> Iterator[None]:
         return told
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feed, "EVALUATION_IMAGES", 5)  # so that a part has several batches
+        patch.setattr(loader, "EVALUATION_IMAGES", 5)  # so that a part has several batches
         patch.setattr(Feed, "training", batches("batch", Feed.training, 2))
         patch.setattr(Feed, "evaluation", batches("scoring", Feed.evaluation, None))
         for name in ("fsync", "replace", "unlink"):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cnnlab.data import store
+from cnnlab.data import array_store
 from cnnlab.errors import RunError
 
 RICH: dict[str, Any] = {"epochs": 3, "augment": ["crop(padding=1)", "flip(0.5)"]}
@@ -157,8 +157,8 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
     """Makes parts be read ahead by so many threads, by none, or (None) live on the device."""
 
     def make(workers: int | None) -> None:
-        monkeypatch.setitem(store.RESIDENT_BYTES, "cpu", 0 if workers is not None else 2**30)
-        monkeypatch.setattr(store, "cpus", lambda: workers or 0)
+        monkeypatch.setitem(array_store.RESIDENT_BYTES, "cpu", 0 if workers is not None else 2**30)
+        monkeypatch.setattr(array_store, "cpus", lambda: workers or 0)
 
     return make
 

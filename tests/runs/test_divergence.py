@@ -12,7 +12,7 @@ import torch
 import typer
 
 from cnnlab.cli.train import show_result
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.runs.run import run
 from cnnlab.runs.summary import summaries
 from cnnlab.storage.test_ledger import LEDGER

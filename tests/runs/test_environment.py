@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.data.cache import cache_dir
+from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.runs import environment
 from cnnlab.runs.environment import code_hash, what_computes
 

@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.data import store
-from cnnlab.data.feed import Feed
-from cnnlab.data.keeping import features_dir
-from cnnlab.data.views import Mirrored
+from cnnlab.data import array_store
+from cnnlab.data.augmentation.views import Mirrored
+from cnnlab.data.decoding.cache import features_dir
+from cnnlab.data.loader import Feed
 from cnnlab.errors import SpecError
 from cnnlab.records import FeaturesRecord
 from cnnlab.runs.listener import Listener
@@ -262,8 +262,8 @@ def test_from_a_memory_map_it_is_the_same_to_the_bit(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     resident = done(transfer(augment=["flip"]))
-    monkeypatch.setitem(store.RESIDENT_BYTES, "cpu", 0)
-    monkeypatch.setattr(store, "cpus", lambda: workers)
+    monkeypatch.setitem(array_store.RESIDENT_BYTES, "cpu", 0)
+    monkeypatch.setattr(array_store, "cpus", lambda: workers)
     same(done(transfer(augment=["flip"])), resident, exactly=True)
 
 

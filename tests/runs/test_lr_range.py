@@ -14,7 +14,7 @@ import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
 from cnnlab.config.optimization import optimizers
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.source import silent
+from cnnlab.data.sources.base import silent
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.lr_range import at_rate, lr_range
 from cnnlab.statistics.lr_rule import ladder

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.distributed import World
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits

@@ -117,15 +117,17 @@ def begin_process(patch: pytest.MonkeyPatch, what: str) -> None:
     """From here on draws are made as most programs make them: from one stream that each process begins anew."""
     stream = np.random.default_rng(0)
     if what == "augmentation":
-        patch.setattr("cnnlab.data.augment.uniforms", lambda *names: stream.random((len(names[3]), names[4])))
+        patch.setattr(
+            "cnnlab.data.augmentation.augment.uniforms", lambda *names: stream.random((len(names[3]), names[4]))
+        )
     elif what == "dropout":
         patch.setattr("cnnlab.training.loop.seed_torch", nothing)
         patch.setattr("cnnlab.training.loop.torch_state", nullcontext)
         randomness.seed_torch(0, "process")
     else:
         places = {
-            "order": "cnnlab.data.feed.generator",
-            "sampling": "cnnlab.data.sampling.generator",
+            "order": "cnnlab.data.loader.generator",
+            "sampling": "cnnlab.data.loader.generator",
             "mixing": "cnnlab.training.loop.generator",
         }
         patch.setattr(places[what], lambda *_: stream)

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.study.executors import here, processes
 from cnnlab.study.plan import Task, make_plan
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import CLAIMS, Outcome, Place, alone, carry_out
 
 Studies = Callable[..., Study]

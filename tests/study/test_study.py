@@ -12,7 +12,7 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.errors import RunError
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import LEDGER

@@ -9,10 +9,10 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.records import Way
 from cnnlab.study.plan import make_plan
 from cnnlab.study.results import StudyWay
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.ways import check_networks
 from cnnlab.training.machine import choose_device
 

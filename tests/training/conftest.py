@@ -10,7 +10,7 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise
 from cnnlab.records import EpochRecord, Way

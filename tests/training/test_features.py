@@ -12,11 +12,11 @@ import torch
 
 from cnnlab.config.augmentations import read_augmentations
 from cnnlab.config.recipe import Recipe
+from cnnlab.data.augmentation.views import Augmented, Mirrored
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.keeping import as_bits, features_dir
-from cnnlab.data.source import silent
-from cnnlab.data.views import Augmented, Mirrored
+from cnnlab.data.decoding.cache import as_bits, features_dir
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import silent
 from cnnlab.errors import RunError
 from cnnlab.model.parting import Parting, part
 from cnnlab.model.transfer import Resize, Transfer

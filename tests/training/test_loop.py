@@ -11,8 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cnnlab.data.feed import Feed
-from cnnlab.data.sampling import balanced
+from cnnlab.data.loader import Feed, balanced
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
 from cnnlab.randomness import key

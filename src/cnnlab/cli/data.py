@@ -11,8 +11,8 @@ from cnnlab.cli.options import DataFolder, Debug, Json, guarded
 
 if TYPE_CHECKING:
     from cnnlab.config.recipe import Recipe
-    from cnnlab.data.check import SourceReport
-    from cnnlab.data.source import ImageForm
+    from cnnlab.data.checks import SourceReport
+    from cnnlab.data.sources.base import ImageForm
 
 SourceName = Annotated[
     str,
@@ -54,9 +54,9 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
 
     from cnnlab.cli.console import show as print_
     from cnnlab.cli.console import show_json
-    from cnnlab.data.catalogue import GENERATED, find_at_hand
-    from cnnlab.data.catalogue_table import CATALOGUE
     from cnnlab.data.dataset import data_roots
+    from cnnlab.data.sources.catalogue import GENERATED, find_at_hand
+    from cnnlab.data.sources.releases import CATALOGUE
 
     found = {name: find_at_hand(name, data_roots(data)) for name in CATALOGUE}
     if json:
@@ -85,9 +85,9 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
 def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
     """Download a data set of the catalogue, unless it is at hand, and compare its files with their checksums."""
     from cnnlab.cli.console import progressing, say, show_json
-    from cnnlab.data.catalogue import open_catalogue
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.published import PublishedSource
+    from cnnlab.data.sources.catalogue import open_catalogue
+    from cnnlab.data.sources.published import PublishedSource
 
     roots = data_roots(data)
     with progressing() as progress:
@@ -106,7 +106,7 @@ def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
     """Decode every image and say what is wrong; exit 1 where it can't be trained on before that is mended."""
     from cnnlab.cli.console import progressing, show_json
-    from cnnlab.data.check import check as check_source
+    from cnnlab.data.checks import check as check_source
 
     with progressing() as progress:
         report = check_source(source, data, progress=progress)
@@ -135,8 +135,8 @@ def show(
     from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import progressing, say, show_json
     from cnnlab.config.augmentations import augmentations
+    from cnnlab.data.contact_sheet import contact_sheet
     from cnnlab.data.dataset import open_source, shown_form
-    from cnnlab.data.sheet import contact_sheet
     from cnnlab.errors import RunError, UsageError
 
     if output.suffix.lower() != ".png":
@@ -154,7 +154,7 @@ def show(
     picture = BytesIO()
     form = _form(shown_form(opened), known)
     if choices:
-        from cnnlab.data.examples import augmented_sheet
+        from cnnlab.data.augmented_examples import augmented_sheet
 
         seed = known.train.seed if known else 0
         made = augmented_sheet(opened, form, choices, seed=seed, epochs=epochs, per_class=per_class)
@@ -212,7 +212,7 @@ def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
 
 def _form(shown: ImageForm, known: Recipe | None) -> ImageForm:
     """The form in which a recipe takes the images, by what it says of it."""
-    from cnnlab.data.source import ImageForm
+    from cnnlab.data.sources.base import ImageForm
 
     if known is None:
         return shown

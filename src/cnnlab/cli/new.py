@@ -24,8 +24,8 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     """Look at a folder of images and write a recipe for it, with the reasons for its choices."""
     from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import say, show_json
-    from cnnlab.data.folders import open_folder
-    from cnnlab.data.starter import glimpse, starter_recipe
+    from cnnlab.data.recipe_template import glimpse, starter_recipe
+    from cnnlab.data.sources.image_folder import open_folder
     from cnnlab.errors import RunError, UsageError
     from cnnlab.render.formatting import escaped
 

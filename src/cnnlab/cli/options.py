@@ -150,8 +150,8 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
         SourceError: its data is not there, or is no folder or archive of classes.
     """
     from cnnlab.config.recipe import Recipe
-    from cnnlab.data.catalogue_table import CATALOGUE
     from cnnlab.data.dataset import open_source
+    from cnnlab.data.sources.releases import CATALOGUE
     from cnnlab.probe import naming
 
     recipe = Recipe.read(path, changes)
@@ -179,7 +179,7 @@ def read_name(what: str) -> naming.Named:
 
 def _check_table(file: naming.RecipeFile) -> None:
     """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
-    from cnnlab.data.catalogue_table import CATALOGUE
+    from cnnlab.data.sources.releases import CATALOGUE
     from cnnlab.probe.naming import traced_recipe
 
     if file.recipe.data.source in CATALOGUE and file.recipe.model.backbone is None:

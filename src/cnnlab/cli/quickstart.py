@@ -11,7 +11,7 @@ import typer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, guarded
 
 if TYPE_CHECKING:
-    from cnnlab.data.source import Progress
+    from cnnlab.data.sources.base import Progress
     from cnnlab.storage.run_folder import RunFolder
 
 # A download that takes longer than this is not what a person expects of a quick start.
@@ -64,8 +64,8 @@ def quickstart(
 
 def choose_source(data: Path | None, progress: Progress) -> tuple[str, str]:
     """CIFAR-10 if it is at hand or can be fetched in reasonable time, else the built-in shapes; and why."""
-    from cnnlab.data.catalogue import download_seconds, find_at_hand, is_offline, open_catalogue
     from cnnlab.data.dataset import data_roots
+    from cnnlab.data.sources.catalogue import download_seconds, find_at_hand, is_offline, open_catalogue
     from cnnlab.errors import DownloadError
 
     roots = data_roots(data)

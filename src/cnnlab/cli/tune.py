@@ -74,8 +74,8 @@ def tune(
     known = Search.read(_found(file), overrides(set_), **({} if trials is None else {"trials": trials}))
     called = name or file.stem
     if plan:
+        from cnnlab.data.dataset_cache import Shelf
         from cnnlab.report.tuning_answer import PlannedAnswer
-        from cnnlab.study.shelf import Shelf
         from cnnlab.study.tuning_plan import plan_search, summary
 
         with progressing() as shown, about_file(file):

@@ -1,6 +1,6 @@
 """The augmentations that a recipe names: how training images may be changed, epoch by epoch.
 
-Here stand their names, arguments and allowed values; `cnnlab.data.augment` carries them out.
+Here stand their names, arguments and allowed values; `cnnlab.data.augmentation.augment` carries them out.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from cnnlab.config.recipe import Data
-from cnnlab.data import catalogue
-from cnnlab.data.cache import cache_dir
-from cnnlab.data.catalogue_table import CATALOGUE
-from cnnlab.data.folders import at_home, open_folder
-from cnnlab.data.imagefiles import ImageFiles
-from cnnlab.data.moments import mean_and_std
-from cnnlab.data.parts import Parts, choose_parts, renumbered
-from cnnlab.data.source import ImageForm, Indices, Labels, Part, Pixels, Progress, Source, silent
+from cnnlab.data.channel_stats import mean_and_std
+from cnnlab.data.decoding.cache import cache_dir
+from cnnlab.data.sources import catalogue
+from cnnlab.data.sources.base import ImageForm, Indices, Labels, Part, Pixels, Progress, Source, silent
+from cnnlab.data.sources.image_files import ImageFiles
+from cnnlab.data.sources.image_folder import at_home, open_folder
+from cnnlab.data.sources.releases import CATALOGUE
+from cnnlab.data.split_assignment import Parts, choose_parts, renumbered
 from cnnlab.errors import SourceError, listed, nearest
 
 # Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each

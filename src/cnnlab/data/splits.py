@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cnnlab.data.source import Indices, Labels
+from cnnlab.data.sources.base import Indices, Labels
 from cnnlab.randomness import generator
 
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from cnnlab.data.check import IMBALANCE
+from cnnlab.data.channel_stats import mean_and_std
+from cnnlab.data.checks import IMBALANCE
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.moments import mean_and_std
-from cnnlab.data.source import Part, Pixels
+from cnnlab.data.sources.base import Part, Pixels
 from cnnlab.records import WarningRecord
 
 # Normalised images have mean 0 and standard deviation 1; numbers of another data set of photographs stay within these.

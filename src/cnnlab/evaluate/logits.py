@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cnnlab.data.feed import Supply
+from cnnlab.data.loader import Supply
 from cnnlab.distributed import ALONE, World
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized

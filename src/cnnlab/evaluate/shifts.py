@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config import corruptions
-from cnnlab.data.augment import augment, draw
-from cnnlab.data.feed import Feed
-from cnnlab.data.operations import colours, detail, filters, geometry, levels
-from cnnlab.data.operations.geometry import Move
-from cnnlab.data.source import Indices, Progress, silent
+from cnnlab.data.augmentation import color, degrade, filters, geometry, pixel
+from cnnlab.data.augmentation.augment import augment, draw
+from cnnlab.data.augmentation.geometry import Move
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import Indices, Progress, silent
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.randomness import uniforms
@@ -96,7 +96,7 @@ def _scale(images: Tensor, shift: corruptions.Scale, _numbers: Uniforms) -> Tens
 
 
 def _hue(images: Tensor, shift: corruptions.Hue, numbers: Uniforms) -> Tensor:
-    return colours.hue(images, shift.degrees / 360 * _sign(numbers))
+    return color.hue(images, shift.degrees / 360 * _sign(numbers))
 
 
 def _blur(images: Tensor, shift: corruptions.Blur, _numbers: Uniforms) -> Tensor:
@@ -119,15 +119,15 @@ _CHANGES: dict[type[Any], Callable[[Tensor, Any, Uniforms], Tensor]] = {
     corruptions.Translation: _translation,
     corruptions.Rotation: _rotation,
     corruptions.Scale: _scale,
-    corruptions.Brightness: lambda images, shift, _: colours.brightness(images, _each(shift.factor, images)),
-    corruptions.Contrast: lambda images, shift, _: colours.contrast(images, _each(shift.factor, images)),
-    corruptions.Saturation: lambda images, shift, _: colours.saturation(images, _each(shift.factor, images)),
+    corruptions.Brightness: lambda images, shift, _: color.brightness(images, _each(shift.factor, images)),
+    corruptions.Contrast: lambda images, shift, _: color.contrast(images, _each(shift.factor, images)),
+    corruptions.Saturation: lambda images, shift, _: color.saturation(images, _each(shift.factor, images)),
     corruptions.Hue: _hue,
-    corruptions.Greyscale: lambda images, _shift, _: colours.greyscale(images),
-    corruptions.Invert: lambda images, _shift, _: levels.invert(images),
+    corruptions.Greyscale: lambda images, _shift, _: color.greyscale(images),
+    corruptions.Invert: lambda images, _shift, _: pixel.invert(images),
     corruptions.Blur: _blur,
     corruptions.Noise: _noise,
-    corruptions.Jpeg: lambda images, shift, _: detail.jpeg(images, shift.quality),
+    corruptions.Jpeg: lambda images, shift, _: degrade.jpeg(images, shift.quality),
     corruptions.Occlusion: _occlusion,
-    corruptions.Resolution: lambda images, shift, _: detail.fewer_pixels(images, shift.pixels),
+    corruptions.Resolution: lambda images, shift, _: degrade.fewer_pixels(images, shift.pixels),
 }

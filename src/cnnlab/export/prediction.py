@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cnnlab.data.feed import Feed
-from cnnlab.data.images import ENDINGS, Fault, try_decode
-from cnnlab.data.listing import is_ignored
-from cnnlab.data.source import ImageForm
+from cnnlab.data.decoding.images import ENDINGS, Fault, try_decode
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.class_folders import is_ignored
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import Record
 from cnnlab.runs.final import trained_network

@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cnnlab.data import shapes
-from cnnlab.data.formats import in_form
-from cnnlab.data.images import Fault, try_decode
-from cnnlab.data.source import ImageForm, Pixels
+from cnnlab.data.decoding.images import Fault, try_decode
+from cnnlab.data.sources import shapes
+from cnnlab.data.sources.base import ImageForm, Pixels
+from cnnlab.data.sources.formats import in_form
 from cnnlab.errors import SourceError
 from cnnlab.render import formatting
 

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, facts, open_dataset
-from cnnlab.data.feed import Feed, spread_places
-from cnnlab.data.source import ImageForm, Indices, Part, Progress, silent
+from cnnlab.data.loader import Feed, spread_places
+from cnnlab.data.sources.base import ImageForm, Indices, Part, Progress, silent
 from cnnlab.errors import SourceError, UsageError, listed
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
 from cnnlab.probe.pictures import Picture, drawn_image, normalised, opened_image

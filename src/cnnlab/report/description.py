@@ -11,7 +11,7 @@ from cnnlab.architecture.warnings import in_words, table_warnings
 from cnnlab.config.optimization import Adam
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import overview
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.grammar.toml_files import in_file
 from cnnlab.records import LayerRecord, Record, Table, WarningRecord

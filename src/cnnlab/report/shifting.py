@@ -19,7 +19,7 @@ from cnnlab.storage.run_folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset
-    from cnnlab.data.source import Progress
+    from cnnlab.data.sources.base import Progress
 
 
 def _silent(*_: object) -> None:
@@ -70,7 +70,7 @@ def shift(
         RunError: there is no run, or it has not finished.
         SourceError: the data is not found.
     """
-    from cnnlab.data.cifar10c import open_corrupted
+    from cnnlab.data.sources.cifar10c import open_corrupted
     from cnnlab.runs.shifting import Setting, corrupt_run, shift_groups, shift_run
 
     rules = Rules(smallest_difference, alpha)

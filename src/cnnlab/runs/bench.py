@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import Part, Progress, silent
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.distributed import ALONE, World
 from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way

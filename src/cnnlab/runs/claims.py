@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from cnnlab.config.arms import file_name
 from cnnlab.config.recipe import Claim, Recipe
 from cnnlab.config.study import Study
-from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.records import ClaimRecord, DataRecord, Result, Score
 from cnnlab.stats.claim_test import judge
 

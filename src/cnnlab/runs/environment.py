@@ -14,10 +14,10 @@ import torch
 
 from cnnlab.config.backbones import Known, OfRun, at_path, with_weights
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.cache import cached_facts
-from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
-from cnnlab.data.listing import stamp_of
+from cnnlab.data.decoding.cache import cached_facts
+from cnnlab.data.sources.class_folders import stamp_of
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.model.pretrained import names_file
 from cnnlab.records import Environment

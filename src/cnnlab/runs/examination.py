@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from cnnlab.data.cache import cache_dir
-from cnnlab.data.catalogue import find_at_hand, is_offline
-from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import data_roots
+from cnnlab.data.decoding.cache import cache_dir
+from cnnlab.data.sources.catalogue import find_at_hand, is_offline
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes

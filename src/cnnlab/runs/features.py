@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from cnnlab.config.backbones import Views
 from cnnlab.config.recipe import Recipe
+from cnnlab.data.augmentation.views import Mirrored
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.feed import Feed, Supply
-from cnnlab.data.source import Part, Progress
-from cnnlab.data.views import Mirrored
+from cnnlab.data.loader import Feed, Supply
+from cnnlab.data.sources.base import Part, Progress
 from cnnlab.distributed import ALONE, World
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting

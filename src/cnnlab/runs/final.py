@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed, Supply
-from cnnlab.data.source import Part
+from cnnlab.data.loader import Feed, Supply
+from cnnlab.data.sources.base import Part
 from cnnlab.distributed import ALONE, World
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits

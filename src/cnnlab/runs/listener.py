@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.records import EpochRecord
 from cnnlab.training.loop import Watch
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from cnnlab.config.optimization import Constant, Muon, optimizers, schedules
 from cnnlab.config.recipe import Recipe, Train
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.model.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched

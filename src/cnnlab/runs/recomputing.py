@@ -18,7 +18,7 @@ from torch import nn
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.source import Part, Progress, silent
+from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.evaluate.logits import logits
 from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, Table, Way
 from cnnlab.runs.bench import feed_of

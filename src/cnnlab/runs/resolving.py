@@ -10,9 +10,9 @@ from typing import Any
 from cnnlab.config.arms import within
 from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights
 from cnnlab.config.recipe import Data, Recipe
-from cnnlab.data.catalogue_table import CATALOGUE
 from cnnlab.data.dataset import find_files
-from cnnlab.data.folders import open_folder
+from cnnlab.data.sources.image_folder import open_folder
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.model.pretrained import weights_label
 from cnnlab.runs.sources import images_of, newest, require_channels
 

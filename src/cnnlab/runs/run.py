@@ -14,7 +14,7 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.distributed import ProcessLostError, World, joined
 from cnnlab.errors import RunError
 from cnnlab.records import DataRecord, Preprocessing

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Hashable, Sequence
 
 from cnnlab.config.arms import file_name
-from cnnlab.data.catalogue_table import CATALOGUE
+from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.runs.reading import ReadRun
 
 SHOWN_DIGITS = 12

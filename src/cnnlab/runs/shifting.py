@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.data.cifar10c import CLASSES, Corrupted
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Feed
-from cnnlab.data.formats import in_form
-from cnnlab.data.source import Part, Progress, silent
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import Part, Progress, silent
+from cnnlab.data.sources.cifar10c import CLASSES, Corrupted
+from cnnlab.data.sources.formats import in_form
 from cnnlab.errors import RunError, UsageError, listed
 from cnnlab.evaluate.shifts import right_under, shifted
 from cnnlab.runs.bench import Opener, feed_of

@@ -15,7 +15,7 @@ from torch import nn
 
 from cnnlab.config.arms import within
 from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
-from cnnlab.data.catalogue import is_offline
+from cnnlab.data.sources.catalogue import is_offline
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model import backbones
 from cnnlab.model.downloads import sha256

@@ -17,8 +17,8 @@ from cnnlab.architecture.warnings import in_words
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.feed import Supply
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.loader import Supply
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.data.warnings import data_warnings, leaks_into_test
 from cnnlab.errors import SourceError
 from cnnlab.randomness import seed_torch, torch_state

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import RunError, UsageError
 from cnnlab.study.executors import PATIENCE_S, Executor, GoOn, Outcomes, Watch
 from cnnlab.study.plan import Task
 from cnnlab.study.sharing import answer, is_seen, shared
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import Outcome, Place, carry_out
 
 HEARD_EVERY_S = 0.5

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnnlab.atomic_io import write_whole
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.runs.listener import nothing
 from cnnlab.study.executors import Executor
 from cnnlab.study.finding import Found, Listing

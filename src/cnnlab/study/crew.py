@@ -12,9 +12,9 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import CnnlabError, Problem, RunError
 from cnnlab.study.executors import HEARD_EVERY_S, end_with_parent
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, try_all
 from cnnlab.study.tuning_results import TrialRecord

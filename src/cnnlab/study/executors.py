@@ -22,8 +22,8 @@ from typing import TypeAlias
 
 import torch
 
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.study.plan import Task
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.work import Outcome, Place, carry_out
 
 # (task, images so far of its run, what is to be said)

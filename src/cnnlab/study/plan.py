@@ -16,7 +16,8 @@ from cnnlab.config.arms import Arm, file_name
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import FRESH_SEEDS, Study
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import SpecError
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.networks import plan_network
@@ -26,7 +27,6 @@ from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.storage.run_folder import slug
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.ways import check_networks, choose_study_way, computed_in
 from cnnlab.training.machine import choose_device, whole_floats
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.config.search import Search
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, Result, Score
 from cnnlab.runs.listener import nothing
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.executors import PATIENCE_S
 from cnnlab.study.plan import Task, make_plan
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Asked, Ended, Trials
 from cnnlab.study.tuning_results import TrialRecord
 from cnnlab.study.work import Outcome, Place, StopRunError, carry_out, find_run

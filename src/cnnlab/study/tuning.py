@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from cnnlab.atomic_io import write_whole
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import pruners
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.records import first_problem
 from cnnlab.runs.listener import nothing
@@ -28,7 +29,6 @@ from cnnlab.study.folder import study_name
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.reading import Reading
 from cnnlab.study.results import UNCONFIRMED, Confirmation, SeedRecord
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.suggesting import load_optuna
 from cnnlab.study.trials import Trials
 from cnnlab.study.trying import Job, Seen, arm_name, try_all

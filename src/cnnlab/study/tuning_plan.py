@@ -9,12 +9,12 @@ from cnnlab.config.arms import Changes, as_setting
 from cnnlab.config.backbones import OfRun, read_backbone, write_backbone
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import Options, pruners, write_space
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.runs.resolving import with_run_named
 from cnnlab.stats.power import detectable, planning_sd
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.planning import ASSUMED_ERROR
 from cnnlab.study.results import StudyWay
-from cnnlab.study.shelf import Shelf
 from cnnlab.study.trials import Trials
 from cnnlab.study.tuning_results import ParameterRecord, PlannedTuning
 

@@ -14,6 +14,7 @@ import torch
 from cnnlab.config.arms import file_name
 from cnnlab.config.backbones import write_backbone
 from cnnlab.config.recipe import Recipe
+from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
 from cnnlab.runs.listener import Listener, nothing
@@ -21,7 +22,6 @@ from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import HeldError, locked
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.plan import Task, maker, run_id
-from cnnlab.study.shelf import Shelf
 from cnnlab.training.machine import choose_device
 
 # A folder beside the runs, with a lock for each run that is being done.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.config.averaging_and_mixing import EMA, SWA
-from cnnlab.data.feed import Batch
+from cnnlab.data.loader import Batch
 from cnnlab.model.transfer import unfreeze
 
 

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.cache import pixels_key
+from cnnlab.data.array_store import Store, resident_bytes
+from cnnlab.data.augmentation.views import Views
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.feed import Batch, Feed, Supply, evaluation_batch, whole
-from cnnlab.data.keeping import Array, Kept, as_bits, found_or_made
-from cnnlab.data.source import Indices, Labels, Part, Progress
-from cnnlab.data.store import Store, resident_bytes
-from cnnlab.data.views import Views
+from cnnlab.data.decoding.cache import Array, Kept, as_bits, found_or_made, pixels_key
+from cnnlab.data.loader import Batch, Feed, Supply, evaluation_batch, whole
+from cnnlab.data.sources.base import Indices, Labels, Part, Progress
 from cnnlab.errors import CnnlabError, RunError
 from cnnlab.model.parting import TOLERANCE, Parting
 from cnnlab.model.rest import is_within

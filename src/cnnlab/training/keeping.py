@@ -12,8 +12,8 @@ from cnnlab.config import backbones
 from cnnlab.config.averaging_and_mixing import SWA, NoMix
 from cnnlab.config.budget import Images
 from cnnlab.config.recipe import Recipe, Train
-from cnnlab.data.keeping import MOST_BYTES, free_bytes, kept_bytes
-from cnnlab.data.views import Augmented, Mirrored, Views, only_flips
+from cnnlab.data.augmentation.views import Augmented, Mirrored, Views, only_flips
+from cnnlab.data.decoding.cache import MOST_BYTES, free_bytes, kept_bytes
 from cnnlab.errors import SpecError
 from cnnlab.model.parting import Parting, part
 from cnnlab.render.formatting import memory

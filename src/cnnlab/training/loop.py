@@ -17,8 +17,7 @@ from cnnlab.config.averaging_and_mixing import NoAverage, NoMix
 from cnnlab.config.budget import Time
 from cnnlab.config.optimization import Early
 from cnnlab.config.recipe import Data, Train
-from cnnlab.data.feed import Batch, Feed, Supply, whole
-from cnnlab.data.sampling import balanced
+from cnnlab.data.loader import Batch, Feed, Supply, balanced, whole
 from cnnlab.distributed import ALONE, World
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score

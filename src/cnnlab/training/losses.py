@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cnnlab.config import losses
-from cnnlab.data.source import Labels
+from cnnlab.data.sources.base import Labels
 
 Mass: TypeAlias = Tensor | int
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.randomness import torch_state
 from cnnlab.statistics.lr_rule import steps_that_count
 from cnnlab.training.loop import Training, batches_of_epoch, take_step

@@ -25,7 +25,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from cnnlab.atomic_io import write_whole
 from cnnlab.config.recipe import Train
-from cnnlab.data.cache import cache_dir
+from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.errors import RunError, SpecError
 from cnnlab.model.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state

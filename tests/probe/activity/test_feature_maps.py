@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.source import ImageForm
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise

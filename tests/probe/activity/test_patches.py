@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.feed import Feed
-from cnnlab.data.source import ImageForm
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
 from cnnlab.model.build import build
 from cnnlab.model.cutting import Place

@@ -19,7 +19,7 @@ from cnnlab import inspect_attribution
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.source import ImageForm
+from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import RunError, SourceError, UsageError
 from cnnlab.model.build import build
 from cnnlab.model.initialise import initialise

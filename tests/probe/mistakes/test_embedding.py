@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.probe.mistakes import embedding as mistakes_embedding
 from cnnlab.probe.mistakes.embedding import Embedding, embedding, features, last_layer
 from cnnlab.probe.mistakes.embedding_plot import embedding_figure

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnlab.data.feed import Feed, spread_places
+from cnnlab.data.loader import Feed, spread_places
 from cnnlab.errors import UsageError
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized

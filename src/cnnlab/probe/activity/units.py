@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.errors import UsageError, nearest
 from cnnlab.model.transfer import resized
 from cnnlab.probe.activations import module_name, probing, watching

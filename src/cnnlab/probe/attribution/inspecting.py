@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.source import Progress, silent
+from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.probe.activations import probing
 from cnnlab.probe.attribution.answer import Attribution, Attributions, Completeness, Curve, Explained

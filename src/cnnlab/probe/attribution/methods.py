@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnlab.data.feed import evaluation_batch
+from cnnlab.data.loader import evaluation_batch
 from cnnlab.errors import UsageError
 from cnnlab.model.transfer import resized
 from cnnlab.probe.attribution.layers import tap

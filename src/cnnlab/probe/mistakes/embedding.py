@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.feed import Feed
+from cnnlab.data.loader import Feed
 from cnnlab.model.modes import evaluating
 from cnnlab.model.transfer import resized
 from cnnlab.probe.activations import module_name, watching

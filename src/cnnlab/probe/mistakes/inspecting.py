@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.data.source import Pixels, Progress, silent
+from cnnlab.data.sources.base import Pixels, Progress, silent
 from cnnlab.errors import DownloadError, RunError, SourceError, UsageError, listed, nearest
 from cnnlab.probe.limits import require_number
 from cnnlab.probe.mistakes.answer import Calibration, Mistakes, Rescaled

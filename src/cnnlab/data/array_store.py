@@ -1,0 +1,115 @@
+"""Rows of arrays to batches on the device, in any order: images as bytes, features as floats.
+
+Small data lives on the device as one tensor; data past a memory budget streams from its memory map through threads
+that read ahead.
+
+Threads, not processes: reading only copies rows, and NumPy holds no lock meanwhile. Processes would have to be forked
+beside torch's own threads, which is unsafe, or started anew each epoch, importing torch and the caller's script again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cnnlab.data.decoding.pool import cpus
+from cnnlab.data.sources.base import Indices
+from cnnlab.distributed import memory_bytes, on_this_machine
+
+# Up to this size a part lives on the device, unless that is more than its share of the memory: of what is free on a
+# CUDA device, of all that may be used elsewhere. The rest is for the other parts, the network and its maps.
+RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
+RESIDENT_SHARE = 0.2
+
+
+def reading_threads() -> int:
+    """How many threads read ahead where data streams."""
+    return min(4, cpus())
+
+
+@dataclass
+class Store:
+    """The rows of one array or of several, which are counted through: those of the second follow those of the first.
+
+    Args:
+        arrays: each N×...; all of one shape and dtype; may be memory maps.
+        resident: keep them on the device; None: if they fit the budget for that kind of device.
+        workers: threads that read ahead when rows stream; with 0 each batch is read when it is asked for.
+    """
+
+    arrays: Sequence[npt.NDArray[Any]]
+    device: torch.device
+    resident: bool | None = None
+    workers: int = field(default_factory=reading_threads)
+    _rows: Tensor | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.resident is None:
+            self.resident = sum(array.nbytes for array in self.arrays) <= resident_bytes(self.device)
+        if self.resident:
+            self._rows = torch.from_numpy(_in_memory(self.arrays)).to(self.device)
+
+    def batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
+        """The rows in the wanted order on the device, in batches of these sizes."""
+        if self._rows is not None:
+            for chunk in torch.split(torch.from_numpy(order).to(self.device), list(sizes)):
+                yield self._rows.index_select(0, chunk)
+            return
+        for rows in self._streamed(order, sizes):
+            yield rows.to(self.device, non_blocking=True)
+
+    def _streamed(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
+        batches = np.split(order, np.cumsum(sizes)[:-1])
+        if not self.workers:
+            yield from map(self._read, batches)
+            return
+        readers = ThreadPoolExecutor(self.workers, thread_name_prefix="cnnlab-feed")
+        try:
+            ahead: deque[Future[Tensor]] = deque()
+            for batch in batches:
+                ahead.append(readers.submit(self._read, batch))
+                if len(ahead) > 2 * self.workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+    def _read(self, indices: Indices) -> Tensor:
+        rows = torch.from_numpy(self._taken(indices))
+        return rows.pin_memory() if self.device.type == "cuda" else rows
+
+    def _taken(self, indices: Indices) -> npt.NDArray[Any]:
+        # As plain arrays: a memory map's own indexing gives memory maps, more slowly.
+        first = np.asarray(self.arrays[0])
+        if len(self.arrays) == 1:
+            return np.take(first, indices, axis=0)
+        found = np.empty((len(indices), *first.shape[1:]), dtype=first.dtype)
+        which, row = np.divmod(indices, len(first))
+        for number, array in enumerate(self.arrays):
+            here = which == number
+            found[here] = np.take(np.asarray(array), row[here], axis=0)
+        return found
+
+
+def _in_memory(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """All rows as one array in memory: the given one where it is that already, else a copy."""
+    if len(arrays) > 1:
+        return np.concatenate(arrays)
+    # PyTorch takes no read-only array without a warning, and memory maps are read from the disk again and again.
+    return arrays[0] if type(arrays[0]) is np.ndarray and arrays[0].flags.writeable else np.array(arrays[0])
+
+
+def resident_bytes(device: torch.device) -> int:
+    """How many bytes of data may live on a device, as its memory is now."""
+    # Each process keeps a copy in the machine's memory.
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes() // on_this_machine()
+    return min(RESIDENT_BYTES[device.type], int(RESIDENT_SHARE * memory))

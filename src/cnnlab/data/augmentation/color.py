@@ -1,0 +1,83 @@
+"""Brightness, contrast, saturation, hue and grey, as torchvision's functional operations on uint8 tensors.
+
+Each step is one multiplication or addition, never both in one instruction: where that is left to the processor, it
+may round otherwise at the end of a batch than in its middle.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnnlab.data.augmentation.batches import Numbers, as_levels, per_image
+
+# The weights of red, green and blue in grey (ITU-R BT.601), in torchvision's digits.
+_RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
+
+
+def brightness(images: Tensor, factors: Numbers) -> Tensor:
+    """Each image times its factor."""
+    return as_levels(images * per_image(factors, images))
+
+
+def contrast(images: Tensor, factors: Numbers) -> Tensor:
+    """Each image times its factor, and the mean of its grey for the rest of 1."""
+    flat = grey(images).flatten(1)
+    # Added up as whole numbers, whose sum does not depend on the order.
+    means = flat.sum(1, dtype=torch.int64).to(torch.float32) / flat.shape[1]
+    return _blend(images, means[:, None, None, None], factors)
+
+
+def saturation(images: Tensor, factors: Numbers) -> Tensor:
+    """Each image times its factor, and its grey for the rest of 1; grey images stay."""
+    return images if images.shape[1] == 1 else _blend(images, grey(images), factors)
+
+
+def greyscale(images: Tensor) -> Tensor:
+    """The grey of each pixel in all channels."""
+    return grey(images).expand_as(images)
+
+
+def grey(images: Tensor) -> Tensor:
+    """How light each pixel is: uint8, N×1×H×W."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.chunk(3, dim=1)
+    return (red * _RED + green * _GREEN).add_(blue * _BLUE).to(torch.uint8)
+
+
+def hue(images: Tensor, shifts: Numbers) -> Tensor:
+    """The hue of each pixel moved by its image's shift, in turns of the circle; grey images stay.
+
+    In hue, saturation and value a channel is value - range · min(max(min(k, 4 - k), 0), 1) with k = (n + 6·hue) mod 6
+    and n = 5, 3, 1 for red, green and blue; range is the largest less the smallest channel, and value the largest.
+    """
+    if images.shape[1] == 1:
+        return images
+    value, extent, sixths = _hue_in_sixths(images)
+    # Twice the circle keeps the sum positive, for which a remainder is cheaper than a modulus.
+    moved = sixths.add_(per_image(shifts * 6 + 12, images))
+    channels = []
+    for n in (5, 3, 1):
+        k = (moved + n).fmod_(6)
+        channels.append(value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(extent))
+    # As torchvision makes levels of numbers from 0 to 1: times 255.999, and cut off.
+    return as_levels(torch.cat(channels, 1).mul_(255.999 / 255))
+
+
+def _hue_in_sixths(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Value and range (0 to 255), and hue (-1 to 5, in sixths of the circle); each N×1×H×W, 32-bit floats."""
+    red, green, blue = images.to(torch.float32).chunk(3, dim=1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    extent = value - torch.minimum(torch.minimum(red, green), blue)
+    divisor = extent.clamp(min=1)  # levels are whole: below 1 there is only 0, where no hue matters
+    from_red = (green - blue).div_(divisor)
+    from_green = (blue - red).div_(divisor).add_(2)
+    from_blue = (red - green).div_(divisor).add_(4)
+    sixths = torch.where(value == red, from_red, torch.where(value == green, from_green, from_blue))
+    return value, extent, sixths
+
+
+def _blend(images: Tensor, others: Tensor, factors: Numbers) -> Tensor:
+    factor = per_image(factors, images)
+    return as_levels((images * factor).add_(others * (1 - factor)))

@@ -1,0 +1,109 @@
+"""Windows, rectangles, and images turned, moved, scaled and sheared about their centre."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cnnlab.data.augmentation.batches import Numbers, Whole, on_device, per_image
+
+
+def padded(images: Tensor, margin: int, fill: Literal["zero", "reflect"]) -> Tensor:
+    """`margin` pixels more on each side: black, or the image reflected at its border pixels."""
+    return reflected(images, margin) if fill == "reflect" else F.pad(images, (margin,) * 4)
+
+
+def reflected(images: Tensor, margin: int) -> Tensor:
+    """`margin` pixels more on each side, reflected at the border pixels; there and back where the image is smaller."""
+    for dim in (2, 3):
+        order = np.pad(np.arange(images.shape[dim]), margin, mode="reflect")
+        images = images.index_select(dim, on_device(order, images))
+    return images
+
+
+def windows(images: Tensor, tops: Whole, lefts: Whole, height: int, width: int) -> Tensor:
+    """A window of height×width from a place of its own in each image."""
+    # Every possible window, as a view; one indexing step copies a window an image.
+    views = images.unfold(2, height, 1).unfold(3, width, 1)
+    rows = on_device(np.arange(len(images)), images)
+    return views[rows, :, on_device(tops, images), on_device(lefts, images)]
+
+
+def erase(images: Tensor, tops: Whole, lefts: Whole, heights: Whole, widths: Whole) -> Tensor:
+    """A black rectangle in each image; what lies outside of the image is passed over."""
+    inside = []
+    for dim, starts, sizes in ((2, tops, heights), (3, lefts, widths)):
+        places = np.arange(images.shape[dim])
+        inside.append(on_device((places >= starts[:, None]) & (places < (starts + sizes)[:, None]), images))
+    rows, columns = inside
+    return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How each image is moved: arrays of shape N, or numbers for all.
+
+    Attributes:
+        angle, shear_x, shear_y: degrees, clockwise as one looks at the image.
+        right, down: pixels.
+        scale: above 1 enlarges.
+        from_corner: about the upper left corner, not the centre.
+    """
+
+    angle: Numbers | float = 0.0
+    right: Numbers | float = 0.0
+    down: Numbers | float = 0.0
+    scale: Numbers | float = 1.0
+    shear_x: Numbers | float = 0.0
+    shear_y: Numbers | float = 0.0
+    from_corner: Numbers | float = 0.0
+
+    def matrices(self, count: int, height: int, width: int) -> Numbers:
+        """Where each pixel comes from, in pixels from the centre: N×6, [a b c; d e f] row by row, as torchvision's.
+
+        It is the inverse of translation · rotation · scale · shear in y · shear in x.
+        """
+        turn, shear_x, shear_y = (np.radians(angle) for angle in (self.angle, self.shear_x, self.shear_y))
+        a = np.cos(turn - shear_y) / np.cos(shear_y)
+        b = -(a * np.tan(shear_x) + np.sin(turn))
+        c = np.sin(turn - shear_y) / np.cos(shear_y)
+        d = np.cos(turn) - c * np.tan(shear_x)
+        across, up, back, along = d / self.scale, -b / self.scale, -c / self.scale, a / self.scale
+        # What stays in its place: the corner, or the centre, which is at 0.
+        x, y = -0.5 * width * self.from_corner, -0.5 * height * self.from_corner
+        to_right = x - across * (x + self.right) - up * (y + self.down)
+        to_down = y - back * (x + self.right) - along * (y + self.down)
+        rows = [np.broadcast_to(value, count) for value in (across, up, to_right, back, along, to_down)]
+        return np.stack(rows, axis=1)
+
+
+def move(images: Tensor, how: Move, interpolation: Literal["nearest", "bilinear"]) -> Tensor:
+    """Each image moved in its own way; black comes in from outside."""
+    count, _, height, width = images.shape
+    matrices = how.matrices(count, height, width)
+    # One multiplication and one addition at a time; see `cnnlab.data.augmentation.color`.
+    across, up, to_right, back, along, to_down = (per_image(matrices[:, place], images)[:, 0] for place in range(6))
+    xs = on_device(np.arange(width) - (width - 1) / 2, images)[None, None, :]
+    ys = on_device(np.arange(height) - (height - 1) / 2, images)[None, :, None]
+    from_x = xs * across + (ys * up + to_right)
+    from_y = xs * back + (ys * along + to_down)
+    if interpolation == "nearest":
+        return _nearest(images, from_x + (width - 1) / 2, from_y + (height - 1) / 2)
+    grid = torch.stack((from_x.mul_(2 / width), from_y.mul_(2 / height)), dim=3)
+    found = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return found.round_().to(torch.uint8)
+
+
+def _nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
+    """The pixel nearest to each place (N×H×W, in pixels from the upper left pixel's centre); black outside."""
+    count, channels, height, width = images.shape
+    columns, rows = from_x.round_(), from_y.round_()
+    outside = (columns < 0) | (columns > width - 1) | (rows < 0) | (rows > height - 1)
+    places = rows.clamp_(0, height - 1).mul_(width).add_(columns.clamp_(0, width - 1)).long().view(count, 1, -1)
+    found = images.flatten(2).gather(2, places.expand(-1, channels, -1)).view_as(images)
+    return found.masked_fill_(outside[:, None], 0)

@@ -1,0 +1,54 @@
+"""Data that several runs share: opened once, decoded once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnlab.config.recipe import Data
+from cnnlab.data.dataset import Dataset, open_dataset
+from cnnlab.data.sources.base import Progress, silent
+
+MOST_KEPT = 4
+
+
+class Facts(NamedTuple):
+    """What a plan needs of a data set: what names its content and split, and how many images are trained on."""
+
+    digest: str
+    train: int
+
+
+class Shelf:
+    """Keeps the last few data sets that were opened, and facts of all; augmentation does not make another."""
+
+    def __init__(self, root: Path | None = None, progress: Progress = silent, download: bool = True) -> None:
+        self.root = root
+        self.download = download
+        self.progress = progress
+        self.kept: OrderedDict[str, Dataset] = OrderedDict()
+        self.known: dict[str, Facts] = {}
+
+    def open(self, data: Data, seed: int, **options: Any) -> Dataset:
+        """As `open_dataset`, from the shelf where it is there; the options count when it is first opened."""
+        key = self._key(data, seed)
+        if key not in self.kept:
+            chosen: dict[str, Any] = {"root": self.root, "progress": self.progress, "download": self.download} | options
+            self.kept[key] = open_dataset(data, seed=seed, **chosen)
+        self.kept.move_to_end(key)
+        while len(self.kept) > MOST_KEPT:
+            self.kept.popitem(last=False)
+        return self.kept[key]
+
+    def facts(self, data: Data, seed: int) -> Facts:
+        """Facts of the data, which is opened for them once however many others have been since."""
+        key = self._key(data, seed)
+        if key not in self.known:
+            found = self.open(data, seed)
+            self.known[key] = Facts(f"{found.content_digest} {found.split_hash}", found.size("train"))
+        return self.known[key]
+
+    def _key(self, data: Data, seed: int) -> str:
+        split = seed if data.split_seed is None else data.split_seed
+        return repr((data.model_copy(update={"augment": (), "split_seed": split}), self.root))

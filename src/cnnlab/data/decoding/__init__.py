@@ -1,0 +1,1 @@
+"""Image files decoded into arrays, by several processes, and cached. No torch."""

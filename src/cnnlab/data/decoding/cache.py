@@ -1,0 +1,368 @@
+"""Arrays on disk that take long to make: decoded images and features, found again by content. No torch.
+
+A file is a NumPy array (.npy) with a checksum behind it. It is written beside its place and then renamed, so that
+a reader sees a whole file or none, and two processes may make the same one. Features, which are large and can be made
+again, stand in a folder of their own: each is made by one process, and those that nobody uses are removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import json
+import math
+import os
+import secrets
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+import platformdirs
+
+from cnnlab.data.decoding.images import DECODER_VERSION
+from cnnlab.data.sources.base import ImageForm, Pixels
+from cnnlab.errors import CnnlabError
+
+_TRAILER = struct.Struct("<8sQ")
+_MAGIC = b"cnnlab-1"
+_BLOCK = 64 * 2**20
+# A file system that can't set room aside says one of these.
+_NOT_HERE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
+# How the name of a file ends that is being written.
+UNFINISHED = ".new"
+
+# Writes every row into (file, from this byte on).
+Fill = Callable[[Path, int], None]
+
+
+def cache_dir() -> Path:
+    """Where decoded images and downloads are kept: CNNLAB_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("CNNLAB_CACHE") or platformdirs.user_cache_dir("cnnlab"))
+
+
+def pixels_key(content: str, form: ImageForm) -> str:
+    """The name of decoded images: their content's digest, the form, and what decodes them."""
+    size = f"{form.channels}x{form.height}x{form.width}-{form.interpolation}"
+    return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
+
+
+def cached_pixels(key: str, count: int, form: ImageForm, fill: Fill) -> Pixels:
+    """The array N×C×H×W named `key`, as a read-only memory map; `fill` makes it where it is absent or damaged.
+
+    Raises:
+        CnnlabError: the cache can't be written.
+    """
+    shape = (count, *form.shape)
+    path = cache_dir() / "images" / f"{key}.npy"
+    found = kept_array(path, shape)
+    return found if found is not None else make_array(path, shape, fill)
+
+
+def kept_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any] | None:
+    """The array in a whole file, as a read-only memory map; None where there is none, or a damaged one."""
+    header, dtype = _header(shape, np.dtype(dtype)), np.dtype(dtype)
+    start, length = len(header), math.prod(shape) * dtype.itemsize
+    try:
+        with path.open("rb") as file:
+            # Compared, not parsed: NumPy's reader answers a damaged header with exceptions of many kinds.
+            if file.read(start) != header or path.stat().st_size != start + length + _TRAILER.size:
+                return None
+            file.seek(start + length)
+            magic, checksum = _TRAILER.unpack(file.read())
+        if magic != _MAGIC or checksum != _checksum(path, start, length):
+            return None
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    except OSError:
+        return None
+
+
+def make_array(
+    path: Path, shape: tuple[int, ...], fill: Fill, dtype: npt.DTypeLike = np.uint8, what: str = "decoded images"
+) -> npt.NDArray[Any]:
+    """Make a file that `kept_array` finds; it takes the place of one of that name.
+
+    Args:
+        what: what the array holds, for an error.
+
+    Raises:
+        CnnlabError: the file can't be written.
+    """
+    header = _header(shape, np.dtype(dtype))
+    start, length = len(header), math.prod(shape) * np.dtype(dtype).itemsize
+    with _new_file(path, what) as new, new.open("wb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_SH)  # as long as it is written: whoever makes room leaves it
+        file.write(header)
+        _reserve(file, length)
+        file.flush()
+        fill(new, start)
+        file.seek(start + length)
+        file.write(_TRAILER.pack(_MAGIC, _checksum(new, start, length)))
+    made = kept_array(path, shape, dtype)
+    if made is None:
+        raise _unwritable(path, "what was written reads back differently", what)
+    return made
+
+
+def keep_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Write an array that `kept_array` finds; it comes back as a read-only memory map. Errors as `make_array`."""
+
+    def fill(file: Path, start: int) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(start)
+            opened.write(np.ascontiguousarray(array).data)
+
+    return make_array(path, array.shape, fill, array.dtype)
+
+
+def cached_facts(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Facts by name, of values that JSON has, which take long to find.
+
+    They are found anew where the file is absent or damaged, and each time where it can't be written.
+    """
+    path = cache_dir() / "facts" / f"{key}.json"
+    try:
+        text, _, checksum = path.read_text().rpartition("\n")
+        if checksum == f"{zlib.crc32(text.encode()):08x}":
+            return dict(json.loads(text))
+    except (OSError, ValueError):
+        pass
+    facts = make()
+    text = json.dumps(facts)
+    with suppress(CnnlabError), _new_file(path) as new:
+        new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
+    return facts
+
+
+def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": dtype.str, "fortran_order": False, "shape": shape})
+    return header.getvalue()
+
+
+def _reserve(file: IO[bytes], length: int) -> None:
+    """Take so many bytes of the disk from here on: where a memory map meets a full disk, its process is killed.
+
+    Raises:
+        OSError: there is not so much room.
+    """
+    file.flush()
+    if length and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), file.tell(), length)
+            return
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+    zeros = bytes(min(_BLOCK, length))
+    for done in range(0, length, _BLOCK):
+        file.write(zeros[: length - done])
+
+
+def _checksum(path: Path, start: int, length: int) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        file.seek(start)
+        while length > 0 and (block := file.read(min(_BLOCK, length))):
+            checksum = zlib.crc32(block, checksum)
+            length -= len(block)
+    return checksum
+
+
+@contextmanager
+def _new_file(path: Path, what: str = "decoded images") -> Iterator[Path]:
+    """A file to write that takes `path`'s place at the end; nothing is left behind when that fails."""
+    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield new
+        new.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error), what) from error
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, received: str, what: str = "decoded images") -> CnnlabError:
+    return CnnlabError(
+        f"{what} can't be kept",
+        where=str(path.parent),
+        received=received,
+        allowed=f"a folder that can be written, with room for the {what.split()[-1]}",
+        next_step="make room, or set CNNLAB_CACHE to another folder",
+    )
+
+
+# What the folder may hold; beyond it what has not been used for longest goes, but never what is in use.
+MOST_BYTES = 20 * 2**30
+# What a process that was killed had half written is left for so long.
+LEFT_OVER_S = 24 * 3600
+_LOCK = ".lock"
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Kept:
+    """An array, as a read-only memory map; as long as this object lives nobody removes its file.
+
+    Attributes:
+        made: whether it had to be made.
+    """
+
+    array: Array
+    name: str
+    made: bool
+    _held: IO[bytes] | None = None
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            self._held.close()
+
+
+def features_dir() -> Path:
+    """Where features are kept."""
+    return cache_dir() / "features"
+
+
+def found_or_made(
+    key: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: Fill, agrees: Callable[[Array], bool]
+) -> Kept:
+    """The array of that name; `fill` makes it where it is absent, damaged, or not what `agrees` expects.
+
+    Another process that wants the same one waits, and finds it.
+
+    Raises:
+        CnnlabError: the cache can't be written.
+    """
+    path = features_dir() / f"{key}.npy"
+    with _alone(path):
+        held = _held(path)
+        array = kept_array(path, shape, dtype)
+        if array is not None and agrees(array):
+            with suppress(OSError):
+                os.utime(path)
+            return Kept(array, path.name, made=False, _held=held)
+        if held is not None:
+            held.close()
+        _make_room_for(math.prod(shape) * np.dtype(dtype).itemsize)
+        array = make_array(path, shape, fill, dtype, "features")
+        kept = Kept(array, path.name, made=True, _held=_held(path))
+    make_room(MOST_BYTES)
+    return kept
+
+
+def make_room(most: int) -> None:
+    """Remove the files that have not been used for longest until the rest has at most so many bytes.
+
+    What is being written counts; what a process that has ended left half written goes.
+    """
+    found, total = [], 0
+    for path in features_dir().glob("*"):
+        with suppress(OSError):
+            about = path.stat()
+            if path.suffix == ".npy":
+                found.append((about.st_mtime, about.st_size, path))
+                total += about.st_size
+            elif path.suffix == UNFINISHED and not (_has_ended(path) and _removed(path)):
+                if time.time() - about.st_mtime > LEFT_OVER_S:
+                    path.unlink()
+                else:
+                    total += about.st_size
+            elif path.suffix == _LOCK and time.time() - about.st_mtime > LEFT_OVER_S:
+                path.unlink()
+    for _, size, path in sorted(found):
+        if total <= most:
+            return
+        if _removed(path):
+            total -= size
+
+
+def kept_bytes() -> int:
+    """What the folder of features holds."""
+    total = 0
+    for path in features_dir().glob("*"):
+        with suppress(OSError):
+            total += path.stat().st_size
+    return total
+
+
+def free_bytes() -> int:
+    """What is free on the disk of the cache."""
+    place = cache_dir()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _make_room_for(size: int) -> None:
+    with suppress(OSError):
+        make_room(min(MOST_BYTES, kept_bytes() + free_bytes()) - size)
+
+
+def _has_ended(path: Path) -> bool:
+    """Whether the process that a half written file names is gone from here; a lock says so of other machines' ones."""
+    try:
+        os.kill(int(path.name[1:].partition("-")[0]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):  # another user's, or no name of ours
+        return False
+    return False
+
+
+def _removed(path: Path) -> bool:
+    """Whether a file is gone now; one that a process uses stays, and so does one that can't be locked."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _held(path: Path) -> IO[bytes] | None:
+    """The file, marked as in use as long as it is open; None where there is none."""
+    try:
+        file = path.open("rb")
+    except OSError:
+        return None
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within it no other process makes this file; where nothing can be locked, several may."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_suffix(_LOCK).open("wb")
+    except OSError:
+        yield
+        return
+    with lock:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def as_bits(dtype: str) -> np.dtype[Any]:
+    """How numbers lie in a file; NumPy has no bf16, whose bits are kept as they are.
+
+    >>> as_bits("bf16")
+    dtype('int16')
+    """
+    return np.dtype(np.int16 if dtype == "bf16" else np.float32)

@@ -1,0 +1,93 @@
+"""What is done to one image file in a pool: decoded into its row of a file, or looked at. No torch.
+
+Run as `python -m cnnlab.data.decoding.worker TASK` it reads frames (row, length, content) from stdin until it ends and
+writes its answers to stdout, one JSON line each, only then: nobody waits for the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from cnnlab.data.decoding.images import Fault, try_decode, try_inspect
+from cnnlab.data.sources.base import ImageForm
+
+# Row (signed 64 bits) and length of the content (unsigned 64 bits), little-endian.
+FRAME = "<qQ"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with each image.
+
+    `decode` writes the pixels in `form` to `file`, at `start` + row × image size; its answer is a fault, if any.
+    `inspect` answers the image's height, width, channels, format and a hash of its pixels, or a fault.
+    """
+
+    kind: Literal["decode", "inspect"]
+    form: ImageForm | None = None
+    file: str = ""
+    start: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Task:
+        fields = json.loads(text)
+        return cls(**{**fields, "form": ImageForm(**fields["form"]) if fields["form"] else None})
+
+
+@contextmanager
+def opened(task: Task) -> Iterator[IO[bytes] | None]:
+    """The file that a task writes to, if it writes."""
+    if not task.file:
+        yield None
+        return
+    # Written with write(), not through a memory map: on a full disk that is an error, not the death of the process.
+    with Path(task.file).open("r+b") as file:
+        yield file
+
+
+def act(task: Task, file: IO[bytes] | None, row: int, content: bytes) -> dict[str, Any] | None:
+    """Do the task for one image; the answer, if it has one. `{"fault": [kind, message]}` tells what is wrong."""
+    if task.form is None or file is None:
+        found = try_inspect(content)
+        if isinstance(found, Fault):
+            return _fault(found)
+        header, pixels = found
+        return {**asdict(header), "hash": hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}
+    pixels_or_fault = try_decode(content, task.form)
+    if isinstance(pixels_or_fault, Fault):
+        return _fault(pixels_or_fault)
+    file.seek(task.start + row * pixels_or_fault.nbytes)
+    file.write(pixels_or_fault.tobytes())
+    return None
+
+
+def serve(task: Task, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+    """Do the task for every frame that comes, then write all answers."""
+    answers = []
+    with opened(task) as file:
+        while len(head := incoming.read(struct.calcsize(FRAME))) == struct.calcsize(FRAME):
+            row, length = struct.unpack(FRAME, head)
+            answer = act(task, file, row, incoming.read(length))
+            if answer is not None:
+                answers.append([row, answer])
+    outgoing.write("".join(json.dumps(answer) + "\n" for answer in answers).encode())
+    outgoing.flush()
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {"fault": [fault.kind, fault.message]}
+
+
+if __name__ == "__main__":
+    serve(Task.from_json(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,273 @@
+"""Batches of decoded images for training and evaluation: sampled, shuffled, augmented, normalised.
+
+Images that live on the device and images that stream give the same batches for the same seed, because order and
+augmentation are drawn here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnlab.data.array_store import Store, reading_threads
+from cnnlab.data.augmentation.augment import augment, draw
+from cnnlab.data.sources.base import Indices, Labels, Pixels
+from cnnlab.randomness import generator
+
+MemoryFormat: TypeAlias = Literal["contiguous", "channels_last"]
+Batch: TypeAlias = tuple[Tensor, Tensor]
+
+# A batch in evaluation has about so many pixels, since a network's maps grow with them: 500 images of 32×32, 10 of
+# 224×224; and never more images than 500. A CUDA device takes so many for each 8 GiB that it has. That is all of its
+# memory, not what is free: a run that is resumed is to round as before. On CPUs larger batches are no faster (resnet18
+# at 224×224: 12.8 images a second of one thread by 10, 11.4 by 64).
+EVALUATION_PIXELS = 500 * 32 * 32
+EVALUATION_IMAGES = 500
+EVALUATION_MEMORY = 8 * 2**30
+
+
+def whole(count: int) -> slice:
+    """All of `count` images, which one process takes."""
+    return slice(0, count)
+
+
+class Supply:
+    """One part of the data in batches of an order that seed and epoch decide, whatever a row of a batch holds."""
+
+    labels: Labels
+    _sampled: Indices | None = None
+    _seen: tuple[int, int] | None = None
+
+    def training(
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        augmentations: Sequence[Any] = (),
+        share: Callable[[int], slice] = whole,
+    ) -> Iterator[Batch]:
+        """The batches of an epoch: shuffled, augmented; floats N×... with labels N.
+
+        Args:
+            share: which of a batch's images are wanted, where several processes divide it.
+        """
+        raise NotImplementedError
+
+    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
+        """Images in their own order, un-augmented; in batches of about `EVALUATION_PIXELS`.
+
+        Args:
+            share: which of the part's images are wanted, where several processes divide it; at least one.
+        """
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def sizes(self, batch_size: int) -> list[int]:
+        """The training batches of an epoch: full ones and the rest.
+
+        A rest of one image joins the batch before it, since batch norm needs two.
+        """
+        sizes = [batch_size] * (len(self) // batch_size)
+        rest = len(self) % batch_size
+        if rest == 1 and sizes:
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        return sizes
+
+    def steps(self, batch_size: int) -> int:
+        """How many training batches an epoch has."""
+        return len(self.sizes(batch_size))
+
+    def sampled(self, places: Indices) -> Self:
+        """The same part with other images in its places: in place n stands image `places[n]`.
+
+        An augmentation's draws go by the place, so that an image that stands in two is augmented in two ways.
+        """
+        supply = copy(self)
+        supply._sampled = places
+        return supply
+
+    def enlarged(self, size: tuple[int, int] | None) -> Self:
+        """The same part for a network that makes images of this height and width of its own: fewer at a time.
+
+        A network that resizes nothing says None.
+        """
+        supply = copy(self)
+        supply._seen = size
+        return supply
+
+    def _images(self, places: Indices) -> Indices:
+        """Which images stand in these places."""
+        return places if self._sampled is None else self._sampled[places]
+
+    def _shuffled(
+        self, batch_size: int, seed: int, epoch: int, share: Callable[[int], slice]
+    ) -> tuple[Indices, list[int]]:
+        """The places of an epoch in its order, and the sizes of its batches; of each batch the share alone."""
+        order = generator(seed, "order", epoch).permutation(len(self)).astype(np.int64)
+        parts = [part[share(len(part))] for part in np.split(order, np.cumsum(self.sizes(batch_size))[:-1])]
+        return np.concatenate(parts), [len(part) for part in parts]
+
+    def _straight(self, batch_size: int, share: Callable[[int], slice] = whole) -> tuple[Indices, list[int]]:
+        """The places in their own order, and the sizes of the batches."""
+        order = np.arange(len(self))[share(len(self))]
+        return order, [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]
+
+
+@dataclass
+class Feed(Supply):
+    """One part of the data as images, ready to be fed to a network.
+
+    Args:
+        pixels: uint8, N×C×H×W; may be a memory map.
+        labels: N class indices.
+        mean, std: per channel, of pixels scaled to 0–1.
+        resident: keep the images on the device; None: if they fit the budget for that kind of device.
+        workers: threads that read ahead when the data streams; with 0 each batch is read when it is asked for.
+    """
+
+    pixels: Pixels
+    labels: Labels
+    mean: Sequence[float]
+    std: Sequence[float]
+    device: torch.device
+    memory_format: MemoryFormat = "contiguous"
+    resident: bool | None = None
+    workers: int = field(default_factory=reading_threads)
+    _sampled: Indices | None = field(init=False, default=None, repr=False)
+    _seen: tuple[int, int] | None = field(init=False, default=None, repr=False)
+    _own_places: Indices | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._store = Store([self.pixels], self.device, self.resident, self.workers)
+        self.resident = self._store.resident
+        self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
+        self._shift = torch.tensor(self.mean, device=self.device).mul_(255)[:, None, None]
+        self._scale = torch.tensor(self.std, device=self.device).mul_(255).reciprocal_()[:, None, None]
+
+    @property
+    def at_a_time(self) -> int:
+        """How many images are evaluated at a time, as they are and as the network resizes them."""
+        sizes = [tuple(self.pixels.shape[2:]), *([self._seen] if self._seen else [])]
+        return min(evaluation_batch(*size, device=self.device) for size in sizes)
+
+    def training(
+        self,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        augmentations: Sequence[Any] = (),
+        share: Callable[[int], slice] = whole,
+    ) -> Iterator[Batch]:
+        """The batches of an epoch: shuffled, augmented, normalised; floats N×C×H×W with labels N."""
+        order, sizes = self._shuffled(batch_size, seed, epoch, share)
+        return self._augmented(order, sizes, augmentations, seed, epoch)
+
+    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
+        """Images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""
+        order, sizes = self._straight(batch_size or self.at_a_time, share)
+        return self._augmented(order, sizes)
+
+    def view(self, augmentations: Sequence[Any], seed: int, epoch: int) -> Iterator[Batch]:
+        """As `evaluation`, but augmented as in an epoch."""
+        order, sizes = self._straight(self.at_a_time)
+        return self._augmented(order, sizes, augmentations, seed, epoch)
+
+    def some(self, count: int) -> Feed:
+        """At most so many of the images, spread evenly over the part, in their order."""
+        if count >= len(self):
+            return self
+        chosen = spread_places(len(self), count)
+        found = replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
+        found._own_places = chosen if self._own_places is None else self._own_places[chosen]
+        return found
+
+    def pixels_in_order(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
+        """As `evaluation`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the part.
+
+        Of `some` images the places are those in the whole part, by which an image is known.
+        """
+        order, sizes = self._straight(self.at_a_time)
+        start = 0
+        for images, labels in self._batches(order, sizes):
+            places = order[start : start + len(images)]
+            yield images, labels, places if self._own_places is None else self._own_places[places]
+            start += len(images)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images of this part, N×C×H×W, as a network takes them."""
+        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
+
+    def _augmented(
+        self,
+        order: Indices,
+        sizes: Sequence[int],
+        augmentations: Sequence[Any] = (),
+        seed: int = 0,
+        epoch: int = 0,
+    ) -> Iterator[Batch]:
+        draws = draw(augmentations, seed, epoch, order)
+        start = 0
+        for images, labels in self._batches(order, sizes):
+            here = slice(start, start + len(images))
+            changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
+            yield self.normalised(changed), labels
+            start = here.stop
+
+    def _batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
+        """uint8 batches in the wanted order, on the device."""
+        order = self._images(order)
+        chunks = torch.split(torch.from_numpy(order).to(self.device), list(sizes))
+        for images, chunk in zip(self._store.batches(order, sizes), chunks, strict=True):
+            yield images, self._labels.index_select(0, chunk)
+
+
+def spread_places(count: int, most: int | None) -> Indices:
+    """Which of so many images a look at `most` of them takes: spread evenly, or all.
+
+    >>> spread_places(9, 3).tolist()
+    [0, 4, 8]
+    """
+    if most is None or most >= count:
+        return np.arange(count, dtype=np.int64)
+    return np.linspace(0, count - 1, most).round().astype(np.int64)
+
+
+def evaluation_batch(height: int, width: int, *, device: torch.device | None = None) -> int:
+    """How many images, or maps, of this size are evaluated at a time; without a device as many as suit each."""
+    pixels = EVALUATION_PIXELS
+    if device is not None and device.type == "cuda":
+        pixels *= max(1, torch.cuda.get_device_properties(device).total_memory // EVALUATION_MEMORY)
+    return max(1, min(EVALUATION_IMAGES, pixels // (height * width)))
+
+
+def balanced(labels: Labels, seed: int, epoch: int) -> Indices:
+    """As many images as there are, as many of each class, in an order that depends on (seed, epoch) alone.
+
+    Images of a small class come several times, those of a large one not each time: of two images of one class
+    neither comes more than once more often than the other. Where the classes don't divide the images, some that are
+    drawn get one image more.
+
+    >>> labels = np.array([0, 0, 0, 0, 0, 1])
+    >>> np.bincount(labels[balanced(labels, seed=0, epoch=0)]).tolist()
+    [3, 3]
+    """
+    draws = generator(seed, "sampling", epoch)
+    classes = draws.permutation(np.unique(labels))
+    found = []
+    for number, label in enumerate(classes):
+        own = np.flatnonzero(labels == label)
+        count = len(labels) // len(classes) + (number < len(labels) % len(classes))
+        rounds = [draws.permutation(own) for _ in range(-(-count // len(own)))]
+        found.append(np.concatenate(rounds)[:count])
+    return np.concatenate(found).astype(np.int64)

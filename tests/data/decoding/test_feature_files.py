@@ -1,0 +1,186 @@
+"""Large arrays of the cache: made once by whoever is first, and removed when room is needed and nobody uses them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlab.data.decoding import cache
+from cnnlab.data.decoding.cache import Kept, features_dir, found_or_made, make_array, make_room
+from cnnlab.errors import CnnlabError
+
+ARRAY = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
+
+
+def kept(key: str, calls: list[str] | None = None, agrees: Any = lambda _: True) -> Kept:
+    def fill(file: Path, start: int) -> None:
+        if calls is not None:
+            calls.append(key)
+        np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
+
+    return found_or_made(key, ARRAY.shape, np.float32, fill, agrees)
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in features_dir().glob("*.npy"))
+
+
+def used_at(key: str, seconds: int) -> None:
+    os.utime(features_dir() / f"{key}.npy", (seconds, seconds))
+
+
+def test_an_array_is_made_once_and_found_again() -> None:
+    calls: list[str] = []
+    first, second = kept("a", calls), kept("a", calls)
+    assert (first.made, second.made, calls) == (True, False, ["a"])
+    assert second.name == "a.npy"
+    np.testing.assert_array_equal(second.array, ARRAY)
+    assert not second.array.flags.writeable
+
+
+def test_one_that_is_not_what_is_expected_is_made_again() -> None:
+    calls: list[str] = []
+    kept("a", calls)
+    kept("a", calls, agrees=lambda array: bool(array[0, 0] == 5))
+    assert calls == ["a", "a"]
+
+
+def test_what_was_not_used_for_longest_goes_first() -> None:
+    for number, key in enumerate("abc"):
+        kept(key)
+        used_at(key, number)
+    kept("a")  # it is used again
+    size = (features_dir() / "a.npy").stat().st_size
+    make_room(2 * size)
+    assert names() == ["a", "c"]
+    make_room(2 * size)
+    assert names() == ["a", "c"]
+    make_room(0)
+    assert names() == []
+
+
+def test_what_is_in_use_stays() -> None:
+    held = kept("a")
+    kept("b")
+    used_at("a", 0)
+    make_room(0)
+    assert names() == ["a"]
+    np.testing.assert_array_equal(held.array, ARRAY)
+    del held
+    make_room(0)
+    assert names() == []
+
+
+def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", 1)
+    kept("a")
+    new = kept("b")
+    assert names() == ["b"]
+    assert new.made
+
+
+@pytest.fixture
+def ended() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def left(name: str, age: float = 0, size: int = 1) -> Path:
+    path = features_dir() / name
+    path.write_bytes(b"x" * size)
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_a_killed_process_left_goes_at_once_and_all_else_after_a_day(ended: int) -> None:
+    kept("a")
+    own = f".{os.getpid()}"
+    left(f".{ended}-2.new")
+    left(f"{own}-2.new", 100_000)
+    left("old.lock", 100_000)
+    left(f"{own}-4.new")
+    left(".nobody-4.new")
+    make_room(10**9)
+    rest = {".nobody-4.new", f"{own}-4.new", "a.lock", "a.npy"}
+    assert {path.name for path in features_dir().iterdir()} == rest
+
+
+def test_a_file_that_a_process_elsewhere_writes_stays(ended: int) -> None:
+    """In another container its number says nothing here, but its lock does."""
+    kept("a")
+    path = left(f".{ended}-2.new")
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        make_room(10**9)
+        assert path.exists()
+    make_room(10**9)
+    assert not path.exists()
+
+
+def test_what_is_being_written_is_locked_and_counts() -> None:
+    kept("a")
+    seen = []
+
+    def fill(file: Path, start: int) -> None:
+        with file.open("rb") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
+        size = (features_dir() / "a.npy").stat().st_size
+        make_room(size + 1)
+        seen.extend(names())
+
+    found = found_or_made("b", ARRAY.shape, np.float32, fill, lambda _: True)
+    assert seen == []
+    np.testing.assert_array_equal(found.array, ARRAY)
+
+
+def test_room_on_the_disk_is_made_before_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept("a")
+    monkeypatch.setattr(cache, "free_bytes", lambda: 10)
+    kept("b")
+    assert names() == ["b"]
+
+
+def test_of_two_processes_one_makes_it() -> None:
+    script = (
+        "import sys, time, numpy as np\n"
+        "from cnnlab.data.decoding.cache import found_or_made\n"
+        "def fill(file, start):\n"
+        "    time.sleep(0.5)\n"
+        "    np.memmap(file, np.float32, 'r+', start, (4, 3))[:] = 1\n"
+        "print(found_or_made('a', (4, 3), np.float32, fill, lambda array: True).made)\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(process.communicate()[0].strip() for process in running) == ["False", "True"]
+
+
+def test_a_cache_that_can_not_be_written_to_is_an_error() -> None:
+    features_dir().parent.mkdir(parents=True)
+    features_dir().write_bytes(b"")
+    with pytest.raises(CnnlabError, match=r"features can't be kept(.|\n)*with room for the features"):
+        kept("a")
+
+
+def test_another_dtype_is_another_file(tmp_path: Path) -> None:
+    def fill(file: Path, start: int) -> None:
+        np.memmap(file, np.int16, "r+", start, (4, 3))[:] = 7
+
+    found = make_array(tmp_path / "a.npy", (4, 3), fill, np.int16)
+    assert found.dtype == np.int16
+    assert found.sum() == 84
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), found)
