@@ -12,7 +12,7 @@ import pytest
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.networks import plan_network
+from cnnlab.models.network_plan import plan_network
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCE = Path(cnnlab.__path__[0])

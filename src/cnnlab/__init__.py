@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cnnlab.config.study import Study
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
-    from cnnlab.model.build import build
-    from cnnlab.model.tracing.network import network_table
+    from cnnlab.models.build import build
+    from cnnlab.models.tracing.trace import network_table
     from cnnlab.probe.activations import activations
     from cnnlab.probe.activity.feature_maps import inspect_activations
     from cnnlab.probe.activity.patches import inspect_patches
@@ -67,7 +67,7 @@ _HOMES = {
     "UsageError": "cnnlab.errors",
     "Warnings": "cnnlab.config.recipe",
     "activations": "cnnlab.probe.activations",
-    "build": "cnnlab.model.build",
+    "build": "cnnlab.models.build",
     "compare": "cnnlab.report.comparing",
     "compare_studies": "cnnlab.report.comparing_studies",
     "convolve": "cnnlab.theory.convolution_by_hand.result",
@@ -80,7 +80,7 @@ _HOMES = {
     "inspect_units": "cnnlab.probe.activity.units",
     "inspect_weights": "cnnlab.probe.weights.inspecting",
     "lr_range": "cnnlab.runs.lr_range",
-    "network_table": "cnnlab.model.tracing.network",
+    "network_table": "cnnlab.models.tracing.trace",
     "open_subject": "cnnlab.probe.subjects",
     "open_test": "cnnlab.runs.final",
     "plan_study": "cnnlab.api",

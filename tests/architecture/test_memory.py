@@ -22,8 +22,8 @@ from cnnlab.config.model import Model
 from cnnlab.config.optimization import SGD, Adam, AdamW, optimizers
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
-from cnnlab.model.build import build
-from cnnlab.runs.networks import plan_network
+from cnnlab.models.build import build
+from cnnlab.models.network_plan import plan_network
 from cnnlab.training.optimizers import optimizer
 
 ROOT = Path(__file__).parents[2]

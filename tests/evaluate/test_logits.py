@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from cnnlab.data.loader import Feed
 from cnnlab.evaluate.logits import logits
-from cnnlab.model.cutting import Place
-from cnnlab.model.transfer import Resize, Transfer
+from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.models.pretrained.truncate import Place
 
 CPU = torch.device("cpu")
 

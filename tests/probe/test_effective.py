@@ -21,10 +21,10 @@ from cnnlab.architecture.receptive_field.compute import fields_of, receptive_fie
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
-from cnnlab.model.backbones import network as backbone
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.model.tracing.network import network_table
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.pretrained.architectures import network as backbone
+from cnnlab.models.tracing.trace import network_table
 from cnnlab.probe.activations import watching
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveField, EffectiveFields

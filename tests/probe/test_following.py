@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cnnlab.architecture.layers import Row, layers, read_rows
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.probe.translation import translation
 from cnnlab.probe.translation_answer import Direction, MovedLayer
 

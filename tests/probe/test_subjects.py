@@ -16,8 +16,8 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.probe.activity.feature_maps import inspect_activations
 from cnnlab.probe.attribution.inspecting import inspect_attribution
 from cnnlab.probe.pictures import drawn_image

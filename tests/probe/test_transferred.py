@@ -15,6 +15,7 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
+from cnnlab.models.network_plan import plan_of_run
 from cnnlab.probe.effective_subjects import named_effective_fields
 from cnnlab.probe.naming import RecipeFile, traced_recipe, traced_run
 from cnnlab.probe.receptive import named_fields
@@ -22,7 +23,6 @@ from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.weights.beginning import loaded_start, random_start
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.runs.final import trained_network
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 

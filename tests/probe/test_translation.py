@@ -17,9 +17,9 @@ from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.model.tracing.network import network_table
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.tracing.trace import network_table
 from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.translation import DIRECTIONS, moved, translation
 from cnnlab.probe.translation_answer import Translation

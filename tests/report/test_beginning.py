@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from cnnlab.config.optimization import Adam
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
-from cnnlab.model.pretrained import whereabouts
+from cnnlab.models.network_plan import plan_of_run
+from cnnlab.models.pretrained.weights import whereabouts
 from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
 from cnnlab.report.beginning import Beginning, frozen, has_states, loaded_facts, state_of, too_late, trained
 from cnnlab.report.description import Description, describe
 from cnnlab.report.tables import layer_table
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 

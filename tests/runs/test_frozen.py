@@ -15,8 +15,8 @@ from torch import nn
 
 import cnnlab
 from cnnlab.config.recipe import Recipe
-from cnnlab.model import backbones
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.pretrained import architectures
+from cnnlab.models.pretrained.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.run import run
@@ -202,7 +202,7 @@ def test_a_known_network_keeps_what_its_library_made(
     }
     folder = RunFolder(cnnlab.train(Recipe.from_tables(tables), runs=tmp_path, device="cpu").path)
     made = transferring.within("backbone.", transferring.tensors(folder))
-    library = backbones.network(name, device="cpu", seed=3).state_dict()
+    library = architectures.network(name, device="cpu", seed=3).state_dict()
     rows = {tensor.rpartition(".")[0] for tensor in made}
     expected = {row for row in rows if any(f"{row}.".startswith(f"{one.rstrip('.')}.") for one in trains)}
     assert transferring.changed(library, made) == expected

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
+from cnnlab.models.network_plan import plan_of_run
 from cnnlab.randomness import torch_state
 from cnnlab.runs import run as runs_run
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.starting import state_digest
 from cnnlab.storage.run_folder import RunFolder

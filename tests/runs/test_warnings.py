@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from cnnlab.architecture.warnings import in_words
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.randomness import torch_state
 from cnnlab.records import WarningRecord
 from cnnlab.runs.bench import feed_of

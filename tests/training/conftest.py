@@ -11,8 +11,8 @@ import torch
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import Feed
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.records import EpochRecord, Way
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.way import PLAIN

@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 from cnnlab.config.averaging_and_mixing import averages
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.model.cutting import Place
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.pretrained.truncate import Place
 from cnnlab.training.averaging import Average, find_statistics
 from cnnlab.training.checkpoints import load_weights, save_weights
 

@@ -18,10 +18,10 @@ from cnnlab.data.decoding.cache import as_bits, features_dir
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import silent
 from cnnlab.errors import RunError
-from cnnlab.model.parting import Parting, part
-from cnnlab.model.transfer import Resize, Transfer
+from cnnlab.models.model_split import Parting, part
+from cnnlab.models.network_plan import plan_network
+from cnnlab.models.pretrained.transfer import Resize, Transfer
 from cnnlab.randomness import torch_state
-from cnnlab.runs.networks import plan_network
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, choose_keeping
 from cnnlab.training.way import PLAIN as FP32

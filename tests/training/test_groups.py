@@ -10,9 +10,9 @@ from torch import nn
 
 from cnnlab.config.model import Model
 from cnnlab.config.optimization import optimizers
-from cnnlab.model.build import build
-from cnnlab.model.cutting import Place
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.build import build
+from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.pretrained.truncate import Place
 from cnnlab.training.optimizers import optimizer
 
 LAYERS = [

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.distributed import World
-from cnnlab.model.backbones import network
+from cnnlab.models.pretrained.architectures import network
 from cnnlab.training.sums import Sums
 from cnnlab.training.together import SyncedBatchNorm, Together, synchronise
 

@@ -1,6 +1,6 @@
 """A layer table followed from the input to the last layer: every name, shape, parameter and receptive field.
 
-The trace is a tree of what `cnnlab.model.build` builds: a residual or repeat row has branches of rows, and the name
+The trace is a tree of what `cnnlab.models.build` builds: a residual or repeat row has branches of rows, and the name
 of a traced layer is the name of its module.
 """
 

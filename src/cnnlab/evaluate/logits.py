@@ -9,8 +9,8 @@ from torch import nn
 
 from cnnlab.data.loader import Supply
 from cnnlab.distributed import ALONE, World
-from cnnlab.model.modes import evaluating
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
+from cnnlab.models.train_mode import evaluating
 
 
 def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArray[np.float32]:

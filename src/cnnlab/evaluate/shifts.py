@@ -17,8 +17,8 @@ from cnnlab.data.augmentation.augment import augment, draw
 from cnnlab.data.augmentation.geometry import Move
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import Indices, Progress, silent
-from cnnlab.model.modes import evaluating
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
+from cnnlab.models.train_mode import evaluating
 from cnnlab.randomness import uniforms
 
 Uniforms = npt.NDArray[np.float64]

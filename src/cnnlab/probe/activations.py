@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
-from cnnlab.model.modes import evaluating
+from cnnlab.models.train_mode import evaluating
 from cnnlab.training.machine import whole_floats
 
 See: TypeAlias = Callable[[str, Tensor], None]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError
-from cnnlab.model.modes import evaluating
+from cnnlab.models.train_mode import evaluating
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator

@@ -14,10 +14,11 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.receptive_field.compute import CLASSES, traced
 from cnnlab.architecture.trace import Trace
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.model.tracing.network import backbone_table
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import plan_network
+from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.tracing.trace import backbone_table
 from cnnlab.probe.effective import effective_field, last_layer
 from cnnlab.probe.effective_answer import EffectiveFields
 from cnnlab.probe.naming import (
@@ -36,7 +37,6 @@ from cnnlab.probe.subjects import begun, subject_of
 from cnnlab.probe.weights.beginning import loaded_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.networks import plan_network
 from cnnlab.training.machine import choose_device, whole_floats
 
 

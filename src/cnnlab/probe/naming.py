@@ -90,7 +90,7 @@ def resolve_name(what: str, *, or_rows: bool = False) -> Named:
     if path.suffix == ".toml" or path.is_file():
         return RecipeFile(path, Recipe.read(path))
     # torchvision's networks take a second to load, which a recipe does not need.
-    from cnnlab.model.backbones import natural_shape
+    from cnnlab.models.pretrained.architectures import natural_shape
 
     try:
         return Backbone(what, natural_shape(what))
@@ -191,7 +191,7 @@ def _traced(file: RecipeFile, shape: Image, classes: int, kept: Path | None = No
         if model.backbone is None:
             # The classes may be unknown, which is not to hide what each row sees.
             return Traced(file.recipe, shape, classes, tuple(_followed(model, shape, classes).records()))
-        from cnnlab.runs.networks import plan_network
+        from cnnlab.models.network_plan import plan_network
 
         return Traced(file.recipe, shape, classes, plan_network(model, shape, classes, kept).layers, kept)
 

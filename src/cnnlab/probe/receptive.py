@@ -38,7 +38,7 @@ def named_fields(
     if isinstance(found, Rows):
         return receptive_field(*found.texts, size=size, channels=channels or 3, layer=layer, node=node)
     if isinstance(found, Backbone):
-        from cnnlab.model.tracing.network import backbone_table
+        from cnnlab.models.tracing.trace import backbone_table
 
         shape = shaped(found.shape, size, channels)
         return fields_of(backbone_table(found.name, shape).layers, shape, layer=layer, node=node, title=found.name)

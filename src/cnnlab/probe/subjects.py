@@ -18,6 +18,7 @@ from cnnlab.data.dataset import Dataset, facts, open_dataset
 from cnnlab.data.loader import Feed, spread_places
 from cnnlab.data.sources.base import ImageForm, Indices, Part, Progress, silent
 from cnnlab.errors import SourceError, UsageError, listed
+from cnnlab.models.network_plan import plan_network
 from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_name, traced_recipe
 from cnnlab.probe.pictures import Picture, drawn_image, normalised, opened_image
 from cnnlab.records import LayerRecord, Way
@@ -27,7 +28,6 @@ from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.final import open_test_part, selected_network
 from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.networks import plan_network
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import choose_device
 
@@ -303,11 +303,11 @@ def _of_recipe(
 
 def _of_backbone(found: Backbone, seed: int, device: torch.device) -> Subject:
     # torchvision's networks take a second to load, which a recipe does not need.
-    from cnnlab.model import backbones
-    from cnnlab.model.tracing.network import backbone_table
+    from cnnlab.models.pretrained import architectures
+    from cnnlab.models.tracing.trace import backbone_table
 
     name = found.name
-    network = backbones.network(name, device="cpu", seed=seed)
+    network = architectures.network(name, device="cpu", seed=seed)
     layers = backbone_table(name, found.shape).layers
     title = f"{name} (random weights, seed {seed})"
     return Subject(title, network.to(device).eval(), layers, ImageForm(*found.shape))

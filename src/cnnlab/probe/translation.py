@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError
-from cnnlab.model.modes import evaluating
+from cnnlab.models.train_mode import evaluating
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.following import Pair, compare, periods
 from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation

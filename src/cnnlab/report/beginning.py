@@ -136,8 +136,8 @@ def beginning(recipe: Recipe, table: Table, given: Recipe, kept: Path | None = N
         SpecError: nothing has the backbone's name, or there are no such weights.
         RunError: the run that it is from can't be read.
     """
-    from cnnlab.model.pretrained import whereabouts
-    from cnnlab.runs.sources import images_of
+    from cnnlab.models.pretrained.source import images_of
+    from cnnlab.models.pretrained.weights import whereabouts
 
     model, backbone = recipe.model, recipe.model.backbone
     assert backbone is not None

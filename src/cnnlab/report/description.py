@@ -182,7 +182,7 @@ def _meant(what: Any) -> Recipe | str | Path:
 
 def _is_network(name: str) -> bool:
     """Whether a network has this name; asked only where a recipe has it too, since that takes a second."""
-    from cnnlab.model.backbones import names
+    from cnnlab.models.pretrained.architectures import names
 
     return name in names()
 
@@ -253,7 +253,7 @@ def _table(
     named = classes if count == len(classes) else ()
     if recipe.model.backbone is None:
         return overview(recipe.model.trace(shape, count).records(), recipe, named)
-    from cnnlab.runs.networks import plan_network
+    from cnnlab.models.network_plan import plan_network
 
     plan = plan_network(recipe.model, shape, count, kept)
     return overview(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
@@ -268,8 +268,8 @@ def _with_images(found: Description, recipe: Recipe, data: Path | None, progress
 
 
 def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
-    from cnnlab.model.backbones import natural_classes
-    from cnnlab.model.tracing.network import backbone_table
+    from cnnlab.models.pretrained.architectures import natural_classes
+    from cnnlab.models.tracing.trace import backbone_table
 
     table = backbone_table(name, None if size is None else (3, *size), classes)
     warned = table_warnings(table.layers, classes, backbone=True)

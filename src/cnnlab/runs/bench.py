@@ -16,13 +16,13 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.distributed import ALONE, World
+from cnnlab.models.network_plan import NetworkPlan, plan_network
+from cnnlab.models.pretrained.source import Say
 from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way
 from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
 from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.networks import NetworkPlan, plan_network
-from cnnlab.runs.sources import Say
 from cnnlab.storage.run_folder import KEPT, RunFolder
 from cnnlab.training.keeping import Choice
 from cnnlab.training.loop import Training

@@ -12,7 +12,7 @@ from cnnlab.architecture.layer_table import matches
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.dataset import Dataset
 from cnnlab.errors import Problem, RunError, SpecError, nearest
-from cnnlab.runs.networks import NetworkPlan
+from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.storage.run_folder import RunFolder
 
 # Weights, gradients and two moments of Adam, four bytes each.

@@ -19,7 +19,7 @@ from cnnlab.data.decoding.cache import cached_facts
 from cnnlab.data.sources.class_folders import stamp_of
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
-from cnnlab.model.pretrained import names_file
+from cnnlab.models.pretrained.weights import names_file
 from cnnlab.records import Environment
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.machine import device_name, processor
@@ -28,8 +28,8 @@ from cnnlab.version import __version__
 # What users write is not here: a default stands in the recipe, whose digest is another.
 COMPUTING = (
     *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
-    *("runs/bench.py", "runs/features.py", "runs/final.py", "runs/networks.py", "runs/resolving.py"),
-    *("runs/run.py", "runs/sources.py"),
+    *("runs/bench.py", "runs/features.py", "runs/final.py", "models/network_plan.py", "runs/resolving.py"),
+    *("runs/run.py", "models/pretrained/source.py"),
     *(
         "architecture/layer.py",
         "architecture/layers.py",

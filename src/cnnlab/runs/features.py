@@ -18,9 +18,9 @@ from cnnlab.data.loader import Feed, Supply
 from cnnlab.data.sources.base import Part, Progress
 from cnnlab.distributed import ALONE, World
 from cnnlab.errors import SpecError
-from cnnlab.model.parting import Parting
+from cnnlab.models.model_split import Parting
+from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.records import FeaturesRecord, Way
-from cnnlab.runs.networks import NetworkPlan
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.features import FeatureFeed, Trunk
 from cnnlab.training.keeping import Choice, cannot_keep, choose_keeping

@@ -21,13 +21,13 @@ from cnnlab.distributed import ALONE, World
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
+from cnnlab.models.network_plan import plan_of_run
 from cnnlab.records import ExampleRecord, Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.features import Fed
 from cnnlab.runs.listener import NOBODY, Listener
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.warnings import look_for_test_leaks
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import Predictions, RunFolder

@@ -12,10 +12,10 @@ from torch import nn
 from cnnlab.config.optimization import Constant, Muon, optimizers, schedules
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.sources.base import Progress, silent
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.network_plan import NetworkPlan
+from cnnlab.models.pretrained.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.networks import NetworkPlan
 from cnnlab.runs.resolving import resolve
 from cnnlab.statistics.lr_answer import RangeTest, round_rate
 from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count

@@ -20,11 +20,11 @@ from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.evaluate.logits import logits
+from cnnlab.models.network_plan import plan_network
 from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, Table, Way
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.environment import code_hash, recipe_from_here
 from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.networks import plan_network
 from cnnlab.runs.recomputed import Checks, Recomputed
 from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores

@@ -13,8 +13,8 @@ from cnnlab.config.recipe import Data, Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.model.pretrained import weights_label
-from cnnlab.runs.sources import images_of, newest, require_channels
+from cnnlab.models.pretrained.source import images_of, newest, require_channels
+from cnnlab.models.pretrained.weights import weights_label
 
 
 def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) -> Recipe:

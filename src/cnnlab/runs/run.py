@@ -17,6 +17,7 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import Feed
 from cnnlab.distributed import ProcessLostError, World, joined
 from cnnlab.errors import RunError
+from cnnlab.models.pretrained.source import fetch_ahead, keep_run_behind
 from cnnlab.records import DataRecord, Preprocessing
 from cnnlab.runs.bench import Bench, Opener, feed_of
 from cnnlab.runs.environment import environment, recipe_from_here
@@ -25,7 +26,6 @@ from cnnlab.runs.final import finish
 from cnnlab.runs.listener import NOBODY, Listener, nothing
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.resolving import resolve
-from cnnlab.runs.sources import fetch_ahead, keep_run_behind
 from cnnlab.runs.starting import note_start
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.storage.lock import locked

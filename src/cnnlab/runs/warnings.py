@@ -21,11 +21,11 @@ from cnnlab.data.loader import Supply
 from cnnlab.data.sources.base import Progress, silent
 from cnnlab.data.warnings import data_warnings, leaks_into_test
 from cnnlab.errors import SourceError
+from cnnlab.models.network_plan import plan_network
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Table, WarningRecord
 from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
-from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.way import PLAIN

@@ -19,10 +19,10 @@ from cnnlab.data.dataset import Dataset
 from cnnlab.data.dataset_cache import Shelf
 from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import SpecError
+from cnnlab.models.network_plan import plan_network
+from cnnlab.models.pretrained.source import identity
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.networks import plan_network
 from cnnlab.runs.resolving import resolve
-from cnnlab.runs.sources import identity
 from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.storage.run_folder import slug
 from cnnlab.study.folder import NAME_DIGITS, study_name

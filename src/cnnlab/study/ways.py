@@ -12,11 +12,11 @@ import torch
 from cnnlab.config.arms import Arm, within
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset
+from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.records import Way
 from cnnlab.runs.bench import ExpectedWay, expected_way, timed_way
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.features import choose_features
-from cnnlab.runs.networks import NetworkPlan, plan_network
 from cnnlab.study.results import StudyWay
 from cnnlab.training.keeping import Choice
 

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.config.averaging_and_mixing import EMA, SWA
 from cnnlab.data.loader import Batch
-from cnnlab.model.transfer import unfreeze
+from cnnlab.models.pretrained.transfer import unfreeze
 
 
 class Average:

@@ -27,9 +27,8 @@ from cnnlab.data.decoding.cache import Array, Kept, as_bits, found_or_made, pixe
 from cnnlab.data.loader import Batch, Feed, Supply, evaluation_batch, whole
 from cnnlab.data.sources.base import Indices, Labels, Part, Progress
 from cnnlab.errors import CnnlabError, RunError
-from cnnlab.model.parting import TOLERANCE, Parting
-from cnnlab.model.rest import is_within
-from cnnlab.model.transfer import Resize, resized
+from cnnlab.models.model_split import TOLERANCE, Parting, is_within
+from cnnlab.models.pretrained.transfer import Resize, resized
 from cnnlab.records import Way
 from cnnlab.render.formatting import memory
 from cnnlab.training.keeping import Choice

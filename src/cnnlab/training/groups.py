@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cnnlab.architecture.layer_table import last_match
-from cnnlab.model.transfer import Transfer
+from cnnlab.models.pretrained.transfer import Transfer
 
 Decay: TypeAlias = Literal["all", "weights"]
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)

@@ -15,7 +15,7 @@ from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.augmentation.views import Augmented, Mirrored, Views, only_flips
 from cnnlab.data.decoding.cache import MOST_BYTES, free_bytes, kept_bytes
 from cnnlab.errors import SpecError
-from cnnlab.model.parting import Parting, part
+from cnnlab.models.model_split import Parting, part
 from cnnlab.render.formatting import memory
 
 # Of the free disk, features may take so much.

@@ -21,8 +21,8 @@ from cnnlab.data.loader import Batch, Feed, Supply, balanced, whole
 from cnnlab.distributed import ALONE, World
 from cnnlab.evaluate.logits import logits
 from cnnlab.evaluate.metrics import score
-from cnnlab.model.parting import Parting
-from cnnlab.model.transfer import unfreeze
+from cnnlab.models.model_split import Parting
+from cnnlab.models.pretrained.transfer import unfreeze
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.training.averaging import Average

@@ -27,7 +27,7 @@ from cnnlab.atomic_io import write_whole
 from cnnlab.config.recipe import Train
 from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.errors import RunError, SpecError
-from cnnlab.model.transfer import unfreeze
+from cnnlab.models.pretrained.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way
 from cnnlab.training.machine import processor

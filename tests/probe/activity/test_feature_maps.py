@@ -22,9 +22,9 @@ from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.model.transfer import Resize
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.pretrained.transfer import Resize
 from cnnlab.probe.activity.feature_maps import example_activations, inspect_activations
 from cnnlab.probe.activity.feature_maps_records import ActivationsRecord, MapFigures
 from cnnlab.probe.activity.feature_maps_words import short

@@ -21,11 +21,11 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.cutting import Place
-from cnnlab.model.initialise import initialise
-from cnnlab.model.tracing.network import network_table
-from cnnlab.model.transfer import Resize, Transfer
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.models.pretrained.truncate import Place
+from cnnlab.models.tracing.trace import network_table
 from cnnlab.probe.activations import activations
 from cnnlab.probe.activity.patches import inspect_patches, most_exciting
 from cnnlab.probe.activity.patches_answer import Patch

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
-from cnnlab.model.tracing.network import network_table
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.tracing.trace import network_table
 from cnnlab.probe.activity.spots import Spots, reading
 from cnnlab.randomness import seed_torch, torch_state
 

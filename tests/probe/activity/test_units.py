@@ -110,7 +110,7 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
             found = self.relu(self.conv(images))
             return self.relu(found - 0.5).mean(dim=(2, 3))
 
-    from cnnlab.model.tracing.network import network_table
+    from cnnlab.models.tracing.trace import network_table
 
     network = Twice(copy.deepcopy(subject.network.get_submodule("conv1"))).eval()
     rows = network_table(network, (3, 8, 8)).layers

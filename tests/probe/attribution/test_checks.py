@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.probe.attribution.answer import Attribution, Completeness, Curve
 from cnnlab.probe.attribution.checks import (
     PORTIONS,

@@ -21,8 +21,9 @@ from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.errors import RunError, SourceError, UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import plan_network
 from cnnlab.probe.attribution import inspecting
 from cnnlab.probe.attribution.answer import Attributions
 from cnnlab.probe.attribution.asking import background, read_class
@@ -30,7 +31,6 @@ from cnnlab.probe.attribution.methods import METHODS
 from cnnlab.probe.pictures import normalised
 from cnnlab.probe.subjects import Subject
 from cnnlab.randomness import torch_state
-from cnnlab.runs.networks import plan_network
 
 SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
 CLASSES = ("red", "$x_{", "</script><img onerror=…>")

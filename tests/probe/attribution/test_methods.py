@@ -16,12 +16,12 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.probe.attribution.layers import choose_layer, tap
 from cnnlab.probe.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
 from cnnlab.randomness import seed_torch, torch_state
-from cnnlab.runs.networks import NetworkPlan, plan_network
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 RESIDUAL = (

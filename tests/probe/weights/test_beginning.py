@@ -7,9 +7,9 @@ import json
 import pytest
 import torch
 
+from cnnlab.models.network_plan import plan_of_run
 from cnnlab.probe.weights.beginning import loaded_start, start_of
 from cnnlab.probe.weights.inspecting import inspect_weights
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.storage.run_folder import RunFolder
 
 

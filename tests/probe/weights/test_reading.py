@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.model.build import build
-from cnnlab.model.initialise import initialise
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
 from cnnlab.probe.weights.reading import first_convolution
 from cnnlab.storage.run_folder import RunFolder
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnlab.errors import UsageError
-from cnnlab.model.modes import evaluating
+from cnnlab.models.train_mode import evaluating
 from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
 from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
 from cnnlab.probe.activity.spots import CONVOLUTIONS, Spot, Spots, reading

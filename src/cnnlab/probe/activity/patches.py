@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cnnlab.data.loader import Feed, spread_places
 from cnnlab.errors import UsageError
-from cnnlab.model.modes import evaluating
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
+from cnnlab.models.train_mode import evaluating
 from cnnlab.probe.activity.patches_answer import FilterPatches, Patch, Patches
 from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.limits import MOST_PATCHES, require_number

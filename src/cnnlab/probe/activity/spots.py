@@ -15,8 +15,8 @@ from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_graph import Flow
 from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError, nearest
-from cnnlab.model.tracing.network import trace_network
-from cnnlab.model.transfer import Resize, Transfer
+from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.models.tracing.trace import trace_network
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cnnlab.data.loader import Feed
 from cnnlab.errors import UsageError, nearest
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
 from cnnlab.probe.activations import module_name, probing, watching
 from cnnlab.probe.activity.spots import MOST_LISTED, Spot, Spots
 from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, UnitActivity

@@ -18,7 +18,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from cnnlab.model.initialise import initialise
+from cnnlab.models.init import initialise
 from cnnlab.probe.attribution.answer import COMPLETE, Completeness
 from cnnlab.probe.attribution.methods import Setting, integrated_gradients
 from cnnlab.randomness import generator, key

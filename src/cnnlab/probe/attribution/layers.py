@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.receptive_field.spans import Sights
 from cnnlab.errors import UsageError, nearest
-from cnnlab.model.transfer import Resize, Transfer
+from cnnlab.models.pretrained.transfer import Resize, Transfer
 from cnnlab.probe.activations import AGAIN, module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting

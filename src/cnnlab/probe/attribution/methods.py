@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cnnlab.data.loader import evaluation_batch
 from cnnlab.errors import UsageError
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
 from cnnlab.probe.attribution.layers import tap
 
 # What a backward pass keeps takes several times the room of a forward pass.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data.loader import Feed
-from cnnlab.model.modes import evaluating
-from cnnlab.model.transfer import resized
+from cnnlab.models.pretrained.transfer import resized
+from cnnlab.models.train_mode import evaluating
 from cnnlab.probe.activations import module_name, watching
 from cnnlab.records import LayerRecord
 from cnnlab.stats.pca import nearest_centre_share, principal_plane

@@ -10,12 +10,12 @@ from torch import nn
 
 from cnnlab.config.backbones import Known
 from cnnlab.errors import CnnlabError, RunError
-from cnnlab.model.pretrained import whereabouts
+from cnnlab.models.network_plan import plan_of_run
+from cnnlab.models.pretrained.weights import whereabouts
 from cnnlab.probe.weights.filters import CHECKED, LOST, OTHER, UNCHECKED, Begun
 from cnnlab.records import StartRecord
 from cnnlab.runs.environment import code_hash
 from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.networks import plan_of_run
 from cnnlab.runs.starting import state_digest
 from cnnlab.storage.run_folder import RunFolder
 

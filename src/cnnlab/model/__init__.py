@@ -1,1 +1,0 @@
-"""A layer table to a module: build, blocks, initialisation."""

@@ -1,0 +1,1 @@
+"""From a layer table, or a pretrained network, to a module."""

@@ -1,0 +1,1 @@
+"""Backbones: architectures by name, their weights, and how they are cut and given a head."""

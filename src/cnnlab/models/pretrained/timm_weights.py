@@ -1,0 +1,201 @@
+"""The weights that timm publishes for its networks: which there are, where they are kept, and their tensors.
+
+They are kept where timm keeps them, in HF_HOME or, the few that have an address only, in TORCH_HOME.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cnnlab.errors import DownloadError, RunError, SpecError, listed, nearest
+from cnnlab.models.pretrained.architectures import natural_shape
+from cnnlab.models.pretrained.weight_files import A_FILE, Published, Say, absent, fetch_weights
+from cnnlab.randomness import torch_state
+
+# In timm's own order.
+_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def tag(name: str, weights: str) -> str:
+    """timm's tag of these weights: "a1_in1k".
+
+    Args:
+        name: a network of timm, with a tag or without.
+        weights: 'imagenet', which are those of the name's tag or else timm's choice, or a tag.
+
+    Raises:
+        SpecError: an unknown network or tag, or a network without published weights.
+    """
+    architecture, own = _split(name)
+    published = {found: known for found, known in _configurations(architecture).items() if known.has_weights}
+    if not published:
+        raise SpecError(
+            f"timm publishes no weights of '{architecture}'",
+            received=weights,
+            allowed="weights='none', or a file",
+            next_step="choose a network that has them: timm.list_pretrained() names them",
+        )
+    default = own or str(_timm().get_pretrained_cfg(architecture).tag)
+    wanted = default if weights == "imagenet" else weights
+    allowed = [found for found in published if own in ("", found)]
+    if wanted in allowed:
+        return wanted
+    raise SpecError(
+        f"there are no weights '{wanted}' of timm's {architecture}" + (f".{own}" if own else ""),
+        received=weights,
+        allowed=listed(["none", "imagenet", *allowed]) + ", or a file",
+        next_step=nearest(wanted, allowed),
+    )
+
+
+def configuration(name: str, weights: str) -> Any:
+    """timm's facts about the network with these weights, or with none: its `PretrainedCfg`, or None.
+
+    Raises:
+        SpecError: as `tag`.
+    """
+    architecture, own = _split(name)
+    if weights == "none":
+        return _configurations(architecture).get(own) if own else _timm().get_pretrained_cfg(architecture)
+    return _configurations(architecture)[tag(name, weights)]
+
+
+def label(name: str, weights: str) -> str:
+    """What these weights are, in words."""
+    return f"{tag(name, weights)} of timm's {_split(name)[0]}"
+
+
+def weights_file(name: str, weights: str, *, download: bool, say: Say) -> tuple[Path, str]:
+    """The file of these weights, downloaded unless it is kept, and the first digits that its SHA-256 should have.
+
+    The digits are "" where they aren't known.
+
+    Raises:
+        SpecError: as `tag`.
+        DownloadError: it is not at hand, and can't or mustn't be downloaded.
+    """
+    known = configuration(name, weights)
+    if not known.hf_hub_id:
+        published = Published(label(name, weights), known.url)
+        return fetch_weights(published, download=download, say=say), published.begin_of_sha256
+    repository, _, revision = known.hf_hub_id.partition("@")
+    files = (known.hf_hub_filename,) if known.hf_hub_filename else _FILES
+    path = next(_kept(repository, revision, files), None)
+    if path is None:
+        path = _from_hub(repository, revision, files, label(name, weights), download, say)
+    # The hub's store names a large file by its SHA-256.
+    stored = path.resolve().name
+    return path, stored if re.fullmatch("[0-9a-f]{64}", stored) else ""
+
+
+def kept_file(name: str, weights: str) -> tuple[Path | None, Path]:
+    """The file of these weights where it is kept, None where it is not yet, and the folder that it is kept in.
+
+    Raises:
+        SpecError: as `tag`.
+    """
+    known = configuration(name, weights)
+    if not known.hf_hub_id:
+        path = Published(label(name, weights), known.url).path
+        return path if path.is_file() else None, path.parent
+    repository, _, revision = known.hf_hub_id.partition("@")
+    files = (known.hf_hub_filename,) if known.hf_hub_filename else _FILES
+    store = Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
+    return next(_kept(repository, revision, files), None), store
+
+
+def as_timm_has_them(name: str, weights: str, tensors: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
+    """These tensors of a published file under the names of the network: timm maps many old files to them.
+
+    Raises:
+        RunError: they are not those of this network.
+    """
+    full = f"{_split(name)[0]}.{tag(name, weights)}"
+    try:
+        with torch_state(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = _timm().create_model(full, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors})
+    except (RuntimeError, KeyError, ValueError, AttributeError) as error:
+        raise RunError(
+            f"timm can't fill '{full}' with these weights",
+            where=str(file),
+            received=" ".join(str(error).split())[:300],
+            next_step="delete the file: it will be downloaded again",
+        ) from None
+    return {key: tensor.detach() for key, tensor in made.state_dict().items()}
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The architecture and the tag that the name gives, "" for none; an unknown architecture is an error."""
+    inner = name.removeprefix("timm/")
+    architecture, _, own = inner.partition(".")
+    natural_shape(f"timm/{architecture}" if own else name)
+    # Some names are old ones, of an architecture with a tag.
+    architecture, _, own = (_timm().models.get_deprecated_models().get(inner) or inner).partition(".")
+    if own and own not in _configurations(architecture):
+        raise SpecError(
+            f"there are no weights '{own}' of timm's {architecture}",
+            received=name,
+            allowed=listed(_configurations(architecture)),
+            next_step=nearest(own, _configurations(architecture)),
+        )
+    return architecture, own
+
+
+def _configurations(architecture: str) -> dict[str, Any]:
+    """timm's facts by tag."""
+    known = _timm().models.get_arch_pretrained_cfgs(architecture)
+    return {full.partition(".")[2]: facts for full, facts in known.items()}
+
+
+def _kept(repository: str, revision: str, files: tuple[str, ...]) -> Iterator[Path]:
+    """The files of the repository that the hub's store has."""
+    for file in files:
+        found = _hub().try_to_load_from_cache(repository, file, revision=revision or None)
+        if isinstance(found, str):
+            yield Path(found)
+
+
+def _from_hub(repository: str, revision: str, files: tuple[str, ...], what: str, download: bool, say: Say) -> Path:
+    store = str(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE)
+    step = (
+        f"where there is a network, `hf download {repository} {files[0]}`, and copy what it leaves in HF_HOME to "
+        f"{store}; {A_FILE}"
+    )
+    if not download:
+        raise absent(what, repository, "downloads are switched off", step)
+    say(f"downloading {repository} from the Hugging Face hub to {store}")
+    errors = importlib.import_module("huggingface_hub.utils")
+    for file in files:
+        try:
+            return Path(_hub().hf_hub_download(repository, file, revision=revision or None))
+        except errors.LocalEntryNotFoundError as error:
+            raise absent(what, repository, _first_line(error), step) from None
+        except errors.EntryNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise absent(what, repository, _first_line(error), step) from None
+    raise DownloadError(f"{repository} has no {' and no '.join(files)}", where=repository, next_step=step)
+
+
+def _first_line(error: Exception) -> str:
+    # The hub's own text is advice; what happened is the cause.
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
+
+
+def _timm() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("timm")
+
+
+def _hub() -> Any:
+    return importlib.import_module("huggingface_hub")

@@ -1,0 +1,289 @@
+"""Where a backbone's weights come from: those that torchvision and timm publish by name, or a person's own file.
+
+Files are kept where the libraries keep them, and every one is checked against what was published: torch does this for
+what it downloads, and not for what it finds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
+
+from torch import Tensor
+
+from cnnlab.errors import RunError, SpecError, listed, nearest
+from cnnlab.models.pretrained import timm_weights
+from cnnlab.models.pretrained.architectures import names, natural_shape
+from cnnlab.models.pretrained.tensor_files import read_tensors
+from cnnlab.models.pretrained.weight_files import Published, Say, fetch_weights, sha256
+
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
+_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+# Old names in published files, which torchvision changes as it loads them: its densenet.py and vision_transformer.py.
+_RENAMED = (
+    (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"), r"\1\2"),
+    (re.compile(r"(\.mlp\.)linear_1\.(weight|bias)$"), r"\g<1>0.\2"),
+    (re.compile(r"(\.mlp\.)linear_2\.(weight|bias)$"), r"\g<1>3.\2"),
+)
+
+
+class Natural(NamedTuple):
+    """How the images came to the network when its published weights were evaluated.
+
+    `shape` is (C, H, W), after their centre was cut out; `mean` and `std` are those of a normalisation of values from
+    0 to 1, one number a channel; `interpolation` is that of the resize.
+    """
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation
+
+
+@dataclass
+class Found:
+    """Tensors for a backbone, on the CPU, under the names that the library gives them.
+
+    Attributes:
+        source: what they are: "IMAGENET1K_V1 of torchvision's resnet18", or a file's name.
+        file: the path of the file.
+        sha256: the file's, in 64 hexadecimal digits.
+        published: whether it is the file that the library publishes, by its checksum; None where that isn't known.
+        warnings: what a person should be told, a sentence each.
+    """
+
+    tensors: dict[str, Tensor]
+    source: str
+    file: str
+    sha256: str
+    published: bool | None
+    warnings: tuple[str, ...] = ()
+
+
+def natural(name: str, weights: str = "imagenet") -> Natural:
+    """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
+
+    >>> natural("resnet18").shape, natural("efficientnet_b3").interpolation
+    ((3, 224, 224), 'bicubic')
+
+    Raises:
+        SpecError: an unknown network, or weights that it doesn't have.
+    """
+    known = names_file(weights) or weights == "none"
+    if name in names():
+        preset = _member(name, "imagenet" if known else weights).transforms()
+        size = int(preset.crop_size[0])
+        return Natural(
+            (3, size, size), tuple(preset.mean), tuple(preset.std), _interpolation(preset.interpolation.value)
+        )
+    facts = timm_weights.configuration(name, "none" if known else weights)
+    if facts is None:
+        return Natural(natural_shape(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
+    channels, height, width = facts.input_size
+    mean, std = tuple(facts.mean or _IMAGENET_MEAN), tuple(facts.std or _IMAGENET_STD)
+    return Natural((channels, height, width), mean, std, _interpolation(facts.interpolation))
+
+
+class Whereabouts(NamedTuple):
+    """Where weights are kept, or will be: `label` says which they are, `path` is the file's, or the store's folder.
+
+    `megabytes` is the file's size in 10⁶ bytes, None where it is not known before a download.
+    """
+
+    label: str
+    path: str
+    at_hand: bool
+    megabytes: float | None = None
+
+
+def names_file(weights: str) -> bool:
+    """Whether weights are a person's own file, and none that a library publishes.
+
+    >>> names_file("trunk.pth"), names_file("imagenet")
+    (True, False)
+    """
+    return "/" in weights or weights.lower().endswith(_ENDINGS)
+
+
+def whereabouts(name: str, weights: str) -> Whereabouts:
+    """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
+
+    Args:
+        name: a network of torchvision or timm.
+        weights: as in `weights_label`, and not 'none'.
+
+    Raises:
+        SpecError: as `weights_label`.
+    """
+    if names_file(weights):
+        path = Path(weights).expanduser()
+        return Whereabouts(path.name, weights, path.is_file(), _megabytes(path))
+    if name not in names():
+        kept, store = timm_weights.kept_file(name, weights)
+        path = kept or store
+        return Whereabouts(timm_weights.label(name, weights), str(path), kept is not None, _megabytes(path))
+    published = _published(name, _member(name, weights))
+    at_hand = published.path.is_file()
+    return Whereabouts(published.label, str(published.path), at_hand, published.megabytes)
+
+
+def weights_label(name: str, weights: str) -> str:
+    """The library's own name of these weights, or the path of the file; nothing is opened or downloaded.
+
+    >>> weights_label("resnet50", "imagenet"), weights_label("resnet50", "ResNet50_Weights.DEFAULT")
+    ('IMAGENET1K_V1', 'IMAGENET1K_V2')
+
+    Args:
+        name: a network of torchvision or timm.
+        weights: 'none'; 'imagenet', which is IMAGENET1K_V1 of torchvision's networks (two have none, and get their
+            default for images of the network's size: regnet_y_128gf and vit_h_14) and timm's default; the library's
+            own name, with that of torchvision's enum in front or without; or a file: .safetensors, .pth, .pt, .bin,
+            or any path with a '/'.
+
+    Raises:
+        SpecError: an unknown network, or weights that it doesn't have, with those that it has.
+    """
+    if weights == "none" or names_file(weights):
+        natural_shape(name)
+        return weights
+    if name in names():
+        return str(_member(name, weights).name)
+    return timm_weights.tag(name, weights)
+
+
+def find_weights(name: str, weights: str, *, download: bool = True, say: Callable[[str], None]) -> Found:
+    """The tensors of these weights, downloaded where they are not kept yet.
+
+    Args:
+        name: a network of torchvision or timm.
+        weights: as in `weights_label`, and not 'none'.
+        download: whether they may be downloaded.
+        say: is told before a download, with the file, its size and where it will be kept.
+
+    Raises:
+        SpecError: as `weights_label`.
+        DownloadError: they are not at hand and can't or mustn't be downloaded; it says which file to get from where,
+            and where to put it.
+        RunError: the file is damaged, or not one of tensors.
+    """
+    assert weights != "none"
+    if names_file(weights):
+        return _from_file(name, Path(weights).expanduser())
+    return _torchvision(name, weights, download, say) if name in names() else _timm(name, weights, download, say)
+
+
+def _from_file(name: str, path: Path) -> Found:
+    natural_shape(name)
+    tensors = read_tensors(path)
+    digest = sha256(path)
+    published: bool | None = None
+    if name in names():
+        tensors = _renamed(tensors)
+        begins = [_published(name, member).begin_of_sha256 for member in _enum(name)]
+        published = any(begin and digest.startswith(begin) for begin in begins) or None
+    return Found(tensors, path.name, str(path), digest, published)
+
+
+def _torchvision(name: str, weights: str, download: bool, say: Say) -> Found:
+    published = _published(name, _member(name, weights))
+    path = fetch_weights(published, download=download, say=say)
+    tensors = _kept_tensors(path, f"delete it: it will be downloaded again; or, {published.by_hand()}")
+    return _compared(
+        Found(_renamed(tensors), published.label, str(path), sha256(path), None), published.begin_of_sha256
+    )
+
+
+def _timm(name: str, weights: str, download: bool, say: Say) -> Found:
+    path, expected = timm_weights.weights_file(name, weights, download=download, say=say)
+    raw = _kept_tensors(path, "delete it: it will be downloaded again")
+    tensors = timm_weights.as_timm_has_them(name, weights, raw, path)
+    return _compared(Found(tensors, timm_weights.label(name, weights), str(path), sha256(path), None), expected)
+
+
+def _kept_tensors(path: Path, advice: str) -> dict[str, Tensor]:
+    """The tensors of a file in a library's store, where what to do with a bad one is `advice`."""
+    try:
+        return read_tensors(path)
+    except RunError as error:
+        raise RunError(replace(error.problems[0], next_step=advice)) from None
+
+
+def _compared(found: Found, expected: str) -> Found:
+    """Held against the first digits that the published file's checksum has, where they are known."""
+    if not expected:
+        return found
+    if found.sha256.startswith(expected):
+        return replace(found, published=True)
+    warning = (
+        f"{found.file}: this is not the published file: its checksum begins with {found.sha256[: len(expected)]}, "
+        f"not with {expected}. It is used as it is"
+    )
+    return replace(found, published=False, warnings=(*found.warnings, warning))
+
+
+def _megabytes(path: Path) -> float | None:
+    return path.stat().st_size / 1e6 if path.is_file() else None
+
+
+def _published(name: str, member: Any) -> Published:
+    size = member.meta.get("_file_size")
+    # torchvision counts in 2²⁰ bytes.
+    megabytes = None if size is None else size * 2**20 / 1e6
+    return Published(f"{member.name} of torchvision's {name}", member.url, megabytes)
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same, where old names became today's."""
+    return {_today(name): tensor for name, tensor in tensors.items()}
+
+
+def _today(name: str) -> str:
+    for pattern, replacement in _RENAMED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _member(name: str, weights: str) -> Any:
+    """The member of torchvision's enum."""
+    enum = _enum(name)
+    members = enum.__members__
+    if weights == "imagenet":
+        first = members.get("IMAGENET1K_V1", members["DEFAULT"])
+        return first if _fits(name, first) else next(member for member in enum if _fits(name, member))
+    found = members.get(weights.removeprefix(f"{enum.__name__}."))
+    allowed = [member.name for member in enum if _fits(name, member)]
+    if found is None:
+        raise SpecError(
+            f"there are no weights '{weights}' of {name}",
+            received=weights,
+            allowed=listed(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_ENDINGS)})",
+            next_step=nearest(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
+        )
+    if not _fits(name, found):
+        size, own = found.meta["min_size"][0], natural_shape(name)[1]
+        raise SpecError(
+            f"{found.name} is for a {name} that takes {size}×{size} images, and ours takes {own}×{own}",
+            received=weights,
+            allowed=listed(["none", "imagenet", *allowed]),
+        )
+    return found
+
+
+def _fits(name: str, member: Any) -> bool:
+    """Whether these weights are for the network as it is made here: a vision transformer is made for one size."""
+    return bool(member.meta["min_size"][0] <= natural_shape(name)[1])
+
+
+def _interpolation(value: str) -> Interpolation:
+    """The library's interpolation, the smooth one where ours have no such."""
+    return cast(Interpolation, value) if value in ("nearest", "bilinear", "bicubic") else "bicubic"
+
+
+def _enum(name: str) -> Any:
+    return importlib.import_module("torchvision.models").get_model_weights(name)

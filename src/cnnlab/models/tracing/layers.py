@@ -1,0 +1,148 @@
+"""A call of a torch function as the layer of a table that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from cnnlab.architecture.layer import Layer
+from cnnlab.architecture.layers import layers
+from cnnlab.errors import SpecError
+from cnnlab.grammar.calls import Call
+from cnnlab.models.tracing.operations import Operation, pair, sides_padded
+
+Arguments: TypeAlias = dict[str, Any]
+
+
+def layer_of(kind: str, call: Operation, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
+    """The layer of this kind that a call is, or None where a table has none such.
+
+    A pool that rounds up is told as one that rounds down, and a norm over channels as the norm of its name: a table
+    has no word for the difference.
+
+    Args:
+        kind: a layer's name, or any other.
+        padding: of a convolution, where it is not the call's own (`folded`).
+        weightnorm: the weight is a length and a direction.
+    """
+    if kind not in _ARGUMENTS:
+        return None
+    try:
+        arguments = _ARGUMENTS[kind](call)
+        if padding is not None:
+            arguments["padding"] = padding
+        if weightnorm and kind in ("conv", "dense"):
+            arguments["weightnorm"] = True
+        return layers.read(Call(kind, (), arguments))
+    except SpecError:  # a value that tables don't take: the row has its kind and no more
+        return None
+
+
+def folded(call: Operation, padded: Operation) -> Any:
+    """The padding of a convolution with the `pad` in front of it in one argument; None where no argument says it."""
+    sides = sides_padded(padded)
+    own = call.get("padding", 0)
+    if call.name != "conv2d" or sides is None or isinstance(own, str) or padded.get("mode", "constant") != "constant":
+        return None
+    if padded.get("value") not in (None, 0, 0.0):
+        return None
+    if all(before == behind >= 0 for before, behind in sides):
+        return tuple(before + margin for (before, _), margin in zip(sides, pair(own), strict=True))
+    kernel, dilation = pair(tuple(call.weight.shape[2:])), pair(call.get("dilation", 1))
+    margins = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    same = all(side == (margin // 2, margin - margin // 2) for side, margin in zip(sides, margins, strict=True))
+    return "same" if same and pair(own) == (0, 0) and pair(call.get("stride", 1)) == (1, 1) else None
+
+
+def _convolution(call: Operation) -> Arguments:
+    weight, padding = tuple(call.weight.shape), call.get("padding", 0)
+    groups = int(call.get("groups", 1))
+    depthwise = {"multiplier": weight[0] // groups}
+    return {
+        "kernel": weight[2:],
+        "stride": pair(call.get("stride", 1)),
+        "padding": padding if padding == "same" else (0, 0) if padding == "valid" else pair(padding),
+        "dilation": pair(call.get("dilation", 1)),
+        "bias": call.get("bias") is not None,
+        **(depthwise if call.word == "depthwise" else {"filters": weight[0], "groups": groups}),
+    }
+
+
+def _dense(call: Operation) -> Arguments:
+    return {"units": int(call.weight.shape[0]), "bias": call.get("bias") is not None}
+
+
+def _pool(call: Operation) -> Arguments:
+    spread = pair(call.get("dilation", 1)) if call.name.startswith("max") else (1, 1)
+    size = pair(call.get("kernel_size"))
+    kernel = tuple(step * (side - 1) + 1 for step, side in zip(spread, size, strict=True))
+    stride = pair(call.get("stride") or size)
+    return {
+        "kernel": kernel,
+        "padding": pair(call.get("padding", 0)),
+        **({} if stride == kernel else {"stride": stride}),
+    }
+
+
+def _adaptive_pool(call: Operation) -> Arguments:
+    wanted = call.get("output_size")
+    sides = wanted if isinstance(wanted, list | tuple) else [wanted, wanted]
+    kept = [have if side is None else side for side, have in zip(sides, call.args[0].shape[-2:], strict=True)]
+    return {"size": pair(kept), "how": "mean" if "avg" in call.name else "max"}
+
+
+def _upsample(call: Operation) -> Arguments:
+    sides, size, scale = call.args[0].shape[-2:], call.get("size"), call.get("scale_factor")
+    if size is not None:
+        scale = [after / before for after, before in zip(pair(size), sides, strict=True)]
+    scales = set(scale) if isinstance(scale, list | tuple) else {scale}
+    mode = call.get("mode", "nearest")
+    if len(scales) > 1 or not float(min(scales)).is_integer() or (mode == "bilinear" and call.get("align_corners")):
+        raise SpecError("a table enlarges by one whole number")
+    return {"scale": int(min(scales)), "mode": mode}
+
+
+def _norm(call: Operation) -> Arguments:
+    return {"eps": float(call.get("eps", 1e-5)), "affine": call.get("weight") is not None}
+
+
+def _batchnorm(call: Operation) -> Arguments:
+    momentum = call.get("momentum")
+    return {**_norm(call), **({} if momentum is None else {"momentum": float(momentum)})}
+
+
+def _same(**names: str) -> Callable[[Operation], Arguments]:
+    """The arguments of a table's layer under torch's names for them; what is not given has the same default."""
+
+    def read(call: Operation) -> Arguments:
+        found = {ours: call.get(theirs) for ours, theirs in names.items()}
+        return {ours: value for ours, value in found.items() if value is not None}
+
+    return read
+
+
+_ARGUMENTS: dict[str, Callable[[Operation], Arguments]] = {
+    "conv": _convolution,
+    "depthwise": _convolution,
+    "dense": _dense,
+    "maxpool": _pool,
+    "avgpool": _pool,
+    "globalpool": lambda call: {"how": "mean" if call.name == "mean" else "max"},
+    "adaptivepool": _adaptive_pool,
+    "upsample": _upsample,
+    "flatten": _same(),
+    "batchnorm": _batchnorm,
+    "layernorm": _norm,
+    "groupnorm": lambda call: {"groups": call.get("num_groups"), **_norm(call)},
+    "lrn": _same(size="size", alpha="alpha", beta="beta", k="k"),
+    "dropout": _same(rate="p"),
+    "dropout2d": _same(rate="p"),
+    "relu": _same(),
+    "leaky_relu": _same(slope="negative_slope"),
+    "elu": _same(alpha="alpha"),
+    "gelu": _same(),
+    "silu": _same(),
+    "tanh": _same(),
+    "sigmoid": _same(),
+    "softmax": _same(),
+}

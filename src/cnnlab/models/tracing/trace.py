@@ -1,0 +1,326 @@
+"""Any network followed from the image to the logits: the records that a layer table gives, for one image.
+
+The network runs once on tensors without numbers, with every call of a torch function watched. A call becomes a row
+under the name of the module that it was made in; what only moves numbers has no row, unless a module was made for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence, Set
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.parameter import is_lazy
+
+from cnnlab.architecture.layer import Shape, formula, times
+from cnnlab.architecture.layers import layers
+from cnnlab.errors import SpecError
+from cnnlab.models.pretrained import architectures
+from cnnlab.models.tracing.execution import Draft, ModuleCall, Watch
+from cnnlab.models.tracing.field_map import on_grid
+from cnnlab.records import LayerRecord, Table
+from cnnlab.theory.receptive_field import Field
+
+# Kinds that are the work of the module whose own weights they use, whatever else it calls.
+_WORK = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
+# How torch says that a tensor without numbers was asked for them.
+_META = re.compile(r"\bmeta\b", re.IGNORECASE)
+
+
+def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[LayerRecord, ...]:
+    """Every step that leads to what a network gives in eval mode, in the order in which it takes them.
+
+    Nothing is computed, and the network is left as it was: its numbers, its mode and its hooks.
+
+    A row's name is that of its module (`layer1.0.conv1`); a function that a larger module calls itself adds its own
+    (`layer1.0.add`); what comes again has a number (`layer1.0.relu#2`). Its kind is a layer's name where a table has
+    such a layer, whose call is its text, and torch's name otherwise. A pool that rounds up has the text of one that
+    rounds down; `output` tells the difference. A dropout of 0 and an identity have no row, nor has what is computed and
+    not returned, such as a side head: what no row reads is what comes out, and in a network that returns one tensor
+    this is the last row.
+
+    Shapes are without N, in the network's own layout: H×W×C where channels are last, places×channels for tokens.
+    Parameters are counted where they are first used, shared ones once; multiply-adds are those of convolutions and
+    dense layers, also those within an attention.
+
+    The receptive field of a sum is that of the widest path. It is None, the whole image, from a global pool, a dense
+    layer over a flattened map or an attention on, and after any function that is not known to keep places apart. The
+    gates of squeeze-and-excitation and the statistics of normalisations, which strictly see the whole image, are
+    left out, as published figures leave them out.
+
+    >>> from cnnlab.models.pretrained.architectures import network
+    >>> trace_network(network("alexnet"), (3, 224, 224))[3].text
+    'conv(192, 5, padding=2)'
+
+    Args:
+        network: takes N×C×H×W images.
+        shape: (C, H, W) of an image.
+
+    Raises:
+        SpecError: the network stops, at images that it can't take or by a mistake of its own, told in its words; or
+            it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
+            has not run yet.
+    """
+    watch, sizes = _watched(network, shape)
+    return _records(watch.drafts, watch.leading, sizes)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network does with an image: the shape of what it gives, and what of it has a part in that.
+
+    Attributes:
+        output: without N.
+        entered: the modules that run, by name, in their order; one that comes again stands at its first place. Those
+            with weights whose results lead nowhere are left out, with all that is in them.
+        used: the names of the parameters and buffers that are used, or may be.
+    """
+
+    output: Shape
+    entered: tuple[str, ...]
+    used: frozenset[str]
+
+
+def see(network: nn.Module, shape: tuple[int, int, int]) -> Seen:
+    """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
+    watch, sizes = _watched(network, shape)
+    assert isinstance(watch.returned, Tensor)
+    output, entered = tuple(watch.returned.shape[1:]), dict.fromkeys(watch.entered)
+    if watch.lost:  # nobody knows what leads to what
+        return Seen(output, tuple(entered), frozenset(sizes))
+    drafts = [watch.drafts[number] for number in watch.leading]
+    leading = {draft.module.name for draft in drafts} | {_holder(name) for draft in drafts for name in draft.uses}
+    working = _with_those_around(leading)
+    parameters = {name for name, _ in network.named_parameters()}
+    # What holds buffers alone may lend them, which nobody sees: tables of places, as rotary embeddings have them.
+    idle = _with_those_around(_holder(name) for name in parameters) - working
+    running = tuple(name for name in entered if not idle & _with_those_around([name]))
+    used = {name for name in sizes if not idle & _with_those_around([_holder(name)])}
+    return Seen(output, running, frozenset(used - (parameters - watch.touched)))
+
+
+def _holder(tensor: str) -> str:
+    """The module that a parameter or a buffer is of."""
+    return tensor.rpartition(".")[0]
+
+
+def _with_those_around(modules: Iterable[str]) -> set[str]:
+    """Modules with all that they lie in but the network itself.
+
+    >>> sorted(_with_those_around(["layer1.0.conv1"]))
+    ['layer1', 'layer1.0', 'layer1.0.conv1']
+    """
+    pieces = [name.split(".") for name in modules if name]
+    return {".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)}
+
+
+def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
+    """Any network for images of `shape` (C, H, W), as `trace_network` follows it.
+
+    `parameters` is all that the network has, also those of parts that don't run when it predicts, or whose result is
+    not returned, which have no row (the auxiliary classifiers of Inception v3). `macs` is the sum of the rows.
+
+    Raises:
+        SpecError: as `trace_network`.
+    """
+    rows = trace_network(network, shape)
+    return Table(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        macs=sum(row.macs for row in rows),
+        layers=rows,
+        warnings=(),
+    )
+
+
+def backbone_table(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> Table:
+    """A torchvision or timm network by name, followed for one image without computing anything.
+
+    Args:
+        name: as `cnnlab.models.pretrained.architectures.network` takes it.
+        shape: (C, H, W) of the images; those that the network was made for where it is left out.
+        classes: K; the library's own number where it is left out.
+
+    Raises:
+        SpecError: an unknown name, or images that the network can't take.
+    """
+    return network_table(architectures.network(name, classes), shape or architectures.natural_shape(name))
+
+
+def _watched(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Watch, dict[str, Shape]]:
+    """What was seen while the network ran for one image, and the shapes of its parameters and buffers."""
+    stand_ins = {name: _stand_in(name, tensor) for name, tensor in _tensors(network)}
+    numbers = next((tensor.dtype for tensor in stand_ins.values() if tensor.is_floating_point()), torch.float32)
+    image = torch.empty(1, *shape, dtype=numbers, device="meta")
+    watch = Watch(image, on_grid((Field(), Field()), image.shape), _constants(network, stand_ins))
+    with _hooked(network, watch), torch.no_grad():
+        try:
+            with watch:
+                returned = functional_call(network, stand_ins, (image,))
+        except Exception as error:
+            if watch.noting:
+                raise
+            raise _cannot(error, shape, watch.stopped) from error
+    watch.done(returned)
+    return watch, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()}
+
+
+def _stand_in(name: str, tensor: Tensor) -> Tensor:
+    """A tensor of the same shape without numbers."""
+    if is_lazy(tensor):
+        raise SpecError(
+            "this network can't be followed: a lazy layer gets its shape when it first runs",
+            where=name,
+            next_step="run the network once on an image of the right shape",
+        )
+    return torch.empty_like(tensor, device="meta")
+
+
+def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    """Parameters and buffers; a shared one once, under its first name."""
+    return [*network.named_parameters(), *network.named_buffers()]
+
+
+def _constants(network: nn.Module, stand_ins: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
+    """What does not depend on the image: parameters by name, buffers, and tensors that modules just hold."""
+    parameters = {name for name, _ in network.named_parameters()}
+    yield from ((tensor, name if name in parameters else "") for name, tensor in stand_ins.items())
+    for module in network.modules():
+        yield from ((value, "") for value in vars(module).values() if isinstance(value, Tensor))
+
+
+@contextmanager
+def _hooked(network: nn.Module, watch: Watch) -> Iterator[None]:
+    """In eval mode, each module tells when it begins and ends; afterwards all is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    with ExitStack() as undo:
+        try:
+            for name, module in network.named_modules():
+                # First and always: a network that is cut stops within a module, by a hook of its own.
+                undo.enter_context(module.register_forward_pre_hook(_entering(watch, name), prepend=True))
+                undo.enter_context(module.register_forward_hook(_leaving(watch), always_call=True))
+                module.training = False
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+
+def _entering(watch: Watch, name: str) -> Any:
+    return lambda module, _arguments: watch.enter(module, name)
+
+
+def _leaving(watch: Watch) -> Any:
+    return lambda _module, arguments, result: watch.leave(arguments, result)
+
+
+def _cannot(error: Exception, shape: Shape, where: str) -> SpecError:
+    """The words for a network that stopped on its way."""
+    reason = str(error).strip().split("\n")[0]
+    if isinstance(error, RuntimeError) and _META.search(str(error)):
+        return SpecError(
+            f"this network can't be followed without computing: {reason}",
+            where=where,
+            next_step="leave out what depends on the numbers of the image, such as .item() or an if on a tensor",
+        )
+    # Torch has one kind of error for an image that does not fit and for a mistake in the code, so neither is blamed.
+    return SpecError(
+        f"this network stops at an image of {times(shape)}: {type(error).__name__}: {reason}",
+        where=where,
+        received=times(shape),
+        next_step="give the shape that it was made for, channels×height×width; if it stops there too, mend the network",
+    )
+
+
+def _records(drafts: Sequence[Draft], leading: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
+    """The rows; names are given before those that lead nowhere go, as the number of a call is that of the network."""
+    of_call: dict[ModuleCall, list[int]] = defaultdict(list)
+    for number, draft in enumerate(drafts):
+        of_call[draft.module].append(number)
+    main = {max(numbers, key=lambda number: _work(drafts[number], number)) for numbers in of_call.values()}
+    for numbers in of_call.values():
+        _take_turns(drafts, numbers, main)
+    kept = [number for number, draft in enumerate(drafts) if not draft.left_out and (number in main or not draft.moves)]
+    names = _names(drafts, kept, main)
+    kept = [number for number in kept if number in leading]
+    sources, learned = _sources(drafts, names), _learned(drafts, kept, sizes)
+    return tuple(_record(drafts[number], names[number], sources[number], learned[number]) for number in kept)
+
+
+def _work(draft: Draft, number: int) -> tuple[bool, bool, bool, int]:
+    """How much a row is what its module was made for: it has weights, it is a layer, it computes, it comes last."""
+    return (bool(draft.uses) and not draft.left_out, draft.text != draft.kind, not draft.moves, number)
+
+
+def _take_turns(drafts: Sequence[Draft], numbers: Sequence[int], main: set[int]) -> None:
+    """A module without others within it that turns an image, works and turns it back: its row has its own shapes."""
+    if drafts[numbers[0]].module.leaf and all(drafts[number].moves or number in main for number in numbers):
+        for number in main.intersection(numbers):
+            drafts[number].input, drafts[number].output = drafts[numbers[0]].input, drafts[numbers[-1]].output
+
+
+def _names(drafts: Sequence[Draft], kept: Sequence[int], main: set[int]) -> dict[int, str]:
+    """A module's name for its work, with the kind behind it for the rest; a number for what comes again."""
+    times_seen: Counter[str] = Counter()
+    names = {}
+    for number in kept:
+        draft = drafts[number]
+        module = draft.module.name
+        own = any(name.rpartition(".")[0] == module for name in draft.uses)
+        is_work = number in main and (draft.module.leaf or (own and draft.kind in _WORK))
+        name = module if is_work and module else f"{module}.{draft.kind}".lstrip(".")
+        times_seen[name] += 1
+        names[number] = name if times_seen[name] == 1 else f"{name}#{times_seen[name]}"
+    return names
+
+
+def _sources(drafts: Sequence[Draft], names: dict[int, str]) -> list[tuple[str, ...]]:
+    """For each draft the names of the rows in front of it, past those that have no row."""
+    found: list[tuple[str, ...]] = []
+    for draft in drafts:
+        before = [(names[number],) if number in names else found[number] for number in draft.inputs]
+        found.append(tuple(dict.fromkeys(name for group in before for name in group)))
+    return found
+
+
+def _learned(drafts: Sequence[Draft], kept: Sequence[int], sizes: dict[str, Shape]) -> dict[int, list[Shape]]:
+    """For each row the shapes of the parameters that no row in front of it uses."""
+    order = {name: place for place, name in enumerate(sizes)}
+    counted: set[str] = set()
+    found = {}
+    for number in kept:
+        draft = drafts[number]
+        fresh = set(draft.uses) - counted
+        counted |= fresh
+        # Weights before biases, as a layer of a table has them.
+        shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
+        if not draft.macs and draft.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
+            shapes = [tuple(size for size in shape if size > 1) for shape in shapes]
+        found[number] = shapes
+    return found
+
+
+def _record(draft: Draft, name: str, inputs: tuple[str, ...], learned: Sequence[Shape]) -> LayerRecord:
+    fields = draft.place.fields
+    return LayerRecord(
+        name=name,
+        kind=draft.kind,
+        text=draft.text,
+        input=draft.input,
+        output=draft.output,
+        parameters=sum(map(prod, learned)),
+        formula=formula(learned),
+        macs=draft.macs,
+        macs_formula=draft.macs_formula,
+        activations=prod(draft.output),
+        receptive_field=None if fields is None else (fields[0].size, fields[1].size),
+        jump=None if fields is None else (str(fields[0].jump), str(fields[1].jump)),
+        first_centre=None if fields is None else (str(fields[0].first_centre), str(fields[1].first_centre)),
+        inputs=inputs,
+    )

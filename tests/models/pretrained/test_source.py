@@ -1,0 +1,312 @@
+"""Backbones that are runs of our own: their weights, their cuts, and that nothing is lost when they are gone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cnnlab.api import write_report
+from cnnlab.config.backbones import Known, OfRun
+from cnnlab.config.recipe import Recipe
+from cnnlab.config.study import Study
+from cnnlab.errors import RunError
+from cnnlab.export.prediction import predict
+from cnnlab.models.network_plan import plan_network, plan_of_run
+from cnnlab.models.pretrained import architectures
+from cnnlab.models.pretrained import source as pretrained_source
+from cnnlab.models.pretrained.source import KEPT, identity
+from cnnlab.models.pretrained.weight_files import sha256
+from cnnlab.runs.final import open_test, trained_network
+from cnnlab.runs.listener import Listener
+from cnnlab.runs.recomputing import recalculate
+from cnnlab.runs.resolving import resolve
+from cnnlab.runs.run import resume_run, run
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.study.plan import make_plan, run_id
+from cnnlab.study.work import Place, carry_out
+from cnnlab.training.checkpoints import load_weights
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def source(transferring: Any, tmp_path: Path) -> RunFolder:
+    """A copy of the source run, to be changed."""
+    shutil.copytree(transferring.source.path, tmp_path / "source")
+    return RunFolder(tmp_path / "source")
+
+
+def of(source: RunFolder | Path | str, cut: str = "", weights: str = "trained") -> dict[str, Any]:
+    path = source.path if isinstance(source, RunFolder) else source
+    return {"backbone": f"run('{path}', cut='{cut}', weights='{weights}')"}
+
+
+def test_features_are_those_of_the_run_up_to_the_cut(transferring: Any) -> None:
+    whole = trained_network(transferring.source, CPU, print)
+    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for cut, last in (("batchnorm2", "batchnorm2"), ("relu2", "relu2"), ("", "relu3")):
+        plan = plan_network(transferring.recipe("none", of(transferring.source, cut)).model, (3, 8, 8), 3)
+        network, loaded = plan.begin(0, lambda _: None)
+        expected = images
+        with torch.no_grad():
+            for name, module in whole.named_children():
+                expected = module(expected)
+                if name == last:
+                    break
+            assert torch.equal(network.eval().features(images), expected)  # type: ignore[operator]
+        assert loaded is not None
+        assert loaded.source == f"run {transferring.source.name}"
+        assert (loaded.missing, loaded.ignored) == ((), ())
+        assert {name.partition(".")[0] for name in loaded.behind} == ({"dense2"} if not cut else {"dense1", "dense2"})
+
+
+def test_without_weights_it_is_the_same_network_from_scratch(transferring: Any) -> None:
+    plan = plan_network(transferring.recipe("all", of(transferring.source, weights="none")).model, (3, 8, 8), 3)
+    assert plan.load is None
+    made = transferring.within("backbone.", plan.make(5, "cpu").state_dict())
+    fresh = plan_of_run(transferring.source).make(5, "cpu").state_dict()
+    assert transferring.changed(fresh, made) == set()
+    weighted = {name.rpartition(".")[0] for name in made}
+    assert transferring.trained({f"backbone.{name}": tensor for name, tensor in made.items()}) == weighted
+
+
+def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
+    first = run(transferring.recipe("none", of(source), opened="sealed"), name="first", runs=tmp_path, device="cpu")
+    second = run(
+        transferring.recipe("rows(['head'])", of(first, cut="head.dense1"), opened="sealed"),
+        name="second",
+        runs=tmp_path,
+        device="cpu",
+    )
+    assert [path.name for path in sorted((second.path / KEPT).iterdir())] == [KEPT, "data.json", "recipe.toml"]
+    before = trained_network(second, CPU, print).state_dict()
+    shutil.rmtree(source.path)
+    shutil.rmtree(first.path)
+    after = trained_network(second, CPU, print).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert open_test(second.path, device="cpu").test is not None
+    said: list[str] = []
+    page = write_report(second, said.append).read_text(encoding="utf-8")
+    assert "head.dense1" in page
+    assert "They are frozen, and the same before and after training." in page  # which needs nothing of that run
+    assert said == []
+    picture = next(Path(second.recipe().data.source).glob("red/*.png"))
+    (answer,) = predict(second, [picture], device="cpu")
+    assert not answer.error
+    told = recalculate(second.path, device="cpu")
+    assert told.holds, told.failures
+
+
+def test_a_nested_backbone_is_what_both_trainings_left(transferring: Any, tmp_path: Path) -> None:
+    """The inner run froze its trunk; the outer one trains it, norms and all."""
+    first = run(transferring.recipe("none"), name="first", runs=tmp_path, device="cpu")
+    outer = transferring.recipe("all", of(first))
+    second = run(outer, name="second", runs=tmp_path, device="cpu")
+    made = transferring.within("backbone.", transferring.tensors(second))
+    began = transferring.tensors(first, "best")
+    assert transferring.changed(began, made) == {f"backbone.{name}" for name in transferring.rows}
+    frozen = run(transferring.recipe("none", of(first)), name="third", runs=tmp_path, device="cpu")
+    assert transferring.changed(began, transferring.within("backbone.", transferring.tensors(frozen))) == set()
+
+
+def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
+    first = run(transferring.recipe("none"), name="first", runs=tmp_path, device="cpu")
+    plan = plan_network(transferring.recipe("all", of(first, cut="backbone.relu1")).model, (3, 8, 8), 3)
+    network, _ = plan.begin(0, lambda _: None)
+    whole = trained_network(transferring.source, CPU, print)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(network.eval().features(images), whole[:3](images))  # type: ignore[operator, index]
+    left = {name.rpartition(".")[0] for name, _ in network.named_parameters()}
+    assert left == {"backbone.backbone.conv1", "backbone.backbone.batchnorm1", "head.dense1"}
+
+
+def test_a_run_that_is_not_there_is_refused(transferring: Any, tmp_path: Path) -> None:
+    for work in (lambda made: resolve(made), lambda made: run(made, runs=tmp_path, device="cpu")):
+        with pytest.raises(RunError, match="there is no run here"):
+            work(transferring.recipe("all", of(tmp_path / "nowhere")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_has_not_finished_is_refused(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
+    (source.path / "result.json").unlink()
+    words = rf"the run that the backbone is from has not finished(?s:.*)cnnlab train --resume {source.path}"
+    with pytest.raises(RunError, match=words):
+        run(transferring.recipe("all", of(source)), runs=tmp_path / "runs", device="cpu")
+    run(transferring.recipe("all", of(source, weights="none"), epochs=1), runs=tmp_path / "runs", device="cpu")
+
+
+def test_a_run_that_diverged_or_lost_its_weights_is_refused(
+    source: RunFolder, transferring: Any, tmp_path: Path
+) -> None:
+    made, result = transferring.recipe("all", of(source)), json.loads((source.path / "result.json").read_text())
+    (source.path / "result.json").write_text(json.dumps({**result, "status": "diverged"}))
+    with pytest.raises(RunError, match=r"the run that the backbone is from diverged(?s:.*)choose another run"):
+        run(made, runs=tmp_path / "runs", device="cpu")
+    (source.path / "result.json").write_text(json.dumps(result))
+    for path in source.path.glob("best-*"):
+        path.unlink()
+    with pytest.raises(RunError, match="can't be read"):
+        run(made, runs=tmp_path / "runs", device="cpu")
+
+
+def test_a_relative_path_is_followed_from_where_the_run_was_started(
+    source: RunFolder, transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
+) -> None:
+    """Also when it is gone on with before it had a state: its weights are loaded again."""
+    monkeypatch.chdir(source.path.parent)
+    made = transferring.recipe("none", of("source"))
+    with pytest.raises(cut.error):  # type: ignore[attr-defined]
+        run(made, runs=tmp_path / "runs", device="cpu", listener=Listener(watch=cut(2)))
+    (folder,) = (tmp_path / "runs").iterdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    ended = resume_run(folder, device="cpu")
+    monkeypatch.undo()
+    assert transferring.trained(transferring.tensors(ended)) == set()
+
+
+@pytest.mark.full
+def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
+    transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
+) -> None:
+    save_file(architectures.network("squeezenet1_1", device="cpu", seed=3).state_dict(), tmp_path / "w.safetensors")
+    model = {"backbone": "squeezenet1_1(weights='w.safetensors')", "resize": 32}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(cut.error):  # type: ignore[attr-defined]
+        run(
+            transferring.recipe("none", model, epochs=1),
+            into=Path("cut"),
+            device="cpu",
+            listener=Listener(watch=cut(2)),
+        )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    ended = resume_run(tmp_path / "cut", device="cpu")
+    assert ended.recipe().model.backbone.weights == "w.safetensors"  # type: ignore[union-attr]
+    expected = load_file(tmp_path / "w.safetensors")["features.0.weight"]
+    assert torch.equal(transferring.tensors(ended)["backbone.features.0.weight"], expected)
+
+
+def test_equal_work_has_one_identity_wherever_it_lies(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
+    there = shutil.copytree(source.path, tmp_path / "there")
+    one, two = OfRun(str(source.path)), OfRun(str(there))
+    assert identity(one) == identity(two)
+    assert identity(one) != identity(OfRun(str(there), weights="none"))
+    assert identity(one) != identity(OfRun(str(there), cut="conv2"))
+    recipes = [transferring.recipe("none", of(path)) for path in (source.path, there)]
+    ids = [run_id(recipe, "data", "made") for recipe in recipes]
+    assert ids[0] == ids[1]
+
+
+def test_other_weights_or_another_network_are_other_work(transferring: Any, recipe: Any, trained: Any) -> None:
+    layers = list(recipe().model.layers)
+    others = [*layers[:2], "elu", *layers[3:]]
+    runs = [trained(recipe(layers=rows, epochs=1, seed=seed)) for rows, seed in ((layers, 0), (layers, 1), (others, 0))]
+    for weights, different in (("trained", 3), ("none", 2)):
+        ids = {run_id(transferring.recipe("all", of(one, weights=weights)), "data", "made") for one in runs}
+        assert len(ids) == different
+
+
+@pytest.mark.full
+def test_a_study_has_other_runs_for_other_weights_and_the_same_for_the_same(
+    source: RunFolder, transferring: Any, tmp_path: Path
+) -> None:
+    """An arm's run is found again where the run that it begins with was moved, and not where that was retrained."""
+
+    def ids(path: Path) -> dict[str, set[str]]:
+        base = transferring.recipe("none", of(path), opened="sealed", memory_format="contiguous")
+        scratch = of(path, weights="none")["backbone"]
+        arms = {"trained": {}, "scratch": {"model.backbone": scratch}, "all": {"model.trainable": "all"}}
+        study = Study(base=base, arms=arms, seeds=2, baseline="trained", baseline_seeds=2)
+        plan = make_plan(study, "backbones", device="cpu")
+        return {arm.name: {task.id for task in arm.tasks} for arm in plan.arms}
+
+    found = ids(source.path)
+    assert len(set().union(*found.values())) == 6
+    assert ids(shutil.copytree(source.path, tmp_path / "moved")) == found
+    tables = source.recipe().to_tables()  # another seed on the same split, so that its images are normalised alike
+    tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
+    retrained = run(Recipe.from_tables(tables), runs=tmp_path, device="cpu")
+    again = ids(retrained.path)
+    assert again["scratch"] == found["scratch"]
+    assert not again["trained"] & found["trained"]
+    assert not again["all"] & found["all"]
+
+
+def test_a_study_reads_the_weights_behind_it_once(
+    source: RunFolder, transferring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(folder: Path, *given: Any) -> Any:
+        read.append(folder)
+        return load_weights(folder, *given)
+
+    monkeypatch.setattr(pretrained_source, "load_weights", counted)
+    base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
+    arms = {"plain": {}, "all": {"model.trainable": "all"}}
+    make_plan(Study(base=base, arms=arms, seeds=3, baseline="plain", baseline_seeds=3), "once", device="cpu")
+    assert read == [source.path]
+
+
+def test_a_file_of_weights_is_told_by_what_is_in_it_and_hashed_once_for_each_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "w.safetensors"
+    hashed: list[Path] = []
+    monkeypatch.setattr(pretrained_source, "sha256", lambda one: hashed.append(one) or sha256(one))
+    found = []
+    for value in (0.0, 1.0):
+        save_file({"x": torch.full((1,), value)}, path)
+        os.utime(path, ns=(0, int(value)))
+        found += [identity(Known("resnet18", str(path))) for _ in range(2)]
+    assert (len(hashed), len(set(found))) == (2, 2)
+    (tmp_path / "elsewhere").mkdir()
+    moved = path.rename(tmp_path / "elsewhere" / "w.safetensors")
+    assert identity(Known("resnet18", str(moved))) == found[-1] != identity(Known("resnet18", "none"))
+
+
+@pytest.mark.full
+def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
+    source: RunFolder, transferring: Any, tmp_path: Path
+) -> None:
+    base = transferring.recipe("none", of(source), opened="sealed", memory_format="contiguous")
+    study = Study(base=base, arms={"plain": {}, "all": {"model.trainable": "all"}}, seeds=2, baseline="plain")
+    plan = make_plan(study, "trunk", device="cpu")
+    task = plan.arms[0].tasks[0]
+    shutil.rmtree(source.path)
+    tables = transferring.source.recipe().to_tables()
+    tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
+    run(Recipe.from_tables(tables), into=source.path, device="cpu")
+    place = Place(tmp_path / "runs", device="cpu")
+    outcome = carry_out(task, place, plan.shelf, lambda *_: None)
+    assert outcome.status == "failed"
+    assert "the backbone run(" in outcome.message
+    assert str(source.path) in outcome.message
+    assert "is not the one with which the study was planned" in outcome.message
+
+
+def test_a_file_at_the_published_ones_place_that_is_another_has_an_id_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    there = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    there.parent.mkdir(parents=True)
+    found = [identity(Known("resnet18", "IMAGENET1K_V1"))]
+    for content in (b"one", b"another"):
+        there.write_bytes(content)
+        found.append(identity(Known("resnet18", "IMAGENET1K_V1")))
+    assert len(set(found)) == 3
+    assert hashlib.sha256(b"another").hexdigest() in found[2]
+    assert hashlib.sha256(b"one").hexdigest() not in found[0]

@@ -1,0 +1,122 @@
+"""Downloads of weights: torch's own, with our words and our sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.errors import DownloadError
+from cnnlab.models.pretrained.weight_files import Published, fetch_weights, sha256
+
+pytestmark = pytest.mark.usefixtures("asked", "torch_store")
+CONTENT = bytes(range(256)) * 1000
+
+
+def _served(folder: Path, content: bytes = CONTENT, digest: str = "") -> Published:
+    digest = digest or hashlib.sha256(CONTENT).hexdigest()[:10]
+    path = folder / f"net0.5_top1_67.8-{digest}.pth"
+    path.write_bytes(content)
+    return Published("V1 of a net", path.as_uri(), 0.256)
+
+
+def _fetch(published: Published, say: Callable[[str], None] = lambda _: None) -> Path:
+    return fetch_weights(published, download=True, say=say)
+
+
+def test_a_file_comes_whole_to_where_torch_looks_for_it(tmp_path: Path, torch_store: Path, capfd: Any) -> None:
+    published, said = _served(tmp_path), list[str]()
+    path = _fetch(published, said.append)
+    assert path == published.path == torch_store / Path(published.url).name
+    assert path.read_bytes() == CONTENT
+    assert list(torch_store.iterdir()) == [path]
+    assert said == [f"downloading {path.name} (0.3 MB) to {torch_store}"]
+    # Results go to stdout, and there is a progress bar where a person looks.
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
+def test_the_store_is_made_and_a_size_that_is_not_known_left_out(tmp_path: Path, torch_store: Path) -> None:
+    torch_store.rmdir()
+    torch_store.parent.rmdir()
+    url, said = _served(tmp_path).url, list[str]()
+    assert _fetch(Published("V1 of a net", url), said.append).read_bytes() == CONTENT
+    assert said == [f"downloading {Path(url).name} to {torch_store}"]
+    assert "MB" not in Published("V1 of a net", url).by_hand()
+
+
+def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    _fetch(_served(tmp_path))
+    assert "100%" in terminal.getvalue()
+
+
+def test_another_file_is_not_kept(tmp_path: Path, torch_store: Path) -> None:
+    published = _served(tmp_path, CONTENT[:-1])
+    with pytest.raises(DownloadError, match=rf"what came is not {published.path.name}\n  received: invalid hash"):
+        _fetch(published)
+    assert list(torch_store.iterdir()) == []
+
+
+def test_digits_that_are_a_checksum_are_told_from_others() -> None:
+    def digits(name: str) -> str:
+        return Published("", f"https://x.invalid/{name}").begin_of_sha256
+
+    assert digits("mnasnet0.5_top1_67.823-3ffadce67e.pth") == "3ffadce67e"
+    assert digits("IN1K-vit.h.14-300e.pth.tar") == ""
+    assert digits("weights.pth?token=-12345678.") == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("net-12345678.pth", r"answered 404 Not Found"),
+        ("hang-up-12345678.pth", r"can't be reached: Remote end closed connection without"),
+    ],
+)
+def test_what_a_server_answers_is_said(server: str, torch_store: Path, file: str, words: str) -> None:
+    published = Published("V1 of a net", f"{server}/{file}")
+    with pytest.raises(DownloadError, match=rf"V1 of a net are not at hand\n  received: 127\.0\.0\.1:\d+ {words}"):
+        _fetch(published)
+    assert list(torch_store.iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_is_said(tmp_path: Path, torch_store: Path) -> None:
+    torch_store.rmdir()
+    torch_store.write_text("a file where the folder should be")
+    with pytest.raises(DownloadError, match=r"can't be written: File exists\n  next:     make room, or set TORCH_HOME"):
+        _fetch(_served(tmp_path))
+
+
+def test_a_checksum(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    # FIPS 180-4's own example.
+    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if "hang-up" not in self.path:
+            self.send_error(404)
+
+    def log_message(self, *arguments: Any) -> None:
+        """Tests are quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    listening = http.server.HTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.server_address[1]}"
+    listening.shutdown()
+    listening.server_close()
+    thread.join()
