@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 
 from cnnlab.config.recipe import Data
 from cnnlab.data.augmentation.augment import augment, draw
-from cnnlab.training.machine import choose_device, device_name
+from cnnlab.training.device import choose_device, device_name
 
 SMOOTH = v2.InterpolationMode.BILINEAR
 SIZES = (64, 512)

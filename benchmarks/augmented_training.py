@@ -20,8 +20,8 @@ import torch
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.sources.base import silent
 from cnnlab.runs.bench import Bench
+from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import Feeds, fit
-from cnnlab.training.machine import choose_device, device_name
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "lenet.toml"
 CROP_AND_FLIP = ["crop(padding=4)", "flip(0.5)"]

@@ -25,7 +25,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.decoding.cache import features_dir
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import choose_device, device_name
+from cnnlab.training.device import choose_device, device_name
 
 MODEL = {
     "backbone": "vgg11_bn(weights='none')",

@@ -31,9 +31,9 @@ from cnnlab.models.build import build
 from cnnlab.models.init import initialise
 from cnnlab.records import Way
 from cnnlab.runs.listener import NOBODY
+from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.machine import choose_device, device_name
-from cnnlab.training.way import choose_way
+from cnnlab.training.precision import choose_way
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "lenet.toml"
 AUGMENT = ["crop(padding=4)", "flip(0.5)"]

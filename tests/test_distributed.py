@@ -22,7 +22,7 @@ from cnnlab.distributed import ALONE, World, command, is_writer, joined, memory_
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.runs import checks
 from cnnlab.runs.features import choose_features
-from cnnlab.training.keeping import Choice
+from cnnlab.training.feature_cache.plan import Choice
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 200))

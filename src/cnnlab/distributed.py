@@ -2,7 +2,7 @@
 
 `torchrun` starts them and names each one in its environment. Each has its share of every batch. One of them, the
 writer, keeps the run folder and speaks to the person; the others compute. Only this file and
-`cnnlab.training.together` speak torch.distributed.
+`cnnlab.training.distributed_model` speak torch.distributed.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.models.build import build
 from cnnlab.models.network_plan import plan_network
-from cnnlab.training.optimizers import optimizer
+from cnnlab.training.optimizers.factory import optimizer
 
 ROOT = Path(__file__).parents[2]
 BATCH = 3

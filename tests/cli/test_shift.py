@@ -18,7 +18,7 @@ from cnnlab.cli.main import app
 from cnnlab.config.corruptions import read_shifts
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.evaluate.shifts import shifted
+from cnnlab.evaluation.corruptions import shifted
 from cnnlab.report.shifting import shift
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.run import run

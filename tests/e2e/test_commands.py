@@ -79,7 +79,7 @@ loop.take_step = take_step
 def every_optimizer():
     from torch import nn
     from cnnlab.config.optimization import optimizers
-    from cnnlab.training.optimizers import optimizer
+    from cnnlab.training.optimizers.factory import optimizer
     for name in optimizers.kinds:
         network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))
         made = optimizer(optimizers.read(name + "(0.1)"), network)

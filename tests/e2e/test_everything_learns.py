@@ -29,8 +29,8 @@ from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import silent
 from cnnlab.data.sources.shapes import CLASSES, draw
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.grammar.registry import Registry
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.run import run

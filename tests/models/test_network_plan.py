@@ -19,7 +19,7 @@ from cnnlab.models.build import build
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained import architectures
 from cnnlab.runs.checks import check_before_training
-from cnnlab.training.groups import rates_by_depth
+from cnnlab.training.optimizers.param_groups import rates_by_depth
 
 NETWORK = "resnet18(weights='none')"
 

@@ -237,7 +237,7 @@ def test_where_nothing_is_frozen_nothing_is_said(
 def test_too_little_room_is_a_reason(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnlab.training.keeping.MOST_BYTES", 1000)
+    monkeypatch.setattr("cnnlab.training.feature_cache.plan.MOST_BYTES", 1000)
     assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1.0 KiB")
     with pytest.raises(SpecError, match="the features take"):
         done(transfer(cache="views(2)"))
@@ -283,7 +283,7 @@ def test_features_that_are_not_those_of_the_network_are_made_again(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the key left out: some are computed again and compared."""
-    monkeypatch.setattr("cnnlab.training.features._digest", lambda *_: "the same")
+    monkeypatch.setattr("cnnlab.training.feature_cache.features._digest", lambda *_: "the same")
     first = done(transfer())
     tables = transfer().to_tables()
     tables["model"]["backbone"] = tables["model"]["backbone"].replace("'trained'", "'none'")
@@ -420,7 +420,7 @@ def test_a_run_that_began_without_goes_on_without(
 ) -> None:
     begun: list[RunFolder] = []
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.training.keeping.MOST_BYTES", 0)
+        patch.setattr("cnnlab.training.feature_cache.plan.MOST_BYTES", 0)
         with pytest.raises(cut.error):
             done(transfer(), begun=begun.append, listener=Listener(watch=cut(6)))
     resume_run(begun[0].path, device="cpu")

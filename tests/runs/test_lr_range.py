@@ -17,8 +17,8 @@ from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import silent
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.lr_range import at_rate, lr_range
-from cnnlab.statistics.lr_rule import ladder
 from cnnlab.training.loop import Feeds, fit
+from cnnlab.training.lr_finder.curve import ladder
 
 CPU = torch.device("cpu")
 FAST = {"layers": ["flatten", "dense(classes)"], "optimizer": "sgd(0.01)"}

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.evaluate.logits import logits
+from cnnlab.evaluation.logits import logits
 from cnnlab.records import EpochRecord
 from cnnlab.runs.bench import feed_of
 from cnnlab.runs.final import trained_network

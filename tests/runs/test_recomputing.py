@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.metrics import score
 from cnnlab.runs.recomputed import Recomputed
 from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.run import run

@@ -21,15 +21,15 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.data.loader import Feed
 from cnnlab.distributed import World
 from cnnlab.errors import RunError, SourceError
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.records import EpochRecord, Opening
 from cnnlab.runs.final import open_test, trained_network
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training import way
+from cnnlab.training import precision as training_precision
 
 FROZEN = {"optimizer": "sgd(1e-30)", "layers": ["flatten", "dense(classes)"]}
 
@@ -237,7 +237,9 @@ def test_a_trial_changes_nothing_in_the_run_that_follows(
     speeds = {"fp32 contiguous": 2.0}
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))  # no choice that another test has kept
     monkeypatch.setattr(
-        way, "training_speed", lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0)
+        training_precision,
+        "training_speed",
+        lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0),
     )
     plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
     assert tried.way().tried["fp32 contiguous"] == 2

@@ -25,7 +25,7 @@ from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
 from cnnlab.runs.warnings import initial_loss, warnings_of_images
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.way import PLAIN
+from cnnlab.training.precision import PLAIN
 
 MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")

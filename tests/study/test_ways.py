@@ -14,7 +14,7 @@ from cnnlab.records import Way
 from cnnlab.study.plan import make_plan
 from cnnlab.study.results import StudyWay
 from cnnlab.study.ways import check_networks
-from cnnlab.training.machine import choose_device
+from cnnlab.training.device import choose_device
 
 TRUNK = ["conv(4, 3)", "relu", "globalpool", "flatten", "dense(classes)"]
 ARMS: dict[str, Any] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}

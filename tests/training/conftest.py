@@ -15,7 +15,7 @@ from cnnlab.models.build import build
 from cnnlab.models.init import initialise
 from cnnlab.records import EpochRecord, Way
 from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.way import PLAIN
+from cnnlab.training.precision import PLAIN
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
 
 from cnnlab.config.averaging_and_mixing import averages
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.models.pretrained.transfer import Transfer
 from cnnlab.models.pretrained.truncate import Place
 from cnnlab.training.averaging import Average, find_statistics

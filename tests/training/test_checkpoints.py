@@ -19,7 +19,7 @@ from cnnlab.records import Way
 from cnnlab.training import checkpoints
 from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
 from cnnlab.training.loop import fit
-from cnnlab.training.way import PLAIN
+from cnnlab.training.precision import PLAIN
 
 CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
 HIDDEN = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "flatten", "dense(6)", "relu", "dense(classes)")

@@ -16,7 +16,7 @@ from cnnlab.config.optimization import optimizers
 from cnnlab.records import Way
 from cnnlab.training import loop
 from cnnlab.training.losses import loss_function
-from cnnlab.training.way import PLAIN
+from cnnlab.training.precision import PLAIN
 
 LAYERS = ["conv(4, 3, padding=1)", "batchnorm", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]
 FULL = pytest.mark.full

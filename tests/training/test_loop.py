@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from cnnlab.data.loader import Feed, balanced
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.randomness import key
 from cnnlab.records import StepMeans
 from cnnlab.training.loop import fit

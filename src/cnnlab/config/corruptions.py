@@ -1,5 +1,5 @@
 """The shifts that a trained network is tested under: their names, strengths in physical units, and what leaves an
-image as it is. `cnnlab.evaluate.shifts` carries them out.
+image as it is. `cnnlab.evaluation.corruptions` carries them out.
 
 A shift has one strength for all images. Where a strength has two directions (left or right, with the clock or against
 it), each image draws its own. `drawn` has its strength drawn image by image, as augmentations do: a published

@@ -14,12 +14,12 @@ from cnnlab.data.decoding.images import ENDINGS, Fault, try_decode
 from cnnlab.data.loader import Feed
 from cnnlab.data.sources.base import ImageForm
 from cnnlab.data.sources.class_folders import is_ignored
-from cnnlab.evaluate.logits import logits
+from cnnlab.evaluation.logits import logits
 from cnnlab.records import Record
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.listener import NOBODY
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
 
 BATCH = 256
 Probabilities: TypeAlias = npt.NDArray[np.float32]

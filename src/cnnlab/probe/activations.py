@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cnnlab.errors import UsageError, nearest
 from cnnlab.models.train_mode import evaluating
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 See: TypeAlias = Callable[[str, Tensor], None]
 # Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.

@@ -23,7 +23,7 @@ from cnnlab.probe.effective_answer import EffectiveField
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
 from cnnlab.render import formatting
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 
 class _Enough(Exception):  # noqa: N818  (nothing went wrong)

@@ -37,7 +37,7 @@ from cnnlab.probe.subjects import begun, subject_of
 from cnnlab.probe.weights.beginning import loaded_start
 from cnnlab.records import LayerRecord
 from cnnlab.runs.listener import NOBODY
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from cnnlab.runs.environment import recipe_from_here
 from cnnlab.runs.final import open_test_part, selected_network
 from cnnlab.runs.listener import NOBODY
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import choose_device
+from cnnlab.training.device import choose_device
 
 # An image of the data: its part, and its place in it.
 _PLACED = re.compile(r"(train|validation|test):(\d{1,9})", re.ASCII)

@@ -15,7 +15,7 @@ from cnnlab.probe.activations import module_name, watching
 from cnnlab.probe.following import Pair, compare, periods
 from cnnlab.probe.translation_answer import Direction, Fill, MovedLayer, Translation
 from cnnlab.records import LayerRecord
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 # Down and to the right, in pixels for each pixel of a shift.
 DIRECTIONS: dict[Direction, Pair] = {"right": (0, 1), "down": (1, 0), "diagonal": (1, 1)}

@@ -24,9 +24,9 @@ from cnnlab.runs.checks import check_before_training, check_same_data
 from cnnlab.runs.features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
 from cnnlab.runs.listener import NOBODY
 from cnnlab.storage.run_folder import KEPT, RunFolder
-from cnnlab.training.keeping import Choice
+from cnnlab.training.feature_cache.plan import Choice
 from cnnlab.training.loop import Training
-from cnnlab.training.way import PLAIN, choose_way, known_way, name_of_way, quick_speed, training_speed
+from cnnlab.training.precision import PLAIN, choose_way, known_way, name_of_way, quick_speed, training_speed
 
 # Opens the data of a recipe: `open_dataset`, or something that keeps what it has opened.
 Opener = Callable[..., Dataset]

@@ -22,7 +22,7 @@ from cnnlab.errors import SourceError
 from cnnlab.models.pretrained.weights import names_file
 from cnnlab.records import Environment
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import device_name, processor
+from cnnlab.training.device import device_name, processor
 from cnnlab.version import __version__
 
 # What users write is not here: a default stands in the recipe, whose digest is another.

@@ -20,8 +20,8 @@ from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
-from cnnlab.training.machine import choose_device, device_name, processor
-from cnnlab.training.way import forget_trials, trials_kept
+from cnnlab.training.device import choose_device, device_name, processor
+from cnnlab.training.precision import forget_trials, trials_kept
 from cnnlab.version import __version__
 
 # A data set decoded, a few run folders: less than this on the disk ends in tears.

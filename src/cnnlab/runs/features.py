@@ -22,8 +22,8 @@ from cnnlab.models.model_split import Parting
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.records import FeaturesRecord, Way
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.features import FeatureFeed, Trunk
-from cnnlab.training.keeping import Choice, cannot_keep, choose_keeping
+from cnnlab.training.feature_cache.features import FeatureFeed, Trunk
+from cnnlab.training.feature_cache.plan import Choice, cannot_keep, choose_keeping
 
 # So many images try out whether a network can be parted.
 TRIED_IMAGES = 2

@@ -19,8 +19,8 @@ from cnnlab.data.loader import Feed, Supply
 from cnnlab.data.sources.base import Part
 from cnnlab.distributed import ALONE, World
 from cnnlab.errors import RunError, SourceError
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.models.network_plan import plan_of_run
 from cnnlab.records import ExampleRecord, Result, Score, Way
 from cnnlab.runs.bench import Bench, Opener, feed_of
@@ -33,9 +33,9 @@ from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.storage.test_ledger import note_opening
 from cnnlab.training.checkpoints import load_into, load_weights
+from cnnlab.training.device import choose_device, whole_floats
 from cnnlab.training.loop import Training
-from cnnlab.training.machine import choose_device, whole_floats
-from cnnlab.training.way import torch_format
+from cnnlab.training.precision import torch_format
 
 # How the message of a run begins, or ends, whose test part was asked for and could not be read.
 UNREAD = "the test part can't be read: "

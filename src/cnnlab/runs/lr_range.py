@@ -17,10 +17,10 @@ from cnnlab.models.pretrained.transfer import Transfer
 from cnnlab.runs.bench import Bench
 from cnnlab.runs.memory import memory_watched
 from cnnlab.runs.resolving import resolve
-from cnnlab.statistics.lr_answer import RangeTest, round_rate
-from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
-from cnnlab.training.lr_range import Steady, losses_of_rates
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
+from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.range_test import Steady, losses_of_rates
+from cnnlab.training.lr_finder.result import RangeTest, round_rate
 
 # Fewer left too much noise in the curve, with batches of 64, for the lowest loss to be found again with another seed.
 STEPS = 200

@@ -19,7 +19,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import overview
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import Part, Progress, silent
-from cnnlab.evaluate.logits import logits
+from cnnlab.evaluation.logits import logits
 from cnnlab.models.network_plan import plan_network
 from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, Table, Way
 from cnnlab.runs.bench import feed_of
@@ -30,7 +30,7 @@ from cnnlab.runs.replaying import check_curve, check_steps
 from cnnlab.runs.rescoring import check_kept, check_scores
 from cnnlab.storage.run_folder import KEPT, RunFolder, slug
 from cnnlab.storage.test_ledger import openings
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 PURPOSE = "verify"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.optimization import Metric
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.metrics import score
 from cnnlab.records import Score
 from cnnlab.runs.recomputed import Checks
 from cnnlab.storage.run_folder import Predictions

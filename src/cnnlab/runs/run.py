@@ -32,8 +32,8 @@ from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder, create_run
 from cnnlab.storage.test_ledger import note_opening
 from cnnlab.training.checkpoints import resume, save_progress, save_weights
+from cnnlab.training.device import choose_device, whole_floats
 from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.machine import choose_device, whole_floats
 
 
 @whole_floats()

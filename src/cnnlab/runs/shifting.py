@@ -17,7 +17,7 @@ from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.data.sources.cifar10c import CLASSES, Corrupted
 from cnnlab.data.sources.formats import in_form
 from cnnlab.errors import RunError, UsageError, listed
-from cnnlab.evaluate.shifts import right_under, shifted
+from cnnlab.evaluation.corruptions import right_under, shifted
 from cnnlab.runs.bench import Opener, feed_of
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
@@ -26,7 +26,7 @@ from cnnlab.runs.listener import NOBODY
 from cnnlab.runs.shifted import Shifted, ShiftedRun, differences, shifted_group
 from cnnlab.stats.comparison import Rules
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
 
 PURPOSE = "shift"
 

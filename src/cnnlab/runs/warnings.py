@@ -28,7 +28,7 @@ from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
 from cnnlab.runs.resolving import resolve
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.way import PLAIN
+from cnnlab.training.precision import PLAIN
 
 # The mean over so many images is known to a few hundredths of a nat.
 FIRST_IMAGES = 256

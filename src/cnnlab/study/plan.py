@@ -28,7 +28,7 @@ from cnnlab.storage.run_folder import slug
 from cnnlab.study.folder import NAME_DIGITS, study_name
 from cnnlab.study.results import StudyWay
 from cnnlab.study.ways import check_networks, choose_study_way, computed_in
-from cnnlab.training.machine import choose_device, whole_floats
+from cnnlab.training.device import choose_device, whole_floats
 
 # Of the experiment and of the code, in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6

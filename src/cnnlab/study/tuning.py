@@ -41,7 +41,7 @@ from cnnlab.study.tuning_results import (
     is_better,
 )
 from cnnlab.study.work import Place
-from cnnlab.training.machine import choose_device
+from cnnlab.training.device import choose_device
 
 TUNING = "tuning"
 

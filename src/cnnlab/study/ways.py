@@ -18,7 +18,7 @@ from cnnlab.runs.bench import ExpectedWay, expected_way, timed_way
 from cnnlab.runs.checks import check_before_training
 from cnnlab.runs.features import choose_features
 from cnnlab.study.results import StudyWay
-from cnnlab.training.keeping import Choice
+from cnnlab.training.feature_cache.plan import Choice
 
 DIGITS = 12
 # Where no trial was made, nothing is known of the speed.

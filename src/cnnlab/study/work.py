@@ -22,7 +22,7 @@ from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import HeldError, locked
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.plan import Task, maker, run_id
-from cnnlab.training.machine import choose_device
+from cnnlab.training.device import choose_device
 
 # A folder beside the runs, with a lock for each run that is being done.
 CLAIMS = ".claims"

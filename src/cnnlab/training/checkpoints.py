@@ -24,8 +24,8 @@ from torch import Tensor
 from cnnlab.atomic_io import write_whole
 from cnnlab.errors import RunError
 from cnnlab.records import PlainName, Record, first_problem
+from cnnlab.training.early_stopping import Waited
 from cnnlab.training.loop import Training
-from cnnlab.training.patience import Waited
 
 Kind = Literal["best", "last"]
 _WEIGHTS, _AVERAGE, _OPTIMIZER = "network/", "average/", "optimizer/"

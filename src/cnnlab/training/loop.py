@@ -19,21 +19,21 @@ from cnnlab.config.optimization import Early
 from cnnlab.config.recipe import Data, Train
 from cnnlab.data.loader import Batch, Feed, Supply, balanced, whole
 from cnnlab.distributed import ALONE, World
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.metrics import score
 from cnnlab.models.model_split import Parting
 from cnnlab.models.pretrained.transfer import unfreeze
 from cnnlab.randomness import generator, seed_torch, torch_state
 from cnnlab.records import EpochRecord, Score, StepMeans, Way
 from cnnlab.training.averaging import Average
+from cnnlab.training.distributed_model import Together, synchronise
+from cnnlab.training.early_stopping import Patience
 from cnnlab.training.losses import Loss, Mass, loss_function
 from cnnlab.training.mixing import Mixed, mix
-from cnnlab.training.optimizers import optimizer
-from cnnlab.training.patience import Patience
+from cnnlab.training.optimizers.factory import optimizer
+from cnnlab.training.precision import autocast, torch_format
+from cnnlab.training.running_metrics import Adding, Sums
 from cnnlab.training.schedules import Schedule
-from cnnlab.training.sums import Adding, Sums
-from cnnlab.training.together import Together, synchronise
-from cnnlab.training.way import autocast, torch_format
 
 # (images so far, images in all, running means or None while the device has not answered)
 Watch = Callable[[int, int, StepMeans | None], None]

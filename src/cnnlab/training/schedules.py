@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from cnnlab.config import optimization
 from cnnlab.records import Score
-from cnnlab.training.muon import Several
-from cnnlab.training.patience import Patience
+from cnnlab.training.early_stopping import Patience
+from cnnlab.training.optimizers.muon import Several
 
 
 @dataclass

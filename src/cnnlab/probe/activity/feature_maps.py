@@ -21,7 +21,7 @@ from cnnlab.probe.pictures import Picture, normalised
 from cnnlab.probe.subjects import Subject, as_subject, open_subject
 from cnnlab.render import formatting
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 MOST_GUESSES = 3
 

@@ -42,7 +42,7 @@ from cnnlab.probe.pictures import Picture
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.render import formatting
 from cnnlab.runs.listener import NOBODY
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 Floats = npt.NDArray[np.float64]
 

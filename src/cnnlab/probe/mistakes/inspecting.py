@@ -26,7 +26,7 @@ from cnnlab.runs.listener import NOBODY
 from cnnlab.stats.calibration import cooled_by_halves, sureness, temperature
 from cnnlab.stats.per_class import class_figures, confused_pairs
 from cnnlab.storage.run_folder import Predictions, RunFolder
-from cnnlab.training.machine import whole_floats
+from cnnlab.training.device import whole_floats
 
 PARTS = ("train", "validation", "test")
 PURPOSE = "inspect mistakes"

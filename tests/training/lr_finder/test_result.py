@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cnnlab.statistics.lr_answer import RangeTest
-from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.result import RangeTest
 
 RATES = ladder(1e-6, 1.0, 121)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
 from cnnlab.render.svg import text_width
-from cnnlab.statistics.lr_answer import RangeTest, rate
+from cnnlab.training.lr_finder.result import RangeTest, rate
 
 WIDTH, HEIGHT = 600, 380
 LEFT, RIGHT, BOTTOM, TOP = 52, 20, 50, 100

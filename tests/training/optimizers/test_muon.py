@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cnnlab.config.optimization import optimizers
-from cnnlab.training.muon import Muon, Several, hidden_weights, orthogonal
-from cnnlab.training.optimizers import optimizer
+from cnnlab.training.optimizers.factory import optimizer
+from cnnlab.training.optimizers.muon import Muon, Several, hidden_weights, orthogonal
 
 SHAPES = [(4, 3, 3, 3), (30, 2, 3, 3), (7, 5), (5, 7)]
 

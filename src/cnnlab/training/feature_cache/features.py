@@ -31,7 +31,7 @@ from cnnlab.models.model_split import TOLERANCE, Parting, is_within
 from cnnlab.models.pretrained.transfer import Resize, resized
 from cnnlab.records import Way
 from cnnlab.render.formatting import memory
-from cnnlab.training.keeping import Choice
+from cnnlab.training.feature_cache.plan import Choice
 
 # Raised whenever the same trunk and images would give other numbers.
 VERSION = 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import UsageError
-from cnnlab.statistics.lr_rule import WIDTH, ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.curve import WIDTH, ladder, read_curve, steps_that_count
 
 RATES = ladder(1e-6, 1.0, 200)
 RUNG = RATES[1] / RATES[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn import metrics as oracle
 
-from cnnlab.evaluate.metrics import score
+from cnnlab.evaluation.metrics import score
 
 
 def names(count: int) -> list[str]:

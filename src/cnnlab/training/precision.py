@@ -30,7 +30,7 @@ from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained.transfer import unfreeze
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Way
-from cnnlab.training.machine import processor
+from cnnlab.training.device import processor
 
 WARM_UP_STEPS = 2
 TIMED_S = 0.4

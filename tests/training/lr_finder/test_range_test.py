@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnnlab.statistics.lr_rule import ladder, read_curve, steps_that_count
-from cnnlab.training import lr_range
 from cnnlab.training.losses import Loss
-from cnnlab.training.lr_range import losses_of_rates
+from cnnlab.training.lr_finder import range_test
+from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.range_test import losses_of_rates
 
 LINEAR = ("flatten", "dense(classes)")
 NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
@@ -109,7 +109,7 @@ def test_one_seed_gives_the_same_losses_however_often_the_host_looks(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = found_by(bench())
-    monkeypatch.setattr(lr_range, "LOOK_EVERY", 3)
+    monkeypatch.setattr(range_test, "LOOK_EVERY", 3)
     assert found_by(bench()) == first
     assert found_by(bench(seed=1)) != first
 
@@ -118,7 +118,7 @@ def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(be
     seen: list[tuple[int, int, float | None]] = []
     losses = found_by(bench(layers=HIDDEN), ladder(1.0, 1e9, 200), watch=lambda *told: seen.append(told))
     kept = steps_that_count(losses)
-    assert kept < len(losses) <= kept + lr_range.LOOK_EVERY < 200
+    assert kept < len(losses) <= kept + range_test.LOOK_EVERY < 200
     assert [told[:2] for told in seen] == [(step, 200) for step in range(1, len(losses) + 1)]
     assert seen[0][2] is None
     assert seen[-1][2] == losses[-1]
@@ -136,7 +136,7 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
     def squared(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return 0.5 * (outputs - F.one_hot(labels, outputs.shape[1])).square().sum(1).mean()
 
-    monkeypatch.setattr(lr_range, "loss_function", lambda *_: Loss(squared))
+    monkeypatch.setattr(range_test, "loss_function", lambda *_: Loss(squared))
     made = bench(layers=LINEAR, optimizer=f"sgd(1.0, momentum={momentum})", batch_size=64)
     assert made.feeds.train.steps(64) == 1  # the whole part is a batch, so that every step is of one quadratic
     images, _ = next(made.feeds.train.evaluation(64))
@@ -158,5 +158,5 @@ def test_a_loss_that_is_no_number_ends_it(bench: Callable[..., Any]) -> None:
     with torch.no_grad():
         next(made.training.network.parameters()).fill_(math.nan)
     losses = found_by(made, ladder(1e-6, 1.0, 100))
-    assert len(losses) == lr_range.LOOK_EVERY
+    assert len(losses) == range_test.LOOK_EVERY
     assert steps_that_count(losses) == 0

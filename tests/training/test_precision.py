@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cnnlab.config.recipe import Train
 from cnnlab.errors import SpecError
 from cnnlab.records import Way
-from cnnlab.training import way as training_way
-from cnnlab.training.way import PLAIN, choose_way, forget_trials, known_way, quick_speed, trials_kept
+from cnnlab.training import precision as training_precision
+from cnnlab.training.precision import PLAIN, choose_way, forget_trials, known_way, quick_speed, trials_kept
 
 AUTO = Train()
 
@@ -24,8 +24,8 @@ AUTO = Train()
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own cache."""
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(training_way, "TIMED_S", 0.001)
-    monkeypatch.setattr(training_way, "_today", lambda: "2001-02-03")
+    monkeypatch.setattr(training_precision, "TIMED_S", 0.001)
+    monkeypatch.setattr(training_precision, "_today", lambda: "2001-02-03")
     return tmp_path / "ways"
 
 
@@ -42,13 +42,13 @@ def no_trial(*_: object) -> Way:
 
 
 def test_fp32_is_plain_computing_without_a_trial(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_way, "_try_all", no_trial)
+    monkeypatch.setattr(training_precision, "_try_all", no_trial)
     assert choose_way(Train(precision="fp32"), *case) == PLAIN
     assert not kept.exists()
 
 
 def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_way, "_try_all", no_trial)
+    monkeypatch.setattr(training_precision, "_try_all", no_trial)
     way = choose_way(Train(precision="bf16", memory_format="channels_last"), *case)
     assert (way.precision, way.memory_format) == ("bf16", "channels_last")
 
@@ -75,9 +75,9 @@ def test_a_quick_speed_is_of_few_steps_and_of_a_slow_network_on_few_images(
         seen.append(len(images))
         clock.now += took
 
-    monkeypatch.setattr(training_way, "_step", lambda _way, _network, images, _labels: lambda: step(images))
-    monkeypatch.setattr(training_way, "TIMED_S", 0.5)
-    monkeypatch.setattr(training_way, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(training_precision, "_step", lambda _way, _network, images, _labels: lambda: step(images))
+    monkeypatch.setattr(training_precision, "TIMED_S", 0.5)
+    monkeypatch.setattr(training_precision, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     images, labels = torch.zeros(16, 3, 8, 8), torch.zeros(16, dtype=torch.long)
     assert quick_speed(PLAIN, nn.Identity(), images, labels) == pytest.approx(batches[-1] / took)
     assert seen == batches
@@ -89,7 +89,7 @@ def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monke
     assert first.tried[f"{first.precision} {first.memory_format}"] == max(first.tried.values())  # rounded
     (file,) = kept.iterdir()
     assert Way.from_json(file.read_bytes()) == first
-    monkeypatch.setattr(training_way, "_try_all", no_trial)
+    monkeypatch.setattr(training_precision, "_try_all", no_trial)
     assert choose_way(AUTO, *case) == first
 
 
@@ -117,7 +117,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(training_way, "TIMED_S", 0.001)
+    monkeypatch.setattr(training_precision, "TIMED_S", 0.001)
     assert choose_way(AUTO, *case).reason.startswith("the fastest of a timed trial on ")
 
 
@@ -133,7 +133,7 @@ def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tu
 @pytest.mark.parametrize("fault", ["loss", "gradient", "nan"])
 @pytest.mark.usefixtures("kept")
 def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    honest = training_way._outcome
+    honest = training_precision._outcome
 
     def outcome(way: Way, *args: object) -> tuple[Tensor, Tensor]:
         loss, gradient = honest(way, *args)
@@ -142,7 +142,7 @@ def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest
         spoilt = {"loss": (loss * 1.5, gradient), "gradient": (loss, -gradient), "nan": (loss, gradient * torch.nan)}
         return spoilt[fault]
 
-    monkeypatch.setattr(training_way, "_outcome", outcome)
+    monkeypatch.setattr(training_precision, "_outcome", outcome)
     way = choose_way(AUTO, *case)
     assert way.precision == "fp32"
     assert set(way.tried) == {"fp32 contiguous", "fp32 channels_last"}
@@ -150,7 +150,7 @@ def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest
 
 @pytest.mark.usefixtures("kept")
 def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_way, "_agrees", lambda *_: False)
+    monkeypatch.setattr(training_precision, "_agrees", lambda *_: False)
     way = choose_way(AUTO, *case)
     assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
     assert way.reason == "no other way gave the result of 32-bit floats"
@@ -168,7 +168,7 @@ def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, t
         def fail(*_: object) -> float:
             raise RuntimeError("broken")
 
-        monkeypatch.setattr(training_way, "training_speed", fail)
+        monkeypatch.setattr(training_precision, "training_speed", fail)
         with pytest.raises(RuntimeError, match="broken"):
             choose_way(AUTO, *case)
     else:
@@ -206,7 +206,7 @@ def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
 def test_a_choice_of_the_recipe_that_is_wrong_is_refused_and_not_replaced(
     case: tuple, monkeypatch: pytest.MonkeyPatch, fields: dict, where: str, names: str
 ) -> None:
-    monkeypatch.setattr(training_way, "_agrees", lambda *_: False)
+    monkeypatch.setattr(training_precision, "_agrees", lambda *_: False)
     words = f'^{where}: the result of 32-bit floats is not .* {names}\n  next: .*train.precision = "fp32"'
     with pytest.raises(SpecError, match=words):
         choose_way(Train(**fields), *case)
@@ -218,17 +218,17 @@ def test_of_two_that_try_at_once_both_take_the_first_choice(
 ) -> None:
     """The second ends its trial after the first has kept its choice."""
     first = Way(precision="bf16", memory_format="channels_last", reason="the other's")
-    honest = training_way._try_all
+    honest = training_precision._try_all
 
     def slower(open_ways: list[Way], network: nn.Module, images: Tensor, labels: Tensor) -> Way:
-        path = kept / f"{training_way._fingerprint(network, images, open_ways)}.json"
+        path = kept / f"{training_precision._fingerprint(network, images, open_ways)}.json"
         path.parent.mkdir()
         path.write_text(first.to_json())
         return honest(open_ways, network, images, labels)
 
-    monkeypatch.setattr(training_way, "_try_all", slower)
+    monkeypatch.setattr(training_precision, "_try_all", slower)
     if not links:
-        monkeypatch.setattr(training_way.os, "link", Mock(side_effect=PermissionError))
+        monkeypatch.setattr(training_precision.os, "link", Mock(side_effect=PermissionError))
     assert choose_way(AUTO, *case) == first
     (file,) = kept.iterdir()
     assert Way.from_json(file.read_bytes()) == first
@@ -239,4 +239,4 @@ def test_every_kind_of_device_has_its_own_choice(case: tuple) -> None:
     open_ways = [PLAIN]
     kinds = ("cpu", "mps", "meta")
     stands = [SimpleNamespace(device=torch.device(kind), shape=case[1].shape) for kind in kinds]
-    assert len({training_way._fingerprint(case[0], images, open_ways) for images in stands}) == 3
+    assert len({training_precision._fingerprint(case[0], images, open_ways) for images in stands}) == 3

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cnnlab.config.optimization import optimizers
-from cnnlab.training.optimizers import optimizer
+from cnnlab.training.optimizers.factory import optimizer
 
 ADAM = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
 ADAM_TEXT = "beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1"

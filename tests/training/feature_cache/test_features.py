@@ -22,9 +22,9 @@ from cnnlab.models.model_split import Parting, part
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.transfer import Resize, Transfer
 from cnnlab.randomness import torch_state
-from cnnlab.training.features import FeatureFeed, Trunk
-from cnnlab.training.keeping import Choice, choose_keeping
-from cnnlab.training.way import PLAIN as FP32
+from cnnlab.training.feature_cache.features import FeatureFeed, Trunk
+from cnnlab.training.feature_cache.plan import Choice, choose_keeping
+from cnnlab.training.precision import PLAIN as FP32
 
 CPU = torch.device("cpu")
 FLIP = read_augmentations(["flip"])
@@ -258,7 +258,7 @@ def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goe
     features_dir().parent.mkdir(parents=True, exist_ok=True)
     features_dir().write_bytes(b"")
     size = 27 * 4 * int(np.prod(choice.parting.features))
-    monkeypatch.setattr("cnnlab.training.features.resident_bytes", lambda _: 2 * size)
+    monkeypatch.setattr("cnnlab.training.feature_cache.features.resident_bytes", lambda _: 2 * size)
     trunk = Trunk(choice, network, dataset, silent)
     assert trunk.feed("train", images_of(dataset), Mirrored(FLIP)).files == ()
     with pytest.raises(RunError, match=r"train.cache: the features can't be kept(.|\n)*train.cache = .never."):
@@ -268,7 +268,7 @@ def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goe
 def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
     own, dataset, network, choice = made()
     images, _ = next(images_of(dataset).evaluation(3))
-    monkeypatch.setattr("cnnlab.training.keeping.free_bytes", lambda: 0)
+    monkeypatch.setattr("cnnlab.training.feature_cache.plan.free_bytes", lambda: 0)
     refused = choose_keeping(own, network, images, (27, 9))
     assert refused.parting is None
     assert refused.reason.endswith("iB, and there is room for 0 B")

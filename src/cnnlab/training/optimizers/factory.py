@@ -13,9 +13,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from cnnlab.config import optimization
-from cnnlab.training.groups import Decay, groups
-from cnnlab.training.lion import Lion
-from cnnlab.training.muon import Muon, Several, hidden_weights
+from cnnlab.training.optimizers.lion import Lion
+from cnnlab.training.optimizers.muon import Muon, Several, hidden_weights
+from cnnlab.training.optimizers.param_groups import Decay, groups
 
 Groups: TypeAlias = list[dict[str, Any]]
 

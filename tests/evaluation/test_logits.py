@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.data.loader import Feed
-from cnnlab.evaluate.logits import logits
+from cnnlab.evaluation.logits import logits
 from cnnlab.models.pretrained.transfer import Resize, Transfer
 from cnnlab.models.pretrained.truncate import Place
 

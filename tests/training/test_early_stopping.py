@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.records import Score
-from cnnlab.training.patience import Patience
+from cnnlab.training.early_stopping import Patience
 
 METRICS = ("loss", "accuracy", "top5", "balanced_accuracy", "macro_f1")
 

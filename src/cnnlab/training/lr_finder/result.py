@@ -9,7 +9,7 @@ from cnnlab.records import Record
 from cnnlab.render import formatting
 from cnnlab.render.document import Formula, Sheet
 from cnnlab.render.tables import TextTable
-from cnnlab.statistics.lr_rule import BELOW_LIMIT, BLOW_UP, Reading
+from cnnlab.training.lr_finder.curve import BELOW_LIMIT, BLOW_UP, Reading
 
 # How far below the suggestion a rate still trains in reasonable time.
 REASONABLE = 10
@@ -156,7 +156,7 @@ class RangeTest(Record):
 
     def svg(self) -> str:
         """The loss against the rate; it stands alone."""
-        from cnnlab.statistics.lr_plot import range_svg
+        from cnnlab.training.lr_finder.view import range_svg
 
         return range_svg(self)
 

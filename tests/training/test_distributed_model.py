@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from cnnlab.distributed import World
 from cnnlab.models.pretrained.architectures import network
-from cnnlab.training.sums import Sums
-from cnnlab.training.together import SyncedBatchNorm, Together, synchronise
+from cnnlab.training.distributed_model import SyncedBatchNorm, Together, synchronise
+from cnnlab.training.running_metrics import Sums
 
 TWO = World(rank=0, size=2)
 

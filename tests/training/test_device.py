@@ -15,7 +15,7 @@ from cnnlab.probe.activations import activations
 from cnnlab.runs.final import trained_network
 from cnnlab.runs.listener import Listener
 from cnnlab.runs.run import run
-from cnnlab.training.machine import choose_device, device_name, processor
+from cnnlab.training.device import choose_device, device_name, processor
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from cnnlab.config.optimization import optimizers
 from cnnlab.models.build import build
 from cnnlab.models.pretrained.transfer import Transfer
 from cnnlab.models.pretrained.truncate import Place
-from cnnlab.training.optimizers import optimizer
+from cnnlab.training.optimizers.factory import optimizer
 
 LAYERS = [
     "conv(4, 3, padding=1, weightnorm=true)", "batchnorm",

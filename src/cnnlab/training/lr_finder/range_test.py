@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cnnlab.data.loader import Feed
 from cnnlab.randomness import torch_state
-from cnnlab.statistics.lr_rule import steps_that_count
 from cnnlab.training.loop import Training, batches_of_epoch, take_step
 from cnnlab.training.losses import loss_function
+from cnnlab.training.lr_finder.curve import steps_that_count
 from cnnlab.training.schedules import Schedule, Steps
 
 # (steps done, steps in all, the last loss that the host knows or None)

@@ -19,8 +19,8 @@ from torchvision.transforms.v2 import functional as F
 
 from cnnlab.config.corruptions import read_shifts, usual
 from cnnlab.data.loader import Feed
-from cnnlab.evaluate.logits import logits
-from cnnlab.evaluate.shifts import right_under, shifted
+from cnnlab.evaluation.corruptions import right_under, shifted
+from cnnlab.evaluation.logits import logits
 
 CPU = torch.device("cpu")
 

@@ -1,1 +1,0 @@
-"""Logits and metrics."""

@@ -1,1 +1,0 @@
-"""Intervals and verdicts. No torch."""
