@@ -19,7 +19,7 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.sources.base import silent
-from cnnlab.runs.bench import Bench
+from cnnlab.runs.setup import Bench
 from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import Feeds, fit
 

@@ -30,7 +30,7 @@ from cnnlab.data.loader import Feed
 from cnnlab.models.build import build
 from cnnlab.models.init import initialise
 from cnnlab.records import Way
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.training.device import choose_device, device_name
 from cnnlab.training.loop import Feeds, Training, fit
 from cnnlab.training.precision import choose_way

@@ -21,7 +21,7 @@ from cnnlab.data.dataset import open_dataset
 from cnnlab.distributed import ALONE, World, command, is_writer, joined, memory_bytes
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.runs import checks
-from cnnlab.runs.features import choose_features
+from cnnlab.runs.cached_features import choose_features
 from cnnlab.training.feature_cache.plan import Choice
 
 
@@ -201,7 +201,7 @@ def test_features_that_one_process_refuses_are_kept_by_none(
             raise SpecError("no room")
         return Choice(reason="no room")
 
-    monkeypatch.setattr("cnnlab.runs.features.choose_keeping", keeping)
+    monkeypatch.setattr("cnnlab.runs.cached_features.choose_keeping", keeping)
 
     def choose(world: World) -> Any:
         try:

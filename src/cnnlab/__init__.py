@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cnnlab.report.description import Description, describe
     from cnnlab.report.shifting import shift
     from cnnlab.report.verifying import verify
-    from cnnlab.runs.final import open_test
+    from cnnlab.runs.final_evaluation import open_test
     from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
     from cnnlab.storage.run_folder import RunFolder
@@ -82,7 +82,7 @@ _HOMES = {
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.models.tracing.trace",
     "open_subject": "cnnlab.probe.subjects",
-    "open_test": "cnnlab.runs.final",
+    "open_test": "cnnlab.runs.final_evaluation",
     "plan_study": "cnnlab.api",
     "predict": "cnnlab.export.prediction",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",

@@ -24,10 +24,10 @@ from cnnlab.report.tuning_answer import TuningAnswer
 from cnnlab.report.tuning_page import render_tuning
 from cnnlab.report.verifying import RecomputedRuns
 from cnnlab.report.view import Confusion, RunView
+from cnnlab.runs.callbacks import NOBODY, Listener
 from cnnlab.runs.claims import judged
-from cnnlab.runs.listener import NOBODY, Listener
-from cnnlab.runs.recomputing import find_runs, recalculate
 from cnnlab.runs.run import run
+from cnnlab.runs.verify.recompute import find_runs, recalculate
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings
 from cnnlab.study.course import NOBODY as UNHEARD

@@ -20,7 +20,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluation.corruptions import shifted
 from cnnlab.report.shifting import shift
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.stats.intervals import wilson
 from cnnlab.storage.run_folder import RunFolder

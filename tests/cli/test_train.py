@@ -15,7 +15,7 @@ from cnnlab.cli.train import resumable
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 

@@ -32,8 +32,8 @@ from cnnlab.data.sources.shapes import CLASSES, draw
 from cnnlab.evaluation.logits import logits
 from cnnlab.evaluation.metrics import score
 from cnnlab.grammar.registry import Registry
-from cnnlab.runs.bench import Bench
 from cnnlab.runs.run import run
+from cnnlab.runs.setup import Bench
 from cnnlab.training.loop import Feeds, fit
 
 IMAGES, HELD_OUT, SIDE = 512, 128, 16

@@ -42,7 +42,7 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
         again: a second signal follows with the first word that is said afterwards.
     """
     from cnnlab.data.loader import Feed
-    from cnnlab.runs.bench import Bench
+    from cnnlab.runs.setup import Bench
 
     with pytest.MonkeyPatch.context() as patch:
 

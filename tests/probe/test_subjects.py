@@ -23,7 +23,7 @@ from cnnlab.probe.attribution.inspecting import inspect_attribution
 from cnnlab.probe.pictures import drawn_image
 from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.translation import translation
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import LEDGER, openings

@@ -22,7 +22,7 @@ from cnnlab.probe.receptive import named_fields
 from cnnlab.probe.subjects import open_subject
 from cnnlab.probe.weights.beginning import loaded_start, random_start
 from cnnlab.probe.weights.reading import first_convolution
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 

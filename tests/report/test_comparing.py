@@ -308,7 +308,7 @@ def test_folders_of_one_name_without_test_images_are_other_data(own: dict[str, l
 
 
 def test_seeds_of_a_recipe_on_other_data_of_one_name_are_no_one_group(own: dict[str, list[RunFolder]]) -> None:
-    from cnnlab.runs.reading import ReadRun
+    from cnnlab.runs.index.finished_runs import ReadRun
 
     a, b = own["fast"][:2]
     for folder, content in ((a, "a"), (b, "a")):

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnlab.records import ClaimRecord, Score, Way
 from cnnlab.report.results import Results
-from cnnlab.runs.results import ClaimFigures, Experiment, LeftOut, RunFigures
+from cnnlab.runs.index.experiments import ClaimFigures, Experiment, LeftOut, RunFigures
 
 
 def score(accuracy: float) -> Score:

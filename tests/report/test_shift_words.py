@@ -12,7 +12,7 @@ from cnnlab.config.corruptions import read_shifts
 from cnnlab.render.plots import to_png, to_svg
 from cnnlab.report.shift_answer import ShiftAnswer
 from cnnlab.report.shift_words import reach, summary
-from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftedRun, shifted_group
+from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftedRun, shifted_group
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.paired import Effect
 

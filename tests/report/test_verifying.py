@@ -16,9 +16,9 @@ from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.grammar.toml_files import shipped
 from cnnlab.records import ClaimRecord
 from cnnlab.report.verifying import CheckedClaim, RecomputedRuns, Verified, verify
-from cnnlab.runs.recomputed import Checks, Recomputed
+from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
-from cnnlab.runs.same_data import is_same_source
+from cnnlab.runs.verify.result import Checks, Recomputed
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
 

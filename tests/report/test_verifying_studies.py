@@ -16,7 +16,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.report.verifying import Verified, verify
-from cnnlab.runs.recomputing import recalculate
+from cnnlab.runs.verify.recompute import recalculate
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.results import StudyResult
 from cnnlab.study.study import carry_out_study

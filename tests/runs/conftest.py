@@ -18,7 +18,7 @@ import pytest
 from cnnlab.config.recipe import Recipe
 from cnnlab.data import loader
 from cnnlab.data.loader import Feed
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder
 

@@ -13,8 +13,8 @@ import typer
 
 from cnnlab.cli.train import show_result
 from cnnlab.data.loader import Feed
+from cnnlab.runs.index.summary import summaries
 from cnnlab.runs.run import run
-from cnnlab.runs.summary import summaries
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.training import loop
 from cnnlab.training.checkpoints import load_weights

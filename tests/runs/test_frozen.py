@@ -17,9 +17,9 @@ import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.transfer import Transfer
-from cnnlab.runs.bench import Bench
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
+from cnnlab.runs.setup import Bench
 from cnnlab.runs.warnings import initial_loss
 from cnnlab.storage.run_folder import RunFolder
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from cnnlab.runs.bench import Bench
 from cnnlab.runs.run import run
+from cnnlab.runs.setup import Bench
 from cnnlab.training.loop import Feeds, fit
 
 CPU = torch.device("cpu")

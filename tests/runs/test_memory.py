@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cnnlab.errors import RunError
-from cnnlab.runs.memory import memory_watched
+from cnnlab.runs.checks import memory_watched
 
 
 def test_what_torch_says_of_the_cpus_memory_is_understood() -> None:

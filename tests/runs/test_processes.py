@@ -21,8 +21,8 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluation.logits import logits
 from cnnlab.records import EpochRecord
-from cnnlab.runs.bench import feed_of
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
+from cnnlab.runs.setup import feed_of
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import openings
 

@@ -15,8 +15,8 @@ from PIL import Image
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SourceError
 from cnnlab.records import Way
-from cnnlab.runs.final import open_test
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder
@@ -60,9 +60,9 @@ def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypa
     """A second trial could choose otherwise."""
     way = Way(precision="bf16", memory_format="channels_last", reason="a trial")
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.runs.bench.choose_way", lambda *_: way)
+        patch.setattr("cnnlab.runs.setup.choose_way", lambda *_: way)
         folder = cut_run(5, precision="auto")
-    monkeypatch.setattr("cnnlab.runs.bench.choose_way", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.setup.choose_way", lambda *_: pytest.fail("a trial was made"))
     resume_run(folder.path)
     assert folder.way() == way
 

@@ -24,8 +24,8 @@ from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluation.logits import logits
 from cnnlab.evaluation.metrics import score
 from cnnlab.records import EpochRecord, Opening
-from cnnlab.runs.final import open_test, trained_network
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder
@@ -335,7 +335,7 @@ def test_every_part_is_fed_in_the_format_of_the_network(
         seen.append((feed.memory_format, last))
         return logits(network, feed, world)
 
-    monkeypatch.setattr("cnnlab.runs.final.logits", watched)
+    monkeypatch.setattr("cnnlab.runs.final_evaluation.logits", watched)
     monkeypatch.setattr("cnnlab.training.loop.logits", watched)
     folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), runs=tmp_path, device="cpu")
     open_test(folder.path)
@@ -353,12 +353,12 @@ def test_a_test_is_refused_where_another_process_has_just_begun_the_run_anew(
             (folder / "result.json").unlink()
             yield
 
-    monkeypatch.setattr("cnnlab.runs.final.locked", late)
+    monkeypatch.setattr("cnnlab.runs.final_evaluation.locked", late)
     with pytest.raises(RunError, match="this run has not finished"):
         open_test(own.path)
 
 
-@pytest.mark.parametrize("place", ["cnnlab.runs.bench.choose_way", "cnnlab.runs.run.fit"])
+@pytest.mark.parametrize("place", ["cnnlab.runs.setup.choose_way", "cnnlab.runs.run.fit"])
 def test_a_full_memory_is_a_run_error(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

@@ -19,10 +19,10 @@ from cnnlab.models.build import build
 from cnnlab.models.init import initialise
 from cnnlab.randomness import torch_state
 from cnnlab.records import WarningRecord
-from cnnlab.runs.bench import feed_of
-from cnnlab.runs.final import open_test
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import run
+from cnnlab.runs.setup import feed_of
 from cnnlab.runs.warnings import initial_loss, warnings_of_images
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.precision import PLAIN

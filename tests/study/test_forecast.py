@@ -41,7 +41,7 @@ def test_a_plan_reads_no_image_tries_no_way_and_times_one_size_once(
 
     monkeypatch.setattr(Dataset, "pixels", lambda *_: pytest.fail("images were read"))
     monkeypatch.setattr("cnnlab.training.precision._try_all", lambda *_: pytest.fail("a trial was made"))
-    monkeypatch.setattr("cnnlab.runs.bench.quick_speed", timed, raising=False)
+    monkeypatch.setattr("cnnlab.runs.setup.quick_speed", timed, raising=False)
     layers = ["conv(4, 3)", "relu", "flatten", "dropout(0.1)", "dense(classes)"]
     more = [layer.replace("0.1", "0.2") for layer in layers]
     arms: dict[str, Any] = {"plain": {}, "more": {"model.layers": more}, "large": {"train.batch_size": 9}}

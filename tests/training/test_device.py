@@ -12,8 +12,8 @@ import torch
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.probe.activations import activations
-from cnnlab.runs.final import trained_network
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.training.device import choose_device, device_name, processor
 

@@ -13,7 +13,7 @@ from cnnlab.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from cnnlab.render.tables import TextTable
-    from cnnlab.runs.summary import Summary
+    from cnnlab.runs.index.summary import Summary
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
@@ -64,7 +64,7 @@ def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
     from cnnlab.cli.console import show, show_json, write
     from cnnlab.cli.terminal import drawn, plain
     from cnnlab.render.document import Sheet
-    from cnnlab.runs.summary import SORTS, sort_runs, summaries
+    from cnnlab.runs.index.summary import SORTS, sort_runs, summaries
 
     if sort not in SORTS:
         raise UsageError(

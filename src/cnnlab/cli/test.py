@@ -22,7 +22,7 @@ def open_test_set(
     from cnnlab.cli.console import progressing
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching
-    from cnnlab.runs.final import open_test
+    from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.test_ledger import openings
 
     with progressing() as shown:

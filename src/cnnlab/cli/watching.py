@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnlab.cli.console import Progressing
 from cnnlab.records import EpochRecord, StepMeans
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
 
 
 class Watching:

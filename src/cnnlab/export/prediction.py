@@ -16,8 +16,8 @@ from cnnlab.data.sources.base import ImageForm
 from cnnlab.data.sources.class_folders import is_ignored
 from cnnlab.evaluation.logits import logits
 from cnnlab.records import Record
-from cnnlab.runs.final import trained_network
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device, whole_floats
 

@@ -36,7 +36,7 @@ from cnnlab.probe.naming import (
 from cnnlab.probe.subjects import begun, subject_of
 from cnnlab.probe.weights.beginning import loaded_start
 from cnnlab.records import LayerRecord
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.training.device import choose_device, whole_floats
 
 

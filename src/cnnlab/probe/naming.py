@@ -180,7 +180,7 @@ def _alike(path: Path) -> str:
 def _resolved(recipe: Recipe, data: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolving import resolve as resolve_recipe
+    from cnnlab.runs.resolve_recipe import resolve as resolve_recipe
 
     return resolve_recipe(recipe, data)
 

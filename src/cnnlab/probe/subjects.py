@@ -23,11 +23,11 @@ from cnnlab.probe.naming import Backbone, Named, RecipeFile, Traced, resolve_nam
 from cnnlab.probe.pictures import Picture, drawn_image, normalised, opened_image
 from cnnlab.records import LayerRecord, Way
 from cnnlab.render import formatting
-from cnnlab.runs.bench import feed_of
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
-from cnnlab.runs.final import open_test_part, selected_network
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.final_evaluation import open_test_part, selected_network
+from cnnlab.runs.setup import feed_of
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device
 

@@ -12,7 +12,7 @@ from cnnlab.errors import RunError
 from cnnlab.records import EpochRecord, Record
 from cnnlab.render.document import Sheet
 from cnnlab.report.comparing_curves import LossCurve, loss_curves
-from cnnlab.runs.comparing import Gathered, Group, find_group, gather, looks_at_test, right_answers
+from cnnlab.runs.index.run_groups import Gathered, Group, find_group, gather, looks_at_test, right_answers
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.claim_test import SHARES_OF_IMAGES
 from cnnlab.stats.comparison import Comparison, Judgement

@@ -241,7 +241,7 @@ def _of_recipe(
 def _resolved(recipe: Recipe, data: Path | None, kept: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolving import resolve
+    from cnnlab.runs.resolve_recipe import resolve
 
     return resolve(recipe, data, kept)
 

@@ -12,8 +12,8 @@ from cnnlab.render.document import Sheet
 from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable
 from cnnlab.report.tables import accuracy_interval
-from cnnlab.runs.reading import LeftOut
-from cnnlab.runs.results import ClaimFigures, Experiment, RunFigures, experiments
+from cnnlab.runs.index.experiments import ClaimFigures, Experiment, RunFigures, experiments
+from cnnlab.runs.index.finished_runs import LeftOut
 
 
 class Results(Record):

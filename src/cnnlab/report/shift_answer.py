@@ -16,7 +16,7 @@ from cnnlab.render.plots import Plate, to_svg
 from cnnlab.report.shift_figures import curves_figure, examples_figure
 from cnnlab.report.shift_tables import shift_tables
 from cnnlab.report.shift_words import reach, summary
-from cnnlab.runs.shifted import Shifted, ShiftedGroup
+from cnnlab.runs.robustness.result import Shifted, ShiftedGroup
 
 
 @dataclass(frozen=True)

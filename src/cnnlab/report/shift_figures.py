@@ -15,7 +15,7 @@ from cnnlab.render.gallery import Panel, Tile, as_picture, gallery
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
 from cnnlab.report.shift_words import by_kind
 from cnnlab.report.study_words import smallest
-from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
+from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftRow
 
 WIDTH = 760.0
 ACROSS = 4

@@ -8,7 +8,7 @@ from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.shift_words import points
-from cnnlab.runs.shifted import Shifted, ShiftedGroup
+from cnnlab.runs.robustness.result import Shifted, ShiftedGroup
 
 # Of more groups only the table of all is shown.
 MOST_GROUPS = 4

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from cnnlab.render import formatting
 from cnnlab.report import study_words
-from cnnlab.runs.shifted import Shifted, ShiftedGroup, ShiftRow
+from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftRow
 from cnnlab.stats.ablation import MOST_ARMS
 from cnnlab.stats.sample import FEWEST_RUNS
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.config.corruptions import read_shifts, usual
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.report.shift_answer import ShiftAnswer
-from cnnlab.runs.comparing import one_a_seed
-from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
+from cnnlab.runs.index.finished_runs import ReadRun, grouped, names_of, read_runs
+from cnnlab.runs.index.run_groups import one_a_seed
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.sample import FEWEST_RUNS
@@ -71,7 +71,7 @@ def shift(
         SourceError: the data is not found.
     """
     from cnnlab.data.sources.cifar10c import open_corrupted
-    from cnnlab.runs.shifting import Setting, corrupt_run, shift_groups, shift_run
+    from cnnlab.runs.robustness.compute import Setting, corrupt_run, shift_groups, shift_run
 
     rules = Rules(smallest_difference, alpha)
     groups, notes = _groups([runs] if isinstance(runs, str | Path) else list(runs), apart)

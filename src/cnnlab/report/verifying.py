@@ -15,9 +15,9 @@ from cnnlab.render.tables import TextTable
 from cnnlab.report.comparing_studies import is_study
 from cnnlab.report.results import differs
 from cnnlab.report.verifying_studies import judged_anew
-from cnnlab.runs.claiming import Found, claims_of_runs, runs_of_recipe
-from cnnlab.runs.recomputed import Recomputed, Value
-from cnnlab.runs.results import ClaimFigures, Experiment
+from cnnlab.runs.index.experiments import ClaimFigures, Experiment
+from cnnlab.runs.index.recipe_claims import Found, claims_of_runs, runs_of_recipe
+from cnnlab.runs.verify.result import Recomputed, Value
 from cnnlab.stats.claim_test import FEWEST_RUNS
 from cnnlab.study.folder import read_result
 from cnnlab.study.results import SayingRecord, StudyResult, UnderRecord

@@ -13,10 +13,10 @@ from cnnlab.config.recipe import Claim, Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError, RunError, SpecError
 from cnnlab.records import ClaimRecord, DataRecord, Result
-from cnnlab.runs.claiming import FREE
 from cnnlab.runs.claims import judged, smallest_difference
-from cnnlab.runs.reading import as_made
-from cnnlab.runs.same_data import is_same_source
+from cnnlab.runs.index.finished_runs import as_made
+from cnnlab.runs.index.recipe_claims import FREE
+from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.claim_test import judge
 from cnnlab.stats.sample import Sample

@@ -28,7 +28,13 @@ from cnnlab.version import __version__
 # What users write is not here: a default stands in the recipe, whose digest is another.
 COMPUTING = (
     *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
-    *("runs/bench.py", "runs/features.py", "runs/final.py", "models/network_plan.py", "runs/resolving.py"),
+    *(
+        "runs/setup.py",
+        "runs/cached_features.py",
+        "runs/final_evaluation.py",
+        "models/network_plan.py",
+        "runs/resolve_recipe.py",
+    ),
     *("runs/run.py", "models/pretrained/source.py"),
     *(
         "architecture/layer.py",

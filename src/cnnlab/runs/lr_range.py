@@ -14,9 +14,9 @@ from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.sources.base import Progress, silent
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.models.pretrained.transfer import Transfer
-from cnnlab.runs.bench import Bench
-from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.resolving import resolve
+from cnnlab.runs.checks import memory_watched
+from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.setup import Bench
 from cnnlab.training.device import choose_device, whole_floats
 from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
 from cnnlab.training.lr_finder.range_test import Steady, losses_of_rates

@@ -19,14 +19,14 @@ from cnnlab.distributed import ProcessLostError, World, joined
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained.source import fetch_ahead, keep_run_behind
 from cnnlab.records import DataRecord, Preprocessing
-from cnnlab.runs.bench import Bench, Opener, feed_of
+from cnnlab.runs.cached_features import Fed, said_of_features
+from cnnlab.runs.callbacks import NOBODY, Listener, nothing
+from cnnlab.runs.checks import memory_watched
 from cnnlab.runs.environment import environment, recipe_from_here
-from cnnlab.runs.features import Fed, said_of_features
-from cnnlab.runs.final import finish
-from cnnlab.runs.listener import NOBODY, Listener, nothing
-from cnnlab.runs.memory import memory_watched
-from cnnlab.runs.resolving import resolve
-from cnnlab.runs.starting import note_start
+from cnnlab.runs.final_evaluation import finish
+from cnnlab.runs.initial_weights import note_start
+from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.setup import Bench, Opener, feed_of
 from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder, create_run

@@ -24,9 +24,9 @@ from cnnlab.errors import SourceError
 from cnnlab.models.network_plan import plan_network
 from cnnlab.randomness import seed_torch, torch_state
 from cnnlab.records import Table, WarningRecord
-from cnnlab.runs.bench import Bench, feed_of
 from cnnlab.runs.checks import BYTES_PER_PARAMETER, memory_bytes
-from cnnlab.runs.resolving import resolve
+from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.setup import Bench, feed_of
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.precision import PLAIN
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnlab.errors import CnnlabError
-from cnnlab.runs.final import open_test
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import open_test
 from cnnlab.stats.ranking import rank
 from cnnlab.storage.test_ledger import note_opening, openings
 from cnnlab.study.analysis import confirmed

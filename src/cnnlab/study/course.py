@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cnnlab.atomic_io import write_whole
 from cnnlab.data.sources.base import Progress, silent
-from cnnlab.runs.listener import nothing
+from cnnlab.runs.callbacks import nothing
+from cnnlab.runs.index.run_index import Found, Listing
 from cnnlab.study.executors import Executor
-from cnnlab.study.finding import Found, Listing
 from cnnlab.study.plan import Plan, Task
 from cnnlab.study.work import Outcome, Place
 

@@ -22,7 +22,7 @@ from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained.source import identity
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.resolving import resolve
+from cnnlab.runs.resolve_recipe import resolve
 from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.storage.run_folder import slug
 from cnnlab.study.folder import NAME_DIGITS, study_name

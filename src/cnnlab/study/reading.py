@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from cnnlab.config.arms import RECIPE, as_setting
 from cnnlab.records import Environment, Result, Score
+from cnnlab.runs.index.run_index import Found, Listing
 from cnnlab.stats.sample import Sample
-from cnnlab.study.finding import Found, Listing
 from cnnlab.study.plan import Plan, PlannedArm, Task
 from cnnlab.study.results import ArmRecord, CurveRecord, SeedRecord
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from cnnlab.records import ClaimRecord, PlainName, Record, Verdict, Way
-from cnnlab.runs.shifted import Shifted
+from cnnlab.runs.robustness.result import Shifted
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import Sample

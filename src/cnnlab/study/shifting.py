@@ -14,8 +14,8 @@ from cnnlab.config.corruptions import read_shifts
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.shifted import Shifted, ShiftedRun
-from cnnlab.runs.shifting import Setting, check_same_kind, shift_groups, shift_run
+from cnnlab.runs.robustness.compute import Setting, check_same_kind, shift_groups, shift_run
+from cnnlab.runs.robustness.result import Shifted, ShiftedRun
 from cnnlab.stats.comparison import Rules
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.run_folder import RunFolder

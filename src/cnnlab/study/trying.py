@@ -12,7 +12,7 @@ from cnnlab.config.search import Search
 from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import EpochRecord, Result, Score
-from cnnlab.runs.listener import nothing
+from cnnlab.runs.callbacks import nothing
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.executors import PATIENCE_S
 from cnnlab.study.plan import Task, make_plan

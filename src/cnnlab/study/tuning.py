@@ -19,7 +19,7 @@ from cnnlab.data.dataset_cache import Shelf
 from cnnlab.data.sources.base import Progress, silent
 from cnnlab.errors import RunError
 from cnnlab.records import first_problem
-from cnnlab.runs.listener import nothing
+from cnnlab.runs.callbacks import nothing
 from cnnlab.stats.ranking import FEWEST_TO_CHOOSE
 from cnnlab.study.confirming import confirm
 from cnnlab.study.course import NOBODY, Audience, Course, carry

@@ -10,7 +10,7 @@ from cnnlab.config.backbones import OfRun, read_backbone, write_backbone
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import Options, pruners, write_space
 from cnnlab.data.dataset_cache import Shelf
-from cnnlab.runs.resolving import with_run_named
+from cnnlab.runs.resolve_recipe import with_run_named
 from cnnlab.stats.power import detectable, planning_sd
 from cnnlab.study.plan import Plan, make_plan
 from cnnlab.study.planning import ASSUMED_ERROR

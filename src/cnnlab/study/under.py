@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from cnnlab.config.claims import Under
 from cnnlab.config.corruptions import read_shift
 from cnnlab.config.study import Study
-from cnnlab.runs.shifted import Shifted, ShiftRow
+from cnnlab.runs.robustness.result import Shifted, ShiftRow
 from cnnlab.stats.claim_test import judge
 from cnnlab.study.results import Answer, UnderRecord
 from cnnlab.study.sayings import JUDGED, OPEN

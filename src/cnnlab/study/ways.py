@@ -14,9 +14,9 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset
 from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.records import Way
-from cnnlab.runs.bench import ExpectedWay, expected_way, timed_way
+from cnnlab.runs.cached_features import choose_features
 from cnnlab.runs.checks import check_before_training
-from cnnlab.runs.features import choose_features
+from cnnlab.runs.setup import ExpectedWay, expected_way, timed_way
 from cnnlab.study.results import StudyWay
 from cnnlab.training.feature_cache.plan import Choice
 

@@ -17,7 +17,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset_cache import Shelf
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
-from cnnlab.runs.listener import Listener, nothing
+from cnnlab.runs.callbacks import Listener, nothing
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import HeldError, locked
 from cnnlab.storage.run_folder import RunFolder

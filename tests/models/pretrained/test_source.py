@@ -25,11 +25,11 @@ from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained import source as pretrained_source
 from cnnlab.models.pretrained.source import KEPT, identity
 from cnnlab.models.pretrained.weight_files import sha256
-from cnnlab.runs.final import open_test, trained_network
-from cnnlab.runs.listener import Listener
-from cnnlab.runs.recomputing import recalculate
-from cnnlab.runs.resolving import resolve
+from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.final_evaluation import open_test, trained_network
+from cnnlab.runs.resolve_recipe import resolve
 from cnnlab.runs.run import resume_run, run
+from cnnlab.runs.verify.recompute import recalculate
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.study.plan import make_plan, run_id
 from cnnlab.study.work import Place, carry_out

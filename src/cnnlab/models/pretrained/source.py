@@ -22,7 +22,7 @@ from cnnlab.models.pretrained.loading import as_published
 from cnnlab.models.pretrained.weight_files import sha256
 from cnnlab.models.pretrained.weights import Found, Natural, find_weights, natural, whereabouts
 from cnnlab.render.formatting import plural
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.storage.run_folder import KEPT, RunFolder
 from cnnlab.training.checkpoints import load_weights
 

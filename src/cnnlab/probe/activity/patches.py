@@ -20,7 +20,7 @@ from cnnlab.probe.activity.spots import Spot, Spots, reading
 from cnnlab.probe.limits import MOST_PATCHES, require_number
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.render import formatting
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.training.device import whole_floats
 
 # Of a layer whose filters nobody chose, so many are shown.

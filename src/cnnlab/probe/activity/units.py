@@ -18,7 +18,7 @@ from cnnlab.probe.activity.units_answer import FLAT, SATURATED, LayerUnits, Unit
 from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.render import formatting
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.training.device import whole_floats
 
 # By the kind of a traced row; what is not here, as a softmax, is no function of one number.

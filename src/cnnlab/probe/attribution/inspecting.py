@@ -41,7 +41,7 @@ from cnnlab.probe.naming import one_or_more
 from cnnlab.probe.pictures import Picture
 from cnnlab.probe.subjects import Subject, as_subject
 from cnnlab.render import formatting
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.training.device import whole_floats
 
 Floats = npt.NDArray[np.float64]

@@ -22,7 +22,7 @@ from cnnlab.probe.naming import resolve_name
 from cnnlab.probe.subjects import Subject, open_subject
 from cnnlab.randomness import generator
 from cnnlab.render import formatting
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.stats.calibration import cooled_by_halves, sureness, temperature
 from cnnlab.stats.per_class import class_figures, confused_pairs
 from cnnlab.storage.run_folder import Predictions, RunFolder

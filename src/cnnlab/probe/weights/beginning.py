@@ -14,9 +14,9 @@ from cnnlab.models.network_plan import plan_of_run
 from cnnlab.models.pretrained.weights import whereabouts
 from cnnlab.probe.weights.filters import CHECKED, LOST, OTHER, UNCHECKED, Begun
 from cnnlab.records import StartRecord
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.starting import state_digest
+from cnnlab.runs.initial_weights import state_digest
 from cnnlab.storage.run_folder import RunFolder
 
 

@@ -11,7 +11,7 @@ from cnnlab.probe.weights.answer import LayerWeights
 from cnnlab.probe.weights.measures import measure
 from cnnlab.probe.weights.ordering import Order, check_order, chosen
 from cnnlab.probe.weights.reading import read_filters
-from cnnlab.runs.listener import NOBODY
+from cnnlab.runs.callbacks import NOBODY
 
 
 def inspect_weights(

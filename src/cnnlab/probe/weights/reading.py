@@ -13,7 +13,7 @@ from cnnlab.probe.weights.beginning import Start, start_of
 from cnnlab.probe.weights.filters import LOST, UNTRAINED, Filters, Floats
 from cnnlab.probe.weights.layout import Layout, layout_of, row_of
 from cnnlab.records import LayerRecord
-from cnnlab.runs.final import trained_network
+from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 
 MOST_LISTED = 20

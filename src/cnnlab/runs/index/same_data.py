@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from cnnlab.config.arms import file_name
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.runs.reading import ReadRun
+from cnnlab.runs.index.finished_runs import ReadRun
 
 SHOWN_DIGITS = 12
 

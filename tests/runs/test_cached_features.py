@@ -23,7 +23,7 @@ from cnnlab.data.decoding.cache import features_dir
 from cnnlab.data.loader import Feed
 from cnnlab.errors import SpecError
 from cnnlab.records import FeaturesRecord
-from cnnlab.runs.listener import Listener
+from cnnlab.runs.callbacks import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.study.plan import make_plan
@@ -437,7 +437,7 @@ def test_the_speed_of_a_study_is_that_on_features(
         seen.append((type(network).__name__, tuple(images.shape[1:])))
         return 100.0
 
-    monkeypatch.setattr("cnnlab.runs.bench.training_speed", timed)
+    monkeypatch.setattr("cnnlab.runs.setup.training_speed", timed)
     base = transfer()
     arms = {"kept": {}, "anew": {"train.cache": "never"}}
     make_plan(

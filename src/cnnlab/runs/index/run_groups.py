@@ -17,8 +17,8 @@ from cnnlab.errors import RunError, UsageError, listed, nearest
 from cnnlab.records import Environment
 from cnnlab.render.formatting import plural
 from cnnlab.runs.claims import figure
-from cnnlab.runs.reading import ReadRun, grouped, names_of, read_runs
-from cnnlab.runs.same_data import name_of_data, told_data, why_unsure
+from cnnlab.runs.index.finished_runs import ReadRun, grouped, names_of, read_runs
+from cnnlab.runs.index.same_data import name_of_data, told_data, why_unsure
 from cnnlab.stats.sample import Sample
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import openings

@@ -20,9 +20,9 @@ from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.models.pretrained.source import Say
 from cnnlab.randomness import generator, torch_state
 from cnnlab.records import LoadedRecord, Way
+from cnnlab.runs.cached_features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.runs.checks import check_before_training, check_same_data
-from cnnlab.runs.features import TRIED_IMAGES, Fed, choose_features, first_features, make_features
-from cnnlab.runs.listener import NOBODY
 from cnnlab.storage.run_folder import KEPT, RunFolder
 from cnnlab.training.feature_cache.plan import Choice
 from cnnlab.training.loop import Training

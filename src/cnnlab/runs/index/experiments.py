@@ -12,7 +12,7 @@ from pathlib import Path
 from cnnlab.config.arms import as_setting, changes, file_name
 from cnnlab.records import ClaimRecord, Record, Score, Way
 from cnnlab.runs.claims import figure, judged
-from cnnlab.runs.reading import LeftOut, ReadRun, grouped, names_of, read_runs
+from cnnlab.runs.index.finished_runs import LeftOut, ReadRun, grouped, names_of, read_runs
 from cnnlab.storage.run_folder import list_runs
 
 

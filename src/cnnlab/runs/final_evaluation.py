@@ -23,11 +23,11 @@ from cnnlab.evaluation.logits import logits
 from cnnlab.evaluation.metrics import score
 from cnnlab.models.network_plan import plan_of_run
 from cnnlab.records import ExampleRecord, Result, Score, Way
-from cnnlab.runs.bench import Bench, Opener, feed_of
+from cnnlab.runs.cached_features import Fed
+from cnnlab.runs.callbacks import NOBODY, Listener
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
-from cnnlab.runs.features import Fed
-from cnnlab.runs.listener import NOBODY, Listener
+from cnnlab.runs.setup import Bench, Opener, feed_of
 from cnnlab.runs.warnings import look_for_test_leaks
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import Predictions, RunFolder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.runs import summary
-from cnnlab.runs.summary import SORTS, Summary, sort_runs, summaries
+from cnnlab.runs.index import summary
+from cnnlab.runs.index.summary import SORTS, Summary, sort_runs, summaries
 from cnnlab.storage.run_folder import RunFolder
 
 

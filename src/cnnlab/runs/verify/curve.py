@@ -9,7 +9,7 @@ from cnnlab.config.budget import NoBudget, Time
 from cnnlab.config.optimization import Early
 from cnnlab.config.recipe import Recipe
 from cnnlab.records import EpochRecord, Result, Way
-from cnnlab.runs.recomputed import Checks
+from cnnlab.runs.verify.result import Checks
 from cnnlab.training.early_stopping import Patience
 from cnnlab.training.schedules import Place, Schedule, multiplier
 

@@ -15,7 +15,7 @@ from cnnlab.config.arms import settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.report.results import results
 from cnnlab.runs.claims import judged
-from cnnlab.runs.results import Experiment, experiments
+from cnnlab.runs.index.experiments import Experiment, experiments
 from cnnlab.storage.run_folder import RunFolder
 
 CLAIMS = {

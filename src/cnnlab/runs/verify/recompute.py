@@ -22,12 +22,12 @@ from cnnlab.data.sources.base import Part, Progress, silent
 from cnnlab.evaluation.logits import logits
 from cnnlab.models.network_plan import plan_network
 from cnnlab.records import DataRecord, Environment, EpochRecord, Result, Score, Table, Way
-from cnnlab.runs.bench import feed_of
 from cnnlab.runs.environment import code_hash, recipe_from_here
-from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.recomputed import Checks, Recomputed
-from cnnlab.runs.replaying import check_curve, check_steps
-from cnnlab.runs.rescoring import check_kept, check_scores
+from cnnlab.runs.final_evaluation import open_test_part, trained_network
+from cnnlab.runs.setup import feed_of
+from cnnlab.runs.verify.curve import check_curve, check_steps
+from cnnlab.runs.verify.result import Checks, Recomputed
+from cnnlab.runs.verify.scores import check_kept, check_scores
 from cnnlab.storage.run_folder import KEPT, RunFolder, slug
 from cnnlab.storage.test_ledger import openings
 from cnnlab.training.device import choose_device, whole_floats

@@ -18,9 +18,9 @@ import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
 from cnnlab.evaluation.metrics import score
-from cnnlab.runs.recomputed import Recomputed
-from cnnlab.runs.recomputing import recalculate
 from cnnlab.runs.run import run
+from cnnlab.runs.verify.recompute import recalculate
+from cnnlab.runs.verify.result import Recomputed
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.storage.test_ledger import LEDGER, note_opening, openings
 

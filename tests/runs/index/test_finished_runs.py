@@ -11,9 +11,9 @@ import pytest
 
 from cnnlab.config.arms import changes
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.claiming import runs_of_recipe
-from cnnlab.runs.reading import ReadRun
-from cnnlab.runs.results import experiments_of
+from cnnlab.runs.index.experiments import experiments_of
+from cnnlab.runs.index.finished_runs import ReadRun
+from cnnlab.runs.index.recipe_claims import runs_of_recipe
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 

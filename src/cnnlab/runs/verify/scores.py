@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cnnlab.config.optimization import Metric
 from cnnlab.evaluation.metrics import score
 from cnnlab.records import Score
-from cnnlab.runs.recomputed import Checks
+from cnnlab.runs.verify.result import Checks
 from cnnlab.storage.run_folder import Predictions
 
 METRICS: tuple[str, ...] = get_args(Metric)

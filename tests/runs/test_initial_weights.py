@@ -14,8 +14,8 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.models.network_plan import plan_of_run
 from cnnlab.randomness import torch_state
 from cnnlab.runs import run as runs_run
+from cnnlab.runs.initial_weights import state_digest
 from cnnlab.runs.run import resume_run, run
-from cnnlab.runs.starting import state_digest
 from cnnlab.storage.run_folder import RunFolder
 
 

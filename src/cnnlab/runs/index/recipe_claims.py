@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cnnlab.config.arms import as_setting, file_name, settings
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.reading import LeftOut, ReadRun, as_made, grouped, names_of, read_runs
-from cnnlab.runs.results import ClaimFigures, Experiment, experiments_of
-from cnnlab.runs.same_data import is_same_source
+from cnnlab.runs.index.experiments import ClaimFigures, Experiment, experiments_of
+from cnnlab.runs.index.finished_runs import LeftOut, ReadRun, as_made, grouped, names_of, read_runs
+from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.storage.run_folder import RunFolder, list_runs
 
 # What a run may have otherwise than its recipe and still be a run of it: its data (other data is compared, and not

@@ -16,7 +16,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
-from cnnlab.runs.resolving import resolve
+from cnnlab.runs.resolve_recipe import resolve
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as every tutorial has them
 FULL = pytest.mark.full

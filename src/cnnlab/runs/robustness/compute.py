@@ -18,12 +18,12 @@ from cnnlab.data.sources.cifar10c import CLASSES, Corrupted
 from cnnlab.data.sources.formats import in_form
 from cnnlab.errors import RunError, UsageError, listed
 from cnnlab.evaluation.corruptions import right_under, shifted
-from cnnlab.runs.bench import Opener, feed_of
+from cnnlab.runs.callbacks import NOBODY
 from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import recipe_from_here
-from cnnlab.runs.final import open_test_part, trained_network
-from cnnlab.runs.listener import NOBODY
-from cnnlab.runs.shifted import Shifted, ShiftedRun, differences, shifted_group
+from cnnlab.runs.final_evaluation import open_test_part, trained_network
+from cnnlab.runs.robustness.result import Shifted, ShiftedRun, differences, shifted_group
+from cnnlab.runs.setup import Opener, feed_of
 from cnnlab.stats.comparison import Rules
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.training.device import choose_device, whole_floats

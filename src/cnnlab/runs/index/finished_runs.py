@@ -105,7 +105,7 @@ def as_made(recipe: Recipe, folder: RunFolder, made: Recipe) -> Recipe:
     """
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolving import resolve_as
+    from cnnlab.runs.resolve_recipe import resolve_as
 
     try:
         return resolve_as(recipe, made, folder.path / KEPT)

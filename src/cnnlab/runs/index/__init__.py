@@ -1,0 +1,1 @@
+"""The runs of a folder, listed, grouped and compared. No torch."""

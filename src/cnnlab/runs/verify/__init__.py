@@ -1,0 +1,1 @@
+"""A run recalculated from its weights and data."""
