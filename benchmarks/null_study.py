@@ -21,8 +21,8 @@ from cnnlab.randomness import generator
 from cnnlab.stats.ablation import baseline_seeds, family
 from cnnlab.stats.comparison import Comparison, Rules, compare
 from cnnlab.stats.sample import Sample
-from cnnlab.study.folder import read_result, study_folder
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.folder import read_result, study_folder
+from cnnlab.studies.result import StudyResult
 from statistics_rates import BAND, Rate
 
 DRAWS = 2000

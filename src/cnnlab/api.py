@@ -30,15 +30,15 @@ from cnnlab.runs.run import run
 from cnnlab.runs.verify.recompute import find_runs, recalculate
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings
-from cnnlab.study.course import NOBODY as UNHEARD
-from cnnlab.study.course import Audience
-from cnnlab.study.declaring import check_name
-from cnnlab.study.executors import Executor, here
-from cnnlab.study.folder import kept_way, read_result, shifted_example, study_folder, study_name
-from cnnlab.study.forecast import forecast
-from cnnlab.study.plan import make_plan
-from cnnlab.study.study import carry_out_study
-from cnnlab.study.tuning import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
+from cnnlab.studies.folder import kept_way, read_result, shifted_example, study_folder, study_name
+from cnnlab.studies.forecast import forecast
+from cnnlab.studies.plan import make_plan
+from cnnlab.studies.preregistration import check_name
+from cnnlab.studies.runner import NOBODY as UNHEARD
+from cnnlab.studies.runner import Audience
+from cnnlab.studies.study import carry_out_study
+from cnnlab.studies.worker_pool import Executor, here
+from cnnlab.tuning.search import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
 
 
 def train(
@@ -155,7 +155,7 @@ def run_study(
         runs: the folder in which run folders are made.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        executor: who carries the runs out: `cnnlab.study.executors.processes(2)` does two side by side.
+        executor: who carries the runs out: `cnnlab.studies.worker_pool.processes(2)` does two side by side.
         any_code: also take finished runs that another version of cnnlab's code made.
         audience: whoever wants to see the study while it goes on.
         file: that a study which is given as an object was read from; a study of its name from another one is refused.

@@ -16,9 +16,9 @@ from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
 from cnnlab.report.study_answer import StudyAnswer
 from cnnlab.storage.run_folder import list_runs
-from cnnlab.study.executors import here
-from cnnlab.study.folder import read_result, study_folder
-from cnnlab.study.results import UNTESTED
+from cnnlab.studies.folder import read_result, study_folder
+from cnnlab.studies.result import UNTESTED
+from cnnlab.studies.worker_pool import here
 
 STUDY = """
 base = "base.toml"
@@ -59,7 +59,7 @@ def folder(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFacto
 def carried(folder: Path) -> dict[str, Any]:
     """What the command prints as JSON, once the study has been carried out, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnnlab.study.executors.processes", lambda _count: here)
+        patch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: here)
         done = ask(folder, "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)

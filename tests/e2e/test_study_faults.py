@@ -24,7 +24,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER
-from cnnlab.study.executors import here
+from cnnlab.studies.worker_pool import here
 
 EPOCHS = 8
 CODES = {"SIGINT": 130, "SIGTERM": 143}
@@ -208,7 +208,7 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
 ) -> None:
     """As above, in this process: it is terminated at the end of its second run."""
     words = ["study", str(written), "--runs", str(tmp_path)]
-    monkeypatch.setattr("cnnlab.study.executors.processes", lambda _count: here)
+    monkeypatch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: here)
     monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
     ended = Studying.ended
 

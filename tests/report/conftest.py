@@ -39,7 +39,7 @@ from cnnlab.stats.claim_test import judge
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import dose_curve
-from cnnlab.study.results import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LAYERS = [

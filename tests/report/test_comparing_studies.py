@@ -14,7 +14,7 @@ import cnnlab
 from cnnlab.cli.main import app
 from cnnlab.errors import RunError, UsageError
 from cnnlab.report.comparing_studies import ComparedStudies, compare_studies
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.result import StudyResult
 
 Make = Callable[..., StudyResult]
 

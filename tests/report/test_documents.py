@@ -18,8 +18,8 @@ from cnnlab.report.study_headline import headline
 from cnnlab.report.study_learning import bands
 from cnnlab.report.study_tables import study_sheet
 from cnnlab.report.view import Confusion, RunView
-from cnnlab.study.planning import ArmPlan, plan_summary
-from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
+from cnnlab.studies.plan_summary import ArmPlan, plan_summary
+from cnnlab.studies.result import ArmClaim, SayingRecord, StudyResult
 
 Golden = Callable[..., None]
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

@@ -1,7 +1,7 @@
 """The sheet of a plan."""
 
 from cnnlab.report.plan_tables import plan_sheet
-from cnnlab.study.planning import ArmPlan, plan_summary
+from cnnlab.studies.plan_summary import ArmPlan, plan_summary
 
 
 def sheet(arms, **fields):

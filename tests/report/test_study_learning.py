@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnnlab.report.study_learning import bands, coloured, learning_figure
-from cnnlab.study.results import CurveRecord
+from cnnlab.studies.result import CurveRecord
 
 
 def with_curve(result, name, curve):

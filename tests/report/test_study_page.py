@@ -8,7 +8,7 @@ import pytest
 
 from cnnlab.records import ClaimRecord
 from cnnlab.report.study_page import render_study
-from cnnlab.study.results import ArmClaim, SayingRecord
+from cnnlab.studies.result import ArmClaim, SayingRecord
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLAIM = ArmClaim(

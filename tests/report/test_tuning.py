@@ -13,8 +13,8 @@ from cnnlab.report.tuning_page import render_tuning
 from cnnlab.report.tuning_tables import MOST_TRIALS, headline, parameter_table, ranked, reading, trial_table
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.study.results import Confirmation, SeedRecord
-from cnnlab.study.tuning_results import (
+from cnnlab.studies.result import Confirmation, SeedRecord
+from cnnlab.tuning.result import (
     BaselineRecord,
     ImportanceRecord,
     ParameterRecord,

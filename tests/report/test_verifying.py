@@ -20,7 +20,7 @@ from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
 from cnnlab.runs.verify.result import Checks, Recomputed
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.study.results import ArmClaim, SayingRecord, StudyResult
+from cnnlab.studies.result import ArmClaim, SayingRecord, StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
 CLOSE = {"smallest_difference": 0.1}

@@ -18,8 +18,8 @@ from cnnlab.errors import RunError
 from cnnlab.report.verifying import Verified, verify
 from cnnlab.runs.verify.recompute import recalculate
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.study.results import StudyResult
-from cnnlab.study.study import carry_out_study
+from cnnlab.studies.result import StudyResult
+from cnnlab.studies.study import carry_out_study
 
 ARMS: dict[str, Any] = {"plain": {"train.optimizer": "sgd(1e-9)"}, "fast": {}}
 

@@ -26,8 +26,8 @@ from cnnlab.records import FeaturesRecord
 from cnnlab.runs.callbacks import Listener
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
-from cnnlab.study.plan import make_plan
-from cnnlab.study.study import carry_out_study
+from cnnlab.studies.plan import make_plan
+from cnnlab.studies.study import carry_out_study
 
 # No bias in front of a batch norm: its gradient is 0 but for rounding, of which Adam makes whole steps.
 DEEP = (

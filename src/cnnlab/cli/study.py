@@ -12,7 +12,7 @@ from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set,
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.study.executors import Executor
+    from cnnlab.studies.worker_pool import Executor
 
 StudyFile = Annotated[
     Path,
@@ -76,7 +76,7 @@ def study(
     from cnnlab.api import plan_study, run_study
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying, resumable
-    from cnnlab.study.folder import study_folder
+    from cnnlab.studies.folder import study_folder
 
     called, carrier = name or file.stem, _carrier(executor, jobs, address)
     if plan:
@@ -122,12 +122,12 @@ def _carrier(executor: str, jobs: int, address: str) -> Executor:
     if executor not in ("processes", "ray"):
         raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
     if executor == "ray":
-        from cnnlab.study.cluster import ray_cluster
+        from cnnlab.studies.ray_cluster import ray_cluster
 
         return ray_cluster(address or None, jobs=jobs)
     if address:
         step = "give --executor ray, or leave --address out"
         raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
-    from cnnlab.study.executors import processes
+    from cnnlab.studies.worker_pool import processes
 
     return processes(jobs)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from cnnlab.cli.console import Progressing
 from cnnlab.render import formatting
-from cnnlab.study.course import Audience
-from cnnlab.study.plan import Plan, Task
-from cnnlab.study.work import Outcome
+from cnnlab.studies.plan import Plan, Task
+from cnnlab.studies.runner import Audience
+from cnnlab.studies.tasks import Outcome
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def tune(
     if plan:
         from cnnlab.data.dataset_cache import Shelf
         from cnnlab.report.tuning_answer import PlannedAnswer
-        from cnnlab.study.tuning_plan import plan_search, summary
+        from cnnlab.tuning.plan import plan_search, summary
 
         with progressing() as shown, about_file(file):
             planned = plan_search(known, called, device=device, shelf=Shelf(data, shown, download=False))
@@ -85,7 +85,7 @@ def tune(
     from cnnlab.api import tune as carry_out
     from cnnlab.cli.studying import resumable
     from cnnlab.cli.tuning import Tuning
-    from cnnlab.study.tuning import tuning_folder
+    from cnnlab.tuning.search import tuning_folder
 
     with progressing() as shown, about_file(file):
         tuning = Tuning(shown)

@@ -10,10 +10,10 @@ from cnnlab.cli.studying import Studying
 from cnnlab.render import formatting
 from cnnlab.report.study_words import metric_name
 from cnnlab.report.tuning_tables import shown
-from cnnlab.study.plan import Plan, Task
-from cnnlab.study.tuning import Onlookers
-from cnnlab.study.tuning_plan import TuningPlan
-from cnnlab.study.tuning_results import TrialRecord, is_better
+from cnnlab.studies.plan import Plan, Task
+from cnnlab.tuning.plan import TuningPlan
+from cnnlab.tuning.result import TrialRecord, is_better
+from cnnlab.tuning.search import Onlookers
 
 
 class Tuning:

@@ -14,8 +14,8 @@ from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.comparing_sheet import gap
 from cnnlab.stats.comparison import Judgement
-from cnnlab.study.folder import read_result
-from cnnlab.study.results import ArmRecord, StudyResult
+from cnnlab.studies.folder import read_result
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 MOST_NAMED = 8
 

@@ -11,7 +11,7 @@ from cnnlab.render.formatting import NONE
 from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.stats.sample import FEWEST_RUNS
-from cnnlab.study.planning import ArmPlan, PlanSummary, Power
+from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, Power
 
 LONGEST_CELL = 60
 

@@ -14,8 +14,8 @@ from cnnlab.report.study_figures import seed_figure
 from cnnlab.report.study_headline import headline
 from cnnlab.report.study_tables import study_sheet
 from cnnlab.stats.sample import LEVEL
-from cnnlab.study.planning import PlanSummary
-from cnnlab.study.results import ArmRecord, StudyResult
+from cnnlab.studies.plan_summary import PlanSummary
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 
 @dataclass(frozen=True)

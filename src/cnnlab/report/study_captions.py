@@ -11,7 +11,7 @@ from cnnlab.report.study_headline import comparisons
 from cnnlab.report.study_learning import MOST_LINES_NAMED, bands, coloured
 from cnnlab.stats.power import detectable
 from cnnlab.stats.sweep import DoseCurve
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.result import StudyResult
 
 Fact = tuple[str, str]
 VERDICTS = ("better", "worse", "practically equal", "undecided", "no verdict")

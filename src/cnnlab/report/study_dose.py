@@ -19,7 +19,7 @@ from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, swarm, tick, write
 from cnnlab.stats.sample import Interval, Sample
 from cnnlab.stats.sweep import DoseCurve
-from cnnlab.study.results import ArmRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, HEAD, FOOT = 48.0, 52.0, 46.0

@@ -26,7 +26,7 @@ from cnnlab.report.study_drawing import (
 from cnnlab.report.study_headline import comparisons
 from cnnlab.stats.comparison import Comparison, Judgement
 from cnnlab.stats.sample import Interval, Sample
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.result import StudyResult
 
 WIDTH = 640.0
 FOREST_WIDTH = 800.0

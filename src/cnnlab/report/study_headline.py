@@ -9,7 +9,7 @@ from cnnlab.report import study_words
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import FEWEST_RUNS
 from cnnlab.stats.sweep import FEWEST_DOSES, DoseCurve
-from cnnlab.study.results import Confirmation, StudyResult
+from cnnlab.studies.result import Confirmation, StudyResult
 
 VERDICTS = ("better", "worse", "practically equal", "undecided", "no verdict")
 NOT_EQUAL = "which is not “no difference”"

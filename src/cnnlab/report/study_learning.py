@@ -15,7 +15,7 @@ from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, q
 from cnnlab.render.svg import text_width
 from cnnlab.report import study_words
 from cnnlab.report.study_drawing import STEPS, limits, new_canvas, tick, write
-from cnnlab.study.results import ArmRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, HEAD, FOOT = 48.0, 52.0, 46.0

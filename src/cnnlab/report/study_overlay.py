@@ -29,7 +29,7 @@ from cnnlab.report.study_drawing import (
 )
 from cnnlab.report.study_figures import remark
 from cnnlab.stats.sample import Interval, Sample
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.result import StudyResult
 
 WIDTH, HEIGHT = 640.0, 360.0
 LEFT, FOOT = 48.0, 46.0

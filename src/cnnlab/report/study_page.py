@@ -21,7 +21,7 @@ from cnnlab.report.study_figures import forest_figure, seed_figure
 from cnnlab.report.study_headline import comparisons, confirmed, headline
 from cnnlab.report.study_learning import bands, learning_figure
 from cnnlab.report.study_tables import basis, reading, shape, study_tables
-from cnnlab.study.results import StudyResult
+from cnnlab.studies.result import StudyResult
 
 Fact = tuple[str, str]
 Picture = tuple[Markup, str]

@@ -16,7 +16,7 @@ from cnnlab.report.tables import claim_table
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import Interval, Sample
 from cnnlab.stats.sweep import DoseCurve
-from cnnlab.study.results import ArmRecord, Confirmation, SeedRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, Confirmation, SeedRecord, StudyResult
 
 LONGEST_CELL = 60
 NO_BAND = (

@@ -7,7 +7,7 @@ from itertools import count
 
 from cnnlab.render import formatting
 from cnnlab.stats.sweep import DoseCurve
-from cnnlab.study.results import ArmRecord, StudyResult
+from cnnlab.studies.result import ArmRecord, StudyResult
 
 MOST_NAMED = 4
 # As long as `words.quoted` leaves a name whole, with a number behind it.

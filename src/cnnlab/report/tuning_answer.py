@@ -8,7 +8,7 @@ from cnnlab.render.document import Sheet
 from cnnlab.render.plots import to_svg
 from cnnlab.report.tuning_figures import history_figure
 from cnnlab.report.tuning_tables import headline, planned_sheet, tuning_sheet
-from cnnlab.study.tuning_results import PlannedTuning, TuningResult
+from cnnlab.tuning.result import PlannedTuning, TuningResult
 
 
 @dataclass(frozen=True)

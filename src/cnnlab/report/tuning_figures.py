@@ -17,7 +17,7 @@ from cnnlab.report.study_drawing import STEPS, limits, name_room, new_canvas, ro
 from cnnlab.report.study_words import short_names
 from cnnlab.report.tuning_tables import short_names as parameter_names
 from cnnlab.report.tuning_tables import shown
-from cnnlab.study.tuning_results import ParameterRecord, TrialRecord, TuningResult
+from cnnlab.tuning.result import ParameterRecord, TrialRecord, TuningResult
 
 WIDTH, HEIGHT = 640.0, 340.0
 LEFT, RIGHT, HEAD, FOOT = 52.0, 16.0, 66.0, 46.0

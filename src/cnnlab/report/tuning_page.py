@@ -16,7 +16,7 @@ from cnnlab.report.study_headline import confirmed
 from cnnlab.report.study_tables import confirmation_table
 from cnnlab.report.tuning_figures import history_figure, importance_figure, slice_figure
 from cnnlab.report.tuning_tables import basis, figure, headline, parameter_table, reading, setting, trial_table
-from cnnlab.study.tuning_results import TuningResult
+from cnnlab.tuning.result import TuningResult
 
 Fact = tuple[str, str]
 Picture = tuple[Markup, str]

@@ -11,7 +11,7 @@ from cnnlab.render.tables import TextTable
 from cnnlab.report import study_words
 from cnnlab.report.study_headline import confirmed
 from cnnlab.report.study_tables import confirmation_table
-from cnnlab.study.tuning_results import Plain, PlannedTuning, TrialRecord, TuningResult, is_better
+from cnnlab.tuning.result import Plain, PlannedTuning, TrialRecord, TuningResult, is_better
 
 # More trials than these would hide the sheet's other lines.
 MOST_TRIALS = 20

@@ -19,8 +19,8 @@ from cnnlab.runs.index.experiments import ClaimFigures, Experiment
 from cnnlab.runs.index.recipe_claims import Found, claims_of_runs, runs_of_recipe
 from cnnlab.runs.verify.result import Recomputed, Value
 from cnnlab.stats.claim_test import FEWEST_RUNS
-from cnnlab.study.folder import read_result
-from cnnlab.study.results import SayingRecord, StudyResult, UnderRecord
+from cnnlab.studies.folder import read_result
+from cnnlab.studies.result import SayingRecord, StudyResult, UnderRecord
 
 NOTHING = "Nothing is claimed by the recipe of"
 MOST_NAMED = 5

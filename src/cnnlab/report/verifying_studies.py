@@ -21,10 +21,9 @@ from cnnlab.stats.ablation import Ablation, ablate
 from cnnlab.stats.claim_test import judge
 from cnnlab.stats.sample import Sample
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.study.folder import read_result, study_folder, study_name
-from cnnlab.study.results import ArmClaim, ArmRecord, SeedRecord, StudyResult
-from cnnlab.study.sayings import judge_sayings
-from cnnlab.study.under import judge_under
+from cnnlab.studies.claims import judge_sayings, judge_under
+from cnnlab.studies.folder import read_result, study_folder, study_name
+from cnnlab.studies.result import ArmClaim, ArmRecord, SeedRecord, StudyResult
 
 SOURCE = "data.source"
 # What a study on fewer images than were published for can't say.

@@ -31,8 +31,8 @@ from cnnlab.runs.resolve_recipe import resolve
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.verify.recompute import recalculate
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.study.plan import make_plan, run_id
-from cnnlab.study.work import Place, carry_out
+from cnnlab.studies.plan import make_plan, run_id
+from cnnlab.studies.tasks import Place, carry_out
 from cnnlab.training.checkpoints import load_weights
 
 CPU = torch.device("cpu")

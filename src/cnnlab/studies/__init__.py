@@ -1,0 +1,1 @@
+"""Arms × seeds: planned, run once each, and analysed."""

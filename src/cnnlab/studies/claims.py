@@ -1,0 +1,216 @@
+"""Published statements about the arms of a study, and about its networks under shifts, judged by its runs. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cnnlab.config.claims import AGAINST_ALL, Saying, Under
+from cnnlab.config.corruptions import read_shift
+from cnnlab.config.study import Study
+from cnnlab.runs.robustness.result import Shifted, ShiftRow
+from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.claim_test import judge
+from cnnlab.stats.comparison import Comparison, compare
+from cnnlab.stats.sample import Sample
+from cnnlab.stats.welch import family_level
+from cnnlab.studies.result import Answer, SayingRecord, UnderRecord
+
+# What a verdict on (arm, other arm) makes of a word; a verdict that is not here leaves it open.
+JUDGED: dict[str, dict[str, Answer]] = {
+    "better": {"better": "holds", "worse": "contradicted", "practically equal": "contradicted"},
+    "worse": {"worse": "holds", "better": "contradicted", "practically equal": "contradicted"},
+    "equal": {"practically equal": "holds", "better": "contradicted", "worse": "contradicted"},
+}
+OPPOSITE = {"better": "worse", "worse": "better", "equal": "equal"}
+OPEN: Answer = "not enough evidence"
+
+
+def judge_sayings(
+    study: Study, samples: Mapping[str, Sample], same: Mapping[str, str], ablation: Ablation | None, data: str
+) -> tuple[SayingRecord, ...]:
+    """An answer to each saying of a study.
+
+    What is said against the baseline is answered by the verdicts of the ablation, which hold for all arms together;
+    the other pairs share alpha between them. Published for other data, or held against shortened runs, a saying is
+    compared and not judged: its reason tells what the runs say.
+
+    Args:
+        samples: of each arm that counts.
+        same: arms that are another one under a second name.
+        ablation: of the arms against the baseline, where there is one.
+        data: what the study ran on.
+    """
+    judge = _Judge(study, samples, ablation, _pairs(study, same))
+    return tuple(_judge_statement(study, saying, judge, same, data) for saying in study.says)
+
+
+def _judge_statement(study: Study, saying: Saying, judge: _Judge, same: Mapping[str, str], data: str) -> SayingRecord:
+    arm = same.get(saying.arm, saying.arm)
+    if saying.published in AGAINST_ALL:
+        than = "all others"
+        answer, reason = judge.against_all(arm, seen="worse" if saying.published == "best" else "better")
+    else:
+        than = saying.than or study.baseline or ""
+        answer, reason = judge.against_one(saying.published, arm, same.get(than, than))
+    if saying.data is not None and saying.data != data:
+        answer, reason = "other data", f"{reason} (on {data}; published for {saying.data})"
+    elif study.shortened:
+        answer, reason = "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
+    return SayingRecord(
+        arm=saying.arm,
+        than=than,
+        published=saying.published,
+        answer=answer,
+        reason=reason,
+        source=saying.source,
+        note=saying.note,
+    )
+
+
+def _pairs(study: Study, same: Mapping[str, str]) -> int:
+    """How many sayings compare two arms neither of which is the baseline."""
+    base = study.baseline
+    pairs = [(same.get(one.arm, one.arm), same.get(one.than or "", one.than)) for one in study.says]
+    return sum(than not in (None, base) and arm != base for arm, than in pairs)
+
+
+class _Judge:
+    """Answers what is said of arms, from their runs."""
+
+    def __init__(self, study: Study, samples: Mapping[str, Sample], ablation: Ablation | None, pairs: int) -> None:
+        self.study, self.samples, self.pairs = study, samples, pairs
+        self.by_arm = {one.a: one for one in ablation.comparisons} if ablation is not None else {}
+
+    def against_one(self, word: str, arm: str, than: str) -> tuple[Answer, str]:
+        """What the runs make of "arm is better (worse, equal) than"."""
+        base = self.study.baseline
+        if arm == than:
+            return "contradicted" if word != "equal" else "holds", "the two are one experiment"
+        if than == base and arm in self.by_arm:
+            return JUDGED[word].get(self.by_arm[arm].verdict, OPEN), _told(self.by_arm[arm], self.study)
+        if arm == base and than in self.by_arm:
+            found = self.by_arm[than]
+            return JUDGED[OPPOSITE[word]].get(found.verdict, OPEN), f"'{than}' is {_told(found, self.study)}"
+        rules, first, second = _rules(self.study), self.samples[arm], self.samples[than]
+        rules["alpha"] = family_level(rules["alpha"], max(self.pairs, 1), first.n, second.n)
+        found = compare(first, second, **rules)
+        return JUDGED[word].get(found.verdict, OPEN), _told(found, self.study)
+
+    def against_all(self, arm: str, seen: str) -> tuple[Answer, str]:
+        """Best is what makes each other arm worse, for all of them together; one that is not worse contradicts it.
+
+        Args:
+            seen: what the others must be, seen from the arm.
+        """
+        others = [sample for name, sample in self.samples.items() if name != arm]
+        if not others:
+            return OPEN, "there is no other arm"
+        found = ablate(self.samples[arm], others, **_rules(self.study)).comparisons
+        against = [one for one in found if JUDGED[seen].get(one.verdict) == "contradicted"]
+        held = [one for one in found if JUDGED[seen].get(one.verdict) == "holds"]
+        if against:
+            return "contradicted", "; ".join(f"'{one.a}' is {one.verdict}" for one in against)
+        if len(held) == len(found):
+            return "holds", f"each of the {len(found)} others is {seen}"
+        missing = ", ".join(f"'{one.a}'" for one in found if one not in held)
+        return OPEN, f"{len(held)} of the {len(found)} others are {seen}: {missing} undecided"
+
+
+def _rules(study: Study) -> dict[str, Any]:
+    return {
+        "delta": study.smallest_difference,
+        "alpha": study.alpha,
+        "higher_is_better": study.higher_is_better,
+        "accuracy": study.figure == "accuracy",
+    }
+
+
+def _told(found: Comparison, study: Study) -> str:
+    if found.difference is None:
+        return found.verdict
+    scale, unit = (100, " points") if study.figure != "loss" else (1, "")
+    words = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
+    if found.low is not None and found.high is not None:
+        words += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
+    return words.replace("-", "\N{MINUS SIGN}")
+
+
+# Verdicts that a run on fewer images than were published for can't give.
+JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
+
+
+def judge_under(
+    study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str] | None = None
+) -> tuple[UnderRecord, ...]:
+    """An answer to each thing that is published of networks under a shift.
+
+    A word is answered by the verdict on the arm's networks against the images as they are, which holds for all shifts
+    of the arm together; a figure by the prediction interval of one more network.
+
+    Args:
+        shifted: None where the networks have not been tested yet, which leaves all answers open.
+        data: what the study ran on.
+        same: arms that are another one under a second name.
+    """
+    return tuple(_judge_shift_claims(study, shifted, data, same or {}))
+
+
+def _judge_shift_claims(
+    study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str]
+) -> Iterator[UnderRecord]:
+    groups = shifted.groups if shifted is not None else ()
+    rows = {(group.name, row.call): row for group in groups for row in group.rows}
+    for said in study.under:
+        arm = said.arm or study.baseline or ""
+        shift = read_shift(said.shift)
+        row = rows.get((same.get(arm, arm), str(shift.as_call())))
+        answer: str = OPEN
+        reason = "no network of this arm was tested under it"
+        if row is not None and shifted is not None:
+            found = _word if isinstance(said.published, str) else _figure
+            answer, reason = found(study, said, row, shifted, data)
+        elif shifted is None:
+            reason = "the networks have not been tested under shifts yet"
+        yield UnderRecord.model_validate(
+            {
+                "arm": arm,
+                "shift": shift.title,
+                "published": said.published if isinstance(said.published, str) else f"{said.published:g}",
+                "answer": answer,
+                "reason": reason,
+                "source": said.source,
+                "note": said.note,
+            }
+        )
+
+
+def _word(study: Study, said: Under, row: ShiftRow, _shifted: Shifted, data: str) -> tuple[str, str]:
+    effect = row.effect
+    answer: Answer = JUDGED[str(said.published)].get(effect.verdict, OPEN)
+    reason: str = effect.verdict
+    if effect.difference is not None and effect.low is not None and effect.high is not None:
+        span = f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}"
+        reason += f": {100 * effect.difference:+.1f} points ({span})".replace("-", "\N{MINUS SIGN}")
+    if said.data is not None and said.data != data:
+        return "other data", f"{reason} (on {data}; published for {said.data})"
+    if study.shortened:
+        return "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
+    return answer, reason
+
+
+def _figure(study: Study, said: Under, row: ShiftRow, shifted: Shifted, data: str) -> tuple[str, str]:
+    found = judge(
+        "test_accuracy",
+        float(said.published),
+        row.values,
+        images=said.images,
+        claim_data=said.data,
+        data=data,
+        measured_images=shifted.images,
+    )
+    reason = f"{row.accuracy:.3f}"
+    if found.low is not None and found.high is not None:
+        reason += f"; one more network: {found.low:.3f} to {found.high:.3f}"
+    shortened = bool(study.shortened) and found.verdict in JUDGED_FIGURES
+    return ("shortened" if shortened else found.verdict), reason

@@ -1,0 +1,75 @@
+"""What a plan and the runs that are there already say of a study's cost and of what it can find."""
+
+from __future__ import annotations
+
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+
+from cnnlab.config.study import Study
+from cnnlab.studies.analysis import Reading
+from cnnlab.studies.plan import Plan, PlannedArm
+from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, plan_summary
+
+ACCURACY = "accuracy"
+
+
+def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
+    """The study before it runs, or before it goes on.
+
+    Runs that were made tell how long the others take, and how much seeds differ; without any, the speed that the plan
+    has found and published figures do.
+    """
+    study, reading = plan.study, Reading(plan, runs, {}, any_code)
+    ratio = _ratio(plan, reading)
+    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm(arm).sample).n]
+    trial = f"each network timed on {plan.way.device}, one run at a time"
+    made = f"the {len(reading.done)} runs made already, and each network timed"
+    return plan_summary(
+        plan.name,
+        [_arm(arm, reading, ratio) for arm in plan.arms],
+        metric=study.metric,
+        images=plan.images,
+        delta=study.smallest_difference,
+        alpha=study.alpha,
+        baseline=study.baseline,
+        question=study.question,
+        expected_accuracy=None if pilot else _published(study),
+        pilot=pilot,
+        basis=made if reading.done else trial,
+        confirm=study.confirm,
+    )
+
+
+def _arm(arm: PlannedArm, reading: Reading, ratio: float) -> ArmPlan:
+    done = [reading.done[task.id].result.seconds for task in arm.tasks if task.id in reading.done]
+    expected = arm.tasks[0].seconds * ratio
+    return ArmPlan(
+        name=arm.name,
+        seeds=len(arm.tasks),
+        done=len(done),
+        seconds=fmean(done) if done else expected if isfinite(expected) else None,
+        same_as=arm.same_as,
+    )
+
+
+def _ratio(plan: Plan, reading: Reading) -> float:
+    """How much longer the runs that were made took than their trials said."""
+    pairs = [
+        (reading.done[task.id].result.seconds, task.seconds)
+        for arm in plan.arms
+        for task in arm.tasks
+        if task.id in reading.done and isfinite(task.seconds) and task.seconds
+    ]
+    return sum(took for took, _ in pairs) / sum(told for _, told in pairs) if pairs else 1.0
+
+
+def _published(study: Study) -> float | None:
+    """The accuracy that documents tell of the arms, or of the base: of the study's part, else of the test part."""
+    if study.figure != ACCURACY:
+        return None
+    for name in (study.metric, f"test_{study.figure}"):
+        told = [claims[name].published for claims in (*study.claims.values(), study.base.claims) if name in claims]
+        if told:
+            return fmean(told)
+    return None

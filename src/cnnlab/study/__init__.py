@@ -1,1 +1,0 @@
-"""Studies: arms × seeds, carried out once each, and what they say."""

@@ -1,0 +1,239 @@
+"""The second stage: what must be true before the test set is opened, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlab.config.study import FRESH_SEEDS, Study
+from cnnlab.errors import RunError
+from cnnlab.records import Result
+from cnnlab.report.study_headline import headline
+from cnnlab.storage.run_folder import list_runs
+from cnnlab.storage.test_ledger import LEDGER, openings
+from cnnlab.studies import plan
+from cnnlab.studies.folder import read_result, study_folder
+from cnnlab.studies.tasks import alone
+
+Studies = Callable[..., Study]
+ARMS = {"plain": {"train.optimizer": "sgd(1e-9)"}, "fast": {}}
+
+
+@pytest.fixture(scope="session")
+def confirmable(study: Studies) -> Callable[..., Study]:
+    """Makes a study with a certain winner: the baseline learns nothing."""
+
+    def make(**fields: Any) -> Study:
+        base = {"epochs": 4, **fields.pop("base", {})}
+        given = {"seeds": 3, "confirm": 2, "metric": "validation_accuracy", **fields}
+        return study(given.pop("arms", ARMS), base=base, **given)
+
+    return make
+
+
+@pytest.fixture
+def staged(confirmable: Callable[..., Study], carried: Callable[[Study], Any], lab: Any) -> Any:
+    """The lab, in which the runs of the first stage have been made already."""
+    carried(confirmable(confirm=None))
+    return lab
+
+
+def test_the_winner_is_confirmed_with_fresh_seeds_and_the_test_set_is_opened_once(
+    confirmable: Callable[..., Study], staged: Any
+) -> None:
+    result = staged.carry_out(confirmable())
+    found = result.confirmation
+    assert (found.winner, found.baseline, found.metric) == ("fast", "plain", "test_accuracy")
+    assert found.seeds == (FRESH_SEEDS, FRESH_SEEDS + 1)
+    folders = {folder.name: folder for folder in list_runs(staged.runs)}
+    assert len(folders) == 6 + 4
+    fresh = [seed.run for seed in (*found.runs, *found.baseline_runs)]
+    assert {name for name in folders if folders[name].result().test is not None} == {*fresh}
+    assert {name for name in folders if (folders[name].path / "predictions-test.npz").exists()} == {*fresh}
+    for record in (*found.runs, *found.baseline_runs):
+        assert record.value == folders[record.run].result().test.accuracy
+    [line] = openings(staged.runs, folders[fresh[0]].data().test_set)
+    assert (line.run, line.purpose) == ("study colours", "confirmation with 4 runs")
+    assert found.comparison.mean_a == pytest.approx(np.mean([seed.value for seed in found.runs]))
+    assert found.comparison.verdict == "no verdict"  # two runs an arm only describe
+
+
+def test_a_confirmed_study_again_opens_nothing(confirmable: Callable[..., Study], staged: Any) -> None:
+    first = staged.carry_out(confirmable())
+    ledger = (staged.runs / LEDGER).read_bytes()
+    assert staged.carry_out(confirmable()) == first
+    assert (staged.runs / LEDGER).read_bytes() == ledger
+    assert staged.outcomes == []
+
+
+def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
+    confirmable: Callable[..., Study], staged: Any
+) -> None:
+    """A run of the second stage fails: the test set stays shut, and the next call confirms."""
+
+    def cut(task: Any, *_: object) -> None:
+        if task.seed == FRESH_SEEDS + 1:
+            raise RuntimeError("cut")
+
+    result = staged.carry_out(confirmable(), heard=cut)
+    assert result.confirmation is None
+    assert "not confirmed: some of its runs have not been made" in staged.said
+    assert "nothing is confirmed: some of its runs have not been made" in result.notes
+    assert result.untested
+    assert not (staged.runs / LEDGER).exists()
+    assert staged.carry_out(confirmable()).confirmation is not None
+    assert len((staged.runs / LEDGER).read_text().splitlines()) == 1
+
+
+@pytest.mark.full
+def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study], staged: Any) -> None:
+    """The same study may be at its second stage in another process."""
+    test_set = plan.make_plan(confirmable(), "colours", device="cpu").test_set
+    ours = threading.Thread(target=staged.carry_out, args=(confirmable(),))
+    with alone(staged.runs, f"test-{test_set}", print):
+        ours.start()
+        ends = time.monotonic() + 600
+        while len(staged.outcomes) < 4 and time.monotonic() < ends:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert len(staged.outcomes) == 4
+        assert not (staged.runs / LEDGER).exists()
+    ours.join(600)
+    assert len((staged.runs / LEDGER).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "said", "untested"),
+    [
+        ({"seeds": 2}, "no arm has three finished runs", False),
+        ({"baseline": "fast"}, "the baseline 'fast' has the best mean", False),
+        ({"base": {"test": 0.0}}, "the data has no test part", True),
+    ],
+    ids=["few seeds", "the baseline wins", "no test part"],
+)
+def test_what_can_not_be_confirmed_is_said(
+    confirmable: Callable[..., Study], staged: Any, fields: dict[str, Any], said: str, untested: bool
+) -> None:
+    """What was asked for and is not to be had is noted, and no success; that nothing is worth it is an answer."""
+    result = staged.carry_out(confirmable(**fields), name="another")
+    assert result.confirmation is None
+    assert any(said in words for words in staged.said)
+    assert result.untested is untested
+    assert (f"nothing is confirmed: {said}" in result.notes) is untested
+    assert not (staged.runs / LEDGER).exists()
+
+
+def test_nothing_is_opened_while_a_run_of_the_first_stage_has_failed(
+    confirmable: Callable[..., Study], staged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = {**ARMS, "broken": {"train.batch_size": 9}}
+    from cnnlab.studies import tasks
+
+    def failing(recipe: Any, **options: Any) -> Any:
+        if recipe.train.batch_size == 9:
+            raise OSError(28, "No space left on device")
+        return ran(recipe, **options)
+
+    ran = tasks.run
+    monkeypatch.setattr(tasks, "run", failing)
+    result = staged.carry_out(confirmable(arms=arms))
+    assert (result.complete, result.confirmation) == (False, None)
+    assert "nothing is confirmed: the first stage is not complete" in staged.said
+    assert result.untested
+    assert not (staged.runs / LEDGER).exists()
+
+
+@pytest.mark.full
+def test_an_arm_of_which_runs_diverged_is_not_chosen(confirmable: Callable[..., Study], staged: Any) -> None:
+    """Its survivors have the best mean."""
+    arms = {**ARMS, "lucky": {"train.optimizer": "sgd(0.05, momentum=0.9)", "train.epochs": 5}}
+    study = confirmable(arms=arms, seeds=4)
+    staged.carry_out(study.model_copy(update={"confirm": None}))
+    folder = staged.run_of("lucky", 3)
+    content = json.loads((folder.path / "result.json").read_text())
+    content |= {"status": "diverged", "train": None, "validation": None}
+    (folder.path / "result.json").write_text(json.dumps(content))
+    for seed in range(3):
+        better = staged.run_of("lucky", seed)
+        found = better.result()
+        raised = found.validation.model_copy(update={"accuracy": 1.0})
+        better.write("result.json", found.model_copy(update={"validation": raised}).to_json())
+    result = staged.carry_out(study)
+    assert result.arm("lucky").sample.mean == 1.0
+    assert result.confirmation.winner == "fast"
+    assert "not chosen from, since runs of them failed: lucky" in staged.said
+
+
+def test_each_look_at_the_test_set_is_told(confirmable: Callable[..., Study], staged: Any) -> None:
+    first = staged.carry_out(confirmable())
+    assert first.confirmation.looks == 1
+    assert "opened once" in headline(first)
+    second = staged.carry_out(confirmable(confirm=3))
+    assert second.confirmation.looks == len((staged.runs / LEDGER).read_text().splitlines()) == 2
+    assert "which has been looked at 2 times here" in headline(second)
+    assert "opened once" not in headline(second)
+
+
+def test_the_second_stage_spends_the_same_budget(confirmable: Callable[..., Study], staged: Any) -> None:
+    images = sum(round(one.result().seconds * one.result().images_per_second) for one in list_runs(staged.runs))
+    result = staged.carry_out(confirmable(budget=f"images({images})"))
+    assert result.complete
+    assert result.confirmation is None
+    assert not result.untested
+    assert "not confirmed: the budget was spent first" in staged.said
+    assert len(list_runs(staged.runs)) == 6
+    assert not (staged.runs / LEDGER).exists()
+
+
+def test_a_test_set_that_can_not_be_scored_leaves_the_first_stage_standing(
+    confirmable: Callable[..., Study], staged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: Any, **__: Any) -> Result:
+        raise RunError("the weights are damaged")
+
+    monkeypatch.setattr("cnnlab.studies.confirmation.open_test", unreadable)
+    result = staged.carry_out(confirmable())
+    assert result.confirmation is None
+    assert any(
+        "not confirmed: the test set could not be scored: the weights are damaged" in said for said in staged.said
+    )
+    assert result.untested
+    assert "the test set could not be scored: the weights are damaged" in result.notes
+    assert read_result(study_folder(staged.runs, "colours")) == result
+    monkeypatch.undo()
+    again = staged.carry_out(confirmable())
+    assert again.confirmation is not None
+    assert not again.untested
+
+
+def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
+    carried(study())
+    folder = lab.run_of("slow", 1)
+    (folder.path / "result.json").write_text("{")
+    result = lab.carry_out(study())
+    assert [seed.status for seed in result.arm("slow").seeds] == ["finished", "failed"]
+    assert f"{folder.name}: result.json is damaged" in result.arm("slow").seeds[1].message
+
+
+def test_another_study_of_the_same_name_is_refused(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:
+    carried(study())
+    other = study({"plain": {}, "two": {"train.optimizer": "sgd(0.01)"}}, {"epochs": 3}, seeds=1)
+    with pytest.raises(RunError, match="another study is called colours: it has no arm of this one"):
+        lab.carry_out(other)
+
+
+def test_whatever_is_raised_in_a_run_is_its_end_alone(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: Any, **__: Any) -> Any:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("cnnlab.studies.tasks.run", wrong)
+    result = lab.carry_out(study())
+    assert {seed.message for arm in result.arms for seed in arm.seeds} == {"ValueError: no such thing"}

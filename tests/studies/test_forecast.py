@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isclose
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+
+from cnnlab.api import plan_study
+from cnnlab.config.study import Study
+from cnnlab.data.dataset import Dataset
+from cnnlab.records import Way
+from cnnlab.studies.forecast import forecast
+from cnnlab.studies.plan import make_plan
+
+Studies = Callable[..., Study]
+
+
+@pytest.mark.full
+def test_a_plan_before_the_first_run_is_a_trials(study: Studies, lab: Any) -> None:
+    """The base leaves its precision open, so that each network is tried."""
+    known = study(base={"precision": "auto"}, metric="validation_accuracy")
+    found = forecast(make_plan(known, "colours", device="cpu"), lab.runs)
+    assert (found.runs, found.done, found.to_do) == (4, 0, 4)
+    assert found.seconds is not None
+    assert 0 < found.seconds < float("inf")
+    assert "each network timed on cpu" in found.basis
+    assert not lab.runs.exists()
+
+
+def test_a_plan_reads_no_image_tries_no_way_and_times_one_size_once(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long on a slow machine is left to the study."""
+    sizes: list[int] = []
+
+    def timed(_way: Way, _network: nn.Module, images: Tensor, _labels: Tensor) -> float:
+        sizes.append(len(images))
+        return 100.0 * len(sizes)
+
+    monkeypatch.setattr(Dataset, "pixels", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("cnnlab.training.precision._try_all", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.setup.quick_speed", timed, raising=False)
+    layers = ["conv(4, 3)", "relu", "flatten", "dropout(0.1)", "dense(classes)"]
+    more = [layer.replace("0.1", "0.2") for layer in layers]
+    arms: dict[str, Any] = {"plain": {}, "more": {"model.layers": more}, "large": {"train.batch_size": 9}}
+    known = study(arms, base={"precision": "auto", "layers": layers})
+    plan = plan_study(known, runs=lab.runs, device="cpu").plan
+    assert sizes == [8, 9]
+    plain, dropped, large = (arm.seconds for arm in plan.arms)
+    assert plain == dropped == pytest.approx(2 * large)
+
+
+@pytest.mark.full
+def test_runs_that_were_made_tell_how_long_the_others_take(study: Studies, lab: Any, carried: Any) -> None:
+    carried(study())
+    more = study(seeds=4)
+    found = forecast(make_plan(more, "colours", device="cpu"), lab.runs)
+    assert (found.runs, found.done, found.to_do) == (8, 4, 4)
+    taken = {arm: [lab.run_of(arm, seed).result().seconds for seed in (0, 1)] for arm in ("plain", "slow")}
+    assert found.seconds is not None
+    assert isclose(found.seconds, sum(sum(seconds) for seconds in taken.values()), rel_tol=1e-9)
+    assert "the 4 runs made already" in found.basis
+
+
+def test_a_published_accuracy_is_planned_with(study: Studies, lab: Any) -> None:
+    claims = {"slow": {"validation_accuracy": 0.9}}
+    known = study(metric="validation_accuracy", claims=claims)
+    found = forecast(make_plan(known, "colours", device="cpu"), lab.runs)
+    assert found.sd == pytest.approx((0.1 / (2 * found.images)) ** 0.5)

@@ -1,0 +1,143 @@
+"""What a study will cost, and what its seeds can find."""
+
+import numpy as np
+import pytest
+from statsmodels.stats.power import TTestIndPower
+
+from cnnlab.errors import UsageError
+from cnnlab.stats.power import detectable
+from cnnlab.stats.sample import Sample
+from cnnlab.studies.plan_summary import ASSUMED_ERROR, ArmPlan, PlanSummary, plan_summary
+
+# The table of docs and statistics.md: σ in points, and seeds at 80 / 90 % for 0.2, 0.3, 0.5 and 1 points.
+SEEDS = {
+    0.15: ((10, 13), (6, 7), (3, 4), (2, 3)),
+    0.20: ((17, 23), (9, 11), (4, 5), (3, 3)),
+    0.30: ((37, 49), (17, 23), (7, 9), (3, 4)),
+    0.50: ((100, 133), (45, 60), (17, 23), (6, 7)),
+}
+
+
+def arms(count=2, seeds=5, **fields):
+    return [ArmPlan(name=f"arm {number}", seeds=seeds, **fields) for number in range(count)]
+
+
+def plan(given=None, **fields):
+    known = {"metric": "validation_accuracy", "images": 5000, "delta": 0.002, "baseline": "arm 0"}
+    return plan_summary("a study", given if given is not None else arms(), **{**known, **fields})
+
+
+@pytest.mark.parametrize("sd", SEEDS)
+def test_the_table_of_seeds_is_reproduced(sd):
+    # An error whose √(err/2N) is this σ, at 5,000 images.
+    found = plan(expected_accuracy=1 - (sd / 100) ** 2 * 10_000)
+    assert found.sd == pytest.approx(sd / 100)
+    table = tuple((each.seeds.two_80, each.seeds.two_90) for each in found.needed)
+    assert [each.difference for each in found.needed] == [0.002, 0.003, 0.005, 0.01]
+    assert table == SEEDS[sd]
+
+
+@pytest.mark.parametrize(("count", "seeds", "first"), [(2, 5, 5), (4, 6, 12), (7, 10, 25)])
+def test_what_is_found_is_found_so_often(count, seeds, first):
+    given = arms(count, seeds)
+    given[0] = ArmPlan(name="arm 0", seeds=first)
+    found = plan(given, expected_accuracy=0.75)
+    assert (found.comparisons, found.seeds, found.baseline_seeds) == (count - 1, seeds, first)
+    for name, power, comparisons in (
+        ("two_80", 0.8, 1),
+        ("two_90", 0.9, 1),
+        ("family_80", 0.8, count - 1),
+        ("family_90", 0.9, count - 1),
+    ):
+        least = detectable(found.sd, seeds, first, power=power, comparisons=comparisons)
+        assert getattr(found.detectable, name) == least
+
+
+def test_a_family_asks_for_more_seeds():
+    found = plan(arms(7, 10), expected_accuracy=0.75)
+    for each in (*(needed.seeds for needed in found.needed), found.equal):
+        assert each.two_80 < each.family_80
+        assert each.two_90 < each.family_90
+    alone = plan(expected_accuracy=0.75)
+    assert alone.equal.two_80 == alone.equal.family_80
+
+
+def test_runs_to_do_and_their_time():
+    given = [
+        ArmPlan(name="arm 0", seeds=10, done=4, seconds=60.0),
+        ArmPlan(name="arm 1", seeds=5, done=0, seconds=100.0),
+        ArmPlan(name="copy", seeds=5, same_as="arm 1"),
+        ArmPlan(name="done", seeds=3, done=5),
+    ]
+    found = plan(given)
+    assert (found.runs, found.done, found.to_do) == (18, 7, 11)
+    assert found.seconds == pytest.approx(6 * 60 + 5 * 100)
+    assert found.comparisons == 2  # the copy is no arm of its own
+    assert found.seeds == 3
+
+
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+def test_one_unknown_speed_leaves_the_time_unknown(unknown):
+    assert (
+        plan([ArmPlan(name="arm 0", seeds=2, seconds=5.0), ArmPlan(name="b", seeds=2, seconds=unknown)]).seconds is None
+    )
+    made = ArmPlan(name="b", seeds=2, done=2, seconds=unknown)
+    assert plan([ArmPlan(name="arm 0", seeds=2, seconds=5.0), made]).seconds == 10.0
+
+
+def test_the_spread_says_where_it_comes_from():
+    assumed = plan()
+    assert assumed.sd == pytest.approx(np.sqrt(ASSUMED_ERROR / 10_000))
+    assert "25 % (the error assumed, as nothing is known of these arms) and N = 5,000 images" in assumed.sd_reason
+    expected = plan(expected_accuracy=0.9, images=10_000)
+    assert expected.sd == pytest.approx(np.sqrt(0.1 / 20_000))
+    assert "10 % (the error expected)" in expected.sd_reason
+    runs = [np.array([0.70, 0.72, 0.71]), np.array([0.74, 0.76]), np.array([0.8])]
+    pilot = [Sample(name="", values=tuple(each)) for each in runs]
+    wide = plan(pilot=pilot)
+    squares = sum(((each - each.mean()) ** 2).sum() for each in runs)
+    assert wide.sd == pytest.approx(np.sqrt(squares / 3))
+    assert wide.sd_reason.startswith(
+        "σ = 1.2 points, the pooled standard deviation of 6 runs made before; it is larger"
+    )
+    assert "(the error of runs made before)" in wide.sd_reason
+    still = plan(pilot=[Sample(name="", values=(0.75, 0.75, 0.75))])
+    assert still.sd == pytest.approx(np.sqrt(0.25 / 10_000))
+    assert "3 runs made before is 0 points" in still.sd_reason
+
+
+def test_a_loss_needs_runs_to_plan_by():
+    nothing = plan(metric="validation_loss", delta=0.01)
+    assert nothing.sd is None
+    assert "not known before some runs are made" in nothing.sd_reason
+    assert nothing.detectable.two_80 is None
+    assert {each.seeds.two_80 for each in nothing.needed} == {None}
+    known = plan(metric="validation_loss", delta=0.01, pilot=[Sample(name="", values=(1.2, 1.25, 1.3))])
+    assert known.sd == pytest.approx(0.05)
+    assert [each.difference for each in known.needed] == [0.01, 0.02, 0.05]
+    size = known.needed[-1].seeds.two_80
+    powers = [TTestIndPower().power(effect_size=1.0, nobs1=n, ratio=1, alpha=0.05) for n in (size - 1, size)]
+    assert powers[0] < 0.8 <= powers[1]
+
+
+def test_one_seed_finds_nothing():
+    found = plan(arms(3, 1))
+    assert set(dict(found.detectable).values()) == {None}
+    assert PlanSummary.from_json(found.to_json()) == found
+
+
+def test_doses_are_compared_with_the_best():
+    found = plan(arms(8, 5), baseline=None)
+    assert (found.comparisons, found.seeds, found.baseline_seeds) == (7, 5, 5)
+
+
+def test_differences_larger_than_the_smallest_are_listed_once():
+    assert [each.difference for each in plan(delta=0.005).needed] == [0.005, 0.01]
+    assert [each.difference for each in plan(delta=0.02).needed] == [0.02]
+
+
+def test_numbers_that_cannot_be_are_refused():
+    with pytest.raises(UsageError, match=r"(?s)no spread can be planned.*received: -0.2, 5000"):
+        plan(expected_accuracy=1.2)
+    with pytest.raises(UsageError, match=r"(?s)difference: no number of runs can be planned.*received: 0\n"):
+        plan(delta=0.0)

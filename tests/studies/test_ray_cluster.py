@@ -1,0 +1,132 @@
+"""A study on a cluster: what is refused, and, where Ray is installed, two nodes of which one is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnlab.config.study import Study
+from cnnlab.errors import RunError, UsageError
+from cnnlab.studies import ray_cluster as studies_ray_cluster
+from cnnlab.studies.folder import read_result, study_folder
+from cnnlab.studies.ray_cluster import answer, is_seen, ray_cluster, shared
+
+Studies = Callable[..., Study]
+Tables = Callable[..., str]
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+
+def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"Ray is not installed\n *next: *pip install 'cnnlab\[ray\]'"):
+        ray_cluster()
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies_ray_cluster, "SEEN_WITHIN_S", 0.5)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
+    with shared(tmp_path / "runs") as token:
+        name = answer(token, "node-1")
+        assert is_seen(token.with_name(name))
+    assert [*(tmp_path / "runs" / ".claims").iterdir()] == []
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("_impatient")
+def test_a_node_that_sees_another_folder_has_no_answer(tmp_path: Path) -> None:
+    """The same path on another machine: no folder, one without the file, one that can't be written to."""
+    with shared(tmp_path / "runs") as token:
+        elsewhere = tmp_path / "elsewhere" / token.name
+        assert answer(elsewhere, "node-1") == ""
+        elsewhere.parent.mkdir()
+        assert answer(elsewhere, "node-1") == ""
+        assert answer(elsewhere.parent / ("x" * 250), "node-1") == ""
+        assert not is_seen(token.with_name(f"{token.name}-node-1"))
+
+
+def test_a_file_that_comes_late_is_seen(tmp_path: Path) -> None:
+    late = threading.Timer(0.5, lambda: (tmp_path / "late").touch())
+    late.start()
+    assert is_seen(tmp_path / "late")
+    late.join()
+
+
+def test_a_runs_folder_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="the runs folder can't be written to"), shared(tmp_path / "file"):
+        pass
+
+
+def on_two_nodes(study: Study, lab: Any, harm: str, threads: int = 1) -> dict[str, Any]:
+    """What a study tells on a cluster of two nodes."""
+    file = lab.runs.with_name("study.toml")
+    file.write_text(study.to_toml())
+    program = [sys.executable, str(Path(__file__).with_name("ray_process.py")), str(file), str(lab.runs), harm]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(
+        [*program, str(threads)], capture_output=True, text=True, timeout=900, check=False, env=surroundings
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert (told["nodes"], told["left"]) == (2, [])
+    return told
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_address_where_nobody_answers_is_refused_at_once(
+    study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_CLIENT_MODE", "RAY_USAGE_STATS_ENABLED"):  # which Ray sets when it is loaded, and we
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(UsageError, match="there is no Ray cluster: ConnectionRefusedError") as caught:
+        lab.carry_out(study(), ray_cluster("127.0.0.1:1"))
+    assert "ray start --head" in str(caught.value)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["none", "node"])
+def test_two_nodes_share_a_study_and_one_may_be_killed(study: Studies, lab: Any, table: Tables, harm: str) -> None:
+    """Each run is made once, and the table is that of one process."""
+    long = study(base={"epochs": 60}, seeds=3)
+    told = on_two_nodes(long, lab, harm)
+    assert told["harmed"] == (harm == "node")
+    assert sorted(status for _, status, _ in told["outcomes"]) == ["done"] * 6
+    lab.assert_each_once(6, epochs=60)
+    found = table(read_result(study_folder(lab.runs, "colours")))
+    lab.runs = lab.runs.with_name("straight")
+    assert found == table(lab.carry_out(long))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study: Studies, lab: Any) -> None:
+    told = on_two_nodes(study(base={"epochs": 400}, seeds=1), lab, "processes")
+    [failed] = [message for _, status, message in told["outcomes"] if status == "failed"]
+    assert failed.startswith("its process or node was ended 4 times (WorkerCrashedError")
+    assert told["harmed"] == 4
+    assert lab.run_of("plain", 0).result() is not None
+    assert lab.run_of("slow", 0).result() is None
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_cluster_without_room_for_a_run_is_refused(study: Studies, lab: Any) -> None:
+    told = on_two_nodes(study(), lab, "none", threads=2)
+    assert "no node of the cluster has room for a run: it takes 2 CPUs" in told["error"]
+    assert "with 1 CPUs and 0 GPUs" in told["error"]
+    assert not list(lab.runs.glob("*/recipe.toml"))

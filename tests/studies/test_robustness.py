@@ -1,0 +1,151 @@
+"""A study that tests its networks under shifts: one look, answers that are kept, and what is published of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cnnlab.api import write_study_report
+from cnnlab.config.study import Study
+from cnnlab.errors import SpecError
+from cnnlab.report.verifying import verify
+from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
+from cnnlab.storage.test_ledger import LEDGER
+from cnnlab.studies.folder import SHIFTED, read_result, shifted_example, study_folder
+from cnnlab.studies.result import StudyResult
+
+Studies = Callable[..., Study]
+FIELDS: dict[str, Any] = {
+    "shifts": ["invert", "translation(1)"],
+    "under": [
+        {"shift": "invert", "published": "worse"},
+        {"shift": "translation(1)", "published": 0.9, "arm": "slow", "source": "a book"},
+    ],
+}
+
+
+@pytest.fixture
+def five(carried: Callable[[Study], StudyResult], study: Studies) -> Study:
+    """A study under shifts whose runs have been made already: enough seeds for a verdict."""
+    carried(study(seeds=5, base={"epochs": 1}))
+    return study(seeds=5, base={"epochs": 1}, **FIELDS)
+
+
+def looks(runs: Path) -> list[dict[str, str]]:
+    path = runs / LEDGER
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> None:
+    result = lab.carry_out(five)
+    found = result.shifted
+    assert [group.name for group in found.groups] == ["plain", "slow"]
+    assert [group.n for group in found.groups] == [5, 5]
+    (look,) = looks(lab.runs)
+    assert look["run"].startswith("study ")
+    assert look["purpose"] == "shifts of 10 runs"
+    # Again: nothing is looked at, and the answers are the same.
+    assert lab.carry_out(five).shifted == found
+    assert looks(lab.runs) == [look]
+    # An answer that is lost or damaged is made again, with a look of its own.
+    kept = sorted((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))
+    assert len(kept) == 10
+    kept[0].write_bytes(kept[0].read_bytes()[:40])
+    assert lab.carry_out(five).shifted == found
+    assert [each["purpose"] for each in looks(lab.runs)] == ["shifts of 10 runs", "shifts of 1 runs"]
+
+
+def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
+    result = lab.carry_out(five)
+    word, figure = result.under
+    row = result.shifted.groups[0].rows[0]
+    expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
+    assert word.answer == expected.get(row.effect.verdict, "not enough evidence")
+    assert (word.arm, word.shift, figure.arm) == ("plain", "invert", "slow")
+    values = next(row for row in result.shifted.groups[1].rows if row.call == "translation(1)").values
+    low, high = stats.t.interval(0.95, 4, np.mean(values), np.std(values, ddof=1) * np.sqrt(1 + 1 / 5))
+    narrow = (high - low) / 2 <= result.shifted.delta
+    inside = "reproduced" if narrow else "not enough evidence"
+    assert figure.answer == (inside if low <= 0.9 <= high else "differs")
+    assert figure.source == "a book"
+    folder = study_folder(lab.runs, "colours")
+    page = write_study_report(folder).read_text(encoding="utf-8")
+    assert "Under shifts" in page
+    assert "a book" in page
+    assert read_result(folder).under == result.under
+    found = verify(folder)
+    assert found.under == result.under
+    assert "published answer" in found.answer()
+
+
+def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    asked = study(**FIELDS)
+    folder = study_folder(lab.runs, "colours")
+    (folder / SHIFTED).write_text("in the way")
+    result = lab.carry_out(asked)
+    assert result.shifted is None
+    assert result.untested
+    assert {each.answer for each in result.under} == {"not enough evidence"}
+    assert any("its networks have not been tested under its shifts" in note for note in result.notes)
+    assert any(said.startswith("nothing is tested under shifts") for said in lab.said)
+    (folder / SHIFTED).unlink()
+    again = lab.carry_out(asked)
+    assert again.shifted is not None
+    assert not again.untested
+    assert not any("not been tested" in note for note in again.notes)
+
+
+def test_a_loss_has_no_say_in_what_matters_of_accuracies(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    result = lab.carry_out(study(smallest_difference=0.3, **FIELDS))
+    assert result.shifted.delta == SMALLEST_DIFFERENCE
+    # Two seeds give no verdict.
+    assert {each.answer for each in result.under} == {"not enough evidence"}
+    own = study(smallest_difference=0.3, shift_difference=0.05, **FIELDS)
+    assert lab.carry_out(own).shifted.delta == 0.05
+
+
+def test_a_page_shows_the_image_of_its_own_shifts(
+    study: Studies, lab: Any, carried: Callable[[Study], StudyResult]
+) -> None:
+    carried(study())
+    lab.carry_out(study(shifts=["rotation(90)"]))
+    result = lab.carry_out(study(shifts=["invert"]))
+    assert len(list((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))) == 8
+    example = shifted_example(study_folder(lab.runs, "colours"), result)
+    assert (example[1] == 255 - example[0]).all()
+
+
+def test_a_file_keeps_it(study: Studies, tmp_path: Path) -> None:
+    asked = study(**FIELDS, document={"source": "a paper", "data": "cifar10"})
+    assert [each.source for each in asked.under] == ["a paper", "a book"]
+    (tmp_path / "again.toml").write_text(asked.to_toml(), encoding="utf-8")
+    assert Study.read(tmp_path / "again.toml") == asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"shifts": ["rotate"]}, "unknown shift 'rotate'"),
+        ({"shifts": [], "under": [{"shift": "invert", "published": "worse"}]}, "does not test under this shift"),
+        ({"under": [{"shift": "invert", "published": "best"}]}, "under"),
+        ({"under": [{"shift": "invert", "published": "worse", "arm": "plian"}]}, "did you mean 'plain'?"),
+        ({"under": [{"shift": "jpeg(0)", "published": "worse"}]}, "quality"),
+        ({"shifts": ["jpeg"], "under": [{"shift": "jpeg", "published": "worse"}]}, "this stands for 5 strengths"),
+    ],
+)
+def test_what_can_not_be_judged_is_refused(study: Studies, fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        study(**{**FIELDS, **fields})
+    assert told in str(caught.value)

@@ -1,0 +1,23 @@
+"""A process that carries a search out; given as: python tuner.py SEARCH.toml RUNS [JOBS]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from cnnlab.config.search import Search
+from cnnlab.tuning.search import Onlookers, carry_out_search
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+
+    def say(*words: object) -> None:
+        sys.stdout.write(" ".join(map(str, words)) + "\n")
+        sys.stdout.flush()
+
+    told = Onlookers(heard=say, ended=lambda trial: say("ended", trial.number))
+    search = Search.from_toml(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    jobs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+    carry_out_search(search, "search", runs=Path(sys.argv[2]), device="cpu", jobs=jobs, onlookers=told)
