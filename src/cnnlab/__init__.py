@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from cnnlab.config.study import Study
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
     from cnnlab.export.prediction import predict
+    from cnnlab.interpret.activations.feature_maps import inspect_activations
+    from cnnlab.interpret.activations.patches import inspect_patches
+    from cnnlab.interpret.activations.units import inspect_units
+    from cnnlab.interpret.attribution.compute import inspect_attribution
+    from cnnlab.interpret.hooks import activations
+    from cnnlab.interpret.loaded_model import open_subject
+    from cnnlab.interpret.mistakes.compute import inspect_mistakes
+    from cnnlab.interpret.receptive_field.effective import effective_field
+    from cnnlab.interpret.translation.compute import translation
+    from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
-    from cnnlab.probe.activations import activations
-    from cnnlab.probe.activity.feature_maps import inspect_activations
-    from cnnlab.probe.activity.patches import inspect_patches
-    from cnnlab.probe.activity.units import inspect_units
-    from cnnlab.probe.attribution.inspecting import inspect_attribution
-    from cnnlab.probe.effective import effective_field
-    from cnnlab.probe.mistakes.inspecting import inspect_mistakes
-    from cnnlab.probe.subjects import open_subject
-    from cnnlab.probe.translation import translation
-    from cnnlab.probe.weights.inspecting import inspect_weights
     from cnnlab.report.comparing import compare
     from cnnlab.report.comparing_studies import compare_studies
     from cnnlab.report.description import Description, describe
@@ -66,22 +66,22 @@ _HOMES = {
     "Train": "cnnlab.config.recipe",
     "UsageError": "cnnlab.errors",
     "Warnings": "cnnlab.config.recipe",
-    "activations": "cnnlab.probe.activations",
+    "activations": "cnnlab.interpret.hooks",
     "build": "cnnlab.models.build",
     "compare": "cnnlab.report.comparing",
     "compare_studies": "cnnlab.report.comparing_studies",
     "convolve": "cnnlab.theory.convolution_by_hand.result",
     "describe": "cnnlab.report.description",
-    "effective_field": "cnnlab.probe.effective",
-    "inspect_activations": "cnnlab.probe.activity.feature_maps",
-    "inspect_attribution": "cnnlab.probe.attribution.inspecting",
-    "inspect_mistakes": "cnnlab.probe.mistakes.inspecting",
-    "inspect_patches": "cnnlab.probe.activity.patches",
-    "inspect_units": "cnnlab.probe.activity.units",
-    "inspect_weights": "cnnlab.probe.weights.inspecting",
+    "effective_field": "cnnlab.interpret.receptive_field.effective",
+    "inspect_activations": "cnnlab.interpret.activations.feature_maps",
+    "inspect_attribution": "cnnlab.interpret.attribution.compute",
+    "inspect_mistakes": "cnnlab.interpret.mistakes.compute",
+    "inspect_patches": "cnnlab.interpret.activations.patches",
+    "inspect_units": "cnnlab.interpret.activations.units",
+    "inspect_weights": "cnnlab.interpret.weights.compute",
     "lr_range": "cnnlab.runs.lr_range",
     "network_table": "cnnlab.models.tracing.trace",
-    "open_subject": "cnnlab.probe.subjects",
+    "open_subject": "cnnlab.interpret.loaded_model",
     "open_test": "cnnlab.runs.final_evaluation",
     "plan_study": "cnnlab.api",
     "predict": "cnnlab.export.prediction",
@@ -95,7 +95,7 @@ _HOMES = {
     "solve_padding": "cnnlab.theory.size_arithmetic.answers",
     "solve_stride": "cnnlab.theory.size_arithmetic.answers",
     "train": "cnnlab.api",
-    "translation": "cnnlab.probe.translation",
+    "translation": "cnnlab.interpret.translation.compute",
     "tune": "cnnlab.api",
     "verify": "cnnlab.report.verifying",
     "write_report": "cnnlab.api",

@@ -14,9 +14,9 @@ from cnnlab.data.dataset_cache import Shelf
 from cnnlab.data.sources.base import Progress, silent
 from cnnlab.distributed import is_writer
 from cnnlab.errors import RunError
-from cnnlab.probe.activity.feature_maps import example_activations
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
-from cnnlab.probe.weights.reading import first_convolution
+from cnnlab.interpret.activations.feature_maps import example_activations
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.compute import first_convolution
 from cnnlab.report.page import render
 from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
 from cnnlab.report.study_page import render_study

@@ -16,9 +16,9 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import overview
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
-from cnnlab.probe.activity.feature_maps_records import Guess, LayerMaps
-from cnnlab.probe.weights.filters import Filters
+from cnnlab.interpret.activations.feature_maps_result import Guess, LayerMaps
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     ClassScore,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.probe.weights.filters import Filters
+from cnnlab.interpret.weights.filters import Filters
 from cnnlab.records import ClaimRecord, Opening, StepMeans
 from cnnlab.report import captions, study_captions
 from cnnlab.report.plan_tables import plan_sheet

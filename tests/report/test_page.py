@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.probe.activity.feature_maps_records import Guess
+from cnnlab.interpret.activations.feature_maps_result import Guess
 from cnnlab.records import LoadedRecord, WarningRecord
 from cnnlab.report import page
 

@@ -11,7 +11,7 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, UsageError
-from cnnlab.probe.activations import activations
+from cnnlab.interpret.hooks import activations
 from cnnlab.runs.callbacks import Listener
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run

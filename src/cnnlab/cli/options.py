@@ -26,7 +26,7 @@ from cnnlab.render.formatting import clean
 
 if TYPE_CHECKING:
     from cnnlab.config.recipe import Recipe
-    from cnnlab.probe import naming
+    from cnnlab.interpret import targets
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,35 +152,35 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
     from cnnlab.config.recipe import Recipe
     from cnnlab.data.dataset import open_source
     from cnnlab.data.sources.releases import CATALOGUE
-    from cnnlab.probe import naming
+    from cnnlab.interpret import targets
 
     recipe = Recipe.read(path, changes)
-    _check_table(naming.RecipeFile(path, recipe))
+    _check_table(targets.RecipeFile(path, recipe))
     if recipe.data.source not in CATALOGUE:
         with about_file(path):
             open_source(recipe.data.source, root=data)
     return recipe
 
 
-def read_name(what: str) -> naming.Named:
+def read_name(what: str) -> targets.Named:
     """What RECIPE|RUN|BACKBONE names; to be called before torch is loaded, which only a backbone's name does.
 
     Raises:
         SpecError: as `read_recipe`, or nothing of this name is known.
         RunError: the folder is no run.
     """
-    from cnnlab.probe import naming
+    from cnnlab.interpret import targets
 
-    found = naming.resolve_name(str(find_run(Path(what))))
-    if isinstance(found, naming.RecipeFile):
+    found = targets.resolve_name(str(find_run(Path(what))))
+    if isinstance(found, targets.RecipeFile):
         _check_table(found)
     return found
 
 
-def _check_table(file: naming.RecipeFile) -> None:
+def _check_table(file: targets.RecipeFile) -> None:
     """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
     from cnnlab.data.sources.releases import CATALOGUE
-    from cnnlab.probe.naming import traced_recipe
+    from cnnlab.interpret.targets import traced_recipe
 
     if file.recipe.data.source in CATALOGUE and file.recipe.model.backbone is None:
         traced_recipe(file)

@@ -9,10 +9,10 @@ from pathlib import PurePath
 import numpy as np
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
-from cnnlab.probe.activity.feature_maps_records import LayerMaps
-from cnnlab.probe.weights.filters import CHECKED, OTHER, Filters
-from cnnlab.probe.weights.measures import moved
+from cnnlab.interpret.activations.feature_maps_result import LayerMaps
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.filters import CHECKED, OTHER, Filters
+from cnnlab.interpret.weights.measures import moved
 from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
 from cnnlab.render import formatting
 from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, Counts, row_shares

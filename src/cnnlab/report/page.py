@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from cnnlab.config.losses import losses
-from cnnlab.probe.activity.feature_maps_drawing import layer_figure, reading_notes
+from cnnlab.interpret.activations.feature_maps_view import layer_figure, reading_notes
 from cnnlab.render import formatting
 from cnnlab.render.confusion_matrix import confusion_figure
 from cnnlab.render.palette import style_sheet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from cnnlab.probe.weights.colouring import around_grey
+from cnnlab.interpret.weights.figures import around_grey
 from cnnlab.render.gallery import Panel, Tile, gallery
 from cnnlab.report.view import Weights
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.probe.activity.feature_maps_answer import ActivationMaps
-from cnnlab.probe.weights.filters import Filters
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.filters import Filters
 from cnnlab.records import (
     ClaimRecord,
     DataRecord,

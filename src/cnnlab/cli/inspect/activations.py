@@ -25,7 +25,7 @@ from cnnlab.cli.options import (
 )
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
 from cnnlab.errors import UsageError
-from cnnlab.probe.limits import MOST_PATCHES, MOST_SHOWN
+from cnnlab.interpret.targets import MOST_PATCHES, MOST_SHOWN
 
 if TYPE_CHECKING:
     from cnnlab.render.document import Sheet
@@ -110,21 +110,21 @@ def activations(
     path = None if no_pictures else check_place(output, f"{wanted}.png")
     named = read_name(what)
     from cnnlab.cli.console import progressing, say
-    from cnnlab.probe.subjects import subject_of
+    from cnnlab.interpret.loaded_model import subject_of
 
     with progressing() as shown:
         subject = subject_of(named, seed=seed, device=device, data=data, say=say, progress=shown)
         found: Plated
         if units:
-            from cnnlab.probe.activity.units import inspect_units
+            from cnnlab.interpret.activations.units import inspect_units
 
             found = inspect_units(subject, part.value, layers=layer or (), limit=limit, say=say)
         elif patches is not None:
-            from cnnlab.probe.activity.patches import inspect_patches
+            from cnnlab.interpret.activations.patches import inspect_patches
 
             found = inspect_patches(subject, *_filters(patches), part.value, count=top, limit=limit, say=say)
         else:
-            from cnnlab.probe.activity.feature_maps import inspect_activations
+            from cnnlab.interpret.activations.feature_maps import inspect_activations
 
             found = inspect_activations(subject, image, layers=layer or (), maps=maps)
     show_with_plates(found, form, found.plates, path, SPARE)

@@ -103,9 +103,9 @@ def attribution(
     _require_use(context, method)
     named = read_name(what)
     from cnnlab.cli.console import progressing
-    from cnnlab.probe.attribution.inspecting import inspect_attribution
-    from cnnlab.probe.attribution.methods import load_captum
-    from cnnlab.probe.subjects import subject_of
+    from cnnlab.interpret.attribution.compute import inspect_attribution
+    from cnnlab.interpret.attribution.methods import load_captum
+    from cnnlab.interpret.loaded_model import subject_of
 
     load_captum()
     with progressing() as shown:

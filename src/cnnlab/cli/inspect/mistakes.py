@@ -10,7 +10,7 @@ import typer
 from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, PartName, RunPath, find_run, guarded
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.probe.limits import MOST_SHOWN
+from cnnlab.interpret.targets import MOST_SHOWN
 
 PICTURE = "mistakes.png"
 
@@ -55,7 +55,7 @@ def mistakes(
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, PICTURE)
     from cnnlab.cli.console import progressing
-    from cnnlab.probe.mistakes.inspecting import inspect_mistakes
+    from cnnlab.interpret.mistakes.compute import inspect_mistakes
 
     with progressing() as shown:
         found = inspect_mistakes(

@@ -12,7 +12,7 @@ from cnnlab.cli.answers import Form, Latex, Markdown
 from cnnlab.cli.inspect.unused import refuse
 from cnnlab.cli.options import DataFolder, Debug, Json, WeightSeed, What, guarded, read_name
 from cnnlab.cli.pictures import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.probe.limits import MOST_SHOWN
+from cnnlab.interpret.targets import MOST_SHOWN
 
 
 class Ordered(StrEnum):
@@ -71,8 +71,8 @@ def weights(
     place = None if no_pictures else check_place(output, "weights.png")
     named = read_name(what)
     from cnnlab.cli.console import say
-    from cnnlab.probe.subjects import subject_of
-    from cnnlab.probe.weights.inspecting import inspect_weights
+    from cnnlab.interpret.loaded_model import subject_of
+    from cnnlab.interpret.weights.compute import inspect_weights
 
     subject = subject_of(named, seed=seed, device="cpu", data=data, say=say)
     found = inspect_weights(subject, layer, most=most, order=order.value if order else None)

@@ -71,11 +71,11 @@ def receptive(
     if len(what) == 1:
         what = [str(find_run(Path(what[0])))]
     if effective:
-        from cnnlab.probe.naming import resolve
+        from cnnlab.interpret.targets import resolve
 
         resolve(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
         from cnnlab.cli.console import say
-        from cnnlab.probe.effective_subjects import named_effective_fields
+        from cnnlab.interpret.receptive_field.effective import named_effective_fields
 
         looked = named_effective_fields(
             what,
@@ -91,7 +91,7 @@ def receptive(
         )
         show_answer(looked, form, spare=("support", "padding"))
     else:
-        from cnnlab.probe.receptive import named_fields
+        from cnnlab.interpret.receptive_field.theoretical import named_fields
 
         fields = named_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
         show_answer(fields, form, spare=("row", "first centre", "inputs"))

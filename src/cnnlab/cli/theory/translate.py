@@ -76,8 +76,8 @@ def translate(
     form = Form(json, markdown, latex, svg)
     named = read_name(what)
     from cnnlab.cli.console import say
-    from cnnlab.probe.subjects import subject_of
-    from cnnlab.probe.translation import check_shifts, translation
+    from cnnlab.interpret.loaded_model import subject_of
+    from cnnlab.interpret.translation.compute import check_shifts, translation
 
     subject = subject_of(named, seed=seed, device=device, data=data, say=say)
     # When all else is known to be right: a look at the test part is written down for good.

@@ -1,0 +1,1 @@
+"""Inside a network: filters, activations, attributions, mistakes, receptive fields."""

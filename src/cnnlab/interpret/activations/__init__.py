@@ -1,0 +1,1 @@
+"""Feature maps, active units, and the patches that activate a filter most."""

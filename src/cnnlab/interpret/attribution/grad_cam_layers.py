@@ -1,0 +1,125 @@
+"""Which layers of a network give maps that Grad-CAM can weigh, and where Captum finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cnnlab.architecture.receptive_field.spans import Sights
+from cnnlab.errors import UsageError, nearest
+from cnnlab.interpret.hooks import AGAIN, module_name, watching
+from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
+
+# What only thins out the maps of the layer in front of it.
+_THINNING = (
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(nn.Dropout, nn.Dropout2d, nn.Identity),
+)
+MOST_NAMED = 20
+
+
+def choose_layer(
+    network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int], layer: str | None = None
+) -> str:
+    """The layer whose maps Grad-CAM weighs: the one that was asked for, or the last that makes maps; "" without any.
+
+    Pools and dropout behind that one are passed over, since its own maps have more places.
+
+    Args:
+        network: in eval mode; left as it was.
+        rows: the network's, for images of this shape, (C, H, W).
+        layer: a row or a module; "relu#2" is the second call of "relu".
+
+    Raises:
+        UsageError: the network has no such layer, or it gives no maps that Grad-CAM could weigh.
+    """
+    outputs = _outputs(network, rows, shape)
+    fitting = [name for name, output in outputs.items() if _is_map(output, rows, shape)]
+    if layer is None:
+        making = [name for name in fitting if not _thins(network, name)]
+        return (making or fitting or [""])[-1]
+    if layer in fitting:
+        return layer
+    again = next((name for name in fitting if module_name(name) == module_name(layer)), "")
+    if again:
+        what, received = "this layer is called more than once, and Grad-CAM sees its last call", layer
+    elif layer in outputs:
+        what, received = (
+            "this layer gives no maps of places",
+            f"{layer}, which gives {formatting.sizes(outputs[layer])}",
+        )
+    else:
+        what, received = "the network has no layer of this name", formatting.shown(layer)
+    raise UsageError(
+        what,
+        where="--layer",
+        received=received,
+        allowed=", ".join(fitting[-MOST_NAMED:]) or "none: no layer of this network gives maps",
+        next_step=f"write it as '{again}'" if again else nearest(layer, fitting) or "take a name from the list",
+    )
+
+
+def tap(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
+    """The module that has a layer's maps, and whether they are what goes into it.
+
+    Behind the module at which a backbone is cut nothing of it runs, no hook either: its maps are what the head gets.
+    """
+    for cut, head in _cuts(network).items():
+        if module_name(layer) == cut:
+            return network.get_submodule(head), True
+    return network.get_submodule(module_name(layer)), False
+
+
+def _outputs(
+    network: nn.Module, rows: Sequence[LayerRecord], shape: tuple[int, int, int]
+) -> dict[str, tuple[int, ...]]:
+    """The shape of what each module gives for one image, in the order in which they end; of several calls the last."""
+    modules = {name: module for name, module in network.named_modules() if name and not isinstance(module, Resize)}
+    cuts = {head: cut for cut, head in _cuts(network).items()}
+    calls = [row.name for row in rows if AGAIN in row.name and module_name(row.name) in modules]
+    found: dict[str, tuple[int, ...]] = {}
+
+    def done(name: str, output: Tensor) -> None:
+        for earlier in [known for known in found if module_name(known) == module_name(name)]:
+            del found[earlier]
+        found[name] = tuple(output.shape[1:])
+
+    def begins(name: str, given: Tensor) -> None:
+        if name in cuts:
+            found[cuts[name]] = tuple(given.shape[1:])
+
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with watching(network, [*modules, *calls], done, begins), torch.no_grad():
+        network(torch.zeros(1, *shape, device=device))
+    return found
+
+
+def _cuts(network: nn.Module) -> dict[str, str]:
+    """For each module behind which a backbone is cut, by name, the head that gets what it gives."""
+    found = {}
+    for outer, part in network.named_modules():
+        if isinstance(part, Transfer) and part.place.module and not part.place.before:
+            prefix = f"{outer}." if outer else ""
+            found[f"{prefix}backbone.{part.place.module}"] = f"{prefix}head"
+    return found
+
+
+def _is_map(output: tuple[int, ...], rows: Sequence[LayerRecord], shape: tuple[int, int, int]) -> bool:
+    """Whether it is C×H×W with more than one row and column; in some transformers the channels are last."""
+    if len(output) != 3 or min(output[1:]) < 2:
+        return False
+    sights = Sights(rows, shape)
+    last = [sights.channels_last(row) for row in rows if row.output == output]
+    return not last or not all(last)
+
+
+def _thins(network: nn.Module, name: str) -> bool:
+    """Whether a module, or the last one of a sequence, is a pool or dropout."""
+    module = network.get_submodule(module_name(name))
+    while type(module) is nn.Sequential and len(module):
+        module = module[-1]
+    return isinstance(module, _THINNING)

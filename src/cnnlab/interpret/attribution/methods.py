@@ -1,0 +1,149 @@
+"""Which pixels speak for a class, by four methods of Captum, an extra: pip install 'cnnlab[captum]'.
+
+Sources: K. Simonyan, A. Vedaldi, A. Zisserman: Deep inside convolutional networks, 2013 (saliency). M. Sundararajan,
+A. Taly, Q. Yan: Axiomatic attribution for deep networks, ICML 2017 (integrated gradients). M. Zeiler, R. Fergus:
+Visualizing and understanding convolutional networks, ECCV 2014 (occlusion). R. Selvaraju et al.: Grad-CAM, ICCV 2017.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnlab.data.loader import evaluation_batch
+from cnnlab.errors import UsageError
+from cnnlab.interpret.attribution.grad_cam_layers import tap
+from cnnlab.models.pretrained.transfer import resized
+
+# What a backward pass keeps takes several times the room of a forward pass.
+GRADIENT_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the methods need beside a network and an image.
+
+    Attributes:
+        target: the number of the class.
+        baseline: C×H×W, what the image becomes where nothing is to be seen on it.
+        layer: whose maps Grad-CAM weighs, a row's name; empty where there is none.
+        steps: of the way from the baseline to the image.
+        window, stride: of the square that occlusion moves, in pixels.
+        batch: how many images are computed at a time.
+    """
+
+    target: int
+    baseline: Tensor
+    layer: str
+    steps: int
+    window: int
+    stride: int
+    batch: int
+
+    @property
+    def gradients(self) -> int:
+        """How many images are computed at a time where gradients are wanted."""
+        return max(1, self.batch // GRADIENT_SHARE)
+
+
+Method: TypeAlias = Callable[[nn.Module, Tensor, Setting], Tensor]
+
+
+def load_captum() -> Any:
+    """`captum.attr`.
+
+    Raises:
+        UsageError: Captum is not installed.
+    """
+    try:
+        return importlib.import_module("captum.attr")
+    except ImportError:
+        step = "pip install 'cnnlab[captum]'"
+        raise UsageError("attribution needs Captum, and it is not installed", next_step=step) from None
+
+
+def saliency(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+    """C×H×W, the size of the logit's gradient by each number of a C×H×W image."""
+    one = image[None].detach().clone().requires_grad_(True)
+    found: Tensor = load_captum().Saliency(network).attribute(one, target=setting.target)
+    return found[0].detach()
+
+
+def integrated_gradients(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+    """C×H×W, the mean gradient on the way from the baseline to the image, times their difference."""
+    method = load_captum().IntegratedGradients(network)
+    found: Tensor = method.attribute(
+        image[None].detach(),
+        setting.baseline[None],
+        target=setting.target,
+        n_steps=setting.steps,
+        internal_batch_size=setting.gradients,
+    )
+    # Captum computes a part of this in 64-bit floats.
+    return found[0].detach().to(image.dtype)
+
+
+def occlusion(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+    """C×H×W, by how much the logit falls when a square is the baseline's: the mean over the squares on a pixel."""
+    channels = len(image)
+    with torch.no_grad():
+        found: Tensor = (
+            load_captum()
+            .Occlusion(network)
+            .attribute(
+                image[None].detach(),
+                sliding_window_shapes=(channels, setting.window, setting.window),
+                strides=(channels, setting.stride, setting.stride),
+                baselines=setting.baseline[None],
+                target=setting.target,
+                perturbations_per_eval=setting.batch,
+            )
+        )
+    return found[0].detach().to(image.dtype)
+
+
+def grad_cam(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+    """1×h×w, the maps of a layer, each times the mean of the logit's gradient over it, summed; nothing below 0."""
+    module, by_input = tap(network, setting.layer)
+    method = load_captum().LayerGradCam(network, module)
+    found: Tensor = method.attribute(
+        image[None].detach(), target=setting.target, attribute_to_layer_input=by_input, relu_attributions=True
+    )
+    return found[0].detach()
+
+
+METHODS: Mapping[str, Method] = {
+    "saliency": saliency,
+    "integrated-gradients": integrated_gradients,
+    "occlusion": occlusion,
+    "grad-cam": grad_cam,
+}
+# What has no sign: a gradient's size, and what is cut off below 0.
+UNSIGNED = frozenset({"saliency", "grad-cam"})
+
+
+def heat(name: str, found: Tensor, size: tuple[int, int]) -> Tensor:
+    """One number for each pixel, H×W, of what a method gives.
+
+    The largest over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
+    keeps what all add up to; occlusion has one number for all channels; the maps of Grad-CAM are enlarged.
+    """
+    if name == "saliency":
+        return found.amax(dim=0)
+    if name == "integrated-gradients":
+        return found.sum(dim=0)
+    if name == "occlusion":
+        return found.mean(dim=0)
+    return F.interpolate(found[None], size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def at_a_time(network: nn.Module, image: Tensor) -> int:
+    """How many images of this one's size, as it is and as the network resizes it, are computed at a time."""
+    sizes = [tuple(image.shape[-2:]), *filter(None, [resized(network)])]
+    return min(evaluation_batch(*size, device=image.device) for size in sizes)

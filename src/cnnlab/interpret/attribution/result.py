@@ -1,0 +1,223 @@
+"""Which pixels speak for a class, and how far each method may be believed, as numbers and sentences. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+
+if TYPE_CHECKING:
+    from cnnlab.render.plots import Plate
+
+Floats = npt.NDArray[np.float64]
+# How the methods are called in sentences, where that is not their name.
+TITLES = {"integrated-gradients": "integrated gradients", "grad-cam": "Grad-CAM"}
+# A sum that is off by less than this share is complete.
+COMPLETE = 0.01
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """What integrated gradients add up to, and what they should: `rise` is f(image) − f(baseline), f: the logit."""
+
+    steps: int
+    total: float
+    rise: float
+
+    @property
+    def gap(self) -> float:
+        """How far the sum is from the rise, as a share of the rise."""
+        away = abs(self.total - self.rise)
+        return away / abs(self.rise) if self.rise else (float("inf") if away else 0.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A class's probability as more and more pixels are exchanged, in even steps from none to all.
+
+    Attributes:
+        values: the probabilities.
+        area: below them; 1 where the probability is 1 all the way.
+    """
+
+    values: Floats
+    area: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One method's answer for one image.
+
+    Attributes:
+        method: its name.
+        heat: H×W, how much each pixel speaks for the class; below 0 against it, where the method has signs.
+        deletion, insertion: the pixels exchanged in the order of `heat`, the highest first.
+        redrawn: Spearman's correlation of |heat| with that of the same network with weights drawn anew, for each draw;
+            None where a map is the same everywhere.
+        completeness: of integrated gradients.
+    """
+
+    method: str
+    heat: Floats
+    deletion: Curve
+    insertion: Curve
+    redrawn: tuple[float | None, ...] = ()
+    completeness: Completeness | None = None
+
+    @property
+    def title(self) -> str:
+        """What the method is called in sentences."""
+        return TITLES.get(self.method, self.method)
+
+    @property
+    def mass(self) -> Floats:
+        """H×W, each pixel's share of all sizes; zeros where all are zero."""
+        sizes: Floats = np.abs(self.heat)
+        return np.asarray(sizes / sizes.sum()) if sizes.any() else sizes
+
+    @property
+    def half_on(self) -> float:
+        """The smallest share of the pixels that holds half of the mass; nan without any."""
+        falling: Floats = np.cumsum(np.sort(self.mass.ravel())[::-1])
+        enough = int(np.searchsorted(falling, 0.5)) + 1
+        return enough / len(falling) if falling[-1] else float("nan")
+
+    @property
+    def centre(self) -> float:
+        """The share of the mass in the middle half of the rows and columns; nan without any."""
+        high, wide = self.heat.shape
+        within = self.mass[high // 4 : high - high // 4, wide // 4 : wide - wide // 4].sum()
+        return float(within) if self.heat.any() else float("nan")
+
+    @property
+    def independence(self) -> float | None:
+        """The mean of `redrawn`; None where there is none."""
+        known = [value for value in self.redrawn if value is not None]
+        return fmean(known) if known else None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One image with the answers of all methods.
+
+    Attributes:
+        name: what to call the image.
+        pixels: uint8, C×H×W.
+        target: the class that is asked about, by its number.
+        class_name: the name of that class; its number where nobody knows the names.
+        probability: of that class.
+        predicted: the name of the class that the network finds most probable.
+        maps: one for each method.
+        random_deletion, random_insertion: for orders of the pixels that know nothing of the image.
+    """
+
+    name: str
+    pixels: npt.NDArray[np.uint8]
+    target: int
+    class_name: str
+    probability: float
+    predicted: str
+    maps: tuple[Attribution, ...]
+    random_deletion: tuple[Curve, ...]
+    random_insertion: tuple[Curve, ...]
+
+    @property
+    def centre_area(self) -> float:
+        """The share of the pixels that `Attribution.centre` looks at."""
+        high, wide = self.pixels.shape[1:]
+        return float((high - 2 * (high // 4)) * (wide - 2 * (wide // 4)) / (high * wide))
+
+
+@dataclass(frozen=True)
+class Attributions:
+    """Images, methods, and what the methods are worth.
+
+    Attributes:
+        network: what it is called, with where its weights are from.
+        images: each with its maps.
+        layer: whose maps Grad-CAM weighed; empty where it did not.
+        baseline: in words, what stands for nothing to be seen.
+        window, stride: of occlusion, in pixels.
+        left_out: methods that this network has nothing for, with the reason.
+        agreement: for each pair of methods the mean of Spearman's correlations of |heat| over the images.
+    """
+
+    network: str
+    images: tuple[Explained, ...]
+    layer: str
+    baseline: str
+    window: int
+    stride: int
+    left_out: tuple[tuple[str, str], ...] = ()
+    agreement: tuple[tuple[str, str, float], ...] = ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that answered."""
+        return tuple(found.method for found in self.images[0].maps)
+
+    def of(self, method: str) -> tuple[Attribution, ...]:
+        """A method's answers, one for each image."""
+        return tuple(found for image in self.images for found in image.maps if found.method == method)
+
+    def findings(self) -> tuple[str, ...]:
+        """What is seen, in sentences made from the numbers."""
+        from cnnlab.interpret.attribution.view import findings
+
+        return findings(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """All numbers but the maps themselves."""
+        from cnnlab.interpret.attribution.view import figures
+
+        return json.dumps(figures(self), indent=indent, ensure_ascii=False)
+
+    def sheet(self) -> Sheet:
+        """The worked answer: what is seen, the methods' tables, and what the words mean."""
+        from cnnlab.interpret.attribution.view import NOTES, tables
+
+        missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out)
+        return Sheet(
+            title=f"What speaks for a class in {self.network}",
+            lines=self.findings(),
+            tables=tables(self),
+            notes=(self.setting(), *NOTES, *missing),
+        )
+
+    def plates(self) -> dict[str, Plate]:
+        """The maps, and the curves of deletion and insertion."""
+        from cnnlab.interpret.attribution.figures import curves_plate, maps_plate
+
+        return {"attribution": maps_plate(self), "curves": curves_plate(self)}
+
+    def setting(self) -> str:
+        """How the maps were made, in a sentence."""
+        parts = [f"Baseline: {self.baseline}"]
+        if "occlusion" in self.methods:
+            parts.append(f"occlusion: a square of {self.window} pixels that moves by {self.stride}")
+        if "grad-cam" in self.methods:
+            high, wide = self.images[0].pixels.shape[1:]
+            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {formatting.sizes((high, wide))}")
+        return "; ".join(parts) + "."
+
+    def _repr_html_(self) -> str:
+        from cnnlab.render.plots import to_svg
+
+        plate = self.plates()["attribution"]
+        return self.sheet().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
+
+
+def signed(value: float | None) -> str:
+    """A correlation with two digits.
+
+    >>> signed(-0.314), signed(None)
+    ('−0.31', '–')
+    """
+    return formatting.NONE if value is None else f"{value:.2f}".replace("-", "−")

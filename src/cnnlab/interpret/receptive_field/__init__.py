@@ -1,0 +1,1 @@
+"""Receptive fields of a network, by its layers and by gradients."""

@@ -1,0 +1,278 @@
+"""The effective receptive field: how much one node responds to each pixel, by gradients.
+
+Source: W. Luo, Y. Li, R. Urtasun, R. Zemel: Understanding the effective receptive field in deep convolutional neural
+networks, NeurIPS 2016. They send a gradient of 1 back from one node; here it is ±1, at random, from every channel of
+the node's place, so that no channel stands for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from cnnlab.architecture.layer import Pair
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.receptive_field.compute import CLASSES, traced
+from cnnlab.architecture.receptive_field.spans import Sights
+from cnnlab.architecture.trace import Trace
+from cnnlab.errors import UsageError
+from cnnlab.interpret.hooks import module_name, watching
+from cnnlab.interpret.loaded_model import begun, subject_of
+from cnnlab.interpret.receptive_field.result import EffectiveField, EffectiveFields
+from cnnlab.interpret.targets import (
+    Backbone,
+    Image,
+    Named,
+    RecipeFile,
+    Rows,
+    Traced,
+    resolve,
+    shaped,
+    traced_recipe,
+    traced_run,
+)
+from cnnlab.interpret.weights.initial_weights import loaded_start
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import plan_network
+from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.tracing.trace import backbone_table
+from cnnlab.models.train_mode import evaluating
+from cnnlab.randomness import generator
+from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
+from cnnlab.runs.callbacks import NOBODY
+from cnnlab.training.device import choose_device, whole_floats
+
+
+class _Enough(Exception):  # noqa: N818  (nothing went wrong)
+    """The layer that was asked for has run."""
+
+
+@whole_floats()
+def effective_field(
+    network: nn.Module,
+    layer: str,
+    shape: tuple[int, int, int],
+    *,
+    rows: Sequence[LayerRecord] = (),
+    images: int = 32,
+    seed: int = 0,
+    batch: int = 8,
+    node: tuple[int, int] | None = None,
+    name: str = "a network",
+) -> EffectiveField:
+    """The mean absolute gradient of one node of a layer by each pixel, over random images, in eval mode.
+
+    Args:
+        network: left as it was: its numbers, mode, gradients and hooks. Computed where it lies.
+        layer: the name of a module, or of a row where the module was called again: "relu#2".
+        shape: (C, H, W) of the images.
+        rows: its table for such images, which tells the theoretical field, and whether a layer gives N×H×W×C.
+        images: how many, of independent normally distributed numbers.
+        seed: names the images and signs; image number i is the same for every `batch` and device.
+        batch: how many images are computed at a time.
+        node: (row, column) on the layer's map; the one in the middle where it is left out.
+        name: what to call the network.
+
+    Raises:
+        UsageError: the network has no such layer, or the layer gives no map, or no such node.
+
+    >>> field = effective_field(nn.Sequential(nn.AvgPool2d(3, 1)), "0", (1, 9, 9), images=2)
+    >>> field.gradient.shape, field.support
+    ((9, 9), (3, 3))
+    """
+    if images < 1 or batch < 1:
+        raise UsageError("a mean needs one image at least", where="--images", received=str(min(images, batch)))
+    sights = Sights(rows, shape)
+    row = sights.rows.get(layer)
+    last = row is not None and sights.channels_last(row)
+    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
+    gradient, place = np.zeros(shape[1:]), node
+    with evaluating(network), torch.enable_grad():
+        for start in range(0, images, batch):
+            numbers = range(start, min(start + batch, images))
+            pictures = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
+            pictures = pictures.to(device).requires_grad_(True)
+            maps = _maps(network, pictures, layer, last)
+            place = _checked(place, maps, layer)
+            at_node = maps[:, :, place[0], place[1]]
+            signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
+            (found,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), pictures)
+            gradient += found.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
+    assert place is not None
+    seen = sights.seen(layer, place)[-1] if row is not None and row.receptive_field is not None else None
+    spans = (None, None) if seen is None else (seen.rows, seen.columns)
+    return EffectiveField(name, layer, place, images, gradient / images, *spans)
+
+
+def last_layer(network: nn.Module, rows: Sequence[LayerRecord]) -> LayerRecord:
+    """The last row that is a module of the network and gives a map whose nodes see a part of the image.
+
+    Raises:
+        UsageError: there is none.
+    """
+    modules = {name for name, _ in network.named_modules(remove_duplicate=False)}
+    order = Sights(rows, (1, 1, 1)).order
+    fitting = [row for row in rows if row.receptive_field and len(row.output) == 3 and module_name(row.name) in modules]
+    if not fitting:
+        raise UsageError(
+            "every layer of this network sees the whole image, or gives no map",
+            where="--layer",
+            next_step="name a layer that gives a map",
+        )
+    return max(fitting, key=lambda row: order[row.name])
+
+
+def _noise(seed: int, number: int, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    return generator(seed, "effective field", number).standard_normal(shape, dtype=np.float32)
+
+
+def _signs(seed: int, number: int, channels: int) -> npt.NDArray[np.float32]:
+    return generator(seed, "effective field signs", number).choice(np.array([-1, 1], np.float32), channels)
+
+
+def _maps(network: nn.Module, pictures: Tensor, layer: str, channels_last: bool) -> Tensor:
+    """The layer's output as N×C×H×W, still tied to the pictures."""
+    found: list[Tensor] = []
+
+    def keep(_: str, output: Tensor) -> None:
+        found.append(output)
+        raise _Enough
+
+    # What is behind the layer is not computed: it may want images of one size.
+    with watching(network, [layer], keep), contextlib.suppress(_Enough):
+        network(pictures)
+    maps = found[0] if found else None
+    if maps is None or maps.ndim != 4:
+        gives = "does not run for these images" if maps is None else f"gives {formatting.sizes(tuple(maps.shape[1:]))}"
+        raise UsageError(
+            f"'{layer}' has no map to look back from: it {gives}",
+            where="--layer",
+            next_step="choose a layer with a map",
+        )
+    return maps.permute(0, 3, 1, 2) if channels_last else maps
+
+
+def _checked(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[int, int]:
+    high, wide = maps.shape[2:]
+    place = node or (high // 2, wide // 2)
+    if not (0 <= place[0] < high and 0 <= place[1] < wide):
+        raise UsageError(
+            f"the map of '{layer}' has no such node",
+            where="--node",
+            received=f"{place[0]},{place[1]}",
+            allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
+        )
+    return place
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The networks by name, and their rows for images of this shape (C, H, W)."""
+
+    networks: Sequence[tuple[str, nn.Module]]
+    rows: Sequence[LayerRecord]
+    shape: Image
+
+
+@whole_floats()
+def named_effective_fields(
+    what: Sequence[str],
+    *,
+    size: Pair | None = None,
+    channels: int | None = None,
+    layer: str = "",
+    node: Pair | None = None,
+    data: Path | None = None,
+    images: int = 32,
+    seed: int | None = None,
+    device: str = "auto",
+    say: Callable[[str], None] = NOBODY.say,
+) -> EffectiveFields:
+    """How much a node looks at each pixel: with a run's trained weights and those it began with, or random ones.
+
+    Args:
+        what: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
+        size: (height, width) of the images, instead of their own; for rows, one that is large enough.
+        channels: C of the images for rows, 3 where it is left out, or for a recipe, instead of its own.
+        data: where catalogue data lives.
+        layer: the node's; the last one with a map where it is left out.
+        node: (row, column); the one in the middle where it is left out.
+        images: how many random ones.
+        seed: of images and random weights; where it is left out, 0 for images and a recipe's own for its weights.
+        device: auto, cpu, cuda or mps.
+        say: told of anything odd about a run's weights.
+
+    Raises:
+        SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
+        UsageError: a layer or a node that is not there, or channels for what has its own.
+    """
+    found = _found(resolve(what), size, channels, data, seed, device, say)
+    chosen = layer or last_layer(found.networks[0][1], found.rows).name
+    return EffectiveFields(
+        tuple(
+            effective_field(
+                network, chosen, found.shape, rows=found.rows, images=images, seed=seed or 0, node=node, name=name
+            )
+            for name, network in found.networks
+        )
+    )
+
+
+def _found(
+    named: Rows | Named,
+    size: Pair | None,
+    channels: int | None,
+    data: Path | None,
+    seed: int | None,
+    device: str,
+    say: Callable[[str], None],
+) -> _Found:
+    target = choose_device(device)
+    if isinstance(named, Rows):
+        table = traced(read_table(named.texts, {}, CLASSES), size, channels or 3)
+        return _random(table, seed or 0, target)
+    if isinstance(named, RecipeFile):
+        recipe = traced_recipe(named, size, channels, data)
+        name, network = begun(recipe, named.path.stem, seed, say)
+        return _Found([(name, network.to(target))], recipe.rows, recipe.input)
+    if channels is not None:
+        raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
+    if isinstance(named, Backbone):
+        subject = subject_of(named, seed=seed, device=device, data=data, say=say)
+        shape = shaped(named.shape, size)
+        rows = backbone_table(named.name, shape).layers if size else subject.layers
+        return _Found([(subject.name, subject.network)], rows, shape)
+    # A run has its weights; the seed is that of the images.
+    subject = subject_of(named, seed=None, device=device, data=data, say=say)
+    run = traced_run(named, size)
+    networks = [(subject.name, subject.network)]
+    start = loaded_start(named, say)
+    if start is not None:
+        networks.append(("before training", start.to(target)))
+    for _, network in networks:
+        _fit_resize(network, run)
+    return _Found(networks, run.rows, run.input)
+
+
+def _fit_resize(network: nn.Module, run: Traced) -> None:
+    """A backbone's images are brought to its size from whatever size they have."""
+    if isinstance(network, Transfer):
+        planned = plan_network(run.recipe.model, run.input, run.classes, run.kept).make(0, "meta")
+        assert isinstance(planned, Transfer)
+        network.resize = planned.resize
+
+
+def _random(table: Trace, seed: int, device: torch.device) -> _Found:
+    network = build(table)
+    initialise(network, "default", seed)
+    channels, high, wide = table.input
+    return _Found([(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, high, wide))

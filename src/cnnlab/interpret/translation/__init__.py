@@ -1,0 +1,1 @@
+"""What a translation of the image does to every layer."""

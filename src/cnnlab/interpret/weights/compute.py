@@ -1,0 +1,154 @@
+"""The weights of one layer, before and after training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cnnlab.errors import UsageError, nearest
+from cnnlab.interpret.loaded_model import Subject, open_subject
+from cnnlab.interpret.targets import require_number
+from cnnlab.interpret.weights.filters import LOST, UNTRAINED, Filters, Floats, Layout, layout_of, row_of
+from cnnlab.interpret.weights.initial_weights import Start, start_of
+from cnnlab.interpret.weights.measures import Order, check_order, chosen, measure
+from cnnlab.interpret.weights.result import LayerWeights
+from cnnlab.records import LayerRecord
+from cnnlab.runs.callbacks import NOBODY
+from cnnlab.runs.final_evaluation import trained_network
+from cnnlab.storage.run_folder import RunFolder
+
+MOST_LISTED = 20
+
+
+def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters | None:
+    """The first convolution's weights, after training and before it, where these can still be had.
+
+    Returns:
+        None for a network without a convolution.
+    """
+    trained = trained_network(folder, torch.device("cpu"), say)
+    if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
+        return None
+    found = read_filters(trained, folder.table().layers, folder=folder)
+    if found.before is None:
+        say(f"! {found.reason}")
+    elif found.reason and not found.frozen:  # what is frozen is what it began with, whatever can still be had
+        say(f"! what {folder.name} began with is not checked: {found.reason}")
+    return found
+
+
+def read_filters(
+    network: nn.Module, rows: Sequence[LayerRecord], layer: str = "", folder: RunFolder | None = None
+) -> Filters:
+    """The weights of one layer; the network is only read.
+
+    Args:
+        rows: the network's.
+        layer: its name; "": the first convolution, or the first dense layer of a network without any.
+        folder: of the run that trained the network, whose start is then made anew.
+
+    Raises:
+        UsageError: there is no such layer, or it has no filters.
+    """
+    name = _chosen(network, layer)
+    module, row = network.get_submodule(name), row_of(rows, name)
+    place = layout_of(rows, name, _inputs(module))
+    after = _weights(module, place)
+    start = start_of(folder) if folder is not None else Start(None, UNTRAINED)
+    loaded = folder.loaded() if folder is not None else None
+    frozen = folder is not None and row is not None and row.frozen
+    before = None if start.network is None else _weights(start.network.get_submodule(name), place)
+    if frozen and start.begun == LOST:
+        before = after  # it never trained: what it began with is what it is
+    return Filters(
+        name,
+        before,
+        after,
+        loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
+        frozen=frozen,
+        kind="conv" if isinstance(module, nn.Conv2d) else "dense",
+        on_image=place.on_image,
+        groups=module.groups if isinstance(module, nn.Conv2d) else 1,
+        begun=start.begun,
+        reason=start.reason,
+    )
+
+
+def layers_with_filters(network: nn.Module) -> list[str]:
+    """The names of its convolutions and dense layers, in the order in which the network holds them."""
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+
+
+def _chosen(network: nn.Module, layer: str) -> str:
+    known = layers_with_filters(network)
+    if layer in known:
+        return layer
+    allowed = ", ".join(known[:MOST_LISTED]) + (f", … ({len(known)} in all)" if len(known) > MOST_LISTED else "")
+    if layer:
+        modules = dict(network.named_modules())
+        what = "this layer has no filters" if layer in modules else f"the network has no layer '{layer}' with weights"
+        step = nearest(layer, known) or "take a name from the list"
+        raise UsageError(what, where="--layer", received=layer, allowed=allowed or "none", next_step=step)
+    if not known:
+        raise UsageError("this network has neither a convolution nor a dense layer")
+    convolutions = [name for name in known if isinstance(network.get_submodule(name), nn.Conv2d)]
+    return (convolutions or known)[0]
+
+
+def _inputs(module: nn.Module) -> int:
+    assert isinstance(module, nn.Conv2d | nn.Linear)
+    return module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
+
+
+def _weights(module: nn.Module, place: Layout) -> Floats:
+    weight = module.weight
+    assert isinstance(weight, torch.Tensor)
+    values: Floats = np.array(weight.detach().cpu().float().numpy())
+    return values if values.ndim == 4 else values.reshape(len(values), *place.shape)
+
+
+def inspect_weights(
+    what: Subject | str | Path,
+    layer: str = "",
+    *,
+    most: int | None = None,
+    order: Order | None = None,
+    seed: int | None = None,
+    data: str | Path | None = None,
+    say: Callable[[str], None] = NOBODY.say,
+) -> LayerWeights:
+    """The filters of one layer: measured, and drawn before and after training.
+
+    The state before training is made anew from the run's seed, and held to the digest that the run wrote down when it
+    began; where they differ, or the weights can't be had any more, there is none, and the answer says why.
+
+    Args:
+        what: a subject of `open_subject`, or what that takes: a recipe, a run or a backbone.
+        layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
+            network without any.
+        most: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256 rows of
+            a matrix.
+        order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
+        seed: of random weights, where `what` is a name.
+        data: where catalogue data lives, where `what` is a name.
+        say: told of anything odd about a run's weights.
+
+    Raises:
+        UsageError: there is no such layer, it has no filters, or no such order.
+        SpecError, SourceError, RunError: as `open_subject`.
+    """
+    require_number("--most", most)
+    if isinstance(what, Subject):
+        subject = what
+    else:
+        root = Path(data) if data is not None else None
+        subject = open_subject(str(what), seed=seed, device="cpu", data=root, say=say)
+    filters = read_filters(subject.network, subject.layers, layer, subject.folder)
+    ordered = check_order(order, filters)
+    measures = measure(filters)
+    shown = chosen(filters, measures, ordered, most)
+    return LayerWeights(subject.name, filters, measures, tuple(shown), ordered)

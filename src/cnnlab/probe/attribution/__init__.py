@@ -1,1 +1,0 @@
-"""What in an image speaks for a class: four methods, each with its own check, and redrawn weights."""

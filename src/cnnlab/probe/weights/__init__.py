@@ -1,1 +1,0 @@
-"""The weights of one layer: read, measured, and drawn."""

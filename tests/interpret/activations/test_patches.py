@@ -1,0 +1,254 @@
+"""The most exciting patches against brute force over all places, and against gradients by the pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
+from cnnlab.data.loader import Feed
+from cnnlab.data.sources.base import ImageForm
+from cnnlab.errors import UsageError
+from cnnlab.interpret.activations.layer_index import Spots
+from cnnlab.interpret.activations.patches import inspect_patches, most_exciting
+from cnnlab.interpret.activations.patches_result import Patch
+from cnnlab.interpret.hooks import activations
+from cnnlab.interpret.loaded_model import Subject
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.models.pretrained.truncate import Place
+from cnnlab.models.tracing.trace import network_table
+from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.render.plots import to_svg
+
+TABLE = ("conv(6, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3, padding=1)", "relu", "flatten", "dense(classes)")
+
+
+@pytest.fixture
+def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]) -> Subject:
+    return subject_of(recipe(TABLE))
+
+
+@pytest.mark.parametrize("layer", ["relu1", "conv2", "dense1"])
+def test_the_patches_are_those_of_brute_force(subject: Subject, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Batches of 7, so that several of them compete.
+    monkeypatch.setattr(Feed, "at_a_time", property(lambda _: 7))
+    # Of a filter that is 0 everywhere all images are equal.
+    with torch.no_grad():
+        subject.network.get_submodule("conv1").bias[2] = -1e6
+    feed = subject.part("train", "test")
+    images = torch.cat([images for images, _ in feed.evaluation()])
+    values = activations(subject.network, images, [layer])[layer].flatten(2 if layer != "dense1" else 1)
+    values = values if layer != "dense1" else values[..., None]
+    filters = list(range(values.shape[1]))
+    found = inspect_patches(subject, layer, filters, "train", count=4)
+    assert (found.images, found.total) == (len(feed), values.shape[1])
+    for each in found.filters:
+        # (−value, image, place): of equal ones the first image and the first place.
+        every = sorted(
+            (-float(values[image, each.number].max()), image, int(values[image, each.number].numpy().argmax()))
+            for image in range(len(feed))
+        )[:4]
+        assert [(-patch.value, patch.image) for patch in each.patches] == [(value, image) for value, image, _ in every]
+        wide = {"relu1": 8, "conv2": 4, "dense1": 1}[layer]
+        assert [patch.node for patch in each.patches] == [divmod(place, wide) for *_, place in every]
+        for patch in each.patches:
+            assert np.array_equal(patch.pixels, feed.pixels[patch.image])
+            assert patch.label == feed.labels[patch.image]
+
+
+def test_images_keep_their_numbers_where_there_is_a_limit(subject: Subject) -> None:
+    feed = subject.part("train", "test")
+    some = np.linspace(0, len(feed) - 1, 6).round().astype(int)
+    found = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
+    assert sorted(patch.image for patch in found.filters[0].patches) == some.tolist()
+    for patch in found.filters[0].patches:
+        assert np.array_equal(patch.pixels, feed.pixels[patch.image])
+
+
+def test_a_patch_is_cut_out_with_grey_outside(subject: Subject) -> None:
+    found = inspect_patches(subject, "conv1", list(range(6)), "train", count=24)
+    for patch in (patch for each in found.filters for patch in each.patches):
+        row, column = patch.node
+        padded = np.pad(patch.pixels / 255, ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
+        expected = padded[:, row : row + 3, column : column + 3].transpose(1, 2, 0)
+        assert patch.seen == ((row - 1, row + 1), (column - 1, column + 1))
+        assert np.allclose(patch.cut(), expected)
+        assert not patch.is_whole
+
+
+conv = st.builds(
+    lambda n, k, s, p: f"conv({n}, {k}, stride={s}, padding={min(p, k - 1)})",
+    *(st.integers(1, 3), st.integers(1, 4), st.integers(1, 2), st.integers(0, 2)),
+)
+pool = st.builds(
+    lambda kind, k, s, p: f"{kind}({k}, stride={s}, padding={min(p, k // 2)})",
+    *(st.sampled_from(["maxpool", "avgpool"]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1)),
+)
+
+
+def gradient(network: nn.Module, image: Tensor, layer: str, number: int, node: tuple[int, int]) -> Tensor:
+    """How the activation of one node depends on each pixel, H×W."""
+    pixels, seen = image.clone().requires_grad_(True), []
+    handle = network.get_submodule(layer).register_forward_hook(lambda _m, _i, out: seen.append(out))
+    network(pixels[None])
+    handle.remove()
+    (found,) = torch.autograd.grad(seen[0][0, number, node[0], node[1]], pixels)
+    return found.abs().sum(dim=0)
+
+
+def outside(found: Tensor, seen: tuple[tuple[int, int], tuple[int, int]]) -> Tensor:
+    inside = torch.zeros_like(found, dtype=torch.bool)
+    (top, bottom), (left, right) = seen
+    inside[max(top, 0) : max(bottom + 1, 0), max(left, 0) : max(right + 1, 0)] = True
+    return found[~inside]
+
+
+@given(st.lists(st.one_of(conv, pool), min_size=1, max_size=4), st.integers(0, 10**6))
+def test_the_gradient_lies_within_the_patch(texts: list[str], draw: int) -> None:
+    try:
+        found = trace(read_rows(texts, layers), (2, 19, 17))
+    except UsageError:
+        return
+    network = build(found)
+    initialise(network, "default", 1)
+    network.eval()
+    spots = Spots(network, found.records(), (2, 19, 17))
+    numbers = np.random.default_rng(draw)
+    image = torch.from_numpy(numbers.normal(size=(2, 19, 17)).astype(np.float32))
+    last = found.rows[-1]
+    channels, high, wide = last.output
+    node = int(numbers.integers(high)), int(numbers.integers(wide))
+    seen = spots.seen(spots.named(last.name), node)
+    assert seen is not None
+    by_pixel = gradient(network, image, last.name, int(numbers.integers(channels)), node)
+    assert outside(by_pixel, seen).abs().sum() == 0
+
+
+SIZES = [
+    ((24, 30), "nearest"),
+    ((17, 13), "bilinear"),
+    ((31, 12), "bicubic"),
+    ((7, 9), "bilinear"),
+    ((5, 7), "nearest"),
+]
+
+
+@pytest.mark.parametrize(("size", "mode"), SIZES)
+def test_a_network_that_resizes_images_has_patches_in_their_own_pixels(size: tuple[int, int], mode: Any) -> None:
+    with torch_state():
+        seed_torch(0, "test")
+        body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1))
+    network = Transfer(Resize(size, mode), body, Place(), nn.Sequential(nn.Flatten())).eval()
+    rows = network_table(network, (3, 8, 10)).layers
+    spots = Spots(network, rows, (3, 8, 10))
+    (row,) = [row for row in rows if row.kind == "conv"][-1:]
+    image = torch.linspace(-2, 3, 240).sin().reshape(3, 8, 10)
+    _, high, wide = row.output
+    for node in ((0, 0), (high // 2, wide // 2), (high - 1, wide - 1)):
+        seen = spots.seen(spots.named(row.name), node)
+        assert seen is not None
+        by_pixel = gradient(network, image, row.name, 1, node)
+        assert outside(by_pixel, seen).abs().sum() == 0
+        # Not wider than it has to be: two pixels more on each side at most.
+        for axis, (first, last) in enumerate(seen):
+            touched = by_pixel.sum(dim=1 - axis).nonzero().flatten()
+            assert float(touched.min()) - max(first, 0) <= 2
+            assert min(last, image.shape[1 + axis] - 1) - float(touched.max()) <= 2
+
+
+def test_a_node_that_sees_everything_shows_whole_images(subject: Subject) -> None:
+    found = inspect_patches(subject, "dense1", [1], "train", count=2)
+    patch = found.filters[0].patches[0]
+    assert patch.is_whole
+    assert np.allclose(patch.cut(), patch.pixels.transpose(1, 2, 0) / 255)
+    assert "Each node sees the whole image" in found.geometry()
+    wider = replace(patch, seen=((-3, 9), (-1, 11)))
+    assert wider.is_whole
+    assert wider.cut().shape == (8, 8, 3)
+
+
+def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(subject: Subject) -> None:
+    found = inspect_patches(subject, "conv2", part="train", count=3)
+    assert [each.number for each in found.filters] == [0, 1, 2, 3, 4]
+    best = max(found.filters, key=lambda each: found.of_one_class(each)[1])  # type: ignore[index]
+    name, count = found.of_one_class(best) or ("", 0)
+    classes = [found.named(patch) for patch in best.patches]
+    assert classes.count(name) == count == max(classes.count(other) for other in classes)
+    assert f"the most in filter {best.number}: {count} of 3 are “{name}”" in found.answer()
+    read = json.loads(found.to_json())
+    assert read["filters"][2]["patches"][0]["image"] == found.filters[2].patches[0].image
+    figure = found.plates()["patches"].figure
+    assert sum(len(axes.images) for axes in figure.axes) == 15
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert f"train:{found.filters[0].patches[0].image}" in texts
+    assert "image/svg+xml" in found._repr_html_()
+    assert to_svg(figure, "patches", "told").startswith("<svg")
+
+
+def test_filters_that_are_never_above_0_are_named_and_numbers_that_are_none_are_no_patches(subject: Subject) -> None:
+    with torch.no_grad():
+        subject.network.get_submodule("conv1").bias[4] = -1e6
+    found = inspect_patches(subject, "conv1", part="train", count=2)
+    assert found.answer().endswith("Never above 0: 1 filter (4).")
+    with torch.no_grad():
+        subject.network.get_submodule("conv1").bias[2] = float("nan")
+    found = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
+    assert [len(each.patches) for each in found.filters] == [2, 0]
+    assert "| 2 | – | – |" in found.sheet().to_markdown()
+
+
+def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
+    found = trace(read_rows(["conv(2, 3)"], layers), (1, 8, 8))
+    network = build(found)
+    initialise(network, "default", 0)
+    one = Subject("grey", network.eval(), tuple(found.records()), ImageForm(1, 8, 8))
+    pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
+    feed = Feed(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
+    spots = Spots(one.network, one.layers, (1, 8, 8))
+    top = most_exciting(one, spots, spots.named("conv1"), feed, 5)
+    assert top.values.shape == (3, 2)
+    assert sorted(top.images[:, 1].tolist()) == [0, 1, 2]
+    assert Patch(1.0, 0, 0, (0, 0), ((-1, 1), (0, 2)), pixels[0]).cut().shape == (3, 3, 3)
+
+
+def test_the_network_is_untouched_also_after_an_error_in_the_middle(
+    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    network = subject.network.train()
+    with untouched(network):
+        inspect_patches(subject, "relu1", part="train")
+
+    def broken(_module: nn.Module, _inputs: Any) -> None:
+        raise RuntimeError("in the middle")
+
+    network.get_submodule("maxpool1").register_forward_pre_hook(broken)
+    with untouched(network), pytest.raises(RuntimeError, match="in the middle"):
+        inspect_patches(subject, "relu1", part="train")
+
+
+@pytest.mark.parametrize(
+    ("layer", "asked", "words"),
+    [
+        ("conv1", {"filters": [6]}, "'conv1' has no filter 6.*allowed: +0 to 5"),
+        ("conv7", {}, "--patches: there is no layer 'conv7'"),
+        ("conv1", {"count": 0}, "--top: nothing would be shown"),
+        ("conv1", {"count": 65}, "--top: these are too many"),
+    ],
+)
+def test_mistakes_are_told(subject: Subject, layer: str, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){words}"):
+        inspect_patches(subject, layer, part="train", **asked)

@@ -1,0 +1,220 @@
+"""Dead and saturated units: planted ones are found, and the shares are those of all numbers held at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cnnlab.config.recipe import Recipe
+from cnnlab.errors import UsageError
+from cnnlab.interpret.activations.units import inspect_units
+from cnnlab.interpret.activations.units_result import LayerUnits, UnitActivity
+from cnnlab.interpret.hooks import activations
+from cnnlab.interpret.loaded_model import Subject
+from cnnlab.render.plots import to_svg
+
+TABLE = (
+    *("conv(6, 3, padding=1)", "relu", "conv(5, 3)", "tanh", "conv(4, 3)", "gelu", "conv(4, 1)", "leaky_relu"),
+    *("flatten", "dense(9)", "sigmoid", "dense(5)", "relu", "dense(classes)"),
+)
+
+
+@pytest.fixture
+def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]) -> Subject:
+    """Random weights with planted units: dead relu1:2, relu2:0 and gelu1:3; saturated tanh1:1, sigmoid1:4."""
+    one = subject_of(recipe(TABLE))
+    planted = {"conv1": (2, -1e6), "dense2": (0, -1e6), "conv3": (3, -1e6), "conv2": (1, 1e3), "dense1": (4, -60.0)}
+    with torch.no_grad():
+        # Units 2 of the tanh and 5 of the sigmoid are far from the middle in some cases, and not in most.
+        one.network.get_submodule("conv2").weight[2] *= 30
+        one.network.get_submodule("dense1").weight[5] *= 30
+        for name, (unit, bias) in planted.items():
+            one.network.get_submodule(name).bias[unit] = bias
+    return one
+
+
+def everything(one: Subject, part: str, names: list[str]) -> dict[str, Tensor]:
+    """All activations of a part at once, by name."""
+    images = torch.cat([images for images, _ in one.part(part, "test").evaluation()])
+    return {name: tensor.transpose(0, 1).flatten(1) for name, tensor in activations(one.network, images, names).items()}
+
+
+def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: Subject) -> None:
+    found = inspect_units(subject, "train")
+    names = [layer.name for layer in found.layers]
+    assert names == ["relu1", "tanh1", "gelu1", "leaky_relu1", "sigmoid1", "relu2"]
+    inputs = {"relu1": "conv1", "tanh1": "conv2", "gelu1": "conv3", "leaky_relu1": "conv4"}
+    inputs |= {"sigmoid1": "dense1", "relu2": "dense2"}
+    values = everything(subject, "train", [*names, *inputs.values()])
+    slopes: dict[str, Callable[[Tensor], Tensor]] = {
+        "relu": lambda x: (x > 0).double(),
+        "tanh": lambda x: 1 / x.double().cosh() ** 2,
+        "leaky_relu": lambda x: torch.where(x > 0, 1.0, 0.01).double(),
+        "sigmoid": lambda x: x.double().sigmoid() * (-x.double()).sigmoid(),
+        "gelu": lambda x: (1 + (x.double() / sqrt(2)).erf()) / 2 + x * (-(x.double() ** 2) / 2).exp() / sqrt(2 * pi),
+    }
+    for layer in found.layers:
+        numbers, slope = values[layer.name], slopes[layer.kind](values[inputs[layer.name]])
+        assert layer.cases == numbers.shape[1]
+        assert layer.above == pytest.approx((numbers > 0).double().mean(dim=1).numpy())
+        assert layer.steep == pytest.approx((slope.abs() >= 1e-3).double().mean(dim=1).numpy(), abs=2e-3)
+        assert np.array_equal(layer.highest, numbers.amax(dim=1).double().numpy())
+        dead = (numbers <= 0).all(dim=1) if layer.kind == "relu" else (slope.abs() < 1e-3).all(dim=1)
+        assert layer.dead == tuple(dead.nonzero().flatten().tolist())
+        if layer.far is None:
+            assert layer.saturated == ()
+            continue
+        share = numbers.abs() if layer.kind == "tanh" else (2 * numbers - 1).abs()
+        assert layer.saturated == tuple(((share > 0.99).double().mean(dim=1) > 0.99).nonzero().flatten().tolist())
+    assert found.layer("relu1").dead == (2,)
+    assert 0 in found.layer("relu2").dead
+    assert found.layer("gelu1").dead == (3,)
+    assert found.layer("leaky_relu1").dead == ()
+    assert found.layer("tanh1").saturated == (1,)
+    assert found.layer("sigmoid1").saturated == (4,)
+    partly = found.layer("tanh1").far
+    assert partly is not None
+    assert 0.01 < partly[2] < 0.99
+
+
+def test_a_limit_takes_images_spread_over_the_part(subject: Subject) -> None:
+    said: list[str] = []
+    found = inspect_units(subject, "train", layers=["relu1"], limit=5, say=said.append)
+    assert (found.images, found.layer("relu1").cases) == (5, 5 * 64)
+    feed = subject.part("train", "test")
+    some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
+    values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
+    assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
+    assert said == [f"5 of the {len(feed)} images of the train part, spread evenly over it"]
+    assert list(subject.places("train", 5)) == list(some)
+
+
+def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(subject: Subject) -> None:
+    class Twice(nn.Module):
+        def __init__(self, conv: nn.Module) -> None:
+            super().__init__()
+            self.conv = conv
+            self.relu = nn.ReLU(inplace=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            found = self.relu(self.conv(images))
+            return self.relu(found - 0.5).mean(dim=(2, 3))
+
+    from cnnlab.models.tracing.trace import network_table
+
+    network = Twice(copy.deepcopy(subject.network.get_submodule("conv1"))).eval()
+    rows = network_table(network, (3, 8, 8)).layers
+    twice = Subject("twice", network, rows, subject.form, subject.mean, subject.std, dataset=subject.dataset)
+    found = inspect_units(twice, "train")
+    images = torch.cat([images for images, _ in twice.part("train", "test").evaluation()])
+    with torch.no_grad():
+        first = network.conv(images).clamp(min=0)
+    assert [layer.name for layer in found.layers] == ["relu", "relu#2"]
+    for layer, values in zip(found.layers, (first, (first - 0.5).clamp(min=0)), strict=True):
+        assert layer.above == pytest.approx((values > 0).double().mean(dim=(0, 2, 3)).numpy())
+        # Only the module is called again for its derivative: nothing is counted twice.
+        assert layer.cases == values.shape[0] * 64
+
+
+def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: Subject) -> None:
+    network = subject.network
+    with torch.no_grad():
+        network.get_submodule("conv1").bias[:3] = -50.0
+    network.relu1 = nn.ELU(inplace=True)
+    rows = tuple(
+        row.model_copy(update={"kind": "elu", "text": "elu"}) if row.name == "relu1" else row for row in subject.layers
+    )
+    found = inspect_units(replace(subject, layers=rows), "train", layers=["relu1"]).layer("relu1")
+    # exp(-50) is flat; at what came out, about -1, it would be exp(-1).
+    assert found.dead[:3] == (0, 1, 2)
+    assert found.steep[3:].min() > 0
+
+
+def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
+    found = inspect_units(subject, "train")
+    dead = [(layer.name, len(layer.dead)) for layer in found.layers]
+    total = sum(count for _, count in dead)
+    assert found.answer().startswith(f"{total} of the 33 units are dead, ")
+    assert "2 of the 14 units with a range are saturated, 1 of them in tanh1" in found.answer()
+    sheet = found.sheet().to_markdown()
+    assert "dead: 2" in sheet
+    assert "saturated: 1" in sheet
+    for told in ("never above 0", "below 0.001 in every case", "0.99 of half the range"):
+        assert told in sheet
+    read = json.loads(found.to_json())
+    assert [len(layer["above"]) for layer in read["layers"]] == [6, 5, 4, 4, 9, 5]
+    assert read["layers"][0]["dead"] == [2]
+    figure = found.plates()["units"].figure
+    strips = [axes for axes in figure.axes if axes.patches]
+    assert len(strips) == 6
+    marks = [bar.get_x() + bar.get_width() / 2 for bar in strips[0].patches if bar.get_height() < 0]
+    assert marks == pytest.approx([2])
+    assert "image/svg+xml" in found._repr_html_()
+    assert to_svg(figure, "units", "told").startswith("<svg")
+
+
+def test_the_network_is_untouched_also_after_an_error_in_the_middle(
+    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    network = subject.network.train()
+    next(network.parameters()).requires_grad_(False)
+    with untouched(network):
+        inspect_units(subject, "train")
+    calls = 0
+
+    def broken(_module: nn.Module, _inputs: Any) -> None:
+        nonlocal calls
+        calls += 1
+        raise RuntimeError("in the middle")
+
+    network.get_submodule("dense1").register_forward_pre_hook(broken)
+    with untouched(network), pytest.raises(RuntimeError, match="in the middle"):
+        inspect_units(subject, "train")
+    assert calls == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "asked", "words"),
+    [
+        ("train", {"layers": ["conv1"]}, "'conv1' is no activation function.*allowed: +relu1, tanh1"),
+        ("train", {"limit": 0}, "no image is looked at"),
+        ("tests", {}, "the data has no such part"),
+        ("test", {}, "the test part is opened for a run only"),
+    ],
+)
+def test_mistakes_are_told(subject: Subject, part: str, asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){words}"):
+        inspect_units(subject, part, **asked)
+
+
+def test_a_network_without_activation_functions_is_told(
+    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]
+) -> None:
+    with pytest.raises(UsageError, match="no activation function that is a module"):
+        inspect_units(subject_of(recipe(("flatten", "dense(classes)"))), "train")
+
+
+def test_units_that_are_not_numbers_are_neither_dead_nor_alive() -> None:
+    def units(kind: str, highest: list[float]) -> LayerUnits:
+        none = np.zeros(len(highest))
+        by = "output" if kind == "relu" else "derivative"
+        return LayerUnits(f"{kind}1", kind, "", 9, none, none, None, np.array(highest), by)
+
+    nan = float("nan")
+    found = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]), units("relu", [0.0, 1.0])))
+    assert (found.layer("gelu1").dead, found.layer("gelu1").broken) == ((), (0, 1))
+    assert found.answer().startswith("2 of the 4 units gave NaN or ±Inf, which are not numbers: in gelu1.")
+    assert "1 of the 2 units is dead, in relu1." in found.answer()
+    alone = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]),))
+    assert "None" not in alone.answer()
+    assert "not a number: 0, 1" in alone.sheet().to_markdown()

@@ -1,0 +1,336 @@
+"""Attribution as a whole: a planted cue is found, the network stays as it was, and questions that can't be are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from cnnlab import inspect_attribution
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import trace
+from cnnlab.config.recipe import Recipe
+from cnnlab.data.sources.base import ImageForm
+from cnnlab.errors import RunError, SourceError, UsageError
+from cnnlab.interpret.attribution import compute
+from cnnlab.interpret.attribution.compute import background, read_class
+from cnnlab.interpret.attribution.methods import METHODS
+from cnnlab.interpret.attribution.result import Attributions
+from cnnlab.interpret.images import normalised
+from cnnlab.interpret.loaded_model import Subject
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import plan_network
+from cnnlab.randomness import torch_state
+
+SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
+CLASSES = ("red", "$x_{", "</script><img onerror=…>")
+ROWS = (
+    *("conv(8, 3, padding=1)", "relu", "maxpool(2)", "conv(16, 3, padding=1)", "relu"),
+    *("dropout(0.2)", "flatten", "dense(classes)"),
+)
+HALF = (0.5, 0.5, 0.5)
+QUARTER = (0.25, 0.25, 0.25)
+
+
+def cued(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise with a corner whose colour is the class."""
+    noise = np.random.default_rng(seed)
+    pixels, labels = noise.integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8), noise.integers(0, 3, count)
+    pixels[:, :, *CORNER] = 30
+    for place, label in enumerate(labels):
+        pixels[place, label, *CORNER] = 225
+    return pixels, labels
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """A small table that has learned what the corner says."""
+    found = made(ROWS, (3, SIDE, SIDE))
+    pixels, labels = cued(512, 0)
+    images, wanted = normalised(pixels, HALF, QUARTER), torch.from_numpy(labels)
+    network, order = found.network, np.random.default_rng(2)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    network.train()
+    with torch_state():
+        torch.manual_seed(2)  # of dropout
+        for _ in range(150):
+            batch = torch.from_numpy(order.integers(0, 512, 64))
+            optimizer.zero_grad()
+            F.cross_entropy(network(images[batch]), wanted[batch]).backward()
+            optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    network.eval()
+    return found
+
+
+def made(rows: tuple[str, ...], shape: tuple[int, int, int]) -> Subject:
+    traced = trace(read_table(rows, {}, 3), shape)
+    network = build(traced)
+    initialise(network, "default", 0)
+    channels = shape[0]
+    normal = (HALF[:channels], QUARTER[:channels])
+    return Subject("mine", network.eval(), tuple(traced.records()), ImageForm(*shape), *normal, CLASSES)
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> tuple[list[Path], list[int]]:
+    pixels, labels = cued(5, 7)
+    paths = [tmp_path / f"{number}.png" for number in range(len(pixels))]
+    for path, picture in zip(paths, pixels, strict=True):
+        Image.fromarray(picture.transpose(1, 2, 0)).save(path)
+    return paths, labels.tolist()
+
+
+def test_every_method_finds_the_planted_cue(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+    paths, labels = held_out
+    found = inspect_attribution(subject, paths)
+    assert [image.target for image in found.images] == labels
+    assert found.methods == tuple(METHODS)
+    area = 16 / SIDE**2
+    for image in found.images:
+        assert image.probability > 0.9
+        for map_ in image.maps:
+            row, column = np.unravel_index(map_.heat.argmax(), map_.heat.shape)
+            assert row < 4, map_.method
+            assert column >= 12, map_.method
+            assert map_.mass[CORNER].sum() > 2.5 * area, map_.method
+            assert len(map_.redrawn) == 3
+            assert max(value for value in map_.redrawn if value is not None) < 0.6, map_.method
+            assert map_.insertion.area > max(curve.area for curve in image.random_insertion), map_.method
+        random = np.mean([curve.area for curve in image.random_deletion])
+        assert all(map_.deletion.area < random - 0.1 for map_ in image.maps)
+    shares = {name: np.mean([map_.mass[CORNER].sum() for map_ in found.of(name)]) for name in found.methods}
+    assert min(shares.values()) > 3 * area
+    assert max(shares.values()) > 8 * area
+    sums = [map_.completeness for map_ in found.of("integrated-gradients")]
+    assert all(each.gap < 0.01 for each in sums)
+    assert "saliency 5 and 5" in found.findings()[1]
+    assert "barely" not in found.findings()[2]
+
+
+def test_what_is_told_are_the_numbers(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+    found = inspect_attribution(subject, held_out[0][:1], methods=["occlusion", "saliency"], draws=2, orders=3)
+    image = found.images[0]
+    saliency, occlusion = image.maps
+    assert (saliency.method, occlusion.method) == ("saliency", "occlusion")
+    for map_ in image.maps:
+        quarters = {"upper left": (0, 0), "upper right": (0, 8), "lower left": (8, 0), "lower right": (8, 8)}
+        shares = {name: map_.mass[r : r + 8, c : c + 8].sum() for name, (r, c) in quarters.items()}
+        best = max(shares, key=shares.get)
+        assert f"{map_.method}: {100 * shares[best]:.1f} % in the {best} quarter" in found.findings()[0]
+    numbers = json.loads(found.to_json())
+    told = numbers["images"][0]["methods"]["occlusion"]
+    assert told["deletion"]["area"] == pytest.approx(np.trapezoid(told["deletion"]["curve"]) / 20)
+    assert told["redrawn"] == list(occlusion.redrawn)
+    assert len(told["redrawn"]) == 2
+    assert len(numbers["images"][0]["random"]["insertion"]) == 3
+    assert numbers["agreement"][0]["methods"] == ["saliency", "occlusion"]
+    text = found.sheet().to_markdown()
+    assert f"| {occlusion.deletion.area:.4f} | {occlusion.insertion.area:.4f} |" in text
+    assert "Integrated gradients" not in text.partition("Baseline")[0]
+    assert list(found.plates()) == ["attribution", "curves"]
+    assert "image/svg+xml" in found._repr_html_()
+
+
+def test_it_is_the_same_each_time_and_in_any_company(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+    one = inspect_attribution(subject, held_out[0][:1], draws=1, orders=2)
+    two = inspect_attribution(subject, held_out[0][:2], draws=1, orders=2)
+    for alone, together in zip(one.images[0].maps, two.images[0].maps, strict=True):
+        assert np.array_equal(alone.heat, together.heat)
+        assert alone.redrawn == together.redrawn
+        assert alone.deletion.area == together.deletion.area
+    other = inspect_attribution(subject, held_out[0][:1], draws=1, orders=2, seed=1)
+    assert other.images[0].random_deletion[0].area != one.images[0].random_deletion[0].area
+    assert other.images[0].maps[0].redrawn != one.images[0].maps[0].redrawn
+
+
+def test_the_network_stays_as_it_was(
+    subject: Subject,
+    held_out: tuple[list[Path], list[int]],
+    monkeypatch: pytest.MonkeyPatch,
+    untouched: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
+    def broken(*_: object) -> object:
+        raise ValueError("in the middle")
+
+    network = subject.network
+    network.train()
+    network.conv1.weight.requires_grad_(False)
+    places = ((nn.MaxPool2d, "forward", _failing_after(3, nn.MaxPool2d.forward)), (compute, "redrawn", broken))
+    try:
+        with untouched(network):
+            inspect_attribution(subject, held_out[0][:1], draws=1, orders=1)
+        for name in METHODS:
+            for owner, function, failing in places:
+                with monkeypatch.context() as patch:
+                    patch.setattr(owner, function, failing)
+                    with untouched(network), pytest.raises(ValueError, match="in the middle"):
+                        inspect_attribution(subject, held_out[0][:1], methods=[name], draws=1, orders=1)
+    finally:
+        network.conv1.weight.requires_grad_(True)
+        network.eval()
+
+
+def test_a_cut_backbone_stays_as_it_was(
+    held_out: tuple[list[Path], list[int]], untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    fields = {"backbone": "resnet18(weights='none', cut='layer2')", "head": ["globalpool", "dense(classes)"]}
+    tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": "own"}}
+    plan = plan_network(Recipe.from_tables(tables).model, (3, SIDE, SIDE), 3)
+    network = plan.begin(0, print)[0].train()
+    subject = Subject("cut", network, plan.layers, ImageForm(3, SIDE, SIDE), HALF, QUARTER, CLASSES)
+    with untouched(network):
+        found = inspect_attribution(subject, held_out[0][:1], steps=2, draws=1, orders=1)
+    assert found.methods == tuple(METHODS)
+    assert found.layer == "backbone.layer2"
+    with untouched(network), pytest.raises(UsageError, match="no such class"):
+        inspect_attribution(subject, held_out[0][:1], target="none of these")
+
+
+def _failing_after(calls: int, forward: object) -> object:
+    """A layer that fails at its third call, which is within a method: the first two choose the layer and the class."""
+    count = 0
+
+    def wrapper(self: nn.Module, given: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        if count >= calls:
+            raise ValueError("in the middle")
+        return forward(self, given)
+
+    return wrapper
+
+
+def test_a_named_class_is_asked_about(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+    path, label = held_out[0][0], held_out[1][0]
+    other = (label + 1) % 3
+    found = inspect_attribution(subject, path, target=CLASSES[other], methods="saliency", draws=1, orders=1)
+    (image,) = found.images
+    assert (image.target, image.class_name, image.predicted) == (other, CLASSES[other], CLASSES[label])
+    assert (image.name, found.methods) == (path.name, ("saliency",))
+    assert image.probability < 0.1
+    assert "<img onerror" not in found.sheet().to_html()
+    drawn(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [("7", 1), ("1", 1), (" 2 ", 2), (0, 0), ("0", 0), ("10", 2), ("<b>", 3), ("=cmd()", 4)]
+)
+def test_a_name_goes_before_a_number(given: str | int, number: int) -> None:
+    assert read_class(given, ["9", "7", "10", "<b>", "=cmd()"], 5) == number
+
+
+@pytest.mark.parametrize("given", ["cta", "5", "-1", "1e0", "٣", "", "9" * 5000, 5, -1])
+def test_a_class_that_is_not_there_is_told(given: str | int) -> None:
+    words = "(?s)class: the network has no such class.*a number from 0 to 4, or a name: cat"
+    with pytest.raises(UsageError, match=words) as caught:
+        read_class(given, ["cat", "dog", "hen", "ape", "eel"], 5)
+    assert given != "cta" or "did you mean 'cat'" in str(caught.value)
+
+
+def test_of_classes_without_names_the_numbers_are_told() -> None:
+    with pytest.raises(UsageError, match=r"allowed: *a number from 0 to 999\n"):
+        read_class("cat", [], 1000)
+
+
+def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
+    flat = made(("flatten", "dense(6)", "relu", "dense(classes)"), (1, 9, 11))
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 11), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    found = inspect_attribution(flat, [tmp_path / "grey.png"], draws=1, orders=2)
+    assert found.methods == ("saliency", "integrated-gradients", "occlusion")
+    assert found.images[0].maps[0].heat.shape == (9, 11)
+    assert found.left_out == (("grad-cam", "no layer of this network gives maps of places"),)
+    assert "No Grad-CAM: no layer of this network gives maps of places." in found.sheet().notes
+    assert found.layer == ""
+    assert (found.window, found.stride) == (2, 1)
+    drawn(found)
+    with pytest.raises(UsageError, match="method: Grad-CAM has nothing to weigh: no layer of this network gives maps"):
+        inspect_attribution(flat, [tmp_path / "grey.png"], methods=["grad-cam"])
+
+
+def drawn(found: Attributions) -> None:
+    for plate in found.plates().values():
+        plate.figure.savefig("/dev/null", format="png")
+        assert plate.description
+
+
+def test_a_map_that_is_zero_everywhere_is_told(held_out: tuple[list[Path], list[int]]) -> None:
+    dead = made(ROWS, (3, SIDE, SIDE))
+    with torch.no_grad():
+        dead.network.conv2.bias.fill_(-1e3)
+    found = inspect_attribution(dead, held_out[0][:1], draws=1, orders=2)
+    assert all(not map_.heat.any() for map_ in found.images[0].maps)
+    assert "saliency, integrated gradients, occlusion, Grad-CAM: zero everywhere" in found.findings()[0]
+    assert [map_.redrawn for map_ in found.images[0].maps] == [(None,)] * 4
+    assert found.agreement == ()
+    assert json.loads(found.to_json())["images"][0]["methods"]["saliency"]["half_on"] is None
+    drawn(found)
+
+
+def test_a_network_that_gives_no_numbers_is_told(
+    held_out: tuple[list[Path], list[int]], untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    broken = made(ROWS, (3, SIDE, SIDE))
+    with torch.no_grad():
+        broken.network.dense1.bias[0] = float("nan")
+    with untouched(broken.network), pytest.raises(RunError, match=r"0\.png: the network gives NaN or ±Inf"):
+        inspect_attribution(broken, held_out[0][:1])
+
+
+def test_baselines_are_what_they_are_called(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+    picture = subject.picture(held_out[0][0])
+    assert not background(subject, picture, "mean").any()
+    black = background(subject, picture, "black")
+    assert torch.equal(black, torch.full_like(black, -2.0))
+    blurred = background(subject, picture, "blur")
+    assert blurred.std() < 0.5 * picture.values.std()
+    assert torch.allclose(blurred.mean(), picture.values.mean(), atol=0.1)
+
+
+def test_black_is_black_where_an_image_is_normalised_by_itself(subject: Subject) -> None:
+    """Where a pixel is the darkest of its channel, the picture and a black image differ by that channel's minimum."""
+    by_itself = replace(subject, mean=None, std=None)
+    picture = by_itself.picture()
+    black = background(by_itself, picture, "black")
+    scaled = torch.from_numpy(picture.pixels.astype(np.float32)) / 255
+    lowest = scaled.amin(dim=(1, 2), keepdim=True)
+    expected = black + lowest / scaled.std(dim=(1, 2), keepdim=True)
+    dark = scaled == lowest
+    assert torch.allclose(picture.values[dark], expected.expand_as(picture.values)[dark], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"methods": ["saliancy"]}, "method: there is no such method.*did you mean 'saliency'"),
+        ({"window": 17}, "window: .*17 px.*1 to 16 px"),
+        ({"window": 4, "stride": 5}, "stride: .*5 px.*1 to 4 px"),
+        ({"steps": 0}, "steps: .*out of its range.*1 to 1,024"),
+        ({"orders": 0}, "orders: .*out of its range"),
+        ({"baseline": "white"}, "baseline: unknown baseline 'white'.*black, blur, mean"),
+        ({"images": []}, "--image: .*out of its range.*1 to 8"),
+        ({"images": [None] * 9}, "--image: .*out of its range.*9.*1 to 8"),
+        ({"images": ["no.png"]}, r"no\.png"),
+        ({"layer": "relu3"}, "layer: the network has no layer of this name.*did you mean 'relu"),
+        ({"layer": "dense1"}, "layer: this layer gives no maps of places.*dense1, which gives 3"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    subject: Subject,
+    fields: dict[str, object],
+    told: str,
+    untouched: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
+    with untouched(subject.network), pytest.raises((UsageError, SourceError), match=f"(?s){told}"):
+        inspect_attribution(subject, **{"images": [None], **fields})

@@ -1,0 +1,251 @@
+"""The four methods against loops of torch.autograd written here, against formulas, and against Captum itself."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cnnlab.architecture.layer_table import read_table
+from cnnlab.architecture.trace import Trace, trace
+from cnnlab.config.recipe import Recipe
+from cnnlab.errors import UsageError
+from cnnlab.interpret.attribution.grad_cam_layers import choose_layer, tap
+from cnnlab.interpret.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.network_plan import NetworkPlan, plan_network
+from cnnlab.randomness import seed_torch, torch_state
+
+PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
+RESIDUAL = (
+    "conv(4, 3, padding=1)",
+    "residual([conv(4, 3, padding=1), batchnorm, relu, conv(4, 3, padding=1)])",
+    "relu",
+    "globalpool",
+    "dense(classes)",
+)
+
+
+class InPlace(nn.Module):
+    """A network whose activations overwrite what is in front of them, one of them called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.relu(self.conv1(images))
+        second = self.relu(self.conv2(first) + first)
+        return self.head(second.mean(dim=(2, 3)))
+
+
+def made(rows: tuple[str, ...], shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0) -> tuple[Trace, nn.Module]:
+    traced = trace(read_table(list(rows), {}, 3), shape)
+    network = build(traced)
+    initialise(network, "kaiming", seed)
+    return traced, network.eval()
+
+
+def transferred() -> NetworkPlan:
+    fields = {"backbone": "resnet18(weights='none', cut='layer2')", "head": ["globalpool", "dense(classes)"]}
+    tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": "own"}}
+    return plan_network(Recipe.from_tables(tables).model, (3, 16, 16), 3)
+
+
+def setting(image: Tensor, **fields: object) -> Setting:
+    plain = Setting(target=1, baseline=torch.zeros_like(image), layer="", steps=40, window=4, stride=2, batch=7)
+    return replace(plain, **fields)
+
+
+@pytest.fixture(params=["plain", "residual", "in place", "transferred"])
+def case(request: pytest.FixtureRequest) -> tuple[nn.Module, str, Tensor]:
+    """A network, the layer whose maps are weighed, and an image."""
+    noise = torch.Generator().manual_seed(3)
+    if request.param == "transferred":
+        return transferred().begin(0, print)[0], "backbone.layer2", torch.randn(3, 16, 16, generator=noise)
+    image = torch.randn(3, 12, 12, generator=noise)
+    if request.param == "in place":
+        with torch_state():
+            seed_torch(5, "test")
+            return InPlace().eval(), "relu#2", image
+    rows, layer = (PLAIN, "relu2") if request.param == "plain" else (RESIDUAL, "relu1")
+    return made(rows)[1], layer, image
+
+
+def gradient(network: nn.Module, image: Tensor, target: int = 1) -> Tensor:
+    one = image.clone().requires_grad_(True)
+    (found,) = torch.autograd.grad(network(one[None])[0, target], one)
+    return found
+
+
+def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
+    network, _, image = case
+    found = METHODS["saliency"](network, image, setting(image))
+    assert torch.allclose(found, gradient(network, image).abs(), atol=1e-6)
+    assert torch.equal(heat("saliency", found, (1, 1)), found.max(dim=0).values)
+
+
+def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, str, Tensor]) -> None:
+    network, _, image = case
+    start = torch.full_like(image, 0.3)
+    mine = setting(image, baseline=start, steps=24)
+    found = METHODS["integrated-gradients"](network, image, mine)
+    # Gauss and Legendre's places and weights on the way from 0 to 1.
+    places, weights = np.polynomial.legendre.leggauss(24)
+    total = torch.zeros_like(image)
+    for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
+        total += float(weight) * gradient(network, start + float(place) * (image - start))
+    expected = (image - start) * total
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()) + 1e-7)
+    # A step or two at a time, as where there is little room, change nothing.
+    few = METHODS["integrated-gradients"](network, image, replace(mine, batch=5))
+    assert torch.allclose(found, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
+
+
+def test_occlusion_is_the_mean_fall_over_the_squares_on_a_pixel(case: tuple[nn.Module, str, Tensor]) -> None:
+    network, _, image = case
+    start, side, move, size = torch.full_like(image, -0.2), 5, 3, image.shape[1]
+    found = METHODS["occlusion"](network, image, setting(image, baseline=start, window=side, stride=move))
+    total, times = np.zeros((size, size)), np.zeros((size, size))
+    places = range(0, size - side + move, move)  # the last square reaches beyond the edge, or ends at it
+    with torch.no_grad():
+        whole = float(network(image[None])[0, 1])
+        for row in places:
+            for column in places:
+                hidden = image.clone()
+                hidden[:, row : row + side, column : column + side] = start[:, row : row + side, column : column + side]
+                fall = whole - float(network(hidden[None])[0, 1])
+                total[row : row + side, column : column + side] += fall
+                times[row : row + side, column : column + side] += 1
+    assert times.min() > 0
+    for channel in found.numpy():
+        assert np.allclose(channel, total / times, atol=1e-5)
+
+
+def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple[nn.Module, str, Tensor]) -> None:
+    network, layer, image = case
+    found = METHODS["grad-cam"](network, image, setting(image, layer=layer))
+    maps, logits = halves(network, layer, image)
+    (slope,) = torch.autograd.grad(logits[0, 1], maps)
+    expected = F.relu((slope.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1))
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=1e-6)
+    size = tuple(image.shape[1:])
+    assert heat("grad-cam", found, size).shape == size
+
+
+def halves(network: nn.Module, layer: str, image: Tensor) -> tuple[Tensor, Tensor]:
+    """The maps of a layer and the logits that are made of them, the network's way cut in two by hand."""
+    if isinstance(network, InPlace):
+        first = network.conv1(image[None]).relu()
+        maps = (network.conv2(first) + first).relu().detach().requires_grad_(True)
+        return maps, network.head(maps.mean(dim=(2, 3)))
+    if hasattr(network, "features"):
+        maps = network.features(image[None]).detach().requires_grad_(True)
+        return maps, network.head(maps)
+    parts = list(network.named_children())
+    cut = [name for name, _ in parts].index(layer) + 1
+    maps = nn.Sequential(*(part for _, part in parts[:cut]))(image[None]).detach().requires_grad_(True)
+    return maps, nn.Sequential(*(part for _, part in parts[cut:]))(maps)
+
+
+def test_they_are_what_captum_gives_when_it_is_called_directly(case: tuple[nn.Module, str, Tensor]) -> None:
+    network, layer, image = case
+    mine = setting(image, layer=layer)
+    one = image[None].clone().requires_grad_(True)
+    attr = captum.attr
+    theirs = {
+        "saliency": attr.Saliency(network).attribute(one, target=1),
+        "integrated-gradients": attr.IntegratedGradients(network).attribute(one, target=1, n_steps=40),
+        "occlusion": attr.Occlusion(network).attribute(image[None], (3, 4, 4), (3, 2, 2), target=1),
+    }
+    if hasattr(network, "features"):
+        # Captum's hook would stand behind the one that stops the backbone.
+        with pytest.raises(AssertionError, match="did not obtain any outputs"):
+            attr.LayerGradCam(network, network.backbone.layer2).attribute(one, target=1)
+    else:
+        module = network.get_submodule(layer.partition("#")[0])
+        theirs["grad-cam"] = attr.LayerGradCam(network, module).attribute(one, target=1, relu_attributions=True)
+    for name, expected in theirs.items():
+        found = METHODS[name](network, image, mine)
+        assert torch.allclose(found, expected[0].detach().to(found.dtype), atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("rows", "layer"),
+    [
+        (PLAIN, "relu2"),
+        (RESIDUAL, "relu1"),
+        (RESIDUAL[:2] + RESIDUAL[3:], "residual1"),
+        (("conv(4, 3)", "maxpool(2)", "dropout2d(0.1)", "flatten", "dense(classes)"), "conv1"),
+        (("maxpool(2)", "flatten", "dense(classes)"), "maxpool1"),
+        (("conv(4, 12)", "flatten", "dense(classes)"), ""),
+        (("flatten", "dense(4)", "relu", "dense(classes)"), ""),
+    ],
+)
+def test_the_last_layer_that_makes_maps_is_weighed(rows: tuple[str, ...], layer: str) -> None:
+    traced, network = made(rows)
+    assert choose_layer(network, traced.records(), (3, 12, 12)) == layer
+
+
+def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
+    plan = transferred()
+    network = plan.begin(0, print)[0]
+    assert choose_layer(network, plan.layers, plan.input) == "backbone.layer2"
+    module, by_input = tap(network, "backbone.layer2")
+    assert (module, by_input) == (network.head, True)
+    assert choose_layer(network, plan.layers, plan.input, "backbone.layer1") == "backbone.layer1"
+    assert tap(network, "backbone.layer1") == (network.backbone.layer1, False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ("backbone.layer2.0.relu", r"called more than once.*write it as 'backbone\.layer2\.0\.relu#2'"),
+        ("backbone.layer9", r"layer: the network has no layer of this name.*did you mean 'backbone\.layer"),
+        ("head.dense1", r"gives no maps of places\n *received: *head\.dense1, which gives 3"),
+    ],
+)
+def test_a_layer_that_cannot_be_weighed_is_told(layer: str, told: str) -> None:
+    plan = transferred()
+    with pytest.raises(UsageError, match=f"(?s){told}"):
+        choose_layer(plan.begin(0, print)[0], plan.layers, plan.input, layer)
+
+
+def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
+    _, network = made(PLAIN)
+    assert at_a_time(network, torch.zeros(3, 12, 12)) == 500
+    assert at_a_time(network, torch.zeros(3, 224, 224)) == 10
+    fields = {"backbone": "squeezenet1_1(weights='none')", "head": ["globalpool", "dense(classes)"]}
+    tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": [224, 224]}}
+    enlarging = plan_network(Recipe.from_tables(tables).model, (3, 32, 32), 3).make(0, "cpu")
+    assert at_a_time(enlarging, torch.zeros(3, 32, 32)) == 10
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_no_batch_is_larger_than_asked(name: str) -> None:
+    _, network = made(PLAIN)
+    image = torch.randn(3, 12, 12, generator=torch.Generator().manual_seed(0))
+    sizes = []
+    handle = network.conv1.register_forward_pre_hook(lambda _module, given: sizes.append(len(given[0])))
+    METHODS[name](network, image, setting(image, layer="relu2", batch=8))
+    handle.remove()
+    most = 8 if name == "occlusion" else 2
+    assert 0 < max(sizes) <= most
+    if name in ("occlusion", "integrated-gradients"):
+        assert max(sizes) == most
+
+
+def test_a_missing_captum_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(UsageError, match=r"attribution needs Captum.*\n *next: *pip install 'cnnlab\[captum\]'"):
+        load_captum()

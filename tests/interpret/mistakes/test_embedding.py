@@ -1,0 +1,157 @@
+"""Features on a plane: which layer, which images, in which pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.text import Text
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from cnnlab.data.loader import Feed
+from cnnlab.interpret.mistakes import embedding as mistakes_embedding
+from cnnlab.interpret.mistakes.embedding import Embedding, embedding, features, last_layer
+from cnnlab.interpret.mistakes.embedding_plot import embedding_figure
+from cnnlab.interpret.mistakes.view import map_sentence
+from cnnlab.records import LayerRecord
+from cnnlab.render.plots import to_svg
+
+CPU = torch.device("cpu")
+
+
+def feed(count: int = 30, kinds: int = 3) -> Feed:
+    numbers = np.random.default_rng(0)
+    pixels = numbers.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
+    return Feed(pixels, np.arange(count) % kinds, (0.5,) * 3, (0.25,) * 3, CPU)
+
+
+def row(name: str, kind: str, shape: tuple[int, ...], parameters: int = 1) -> LayerRecord:
+    return LayerRecord(
+        name=name, kind=kind, text=kind, input=shape, output=shape, parameters=parameters, formula="", macs=0,
+        receptive_field=None, jump=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(216, 3)
+        )
+
+
+def test_features_are_what_goes_into_the_layer(network: nn.Sequential) -> None:
+    network.eval()
+    places = np.array([0, 3, 29])
+    images = torch.cat([batch for batch, _ in feed().evaluation()])[places]
+    expected = network[:5](images).detach().numpy()
+    np.testing.assert_allclose(features(network, "5", feed(), places), expected, atol=1e-6)
+    maps = network[:2](images).mean(dim=(2, 3)).detach().numpy()
+    np.testing.assert_allclose(features(network, "2", feed(), places), maps, atol=1e-6)
+
+
+def test_sequences_are_averaged_over_their_steps() -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            with torch.random.fork_rng(devices=[]):
+                self.last = nn.Linear(16, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.last(images.reshape(len(images), 12, 16)).mean(dim=1)
+
+    images = torch.cat([batch for batch, _ in feed().evaluation()])[:4]
+    expected = images.reshape(4, 12, 16).mean(dim=1).numpy()
+    np.testing.assert_allclose(features(Steps(), "last", feed(), np.arange(4)), expected, atol=1e-6)
+
+
+def test_pieces_change_nothing_and_the_mode_stays(
+    network: nn.Sequential,
+    monkeypatch: pytest.MonkeyPatch,
+    untouched: Callable[[nn.Module], AbstractContextManager[None]],
+) -> None:
+    network.train()
+    with untouched(network):
+        whole = features(network, "5", feed(), np.arange(30))
+        monkeypatch.setattr(mistakes_embedding, "PIECE", 7 * 192)
+        np.testing.assert_allclose(features(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
+
+
+def test_an_error_in_the_middle_leaves_no_hook(
+    network: nn.Sequential, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+) -> None:
+    network[4] = nn.Identity()  # four-dimensional maps do not fit the last layer
+    network.train()
+    with untouched(network), pytest.raises(RuntimeError):
+        features(network, "5", feed(), np.arange(30))
+
+
+def test_the_plane_is_that_of_scikit_learn(network: nn.Sequential) -> None:
+    found = embedding(network, row("5", "dense", (216,)), feed())
+    assert found is not None
+    network.eval()
+    images = torch.cat([batch for batch, _ in feed().evaluation()])
+    oracle = PCA(2, svd_solver="full").fit(network[:5](images).detach().numpy())
+    assert found.shares == pytest.approx(oracle.explained_variance_ratio_, rel=1e-4)
+    assert (found.size, found.averaged, found.layer) == (216, False, "5")
+    assert np.array_equal(found.labels, np.arange(30) % 3)
+
+
+def test_many_images_are_thinned_evenly(network: nn.Sequential) -> None:
+    found = embedding(network, row("5", "dense", (216,)), feed(), most=7)
+    assert found is not None
+    assert found.places.tolist() == [0, 5, 10, 14, 19, 24, 29]
+    assert np.array_equal(found.labels, found.places % 3)
+
+
+def test_features_that_are_no_numbers_give_no_map(network: nn.Sequential) -> None:
+    with torch.no_grad():
+        network[0].bias.fill_(torch.nan)
+    assert embedding(network, row("5", "dense", (216,)), feed()) is None
+
+
+def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential) -> None:
+    conv, norm, dense = (row("0", "conv", (3, 8, 8)), row("1", "batchnorm", (6, 6, 6)), row("5", "dense", (216,)))
+    relu = row("2", "relu", (6, 6, 6), parameters=0)
+    assert last_layer(network, [conv, norm, relu, dense]) == dense
+    assert last_layer(network, [conv, norm, relu]) == conv
+    assert last_layer(network, [norm, relu]) == norm
+    assert last_layer(network, [relu, row("gone", "dense", (3,))]) is None
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kinds", [1, 3, 20, pytest.param(21, marks=pytest.mark.full)])
+def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, kinds: int) -> None:
+    found = embedding(network, row("5", "dense", (216,)), feed(90, kinds))
+    assert found is not None
+    wrong = np.arange(90) % 7 == 0
+    names = [f"$class_{k}" for k in range(kinds)]
+    figure = embedding_figure(found, wrong, names, "title", ["note"])
+    main, *small = figure.axes
+    drawn = np.concatenate([group.get_offsets() for group in main.collections])
+    assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
+    assert main.get_xlabel() == f"component 1, {100 * found.shares[0]:.1f} % of the variance"
+    # Names of many classes would cover the map.
+    assert [text.get_text() for text in main.texts] == (names if kinds <= 20 else [])
+    told = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert ("classes would cover it" in told) == (kinds > 20)
+    assert len(small) == min(kinds, 20)
+    rings = sum(len(axes.collections[2].get_offsets()) for axes in small)
+    assert rings == wrong[np.isin(found.labels, range(20))].sum()
+    assert "$class_0" in to_svg(figure, "map", "")
+    (low, high), (left, right) = main.get_ylim(), main.get_xlim()
+    assert low < found.points[:, 1].min() <= found.points[:, 1].max() < high
+    assert left < found.points[:, 0].min() <= found.points[:, 0].max() < right
+
+
+@pytest.mark.parametrize(("each", "told"), [(2, False), (3, True)])
+def test_centres_of_one_or_two_images_are_not_told_of(each: int, told: bool) -> None:
+    labels = np.arange(4 * each) % 4
+    points = np.random.default_rng(0).normal(size=(len(labels), 2))
+    found = Embedding("dense1", 84, False, np.arange(len(labels)), points, labels, (0.31, 0.2), 0.5, 0.4)
+    assert ("nearest class centre" in map_sentence(found)) is told

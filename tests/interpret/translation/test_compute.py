@@ -1,0 +1,166 @@
+"""Moving images, and how far activations move with them: against numpy, and against layers called by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from cnnlab.architecture.layers import layers, read_rows
+from cnnlab.architecture.trace import trace
+from cnnlab.data.sources.base import ImageForm
+from cnnlab.errors import UsageError
+from cnnlab.interpret.images import drawn_image
+from cnnlab.interpret.translation.compute import DIRECTIONS, moved, translation
+from cnnlab.interpret.translation.result import Translation
+from cnnlab.models.build import build
+from cnnlab.models.init import initialise
+from cnnlab.models.tracing.trace import network_table
+
+LENET = ["conv(16, 5, padding=2)", "relu", "maxpool(2)", "conv(32, 5, padding=2)", "relu", "maxpool(2)"]
+END = ["flatten", "dense(10)"]
+
+
+def picture(size: int = 32) -> torch.Tensor:
+    """A drawn image with edges and shades, as a network takes it."""
+    pixels, _ = drawn_image(ImageForm(3, size, size))
+    scaled = torch.from_numpy(pixels.astype(np.float32))
+    return (scaled - scaled.mean()) / scaled.std()
+
+
+def made(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential, tuple[Any, ...]]:
+    found = trace(read_rows(texts, layers), (3, size, size))
+    network = build(found)
+    initialise(network, "default", seed)
+    return network, tuple(found.records())
+
+
+def measured(texts: list[str], image: torch.Tensor, seed: int = 0, **ways: Any) -> Translation:
+    network, records = made(texts, seed, image.shape[-1])
+    return translation(network, image, records, **ways)
+
+
+@given(
+    st.integers(1, 4),
+    st.sampled_from(sorted(DIRECTIONS)),
+    st.sampled_from([("edge", "edge"), ("zero", "constant")]),
+)
+def test_an_image_moves_as_numpy_pads_it(shift: int, direction: Any, fills: tuple[Any, Any]) -> None:
+    image = torch.arange(2 * 5 * 6, dtype=torch.float32).reshape(2, 5, 6) + 1
+    down, right = (shift * moves for moves in DIRECTIONS[direction])
+    padded = np.pad(image.numpy(), ((0, 0), (down, 0), (right, 0)), mode=fills[1])
+    before = image.clone()
+    assert np.array_equal(moved(image, shift, direction, fills[0]).numpy(), padded[:, :5, :6])
+    assert torch.equal(image, before)
+
+
+def test_a_change_is_the_distance_as_a_share_of_the_length() -> None:
+    network, records = made([*LENET, *END])
+    image = picture()
+    found = translation(network, image, records, shifts=3, direction="diagonal", fill="zero")
+    assert found.shifts == (0, 1, 2, 3)
+    assert [layer.name for layer in found.layers] == [name for name, _ in network.named_children()]
+    inputs = [moved(image, shift, "diagonal", "zero")[None] for shift in found.shifts]
+    before = found.changes
+    for layer, module in zip(found.layers, network, strict=True):
+        with torch.no_grad():
+            inputs = [module(given) for given in inputs]
+        expected = [float((given - inputs[0]).norm() / inputs[0].norm()) for given in inputs]
+        assert layer.after == pytest.approx(expected, rel=1e-4)
+        assert layer.before == pytest.approx(before, rel=1e-4)
+        assert layer.after[0] == 0.0
+        before = layer.after
+
+
+@pytest.mark.parametrize("pool", ["maxpool(2)", "avgpool(2)", "maxpool(3, stride=2)"])
+def test_pooling_lowers_the_change(pool: str) -> None:
+    table = [pool if "pool" in row else row for row in LENET]
+    found = [measured([*table, *END], picture(), seed) for seed in range(5)]
+    factors = np.array([[layer.factor() for layer in one.pools] for one in found])
+    assert factors.shape == (5, 2)
+    assert factors.mean() < 0.9
+    assert (factors < 1).mean() > 0.8
+    of_kinds = found[0].answer()
+    assert f"Of the kinds of layers that work on maps {found[0].pools[0].kind} lowers it most" in of_kinds
+
+
+def test_a_constant_image_does_not_change() -> None:
+    found = measured([*LENET, *END], torch.full((3, 32, 32), 0.7))
+    assert set(found.changes) == {0.0}
+    assert {change for layer in found.layers for change in (*layer.before, *layer.after)} == {0.0}
+    assert "Moving this image changes nothing" in found.answer()
+    assert "–" in found.sheet().to_markdown()
+
+
+def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 4, stride=4)
+            self.norm = nn.LayerNorm(8)
+            self.relu = nn.ReLU(inplace=True)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            found = self.relu(self.norm(self.conv(images).permute(0, 2, 3, 1)))
+            return self.pool(self.relu(found - 0.5).permute(0, 3, 1, 2)).flatten(1)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Block()
+    image = picture(48)
+    found = translation(network, image, network_table(network, (3, 48, 48)).layers)
+    layers_by_name = {layer.name: layer for layer in found.layers}
+    assert list(layers_by_name) == ["conv", "norm", "relu", "relu#2", "pool"]
+    for name in ("conv", "norm", "relu", "relu#2"):
+        assert layers_by_name[name].map == (12, 12)
+        assert layers_by_name[name].kept == (4,)
+    assert found.stages == (layers_by_name["pool"],)
+
+
+def test_a_norm_over_channels_tells_where_they_are() -> None:
+    class Norms(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.BatchNorm2d(3), nn.LayerNorm(3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
+
+    found = translation(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
+    assert [layer.map for layer in found.layers] == [(24, 16), (24, 16)]
+
+
+def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], AbstractContextManager[None]]) -> None:
+    network, records = made(["conv(4, 3)", "batchnorm", "dropout(0.5)", "maxpool(2)", *END])
+    network.train()
+    with untouched(network):
+        translation(network, picture(), records)
+    with untouched(network), pytest.raises(RuntimeError):
+        translation(network, picture()[:1], records)
+
+
+def test_the_last_rows_softmax_is_not_there() -> None:
+    found = measured(["flatten", "dense(3)", "softmax"], picture())
+    assert [layer.name for layer in found.layers] == ["flatten1", "dense1"]
+
+
+@pytest.mark.parametrize(
+    ("ways", "words"),
+    [
+        ({"shifts": 32}, r"(?s)shifts: a shift must leave some of the image in sight.*32 px.*1 to 31 px.*of 32×32"),
+        ({"shifts": 0}, r"(?s)nothing is moved.*received: 0 px"),
+        ({"direction": "left"}, r"(?s)unknown direction 'left'.*right, down, diagonal"),
+        ({"fill": "grey"}, r"(?s)unknown fill 'grey'.*edge, zero"),
+    ],
+)
+def test_what_can_not_be_moved_is_told(ways: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        measured(["conv(2, 3)"], picture(), **ways)

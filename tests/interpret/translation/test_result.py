@@ -1,0 +1,155 @@
+"""What is said of measured shifts follows from the numbers; the plot draws them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from cnnlab.interpret.translation.result import Moved, MovedLayer, Translation
+from cnnlab.interpret.translation.view import translation_figure
+
+
+def layer(name: str, before: float, after: float, kind: str = "maxpool", **fields: Any) -> MovedLayer:
+    sizes: dict[str, Any] = {"input": (4, 8, 8), "output": (4, 4, 4), "map": (4, 4), "period": 2}
+    changes = {"before": (0.0, before, 2 * before), "after": (0.0, after, 2 * after)}
+    return MovedLayer(name=name, kind=kind, text=f"{kind}(2)", **{**sizes, **changes, **fields})
+
+
+def translation(*layers: MovedLayer) -> Translation:
+    told: dict[str, Any] = {"network": "net_1", "image": "an image", "direction": "down", "fill": "zero"}
+    return Translation(size=(3, 32, 32), shifts=(0, 1, 2), changes=(0.0, 0.4, 0.8), layers=layers, **told)
+
+
+CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
+
+
+@pytest.mark.parametrize(
+    ("factors", "words"),
+    [
+        ((0.5, 0.5), "falls at each of 2 pooling layers.* 0.50 "),
+        ((0.5, 2.0), "falls at 1 of 2 pooling layers.* 1.00 "),
+        ((1.5, 1.5), "falls at none of 2 pooling layers.* 1.50 "),
+        ((0.25,), " falls at the pooling layer.* 0.25 "),
+        ((1.25,), "does not fall at the pooling layer.* 1.25 "),
+    ],
+)
+def test_the_answer_is_that_of_the_numbers(factors: tuple[float, ...], words: str) -> None:
+    pools = [layer(f"maxpool{number}", 0.4, 0.4 * factor) for number, factor in enumerate(factors)]
+    assert re.search(words, translation(CONV, *pools).answer())
+
+
+def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
+    dense = layer("d", 0.5, 0.01, "dense", input=(4,))
+    found = translation(CONV, layer("p", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
+    assert (
+        "Of the kinds of layers that work on maps relu lowers it most: relu 0.50, maxpool 0.75, conv 1.10."
+        in found.answer()
+    )
+    assert "none lowers it: maxpool 1.00, conv 1.10." in translation(CONV, layer("p", 0.4, 0.4)).answer()
+
+
+def test_a_pool_that_gives_what_it_gets_is_none() -> None:
+    same = layer("avgpool", 0.4, 0.4, "adaptivepool", input=(4, 7, 7), output=(4, 7, 7))
+    assert translation(CONV, same).pools == ()
+    one = layer("globalpool", 0.4, 0.4, "globalpool", input=(4, 1, 1), output=(4,))
+    assert translation(CONV, one).pools == ()
+
+
+def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:
+    strided = layer("conv2", 0.5, 0.4, "conv", period=2)
+    assert translation(CONV, strided, layer("pool", 0.4, 0.3)).stages == (layer("pool", 0.4, 0.3),)
+    assert translation(CONV, strided).stages == (strided,)
+    assert translation(strided).stages == (strided,)
+    assert translation(CONV).stages == (CONV,)
+    assert translation(CONV).answer().startswith("No pooling layer was measured.")
+
+
+def moves(*differences: float) -> tuple[Moved, ...]:
+    return tuple(
+        Moved(shift=shift, steps=(0, 0), nodes=9 - shift, difference=difference)
+        for shift, difference in enumerate(differences, start=1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("period", "differences", "words"),
+    [
+        (1, (0.0, 1e-7), "every shift"),
+        (2, (0.3, 0.0, 0.3, 2e-6), "multiples of 2 px"),
+        (2, (0.3,), "multiples of 2 px, by the strides alone"),
+        (2, (0.0, 0.0), "of those measured: 1 px, 2 px"),
+        (2, (0.2, 0.2), "of those measured: none"),
+        (1, (), "every shift, by the strides alone"),
+    ],
+)
+def test_which_shifts_are_kept_is_said_of_what_was_measured(
+    period: int, differences: tuple[float, ...], words: str
+) -> None:
+    assert layer("pool", 0.4, 0.3, period=period, moves=moves(*differences)).keeps() == words
+
+
+def test_the_sheet_has_every_layers_change_and_every_kept_shift() -> None:
+    found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), layer("vector", 0.2, 0.1, period=None))
+    sheet = found.sheet()
+    assert "pool: 0.40 before, 0.30 after, at a shift of 1 px" in sheet.lines
+    changes, kept = (table for _, table in sheet.tables)
+    assert [column.title for column in changes.columns] == ["layer", "row", "1 px", "2 px", "after/before"]
+    assert changes.rows[0] == ("image", "", "0.40", "0.80", "")
+    assert changes.rows[2] == ("pool", "maxpool(2)", "0.30", "0.60", "0.75")
+    assert kept.rows[1] == ("pool", "4×4", "multiples of 2 px", "2", "7", "0", "0.5")
+    assert len(kept.rows) == 2
+    assert "moved down, the freed border is zero" in sheet.notes[0]
+    assert "net\\_1" in sheet.to_latex()
+
+
+def test_many_shifts_share_few_columns() -> None:
+    wide = {"before": tuple(n / 20 for n in range(12)), "after": tuple(n / 20 for n in range(12))}
+    found = translation().model_copy(
+        update={"shifts": tuple(range(12)), "changes": wide["after"], "layers": (CONV.model_copy(update=wide),)}
+    )
+    titles = [column.title for column in found.sheet().tables[0][1].columns]
+    assert titles[2:-1] == ["1 px", "3 px", "5 px", "7 px", "9 px", "11 px"]
+
+
+def test_the_plot_draws_the_numbers_of_each_stage() -> None:
+    found = translation(CONV, layer("pool", 0.4, 0.3), layer("last", 0.3, 0.2))
+    (axes,) = translation_figure(found).axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+    assert lines == {
+        "image": [0.0, 0.4, 0.8],
+        "pool, in front": [0.0, 0.4, 0.8],
+        "pool": [0.0, 0.3, 0.6],
+        "last, in front": [0.0, 0.3, 0.6],
+        "last": [0.0, 0.2, 0.4],
+    }
+    assert [text.get_text() for text in axes.texts] == ["the image", "pool", "last"]
+
+
+def test_of_many_stages_some_are_drawn_and_that_is_said() -> None:
+    found = translation(*(layer(f"a_pool_with_a_very_long_name_{n}", 0.4, 0.3) for n in range(9)))
+    figure = translation_figure(found)
+    assert len(figure.axes[0].get_lines()) == 1 + 2 * 4
+    assert any("4 of 9 layers" in text.get_text() for text in figure.texts)
+
+
+def test_the_picture_stands_alone_in_light_and_dark() -> None:
+    found = translation(CONV, layer("pool", 0.4, 0.3))
+    root = ElementTree.fromstring(found.svg())
+    children = [child.tag.rpartition("}")[2] for child in root]
+    assert children[:3] == ["title", "style", "rect"]
+    assert "prefers-color-scheme: dark" in (root[1].text or "")
+    assert found.answer() in (root[0].text or "")
+    assert found.svg() == found.svg()
+    assert found._repr_html_().count("data:image/svg+xml;base64,") == 1
+
+
+def test_a_record_survives_json() -> None:
+    unknown = layer("none", 0.4, 0.3).model_copy(update={"after": (0.0, None, None)})
+    found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), unknown)
+    assert Translation.from_json(found.to_json()) == found
+    assert found.layers[2].factor() is None
+    assert found.sheet().tables[0][1].rows[3][2:] == ("–", "–", "–")
+    assert found.svg()
