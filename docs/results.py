@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cnnlab.report.results import Results, results
+from cnnlab.reports.runs_table import Results, results
 
 PAGE = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"

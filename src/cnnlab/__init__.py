@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
-    from cnnlab.report.comparing import compare
-    from cnnlab.report.comparing_studies import compare_studies
-    from cnnlab.report.description import Description, describe
     from cnnlab.report.shifting import shift
-    from cnnlab.report.verifying import verify
+    from cnnlab.reports.architecture.description import Description, describe
+    from cnnlab.reports.comparison.result import compare
+    from cnnlab.reports.comparison.studies import compare_studies
+    from cnnlab.reports.verification.result import verify
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
@@ -53,7 +53,7 @@ _HOMES = {
     "Claim": "cnnlab.config.recipe",
     "CnnlabError": "cnnlab.errors",
     "Data": "cnnlab.config.recipe",
-    "Description": "cnnlab.report.description",
+    "Description": "cnnlab.reports.architecture.description",
     "DownloadError": "cnnlab.errors",
     "Model": "cnnlab.config.recipe",
     "Recipe": "cnnlab.config.recipe",
@@ -68,10 +68,10 @@ _HOMES = {
     "Warnings": "cnnlab.config.recipe",
     "activations": "cnnlab.interpret.hooks",
     "build": "cnnlab.models.build",
-    "compare": "cnnlab.report.comparing",
-    "compare_studies": "cnnlab.report.comparing_studies",
+    "compare": "cnnlab.reports.comparison.result",
+    "compare_studies": "cnnlab.reports.comparison.studies",
     "convolve": "cnnlab.theory.convolution_by_hand.result",
-    "describe": "cnnlab.report.description",
+    "describe": "cnnlab.reports.architecture.description",
     "effective_field": "cnnlab.interpret.receptive_field.effective",
     "inspect_activations": "cnnlab.interpret.activations.feature_maps",
     "inspect_attribution": "cnnlab.interpret.attribution.compute",
@@ -97,7 +97,7 @@ _HOMES = {
     "train": "cnnlab.api",
     "translation": "cnnlab.interpret.translation.compute",
     "tune": "cnnlab.api",
-    "verify": "cnnlab.report.verifying",
+    "verify": "cnnlab.reports.verification.result",
     "write_report": "cnnlab.api",
 }
 

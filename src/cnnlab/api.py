@@ -17,13 +17,13 @@ from cnnlab.errors import RunError
 from cnnlab.interpret.activations.feature_maps import example_activations
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
 from cnnlab.interpret.weights.compute import first_convolution
-from cnnlab.report.page import render
-from cnnlab.report.study_answer import PlanAnswer, StudyAnswer
-from cnnlab.report.study_page import render_study
-from cnnlab.report.tuning_answer import TuningAnswer
-from cnnlab.report.tuning_page import render_tuning
-from cnnlab.report.verifying import RecomputedRuns
-from cnnlab.report.view import Confusion, RunView
+from cnnlab.reports.run.contents import Confusion, RunView
+from cnnlab.reports.run.page import render
+from cnnlab.reports.study.answer import PlanAnswer, StudyAnswer
+from cnnlab.reports.study.page import render_study
+from cnnlab.reports.tuning.answer import TuningAnswer
+from cnnlab.reports.tuning.page import render_tuning
+from cnnlab.reports.verification.result import RecomputedRuns
 from cnnlab.runs.callbacks import NOBODY, Listener
 from cnnlab.runs.claims import judged
 from cnnlab.runs.run import run

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.report.comparing import compare
+from cnnlab.reports.comparison.result import compare
 from cnnlab.storage.run_folder import RunFolder
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cnnlab.cli import runs as cli_runs
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.report.results import results
+from cnnlab.reports.runs_table import results
 from cnnlab.storage.run_folder import RunFolder
 
 NO_RUNS = "no runs in runs; 'cnnlab train RECIPE' makes one\n"

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.report.study_answer import StudyAnswer
+from cnnlab.reports.study.answer import StudyAnswer
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import UNTESTED

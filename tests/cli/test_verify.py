@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.report.verifying import verify
+from cnnlab.reports.verification.result import verify
 from cnnlab.storage.run_folder import RunFolder
 
 

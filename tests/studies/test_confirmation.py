@@ -14,7 +14,7 @@ import pytest
 from cnnlab.config.study import FRESH_SEEDS, Study
 from cnnlab.errors import RunError
 from cnnlab.records import Result
-from cnnlab.report.study_headline import headline
+from cnnlab.reports.study.text import headline
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER, openings
 from cnnlab.studies import plan

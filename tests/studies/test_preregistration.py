@@ -10,7 +10,7 @@ import pytest
 
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.report.study_page import render_study
+from cnnlab.reports.study.page import render_study
 from cnnlab.studies.preregistration import check_name, declaration, declare
 from cnnlab.studies.result import StudyResult
 

@@ -14,7 +14,7 @@ from scipy import stats
 from cnnlab.api import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
-from cnnlab.report.verifying import verify
+from cnnlab.reports.verification.result import verify
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.studies.folder import SHIFTED, read_result, shifted_example, study_folder

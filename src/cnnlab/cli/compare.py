@@ -14,8 +14,8 @@ from cnnlab.errors import UsageError
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
-    from cnnlab.report.comparing import ComparedRuns
-    from cnnlab.report.comparing_studies import ComparedStudies
+    from cnnlab.reports.comparison.result import ComparedRuns
+    from cnnlab.reports.comparison.studies import ComparedStudies
 
 Runs = Annotated[
     list[Path],
@@ -73,8 +73,8 @@ def compare_runs(
     if svg is not None:
         check_picture(svg, "compared.svg")
     from cnnlab.atomic_io import write_whole
-    from cnnlab.report.comparing import compare
-    from cnnlab.report.comparing_studies import compare_studies, is_study
+    from cnnlab.reports.comparison.result import compare
+    from cnnlab.reports.comparison.studies import compare_studies, is_study
 
     paths = [find_run(path) for path in runs]
     studies = [path for path in paths if is_study(path)]

@@ -73,7 +73,7 @@ def describe(
     """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
     form = Form(json, markdown, latex, svg)
     from cnnlab.cli.console import progressing
-    from cnnlab.report import description
+    from cnnlab.reports.architecture import description
 
     changed, sides = overrides(set_), read_image_size(size)
     with progressing() as shown:

@@ -86,7 +86,7 @@ def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
 
 def _show_claims(runs: Path, recipes: Path | None, form: Form) -> None:
     from cnnlab.cli.console import show
-    from cnnlab.report.results import results
+    from cnnlab.reports.runs_table import results
 
     if recipes is not None and not recipes.is_dir():
         raise UsageError(

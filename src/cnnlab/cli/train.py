@@ -134,7 +134,7 @@ def show_result(folder: Any, json: bool) -> None:
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.cli.terminal import drawn
     from cnnlab.render import formatting
-    from cnnlab.report.tables import final_table
+    from cnnlab.reports.run.tables import final_table
 
     result = folder.result()
     page = folder.path / "report.html"

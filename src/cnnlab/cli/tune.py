@@ -75,7 +75,7 @@ def tune(
     called = name or file.stem
     if plan:
         from cnnlab.data.dataset_cache import Shelf
-        from cnnlab.report.tuning_answer import PlannedAnswer
+        from cnnlab.reports.tuning.answer import PlannedAnswer
         from cnnlab.tuning.plan import plan_search, summary
 
         with progressing() as shown, about_file(file):

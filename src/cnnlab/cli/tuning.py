@@ -8,8 +8,8 @@ from dataclasses import replace
 from cnnlab.cli.console import Progressing
 from cnnlab.cli.studying import Studying
 from cnnlab.render import formatting
-from cnnlab.report.study_words import metric_name
-from cnnlab.report.tuning_tables import shown
+from cnnlab.reports.study.text import metric_name
+from cnnlab.reports.tuning.tables import shown
 from cnnlab.studies.plan import Plan, Task
 from cnnlab.tuning.plan import TuningPlan
 from cnnlab.tuning.result import TrialRecord, is_better

@@ -49,7 +49,7 @@ def verify_claims(
     if recompute:
         _recompute(subjects, data, device, form)
         return
-    from cnnlab.report.verifying import verify
+    from cnnlab.reports.verification.result import verify
 
     show_answer(verify([find_run(path) for path in subjects], runs=runs), form, SPARE)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnlab.config.corruptions import read_shifts, usual
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.report.shift_answer import ShiftAnswer
+from cnnlab.reports.robustness.answer import ShiftAnswer
 from cnnlab.runs.index.finished_runs import ReadRun, grouped, names_of, read_runs
 from cnnlab.runs.index.run_groups import one_a_seed
 from cnnlab.stats.comparison import Rules

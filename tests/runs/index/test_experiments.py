@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from cnnlab.cli.options import overrides
 from cnnlab.config.arms import settings
 from cnnlab.config.recipe import Recipe
-from cnnlab.report.results import results
+from cnnlab.reports.runs_table import results
 from cnnlab.runs.claims import judged
 from cnnlab.runs.index.experiments import Experiment, experiments
 from cnnlab.storage.run_folder import RunFolder

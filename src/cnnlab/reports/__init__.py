@@ -1,0 +1,1 @@
+"""Records to documents, figures and pages. No torch."""

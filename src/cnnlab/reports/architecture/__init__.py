@@ -1,0 +1,1 @@
+"""A network before training: its table and its drawing."""

@@ -1,0 +1,282 @@
+"""Where each row of a table stands in the drawing of its network: blocks, strips and sums, in lines, with arcs.
+
+Only numbers and names come from here; `cnnlab.reports.architecture.drawing` draws them. All lengths are in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import isqrt, log2, sqrt
+from typing import Any, Literal
+
+from cnnlab.architecture.layer_graph import data_order, layer_in
+from cnnlab.records import LayerRecord
+from cnnlab.render import formatting
+from cnnlab.render.svg import SMALL, text_width
+
+PAGE, MARGIN, GAP = 1100.0, 24.0, 24.0
+TALLEST, LOWEST = 110.0, 12.0
+WIDEST, NARROWEST = 56.0, 10.0
+STRIP, NODE = 7.0, 18.0
+LONGEST_LABEL = 16
+MANY = 6  # a dense block's last rows take more, and their arcs would hide everything
+WIDE = 1.2  # digits and × are wider than a mean letter
+IMAGES = ""  # the batch itself, among the names of rows
+
+Kind = Literal[
+    "image", "convolution", "dense", "pooling", "activation", "normalisation", "dropout", "reshaping", "sum", "other"
+]
+_KINDS: dict[Kind, str] = {
+    "convolution": "conv depthwise",
+    "dense": "dense",
+    "pooling": "maxpool avgpool globalpool adaptivepool",
+    "activation": "relu leaky_relu elu gelu silu tanh sigmoid softmax hardswish hardsigmoid relu6 prelu mish selu",
+    "normalisation": "batchnorm layernorm groupnorm lrn",
+    "dropout": "dropout dropout2d",
+    "reshaping": "flatten upsample permute transpose reshape view pad",
+    "sum": "residual add multiply",
+}
+KIND_OF: dict[str, Kind] = {word: kind for kind, names in _KINDS.items() for word in names.split()}
+_THIN = ("activation", "normalisation", "dropout")
+
+
+@dataclass
+class Item:
+    """A block or a sum with the strips that are joined to it. `row` is None for the images.
+
+    `left` and `slot` are the place that its texts and itself stand in, `x` where the block begins.
+    """
+
+    row: LayerRecord | None
+    kind: Kind
+    label: str
+    size: str
+    width: float
+    height: float
+    strips: list[LayerRecord] = field(default_factory=list)
+    line: int = 0
+    left: float = 0.0
+    slot: float = 0.0
+    follows: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name as it is written: as many of its last words as there is room for."""
+        name = self.row.name if self.row is not None else ""
+        if len(name) <= LONGEST_LABEL:
+            return name
+        pieces = name.split(".")
+        ends = (".".join(pieces[start:]) for start in range(1, len(pieces)))
+        short = next((end for end in ends if len(end) < LONGEST_LABEL), pieces[-1])
+        return "…" + short if len(short) < LONGEST_LABEL else formatting.shown(short, LONGEST_LABEL)
+
+    @property
+    def whole(self) -> float:
+        """The width of the block with its strips."""
+        return self.width + STRIP * len(self.strips)
+
+    @property
+    def x(self) -> float:
+        """Where the block begins."""
+        return self.left + (self.slot - self.whole) / 2
+
+    @property
+    def end(self) -> float:
+        """Where the last strip ends."""
+        return self.x + self.whole
+
+
+@dataclass(frozen=True)
+class Arc:
+    """A way past other items: from a piece of one item (0: its block, 1: its first strip, …) to another item."""
+
+    start: int
+    piece: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """The items of a repeat row, the first and the last; `level` counts from the innermost."""
+
+    row: LayerRecord
+    first: int
+    last: int
+    level: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A whole network in lines of items."""
+
+    items: tuple[Item, ...]
+    arcs: tuple[Arc, ...]
+    brackets: tuple[Bracket, ...]
+    lines: int
+    width: float
+
+
+def place(rows: Sequence[LayerRecord]) -> Placed:
+    """The items of a table from the images to the last row, each in its line and place."""
+    items, where, resolved = _items(rows)
+    arcs = _arcs(items, where, resolved)
+    width = _lay_out(items, arcs)
+    return Placed(tuple(items), arcs, _brackets(rows, where), items[-1].line + 1, width)
+
+
+def height_of(side: int, largest: int) -> float:
+    """A block's height: it grows with the square root of the side, so that small images are still seen."""
+    return LOWEST + (TALLEST - LOWEST) * sqrt(side / largest)
+
+
+def width_of(channels: int, most: int) -> float:
+    """A block's width: it grows with the logarithm of the channels."""
+    return NARROWEST + (WIDEST - NARROWEST) * log2(1 + channels) / log2(1 + most)
+
+
+def _items(rows: Sequence[LayerRecord]) -> tuple[list[Item], dict[str, tuple[int, int]], dict[str, str]]:
+    """The items, the (item, piece) of each row that is drawn, and what a row's name stands for where it is not."""
+    ordered = data_order(rows)
+    image = ordered[0].input
+    shapes = [image, *(row.output for row in rows)]
+    largest, most = max(map(_side, shapes)), max(map(_channels, shapes))
+    items = [
+        Item(
+            None, "image", "images", formatting.sizes(image), width_of(image[0], most), height_of(_side(image), largest)
+        )
+    ]
+    where, stands_for = {IMAGES: (0, 0)}, {IMAGES: IMAGES}
+    before = IMAGES
+    for row in ordered:
+        inputs = [stands_for[name] for name in row.inputs or (IMAGES,) if name in stands_for]
+        if row.kind == "repeat":
+            stands_for[row.name] = inputs[0]
+            continue
+        stands_for[row.name] = row.name
+        follows = before in inputs
+        if follows and _is_thin(row, inputs):
+            items[-1].strips.append(row)
+            where[row.name] = (len(items) - 1, len(items[-1].strips))
+        else:
+            items.append(_item(row, largest, most, follows))
+            where[row.name] = (len(items) - 1, 0)
+        before = row.name
+    return items, where, stands_for
+
+
+def _side(shape: tuple[int, ...]) -> int:
+    """The height of an image; of tokens the side of a square of them; 1 for a vector."""
+    return shape[1] if len(shape) == 3 else isqrt(shape[0]) if len(shape) == 2 else 1
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    return shape[-1] if len(shape) == 2 else shape[0]
+
+
+def _is_thin(row: LayerRecord, inputs: Sequence[str]) -> bool:
+    kind = KIND_OF.get(row.kind, "other")
+    return kind in _THIN or (kind == "other" and row.input == row.output and not row.parameters and len(inputs) == 1)
+
+
+def _item(row: LayerRecord, largest: int, most: int, follows: bool) -> Item:
+    kind = KIND_OF.get(row.kind, "other")
+    if kind == "sum":
+        return Item(row, kind, "", "", NODE, NODE, follows=follows)
+    shape = row.output
+    if kind == "dense" and len(shape) == 3:  # it works on the last axis
+        shape = (shape[2], *shape[:2])
+    width, height = width_of(_channels(shape), most), height_of(_side(shape), largest)
+    label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY else short_label(row)
+    return Item(row, kind, label, formatting.sizes(row.output), width, height, follows=follows)
+
+
+def short_label(row: LayerRecord) -> str:
+    """What a row is in a few words: `conv 5×5, 32`."""
+    layer: Any = layer_in(row.text)
+    if layer is None or row.kind in ("residual", "repeat"):
+        return formatting.shown(row.kind, LONGEST_LABEL)
+    window = layer.window()
+    words_of = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
+    if window is None:
+        return words_of.get(
+            row.kind, {"globalpool": "global pool", "adaptivepool": "adaptive pool"}.get(row.kind, row.kind)
+        )
+    kernel, usual = window.kernel, window.kernel if row.kind.endswith("pool") else (1, 1)
+    stride = "" if window.stride == usual else f" /{_sizes(window.stride)}"
+    filters = f", {row.output[0]}" if row.kind == "conv" else ""
+    name = "depthw." if row.kind == "depthwise" else row.kind
+    return f"{name} {_sizes(kernel) if row.kind.endswith('pool') else formatting.sizes(kernel)}{filters}{stride}"
+
+
+def _sizes(pair: tuple[int, int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else formatting.sizes(pair)
+
+
+def _arcs(items: Sequence[Item], where: dict[str, tuple[int, int]], stands_for: dict[str, str]) -> tuple[Arc, ...]:
+    """The inputs that do not come from the item in front; not of a row with many, which says how many."""
+    found: dict[Arc, None] = {}
+    for end, item in enumerate(items):
+        if item.row is None:
+            continue
+        inputs = [stands_for[name] for name in item.row.inputs or (IMAGES,) if name in stands_for]
+        for name in inputs if len(inputs) <= MANY else ():
+            start, piece = where[name]
+            last = start == end - 1 and piece == len(items[start].strips)
+            if not last:
+                found[Arc(start, piece, end)] = None
+    return tuple(found)
+
+
+def _brackets(rows: Sequence[LayerRecord], where: dict[str, tuple[int, int]]) -> tuple[Bracket, ...]:
+    found: list[Bracket] = []
+    for row in reversed(rows):  # inner rows come after outer ones
+        if row.kind != "repeat":
+            continue
+        within = [place for name, (place, _) in where.items() if name.startswith(row.name + ".")] or [0]
+        inner = [bracket.level for bracket in found if bracket.row.name.startswith(row.name + ".")]
+        found.append(Bracket(row, min(within), max(within), max(inner, default=-1) + 1))
+    return tuple(reversed(found))
+
+
+def _lay_out(items: Sequence[Item], arcs: Sequence[Arc]) -> float:
+    """Give every item its line and place, and return the width of the longest line with its margins."""
+    for item in items:
+        texts = (item.label, item.size, item.name if item.label else "")
+        item.slot = max(item.whole, *(WIDE * text_width(text, SMALL) for text in texts))
+    inside = _inside(len(items), arcs)
+    begin, line, longest = 0, 0, 0.0
+    while begin < len(items):
+        end = _line_end(items, begin, inside)
+        left = MARGIN + (GAP if line else 0.0)
+        for item in items[begin:end]:
+            item.line, item.left = line, left
+            left += item.slot + GAP
+        longest = max(longest, left - GAP)
+        begin, line = end, line + 1
+    return longest + MARGIN + (GAP if line > 1 else 0.0)
+
+
+def _inside(count: int, arcs: Sequence[Arc]) -> list[bool]:
+    """Whether a break in front of each item would part a way past others from where it begins.
+
+    In front of the first item after its start it may: the way then begins with the new line.
+    """
+    inside = [False] * (count + 1)
+    for arc in arcs:
+        for place in range(arc.start + 2, arc.end + 1):
+            inside[place] = True
+    return inside
+
+
+def _line_end(items: Sequence[Item], begin: int, inside: Sequence[bool]) -> int:
+    """Where the line that begins here ends: where it is full, or before what belongs together if half is filled."""
+    room = PAGE - 2 * MARGIN - 2 * GAP
+    end, used = begin, -GAP
+    best = begin
+    while end < len(items) and (end == begin or used + GAP + items[end].slot <= room):
+        used += GAP + items[end].slot
+        end += 1
+        if not inside[end] and used >= room / 2:
+            best = end
+    return end if end == len(items) or best == begin else best

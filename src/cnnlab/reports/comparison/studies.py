@@ -1,0 +1,165 @@
+"""Several studies side by side: the arms that they share, and one picture. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cnnlab.records import Record
+from cnnlab.render import formatting
+from cnnlab.render.document import Sheet
+from cnnlab.render.formatting import NONE
+from cnnlab.render.plots import to_svg
+from cnnlab.render.tables import TextTable
+from cnnlab.reports.comparison.view import gap
+from cnnlab.reports.study import text
+from cnnlab.stats.comparison import Judgement
+from cnnlab.studies.folder import read_result
+from cnnlab.studies.result import ArmRecord, StudyResult
+
+MOST_NAMED = 8
+
+
+class SharedArm(Record):
+    """What one study says of an arm that others have, too.
+
+    `low` and `high` bound the mean at 95 %; `difference` to the study's own baseline has `difference_low` and
+    `difference_high`, and the verdict.
+    """
+
+    arm: str
+    study: str
+    n: int
+    failures: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    verdict: Judgement | None = None
+
+
+class ComparedStudies(Record):
+    """Studies side by side; nothing is judged between them."""
+
+    studies: tuple[StudyResult, ...]
+    arms: tuple[SharedArm, ...]
+    notes: tuple[str, ...] = ()
+
+    def sheet(self) -> Sheet:
+        """The arms that they share, a row for each study."""
+        metric = text.metric_name(self.studies[0].metric)
+        names = [formatting.shown(study.study) for study in self.studies]
+        shared = len({one.arm for one in self.arms})
+        line = f"{metric}; {formatting.plural(shared, 'arm')} of more than one study: each difference is to its own baseline."
+        heads = ("arm", "study", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
+        rows = (_row(one, self.studies[0].metric) for one in self.arms)
+        tables = (("Arms that they share", TextTable.of(heads, rows)),) if self.arms else ()
+        return Sheet(f"Studies {text.named(names)}", (line,), tables, self.notes)
+
+    def svg(self) -> str:
+        """All arms of all studies, each study in a colour and a shape of its own."""
+        from cnnlab.reports.comparison.studies_figure import overlay_figure
+
+        names = text.named([study.study for study in self.studies])
+        return to_svg(overlay_figure(self.studies), "studies", f"The arms of the studies {names}.", alone=True)
+
+    def _repr_html_(self) -> str:
+        return self.sheet().to_html(self.svg())
+
+
+def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStudies:
+    """Two studies or more side by side.
+
+    Args:
+        studies: their folders (`runs/studies/NAME`), or their results.
+
+    Raises:
+        UsageError: fewer than two, or studies that can't share an axis.
+        RunError: a folder holds no result.
+    """
+    from cnnlab.reports.comparison.studies_figure import overlay_rows
+
+    results = tuple(each if isinstance(each, StudyResult) else read_result(Path(each)) for each in studies)
+    overlay_rows(results)
+    known = [arm.name for result in results for arm in result.arms]
+    shared = [name for name in dict.fromkeys(known) if known.count(name) > 1]
+    arms = (_shared(result, result.arm(name)) for name in shared for result in results if name in _names(result))
+    return ComparedStudies(studies=results, arms=tuple(arms), notes=tuple(_notes(results, shared)))
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder is that of a study with a result."""
+    return path.is_dir() and (path / "result.json").is_file() and (path / "study.toml").is_file()
+
+
+def _names(result: StudyResult) -> list[str]:
+    return [arm.name for arm in result.arms]
+
+
+def _shared(result: StudyResult, arm: ArmRecord) -> SharedArm:
+    low, high = arm.sample.interval() or (None, None)
+    made = SharedArm(
+        arm=arm.name,
+        study=result.study,
+        n=arm.sample.n,
+        failures=arm.sample.failures,
+        mean=arm.sample.mean,
+        low=low,
+        high=high,
+    )
+    found = [one for one in (result.ablation.comparisons if result.ablation else ()) if one.a == arm.name]
+    if not found:
+        return made
+    bounds = {"difference_low": found[0].low, "difference_high": found[0].high}
+    return made.model_copy(update={"difference": found[0].difference, "verdict": found[0].verdict, **bounds})
+
+
+def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]:
+    told = {
+        "data": [result.data for result in results],
+        "numbers of images": [formatting.count(result.images) for result in results],
+        "smallest differences of interest": [
+            NONE if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
+        ],
+        "baselines": [result.baseline or "none" for result in results],
+        "precision": [result.precision for result in results],
+        "devices": [result.device for result in results],
+    }
+    for what, values in told.items():
+        if len(set(values)) > 1:
+            each = ", ".join(f"{result.study}: {value}" for result, value in zip(results, values, strict=True))
+            yield f"The studies have different {what}: {each}."
+    for name in shared:
+        changes = [result.arm(name).changes for result in results if name in _names(result)]
+        if any(each != changes[0] for each in changes):
+            yield f"{formatting.quoted(name)} is called alike in all, and changes other things of the base."
+    for result in results:
+        own = [name for name in _names(result) if name not in shared]
+        if own:
+            yield f"Only in {result.study}: {text.named(own, MOST_NAMED)}."
+        if not result.complete:
+            yield f"{result.study} is not complete: runs are missing."
+    yield (
+        "Arms of two studies are not judged against each other: what else differs between the studies is not known. "
+        "A study with all arms answers that."
+    )
+
+
+def _row(one: SharedArm, metric: str) -> tuple[str, ...]:
+    def pair(low: float | None, high: float | None) -> str:
+        return NONE if low is None or high is None else f"{formatting.loss(low)} to {formatting.loss(high)}"
+
+    known = one.difference_low is not None and one.difference_high is not None
+    return (
+        formatting.shown(one.arm, 60),
+        formatting.shown(one.study),
+        str(one.n),
+        str(one.failures),
+        NONE if one.mean is None else formatting.loss(one.mean),
+        pair(one.low, one.high),
+        NONE if one.difference is None else gap(one.difference, metric),
+        text.between(one.difference_low or 0.0, one.difference_high or 0.0, metric) if known else NONE,
+        one.verdict or NONE,
+    )

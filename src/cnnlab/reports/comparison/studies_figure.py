@@ -1,0 +1,197 @@
+"""Several studies in one picture: arms matched by name, or doses on one axis. Computed, then drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import offset_copy
+
+from cnnlab.errors import UsageError
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.svg import text_width
+from cnnlab.reports.study import text
+from cnnlab.reports.study.figures import (
+    BOLD,
+    STEPS,
+    limits,
+    name_room,
+    new_canvas,
+    plain_ticks,
+    remark,
+    row_axes,
+    tick,
+    write,
+)
+from cnnlab.reports.study.sweep_figure import dose_scale
+from cnnlab.stats.sample import Interval, Sample
+from cnnlab.studies.result import StudyResult
+
+WIDTH, HEIGHT = 640.0, 360.0
+LEFT, FOOT = 48.0, 46.0
+HEAD, LINE = 36.0, 17.0
+# A row is so high for each of its studies, and so much more.
+MARK_HEIGHT, ROW_GAP = 15.0, 12.0
+LONGEST, MOST_ROOM = 28, 216.0
+STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("muted", "v"))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What one study says of an arm or a dose; `study` is its number."""
+
+    study: int
+    values: tuple[float, ...]
+    mean: float | None
+    interval: Interval | None
+    remark: str
+
+
+@dataclass(frozen=True)
+class OverlayRow:
+    """An arm with what each study that has it says; of a dose curve a dose."""
+
+    name: str
+    dose: float | None
+    marks: tuple[Mark, ...]
+
+
+def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
+    """The arms of all studies, each once: in the order of the first study that has it, doses by rising dose.
+
+    Raises:
+        UsageError: fewer than two studies, more than there are colours for, or studies that can't share an axis.
+    """
+    _check(results)
+    rows: dict[str | float, OverlayRow] = {}
+    for number, result in enumerate(results):
+        for arm in result.arms:
+            key = arm.name if arm.dose is None else arm.dose
+            known = rows.get(key, OverlayRow(arm.name, arm.dose, ()))
+            rows[key] = OverlayRow(known.name, known.dose, (*known.marks, _mark(number, arm.sample)))
+    found = list(rows.values())
+    return tuple(sorted(found, key=lambda row: row.dose or 0.0) if results[0].curve is not None else found)
+
+
+def overlay_figure(results: Sequence[StudyResult]) -> Figure:
+    """Two studies or more in one picture, each in a colour and a shape of its own.
+
+    Errors: those of `overlay_rows`.
+    """
+    rows = overlay_rows(results)
+    return _doses(results, rows) if results[0].curve is not None else _arms(results, rows)
+
+
+def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
+    head, row = HEAD + LINE * len(results), ROW_GAP + MARK_HEIGHT * len(results)
+    figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
+    canvas = new_canvas(figure)
+    _legend(canvas, results, text.metric_name(results[0].metric))
+    names = text.short_names([row.name for row in rows], LONGEST)
+    left, right = name_room(names, MOST_ROOM), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
+    axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
+    axes.set_xlim(_reach(rows))
+    for number, each in enumerate(rows):
+        write(canvas, left - 10, head + row * (number + 0.5), names[number], ha="right")
+        if number:
+            axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
+        for mark in each.marks:
+            height = (mark.study - (len(results) - 1) / 2) * MARK_HEIGHT
+            _draw(axes, mark, number + height / row, along=True)
+            write(canvas, WIDTH - right + 8, head + row * (number + 0.5) + height, mark.remark, colour="muted")
+    plain_ticks(axes, axes.bbox.width)
+    return figure
+
+
+def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
+    head = HEAD + LINE * len(results)
+    figure = new_figure(WIDTH, HEIGHT + head)
+    _legend(
+        new_canvas(figure),
+        results,
+        f"{text.metric_name(results[0].metric)} against {text.dose_name(results[0])}",
+    )
+    axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
+    places = [row.dose for row in rows if row.dose is not None]
+    dose_scale(axes, places)
+    axes.set_ylim(_reach(rows))
+    for number in range(len(results)):
+        # Beside one another: what two studies say of one dose must not cover each other.
+        aside = 5.0 * (number - (len(results) - 1) / 2)
+        moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
+        points = [(row.dose or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
+        means = [(dose, mark.mean) for dose, mark in points if mark.mean is not None]
+        if means:
+            axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4, transform=moved)
+        for dose, mark in points:
+            _draw(axes, mark, dose, along=False, transform=moved)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    name = text.dose_name(results[0])
+    axes.set_xlabel(name, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
+    return figure
+
+
+def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) -> None:
+    """Runs faint, interval and mean; `along` an axis of figures, or up it."""
+
+    def plot(values: Sequence[float], kind: str, **own: Any) -> None:
+        places = [place] * len(values)
+        axes.plot(*((values, places) if along else (places, values)), kind, color=COLOURS[colour], **own, **style)
+
+    colour, marker = STYLES[mark.study]
+    plot(mark.values, "o", markersize=4, alpha=0.4, markeredgewidth=0)
+    if mark.interval is not None:
+        low, high = axes.get_xlim() if along else axes.get_ylim()
+        plot([max(mark.interval[0], low), min(mark.interval[1], high)], "-", linewidth=2)
+    if mark.mean is not None:
+        plot([mark.mean], marker, markersize=7.5, markeredgewidth=0)
+
+
+def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
+    write(canvas, 0, 10, title, size=NORMAL, bold=True)
+    names = text.short_names([result.study for result in results], LONGEST)
+    for number, (result, name) in enumerate(zip(results, names, strict=True)):
+        colour, marker = STYLES[number]
+        height = 28 + LINE * number
+        canvas.plot([5], [height], marker, color=COLOURS[colour], markersize=7.5, markeredgewidth=0)
+        write(canvas, 16, height, name, colour=colour, bold=True)
+        words = f"{result.images:,} images; mean with 95 % interval" if not number else f"{result.images:,} images"
+        write(canvas, 28 + BOLD * text_width(name, SMALL), height, words, colour="muted")
+
+
+def _reach(rows: Sequence[OverlayRow]) -> Interval:
+    marks = [mark for row in rows for mark in row.marks]
+    values = [value for mark in marks for value in mark.values]
+    return limits(values, [mark.interval for mark in marks if mark.interval is not None])
+
+
+def _mark(study: int, sample: Sample) -> Mark:
+    return Mark(study, sample.finite, sample.mean, sample.interval(), remark(sample))
+
+
+def _check(results: Sequence[StudyResult]) -> None:
+    if not 2 <= len(results) <= len(STYLES):
+        raise UsageError(
+            "one picture holds a few studies",
+            where="results",
+            received=f"{len(results)}",
+            allowed=f"from 2 to {len(STYLES)} studies",
+            next_step="give the studies to lay over one another",
+        )
+    metrics = {result.metric.partition("_")[2] for result in results}
+    if len(metrics) > 1 or len({result.curve is None for result in results}) > 1:
+        kinds = [
+            f"{result.study}: {result.metric}, {'arms' if result.curve is None else 'doses'}" for result in results
+        ]
+        raise UsageError(
+            "these studies have no axis in common",
+            where="results",
+            received="; ".join(kinds),
+            allowed="studies of one metric, all of arms or all of doses",
+            next_step="lay studies of one kind over one another",
+        )

@@ -1,0 +1,1 @@
+"""Networks under corruptions in tables, figures and sentences."""

@@ -1,0 +1,243 @@
+"""What is seen, in plain sentences made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import PurePath
+
+import numpy as np
+
+from cnnlab.config.recipe import Recipe
+from cnnlab.interpret.activations.feature_maps_result import LayerMaps
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.filters import CHECKED, OTHER, Filters
+from cnnlab.interpret.weights.measures import moved
+from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
+from cnnlab.render import formatting
+from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, Counts, row_shares
+from cnnlab.reports.run.contents import Confusion, RunView
+from cnnlab.reports.run.figures import MOST_FILTERS, Curve, curves
+from cnnlab.reports.run.tables import accuracy_interval
+
+NOTICEABLE_RISE = 1.02
+NOTICEABLE_GAP = 0.02
+FEW_POINTS = 2
+
+
+def headline(view: RunView) -> tuple[str, str]:
+    """The outcome in one line, and a second line with its interval, its data and its cost."""
+    part, score = judged_part(view.result)
+    source = formatting.shown(PurePath(view.data.source).name, 40)
+    work = (
+        f"Trained on {formatting.plural(view.data.parts.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
+        f"{formatting.duration(view.result.seconds)}; {formatting.plural(view.result.parameters, 'parameter')}."
+    )
+    if view.result.status == "diverged":
+        return (
+            f"The run on {source} diverged",
+            f"{_sentence(view.result.message or 'The loss stopped being a number')} {work}",
+        )
+    interval = accuracy_interval(score)
+    if score is None or interval is None:
+        return f"No accuracy was measured on {source}", work
+    line = (
+        f"{formatting.percent(score.accuracy)} of {formatting.plural(score.images, f'{part} image')} of {source} right"
+    )
+    return line, f"95 % interval {formatting.percent(interval[0])} to {formatting.percent(interval[1])}. {work}"
+
+
+def judged_part(result: Result) -> tuple[str, Score | None]:
+    """The part that speaks for the run: test, where it was opened, else validation, else train."""
+    if result.test is not None:
+        return "test", result.test
+    return ("validation", result.validation) if result.validation is not None else ("training", result.train)
+
+
+def ledger(view: RunView) -> str:
+    """How often this test set was looked at, and what that means."""
+    openings = view.openings
+    if "test" not in view.data.parts:
+        return "This data has no test part, so nothing here was measured on images that no choice depended on."
+    if not openings:
+        if view.result.test is not None:
+            return (
+                "This run has a test figure, but its opening is not in the ledger: the ledger was lost or is elsewhere."
+            )
+        return "This test set has never been opened: its figures are unknown to everyone who made a choice here."
+    runs = len({opening.run for opening in openings})
+    times = formatting.plural(len(openings), "time")
+    said = f"This test set was opened {times}, by {formatting.plural(runs, 'run')}."
+    if len(openings) == 1:
+        return said
+    return f"{said} Each look at it that leads to a choice makes its figures a little too good."
+
+
+def switched_off(recipe: Recipe) -> str:
+    """Which warnings the recipe doesn't want; "" for none."""
+    off = sorted(set(recipe.warnings.off))
+    return f"Switched off by the recipe, and not looked for: {', '.join(off)}." if off else ""
+
+
+def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
+    """When validation loss was lowest, and what it did after that."""
+    found = {curve.part: curve for curve in curves(epochs, result, "loss")}
+    if result.status == "diverged":
+        return "The loss stopped being a number; the lines end at the last points that were numbers."
+    validation = _finite(found.get("validation"))
+    if len(validation) < FEW_POINTS:
+        return _too_short(validation, "loss")
+    at, lowest = min(validation, key=lambda point: point[1])
+    said = f"Validation loss is lowest at epoch {formatting.epoch(at)} ({lowest:#.3g})"
+    end, last = validation[-1]
+    train = _finite(found.get("train"))
+    if at == end:
+        return f"{said}, the last point: it was still falling when training ended."
+    falls = bool(train) and train[-1][1] < min(value for epoch, value in train if epoch <= at or epoch == train[0][0])
+    if last > NOTICEABLE_RISE * lowest and falls:
+        return f"{said}; after that training loss falls on while validation loss rises to {last:#.3g}: overfitting."
+    return f"{said}; it ends at {last:#.3g}."
+
+
+def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
+    """When validation accuracy was highest, and how far the training images are above it."""
+    found = {curve.part: curve for curve in curves(epochs, result, "accuracy")}
+    validation = _finite(found.get("validation"))
+    if len(validation) < FEW_POINTS:
+        return _too_short(validation, "accuracy")
+    at, highest = max(validation, key=lambda point: point[1])
+    said = f"Validation accuracy is highest at epoch {formatting.epoch(at)} ({highest:.3f})."
+    if result.validation is None or result.train is None:
+        return said
+    gap = result.train.accuracy - result.validation.accuracy
+    selected = f"With the weights of epoch {formatting.epoch(result.selected_epoch)} the training images score"
+    if gap > NOTICEABLE_GAP:
+        return f"{said} {selected} {gap:.3f} higher than the validation images."
+    return f"{said} {selected} about as high as the validation images ({gap:+.3f})."
+
+
+def selection_note(view: RunView) -> str:
+    """How the weights behind the final figures were chosen."""
+    train = view.recipe.train
+    where = f"epoch {formatting.epoch(view.result.selected_epoch)}"
+    chosen = {
+        "best": f"best validation {train.choose.replace('_', ' ')}",
+        "last": "the last",
+        "averaged": f"the average, {train.average.kind}",
+    }[train.weights]
+    why = "" if view.result.validation is None and train.weights == "best" else f" ({chosen})"
+    return f"Of the weights of {where}{why}, in eval mode on un-augmented images; intervals are Wilson's."
+
+
+def filters_caption(filters: Filters) -> str:
+    """What the pictures show, and which filters training moved most."""
+    number, channels, high, wide = filters.after.shape
+    colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
+    how = colours.get(channels, f"as the mean of {channels} channels")
+    many = f"The first {MOST_FILTERS} of {number}" if number > MOST_FILTERS else f"The {number}"
+    said = (
+        f"{many} filters of {formatting.quoted(filters.layer)}, {high}×{wide}, {how}. "
+        "Each is scaled to its own largest weight; mid-grey is 0."
+    )
+    if filters.loaded:
+        said += f" They were loaded: {formatting.shown(filters.loaded, 80)}."
+    if filters.frozen:
+        return f"{said} They are frozen, and the same before and after training."
+    if filters.before is None:
+        lost = "is not what the seed gives now" if filters.begun == OTHER else "can't be had any more"
+        return f"{said} What they began as {lost}."
+    change = moved(filters.before, filters.after)
+    if filters.begun == CHECKED:
+        said += " What they began as was made anew from the seed, and has the digest that the run wrote down."
+    if not np.isfinite(change).all():
+        return f"{said} Weights that are not numbers are drawn as 0."
+    if not change.any():
+        return f"{said} Training did not change them."
+    most = [int(index) for index in np.argsort(-change[:MOST_FILTERS], kind="stable")[:3]]
+    named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
+    return f"{said} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
+
+
+def example_caption(found: ActivationMaps) -> str:
+    """Which image it is, and what the network calls it."""
+    return f"The image is {formatting.shown(found.image, 80)}, with the selected weights. {found.called()}"
+
+
+def activations_caption(found: ActivationMaps, layer: LayerMaps) -> str:
+    """Which maps are shown, and what is seen on them."""
+    return f"{formatting.quoted(layer.name)}, {layer.shape_text()}: {layer.chosen()}. {found.seen(layer)}"
+
+
+def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
+    """How to read the matrix, and the most frequent mistakes."""
+    counts = confusion.counts
+    in_cells = " The numbers are images." if len(names) <= LARGEST_WITH_COUNTS else ""
+    read = (
+        f"The {confusion.part} images: each row is a true class, each column what it was taken for. "
+        f"The deeper the colour, the larger the share of the row.{in_cells}"
+    )
+    mistakes = _mistakes(counts)
+    if not mistakes:
+        return f"{read} There are no mistakes."
+    shares = row_shares(counts)
+    told = [
+        f"{formatting.quoted(names[true])} taken for {formatting.quoted(names[said])} "
+        f"({counts[true, said]} of {counts[true].sum()}, {formatting.percent(shares[true, said])})"
+        for true, said in mistakes
+    ]
+    return f"{read} Most frequent: {', '.join(told)}."
+
+
+def class_caption(score: Score | None) -> str:
+    """The classes that are recognised best and worst."""
+    known = [each for each in score.per_class if isfinite(each.recall)] if score is not None else []
+    if len(known) < FEW_POINTS:
+        return ""
+    best, worst = max(known, key=lambda each: each.recall), min(known, key=lambda each: each.recall)
+    return (
+        f"Recognised best: {formatting.quoted(best.name)} ({best.recall:.2f}); worst: {formatting.quoted(worst.name)} "
+        f"({worst.recall:.2f}). Recall is the share of a class's images that were named right, precision the share of "
+        "the images given its name that are of it."
+    )
+
+
+def claims_caption(claims: Sequence[ClaimRecord]) -> str:
+    """What the verdicts mean, for those that were given."""
+    meanings = {
+        "reproduced": "reproduced: the published figure lies in the interval that one more run would lie in",
+        "differs": "differs: the published figure lies outside the interval that one more run would lie in",
+        "not enough evidence": "not enough evidence: fewer than five runs describe, and give no verdict",
+        "other data": "other data: the figure was published for other images; compared, not judged",
+        "not measured": "not measured: this run has no such figure",
+    }
+    given = {claim.verdict for claim in claims}
+    said = "; ".join(meaning for verdict, meaning in meanings.items() if verdict in given)
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+def _epochs(number: float) -> str:
+    return f"{formatting.epoch(number)} epoch{'' if number == 1 else 's'}"
+
+
+def _finite(curve: Curve | None) -> list[tuple[float, float]]:
+    points = zip(curve.epochs, curve.values, strict=True) if curve is not None else ()
+    return [(epoch, value) for epoch, value in points if isfinite(value)]
+
+
+def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
+    if not validation:
+        return "There is no validation part, so nothing here says when to stop."
+    at, value = validation[0]
+    return f"One point only: at epoch {formatting.epoch(at)} validation {measure} is {value:.3f}."
+
+
+def _mistakes(counts: Counts, most: int = 3) -> list[tuple[int, int]]:
+    """The most frequent (true, predicted) pairs that differ, most frequent first."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(index), len(counts)) for index in order]
+    return [pair for pair in pairs if wrong[pair] > 0]

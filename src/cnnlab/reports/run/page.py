@@ -1,0 +1,190 @@
+"""One run's page: a single HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import shlex
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from cnnlab.config.losses import losses
+from cnnlab.interpret.activations.feature_maps_view import layer_figure, reading_notes
+from cnnlab.render import formatting
+from cnnlab.render.confusion_matrix import confusion_figure
+from cnnlab.render.palette import style_sheet
+from cnnlab.render.plots import to_svg
+from cnnlab.reports.architecture.drawing import architecture
+from cnnlab.reports.architecture.pretraining import loaded_facts
+from cnnlab.reports.run import captions, figures, tables
+from cnnlab.reports.run import figures as run_figures
+from cnnlab.reports.run.contents import RunView
+
+Fact = tuple[str, str]
+MOST_CLASSES_LISTED = 100
+
+
+def render(view: RunView) -> str:
+    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
+    title, details = captions.headline(view)
+    part, score = captions.judged_part(view.result)
+    return (
+        templates()
+        .get_template("report.html.jinja")
+        .render(
+            view=view,
+            colours=Markup(style_sheet()),
+            title=title,
+            details=details,
+            key_figures=_key_figures(view),
+            ledger=captions.ledger(view),
+            openings=tables.opening_table(view.openings),
+            curves=_curves(view),
+            final=tables.final_table(view.result, view.data),
+            final_caption=captions.selection_note(view),
+            switched_off=captions.switched_off(view.recipe),
+            layers=tables.layer_table(view.table),
+            architecture=Markup(architecture(view.table, "the network").to_svg()),
+            image=formatting.sizes(_image_shape(view)),
+            beginning=loaded_facts(view.recipe, view.table, view.loaded, view.features)
+            if view.recipe.model.backbone
+            else [],
+            filters=_filters(view),
+            activations=_activations(view),
+            confusion=_confusion(view),
+            part=part,
+            classes=tables.class_table(score),
+            classes_caption=captions.class_caption(score),
+            claims=tables.claim_table(view.claims),
+            claims_caption=captions.claims_caption(view.claims),
+            recipe=view.recipe.to_toml(),
+            data=_data_facts(view),
+            made=_environment_facts(view),
+            trained_loss=str(losses.write(view.recipe.train.loss)),
+            tried=sorted(view.way.tried.items(), key=lambda item: -item[1]),
+            command=repeat_command(view),
+        )
+    )
+
+
+def repeat_command(view: RunView) -> str:
+    """The command that makes this run again, computed in the same way, whatever a trial would choose."""
+    recipe, way = shlex.quote(f"{view.name}/recipe.toml"), view.way
+    return f"cnnlab train {recipe} --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
+
+
+@cache
+def templates() -> Environment:
+    """The templates of pages: whatever is put in is escaped, and a name that is missing is an error."""
+    environment = Environment(
+        loader=PackageLoader("cnnlab.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: formatting.clean(value) if type(value) is str else value,
+    )
+    environment.filters["count"] = formatting.count
+    return environment
+
+
+def _key_figures(view: RunView) -> list[Fact]:
+    result = view.result
+    part, score = captions.judged_part(result)
+    return [
+        (
+            f"{part} accuracy" if score else "accuracy",
+            formatting.fraction(score.accuracy) if score else formatting.NONE,
+        ),
+        (f"{part} loss" if score else "loss", formatting.loss(score.loss) if score else formatting.NONE),
+        ("parameters", formatting.count(result.parameters)),
+        ("multiply-adds", formatting.count(view.table.macs)),
+        ("selected epoch", f"{formatting.epoch(result.selected_epoch)} of {formatting.epoch(result.epochs)}"),
+        ("training time", formatting.duration(result.seconds)),
+        ("images per second", formatting.count(result.images_per_second)),
+        ("status", result.status),
+    ]
+
+
+def _curves(view: RunView) -> list[tuple[Markup, str]]:
+    """The two plots with what is seen on them."""
+    loss = captions.loss_caption(view.epochs, view.result)
+    accuracy = captions.accuracy_caption(view.epochs, view.result)
+    losses = figures.curve_figure(view.epochs, view.result, "loss")
+    accuracies = figures.curve_figure(view.epochs, view.result, "accuracy")
+    return [
+        (Markup(to_svg(losses, "loss", f"Loss against the epoch. {loss}")), loss),
+        (Markup(to_svg(accuracies, "accuracy", f"Accuracy against the epoch. {accuracy}")), accuracy),
+    ]
+
+
+def _filters(view: RunView) -> tuple[list[Markup], str] | None:
+    if view.filters is None or not len(view.filters.after):
+        return None
+    caption = captions.filters_caption(view.filters)
+    after = run_figures.filter_figure(view.filters.after, "frozen" if view.filters.frozen else "after training")
+    svgs = [to_svg(after, "filters-after", caption)]
+    if view.filters.before is not None and not view.filters.frozen:
+        title = "before training: as loaded" if view.filters.loaded else "before training"
+        before = run_figures.filter_figure(view.filters.before, title)
+        svgs.insert(0, to_svg(before, "filters-before", "Filters before training."))
+    return [Markup(svg) for svg in svgs], caption
+
+
+def _activations(view: RunView) -> tuple[str, list[tuple[Markup, str]], list[str]] | None:
+    """What the network says of the example, the maps of each layer with what is seen on them, and how to read them."""
+    found = view.activations
+    if found is None or not found.layers:
+        return None
+    figures = []
+    for number, layer in enumerate(found.layers):
+        caption = captions.activations_caption(found, layer)
+        figure = layer_figure(found, layer)
+        figures.append((Markup(to_svg(figure, f"activations-{number}", f"Activations. {caption}")), caption))
+    return captions.example_caption(found), figures, reading_notes(found.layers)
+
+
+def _confusion(view: RunView) -> tuple[Markup, str] | None:
+    if view.confusion is None:
+        return None
+    caption = captions.confusion_caption(view.confusion, view.data.classes)
+    figure = confusion_figure(view.confusion.counts, view.data.classes)
+    return Markup(to_svg(figure, "confusion", f"Confusion matrix. {caption}")), caption
+
+
+def _image_shape(view: RunView) -> tuple[int, int, int]:
+    prepared = view.data.preprocessing
+    return prepared.channels, prepared.height, prepared.width
+
+
+def _data_facts(view: RunView) -> list[Fact]:
+    data, prepared = view.data, view.data.preprocessing
+    listed = [formatting.shown(name) for name in data.classes[:MOST_CLASSES_LISTED]]
+    more = len(data.classes) - len(listed)
+    numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
+    return [
+        ("source", formatting.shown(data.source, 200)),
+        *((f"{part} images", formatting.count(images)) for part, images in data.parts.items()),
+        ("split", data.split_hash),
+        (
+            "image",
+            f"{formatting.sizes(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}",
+        ),
+        ("normalised with", f"mean {numbers[0]}; standard deviation {numbers[1]}"),
+        (f"{len(data.classes)} classes", ", ".join(listed) + (f" and {more:,} more" if more else "")),
+    ]
+
+
+def _environment_facts(view: RunView) -> list[Fact]:
+    made, way = view.environment, view.way
+    return [
+        ("device", made.device),
+        ("processor", f"{made.processor}, {formatting.plural(made.threads, 'thread')}"),
+        *([("processes", f"{made.processes:,}, which share each batch")] if made.processes > 1 else []),
+        ("system", made.platform),
+        ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),
+        ("code", made.code),
+        ("precision", way.precision),
+        ("memory format", way.memory_format.replace("_", " ")),
+        *([("chosen because", way.reason)] if way.reason else []),
+    ]

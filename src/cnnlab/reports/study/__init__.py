@@ -1,0 +1,1 @@
+"""A study in tables, figures and a page."""

@@ -1,0 +1,1 @@
+"""A search in tables, figures and a page."""

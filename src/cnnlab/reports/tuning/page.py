@@ -1,0 +1,105 @@
+"""A search's page: a single HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from cnnlab.render import formatting
+from cnnlab.render.palette import style_sheet
+from cnnlab.render.plots import to_svg
+from cnnlab.reports.run.page import templates
+from cnnlab.reports.study import text
+from cnnlab.reports.study.tables import confirmation_table
+from cnnlab.reports.study.text import confirmed
+from cnnlab.reports.tuning.figures import history_figure, importance_figure, slice_figure
+from cnnlab.reports.tuning.tables import basis, figure, headline, parameter_table, reading, setting, trial_table
+from cnnlab.tuning.result import TuningResult
+
+Fact = tuple[str, str]
+Picture = tuple[Markup, str]
+
+
+def render_tuning(result: TuningResult, *, search_toml: str, command: str, train: str) -> str:
+    """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark.
+
+    Args:
+        search_toml: the search's file as text.
+        command: what a person types to go on with the search.
+        train: what a person types to train the best trial's recipe.
+    """
+    return (
+        templates()
+        .get_template("tuning.html.jinja")
+        .render(
+            colours=Markup(style_sheet()),
+            result=result,
+            title=formatting.shown(result.question or result.study, 300),
+            name=formatting.shown(result.study),
+            headline=headline(result),
+            basis=basis(result),
+            key_figures=_key_figures(result),
+            pictures=list(_pictures(result)),
+            trials=trial_table(result),
+            parameters=parameter_table(result),
+            reading=list(reading(result, most=None)),
+            confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
+            confirmation=confirmation_table(result.confirmation) if result.confirmation is not None else None,
+            made=_made(result),
+            search_toml=search_toml,
+            command=command,
+            train=train,
+        )
+    )
+
+
+def _key_figures(result: TuningResult) -> list[Fact]:
+    best, held = result.best, result.baseline.value
+    return [
+        ("best trial", formatting.NONE if best is None or best.value is None else figure(best.value)),
+        ("baseline", formatting.NONE if held is None else figure(held)),
+        ("trials", f"{len(result.trials):,}"),
+        ("finished", f"{result.chosen_from:,}"),
+        ("pruned", f"{len(result.with_status('pruned')):,}"),
+        ("diverged or failed", f"{len(result.with_status('diverged')) + len(result.with_status('failed')):,}"),
+        ("measured on", formatting.plural(result.images, "image")),
+        ("training time", formatting.duration(result.seconds)),
+    ]
+
+
+def _pictures(result: TuningResult) -> Iterator[Picture]:
+    metric = text.metric_name(result.metric)
+    if not result.trials:
+        return
+    best = f"Trial {result.best.number} is the best: {setting(result, result.best)}." if result.best is not None else ""
+    history = f"The {metric} of each trial, in the order in which they were begun; the line is the best so far. {best}"
+    yield _picture(history_figure(result), "history", history.strip())
+    slices = f"The {metric} against the value of each parameter: the other parameters differ between the dots, too."
+    yield _picture(slice_figure(result), "slices", slices)
+    if result.importance:
+        few = result.importance[0].best
+        importance = f"How much each parameter sets the best {few} of {result.chosen_from} finished trials apart."
+        yield _picture(importance_figure(result), "importance", importance)
+
+
+def _picture(drawn: Figure, name: str, caption: str) -> Picture:
+    return Markup(to_svg(drawn, name, caption)), caption
+
+
+def _made(result: TuningResult) -> list[Fact]:
+    return [
+        ("data", formatting.shown(result.data, 200)),
+        (
+            "metric",
+            f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
+        ),
+        ("sampler", result.sampler),
+        ("pruner", result.pruner),
+        ("runs in a trial", f"{result.seeds:,}"),
+        ("device", formatting.shown(result.device, 200)),
+        ("precision", result.precision),
+        ("memory format", result.memory_format.replace("_", " ")),
+        ("training time", formatting.duration(result.seconds)),
+    ]

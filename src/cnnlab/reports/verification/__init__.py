@@ -1,0 +1,1 @@
+"""Published figures against measured ones, and runs against themselves."""

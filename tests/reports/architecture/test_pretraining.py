@@ -1,0 +1,328 @@
+"""What is told of a backbone: what trains and when, which weights it begins with, and where they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cnnlab.config.optimization import Adam
+from cnnlab.config.recipe import Recipe
+from cnnlab.errors import RunError, SpecError
+from cnnlab.models.network_plan import plan_of_run
+from cnnlab.models.pretrained.weights import whereabouts
+from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
+from cnnlab.reports.architecture.description import Description, describe
+from cnnlab.reports.architecture.pretraining import (
+    Beginning,
+    frozen,
+    has_states,
+    loaded_facts,
+    state_of,
+    too_late,
+    trained,
+)
+from cnnlab.reports.run.tables import layer_table
+from cnnlab.runs.run import run
+from cnnlab.storage.run_folder import RunFolder
+
+RESNET = {"backbone": "resnet18(weights='imagenet')", "trainable": "rows(['layer4'])", "resize": 64}
+
+
+def row(name: str, parameters: int = 8, *, frozen: bool = False, begins: int = 0) -> LayerRecord:
+    return LayerRecord(
+        name=name, kind="dense", text="dense(2)", input=(3,), output=(2,), parameters=parameters, formula="", macs=6,
+        receptive_field=None, jump=None, frozen=frozen, begins=begins,
+    )  # fmt: skip
+
+
+def on_cifar(model: dict[str, Any], **data: Any) -> Recipe:
+    return Recipe.from_tables({"data": {"source": "cifar10", **data}, "model": model})
+
+
+def column(table: Any, title: str) -> list[str]:
+    index = [each.title for each in table.columns].index(title)
+    return [cells[index] for cells in table.rows]
+
+
+@pytest.fixture(scope="session")
+def trunk(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> RunFolder:
+    return trained(recipe(epochs=1))
+
+
+def of_run(recipe: Callable[..., Recipe], trunk: RunFolder, **model: Any) -> Recipe:
+    backbone = f"run('{trunk.path}', cut='relu1')"
+    head = ["flatten", "dense(classes)"]
+    return Recipe.from_tables({**recipe().to_tables(), "model": {"backbone": backbone, "head": head, **model}})
+
+
+def test_what_trains_is_told_by_the_shortest_names() -> None:
+    rows = [
+        row("backbone.conv1", frozen=True), row("backbone.relu", 0), row("backbone.layer4.0.conv1"),
+        row("backbone.layer4.0.bn1"), row("backbone.layer4.1.conv1"), row("head.dense1"),
+    ]  # fmt: skip
+    assert trained(rows) == "backbone.layer4, head.dense1"
+    assert frozen(rows) == "backbone.conv1"
+    assert [state_of(each) for each in rows] == ["frozen", "", "trains", "trains", "trains", "trains"]
+    assert trained([row("a"), row("b")]) == ""
+
+
+def test_what_begins_later_is_told_with_its_epoch() -> None:
+    rows = [row("backbone.a.x", begins=2), row("backbone.a.y", begins=2), row("backbone.b", begins=1), row("head.d")]
+    assert trained(rows) == "head.d; backbone.b after 1 epoch; backbone.a after 2 epochs"
+    assert state_of(rows[0]) == "after epoch 2"
+    assert too_late(rows, 3) == ""
+    assert too_late(rows, 2).startswith("training ends after 2 epochs, before 16 parameters would begin")
+    many = [row(f"backbone.{number}", begins=number) for number in range(9, 0, -1)]
+    told = trained([*many, row("head.d")])
+    assert told == "head.d; backbone.1 after 1 epoch; then, after 7 other steps, backbone.9 after 9 epochs"
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=6))
+def test_the_names_hold_all_that_is_frozen_and_nothing_else(drawn: list[tuple[str, str, bool]]) -> None:
+    rows = [row(f"{a}.{b}.{number}", frozen=still) for number, (a, b, still) in enumerate(drawn)]
+    told = frozen(rows)
+    names = told.split(", ") if told else []
+    held = {each.name for each in rows if any(f"{each.name}.".startswith(f"{name}.") for name in names)}
+    assert held == {each.name for each in rows if each.frozen}
+
+
+def test_a_table_says_what_is_frozen_only_where_something_is() -> None:
+    plain = Table(parameters=8, macs=6, layers=(row("a"),), warnings=())
+    assert "weights" not in [each.title for each in layer_table(plain).columns]
+    mixed = plain.model_copy(update={"layers": (row("a", frozen=True), row("b", 0), row("c", begins=1))})
+    assert has_states(mixed)
+    assert column(layer_table(mixed), "weights") == ["frozen", "", "after epoch 1", ""]
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Description:
+    return describe(on_cifar(RESNET))
+
+
+def test_the_sums_are_the_published_ones(resnet: Description) -> None:
+    # 8,393,728 in layer4 and 5,130 in the head, as the assignment counts them.
+    assert (resnet.parameters, resnet.trainable) == (11_181_642, 8_398_858)
+    assert resnet.title == "recipe: 3×32×32 images of cifar10, 10 classes"
+    notes = resnet.sheet().notes
+    assert notes[0].startswith("11,181,642 parameters, 8,398,858 of them trained: backbone.layer4, head.dense1; ")
+    assert sum(each.parameters for each in resnet.layers if not each.frozen) == 8_398_858
+    assert resnet.memory.gradients == 4 * 8_398_858
+
+
+def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Description) -> None:
+    said = resnet.sheet().notes[1:4]
+    assert re.fullmatch(
+        r"The backbone begins with IMAGENET1K_V1 of torchvision's resnet18: resnet18-f37072fd\.pth \(46\.8 MB\), "
+        r"which (is in|training will download to) .*checkpoints\.",
+        said[0],
+    )
+    assert said[1] == "The head's input, 512 numbers, comes from backbone.flatten."
+    assert said[2] == (
+        "Images are resized to 64×64 (bilinear) on the device and normalised with the mean and standard deviation of "
+        "the weights."
+    )
+    assert Description.from_json(resnet.to_json()) == resnet
+
+
+def test_a_file_is_at_hand_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = whereabouts("resnet18", "imagenet")
+    assert (place.at_hand, place.label) == (False, "IMAGENET1K_V1 of torchvision's resnet18")
+    path = Path(place.path)
+    assert path.is_relative_to(tmp_path)
+    assert not path.parent.exists()
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert whereabouts("resnet18", "IMAGENET1K_V1").at_hand
+    mine = tmp_path / "mine.pth"
+    found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).beginning
+    assert found.lines()[0] == f"! The backbone begins with mine.pth, and there is no such file: {mine}."
+    mine.write_bytes(b"x" * 2_000_000)
+    assert whereabouts("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
+
+
+@pytest.mark.full
+def test_the_weights_of_timm_are_told_too() -> None:
+    pytest.importorskip("timm")
+    place = whereabouts("timm/resnet18", "imagenet")
+    assert place.label == "a1_in1k of timm's resnet18"
+    assert "huggingface" in place.path or place.path.endswith("hub") or place.at_hand
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "words"),
+    [
+        ({"backbone": "resnet18(weights='none')"}, {}, "begins at random"),
+        ({"backbone": "resnet18(weights='none')"}, {"normalize": "data"}, "deviation of the training images"),
+        ({"backbone": "resnet18(weights='none')"}, {"normalize": [[0.5] * 3, [0.5] * 3]}, "that the recipe gives"),
+        ({"backbone": "resnet18(weights='none')", "cut": "layer1"}, {}, "maps of 64×8×8, comes from backbone.layer1."),
+    ],
+)
+def test_what_is_done_to_images_is_told(model: dict[str, Any], data: dict[str, Any], words: str) -> None:
+    found = describe(on_cifar({"resize": "own", **model}, **data)).beginning
+    assert ("deviation that the backbone was made for" in "\n".join(found.lines())) == (not data)
+    assert words in "\n".join(found.lines())
+    assert "resized" not in "\n".join(found.lines())
+
+
+@pytest.mark.full
+def test_a_small_image_is_warned_of_behind_a_resize_too() -> None:
+    found = describe(on_cifar({"backbone": "resnet18(weights='none')", "resize": 32}, size=16))
+    (warning,) = [each for each in found.warnings if each.name == "one-pixel-maps"]
+    assert warning.where.startswith("backbone.layer4")
+    assert "16×16 image" in warning.message
+    assert "stem='small'" in warning.fix
+    small = describe(on_cifar({"backbone": "resnet18(weights='none', stem='small')", "resize": 32}, size=16))
+    assert "one-pixel-maps" not in [each.name for each in small.warnings]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"backbone": "resnet19(weights='none')"}, r"model\.backbone: there is no network 'resnet19'[^✗]*'resnet18'"),
+        ({"backbone": "resnet18(weights='V9')"}, r"model\.backbone: there are no weights 'V9' of resnet18"),
+        ({"cut": "layer9"}, r"model\.cut: the backbone has no layer of this name[^✗]*did you mean 'layer4'"),
+        ({"cut": "layer1.0.add"}, r"model\.cut: this row is a step within[^✗]*cut = 'layer1\.0'"),
+        ({"cut": "backbone.layer1.0.relu#2"}, r"model\.cut: this row is a step within[^✗]*cut = 'layer1\.0'"),
+        ({"cut": "flatten"}, r"model\.cut: this row is a step within[^✗]*leave the cut out"),
+        ({"head": ["conv(3, 3)", "dense(classes)"]}, r"model\.head\[0\]: conv needs an image"),
+        ({"trainable": "rows(['layer9'])"}, r"model\.trainable: no part[^✗]*'layer4'"),
+        pytest.param(
+            *(
+                {"backbone": "vit_b_16(weights='none')", "cut": "encoder"},
+                r"model\.cut: the features are \d+×768 numbers",
+            ),
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            *({"backbone": "swin_t(weights='none')", "cut": "features"}, r"model\.cut: .*the channels last"),
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            *({"backbone": "inception_v3(weights='none')", "cut": "AuxLogits"}, r"model\.cut: this layer does not run"),
+            marks=pytest.mark.full,
+        ),
+    ],
+)
+def test_mistakes_are_told_with_their_file_and_key(model: dict[str, Any], words: str, tmp_path: Path) -> None:
+    size = "own" if "resnet" in model.get("backbone", "resnet") else 224
+    if "inception" in model.get("backbone", ""):
+        size = 299
+    path = tmp_path / "wrong.toml"
+    path.write_text(on_cifar({"backbone": "resnet18(weights='none')", "resize": size, **model}).to_toml())
+    with pytest.raises(SpecError, match=words) as caught:
+        describe(path)
+    assert str(caught.value).startswith(f"{path}: model.")
+
+
+def test_grey_images_go_into_three_channels_only() -> None:
+    with pytest.raises(SpecError, match=r"data\.channels: the backbone takes images of 3 channels[^✗]*received: *1"):
+        describe(on_cifar(RESNET, channels=1))
+
+
+@pytest.mark.full
+def test_a_cut_may_be_named_as_the_table_names_it() -> None:
+    model = {"backbone": "resnet18(weights='none')", "resize": "own", "trainable": "rows(['backbone.layer1.0'])"}
+    one = describe(on_cifar({**model, "cut": "backbone.layer1"}))
+    other = describe(on_cifar({**model, "cut": "layer1", "trainable": "rows(['layer1.0'])"}))
+    assert one.layers == other.layers
+
+
+def test_a_missing_run_is_named(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    made = of_run(recipe, RunFolder(tmp_path / "gone"))
+    with pytest.raises(RunError, match=r"model\.backbone: .*gone"):
+        describe(made)
+
+
+def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: RunFolder, tmp_path: Path) -> None:
+    made = of_run(recipe, trunk, trainable="gradual(['batchnorm1', 'conv1'])")
+    made = made.model_copy(update={"train": made.train.model_copy(update={"optimizer": Adam()})})
+    found = describe(made).beginning
+    assert found.lines()[0] == f"The backbone begins with the trained weights of run {trunk.name}."
+    folder = run(made, runs=tmp_path, device="cpu")
+    facts = dict(loaded_facts(folder.recipe(), folder.table(), folder.loaded()))
+    weights = trunk.path / f"best-{round(trunk.result().selected_epoch * 3)}.safetensors"
+    assert facts["weights"] == f"run {trunk.name}"
+    assert facts["file"].startswith(Path(folder.loaded().file).name)
+    assert facts["file"].endswith(f"SHA-256 {folder.loaded().sha256}")
+    assert str(weights.parent) not in facts["file"]
+    assert facts["tensors"] == "7 loaded; 2 behind the cut left out"
+    plan = plan_of_run(folder)
+    own = sum(each.parameters for each in plan.layers)
+    assert facts["trained"].startswith(f"{own} of {own} parameters: head.dense1; backbone.batchnorm1 after 1 epoch; ")
+    # The recipe has two epochs.
+    assert facts["trained"].endswith("before 112 parameters would begin to train: they stay as they are")
+    assert describe(folder.path).layers == folder.table().layers
+
+
+@pytest.mark.parametrize(
+    ("published", "words"),
+    [(True, ", the published file"), (False, ", not the published file"), (None, "")],
+)
+def test_a_page_says_whether_the_file_is_the_published_one(published: bool | None, words: str) -> None:
+    loaded = LoadedRecord(
+        source="W of resnet18", file="/somewhere/w.pth", sha256="ab" * 32, published=published, loaded=3,
+        missing=("a", "b"), ignored=("c",), behind=("d",),
+    )  # fmt: skip
+    table = Table(
+        parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
+    )
+    facts = dict(loaded_facts(on_cifar(RESNET), table, loaded))
+    assert facts["file"] == f"w.pth, SHA-256 {'ab' * 32}{words}"
+    assert facts["tensors"] == (
+        "3 loaded; 2 missing in the file, which began at random (a, b); "
+        "1 ignored, since they belong to nothing here (c); 1 behind the cut left out"
+    )
+    assert (facts["trained"], facts["frozen"]) == ("8 of 16 parameters: head.b", "8 parameters: backbone.a")
+    assert dict(loaded_facts(on_cifar(RESNET), table, None))["weights"] == "none: all began at random"
+
+
+def test_a_beginning_is_a_record_that_comes_back() -> None:
+    made = Beginning(backbone="x(weights='none')", weights="", features="a", features_shape=(3,), normalized="data")
+    assert Beginning.from_json(made.to_json()) == made
+
+
+@pytest.mark.full
+def test_a_head_is_warned_of_as_a_table_is_and_the_backbone_is_not() -> None:
+    model = {"backbone": "vgg11_bn(weights='none')", "cut": "features", "resize": "own"}
+    assert describe(on_cifar(model)).warnings == ()  # its makers' biases in front of norms are their own
+    head = ["globalpool", "dense(20)", "batchnorm", "dense(classes)"]
+    found = {each.name: each for each in describe(on_cifar({**model, "head": head})).warnings}
+    assert found["bias-before-batchnorm"].where == "head.dense1"
+    assert found["no-activation"].where == "head.dense1 → head.dense2"
+    # Cut in front of an activation, the head goes on where a convolution ends.
+    cut = describe(on_cifar({**model, "cut": "features.4", "head": ["flatten", "dense(classes)"]}, limit=64)).warnings
+    assert "backbone.features.4 → head.dense1" in [each.where for each in cut]
+    soft = describe(on_cifar({**model, "head": ["globalpool", "dense(classes)", "softmax", "dense(classes)"]})).warnings
+    assert "softmax-before-loss" in [each.name for each in soft]
+
+
+@pytest.mark.full
+def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
+    found = describe(on_cifar({"backbone": "vgg11(weights='none')", "resize": 32})).warnings
+    (dense,) = [each for each in found if each.name == "one-dense-layer"]
+    assert dense.where.startswith("backbone.classifier")
+    assert "model.cut" in dense.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"exact": True}, "512 features of 2 views of each image, 8.0 KiB in fp32"),
+        ({"reason": "crop changes them"}, "not quite as without keeping them: crop changes them"),
+        ({"kept": False, "reason": "crop changes them"}, "nothing: the frozen part was computed for every batch"),
+    ],
+)
+def test_a_page_says_what_was_kept_of_the_frozen_part(changes: dict[str, Any], words: str) -> None:
+    record = FeaturesRecord(**{"kept": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
+    table = Table(
+        parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
+    )
+    assert words in dict(loaded_facts(on_cifar(RESNET), table, None, record))["kept"]
+    assert "kept" not in dict(loaded_facts(on_cifar(RESNET), table, None))

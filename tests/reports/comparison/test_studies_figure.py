@@ -1,0 +1,48 @@
+"""Several studies in one picture: who is put beside whom."""
+
+import pytest
+
+from cnnlab.errors import UsageError
+from cnnlab.reports.comparison.studies_figure import overlay_figure, overlay_rows
+
+DOSES = (0.0, 0.1, 0.2, 0.3)
+
+
+def test_arms_are_matched_by_name(make_study):
+    one = make_study({"plain": 0.0, "flips": 0.01}, runs=5)
+    two = make_study({"flips": 0.0, "wide": 0.02, "plain": 0.0}, runs=3, seed=1, failed={"wide": 1})
+    rows = overlay_rows([one, two])
+    assert [row.name for row in rows] == ["plain", "flips", "wide"]
+    assert [[mark.study for mark in row.marks] for row in rows] == [[0, 1], [0, 1], [1]]
+    assert rows[1].marks[0].mean == one.arm("flips").sample.mean
+    assert rows[1].marks[1].mean == two.arm("flips").sample.mean
+    assert rows[1].marks[1].interval == two.arm("flips").sample.interval()
+    assert rows[2].marks[0].remark == "1 of 3 failed"
+
+
+def test_doses_share_an_axis(make_study):
+    rows = overlay_rows([make_study(doses=DOSES[1:], runs=5), make_study(doses=DOSES[::-1], runs=5, seed=1)])
+    assert [row.dose for row in rows] == list(DOSES)
+    assert [len(row.marks) for row in rows] == [1, 2, 2, 2]
+
+
+def test_every_study_is_named_and_seen(make_study):
+    studies = [make_study(study=f"study {number}", seed=number, runs=3) for number in range(5)]
+    canvas, axes = overlay_figure(studies).axes
+    assert {f"study {number}" for number in range(5)} <= {text.get_text() for text in canvas.texts}
+    means = {tuple(line.get_xdata()) for line in axes.lines}
+    assert all((study.arm("flips").sample.mean,) in means for study in studies)
+
+
+@pytest.mark.parametrize("count", [0, 1, 6])
+def test_one_picture_holds_a_few_studies(make_study, count):
+    with pytest.raises(UsageError, match=rf"(?s)holds a few studies.*received: {count}.*from 2 to 5 studies"):
+        overlay_rows([make_study(runs=2)] * count)
+
+
+def test_studies_of_other_kinds_have_no_axis_in_common(make_study):
+    accuracy, loss, doses = make_study(runs=2), make_study(runs=2, metric="validation_loss"), make_study(doses=DOSES)
+    for other in (loss, doses):
+        with pytest.raises(UsageError, match=r"(?s)no axis in common.*augmentation: validation_accuracy, arms"):
+            overlay_figure([accuracy, other])
+    assert overlay_figure([accuracy, make_study(runs=2, metric="train_accuracy")])

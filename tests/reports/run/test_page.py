@@ -1,0 +1,207 @@
+"""The page: whole, self-contained, and safe with whatever names it is given."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from cnnlab.config.recipe import Recipe
+from cnnlab.interpret.activations.feature_maps_result import Guess
+from cnnlab.records import LoadedRecord, WarningRecord
+from cnnlab.reports.run import page
+
+VARIANTS = {
+    "a curve for each part": {},
+    "a final test figure": {"curve_parts": ("validation",)},
+    "a sealed test set": {"parts": ("train", "validation"), "curve_parts": ("validation",)},
+    "no validation part": {"parts": ("train", "test"), "curve_parts": ()},
+    "half epochs": {"points": 13, "steps": 0.5},
+    "one epoch": {"points": 1},
+    "diverged": {"points": 3, "broken_from": 2.5},
+    "diverged at once": {"points": 1, "broken_from": 0, "epochs": ()},
+    "forty classes": {"classes": tuple(f"person {number}" for number in range(40))},
+    "no convolution, no claims": {"filters": None, "activations": None, "claims": ()},
+}
+FAST = ("no validation part", "diverged at once")
+
+
+@pytest.fixture(scope="module")
+def html(make_view):
+    """The page of the usual run."""
+    return page.render(make_view())
+
+
+@pytest.mark.parametrize(
+    "variant", [name if name in FAST else pytest.param(name, marks=pytest.mark.full) for name in VARIANTS]
+)
+def test_every_kind_of_run_has_a_whole_page_that_needs_nothing_else(make_view, read_page, variant):
+    rendered = page.render(make_view(**VARIANTS[variant]))
+    reader = read_page(rendered)
+    reader.assert_whole()
+    reader.assert_alone()
+    assert "url(http" not in rendered
+
+
+def test_references_within_figures_are_found(html, read_page):
+    references = set(re.findall(r"url\(#([^)]*)\)", html))
+    assert references
+    assert references <= set(read_page(html).values("id"))
+
+
+def test_the_parts_stand_in_their_order(make_view):
+    headings = re.findall(
+        r"<h[23][^>]*>(.*?)</h", page.render(make_view(layers=["conv(4, 5, stride=4)", "flatten", "dense(10)"]))
+    )
+    assert headings == [
+        "How often this test set was opened",
+        "Learning curves",
+        "Final figures",
+        "The network, layer by layer",
+        "Worth a look",
+        "First-layer weights, before and after",
+        "Activations",
+        "What is taken for what",
+        "Class by class, on the test images",
+        "Published against measured",
+        "The recipe",
+        "The data",
+        "How it was made",
+        "What the trial measured",
+        "To make it again",
+    ]
+
+
+def test_what_another_person_needs_is_there(make_view, html, read_page):
+    view, text = make_view(), read_page(html).text
+    for needed in (
+        "73.2 % of 10,000 test images of cifar10 right",
+        "5·5·3·32 + 32",
+        "opened 2 times, by 2 runs",
+        view.data.split_hash,
+        view.environment.code,
+        view.way.reason,
+        'layers = [ "first: conv(32, 5, padding=2)"',
+        f"cnnlab train {view.name}/recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
+    ):
+        assert needed in text
+    assert "Where the network began" not in text
+
+
+def test_hostile_names_are_only_text(make_view, read_page, hostile):
+    nasty = hostile[0] + hostile[8]
+    view = make_view()
+    rendered = page.render(
+        make_view(
+            classes=hostile,
+            name=nasty,
+            data=view.data.model_copy(update={"source": nasty, "classes": hostile}),
+            way=view.way.model_copy(update={"reason": nasty, "tried": {nasty: 3.0}}),
+            environment=view.environment.model_copy(update={"device": nasty}),
+            openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
+            claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
+            filters=type(view.filters)(nasty, view.filters.before, view.filters.after),
+            activations=replace(
+                view.activations,
+                image=nasty,
+                label=nasty,
+                guesses=(Guess(name=nasty, probability=0.5),),
+                layers=(replace(view.activations.layers[0], name=nasty),),
+            ),
+        )
+    )
+    rendered.encode("utf-8")
+    reader = read_page(rendered)
+    reader.assert_alone()
+    for shown in (*hostile[:2], "$x_{", "🐱", hostile[9]):
+        assert shown in reader.texts
+    assert "49" not in [text.strip() for text in reader.texts]
+    assert "x" * 100 not in rendered
+    assert not {"\x00", "\x1b", "\ud800"} & set(rendered)
+
+
+def test_activations_stand_with_the_image_and_what_is_seen(make_view, html, read_page):
+    view, text = make_view(), read_page(html).text
+    assert "The network calls the image “cat” (0.71), “dog” (0.20). It is “cat”." in text
+    for layer, shown in zip(view.activations.layers, ("16 of 32 maps", "16 of 128 maps"), strict=True):
+        assert f"“{layer.name}”, {layer.shape_text()}: {shown}" in text
+        assert view.activations.seen(layer) in text
+    assert "2 maps (4, 90) of 128 are 0 everywhere" in text
+    # The image and at least ten maps in each figure, as pictures of their own size.
+    for number in (0, 1):
+        start = html.index(f'aria-labelledby="activations-{number}-title"')
+        assert html[start : html.index("</svg>", start)].count("data:image/png") == 17
+
+
+@pytest.mark.full
+def test_the_same_run_gives_the_same_page(make_view, html):
+    assert page.render(make_view()) == html
+
+
+def test_light_dark_print_and_narrow_are_provided_for(html):
+    for rule in ("prefers-color-scheme: dark", "@media print", "max-width: 560px", "width=device-width"):
+        assert rule in html
+
+
+def test_the_warnings_of_a_run_are_told_and_those_that_were_switched_off(make_view, html, read_page):
+    view = make_view()
+    found = (
+        WarningRecord(name="leak", where="train, <b>test</b>", message="1 of 25 images", fix="take them out"),
+        WarningRecord(name="very-large", message="too many weights"),
+    )
+    recipe = Recipe.from_tables({**view.recipe.to_tables(), "warnings": {"off": ["initial-loss", "learning-rate"]}})
+    told = make_view(table=view.table.model_copy(update={"warnings": found}), recipe=recipe)
+    reader = read_page(page.render(told))
+    assert "leak train, <b>test</b> 1 of 25 images take them out very-large too many weights" in reader.text
+    assert "Switched off by the recipe, and not looked for: initial-loss, learning-rate." in reader.text
+    assert "#warnings" in reader.values("href")
+    assert "Switched off" not in html
+
+
+@pytest.mark.full
+def test_how_a_train_point_differs_from_the_others_is_told(make_view, html):
+    tables = make_view().recipe.to_tables()
+    tables["train"] |= {"mix": "mixup(0.4)", "loss": "cross_entropy(smoothing=0.1)"}
+    other = page.render(make_view(recipe=Recipe.from_tables(tables)))
+    for words in ("mixed with others", "its loss is cross_entropy(smoothing=0.1)"):
+        assert words in other
+        assert words.partition("(")[0] not in html
+
+
+def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
+    view = make_view()
+    model = {"backbone": "resnet18(weights='IMAGENET1K_V1')", "trainable": "none"}
+    recipe = Recipe.from_tables({"data": {"source": "cifar10"}, "model": model})
+    first, *rest = (row.model_copy(update={"name": f"backbone.{row.name}"}) for row in view.table.layers)
+    first = first.model_copy(update={"frozen": True})
+    trainable = view.table.parameters - first.parameters
+    table = view.table.model_copy(update={"layers": (first, *rest), "trainable": trainable})
+    loaded = LoadedRecord(
+        source="IMAGENET1K_V1 of torchvision's resnet18", file="/home/me/w<b>.pth", sha256="ab" * 32, published=False,
+        loaded=120, missing=("<i>",),
+    )  # fmt: skip
+    html = page.render(make_view(recipe=recipe, table=table, loaded=loaded))
+    told = " ".join(read_page(html).texts)
+    assert 'href="#beginning"' in html
+    for words in (
+        "Where the network began", "120 loaded; 1 missing in the file, which began at random (<i>)",
+        f"w<b>.pth, SHA-256 {'ab' * 32}, not the published file", "frozen", f"of {view.table.parameters:,} parameters",
+    ):  # fmt: skip
+        assert words in told, words
+    assert "/home/me" not in html
+
+
+@pytest.mark.full
+def test_filters_that_were_loaded_say_so_whatever_is_left_of_them(make_view, make_filters):
+    filters = make_filters()
+    loaded = replace(filters, loaded="W of resnet18")
+    both = page.render(make_view(filters=loaded))
+    assert "before training: as loaded" in both
+    assert "They were loaded: W of resnet18." in both
+    assert "Training moved them by" in both
+    lost = page.render(make_view(filters=replace(loaded, before=None)))
+    assert "What they began as can&#39;t be had any more." in lost
+    assert "filters-before" not in lost
+    assert "First-layer weights<" in lost
+    still = page.render(make_view(filters=replace(loaded, before=filters.after, frozen=True)))
+    assert "They are frozen, and the same before and after training." in still
+    assert "filters-before" not in still

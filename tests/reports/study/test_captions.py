@@ -1,0 +1,37 @@
+"""Sentences below the pictures, and the figures at the head of a study's page."""
+
+import numpy as np
+import pytest
+
+from cnnlab.render.formatting import quoted
+from cnnlab.reports.study import captions
+from cnnlab.stats.power import detectable
+
+DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+
+
+def test_the_spread_is_pooled_over_all_arms(make_study):
+    result = make_study(runs=6, failed={"flips": 3, "dropout": 5})
+    values = [np.array(arm.sample.finite) for arm in result.arms]
+    squares = sum(((each - each.mean()) ** 2).sum() for each in values)
+    assert captions.pooled_sd(result) == pytest.approx(np.sqrt(squares / sum(len(each) - 1 for each in values)))
+    assert captions.pooled_sd(make_study(runs=1)) is None
+
+
+def test_what_the_seeds_find_is_found_by_80_percent(make_study):
+    result = make_study(runs=8, baseline_runs=14)
+    assert captions.detected(result) == detectable(captions.pooled_sd(result), 8, 14, comparisons=3)
+    doses = make_study(doses=DOSES, runs=6)
+    assert captions.detected(doses) == detectable(captions.pooled_sd(doses), 6, comparisons=6)
+    assert captions.detected(make_study(runs=1)) is None
+
+
+def test_captions_say_what_is_seen(make_study):
+    result = make_study()
+    caption = captions.seeds_caption(result)
+    assert f"{np.mean(result.arm('flips').sample.values):.4f}" in caption
+    assert quoted("flips") in caption
+    loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
+    assert quoted("low") in captions.seeds_caption(loss)
+    curve = make_study(doses=DOSES, runs=8).curve
+    assert f"{curve.vertex:.3g}" in captions.dose_caption(curve)
