@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from cnnlab.api import plan_study, recompute, run_study, train, tune, write_report
+    from cnnlab.api.lr_finder import lr_range
+    from cnnlab.api.shift import shift
+    from cnnlab.api.train import plan_study, recompute, run_study, train, tune, write_report
     from cnnlab.architecture.receptive_field.compute import receptive_field
     from cnnlab.config.model import Model
     from cnnlab.config.recipe import Claim, Data, Recipe, Train, Warnings
     from cnnlab.config.search import Search
     from cnnlab.config.study import Study
     from cnnlab.errors import CnnlabError, DownloadError, RunError, SourceError, SpecError, UsageError
-    from cnnlab.export.prediction import predict
+    from cnnlab.export.predict import predict
     from cnnlab.interpret.activations.feature_maps import inspect_activations
     from cnnlab.interpret.activations.patches import inspect_patches
     from cnnlab.interpret.activations.units import inspect_units
@@ -37,13 +39,11 @@ if TYPE_CHECKING:
     from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
-    from cnnlab.report.shifting import shift
     from cnnlab.reports.architecture.description import Description, describe
     from cnnlab.reports.comparison.result import compare
     from cnnlab.reports.comparison.studies import compare_studies
     from cnnlab.reports.verification.result import verify
     from cnnlab.runs.final_evaluation import open_test
-    from cnnlab.runs.lr_range import lr_range
     from cnnlab.runs.run import resume_run
     from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.result import convolve
@@ -79,26 +79,26 @@ _HOMES = {
     "inspect_patches": "cnnlab.interpret.activations.patches",
     "inspect_units": "cnnlab.interpret.activations.units",
     "inspect_weights": "cnnlab.interpret.weights.compute",
-    "lr_range": "cnnlab.runs.lr_range",
+    "lr_range": "cnnlab.api.lr_finder",
     "network_table": "cnnlab.models.tracing.trace",
     "open_subject": "cnnlab.interpret.loaded_model",
     "open_test": "cnnlab.runs.final_evaluation",
-    "plan_study": "cnnlab.api",
-    "predict": "cnnlab.export.prediction",
+    "plan_study": "cnnlab.api.train",
+    "predict": "cnnlab.export.predict",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",
-    "recompute": "cnnlab.api",
+    "recompute": "cnnlab.api.train",
     "resume_run": "cnnlab.runs.run",
-    "run_study": "cnnlab.api",
-    "shift": "cnnlab.report.shifting",
+    "run_study": "cnnlab.api.train",
+    "shift": "cnnlab.api.shift",
     "solve_kernel": "cnnlab.theory.size_arithmetic.answers",
     "solve_output": "cnnlab.theory.size_arithmetic.answers",
     "solve_padding": "cnnlab.theory.size_arithmetic.answers",
     "solve_stride": "cnnlab.theory.size_arithmetic.answers",
-    "train": "cnnlab.api",
+    "train": "cnnlab.api.train",
     "translation": "cnnlab.interpret.translation.compute",
-    "tune": "cnnlab.api",
+    "tune": "cnnlab.api.train",
     "verify": "cnnlab.reports.verification.result",
-    "write_report": "cnnlab.api",
+    "write_report": "cnnlab.api.train",
 }
 
 __all__ = [

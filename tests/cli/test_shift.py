@@ -14,12 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import cnnlab
+from cnnlab.api.shift import shift
 from cnnlab.cli.main import app
 from cnnlab.config.corruptions import read_shifts
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.evaluation.corruptions import shifted
-from cnnlab.report.shifting import shift
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.stats.intervals import wilson

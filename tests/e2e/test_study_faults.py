@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cnnlab.api import run_study
+from cnnlab.api.train import run_study
 from cnnlab.cli.main import app
 from cnnlab.cli.studying import Studying
 from cnnlab.config.recipe import Recipe

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.api import write_study_report
+from cnnlab.api.train import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
 from cnnlab.reports.verification.result import verify

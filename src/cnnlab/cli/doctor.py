@@ -29,8 +29,8 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Versions, devices, memory, folders and data at hand. Exit code 1 where something is wrong."""
+    from cnnlab.api.doctor import examine
     from cnnlab.cli.console import show, show_json
-    from cnnlab.runs.examination import examine
 
     found = examine(runs, data, retune=retune)
     if json:

@@ -59,9 +59,9 @@ def lr(
     if svg is not None:
         check_picture(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)
+    from cnnlab.api.lr_finder import lr_range
     from cnnlab.atomic_io import write_whole
     from cnnlab.cli.console import progressing
-    from cnnlab.runs.lr_range import lr_range
 
     with progressing() as shown, about_file(recipe):
 

@@ -10,7 +10,7 @@ import typer
 from cnnlab.cli.options import Debug, Device, Json, RunPath, find_run, guarded
 
 if TYPE_CHECKING:
-    from cnnlab.export.prediction import Prediction
+    from cnnlab.export.predict import Prediction
     from cnnlab.render.tables import TextTable
 
 Images = Annotated[
@@ -32,7 +32,7 @@ def predict(
     folder = RunFolder.open(find_run(run))
     from cnnlab.cli.console import say, show, show_json
     from cnnlab.cli.terminal import drawn
-    from cnnlab.export.prediction import predict as answer
+    from cnnlab.export.predict import predict as answer
 
     predictions = list(answer(folder, images, device=device, top=top, say=say))
     if json:

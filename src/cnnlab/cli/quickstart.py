@@ -54,7 +54,7 @@ def quickstart(
                 begun=made.append,
             )
             [folder] = made
-            from cnnlab.api import write_report  # what draws loads behind the training
+            from cnnlab.api.train import write_report  # what draws loads behind the training
 
             write_report(folder, listener.say)
     show_result(folder, json)

@@ -85,8 +85,8 @@ def shift(
     """
     form = Form(json, markdown, latex)
     place = None if no_pictures else check_place(output, "shift.png")
+    from cnnlab.api.shift import shift as test_under_shifts
     from cnnlab.cli.console import progressing
-    from cnnlab.report.shifting import shift as test_under_shifts
 
     with progressing() as progress:
         found = test_under_shifts(

@@ -73,7 +73,7 @@ def study(
     file = _found(file)
     known = Study.read(file, overrides(set_), **keys)
     # Behind the reading, since they load torch, which takes seconds.
-    from cnnlab.api import plan_study, run_study
+    from cnnlab.api.train import plan_study, run_study
     from cnnlab.cli.console import progressing, say
     from cnnlab.cli.studying import Studying, resumable
     from cnnlab.studies.folder import study_folder

@@ -18,7 +18,7 @@ def open_test_set(
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
-    from cnnlab.api import write_report
+    from cnnlab.api.train import write_report
     from cnnlab.cli.console import progressing
     from cnnlab.cli.train import show_result
     from cnnlab.cli.watching import Watching

@@ -87,7 +87,7 @@ def train(
                         known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append
                     )
             if is_writer():
-                from cnnlab.api import write_report  # what draws loads behind the training
+                from cnnlab.api.train import write_report  # what draws loads behind the training
 
                 write_report(folder, listener.say)
     if is_writer():

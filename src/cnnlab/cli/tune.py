@@ -82,7 +82,7 @@ def tune(
             planned = plan_search(known, called, device=device, shelf=Shelf(data, shown, download=False))
         show_answer(PlannedAnswer(summary(planned)), form)
         return
-    from cnnlab.api import tune as carry_out
+    from cnnlab.api.train import tune as carry_out
     from cnnlab.cli.studying import resumable
     from cnnlab.cli.tuning import Tuning
     from cnnlab.tuning.search import tuning_folder

@@ -55,7 +55,7 @@ def verify_claims(
 
 
 def _recompute(paths: list[Path], data: Path | None, device: str, form: Form) -> None:
-    from cnnlab.api import recompute
+    from cnnlab.api.train import recompute
     from cnnlab.cli.console import progressing
 
     if any(path.suffix == ".toml" for path in paths):

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cnnlab.api import write_report
+from cnnlab.api.train import write_report
 from cnnlab.config.backbones import Known, OfRun
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.export.prediction import predict
+from cnnlab.export.predict import predict
 from cnnlab.models.network_plan import plan_network, plan_of_run
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained import source as pretrained_source

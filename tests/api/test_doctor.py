@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cnnlab.runs import examination
+from cnnlab.api import doctor
+from cnnlab.api.doctor import Finding, examine
 from cnnlab.runs.environment import code_hash, environment
-from cnnlab.runs.examination import Finding, examine
 from cnnlab.version import __version__
 
 
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path: Path, monkeypatc
 
 def test_a_full_disk_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(examination.shutil, "disk_usage", lambda _: usage(10, 9, 1))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage(10, 9, 1))
     finding = found(tmp_path)["runs folder"]
     assert not finding.ok
     assert finding.value == f"{tmp_path}, 0 GiB free"
@@ -88,7 +88,7 @@ def test_a_full_disk_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("version", "ok"), [("2.10.1", False), ("2.11.0+cpu", True), ("3.0.0", True)])
 def test_an_old_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch, version: str, ok: bool) -> None:
     monkeypatch.setattr(torch, "__version__", version)
-    finding = next(finding for finding in examination._software() if finding.name == "torch")
+    finding = next(finding for finding in doctor._software() if finding.name == "torch")
     assert finding.ok is ok
     assert finding.next_step == ("" if ok else "install torch 2.11 or newer: make setup")
 
@@ -97,8 +97,8 @@ def test_a_torchvision_of_another_torch_is_a_finding(monkeypatch: pytest.MonkeyP
     def broken(_: str) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(examination.importlib, "import_module", broken)
-    finding = examination._torchvision()
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    finding = doctor._torchvision()
     assert finding.value == "can't be loaded: operator torchvision::nms does not exist"
     assert finding.next_step == "install the torchvision that belongs to this torch: make setup"
 

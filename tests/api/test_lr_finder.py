@@ -12,10 +12,10 @@ import torch
 
 import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
+from cnnlab.api.lr_finder import at_rate, lr_range
 from cnnlab.config.optimization import optimizers
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import silent
-from cnnlab.runs.lr_range import at_rate, lr_range
 from cnnlab.runs.setup import Bench
 from cnnlab.training.loop import Feeds, fit
 from cnnlab.training.lr_finder.curve import ladder

@@ -14,8 +14,8 @@ from scipy.special import softmax
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.export import prediction
-from cnnlab.export.prediction import Prediction, predict
+from cnnlab.export import predict as export_predict
+from cnnlab.export.predict import Prediction, predict
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -117,7 +117,7 @@ def test_many_images_are_answered_batch_by_batch(
     folder: RunFolder, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = list(predict(folder, [colours]))
-    monkeypatch.setattr(prediction, "BATCH", 1)
+    monkeypatch.setattr(export_predict, "BATCH", 1)
     apart = list(predict(folder, [colours]))
     assert [answer.image for answer in apart] == [answer.image for answer in together]
     classes = folder.data().classes
@@ -131,8 +131,10 @@ def test_images_lie_in_memory_as_in_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    honest = prediction.logits
-    monkeypatch.setattr(prediction, "logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed))
+    honest = export_predict.logits
+    monkeypatch.setattr(
+        export_predict, "logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed)
+    )
     list(predict(trained(recipe(epochs=1, memory_format="channels_last")), [colours / "red" / "0.png"]))
     assert seen == ["channels_last"]
 

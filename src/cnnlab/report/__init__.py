@@ -1,1 +1,0 @@
-"""Records to tables, figures and one page. No torch."""
