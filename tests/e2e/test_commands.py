@@ -171,7 +171,7 @@ def test_a_quick_start_trains_and_says_what_is_next(
 ) -> None:
     """With a tiny recipe and data in the places of LeNet and CIFAR-10."""
     monkeypatch.setattr("cnnlab.grammar.toml_files.shipped", {"lenet": file}.__getitem__)
-    monkeypatch.setattr("cnnlab.cli.quickstart.choose_source", lambda *_: (str(colours), "it is small"))
+    monkeypatch.setattr("cnnlab.cli.commands.quickstart.choose_source", lambda *_: (str(colours), "it is small"))
     done = cnnlab("quickstart", "--runs", tmp_path, "--device", "cpu")
     assert done.exit_code == 0, done.stderr
     [run] = [path.parent for path in tmp_path.glob("*/report.html")]

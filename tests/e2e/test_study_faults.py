@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cnnlab.api.train import run_study
 from cnnlab.cli.main import app
-from cnnlab.cli.studying import Studying
+from cnnlab.cli.output.progress_bars import Studying
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.storage.run_folder import list_runs
@@ -46,7 +46,7 @@ from pathlib import Path
 journal = Path(sys.argv[1])
 sys.argv = ["cnnlab", *sys.argv[2:]]
 if __name__ == "__main__":
-    from cnnlab.cli.studying import Studying
+    from cnnlab.cli.output.progress_bars import Studying
     ended = Studying.ended
     def told(self, task, outcome):
         with journal.open("a") as file:

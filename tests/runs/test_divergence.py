@@ -11,7 +11,7 @@ import pytest
 import torch
 import typer
 
-from cnnlab.cli.train import show_result
+from cnnlab.cli.commands.train import show_result
 from cnnlab.data.loader import Feed
 from cnnlab.runs.index.summary import summaries
 from cnnlab.runs.run import run

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cnnlab.cli import (
+from cnnlab.cli.commands import (
     compare,
     data,
     describe,
@@ -27,9 +27,9 @@ from cnnlab.cli import (
     tune,
     verify,
 )
-from cnnlab.cli.inspect import group
+from cnnlab.cli.commands.inspect import group
+from cnnlab.cli.commands.theory import group as theory_group
 from cnnlab.cli.options import guarded
-from cnnlab.cli.theory import group as theory_group
 from cnnlab.errors import UsageError
 
 

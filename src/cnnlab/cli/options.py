@@ -308,6 +308,6 @@ def _explain(error: CnnlabError, debug: bool) -> None:
         import traceback
 
         print(clean(traceback.format_exc()), end="", file=sys.stderr)
-    from cnnlab.cli.console import show_error
+    from cnnlab.cli.output.console import show_error
 
     show_error(error)

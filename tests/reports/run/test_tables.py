@@ -11,7 +11,7 @@ from cnnlab.render import formatting
 from cnnlab.reports.run import tables
 from cnnlab.stats.intervals import wilson
 
-GOLDEN = Path(__file__).parents[3] / "golden" / "tables.txt"
+GOLDEN = Path(__file__).parents[1] / "golden" / "tables.txt"
 
 
 def as_text(table: tables.TextTable) -> str:

@@ -110,11 +110,7 @@ def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
 def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     head = HEAD + LINE * len(results)
     figure = new_figure(WIDTH, HEIGHT + head)
-    _legend(
-        new_canvas(figure),
-        results,
-        f"{text.metric_name(results[0].metric)} against {text.dose_name(results[0])}",
-    )
+    _legend(new_canvas(figure), results, f"{text.metric_name(results[0].metric)} against {text.dose_name(results[0])}")
     axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
     places = [row.dose for row in rows if row.dose is not None]
     dose_scale(axes, places)

@@ -97,10 +97,7 @@ def _made(result: StudyResult) -> list[Fact]:
     made = sorted({run.made for arm in result.arms for run in arm.seeds if run.made})
     return [
         ("data", formatting.shown(result.data, 200)),
-        (
-            "metric",
-            f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
-        ),
+        ("metric", f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
         ("device", formatting.shown(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),

@@ -91,10 +91,7 @@ def _picture(drawn: Figure, name: str, caption: str) -> Picture:
 def _made(result: TuningResult) -> list[Fact]:
     return [
         ("data", formatting.shown(result.data, 200)),
-        (
-            "metric",
-            f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better",
-        ),
+        ("metric", f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
         ("sampler", result.sampler),
         ("pruner", result.pruner),
         ("runs in a trial", f"{result.seeds:,}"),

@@ -1,0 +1,238 @@
+"""`cnnlab data`: what data there is, getting it, checking it, looking at it. Only augmented images load torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Json, guarded
+
+if TYPE_CHECKING:
+    from cnnlab.config.recipe import Recipe
+    from cnnlab.data.checks import SourceReport
+    from cnnlab.data.sources.base import ImageForm
+
+SourceName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A catalogue name, or a folder or archive of class folders.", show_default=False
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `data list` shows.", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The picture to write: a .png file.")]
+PerClass = Annotated[
+    int | None,
+    typer.Option(min=1, max=100, help="Images per class: 8, or with augmentations 1 or more.", show_default=False),
+]
+Augment = Annotated[
+    list[str] | None,
+    typer.Option("--augment", metavar="CALL", help="Show what this makes of images: 'crop(4)' (repeatable)."),
+]
+Augmented = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="RECIPE", help="Show what this recipe's augmentations make of images."),
+]
+Epochs = Annotated[int, typer.Option(min=1, max=30, help="Of augmented images, the first so many epochs.")]
+
+SHOWN_PROBLEMS = 20
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Data sets: list, fetch, check, show.")
+    group.command("list")(guarded(list_))
+    group.command()(guarded(fetch))
+    group.command()(guarded(check))
+    group.command()(guarded(show))
+    app.add_typer(group, name="data")
+
+
+def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
+    """The data sets that are known by name, and which are at hand."""
+    from rich.table import Table
+
+    from cnnlab.cli.output.console import show as print_
+    from cnnlab.cli.output.console import show_json
+    from cnnlab.data.dataset import data_roots
+    from cnnlab.data.sources.catalogue import GENERATED, find_at_hand
+    from cnnlab.data.sources.releases import CATALOGUE
+
+    found = {name: find_at_hand(name, data_roots(data)) for name in CATALOGUE}
+    if json:
+        show_json(
+            [
+                {
+                    "name": name,
+                    "image": [known.channels, known.height, known.width],
+                    "classes": known.classes,
+                    "splits": dict(known.counts),
+                    "at_hand": name == GENERATED or found[name] is not None,
+                    "path": str(found[name]) if found[name] else None,
+                }
+                for name, known in CATALOGUE.items()
+            ]
+        )
+        return
+    table = Table("name", "image", "classes", "images", "at hand", box=None, header_style="bold")
+    for name, known in CATALOGUE.items():
+        at_hand = "generated here" if name == GENERATED else str(found[name] or f"no: cnnlab data fetch {name}")
+        images = ", ".join(f"{count:,} {part}" for part, count in known.counts.items())
+        table.add_row(name, f"{known.channels}×{known.height}×{known.width}", str(len(known.classes)), images, at_hand)
+    print_(table)
+
+
+def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
+    """Download a data set of the catalogue, unless it is at hand, and compare its files with their checksums."""
+    from cnnlab.cli.output.console import progressing, say, show_json
+    from cnnlab.data.dataset import data_roots
+    from cnnlab.data.sources.catalogue import open_catalogue
+    from cnnlab.data.sources.published import PublishedSource
+
+    roots = data_roots(data)
+    with progressing() as progress:
+        source = open_catalogue(name, roots, progress=progress)
+    path, verified = (source.path, source.verified()) if isinstance(source, PublishedSource) else (None, ())
+    if json:
+        show_json({"name": name, "path": path and str(path), "classes": source.classes, "verified": verified})
+    elif path is None:
+        say(f"{name} is generated here; there is nothing to fetch")
+    elif verified:
+        say(f"{name} is at hand: {path}; checksums are right: {', '.join(verified)}")
+    else:
+        say(f"{name} is at hand: {path}; unpacked files have no published checksum to compare")
+
+
+def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
+    """Decode every image and say what is wrong; exit 1 where it can't be trained on before that is mended."""
+    from cnnlab.cli.output.console import progressing, show_json
+    from cnnlab.data.checks import check as check_source
+
+    with progressing() as progress:
+        report = check_source(source, data, progress=progress)
+    if json:
+        show_json(report.model_dump(mode="json"))
+    else:
+        _print_report(report)
+    if any(problem.fatal for problem in report.problems):
+        raise SystemExit(1)
+
+
+def show(
+    source: SourceName,
+    output: Output = Path("examples.png"),
+    per_class: PerClass = None,
+    augment: Augment = None,
+    recipe: Augmented = None,
+    epochs: Epochs = 8,
+    data: DataFolder = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a picture with some training images of each class, or of what augmentations make of them."""
+    from io import BytesIO
+
+    from cnnlab.atomic_io import write_whole
+    from cnnlab.cli.output.console import progressing, say, show_json
+    from cnnlab.config.augmentations import augmentations
+    from cnnlab.data.contact_sheet import contact_sheet
+    from cnnlab.data.dataset import open_source, shown_form
+    from cnnlab.errors import RunError, UsageError
+
+    if output.suffix.lower() != ".png":
+        raise UsageError(
+            "the picture is a PNG file",
+            where="--output",
+            received=str(output),
+            allowed="a name that ends in .png",
+            next_step=f"--output {output}.png" if not output.suffix else f"--output {output.with_suffix('.png')}",
+        )
+    known = _recipe(augment, recipe)
+    choices = _augmentations(augment) if known is None else known.data.augment
+    with progressing() as progress:
+        opened = open_source(source, data, progress=progress)
+    picture = BytesIO()
+    form = _form(shown_form(opened), known)
+    if choices:
+        from cnnlab.data.augmented_examples import augmented_sheet
+
+        seed = known.train.seed if known else 0
+        made = augmented_sheet(opened, form, choices, seed=seed, epochs=epochs, per_class=per_class)
+    else:
+        made = contact_sheet(opened, form, per_class or 8)
+    made.save(picture, format="PNG")
+    try:
+        write_whole(output, picture.getvalue())
+    except RunError as error:
+        raise UsageError(
+            "the picture can't be written",
+            where=str(output),
+            received=error.problems[0].what,
+            allowed="a file in a folder that can be written",
+            next_step="choose another place with --output",
+        ) from None
+    if json:
+        written = [str(augmentations.write(choice, defaults=True)) for choice in choices]
+        show_json({"file": str(output), "classes": opened.classes, "augment": written})
+    else:
+        say(f"Written to {output}.")
+
+
+def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
+    from cnnlab.config.recipe import Recipe
+    from cnnlab.errors import UsageError
+
+    if path is None:
+        return None
+    if augment:
+        raise UsageError("the augmentations come from --augment or from --recipe", next_step="leave one of them out")
+    known = Recipe.read(path)
+    if not known.data.augment:
+        raise UsageError(
+            "this recipe has no augmentation",
+            where=str(path),
+            allowed="data.augment in the recipe, or --augment CALL",
+            next_step="leave --recipe out to see the images as they are",
+        )
+    return known
+
+
+def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
+    """What `--augment` names, every wrong call told."""
+    from cnnlab.config.augmentations import read_augmentations
+    from cnnlab.errors import SpecError
+
+    if not calls:
+        return ()
+    try:
+        return read_augmentations(calls)
+    except SpecError as error:
+        raise SpecError.together(problem.within("--augment") for problem in error.problems) from None
+
+
+def _form(shown: ImageForm, known: Recipe | None) -> ImageForm:
+    """The form in which a recipe takes the images, by what it says of it."""
+    from cnnlab.data.sources.base import ImageForm
+
+    if known is None:
+        return shown
+    height, width = known.data.size or (shown.height, shown.width)
+    return ImageForm(known.data.channels or shown.channels, height, width, known.data.interpolation)
+
+
+def _print_report(report: SourceReport) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from cnnlab.cli.output.console import show as print_
+
+    print_(f"{report.source}: {report.images:,} images, {len(report.classes)} classes")
+    table = Table("class", *report.splits, box=None, header_style="bold")
+    for name in report.classes:
+        table.add_row(Text(name), *(f"{split.per_class[name]:,}" for split in report.splits.values()))
+    print_(table)
+    for problem in report.problems[:SHOWN_PROBLEMS]:
+        where = f"{problem.file}: " if problem.file else ""
+        print_(f"{'✗' if problem.fatal else '!'} {problem.kind}: {where}{problem.message}")
+    more = len(report.problems) - SHOWN_PROBLEMS
+    print_(f"and {more:,} more; --json lists all" if more > 0 else "" if report.problems else "no problems found")

@@ -1,0 +1,102 @@
+"""`cnnlab describe`: what a network is, before anything is trained. Loads no torch for a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from cnnlab.cli.options import Debug, Json, Set, guarded, overrides, read_image_size
+from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+
+# Columns that a narrow terminal goes without, the first to go first.
+SPARE = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|BACKBONE",
+        help="A recipe (a .toml file), or a network of torchvision or timm: resnet18, timm/convnext_tiny.",
+        show_default=False,
+    ),
+]
+Size = Annotated[str, typer.Option(metavar="SIDE|HxW", help="Size of the images in pixels: 32 or 56x46.")]
+Classes = Annotated[int | None, typer.Option(min=1, help="Number of classes.", show_default=False)]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images at a time, for the memory.", show_default=False)]
+
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="CNNLAB_DATA",
+        metavar="[DIR]",
+        help="Look at the images, too, for the warnings that need them; DIR is where catalogue data lives.",
+        show_default=False,
+    ),
+]
+Images = Annotated[bool, typer.Option("--images", hidden=True)]
+
+
+class WithImages(TyperCommand):
+    """A command whose `--data` may stand without a folder; where it stands at all, the images are looked at.
+
+    CNNLAB_DATA alone only says where they are.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read `--data` as a flag, and as the option where a folder is behind it."""
+        return super().parse_args(ctx, list(_flagged(args)))
+
+
+def register(app: typer.Typer) -> None:
+    app.command(cls=WithImages)(guarded(describe))
+
+
+def describe(
+    what: What,
+    size: Size = "",
+    classes: Classes = None,
+    batch: Batch = None,
+    set_: Set = None,
+    data: Data = None,
+    images: Images = False,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
+    debug: Debug = False,
+) -> None:
+    """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
+    form = Form(json, markdown, latex, svg)
+    from cnnlab.cli.output.console import progressing
+    from cnnlab.reports.architecture import description
+
+    changed, sides = overrides(set_), read_image_size(size)
+    with progressing() as shown:
+        found = description.describe(
+            what,
+            size=sides,
+            classes=classes,
+            batch_size=batch,
+            overrides=changed,
+            data=data,
+            images=images,
+            progress=shown,
+        )
+    show_answer(found, form, SPARE)
+
+
+def _flagged(words: Sequence[str]) -> Iterator[str]:
+    """The words of a command line with `--images` for each `--data`, which stays where a folder is behind it."""
+    for place, word in enumerate(words):
+        if word != "--data":
+            yield from ("--images", word) if word.startswith("--data=") else (word,)
+            continue
+        yield "--images"
+        behind = words[place + 1] if place + 1 < len(words) else "-"
+        if not behind.startswith("-") and not behind.endswith(".toml"):
+            yield word

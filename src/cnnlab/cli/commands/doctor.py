@@ -1,0 +1,45 @@
+"""`cnnlab doctor`: what this machine offers, and what is wrong with the set-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Json, RunsFolder, guarded
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(doctor))
+
+
+def doctor(
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    retune: Annotated[
+        bool,
+        typer.Option(
+            "--retune",
+            help="forget which precision and memory format was the fastest for each network, as after trials on a "
+            "busy machine: the next training times them anew",
+        ),
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Versions, devices, memory, folders and data at hand. Exit code 1 where something is wrong."""
+    from cnnlab.api.doctor import examine
+    from cnnlab.cli.output.console import show, show_json
+
+    found = examine(runs, data, retune=retune)
+    if json:
+        show_json(found.model_dump())
+    else:
+        width = max(len(finding.name) for finding in found.findings)
+        for finding in found.findings:
+            show(f"{'✓' if finding.ok else '✗'} {finding.name:<{width}}  {finding.value}")
+            if finding.next_step:
+                show(f"  {'':<{width}}  next: {finding.next_step}")
+    if not all(finding.ok for finding in found.findings):
+        raise typer.Exit(1)

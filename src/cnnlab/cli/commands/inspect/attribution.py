@@ -1,0 +1,138 @@
+"""`cnnlab inspect attribution`: which pixels speak for a class, and what the methods that say so are worth."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.commands.inspect.option_checks import given, refuse
+from cnnlab.cli.options import (
+    AN_IMAGE,
+    IMAGE_FORM,
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    WeightSeed,
+    What,
+    guarded,
+    read_name,
+)
+from cnnlab.cli.output.documents import Form, Latex, Markdown
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image",
+        metavar=IMAGE_FORM,
+        help=f"{AN_IMAGE} (up to 8 times); by default one that the program draws.",
+        show_default=False,
+    ),
+]
+Class = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME|NUMBER", help="The class, by name or number from 0; by default the predicted one."
+    ),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="saliency, integrated-gradients, occlusion or grad-cam (repeatable); by default all.",
+        show_default=False,
+    ),
+]
+GradCamLayer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROW", help="Whose maps Grad-CAM weighs; by default the last that makes maps.", show_default=False
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(help="The side of occlusion's square, in pixels; by default a quarter of the image, 8 of 32."),
+]
+Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
+
+
+class Nothing(StrEnum):
+    """What stands for nothing to be seen."""
+
+    MEAN = "mean"
+    BLACK = "black"
+    BLUR = "blur"
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(attribution))
+
+
+def attribution(
+    context: typer.Context,
+    what: What,
+    image: Images = None,
+    target: Class = None,
+    method: Methods = None,
+    layer: GradCamLayer = None,
+    steps: Annotated[int, typer.Option(help="Of integrated gradients; doubled until they add up.")] = 64,
+    window: Window = None,
+    stride: Stride = None,
+    baseline: Annotated[Nothing, typer.Option(help="What stands for nothing to be seen.")] = Nothing.MEAN,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    seed: WeightSeed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Show which pixels speak for a class by saliency, integrated gradients, occlusion and Grad-CAM, each with checks.
+
+    Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
+    changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
+    """
+    form = Form(json, markdown, latex)
+    place = None if no_pictures else check_place(output, "attribution.png")
+    _require_use(context, method)
+    named = read_name(what)
+    from cnnlab.cli.output.console import progressing
+    from cnnlab.interpret.attribution.compute import inspect_attribution
+    from cnnlab.interpret.attribution.methods import load_captum
+    from cnnlab.interpret.loaded_model import subject_of
+
+    load_captum()
+    with progressing() as shown:
+        subject = subject_of(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
+        found = inspect_attribution(
+            subject,
+            image or (None,),
+            target=target,
+            methods=method or (),
+            layer=layer,
+            steps=steps,
+            window=window,
+            stride=stride,
+            baseline=baseline.value,
+            say=shown.say,
+            progress=shown,
+        )
+    show_with_plates(found, form, found.plates, place, ("half on", "centre"))
+
+
+def _require_use(context: typer.Context, methods: list[str] | None) -> None:
+    """Refuse settings of methods that were not asked for.
+
+    Raises:
+        UsageError: there is one.
+    """
+    of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
+    for name in given(context, *of):
+        if methods and of[name] not in methods:
+            refuse(name, f"it is a setting of {of[name]}, which was not asked for", f"add --method {of[name]}")

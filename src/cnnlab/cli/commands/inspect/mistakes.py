@@ -1,0 +1,74 @@
+"""`cnnlab inspect mistakes`: what a trained network gets wrong, how surely, and where its images lie."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, PartName, RunPath, find_run, guarded
+from cnnlab.cli.output.documents import Form, Latex, Markdown
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.interpret.targets import MOST_SHOWN
+
+PICTURE = "mistakes.png"
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(mistakes))
+
+
+def mistakes(
+    run: RunPath,
+    part: Annotated[PartName, typer.Option(help="Which images. Test: only once it has been opened.")] = (
+        PartName.VALIDATION
+    ),
+    most: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many mistakes the gallery shows.")] = 24,
+    pair: Annotated[
+        str | None,
+        typer.Option(metavar="TRUE:PREDICTED", help="Only mistakes of this pair, as cat:dog.", show_default=False),
+    ] = None,
+    per_pair: Annotated[
+        int | None, typer.Option(min=1, help="At most so many mistakes of one pair of classes.", show_default=False)
+    ] = None,
+    equal_mass: Annotated[
+        bool, typer.Option("--equal-mass", help="A reliability diagram whose bins hold as many images each.")
+    ] = False,
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Look at the images: for the gallery and the map.")
+    ] = True,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """What a trained network gets wrong: confused classes, the surest mistakes, calibration, and a map of its features.
+
+    The predictions are those that the run has kept. The images of the test part are a look, which the ledger tells of;
+    with --no-images or --no-pictures there is none.
+    """
+    form = Form(json, markdown, latex)
+    place = None if no_pictures else check_place(output, PICTURE)
+    from cnnlab.cli.output.console import progressing
+    from cnnlab.interpret.mistakes.compute import inspect_mistakes
+
+    with progressing() as shown:
+        found = inspect_mistakes(
+            find_run(run),
+            part.value,
+            most=most,
+            pair=pair,
+            per_pair=per_pair,
+            images=images and place is not None,
+            device=device,
+            data=data,
+            say=shown.say,
+            progress=shown,
+        )
+    spare = ("of its own class", "share of the class", "mean probability")
+    show_with_plates(found, form, partial(found.plates, equal_mass=equal_mass), place, spare)

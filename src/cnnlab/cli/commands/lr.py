@@ -1,0 +1,95 @@
+"""`cnnlab lr`: which learning rates suit a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RecipeFile,
+    Seed,
+    Set,
+    about_file,
+    check_picture,
+    guarded,
+    overrides,
+    read_recipe,
+)
+from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.errors import RunError
+
+Low = Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")]
+High = Annotated[float, typer.Option("--to", metavar="RATE", help="The last learning rate.")]
+Steps = Annotated[int, typer.Option(metavar="N", help="Steps from the first rate to the last: 10 to 10,000.")]
+SvgFile = Annotated[
+    Path | None, typer.Option("--svg", metavar="FILE", help="Also write the plot: an .svg file.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(lr))
+
+
+def lr(
+    recipe: RecipeFile,
+    set_: Set = None,
+    seed: Seed = None,
+    low: Low = 1e-6,
+    high: High = 1.0,
+    steps: Steps = 200,
+    device: Device = "auto",
+    data: DataFolder = None,
+    svg: SvgFile = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Find a learning rate: train for some steps with a rising one, and see where the loss falls and blows up.
+
+    The training part alone is read, and no run folder is made.
+    """
+    form = Form(json, markdown, latex)
+    if svg is not None:
+        check_picture(svg, "rates.svg")
+    known = read_recipe(recipe, overrides(set_, seed), data)
+    from cnnlab.api.lr_finder import lr_range
+    from cnnlab.atomic_io import write_whole
+    from cnnlab.cli.output.console import progressing
+
+    with progressing() as shown, about_file(recipe):
+
+        def watch(done: int, total: int, loss: float | None) -> None:
+            shown("range test", done, total, "steps", "" if loss is None else f"loss {loss:.3f}")
+
+        found = lr_range(
+            known,
+            low=low,
+            high=high,
+            steps=steps,
+            name=recipe.stem,
+            data=data,
+            device=device,
+            progress=shown,
+            watch=watch,
+            say=shown.say,
+        )
+    if svg is not None:
+        write_whole(svg, found.svg().encode("utf-8"), "choose another place with --svg")
+    extra = {
+        "suggestion": found.suggestion,
+        "limit": found.limit,
+        "verdict": found.verdict,
+        "answer": found.answer(),
+        "ended": found.ended,
+        "set": found.suggested and f"train.optimizer={found.suggested}",
+    }
+    show_answer(found, form, extra=extra)
+    if found.suggestion is None:
+        raise RunError(f"no rate can be suggested: {found.reading.trouble}", next_step=found.reading.advice)

@@ -1,0 +1,63 @@
+"""`cnnlab new`: from a folder of images to a recipe that works. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import Debug, Json, guarded
+
+NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe to write: a .toml file.", show_default=False)]
+SourceFolder = Annotated[
+    str, typer.Option("--source", metavar="DIR", help="A folder or archive of class folders.", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(new))
+
+
+def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = False, debug: Debug = False) -> None:
+    """Look at a folder of images and write a recipe for it, with the reasons for its choices."""
+    from cnnlab.atomic_io import write_whole
+    from cnnlab.cli.output.console import say, show_json
+    from cnnlab.data.recipe_template import glimpse, starter_recipe
+    from cnnlab.data.sources.image_folder import open_folder
+    from cnnlab.errors import RunError, UsageError
+    from cnnlab.render.formatting import escaped
+
+    text = starter_recipe(glimpse(open_folder(source)))
+    if file.is_dir():
+        raise UsageError(
+            "the recipe can't be written",
+            where=str(file),
+            received="a folder",
+            allowed="a file in a folder that can be written",
+            next_step=f"give the file a name, such as {file / 'recipe.toml'}",
+        )
+    if file.exists() and not force:
+        raise UsageError(
+            "this file is there already",
+            where=str(file),
+            received="a name that is taken",
+            allowed="a new file, or --force to replace it",
+            next_step=f"choose another name, or: cnnlab new {file} --source {source} --force",
+        )
+    try:
+        write_whole(file, text.encode())
+    except RunError as error:
+        raise UsageError(
+            "the recipe can't be written",
+            where=str(file),
+            received=error.problems[0].what,
+            allowed="a file in a folder that can be written",
+            next_step="choose another place",
+        ) from None
+    if json:
+        show_json({"file": str(file), "source": source})
+    else:
+        print(escaped(text), end="")
+        say(f"Written to {file}. Next: cnnlab describe {file}, then: cnnlab train {file}")

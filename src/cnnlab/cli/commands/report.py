@@ -1,0 +1,38 @@
+"""`cnnlab report`: the page of a run or a study, written anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import Debug, Json, find_run, guarded
+
+RunOrStudy = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run, a study or a search.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(report))
+
+
+def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
+    """Write the report.html of a run, a study or a search anew, from what its folder holds."""
+    from cnnlab.storage.run_folder import RunFolder
+
+    folder = find_run(run)
+    is_study, is_search = ((folder / name).is_file() for name in ("study.toml", "search.toml"))
+    known = None if is_study or is_search else RunFolder.open(folder)
+    from cnnlab.api.train import write_report, write_study_report, write_tuning_report
+    from cnnlab.cli.output.console import say, show, show_json
+
+    if known is not None:
+        path = write_report(known, say)
+    else:
+        path = write_study_report(folder) if is_study else write_tuning_report(folder)
+    if json:
+        show_json({"report": str(path)})
+    else:
+        show(f"report: {path}")

@@ -1,0 +1,107 @@
+"""`cnnlab shift`: trained networks tested on images that are moved, darkened, blurred, …"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
+from cnnlab.cli.output.documents import Form, Latex, Markdown
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
+
+# Columns that a narrow terminal goes without, the first to go first.
+SPARE = ("interval", "95 % interval", "against as it is")
+
+Runs = Annotated[
+    list[Path],
+    typer.Argument(metavar="RUN", help="Run folders; those that differ in their seeds alone are one group."),
+]
+Shifts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shift",
+        metavar="NAME|CALL",
+        help="A kind at its usual strengths, or one strength: rotation, 'rotation(30)', 'drawn([brightness(0.5)])'"
+        " (repeatable); by default all kinds.",
+        show_default=False,
+    ),
+]
+PartName = Annotated[
+    str | None,
+    typer.Option(
+        "--part",
+        metavar="PART",
+        help="train, validation or test; by default test where it has been opened, else validation.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="At most so many images, spread evenly over the part.", show_default=False)
+]
+Delta = Annotated[float, typer.Option(help="The smallest difference of interest: 0.01 is 1 point of accuracy.")]
+Alpha = Annotated[float, typer.Option(help="The rate of wrong verdicts allowed.")]
+DrawSeed = Annotated[int, typer.Option(min=0, help="The seed of what each image draws.")]
+Apart = Annotated[bool, typer.Option("--apart", help="Runs of one recipe stay apart, each judged by its images.")]
+Corrupted = Annotated[
+    Path | None,
+    typer.Option(
+        "--cifar10c",
+        metavar="DIR",
+        help="Test on CIFAR-10-C instead: the folder of its arrays (labels.npy, fog.npy, …).",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(shift))
+
+
+def shift(
+    runs: Runs,
+    shifts: Shifts = None,
+    part: PartName = None,
+    limit: Limit = None,
+    delta: Delta = SMALLEST_DIFFERENCE,
+    alpha: Alpha = ALPHA,
+    seed: DrawSeed = 0,
+    apart: Apart = False,
+    cifar10c: Corrupted = None,
+    output: PictureFile = None,
+    no_pictures: NoPictures = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Test trained networks under shifts of the images: 14 kinds, strengths in pixels, degrees and factors.
+
+    The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
+    """
+    form = Form(json, markdown, latex)
+    place = None if no_pictures else check_place(output, "shift.png")
+    from cnnlab.api.shift import shift as test_under_shifts
+    from cnnlab.cli.output.console import progressing
+
+    with progressing() as progress:
+        found = test_under_shifts(
+            [find_run(path) for path in runs],
+            shifts or (),
+            part=part,
+            limit=limit,
+            smallest_difference=delta,
+            alpha=alpha,
+            seed=seed,
+            apart=apart,
+            cifar10c=cifar10c,
+            device=device,
+            data=data,
+            say=progress.say,
+            progress=progress,
+        )
+    show_with_plates(found, form, found.plates, place, SPARE)

@@ -1,0 +1,133 @@
+"""`cnnlab study`: which change helped, over seeds, with an answer that holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, about_file, guarded, overrides
+from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnnlab.studies.worker_pool import Executor
+
+StudyFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A study: a .toml file, or the name of one that comes with cnnlab.", show_default=False
+    ),
+]
+Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
+OnlyPlan = Annotated[
+    bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
+]
+Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many runs side by side.")]
+Carrier = Annotated[
+    str, typer.Option("--executor", metavar="processes|ray", help="Who runs: this machine, or a Ray cluster.")
+]
+Address = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Of the Ray cluster; without it RAY_ADDRESS, or this machine.")
+]
+Name = Annotated[str, typer.Option(metavar="NAME", help="What the study is called; by default as its file.")]
+AnyCode = Annotated[
+    bool, typer.Option("--any-code", help="Also take finished runs that another version of cnnlab made.")
+]
+
+# Columns that a narrow terminal goes without.
+SPARE = ("minutes", "parameters", "changes", "95 % interval", "p, permuted")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(study))
+
+
+def study(
+    file: StudyFile,
+    set_: Set = None,
+    seeds: Seeds = None,
+    plan: OnlyPlan = False,
+    jobs: Jobs = 1,
+    executor: Carrier = "processes",
+    address: Address = "",
+    name: Name = "",
+    any_code: AnyCode = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Carry out a study: every arm with every seed, each run once, and an honest answer.
+
+    Given again, it goes on where it was; runs that were made for another study count.
+    """
+    form = Form(json, markdown, latex)
+    from cnnlab.config.study import Study
+
+    keys = {} if seeds is None else {"seeds": seeds}
+    file = _found(file)
+    known = Study.read(file, overrides(set_), **keys)
+    # Behind the reading, since they load torch, which takes seconds.
+    from cnnlab.api.train import plan_study, run_study
+    from cnnlab.cli.output.console import progressing, say
+    from cnnlab.cli.output.progress_bars import Studying, resumable
+    from cnnlab.studies.folder import study_folder
+
+    called, carrier = name or file.stem, _carrier(executor, jobs, address)
+    if plan:
+        with progressing() as shown, about_file(file):
+            planned = plan_study(
+                known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown, file=file
+            )
+        show_answer(planned, form)
+        return
+    with progressing() as shown, about_file(file):
+        studying = Studying(shown)
+        with resumable(lambda: studying.is_planned):
+            answer = run_study(
+                known,
+                name=called,
+                runs=runs,
+                data=data,
+                device=device,
+                executor=carrier,
+                any_code=any_code,
+                audience=studying.audience(),
+                file=file,
+            )
+    page = study_folder(runs, answer.result.study) / "report.html"
+    show_answer(answer, form, SPARE, extra={"report": str(page)})
+    if not form.json:
+        say(f"report: {page}")
+    if answer.result.untested:
+        raise typer.Exit(1)
+
+
+def _found(file: Path) -> Path:
+    """The file, with its ending or without, or else the study of that name that comes with cnnlab."""
+    from cnnlab.grammar.toml_files import shipped_study
+
+    if file.is_file() or file.parent != Path():
+        return file
+    here, named = file.with_name(f"{file.stem}.toml"), shipped_study(file.stem)
+    return next((path for path in (here, named) if path.is_file()), file)
+
+
+def _carrier(executor: str, jobs: int, address: str) -> Executor:
+    if executor not in ("processes", "ray"):
+        raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
+    if executor == "ray":
+        from cnnlab.studies.ray_cluster import ray_cluster
+
+        return ray_cluster(address or None, jobs=jobs)
+    if address:
+        step = "give --executor ray, or leave --address out"
+        raise UsageError("only a Ray cluster has an address", where="--address", received=address, next_step=step)
+    from cnnlab.studies.worker_pool import processes
+
+    return processes(jobs)

@@ -1,0 +1,34 @@
+"""`cnnlab test`: the test set of a trained run, opened once more and written down."""
+
+from __future__ import annotations
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
+
+
+def register(app: typer.Typer) -> None:
+    app.command("test")(guarded(open_test_set))
+
+
+def open_test_set(
+    run: RunPath, device: Device = "auto", data: DataFolder = None, json: Json = False, debug: Debug = False
+) -> None:
+    """Open the test set of a trained run; the opening goes into the ledger and the report."""
+    from cnnlab.storage.run_folder import RunFolder
+
+    folder = RunFolder.open(find_run(run))
+    from cnnlab.api.train import write_report
+    from cnnlab.cli.commands.train import show_result
+    from cnnlab.cli.output.console import progressing
+    from cnnlab.cli.output.progress_bars import Watching
+    from cnnlab.runs.final_evaluation import open_test
+    from cnnlab.storage.test_ledger import openings
+
+    with progressing() as shown:
+        listener = Watching(shown).listener()
+        open_test(folder.path, root=data, device=device, listener=listener)
+        write_report(folder, listener.say)
+        looks = len(openings(folder.path.parent, folder.data().test_set))
+        listener.say(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
+    show_result(folder, json)

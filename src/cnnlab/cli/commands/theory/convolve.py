@@ -1,0 +1,156 @@
+"""`cnnlab theory convolve`: a convolution by hand. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnnlab.cli.options import Debug, Json, guarded, read_place, read_sizes
+from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnnlab.render.document import Sheet
+    from cnnlab.theory.convolution_by_hand.result import Convolution, Step
+
+Image = Annotated[
+    str, typer.Option(metavar="JSON", help="H×W or C×H×W numbers, or a .json file with them.", show_default=False)
+]
+Kernel = Annotated[
+    str,
+    typer.Option(
+        metavar="JSON", help="H×W or C×H×W numbers, F×C×H×W for several kernels, or a .json file.", show_default=False
+    ),
+]
+Bias = Annotated[str, typer.Option(metavar="JSON", help="A number for each kernel: 1 or '[1, 0]'.")]
+Stride = Annotated[str, typer.Option(metavar="N|HxW", help="Step of the window: 2, or 2x1, the vertical one first.")]
+Padding = Annotated[str, typer.Option(metavar="N|HxW|same", help="Pixels around the image on each side.")]
+Dilation = Annotated[str, typer.Option(metavar="N|HxW", help="From one weight to the next, in pixels.")]
+PaddingMode = Annotated[str, typer.Option(metavar="zeros|reflect|replicate", help="What stands in the padding.")]
+CrossCorrelation = Annotated[
+    bool, typer.Option("--cross-correlation", help="Do not flip the kernel: what libraries call convolution.")
+]
+At = Annotated[str, typer.Option(metavar="ROW,COLUMN", help="One output element alone, counted from 0.")]
+Of = Annotated[int, typer.Option(metavar="K", help="With --at: which of several kernels, from 0.")]
+Page = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.html", help="Write a page on which the window moves.", show_default=False),
+]
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(convolve))
+
+
+def convolve(
+    image: Image,
+    kernel: Kernel,
+    bias: Bias = "",
+    stride: Stride = "1",
+    padding: Padding = "0",
+    dilation: Dilation = "1",
+    padding_mode: PaddingMode = "zeros",
+    cross_correlation: CrossCorrelation = False,
+    at: At = "",
+    of: Of = 0,
+    page: Page = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
+    debug: Debug = False,
+) -> None:
+    """A convolution by hand: every output element with its products and their sum."""
+    from cnnlab.theory.convolution_by_hand.result import convolve as work_out
+
+    form = Form(json, markdown, latex, svg)
+    found = work_out(
+        _numbers("--image", image),
+        _numbers("--kernel", kernel),
+        bias=_numbers("--bias", bias) if bias else None,
+        stride=read_sizes(stride, "--stride"),
+        padding="same" if padding == "same" else read_sizes(padding, "--padding", least=0, also="same"),
+        dilation=read_sizes(dilation, "--dilation"),
+        padding_mode=padding_mode,
+        flip=not cross_correlation,
+    )
+    step = _step(found, at, of)
+    if page is not None:
+        _write(page, found, step)
+    show_answer(_Shown(found, step), form)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The answer to what was asked: all of the output, or one step."""
+
+    found: Convolution
+    step: Step | None
+
+    def sheet(self) -> Sheet:
+        return self.found.sheet(self.step)
+
+    def svg(self) -> str:
+        return self.found.svg(self.step)
+
+    def to_json(self, indent: int | None = None) -> str:
+        return self.found.to_json(indent, self.step)
+
+
+def _step(found: Convolution, at: str, of: int) -> Step | None:
+    place = read_place(at, "--at")
+    if place is None:
+        if of:
+            raise UsageError("--of chooses a kernel for --at", where="--of", next_step=f"add --at 0,0 --of {of}")
+        return None
+    return found.at(*place, of)
+
+
+def _numbers(option: str, text: str) -> Any:
+    """The value of JSON text, or of a .json file."""
+    import json
+
+    where = option
+    if text.endswith(".json"):
+        where = text
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise UsageError(f"this file can't be read: {reason}", where=where, received=option) from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        near = text[max(error.pos - 12, 0) : error.pos + 12]
+        raise UsageError(
+            f"this is not JSON: {error.msg}",
+            where=f"{where}, {place}",
+            received=" ".join(near.split()) or "nothing",
+            allowed="nested lists of numbers, or the path of a .json file",
+            next_step="quote it for the shell, as in '[[1, 2], [3, 4]]'",
+        ) from None
+    except (RecursionError, ValueError):
+        raise UsageError(
+            "this JSON can't be read", where=where, allowed="nested lists of numbers with fewer digits and levels"
+        ) from None
+
+
+def _write(path: Path, found: Convolution, step: Step | None) -> None:
+    from cnnlab.atomic_io import write_whole
+    from cnnlab.cli.output.console import say
+    from cnnlab.theory.convolution_by_hand.page import step_number
+
+    if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
+        raise UsageError(
+            "a page is an .html file",
+            where="--page",
+            received=str(path),
+            allowed="a name that ends in .html",
+            next_step=f"name it as in --page {path.with_suffix('.html')}",
+        )
+    write_whole(path, found.page().encode(), advice="choose another place with --page")
+    say(f"Written to {path}{f'; this step: {path.resolve().as_uri()}#step={step_number(found, step)}' if step else ''}")

@@ -1,0 +1,97 @@
+"""`cnnlab theory receptive`: what the nodes of each layer see of the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded, read_image_size, read_place
+from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.errors import UsageError
+
+What = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="LAYER…|RECIPE|RUN|BACKBONE",
+        help="Rows such as 'conv(32, 5)', from the image on; or a recipe (.toml), a run folder, or a name: resnet18.",
+        show_default=False,
+    ),
+]
+Size = Annotated[str, typer.Option(metavar="32|32x48", help="The image's side, or height x width.", show_default=False)]
+Channels = Annotated[int | None, typer.Option(min=1, help="The image's channels; 3 for rows.", show_default=False)]
+Node = Annotated[
+    str, typer.Option(metavar="ROW,COLUMN", help="The node to trace back; by default the middle.", show_default=False)
+]
+LayerName = Annotated[
+    str, typer.Option("--layer", metavar="NAME", help="The layer to trace back; by default the last map.")
+]
+Effective = Annotated[bool, typer.Option("--effective", help="Measure how much a node looks where, by gradients.")]
+Images = Annotated[
+    int | None,
+    typer.Option(min=1, max=10_000, help="Of random images, with --effective.  [default: 32]", show_default=False),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Of random images and weights, with --effective.", show_default=False)
+]
+
+
+def register(group: typer.Typer) -> None:
+    group.command()(guarded(receptive))
+
+
+def receptive(
+    what: What,
+    size: Size = "",
+    channels: Channels = None,
+    node: Node = "",
+    layer: LayerName = "",
+    effective: Effective = False,
+    images: Images = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    svg: Svg = False,
+    debug: Debug = False,
+) -> None:
+    """What each layer's nodes see of the image: size, jump, first centre; and a picture of one, traced back.
+
+    With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
+    beside those that it began with, or for random ones.
+    """
+    form = Form(json, markdown, latex, svg)
+    sides, place = read_image_size(size), read_place(node, "--node")
+    for option, given in (("--images", images), ("--seed", seed)):
+        if given is not None and not effective:
+            raise UsageError(f"{option} is for --effective", where=option, next_step="add --effective, or leave it out")
+    if len(what) == 1:
+        what = [str(find_run(Path(what[0])))]
+    if effective:
+        from cnnlab.interpret.targets import resolve
+
+        resolve(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
+        from cnnlab.cli.output.console import say
+        from cnnlab.interpret.receptive_field.effective import named_effective_fields
+
+        looked = named_effective_fields(
+            what,
+            size=sides,
+            channels=channels,
+            data=data,
+            layer=layer,
+            node=place,
+            images=images or 32,
+            seed=seed,
+            device=device,
+            say=say,
+        )
+        show_answer(looked, form, spare=("support", "padding"))
+    else:
+        from cnnlab.interpret.receptive_field.theoretical import named_fields
+
+        fields = named_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
+        show_answer(fields, form, spare=("row", "first centre", "inputs"))

@@ -1,0 +1,154 @@
+"""`cnnlab train`: a recipe in, a trained network and a report out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RunsFolder,
+    Seed,
+    Set,
+    about_file,
+    guarded,
+    overrides,
+    read_recipe,
+)
+from cnnlab.errors import CnnlabError, UsageError
+from cnnlab.render.formatting import clean
+
+if TYPE_CHECKING:
+    from cnnlab.storage.run_folder import RunFolder
+
+MaybeRecipe = Annotated[
+    Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe: a .toml file.", show_default=False)
+]
+Resume = Annotated[
+    Path | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(guarded(train))
+
+
+def train(
+    recipe: MaybeRecipe = None,
+    resume: Resume = None,
+    set_: Set = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a recipe, or go on with a run, and write the report.
+
+    Several processes share each batch when torchrun starts them: torchrun --nproc-per-node 2 -m cnnlab train RECIPE
+    """
+    if (recipe is None) == (resume is None):
+        raise UsageError("train takes a recipe, or --resume and a run", allowed="cnnlab train RECIPE | --resume RUN")
+    if resume is not None and (set_ or seed is not None):
+        raise UsageError("a resumed run keeps its recipe", where="--set", next_step="leave --set and --seed out")
+    from cnnlab.storage.run_folder import RunFolder
+
+    if resume is not None:
+        RunFolder.open(resume)
+    known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
+    # Behind the reading, since they load torch, which takes seconds.
+    from cnnlab.cli.output.console import progressing
+    from cnnlab.cli.output.progress_bars import Watching
+    from cnnlab.distributed import is_writer
+    from cnnlab.runs.run import resume_run, run
+
+    with progressing() as shown:
+        listener = Watching(shown).listener()
+        made: list[RunFolder] = []
+        with resumable(made, data, device):
+            if resume is not None:
+                folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
+            else:
+                assert recipe is not None
+                assert known is not None
+                name = recipe.stem
+                with about_file(recipe):
+                    folder = run(
+                        known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append
+                    )
+            if is_writer():
+                from cnnlab.api.train import write_report  # what draws loads behind the training
+
+                write_report(folder, listener.say)
+    if is_writer():
+        show_result(folder, json)
+
+
+@contextmanager
+def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str = "auto") -> Iterator[None]:
+    """Whatever ends the work within it, say how to go on with the run in `made`, once there is one.
+
+    Args:
+        data, device: as the command was given them, since a run does not keep them.
+    """
+    try:
+        yield
+    except BaseException:
+        # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
+        with suppress(CnnlabError, OSError):
+            for folder in made:
+                print(f"\n{clean(_way_on(folder, data, device))}", file=sys.stderr)
+        raise
+
+
+def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
+    from cnnlab.distributed import command
+    from cnnlab.storage.run_folder import RunFolder
+    from cnnlab.training.checkpoints import epochs_kept
+
+    path = shlex.quote(str(RunFolder.open(folder.path).path))
+    given = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""
+    given += f" --device {device}" if device != "auto" else ""
+    if folder.result() is not None:
+        return f"the run has finished; write its report with: cnnlab report {path}"
+    kept = epochs_kept(folder.path)
+    start = f"from the end of epoch {kept}" if kept else "from the start"
+    return f"{start}, go on with: {command()} train --resume {path}{given}"
+
+
+def show_result(folder: Any, json: bool) -> None:
+    """The final figures of a run, and where its report is.
+
+    A run that diverged has failed, and so has one whose recipe opens a test part that could not be read; it is kept.
+    """
+    from cnnlab.cli.output.console import say, show, show_json
+    from cnnlab.cli.output.text_tables import drawn
+    from cnnlab.render import formatting
+    from cnnlab.reports.run.tables import final_table
+
+    result = folder.result()
+    page = folder.path / "report.html"
+    if json:
+        show_json({**result.model_dump(), "run": str(folder.path), "report": str(page)})
+    else:
+        ended = f"{result.status} after {formatting.epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
+        weights = f"weights of epoch {formatting.epoch(result.selected_epoch)}"
+        show(drawn(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
+        if result.message:
+            show(f"! {result.message}")
+        show(f"report: {page}")
+    if result.status == "diverged":
+        raise typer.Exit(1)
+    if folder.recipe().train.test != "sealed" and "test" in folder.data().parts and result.test is None:
+        say(f"the training is kept; once its test images can be read: cnnlab test {shlex.quote(str(folder.path))}")
+        raise typer.Exit(1)

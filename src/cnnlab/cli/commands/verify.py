@@ -1,0 +1,72 @@
+"""`cnnlab verify`: published figures held against runs, and runs recalculated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, find_run, guarded
+from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.errors import UsageError
+
+Subjects = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE|RUN", help="A recipe, a study (its file or folder), or run folders."),
+]
+Recompute = Annotated[
+    bool,
+    typer.Option(
+        "--recompute",
+        help="Recalculate every figure that the runs report, from their weights and data; exit 1 if one does not hold.",
+    ),
+]
+# What a narrow terminal goes without, the first to go first.
+SPARE = ("source", "95 % interval", "why")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("verify")(guarded(verify_claims))
+
+
+def verify_claims(
+    subjects: Subjects,
+    recompute: Recompute = False,
+    device: Device = "auto",
+    data: DataFolder = None,
+    runs: RunsFolder = Path("runs"),
+    json: Json = False,
+    markdown: Markdown = False,
+    latex: Latex = False,
+    debug: Debug = False,
+) -> None:
+    """Hold published figures against runs; or, with --recompute, hold what runs report against their own weights.
+
+    A recipe's figures are judged by all its finished runs in --runs, a study's by its result there.
+    """
+    form = Form(json, markdown, latex)
+    if recompute:
+        _recompute(subjects, data, device, form)
+        return
+    from cnnlab.reports.verification.result import verify
+
+    show_answer(verify([find_run(path) for path in subjects], runs=runs), form, SPARE)
+
+
+def _recompute(paths: list[Path], data: Path | None, device: str, form: Form) -> None:
+    from cnnlab.api.train import recompute
+    from cnnlab.cli.output.console import progressing
+
+    if any(path.suffix == ".toml" for path in paths):
+        raise UsageError(
+            "--recompute takes runs",
+            where="FILE|RUN",
+            allowed="run folders, or a folder of them",
+            next_step="leave --recompute out to judge the claims of a file",
+        )
+    with progressing() as shown:
+        found = recompute([find_run(path) for path in paths], data=data, device=device, progress=shown)
+    show_answer(found, form, extra={"holds": found.holds})
+    if not found.holds:
+        raise typer.Exit(1)

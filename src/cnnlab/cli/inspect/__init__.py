@@ -1,1 +1,0 @@
-"""`cnnlab inspect`: looking into a network."""

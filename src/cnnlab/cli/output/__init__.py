@@ -1,0 +1,1 @@
+"""How commands show results, figures and progress."""

@@ -1,0 +1,179 @@
+"""The console of the commands: results to stdout, progress and messages to stderr; nothing prompts.
+
+Control characters in names are never printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import textwrap
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import ProgressColumn
+from rich.progress import Task as RichTask
+from rich.segment import Segment
+from rich.text import Text
+
+from cnnlab.errors import CnnlabError
+from cnnlab.render.formatting import clean, escaped
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress, TaskID
+
+
+class SpeedColumn(ProgressColumn):
+    """`1,234 images/s`, or `5.6 MB/s` for bytes."""
+
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        unit = task.fields["unit"]
+        if speed is None:
+            return Text("")
+        return Text(
+            f"{speed / 1e6:.1f} MB/s" if unit == "bytes" else f"{speed:,.0f} {unit}/s", style="progress.data.speed"
+        )
+
+
+class Screen(Console):
+    """A rich console that replaces control characters in what it prints: the name of a file may hold escape sequences.
+
+    The styles and cursor movements of rich itself are kept.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The pieces of what is shown, cleaned."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else clean(text), style, control)
+
+
+PLAIN_EVERY_S = 5.0
+# A page is read in a file or a pipe, too: tables are not squeezed into 80 columns there.
+WIDTH_WITHOUT_TERMINAL = 120
+# The width of "  received: ", which the folded lines of a long list stand under.
+DETAIL_INDENT = 12
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console on stdout or stderr."""
+
+    made = Screen(stderr=stderr, highlight=False)
+    return made if made.is_terminal else Screen(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+
+
+def show(*what: RenderableType) -> None:
+    """Print a result: texts, tables."""
+    made = console()
+    for item in what:
+        made.print(item, markup=False) if isinstance(item, str) else made.print(item)
+
+
+def show_json(value: Any) -> None:
+    """Print a result for other programs. NaN and ±Inf become null, which JSON has."""
+    print(escaped(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def write(text: str) -> None:
+    """Print a result that is a text as it stands: Markdown, LaTeX, SVG."""
+    print(clean(text), end="")
+
+
+def say(text: str) -> None:
+    """A message to the person, on stderr."""
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
+
+
+def show_error(error: CnnlabError) -> None:
+    """An error on stderr: what and where in bold, the rest below it."""
+    from rich.text import Text
+
+    made = console(stderr=True)
+    count = len(error.problems)
+    if count > 1:
+        made.print(Text(f"{count} problems", style="bold red"))
+    for problem in error.problems:
+        head, *details = str(problem).split("\n")
+        made.print(Text.assemble(("✗ ", "bold red"), (head, "bold")), soft_wrap=True)
+        for detail in details:
+            if made.is_terminal and len(detail) > made.width:
+                detail = textwrap.fill(detail, made.width, subsequent_indent=" " * DETAIL_INDENT)
+            made.print(Text(detail), soft_wrap=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Progressing:
+    """Reports of long work: a bar with speed and time left on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, bars: Progress | None) -> None:
+        self.bars = bars
+        self.tasks: dict[str, TaskID] = {}
+        self.began: dict[str, tuple[float, int]] = {}
+        self.spoken: dict[str, float] = {}
+        self.done: dict[str, int] = {}
+
+    def __call__(self, what: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """Say that `done` of `total` units of `what` are done; `note` is shown as it is."""
+        if self.bars is not None:
+            if what not in self.tasks:
+                self.tasks[what] = self.bars.add_task(what, total=total or None, unit=unit, note="")
+            self.bars.update(self.tasks[what], completed=done, total=total or None, note=note)
+        else:
+            self._plain(what, done, total, unit, note)
+
+    def say(self, text: str) -> None:
+        """A message above the bars."""
+        if self.bars is not None:
+            self.bars.console.print(text, markup=False, soft_wrap=True)
+        else:
+            say(text)
+
+    def _plain(self, what: str, done: int, total: int, unit: str, note: str) -> None:
+        now = time.monotonic()
+        if done < self.done.get(what, 0):
+            del self.began[what]  # the same work on something else
+            self.spoken.pop(what, None)
+        self.done[what] = done
+        began, at_first = self.began.setdefault(what, (now, done))
+        if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:
+            return
+        self.spoken[what] = now
+        speed = f", {_amount((done - at_first) / (now - began), unit)}/s" if now > began else ""
+        of = f" of {_amount(total, unit)}" if total else ""
+        count = f"{done:,}" if of and unit != "bytes" else _amount(done, unit)
+        say(f"{what}: {count}{of}{speed}{', ' + note if note else ''}")
+
+
+@contextlib.contextmanager
+def progressing() -> Iterator[Progressing]:
+    """Within it, long work may report itself."""
+    made = console(stderr=True)
+    if not made.is_terminal:
+        yield Progressing(None)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        SpeedColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=made) as bars:
+        yield Progressing(bars)
+
+
+def _amount(number: float, unit: str) -> str:
+    return f"{number / 1e6:.1f} MB" if unit == "bytes" else f"{number:,.0f} {unit}"

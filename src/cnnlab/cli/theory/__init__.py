@@ -1,1 +1,0 @@
-"""`cnnlab theory`: what can be worked out before anything is trained."""

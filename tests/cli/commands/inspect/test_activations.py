@@ -1,0 +1,145 @@
+"""`cnnlab inspect activations`, from words to answers and pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import cnnlab
+from cnnlab.cli.main import app
+from cnnlab.config.recipe import Recipe
+from cnnlab.runs.run import run
+
+TABLE = ("conv(12, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3)", "tanh", "flatten", "dense(classes)")
+
+
+@pytest.fixture
+def recipe_file(recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(recipe(TABLE).to_toml(), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def inspect(*words: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "activations", *map(str, words), "--device", "cpu"])
+
+
+def test_maps_statistics_and_a_picture(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--maps", 10, "--image", "validation:2")
+    assert done.exit_code == 0, done.stderr
+    for words in (
+        "Activations of tiny (random weights, seed 0) for validation:2, ",
+        "The network calls the image",
+        "conv1, 1×12×8×8: ",
+        "10 of 12 maps",
+        "conv2, 1×5×2×2: ",
+        "numbered from 0",
+    ):
+        assert words in " ".join(done.stdout.split())
+    assert done.stderr.endswith("Written to activations.png\n")
+    with Image.open("activations.png") as picture:
+        assert min(picture.size) > 500
+
+
+def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object) -> None:
+        raise BrokenPipeError  # as `… | head` does
+
+    monkeypatch.setattr("cnnlab.cli.output.figure_files.show_answer", closed)
+    assert "Written to activations.png\n" in inspect(recipe_file).stderr
+    assert Path("activations.png").is_file()
+
+
+def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--layer", "relu1", "--layer", "dense1", "--json", "--no-pictures")
+    found = json.loads(done.stdout)
+    assert [(layer["name"], layer["shape"]) for layer in found["layers"]] == [("relu1", [12, 8, 8]), ("dense1", [3])]
+    assert all(figures["min"] >= 0 for figures in found["layers"][0]["maps"])
+    assert not list(recipe_file.parent.glob("*.png"))
+    again = cnnlab.inspect_activations(cnnlab.open_subject(str(recipe_file), device="cpu"), layers=["relu1", "dense1"])
+    assert json.loads(again.to_json()) == found
+
+
+def test_units_over_a_part_and_svg(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--units", "--part", "train", "--limit", 6, "-o", "idle.svg")
+    assert done.exit_code == 0, done.stderr
+    assert "Units of tiny (random weights, seed 0) over 6 images of the train part" in done.stdout
+    assert "of the 17 units" in " ".join(done.stdout.split())
+    assert "spread evenly over it" in done.stderr
+    assert ElementTree.fromstring(Path("idle.svg").read_bytes()).tag.endswith("svg")
+
+
+def test_patches_of_chosen_filters(recipe_file: Path) -> None:
+    done = inspect(recipe_file, "--patches", "conv1:3,7", "--top", 2, "--json")
+    found = json.loads(done.stdout)
+    assert [(each["number"], len(each["patches"])) for each in found["filters"]] == [(3, 2), (7, 2)]
+    assert (found["part"], found["images"]) == ("validation", 9)
+    assert Path("patches.png").is_file()
+    some = json.loads(inspect(recipe_file, "--patches", "conv1", "--json", "--no-pictures").stdout)
+    assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]
+
+
+@pytest.mark.full
+def test_the_title_of_a_narrow_table_is_one_line(recipe_file: Path) -> None:
+    lines = inspect(recipe_file, "--layer", "dense1", "--no-pictures").stdout.splitlines()
+    assert "dense1: dense(3), 1×3; all 3 numbers" in lines
+
+
+@pytest.mark.full
+def test_every_form_is_printed(recipe_file: Path) -> None:
+    for words in (["--units"], ["--patches", "conv1"], []):
+        assert "| ---" in inspect(recipe_file, *words, "--markdown", "--no-pictures").stdout.replace("|---", "| ---")
+        assert r"\begin{tabular}" in inspect(recipe_file, *words, "--latex", "--no-pictures").stdout
+
+
+def test_a_run_is_found_and_the_look_at_its_test_part_is_written_down(
+    recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run(recipe(TABLE, opened="sealed"), device="cpu")
+    done = inspect(folder.name, "--units", "--part", "test", "--no-pictures")
+    assert done.exit_code == 0, done.stderr
+    assert "of the test part" in done.stdout
+    assert _looks(folder.path) == 1
+    shown = inspect(folder.name, "--no-pictures")
+    assert "for validation:0, " in shown.stdout
+    assert _looks(folder.path) == 1
+
+
+def _looks(path: Path) -> int:
+    from cnnlab.storage.test_ledger import openings
+
+    test_set = cnnlab.RunFolder.open(path).data().test_set
+    return sum(look.purpose == "inspect activations --units" for look in openings(path.parent, test_set))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--layer", "conv1,conv2"], "repeat it: --layer conv1 --layer conv2"),
+        (["--units", "--top", 3], "--top would do nothing here: it counts patches"),
+        (["--part", "train"], "--part would do nothing here: without them one image is looked at"),
+        (["--limit", 3], "add --units or --patches, or leave --limit out"),
+        (["--units", "--maps", 3], "--maps would do nothing here: it counts the maps of one image, not units"),
+        (["--image", "val:2"], "PART:NUMBER, such as validation:12"),
+        (["--layer", "conv3"], "there is no layer 'conv3'"),
+        (["--patches", "conv1:99"], "'conv1' has no filter 99"),
+        (["--patches", "conv1:x"], "this names no filters"),
+        (["--units", "--patches", "conv1"], "these options do not go together"),
+        (["--units", "--image", "x.png"], "these options do not go together"),
+        (["--image", "validation:900"], "the validation part has no image 900"),
+        (["-o", "x.pdf"], "this is no name for a picture"),
+    ],
+)
+def test_mistakes_are_told(recipe_file: Path, words: list[object], told: str) -> None:
+    done = inspect(recipe_file, *words)
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.split())
+    assert not list(recipe_file.parent.glob("*.png"))

@@ -1,0 +1,127 @@
+"""`cnnlab inspect attribution`, from words to pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+
+RECIPE = """
+[data]
+source = "colours"
+validation = 0.25
+[model]
+layers = ["conv(4, 3, padding=1)", "relu", "maxpool(2)", "flatten", "dense(classes)"]
+"""
+
+
+@pytest.fixture
+def recipe_file(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE.replace("colours", str(colours)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def attribution(*words: object) -> Result:
+    return CliRunner().invoke(app, ["inspect", "attribution", *map(str, words), "--device", "cpu"])
+
+
+def test_it_tells_what_is_seen_and_writes_both_pictures(recipe_file: Path) -> None:
+    done = attribution(recipe_file, "--image", "validation:0", "--image", "train:3")
+    assert done.exit_code == 0, done.stderr
+    for words in (
+        "What speaks for a class in tiny (random weights, seed 0)",
+        "Better than each of 8 random orders",
+        "validation:0, ",
+        "train:3, ",
+        "integrated gradients",
+        "the maps of relu1, enlarged to 8×8",
+    ):
+        assert words in done.stdout, words
+    assert "Written to attribution.png\nWritten to attribution-curves.png" in done.stderr
+    for name in ("attribution.png", "attribution-curves.png"):
+        with Image.open(name) as written:
+            assert written.size[0] == 1440
+
+
+def test_json_has_the_numbers(recipe_file: Path, colours: Path) -> None:
+    done = attribution(
+        *(recipe_file, "--image", colours / "red" / "1.png", "--class", "red", "--method", "occlusion"),
+        *("--method", "integrated-gradients", "--steps", 32, "--window", 3, "--stride", 2, "--baseline", "blur"),
+        *("--seed", 4, "--no-pictures", "--json"),
+    )
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["network"], found["window"], found["stride"]) == ("tiny (random weights, seed 4)", 3, 2)
+    assert found["baseline"].startswith("the image, blurred")
+    (image,) = found["images"]
+    assert (image["class"]["number"], image["class"]["name"]) == (2, "red")
+    assert list(image["methods"]) == ["integrated-gradients", "occlusion"]
+    sums = image["methods"]["integrated-gradients"]["completeness"]
+    assert sums["steps"] >= 32
+    assert sums["gap"] == pytest.approx(abs(sums["total"] - sums["rise"]) / abs(sums["rise"]))
+    assert len(image["methods"]["occlusion"]["deletion"]["curve"]) == 21
+    assert not list(Path.cwd().glob("*.png"))
+
+
+def test_every_form_is_printed(recipe_file: Path) -> None:
+    one = (recipe_file, "--method", "saliency", "--no-pictures")
+    assert "| random orders |" in attribution(*one, "--markdown").stdout
+    assert r"\begin{tabular}" in attribution(*one, "--latex").stdout
+
+
+@pytest.mark.full
+def test_a_picture_is_svg_where_its_name_says_so(recipe_file: Path, tmp_path: Path) -> None:
+    done = attribution(recipe_file, "--method", "saliency", "-o", tmp_path / "seen.svg")
+    assert done.exit_code == 0, done.stderr
+    for name in ("seen.svg", "seen-curves.svg"):
+        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--class", "purple"], "--class: the network has no such class"),
+        (["--method", "lime"], "--method: there is no such method"),
+        (["--layer", "dense1"], "--layer: this layer gives no maps of places"),
+        (["--method", "saliency", "--window", "4"], "--window would do nothing here: it is a setting of occlusion"),
+        (["--method", "saliency", "--layer", "relu1"], "add --method grad-cam, or leave --layer out"),
+        (["--window", "9"], "--window: occlusion's square lies within the image"),
+        (["--image", "validation:99"], "the validation part has no image 99"),
+        (["--image", "test:0"], "the test part is opened for a run only"),
+        (["-o", "seen.pdf"], "--output: this is no name for a picture"),
+        (["--json", "--latex"], "an answer has one form"),
+    ],
+)
+def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> None:
+    done = attribution(recipe_file, *words)
+    assert done.exit_code == 2
+    assert told in " ".join(done.stderr.split())
+    assert done.stdout == ""
+    assert not list(Path.cwd().glob("*.png"))
+
+
+@pytest.mark.full
+def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[tuple[str, int, int, str]] = []
+    monkeypatch.setattr("cnnlab.cli.output.console.Progressing.__call__", lambda _self, *told: heard.append(told))
+    done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
+    assert done.exit_code == 0, done.stderr
+    assert [told for told in heard if told[0] == "attribution"] == [("attribution", n, 2, "images") for n in range(3)]
+    assert heard[-1] == ("weights drawn anew", 3, 3, "draws")
+
+
+def test_a_missing_captum_is_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    done = attribution(recipe_file)
+    assert done.exit_code == 2
+    assert "attribution needs Captum, and it is not installed" in done.stderr
+    assert "pip install 'cnnlab[captum]'" in done.stderr

@@ -1,0 +1,80 @@
+"""The command `describe`: its forms on stdout and its options."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cnnlab.cli.main import app
+
+ROOT = Path(__file__).parents[3]
+LENET = str(ROOT / "recipes" / "lenet.toml")
+
+
+def cnnlab(*words: str) -> Result:
+    return CliRunner().invoke(app, ["describe", *words])
+
+
+def test_json_keeps_what_other_programs_rely_on() -> None:
+    told = json.loads(cnnlab(LENET, "--json").stdout)
+    assert (told["parameters"], told["trainable"], told["macs"]) == (390_410, 390_410, 28_803_712)
+    assert (told["input"], len(told["classes"])) == ([3, 32, 32], 10)
+    first = told["layers"][0]
+    assert {key: first[key] for key in ("name", "kind", "output", "parameters", "macs", "receptive_field")} == {
+        "name": "conv1", "kind": "conv", "output": [32, 32, 32], "parameters": 2432, "macs": 2_457_600,
+        "receptive_field": [5, 5],
+    }  # fmt: skip
+    before_flatten = next(row for row, after in pairwise(told["layers"]) if after["kind"] == "flatten")
+    assert before_flatten["output"] == [128, 4, 4]
+    assert told["memory"]["batch_size"] == 64
+    assert isinstance(told["warnings"], list)
+
+
+def test_the_terminal_shows_the_table_and_the_sums() -> None:
+    shown = cnnlab(LENET).stdout
+    for word in ("conv(32, 5, padding=2)", "5·5·3·32 + 32", "390,410", "45.5 %", "whole image", "Memory to predict"):
+        assert word in shown
+
+
+def test_a_narrow_terminal_keeps_every_column_that_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("cnnlab.cli.output.console.WIDTH_WITHOUT_TERMINAL", 80)
+    shown = cnnlab(LENET).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "parameters" in shown
+    assert "Left out for want of width:" in shown
+    assert "jump" not in shown.partition("Left out")[0]
+
+
+def test_the_other_forms() -> None:
+    assert "| conv1 | `conv(32, 5, padding=2)` | 32×32×32 | 2,432 |" in cnnlab(LENET, "--markdown").stdout
+    assert r"\toprule" in cnnlab(LENET, "--latex").stdout
+    assert ElementTree.fromstring(cnnlab(LENET, "--svg").stdout).tag.endswith("svg")
+
+
+def test_options_change_the_images_the_classes_and_the_batch() -> None:
+    words = ("--size", "28x20", "--classes", "3", "--batch", "2", "--set", "data.channels=1", "--json")
+    told = json.loads(cnnlab(LENET, *words).stdout)
+    assert told["input"] == [1, 28, 20]
+    assert told["layers"][-1]["output"] == [3]
+    assert told["memory"]["batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((LENET, "--json", "--svg"), "an answer has one form"),
+        ((LENET, "--batch", "0"), "--batch"),
+        ((LENET, "--size", "0"), "--size: this takes one whole number, or two"),
+        (("no-such-network",), "no-such-network"),
+    ],
+)
+def test_wrong_usage_is_told(words: tuple[str, ...], said: str) -> None:
+    done = cnnlab(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
