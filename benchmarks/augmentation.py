@@ -23,7 +23,7 @@ import torch
 from torchvision.transforms import v2
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.augmentation.augment import augment, draw
+from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.training.device import choose_device, device_name
 
 SMOOTH = v2.InterpolationMode.BILINEAR
@@ -70,7 +70,7 @@ def ours(call: str, images: torch.Tensor) -> float:
     choices = Data(source="benchmark", augment=[call]).augment
     began, rounds = time.perf_counter(), 0
     while (seconds := time.perf_counter() - began) < 0.1:
-        augment(images, choices, draw(choices, 0, rounds, np.arange(len(images))))
+        augment(images, choices, sample_params(choices, 0, rounds, np.arange(len(images))))
         rounds += 1
     if images.device.type == "cuda":
         torch.cuda.synchronize()

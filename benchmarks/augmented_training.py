@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.sources.base import silent
-from cnnlab.runs.setup import Bench
+from cnnlab.data.sources.base import no_progress
+from cnnlab.runs.setup import TrainingSetup
 from cnnlab.training.device import choose_device, device_name
-from cnnlab.training.loop import Feeds, fit
+from cnnlab.training.loop import SplitLoaders, fit
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "lenet.toml"
 CROP_AND_FLIP = ["crop(padding=4)", "flip(0.5)"]
@@ -63,25 +63,25 @@ def main() -> None:
             "platform": platform.platform(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "way": benches["none"].way.model_dump(),
+            "way": benches["none"].precision_config.model_dump(),
             "images_per_second": speeds,
         }
         options.output.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _bench(calls: list[str], options: argparse.Namespace, device: torch.device) -> Bench:
+def _bench(calls: list[str], options: argparse.Namespace, device: torch.device) -> TrainingSetup:
     changes = {"data.source": options.source, "data.limit": options.images, "data.augment": calls}
     recipe = Recipe.read(RECIPE, {**changes, "train.epochs": 1})
-    return Bench.prepare(recipe, None, device, True, silent)
+    return TrainingSetup.prepare(recipe, None, device, True, no_progress)
 
 
-def _round(bench: Bench) -> float:
+def _round(bench: TrainingSetup) -> float:
     """Images/s of one epoch from the start, without validation."""
     training = bench.training()
     began = time.perf_counter()
-    for _ in fit(training, Feeds(bench.train, None, None, bench.dataset.classes), lambda *_: None):
+    for _ in fit(training, SplitLoaders(bench.train_loader, None, None, bench.dataset.classes), lambda *_: None):
         pass
-    return len(bench.train) / (time.perf_counter() - began)
+    return len(bench.train_loader) / (time.perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from cnnlab.data.decoding import pool
-from cnnlab.data.decoding.worker import Task
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.decoding.worker import ImageTask
+from cnnlab.data.sources.base import ImageSpec
 
 DRAWN = 20
 
@@ -38,7 +38,7 @@ def main() -> None:
     total = sum(len(images[row % DRAWN]) for row in range(given.files))
     print(f"{given.files:,} JPEGs of {total / given.files / 1000:,.0f} kB, to 64×64 pixels")
     seconds: dict[int, list[float]] = {workers: [] for workers in given.workers}
-    pool.FEW_FILES = 0
+    pool.MIN_FILES_FOR_WORKERS = 0
     for _ in range(given.rounds):  # they take turns, so that a machine whose speed drifts slows them alike
         for workers in given.workers:
             seconds[workers].append(_seconds(images, given.files, total, workers))
@@ -55,13 +55,13 @@ def _jpeg(number: int, side: int) -> bytes:
 
 
 def _seconds(images: list[bytes], files: int, total: int, workers: int) -> float:
-    pool.cpus = lambda: workers
-    form = ImageForm(3, 64, 64)
+    pool.available_cpus = lambda: workers
+    form = ImageSpec(3, 64, 64)
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(files * 3 * 64 * 64)
         items = ((row, images[row % DRAWN]) for row in range(files))
         began = time.perf_counter()
-        for _ in pool.run(Task("decode", form, str(Path(file.name))), items, files, total):
+        for _ in pool.run_image_task(ImageTask("decode", form, str(Path(file.name))), items, files, total):
             pass
         return time.perf_counter() - began
 

@@ -90,7 +90,7 @@ def _figures(
     anew, kept = found.values()
     record = kept.features()
     assert record is not None
-    assert record.kept
+    assert record.cached
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     parts = {part: [one.predictions(part).logits for one in (anew, kept)] for part in ("train", "validation")}
     device = choose_device("cpu")

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.randomness import generator
-from cnnlab.stats.ablation import baseline_seeds, family
-from cnnlab.stats.comparison import Comparison, Rules, compare
+from cnnlab.stats.ablation import baseline_seeds, family_comparisons
+from cnnlab.stats.comparison import Comparison, DecisionRules, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import StudyResult
@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
     what: str
     sizes: tuple[int, ...]
-    judged: Callable[[list[Sample], Rules], tuple[Comparison, ...]]
+    judged: Callable[[list[Sample], DecisionRules], tuple[Comparison, ...]]
 
 
 class Found(NamedTuple):
@@ -48,14 +48,14 @@ class Found(NamedTuple):
         return self.verdicts[verdict] / self.verdicts.total()
 
 
-def pair(arms: list[Sample], rules: Rules) -> tuple[Comparison, ...]:
+def pair(arms: list[Sample], rules: DecisionRules) -> tuple[Comparison, ...]:
     """A against B."""
     return (compare(arms[1], arms[0], delta=rules.delta, alpha=rules.alpha),)
 
 
-def ablation(arms: list[Sample], rules: Rules) -> tuple[Comparison, ...]:
+def ablation(arms: list[Sample], rules: DecisionRules) -> tuple[Comparison, ...]:
     """Each arm against the baseline, for all of them together."""
-    return family(arms[0], arms[1:], rules)
+    return family_comparisons(arms[0], arms[1:], rules)
 
 
 ROWS = (
@@ -83,7 +83,7 @@ def main() -> None:
         options.output.write_text(page + "\n", encoding="utf-8")
 
 
-def measured(row: Row, figures: npt.NDArray[np.float64], rules: Rules, draws: int) -> Found:
+def measured(row: Row, figures: npt.NDArray[np.float64], rules: DecisionRules, draws: int) -> Found:
     """Draw the figures into arms of the row's sizes, and judge each draw."""
     stream = generator(0, f"null study: {row.what}")
     wrong, verdicts = 0, Counter[str]()
@@ -101,7 +101,7 @@ def written(result: StudyResult, draws: int) -> Iterator[str]:
     """The page."""
     sample = result.arms[0].sample
     figures = np.array(sample.finite)
-    rules = Rules(result.smallest_difference, result.alpha)
+    rules = DecisionRules(result.smallest_difference, result.alpha)
     yield "# A comparison of an experiment with itself"
     yield ""
     yield "`python benchmarks/null_study.py RUNS`, on the runs of benchmarks/null.toml."

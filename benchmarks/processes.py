@@ -43,7 +43,7 @@ def main() -> None:
             "machine": one.environment().processor,
             "torch": torch.__version__,
             "source": one.data().source,
-            "images": one.data().parts["train"],
+            "images": one.data().splits["train"],
             "threads": {"one": torch.get_num_threads(), "each of many": threads},
             "processes": options.processes,
             "epochs": [_together(*pair) for pair in zip(one.epochs(), many.epochs(), strict=True)],

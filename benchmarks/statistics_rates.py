@@ -17,15 +17,15 @@ import numpy as np
 from scipy.stats import binom, ttest_ind
 
 from cnnlab.randomness import generator
-from cnnlab.stats.ablation import MOST_ARMS, baseline_seeds, family
-from cnnlab.stats.comparison import Comparison, Judgement, Rules, compare, permutation_test
+from cnnlab.stats.ablation import MAX_ARMS, baseline_seeds, family_comparisons
+from cnnlab.stats.comparison import Comparison, DecisionRules, Judgement, compare, permutation_test
 from cnnlab.stats.intervals import random_effects_interval
 from cnnlab.stats.multiple_testing import holm
-from cnnlab.stats.paired import mcnemar
-from cnnlab.stats.power import detectable, seeds_needed, seeds_to_equate
+from cnnlab.stats.paired import mcnemar_test
+from cnnlab.stats.power import detectable_difference, seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.sweep import dose_curve
-from cnnlab.stats.welch import welch
+from cnnlab.stats.sweep import sweep_curve
+from cnnlab.stats.welch import welch_test
 
 STUDIES = 2000
 BAND = 0.999
@@ -114,7 +114,7 @@ def missed(n: int, n_b: int, spread_b: float = SPREAD) -> Callable[[Draws], bool
     """Whether the interval of the difference leaves out the true one."""
 
     def study(draws: Draws) -> bool:
-        test = welch(arm(draws, n, DELTA), arm(draws, n_b, 0.0, spread_b))
+        test = welch_test(arm(draws, n, DELTA), arm(draws, n_b, 0.0, spread_b))
         assert test is not None
         low, high = test.interval(0.95)
         return not low <= DELTA <= high
@@ -158,7 +158,7 @@ class Family(NamedTuple):
             arm(draws, self.n, gains[min(place, len(gains) - 1)], spread * self.spreads[place % len(self.spreads)])
             for place in range(self.k)
         ]
-        return family(baseline, arms, Rules(DELTA))
+        return family_comparisons(baseline, arms, DecisionRules(DELTA))
 
     def any(self, verdicts: Sequence[Judgement], gain: float = 0.0, spread: float = SPREAD) -> Callable[[Draws], bool]:
         """Whether any arm ends in one of the verdicts. The arms all have the same true gain."""
@@ -184,7 +184,7 @@ def any_missed(k: int, n: int) -> Callable[[Draws], bool]:
 
     def study(draws: Draws) -> bool:
         baseline, arms = arm(draws, baseline_seeds(n, k)), [arm(draws, n, DELTA) for _ in range(k)]
-        found = family(baseline, arms, Rules(DELTA))
+        found = family_comparisons(baseline, arms, DecisionRules(DELTA))
         return not all(each.low <= DELTA <= each.high for each in found)  # type: ignore[operator]
 
     return study
@@ -196,7 +196,7 @@ def false_share(k: int, real: int, gain: float) -> Callable[[Draws], bool]:
     def study(draws: Draws) -> bool:
         gains = [gain] * real + [0.0] * (k - real)
         baseline = arm(draws, baseline_seeds(5, k))
-        found = family(baseline, [arm(draws, 5, each) for each in gains], Rules(DELTA))
+        found = family_comparisons(baseline, [arm(draws, 5, each) for each in gains], DecisionRules(DELTA))
         shown = [place for place, each in enumerate(found) if each.verdict in ("better", "worse")]
         return bool(shown) and bool(shown[draws.integers(len(shown))] >= real)
 
@@ -207,7 +207,7 @@ def dose_matters(spreads: Sequence[float]) -> Callable[[Draws], bool]:
     """Whether six doses without an effect seem to have one."""
 
     def study(draws: Draws) -> bool:
-        p = dose_curve(range(6), [arm(draws, 5, 0.0, spread) for spread in spreads]).p_any
+        p = sweep_curve(range(6), [arm(draws, 5, 0.0, spread) for spread in spreads]).p_any
         return p is not None and p < 0.05
 
     return study
@@ -217,7 +217,7 @@ def best_left_out(gains: Sequence[float], best: int) -> Callable[[Draws], bool]:
     """Whether the truly best dose is not in the plateau."""
 
     def study(draws: Draws) -> bool:
-        return best not in dose_curve(range(len(gains)), [arm(draws, 5, gain) for gain in gains]).plateau
+        return best not in sweep_curve(range(len(gains)), [arm(draws, 5, gain) for gain in gains]).plateau
 
     return study
 
@@ -265,7 +265,7 @@ def welch_on_new_images(draws: Draws) -> bool:
     """Whether Welch's interval, of new seeds only, leaves out the true difference on new images."""
     a, b = right(draws, 5, 5, 400, 0.3)
     arms = [Sample(name="arm", values=tuple(runs.mean(axis=1).tolist())) for runs in (a, b)]
-    test = welch(*arms)
+    test = welch_test(*arms)
     assert test is not None
     return test.p < 0.05
 
@@ -273,14 +273,14 @@ def welch_on_new_images(draws: Draws) -> bool:
 def paired_missed(draws: Draws) -> bool:
     """Whether the interval of two models' difference leaves out the true one on new images."""
     a, b = right(draws, 1, 1, 100, 0.3)
-    found = mcnemar(a[0], b[0])
+    found = mcnemar_test(a[0], b[0])
     return not found.low <= 0 <= found.high
 
 
 def paired_found(draws: Draws) -> bool:
     """Whether McNemar's test tells two models apart that are as good as each other."""
     a, b = right(draws, 1, 1, 500, 0.0)
-    return mcnemar(a[0], b[0]).p < 0.05
+    return mcnemar_test(a[0], b[0]).p < 0.05
 
 
 def percentile_missed(n: int) -> Callable[[Draws], bool]:
@@ -355,13 +355,13 @@ def rows_of_families() -> Iterator[Row]:
         yield Row(part, what, 0.05, "≤", each.any(EQUAL, DELTA, 0.0005), FAMILIES)
     for each in (Family(2, 5), Family(6, 5), Family(12, 5), Family(6, 10), Family(12, 10)):
         n_b = baseline_seeds(each.n, each.k)
-        gain = detectable(SPREAD, each.n, n_b, comparisons=each.k)
+        gain = detectable_difference(SPREAD, each.n, n_b, comparisons=each.k)
         what = f"an arm {100 * gain:.2f} points better, which the plan finds 80 % of the time, is found: {each}"
         yield Row(part, what, 0.8, "≥", each.first_found(gain))
         what = f"the same {100 * gain:.2f} points, without the size correction: {each}"
         yield Row(part, what, None, "", each.first_found(gain, corrected=False))
-    what = f"screening, {MOST_ARMS + 1} arms, 8 of them 1 point better: a verdict picked at random is false"
-    yield Row(part, what, 0.05, "≤", false_share(MOST_ARMS + 1, 8, 0.01))
+    what = f"screening, {MAX_ARMS + 1} arms, 8 of them 1 point better: a verdict picked at random is false"
+    yield Row(part, what, 0.05, "≤", false_share(MAX_ARMS + 1, 8, 0.01))
 
 
 def rows_of_doses() -> Iterator[Row]:
@@ -392,13 +392,13 @@ def rows_of_images() -> Iterator[Row]:
 def rows_of_power() -> Iterator[Row]:
     """What must be found as often as was planned."""
     part = "(a) A against B"
-    n = seeds_needed(0.0015, DELTA)
+    n = seeds_to_detect(0.0015, DELTA)
     what = f"better where A is δ better, the {n} seeds that 80 % take at σ = 0.15 points"
     yield Row(part, what, 0.8, "≥", judged(("better",), n, n, DELTA, 0.0015, 0.0015))
-    n = seeds_to_equate(0.0015, DELTA)
+    n = seeds_for_equivalence(0.0015, DELTA)
     what = f"practically equal where there is no difference, the {n} seeds that 80 % take at σ = 0.15 points"
     yield Row(part, what, 0.8, "≥", judged(EQUAL, n, n, 0.0, 0.0015, 0.0015))
-    gain = detectable(SPREAD, 10, 25)
+    gain = detectable_difference(SPREAD, 10, 25)
     what = f"better or worse at the {100 * gain:.2f} points that 10 against 25 seeds are to find 80 % of the time"
     yield Row(part, what, 0.8, "=", judged(DIFFERS, 10, 25, gain))
 

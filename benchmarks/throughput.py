@@ -26,14 +26,14 @@ from torchvision import transforms
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.records import Way
-from cnnlab.runs.callbacks import NOBODY
+from cnnlab.models.init import init_weights
+from cnnlab.records import PrecisionConfig
+from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.training.device import choose_device, device_name
-from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.precision import choose_way
+from cnnlab.training.loop import SplitLoaders, TrainingState, fit
+from cnnlab.training.precision import autotune_precision
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "lenet.toml"
 AUGMENT = ["crop(padding=4)", "flip(0.5)"]
@@ -43,7 +43,7 @@ Contender = Iterator[float]
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
     """A tutorial's data set: a PIL image an item, changed by torchvision's transforms."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: ImageLoader) -> None:
         self.images = [Image.fromarray(image.transpose(1, 2, 0)) for image in feed.pixels]
         self.labels = feed.labels.tolist()
         self.change = transforms.Compose(
@@ -62,7 +62,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
         return self.change(self.images[index]), self.labels[index]
 
 
-def tutorial(recipe: Recipe, feed: Feed, network: nn.Module) -> Contender:
+def tutorial(recipe: Recipe, feed: ImageLoader, network: nn.Module) -> Contender:
     """Epochs of the tutorial loop; yields images/s of each."""
     loader = DataLoader(Pictures(feed), batch_size=recipe.train.batch_size, shuffle=True, num_workers=2)
     network = network.to(feed.device)
@@ -81,11 +81,13 @@ def tutorial(recipe: Recipe, feed: Feed, network: nn.Module) -> Contender:
         yield seen / (time.perf_counter() - began)
 
 
-def ours(recipe: Recipe, feed: Feed, network: nn.Module, way: Way) -> Contender:
+def ours(recipe: Recipe, feed: ImageLoader, network: nn.Module, way: PrecisionConfig) -> Contender:
     """Epochs of cnnlab's loop; yields images/s of each."""
     feed.memory_format = way.memory_format
-    training = Training(network, recipe.train, recipe.data, way, feed.device, feed.steps(recipe.train.batch_size))
-    for record in fit(training, Feeds(feed, None, None, ()), NOBODY.watch):
+    training = TrainingState(
+        network, recipe.train, recipe.data, way, feed.device, feed.num_batches(recipe.train.batch_size)
+    )
+    for record in fit(training, SplitLoaders(feed, None, None, ()), NO_CALLBACKS.on_step):
         yield record.images_per_second
 
 
@@ -95,20 +97,20 @@ def main() -> None:
     overrides = {"data.source": options.source, "data.limit": options.images, "data.augment": AUGMENT}
     recipe = Recipe.read(RECIPE, {**overrides, "train.epochs": options.rounds + 1})
     dataset = open_dataset(recipe.data, seed=0)
-    trace = recipe.model.trace(dataset.form.shape, len(dataset.classes))
+    trace = recipe.model.trace(dataset.image_spec.shape, len(dataset.classes))
 
-    def feed() -> Feed:
-        return Feed(dataset.pixels("train"), dataset.labels("train"), dataset.mean, dataset.std, device)
+    def feed() -> ImageLoader:
+        return ImageLoader(dataset.pixels("train"), dataset.labels("train"), dataset.mean, dataset.std, device)
 
     def network() -> nn.Module:
         made = build(trace)
-        initialise(made, "default", 0)
+        init_weights(made, "default", 0)
         return made.to(device)
 
-    batch = next(feed().training(recipe.train.batch_size, 0, 0))
-    chosen = choose_way(recipe.train, network(), *batch)
-    plain = Way(precision="fp32", memory_format="contiguous")
-    layout = Way(precision="fp32", memory_format="channels_last")
+    batch = next(feed().train_batches(recipe.train.batch_size, 0, 0))
+    chosen = autotune_precision(recipe.train, network(), *batch)
+    plain = PrecisionConfig(precision="fp32", memory_format="contiguous")
+    layout = PrecisionConfig(precision="fp32", memory_format="channels_last")
     contenders: dict[str, Callable[[], Contender]] = {
         "tutorial fp32": lambda: tutorial(recipe, feed(), network()),
         "cnnlab fp32": lambda: ours(recipe, feed(), network(), plain),
@@ -131,7 +133,9 @@ def _take_turns(contenders: dict[str, Callable[[], Contender]], rounds: int) -> 
     }
 
 
-def _report(speeds: dict[str, list[float]], chosen: Way, options: argparse.Namespace, device: torch.device) -> None:
+def _report(
+    speeds: dict[str, list[float]], chosen: PrecisionConfig, options: argparse.Namespace, device: torch.device
+) -> None:
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     base = speeds["tutorial fp32"]
     source, threads = Path(options.source).name, torch.get_num_threads()

@@ -10,23 +10,23 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from cnnlab.reports.runs_table import Results, results
+from cnnlab.reports.runs_table import ExperimentResults, collect_results
 
 PAGE = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- results -->\n", "<!-- /results -->\n"
 
 
-def with_results(page: str, found: Results) -> str:
+def with_results(page: str, found: ExperimentResults) -> str:
     """The page with the tables of these runs between its two marks."""
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{found.sheet().to_markdown()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{found.document().to_markdown()}\n{END}{after}"
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit("usage: python docs/results.py RUNS")
-    found = results(sys.argv[1])
+    found = collect_results(sys.argv[1])
     if not found.experiments:
         raise SystemExit(f"no finished runs in {sys.argv[1]}")
     PAGE.write_text(with_results(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")

@@ -13,12 +13,12 @@ from typing import Any
 
 from cnnlab.architecture.layers import layers
 from cnnlab.config.augmentations import augmentations
-from cnnlab.config.averaging_and_mixing import averages, mixes
-from cnnlab.config.backbones import keepings, policies
+from cnnlab.config.averaging_and_mixing import averaging, mixing
+from cnnlab.config.backbones import cache_policies, trainable_choices
 from cnnlab.config.budget import budgets
-from cnnlab.config.corruptions import SIDE, read_shifts, shifts
+from cnnlab.config.corruptions import REFERENCE_SIDE, corruptions, read_corruptions
 from cnnlab.config.losses import losses
-from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.optimization import optimizers, schedules, stopping_rules
 from cnnlab.config.study import Study
 from cnnlab.grammar.registry import Registry
 
@@ -32,12 +32,12 @@ TABLES: dict[str, Registry[Any]] = {
     "optimizers": optimizers,
     "schedules": schedules,
     "losses": losses,
-    "mixtures": mixes,
-    "averages": averages,
-    "stops": stops,
+    "mixtures": mixing,
+    "averages": averaging,
+    "stops": stopping_rules,
     "budgets": budgets,
-    "policies": policies,
-    "keepings": keepings,
+    "policies": trainable_choices,
+    "keepings": cache_policies,
 }
 
 
@@ -67,9 +67,11 @@ def with_shifts(page: str) -> str:
     """The page with the table of all shifts made anew."""
     head = ["| call | usual strengths | what it does |", "|---|---|---|"]
     rows = []
-    for name, kind in shifts.kinds.items():
+    for name, kind in corruptions.kinds.items():
         strengths = ", ".join(kind(strength).amount for strength in kind.strengths)
-        rows.append(f"| `{shifts.signature(name).removesuffix('()')}` | {strengths or '–'} | {shifts.describe(name)} |")
+        rows.append(
+            f"| `{corruptions.signature(name).removesuffix('()')}` | {strengths or '–'} | {corruptions.describe(name)} |"
+        )
     return _replaced(page, "shifts", "\n".join([*head, *rows]))
 
 
@@ -99,7 +101,7 @@ def _published(study: Study) -> Iterator[str]:
 
     said: dict[str, list[str]] = {}
     for under in study.under:
-        (shift,) = read_shifts([under.shift], SIDE, SIDE, 3)
+        (shift,) = read_corruptions([under.shift], REFERENCE_SIDE, REFERENCE_SIDE, 3)
         told = under.published if isinstance(under.published, str) else f"accuracy {under.published:g}"
         said.setdefault(told, []).append(shift.title)
     yield from (f"under {', '.join(titles)}: {told}" for told, titles in said.items())

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.atomic_io import append_line, write_whole
+from cnnlab.atomic_io import append_line, atomic_write
 from cnnlab.errors import RunError
 
 
@@ -23,7 +23,7 @@ def test_what_is_written_is_what_is_read(
     path = tmp_path_factory.mktemp("file") / "x.json"
     if older is not None:
         path.write_bytes(older)
-    write_whole(path, content)
+    atomic_write(path, content)
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_the_older_file_and_says_so(
 
     monkeypatch.setattr(*((os, "fsync") if call == "fsync" else (Path, "replace")), full)
     with pytest.raises(RunError) as caught:
-        write_whole(path, b"new")
+        atomic_write(path, b"new")
     monkeypatch.undo()
     assert str(caught.value) == (
         f"{path}: this file can't be written: No space left on device\n"
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_the_older_file_and_says_so(
 
 def test_the_caller_advises(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        write_whole(tmp_path / "missing" / "x.html", b"new", advice="choose another place with --page")
+        atomic_write(tmp_path / "missing" / "x.html", b"new", next_step="choose another place with --page")
     assert str(caught.value).endswith(
         "can't be written: No such file or directory\n  next:     choose another place with --page"
     )
@@ -64,12 +64,12 @@ def test_an_interruption_leaves_no_temporary_file(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(tmp_path / "x.json", b"new")
+        atomic_write(tmp_path / "x.json", b"new")
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("write", [lambda path: write_whole(path, b"new"), lambda path: append_line(path, "new")])
+@pytest.mark.parametrize("write", [lambda path: atomic_write(path, b"new"), lambda path: append_line(path, "new")])
 def test_a_folder_that_is_none_is_a_run_error(tmp_path: Path, write: object) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RunError, match="this file can't be written: Not a directory"):
@@ -110,7 +110,7 @@ def test_a_folder_that_can_not_be_synced_is_no_failure(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, refusing)
-        write_whole(tmp_path / "a", b"new")
+        atomic_write(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"new"
     assert synced == ([True] if call == "open" else [False, True])
 
@@ -126,4 +126,4 @@ def test_a_failing_disk_is_told_of_a_folder_too(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(RunError, match="Input/output error"):
-            write_whole(tmp_path / "a", b"new")
+            atomic_write(tmp_path / "a", b"new")

@@ -18,33 +18,40 @@ from cnnlab import distributed
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.array_store import resident_bytes
 from cnnlab.data.dataset import open_dataset
-from cnnlab.distributed import ALONE, World, command, is_writer, joined, memory_bytes
+from cnnlab.distributed import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    init_process_group,
+    is_main_process,
+    launch_command,
+    total_memory_bytes,
+)
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.runs import checks
-from cnnlab.runs.cached_features import choose_features
-from cnnlab.training.feature_cache.plan import Choice
+from cnnlab.runs.cached_features import choose_cache_plan
+from cnnlab.training.feature_cache.plan import CachePlan
 
 
 @given(size=st.integers(1, 9), count=st.integers(0, 200))
 def test_shares_lie_in_order_and_hold_every_image_once(size: int, count: int) -> None:
-    shares = [list(range(count)[World(rank, size).share(count)]) for rank in range(size)]
-    if World(0, size).divides(count):
+    shares = [list(range(count)[ProcessGroup(rank, size).shard(count)]) for rank in range(size)]
+    if ProcessGroup(0, size).is_sharded(count):
         assert [image for share in shares for image in share] == list(range(count))
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert min(map(len, shares)) >= 2
     else:
         assert shares == [list(range(count))] * size
-    assert World(0, size).divides(count) == (size > 1 and count >= 2 * size)
+    assert ProcessGroup(0, size).is_sharded(count) == (size > 1 and count >= 2 * size)
 
 
 def test_one_process_is_alone_and_changes_nothing() -> None:
     numbers = torch.tensor([1.0, 2.0])
-    with joined(torch.device("cpu")) as world:
-        assert world == ALONE
-        assert is_writer()
-        assert world.told("é") == "é"
-        world.wait()
-        assert world.gather(world.from_writer(world.sum(numbers)), 2).tolist() == [1.0, 2.0]
+    with init_process_group(torch.device("cpu")) as world:
+        assert world == SINGLE_PROCESS
+        assert is_main_process()
+        assert world.broadcast_str("é") == "é"
+        world.barrier()
+        assert world.all_gather(world.broadcast(world.all_reduce(numbers)), 2).tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("local_rank", "order"), [(0, ["body", "wait"]), (1, ["wait", "body"])])
@@ -52,10 +59,10 @@ def test_one_process_goes_first_and_lets_the_others_go_on_whatever_happens(
     monkeypatch: pytest.MonkeyPatch, local_rank: int, order: list[str]
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr(World, "wait", lambda _: done.append("wait"))
+    monkeypatch.setattr(ProcessGroup, "barrier", lambda _: done.append("wait"))
 
     def work() -> None:
-        with World(local_rank, 2, local_rank).one_first():
+        with ProcessGroup(local_rank, 2, local_rank).main_process_first():
             done.append("body")
             raise SourceError("no such file")
 
@@ -76,9 +83,9 @@ def test_the_command_is_that_of_the_processes_there_are(
 ) -> None:
     launched.setenv("WORLD_SIZE", size)
     launched.setenv("LOCAL_WORLD_SIZE", here)
-    assert command() == told
+    assert launch_command() == told
     launched.delenv("TORCHELASTIC_RUN_ID")
-    assert command() == "cnnlab"
+    assert launch_command() == "cnnlab"
 
 
 @pytest.fixture
@@ -92,8 +99,11 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.mark.usefixtures("launched")
 def test_an_mps_device_is_not_shared() -> None:
-    assert not is_writer()
-    with pytest.raises(UsageError, match="several processes can't share an MPS device"), joined(torch.device("mps")):
+    assert not is_main_process()
+    with (
+        pytest.raises(UsageError, match="several processes can't share an MPS device"),
+        init_process_group(torch.device("mps")),
+    ):
         pass
 
 
@@ -101,7 +111,7 @@ def test_each_process_needs_a_cuda_device_of_its_own(launched: pytest.MonkeyPatc
     launched.setattr(torch.cuda, "device_count", lambda: 1)
     with (
         pytest.raises(UsageError, match="2 processes on this machine, and 1 CUDA device") as caught,
-        joined(torch.device("cuda")),
+        init_process_group(torch.device("cuda")),
     ):
         pass
     assert caught.value.problems[0].allowed == "1 to 1"
@@ -126,20 +136,20 @@ def test_a_container_s_memory_is_its_limit(
     own: str, files: dict[str, str], memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 10, "SC_PHYS_PAGES": 100}.__getitem__)
-    monkeypatch.setattr(distributed, "CGROUPS", tmp_path / "groups")
-    monkeypatch.setattr(distributed, "PROC", tmp_path)
+    monkeypatch.setattr(distributed, "CGROUP_ROOT", tmp_path / "groups")
+    monkeypatch.setattr(distributed, "PROC_SELF", tmp_path)
     if own:
         (tmp_path / "cgroup").write_text(f"{own}\n")
     for name, content in files.items():
         path = tmp_path / "groups" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{content}\n")
-    assert memory_bytes() == checks.memory_bytes(torch.device("cpu")) == memory
+    assert total_memory_bytes() == checks.memory_bytes(torch.device("cpu")) == memory
     assert resident_bytes(torch.device("cpu")) == memory // 5
 
 
 @pytest.fixture
-def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Any]], list[Any]]:
+def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[ProcessGroup], Any]], list[Any]]:
     """Calls a function as each of two processes would: threads, between which tensors are sent."""
     together, sent = Barrier(2, timeout=20), local()
     posted: dict[int, torch.Tensor] = {}
@@ -160,12 +170,12 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Any]], l
 
     monkeypatch.setattr("torch.distributed.all_gather", all_gather)
     monkeypatch.setattr("torch.distributed.broadcast", broadcast)
-    monkeypatch.setattr("cnnlab.distributed._connected", lambda: None)
+    monkeypatch.setattr("cnnlab.distributed._gloo_group", lambda: None)
 
-    def call(function: Callable[[World], Any]) -> list[Any]:
+    def call(function: Callable[[ProcessGroup], Any]) -> list[Any]:
         def as_one(rank: int) -> Any:
             sent.rank = rank
-            return function(World(rank, 2, rank))
+            return function(ProcessGroup(rank, 2, rank))
 
         with ThreadPoolExecutor(2) as threads:
             return list(threads.map(as_one, range(2)))
@@ -194,19 +204,19 @@ def test_features_that_one_process_refuses_are_kept_by_none(
     data = open_dataset(made.data, seed=0)
     plan = Mock(trainable=1, parameters=2)
 
-    def keeping(_: Recipe, rank: Any, *__: object, **___: object) -> Choice:
+    def keeping(_: Recipe, rank: Any, *__: object, **___: object) -> CachePlan:
         if rank != refusing:
-            return Choice(parting=Mock())
+            return CachePlan(model_split=Mock())
         if asked:
             raise SpecError("no room")
-        return Choice(reason="no room")
+        return CachePlan(reason="no room")
 
-    monkeypatch.setattr("cnnlab.runs.cached_features.choose_keeping", keeping)
+    monkeypatch.setattr("cnnlab.runs.cached_features.plan_feature_cache", keeping)
 
-    def choose(world: World) -> Any:
+    def choose(world: ProcessGroup) -> Any:
         try:
-            return choose_features(made, plan, cast(Any, world.rank), data, torch.device("cpu"), world)
+            return choose_cache_plan(made, plan, cast(Any, world.rank), data, torch.device("cpu"), world)
         except SpecError as error:
             return error.problems[0].what
 
-    assert two(choose) == ["no room" if asked else Choice(reason="no room")] * 2
+    assert two(choose) == ["no room" if asked else CachePlan(reason="no room")] * 2

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.architecture.warnings import WARNINGS
-from cnnlab.config.backbones import policies
+from cnnlab.config.backbones import trainable_choices
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train, Warnings
 from cnnlab.config.search import Search
@@ -109,7 +109,7 @@ def test_the_blocks_of_the_page_of_transfer_are_read(tmp_path: Path) -> None:
     made, shipped = Recipe.read(path), Recipe.read(DOCS.parent / "recipes" / "resnet18.toml")
     assert made.model.model_copy(update={"head": shipped.model.head}) == shipped.model
     assert made.train == shipped.train
-    for policy in policies.kinds:
+    for policy in trainable_choices.kinds:
         assert f'| `"{policy}' in page
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab import errors
-from cnnlab.errors import CnnlabError, Problem, SpecError, UsageError, join_place, listed, nearest
+from cnnlab.errors import CnnlabError, Problem, SpecError, UsageError, comma_separated, did_you_mean, join_location
 
 FULL = Problem("it is wrong", "train.epochs", "0", "1 or more", "write 1")
 EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, CnnlabError)]
@@ -27,7 +27,7 @@ def test_one_problem_is_told_without_a_count() -> None:
 
 
 def test_several_problems_are_told_together_in_their_order() -> None:
-    error = SpecError.together(iter([FULL, Problem("second")]))
+    error = SpecError.from_problems(iter([FULL, Problem("second")]))
     assert isinstance(error, SpecError)
     assert str(error).splitlines()[0] == "2 problems"
     assert str(error).endswith("second")
@@ -37,7 +37,7 @@ def test_several_problems_are_told_together_in_their_order() -> None:
 @pytest.mark.parametrize("kind", EVERY)
 def test_an_error_has_its_exit_code_and_survives_the_way_out_of_a_worker_process(kind: type[CnnlabError]) -> None:
     assert kind.exit_code == (2 if issubclass(kind, UsageError) else 1)
-    error = kind.together([FULL, Problem("second")])
+    error = kind.from_problems([FULL, Problem("second")])
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is kind
     assert back.problems == error.problems
@@ -55,8 +55,8 @@ def test_an_error_has_its_exit_code_and_survives_the_way_out_of_a_worker_process
     ],
 )
 def test_places_are_joined_as_a_person_writes_them(outer: str, inner: str, place: str) -> None:
-    assert join_place(outer, inner) == place
-    assert Problem("wrong", inner).within(outer).where == place
+    assert join_location(outer, inner) == place
+    assert Problem("wrong", inner).with_prefix(outer).where == place
 
 
 @pytest.mark.parametrize(
@@ -70,15 +70,15 @@ def test_places_are_joined_as_a_person_writes_them(outer: str, inner: str, place
     ],
 )
 def test_the_nearest_name_is_given_as_it_is_written(name: str, hint: str) -> None:
-    assert nearest(name, ["conv", "BatchNorm", "dense"]) == hint
+    assert did_you_mean(name, ["conv", "BatchNorm", "dense"]) == hint
 
 
 @given(st.lists(st.text(min_size=1), unique_by=str.lower, min_size=1), st.data())
 def test_a_known_name_is_nearest_to_itself(names: list[str], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(names))
-    assert nearest(name, names) == f"did you mean '{name}'?"
+    assert did_you_mean(name, names) == f"did you mean '{name}'?"
 
 
 def test_names_are_listed_in_order() -> None:
-    assert listed({"relu": 1, "conv": 2}) == "conv, relu"
-    assert listed([]) == ""
+    assert comma_separated({"relu": 1, "conv": 2}) == "conv, relu"
+    assert comma_separated([]) == ""

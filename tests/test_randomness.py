@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.randomness import generator, key, seed_torch, torch_state, uniforms
+from cnnlab.randomness import fork_rng, generator, manual_seed_torch, stream_key, uniforms
 
 INDICES = st.lists(st.integers(0, 10**9), min_size=1, max_size=40)
 MANY = np.arange(20_000)
@@ -79,7 +79,7 @@ def test_neighbours_are_uncorrelated() -> None:
 
 def test_keys_are_63_bits_and_all_different() -> None:
     names = list(itertools.product(range(10), ["init", "split", "order"], range(10), range(10)))
-    keys = {key(seed, purpose, *indices) for seed, purpose, *indices in names}
+    keys = {stream_key(seed, purpose, *indices) for seed, purpose, *indices in names}
     assert len(keys) == len(names)
     assert all(0 <= found < 2**63 for found in keys)
     assert max(found.bit_length() for found in keys) == 63
@@ -87,8 +87,8 @@ def test_keys_are_63_bits_and_all_different() -> None:
 
 def test_a_key_is_the_hash_of_its_name() -> None:
     digest = hashlib.blake2b(b"3/order/7", digest_size=8).digest()
-    assert key(3, "order", 7) == int.from_bytes(digest, "little") // 2
-    assert key(0, "init") == 3912388711783151084  # a recipe of today gives the same network tomorrow
+    assert stream_key(3, "order", 7) == int.from_bytes(digest, "little") // 2
+    assert stream_key(0, "init") == 3912388711783151084  # a recipe of today gives the same network tomorrow
 
 
 def test_uniforms_are_splitmix64_written_with_plain_integers() -> None:
@@ -100,7 +100,7 @@ def test_uniforms_are_splitmix64_written_with_plain_integers() -> None:
     drawn = uniforms(5, "crop", 2, np.array([0, 1, 49_999]), 3)
     golden = 0x9E3779B97F4A7C15
     for row, image in enumerate([0, 1, 49_999]):
-        start = mixed((image * golden + key(5, "crop", 2)) % 2**64)
+        start = mixed((image * golden + stream_key(5, "crop", 2)) % 2**64)
         wanted = [(mixed((start + draw * golden) % 2**64) >> 11) / 2**53 for draw in (1, 2, 3)]
         assert drawn[row].tolist() == wanted
 
@@ -122,15 +122,15 @@ def test_no_draw_touches_a_global_state() -> None:
 
 def test_torch_state_is_as_it_was_afterwards_and_seeded_within() -> None:
     before = _global_state()
-    with torch_state():
-        seed_torch(0, "dropout", 1)
+    with fork_rng():
+        manual_seed_torch(0, "dropout", 1)
         first = torch.rand(5)
-        seed_torch(0, "dropout", 1)
+        manual_seed_torch(0, "dropout", 1)
         assert torch.equal(torch.rand(5), first)
-        seed_torch(0, "dropout", 2)
+        manual_seed_torch(0, "dropout", 2)
         assert not torch.equal(torch.rand(5), first)
     assert _global_state() == before
-    with contextlib.suppress(RuntimeError), torch_state():
-        seed_torch(0, "dropout")
+    with contextlib.suppress(RuntimeError), fork_rng():
+        manual_seed_torch(0, "dropout")
         raise RuntimeError
     assert _global_state() == before

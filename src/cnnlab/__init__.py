@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from cnnlab.interpret.activations.units import inspect_units
     from cnnlab.interpret.attribution.compute import inspect_attribution
     from cnnlab.interpret.hooks import activations
-    from cnnlab.interpret.loaded_model import open_subject
+    from cnnlab.interpret.loaded_model import load_model
     from cnnlab.interpret.mistakes.compute import inspect_mistakes
     from cnnlab.interpret.receptive_field.effective import effective_field
-    from cnnlab.interpret.translation.compute import translation
+    from cnnlab.interpret.translation.compute import translation_sensitivity
     from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
@@ -81,7 +81,7 @@ _HOMES = {
     "inspect_weights": "cnnlab.interpret.weights.compute",
     "lr_range": "cnnlab.api.lr_finder",
     "network_table": "cnnlab.models.tracing.trace",
-    "open_subject": "cnnlab.interpret.loaded_model",
+    "load_model": "cnnlab.interpret.loaded_model",
     "open_test": "cnnlab.runs.final_evaluation",
     "plan_study": "cnnlab.api.train",
     "predict": "cnnlab.export.predict",
@@ -95,7 +95,7 @@ _HOMES = {
     "solve_padding": "cnnlab.theory.size_arithmetic.answers",
     "solve_stride": "cnnlab.theory.size_arithmetic.answers",
     "train": "cnnlab.api.train",
-    "translation": "cnnlab.interpret.translation.compute",
+    "translation_sensitivity": "cnnlab.interpret.translation.compute",
     "tune": "cnnlab.api.train",
     "verify": "cnnlab.reports.verification.result",
     "write_report": "cnnlab.api.train",
@@ -131,9 +131,9 @@ __all__ = [
     "inspect_patches",
     "inspect_units",
     "inspect_weights",
+    "load_model",
     "lr_range",
     "network_table",
-    "open_subject",
     "open_test",
     "plan_study",
     "predict",
@@ -147,7 +147,7 @@ __all__ = [
     "solve_padding",
     "solve_stride",
     "train",
-    "translation",
+    "translation_sensitivity",
     "tune",
     "verify",
     "write_report",

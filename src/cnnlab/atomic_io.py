@@ -10,16 +10,24 @@ from pathlib import Path
 from cnnlab.errors import RunError
 
 # Most files are a run's.
-_ADVICE = "free some space, or choose another folder with --runs"
+_NEXT_STEP = "free some space, or choose another folder with --runs"
 # Some file systems can't sync a folder, and one that may be written to need not be readable. A failing disk is EIO.
-_NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
+_IGNORED_FSYNC_ERRNOS = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EBADF,
+    errno.EACCES,
+    errno.EPERM,
+}
 
 
-def write_whole(path: Path, content: bytes, advice: str = _ADVICE) -> None:
+def atomic_write(path: Path, content: bytes, next_step: str = _NEXT_STEP) -> None:
     """Write a file so that a reader sees the old one or the new one, even when the power goes.
 
     Args:
-        advice: the next step of a person whose file can't be written.
+        next_step: the next step of a person whose file can't be written.
 
     Raises:
         RunError: the disk is full, or the folder can't be written to; an older file is as it was.
@@ -31,9 +39,9 @@ def write_whole(path: Path, content: bytes, advice: str = _ADVICE) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _fsync_folder(path.parent)
     except OSError as error:
-        raise _unwritable(path, error, advice) from None
+        raise _write_error(path, error, next_step) from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -43,7 +51,7 @@ def append_line(path: Path, text: str) -> None:
     """Add a line to a journal; one that was cut off in writing does not swallow it.
 
     Raises:
-        RunError: as `write_whole`.
+        RunError: as `atomic_write`.
     """
     try:
         with path.open("ab+") as file:
@@ -55,18 +63,18 @@ def append_line(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise _write_error(path, error) from None
 
 
-def _unwritable(path: Path, error: OSError, advice: str = _ADVICE) -> RunError:
+def _write_error(path: Path, error: OSError, next_step: str = _NEXT_STEP) -> RunError:
     return RunError(
         f"this file can't be written: {error.strerror}",
         where=str(path),
-        next_step=advice,
+        next_step=next_step,
     )
 
 
-def _sync_folder(path: Path) -> None:
+def _fsync_folder(path: Path) -> None:
     """Write a folder's names to the disk, where that is possible: the file has its place already."""
     try:
         handle = os.open(path, os.O_RDONLY)
@@ -75,5 +83,5 @@ def _sync_folder(path: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno not in _NO_FOLDER_SYNC:
+        if error.errno not in _IGNORED_FSYNC_ERRNOS:
             raise

@@ -29,9 +29,9 @@ class Problem:
     allowed: str = ""
     next_step: str = ""
 
-    def within(self, place: str) -> Problem:
-        """The same problem, seen from one level further out: `place` is put in front of `where`."""
-        return replace(self, where=join_place(place, self.where))
+    def with_prefix(self, prefix: str) -> Problem:
+        """The same problem, seen from one level further out: `prefix` is put in front of `where`."""
+        return replace(self, where=join_location(prefix, self.where))
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -52,7 +52,7 @@ class CnnlabError(Exception):
         super().__init__(str(first))
 
     @classmethod
-    def together(cls, problems: Iterable[Problem]) -> Self:
+    def from_problems(cls, problems: Iterable[Problem]) -> Self:
         """One error that reports several problems; there must be at least one."""
         found = tuple(problems)
         error = cls(found[0])
@@ -87,19 +87,19 @@ class RunError(CnnlabError):
     """A run folder or a checkpoint can't be used."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """A hint that names the most alike of `names` ("did you mean 'conv'?"), or "" when none is alike."""
     written = {known.lower(): known for known in names}
     found = difflib.get_close_matches(name.lower(), written, n=1, cutoff=0.6)
     return f"did you mean '{written[found[0]]}'?" if found else ""
 
 
-def listed(names: Sequence[str] | Iterable[str]) -> str:
+def comma_separated(names: Sequence[str] | Iterable[str]) -> str:
     """Names as an error shows what is allowed: sorted, with commas."""
     return ", ".join(sorted(names))
 
 
-def join_place(outer: str, inner: str) -> str:
+def join_location(outer: str, inner: str) -> str:
     """`model` and `layers[2]` make `model.layers[2]`; an empty side adds nothing."""
     separator = "" if not outer or not inner or inner.startswith("[") else "."
     return f"{outer}{separator}{inner}"

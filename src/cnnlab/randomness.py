@@ -19,7 +19,7 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
-def key(seed: int, purpose: str, *indices: int) -> int:
+def stream_key(seed: int, purpose: str, *indices: int) -> int:
     """A 63-bit number that names one stream."""
     name = "/".join([str(seed), purpose, *map(str, indices)])
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little") >> 1
@@ -31,33 +31,35 @@ def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
     >>> bool(generator(0, "split").integers(10) == generator(0, "split").integers(10))
     True
     """
-    return np.random.Generator(np.random.Philox(key=key(seed, purpose, *indices)))
+    return np.random.Generator(np.random.Philox(key=stream_key(seed, purpose, *indices)))
 
 
-def uniforms(seed: int, purpose: str, epoch: int, images: npt.NDArray[np.int64], draws: int) -> npt.NDArray[np.float64]:
+def uniforms(
+    seed: int, purpose: str, epoch: int, images: npt.NDArray[np.int64], num_draws: int
+) -> npt.NDArray[np.float64]:
     """Numbers in [0, 1) that depend on (seed, purpose, epoch, image, draw) alone.
 
     Args:
         images: the images' indices in their data set, shape N.
-        draws: how many numbers each image gets.
+        num_draws: how many numbers each image gets.
 
     Returns:
         Shape N×draws. A row is the same in whatever batch its image stands.
     """
-    state = images.astype(np.uint64)[:, None] * _GOLDEN + np.uint64(key(seed, purpose, epoch))
-    state = _mix(state) + np.arange(1, draws + 1, dtype=np.uint64)[None, :] * _GOLDEN
-    return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    state = images.astype(np.uint64)[:, None] * _GOLDEN + np.uint64(stream_key(seed, purpose, epoch))
+    state = _splitmix64(state) + np.arange(1, num_draws + 1, dtype=np.uint64)[None, :] * _GOLDEN
+    return (_splitmix64(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
     state = (state ^ (state >> np.uint64(27))) * _MIX_2
     return state ^ (state >> np.uint64(31))
 
 
 @contextlib.contextmanager
-def torch_state() -> Iterator[None]:
-    """Within it, `seed_torch` may set torch's global state; afterwards that state is what it was, on every device."""
+def fork_rng() -> Iterator[None]:
+    """Within it, `manual_seed_torch` may set torch's global state; afterwards that state is what it was, on every device."""
     import torch
 
     before = torch.get_rng_state()
@@ -73,14 +75,14 @@ def torch_state() -> Iterator[None]:
             torch.mps.set_rng_state(on_mps)
 
 
-def seed_torch(seed: int, purpose: str, *indices: int) -> None:
+def manual_seed_torch(seed: int, purpose: str, *indices: int) -> None:
     """Set torch's global state, which `nn.Dropout` and `nn.init` draw from, to a named stream.
 
     Devices that have not been used are left alone: `torch.manual_seed` would keep the seed for them.
     """
     import torch
 
-    number = key(seed, purpose, *indices)
+    number = stream_key(seed, purpose, *indices)
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed(number)

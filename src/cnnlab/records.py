@@ -14,7 +14,7 @@ Verdict = Literal[
 ]
 
 
-def _plain(name: str) -> str:
+def _check_safe_filename(name: str) -> str:
     if name in (".", "..") or set(name) & set("/\\\0"):
         raise ValueError(f"{name!r} leads out of its folder: a plain name is wanted, without '/' and '\\'")
     return name
@@ -22,10 +22,10 @@ def _plain(name: str) -> str:
 
 # A name that a record gives to a file or a folder beside it. It is joined to a path when the record is read from a
 # folder that came from elsewhere, and is not to lead out of there; "" where there is none.
-PlainName: TypeAlias = Annotated[str, AfterValidator(_plain)]
+SafeFilename: TypeAlias = Annotated[str, AfterValidator(_check_safe_filename)]
 
 
-def first_problem(error: ValidationError) -> str:
+def first_validation_error(error: ValidationError) -> str:
     """The first thing that is wrong with a record, and where in it."""
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, found["loc"]))
@@ -57,8 +57,8 @@ class LayerRecord(Record):
     `receptive_field` is in input pixels, (vertical, horizontal), None where a node sees the whole image; `jump` and
     `first_centre` are fractions as text, in pixels, the latter from the middle of the first pixel. `macs` counts
     multiply-adds of weights for one image, `activations` the numbers that come out for one. `inputs` names the rows
-    whose outputs go in; empty: the image. `frozen` is True of a row with weights that never train; `begins` counts the
-    epochs for which one that trains is frozen at first.
+    whose outputs go in; empty: the image. `frozen` is True of a row with weights that never train; `unfreeze_at` counts
+    the epochs for which one that trains is frozen at first.
     """
 
     name: str
@@ -76,7 +76,7 @@ class LayerRecord(Record):
     first_centre: tuple[str, str] | None = None
     inputs: tuple[str, ...] = ()
     frozen: bool = False
-    begins: int = 0
+    unfreeze_at: int = 0
 
 
 class WarningRecord(Record):
@@ -92,7 +92,7 @@ class WarningRecord(Record):
     fix: str = ""
 
 
-class Table(Record):
+class LayerTable(Record):
     """A traced network. `trainable` counts the parameters that train; None: all."""
 
     parameters: int
@@ -185,14 +185,14 @@ class DataRecord(Record):
 
     source: str
     classes: tuple[str, ...]
-    parts: dict[str, int]
+    splits: dict[str, int]
     split_hash: str
     test_set: str = ""
     content: str = ""
     preprocessing: Preprocessing
 
 
-class Way(Record):
+class PrecisionConfig(Record):
     """How a step is computed, and, where it was tried, images/s of each way that was tried."""
 
     precision: Literal["fp32", "bf16"]
@@ -201,7 +201,7 @@ class Way(Record):
     reason: str = ""
 
 
-class LoadedRecord(Record):
+class WeightLoadReport(Record):
     """The weights that a backbone began with, counted in tensors.
 
     `published` is whether the file is the one that its library publishes, by its checksum; None where none is
@@ -219,25 +219,26 @@ class LoadedRecord(Record):
     behind: tuple[str, ...] = ()
 
 
-class StartRecord(Record):
+class InitialWeightsRecord(Record):
     """The state that a training began with: the digest of all its tensors, parameters and buffers, and their number."""
 
     sha256: str
     tensors: int
 
 
-class FeaturesRecord(Record):
+class FeatureCacheRecord(Record):
     """How a training had the features of its frozen part: computed once and kept, or for every batch.
 
-    `place` is the first module that takes them, `shape` that of one image's, `views` how many of each image there are.
-    `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why none
-    are kept. `bitwise` is whether a training without them gave the same bits for the first images, at all batch sizes
-    that are used. `seconds` is what computing them took, None where they were found. `files` are those of the cache.
+    `cut_point` is the first module that takes them, `shape` that of one image's, `views` how many of each image there
+    are. `exact` is whether training is, up to rounding, that without kept features; `reason` says why it is not, or why
+    none are kept. `bitwise` is whether a training without them gave the same bits for the first images, at all batch
+    sizes that are used. `seconds` is what computing them took, None where they were found. `files` are those of the
+    cache.
     """
 
-    kept: bool
+    cached: bool
     reason: str = ""
-    place: str = ""
+    cut_point: str = ""
     shape: tuple[int, ...] = ()
     views: int = 0
     dtype: Literal["fp32", "bf16"] = "fp32"
@@ -251,7 +252,7 @@ class FeaturesRecord(Record):
 class ExampleRecord(Record):
     """The image that a run keeps to be looked at: image number `place` of a part, from 0; `label` indexes its class."""
 
-    part: str
+    split: str
     place: int
     label: int
 
@@ -280,7 +281,7 @@ class ClaimRecord(Record):
         return None if self.measured is None else self.measured - self.published
 
 
-class Opening(Record):
+class TestSetOpening(Record):
     """One look at a test set: a line of the ledger. `test_set` is the same for every run that tests on these images."""
 
     time: str
@@ -289,7 +290,7 @@ class Opening(Record):
     purpose: str
 
 
-class Result(Record):
+class RunResult(Record):
     """What a finished run is remembered by. Scores are of the selected weights, on un-augmented images."""
 
     run: str

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from cnnlab.api import doctor
-from cnnlab.api.doctor import Finding, examine
+from cnnlab.api.doctor import DoctorCheck, run_doctor
 from cnnlab.runs.environment import code_hash, environment
 from cnnlab.version import __version__
 
 
-def found(runs: Path) -> dict[str, Finding]:
-    return {finding.name: finding for finding in examine(runs).findings}
+def found(runs: Path) -> dict[str, DoctorCheck]:
+    return {finding.name: finding for finding in run_doctor(runs).findings}
 
 
 def test_it_looks_at_everything_and_keeps_nothing(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_trials_of_precision_are_told_and_forgotten_where_asked(
         (tmp_path / "cache" / "ways" / name).write_text("{}")
         os.utime(tmp_path / "cache" / "ways" / name, (1_000_000_000 - number * 10**8,) * 2)
     assert found(tmp_path)["precision trials"].value.startswith("2 kept, the oldest of 1998-07-")
-    [finding] = [each for each in examine(tmp_path, retune=True).findings if each.name == "precision trials"]
+    [finding] = [each for each in run_doctor(tmp_path, retune=True).findings if each.name == "precision trials"]
     assert finding.value.startswith("none kept: 2 forgotten")
     assert list((tmp_path / "cache" / "ways").iterdir()) == []
 
@@ -88,7 +88,7 @@ def test_a_full_disk_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(("version", "ok"), [("2.10.1", False), ("2.11.0+cpu", True), ("3.0.0", True)])
 def test_an_old_torch_is_a_finding(monkeypatch: pytest.MonkeyPatch, version: str, ok: bool) -> None:
     monkeypatch.setattr(torch, "__version__", version)
-    finding = next(finding for finding in doctor._software() if finding.name == "torch")
+    finding = next(finding for finding in doctor._check_software() if finding.name == "torch")
     assert finding.ok is ok
     assert finding.next_step == ("" if ok else "install torch 2.11 or newer: make setup")
 
@@ -98,7 +98,7 @@ def test_a_torchvision_of_another_torch_is_a_finding(monkeypatch: pytest.MonkeyP
         raise RuntimeError("operator torchvision::nms does not exist")
 
     monkeypatch.setattr(doctor.importlib, "import_module", broken)
-    finding = doctor._torchvision()
+    finding = doctor._check_torchvision()
     assert finding.value == "can't be loaded: operator torchvision::nms does not exist"
     assert finding.next_step == "install the torchvision that belongs to this torch: make setup"
 
@@ -113,7 +113,7 @@ def test_the_environment_names_versions_machine_and_code() -> None:
 
 
 def test_a_data_folder_that_is_not_there_is_a_finding(tmp_path: Path) -> None:
-    found = examine(tmp_path / "runs", tmp_path / "nowhere")
+    found = run_doctor(tmp_path / "runs", tmp_path / "nowhere")
     (finding,) = [finding for finding in found.findings if not finding.ok]
     assert finding.name == "data folder"
     assert "nowhere" in finding.value

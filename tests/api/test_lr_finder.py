@@ -12,13 +12,13 @@ import torch
 
 import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
-from cnnlab.api.lr_finder import at_rate, lr_range
+from cnnlab.api.lr_finder import lr_range, with_learning_rate
 from cnnlab.config.optimization import optimizers
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.sources.base import silent
-from cnnlab.runs.setup import Bench
-from cnnlab.training.loop import Feeds, fit
-from cnnlab.training.lr_finder.curve import ladder
+from cnnlab.data.sources.base import no_progress
+from cnnlab.runs.setup import TrainingSetup
+from cnnlab.training.loop import SplitLoaders, fit
+from cnnlab.training.lr_finder.curve import geometric_rates
 
 CPU = torch.device("cpu")
 FAST = {"layers": ["flatten", "dense(classes)"], "optimizer": "sgd(0.01)"}
@@ -65,7 +65,7 @@ def test_the_record_tells_the_curve_and_the_setting(recipe: Callable[..., Recipe
     recipe(optimizer="adam(0.02)", rates={"conv1": 0.5}, schedule="cosine", accumulate=2).write(tmp_path / "mine.toml")
     found = lr_range(tmp_path / "mine.toml", low=1e-5, high=0.5, steps=80, device="cpu")
     assert found.recipe == "mine"
-    assert found.planned == ladder(1e-5, 0.5, 80)
+    assert found.planned == geometric_rates(1e-5, 0.5, 80)
     assert found.rates == found.planned[: len(found.losses)]
     assert (found.own, found.groups, found.batch, found.images) == (0.02, (0.5, 1.0), 16, 27)
     assert any("train.rates had their share" in remark for remark in found.remarks)
@@ -88,7 +88,7 @@ def test_the_record_tells_the_curve_and_the_setting(recipe: Callable[..., Recipe
     ],
 )
 def test_only_the_rate_of_an_optimiser_changes(written: str, expected: str) -> None:
-    assert str(optimizers.write(at_rate(optimizers.read(written), 0.02))) == expected
+    assert str(optimizers.to_call(with_learning_rate(optimizers.read(written), 0.02))) == expected
 
 
 def test_rates_that_cannot_be_are_told_before_the_data_is_opened(recipe: Callable[..., Recipe]) -> None:
@@ -109,8 +109,10 @@ def test_on_shapes_the_suggested_rate_lowers_the_loss_more_than_one_a_hundred_ti
 
     def mean_loss(rate: float) -> float:
         train = {**tables["train"], "optimizer": f"adam({rate})"}
-        bench = Bench.prepare(Recipe.from_tables({**tables, "train": train}), None, CPU, True, silent, validate=False)
-        feeds = Feeds(bench.train, None, None, bench.dataset.classes)
+        bench = TrainingSetup.prepare(
+            Recipe.from_tables({**tables, "train": train}), None, CPU, True, no_progress, with_validation=False
+        )
+        feeds = SplitLoaders(bench.train_loader, None, None, bench.dataset.classes)
         (record,) = fit(bench.training(), feeds, lambda *_: None)
         return record.train.loss
 

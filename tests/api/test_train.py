@@ -15,7 +15,7 @@ from PIL import Image
 import cnnlab
 from cnnlab import Recipe, RunError, RunFolder
 from cnnlab.api import train
-from cnnlab.runs.claims import judged
+from cnnlab.runs.claims import judge_claims
 
 
 def test_the_public_names_are_sorted_and_each_loads() -> None:
@@ -54,18 +54,18 @@ def finished(
 def test_a_recipe_object_trains_and_is_reported(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     said: list[str] = []
     made = recipe(claims={"parameters": 315})
-    folder = cnnlab.train(made, runs=str(tmp_path), device="cpu", listener=train.Listener(say=said.append))
+    folder = cnnlab.train(made, runs=str(tmp_path), device="cpu", callbacks=train.RunCallbacks(log=said.append))
     assert isinstance(folder, RunFolder)
     assert folder.name.endswith("-run")
     assert said[0] == f"run folder: {folder.path}"
     page = (folder.path / "report.html").read_text(encoding="utf-8")
     assert page.startswith("<!")
     assert folder.name in page
-    view = train.view(folder)
+    view = train.make_run_view(folder)
     assert (view.name, view.result, list(view.epochs)) == (folder.name, folder.result(), folder.epochs())
     assert [opening.run for opening in view.openings] == [folder.name]
     assert view.filters.layer == "conv1"
-    assert (view.confusion.part, view.confusion.counts.sum()) == ("test", 12)
+    assert (view.confusion.split, view.confusion.counts.sum()) == ("test", 12)
     assert [(claim.name, claim.verdict) for claim in view.claims] == [("parameters", "equal")]
 
 
@@ -73,8 +73,8 @@ def test_a_recipe_file_trains_under_its_name(recipe: Callable[..., Recipe], tmp_
     recipe(opened="sealed").write(tmp_path / "tiny net.toml")
     folder = cnnlab.train(tmp_path / "tiny net.toml", runs=tmp_path, device="cpu")
     assert folder.name.endswith("-tiny-net")
-    view = train.view(folder)
-    assert (view.confusion.part, view.openings) == ("validation", ())  # the run is sealed
+    view = train.make_run_view(folder)
+    assert (view.confusion.split, view.openings) == ("validation", ())  # the run is sealed
     named = cnnlab.train(str(tmp_path / "tiny net.toml"), name="mine", runs=tmp_path, device="cpu")
     assert named.name.endswith("-mine")
 
@@ -93,7 +93,7 @@ def test_an_unusual_run_has_a_report_too(finished: Callable[..., RunFolder], fie
     cnnlab.write_report(folder)
     assert (folder.path / "report.html").stat().st_size > 1000
     if fields.get("layers") == ["flatten", "dense(classes)"]:
-        assert train.view(folder).activations is None
+        assert train.make_run_view(folder).activations is None
 
 
 @pytest.mark.full
@@ -105,9 +105,9 @@ def test_a_page_shows_activations_where_the_data_has_gone_and_none_without_a_kep
     folder = cnnlab.train(recipe(table, source=str(copied)), runs=tmp_path, device="cpu")
     shutil.rmtree(copied)
     cnnlab.write_report(folder)
-    found = train.view(folder).activations
+    found = train.make_run_view(folder).activations
     assert found is not None
-    assert [(layer.name, len(layer.shown)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
+    assert [(layer.name, len(layer.displayed)) for layer in found.layers] == [("conv1", 12), ("conv2", 11)]
     html = (folder.path / "report.html").read_text(encoding="utf-8")
     assert "The image is validation:0, blue" in html
     assert 'id="activations"' in html
@@ -184,7 +184,7 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     }
     made, folder = recipe(claims=claims), finished()
     result, data = folder.result(), folder.data()
-    found = {record.name: record for record in judged(made, [result], data)}
+    found = {record.name: record for record in judge_claims(made, [result], data)}
     assert list(found) == list(claims)
     assert (found["parameters"].measured, found["parameters"].verdict) == (result.parameters, "not equal")
     assert found["test_accuracy"].measured == result.test.accuracy
@@ -192,5 +192,5 @@ def test_claims_are_judged_by_the_part_and_figure_that_they_name(
     assert found["validation_balanced_accuracy"].measured == result.validation.balanced_accuracy
     assert found["train_loss"].measured == result.train.loss
     without = result.model_copy(update={"test": None})
-    unmeasured = {record.name: record for record in judged(made, [without], data)}["test_accuracy"]
+    unmeasured = {record.name: record for record in judge_claims(made, [without], data)}["test_accuracy"]
     assert (unmeasured.measured, unmeasured.n) == (None, 0)

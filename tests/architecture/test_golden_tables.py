@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.architecture.memory import memory
+from cnnlab.architecture.memory import estimate_memory
 from cnnlab.architecture.trace import Trace
 from cnnlab.config.recipe import Recipe
 
@@ -23,7 +23,7 @@ def _trace(name: str) -> Trace:
 
 def _table(name: str) -> str:
     lines, found = [], _trace(name)
-    kept = memory(found.records(), found.parameters, batch_size=1, state=0).layers
+    kept = estimate_memory(found.records(), found.parameters, batch_size=1, state_per_parameter=0).layers
     for row in found.records():
         output, field = "x".join(map(str, row.output)), row.receptive_field
         seen = "all" if field is None else f"{field[0]}x{field[1]}"

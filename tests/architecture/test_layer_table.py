@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import Conv, Dense, Dropout, Row
+from cnnlab.architecture.layers import Conv, Dense, Dropout, LayerRow
 from cnnlab.errors import SpecError
 
 
 def test_names_stand_for_their_values() -> None:
     texts = ["a: conv(f, k, padding=pad, bias=b)", "dropout(p)", "dense(classes)"]
     rows = read_table(texts, {"f": 8, "k": 3, "pad": "same", "b": False, "p": 0.25}, classes=7)
-    assert rows == (Row(Conv(8, 3, padding="same", bias=False), "a"), Row(Dropout(0.25)), Row(Dense(7)))
+    assert rows == (LayerRow(Conv(8, 3, padding="same", bias=False), "a"), LayerRow(Dropout(0.25)), LayerRow(Dense(7)))
 
 
 def test_names_are_filled_in_at_any_depth() -> None:

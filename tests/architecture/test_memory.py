@@ -16,15 +16,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.memory import MemoryRecord, memory
+from cnnlab.architecture.memory import MemoryRecord, estimate_memory
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.model import Model
-from cnnlab.config.optimization import SGD, Adam, AdamW, optimizers
+from cnnlab.config.optimization import AdamConfig, AdamWConfig, SGDConfig, optimizers
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.models.build import build
 from cnnlab.models.network_plan import plan_network
-from cnnlab.training.optimizers.factory import optimizer
+from cnnlab.training.optimizers.factory import build_optimizer
 
 ROOT = Path(__file__).parents[2]
 BATCH = 3
@@ -59,7 +59,7 @@ def traced(rows: list[str], shape: tuple[int, int, int] = (3, 9, 8)) -> Trace:
 
 
 def counted(found: Trace, state: int = 2, batch_size: int = BATCH) -> MemoryRecord:
-    return memory(found.records(), found.parameters, batch_size, state)
+    return estimate_memory(found.records(), found.parameters, batch_size, state)
 
 
 def images(shape: tuple[int, ...]) -> Tensor:
@@ -178,12 +178,14 @@ def test_a_step_of_the_recipes_holds_about_what_torch_holds(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [SGD(0.1), SGD(0.1, momentum=0.9), Adam(), AdamW()], ids=["sgd", "momentum", "adam", "adamw"]
+    "choice",
+    [SGDConfig(0.1), SGDConfig(0.1, momentum=0.9), AdamConfig(), AdamWConfig()],
+    ids=["sgd", "momentum", "adam", "adamw"],
 )
 def test_the_optimizers_state_is_torchs(choice: Any) -> None:
     found = traced(["conv(4, 3)", "batchnorm", "relu", "flatten", "dense(10)"])
     network = build(found)
-    made = optimizer(choice, network)
+    made = build_optimizer(choice, network)
     network(images(found.input)).sum().backward()
     made.step()
     numbers = [tensor for state in made.state.values() for tensor in state.values() if isinstance(tensor, Tensor)]
@@ -223,7 +225,7 @@ def test_the_sum_is_that_of_its_parts() -> None:
 
 def test_frozen_parameters_have_neither_gradients_nor_state() -> None:
     found = traced(["conv(4, 3)", "flatten", "dense(10)"])
-    taken = memory(found.records(), found.parameters, BATCH, 2, trainable=100)
+    taken = estimate_memory(found.records(), found.parameters, BATCH, 2, trainable=100)
     assert (taken.gradients, taken.optimizer, taken.weights) == (400, 800, 4 * found.parameters)
 
 
@@ -255,9 +257,9 @@ BACKBONES = [
 def test_a_frozen_part_keeps_what_autograd_keeps(name: str, cut: str, trainable: str) -> None:
     model = Model(backbone=f"{name}(weights='none')", cut=cut, trainable=trainable, resize="own")
     plan = plan_network(model, (3, 64, 64), 10)
-    network = plan.make(0, "cpu")
+    network = plan.build(0, "cpu")
     with torch.random.fork_rng(devices=()):
-        found = memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
+        found = estimate_memory(plan.layers, plan.parameters, BATCH, 2, plan.trainable)
         assert found.activations == kept_by_torch(network, images((3, 64, 64)))
     grown = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert (found.gradients, found.optimizer) == (4 * grown, 8 * grown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import ReLU, Repeat, Row
+from cnnlab.architecture.layers import LayerRow, ReLU, Repeat
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe
@@ -112,7 +112,9 @@ def test_tables_beyond_all_sense_are_refused_at_once() -> None:
     problem = _refusal(["repeat(1000000, [repeat(1000000, [relu, residual([relu], shortcut=[tanh])])])"])
     assert problem.what == "this table has 5,000,002,000,001 layers, repeats counted"
     assert (problem.where, problem.allowed) == ("layers", "up to 10,000")
-    assert len(trace([Row(Repeat(4999, [Row(ReLU())])), Row(ReLU())], (3, 8, 8)).rows[0].branches) == 4999
+    assert (
+        len(trace([LayerRow(Repeat(4999, [LayerRow(ReLU())])), LayerRow(ReLU())], (3, 8, 8)).rows[0].branches) == 4999
+    )
 
 
 def test_a_recipe_puts_its_section_in_front() -> None:

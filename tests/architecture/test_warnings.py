@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
-from cnnlab.architecture.warnings import WARNINGS, in_words, table_warnings
+from cnnlab.architecture.warnings import WARNINGS, format_warning, table_warnings
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import overview, recipe_warnings
+from cnnlab.config.warnings import recipe_warnings, summarize
 from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord, WarningRecord
 from cnnlab.theory.size_arithmetic.arithmetic import output_size
@@ -182,7 +182,7 @@ def test_rows_of_unknown_kinds_and_those_that_round_up_are_passed_by() -> None:
 
 
 def test_the_messages_have_their_numbers() -> None:
-    said = in_words(found(["maxpool([2, 3])"], (3, 8, 8))["cut-off-rows"])
+    said = format_warning(found(["maxpool([2, 3])"], (3, 8, 8))["cut-off-rows"])
     assert said.startswith("cut-off-rows (maxpool1): the window does not fit: 4×2.66667 rounds down to 4×2")
     assert "the last 2 of 8 columns" in said
     assert "a 2×5 kernel with stride 2×3 fits exactly, and so do inputs of 8×6 and 8×9" in said
@@ -312,7 +312,7 @@ def test_a_flip_of_other_things_does_not(classes: tuple[str, ...]) -> None:
 def test_an_overview_has_both_kinds_but_those_that_are_off() -> None:
     def names(known: Recipe) -> list[str]:
         traced = known.model.trace((3, 32, 32), 10)
-        return [warning.name for warning in overview(traced.records(), known, tuple("0123456789")).warnings]
+        return [warning.name for warning in summarize(traced.records(), known, tuple("0123456789")).warnings]
 
     loud = {"train_optimizer": "sgd(50)", "data_augment": ["flip"]}
     assert names(recipe(**loud)) == ["bias-before-batchnorm", "learning-rate", "label-changing-augmentation"]

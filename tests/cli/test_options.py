@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cnnlab.cli.main import app
-from cnnlab.cli.options import LARGEST_SIDE, read_image_size, read_place, read_sizes
+from cnnlab.cli.options import LARGEST_SIDE, read_image_size, read_position, read_sizes
 from cnnlab.errors import UsageError
 
 SIDE = st.integers(1, LARGEST_SIDE)
@@ -31,7 +31,7 @@ def test_one_number_stands_for_both(side: int, zeros: int) -> None:
 
 
 def test_an_empty_text_is_no_size_and_no_place() -> None:
-    assert (read_image_size(""), read_place("", "--node")) == (None, None)
+    assert (read_image_size(""), read_position("", "--node")) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_limits_are_the_options_own() -> None:
 
 @given(st.integers(0, 999_999_999), st.integers(0, 999_999_999), BLANK)
 def test_places_are_a_row_and_a_column(row: int, column: int, blank: str) -> None:
-    assert read_place(f"{row},{blank}{column}", "--node") == (row, column)
+    assert read_position(f"{row},{blank}{column}", "--node") == (row, column)
 
 
 @pytest.mark.parametrize("text", ["3", "3x4", "-1,0", "a,b", "1,2,3", "1,", "9" * 5000 + ",0"])
 def test_anything_else_is_no_place(text: str) -> None:
     with pytest.raises(UsageError, match="--at: this takes a row and a column") as caught:
-        read_place(text, "--at")
+        read_position(text, "--at")
     assert caught.value.problems[0].next_step == "write it as in --at 3,4"
 
 

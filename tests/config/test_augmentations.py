@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnnlab.config.augmentations import Flip, Maybe, augmentations, mirroring
+from cnnlab.config.augmentations import Flip, Maybe, augmentations, horizontal_flips
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe
 from cnnlab.config.warnings import recipe_warnings
@@ -52,20 +52,22 @@ def test_all_that_is_wrong_within_another_is_told() -> None:
 def test_nested_ones_are_written_as_a_person_writes_them() -> None:
     text = "maybe(0.5, [one_of([flip, crop(2)]), rotation(30)])"
     choice = augmentations.read(text)
-    assert str(augmentations.write(choice)) == "maybe(0.5, [one_of([flip, crop(padding=2)]), rotation(degrees=30.0)])"
+    assert str(augmentations.to_call(choice)) == "maybe(0.5, [one_of([flip, crop(padding=2)]), rotation(degrees=30.0)])"
     assert choice == Maybe(0.5, [augmentations.read("one_of([flip, crop(2)])"), "rotation(30)"])  # type: ignore[list-item]
     assert Data(source="x", augment=[text]).augment == (choice,)
 
 
 def test_what_mirrors_is_found_at_any_depth() -> None:
     def found(*calls: str) -> list[str]:
-        return [str(augmentations.write(choice)) for choice in mirroring(Data(source="x", augment=calls).augment)]
+        return [
+            str(augmentations.to_call(choice)) for choice in horizontal_flips(Data(source="x", augment=calls).augment)
+        ]
 
     assert found("crop", "rotation", "vertical_flip", "randaugment") == []
     assert found("crop", "alternating_flip", "flip(0.2)") == ["alternating_flip", "flip(p=0.2)"]
     assert found("maybe(0.5, [crop, one_of([hue(0.1), flip])])") == ["flip"]
     assert found("maybe(0, [flip])", "maybe(1, [flip(0)])") == []
-    assert mirroring([Flip()]) == [Flip()]
+    assert horizontal_flips([Flip()]) == [Flip()]
 
 
 def test_a_mirror_within_others_is_warned_of_where_left_and_right_are_classes() -> None:

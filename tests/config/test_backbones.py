@@ -6,36 +6,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.backbones import Known, OfRun, at_path, read_backbone, with_weights, write_backbone
+from cnnlab.config.backbones import (
+    LibraryBackbone,
+    RunBackbone,
+    format_backbone,
+    read_backbone,
+    with_path,
+    with_weights,
+)
 from cnnlab.errors import SpecError
 
 READ = {
-    "resnet18('imagenet')": Known("resnet18", "imagenet"),
-    "resnet18(weights='none')": Known("resnet18", "none"),
-    "resnet50(weights='ResNet50_Weights.IMAGENET1K_V2', cut='layer3')": Known(
+    "resnet18('imagenet')": LibraryBackbone("resnet18", "imagenet"),
+    "resnet18(weights='none')": LibraryBackbone("resnet18", "none"),
+    "resnet50(weights='ResNet50_Weights.IMAGENET1K_V2', cut='layer3')": LibraryBackbone(
         "resnet50", "ResNet50_Weights.IMAGENET1K_V2", cut="layer3"
     ),
-    "resnet18(weights='w/own.pth', stem='small')": Known("resnet18", "w/own.pth", stem="small"),
-    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k(weights='none')": Known(
+    "resnet18(weights='w/own.pth', stem='small')": LibraryBackbone("resnet18", "w/own.pth", stem="small"),
+    "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k(weights='none')": LibraryBackbone(
         "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "none"
     ),
-    " timm/convnext_tiny(weights='imagenet') ": Known("timm/convnext_tiny", "imagenet"),
-    "run('runs/x')": OfRun("runs/x"),
-    "run('runs/x', cut='conv2', weights='none')": OfRun("runs/x", cut="conv2", weights="none"),
-    "run(path='runs/x y', cut='residual1.body.conv1')": OfRun("runs/x y", cut="residual1.body.conv1"),
+    " timm/convnext_tiny(weights='imagenet') ": LibraryBackbone("timm/convnext_tiny", "imagenet"),
+    "run('runs/x')": RunBackbone("runs/x"),
+    "run('runs/x', cut='conv2', weights='none')": RunBackbone("runs/x", cut="conv2", weights="none"),
+    "run(path='runs/x y', cut='residual1.body.conv1')": RunBackbone("runs/x y", cut="residual1.body.conv1"),
 }
 
 
 @pytest.mark.parametrize("text", READ)
 def test_a_backbone_is_read_and_written(text: str) -> None:
     assert read_backbone(text) == READ[text]
-    assert read_backbone(write_backbone(READ[text])) == READ[text]
+    assert read_backbone(format_backbone(READ[text])) == READ[text]
     assert read_backbone(READ[text]) is READ[text]
 
 
 def test_a_written_backbone_spells_its_defaults_out() -> None:
-    assert write_backbone(Known("resnet18", "none")) == "resnet18(weights='none', cut='', stem='own')"
-    assert write_backbone(OfRun("runs/x")) == "run('runs/x', cut='', weights='trained')"
+    assert format_backbone(LibraryBackbone("resnet18", "none")) == "resnet18(weights='none', cut='', stem='own')"
+    assert format_backbone(RunBackbone("runs/x")) == "run('runs/x', cut='', weights='trained')"
 
 
 plain = st.text(st.characters(exclude_characters="'\"\n\r", exclude_categories=("Cs", "Cc")), max_size=20)
@@ -48,21 +55,21 @@ plain = st.text(st.characters(exclude_characters="'\"\n\r", exclude_categories=(
     st.sampled_from(["own", "small"]),
 )
 def test_any_network_is_read_back(name: str, weights: str, cut: str, stem: str) -> None:
-    made = Known(name, weights, cut, stem)
-    assert read_backbone(write_backbone(made)) == made
+    made = LibraryBackbone(name, weights, cut, stem)
+    assert read_backbone(format_backbone(made)) == made
 
 
 @given(plain, plain, st.sampled_from(["trained", "none"]))
 def test_any_run_is_read_back(path: str, cut: str, weights: str) -> None:
-    made = OfRun(path, cut, weights)
-    assert read_backbone(write_backbone(made)) == made
+    made = RunBackbone(path, cut, weights)
+    assert read_backbone(format_backbone(made)) == made
 
 
 def test_a_copy_differs_in_what_is_said() -> None:
-    assert with_weights(Known("resnet18", "none", "layer3", "small"), "imagenet") == Known(
+    assert with_weights(LibraryBackbone("resnet18", "none", "layer3", "small"), "imagenet") == LibraryBackbone(
         "resnet18", "imagenet", "layer3", "small"
     )
-    assert at_path(OfRun("x", "conv1", "none"), "/y") == OfRun("/y", "conv1", "none")
+    assert with_path(RunBackbone("x", "conv1", "none"), "/y") == RunBackbone("/y", "conv1", "none")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cnnlab.config.arms import changes
+from cnnlab.config.arms import diff_recipes
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
@@ -93,8 +93,8 @@ def test_a_child_puts_a_backbone_in_the_place_of_a_table_and_back(tmp_path: Path
 
 def test_a_change_of_policy_is_one_change() -> None:
     base = recipe(backbone=NETWORK)
-    assert changes(recipe(backbone=NETWORK, trainable="none"), base) == {"model.trainable": "none"}
-    assert changes(recipe(backbone=NETWORK, trainable="gradual(every=1)"), base) == {"model.trainable": "gradual"}
+    assert diff_recipes(recipe(backbone=NETWORK, trainable="none"), base) == {"model.trainable": "none"}
+    assert diff_recipes(recipe(backbone=NETWORK, trainable="gradual(every=1)"), base) == {"model.trainable": "gradual"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnnlab.cli.options import overrides
-from cnnlab.config.arms import CALLS, as_setting, changes, file_name, settings
+from cnnlab.config.arms import CALL_REGISTRIES, diff_recipes, experiment_settings, file_name, format_override
 from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.grammar.registry import Registry
 
@@ -26,7 +26,7 @@ VALUES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dict
 @example("2020-01-01")
 @example("sgd(0.1, momentum=0.9)")
 def test_a_setting_is_read_as_what_it_says(value: Any) -> None:
-    (read,) = overrides([as_setting("train.key", value)]).values()
+    (read,) = overrides([format_override("train.key", value)]).values()
     assert read == value
     assert type(read) is type(value)
 
@@ -35,13 +35,13 @@ def test_a_setting_is_read_as_what_it_says(value: Any) -> None:
 @pytest.mark.parametrize("base", ["lenet", "small-wide-kernel"])
 def test_a_base_with_its_changes_set_is_the_recipe(name: str, base: str) -> None:
     recipe = Recipe.read(RECIPES / f"{name}.toml")
-    changed = changes(recipe, Recipe.read(RECIPES / f"{base}.toml"))
+    changed = diff_recipes(recipe, Recipe.read(RECIPES / f"{base}.toml"))
     if name == base:
         assert changed == {}
     # `values` that the table does not use are an error, and no change can take keys out of a table.
     if changed is not None:
-        said = overrides([as_setting(key, value) for key, value in changed.items()])
-        assert settings(Recipe.read(RECIPES / f"{base}.toml", said)) == settings(recipe)
+        said = overrides([format_override(key, value) for key, value in changed.items()])
+        assert experiment_settings(Recipe.read(RECIPES / f"{base}.toml", said)) == experiment_settings(recipe)
 
 
 def test_seeds_and_folders_of_data_make_no_other_experiment() -> None:
@@ -49,17 +49,17 @@ def test_seeds_and_folders_of_data_make_no_other_experiment() -> None:
     data, train = lenet.data.model_dump(mode="json"), lenet.train.model_dump(mode="json")
     there = Data(**{**data, "source": "/home/someone/data/cifar10"})
     elsewhere = lenet.model_copy(update={"data": there, "train": Train(**{**train, "seed": 7})})
-    assert changes(elsewhere, lenet) == {}
-    assert changes(elsewhere.model_copy(update={"claims": {}}), lenet) == {}
+    assert diff_recipes(elsewhere, lenet) == {}
+    assert diff_recipes(elsewhere.model_copy(update={"claims": {}}), lenet) == {}
     shorter = Recipe.read(RECIPES / "lenet.toml", {"train.epochs": 3, "train.schedule": "plateau(factor=0.1)"})
-    assert changes(shorter, lenet) == {"train.epochs": 3, "train.schedule": "plateau"}
+    assert diff_recipes(shorter, lenet) == {"train.epochs": 3, "train.schedule": "plateau"}
 
 
 def test_what_only_the_base_sets_can_not_be_said() -> None:
     limited = Recipe.read(RECIPES / "lenet.toml", {"data.limit": 100})
     lenet = Recipe.read(RECIPES / "lenet.toml")
-    assert changes(limited, lenet) == {"data.limit": 100}
-    assert changes(lenet, limited) is None
+    assert diff_recipes(limited, lenet) == {"data.limit": 100}
+    assert diff_recipes(lenet, limited) is None
 
 
 def test_every_call_of_a_recipe_is_told_without_its_defaults() -> None:
@@ -72,9 +72,9 @@ def test_every_call_of_a_recipe_is_told_without_its_defaults() -> None:
         if isinstance(value, str | list)
     }
     calls = {key for key, value in written.items() if "(" in str(value)}
-    assert {"data.augment", "train.optimizer"} <= calls <= CALLS.keys()
+    assert {"data.augment", "train.optimizer"} <= calls <= CALL_REGISTRIES.keys()
     fields = {f"train.{name}" for name, field in Train.model_fields.items() if _is_choice(field)}
-    assert fields == {key for key in CALLS if key.startswith("train.")}
+    assert fields == {key for key in CALL_REGISTRIES if key.startswith("train.")}
 
 
 def _is_choice(field: Any) -> bool:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnnlab.architecture.layers import Conv, Dense, Flatten, MaxPool, ReLU, Row
+from cnnlab.architecture.layers import Conv, Dense, Flatten, LayerRow, MaxPool, ReLU
 from cnnlab.config.augmentations import Crop, Flip
 from cnnlab.config.model import Init, Model
-from cnnlab.config.optimization import SGD, Early, Metric, Plateau
+from cnnlab.config.optimization import EarlyStoppingConfig, Metric, PlateauSchedule, SGDConfig
 from cnnlab.config.recipe import Claim, Data, Recipe, Train
 from cnnlab.errors import SpecError
 
@@ -96,9 +96,20 @@ def test_objects_and_texts_make_the_same_recipe() -> None:
     objects = Recipe(
         data=Data(source="cifar10", augment=(Crop(2), Flip()), size=(32, 24)),
         model=Model(
-            layers=[Row(Conv(32, 5, padding="same"), "first"), ReLU(), MaxPool(2), "conv(16, 3)", Flatten(), Dense(10)]
+            layers=[
+                LayerRow(Conv(32, 5, padding="same"), "first"),
+                ReLU(),
+                MaxPool(2),
+                "conv(16, 3)",
+                Flatten(),
+                Dense(10),
+            ]
         ),
-        train=Train(optimizer=SGD(0.1, momentum=0.9), schedule=Plateau(0.5), stop=Early(3, metric="macro_f1")),
+        train=Train(
+            optimizer=SGDConfig(0.1, momentum=0.9),
+            schedule=PlateauSchedule(0.5),
+            stop=EarlyStoppingConfig(3, metric="macro_f1"),
+        ),
         claims={"parameters": Claim(published=10)},
     )
     texts = Recipe.from_toml(

@@ -63,7 +63,7 @@ def test_names_that_only_some_options_use_are_drawn_only_with_them() -> None:
     )
     asked: list[list[str]] = []
     for option in search.search["train.optimizer"].all():
-        drawn = search.draw(lambda name, space, option=option: option if "." in name else space.ends()[0])
+        drawn = search.sample(lambda name, space, option=option: option if "." in name else space.ends()[0])
         asked.append(list(drawn))
         assert search.recipe(drawn).train.optimizer.kind == option.partition("(")[0]
     assert asked == [["train.optimizer", "lr"], ["train.optimizer", "lr", "m"], ["train.optimizer"]]
@@ -73,7 +73,7 @@ def test_a_grid_has_each_experiment_once() -> None:
     search = made(
         search={"train.optimizer": "choice(sgd(0.1, momentum=m), adam)", "m": [0.5, 0.9]}, use={}, sampler="grid"
     )
-    recipes = [search.recipe(values).to_toml() for values in search.grid()]
+    recipes = [search.recipe(values).to_toml() for values in search.grid_values()]
     assert len(recipes) == len(set(recipes)) == 3  # adam has no momentum
 
 
@@ -93,7 +93,7 @@ def test_every_draw_is_a_recipe_and_says_the_same_once_more(seed: int) -> None:
     def pick(_name: str, space: Any) -> Any:
         return drawn.choice(space.all()) if hasattr(space, "options") else drawn.uniform(*space.ends())
 
-    values = search.draw(lambda name, space: int(pick(name, space)) if name.endswith("size") else pick(name, space))
+    values = search.sample(lambda name, space: int(pick(name, space)) if name.endswith("size") else pick(name, space))
     recipe = search.recipe(values)
     assert Search.from_toml(search.to_toml()).recipe(values) == recipe
     assert (recipe.train.optimizer.lr, recipe.model.values["p"]) == (values["lr"], values["model.values.p"])
@@ -124,7 +124,7 @@ def test_keys_without_quotes_mean_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(SEARCHES.glob("*.toml")), ids=lambda path: path.stem)
 def test_searches_that_come_with_cnnlab_are_ones(path: Path) -> None:
     search = Search.read(path)
-    assert search.recipe(search.draw(first)) != search.base
+    assert search.recipe(search.sample(first)) != search.base
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.arms import changed, dotted
-from cnnlab.config.claims import Document, Saying
+from cnnlab.config.arms import apply_changes, flatten_keys
+from cnnlab.config.claims import ClaimSource, OrdinalClaim
 from cnnlab.config.recipe import Claim, Recipe
-from cnnlab.config.study import FRESH_SEEDS, MOST_ARMS, MOST_SEEDS, Study
+from cnnlab.config.study import FIRST_FRESH_SEED, MAX_ARMS, MAX_SEEDS, Study
 from cnnlab.errors import Problem, SpecError
-from cnnlab.grammar.toml_files import shipped, shipped_study
+from cnnlab.grammar.toml_files import bundled_recipe, bundled_study
 
 BASE = Recipe.from_tables(
     {
@@ -73,7 +73,7 @@ def test_arms_are_the_base_with_their_changes() -> None:
     plain, slow = study.list_arms()
     assert (plain.name, slow.name, study.baseline) == ("plain", "slow", "plain")
     assert slow.recipe.train.optimizer.lr == 1e-4
-    assert (plain.changes, plain.dose) == ({}, None)
+    assert (plain.changes, plain.sweep_value) == ({}, None)
     assert plain.recipe.model == slow.recipe.model == BASE.model
     # What is said of the base is not said of its arms.
     assert (slow.recipe.claims, slow.recipe.warnings.off) == ({}, ())
@@ -89,7 +89,7 @@ def test_arms_are_the_base_with_their_changes() -> None:
 )
 def test_a_metric_is_a_part_and_a_figure(metric: str, part: str, figure: str, higher: bool) -> None:
     study = _study(metric=metric)
-    assert (study.part, study.figure, study.higher_is_better) == (part, figure, higher)
+    assert (study.split, study.split_metric, study.higher_is_better) == (part, figure, higher)
 
 
 @pytest.mark.parametrize(
@@ -128,12 +128,12 @@ def test_keys_of_a_grid_with_one_last_word_are_written_in_full() -> None:
 
 def test_doses_name_their_arms_and_need_no_baseline() -> None:
     study = _study(arms={}, doses={"key": "model.values.p", "values": [0, 0.25, 0.5]})
-    assert [(arm.name, arm.dose, arm.recipe.model.values["p"]) for arm in study.list_arms()] == [
+    assert [(arm.name, arm.sweep_value, arm.recipe.model.values["p"]) for arm in study.list_arms()] == [
         ("0", 0, 0), ("0.25", 0.25, 0.25), ("0.5", 0.5, 0.5)
     ]  # fmt: skip
     assert study.baseline is None
     assert Study.from_tables(tomllib.loads(study.to_toml())) == study
-    assert _study(arms={}, doses=study.doses, baseline="0.25", confirm=3).baseline == "0.25"
+    assert _study(arms={}, doses=study.sweep, baseline="0.25", confirm=3).baseline == "0.25"
 
 
 def test_a_baseline_is_the_one_arm_without_changes_or_the_one_that_is_named() -> None:
@@ -148,7 +148,7 @@ def test_a_baseline_is_the_one_arm_without_changes_or_the_one_that_is_named() ->
 
 
 def test_an_arm_may_start_from_a_recipe_of_its_own() -> None:
-    own = Recipe.read(shipped("convnet"))
+    own = Recipe.read(bundled_recipe("convnet"))
     study = _study(arms={"plain": {}, "own": {"recipe": own, "train.epochs": 2}})
     assert study.list_arms()[1].recipe.model == own.model
     assert study.list_arms()[1].recipe.train.epochs == 2
@@ -167,7 +167,7 @@ def test_the_document_fills_what_the_answers_leave_out() -> None:
     assert claims["test_accuracy"] == Claim(published=0.5, source="a report", data="cifar10", note="one run")
     assert claims["train_loss"] == Claim(published=1.5, source="another", images=10, data="cifar10", note="one run")
     assert study.says == (
-        Saying(arm="slow", published="worse", source="a report", data="cifar10", note="in a footnote"),
+        OrdinalClaim(arm="slow", published="worse", source="a report", data="cifar10", note="in a footnote"),
     )
     assert _study(claims={"slow": {"test_accuracy": 0.5}}).claims["slow"]["test_accuracy"] == Claim(published=0.5)
 
@@ -177,10 +177,10 @@ def test_the_document_fills_what_the_answers_leave_out() -> None:
 
 def test_a_file_is_read_with_what_all_arms_share(tmp_path: Path) -> None:
     study = _read(tmp_path, FILE)
-    lenet = Recipe.read(shipped("lenet"))
+    lenet = Recipe.read(bundled_recipe("lenet"))
     plain, flip, own = (arm.recipe for arm in study.list_arms())
     assert plain.model == flip.model == lenet.model
-    assert own.model == Recipe.read(shipped("convnet")).model
+    assert own.model == Recipe.read(bundled_recipe("convnet")).model
     assert [recipe.train.epochs for recipe in (plain, flip, own)] == [3, 3, 3]
     assert len(flip.data.augment) == 1
 
@@ -204,9 +204,9 @@ def test_keys_with_and_without_quotes_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_quoted_table_takes_the_place_of_a_table() -> None:
-    assert dotted({"model": {"values": {"p": 1}}}) == {"model.values.p": 1}
-    assert dotted({"model.values": {"p": 1}}) == {"model.values": {"p": 1}}
-    assert dotted({"recipe": {"data": {}}, "train": {}}) == {"recipe": {"data": {}}, "train": {}}
+    assert flatten_keys({"model": {"values": {"p": 1}}}) == {"model.values.p": 1}
+    assert flatten_keys({"model.values": {"p": 1}}) == {"model.values": {"p": 1}}
+    assert flatten_keys({"recipe": {"data": {}}, "train": {}}) == {"recipe": {"data": {}}, "train": {}}
 
 
 def test_a_recipe_is_seen_from_the_file_first_and_then_among_cnnlabs_own(tmp_path: Path) -> None:
@@ -299,8 +299,8 @@ def _saying(**keys: str) -> dict[str, Any]:
         ({"seeds": True}, "seeds", ["'seeds' can't be true", SEEDS]),
         ({"seeds": "five"}, "seeds", ["'five'", SEEDS]),
         ({"seeds": [1, 1]}, "seeds", ["[1, 1]", SEEDS]),
-        ({"seeds": [FRESH_SEEDS]}, "seeds", ["[1000000]", SEEDS]),
-        ({"baseline_seeds": MOST_SEEDS + 1}, "baseline_seeds", ["1001", SEEDS]),
+        ({"seeds": [FIRST_FRESH_SEED]}, "seeds", ["[1000000]", SEEDS]),
+        ({"baseline_seeds": MAX_SEEDS + 1}, "baseline_seeds", ["1001", SEEDS]),
         ({"smallest_difference": 0.0}, "smallest_difference", ["can't be 0.0", "a number above 0, below 1"]),
         ({"alpha": float("nan")}, "alpha", ["can't be nan", "a finite number"]),
         ({"confirm": 1}, "confirm", ["can't be 1", "a whole number from 2 to 1,000"]),
@@ -308,7 +308,7 @@ def _saying(**keys: str) -> dict[str, Any]:
         # --- arms
         (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [doses]", "write [arms]"]),
         ({**DOSES, "arms": ARMS}, "", ["a study has one kind of arms", "arms, doses"]),
-        ({"arms": {"plain": {}}}, "arms", ["not arms to compare", "received: 1\n", f"from 2 to {MOST_ARMS} arms"]),
+        ({"arms": {"plain": {}}}, "arms", ["not arms to compare", "received: 1\n", f"from 2 to {MAX_ARMS} arms"]),
         ({**NONE, "grid": {"train.epochs": []}}, "grid", ["not arms to compare", "received: 0\n"]),
         ({**NONE, "grid": {"train.epochs": 3}}, "grid.train.epochs", ["can't be 3", "a [list]"]),
         (_doses(*range(201)), "doses", ["not arms to compare", "received: 201\n"]),
@@ -371,7 +371,7 @@ def test_an_arm_may_be_called_none() -> None:
 
 def test_changing_leaves_the_base_as_it_is() -> None:
     before = BASE.to_toml()
-    changed(BASE, {"model.values.p": 0.7, "train.epochs": 1})
+    apply_changes(BASE, {"model.values.p": 0.7, "train.epochs": 1})
     assert BASE.to_toml() == before
 
 
@@ -379,7 +379,7 @@ def test_changing_leaves_the_base_as_it_is() -> None:
 
 
 @given(
-    seeds=st.lists(st.integers(0, FRESH_SEEDS - 1), min_size=1, max_size=8, unique=True),
+    seeds=st.lists(st.integers(0, FIRST_FRESH_SEED - 1), min_size=1, max_size=8, unique=True),
     delta=st.floats(1e-6, 0.99),
     epochs=st.lists(st.integers(1, 100), min_size=2, max_size=6, unique=True),
     confirm=st.none() | st.integers(2, 50),
@@ -399,7 +399,7 @@ def test_a_study_is_read_as_it_was_written(
         budget="time(30)",
         claims={f"for {epochs[1]} epochs": {"test_accuracy": {"published": published, "images": 10}}},
         says=[{"arm": f"for {epochs[1]} epochs", "published": "better"}],
-        document=Document(source='a "report"\nof two lines', note="\\"),
+        document=ClaimSource(source='a "report"\nof two lines', note="\\"),
     )
     again = Study.from_tables(tomllib.loads(study.to_toml()))
     assert again == study
@@ -408,6 +408,6 @@ def test_a_study_is_read_as_it_was_written(
 
 
 def test_studies_that_come_with_cnnlab_are_found() -> None:
-    assert shipped_study("flip").is_file()
-    assert shipped_study("flip").parent.name == "studies"
-    assert not shipped_study("none").is_file()
+    assert bundled_study("flip").is_file()
+    assert bundled_study("flip").parent.name == "studies"
+    assert not bundled_study("none").is_file()

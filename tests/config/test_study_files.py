@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.grammar.toml_files import shipped, shipped_study
+from cnnlab.grammar.toml_files import bundled_recipe, bundled_study
 
-FILES = sorted(shipped_study("any").parent.glob("*.toml"))
+FILES = sorted(bundled_study("any").parent.glob("*.toml"))
 DOCUMENTS = ("tdt4265-assignment", "tdt4265-2019", "tdt4265-2024", "sapienza-2021", "koc-comp541")
 KINDS = ("train", "validation", "test")
 
@@ -141,7 +141,7 @@ def test_every_study_says_whose_question_it_asks(path: Path) -> None:
     assert own or "ot stated" in comment or "chosen here" in comment
     assert study.question.endswith("?")
     assert all(len(line) <= 120 for line in lines)
-    assert len(study.seeds) >= (5 if study.doses else 10)
+    assert len(study.seeds) >= (5 if study.sweep else 10)
     assert study.smallest_difference >= 0.01
 
 
@@ -162,7 +162,7 @@ def test_published_figures_are_those_of_the_documents(path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_published_words_are_those_of_the_documents(name: str) -> None:
-    study = Study.read(shipped_study(name))
+    study = Study.read(bundled_study(name))
     others = (None if saying.published in ("best", "worst") else saying.than or study.baseline for saying in study.says)
     found = {(saying.arm, saying.published, than) for saying, than in zip(study.says, others, strict=True)}
     assert found == WORDS[name]
@@ -175,7 +175,7 @@ def test_a_recipes_arm_makes_the_same_claims_as_its_recipe() -> None:
         recipes = {name: changes["recipe"] for name, changes in arms.items() if set(changes) == {"recipe"}}
         published = Study.read(path).claims if recipes else {}
         for name in recipes.keys() & published.keys():
-            known = tomllib.loads(shipped(recipes[name].removesuffix(".toml")).read_text(encoding="utf-8"))
+            known = tomllib.loads(bundled_recipe(recipes[name].removesuffix(".toml")).read_text(encoding="utf-8"))
             for figure, claim in published[name].items():
                 of_recipe = known.get("claims", {}).get(figure, {"published": claim.published})
                 assert of_recipe["published"] == claim.published
@@ -184,7 +184,7 @@ def test_a_recipes_arm_makes_the_same_claims_as_its_recipe() -> None:
 def test_no_study_has_a_recipes_name() -> None:
     """A study's base is looked for beside it first."""
     assert len(FILES) == len(PUBLISHED)
-    assert not {path.name for path in FILES} & {path.name for path in shipped("any").parent.glob("*.toml")}
+    assert not {path.name for path in FILES} & {path.name for path in bundled_recipe("any").parent.glob("*.toml")}
 
 
 def test_what_is_published_of_shifts_is_what_the_document_says() -> None:

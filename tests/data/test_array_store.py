@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.data.array_store import Store
+from cnnlab.data.array_store import ArrayStore
 
 CPU = torch.device("cpu")
 
@@ -26,7 +26,7 @@ def test_rows_are_those_of_the_arrays_one_after_the_other(
 ) -> None:
     made = arrays(count, rows)
     order = np.array(data.draw(st.lists(st.integers(0, count * rows - 1), min_size=3, max_size=30)), dtype=np.int64)
-    store = Store(made, CPU, resident=workers is None, workers=workers or 0)
+    store = ArrayStore(made, CPU, resident=workers is None, num_workers=workers or 0)
     found = list(store.batches(order, [2, len(order) - 2]))
     assert [len(batch) for batch in found] == [2, len(order) - 2]
     np.testing.assert_array_equal(torch.cat(found).numpy(), np.concatenate(made)[order])
@@ -39,7 +39,7 @@ def test_memory_maps_give_what_arrays_give(tmp_path: Path, dtype: type, resident
     for number, array in enumerate(made):
         np.save(tmp_path / f"{number}.npy", array)
     mapped = [np.load(tmp_path / f"{number}.npy", mmap_mode="r") for number in range(2)]
-    (found,) = Store(mapped, CPU, resident=resident, workers=1).batches(np.array([9, 0, 4, 5, 5]), [5])
+    (found,) = ArrayStore(mapped, CPU, resident=resident, num_workers=1).batches(np.array([9, 0, 4, 5, 5]), [5])
     assert found.numpy().dtype == dtype
     np.testing.assert_array_equal(found.numpy(), np.concatenate(made)[[9, 0, 4, 5, 5]])
 
@@ -47,18 +47,18 @@ def test_memory_maps_give_what_arrays_give(tmp_path: Path, dtype: type, resident
 def test_all_arrays_count_for_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     made = arrays(2, 5)
     monkeypatch.setattr("cnnlab.data.array_store.RESIDENT_BYTES", {"cpu": 2 * made[0].nbytes})
-    assert Store(made, CPU).resident
-    assert not Store([*made, made[0]], CPU).resident
+    assert ArrayStore(made, CPU).resident
+    assert not ArrayStore([*made, made[0]], CPU).resident
 
 
 def test_images_in_memory_are_not_copied_and_others_are(tmp_path: Path) -> None:
     """A second copy of the training images would take as much memory as all else."""
     (made,) = arrays(1, 5)
     order = np.arange(5)
-    assert np.shares_memory(Store([made], CPU, resident=True)._rows.numpy(), made)
+    assert np.shares_memory(ArrayStore([made], CPU, resident=True)._rows.numpy(), made)
     made.flags.writeable = False
     np.save(tmp_path / "0.npy", made)
     for other in (made, np.load(tmp_path / "0.npy", mmap_mode="r")):
-        store = Store([other], CPU, resident=True)
+        store = ArrayStore([other], CPU, resident=True)
         assert not np.shares_memory(store._rows.numpy(), other)
         np.testing.assert_array_equal(next(store.batches(order, [5])).numpy(), made)

@@ -12,8 +12,8 @@ import pytest
 from cnnlab.config.recipe import Data
 from cnnlab.data import channel_stats, dataset
 from cnnlab.data.channel_stats import mean_and_std
-from cnnlab.data.dataset import data_roots, facts, find_files, open_dataset, open_source, shown_form
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.dataset import data_roots, find_files, input_spec, open_dataset, open_source, preview_spec
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
 
@@ -70,7 +70,7 @@ def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(opened):
 
 def test_the_sources_own_parts_are_taken_as_they_are(parted):
     found = open_dataset(Data(source=str(parted), validation=0.5, test=0.5), seed=0)
-    assert [found.size(part) for part in found.parts] == [40, 5, 5]
+    assert [found.num_images(part) for part in found.splits] == [40, 5, 5]
     assert found.labels("test").tolist() == [0, 1, 1, 1, 1]
 
 
@@ -113,20 +113,20 @@ def test_per_class_and_limit_hold_for_train_alone(opened):
 
 
 def test_form_from_recipe_and_source(opened):
-    assert opened().form == ImageForm(3, 6, 8)
+    assert opened().form == ImageSpec(3, 6, 8)
     found = opened(size=(5, 4), channels=1, interpolation="nearest")
-    assert found.form == ImageForm(1, 5, 4, "nearest")
+    assert found.form == ImageSpec(1, 5, 4, "nearest")
     assert found.pixels("test").shape == (12, 1, 5, 4)
 
 
 def test_a_size_makes_different_sizes_no_fault(whole, opened, encode, draw):
     (whole / "cat" / "0.png").write_bytes(encode(draw(1, height=30, width=30)))
-    for ask in (opened, lambda: facts(Data(source=str(whole)))):
+    for ask in (opened, lambda: input_spec(Data(source=str(whole)))):
         with pytest.raises(SourceError, match="different sizes"):
             ask()
-    assert opened(size=(9, 9)).form == ImageForm(3, 9, 9)
-    assert facts(Data(source=str(whole), size=(7, 7))).height == 7
-    assert shown_form(open_source(str(whole))) == ImageForm(3, 64, 64)
+    assert opened(size=(9, 9)).form == ImageSpec(3, 9, 9)
+    assert input_spec(Data(source=str(whole), size=(7, 7))).height == 7
+    assert preview_spec(open_source(str(whole))) == ImageSpec(3, 64, 64)
 
 
 @pytest.mark.parametrize("where", ["part", "carved"])
@@ -136,8 +136,8 @@ def test_a_test_set_that_is_not_asked_for_is_never_decoded(where, whole, parted)
     for name in found.image_names("test"):
         (root / name).write_bytes(b"no image")
     again = open_dataset(Data(source=str(root), size=(6, 8), channels=3), seed=1)
-    assert again.pixels("train").shape[0] == again.size("train")
-    assert again.pixels("validation").shape[0] == again.size("validation")
+    assert again.pixels("train").shape[0] == again.num_images("train")
+    assert again.pixels("validation").shape[0] == again.num_images("validation")
     assert len(again.mean) == 3
     with pytest.raises(SourceError, match=r"gives? no image"):
         again.pixels("test")
@@ -154,7 +154,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(opened, cache):
 
 def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
     small = opened()
-    monkeypatch.setattr(dataset, "WHOLE_BYTES", 100)
+    monkeypatch.setattr(dataset, "MAX_SHARED_BYTES", 100)
     large = opened()
     for part in small.parts:
         np.testing.assert_array_equal(large.pixels(part), small.pixels(part))
@@ -190,8 +190,8 @@ def test_given_mean_and_std(opened):
 
 def test_a_catalogue_name_opens_the_catalogue():
     found = open_dataset(Data(source="shapes", limit=20, validation=0.1), seed=0)
-    assert (found.name, found.form.shape, len(found.classes)) == ("shapes", (3, 32, 32), 10)
-    assert found.size("train") == 20
+    assert (found.name, found.image_spec.shape, len(found.classes)) == ("shapes", (3, 32, 32), 10)
+    assert found.num_images("train") == 20
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest():
@@ -225,21 +225,21 @@ def test_a_tilde_is_the_home_folder(whole, monkeypatch):
     assert data_roots(Path("~"))[0] == whole.parent
     monkeypatch.setenv("CNNLAB_DATA", "~")
     assert data_roots()[0] == whole.parent
-    assert open_dataset(Data(source="~/pictures"), seed=0).parts == ("train", "validation", "test")
+    assert open_dataset(Data(source="~/pictures"), seed=0).splits == ("train", "validation", "test")
     with pytest.raises(SourceError, match="no data is found by this name"):
         find_files("~nobody-of-this-name/pictures")
 
 
 def test_facts_of_a_catalogue_name_need_no_file():
-    found = facts(Data(source="cifar10"))
+    found = input_spec(Data(source="cifar10"))
     assert (found.channels, found.height, found.width, len(found.classes)) == (3, 32, 32, 10)
-    found = facts(Data(source="mnist", size=(20, 30), channels=3))
+    found = input_spec(Data(source="mnist", size=(20, 30), channels=3))
     assert (found.channels, found.height, found.width) == (3, 20, 30)
 
 
 def test_facts_of_a_folder_are_those_of_its_data(whole):
-    found, opened = facts(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
-    assert (found.channels, found.height, found.width) == opened.form.shape
+    found, opened = input_spec(Data(source=str(whole))), open_dataset(Data(source=str(whole)), seed=0)
+    assert (found.channels, found.height, found.width) == opened.image_spec.shape
     assert found.classes == opened.classes
 
 
@@ -259,7 +259,7 @@ def test_no_torch_is_loaded(whole):
 
 def test_real_faces_without_a_split(orl_faces):
     found = open_dataset(Data(source=str(orl_faces)), seed=0)
-    assert [found.size(part) for part in found.parts] == [280, 40, 80]
+    assert [found.num_images(part) for part in found.splits] == [280, 40, 80]
     assert np.bincount(found.labels("test")).tolist() == [2] * 40
 
 
@@ -267,7 +267,7 @@ def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
     told = []
     found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: told.append(report))
     monkeypatch.setattr(
-        "cnnlab.data.sources.shapes._draw_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32))
+        "cnnlab.data.sources.shapes._render_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32))
     )
     found.pixels("train"), found.pixels("validation")
     assert [done for _, done, _, _ in told] == list(range(500, 10_001, 500))

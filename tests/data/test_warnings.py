@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.checks import IMBALANCE, check
+from cnnlab.data.checks import IMBALANCE_RATIO, check_source
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.warnings import data_warnings, leak, leaks_into_test
+from cnnlab.data.warnings import data_warnings, leak_warning, leakage_warnings
 from cnnlab.records import WarningRecord
 
 IMAGENET = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
@@ -47,16 +47,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_sound_data_gives_none(folder: Path) -> None:
     assert found(folder) == {}
-    assert leaks_into_test(opened(folder)) == ()
+    assert leakage_warnings(opened(folder)) == ()
 
 
 @pytest.mark.parametrize(("few", "speaks"), [(2, True), (3, False)])
 def test_imbalance_speaks_from_the_ratio_on_that_the_data_check_has(tmp_path: Path, few: int, speaks: bool) -> None:
-    write(tmp_path / "images" / "train" / "many", IMBALANCE * 2)
+    write(tmp_path / "images" / "train" / "many", IMBALANCE_RATIO * 2)
     write(tmp_path / "images" / "train" / "few", few)
     warning = found(tmp_path / "images", validation=0.0, test=0.0).get("class-imbalance")
     assert (warning is not None) == speaks
-    kinds = {problem.kind for problem in check(str(tmp_path / "images")).problems}
+    kinds = {problem.kind for problem in check_source(str(tmp_path / "images")).problems}
     assert ("imbalance" in kinds) == speaks
     assert found(tmp_path / "images", validation=0.0, test=0.0, per_class=2) == {}  # which evens it out
     if warning is not None:
@@ -98,18 +98,18 @@ def test_an_image_in_two_parts_is_a_leak_whatever_its_name_and_format(folder: Pa
     assert warning.where == "train, validation"
     assert warning.message.startswith("1 of 13 validation images")
     assert "validation/dog/copy.bmp is train/cat/3.png" in warning.message
-    assert leaks_into_test(opened(folder)) == ()
-    assert "same image in two splits" in {problem.kind for problem in check(str(folder)).problems}
+    assert leakage_warnings(opened(folder)) == ()
+    assert "same image in two splits" in {problem.kind for problem in check_source(str(folder)).problems}
 
 
 def test_leaks_into_the_test_part_are_told_by_part(folder: Path) -> None:
     for part, row in (("train", 0), ("train", 1), ("validation", 2)):
         shutil.copy(folder / part / "cat" / f"{row}.png", folder / "test" / "cat" / f"{part}{row}.png")
     assert found(folder) == {}  # the test part is not looked at
-    first, second = leaks_into_test(opened(folder))
+    first, second = leakage_warnings(opened(folder))
     assert (first.where, first.message[:19]) == ("train, test", "2 of 15 test images")
     assert (second.where, second.message[:19]) == ("validation, test", "1 of 15 test images")
-    assert leaks_into_test(opened(folder), ("leak",)) == ()
+    assert leakage_warnings(opened(folder), ("leak",)) == ()
     (folder / "test" / "cat" / "0.png").write_bytes(b"no image")
     assert found(folder) == {}
 
@@ -118,8 +118,8 @@ def test_a_part_that_is_not_there_shares_nothing(tmp_path: Path) -> None:
     write(tmp_path / "images" / "train" / "cat", 4)
     write(tmp_path / "images" / "train" / "dog", 4)
     dataset = opened(tmp_path / "images", validation=0.0, test=0.0)
-    assert leak(dataset, ("train", "validation")) is None
-    assert leaks_into_test(dataset) == ()
+    assert leak_warning(dataset, ("train", "validation")) is None
+    assert leakage_warnings(dataset) == ()
 
 
 def test_what_is_off_is_not_looked_at(folder: Path) -> None:

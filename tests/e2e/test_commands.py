@@ -170,7 +170,7 @@ def test_a_quick_start_trains_and_says_what_is_next(
     file: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a tiny recipe and data in the places of LeNet and CIFAR-10."""
-    monkeypatch.setattr("cnnlab.grammar.toml_files.shipped", {"lenet": file}.__getitem__)
+    monkeypatch.setattr("cnnlab.grammar.toml_files.bundled_recipe", {"lenet": file}.__getitem__)
     monkeypatch.setattr("cnnlab.cli.commands.quickstart.choose_source", lambda *_: (str(colours), "it is small"))
     done = cnnlab("quickstart", "--runs", tmp_path, "--device", "cpu")
     assert done.exit_code == 0, done.stderr

@@ -20,21 +20,21 @@ from torch import nn
 
 from cnnlab.architecture.layers import layers
 from cnnlab.config.augmentations import augmentations
-from cnnlab.config.averaging_and_mixing import averages, mixes
+from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Model
-from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.optimization import optimizers, schedules, stopping_rules
 from cnnlab.config.recipe import Recipe, Train
-from cnnlab.data.loader import Feed
-from cnnlab.data.sources.base import silent
-from cnnlab.data.sources.shapes import CLASSES, draw
-from cnnlab.evaluation.logits import logits
-from cnnlab.evaluation.metrics import score
+from cnnlab.data.loader import ImageLoader
+from cnnlab.data.sources.base import no_progress
+from cnnlab.data.sources.shapes import CLASSES, render
+from cnnlab.evaluation.logits import predict_logits
+from cnnlab.evaluation.metrics import compute_score
 from cnnlab.grammar.registry import Registry
 from cnnlab.runs.run import run
-from cnnlab.runs.setup import Bench
-from cnnlab.training.loop import Feeds, fit
+from cnnlab.runs.setup import TrainingSetup
+from cnnlab.training.loop import SplitLoaders, fit
 
 IMAGES, HELD_OUT, SIDE = 512, 128, 16
 EPOCHS = 4
@@ -85,9 +85,9 @@ KEYS: dict[str, Registry[Any]] = {
     "optimizer": optimizers,
     "schedule": schedules,
     "loss": losses,
-    "mix": mixes,
-    "average": averages,
-    "stop": stops,
+    "mix": mixing,
+    "average": averaging,
+    "stop": stopping_rules,
     "budget": budgets,
 }
 
@@ -136,7 +136,7 @@ def table(norm: str = NORM, activation: str = ACTIVATION, middle: str = MIDDLE) 
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first of the shapes as class folders, as many of each class."""
     root = tmp_path_factory.mktemp("shapes") / "pictures"
-    for index, pixels in enumerate(draw("train", np.arange(IMAGES + HELD_OUT))):
+    for index, pixels in enumerate(render("train", np.arange(IMAGES + HELD_OUT))):
         folder = root / CLASSES[index % len(CLASSES)]
         folder.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(pixels.transpose(1, 2, 0))
@@ -164,26 +164,30 @@ def recipe(pictures: Path) -> Callable[..., Recipe]:
     return make
 
 
-def prepared(recipe: Recipe) -> Bench:
+def prepared(recipe: Recipe) -> TrainingSetup:
     """The network before its first step, with its data."""
-    bench = Bench.prepare(recipe, None, torch.device("cpu"), False, silent)
-    assert len(bench.train) == IMAGES
+    bench = TrainingSetup.prepare(recipe, None, torch.device("cpu"), False, no_progress)
+    assert len(bench.train_loader) == IMAGES
     return bench
 
 
-def loss(network: nn.Module, feed: Feed) -> float:
+def loss(network: nn.Module, feed: ImageLoader) -> float:
     """The mean cross-entropy in eval mode, of images as they are."""
-    return score(logits(network, feed), feed.labels, CLASSES).loss
+    return compute_score(predict_logits(network, feed), feed.labels, CLASSES).loss
 
 
-def fall(bench: Bench, train: Feed | None = None) -> float:
+def fall(bench: TrainingSetup, train: ImageLoader | None = None) -> float:
     """By how much training lowers the loss; with `train` other images are trained on."""
     training = bench.training()
-    before = loss(training.network, bench.train)
-    for _ in fit(training, Feeds(train or bench.train, bench.validation, None, bench.dataset.classes), ignored):
+    before = loss(training.network, bench.train_loader)
+    for _ in fit(
+        training,
+        SplitLoaders(train or bench.train_loader, bench.validation_loader, None, bench.dataset.classes),
+        ignored,
+    ):
         pass
     assert not training.diverged
-    return before - loss(training.judged, bench.train)
+    return before - loss(training.eval_model, bench.train_loader)
 
 
 def ignored(*_: object) -> None:
@@ -219,8 +223,8 @@ def test_against_the_gradient_the_loss_rises(recipe: Callable[..., Recipe]) -> N
 
 def test_with_wrong_labels_the_loss_rises(recipe: Callable[..., Recipe]) -> None:
     bench = prepared(recipe())
-    right = bench.train
-    wrong = Feed(right.pixels, (right.labels + 1) % len(CLASSES), right.mean, right.std, right.device)
+    right = bench.train_loader
+    wrong = ImageLoader(right.pixels, (right.labels + 1) % len(CLASSES), right.mean, right.std, right.device)
     assert fall(bench, wrong) < 0
 
 
@@ -259,7 +263,7 @@ def test_choices_learn_in_random_company(number: int, recipe: Callable[..., Reci
     chosen = drawn(number)
     made = recipe(**chosen)
     bench = prepared(made)
-    before = loss(bench.network.eval(), bench.train)
+    before = loss(bench.network.eval(), bench.train_loader)
     result = run(made, runs=tmp_path, device="cpu").result()
     assert result is not None
     assert result.status != "diverged", chosen

@@ -41,8 +41,8 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
             "start": before the data is prepared.
         again: a second signal follows with the first word that is said afterwards.
     """
-    from cnnlab.data.loader import Feed
-    from cnnlab.runs.setup import Bench
+    from cnnlab.data.loader import ImageLoader
+    from cnnlab.runs.setup import TrainingSetup
 
     with pytest.MonkeyPatch.context() as patch:
 
@@ -59,9 +59,9 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
             signal.raise_signal(signal.Signals[sent])
 
         if place == "start":
-            patch.setattr(Bench, "prepare", lambda *_, **__: send())
+            patch.setattr(TrainingSetup, "prepare", lambda *_, **__: send())
         else:
-            batches, calls = getattr(Feed, place), count(1)
+            batches, calls = getattr(ImageLoader, place), count(1)
 
             def told(*given: Any, **named: Any) -> Iterator[Any]:
                 for batch in batches(*given, **named):
@@ -69,7 +69,7 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
                         send()
                     yield batch
 
-            patch.setattr(Feed, place, told)
+            patch.setattr(ImageLoader, place, told)
         yield
 
 

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 
 from cnnlab.api.train import run_study
 from cnnlab.cli.main import app
-from cnnlab.cli.output.progress_bars import Studying
+from cnnlab.cli.output.progress_bars import StudyProgressBar
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER
-from cnnlab.studies.worker_pool import here
+from cnnlab.studies.worker_pool import in_process
 
 EPOCHS = 8
 CODES = {"SIGINT": 130, "SIGTERM": 143}
@@ -208,18 +208,18 @@ def test_a_study_that_is_cut_off_goes_on_with_its_other_runs(
 ) -> None:
     """As above, in this process: it is terminated at the end of its second run."""
     words = ["study", str(written), "--runs", str(tmp_path)]
-    monkeypatch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: here)
+    monkeypatch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: in_process)
     monkeypatch.setattr(sys, "argv", ["cnnlab", *words])
-    ended = Studying.ended
+    ended = StudyProgressBar.on_run_end
 
-    def terminated(self: Studying, *told: Any) -> None:
+    def terminated(self: StudyProgressBar, *told: Any) -> None:
         ended(self, *told)
         if self.ended_runs == 2:
             signal.raise_signal(signal.SIGTERM)
 
     words += ["--set", "train.epochs=1", "--device", "cpu", "--json"]
     with monkeypatch.context() as patch:
-        patch.setattr(Studying, "ended", terminated)
+        patch.setattr(StudyProgressBar, "on_run_end", terminated)
         done = CliRunner().invoke(app, words)
     assert (done.exit_code, done.stdout) == (CODES["SIGTERM"], "")
     assert f"the runs are kept; go on with: cnnlab study {written} --runs {tmp_path}" in done.stderr

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from cnnlab.config.corruptions import read_shifts, usual
-from cnnlab.data.loader import Feed
-from cnnlab.evaluation.corruptions import right_under, shifted
-from cnnlab.evaluation.logits import logits
+from cnnlab.config.corruptions import default_corruptions, read_corruptions
+from cnnlab.data.loader import ImageLoader
+from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corruptions
+from cnnlab.evaluation.logits import predict_logits
 
 CPU = torch.device("cpu")
 
@@ -35,8 +35,8 @@ def images(count: int = 6, side: int = 32, channels: int = 3, seed: int = 0) -> 
 
 
 def under(call: str, batch: Tensor, seed: int = 0) -> Tensor:
-    (shift,) = read_shifts([call], 32, 32, 3)
-    return shifted(batch, shift, np.arange(len(batch)), seed)
+    (shift,) = read_corruptions([call], 32, 32, 3)
+    return apply_corruption(batch, shift, np.arange(len(batch)), seed)
 
 
 def levels_apart(one: Tensor, other: Tensor) -> int:
@@ -135,11 +135,11 @@ def test_a_drawn_factor_covers_its_range() -> None:
     assert np.histogram(factors, 4, (0.5, 1.5))[0].min() > 900
 
 
-@given(st.sampled_from(usual(16, 16, 3)), st.integers(0, 2**31), st.integers(1, 6))
+@given(st.sampled_from(default_corruptions(16, 16, 3)), st.integers(0, 2**31), st.integers(1, 6))
 def test_a_draw_depends_on_seed_kind_and_image_alone(shift: Any, seed: int, cut: int) -> None:
     batch, places = images(7, 16), np.array([3, 900, 5, 7, 11, 2, 40])
-    whole = shifted(batch, shift, places, seed)
-    parts = [shifted(batch[part], shift, places[part], seed) for part in (slice(cut), slice(cut, None))]
+    whole = apply_corruption(batch, shift, places, seed)
+    parts = [apply_corruption(batch[part], shift, places[part], seed) for part in (slice(cut), slice(cut, None))]
     assert torch.equal(whole, torch.cat(parts))
     assert whole.shape == batch.shape
     assert whole.dtype == torch.uint8
@@ -167,22 +167,22 @@ def network(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
 
 
-def made(count: int = 30) -> tuple[nn.Module, Feed]:
+def made(count: int = 30) -> tuple[nn.Module, ImageLoader]:
     with torch.random.fork_rng():
         found = network()
         found(torch.zeros(2, 3, 8, 8))
     labels = np.arange(count, dtype=np.int64) % 4
-    feed = Feed(images(count, 8).numpy(), labels, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), CPU)
+    feed = ImageLoader(images(count, 8).numpy(), labels, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), CPU)
     return found, feed
 
 
 def test_answers_are_those_of_a_plain_loop_and_the_network_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     net, feed = made()
-    monkeypatch.setattr("cnnlab.data.loader.EVALUATION_IMAGES", 7)
+    monkeypatch.setattr("cnnlab.data.loader.EVAL_BATCH_MAX_IMAGES", 7)
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    shifts = read_shifts(["translation(1)", "invert", "drawn([contrast(0.5)])"], 8, 8, 3)
-    found = right_under(net, feed, shifts, seed=3)
+    shifts = read_corruptions(["translation(1)", "invert", "drawn([contrast(0.5)])"], 8, 8, 3)
+    found = correct_under_corruptions(net, feed, shifts, seed=3)
     assert net.training
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(not module._forward_hooks for module in net.modules())
@@ -190,7 +190,9 @@ def test_answers_are_those_of_a_plain_loop_and_the_network_is_as_it_was(monkeypa
     pixels = torch.from_numpy(feed.pixels)
     mean, std = (torch.tensor(values)[:, None, None] for values in (feed.mean, feed.std))
     places = np.arange(len(pixels))
-    for row, changed in zip(found, (pixels, *(shifted(pixels, each, places, 3) for each in shifts)), strict=True):
+    for row, changed in zip(
+        found, (pixels, *(apply_corruption(pixels, each, places, 3) for each in shifts)), strict=True
+    ):
         with torch.no_grad():
             answers = net((changed.float() / 255 - mean) / std).argmax(1).numpy()
         assert np.array_equal(row, answers == feed.labels)
@@ -200,11 +202,11 @@ def test_logits_that_are_no_numbers_are_wrong_and_an_error_leaves_the_mode() -> 
     net, feed = made(8)
     with torch.no_grad():
         net[4].bias.fill_(float("nan"))
-    assert not right_under(net, feed, ()).any()
+    assert not correct_under_corruptions(net, feed, ()).any()
     net.train()
     net[4] = nn.Flatten(7)  # a dimension that is not there
     with pytest.raises(IndexError):
-        right_under(net, feed, ())
+        correct_under_corruptions(net, feed, ())
     assert all(module.training for module in net.modules())
 
 
@@ -212,18 +214,19 @@ def test_a_frozen_part_in_eval_mode_stays_in_it() -> None:
     net, feed = made(8)
     net.train()
     net[1].eval()
-    right_under(net, feed, read_shifts(["invert"], 8, 8, 3))
-    logits(net, feed)
+    correct_under_corruptions(net, feed, read_corruptions(["invert"], 8, 8, 3))
+    predict_logits(net, feed)
     assert [module.training for module in net] == [True, False, True, True, True]
 
 
 def test_some_of_the_images_draw_what_they_draw_among_all() -> None:
     net, feed = made(30)
-    shifts = read_shifts(["drawn([noise(1.0)])", "hue(90)"], 8, 8, 3)
-    whole, some = right_under(net, feed, shifts), right_under(net, feed.some(7), shifts)
+    shifts = read_corruptions(["drawn([noise(1.0)])", "hue(90)"], 8, 8, 3)
+    whole, some = correct_under_corruptions(net, feed, shifts), correct_under_corruptions(net, feed.subset(7), shifts)
     places = np.linspace(0, 29, 7).round().astype(int)
     assert np.array_equal(some, whole[:, places])
-    again = feed.some(20).some(5)
+    again = feed.subset(20).subset(5)
     assert np.array_equal(
-        right_under(net, again, shifts), whole[:, [int(p) for _, _, q in again.pixels_in_order() for p in q]]
+        correct_under_corruptions(net, again, shifts),
+        whole[:, [int(p) for _, _, q in again.pixel_batches() for p in q]],
     )

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.loader import Feed
-from cnnlab.evaluation.logits import logits
-from cnnlab.models.pretrained.transfer import Resize, Transfer
-from cnnlab.models.pretrained.truncate import Place
+from cnnlab.data.loader import ImageLoader
+from cnnlab.evaluation.logits import predict_logits
+from cnnlab.models.pretrained.transfer import Resize, TransferModel
+from cnnlab.models.pretrained.truncate import CutPoint
 
 CPU = torch.device("cpu")
 
 
-def feed(count: int = 30) -> Feed:
+def feed(count: int = 30) -> ImageLoader:
     pixels = np.random.default_rng(0).integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
-    return Feed(pixels, np.zeros(count, np.int64), (0.5,) * 3, (0.25,) * 3, CPU)
+    return ImageLoader(pixels, np.zeros(count, np.int64), (0.5,) * 3, (0.25,) * 3, CPU)
 
 
 @pytest.fixture
@@ -39,25 +39,25 @@ def network() -> nn.Sequential:
 def test_dropout_is_off_and_batch_norm_uses_its_running_statistics(network: nn.Sequential, training: bool) -> None:
     network.train(training)
     statistics = network[1].running_mean.clone()
-    images = torch.cat([batch for batch, _ in feed().evaluation()])
+    images = torch.cat([batch for batch, _ in feed().eval_batches()])
     conv, norm, _, _, _, dense = network
     by_hand = (conv(images) - norm.running_mean[:, None, None]) / (norm.running_var + norm.eps).sqrt()[:, None, None]
     expected = dense(by_hand.relu().flatten(1)).detach().numpy()
-    np.testing.assert_allclose(logits(network, feed()), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(predict_logits(network, feed()), expected, rtol=0, atol=1e-5)
     assert network.training is training
     assert all(module.training is training for module in network.modules())
     assert torch.equal(network[1].running_mean, statistics)
 
 
 def test_a_batch_of_one_says_what_a_batch_of_all_says(network: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = logits(network, feed())
-    evaluation: Callable[..., object] = Feed.evaluation
-    monkeypatch.setattr(Feed, "evaluation", lambda self, **_: evaluation(self, 1))
-    np.testing.assert_allclose(logits(network, feed()), together, rtol=0, atol=1e-5)
+    together = predict_logits(network, feed())
+    evaluation: Callable[..., object] = ImageLoader.eval_batches
+    monkeypatch.setattr(ImageLoader, "eval_batches", lambda self, **_: evaluation(self, 1))
+    np.testing.assert_allclose(predict_logits(network, feed()), together, rtol=0, atol=1e-5)
 
 
 def test_the_answers_are_32_bit_and_hold_no_graph(network: nn.Sequential) -> None:
-    found = logits(network, feed(3))
+    found = predict_logits(network, feed(3))
     assert (found.dtype, found.shape) == (np.float32, (3, 5))
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -70,7 +70,7 @@ def test_the_mode_is_put_back_after_an_error(training: bool) -> None:
 
     network = nn.Sequential(Broken()).train(training)
     with pytest.raises(RuntimeError, match="broken"):
-        logits(network, feed(3))
+        predict_logits(network, feed(3))
     assert network.training is training
     assert network[0].training is training
 
@@ -84,10 +84,10 @@ def test_images_that_a_network_enlarges_are_fewer_at_a_time() -> None:
             seen.append(tuple(images.shape))
             return images.mean((2, 3))
 
-    inner = Transfer(Resize((224, 224), "nearest"), Backbone(), Place(), nn.Identity())
-    outer = Transfer(Resize((16, 16), "nearest"), inner, Place(), nn.Identity())
-    assert logits(outer, feed(25)).shape == (25, 3)
+    inner = TransferModel(Resize((224, 224), "nearest"), Backbone(), CutPoint(), nn.Identity())
+    outer = TransferModel(Resize((16, 16), "nearest"), inner, CutPoint(), nn.Identity())
+    assert predict_logits(outer, feed(25)).shape == (25, 3)
     assert seen == [(10, 3, 224, 224)] * 2 + [(5, 3, 224, 224)]
     seen.clear()
-    logits(Transfer(Resize((2, 2), "nearest"), Backbone(), Place(), nn.Identity()), feed(30))
+    predict_logits(TransferModel(Resize((2, 2), "nearest"), Backbone(), CutPoint(), nn.Identity()), feed(30))
     assert [shape[0] for shape in seen] == [30]

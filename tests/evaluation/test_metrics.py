@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn import metrics as oracle
 
-from cnnlab.evaluation.metrics import score
+from cnnlab.evaluation.metrics import compute_score
 
 
 def names(count: int) -> list[str]:
@@ -33,7 +33,7 @@ def test_every_figure_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> N
     logits, labels = case
     kinds = logits.shape[1]
     every, predicted = np.arange(kinds), logits.argmax(axis=1)
-    found = score(logits, labels, names(kinds))
+    found = compute_score(logits, labels, names(kinds))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn warns of absent classes
         expected = {
@@ -55,27 +55,27 @@ def test_every_figure_is_scikit_learns(case: tuple[np.ndarray, np.ndarray]) -> N
 
 
 def test_a_tie_counts_against_the_true_class_in_top5() -> None:
-    assert score(np.zeros((10, 10), np.float32), np.arange(10), names(10)).top5 == 0
+    assert compute_score(np.zeros((10, 10), np.float32), np.arange(10), names(10)).top5 == 0
     ahead_of_five = np.array([[1, 0, 0, 0, 0, 0]], np.float32)
-    assert score(ahead_of_five, np.array([0]), names(6)).top5 == 1
-    assert score(ahead_of_five, np.array([1]), names(6)).top5 == 0
+    assert compute_score(ahead_of_five, np.array([0]), names(6)).top5 == 1
+    assert compute_score(ahead_of_five, np.array([1]), names(6)).top5 == 0
 
 
 def test_a_constant_network_is_right_for_its_one_class() -> None:
-    found = score(np.zeros((10, 5), np.float32), np.arange(10) % 5, names(5))
+    found = compute_score(np.zeros((10, 5), np.float32), np.arange(10) % 5, names(5))
     assert (found.accuracy, found.balanced_accuracy) == (0.2, 0.2)
     assert found.loss == pytest.approx(math.log(5))
 
 
 def test_a_large_logit_does_not_overflow() -> None:
     logits = np.array([[3e38, 0], [0, 3e38]], np.float32)
-    assert score(logits, np.array([0, 1]), names(2)).loss == 0
-    assert score(logits, np.array([1, 0]), names(2)).loss == pytest.approx(3e38)
+    assert compute_score(logits, np.array([0, 1]), names(2)).loss == 0
+    assert compute_score(logits, np.array([1, 0]), names(2)).loss == pytest.approx(3e38)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_logits_that_are_no_numbers_give_a_loss_that_is_none(value: float) -> None:
-    assert not math.isfinite(score(np.full((2, 3), value, np.float32), np.array([0, 1]), names(3)).loss)
+    assert not math.isfinite(compute_score(np.full((2, 3), value, np.float32), np.array([0, 1]), names(3)).loss)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -84,7 +84,7 @@ def test_a_row_that_is_no_numbers_is_wrong_in_every_metric(value: float) -> None
     labels = np.array([0, 1, 2, 3, 4, 5, 0])
     logits = np.eye(6, dtype=np.float32)[labels]
     logits[:2] = value
-    found = score(logits, labels, names(6))
+    found = compute_score(logits, labels, names(6))
     assert math.isnan(found.loss)
     assert (found.accuracy, found.top5) == (5 / 7, 5 / 7)
     assert [kind.recall for kind in found.per_class] == [0.5, 0, 1, 1, 1, 1]
@@ -92,5 +92,5 @@ def test_a_row_that_is_no_numbers_is_wrong_in_every_metric(value: float) -> None
 
 
 def test_one_number_that_is_none_spoils_its_row_even_with_few_classes() -> None:
-    found = score(np.array([[2, np.nan], [0, 1]], np.float32), np.array([0, 1]), names(2))
+    found = compute_score(np.array([[2, np.nan], [0, 1]], np.float32), np.array([0, 1]), names(2))
     assert (found.accuracy, found.top5) == (0.5, 0.5)

@@ -46,7 +46,7 @@ def test_guesses_come_most_probable_first_and_as_many_as_asked_for(folder: RunFo
     assert chances == sorted(chances, reverse=True)
     assert sum(chances) == pytest.approx(1, abs=1e-5)
     assert answer.top[0].name == "red"
-    (short,) = predict(folder, [colours / "red" / "0.png"], top=1)
+    (short,) = predict(folder, [colours / "red" / "0.png"], top_k=1)
     assert short.top == answer.top[:1]
 
 
@@ -117,7 +117,7 @@ def test_many_images_are_answered_batch_by_batch(
     folder: RunFolder, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = list(predict(folder, [colours]))
-    monkeypatch.setattr(export_predict, "BATCH", 1)
+    monkeypatch.setattr(export_predict, "BATCH_SIZE", 1)
     apart = list(predict(folder, [colours]))
     assert [answer.image for answer in apart] == [answer.image for answer in together]
     classes = folder.data().classes
@@ -131,9 +131,9 @@ def test_images_lie_in_memory_as_in_the_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    honest = export_predict.logits
+    honest = export_predict.predict_logits
     monkeypatch.setattr(
-        export_predict, "logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed)
+        export_predict, "predict_logits", lambda net, feed: seen.append(feed.memory_format) or honest(net, feed)
     )
     list(predict(trained(recipe(epochs=1, memory_format="channels_last")), [colours / "red" / "0.png"]))
     assert seen == ["channels_last"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import Problem, SpecError
-from cnnlab.grammar.calls import Call, bare_words, parse, substitute, write
+from cnnlab.grammar.calls import Call, bare_words, format_value, parse_call, substitute
 
 CONSTANTS = {"true", "false", "none", "True", "False", "None"}
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True).filter(lambda name: name not in CONSTANTS)
@@ -33,7 +33,7 @@ VALUES = st.recursive(LITERALS, lambda inner: st.lists(inner, max_size=3).map(tu
 
 def _refusal(text: str) -> Problem:
     with pytest.raises(SpecError) as caught:
-        parse(text)
+        parse_call(text)
     (problem,) = caught.value.problems
     return problem
 
@@ -45,24 +45,24 @@ def _alike(one: object, other: object) -> bool:
 
 @given(_calls(VALUES))
 def test_what_is_written_is_read_back(call: Call) -> None:
-    assert _alike(parse(str(call)), call)
+    assert _alike(parse_call(str(call)), call)
 
 
 @given(_calls(VALUES), st.sampled_from([" ", "\n", "\t", "  \r\n"]))
 def test_space_between_the_words_means_nothing(call: Call, space: str) -> None:
     if not any(mark in str(call) for mark in "'\""):
         spaced = "".join(f"{space}{letter}{space}" if letter in "()[],=:" else letter for letter in str(call))
-        assert _alike(parse(space + spaced + space), call)
+        assert _alike(parse_call(space + spaced + space), call)
 
 
 @given(st.text(max_size=40) | st.text("()[],=:'\"ab1.-e \n", max_size=40))
 def test_any_text_is_a_call_or_a_refusal(text: str) -> None:
     try:
-        call = parse(text)
+        call = parse_call(text)
     except SpecError as error:
         assert "column" in str(error)
     else:
-        assert _alike(parse(str(call)), call)
+        assert _alike(parse_call(str(call)), call)
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_any_text_is_a_call_or_a_refusal(text: str) -> None:
     ],
 )
 def test_each_kind_of_value(text: str, value: object) -> None:
-    assert _alike(parse(f"f({text})").positional, (value,))
-    assert _alike(parse(str(Call("f", (value,)))).positional, (value,))  # type: ignore[arg-type]
-    assert _alike(parse(f"f(x={text})").named, {"x": value})
+    assert _alike(parse_call(f"f({text})").positional, (value,))
+    assert _alike(parse_call(str(Call("f", (value,)))).positional, (value,))  # type: ignore[arg-type]
+    assert _alike(parse_call(f"f(x={text})").named, {"x": value})
 
 
 def test_a_row_with_everything() -> None:
-    call = parse("deep: residual([conv(8, [3, 5], padding='same'), relu], shortcut=[c: conv(8, 1)],)")
+    call = parse_call("deep: residual([conv(8, [3, 5], padding='same'), relu], shortcut=[c: conv(8, 1)],)")
     body = (Call("conv", (8, (3, 5)), {"padding": "same"}), Call("relu"))
     assert call == Call("residual", (body,), {"shortcut": (Call("conv", (8, 1), {}, "c"),)}, "deep")
 
@@ -128,15 +128,15 @@ def test_a_refusal_marks_the_place_under_the_text() -> None:
 def test_a_text_is_as_long_as_it_may_be_and_no_longer() -> None:
     fits = f"f('{'x' * 19_995}')"
     assert len(fits) == 20_000
-    assert parse(fits).positional == ("x" * 19_995,)
+    assert parse_call(fits).positional == ("x" * 19_995,)
     problem = _refusal(fits + " ")
     assert (problem.what, problem.received) == ("this call is too long", "20,001 characters")
     assert problem.allowed == "up to 20,000"
 
 
 def test_a_call_is_as_deep_as_it_may_be_and_no_deeper() -> None:
-    assert parse("f(" * 20 + ")" * 20).name == "f"
-    assert parse("f(" + "[" * 19 + "]" * 19 + ")").name == "f"
+    assert parse_call("f(" * 20 + ")" * 20).name == "f"
+    assert parse_call("f(" + "[" * 19 + "]" * 19 + ")").name == "f"
     for text in ("f(" * 21 + ")" * 21, "f(" + "[" * 20 + "]" * 20 + ")", "f(" * 6000):
         problem = _refusal(text)
         assert problem.what.startswith("nested too deeply (column ")
@@ -144,7 +144,7 @@ def test_a_call_is_as_deep_as_it_may_be_and_no_deeper() -> None:
 
 
 def test_a_number_of_thousands_of_digits_is_refused_in_a_short_message() -> None:
-    assert parse(f"f({'9' * 100})").positional == (10**100 - 1,)
+    assert parse_call(f"f({'9' * 100})").positional == (10**100 - 1,)
     problem = _refusal(f"f({'9' * 5000})")
     assert problem.what == "this number is too long (column 3)"
     assert problem.allowed == "up to 100 digits"
@@ -154,22 +154,22 @@ def test_a_number_of_thousands_of_digits_is_refused_in_a_short_message() -> None
 @pytest.mark.parametrize("value", [5, ["conv(3, 3)"]])
 def test_only_a_text_is_parsed(value: object) -> None:
     with pytest.raises(SpecError, match="a call is a text") as caught:
-        parse(value)  # type: ignore[arg-type]
+        parse_call(value)  # type: ignore[arg-type]
     assert caught.value.problems[0].received == repr(value)
 
 
 def test_values_stand_where_their_names_stood() -> None:
-    call = parse("residual([conv(f, k, bias=b), p], p, f(3), p: p, x=p)")
+    call = parse_call("residual([conv(f, k, bias=b), p], p, f(3), p: p, x=p)")
     filled = substitute(call, {"f": 8, "k": 3, "p": "same"})
     assert str(filled) == "residual([conv(8, 3, bias=b), 'same'], 'same', f(3), p: p, x='same')"
     assert str(call) == "residual([conv(f, k, bias=b), p], p, f(3), p: p, x=p)"
 
 
 def test_bare_words_are_found_at_any_depth() -> None:
-    assert bare_words(parse("a(b, c(d), [e, [f]], g=h, i=true, j='k')")) == {"b", "d", "e", "f", "h"}
+    assert bare_words(parse_call("a(b, c(d), [e, [f]], g=h, i=true, j='k')")) == {"b", "d", "e", "f", "h"}
 
 
 def test_different_words_for_one_thing() -> None:
-    assert parse("relu") == parse("relu()") == Call("relu")
-    assert str(parse("relu()")) == "relu"
-    assert write([1, [True, None]]) == "[1, [true, none]]"  # type: ignore[arg-type]
+    assert parse_call("relu") == parse_call("relu()") == Call("relu")
+    assert str(parse_call("relu()")) == "relu"
+    assert format_value([1, [True, None]]) == "[1, [true, none]]"  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from cnnlab.architecture.layers import ReLU, Row, Rows, layers
+from cnnlab.architecture.layers import LayerRow, ReLU, Rows, layers
 from cnnlab.config import optimization
 from cnnlab.config.augmentations import (
     Angle,
@@ -27,36 +27,36 @@ from cnnlab.config.augmentations import (
     Strength,
     augmentations,
 )
-from cnnlab.config.averaging_and_mixing import averages, mixes
+from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.budget import ImageCount, budgets
 from cnnlab.config.losses import ClassWeights, losses
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import (
-    LARGEST,
+    MAX_COUNT,
     Border,
     Count,
     DropRate,
     Margin,
     Momentum,
-    NotNegative,
+    NonNegative,
     Padding,
     Positive,
     Probability,
     Size,
 )
-from cnnlab.grammar.calls import Call, parse, write
+from cnnlab.grammar.calls import Call, format_value, parse_call
 from cnnlab.grammar.registry import Registry
 
 REGISTRIES = [
-    *(layers, optimization.optimizers, optimization.schedules, optimization.stops, augmentations),
-    *(losses, averages, mixes, budgets),
+    *(layers, optimization.optimizers, optimization.schedules, optimization.stopping_rules, augmentations),
+    *(losses, averaging, mixing, budgets),
 ]
 KINDS = [
     pytest.param(registry, name, id=f"{registry.noun} {name}") for registry in REGISTRIES for name in registry.kinds
 ]
 
-COUNTS = st.integers(1, LARGEST)
-MARGINS = st.tuples(st.integers(0, LARGEST), st.integers(0, LARGEST))
+COUNTS = st.integers(1, MAX_COUNT)
+MARGINS = st.tuples(st.integers(0, MAX_COUNT), st.integers(0, MAX_COUNT))
 BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Count, COUNTS),
     (ImageCount, st.integers(1, 10**12)),
@@ -69,7 +69,7 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (DropRate, st.floats(0, 1, exclude_max=True)),
     (Momentum, st.floats(0, 1, exclude_max=True)),
     (Positive, st.floats(0, exclude_min=True, allow_infinity=False)),
-    (NotNegative, st.floats(0, allow_infinity=False)),
+    (NonNegative, st.floats(0, allow_infinity=False)),
     (Degrees, st.floats(0, 180)),
     (Angle, st.floats(0, 90, exclude_max=True)),
     (Factor, st.floats(0.01, 100)),
@@ -84,7 +84,7 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
     (ClassWeights, st.none() | st.just("balanced") | st.lists(st.floats(1e-9, 1e9), min_size=2).map(tuple)),
-    (optimization.InnerShare, st.floats(0, 1, exclude_min=True, exclude_max=True)),
+    (optimization.OpenFraction, st.floats(0, 1, exclude_min=True, exclude_max=True)),
     (optimization.Divisor, st.floats(1, allow_infinity=False)),
     (tuple[Count, ...], st.sets(st.integers(1, 99), min_size=1).map(sorted).map(tuple)),
 ]
@@ -94,7 +94,7 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     """Allowed values of a field."""
     if annotation == Rows:
         leaf = st.deferred(lambda: st.sampled_from(["relu", "conv", "maxpool"]).flatmap(_of_layer))
-        return st.lists(st.builds(Row, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
+        return st.lists(st.builds(LayerRow, leaf, st.sampled_from(["", "a", "first"])), max_size=3).map(tuple)
     if annotation == Augmentations:
         # Two levels: the grammar reads ten, and a strategy that calls itself would now and then go deeper.
         plain = st.sampled_from(["flip", "crop"]).flatmap(_of_augmentation)
@@ -145,7 +145,7 @@ def test_a_choice_is_read_back_from_every_way_to_write_it(
     registry: Registry[Any], name: str, data: st.DataObject
 ) -> None:
     choice = data.draw(_choices(registry, name))
-    shortest, whole = registry.write(choice), registry.write(choice, defaults=True)
+    shortest, whole = registry.to_call(choice), registry.to_call(choice, defaults=True)
     values = [*whole.positional, *whole.named.values()]
     names = [field.name for field in dataclasses.fields(choice)]
     for call in (
@@ -162,10 +162,10 @@ def test_a_choice_is_read_back_from_every_way_to_write_it(
 
 @pytest.mark.parametrize(("registry", "name"), KINDS)
 def test_a_signature_names_each_argument_and_none_reaches_the_machinery(registry: Registry[Any], name: str) -> None:
-    signature = parse(registry.signature(name))
+    signature = parse_call(registry.signature(name))
     fields = dataclasses.fields(registry.kinds[name])
     required = [field.name for field in fields if field.default is dataclasses.MISSING]
-    assert [write(value) for value in signature.positional] == required
+    assert [format_value(value) for value in signature.positional] == required
     assert [*required, *signature.named] == [field.name for field in fields]
     assert registry.describe(name)
     assert registry.kinds[name].kind == name
@@ -184,7 +184,7 @@ def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
 
 def test_the_shortest_text_is_what_a_person_writes() -> None:
     for text in ("conv(32, 5)", "conv(32, [3, 5], padding='same')", "maxpool(2)", "residual([conv(8, 3), a: relu])"):
-        assert str(layers.write(layers.read(text))) == text
+        assert str(layers.to_call(layers.read(text))) == text
 
 
 CONV = layers.signature("conv")
@@ -261,8 +261,8 @@ def test_only_registered_names_are_layers(name: str) -> None:
 
 def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
     choice = optimization.schedules.read("warmup(2, restarts(5))")
-    assert str(optimization.schedules.write(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
-    assert str(optimization.schedules.write(choice, defaults=True)) == (
+    assert str(optimization.schedules.to_call(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
+    assert str(optimization.schedules.to_call(choice, defaults=True)) == (
         "warmup(epochs=2.0, then=restarts(epochs=5, growth=1, floor=0.0), start=0.01)"
     )
 
@@ -275,14 +275,14 @@ def test_what_is_no_call_is_refused(value: Any) -> None:
 
 def test_a_name_is_registered_once() -> None:
     registry: Registry[Any] = Registry("thing")
-    registry.add("one")(type("One", (), {}))
+    registry.register("one")(type("One", (), {}))
     with pytest.raises(SpecError, match="there is a thing 'one' already\n  next:     choose another name"):
-        registry.add("one")
+        registry.register("one")
     assert registry.read("one").kind == "one"
 
 
 def test_rows_are_taken_as_texts_calls_and_rows() -> None:
-    row = Row(ReLU(), "a")
-    made = layers.kinds["repeat"](2, ["a: relu", parse("a: relu"), row])  # type: ignore[call-arg]
+    row = LayerRow(ReLU(), "a")
+    made = layers.kinds["repeat"](2, ["a: relu", parse_call("a: relu"), row])  # type: ignore[call-arg]
     assert made.body == (row, row, row)  # type: ignore[attr-defined]
     assert str(row) == "a: relu"

@@ -11,7 +11,7 @@ import pytest
 from torch import nn
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.interpret.loaded_model import Subject, open_subject
+from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.storage.run_folder import RunFolder
 
 
@@ -43,13 +43,13 @@ def _state(network: nn.Module) -> dict[str, object]:
 
 
 @pytest.fixture
-def subject_of(tmp_path: Path) -> Callable[[Recipe], Subject]:
+def subject_of(tmp_path: Path) -> Callable[[Recipe], LoadedModel]:
     """Opens a recipe as a person does, by its file."""
 
-    def write(recipe: Recipe) -> Subject:
+    def write(recipe: Recipe) -> LoadedModel:
         path = tmp_path / "tiny.toml"
         path.write_text(recipe.to_toml(), encoding="utf-8")
-        return open_subject(str(path), device="cpu")
+        return load_model(str(path), device="cpu")
 
     return write
 

@@ -14,7 +14,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.activations.feature_maps import inspect_activations
 from cnnlab.interpret.activations.units import inspect_units
 from cnnlab.interpret.attribution.compute import inspect_attribution
-from cnnlab.interpret.loaded_model import Subject
+from cnnlab.interpret.loaded_model import LoadedModel
 
 
 class WithoutDoubles(TorchFunctionMode):
@@ -39,7 +39,7 @@ class WithoutDoubles(TorchFunctionMode):
     ids=["maps", "units", "attribution"],
 )
 def test_nothing_becomes_float64_on_the_device(
-    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject], look: Callable[[Subject], object]
+    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], LoadedModel], look: Callable[[LoadedModel], object]
 ) -> None:
     subject = subject_of(recipe())
     with WithoutDoubles():

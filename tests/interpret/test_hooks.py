@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cnnlab.errors import UsageError
-from cnnlab.interpret.hooks import activations, watching
+from cnnlab.interpret.hooks import activations, forward_hooks
 
 
 class Twice(nn.Module):
@@ -59,7 +59,7 @@ def test_each_call_gives_what_the_layer_computes(network: nn.Module, images: tor
 
 def test_what_goes_in_is_seen_before_the_layer_changes_it(network: nn.Module, images: torch.Tensor) -> None:
     seen: dict[str, torch.Tensor] = {}
-    with watching(network, ["relu"], lambda *_: None, lambda name, given: seen.update({name: given.clone()})):
+    with forward_hooks(network, ["relu"], lambda *_: None, lambda name, given: seen.update({name: given.clone()})):
         network(images)
     assert torch.equal(seen["relu"], network.conv(images))
     assert (seen["relu"] < 0).any()

@@ -15,13 +15,13 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
-from cnnlab.interpret.loaded_model import open_subject
-from cnnlab.interpret.receptive_field.effective import named_effective_fields
-from cnnlab.interpret.receptive_field.theoretical import named_fields
-from cnnlab.interpret.targets import RecipeFile, traced_recipe, traced_run
+from cnnlab.interpret.loaded_model import load_model
+from cnnlab.interpret.receptive_field.effective import target_effective_fields
+from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
+from cnnlab.interpret.targets import RecipeFile, trace_recipe, trace_run
 from cnnlab.interpret.weights.compute import first_convolution
-from cnnlab.interpret.weights.initial_weights import loaded_start, random_start
-from cnnlab.models.network_plan import plan_of_run
+from cnnlab.interpret.weights.initial_weights import loaded_initial_network, random_initial_network
+from cnnlab.models.network_plan import plan_run_network
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
@@ -54,23 +54,23 @@ def test_rows_and_fields_are_those_of_the_table_that_it_is_made_of(
     path.write_text(transferred().to_toml())
     rows = ["conv(4, 3, padding=1)", "batchnorm", "relu", *HEAD]
     same = trace(read_table(rows, {}, 3), (3, 8, 8), 3).records()
-    traced = traced_recipe(RecipeFile(path, Recipe.read(path)))
+    traced = trace_recipe(RecipeFile(path, Recipe.read(path)))
     assert traced.input == (3, 8, 8)
     assert [(row.text, row.output, row.parameters, row.receptive_field) for row in traced.rows] == [
         (row.text, row.output, row.parameters, row.receptive_field) for row in same
     ]
-    found = named_fields([str(path)], layer="head.conv1")
+    found = target_receptive_fields([str(path)], layer="head.conv1")
     assert found.layer == "head.conv1"
-    assert traced_run(run(transferred(), runs=tmp_path / "runs", device="cpu")).rows == traced.rows
+    assert trace_run(run(transferred(), runs=tmp_path / "runs", device="cpu")).rows == traced.rows
 
 
 def test_another_size_of_images_is_brought_to_the_backbones(transferred: Callable[..., Recipe], tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(transferred().to_toml())
-    traced = traced_recipe(RecipeFile(path, Recipe.read(path)), size=(4, 4))
+    traced = trace_recipe(RecipeFile(path, Recipe.read(path)), size=(4, 4))
     assert (traced.input, traced.rows[0].name, traced.rows[0].output) == ((3, 4, 4), "resize", (3, 8, 8))
     folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
-    fields = named_effective_fields([str(folder.path)], size=(4, 4), layer="head.conv1", images=1, device="cpu")
+    fields = target_effective_fields([str(folder.path)], size=(4, 4), layer="head.conv1", images=1, device="cpu")
     assert len(fields.fields) == 2
 
 
@@ -78,10 +78,10 @@ def test_a_mistake_is_told_with_the_file(transferred: Callable[..., Recipe], tmp
     path = tmp_path / "mine.toml"
     path.write_text(transferred(head=["conv(3, 9)", "dense(classes)"]).to_toml())
     with pytest.raises(SpecError, match=r"mine\.toml: model\.head\[0\]"):
-        traced_recipe(RecipeFile(path, Recipe.read(path)))
+        trace_recipe(RecipeFile(path, Recipe.read(path)))
     gone = transferred(backbone=f"run('{tmp_path / 'gone'}')")
     with pytest.raises(RunError, match=r"model\.backbone: .*gone"):
-        traced_recipe(RecipeFile(path, gone))
+        trace_recipe(RecipeFile(path, gone))
 
 
 def test_a_recipe_is_opened_with_the_weights_that_its_training_begins_with(
@@ -89,7 +89,7 @@ def test_a_recipe_is_opened_with_the_weights_that_its_training_begins_with(
 ) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(transferred().to_toml())
-    subject = open_subject(str(path), device="cpu")
+    subject = load_model(str(path), device="cpu")
     theirs = trained_network(trunk, torch.device("cpu"), print)
     assert torch.equal(subject.network.backbone.conv1.weight, theirs.conv1.weight)
     assert subject.name == f"mine (run {trunk.name}, seed 0)"
@@ -101,9 +101,9 @@ def test_before_training_are_the_loaded_weights_and_a_drawn_head(
 ) -> None:
     folder = run(transferred(), runs=tmp_path / "runs", device="cpu")
     theirs = trained_network(trunk, torch.device("cpu"), print)
-    start = loaded_start(folder, print)
+    start = loaded_initial_network(folder, print)
     assert torch.equal(start.backbone.conv1.weight, theirs.conv1.weight)
-    assert torch.equal(start.head.conv1.weight, random_start(folder).head.conv1.weight)
+    assert torch.equal(start.head.conv1.weight, random_initial_network(folder).head.conv1.weight)
     filters = first_convolution(folder, print)
     assert (filters.layer, filters.loaded, filters.frozen) == ("backbone.conv1", f"run {trunk.name}", False)
     assert np.array_equal(filters.before, theirs.conv1.weight.detach().numpy())
@@ -131,6 +131,6 @@ def test_weights_that_cannot_be_had_any_more_are_left_out_aloud(
     assert len(said) == 1
     assert f"! the weights that {folder.name} began with can't be had any more" in said[0]
     # The network itself is made without that run.
-    assert plan_of_run(folder).parameters == folder.table().parameters
-    fields = named_effective_fields([str(folder.path)], layer="head.conv1", images=1, device="cpu")
+    assert plan_run_network(folder).parameters == folder.table().parameters
+    fields = target_effective_fields([str(folder.path)], layer="head.conv1", images=1, device="cpu")
     assert len(fields.fields) == 1

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from cnnlab.models.pretrained.architectures import network
+from cnnlab.models.pretrained.architectures import create_model
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def publish(torch_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.fixture(scope="session")
 def squeezenet() -> dict[str, Tensor]:
     """The tensors of a SqueezeNet 1.1, 5 MB."""
-    return dict(network("squeezenet1_1", device="cpu", seed=1).state_dict())
+    return dict(create_model("squeezenet1_1", device="cpu", seed=1).state_dict())
 
 
 @pytest.fixture(scope="session")
 def mobilenet() -> dict[str, Tensor]:
     """The tensors of a MobileNet v3, small, 10 MB: with batch norm."""
-    return dict(network("mobilenet_v3_small", device="cpu", seed=1).state_dict())
+    return dict(create_model("mobilenet_v3_small", device="cpu", seed=1).state_dict())

@@ -13,14 +13,14 @@ from torchvision.ops import stochastic_depth
 
 from cnnlab.architecture import layers
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import MODULE_WORDS
+from cnnlab.architecture.layers import RESERVED_MODULE_NAMES
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import overview
+from cnnlab.config.warnings import summarize
 from cnnlab.models import blocks
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.randomness import torch_state
+from cnnlab.models.init import init_weights
+from cnnlab.randomness import fork_rng
 
 REQUIRED = {
     "conv": "(4, 3)",
@@ -54,7 +54,9 @@ def test_the_recipes_of_the_house_agree_with_torchinfo(name: str) -> None:
     assert [tuple(info.output_size[1:]) for info in rows] == [row.output for row in traced.rows]
     assert [info.num_params for info in rows] == [row.parameters for row in traced.rows]
     # torchinfo also counts biases, one for every output of their layer, and each number of a batch norm.
-    with_bias = sum(torch.Size(row.output).numel() for row in traced.rows if "bias" in row.tensors and row.macs)
+    with_bias = sum(
+        torch.Size(row.output).numel() for row in traced.rows if "bias" in row.parameter_shapes and row.macs
+    )
     norms = sum(row.parameters for row in traced.rows if isinstance(row.layer, layers.BatchNorm))
     assert summary.total_mult_adds == traced.macs + with_bias + norms
 
@@ -64,12 +66,12 @@ def test_the_recipes_of_the_house_agree_with_torchinfo(name: str) -> None:
     [
         ("batchnorm(momentum=0.25)", (4, 3, 3), nn.BatchNorm2d),
         ("batchnorm(momentum=0.25)", (4,), nn.BatchNorm1d),
-        ("globalpool", (4, 3, 3), blocks.GlobalMean),
-        ("globalpool('max')", (4, 3, 3), blocks.GlobalMax),
+        ("globalpool", (4, 3, 3), blocks.GlobalAvgPool2d),
+        ("globalpool('max')", (4, 3, 3), blocks.GlobalMaxPool2d),
         ("adaptivepool(2)", (4, 3, 3), nn.AdaptiveAvgPool2d),
         ("adaptivepool(2, 'max')", (4, 3, 3), nn.AdaptiveMaxPool2d),
         ("dropout2d(0.25)", (4, 3, 3), nn.Dropout2d),
-        ("residual([])", (4, 3, 3), blocks.Residual),
+        ("residual([])", (4, 3, 3), blocks.ResidualBlock),
     ],
 )
 def test_a_row_becomes_this_module(text: str, shape: tuple[int, ...], module: type[nn.Module]) -> None:
@@ -125,8 +127,8 @@ def test_global_pools_are_plain_reductions() -> None:
 def test_a_last_softmax_is_the_meaning_of_the_output_and_not_a_step() -> None:
     texts = ["conv(4, 3)", "relu", "flatten", "dense(classes)"]
     with_row, without = build(_trace([*texts, "softmax"])), build(_trace(texts))
-    initialise(with_row, "xavier", seed=0)
-    initialise(without, "xavier", seed=0)
+    init_weights(with_row, "xavier", seed=0)
+    init_weights(without, "xavier", seed=0)
     images = _images(2, 3, 8, 8)
     assert torch.equal(with_row(images), without(images))
     assert with_row.get_submodule("softmax1")(images) is images
@@ -137,7 +139,7 @@ def test_a_softmax_elsewhere_is_a_step() -> None:
     traced = _trace(["softmax", "flatten", "dense(classes)"])
     network = build(traced)
     torch.testing.assert_close(network.softmax1(_images(2, 3, 8, 8)).sum(1), torch.ones(2, 8, 8))
-    assert [warning.where for warning in overview(traced.records()).warnings] == ["softmax1"]
+    assert [warning.where for warning in summarize(traced.records()).warnings] == ["softmax1"]
 
 
 def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:
@@ -153,13 +155,13 @@ def test_weightnorm_splits_each_filter_into_length_and_direction() -> None:
 def test_no_row_can_have_a_name_that_torch_uses_itself() -> None:
     blocks = (nn.Sequential(), build(_trace(["residual([relu])"])).residual1)
     names = {name for block in blocks for name in dir(block) if not name.startswith("_")} - {"body", "shortcut"}
-    assert names <= MODULE_WORDS
+    assert names <= RESERVED_MODULE_NAMES
 
 
 @pytest.mark.parametrize("kernel", ["2", "3", "[4, 3]"])
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_same_is_torchs_own(kernel: str, dilation: int) -> None:
-    with torch_state():
+    with fork_rng():
         ours = build(_trace([f"conv(4, {kernel}, padding='same', dilation={dilation})"])).conv1
         theirs = nn.Conv2d(3, 4, ours.kernel_size, padding="same", dilation=dilation)
     theirs.load_state_dict(ours.state_dict())
@@ -178,7 +180,7 @@ def test_building_leaves_the_global_random_state_alone() -> None:
 
 def test_no_layer_is_left_without_a_module() -> None:
     for name, kind in layers.layers.kinds.items():
-        shape = (3,) if kind.needs == "vector" else (3, 8, 8)
+        shape = (3,) if kind.input_kind == "vector" else (3, 8, 8)
         traced = _trace([name + REQUIRED.get(name, "")], shape)
         assert tuple(build(traced).eval()(_images(1, *shape)).shape[1:]) == traced.output, name
 

@@ -12,7 +12,7 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.model import Init
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 
 TABLE = ["conv(64, 5)", "batchnorm", "residual([conv(64, 3, padding=1)])", "globalpool", "dense(400)", "dense(10)"]
 NORMED = ["conv(8, 5, weightnorm=true)", "conv(64, 3, weightnorm=true)", "globalpool", "dense(400, weightnorm=true)"]
@@ -25,7 +25,7 @@ def _network(texts: list[str] = TABLE, channels: int = 16) -> nn.Module:
 
 def _made(init: Init, seed: int = 0, texts: list[str] = TABLE, channels: int = 16) -> nn.Module:
     network = _network(texts, channels)
-    initialise(network, init, seed)
+    init_weights(network, init, seed)
     return network
 
 
@@ -53,7 +53,7 @@ def test_parameters_are_filled_in_place_and_the_global_random_state_stays(init: 
     network, state = _network(), torch.get_rng_state()
     before = {name: id(parameter) for name, parameter in network.named_parameters()}
     network.conv1.weight.requires_grad_(False)
-    initialise(network, init, seed=0)
+    init_weights(network, init, seed=0)
     assert torch.equal(torch.get_rng_state(), state)
     assert {name: id(parameter) for name, parameter in network.named_parameters()} == before
     assert not network.conv1.weight.requires_grad
@@ -132,7 +132,7 @@ def test_norms_begin_as_the_identity_and_forget_what_they_saw(init: Init) -> Non
     network = _network()
     network.train()(torch.rand(4, 16, 12, 12, generator=torch.Generator().manual_seed(0)))
     nn.init.constant_(network.batchnorm1.weight, 3)
-    initialise(network, init, seed=0)
+    init_weights(network, init, seed=0)
     norm = network.batchnorm1
     assert torch.equal(norm.weight, torch.ones(64))
     assert torch.equal(norm.running_mean, torch.zeros(64))

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from cnnlab.config.model import Model
 from cnnlab.errors import SpecError
-from cnnlab.models.model_split import Parting, part
+from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.transfer import Resize, Transfer, owners, unfreeze
-from cnnlab.models.pretrained.truncate import Place
-from cnnlab.models.tracing.trace import see
-from cnnlab.randomness import torch_state
+from cnnlab.models.pretrained.transfer import Resize, TransferModel, stateful_modules, unfreeze
+from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.models.tracing.trace import trace_execution
+from cnnlab.randomness import fork_rng
 
 SIZE = 32
 full = pytest.mark.full
@@ -27,7 +27,7 @@ full = pytest.mark.full
 @pytest.fixture(autouse=True)
 def _own_draws() -> Iterator[None]:
     """Layers that are made here draw their weights, and dropout draws."""
-    with torch_state():
+    with fork_rng():
         yield
 
 
@@ -35,10 +35,10 @@ def images(count: int = 4, size: int = SIZE) -> Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def network(backbone: str, trainable: str, size: int = SIZE, **fields: Any) -> Transfer:
+def network(backbone: str, trainable: str, size: int = SIZE, **fields: Any) -> TransferModel:
     model = Model(backbone=f"{backbone}(weights='none')", resize="own", trainable=trainable, **fields)
-    made, _ = plan_network(model, (3, size, size), 10).begin(1, lambda _: None)
-    assert isinstance(made, Transfer)
+    made, _ = plan_network(model, (3, size, size), 10).initialize(1, lambda _: None)
+    assert isinstance(made, TransferModel)
     return made
 
 
@@ -49,12 +49,14 @@ def of(
     resize: Resize | None = None,
     cut: str = "",
     begins: int = 0,
-) -> Transfer:
+) -> TransferModel:
     """A backbone of one's own, with a head behind it that ends in a dense layer and trains from the beginning."""
-    made = Transfer(resize, backbone, Place(cut), nn.Sequential(*head, nn.Flatten(), nn.LazyLinear(3)))
+    made = TransferModel(resize, backbone, CutPoint(cut), nn.Sequential(*head, nn.Flatten(), nn.LazyLinear(3)))
     made(images())
-    policy = {name: 0 for name in owners(made) if name.startswith("head.")}
-    made.set_policy({**policy, **dict.fromkeys(trains, begins)}, see(made, (3, SIZE, SIZE)).entered)
+    policy = {name: 0 for name in stateful_modules(made) if name.startswith("head.")}
+    made.set_unfreeze_schedule(
+        {**policy, **dict.fromkeys(trains, begins)}, trace_execution(made, (3, SIZE, SIZE)).executed_modules
+    )
     made.unfreeze(0)
     return made
 
@@ -64,13 +66,13 @@ def means() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-def together(made: Transfer, parting: Parting) -> None:
+def together(made: TransferModel, parting: ModelSplit) -> None:
     """Both halves give what the whole gives, in eval and in train mode, and train the same numbers alike."""
     batch, other = images(6), deepcopy(made)
-    rest, other_rest = parting.rest(made), parting.rest(other)
+    rest, other_rest = parting.trainable_tail(made), parting.trainable_tail(other)
     made.eval()
-    features = parting.trunk(made, batch)
-    assert tuple(features.shape[1:]) == parting.features
+    features = parting.extract_features(made, batch)
+    assert tuple(features.shape[1:]) == parting.feature_shape
     with torch.no_grad():
         torch.testing.assert_close(rest.eval()(features), made(batch))
     torch.manual_seed(5)
@@ -100,29 +102,29 @@ def together(made: Transfer, parting: Parting) -> None:
 )
 def test_a_network_is_parted_in_front_of_what_trains_first(backbone: str, trainable: str, place: str) -> None:
     made = network(backbone, trainable)
-    parting = part(made, images(3))
-    assert parting.place == place
+    parting = split_frozen(made, images(3))
+    assert parting.cut_module == place
     together(made, parting)
-    kept = {name for name, _ in parting.tensors(made)}
+    kept = {name for name, _ in parting.named_trunk_tensors(made)}
     trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert kept
     assert not kept & trained
-    rest = parting.rest(made)
+    rest = parting.trainable_tail(made)
     after = {id(parameter) for parameter in rest.parameters()}
     for name, parameter in made.named_parameters():
         assert (id(parameter) in after) != (name in kept), name
     if trainable == "rows(['layer4'])":
-        names = [name.removeprefix("inner.") for name in owners(rest)]
-        assert names == [name for name in owners(made) if name.startswith(("backbone.layer4", "head"))]
+        names = [name.removeprefix("inner.") for name in stateful_modules(rest)]
+        assert names == [name for name in stateful_modules(made) if name.startswith(("backbone.layer4", "head"))]
 
 
 def test_dropout_of_the_head_draws_behind_the_features() -> None:
     made = of(means(), [], nn.Dropout(0.5))
-    parting = part(made, images(3))
-    assert parting.place == "head.0"
+    parting = split_frozen(made, images(3))
+    assert parting.cut_module == "head.0"
     together(made, parting)
-    rest = parting.rest(made)
-    features = parting.trunk(made.eval(), images())
+    rest = parting.trainable_tail(made)
+    features = parting.extract_features(made.eval(), images())
     rest.train()
     assert not torch.equal(rest(features), rest(features))
     rest.eval()
@@ -132,9 +134,9 @@ def test_dropout_of_the_head_draws_behind_the_features() -> None:
 @pytest.mark.full
 def test_a_resize_is_in_the_trunk() -> None:
     model = Model(backbone="resnet18(weights='none')", resize=64, trainable="none")
-    made, _ = plan_network(model, (3, SIZE, SIZE), 10).begin(1, lambda _: None)
-    parting = part(made, images(3))
-    assert (parting.image, parting.features) == ((3, SIZE, SIZE), (512,))
+    made, _ = plan_network(model, (3, SIZE, SIZE), 10).initialize(1, lambda _: None)
+    parting = split_frozen(made, images(3))
+    assert (parting.image_shape, parting.feature_shape) == ((3, SIZE, SIZE), (512,))
     together(made, parting)
 
 
@@ -143,7 +145,7 @@ def test_parting_leaves_the_network_as_it_was() -> None:
     modes = [module.training for module in made.modules()]
     before = deepcopy(made.state_dict())
     state = torch.get_rng_state()
-    part(made, images(3))
+    split_frozen(made, images(3))
     assert [module.training for module in made.modules()] == modes
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
@@ -158,8 +160,8 @@ def test_parting_leaves_the_network_as_it_was() -> None:
 def test_a_norm_that_takes_statistics_is_no_part_of_the_trunk(affine: bool) -> None:
     made = of(means(), [], nn.BatchNorm1d(4, affine=affine))
     before = deepcopy(made.state_dict())
-    parting = part(made, images(3))
-    assert parting.place == "head.0"
+    parting = split_frozen(made, images(3))
+    assert parting.cut_module == "head.0"
     assert all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items())
     together(made, parting)
 
@@ -183,7 +185,7 @@ def test_the_trial_of_a_parting_leaves_all_buffers_as_they_were() -> None:
     made = of(means(), [], Counts())
     counter = made.head[0]
     own, before = counter.seen, (float(counter.times), float(counter.seen))
-    assert part(made, images(3)).place == "head.2"
+    assert split_frozen(made, images(3)).cut_module == "head.2"
     assert (float(counter.times), float(counter.seen)) == before
     assert counter.seen is own
 
@@ -191,7 +193,7 @@ def test_the_trial_of_a_parting_leaves_all_buffers_as_they_were() -> None:
 def test_the_rest_thaws_with_the_network() -> None:
     """A way of computing is tried with all that will ever train."""
     made = network("resnet18", "gradual(['layer4'], every=1)")
-    rest = part(made, images(3)).rest(made)
+    rest = split_frozen(made, images(3)).trainable_tail(made)
     thawed = [parameter for name, parameter in rest.named_parameters() if name.startswith("inner.backbone.layer4")]
     assert len(thawed) == 15
     for epoch, trains in ((1, True), (0, False)):
@@ -203,9 +205,9 @@ def test_the_rest_thaws_with_the_network() -> None:
 
 def test_a_copy_of_the_rest_stands_alone() -> None:
     made = of(means(), [])
-    parting = part(made, images(3))
-    features = parting.trunk(made.eval(), images())
-    copied = deepcopy(parting.rest(made)).eval()
+    parting = split_frozen(made, images(3))
+    features = parting.extract_features(made.eval(), images())
+    copied = deepcopy(parting.trainable_tail(made)).eval()
     expected = copied(features)
     with torch.no_grad():
         made.head[-1].weight.zero_()
@@ -260,8 +262,8 @@ class Draws(nn.Module):
 
 def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
     made = of(Twice(), ["backbone.second"])
-    parting = part(made, images(3))
-    assert parting.place == "backbone.second"
+    parting = split_frozen(made, images(3))
+    assert parting.cut_module == "backbone.second"
     together(made, parting)
 
 
@@ -276,16 +278,16 @@ def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
 def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], words: str) -> None:
     made = of(backbone(), ["backbone.second"])
     with pytest.raises(SpecError, match=rf"train.cache: the network can't be parted at backbone.second .*{words}"):
-        part(made, images(3))
+        split_frozen(made, images(3))
 
 
 def test_where_nothing_is_frozen_in_front_there_is_no_trunk() -> None:
     for begins in (0, 2):
         made = of(means(), ["backbone.0"], begins=begins)
         with pytest.raises(SpecError, match=r"nothing frozen stands in front of backbone.0, which trains"):
-            part(made, images(3))
+            split_frozen(made, images(3))
     with pytest.raises(SpecError, match=r"(?s)train.cache: .* has no backbone.*computed anew"):
-        part(nn.Linear(2, 2), images(3))
+        split_frozen(nn.Linear(2, 2), images(3))
 
 
 class Block(nn.Module):
@@ -304,7 +306,7 @@ def structure(
 ) -> str:
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), Block(), nn.Conv2d(4, 4, 3))
     made = of(backbone, trains, *head, resize=Resize((size, size), interpolation), cut=cut)
-    return "\n".join(part(made, images(3)).structure(made))
+    return "\n".join(split_frozen(made, images(3)).structure_key(made))
 
 
 def test_structures_differ_by_what_decides_features() -> None:
@@ -335,11 +337,13 @@ class Attends(nn.Module):
 
 def test_numbers_count_whatever_their_modules_give() -> None:
     made = of(Attends(), ["backbone.last.second"])
-    parting = part(made, images(3))
-    kept = {name for name, _ in parting.tensors(made)}
+    parting = split_frozen(made, images(3))
+    kept = {name for name, _ in parting.named_trunk_tensors(made)}
     trained = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert kept == {name for name, _ in made.named_parameters()} - trained
-    assert any(row.startswith("backbone.attend ") and "MultiheadAttention" in row for row in parting.structure(made))
+    assert any(
+        row.startswith("backbone.attend ") and "MultiheadAttention" in row for row in parting.structure_key(made)
+    )
     together(made, parting)
 
 

@@ -19,7 +19,7 @@ from cnnlab.models.build import build
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained import architectures
 from cnnlab.runs.checks import check_before_training
-from cnnlab.training.optimizers.param_groups import rates_by_depth
+from cnnlab.training.optimizers.param_groups import layerwise_lr_factors
 
 NETWORK = "resnet18(weights='none')"
 
@@ -33,33 +33,33 @@ def test_a_table_is_planned_as_ever() -> None:
     plan, trace = plan_network(model, (3, 8, 8), 5), model.trace((3, 8, 8), 5)
     assert plan.layers == tuple(trace.records())
     assert plan.parameters == plan.trainable == trace.parameters
-    assert plan.load is None
+    assert plan.load_weights is None
     assert not any(row.frozen for row in plan.layers)
     with torch.random.fork_rng(devices=[]):
-        assert str(plan.make(0, "meta")) == str(build(trace))
+        assert str(plan.build(0, "meta")) == str(build(trace))
 
 
 def test_planning_leaves_the_global_random_state_alone_and_takes_no_memory() -> None:
     before = torch.get_rng_state()
     plan = planned("vgg16(weights='none', cut='features')")
-    made = plan.make(0, "meta")
+    made = plan.build(0, "meta")
     assert torch.equal(torch.get_rng_state(), before)
     assert {tensor.device.type for tensor in (*made.parameters(), *made.buffers())} == {"meta"}
-    plan_network(Model(backbone="resnet18(weights='none', stem='small')"), (3, 32, 32), 5).make(0, "cpu")
+    plan_network(Model(backbone="resnet18(weights='none', stem='small')"), (3, 32, 32), 5).build(0, "cpu")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_seed_decides_the_head_and_a_backbone_without_weights() -> None:
-    one, again, other = (planned().make(seed, "cpu").state_dict() for seed in (1, 1, 2))
+    one, again, other = (planned().build(seed, "cpu").state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["head.dense1.weight"], other["head.dense1.weight"])
     assert not torch.equal(one["backbone.conv1.weight"], other["backbone.conv1.weight"])
-    library = architectures.network("resnet18", device="cpu", seed=1).state_dict()
+    library = architectures.create_model("resnet18", device="cpu", seed=1).state_dict()
     assert torch.equal(one["backbone.conv1.weight"], library["conv1.weight"])
 
 
 def test_an_init_of_the_recipes_is_that_of_all_that_begins_anew() -> None:
-    made = planned("squeezenet1_1(weights='none')", init="orthogonal").make(0, "cpu").state_dict()
+    made = planned("squeezenet1_1(weights='none')", init="orthogonal").build(0, "cpu").state_dict()
     for name in ("backbone.features.3.squeeze.weight", "head.dense1.weight"):
         matrix = made[name].flatten(1)
         gram = matrix @ matrix.T
@@ -67,11 +67,11 @@ def test_an_init_of_the_recipes_is_that_of_all_that_begins_anew() -> None:
 
 
 def test_a_file_of_weights_fills_the_backbone_and_says_so(tmp_path: Path) -> None:
-    library = architectures.network("resnet18", device="cpu", seed=7).state_dict()
+    library = architectures.create_model("resnet18", device="cpu", seed=7).state_dict()
     save_file(library, tmp_path / "own.safetensors")
     said: list[str] = []
     plan = planned(f"resnet18(weights='{tmp_path}/own.safetensors', cut='layer2', stem='small')", trainable="none")
-    network, loaded = plan.begin(0, said.append)
+    network, loaded = plan.initialize(0, said.append)
     made = network.state_dict()
     assert loaded is not None
     assert (loaded.missing, loaded.ignored) == ((), ())
@@ -87,7 +87,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"some.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     plan = planned(f"squeezenet1_1(weights='{tmp_path}/other.safetensors')")
     with pytest.raises(RunError, match="none belongs to this network"):
-        plan.begin(0, print)
+        plan.initialize(0, print)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     made = transferring.recipe(trainable, **fields)
     dataset = open_dataset(made.data, seed=0)
-    plan = plan_network(made.model, dataset.form.shape, len(dataset.classes))
+    plan = plan_network(made.model, dataset.image_spec.shape, len(dataset.classes))
     with pytest.raises(SpecError, match=words) as told:
         check_before_training(made, plan, dataset, torch.device("cpu"))
     assert told.value.problems[0].where == where
@@ -164,8 +164,8 @@ DEPTHS = [
 
 
 def test_rates_by_depth_of_resnet18_by_hand() -> None:
-    made = planned().make(0, "meta")
-    found = rates_by_depth(made, 0.1)
+    made = planned().build(0, "meta")
+    found = layerwise_lr_factors(made, 0.1)
     assert len(DEPTHS) == 20
     for place, name in enumerate(DEPTHS):
         assert found[f"backbone.{name}"] == pytest.approx(0.1 ** (1 - place / 20)), name
@@ -176,20 +176,20 @@ def test_rates_by_depth_of_resnet18_by_hand() -> None:
 
 @pytest.mark.full
 def test_a_file_without_a_part_that_stays_frozen_is_refused(tmp_path: Path) -> None:
-    library = architectures.network("resnet18", device="cpu", seed=7).state_dict()
+    library = architectures.create_model("resnet18", device="cpu", seed=7).state_dict()
     save_file({name: tensor for name, tensor in library.items() if "layer2.0" not in name}, tmp_path / "a.safetensors")
     file = f"resnet18(weights='{tmp_path}/a.safetensors', cut='layer2')"
     with pytest.raises(RunError, match=r"15 tensors of the frozen part are missing(?s:.*)layer2\.0\.conv1\.weight"):
-        planned(file, trainable="none").begin(0, print)
+        planned(file, trainable="none").initialize(0, print)
     said: list[str] = []
-    planned(file, trainable="rows(['layer2'])").begin(0, said.append)
+    planned(file, trainable="rows(['layer2'])").initialize(0, said.append)
     assert any("missing and begin at random" in line for line in said)
 
 
 def test_a_network_is_looked_at_once(transferring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked for again is there, the same as if it were planned anew; anything else is another network."""
-    monkeypatch.setattr(network_plan, "_kept_plans", OrderedDict())
-    monkeypatch.setattr(network_plan, "MOST_KEPT", 3)
+    monkeypatch.setattr(network_plan, "_plan_cache", OrderedDict())
+    monkeypatch.setattr(network_plan, "MAX_CACHED_PLANS", 3)
 
     def planned(trainable: str = "all", classes: int = 3, **model: Any) -> Any:
         return plan_network(transferring.recipe(trainable, model).model, (3, 8, 8), classes)
@@ -204,7 +204,7 @@ def test_a_network_is_looked_at_once(transferring: Any, monkeypatch: pytest.Monk
     again = planned()
     assert again is not first
     assert (again.layers, again.parameters, again.trainable) == (first.layers, first.parameters, first.trainable)
-    one, other = first.make(1, "cpu"), first.make(1, "cpu")
+    one, other = first.build(1, "cpu"), first.build(1, "cpu")
     assert one is not other
     with torch.no_grad():
         next(one.parameters()).zero_()

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cnnlab.architecture import layers
 from cnnlab.architecture.layer import Shape
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import Row
+from cnnlab.architecture.layers import LayerRow
 from cnnlab.architecture.trace import trace
 from cnnlab.models.build import build
 
@@ -77,20 +77,22 @@ def _keeping(draw: st.DrawFn, shape: Shape) -> layers.Layer:
 def _blocks(draw: st.DrawFn, shape: Shape, depth: int) -> layers.Layer:
     """A residual whose paths end alike, or a repeat whose body fits again and again."""
     inner = st.lists(_keeping(shape) | _rows_within(shape, depth), max_size=2)
-    kept = [Row(layer) for layer in draw(inner)]
+    kept = [LayerRow(layer) for layer in draw(inner)]
     if draw(st.booleans()):
         changing = layers.Conv(draw(SMALL), 3, stride=draw(SMALL), padding=1)
-        return layers.Repeat(draw(SMALL), [Row(changing, "own"), Row(draw(st.sampled_from(POINTWISE))())])
+        return layers.Repeat(draw(SMALL), [LayerRow(changing, "own"), LayerRow(draw(st.sampled_from(POINTWISE))())])
     if draw(st.booleans()):
         return layers.Residual(kept, [])
     filters, stride = draw(SMALL), draw(SMALL)
-    body = [*kept, Row(layers.Conv(filters, 3, stride=stride, padding=1)), Row(layers.ReLU())]
-    return layers.Residual(body, [Row(layers.Conv(filters, 1, stride=stride))])
+    body = [*kept, LayerRow(layers.Conv(filters, 3, stride=stride, padding=1)), LayerRow(layers.ReLU())]
+    return layers.Residual(body, [LayerRow(layers.Conv(filters, 1, stride=stride))])
 
 
 def _rows_within(shape: Shape, depth: int) -> st.SearchStrategy[layers.Layer]:
-    nested = st.builds(lambda layer: layers.Repeat(2, [Row(layer)]), _keeping(shape))
-    return nested if depth else nested | st.builds(lambda layer: layers.Residual([Row(layer)], []), _keeping(shape))
+    nested = st.builds(lambda layer: layers.Repeat(2, [LayerRow(layer)]), _keeping(shape))
+    return (
+        nested if depth else nested | st.builds(lambda layer: layers.Residual([LayerRow(layer)], []), _keeping(shape))
+    )
 
 
 @st.composite
@@ -105,18 +107,18 @@ def _layers(draw: st.DrawFn, shape: Shape) -> layers.Layer:
 
 
 @st.composite
-def _tables(draw: st.DrawFn) -> tuple[list[Row], Shape]:
+def _tables(draw: st.DrawFn) -> tuple[list[LayerRow], Shape]:
     """A table and the shape of the images that it takes."""
     start: Shape = (draw(st.integers(1, 4)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
-    rows: list[Row] = []
+    rows: list[LayerRow] = []
     shape = start
     ends = [layers.Flatten(), layers.GlobalPool("mean"), layers.GlobalPool("max")]
     for count, end in ((draw(st.integers(1, 5)), draw(st.sampled_from(ends))), (draw(st.integers(0, 3)), None)):
         for _ in range(count):
-            rows.append(Row(draw(_layers(shape))))
+            rows.append(LayerRow(draw(_layers(shape))))
             shape = trace(rows[-1:], shape).output
         if end is not None and draw(st.booleans()):
-            rows.append(Row(end))
+            rows.append(LayerRow(end))
             shape = trace(rows[-1:], shape).output
     return rows, start
 
@@ -140,7 +142,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @given(_tables(), st.integers(1, 2))
-def test_shapes_parameters_and_cost_are_those_of_the_network(table: tuple[list[Row], Shape], images: int) -> None:
+def test_shapes_parameters_and_cost_are_those_of_the_network(table: tuple[list[LayerRow], Shape], images: int) -> None:
     rows, shape = table
     traced = trace(rows, shape)
     network = build(traced)
@@ -151,7 +153,7 @@ def test_shapes_parameters_and_cost_are_those_of_the_network(table: tuple[list[R
     assert seen == {row.name: row.output for row in traced.walk()}
     assert operations == 2 * images * traced.macs
 
-    promised = {f"{row.name}.{name}": size for row in traced.walk() for name, size in row.tensors.items()}
+    promised = {f"{row.name}.{name}": size for row in traced.walk() for name, size in row.parameter_shapes.items()}
     assert promised == {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     assert traced.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert traced.parameters == sum(record.parameters for record in traced.records())
@@ -161,7 +163,7 @@ def test_shapes_parameters_and_cost_are_those_of_the_network(table: tuple[list[R
 
 
 @st.composite
-def _slides(draw: st.DrawFn, upsample: bool) -> list[Row]:
+def _slides(draw: st.DrawFn, upsample: bool) -> list[LayerRow]:
     """Windows that slide, one after the other."""
     rows = []
     for _ in range(draw(st.integers(1, 4))):
@@ -176,7 +178,7 @@ def _slides(draw: st.DrawFn, upsample: bool) -> list[Row]:
             layers.AvgPool(kernel, stride, margin),
         ]
         enlarging: list[layers.Layer] = [layers.Upsample(2), layers.Upsample(3, "bilinear")] if upsample else []
-        rows.append(Row(draw(st.sampled_from([*kinds, *enlarging]))))
+        rows.append(LayerRow(draw(st.sampled_from([*kinds, *enlarging]))))
     return rows
 
 
@@ -188,7 +190,7 @@ def _reached(network: nn.Module, image: Tensor, node: tuple[int, int]) -> list[t
     return [(line[0], line[-1]) for line in lines]
 
 
-def _positive(rows: list[Row], shape: Shape) -> nn.Module:
+def _positive(rows: list[LayerRow], shape: Shape) -> nn.Module:
     """The network with weights above zero, so that no influence cancels another."""
     network = build(trace(rows, shape)).double()
     for parameter in network.parameters():
@@ -197,26 +199,26 @@ def _positive(rows: list[Row], shape: Shape) -> nn.Module:
 
 
 @given(_slides(upsample=False))
-def test_the_receptive_field_is_where_the_gradient_reaches(rows: list[Row]) -> None:
+def test_the_receptive_field_is_where_the_gradient_reaches(rows: list[LayerRow]) -> None:
     shape = (1, 160, 160)
     last = trace(rows, shape).rows[-1]
     network, image = _positive(rows, shape), torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
     centre = (last.output[1] // 2, last.output[2] // 2)
     here, next_to_it = _reached(network, image, centre), _reached(network, image, (centre[0] + 1, centre[1] + 1))
-    assert last.receptive is not None
-    assert [end - start + 1 for start, end in here] == [field.size for field in last.receptive]
+    assert last.receptive_field is not None
+    assert [end - start + 1 for start, end in here] == [field.size for field in last.receptive_field]
     assert [after[0] - before[0] for before, after in zip(here, next_to_it, strict=True)] == [
-        field.jump for field in last.receptive
+        field.jump for field in last.receptive_field
     ]
 
 
 @given(_slides(upsample=True))
-def test_with_enlarging_no_node_sees_more_than_the_receptive_field(rows: list[Row]) -> None:
+def test_with_enlarging_no_node_sees_more_than_the_receptive_field(rows: list[LayerRow]) -> None:
     shape = (1, 48, 48)
     last = trace(rows, shape).rows[-1]
     network, image = _positive(rows, shape), torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
-    assert last.receptive is not None
+    assert last.receptive_field is not None
     for step in range(3):
         node = tuple(min(size // 2 + step, size - 1) for size in last.output[1:])
-        for (start, end), field in zip(_reached(network, image, (node[0], node[1])), last.receptive, strict=True):
+        for (start, end), field in zip(_reached(network, image, (node[0], node[1])), last.receptive_field, strict=True):
             assert end - start + 1 <= field.size

@@ -14,8 +14,8 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.architecture.warnings import table_warnings
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.randomness import torch_state
+from cnnlab.models.init import init_weights
+from cnnlab.randomness import fork_rng
 from cnnlab.records import WarningRecord
 
 # Rows that fit behind one another in any order.
@@ -53,8 +53,8 @@ def test_a_bias_that_is_called_idle_has_no_gradient(rows: list[str], last: str) 
     found = _traced([*rows, *([last] if last else []), "batchnorm", "tanh"])
     warning = _warning(found, "bias-before-batchnorm")
     network = build(found).double().train()
-    initialise(network, "xavier", seed=0)
-    with torch_state():
+    init_weights(network, "xavier", seed=0)
+    with fork_rng():
         weighted = network(_images(4, found.input))
     (weighted * _images(1, weighted.shape[1:])).sum().backward()
     biases = {name: tensor.grad for name, tensor in network.named_parameters() if name.endswith(".bias")}
@@ -74,7 +74,7 @@ def test_layers_without_an_activation_between_them_are_one_affine_map(rows: list
         return
     found = _traced(["conv(4, 3)", *plain, "conv(4, 1)"])
     network = build(found).double().eval()
-    initialise(network, "orthogonal", seed=0)
+    init_weights(network, "orthogonal", seed=0)
     a, b = _images(2, found.input).unsqueeze(1)
     with torch.no_grad():
         bent = network(a) + network(b) - network(a + b) - network(torch.zeros_like(a))
@@ -113,7 +113,7 @@ def test_rows_that_a_stride_steps_over_are_counted() -> None:
     """Against the pixels that have a gradient."""
     for row in ("conv(4, 2, stride=6)", "conv(4, 1, stride=2)", "conv(4, 3, stride=2, dilation=2)", "maxpool(1, 3)"):
         trace_ = trace(read_table([row, "flatten"], {}, 10), (3, 32, 20))
-        with torch_state():
+        with fork_rng():
             network = build(trace_)
         image = torch.ones(1, 3, 32, 20, requires_grad=True)
         network(image).square().sum().backward()

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.document import Document, Formula
 from cnnlab.render.tables import TextTable
 
 NASTY = "a_b*c* `d` <e> &lt; f|g $h$ #i [j](k) ~~l~~ {m} \\n"
-TABLE = TextTable.of(
+TABLE = TextTable.from_rows(
     ["name", "`layer", "#size"], [["conv1", "conv(8, 3)", "1,000"], ["    body", "a|b`c", "–"], ["sum", "", "1"]],
     total=True,
 )  # fmt: skip
-SHEET = Sheet(
+SHEET = Document(
     "An answer",
     lines=("Words first.", Formula("(32 − 5) / 1 + 1 = 28", r"\frac{32 - 5}{1} + 1 = 28")),
     tables=(("Sizes", TABLE),),
@@ -70,8 +70,8 @@ def as_html(markdown: str) -> Reader:
 
 @pytest.mark.parametrize("read", [lambda sheet: as_html(sheet.to_markdown()), lambda sheet: Reader(sheet.to_html())])
 @given(rows=st.lists(st.tuples(CELLS, CODE, CELLS), min_size=1, max_size=4))
-def test_a_table_reads_back(read: Callable[[Sheet], Reader], rows: list[tuple[str, str, str]]) -> None:
-    head, *body = read(Sheet("x", tables=(("", TextTable.of(["name", "`layer", "#size"], rows)),))).cells()
+def test_a_table_reads_back(read: Callable[[Document], Reader], rows: list[tuple[str, str, str]]) -> None:
+    head, *body = read(Document("x", tables=(("", TextTable.from_rows(["name", "`layer", "#size"], rows)),))).cells()
     assert head == ["name", "layer", "size"]
     assert [tuple(row) for row in body] == rows
 
@@ -86,21 +86,21 @@ def test_markdown_has_everything_in_order() -> None:
 
 
 def test_signs_of_markdown_are_words_in_a_text() -> None:
-    shown = as_html(Sheet(NASTY, lines=(NASTY,), notes=(NASTY,)).to_markdown())
+    shown = as_html(Document(NASTY, lines=(NASTY,), notes=(NASTY,)).to_markdown())
     texts = "".join(text for _, text in shown.found)
     assert texts.count(NASTY) == 3
     assert {tag for tag, _ in shown.found} <= {"p", "strong", ""}
 
 
 def test_a_cell_with_a_line_break_is_one_row() -> None:
-    table = TextTable.of(["name", "`layer"], [["a\nb", "c\nd"]])
-    assert as_html(Sheet("x", tables=(("", table),)).to_markdown()).cells() == [["name", "layer"], ["a b", "c d"]]
+    table = TextTable.from_rows(["name", "`layer"], [["a\nb", "c\nd"]])
+    assert as_html(Document("x", tables=(("", table),)).to_markdown()).cells() == [["name", "layer"], ["a b", "c d"]]
 
 
 def test_html_escapes_what_it_is_given() -> None:
     evil = "<script>alert(1)</script>"
-    table = TextTable.of([evil, f"`{evil}"], [[evil, evil]])
-    made = Sheet(evil, (evil, Formula(evil, "x")), ((evil, table),), (evil,)).to_html()
+    table = TextTable.from_rows([evil, f"`{evil}"], [[evil, evil]])
+    made = Document(evil, (evil, Formula(evil, "x")), ((evil, table),), (evil,)).to_html()
     assert "<script" not in made
     assert sum(text == evil for _, text in Reader(made).found) == 9
 
@@ -127,7 +127,7 @@ def test_latex_has_everything_in_order() -> None:
 
 @given(st.text("ab&%$#_{}\\~^<>|×·−–≤≥≈⌊⌋→…“”", max_size=30))
 def test_latex_has_no_special_sign_that_is_not_meant(text: str) -> None:
-    made = Sheet("x", notes=(text,)).to_latex().split("\n\n", 1)[1]
+    made = Document("x", notes=(text,)).to_latex().split("\n\n", 1)[1]
     assert made.isascii()
     # Commands, escaped signs and mathematics apart, only plain signs are left.
     rest = re.sub(r"\\[a-z]+\{\}|\\[&%$#_{}]|\$(?:\\[a-zA-Z]+|[<>-])\$", "", made)

@@ -6,30 +6,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import (
+    display_width,
+    format_bytes,
+    format_duration,
+    format_fraction,
+    format_loss,
+    format_percent,
+    pluralize,
+    sanitize,
+    shorten,
+)
 
 
 @given(st.text(st.characters()), st.integers(2, 60))
 def test_a_shown_name_fits_on_one_line_and_can_be_written(name, longest):
-    shown = formatting.shown(name, longest)
-    assert formatting.columns(shown) <= longest
+    shown = shorten(name, longest)
+    assert display_width(shown) <= longest
     assert len(shown.splitlines()) <= 1
     shown.encode("utf-8")
 
 
 @given(st.text(st.characters(categories=["L", "N"]), max_size=20))
 def test_a_short_name_is_shown_as_it_is(name):
-    assert formatting.shown(name, 40) == name
+    assert shorten(name, 40) == name
 
 
 def test_long_names_are_cut_and_say_so():
-    assert formatting.shown("x" * 4096, 10) == "x" * 9 + "…"
-    assert formatting.shown("猫" * 40, 10) == "猫" * 4 + "…"
+    assert shorten("x" * 4096, 10) == "x" * 9 + "…"
+    assert shorten("猫" * 40, 10) == "猫" * 4 + "…"
 
 
 def test_control_characters_are_replaced():
-    assert formatting.clean("a\x00b\x1bc\ud800d") == "a\ufffdb\ufffdc\ufffdd"
-    assert formatting.clean("tab\tline\n") == "tab\tline\n"
+    assert sanitize("a\x00b\x1bc\ud800d") == "a\ufffdb\ufffdc\ufffdd"
+    assert sanitize("tab\tline\n") == "tab\tline\n"
 
 
 @pytest.mark.parametrize(
@@ -37,24 +47,24 @@ def test_control_characters_are_replaced():
     [(0.0, "0.0 s"), (9.94, "9.9 s"), (42.4, "42 s"), (59.7, "1 min 0 s"), (7500, "2 h 5 min"), (nan, "–")],
 )
 def test_durations(value, text):
-    assert formatting.duration(value) == text
+    assert format_duration(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.80241, "0.8024"), (123456.0, "1.23e+05"), (nan, "not a number"), (inf, "infinite")]
 )
 def test_losses(value, text):
-    assert formatting.loss(value) == text
+    assert format_loss(value) == text
 
 
 def test_what_is_not_a_number_is_a_dash_in_a_fraction():
-    assert formatting.fraction(nan) == formatting.percent(nan) == "–"
-    assert formatting.percent(0.715) == "71.5 %"
+    assert format_fraction(nan) == format_percent(nan) == "–"
+    assert format_percent(0.715) == "71.5 %"
 
 
 def test_one_thing_and_many():
-    assert formatting.plural(1, "run") == "1 run"
-    assert formatting.plural(2000, "run") == "2,000 runs"
+    assert pluralize(1, "run") == "1 run"
+    assert pluralize(2000, "run") == "2,000 runs"
 
 
 @pytest.mark.parametrize(
@@ -70,4 +80,4 @@ def test_one_thing_and_many():
     ],
 )
 def test_bytes_have_the_unit_that_suits_them(size, text):
-    assert formatting.memory(size) == text
+    assert format_bytes(size) == text

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_grey, in_heat, in_signs
+from cnnlab.render.gallery import (
+    GalleryPanel,
+    Tile,
+    draw_gallery,
+    to_diverging_rgb,
+    to_grey_rgb,
+    to_hwc,
+    to_viridis_rgb,
+)
 from cnnlab.render.plots import to_png, to_svg
 
 VALUES = hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e6, 1e6))
@@ -28,7 +36,9 @@ def boxes(figure: Any) -> list[tuple[float, ...]]:
 )
 def test_tiles_lie_within_the_figure_and_apart(rows: list[list[tuple[int, int]]], lines: int) -> None:
     tile = Tile(np.zeros((5, 7, 3)), ("a line that is too long for its tile",) * lines)
-    figure = gallery("title", [[Panel("heading", (tile,) * n, across) for n, across in row] for row in rows], ["note"])
+    figure = draw_gallery(
+        "title", [[GalleryPanel("heading", (tile,) * n, across) for n, across in row] for row in rows], ["note"]
+    )
     (left, right), (bottom, top) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
     found = boxes(figure)
     assert len(found) == sum(n for row in rows for n, _ in row)
@@ -43,20 +53,20 @@ def test_tiles_lie_within_the_figure_and_apart(rows: list[list[tuple[int, int]]]
 
 @given(VALUES)
 def test_order_is_kept_by_grey_and_heat(values: np.ndarray) -> None:
-    grey = in_grey(values)
+    grey = to_grey_rgb(values)
     assert grey.shape == (3, 4, 3)
     assert grey.min() >= 0
     assert grey.max() <= 1
     order = np.argsort(values, axis=None)
     assert all(a <= b for a, b in pairwise(grey[..., 0].ravel()[order]))
     # Viridis grows lighter all the way.
-    lightness = in_heat(values) @ np.array([0.299, 0.587, 0.114])
+    lightness = to_viridis_rgb(values) @ np.array([0.299, 0.587, 0.114])
     assert all(a <= b + 1e-2 for a, b in pairwise(lightness.ravel()[order]))
 
 
 @given(VALUES)
 def test_signs_are_two_colours_and_zero_is_white(values: np.ndarray) -> None:
-    found = in_signs(values)
+    found = to_diverging_rgb(values)
     blue, orange = found[..., 2] - found[..., 0] > 1e-9, found[..., 0] - found[..., 2] > 1e-9
     assert not (blue & (values >= 0)).any()
     assert not (orange & (values <= 0)).any()
@@ -65,17 +75,17 @@ def test_signs_are_two_colours_and_zero_is_white(values: np.ndarray) -> None:
 
 def test_what_is_no_number_is_drawn_all_the_same() -> None:
     odd = np.array([[np.nan, np.inf, -np.inf, 1.0]])
-    for colours in (in_grey, in_heat, in_signs):
+    for colours in (to_grey_rgb, to_viridis_rgb, to_diverging_rgb):
         assert np.isfinite(colours(odd)).all()
 
 
 def test_pixels_are_shown_as_they_are() -> None:
-    grey = as_picture(np.array([[[0, 255]]], np.uint8))
+    grey = to_hwc(np.array([[[0, 255]]], np.uint8))
     assert grey.tolist() == [[[0, 0, 0], [1, 1, 1]]]
-    assert as_picture(np.zeros((3, 2, 4), np.uint8)).shape == (2, 4, 3)
+    assert to_hwc(np.zeros((3, 2, 4), np.uint8)).shape == (2, 4, 3)
 
 
 def test_the_same_gallery_gives_the_same_bytes() -> None:
-    made = [gallery("t", [[Panel("p", (Tile(np.eye(4)[..., None].repeat(3, 2)),), 4)]]) for _ in range(2)]
+    made = [draw_gallery("t", [[GalleryPanel("p", (Tile(np.eye(4)[..., None].repeat(3, 2)),), 4)]]) for _ in range(2)]
     assert to_png(made[0]) == to_png(made[1])
     assert to_svg(made[0], "g", "seen", alone=True) == to_svg(made[1], "g", "seen", alone=True)

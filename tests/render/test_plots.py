@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.render.plots import new_figure, quiet_axes, spread, to_svg
+from cnnlab.render.plots import minimal_axes, new_figure, spread_positions, to_svg
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=7))
 def test_spread_places_are_apart_within_and_in_order(places: list[float]) -> None:
-    heights = spread(places, 14.0, 0.0, 100.0)
+    heights = spread_positions(places, 14.0, 0.0, 100.0)
     ordered = sorted(range(len(places)), key=lambda number: places[number])
     assert all(heights[high] - heights[low] >= 14 - 1e-9 for low, high in pairwise(ordered))
     assert min(heights) >= 0
@@ -22,13 +22,13 @@ def test_spread_places_are_apart_within_and_in_order(places: list[float]) -> Non
 
 
 def test_places_far_apart_stay() -> None:
-    assert spread([80.0, 10.0, 40.0], 14.0, 0.0, 100.0) == [80.0, 10.0, 40.0]
+    assert spread_positions([80.0, 10.0, 40.0], 14.0, 0.0, 100.0) == [80.0, 10.0, 40.0]
 
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_file_of_its_own_has_colours_a_ground_and_a_dark_side(alone: bool) -> None:
     figure = new_figure(80, 60)
-    quiet_axes(figure, 10, 10, 60, 40)
+    minimal_axes(figure, 10, 10, 60, 40)
     root = ElementTree.fromstring(to_svg(figure, "it", "seen", alone=alone))
     children = [child.tag.rpartition("}")[2] for child in root]
     assert children[0] == "title"

@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.render.palette import DARK, LIGHT
-from cnnlab.render.svg import LETTER, Drawing, text_width
+from cnnlab.render.svg import CHARACTER_WIDTH, SvgDrawing, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def read(drawing: Drawing, alone: bool = False) -> ElementTree.Element:
+def read(drawing: SvgDrawing, alone: bool = False) -> ElementTree.Element:
     return ElementTree.fromstring(drawing.to_svg(alone=alone))
 
 
 @given(st.text())
 def test_any_text_stays_a_text(text: str) -> None:
-    drawing = Drawing(100, 50, "a-name", text)
+    drawing = SvgDrawing(100, 50, "a-name", text)
     drawing.text(1, 2, text)
     drawing.rectangle(0, 0, 1, 1, title=text)
     root = read(drawing, alone=True)
@@ -42,7 +42,7 @@ def _allowed(sign: str) -> bool:
 
 
 def test_markup_in_a_text_is_no_markup() -> None:
-    drawing = Drawing(100, 50, "a-name", "</title><script>")
+    drawing = SvgDrawing(100, 50, "a-name", "</title><script>")
     drawing.text(0, 0, "<script>alert(1)</script> & so on")
     drawing.rectangle(0, 0, 1, 1, title='"><b>')
     svg = drawing.to_svg(alone=True)
@@ -52,7 +52,7 @@ def test_markup_in_a_text_is_no_markup() -> None:
 
 
 def test_shapes_have_their_places_and_colours() -> None:
-    drawing = Drawing(100, 50, "a-name", "shapes")
+    drawing = SvgDrawing(100, 50, "a-name", "shapes")
     drawing.rectangle(1, 2, 3.5, 4, fill="train", stroke="#abcdef", thickness=2, radius=1, opacity=0.5)
     drawing.polygon([(0, 0), (1, 2)], fill="ink")
     drawing.line([(0, 0), (5, 5)], dashes="4 2")
@@ -70,7 +70,7 @@ def test_shapes_have_their_places_and_colours() -> None:
 
 
 def test_a_text_has_its_anchor_and_font() -> None:
-    drawing = Drawing(100, 50, "a-name", "texts")
+    drawing = SvgDrawing(100, 50, "a-name", "texts")
     drawing.text(1, 2, "conv", size=14, colour="bad", anchor="end", bold=True, mono=True)
     (text,) = read(drawing).iter(f"{SVG}text")
     assert (text.attrib["x"], text.attrib["y"], text.attrib["text-anchor"], text.text) == ("1", "2", "end", "conv")
@@ -79,7 +79,7 @@ def test_a_text_has_its_anchor_and_font() -> None:
 
 @pytest.mark.parametrize(("sharp", "style"), [(True, "image-rendering: pixelated"), (False, "")])
 def test_a_picture_is_inside_the_drawing(sharp: bool, style: str) -> None:
-    drawing = Drawing(100, 50, "a-name", "a picture")
+    drawing = SvgDrawing(100, 50, "a-name", "a picture")
     drawing.image(0, 0, 10, 10, b"not really a PNG", sharp=sharp)
     (image,) = read(drawing).iter(f"{SVG}image")
     assert image.attrib["style"] == style
@@ -87,7 +87,7 @@ def test_a_picture_is_inside_the_drawing(sharp: bool, style: str) -> None:
 
 
 def test_alone_it_has_its_colours_a_ground_and_a_dark_side() -> None:
-    drawing = Drawing(100, 50, "a-name", "a drawing")
+    drawing = SvgDrawing(100, 50, "a-name", "a drawing")
     drawing.text(0, 10, "words")
     on_page, alone = drawing.to_svg(), drawing.to_svg(alone=True)
     assert "<style>" not in on_page
@@ -103,12 +103,12 @@ def test_alone_it_has_its_colours_a_ground_and_a_dark_side() -> None:
 
 
 def test_who_cannot_see_it_is_told_what_it_is() -> None:
-    root = read(Drawing(100.5, 50, "a-name", "what is seen"))
+    root = read(SvgDrawing(100.5, 50, "a-name", "what is seen"))
     assert root.attrib["role"] == "img"
     assert root.find(f"{SVG}title").attrib["id"] == root.attrib["aria-labelledby"] == "a-name-title"
     assert root.attrib["viewBox"] == "0 0 100.5 50"
 
 
 def test_wide_letters_count_twice() -> None:
-    assert text_width("conv", 10) == pytest.approx(4 * LETTER * 10)
-    assert text_width("畳み込み", 10) == pytest.approx(8 * LETTER * 10)
+    assert text_width("conv", 10) == pytest.approx(4 * CHARACTER_WIDTH * 10)
+    assert text_width("畳み込み", 10) == pytest.approx(8 * CHARACTER_WIDTH * 10)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from cnnlab.render.tables import Column, TextTable, columns
+from cnnlab.render.tables import Column, TextTable, parse_columns
 
-TABLE = TextTable.of(["name", "`layer", "#size"], [["conv1", "conv(8, 3)", "30"], ["sum", "", "30"]], total=True)
+TABLE = TextTable.from_rows(["name", "`layer", "#size"], [["conv1", "conv(8, 3)", "30"], ["sum", "", "30"]], total=True)
 
 
 def test_signs_of_titles_say_what_a_column_holds() -> None:
-    assert columns("name", "`layer", "#size") == (
+    assert parse_columns("name", "`layer", "#size") == (
         Column("name"),
         Column("layer", code=True),
         Column("size", number=True),
     )
-    assert TABLE.columns == columns("name", "`layer", "#size")
+    assert TABLE.columns == parse_columns("name", "`layer", "#size")
     assert TABLE.rows == (("conv1", "conv(8, 3)", "30"), ("sum", "", "30"))
 
 
 def test_columns_can_be_left_out() -> None:
-    smaller = TABLE.without(["layer", "no such column"])
+    smaller = TABLE.drop_columns(["layer", "no such column"])
     assert [column.title for column in smaller.columns] == ["name", "size"]
     assert smaller.rows == (("conv1", "30"), ("sum", "30"))
     assert smaller.total
-    assert TABLE.without([]) == TABLE
+    assert TABLE.drop_columns([]) == TABLE

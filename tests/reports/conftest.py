@@ -15,30 +15,30 @@ import numpy as np
 import pytest
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import overview
-from cnnlab.interpret.activations.feature_maps_result import Guess, LayerMaps
+from cnnlab.config.warnings import summarize
+from cnnlab.interpret.activations.feature_maps_result import LayerMaps, TopPrediction
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
-from cnnlab.interpret.weights.filters import Filters
+from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import (
     ClaimRecord,
     ClassScore,
     DataRecord,
     Environment,
     EpochRecord,
-    Opening,
+    LayerTable,
+    PrecisionConfig,
     Preprocessing,
-    Result,
+    RunResult,
     Score,
     StepMeans,
-    Table,
-    Way,
+    TestSetOpening,
 )
-from cnnlab.reports.run.contents import Confusion, RunView
-from cnnlab.stats.ablation import ablate
-from cnnlab.stats.claim_test import judge
+from cnnlab.reports.run.contents import ConfusionMatrix, RunView
+from cnnlab.stats.ablation import analyze_ablation
+from cnnlab.stats.claim_test import judge_claim
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.sweep import dose_curve
+from cnnlab.stats.sweep import sweep_curve
 from cnnlab.studies.result import ArmRecord, Confirmation, CurveRecord, SeedRecord, StudyResult
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -200,21 +200,21 @@ def _points(count: int, steps: float, parts: Sequence[str], broken_from: float) 
     return tuple(points)
 
 
-def _confusion(classes: int) -> Confusion:
+def _confusion(classes: int) -> ConfusionMatrix:
     generator = np.random.Generator(np.random.PCG64(7))
     counts = generator.poisson(60.0 / classes * generator.random((classes, classes)) ** 3 * 4)
     counts[np.arange(classes), np.arange(classes)] = 1000 - counts.sum(axis=1)
-    return Confusion("test", counts.astype(np.int64))
+    return ConfusionMatrix("test", counts.astype(np.int64))
 
 
-def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> Filters:
+def _filters(number: int = 32, channels: int = 3, kernel: int = 5) -> LayerFilters:
     generator = np.random.Generator(np.random.PCG64(3))
     before = generator.normal(0, 0.1, (number, channels, kernel, kernel))
     ramp = np.linspace(-1, 1, kernel)
     turns = generator.uniform(0, 6.3, number)
     edges = np.cos(turns)[:, None, None] * ramp[None, :, None] + np.sin(turns)[:, None, None] * ramp[None, None, :]
     tint = generator.normal(0, 1, (number, channels, 1, 1))
-    return Filters("first", before, before * 0.6 + 0.12 * edges[:, None] * tint)
+    return LayerFilters("first", before, before * 0.6 + 0.12 * edges[:, None] * tint)
 
 
 def _activations() -> ActivationMaps:
@@ -227,7 +227,7 @@ def _activations() -> ActivationMaps:
         image="validation:0, cat",
         pixels=generator.integers(0, 255, (3, 32, 32), dtype=np.uint8),
         label="cat",
-        guesses=(Guess(name="cat", probability=0.71), Guess(name="dog", probability=0.2)),
+        top_predictions=(TopPrediction(name="cat", probability=0.71), TopPrediction(name="dog", probability=0.2)),
         layers=(
             LayerMaps(
                 "first", "conv", "conv(32, 5, padding=2)", (32, 32, 32), first, tuple(range(16)), ((1, 5), (2, 6))
@@ -240,11 +240,13 @@ def _activations() -> ActivationMaps:
 def _claims(recipe: Recipe) -> tuple[ClaimRecord, ...]:
     assignment = "the assignment, task 1c (a later paper says 390,400: it forgot the last layer's ten biases)"
     return (
-        judge("parameters", 390_410, [float(_trace_of(recipe).parameters)], source=assignment),
-        judge("test_accuracy", 0.7149, [0.7318], images=10_000, source="a report, table 1", measured_images=10_000),
-        judge("validation_loss", 0.8024, [0.7431], source="a report", note="lowest, epoch 6"),
-        judge("test_loss", 0.91, [0.76], claim_data="other", data="cifar10", source="another report"),
-        judge("train_top5", 0.99, []),
+        judge_claim("parameters", 390_410, [float(_trace_of(recipe).parameters)], source=assignment),
+        judge_claim(
+            "test_accuracy", 0.7149, [0.7318], images=10_000, source="a report, table 1", measured_images=10_000
+        ),
+        judge_claim("validation_loss", 0.8024, [0.7431], source="a report", note="lowest, epoch 6"),
+        judge_claim("test_loss", 0.91, [0.76], claim_data="other", data="cifar10", source="another report"),
+        judge_claim("train_top5", 0.99, []),
     )
 
 
@@ -252,8 +254,8 @@ def _trace_of(recipe: Recipe) -> Any:
     return recipe.model.trace((3, 32, 32), 10)
 
 
-def _table(recipe: Recipe) -> Table:
-    return overview(_trace_of(recipe).records())
+def _table(recipe: Recipe) -> LayerTable:
+    return summarize(_trace_of(recipe).records())
 
 
 @pytest.fixture(scope="session")
@@ -284,7 +286,7 @@ def make_view() -> Callable[..., RunView]:
         epochs = _points(points, steps, curve_parts, broken_from)
         diverged = broken_from <= points * steps
         scores = {part: _score(PARTS[part], 0.74, 0.7318, classes) for part in parts if not diverged}
-        result = Result(
+        result = RunResult(
             run="20260101-120000-lenet",
             status="diverged" if diverged else "finished",
             parameters=_trace_of(recipe).parameters,
@@ -299,7 +301,9 @@ def make_view() -> Callable[..., RunView]:
         )
         test_set = "9f86d081884c7d65"
         openings = tuple(
-            Opening(time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set=test_set, purpose="end of the recipe")
+            TestSetOpening(
+                time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set=test_set, purpose="end of the recipe"
+            )
             for day, run in ((1, "20260101-120000-lenet"), (2, "20260102-090000-lenet-wide"))
         )
         made: dict[str, Any] = {
@@ -309,7 +313,7 @@ def make_view() -> Callable[..., RunView]:
             "data": DataRecord(
                 source="cifar10",
                 classes=classes,
-                parts={part: images for part, images in PARTS.items() if part in parts or part == "test"},
+                splits={part: images for part, images in PARTS.items() if part in parts or part == "test"},
                 split_hash="9f86d081884c7d659a2feaa0c55ad015",
                 test_set=test_set,
                 preprocessing=Preprocessing(
@@ -331,7 +335,7 @@ def make_view() -> Callable[..., RunView]:
                 threads=2,
                 code="4e1243bd22c66e76",
             ),
-            "way": Way(
+            "way": PrecisionConfig(
                 precision="bf16",
                 memory_format="channels_last",
                 tried={"fp32, contiguous": 1320, "fp32, channels_last": 1710, "bf16, channels_last": 2260},
@@ -351,13 +355,13 @@ def make_view() -> Callable[..., RunView]:
 
 
 @pytest.fixture(scope="session")
-def make_filters() -> Callable[..., Filters]:
+def make_filters() -> Callable[..., LayerFilters]:
     """Makes filters before and after training: `number`, `channels`, `kernel`."""
     return _filters
 
 
 @pytest.fixture(scope="session")
-def make_confusion() -> Callable[[int], Confusion]:
+def make_confusion() -> Callable[[int], ConfusionMatrix]:
     """Makes the confusion matrix of that many classes, 1,000 images each."""
     return _confusion
 
@@ -446,7 +450,7 @@ def build_study(
             ArmRecord(
                 name=name,
                 changes={"train.dropout" if doses is not None else "data.augment": name} if number else {},
-                dose=None if doses is None else doses[number],
+                sweep_value=None if doses is None else doses[number],
                 parameters=100_000 + 5_000 * number,
                 seeds=_seeds(name, values, max(planned or count, count), train),
                 sample=Sample(name=name, values=tuple(values)),
@@ -460,9 +464,9 @@ def build_study(
     ablation = curve = confirmation = None
     if baseline is not None:
         others = [sample for name, sample in samples.items() if name != baseline]
-        ablation = ablate(samples[baseline], others, **rules)
+        ablation = analyze_ablation(samples[baseline], others, **rules)
     elif doses is not None:
-        curve = dose_curve(doses, list(samples.values()), higher_is_better=higher)
+        curve = sweep_curve(doses, list(samples.values()), higher_is_better=higher)
     if confirm and baseline is not None:
         winner = max(effects, key=lambda name: effects[name])
         figures = {name: [mean + effects[name] + sd * next(draws) for _ in range(confirm)] for name in effects}

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from cnnlab.interpret.weights.filters import Filters
-from cnnlab.records import ClaimRecord, Opening, StepMeans
+from cnnlab.interpret.weights.filters import LayerFilters
+from cnnlab.records import ClaimRecord, StepMeans, TestSetOpening
 from cnnlab.reports.run import captions
-from cnnlab.reports.run.contents import Confusion, RunView
+from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.study import captions as study_captions
-from cnnlab.reports.study.figures import bands
-from cnnlab.reports.study.plan import plan_sheet
-from cnnlab.reports.study.tables import study_sheet
+from cnnlab.reports.study.figures import learning_bands
+from cnnlab.reports.study.plan import plan_document
+from cnnlab.reports.study.tables import study_document
 from cnnlab.reports.study.text import headline
 from cnnlab.studies.plan_summary import ArmPlan, plan_summary
-from cnnlab.studies.result import ArmClaim, SayingRecord, StudyResult
+from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
 
 Golden = Callable[..., None]
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -28,7 +28,7 @@ DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 def words_of_run(view: RunView) -> Iterator[str]:
     yield from captions.headline(view)
-    yield captions.ledger(view)
+    yield captions.ledger_text(view)
     yield captions.loss_caption(view.epochs, view.result)
     yield captions.accuracy_caption(view.epochs, view.result)
     yield captions.selection_note(view)
@@ -50,13 +50,13 @@ def test_what_is_said_of_a_run(make_view: Callable[..., RunView], golden: Golden
         "a sealed test set": make_view(parts=("train", "validation")),
         "training images only": make_view(parts=("train",), curve_parts=()),
         "no test part": make_view(
-            parts=("train",), data=view.data.model_copy(update={"parts": {"train": 5}}), curve_parts=(), claims=()
+            parts=("train",), data=view.data.model_copy(update={"splits": {"train": 5}}), curve_parts=(), claims=()
         ),
         "an opening that is not written down": make_view(openings=()),
         "one point": make_view(points=1),
         "as good on new images": make_view(
             result=view.result.model_copy(update={"train": view.result.validation}),
-            openings=(Opening(time="2026-01-01T12:00:00", run="a", test_set="x", purpose="end of the recipe"),),
+            openings=(TestSetOpening(time="2026-01-01T12:00:00", run="a", test_set="x", purpose="end of the recipe"),),
         ),
         "diverged": make_view(points=3, broken_from=2),
     }
@@ -75,23 +75,23 @@ def test_what_is_said_of_a_run(make_view: Callable[..., RunView], golden: Golden
     )
 
 
-def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., Filters], golden: Golden) -> None:
+def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., LayerFilters], golden: Golden) -> None:
     before = np.ones((70, 3, 2, 2))
     after = before.copy()
     after[[5, 9, 2]] *= np.array([4.0, 3.0, 2.0]).reshape(3, 1, 1, 1)
     still = np.ones((2, 1, 3, 3))
     filters = {
-        "of 70": Filters("first", before, after),
+        "of 70": LayerFilters("first", before, after),
         "grey": make_filters(channels=1),
         "of many channels": make_filters(channels=8),
-        "that did not move": Filters("first", still, still),
-        "that are no numbers": Filters("first", still, still * np.nan),
-        "that were checked": Filters("first", before, after, begun="checked"),
-        "that began otherwise": Filters("first", None, before, begun="other", reason="why"),
-        "whose beginning is lost": Filters("first", None, before, begun="lost"),
+        "that did not move": LayerFilters("first", still, still),
+        "that are no numbers": LayerFilters("first", still, still * np.nan),
+        "that were checked": LayerFilters("first", before, after, initial_weights="checked"),
+        "that began otherwise": LayerFilters("first", None, before, initial_weights="other", reason="why"),
+        "whose beginning is lost": LayerFilters("first", None, before, initial_weights="lost"),
     }
-    mistakes = Confusion("test", np.array([[8, 2, 0], [5, 5, 0], [0, 1, 9]]))
-    none = Confusion("test", np.eye(3, dtype=int))
+    mistakes = ConfusionMatrix("test", np.array([[8, 2, 0], [5, 5, 0], [0, 1, 9]]))
+    none = ConfusionMatrix("test", np.eye(3, dtype=int))
     names = ("cat", "dog", "ship")
     golden(
         "pictures",
@@ -104,13 +104,13 @@ def test_what_is_said_of_filters_and_of_mistakes(make_filters: Callable[..., Fil
 
 def words_of_study(result: StudyResult) -> Iterator[str]:
     yield headline(result)
-    yield from (f"{name}: {value}" for name, value in study_captions.key_figures(result))
+    yield from (f"{name}: {value}" for name, value in study_captions.key_facts(result))
     yield study_captions.seeds_caption(result)
     if result.ablation is not None:
         yield study_captions.forest_caption(result)
     if result.curve is not None:
-        yield study_captions.dose_caption(result.curve)
-    if bands(result):
+        yield study_captions.sweep_caption(result.curve)
+    if learning_bands(result):
         yield study_captions.learning_caption(result)
 
 
@@ -153,8 +153,8 @@ def test_the_sheet_of_a_study(make_study: Callable[..., StudyResult], golden: Go
     claim = ClaimRecord(
         name="test_accuracy", published=0.73, measured=0.731, n=8, source="A paper", verdict="reproduced"
     )
-    saying = SayingRecord(
-        arm="flips", than="plain", published="better", answer="holds", reason="by 1.04 points", source="Page 3"
+    saying = OrdinalClaimRecord(
+        arm="flips", than="plain", published="better", verdict="holds", reason="by 1.04 points", source="Page 3"
     )
     judged = {"confirm": 8, "claims": (ArmClaim(arm="flips", claim=claim),), "sayings": (saying,)}
     studies = {
@@ -166,7 +166,7 @@ def test_the_sheet_of_a_study(make_study: Callable[..., StudyResult], golden: Go
         "three doses": make_study(doses=DOSES[:3], runs=6),
         "one run an arm": make_study(runs=1),
     }
-    golden("sheets", ((name, [study_sheet(result).to_markdown()]) for name, result in studies.items()))
+    golden("sheets", ((name, [study_document(result).to_markdown()]) for name, result in studies.items()))
 
 
 def test_the_sheet_of_a_plan(golden: Golden) -> None:
@@ -175,7 +175,7 @@ def test_the_sheet_of_a_plan(golden: Golden) -> None:
         arms = [*(ArmPlan(name=name, seeds=seeds, seconds=90.0, **dict(told)) for name in names), *more]
         known = {"metric": "validation_accuracy", "images": 5000, "delta": 0.002, "baseline": "plain"}
         known |= {"question": "Does it help?", "basis": "a trial", **fields}
-        return plan_sheet(plan_summary("flips", arms, **known)).to_markdown()
+        return plan_document(plan_summary("flips", arms, **known)).to_markdown()
 
     plans = {
         "three arms and a copy": sheet(more=(ArmPlan(name="copy", seeds=10, same_as="plain"),)),

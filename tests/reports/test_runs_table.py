@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cnnlab.records import ClaimRecord, Score, Way
-from cnnlab.reports.runs_table import Results
-from cnnlab.runs.index.experiments import ClaimFigures, Experiment, LeftOut, RunFigures
+from cnnlab.records import ClaimRecord, PrecisionConfig, Score
+from cnnlab.reports.runs_table import ExperimentResults
+from cnnlab.runs.index.experiments import ClaimMeasurements, Experiment, RunMetrics, SkippedRun
 
 
 def score(accuracy: float) -> Score:
     return Score(images=1000, loss=1.25, accuracy=accuracy, top5=1.0, balanced_accuracy=accuracy, macro_f1=accuracy)
 
 
-def run(seed: int = 0, **fields: Any) -> RunFigures:
+def run(seed: int = 0, **fields: Any) -> RunMetrics:
     known: dict[str, Any] = {
         "run": f"20260101-00000{seed}-net",
         "status": "finished",
         "epochs": 10.0,
         "seconds": 90.0,
         "images_per_second": 1234.5,
-        "way": Way(precision="bf16", memory_format="channels_last"),
+        "way": PrecisionConfig(precision="bf16", memory_format="channels_last"),
         "device": "cpu: Abacus",
         "threads": 2,
         "torch": "2.15.0",
@@ -29,29 +29,29 @@ def run(seed: int = 0, **fields: Any) -> RunFigures:
         "validation": None,
         "test": score(0.7),
     }
-    return RunFigures(seed=seed, **{**known, **fields})
+    return RunMetrics(seed=seed, **{**known, **fields})
 
 
-def claim(*values: float, name: str = "test_accuracy", data: str = "", **fields: Any) -> ClaimFigures:
+def claim(*values: float, name: str = "test_accuracy", data: str = "", **fields: Any) -> ClaimMeasurements:
     measured = sum(values) / len(values) if values else None
     known: dict[str, Any] = {"published": 0.715, "verdict": "not enough evidence", "n": len(values)}
     record = ClaimRecord(name=name, measured=measured, **{**known, **fields})
-    return ClaimFigures(claim=record, data=data, values=values, seeds=tuple(range(len(values))))
+    return ClaimMeasurements(claim=record, data=data, values=values, seeds=tuple(range(len(values))))
 
 
-def experiment(*runs: RunFigures, claims: tuple[ClaimFigures, ...] = (), **fields: Any) -> Experiment:
+def experiment(*runs: RunMetrics, claims: tuple[ClaimMeasurements, ...] = (), **fields: Any) -> Experiment:
     known: dict[str, Any] = {"recipe": "net", "name": "net", "command": "cnnlab train recipes/net.toml"}
     known |= {"data": "faces.zip", "images": 45000, "limited": False, "epochs": 10, "parameters": 5}
     return Experiment(runs=runs or (run(),), claims=claims, **{**known, **fields})
 
 
-def rows(found: Results, title: str) -> list[dict[str, str]]:
-    (table,) = [table for named, table in found.sheet().tables if named == title]
+def rows(found: ExperimentResults, title: str) -> list[dict[str, str]]:
+    (table,) = [table for named, table in found.document().tables if named == title]
     return [dict(zip([column.title for column in table.columns], row, strict=True)) for row in table.rows]
 
 
 def test_a_row_has_a_runs_figures() -> None:
-    (row,) = rows(Results(experiments=(experiment(),)), "Runs")
+    (row,) = rows(ExperimentResults(experiments=(experiment(),)), "Runs")
     assert row == {
         "recipe": "net",
         "seed": "0",
@@ -72,7 +72,9 @@ def test_one_seed_has_its_interval_and_several_their_range() -> None:
     several = claim(0.7, 0.72, 0.68, low=0.1, high=0.9)
     none = claim(n=0, verdict="not measured")
     count = claim(5.0, 5.0, name="parameters", published=5, verdict="equal")
-    found = rows(Results(experiments=(experiment(claims=(alone, several, none, count)),)), "Published and measured")
+    found = rows(
+        ExperimentResults(experiments=(experiment(claims=(alone, several, none, count)),)), "Published and measured"
+    )
     assert [row["interval or range"] for row in found] == ["0.6700 to 0.7300", "0.6800 to 0.7200", "–", "–"]
     assert [row["measured"] for row in found] == ["0.7000", "0.7000", "–", "5"]
     assert [row["published"] for row in found] == ["0.715", "0.715", "0.715", "5"]
@@ -86,16 +88,16 @@ def test_what_is_said_of_many_runs(golden: Callable[..., None]) -> None:
     cut = [run(epochs=4.0), run(epochs=6.5, status="stopped early"), run(epochs=12.0)]
     other = claim(0.7, data="cifar10", verdict="other data", note="last epoch", source="someone")
     results = {
-        "no claims, and one left out": Results(
-            experiments=(experiment(run(), run(1)),), left_out=(LeftOut(run="x", reason="unfinished"),)
+        "no claims, and one left out": ExperimentResults(
+            experiments=(experiment(run(), run(1)),), left_out=(SkippedRun(run="x", reason="unfinished"),)
         ),
-        "fewer epochs than the recipe asks for": Results(
+        "fewer epochs than the recipe asks for": ExperimentResults(
             experiments=tuple(experiment(each, claims=claims) for each in (run(), *cut))
         ),
-        "fewer images": Results(experiments=(experiment(claims=claims, images=20000, limited=True),)),
-        "other data": Results(experiments=(experiment(claims=(other,)),)),
-        "two machines": Results(
+        "fewer images": ExperimentResults(experiments=(experiment(claims=claims, images=20000, limited=True),)),
+        "other data": ExperimentResults(experiments=(experiment(claims=(other,)),)),
+        "two machines": ExperimentResults(
             experiments=(experiment(run(), run(1, device="cuda: Loom", threads=1)), experiment(name="other"))
         ),
     }
-    golden("results", ((name, [found.sheet().to_markdown()]) for name, found in results.items()))
+    golden("results", ((name, [found.document().to_markdown()]) for name, found in results.items()))

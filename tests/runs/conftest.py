@@ -17,8 +17,8 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data import loader
-from cnnlab.data.loader import Feed
-from cnnlab.runs.callbacks import Listener
+from cnnlab.data.loader import ImageLoader
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -117,7 +117,7 @@ class Cutting:
                 if len(moments) - 1 == cut_at:
                     raise Cut
 
-        listener = Listener(watch=lambda *_: note("step"), say=lambda _: note("word"))
+        listener = RunCallbacks(on_step=lambda *_: note("step"), log=lambda _: note("word"))
         with told_of_events(note), suppress(Cut):
             work(listener=listener, begun=folders.append)
         return folders[0], moments
@@ -179,7 +179,7 @@ def told_of_events(note: Callable[[str], None]) -> Iterator[None]:
     """
 
     def batches(kind: str, function: Callable[..., Any], epoch_at: int | None) -> Callable[..., Iterator[Any]]:
-        def told(self: Feed, *arguments: Any, **named: Any) -> Iterator[Any]:
+        def told(self: ImageLoader, *arguments: Any, **named: Any) -> Iterator[Any]:
             where = f"{kind} {arguments[epoch_at] if epoch_at is not None else len(self)}"
             for number, batch in enumerate(function(self, *arguments, **named)):
                 note(f"{where}.{number}")
@@ -198,9 +198,9 @@ def told_of_events(note: Callable[[str], None]) -> Iterator[None]:
         return told
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "EVALUATION_IMAGES", 5)  # so that a part has several batches
-        patch.setattr(Feed, "training", batches("batch", Feed.training, 2))
-        patch.setattr(Feed, "evaluation", batches("scoring", Feed.evaluation, None))
+        patch.setattr(loader, "EVAL_BATCH_MAX_IMAGES", 5)  # so that a part has several batches
+        patch.setattr(ImageLoader, "train_batches", batches("batch", ImageLoader.train_batches, 2))
+        patch.setattr(ImageLoader, "eval_batches", batches("scoring", ImageLoader.eval_batches, None))
         for name in ("fsync", "replace", "unlink"):
             patch.setattr(os, name, change(name))
         yield

@@ -18,16 +18,16 @@ from safetensors.torch import load_file
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.data import array_store
-from cnnlab.data.augmentation.views import Mirrored
+from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.decoding.cache import features_dir
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import SpecError
-from cnnlab.records import FeaturesRecord
-from cnnlab.runs.callbacks import Listener
+from cnnlab.records import FeatureCacheRecord
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.studies.plan import make_plan
-from cnnlab.studies.study import carry_out_study
+from cnnlab.studies.study import execute_study
 
 # No bias in front of a batch norm: its gradient is 0 but for rounding, of which Adam makes whole steps.
 DEEP = (
@@ -71,7 +71,7 @@ def done(tmp_path: Path) -> Callable[..., RunFolder]:
     return make
 
 
-def record(folder: RunFolder) -> FeaturesRecord:
+def record(folder: RunFolder) -> FeatureCacheRecord:
     found = folder.features()
     assert found is not None
     return found
@@ -124,9 +124,9 @@ def test_a_run_on_kept_features_is_the_run_without(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], kind: str
 ) -> None:
     kept, anew = done(transfer(**KINDS[kind])), done(transfer(**{**KINDS[kind], "cache": "never"}))
-    assert record(kept).kept
+    assert record(kept).cached
     assert record(kept).exact
-    assert not record(anew).kept
+    assert not record(anew).cached
     same(kept, anew)
     frozen = [name for name in weights(kept) if name.startswith("network/backbone.batchnorm1")]
     assert len(frozen) == 5
@@ -138,8 +138,10 @@ def test_with_a_wrong_view_it_is_another_run(
 ) -> None:
     """The comparison above sees a difference."""
     anew = done(transfer(augment=["flip"], epochs=4, cache="never"))
-    right = Mirrored.chosen
-    monkeypatch.setattr(Mirrored, "chosen", lambda self, seed, epoch, places: right(self, seed, epoch + 1, places))
+    right = FlippedViews.view_indices
+    monkeypatch.setattr(
+        FlippedViews, "view_indices", lambda self, seed, epoch, places: right(self, seed, epoch + 1, places)
+    )
     with pytest.raises(AssertionError):
         same(done(transfer(augment=["flip"], epochs=4)), anew)
 
@@ -148,9 +150,9 @@ def test_fewer_views_than_epochs_are_not_exact_and_say_so(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), listener=Listener(say=said.append))
+    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), listener=RunCallbacks(log=said.append))
     found = record(folder)
-    assert (found.kept, found.exact, found.views) == (True, False, 2)
+    assert (found.cached, found.exact, found.views) == (True, False, 2)
     assert found.reason == "3 epochs take turns with 2 views of each image"
     assert any("2 views" in line and f"(not as without: {found.reason})" in line for line in said)
 
@@ -159,12 +161,12 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     said: list[str] = []
     progress: list[tuple[Any, ...]] = []
     folder = done(
-        transfer(augment=["flip"]), listener=Listener(say=said.append, progress=lambda *told: progress.append(told))
+        transfer(augment=["flip"]), listener=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told))
     )
     found = record(folder)
     # 27 images to train on in two views and 9 to validate on, of 6×4×4 numbers; the test part is not kept.
-    assert (found.place, found.shape, found.views, found.dtype) == ("head.dropout1", (96,), 2, "fp32")
-    sizes = folder.data().parts
+    assert (found.cut_point, found.shape, found.views, found.dtype) == ("head.dropout1", (96,), 2, "fp32")
+    sizes = folder.data().splits
     assert found.bytes == 4 * 96 * (2 * sizes["train"] + sizes["validation"])
     assert sorted(path.name for path in features_dir().glob("*.npy")) == sorted(found.files)
     assert len(found.files) == 3
@@ -174,7 +176,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     assert line.endswith(f"kept from head.dropout1 on ({how})")
     assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
     said.clear()
-    again = done(transfer(augment=["flip"]), listener=Listener(say=said.append))
+    again = done(transfer(augment=["flip"]), listener=RunCallbacks(log=said.append))
     assert record(again).seconds is None
     assert any("found in the cache" in line for line in said)
     same(again, folder, exactly=True)
@@ -198,9 +200,9 @@ def test_where_features_are_not_kept_the_reason_is_said(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(**fields), listener=Listener(say=said.append))
+    folder = done(transfer(**fields), listener=RunCallbacks(log=said.append))
     found = record(folder)
-    assert not found.kept
+    assert not found.cached
     assert re.search(words, found.reason)
     assert f"the frozen part is computed for every batch: {found.reason}" in said
     assert not features_dir().exists()
@@ -237,7 +239,7 @@ def test_where_nothing_is_frozen_nothing_is_said(
 def test_too_little_room_is_a_reason(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnnlab.training.feature_cache.plan.MOST_BYTES", 1000)
+    monkeypatch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 1000)
     assert record(done(transfer())).reason.endswith(" KiB, and there is room for 1.0 KiB")
     with pytest.raises(SpecError, match="the features take"):
         done(transfer(cache="views(2)"))
@@ -263,7 +265,7 @@ def test_from_a_memory_map_it_is_the_same_to_the_bit(
 ) -> None:
     resident = done(transfer(augment=["flip"]))
     monkeypatch.setitem(array_store.RESIDENT_BYTES, "cpu", 0)
-    monkeypatch.setattr(array_store, "cpus", lambda: workers)
+    monkeypatch.setattr(array_store, "available_cpus", lambda: workers)
     same(done(transfer(augment=["flip"])), resident, exactly=True)
 
 
@@ -283,7 +285,7 @@ def test_features_that_are_not_those_of_the_network_are_made_again(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the key left out: some are computed again and compared."""
-    monkeypatch.setattr("cnnlab.training.feature_cache.features._digest", lambda *_: "the same")
+    monkeypatch.setattr("cnnlab.training.feature_cache.features._trunk_digest", lambda *_: "the same")
     first = done(transfer())
     tables = transfer().to_tables()
     tables["model"]["backbone"] = tables["model"]["backbone"].replace("'trained'", "'none'")
@@ -299,7 +301,7 @@ def test_a_cache_that_can_not_be_written_to_costs_only_time(
     shutil.rmtree(features_dir())
     features_dir().write_bytes(b"")
     other = done(transfer())
-    assert record(other).kept
+    assert record(other).cached
     assert record(other).files == ()
     same(other, kept, exactly=True)
 
@@ -309,13 +311,13 @@ def images_trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What image feeds are asked for."""
     seen: list[str] = []
     for name in ("training", "evaluation", "view"):
-        plain = getattr(Feed, name)
+        plain = getattr(ImageLoader, name)
 
-        def told(self: Feed, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:
+        def told(self: ImageLoader, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:
             seen.append(name)
             return plain(self, *given, **named)
 
-        monkeypatch.setattr(Feed, name, told)
+        monkeypatch.setattr(ImageLoader, name, told)
     return seen
 
 
@@ -342,10 +344,10 @@ def test_arms_that_share_a_frozen_part_share_its_features(transfer: Callable[...
     study = Study(
         base=transfer(opened="sealed"), metric="validation_loss", baseline="plain", baseline_seeds=2, seeds=2, arms=arms
     )
-    carry_out_study(study, "sharing", runs=tmp_path / "runs", device="cpu")
+    execute_study(study, "sharing", runs=tmp_path / "runs", device="cpu")
     found = [record(folder) for folder in list_runs(tmp_path / "runs")]
     assert len(found) == 6
-    assert {(one.kept, one.exact) for one in found} == {(True, True)}
+    assert {(one.cached, one.exact) for one in found} == {(True, True)}
     # A plain view of either part and a mirrored one: the first run computes two, and one of those that flip the third.
     assert len({name for one in found for name in one.files}) == 3
     assert sum(one.seconds is not None for one in found) == 2
@@ -374,7 +376,7 @@ def test_two_processes_train_on_the_features_that_one_computes(
         (two,) = list_runs(folder / name)
         one = done(made)
         assert two.environment().processes == 2
-        assert record(two).kept
+        assert record(two).cached
         assert record(two).files != record(one).files or record(one).seconds is None
         room = 0.2 if name == "swa" else 1e-3  # each process's norms see their own images
         pairs = zip(two.epochs(), one.epochs(), strict=True)
@@ -401,7 +403,7 @@ def test_a_run_that_is_cut_ends_like_a_straight_one(
         done(
             transfer(**RESUMED, average="ema(0.9)", weights="averaged"),
             begun=begun.append,
-            listener=Listener(watch=cut(steps)),
+            listener=RunCallbacks(on_step=cut(steps)),
         )
     if gone:
         shutil.rmtree(features_dir())
@@ -420,11 +422,11 @@ def test_a_run_that_began_without_goes_on_without(
 ) -> None:
     begun: list[RunFolder] = []
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.training.feature_cache.plan.MOST_BYTES", 0)
+        patch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 0)
         with pytest.raises(cut.error):
-            done(transfer(), begun=begun.append, listener=Listener(watch=cut(6)))
+            done(transfer(), begun=begun.append, listener=RunCallbacks(on_step=cut(6)))
     resume_run(begun[0].path, device="cpu")
-    assert not record(begun[0]).kept
+    assert not record(begun[0]).cached
     assert not features_dir().exists()
 
 

@@ -12,8 +12,8 @@ import torch
 import typer
 
 from cnnlab.cli.commands.train import show_result
-from cnnlab.data.loader import Feed
-from cnnlab.runs.index.summary import summaries
+from cnnlab.data.loader import ImageLoader
+from cnnlab.runs.index.summary import summarize_runs
 from cnnlab.runs.run import run
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.training import loop
@@ -34,9 +34,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float, tuple[int, int]], None]:
     """Spoils the loss, or its gradient, of one batch: (epoch, number) from 0."""
     now = [(-1, -1)]
-    training = Feed.training
+    training = ImageLoader.train_batches
 
-    def told(self: Feed, size: int, seed: int, epoch: int, *others: Any) -> Any:
+    def told(self: ImageLoader, size: int, seed: int, epoch: int, *others: Any) -> Any:
         for number, batch in enumerate(training(self, size, seed, epoch, *others)):
             now[0] = (epoch, number)
             yield batch
@@ -54,7 +54,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float, tuple[int, 
 
             return replace(loss, function=found)
 
-        monkeypatch.setattr(Feed, "training", told)
+        monkeypatch.setattr(ImageLoader, "train_batches", told)
         monkeypatch.setattr(loop, "loss_function", spoiling)
 
     return make
@@ -93,7 +93,7 @@ def test_it_is_kept_as_diverged_and_counts_for_nothing(
     assert (result.status, result.train, result.validation, result.test) == ("diverged", None, None, None)
     assert result.message.startswith(f"the loss stopped being a number before the end of epoch {result.epochs:g}")
     assert result.message.endswith("a smaller learning rate may help")
-    assert [summary.status for summary in summaries(tmp_path)] == ["diverged"]
+    assert [summary.status for summary in summarize_runs(tmp_path)] == ["diverged"]
     assert result.selected_epoch < result.epochs == curve[-1].epoch
     assert curve[-1].test is None
     assert not list(folder.path.glob("predictions-*"))

@@ -9,7 +9,7 @@ import pytest
 
 from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.runs import environment
-from cnnlab.runs.environment import code_hash, what_computes
+from cnnlab.runs.environment import code_hash, normalize_source
 
 SOURCE = b'''"""A module."""
 
@@ -52,14 +52,14 @@ class Half:
 )
 def test_words_and_layout_do_not_compute_and_all_else_does(before: bytes, after: bytes, computes: bool) -> None:
     assert before in SOURCE
-    assert (what_computes(SOURCE.replace(before, after)) != what_computes(SOURCE)) == computes
+    assert (normalize_source(SOURCE.replace(before, after)) != normalize_source(SOURCE)) == computes
 
 
 def test_the_digest_is_of_the_files_that_compute_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = inspect.unwrap(code_hash)
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "cnnlab" / "runs" / "environment.py"))
-    monkeypatch.setattr(environment, "COMPUTING", ("data", "one.py"))
+    monkeypatch.setattr(environment, "NUMERIC_SOURCES", ("data", "one.py"))
     root = tmp_path / "cnnlab"
     (root / "data").mkdir(parents=True)
     (root / "runs").mkdir()

@@ -30,9 +30,9 @@ def test_the_first_image_of_the_validation_part_is_kept_as_the_network_has_it(
     example = folder.example()
     assert example is not None
     about, pixels = example
-    assert about == ExampleRecord(part=part, place=0, label=int(dataset.labels(part)[0]))
+    assert about == ExampleRecord(split=part, place=0, label=int(dataset.labels(part)[0]))
     assert np.array_equal(pixels, dataset.pixels(part)[0])
-    assert pixels.shape == (channels, *dataset.form.shape[1:])
+    assert pixels.shape == (channels, *dataset.image_spec.shape[1:])
     with Image.open(folder.path / "example.png") as opened:
         assert opened.mode == ("L" if channels == 1 else "RGB")
 

@@ -16,11 +16,11 @@ from torch import nn
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
-from cnnlab.runs.setup import Bench
-from cnnlab.runs.warnings import initial_loss
+from cnnlab.runs.setup import TrainingSetup
+from cnnlab.runs.warnings import initial_loss_warning
 from cnnlab.storage.run_folder import RunFolder
 
 CPU = torch.device("cpu")
@@ -62,9 +62,9 @@ def train(transferring: Any, tmp_path: Path) -> Callable[..., RunFolder]:
     return make
 
 
-def network_of(folder: RunFolder) -> Transfer:
+def network_of(folder: RunFolder) -> TransferModel:
     network = trained_network(folder, CPU, print)
-    assert isinstance(network, Transfer)
+    assert isinstance(network, TransferModel)
     return network
 
 
@@ -113,7 +113,7 @@ def test_without_gradients_alone_statistics_would_move(
     train: Callable[..., RunFolder], transferring: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The counter-test: what the tests above would see if a frozen part were in train mode."""
-    monkeypatch.setattr(Transfer, "train", nn.Module.train)
+    monkeypatch.setattr(TransferModel, "train", nn.Module.train)
     before = transferring.tensors(transferring.source, "best")
     after = transferring.within("backbone.", transferring.tensors(train("none")))
     buffers = ("running_mean", "running_var", "num_batches_tracked")
@@ -138,8 +138,8 @@ def test_dropout_is_off_in_front_of_what_trains_and_on_behind_it(
     images = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         network.train()
-        features = network.features(images)
-        again, logits = network.features(images), [network(images), network(images)]
+        features = network.forward_features(images)
+        again, logits = network.forward_features(images), [network(images), network(images)]
     # Statistics of a batch are the same each time; only dropout draws.
     assert torch.equal(features, again) is not draws
     assert not torch.equal(*logits)
@@ -149,9 +149,9 @@ def test_dropout_is_off_in_front_of_what_trains_and_on_behind_it(
 @pytest.mark.parametrize("policy", ["gradual", *(pytest.param(policy, marks=FULL) for policy in ("none", "all"))])
 def test_a_trial_of_the_way_and_the_first_loss_leave_the_network_as_it_was(transferring: Any, policy: str) -> None:
     made = transferring.recipe(policy, precision="auto")
-    bench = Bench.prepare(made, None, CPU, True, lambda *_: None)
-    assert bench.way.tried
-    initial_loss(made, bench.network, bench.train, 3)
+    bench = TrainingSetup.prepare(made, None, CPU, True, lambda *_: None)
+    assert bench.precision_config.tried
+    initial_loss_warning(made, bench.network, bench.train_loader, 3)
     assert transferring.trained(bench.network.state_dict()) == set()
     trains = {name.partition(".")[0] for name, one in bench.network.named_parameters() if one.requires_grad}
     assert trains == ({"backbone", "head"} if policy == "all" else {"head"})
@@ -171,7 +171,9 @@ def test_a_way_is_tried_with_all_that_will_train(transferring: Any, monkeypatch:
     monkeypatch.setattr(nn.Module, "zero_grad", noted)
     for policy, conv_trains in (("none", False), ("gradual", True)):
         asked.clear()
-        Bench.prepare(transferring.recipe(policy, precision="auto", batch_size=7), None, CPU, True, lambda *_: None)
+        TrainingSetup.prepare(
+            transferring.recipe(policy, precision="auto", batch_size=7), None, CPU, True, lambda *_: None
+        )
         found = set().union(*asked)
         assert "head.dense1.weight" in found
         assert ("backbone.conv1.weight" in found) is conv_trains
@@ -202,7 +204,7 @@ def test_a_known_network_keeps_what_its_library_made(
     }
     folder = RunFolder(cnnlab.train(Recipe.from_tables(tables), runs=tmp_path, device="cpu").path)
     made = transferring.within("backbone.", transferring.tensors(folder))
-    library = architectures.network(name, device="cpu", seed=3).state_dict()
+    library = architectures.create_model(name, device="cpu", seed=3).state_dict()
     rows = {tensor.rpartition(".")[0] for tensor in made}
     expected = {row for row in rows if any(f"{row}.".startswith(f"{one.rstrip('.')}.") for one in trains)}
     assert transferring.changed(library, made) == expected

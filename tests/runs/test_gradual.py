@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from cnnlab.runs.run import run
-from cnnlab.runs.setup import Bench
-from cnnlab.training.loop import Feeds, fit
+from cnnlab.runs.setup import TrainingSetup
+from cnnlab.training.loop import SplitLoaders, fit
 
 CPU = torch.device("cpu")
 PARTS = "gradual(['dense1', 'batchnorm2', 'conv*'])"
@@ -25,12 +25,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def test_each_part_begins_in_its_epoch_and_has_no_moments_before(transferring: Any) -> None:
-    bench = Bench.prepare(
+    bench = TrainingSetup.prepare(
         transferring.recipe(PARTS, epochs=4, optimizer="adamw(0.01)"), None, CPU, True, lambda *_: None
     )
     training = bench.training()
     names = {id(parameter): name for name, parameter in bench.network.named_parameters()}
-    feeds = Feeds(bench.train, bench.validation, None, bench.dataset.classes)
+    feeds = SplitLoaders(bench.train_loader, bench.validation_loader, None, bench.dataset.classes)
     for record in fit(training, feeds, lambda *_: None):
         expected = JOINED[int(record.epoch) - 1]
         assert transferring.trained(bench.network.state_dict()) == expected, record.epoch
@@ -71,14 +71,14 @@ def test_an_average_of_epochs_has_statistics_of_its_own_where_they_are_no_longer
     recipe = transferring.recipe(policy, **ways)
     made = run(recipe, runs=tmp_path, device="cpu")
     average, last = transferring.tensors(made, prefix="average/"), transferring.tensors(made)
-    bench = Bench.prepare(recipe, None, CPU, True, lambda *_: None)
+    bench = TrainingSetup.prepare(recipe, None, CPU, True, lambda *_: None)
     bench.network.load_state_dict(average)
     values = []
     bench.network.get_submodule("backbone.conv2").register_forward_hook(lambda *call: values.append(call[2]))
     bench.network.eval()
     sizes = []
     with torch.no_grad():
-        for images, _ in bench.train.evaluation(recipe.train.batch_size):
+        for images, _ in bench.train_loader.eval_batches(recipe.train.batch_size):
             bench.network(images)
             sizes.append(len(images))
     means = torch.stack([value.mean((0, 2, 3)) for value in values]).mean(0)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.models.network_plan import plan_of_run
-from cnnlab.randomness import torch_state
+from cnnlab.models.network_plan import plan_run_network
+from cnnlab.randomness import fork_rng
 from cnnlab.runs import run as runs_run
 from cnnlab.runs.initial_weights import state_digest
 from cnnlab.runs.run import resume_run, run
@@ -25,7 +25,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
     states: list[dict[str, Tensor]] = []
     really = runs_run._train
 
-    def watched(folder: RunFolder, bench: object, training: runs_run.Training, *rest: object) -> None:
+    def watched(folder: RunFolder, bench: object, training: runs_run.TrainingState, *rest: object) -> None:
         states.append({name: tensor.clone() for name, tensor in training.network.state_dict().items()})
         really(folder, bench, training, *rest)
 
@@ -36,7 +36,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Tensor]]:
 @pytest.fixture(autouse=True)
 def _own_draws() -> Iterator[None]:
     """New layers draw from torch's global state."""
-    with torch_state():
+    with fork_rng():
         yield
 
 
@@ -77,8 +77,8 @@ def test_a_run_writes_down_what_it_really_begins_with(
 ) -> None:
     made = recipe(seed=3, epochs=1, memory_format="channels_last", precision="auto")
     folder = run(made, runs=tmp_path, device="cpu")
-    again = plan_of_run(folder).make(3, "cpu")
-    start = folder.start()
+    again = plan_run_network(folder).build(3, "cpu")
+    start = folder.initial_weights()
     assert start is not None
     assert start.sha256 == state_digest(again)
     assert start.tensors == len(again.state_dict())
@@ -88,11 +88,11 @@ def test_a_run_writes_down_what_it_really_begins_with(
 
 
 def test_a_run_that_begins_anew_writes_it_down_anew(own: RunFolder, begun: list[dict[str, Tensor]]) -> None:
-    then = own.start()
+    then = own.initial_weights()
     for name in ("result.json", "last.json", "start.json"):
         (own.path / name).unlink()
     resume_run(own.path, device="cpu")
-    assert own.start() == then
+    assert own.initial_weights() == then
     assert len(begun) == 1
 
 
@@ -100,4 +100,4 @@ def test_a_run_that_goes_on_leaves_it_as_it_was(own: RunFolder) -> None:
     (own.path / "result.json").unlink()
     (own.path / "start.json").unlink()
     resume_run(own.path, device="cpu")
-    assert own.start() is None  # its state now is not its start
+    assert own.initial_weights() is None  # its state now is not its start

@@ -158,7 +158,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | None], None]:
 
     def make(workers: int | None) -> None:
         monkeypatch.setitem(array_store.RESIDENT_BYTES, "cpu", 0 if workers is not None else 2**30)
-        monkeypatch.setattr(array_store, "cpus", lambda: workers or 0)
+        monkeypatch.setattr(array_store, "available_cpus", lambda: workers or 0)
 
     return make
 

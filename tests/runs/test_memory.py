@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from cnnlab.errors import RunError
-from cnnlab.runs.checks import memory_watched
+from cnnlab.runs.checks import explain_out_of_memory
 
 
 def test_what_torch_says_of_the_cpus_memory_is_understood() -> None:
     what = r"train\.batch_size: the memory is full: .*can't allocate memory"
-    with pytest.raises(RunError, match=what), memory_watched(8):
+    with pytest.raises(RunError, match=what), explain_out_of_memory(8):
         torch.empty(2**60, dtype=torch.uint8)
 
 
@@ -24,7 +24,7 @@ def test_what_torch_says_of_the_cpus_memory_is_understood() -> None:
     ],
 )
 def test_every_full_memory_is_one_error(error: Exception, what: str) -> None:
-    with pytest.raises(RunError) as caught, memory_watched(1):
+    with pytest.raises(RunError) as caught, explain_out_of_memory(1):
         raise error
     (problem,) = caught.value.problems
     assert problem.what.startswith(f"the memory is full: {what}")
@@ -32,5 +32,5 @@ def test_every_full_memory_is_one_error(error: Exception, what: str) -> None:
 
 
 def test_other_errors_go_through() -> None:
-    with pytest.raises(RuntimeError, match=r"^broken$"), memory_watched(8):
+    with pytest.raises(RuntimeError, match=r"^broken$"), explain_out_of_memory(8):
         raise RuntimeError("broken")

@@ -19,10 +19,10 @@ from filelock import FileLock
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.evaluation.logits import logits
+from cnnlab.evaluation.logits import predict_logits
 from cnnlab.records import EpochRecord
 from cnnlab.runs.final_evaluation import trained_network
-from cnnlab.runs.setup import feed_of
+from cnnlab.runs.setup import make_image_loader
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import openings
 
@@ -165,7 +165,9 @@ def test_each_image_is_scored_once_and_by_the_kept_weights(made: Callable[[str],
         kept = two.predictions(part)
         assert kept is not None
         assert kept.labels.tolist() == data.labels(part).tolist()
-        np.testing.assert_allclose(kept.logits, logits(network, feed_of(data, part, CPU, two.way())), atol=1e-5)
+        np.testing.assert_allclose(
+            kept.logits, predict_logits(network, make_image_loader(data, part, CPU, two.precision_config())), atol=1e-5
+        )
         score = getattr(result, part)
         assert (score.images, score.accuracy) == (
             len(kept.labels),

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from torchvision.models import get_model_weights
 
-from cnnlab.config.arms import changes
+from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
-from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.resolve_recipe import resolve_recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as every tutorial has them
 FULL = pytest.mark.full
@@ -41,7 +41,7 @@ def photographs(root: Path, *sizes: tuple[int, int]) -> str:
 
 def test_a_recipe_without_a_backbone_stays_as_it_is() -> None:
     made = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
-    assert resolve(made) is made
+    assert resolve_recipe(made) is made
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_recipe_without_a_backbone_stays_as_it_is() -> None:
     ],
 )
 def test_what_torchvision_publishes_is_spelled_out(name: str, weights: str) -> None:
-    made = resolve(recipe(f"{name}(weights='{weights}')"))
+    made = resolve_recipe(recipe(f"{name}(weights='{weights}')"))
     preset = get_model_weights(name)["IMAGENET1K_V1"].transforms()
     assert made.data.normalize == (tuple(preset.mean), tuple(preset.std))
     assert made.data.channels == 3
@@ -75,25 +75,25 @@ def test_what_torchvision_publishes_is_spelled_out(name: str, weights: str) -> N
     ],
 )
 def test_a_resolved_recipe_stays_as_it_is(made: Recipe) -> None:
-    once = resolve(made)
-    assert resolve(once) == once
-    assert resolve(Recipe.from_toml(once.to_toml())) == once
+    once = resolve_recipe(made)
+    assert resolve_recipe(once) == once
+    assert resolve_recipe(Recipe.from_toml(once.to_toml())) == once
 
 
 def test_what_the_recipe_says_is_kept() -> None:
     said = {"normalize": [[0.5] * 3, [0.25] * 3], "channels": 3, "size": [40, 50]}
-    made = resolve(recipe("resnet18('imagenet')", data=said, resize=[64, 96], interpolation="nearest"))
+    made = resolve_recipe(recipe("resnet18('imagenet')", data=said, resize=[64, 96], interpolation="nearest"))
     assert made.data.normalize == ((0.5,) * 3, (0.25,) * 3)
     assert made.data.size == (40, 50)
     assert (made.model.resize, made.model.interpolation) == ((64, 96), "nearest")
-    assert resolve(recipe("resnet18('imagenet')", data={"normalize": "data"})).data.normalize == "data"
-    assert resolve(recipe("resnet18('imagenet')", resize="own")).model.resize == "own"
+    assert resolve_recipe(recipe("resnet18('imagenet')", data={"normalize": "data"})).data.normalize == "data"
+    assert resolve_recipe(recipe("resnet18('imagenet')", resize="own")).model.resize == "own"
 
 
 def test_weights_or_none_differ_in_nothing_else() -> None:
     """The arms of a study that asks what pretraining is worth."""
-    one, other = (resolve(recipe(f"resnet18(weights='{weights}')")) for weights in ("none", "imagenet"))
-    assert changes(other, one) == {
+    one, other = (resolve_recipe(recipe(f"resnet18(weights='{weights}')")) for weights in ("none", "imagenet"))
+    assert diff_recipes(other, one) == {
         "model.backbone": "resnet18(weights='IMAGENET1K_V1', cut='', stem='own')",
     }
 
@@ -115,9 +115,9 @@ def test_larger_and_mixed_photographs_are_decoded_at_the_backbones_size(
     tmp_path: Path, sizes: Any, model: Any, expected: Any
 ) -> None:
     source = photographs(tmp_path / "photographs", *sizes)
-    made = resolve(recipe("resnet18(weights='imagenet')", source, {"validation": 0.25}, **model))
+    made = resolve_recipe(recipe("resnet18(weights='imagenet')", source, {"validation": 0.25}, **model))
     assert made.data.size == expected
-    form = open_dataset(made.data, seed=0).form
+    form = open_dataset(made.data, seed=0).image_spec
     natural = (sizes[0][1], sizes[0][0])
     assert (form.height, form.width) == (expected or natural)
     rows = [row for row in plan_network(made.model, form.shape, 2).layers if row.name == "backbone.conv1"]
@@ -127,11 +127,11 @@ def test_larger_and_mixed_photographs_are_decoded_at_the_backbones_size(
 
 def test_a_runs_images_are_those_that_it_was_trained_on(transferring: Any) -> None:
     form = transferring.source.data().preprocessing
-    made = resolve(transferring.recipe("none"))
+    made = resolve_recipe(transferring.recipe("none"))
     assert made.data.normalize == (form.mean, form.std)
     assert made.data.channels == form.channels
     assert made.model.resize == (form.height, form.width) == (8, 8)
-    assert resolve(made) == made
+    assert resolve_recipe(made) == made
 
 
 def test_grey_images_become_the_backbones_colours(tmp_path: Path) -> None:
@@ -141,9 +141,9 @@ def test_grey_images_become_the_backbones_colours(tmp_path: Path) -> None:
             Image.fromarray(np.full((16, 16), value + number, dtype=np.uint8)).save(
                 tmp_path / "grey" / label / f"{number}.png"
             )
-    made = resolve(recipe("resnet18('none')", str(tmp_path / "grey"), {"validation": 0.25}, resize="own"))
+    made = resolve_recipe(recipe("resnet18('none')", str(tmp_path / "grey"), {"validation": 0.25}, resize="own"))
     dataset = open_dataset(made.data, seed=0)
-    assert dataset.form.shape == (3, 16, 16)
+    assert dataset.image_spec.shape == (3, 16, 16)
     assert (tuple(dataset.mean), tuple(dataset.std)) == (MEAN, STD)
 
 
@@ -157,10 +157,10 @@ def test_grey_images_become_the_backbones_colours(tmp_path: Path) -> None:
 )
 def test_what_nobody_has_is_told_at_the_backbone(backbone: str, words: str) -> None:
     with pytest.raises(SpecError, match=words) as told:
-        resolve(recipe(backbone))
+        resolve_recipe(recipe(backbone))
     assert told.value.problems[0].where == "model.backbone"
 
 
 def test_an_explicit_size_is_what_is_decoded(tmp_path: Path) -> None:
     source = photographs(tmp_path / "photographs", (300, 260))
-    assert resolve(recipe("resnet18('none')", source, {"size": 32})).data.size == (32, 32)
+    assert resolve_recipe(recipe("resnet18('none')", source, {"size": 32})).data.size == (32, 32)

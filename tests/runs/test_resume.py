@@ -14,8 +14,8 @@ from PIL import Image
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SourceError
-from cnnlab.records import Way
-from cnnlab.runs.callbacks import Listener
+from cnnlab.records import PrecisionConfig
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
@@ -36,9 +36,9 @@ def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Calla
 
     def make(calls: int, function: str = "watch", **fields: object) -> RunFolder:
         folders: list[RunFolder] = []
-        listener = Listener(**{function: cut(calls)})
+        listener = RunCallbacks(**{function: cut(calls)})
         with pytest.raises(cut.error):
-            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", listener=listener, begun=folders.append)
+            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", callbacks=listener, on_run_start=folders.append)
         return folders[0]
 
     return make
@@ -51,20 +51,20 @@ def test_a_damaged_last_checkpoint_is_told_and_the_one_before_used(
     folder = cut_run(10)
     (folder.path / "last-8.safetensors").write_bytes(b"")
     said: list[str] = []
-    resume_run(folder.path, listener=Listener(say=said.append))
+    resume_run(folder.path, callbacks=RunCallbacks(log=said.append))
     assert said[0].endswith("the checkpoint before it (last-4.safetensors) is used")
     cutting.assert_same(folder, straight)
 
 
 def test_a_resumed_run_keeps_its_way(cut_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     """A second trial could choose otherwise."""
-    way = Way(precision="bf16", memory_format="channels_last", reason="a trial")
+    way = PrecisionConfig(precision="bf16", memory_format="channels_last", reason="a trial")
     with monkeypatch.context() as patch:
-        patch.setattr("cnnlab.runs.setup.choose_way", lambda *_: way)
+        patch.setattr("cnnlab.runs.setup.autotune_precision", lambda *_: way)
         folder = cut_run(5, precision="auto")
-    monkeypatch.setattr("cnnlab.runs.setup.choose_way", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.setup.autotune_precision", lambda *_: pytest.fail("a trial was made"))
     resume_run(folder.path)
-    assert folder.way() == way
+    assert folder.precision_config() == way
 
 
 def test_where_no_run_is_the_nearest_is_named(own: RunFolder) -> None:
@@ -137,9 +137,9 @@ def test_a_relative_source_is_found_from_elsewhere(
     made = recipe(source=picture_folder.name, epochs=1, opened="sealed")
     if command is resume_run:
         with pytest.raises(cut.error):
-            run(made, runs=Path("runs"), listener=Listener(watch=cut(2)), begun=folders.append)
+            run(made, runs=Path("runs"), callbacks=RunCallbacks(on_step=cut(2)), on_run_start=folders.append)
     else:
-        run(made, runs=Path("runs"), begun=folders.append)
+        run(made, runs=Path("runs"), on_run_start=folders.append)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     command(folders[0].path)
@@ -155,8 +155,8 @@ def test_a_run_that_goes_on_is_told_of_and_one_that_has_finished_is_not(
 ) -> None:
     folders: list[RunFolder] = []
     with pytest.raises(RunError, match=r"this run has finished\n  next:     train the recipe again"):
-        resume_run(own.path, begun=folders.append)
+        resume_run(own.path, on_run_start=folders.append)
     assert folders == []
     folder = cut_run(5)
-    resume_run(folder.path, begun=folders.append)
+    resume_run(folder.path, on_run_start=folders.append)
     assert folders == [folder]

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.loader import Feed
-from cnnlab.distributed import World
+from cnnlab.data.loader import ImageLoader
+from cnnlab.distributed import ProcessGroup
 from cnnlab.errors import RunError, SourceError
-from cnnlab.evaluation.logits import logits
-from cnnlab.evaluation.metrics import score
-from cnnlab.records import EpochRecord, Opening
-from cnnlab.runs.callbacks import Listener
+from cnnlab.evaluation.logits import predict_logits
+from cnnlab.evaluation.metrics import compute_score
+from cnnlab.records import EpochRecord, TestSetOpening
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.run import resume_run, run
 from cnnlab.storage.lock import locked
@@ -38,8 +38,8 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def ledger(folder: RunFolder) -> list[Opening]:
-    return [Opening(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
+def ledger(folder: RunFolder) -> list[TestSetOpening]:
+    return [TestSetOpening(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
 
 
 def assert_same_tensors(one: RunFolder, other: RunFolder) -> None:
@@ -61,8 +61,8 @@ def test_the_answers_on_the_training_part_are_kept_where_they_are_asked_for(
     assert plain.predictions("train") is None
     kept = asked.predictions("train")
     assert kept is not None
-    assert len(kept.labels) == asked.data().parts["train"]
-    assert score(kept.logits, kept.labels, asked.data().classes).loss == plain.result().train.loss
+    assert len(kept.labels) == asked.data().splits["train"]
+    assert compute_score(kept.logits, kept.labels, asked.data().classes).loss == plain.result().train.loss
 
 
 def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
@@ -78,10 +78,10 @@ def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..
     assert finished.recipe() == made
     data = finished.data()
     assert data.classes == ("blue", "green", "red")
-    assert data.parts == {"train": 27, "validation": 9, "test": 12}
+    assert data.splits == {"train": 27, "validation": 9, "test": 12}
     assert finished.table().parameters == finished.result().parameters == 4 * 28 + 8 + 64 * 3 + 3
     assert finished.environment().device.startswith("cpu: ")
-    assert finished.way().precision == "fp32"
+    assert finished.precision_config().precision == "fp32"
 
 
 def test_the_learning_curve_has_a_line_a_validation(finished: RunFolder) -> None:
@@ -110,7 +110,7 @@ def test_the_final_figures_are_those_of_plain_torch_and_pillow(finished: RunFold
     dataset = open_dataset(finished.recipe().data, seed=0)
     pixels = {
         part: np.stack([np.asarray(Image.open(colours / name)) for name in dataset.image_names(part)]) / 255
-        for part in dataset.parts
+        for part in dataset.splits
     }
     mean, std = pixels["train"].mean((0, 1, 2)), pixels["train"].std((0, 1, 2))
     own = {name.removeprefix("network/"): tensor for name, tensor in state.items()}
@@ -242,8 +242,8 @@ def test_a_trial_changes_nothing_in_the_run_that_follows(
         lambda tried, *_: speeds.get(f"{tried.precision} {tried.memory_format}", 1.0),
     )
     plain, tried = (run(recipe(precision=precision), runs=tmp_path, name=precision) for precision in ("fp32", "auto"))
-    assert tried.way().tried["fp32 contiguous"] == 2
-    assert (tried.way().precision, tried.way().memory_format) == ("fp32", "contiguous")
+    assert tried.precision_config().tried["fp32 contiguous"] == 2
+    assert (tried.precision_config().precision, tried.precision_config().memory_format) == ("fp32", "contiguous")
     assert_same_tensors(plain, tried)
 
 
@@ -260,8 +260,8 @@ def test_the_listener_hears_of_every_validation_and_of_the_folder(
     points: list[EpochRecord] = []
     said: list[str] = []
     folders: list[RunFolder] = []
-    listener = Listener(point=points.append, say=said.append)
-    folder = run(recipe(), runs=tmp_path, listener=listener, begun=folders.append)
+    listener = RunCallbacks(on_validation=points.append, log=said.append)
+    folder = run(recipe(), runs=tmp_path, callbacks=listener, on_run_start=folders.append)
     assert points == folder.epochs()
     assert folders == [folder]
     assert said[0] == f"run folder: {folder.path}"
@@ -280,7 +280,7 @@ def test_a_disk_that_fills_up_is_a_run_error(recipe: Callable[..., Recipe], tmp_
             (folders[0].path / "metrics.jsonl").symlink_to("/dev/full")
 
     with pytest.raises(RunError, match=r"metrics\.jsonl: this file can't be written: "):
-        run(recipe(), runs=tmp_path / "runs", listener=Listener(point=fill), begun=folders.append)
+        run(recipe(), runs=tmp_path / "runs", callbacks=RunCallbacks(on_validation=fill), on_run_start=folders.append)
 
 
 def test_the_ledger_lies_beside_the_run_even_when_it_is_tested_from_within(
@@ -317,7 +317,7 @@ def test_final_figures_of_older_weights_say_so(improving: RunFolder) -> None:
     before = spoil_newest(improving)["before"]
     (improving.path / "result.json").unlink()
     said: list[str] = []
-    result = resume_run(improving.path, listener=Listener(say=said.append)).result()
+    result = resume_run(improving.path, callbacks=RunCallbacks(log=said.append)).result()
     assert said[0] == "going on from the end of epoch 3"
     assert said[1].endswith(f"the checkpoint before it ({before['file']}) is used")
     assert (result.selected_epoch, result.epochs) == (before["epoch"], 3) == (2, 3)
@@ -330,13 +330,13 @@ def test_every_part_is_fed_in_the_format_of_the_network(
 ) -> None:
     seen: list[tuple[str, bool]] = []
 
-    def watched(network: torch.nn.Module, feed: Feed, world: World) -> np.ndarray:
+    def watched(network: torch.nn.Module, feed: ImageLoader, world: ProcessGroup) -> np.ndarray:
         last = network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
         seen.append((feed.memory_format, last))
-        return logits(network, feed, world)
+        return predict_logits(network, feed, world)
 
-    monkeypatch.setattr("cnnlab.runs.final_evaluation.logits", watched)
-    monkeypatch.setattr("cnnlab.training.loop.logits", watched)
+    monkeypatch.setattr("cnnlab.runs.final_evaluation.predict_logits", watched)
+    monkeypatch.setattr("cnnlab.training.loop.predict_logits", watched)
     folder = run(recipe(epochs=1, opened="curve", memory_format=memory_format), runs=tmp_path, device="cpu")
     open_test(folder.path)
     assert seen == [(memory_format, memory_format == "channels_last")] * 5
@@ -358,14 +358,14 @@ def test_a_test_is_refused_where_another_process_has_just_begun_the_run_anew(
         open_test(own.path)
 
 
-@pytest.mark.parametrize("place", ["cnnlab.runs.setup.choose_way", "cnnlab.runs.run.fit"])
+@pytest.mark.parametrize("place", ["cnnlab.runs.setup.autotune_precision", "cnnlab.runs.run.fit"])
 def test_a_full_memory_is_a_run_error(
     recipe: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.setattr(place, Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory. Tried to\nmore")))
     folders: list[RunFolder] = []
     with pytest.raises(RunError) as caught:
-        run(recipe(), runs=tmp_path, begun=folders.append)
+        run(recipe(), runs=tmp_path, on_run_start=folders.append)
     where, file = (folders[0].path, folders[0].path / "recipe.toml") if folders else ("train.batch_size", "RECIPE")
     assert bool(folders) == place.endswith("fit")
     assert str(caught.value).startswith(f"{where}: the memory is full: CUDA out of memory. Tried to\n")

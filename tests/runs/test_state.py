@@ -121,9 +121,9 @@ def begin_process(patch: pytest.MonkeyPatch, what: str) -> None:
             "cnnlab.data.augmentation.augment.uniforms", lambda *names: stream.random((len(names[3]), names[4]))
         )
     elif what == "dropout":
-        patch.setattr("cnnlab.training.loop.seed_torch", nothing)
-        patch.setattr("cnnlab.training.loop.torch_state", nullcontext)
-        randomness.seed_torch(0, "process")
+        patch.setattr("cnnlab.training.loop.manual_seed_torch", nothing)
+        patch.setattr("cnnlab.training.loop.fork_rng", nullcontext)
+        randomness.manual_seed_torch(0, "process")
     else:
         places = {
             "order": "cnnlab.data.loader.generator",
@@ -140,7 +140,7 @@ def test_with_draws_of_the_process_a_resumed_run_ends_otherwise(
     recipe: Callable[..., Any], cutting: Any, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     made = recipe(**PLAIN, sampling="balanced", mix="mixup(0.4)")
-    with randomness.torch_state():
+    with randomness.fork_rng():
         begin_process(monkeypatch, what)
         ended, moments = cutting.straight(made)
         begin_process(monkeypatch, what)

@@ -12,20 +12,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cnnlab.architecture.warnings import in_words
+from cnnlab.architecture.warnings import format_warning
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.randomness import torch_state
+from cnnlab.models.init import init_weights
+from cnnlab.randomness import fork_rng
 from cnnlab.records import WarningRecord
-from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test
 from cnnlab.runs.run import run
-from cnnlab.runs.setup import feed_of
-from cnnlab.runs.warnings import initial_loss, warnings_of_images
+from cnnlab.runs.setup import make_image_loader
+from cnnlab.runs.warnings import image_warnings, initial_loss_warning
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.precision import PLAIN
+from cnnlab.training.precision import FP32
 
 MakeRecipe = Callable[..., Recipe]
 CPU = torch.device("cpu")
@@ -52,17 +52,17 @@ def leaky(picture_folder: Path, part: str) -> Path:
 def first_loss(recipe: Recipe, scale: float = 1.0) -> tuple[WarningRecord | None, float, float]:
     """The warning, the loss of all training images in train mode, and that of guessing."""
     dataset = open_dataset(recipe.data, seed=recipe.train.seed)
-    network = build(recipe.model.trace(dataset.form.shape, len(dataset.classes)))
-    initialise(network, recipe.model.init, recipe.train.seed)
+    network = build(recipe.model.trace(dataset.image_spec.shape, len(dataset.classes)))
+    init_weights(network, recipe.model.init, recipe.train.seed)
     with torch.no_grad():
         network.get_submodule("dense1").weight.mul_(scale)
-    feed = feed_of(dataset, "train", CPU, PLAIN)
-    images, labels = next(feed.evaluation(len(feed)))
+    feed = make_image_loader(dataset, "train", CPU, FP32)
+    images, labels = next(feed.eval_batches(len(feed)))
     before, drawn = deepcopy(network.state_dict()), torch.get_rng_state()
-    warning = initial_loss(recipe, network, feed, len(dataset.classes))
+    warning = initial_loss_warning(recipe, network, feed, len(dataset.classes))
     torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(torch.get_rng_state(), drawn)
-    with torch.no_grad(), torch_state():
+    with torch.no_grad(), fork_rng():
         loss = F.cross_entropy(network.train()(images), labels).item()
     return warning, loss, math.log(len(dataset.classes))
 
@@ -87,10 +87,10 @@ def test_a_loss_that_is_low_before_the_first_step_speaks(recipe: MakeRecipe) -> 
     """The colour of an image is its class: a layer that takes the means of the channels knows it from the start."""
     made = recipe(layers=["globalpool", "dense(classes)"], batch_size=27)
     dataset = open_dataset(made.data, seed=0)
-    network = build(made.model.trace(dataset.form.shape, 3))
+    network = build(made.model.trace(dataset.image_spec.shape, 3))
     with torch.no_grad():
         network.get_submodule("dense1").weight.copy_(torch.eye(3).flip(0) * 50)
-    warning = initial_loss(made, network, feed_of(dataset, "train", CPU, PLAIN), 3)
+    warning = initial_loss_warning(made, network, make_image_loader(dataset, "train", CPU, FP32), 3)
     assert warning is not None
     assert warning.fix == "look at the labels: nothing has been learned yet"
 
@@ -114,10 +114,10 @@ def test_a_run_says_its_warnings_and_keeps_them_but_for_those_that_are_off(
 ) -> None:
     said: list[str] = []
     made = Recipe.from_tables({**recipe(optimizer="sgd(50)", epochs=1).to_tables(), "warnings": {"off": list(off)}})
-    folder = run(made, runs=tmp_path, listener=Listener(say=said.append))
+    folder = run(made, runs=tmp_path, callbacks=RunCallbacks(log=said.append))
     assert list(kept(folder)) == ["bias-before-batchnorm", *(["learning-rate"] if not off else [])]
     lines = [line for line in said if line.startswith("! ")]
-    assert lines == [f"! {in_words(warning)}" for warning in folder.table().warnings]
+    assert lines == [f"! {format_warning(warning)}" for warning in folder.table().warnings]
 
 
 def test_batches_of_one_image_train_with_a_warning_where_torch_lets_them(recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -139,17 +139,17 @@ def test_a_leak_into_the_test_part_is_told_when_it_is_opened(
     recipe: MakeRecipe, tmp_path: Path, picture_folder: Path, when: str
 ) -> None:
     said: list[str] = []
-    listener = Listener(say=said.append)
+    listener = RunCallbacks(log=said.append)
     made = recipe(source=str(leaky(picture_folder, "test")), test=None, opened=when, layers=PLAIN_NET)
-    folder = run(made, runs=tmp_path / "runs", device="cpu", listener=listener)
+    folder = run(made, runs=tmp_path / "runs", device="cpu", callbacks=listener)
     if when == "sealed":
         assert kept(folder) == {}
-        open_test(folder.path, device="cpu", listener=listener)
+        open_test(folder.path, device="cpu", callbacks=listener)
     (warning,) = folder.table().warnings
     assert (warning.name, warning.where) == ("leak", "train, test")
     assert warning.message.startswith("1 of 25 test images are train images, too")
-    assert [line for line in said if line.startswith("!")] == [f"! {in_words(warning)}"]
-    open_test(folder.path, device="cpu", listener=listener)
+    assert [line for line in said if line.startswith("!")] == [f"! {format_warning(warning)}"]
+    open_test(folder.path, device="cpu", callbacks=listener)
     assert folder.table().warnings == (warning,)
 
 
@@ -158,8 +158,8 @@ def test_describing_with_images_finds_what_a_run_would_and_the_test_parts_leaks(
 ) -> None:
     source = leaky(picture_folder, "test")
     made = recipe(source=str(source), test=None, layers=PLAIN_NET, normalize=[[0.1] * 3, [0.05] * 3])
-    names = [warning.name for warning in warnings_of_images(made)]
+    names = [warning.name for warning in image_warnings(made)]
     assert names[:2] == ["normalization-mismatch", "leak"]
     assert not (source.parent / "runs").exists()
     off = made.model_copy(update={"warnings": made.warnings.model_copy(update={"off": tuple(names)})})
-    assert warnings_of_images(off) == ()
+    assert image_warnings(off) == ()

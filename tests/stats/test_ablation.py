@@ -9,10 +9,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.ablation import Ablation, ablate, baseline_seeds
+from cnnlab.stats.ablation import Ablation, analyze_ablation, baseline_seeds
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.welch import nominal_level, one_sided_size, size
+from cnnlab.stats.welch import nominal_level, one_sided_test_size, test_size
 
 GAINS = (0.0, -0.001, 0.004, 0.006, -0.008, 0.0)
 
@@ -26,7 +26,7 @@ def study(seed: int, k: int = 6, n: int = 6, **rules) -> Ablation:
     baseline = sample(draws, baseline_seeds(n, k), 0.75, name="baseline")
     gains = [GAINS[place % len(GAINS)] for place in range(k)]
     arms = [sample(draws, n, 0.75 + gain, name=f"arm {place}") for place, gain in enumerate(gains)]
-    return ablate(baseline, arms, delta=0.002, **rules)
+    return analyze_ablation(baseline, arms, delta=0.002, **rules)
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.01])
@@ -37,8 +37,8 @@ def test_verdicts_are_of_two_adjusted_families(k, method, alpha):
     found = study(k, k, alpha=alpha)
     runs = 6, found.baseline.n
     # A single arm is compared as in `compare`.
-    before = [size(each.p, *runs) if k > 1 else each.p for each in found.comparisons]
-    before_equal = [one_sided_size(each.p_equal, *runs) if k > 1 else each.p_equal for each in found.comparisons]
+    before = [test_size(each.p, *runs) if k > 1 else each.p for each in found.comparisons]
+    before_equal = [one_sided_test_size(each.p_equal, *runs) if k > 1 else each.p_equal for each in found.comparisons]
     differs, p, *_ = multipletests(before, alpha, method)
     equal, p_equal, *_ = multipletests(before_equal, alpha, method)
     for each, adjusted, adjusted_equal in zip(found.comparisons, p, p_equal, strict=True):
@@ -87,7 +87,7 @@ def test_equivalence_is_read_from_the_interval_at_its_own_level(seed, k):
 def test_planning_is_at_the_familys_level():
     draws = np.random.Generator(np.random.PCG64(4))
     arms = [sample(draws, 6, 0.75, 0.01) for _ in range(8)]
-    found = ablate(arms[0], arms[1:], delta=0.002).comparisons[0]
+    found = analyze_ablation(arms[0], arms[1:], delta=0.002).comparisons[0]
     alone = compare(arms[1], arms[0], delta=0.002)
     assert found.verdict == alone.verdict == "undecided"
     assert found.needed >= compare(arms[1], arms[0], delta=0.002, alpha=0.05 / 7).needed > alone.needed
@@ -96,9 +96,9 @@ def test_planning_is_at_the_familys_level():
 def test_an_arm_that_failed_still_counts_in_the_family():
     whole = study(3)
     failed = Sample(name="failed", values=(nan,) * 6)
-    found = ablate(whole.baseline, [*whole.arms[:-1], failed], delta=0.002)
+    found = analyze_ablation(whole.baseline, [*whole.arms[:-1], failed], delta=0.002)
     assert (found.comparisons[-1].verdict, found.comparisons[-1].p_adjusted) == ("no verdict", None)
-    others = [size(each.p, 6, 15) for each in found.comparisons[:-1]]
+    others = [test_size(each.p, 6, 15) for each in found.comparisons[:-1]]
     expected = multipletests([*others, 1.0], method="holm")[1][:-1]
     assert [each.p_adjusted for each in found.comparisons[:-1]] == pytest.approx(expected)
     assert found.dunnett is None
@@ -107,10 +107,10 @@ def test_an_arm_that_failed_still_counts_in_the_family():
 def test_few_runs_of_an_arm_or_of_the_baseline_give_no_verdict():
     whole = study(3)
     few = Sample(name="few", values=whole.arms[3].values[:4])
-    found = ablate(whole.baseline, [*whole.arms, few], delta=0.002)
+    found = analyze_ablation(whole.baseline, [*whole.arms, few], delta=0.002)
     assert found.comparisons[-1].verdict == "no verdict"
     assert found.comparisons[3].verdict == "better"
-    of_few = ablate(few, whole.arms, delta=0.002)
+    of_few = analyze_ablation(few, whole.arms, delta=0.002)
     assert {each.verdict for each in of_few.comparisons} == {"no verdict"}
 
 
@@ -123,7 +123,7 @@ def test_lower_is_better_for_a_loss():
 
 def test_identical_arms_without_spread():
     same = Sample(name="same", values=(0.75,) * 5)
-    found = ablate(same, [same, same], delta=0.002)
+    found = analyze_ablation(same, [same, same], delta=0.002)
     assert [each.verdict for each in found.comparisons] == ["practically equal"] * 2
     assert found.dunnett is None
 
@@ -149,10 +149,10 @@ def test_the_baseline_gets_more_seeds(n, k, expected):
 
 
 def test_a_study_without_arms_or_with_rules_that_can_not_be():
-    found = ablate(study(1).baseline, [], delta=0.002)
+    found = analyze_ablation(study(1).baseline, [], delta=0.002)
     assert (found.comparisons, found.dunnett, found.screening) == ((), None, False)
     with pytest.raises(UsageError, match="delta: this is no smallest difference of interest"):
-        ablate(found.baseline, [], delta=0)
+        analyze_ablation(found.baseline, [], delta=0)
     with pytest.raises(UsageError) as caught:
         baseline_seeds(5, 0)
     for word in ("n, k: a baseline needs arms", "5 runs of 0 arms", "1 or more of each", "the number of arms"):

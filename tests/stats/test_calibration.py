@@ -12,7 +12,14 @@ from scipy.special import softmax
 from sklearn import metrics as oracle
 
 from cnnlab.randomness import generator
-from cnnlab.stats.calibration import BINS, brier, calibration_error, equal_mass, equal_width, sureness
+from cnnlab.stats.calibration import (
+    NUM_BINS,
+    brier_score,
+    calibration_error,
+    calibration_metrics,
+    equal_mass_bins,
+    equal_width_bins,
+)
 
 
 def drawn(seed: int, count: int, kinds: int = 5, factor: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -23,7 +30,7 @@ def drawn(seed: int, count: int, kinds: int = 5, factor: float = 1.0) -> tuple[n
     return factor * logits, labels
 
 
-def by_hand(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
+def by_hand(confidence: np.ndarray, right: np.ndarray, bins: int = NUM_BINS) -> float:
     """Guo and others, equation 3, image by image."""
     groups: dict[int, list[tuple[float, bool]]] = {}
     for value, hit in zip(confidence, right, strict=True):
@@ -37,7 +44,7 @@ def test_the_error_is_that_of_a_loop_and_the_scores_are_scikit_learns(seed: int,
     logits, labels = drawn(seed, count, kinds, 1.7)
     probabilities = softmax(logits, axis=1)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    found = sureness(logits, labels, generator(0, "test"), draws=5)
+    found = calibration_metrics(logits, labels, generator(0, "test"), draws=5)
     assert found.width.value == pytest.approx(by_hand(confidence, right))
     assert found.loss == pytest.approx(oracle.log_loss(labels, probabilities, labels=range(kinds)))
     one_hot = np.eye(kinds)[labels]
@@ -52,23 +59,23 @@ def test_the_error_is_that_of_a_loop_and_the_scores_are_scikit_learns(seed: int,
 def test_the_brier_score_of_two_classes_is_twice_scikit_learns() -> None:
     logits, labels = drawn(1, 50, 2)
     probabilities = softmax(logits, axis=1)
-    assert brier(probabilities, labels) == pytest.approx(2 * oracle.brier_score_loss(labels, probabilities[:, 1]))
+    assert brier_score(probabilities, labels) == pytest.approx(2 * oracle.brier_score_loss(labels, probabilities[:, 1]))
 
 
 def test_edges_belong_to_the_bin_below() -> None:
-    assert equal_width(np.array([1 / 15, 0.0667, 2 / 15, 14 / 15, 0.9334, 1.0])).tolist() == [0, 1, 1, 13, 14, 14]
+    assert equal_width_bins(np.array([1 / 15, 0.0667, 2 / 15, 14 / 15, 0.9334, 1.0])).tolist() == [0, 1, 1, 13, 14, 14]
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 20))
 def test_bins_of_equal_mass_are_even_but_keep_ties_together(seed: int, count: int, different: int) -> None:
     numbers = np.random.default_rng(seed)
     apart = numbers.permutation(count) / count
-    sizes = np.bincount(equal_mass(apart))
+    sizes = np.bincount(equal_mass_bins(apart))
     sizes = sizes[sizes > 0]
     assert sizes.max() - sizes.min() <= 1
-    assert len(sizes) == min(count, BINS)
+    assert len(sizes) == min(count, NUM_BINS)
     tied = numbers.integers(0, different, count) / different
-    places = equal_mass(tied)
+    places = equal_mass_bins(tied)
     for value in np.unique(tied):
         assert len(np.unique(places[tied == value])) == 1
     order = np.argsort(tied, kind="stable")
@@ -81,7 +88,7 @@ def test_the_limit_holds_for_a_calibrated_network_in_97_of_100_cases() -> None:
     beyond = 0
     for seed in range(200):
         logits, labels = drawn(seed, 400)
-        found = sureness(logits, labels, generator(seed, "limits"), draws=200)
+        found = calibration_metrics(logits, labels, generator(seed, "limits"), draws=200)
         beyond += found.width.beyond_chance
     # Binomial with 200 and 0.025: 0 to 12 in all but one case of 1,000.
     assert 1 <= beyond <= 12
@@ -91,7 +98,7 @@ def test_the_mean_of_chance_is_what_calibrated_networks_show() -> None:
     shown, told = [], []
     for seed in range(60):
         logits, labels = drawn(1000 + seed, 400)
-        found = sureness(logits, labels, generator(seed, "means"), draws=200)
+        found = calibration_metrics(logits, labels, generator(seed, "means"), draws=200)
         shown.append((found.width.value, found.mass.value))
         told.append((found.width.chance, found.mass.chance))
     errors = np.std(shown, axis=0) / np.sqrt(len(shown))
@@ -100,7 +107,7 @@ def test_the_mean_of_chance_is_what_calibrated_networks_show() -> None:
 
 def test_logits_times_two_are_beyond_chance_and_too_sure() -> None:
     logits, labels = drawn(7, 2000, factor=2.0)
-    found = sureness(logits, labels, generator(0, "twice"), draws=200)
+    found = calibration_metrics(logits, labels, generator(0, "twice"), draws=200)
     assert found.width.beyond_chance
     assert found.mass.beyond_chance
     assert found.confidence - found.accuracy > 0.05
@@ -109,7 +116,7 @@ def test_logits_times_two_are_beyond_chance_and_too_sure() -> None:
 def test_a_bins_band_holds_the_binomial_share() -> None:
     """All images with one probability: the band is the binomial's."""
     confidence = np.full(400, 0.75)
-    error = calibration_error(confidence, np.ones(400, bool), equal_mass(confidence), generator(0, "band"), 4000)
+    error = calibration_error(confidence, np.ones(400, bool), equal_mass_bins(confidence), generator(0, "band"), 4000)
     (only,) = error.bins
     assert (only.images, only.low, only.high, only.accuracy) == (400, 0.75, 0.75, 1.0)
     from scipy.stats import binom
@@ -122,12 +129,12 @@ def test_a_bins_band_holds_the_binomial_share() -> None:
 
 def test_many_images_are_simulated_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, labels = drawn(3, 50)
-    whole = sureness(logits, labels, generator(0, "pieces"), draws=40)
+    whole = calibration_metrics(logits, labels, generator(0, "pieces"), draws=40)
     monkeypatch.setattr("cnnlab.stats.calibration.SIMULATED_AT_A_TIME", 130)
-    assert sureness(logits, labels, generator(0, "pieces"), draws=40) == whole
+    assert calibration_metrics(logits, labels, generator(0, "pieces"), draws=40) == whole
 
 
 def test_certain_and_single_answers_are_no_trouble() -> None:
-    found = sureness(np.array([[1e6, 0.0]]), np.array([1]), generator(0, "one"), draws=10)
+    found = calibration_metrics(np.array([[1e6, 0.0]]), np.array([1]), generator(0, "one"), draws=10)
     assert (found.width.value, found.brier, found.loss) == (1.0, 2.0, 1e6)
     assert len(found.width.bins) == len(found.mass.bins) == 1

@@ -11,7 +11,7 @@ from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttest_ind
 
 from cnnlab.errors import UsageError
 from cnnlab.stats.comparison import Comparison, compare, permutation_test, superiority
-from cnnlab.stats.power import seeds_needed, seeds_to_equate
+from cnnlab.stats.power import seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample
 
 A = (0.741, 0.748, 0.744, 0.739, 0.751, 0.7455)
@@ -233,9 +233,9 @@ def test_the_errors_change_is_relative_to_bs():
 def test_needed_is_the_larger_of_the_two_plans_at_the_pooled_spread():
     found = against(A, B)
     pooled = sqrt((5 * np.var(A, ddof=1) + 4 * np.var(B, ddof=1)) / 9)
-    assert found.needed == max(seeds_needed(pooled, 0.002), seeds_to_equate(pooled, 0.002))
+    assert found.needed == max(seeds_to_detect(pooled, 0.002), seeds_for_equivalence(pooled, 0.002))
     assert against(A, [each - 0.03 for each in A]).needed is None
-    assert against(A, B[:1]).needed == seeds_to_equate(float(np.std(A, ddof=1)), 0.002)
+    assert against(A, B[:1]).needed == seeds_for_equivalence(float(np.std(A, ddof=1)), 0.002)
 
 
 def test_needed_is_more_than_there_is():
@@ -243,7 +243,7 @@ def test_needed_is_more_than_there_is():
     around = np.linspace(-1.0, 1.0, 12)
     around *= 0.686 / around.std(ddof=1)
     found = against(around + 0.55, around, delta=1.0, accuracy=False)
-    assert max(seeds_needed(0.686, 1.0), seeds_to_equate(0.686, 1.0)) < 12
+    assert max(seeds_to_detect(0.686, 1.0), seeds_for_equivalence(0.686, 1.0)) < 12
     assert (found.verdict, found.needed) == ("undecided", 13)
     assert against([0.7] * 3, [0.7] * 3).needed == 5
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.intervals import wilson
+from cnnlab.stats.intervals import wilson_interval
 
 counts = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -15,23 +15,23 @@ counts = st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), s
 def test_agrees_with_statsmodels(counts, level):
     successes, n = counts
     expected = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    assert wilson(successes, n, level) == pytest.approx(expected, abs=1e-9)
+    assert wilson_interval(successes, n, level) == pytest.approx(expected, abs=1e-9)
 
 
 @given(counts=counts)
 def test_the_share_is_inside_and_the_interval_never_leaves_0_to_1(counts):
     successes, n = counts
-    low, high = wilson(successes, n)
+    low, high = wilson_interval(successes, n)
     assert 0 <= low <= successes / n <= high <= 1
 
 
 def test_nothing_counted_says_nothing():
-    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 def test_impossible_counts_are_named():
     with pytest.raises(UsageError) as caught:
-        wilson(7, 5)
+        wilson_interval(7, 5)
     for word in ("counts", "7 of 5", "0 ≤ successes ≤ n", "give the number of right answers"):
         assert word in str(caught.value)
 
@@ -39,6 +39,6 @@ def test_impossible_counts_are_named():
 @pytest.mark.parametrize("level", [0.0, 1.0, 95])
 def test_a_level_is_a_fraction(level):
     with pytest.raises(UsageError) as caught:
-        wilson(5, 10, level)
+        wilson_interval(5, 10, level)
     for word in ("confidence level", f"{level:g}", "between 0 and 1", "use 0.95"):
         assert word in str(caught.value)

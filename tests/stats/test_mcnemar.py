@@ -10,7 +10,7 @@ from scipy import optimize, stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.paired import PairedModels, mcnemar, paired_interval
+from cnnlab.stats.paired import McNemarResult, mcnemar_test, paired_interval
 
 counts = st.tuples(*[st.integers(0, 30)] * 4).filter(any)
 
@@ -25,7 +25,7 @@ def answers(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarr
 @given(counts)
 def test_the_test_is_statsmodels(table):
     both, only_a, only_b, neither = table
-    found = mcnemar(*answers(*table))
+    found = mcnemar_test(*answers(*table))
     assert (found.both_right, found.only_a, found.only_b, found.both_wrong) == table
     assert found.p == pytest.approx(min(1, statsmodels_mcnemar([[both, only_a], [only_b, neither]], exact=True).pvalue))
     assert found.images == sum(table)
@@ -56,7 +56,7 @@ def test_the_ends_are_where_the_score_test_just_stands(only_a, only_b, images, l
 
 @given(counts)
 def test_the_interval_holds_the_difference_and_stays_within_one(table):
-    found = mcnemar(*answers(*table))
+    found = mcnemar_test(*answers(*table))
     assert -1 <= found.low <= found.difference <= found.high <= 1
     assert found.low < found.high
 
@@ -64,7 +64,7 @@ def test_the_interval_holds_the_difference_and_stays_within_one(table):
 @given(counts)
 def test_swapping_the_models_turns_all_round(table):
     a, b = answers(*table)
-    here, there = mcnemar(a, b), mcnemar(b, a)
+    here, there = mcnemar_test(a, b), mcnemar_test(b, a)
     assert there.p == here.p
     assert (there.low, there.high, there.difference) == pytest.approx(
         (-here.high, -here.low, -here.difference), abs=1e-9
@@ -75,23 +75,23 @@ def test_nothing_that_differs_is_not_nothing_known():
     """Tango's interval of 0 of n: z²/(n + z²) to either side."""
     end = stats.norm.ppf(0.975) ** 2
     assert paired_interval(0, 0, 50) == pytest.approx((-end / (50 + end), end / (50 + end)))
-    assert mcnemar(*answers(3, 0, 0, 2)).p == 1.0
-    always = mcnemar(*answers(0, 12, 0, 0))
+    assert mcnemar_test(*answers(3, 0, 0, 2)).p == 1.0
+    always = mcnemar_test(*answers(0, 12, 0, 0))
     assert (always.difference, always.high) == (1.0, 1.0)
     assert 0 < always.low < 1
 
 
 def test_the_sentence_speaks_of_these_two_models():
-    found = mcnemar(*answers(600, 250, 130, 20), names=("wide", "narrow"))
+    found = mcnemar_test(*answers(600, 250, 130, 20), names=("wide", "narrow"))
     words = ("1,000 images", "wide alone is right on 250", "narrow alone on 130", "+12.00 points", "McNemar's exact")
-    assert all(word in found.sentence for word in words)
-    assert "two trained models only" in found.sentence
-    assert PairedModels.from_json(found.to_json()) == found
+    assert all(word in found.summary for word in words)
+    assert "two trained models only" in found.summary
+    assert McNemarResult.from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize(("first", "second"), [((5,), (6,)), ((0,), (0,)), ((2, 3), (2, 3))])
 def test_answers_that_are_not_of_the_same_images(first, second):
     with pytest.raises(UsageError) as caught:
-        mcnemar(np.ones(first, dtype=bool), np.ones(second, dtype=bool))
+        mcnemar_test(np.ones(first, dtype=bool), np.ones(second, dtype=bool))
     for word in ("a, b: two models are compared image by image", f"{first} and {second}", "as many in both"):
         assert word in str(caught.value)

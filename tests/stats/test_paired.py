@@ -10,10 +10,10 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.comparison import Rules
-from cnnlab.stats.paired import effects_over_images, effects_over_runs, mcnemar
+from cnnlab.stats.comparison import DecisionRules
+from cnnlab.stats.paired import effects_over_images, effects_over_runs, mcnemar_test
 
-RULES = Rules(0.01)
+RULES = DecisionRules(0.01)
 
 
 def simulated(seed: int, n: int, effects: list[float], sd: float = 0.004) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,7 @@ def test_differences_without_any_spread_are_points() -> None:
 
 def test_a_delta_that_can_not_be_is_refused() -> None:
     with pytest.raises(UsageError, match="this is no smallest difference of interest"):
-        effects_over_runs([0.7, 0.7], [[0.6, 0.6]], Rules(0.0))
+        effects_over_runs([0.7, 0.7], [[0.6, 0.6]], DecisionRules(0.0))
 
 
 def test_one_network_is_judged_by_its_images_as_mcnemar_does() -> None:
@@ -82,7 +82,7 @@ def test_one_network_is_judged_by_its_images_as_mcnemar_does() -> None:
         row[:lost], row[-gained or 2000 :] = False, True
     found = effects_over_images(without, under, RULES)
     for row, effect in zip(under, found, strict=True):
-        known = mcnemar(row, without, level=1 - RULES.alpha / 3)
+        known = mcnemar_test(row, without, level=1 - RULES.alpha / 3)
         assert (effect.difference, effect.low, effect.high) == (known.difference, known.low, known.high)
     assert [effect.verdict for effect in found] == ["practically equal", "undecided", "worse"]
     assert {effect.n for effect in found} == {1}
@@ -90,7 +90,7 @@ def test_one_network_is_judged_by_its_images_as_mcnemar_does() -> None:
 
 def test_past_twenty_conditions_it_is_a_screening() -> None:
     without, under = simulated(5, 6, [0.0] * 10 + [-0.005] * 11, sd=0.003)
-    found = effects_over_runs(list(without), [list(row) for row in under], Rules(0.001))
+    found = effects_over_runs(list(without), [list(row) for row in under], DecisionRules(0.001))
     p = [stats.ttest_rel(row, without).pvalue for row in under]
     screened, holm = (multipletests(p, 0.05, method=method)[0] for method in ("fdr_bh", "holm"))
     assert [effect.verdict in ("worse", "better") for effect in found] == list(screened)
@@ -102,7 +102,7 @@ def test_a_family_without_an_effect_seldom_shows_one() -> None:
     wrong = 0
     for seed in range(600):
         without, under = simulated(seed, 5, [0.0] * 6)
-        found = effects_over_runs(list(without), [list(row) for row in under], Rules(0.0001))
+        found = effects_over_runs(list(without), [list(row) for row in under], DecisionRules(0.0001))
         wrong += any(effect.verdict in ("better", "worse") for effect in found)
     assert stats.binomtest(wrong, 600, 0.05, alternative="greater").pvalue > 0.001
 

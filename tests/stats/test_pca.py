@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from cnnlab.stats.pca import nearest_centre_share, principal_plane
+from cnnlab.stats.pca import nearest_centroid_accuracy, pca_2d
 
 
 @given(st.integers(0, 2**32), st.integers(3, 40), st.integers(2, 40))
 def test_the_plane_is_scikit_learns_up_to_sign(seed: int, count: int, size: int) -> None:
     numbers = np.random.default_rng(seed)
     values = numbers.normal(3, 1, (count, size)) * np.linspace(0.1, 5, size)
-    points, shares = principal_plane(values.astype(np.float32))
+    points, shares = pca_2d(values.astype(np.float32))
     oracle = PCA(2, svd_solver="full").fit(values)
     expected = oracle.transform(values)
     assert shares == pytest.approx(oracle.explained_variance_ratio_, abs=1e-5)
@@ -32,13 +32,13 @@ def test_wide_and_tall_tables_agree() -> None:
     numbers = np.random.default_rng(1)
     values = numbers.normal(size=(30, 29)) * np.linspace(1, 6, 29)
     wide = np.concatenate([values, np.zeros((30, 5))], axis=1)
-    np.testing.assert_allclose(principal_plane(values)[0], principal_plane(wide)[0], atol=1e-9)
-    assert principal_plane(values)[1] == pytest.approx(principal_plane(wide)[1])
+    np.testing.assert_allclose(pca_2d(values)[0], pca_2d(wide)[0], atol=1e-9)
+    assert pca_2d(values)[1] == pytest.approx(pca_2d(wide)[1])
 
 
 @pytest.mark.parametrize("values", [np.ones((4, 3)), np.ones((1, 5)), np.array([[1.0], [3.0]])])
 def test_points_without_two_directions_are_no_trouble(values: np.ndarray) -> None:
-    points, shares = principal_plane(values)
+    points, shares = pca_2d(values)
     assert points.shape == (len(values), 2)
     assert np.isfinite(points).all()
     assert sum(shares) == pytest.approx(0 if np.ptp(values) == 0 else 1)
@@ -58,4 +58,4 @@ def test_nearest_centres_are_those_of_a_loop(seed: int, count: int, kinds: int) 
                 far[other] = np.linalg.norm(values[place] - values[members].mean(axis=0))
         hits += bool(far) and min(far, key=lambda other: far[other]) == kind
     # The only class of a point that is alone has no centre.
-    assert nearest_centre_share(values, labels) == pytest.approx(hits / count)
+    assert nearest_centroid_accuracy(values, labels) == pytest.approx(hits / count)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from cnnlab.stats.intervals import wilson
-from cnnlab.stats.per_class import class_figures, confused_pairs
+from cnnlab.stats.intervals import wilson_interval
+from cnnlab.stats.per_class import class_metrics, confused_pairs
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(1, 8))
@@ -23,7 +23,7 @@ def test_every_figure_is_scikit_learns(seed: int, count: int, kinds: int) -> Non
         warnings.simplefilter("ignore")  # scikit-learn warns of absent and of single classes
         confusion = oracle.confusion_matrix(labels, predicted, labels=every)
         expected = oracle.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=np.nan)
-    found = class_figures(confusion, np.bincount(labels, minlength=kinds), names)
+    found = class_metrics(confusion, np.bincount(labels, minlength=kinds), names)
     for k, each in enumerate(found):
         for share, value in zip((each.precision, each.recall, each.f1), [row[k] for row in expected[:3]], strict=True):
             if share is None:
@@ -33,12 +33,12 @@ def test_every_figure_is_scikit_learns(seed: int, count: int, kinds: int) -> Non
                 assert 0 <= share.low <= share.value <= share.high <= 1
         assert (each.name, each.images) == (names[k], expected[3][k])
         if each.recall is not None:
-            assert (each.recall.low, each.recall.high) == wilson(each.right, each.images)
+            assert (each.recall.low, each.recall.high) == wilson_interval(each.right, each.images)
 
 
 def test_a_class_without_images_or_names_has_no_figures() -> None:
     confusion = np.array([[3, 0, 0], [1, 0, 0], [0, 0, 0]])
-    _, unnamed, absent = class_figures(confusion, np.array([3, 1, 0]), ["a", "b", "c"])
+    _, unnamed, absent = class_metrics(confusion, np.array([3, 1, 0]), ["a", "b", "c"])
     assert unnamed.precision is None
     assert unnamed.recall is not None
     assert unnamed.f1 is not None
@@ -47,7 +47,7 @@ def test_a_class_without_images_or_names_has_no_figures() -> None:
 
 
 def test_an_image_without_a_name_lowers_recall() -> None:
-    (one, _) = class_figures(np.array([[3, 0], [0, 2]]), np.array([4, 2]), ["a", "b"])
+    (one, _) = class_metrics(np.array([[3, 0], [0, 2]]), np.array([4, 2]), ["a", "b"])
     assert one.recall is not None
     assert one.precision is not None
     assert (one.recall.value, one.precision.value) == (0.75, 1.0)
@@ -60,7 +60,7 @@ def test_the_interval_of_f1_holds_the_truth() -> None:
     held = 0
     for right, missed, wrongly, rest in numbers.multinomial(120, shares, size=2000).tolist():
         confusion = np.array([[right, missed], [wrongly, rest]])
-        f1 = class_figures(confusion, confusion.sum(axis=1), ["a", "b"])[0].f1
+        f1 = class_metrics(confusion, confusion.sum(axis=1), ["a", "b"])[0].f1
         assert f1 is not None
         held += f1.low <= truth <= f1.high
     assert 0.935 < held / 2000 < 0.97

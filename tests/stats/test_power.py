@@ -10,7 +10,15 @@ from scipy import integrate, stats
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.power import detectable, equated, found, planning_sd, seeds_needed, seeds_to_decide, seeds_to_equate
+from cnnlab.stats.power import (
+    detectable_difference,
+    planning_sd,
+    power_of_difference,
+    power_of_equivalence,
+    seeds_for_equivalence,
+    seeds_to_decide,
+    seeds_to_detect,
+)
 from cnnlab.stats.welch import nominal_level
 
 # Runs an arm for 80 / 90 % power, by the spread between seeds and the difference, both in points.
@@ -24,7 +32,7 @@ TABLE = {
 
 def test_the_table_of_seeds():
     for (sd, difference), runs in TABLE.items():
-        assert tuple(seeds_needed(sd / 100, difference / 100, power=power) for power in (0.8, 0.9)) == runs
+        assert tuple(seeds_to_detect(sd / 100, difference / 100, power=power) for power in (0.8, 0.9)) == runs
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 10])
@@ -32,7 +40,7 @@ def test_the_table_of_seeds():
 @pytest.mark.parametrize("n", [2, 5, 20])
 def test_power_is_statsmodels(alpha, effect, n):
     expected = TTestIndPower().power(effect, n, alpha)
-    assert found(1.0, effect, n, alpha) == pytest.approx(expected, abs=1e-8)
+    assert power_of_difference(1.0, effect, n, alpha) == pytest.approx(expected, abs=1e-8)
 
 
 @pytest.mark.parametrize(("sd", "n"), [(0.003, 8), (0.003, 5), (0.01, 50), (0.001, 2), (0.02, 2)])
@@ -45,7 +53,7 @@ def test_the_power_of_equivalence_is_the_integral_over_the_spread(sd, n, alpha):
         return (2 * stats.norm.cdf(room - t * sqrt(square / freedom)) - 1) * stats.chi2.pdf(square, freedom)
 
     expected, _ = integrate.quad(inside, 0, freedom * (room / t) ** 2, limit=200)
-    assert equated(sd, delta, n, alpha) == pytest.approx(expected, abs=1e-8)
+    assert power_of_equivalence(sd, delta, n, alpha) == pytest.approx(expected, abs=1e-8)
 
 
 def test_the_power_of_equivalence_is_its_rate():
@@ -53,7 +61,7 @@ def test_the_power_of_equivalence_is_its_rate():
     difference = draws[0].mean(1) - draws[1].mean(1)
     error = np.sqrt((draws[0].var(1, ddof=1) + draws[1].var(1, ddof=1)) / 10)
     shown = int((np.abs(difference) + stats.t.ppf(0.95, 18) * error < 1.3).sum())
-    assert stats.binomtest(shown, 20_000, equated(1.0, 1.3, 10)).pvalue > 1e-3
+    assert stats.binomtest(shown, 20_000, power_of_equivalence(1.0, 1.3, 10)).pvalue > 1e-3
 
 
 numbers = {"sd": st.floats(0.001, 20), "alpha": st.sampled_from([0.001, 0.05, 0.2]), "power": st.floats(0.3, 0.99)}
@@ -61,17 +69,17 @@ numbers = {"sd": st.floats(0.001, 20), "alpha": st.sampled_from([0.001, 0.05, 0.
 
 @given(**numbers)
 def test_the_number_is_the_smallest_that_is_enough(sd, alpha, power):
-    n = seeds_needed(sd, 1.0, power=power, alpha=alpha)
-    assert found(sd, 1.0, n, alpha) >= power
-    assert n == 2 or found(sd, 1.0, n - 1, alpha) < power
-    n = seeds_to_equate(sd, 1.0, power=power, alpha=alpha)
-    assert equated(sd, 1.0, n, alpha) >= power
-    assert n == 2 or equated(sd, 1.0, n - 1, alpha) < power
+    n = seeds_to_detect(sd, 1.0, power=power, alpha=alpha)
+    assert power_of_difference(sd, 1.0, n, alpha) >= power
+    assert n == 2 or power_of_difference(sd, 1.0, n - 1, alpha) < power
+    n = seeds_for_equivalence(sd, 1.0, power=power, alpha=alpha)
+    assert power_of_equivalence(sd, 1.0, n, alpha) >= power
+    assert n == 2 or power_of_equivalence(sd, 1.0, n - 1, alpha) < power
 
 
 @given(**numbers)
 def test_to_decide_takes_the_larger_number(sd, alpha, power):
-    both = [plan(sd, 1.0, power=power, alpha=alpha) for plan in (seeds_needed, seeds_to_equate)]
+    both = [plan(sd, 1.0, power=power, alpha=alpha) for plan in (seeds_to_detect, seeds_for_equivalence)]
     assert seeds_to_decide(sd, 1.0, power=power, alpha=alpha) == max(both)
 
 
@@ -79,7 +87,7 @@ def test_to_decide_takes_the_larger_number(sd, alpha, power):
     ("n", "n_b", "comparisons", "power"), [(5, None, 1, 0.9), (2, None, 1, 0.8), (25, 10, 1, 0.8), (5, 16, 10, 0.8)]
 )
 def test_the_detectable_difference_is_found_with_that_power(n, n_b, comparisons, power):
-    difference = detectable(0.003, n, n_b, power=power, comparisons=comparisons) / 0.003
+    difference = detectable_difference(0.003, n, n_b, power=power, comparisons=comparisons) / 0.003
     draws = np.random.Generator(np.random.PCG64(0))
     arms = draws.normal(difference, 1, (20_000, n)), draws.normal(0, 1, (20_000, n_b or n))
     p = stats.ttest_ind(*arms, axis=1, equal_var=False).pvalue
@@ -89,15 +97,15 @@ def test_the_detectable_difference_is_found_with_that_power(n, n_b, comparisons,
 
 @pytest.mark.parametrize(("n", "n_b"), [(40, 40), (250, 250)])
 def test_with_many_runs_the_detectable_difference_is_that_of_the_t_test(n, n_b):
-    assert TTestIndPower().power(detectable(1.0, n, n_b), n, 0.05, n_b / n) == pytest.approx(0.8, abs=1e-3)
+    assert TTestIndPower().power(detectable_difference(1.0, n, n_b), n, 0.05, n_b / n) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_a_single_run_detects_nothing_and_runs_without_spread_everything():
-    assert detectable(0.003, 1) == detectable(0.003, 9, 1) == inf
-    assert detectable(0.0, 2) == 0.0
+    assert detectable_difference(0.003, 1) == detectable_difference(0.003, 9, 1) == inf
+    assert detectable_difference(0.0, 2) == 0.0
     for spread in (0.0, 1e-9):
-        assert seeds_needed(spread, 0.002) == seeds_to_equate(spread, 0.002) == 2
-    assert seeds_needed(5.0, 0.002) == pytest.approx(2 * 2.8016**2 * 2500**2, rel=1e-3)
+        assert seeds_to_detect(spread, 0.002) == seeds_for_equivalence(spread, 0.002) == 2
+    assert seeds_to_detect(5.0, 0.002) == pytest.approx(2 * 2.8016**2 * 2500**2, rel=1e-3)
 
 
 def test_the_spread_to_plan_with():
@@ -128,6 +136,6 @@ def test_what_no_spread_can_be_planned_with(error, images):
 )
 def test_numbers_that_no_plan_can_be_made_with(arguments, words):
     with pytest.raises(UsageError) as caught:
-        seeds_needed(**{"sd": 0.003, "difference": 0.002, **arguments})
+        seeds_to_detect(**{"sd": 0.003, "difference": 0.002, **arguments})
     for word in words:
         assert word in str(caught.value)

@@ -10,8 +10,8 @@ from statsmodels.stats.multitest import multipletests
 
 from cnnlab.errors import UsageError
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.sweep import DoseCurve, alexander_govern, dose_curve, quadratic
-from cnnlab.stats.welch import size
+from cnnlab.stats.sweep import SweepCurve, alexander_govern, fit_quadratic, sweep_curve
+from cnnlab.stats.welch import test_size
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 
@@ -55,28 +55,28 @@ def test_doses_without_any_spread_differ_or_do_not():
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
 def test_the_fit_is_statsmodels_with_hc3_errors(unit):
     doses, samples = [dose * unit for dose in DOSES], hill(2)
-    found = quadratic(doses, samples)
+    found = fit_quadratic(doses, samples)
     x = np.repeat(DOSES, [each.n for each in samples])
     y = np.concatenate([each.values for each in samples])
     expected = sm.OLS(y, np.vander(x, 3)).fit(cov_type="HC3")
     powers = np.array([unit**2, unit, 1])
     assert np.array(found.coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
     assert np.array(found.errors) * powers == pytest.approx(expected.bse, rel=1e-6)
-    assert quadratic(doses, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
+    assert fit_quadratic(doses, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
 
 
 def test_a_parabola_is_found_again():
-    curve = dose_curve(DOSES, [sample(*[3 - 2 * (dose - 0.25) ** 2] * 5) for dose in DOSES])
+    curve = sweep_curve(DOSES, [sample(*[3 - 2 * (dose - 0.25) ** 2] * 5) for dose in DOSES])
     assert curve.coefficients == pytest.approx((-2, 1, 2.875))
     assert curve.coefficient_errors == pytest.approx((0, 0, 0), abs=1e-9)
-    assert curve.fit(0.65) == pytest.approx(3 - 2 * 0.16)
-    assert curve.vertex == pytest.approx(0.25)
+    assert curve.predict(0.65) == pytest.approx(3 - 2 * 0.16)
+    assert curve.optimum == pytest.approx(0.25)
 
 
 def test_the_vertex_is_the_best_within_the_doses_or_none():
     def turned(top: float, bend: float, higher: bool) -> float | None:
         samples = [sample(*[1 + bend * (dose - top) ** 2] * 5) for dose in DOSES]
-        return dose_curve(DOSES, samples, higher_is_better=higher).vertex
+        return sweep_curve(DOSES, samples, higher_is_better=higher).optimum
 
     assert turned(0.3, -1, True) == pytest.approx(0.3)
     assert turned(0.3, 1, False) == pytest.approx(0.3)
@@ -84,31 +84,31 @@ def test_the_vertex_is_the_best_within_the_doses_or_none():
     assert turned(0.3, -1, False) is None
     assert turned(0.9, -1, True) is None
     assert turned(-0.1, -1, True) is None
-    flat = dose_curve(DOSES, [sample(*[0.5] * 5)] * 6)
+    flat = sweep_curve(DOSES, [sample(*[0.5] * 5)] * 6)
     assert (flat.p_any, flat.plateau) == (1.0, (0, 1, 2, 3, 4, 5))
 
 
 def test_two_doses_make_no_curve():
-    found = dose_curve(DOSES, [*hill()[:2], *[sample(nan)] * 4])
-    assert (found.coefficients, found.coefficient_errors, found.fit(0.1), found.vertex) == (None,) * 4
-    nothing = dose_curve((1, 2), [sample(nan), sample()])
+    found = sweep_curve(DOSES, [*hill()[:2], *[sample(nan)] * 4])
+    assert (found.coefficients, found.coefficient_errors, found.predict(0.1), found.optimum) == (None,) * 4
+    nothing = sweep_curve((1, 2), [sample(nan), sample()])
     assert (nothing.best, nothing.p_any, nothing.plateau, nothing.p_plateau) == (None, None, (), (None, None))
 
 
 def test_a_single_run_that_holds_the_fit_has_no_error():
-    found = dose_curve((0, 1, 2), [sample(1.0, 2.0), sample(1.5, 1.0), sample(3.0)])
-    assert found.fit(2) == pytest.approx(3.0)
+    found = sweep_curve((0, 1, 2), [sample(1.0, 2.0), sample(1.5, 1.0), sample(3.0)])
+    assert found.predict(2) == pytest.approx(3.0)
     assert found.coefficient_errors is None
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     samples = hill(seed)
-    found = dose_curve(DOSES, samples)
+    found = sweep_curve(DOSES, samples)
     best = int(np.argmax([np.mean(each.values) for each in samples]))
     others = [place for place in range(6) if place != best]
     p = [stats.ttest_ind(samples[best].values, samples[each].values, equal_var=False).pvalue for each in others]
-    p = [size(each, samples[place].n, samples[best].n) for place, each in zip(others, p, strict=True)]
+    p = [test_size(each, samples[place].n, samples[best].n) for place, each in zip(others, p, strict=True)]
     apart, adjusted, *_ = multipletests(p, 0.05, "holm")
     assert found.best == best
     assert [found.p_plateau[each] for each in others] == pytest.approx(adjusted)
@@ -119,22 +119,22 @@ def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
 
 
 def test_plateaus_are_neither_everything_nor_the_best_alone():
-    sizes = {len(dose_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
+    sizes = {len(sweep_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
     assert sizes & {2, 3, 4, 5}
 
 
 def test_a_loss_is_best_where_it_is_lowest():
     samples = hill(1)
     losses = [sample(*(1 - value for value in each.values)) for each in samples]
-    higher, lower = dose_curve(DOSES, samples), dose_curve(DOSES, losses, higher_is_better=False)
+    higher, lower = sweep_curve(DOSES, samples), sweep_curve(DOSES, losses, higher_is_better=False)
     assert (lower.best, lower.plateau) == (higher.best, higher.plateau)
-    assert lower.vertex == pytest.approx(higher.vertex)
+    assert lower.optimum == pytest.approx(higher.optimum)
 
 
 @pytest.mark.parametrize(("doses", "n", "enough"), [(6, 5, True), (5, 5, False), (6, 4, False)])
 def test_it_takes_six_doses_of_five_runs_to_tell_a_plateau(doses, n, enough):
     samples = [sample(*each.values[:n]) for each in hill(0, n=8)[:doses]]
-    found = dose_curve(DOSES[:doses], samples)
+    found = sweep_curve(DOSES[:doses], samples)
     assert found.enough == enough == bool(found.plateau)
     assert found.best is not None
     assert None not in found.p_plateau
@@ -142,20 +142,20 @@ def test_it_takes_six_doses_of_five_runs_to_tell_a_plateau(doses, n, enough):
 
 def test_a_dose_with_few_runs_left_is_neither_best_nor_in_the_plateau():
     lucky = [sample(0.99, nan, nan, nan, nan), *hill(0)]
-    found = dose_curve((-0.1, *DOSES), lucky)
+    found = sweep_curve((-0.1, *DOSES), lucky)
     assert found.enough
     assert found.best != 0
     assert 0 not in found.plateau
     assert found.p_plateau[0] is None
     few = [sample(*hill(0)[found.best - 1].values[:4]), *hill(0)]
-    found = dose_curve((-0.1, *DOSES), few)
+    found = sweep_curve((-0.1, *DOSES), few)
     assert found.p_plateau[0] > 0.05
     assert 0 not in found.plateau
 
 
 def test_a_curve_survives_the_way_through_json():
-    found = dose_curve(DOSES, hill())
-    assert DoseCurve.from_json(found.to_json()) == found
+    found = sweep_curve(DOSES, hill())
+    assert SweepCurve.from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize(
@@ -169,6 +169,6 @@ def test_a_curve_survives_the_way_through_json():
 )
 def test_doses_that_can_not_be(doses, alpha, words):
     with pytest.raises(UsageError) as caught:
-        dose_curve(doses, hill()[:3], alpha=alpha)
+        sweep_curve(doses, hill()[:3], alpha=alpha)
     for word in words:
         assert word in str(caught.value)

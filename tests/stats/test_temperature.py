@@ -10,7 +10,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from cnnlab.randomness import generator
-from cnnlab.stats.calibration import HIGHEST, LOWEST, cooled_by_halves, fit_temperature, temperature
+from cnnlab.stats.calibration import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    bootstrap_temperature,
+    cross_fitted_logits,
+    fit_temperature,
+)
 
 
 def drawn(seed: int, count: int, factor: float, kinds: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +45,7 @@ def test_no_other_temperature_has_less_loss(seed: int, count: int, factor: float
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
 def test_a_known_factor_is_found_again(factor: float) -> None:
     logits, labels = drawn(11, 4000, factor)
-    found = temperature(logits, labels, generator(0, "known"), draws=200)
+    found = bootstrap_temperature(logits, labels, generator(0, "known"), draws=200)
     assert found.low < factor < found.high
     assert found.value == pytest.approx(factor, rel=0.08)
     assert not found.at_bound
@@ -47,7 +53,7 @@ def test_a_known_factor_is_found_again(factor: float) -> None:
 
 def test_the_interval_is_that_of_fits_to_resampled_images() -> None:
     logits, labels = drawn(3, 300, 2.0)
-    found = temperature(logits, labels, generator(0, "same"), draws=300)
+    found = bootstrap_temperature(logits, labels, generator(0, "same"), draws=300)
     draw, fits = generator(0, "same"), []
     for _ in range(300):
         some = draw.integers(300, size=300)
@@ -59,23 +65,23 @@ def test_the_interval_is_that_of_fits_to_resampled_images() -> None:
 def test_the_interval_holds_the_truth_in_95_of_100_cases() -> None:
     held = 0
     for seed in range(200):
-        found = temperature(*drawn(seed, 400, 1.5), generator(seed, "held"), draws=200)
+        found = bootstrap_temperature(*drawn(seed, 400, 1.5), generator(seed, "held"), draws=200)
         held += found.low < 1.5 < found.high
     assert 180 <= held <= 198
 
 
 def test_all_right_and_worse_than_guessing_lie_at_the_ends() -> None:
     logits = np.array([[2.0, 0.0], [0.0, 1.0]])
-    assert fit_temperature(logits, np.array([0, 1])) == LOWEST
-    assert fit_temperature(logits, np.array([1, 0])) == HIGHEST
-    found = temperature(logits, np.array([0, 1]), generator(0, "ends"), draws=20)
-    assert (found.value, found.at_bound) == (LOWEST, True)
+    assert fit_temperature(logits, np.array([0, 1])) == MIN_TEMPERATURE
+    assert fit_temperature(logits, np.array([1, 0])) == MAX_TEMPERATURE
+    found = bootstrap_temperature(logits, np.array([0, 1]), generator(0, "ends"), draws=20)
+    assert (found.value, found.at_bound) == (MIN_TEMPERATURE, True)
     assert fit_temperature(np.zeros((3, 4)), np.array([0, 1, 2])) == 1  # whatever it is, nothing changes
 
 
 def test_each_half_is_judged_with_the_other() -> None:
     logits, labels = drawn(5, 501, 2.0)
-    cooled, values = cooled_by_halves(logits, labels, generator(0, "halves"))
+    cooled, values = cross_fitted_logits(logits, labels, generator(0, "halves"))
     used = (logits / cooled)[:, 0]
     first = np.isclose(used, values[0])
     assert abs(first.sum() - (~first).sum()) == 1
@@ -94,7 +100,7 @@ def test_many_images_are_taken_in_pieces(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_of_equal_logits_no_temperature_is_better_than_another() -> None:
-    found = temperature(np.full((30, 4), 2.5), np.arange(30) % 4, generator(0, "flat"))
-    assert (found.value, found.low, found.high, found.indifferent) == (1.0, LOWEST, HIGHEST, True)
+    found = bootstrap_temperature(np.full((30, 4), 2.5), np.arange(30) % 4, generator(0, "flat"))
+    assert (found.value, found.low, found.high, found.indifferent) == (1.0, MIN_TEMPERATURE, MAX_TEMPERATURE, True)
     assert not found.at_bound
-    assert not temperature(*drawn(3, 60, 1.0), generator(0, "flat"), draws=20).indifferent
+    assert not bootstrap_temperature(*drawn(3, 60, 1.0), generator(0, "flat"), draws=20).indifferent

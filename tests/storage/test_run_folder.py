@@ -71,7 +71,7 @@ PIECES: list[tuple[str, Callable[[RunFolder], object]]] = [
     ("environment.json", RunFolder.environment),
     ("data.json", RunFolder.data),
     ("layers.json", RunFolder.table),
-    ("way.json", RunFolder.way),
+    ("way.json", RunFolder.precision_config),
 ]
 
 
@@ -83,7 +83,7 @@ def test_a_missing_piece_is_named(own: RunFolder, name: str, read: Callable[[Run
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [*PIECES, ("result.json", RunFolder.result), ("start.json", RunFolder.start)]
+    ("name", "read"), [*PIECES, ("result.json", RunFolder.result), ("start.json", RunFolder.initial_weights)]
 )
 @pytest.mark.parametrize("content", [b"{}", b"\xff{"])
 def test_a_damaged_piece_is_named(
@@ -118,7 +118,7 @@ def test_a_damaged_line_within_the_learning_curve_is_an_error(own: RunFolder) ->
 
 def test_points_past_an_epoch_are_forgotten(own: RunFolder) -> None:
     whole = own.epochs()
-    own.forget_after(2)
+    own.truncate_after(2)
     assert own.epochs() == [record for record in whole if record.epoch <= 2]
 
 
@@ -135,8 +135,8 @@ def test_predictions_come_back_and_are_counted(tmp_path: Path) -> None:
 def test_logits_that_are_no_numbers_name_no_class() -> None:
     logits = np.array([[2, 1], [np.nan, 1], [0, np.inf], [0, 1]], np.float32)
     found = Predictions(np.array([0, 0, 1, 0]), logits)
-    assert found.finite().tolist() == [True, False, False, True]
-    assert found.right().tolist() == [True, False, False, False]
+    assert found.is_finite().tolist() == [True, False, False, True]
+    assert found.correct().tolist() == [True, False, False, False]
     assert found.confusion().tolist() == [[1, 1], [0, 0]]
 
 

@@ -14,29 +14,29 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
 from cnnlab.storage import test_ledger
-from cnnlab.storage.test_ledger import note_opening, openings
+from cnnlab.storage.test_ledger import openings, record_opening
 
 
 def test_openings_are_told_by_test_set_oldest_first(tmp_path: Path) -> None:
     for run, test_set in (("a", "x"), ("b", "y"), ("c", "x")):
-        note_opening(tmp_path, run, test_set, "test command")
+        record_opening(tmp_path, run, test_set, "test command")
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a", "c"]
     assert openings(tmp_path, "z") == []
     assert openings(tmp_path / "absent", "x") == []
 
 
 def test_a_torn_last_line_is_left_out_and_swallows_nothing(tmp_path: Path) -> None:
-    note_opening(tmp_path, "a", "x", "end")
+    record_opening(tmp_path, "a", "x", "end")
     path = tmp_path / test_ledger.LEDGER
     path.write_bytes(path.read_bytes() + '{"run": "é'.encode()[:-1])
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a"]
-    note_opening(tmp_path, "b", "x", "end")
+    record_opening(tmp_path, "b", "x", "end")
     assert [opening.run for opening in openings(tmp_path, "x")] == ["a", "b"]
 
 
 def test_lines_of_many_writers_do_not_mix(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: note_opening(tmp_path, str(number), "x", "end"), range(40)))
+        list(pool.map(lambda number: record_opening(tmp_path, str(number), "x", "end"), range(40)))
     assert sorted(int(opening.run) for opening in openings(tmp_path, "x")) == list(range(40))
 
 
@@ -48,7 +48,7 @@ def test_a_ledger_that_cannot_be_written_is_a_run_error(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"test-ledger\.jsonl: this file can't be written: No space left on device"):
-        note_opening(tmp_path, "a", "x", "end")
+        record_opening(tmp_path, "a", "x", "end")
 
 
 def test_a_test_set_is_named_by_its_images_and_classes(recipe: Callable[..., Recipe], colours: Path) -> None:

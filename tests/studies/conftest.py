@@ -16,12 +16,12 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.studies import worker_pool
-from cnnlab.studies.plan import Task
+from cnnlab.studies.plan import StudyTask
 from cnnlab.studies.result import StudyResult
-from cnnlab.studies.runner import Audience
-from cnnlab.studies.study import carry_out_study
-from cnnlab.studies.tasks import Outcome
-from cnnlab.studies.worker_pool import Executor, here
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.study import execute_study
+from cnnlab.studies.tasks import TaskResult
+from cnnlab.studies.worker_pool import Executor, in_process
 
 ARMS: dict[str, dict[str, Any]] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
 TIMES = ("seconds", "images_per_second")
@@ -57,18 +57,18 @@ class Lab:
         self._forget()
 
     def carry_out(
-        self, study: Study, executor: Executor = here, heard: Callable[..., None] | None = None, **options: Any
+        self, study: Study, executor: Executor = in_process, heard: Callable[..., None] | None = None, **options: Any
     ) -> StudyResult:
         """Carry a study out on the CPU; `heard` is told of each report of a run."""
         self._forget()
-        audience = Audience(
-            planned=lambda _plan, tasks, missing: self.planned.append((len(tasks), len(missing))),
-            heard=heard or (lambda *_: None),
-            ended=lambda task, outcome: self.outcomes.append((task, outcome)),
-            say=self.said.append,
+        audience = StudyCallbacks(
+            on_stage_start=lambda _plan, tasks, missing: self.planned.append((len(tasks), len(missing))),
+            on_run_progress=heard or (lambda *_: None),
+            on_run_end=lambda task, outcome: self.outcomes.append((task, outcome)),
+            log=self.said.append,
         )
         given = {"name": "colours", "runs": self.runs, "device": "cpu", **options}
-        return carry_out_study(study, executor=executor, audience=audience, **given)
+        return execute_study(study, executor=executor, callbacks=audience, **given)
 
     def counts(self) -> Counter[str]:
         """How many outcomes of each kind there were."""
@@ -94,7 +94,7 @@ class Lab:
             assert [record.epoch for record in folder.epochs()] == list(range(1, epochs + 1)), folder.name
 
     def _forget(self) -> None:
-        self.outcomes: list[tuple[Task, Outcome]] = []
+        self.outcomes: list[tuple[StudyTask, TaskResult]] = []
         self.said: list[str] = []
         self.planned: list[tuple[int, int]] = []
 
@@ -103,7 +103,7 @@ class Lab:
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A study's processes are forks of one that has loaded what an optimiser loads at its first step."""
     multiprocessing.set_forkserver_preload(["cnnlab.studies.study", "torch._dynamo"])
-    monkeypatch.setattr(worker_pool, "START", "forkserver")
+    monkeypatch.setattr(worker_pool, "START_METHOD", "forkserver")
 
 
 @pytest.fixture

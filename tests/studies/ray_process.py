@@ -12,8 +12,8 @@ from ray.cluster_utils import Cluster
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError
 from cnnlab.studies.ray_cluster import ray_cluster
-from cnnlab.studies.runner import Audience
-from cnnlab.studies.study import carry_out_study
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.study import execute_study
 
 if __name__ == "__main__":
     file, runs, harm, threads = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -35,12 +35,12 @@ if __name__ == "__main__":
                 os.kill(int(lock.read_text()), signal.SIGKILL)
                 told["harmed"] += 1
 
-    audience = Audience(
-        heard=heard, ended=lambda task, one: told["outcomes"].append([task.id, one.status, one.message])
+    audience = StudyCallbacks(
+        on_run_progress=heard, on_run_end=lambda task, one: told["outcomes"].append([task.id, one.status, one.message])
     )
     try:
         executor = ray_cluster(cluster.address)
-        carry_out_study(Study.read(file), "colours", runs=runs, device="cpu", executor=executor, audience=audience)
+        execute_study(Study.read(file), "colours", runs=runs, device="cpu", executor=executor, callbacks=audience)
     except CnnlabError as error:
         told["error"] = str(error)
     told["left"] = [path.name for path in runs.glob(".claims/shared-*")]

@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from cnnlab.config.study import Study
-from cnnlab.studies.runner import Audience
-from cnnlab.studies.study import carry_out_study
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.study import execute_study
 
 if __name__ == "carrier":
     file, runs, journal = map(Path, sys.argv[1:])
@@ -14,4 +14,4 @@ if __name__ == "carrier":
         with journal.open("a") as lines:
             lines.write(f"{outcome.id} {outcome.status}\n")
 
-    carry_out_study(Study.read(file), "colours", runs=runs, device="cpu", audience=Audience(ended=note))
+    execute_study(Study.read(file), "colours", runs=runs, device="cpu", callbacks=StudyCallbacks(on_run_end=note))

@@ -6,10 +6,10 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.studies.claims import judge_sayings
+from cnnlab.studies.claims import judge_ordinal_claims
 
 BASE = Recipe.from_tables({"data": {"source": "shapes"}, "model": {"layers": ["flatten", "dense(classes)"]}})
 LEVELS = {"low": 0.60, "middle": 0.70, "twin": 0.70, "high": 0.80}
@@ -28,7 +28,9 @@ def samples(n: int = 6, spread: float = 1.0, **levels: float) -> dict[str, Sampl
 def against_baseline(study: Study, known: dict[str, Sample]) -> Ablation:
     others = [arm for name, arm in known.items() if name != study.baseline]
     higher = study.higher_is_better
-    return ablate(known["middle"], others, delta=study.smallest_difference, higher_is_better=higher, accuracy=higher)
+    return analyze_ablation(
+        known["middle"], others, delta=study.smallest_difference, higher_is_better=higher, accuracy=higher
+    )
 
 
 def answer(published: str, arm: str, than: str | None = None, **fields: Any) -> tuple[str, str]:
@@ -41,8 +43,8 @@ def answer(published: str, arm: str, than: str | None = None, **fields: Any) -> 
     saying = {"arm": arm, "published": published, **({"than": than} if than else {}), **fields}
     given = {"says": [saying], "smallest_difference": delta, "baseline": "middle"}
     study = Study(base=BASE, arms=arms, metric=metric, shortened=shortened, **given)
-    [record] = judge_sayings(study, found, same, against_baseline(study, found), "shapes")
-    return record.answer, record.reason
+    [record] = judge_ordinal_claims(study, found, same, against_baseline(study, found), "shapes")
+    return record.verdict, record.reason
 
 
 @pytest.mark.parametrize(

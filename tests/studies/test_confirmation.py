@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlab.config.study import FRESH_SEEDS, Study
+from cnnlab.config.study import FIRST_FRESH_SEED, Study
 from cnnlab.errors import RunError
-from cnnlab.records import Result
+from cnnlab.records import RunResult
 from cnnlab.reports.study.text import headline
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.storage.test_ledger import LEDGER, openings
 from cnnlab.studies import plan
 from cnnlab.studies.folder import read_result, study_folder
-from cnnlab.studies.tasks import alone
+from cnnlab.studies.tasks import exclusive
 
 Studies = Callable[..., Study]
 ARMS = {"plain": {"train.optimizer": "sgd(1e-9)"}, "fast": {}}
@@ -50,7 +50,7 @@ def test_the_winner_is_confirmed_with_fresh_seeds_and_the_test_set_is_opened_onc
     result = staged.carry_out(confirmable())
     found = result.confirmation
     assert (found.winner, found.baseline, found.metric) == ("fast", "plain", "test_accuracy")
-    assert found.seeds == (FRESH_SEEDS, FRESH_SEEDS + 1)
+    assert found.seeds == (FIRST_FRESH_SEED, FIRST_FRESH_SEED + 1)
     folders = {folder.name: folder for folder in list_runs(staged.runs)}
     assert len(folders) == 6 + 4
     fresh = [seed.run for seed in (*found.runs, *found.baseline_runs)]
@@ -78,7 +78,7 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
     """A run of the second stage fails: the test set stays shut, and the next call confirms."""
 
     def cut(task: Any, *_: object) -> None:
-        if task.seed == FRESH_SEEDS + 1:
+        if task.seed == FIRST_FRESH_SEED + 1:
             raise RuntimeError("cut")
 
     result = staged.carry_out(confirmable(), heard=cut)
@@ -96,7 +96,7 @@ def test_one_process_at_a_time_opens_a_test_set(confirmable: Callable[..., Study
     """The same study may be at its second stage in another process."""
     test_set = plan.make_plan(confirmable(), "colours", device="cpu").test_set
     ours = threading.Thread(target=staged.carry_out, args=(confirmable(),))
-    with alone(staged.runs, f"test-{test_set}", print):
+    with exclusive(staged.runs, f"test-{test_set}", print):
         ours.start()
         ends = time.monotonic() + 600
         while len(staged.outcomes) < 4 and time.monotonic() < ends:
@@ -194,7 +194,7 @@ def test_the_second_stage_spends_the_same_budget(confirmable: Callable[..., Stud
 def test_a_test_set_that_can_not_be_scored_leaves_the_first_stage_standing(
     confirmable: Callable[..., Study], staged: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(*_: Any, **__: Any) -> Result:
+    def unreadable(*_: Any, **__: Any) -> RunResult:
         raise RunError("the weights are damaged")
 
     monkeypatch.setattr("cnnlab.studies.confirmation.open_test", unreadable)

@@ -63,22 +63,22 @@ def test_a_precision_that_an_arm_sets_itself_stays(study: Studies) -> None:
 
 def test_a_study_stays_in_its_way_when_an_arm_is_added(study: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else all its runs would be made again, though another way may be faster for the new network."""
-    from cnnlab.records import Way
+    from cnnlab.records import PrecisionConfig
 
     formats = iter(["channels_last", "contiguous", "contiguous"])
 
-    def tried(*_: object) -> Way:
+    def tried(*_: object) -> PrecisionConfig:
         both = {"fp32 contiguous": 5.0, "fp32 channels_last": 6.0}
-        return Way(precision="fp32", memory_format=next(formats), reason="tried", tried=both)
+        return PrecisionConfig(precision="fp32", memory_format=next(formats), reason="tried", tried=both)
 
-    monkeypatch.setattr("cnnlab.studies.precision.timed_way", tried)
+    monkeypatch.setattr("cnnlab.studies.precision.benchmark_precision", tried)
     base = {"precision": "auto"}
     arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
     first = make_plan(study(arms, base=base), "alike", device="cpu")
-    assert first.way.way.memory_format == "channels_last"
+    assert first.study_precision.precision_config.memory_format == "channels_last"
     more = {**arms, "large": {"train.batch_size": 9}, "larger": {"train.batch_size": 10}}
-    second = make_plan(study(more, base=base), "alike", device="cpu", kept=first.way)
-    assert second.way.way.memory_format == "channels_last"
+    second = make_plan(study(more, base=base), "alike", device="cpu", saved_precision=first.study_precision)
+    assert second.study_precision.precision_config.memory_format == "channels_last"
     ids = {arm.name: [task.id for task in arm.tasks] for arm in first.arms}
     assert {arm.name: [task.id for task in arm.tasks] for arm in second.arms if arm.name in arms} == ids
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnlab.api.train import plan_study
 from cnnlab.config.study import Study
 from cnnlab.data.dataset import Dataset
-from cnnlab.records import Way
+from cnnlab.records import PrecisionConfig
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
 
@@ -35,13 +35,13 @@ def test_a_plan_reads_no_image_tries_no_way_and_times_one_size_once(
     """What takes long on a slow machine is left to the study."""
     sizes: list[int] = []
 
-    def timed(_way: Way, _network: nn.Module, images: Tensor, _labels: Tensor) -> float:
+    def timed(_way: PrecisionConfig, _network: nn.Module, images: Tensor, _labels: Tensor) -> float:
         sizes.append(len(images))
         return 100.0 * len(sizes)
 
     monkeypatch.setattr(Dataset, "pixels", lambda *_: pytest.fail("images were read"))
-    monkeypatch.setattr("cnnlab.training.precision._try_all", lambda *_: pytest.fail("a trial was made"))
-    monkeypatch.setattr("cnnlab.runs.setup.quick_speed", timed, raising=False)
+    monkeypatch.setattr("cnnlab.training.precision._benchmark_all", lambda *_: pytest.fail("a trial was made"))
+    monkeypatch.setattr("cnnlab.runs.setup.quick_training_speed", timed, raising=False)
     layers = ["conv(4, 3)", "relu", "flatten", "dropout(0.1)", "dense(classes)"]
     more = [layer.replace("0.1", "0.2") for layer in layers]
     arms: dict[str, Any] = {"plain": {}, "more": {"model.layers": more}, "large": {"train.batch_size": 9}}

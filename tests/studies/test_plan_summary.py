@@ -5,7 +5,7 @@ import pytest
 from statsmodels.stats.power import TTestIndPower
 
 from cnnlab.errors import UsageError
-from cnnlab.stats.power import detectable
+from cnnlab.stats.power import detectable_difference
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.plan_summary import ASSUMED_ERROR, ArmPlan, PlanSummary, plan_summary
 
@@ -49,7 +49,7 @@ def test_what_is_found_is_found_so_often(count, seeds, first):
         ("family_80", 0.8, count - 1),
         ("family_90", 0.9, count - 1),
     ):
-        least = detectable(found.sd, seeds, first, power=power, comparisons=comparisons)
+        least = detectable_difference(found.sd, seeds, first, power=power, comparisons=comparisons)
         assert getattr(found.detectable, name) == least
 
 

@@ -11,7 +11,7 @@ import pytest
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.reports.study.page import render_study
-from cnnlab.studies.preregistration import check_name, declaration, declare
+from cnnlab.studies.preregistration import check_study_name, make_preregistration, preregister
 from cnnlab.studies.result import StudyResult
 
 Studies = Callable[..., Study]
@@ -27,7 +27,7 @@ COUNTED = (
 def told(folder: Path, *studies: Study) -> tuple[str, ...]:
     """What is told of the last of studies that were declared in one folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [declare(folder, study).told() for study in studies][-1]
+    return [preregister(folder, study).deviations() for study in studies][-1]
 
 
 def test_a_study_is_held_to_what_it_declared_before_its_first_run(study: Studies, lab: Any) -> None:
@@ -42,7 +42,7 @@ def test_a_study_is_held_to_what_it_declared_before_its_first_run(study: Studies
     changed = f"δ was changed {AFTER}: from 0.5 to 0.1"
     assert result.notes == (changed,)
     assert f"! {changed}" in lab.said
-    assert result.declared == declaration(study(smallest_difference=0.5)).digest
+    assert result.declared == make_preregistration(study(smallest_difference=0.5)).digest
     page = render_study(result, study_toml="", command="")
     assert changed in page
     assert result.declared in page
@@ -76,15 +76,15 @@ def test_what_can_not_be_read_is_taken_from_the_study_that_the_folder_keeps(
         (folder / "declared.json").write_text(left)
     other = study({"one": {}, "two": SLOW}, {"epochs": 3}, baseline="one")
     with pytest.raises(RunError, match="another study is called drop"):
-        check_name(folder, other)
+        check_study_name(folder, other)
     beside = "study 'drop' had begun to run all of these arms before this one was declared"
     assert told(tmp_path / "beside", study()) == (beside,)
-    check_name(folder, edited)
+    check_study_name(folder, edited)
     unread = (
         "what was declared before the first run can't be read: the study.toml that the folder keeps was taken for it"
     )
-    assert declare(folder, study()).versions == (declaration(study()),)
-    assert declare(folder, edited).told()[-2:] == (unread, f"δ was changed {AFTER}: from none to 0.1")
+    assert preregister(folder, study()).versions == (make_preregistration(study()),)
+    assert preregister(folder, edited).deviations()[-2:] == (unread, f"δ was changed {AFTER}: from none to 0.1")
 
 
 def test_what_can_be_read_nowhere_is_declared_anew(study: Studies, tmp_path: Path) -> None:
@@ -144,19 +144,19 @@ def test_another_study_of_the_name_is_told_from_the_same_one(study: Studies, tmp
     edited = study(smallest_difference=0.1)
     first.write_text(study().to_toml(), encoding="utf-8")
     second.write_text(edited.to_toml(), encoding="utf-8")
-    declare(folder, study(), first)
-    check_name(folder, study(), second)
-    check_name(folder, edited, first)
-    check_name(folder, edited, folder / "study.toml")
+    preregister(folder, study(), first)
+    check_study_name(folder, study(), second)
+    check_study_name(folder, edited, first)
+    check_study_name(folder, edited, folder / "study.toml")
     with pytest.raises(RunError, match=r"another study is called drop: it is that of .*a/drop\.toml") as refused:
-        check_name(folder, edited, second)
+        check_study_name(folder, edited, second)
     assert "give this one another name with --name" in str(refused.value)
     first.unlink()
-    check_name(folder, edited, second)
-    declare(folder, edited, second)
+    check_study_name(folder, edited, second)
+    preregister(folder, edited, second)
     first.write_text(study().to_toml(), encoding="utf-8")
     with pytest.raises(RunError, match=r"another study is called drop: it is that of .*b/drop\.toml"):
-        check_name(folder, study(alpha=0.1), first)
+        check_study_name(folder, study(alpha=0.1), first)
 
 
 @pytest.mark.parametrize("which", ["both in Python", "first in a file", "second in a file", "the first file is gone"])
@@ -166,13 +166,13 @@ def test_where_no_file_tells_two_studies_apart_their_content_does(study: Studies
     folder.mkdir()
     for path in (first, second):
         path.write_text(study().to_toml(), encoding="utf-8")
-    declare(folder, study(), first if which.startswith(("first", "the")) else None)
+    preregister(folder, study(), first if which.startswith(("first", "the")) else None)
     if which == "the first file is gone":
         first.unlink()
     file = second if which.startswith(("second", "the")) else None
     other, base = {"plain": {}, "slow": SLOW}, {"epochs": 3}
     with pytest.raises(RunError, match="another study is called drop: it has no arm of this one") as is_:
-        check_name(folder, study(other, base), file)
+        check_study_name(folder, study(other, base), file)
     assert ("--name" if file else 'name="…"') in str(is_.value)
-    check_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)
-    check_name(folder, study({"plain": {}, "short": {"train.epochs": 2}}, base), file)
+    check_study_name(folder, study({"plain": {}, "late": {"train.batch_size": 9}}), file)
+    check_study_name(folder, study({"plain": {}, "short": {"train.epochs": 2}}, base), file)

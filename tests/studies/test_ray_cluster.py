@@ -18,7 +18,7 @@ from cnnlab.config.study import Study
 from cnnlab.errors import RunError, UsageError
 from cnnlab.studies import ray_cluster as studies_ray_cluster
 from cnnlab.studies.folder import read_result, study_folder
-from cnnlab.studies.ray_cluster import answer, is_seen, ray_cluster, shared
+from cnnlab.studies.ray_cluster import is_visible, ray_cluster, shared_token, write_reply
 
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
@@ -33,14 +33,14 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies_ray_cluster, "SEEN_WITHIN_S", 0.5)
+    monkeypatch.setattr(studies_ray_cluster, "VISIBLE_TIMEOUT_S", 0.5)
 
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
-    with shared(tmp_path / "runs") as token:
-        name = answer(token, "node-1")
-        assert is_seen(token.with_name(name))
+    with shared_token(tmp_path / "runs") as token:
+        name = write_reply(token, "node-1")
+        assert is_visible(token.with_name(name))
     assert [*(tmp_path / "runs" / ".claims").iterdir()] == []
 
 
@@ -48,25 +48,25 @@ def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_impatient")
 def test_a_node_that_sees_another_folder_has_no_answer(tmp_path: Path) -> None:
     """The same path on another machine: no folder, one without the file, one that can't be written to."""
-    with shared(tmp_path / "runs") as token:
+    with shared_token(tmp_path / "runs") as token:
         elsewhere = tmp_path / "elsewhere" / token.name
-        assert answer(elsewhere, "node-1") == ""
+        assert write_reply(elsewhere, "node-1") == ""
         elsewhere.parent.mkdir()
-        assert answer(elsewhere, "node-1") == ""
-        assert answer(elsewhere.parent / ("x" * 250), "node-1") == ""
-        assert not is_seen(token.with_name(f"{token.name}-node-1"))
+        assert write_reply(elsewhere, "node-1") == ""
+        assert write_reply(elsewhere.parent / ("x" * 250), "node-1") == ""
+        assert not is_visible(token.with_name(f"{token.name}-node-1"))
 
 
 def test_a_file_that_comes_late_is_seen(tmp_path: Path) -> None:
     late = threading.Timer(0.5, lambda: (tmp_path / "late").touch())
     late.start()
-    assert is_seen(tmp_path / "late")
+    assert is_visible(tmp_path / "late")
     late.join()
 
 
 def test_a_runs_folder_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="the runs folder can't be written to"), shared(tmp_path / "file"):
+    with pytest.raises(RunError, match="the runs folder can't be written to"), shared_token(tmp_path / "file"):
         pass
 
 

@@ -17,7 +17,7 @@ from cnnlab.errors import SpecError
 from cnnlab.reports.verification.result import verify
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.test_ledger import LEDGER
-from cnnlab.studies.folder import SHIFTED, read_result, shifted_example, study_folder
+from cnnlab.studies.folder import SHIFTED, read_result, read_shifted_example, study_folder
 from cnnlab.studies.result import StudyResult
 
 Studies = Callable[..., Study]
@@ -78,10 +78,10 @@ def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     page = write_study_report(folder).read_text(encoding="utf-8")
     assert "Under shifts" in page
     assert "a book" in page
-    assert read_result(folder).under == result.under
+    assert read_result(folder).shift_claims == result.under
     found = verify(folder)
-    assert found.under == result.under
-    assert "published answer" in found.answer()
+    assert found.shift_claims == result.under
+    assert "published answer" in found.summary()
 
 
 def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
@@ -123,7 +123,7 @@ def test_a_page_shows_the_image_of_its_own_shifts(
     lab.carry_out(study(shifts=["rotation(90)"]))
     result = lab.carry_out(study(shifts=["invert"]))
     assert len(list((study_folder(lab.runs, "colours") / SHIFTED).glob("*.npz"))) == 8
-    example = shifted_example(study_folder(lab.runs, "colours"), result)
+    example = read_shifted_example(study_folder(lab.runs, "colours"), result)
     assert (example[1] == 255 - example[0]).all()
 
 

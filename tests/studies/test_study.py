@@ -12,7 +12,7 @@ import pytest
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.errors import RunError
 from cnnlab.storage.run_folder import RunFolder, list_runs
 from cnnlab.storage.test_ledger import LEDGER
@@ -147,7 +147,7 @@ def test_a_run_that_fails_is_shown_and_the_others_go_on(
 ) -> None:
     arms = {"plain": {}, "large": {"train.batch_size": 9}}
     with monkeypatch.context() as patch:
-        patch.setattr(Feed, "training", _failing(Feed.training, 9, 1, error))
+        patch.setattr(ImageLoader, "train_batches", _failing(ImageLoader.train_batches, 9, 1, error))
         result = lab.carry_out(study(arms))
     assert lab.counts() == {"done": 2, "failed": 2}
     assert list(lab.failures()) == [("large", 0), ("large", 1)]
@@ -171,7 +171,7 @@ def _failing(
 ) -> Callable[..., Iterator[Any]]:
     """In an epoch, batches of this size can't be had."""
 
-    def fail(self: Feed, batch_size: int, seed: int, epoch: int, *arguments: Any, **named: Any) -> Iterator[Any]:
+    def fail(self: ImageLoader, batch_size: int, seed: int, epoch: int, *arguments: Any, **named: Any) -> Iterator[Any]:
         for batch in training(self, batch_size, seed, epoch, *arguments, **named):
             if (batch_size, epoch) == (size, when):
                 raise error
@@ -228,7 +228,7 @@ def test_code_that_changes_in_the_course_makes_no_run(
     study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a worker starts after an update."""
-    monkeypatch.setattr("cnnlab.studies.tasks.maker", lambda _device: "0123456789abcdef")
+    monkeypatch.setattr("cnnlab.studies.tasks.environment_digest", lambda _device: "0123456789abcdef")
     lab.carry_out(study())
     said = "cnnlab's code, torch or device here is not that with which the study was planned"
     assert {*lab.failures().values()} == {said}
@@ -272,18 +272,20 @@ def test_the_test_set_stays_sealed_in_the_first_stage(study: Studies, lab: Any) 
 
 def test_one_way_of_computing_for_all_arms(study: Studies, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """bf16 is right for one network only, and the formats differ: neither may make two arms differ."""
-    from cnnlab.records import Way
+    from cnnlab.records import PrecisionConfig
 
     found = iter([("bf16", "channels_last"), ("fp32", "contiguous"), ("bf16", "channels_last")])
 
-    def tried(*_: object) -> Way:
+    def tried(*_: object) -> PrecisionConfig:
         precision, memory_format = next(found)
-        return Way(precision=precision, memory_format=memory_format, reason="tried", tried={})
+        return PrecisionConfig(precision=precision, memory_format=memory_format, reason="tried", tried={})
 
-    monkeypatch.setattr("cnnlab.studies.precision.timed_way", tried)
+    monkeypatch.setattr("cnnlab.studies.precision.benchmark_precision", tried)
     arms = {"plain": {}, "large": {"train.batch_size": 9}, "larger": {"train.batch_size": 10}}
     result = lab.carry_out(study(arms, base={"precision": "auto"}, seeds=1))
-    ways = {(folder.way().precision, folder.way().memory_format) for folder in list_runs(lab.runs)}
+    ways = {
+        (folder.precision_config().precision, folder.precision_config().memory_format) for folder in list_runs(lab.runs)
+    }
     assert ways == {("fp32", "channels_last")} == {(result.precision, result.memory_format)}
 
 

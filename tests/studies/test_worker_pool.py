@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from cnnlab.config.study import Study
-from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import list_runs
-from cnnlab.studies.plan import Task, make_plan
-from cnnlab.studies.tasks import CLAIMS, Outcome, Place, alone, carry_out
-from cnnlab.studies.worker_pool import here, processes
+from cnnlab.studies.plan import StudyTask, make_plan
+from cnnlab.studies.tasks import LOCKS_FOLDER, ExecutionContext, TaskResult, exclusive, run_task
+from cnnlab.studies.worker_pool import in_process, processes
 
 Studies = Callable[..., Study]
 Tables = Callable[..., str]
@@ -44,7 +44,7 @@ def test_who_carries_a_study_out_changes_nothing(
 ) -> None:
     """Nor does Ctrl-C in the terminal, which reaches them all: the parent alone answers it."""
     arms = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}, "wild": {"train.optimizer": "sgd(1e30)"}}
-    expected = table(lab.carry_out(study(arms), here))
+    expected = table(lab.carry_out(study(arms), in_process))
     lab.runs = tmp_path / "others"
     seen: set[int] = set()
 
@@ -67,7 +67,7 @@ def test_a_run_whose_process_dies_is_gone_on_with_by_another(study: Studies, lab
     long = study(base=LONG, seeds=1)
     kept: list[Any] = []
 
-    def heard(task: Task, images: int, _: str) -> None:
+    def heard(task: StudyTask, images: int, _: str) -> None:
         if task.arm == "slow" and images > 24 * 3 and not kept:
             kill()
             kept.extend(lab.run_of("slow", 0).epochs())
@@ -84,7 +84,7 @@ def test_a_run_whose_process_dies_is_gone_on_with_by_another(study: Studies, lab
 @pytest.mark.full
 @forked
 def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study: Studies, lab: Any) -> None:
-    def heard(task: Task, *_: object) -> None:
+    def heard(task: StudyTask, *_: object) -> None:
         if task.arm == "slow":
             kill()
 
@@ -103,7 +103,7 @@ def test_a_run_whose_processes_always_die_has_failed_and_the_others_go_on(study:
 def test_a_process_that_dies_between_two_runs_takes_none_with_it(study: Studies, lab: Any) -> None:
     """It is found dead when it is given its next run."""
     plan = make_plan(study(seeds=1), "colours", device="cpu")
-    place = Place(lab.runs, device="cpu")
+    place = ExecutionContext(lab.runs, device="cpu")
     outcomes = processes(1)(plan.tasks(), place, lambda *_: None, lambda: True)
     ended = [next(outcomes).status]
     [worker] = multiprocessing.active_children()
@@ -130,29 +130,29 @@ def test_an_executor_that_is_closed_ends_its_processes(study: Studies, lab: Any)
 def test_a_run_that_another_process_is_at_is_waited_for(study: Studies, lab: Any) -> None:
     """It is asked for again after all others, and found when the other is done."""
     tasks = make_plan(study(), "colours", device="cpu").tasks()
-    place, shelf = Place(lab.runs, device="cpu"), Shelf()
-    claim = lab.runs / CLAIMS / tasks[0].id
+    place, shelf = ExecutionContext(lab.runs, device="cpu"), DatasetCache()
+    claim = lab.runs / LOCKS_FOLDER / tasks[0].id
     claim.mkdir(parents=True)
-    ended: list[Outcome] = []
+    ended: list[TaskResult] = []
     with locked(claim, print):
-        assert carry_out(tasks[0], place, shelf, lambda *_: None).status == "busy"
-        outcomes = here(tasks, place, lambda *_: None, lambda: True)
+        assert run_task(tasks[0], place, shelf, lambda *_: None).status == "busy"
+        outcomes = in_process(tasks, place, lambda *_: None, lambda: True)
         ended += [next(outcomes) for _ in tasks[1:]]
     ended += outcomes
     assert [outcome.id for outcome in ended] == [task.id for task in (*tasks[1:], tasks[0])]
-    assert carry_out(tasks[0], place, shelf, lambda *_: None).status == "found"
+    assert run_task(tasks[0], place, shelf, lambda *_: None).status == "found"
 
 
 def test_one_name_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     told: list[str] = []
 
     def hold(what: str) -> None:
-        with alone(tmp_path, what, print):
+        with exclusive(tmp_path, what, print):
             told.append(what)
 
     # A lock is of an opened file: threads wait for each other as processes do.
     others = [threading.Thread(target=hold, args=(what,)) for what in ("test", "another")]
-    with alone(tmp_path, "test", print):
+    with exclusive(tmp_path, "test", print):
         for other in others:
             other.start()
         others[1].join(600)

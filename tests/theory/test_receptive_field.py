@@ -8,7 +8,7 @@ from math import ceil, floor, prod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.theory.receptive_field import Field, widest
+from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
 SLIDES = st.tuples(st.just("slide"), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2))
 STEPS = st.lists(SLIDES | st.tuples(st.sampled_from(["nearest", "bilinear"]), st.integers(1, 3)), max_size=5)
@@ -29,14 +29,14 @@ def _reached(node: int, steps: list[tuple]) -> set[int]:
     return nodes
 
 
-def _followed(steps: list[tuple]) -> Field:
-    field = Field()
+def _followed(steps: list[tuple]) -> ReceptiveField1d:
+    field = ReceptiveField1d()
     for kind, *numbers in steps:
         if kind == "slide":
             kernel, stride, dilation, padding = numbers
-            field = field.through(kernel, stride, dilation, padding)
+            field = field.after_window(kernel, stride, dilation, padding)
         else:
-            field = field.enlarged(numbers[0], kind)
+            field = field.after_upsample(numbers[0], kind)
     return field
 
 
@@ -52,7 +52,7 @@ def test_size_and_jump_are_those_of_the_pixels_reached(windows: list[tuple], nod
 def test_the_trail_has_the_first_and_last_node_of_every_map(steps: list[tuple], node: int) -> None:
     field = _followed(steps)
     reached = [_reached(node, steps[len(steps) - back :]) for back in range(len(steps) + 1)]
-    assert field.trail(node) == [(min(nodes), max(nodes)) for nodes in reached]
+    assert field.trace_back(node) == [(min(nodes), max(nodes)) for nodes in reached]
 
 
 @given(STEPS)
@@ -64,7 +64,7 @@ def test_the_first_centre_is_the_middle_of_the_first_nodes_view(steps: list[tupl
 @given(STEPS.filter(bool), st.integers(0, 5), st.integers(0, 5))
 def test_behind_a_span_is_what_all_its_nodes_see_one_map_back(steps: list[tuple], first: int, more: int) -> None:
     seen = set().union(*(_reached(node, steps[-1:]) for node in range(first, first + more + 1)))
-    assert _followed(steps).behind((first, first + more)) == (min(seen), max(seen))
+    assert _followed(steps).input_range((first, first + more)) == (min(seen), max(seen))
 
 
 @given(STEPS)
@@ -75,5 +75,5 @@ def test_after_enlarging_the_field_is_the_most_that_any_node_sees(steps: list[tu
 
 
 def test_the_widest_of_several_paths() -> None:
-    narrow, wide = Field().through(3), Field().through(7)
+    narrow, wide = ReceptiveField1d().after_window(3), ReceptiveField1d().after_window(7)
     assert widest([narrow, wide]) is wide

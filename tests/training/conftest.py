@@ -10,12 +10,12 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.records import EpochRecord, Way
-from cnnlab.training.loop import Feeds, Training, fit
-from cnnlab.training.precision import PLAIN
+from cnnlab.models.init import init_weights
+from cnnlab.records import EpochRecord, PrecisionConfig
+from cnnlab.training.loop import SplitLoaders, TrainingState, fit
+from cnnlab.training.precision import FP32
 
 CPU = torch.device("cpu")
 
@@ -25,8 +25,8 @@ class Bench:
     """A training with its data."""
 
     recipe: Recipe
-    training: Training
-    feeds: Feeds
+    training: TrainingState
+    feeds: SplitLoaders
 
     def fit(self) -> list[EpochRecord]:
         return list(fit(self.training, self.feeds, lambda *_: None))
@@ -40,17 +40,17 @@ class Bench:
 def bench(recipe: Callable[..., Recipe]) -> Callable[..., Bench]:
     """Makes a training of a tiny network; arguments as those of `recipe`."""
 
-    def make(way: Way = PLAIN, **fields: object) -> Bench:
+    def make(way: PrecisionConfig = FP32, **fields: object) -> Bench:
         made = recipe(**fields)
         data = open_dataset(made.data, seed=made.train.seed)
-        network = build(made.model.trace(data.form.shape, len(data.classes)))
-        initialise(network, made.model.init, made.train.seed)
+        network = build(made.model.trace(data.image_spec.shape, len(data.classes)))
+        init_weights(network, made.model.init, made.train.seed)
         parts = {
-            part: Feed(data.pixels(part), data.labels(part), data.mean, data.std, CPU, way.memory_format)
-            for part in data.parts
+            part: ImageLoader(data.pixels(part), data.labels(part), data.mean, data.std, CPU, way.memory_format)
+            for part in data.splits
         }
-        steps = parts["train"].steps(made.train.batch_size)
-        training = Training(network, made.train, made.data, way, CPU, steps)
-        return Bench(made, training, Feeds(parts["train"], parts.get("validation"), None, data.classes))
+        steps = parts["train"].num_batches(made.train.batch_size)
+        training = TrainingState(network, made.train, made.data, way, CPU, steps)
+        return Bench(made, training, SplitLoaders(parts["train"], parts.get("validation"), None, data.classes))
 
     return make

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
 
-from cnnlab.config.averaging_and_mixing import averages
-from cnnlab.evaluation.logits import logits
-from cnnlab.evaluation.metrics import score
-from cnnlab.models.pretrained.transfer import Transfer
-from cnnlab.models.pretrained.truncate import Place
-from cnnlab.training.averaging import Average, find_statistics
+from cnnlab.config.averaging_and_mixing import averaging
+from cnnlab.evaluation.logits import predict_logits
+from cnnlab.evaluation.metrics import compute_score
+from cnnlab.models.pretrained.transfer import TransferModel
+from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.training.averaging import WeightAverage, update_batchnorm_stats
 from cnnlab.training.checkpoints import load_weights, save_weights
 
 NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
@@ -44,19 +44,19 @@ def courses(steps: int) -> Iterator[nn.Sequential]:
 
 
 def test_a_running_mean_is_torchs() -> None:
-    ours = Average(averages.read("ema(0.9)"), network())
+    ours = WeightAverage(averaging.read("ema(0.9)"), network())
     theirs = AveragedModel(network(), multi_avg_fn=get_ema_multi_avg_fn(0.9))
     for made in courses(6):
         ours.after_step(made)
         ours.after_epoch(made, 1.0, iter(()))
         theirs.update_parameters(made)
         assert equal(ours.network.state_dict(), theirs.module.state_dict())
-    assert ours.count == 6
+    assert ours.num_averaged == 6
 
 
 def test_a_mean_of_epochs_and_its_statistics_are_torchs() -> None:
     batches = [(torch.linspace(-2, step, 225).reshape(3, 3, 5, 5), torch.zeros(3)) for step in range(1, 4)]
-    ours = Average(averages.read("swa(0.5)"), network())
+    ours = WeightAverage(averaging.read("swa(0.5)"), network())
     theirs = AveragedModel(network(), multi_avg_fn=get_swa_multi_avg_fn())
     for epoch, made in enumerate(courses(6), start=1):
         ours.after_step(made)
@@ -66,14 +66,14 @@ def test_a_mean_of_epochs_and_its_statistics_are_torchs() -> None:
             update_bn(batches, theirs)
             for name, tensor in theirs.module.state_dict().items():
                 torch.testing.assert_close(ours.network.state_dict()[name], tensor, rtol=1e-6, atol=1e-7)
-    assert ours.count == 4
+    assert ours.num_averaged == 4
 
 
 def test_statistics_are_found_without_dropout_and_the_momentum_stays() -> None:
     made = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(3, momentum=0.25))
     images = torch.arange(12.0).reshape(4, 3)
     before = torch.get_rng_state()
-    find_statistics(made, iter([(images, images), (images[:1], images)]))
+    update_batchnorm_stats(made, iter([(images, images), (images[:1], images)]))
     assert torch.equal(torch.get_rng_state(), before)
     torch.testing.assert_close(made[1].running_mean, images.mean(0))
     torch.testing.assert_close(made[1].running_var, images.var(0))
@@ -92,7 +92,9 @@ def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
     records, others = made.fit(), plain.fit()
     assert equal(made.weights, plain.weights)
     assert not equal(made.training.judged.state_dict(), made.weights)
-    exact = score(logits(made.training.judged, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    exact = compute_score(
+        predict_logits(made.training.judged, made.feeds.validation), made.feeds.validation.labels, "bgr"
+    )
     assert records[-1].validation.loss == exact.loss
     assert records[-1].validation.loss != others[-1].validation.loss
     assert made.training.selected_epoch == 4
@@ -132,11 +134,11 @@ def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(bench: Callab
     torch.testing.assert_close(found, torch.stack(ends[1:]).mean(0), rtol=1e-5, atol=1e-6)
 
 
-def frozen_in_part(*trains: str) -> Transfer:
+def frozen_in_part(*trains: str) -> TransferModel:
     with torch.random.fork_rng(devices=[]):
         trunk = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4))
-        made = Transfer(None, trunk, Place(), nn.Linear(4, 2))
-    made.set_policy(
+        made = TransferModel(None, trunk, CutPoint(), nn.Linear(4, 2))
+    made.set_unfreeze_schedule(
         {"head": 0, **{f"backbone.{name}": 0 for name in trains}}, [name for name, _ in made.named_modules()]
     )
     made.unfreeze(0)
@@ -148,7 +150,7 @@ def test_what_is_frozen_is_its_own_average_to_the_bit(average: str, trains: tupl
     made = frozen_in_part(*trains)
     made.train()
     began = {name: tensor.clone() for name, tensor in made.state_dict().items()}
-    ours = Average(averages.read(average), made)
+    ours = WeightAverage(averaging.read(average), made)
     images = torch.linspace(-1, 1, 225).reshape(3, 3, 5, 5)
     for epoch in range(1, 5):
         made.train()
@@ -161,14 +163,14 @@ def test_what_is_frozen_is_its_own_average_to_the_bit(average: str, trains: tupl
     found = ours.network.state_dict()
     changed = {name.rpartition(".")[0] for name in found if not torch.equal(found[name], began[name])}
     assert changed == {"head", *(f"backbone.{name}" for name in trains)}
-    assert ours.count == 4
+    assert ours.num_averaged == 4
 
 
 def test_an_average_finds_the_statistics_of_what_joined_in() -> None:
     made = frozen_in_part("4")
-    made.set_policy({"head": 0, "backbone.1": 1}, made.order)
+    made.set_unfreeze_schedule({"head": 0, "backbone.1": 1}, made.execution_order)
     made.unfreeze(0)
-    ours = Average(averages.read("swa(0.1)"), made)
+    ours = WeightAverage(averaging.read("swa(0.1)"), made)
     images = torch.linspace(-2, 2, 225).reshape(3, 3, 5, 5)
     means = []
     for epoch in (0, 1):

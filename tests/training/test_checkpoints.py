@@ -15,13 +15,20 @@ from torch import nn
 
 from cnnlab.config.optimization import optimizers
 from cnnlab.errors import RunError
-from cnnlab.records import Way
+from cnnlab.records import PrecisionConfig
 from cnnlab.training import checkpoints
-from cnnlab.training.checkpoints import epochs_kept, load_into, load_weights, resume, save_progress, save_weights
+from cnnlab.training.checkpoints import (
+    completed_epochs,
+    load_network_state,
+    load_weights,
+    restore_training_state,
+    save_training_state,
+    save_weights,
+)
 from cnnlab.training.loop import fit
-from cnnlab.training.precision import PLAIN
+from cnnlab.training.precision import FP32
 
-CHANNELS_LAST = Way(precision="fp32", memory_format="channels_last")
+CHANNELS_LAST = PrecisionConfig(precision="fp32", memory_format="channels_last")
 HIDDEN = ("conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.2)", "flatten", "dense(6)", "relu", "dense(classes)")
 OPTIMIZERS = ["sgd(0.05, momentum=0.9)", "adamw", "muon"]
 FULL_OPTIMIZERS = [
@@ -41,7 +48,7 @@ def never(message: str) -> None:
 def cut_after(made: Any, epochs: int, folder: Path) -> None:
     """Train some epochs, keeping the state after each; then stop as a killed process does."""
     for record in fit(made.training, made.feeds, lambda *_: None):
-        save_progress(folder, made.training)
+        save_training_state(folder, made.training)
         if record.epoch == epochs:
             return
 
@@ -74,7 +81,7 @@ def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callab
         (tmp_path / f".{kind}-4.safetensors.123.tmp").touch()
     for record in fit(made.training, made.feeds, lambda *_: None):
         save_weights(tmp_path, made.training, record.epoch)
-        save_progress(tmp_path, made.training)
+        save_training_state(tmp_path, made.training)
     names = {path.name for path in tmp_path.iterdir()}
     # last-12 goes with the best weights of steps 12 and 8.
     tensors = {f"{name}.safetensors" for name in ("best-8", "best-12", "best-16", "last-12", "last-16")}
@@ -85,14 +92,14 @@ def test_the_folder_holds_what_its_two_json_files_name_and_no_more(bench: Callab
 @pytest.mark.parametrize(
     ("optimizer", "way"),
     [
-        *((name, PLAIN) for name in OPTIMIZERS),
+        *((name, FP32) for name in OPTIMIZERS),
         ("sgd(0.05, momentum=0.9)", CHANNELS_LAST),
-        *(pytest.param(name, PLAIN, marks=pytest.mark.full) for name in FULL_OPTIMIZERS),
+        *(pytest.param(name, FP32, marks=pytest.mark.full) for name in FULL_OPTIMIZERS),
         *(pytest.param(name, CHANNELS_LAST, marks=pytest.mark.full) for name in ("muon", "adam", "lion")),
     ],
 )
 def test_a_resumed_training_ends_like_a_straight_one(
-    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: Way
+    bench: Callable[..., Any], tmp_path: Path, optimizer: str, way: PrecisionConfig
 ) -> None:
     fields: dict[str, Any] = {
         "layers": HIDDEN,  # for muon
@@ -105,7 +112,7 @@ def test_a_resumed_training_ends_like_a_straight_one(
     straight, cut, resumed = bench(**fields), bench(**fields), bench(**fields)
     straight.fit()
     cut_after(cut, 1, tmp_path)
-    resume(tmp_path, resumed.training, never)
+    restore_training_state(tmp_path, resumed.training, never)
     assert resumed.training.epoch == 1
     assert state_of(resumed.training) == state_of(cut.training)
     resumed.fit()
@@ -117,8 +124,8 @@ def test_a_resumed_training_ends_like_a_straight_one(
 def test_a_training_that_was_over_stays_over(bench: Callable[..., Any], tmp_path: Path, flag: str) -> None:
     made, resumed = bench(), bench()
     setattr(made.training, flag, True)
-    save_progress(tmp_path, made.training)
-    resume(tmp_path, resumed.training, never)
+    save_training_state(tmp_path, made.training)
+    restore_training_state(tmp_path, resumed.training, never)
     assert getattr(resumed.training, flag)
     assert resumed.training.over
 
@@ -189,7 +196,7 @@ def test_a_kill_between_the_two_writes_leaves_the_older_state(
         path.write_bytes(content)
 
     before = {name: tensor.clone() for name, tensor in saved.weights.items()}
-    monkeypatch.setattr(checkpoints, "write_whole", killed_at_json)
+    monkeypatch.setattr(checkpoints, "atomic_write", killed_at_json)
     saved.training.step += 1
     nn.init.zeros_(saved.training.network[0].weight)
     with pytest.raises(KeyboardInterrupt):
@@ -212,7 +219,7 @@ def test_weights_of_another_network_are_refused_with_the_first_difference(
         network = nn.Sequential(*make())
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(RunError, match=f"runs/x: these weights are of another network: {difference}"):
-        load_into(network, {"0.weight": torch.zeros(5, 12), "0.bias": torch.zeros(5)}, "runs/x")
+        load_network_state(network, {"0.weight": torch.zeros(5, 12), "0.bias": torch.zeros(5)}, "runs/x")
     assert equal(network.state_dict(), before)
 
 
@@ -220,7 +227,7 @@ def test_a_checkpoint_of_weights_alone_cannot_be_resumed(saved: Any, tmp_path: P
     pointer = json.loads((tmp_path / "best.json").read_text())
     (tmp_path / "last.json").write_text(json.dumps(pointer))
     with pytest.raises(RunError, match="this checkpoint holds weights only"):
-        resume(tmp_path, saved.training, never)
+        restore_training_state(tmp_path, saved.training, never)
 
 
 def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..., Any], tmp_path: Path) -> None:
@@ -231,12 +238,12 @@ def test_two_best_weights_from_a_lost_future_are_not_the_runs(bench: Callable[..
             made.training.selected_epoch = record.epoch
             save_weights(tmp_path, made.training, record.epoch)
         if record.step == 4:
-            save_progress(tmp_path, made.training)
+            save_training_state(tmp_path, made.training)
             kept = {name: tensor.clone() for name, tensor in made.weights.items()}
         if record.step == 7:
             break
     resumed = bench(epochs=2)
-    resume(tmp_path, resumed.training, never)
+    restore_training_state(tmp_path, resumed.training, never)
     tensors, about = load_weights(tmp_path, "best", never)
     assert (about.epoch, about.file, resumed.training.selected_epoch) == (1, "best-4.safetensors", 1)
     assert equal(tensors, kept)
@@ -254,7 +261,7 @@ def test_a_best_file_that_is_written_again_keeps_the_one_before_it(saved: Any, t
 def test_without_a_whole_epoch_a_training_starts_anew(bench: Callable[..., Any], tmp_path: Path) -> None:
     resumed = bench()
     before = {name: tensor.clone() for name, tensor in resumed.weights.items()}
-    resume(tmp_path, resumed.training, never)
+    restore_training_state(tmp_path, resumed.training, never)
     assert (resumed.training.epoch, resumed.training.selected_epoch) == (0, 0)
     assert equal(resumed.weights, before)
     with pytest.raises(RunError, match="this run has no 'best' checkpoint"):
@@ -264,7 +271,7 @@ def test_without_a_whole_epoch_a_training_starts_anew(bench: Callable[..., Any],
 def test_what_a_damaged_pointer_named_is_not_removed(bench: Callable[..., Any], tmp_path: Path) -> None:
     made = bench()
     made.fit()
-    save_progress(tmp_path, made.training)
+    save_training_state(tmp_path, made.training)
     last = f"last-{made.training.step}.safetensors"
     (tmp_path / "last.json").write_text("{")
     save_weights(tmp_path, made.training, 2)
@@ -287,9 +294,9 @@ def test_no_others_do_for_the_weights_of_one_epoch(tmp_path: Path) -> None:
 
 
 def test_the_whole_epochs_that_are_kept_are_counted(bench: Callable[..., Any], tmp_path: Path) -> None:
-    assert epochs_kept(tmp_path) == 0
+    assert completed_epochs(tmp_path) == 0
     cut_after(bench(epochs=3), 2, tmp_path)
-    assert epochs_kept(tmp_path) == 2
+    assert completed_epochs(tmp_path) == 2
 
 
 def test_a_state_kept_beside_a_damaged_pointer_takes_no_later_one_away(
@@ -300,7 +307,7 @@ def test_a_state_kept_beside_a_damaged_pointer_takes_no_later_one_away(
     save_weights(tmp_path, made.training, made.training.selected_epoch)
     pointer = (tmp_path / "best.json").read_bytes()
     (tmp_path / "best.json").write_text("{")
-    save_progress(tmp_path, made.training)
+    save_training_state(tmp_path, made.training)
     (tmp_path / "best.json").write_bytes(pointer)
-    resume(tmp_path, bench().training, never)
+    restore_training_state(tmp_path, bench().training, never)
     assert load_weights(tmp_path, "best", never)[1].epoch == made.training.selected_epoch

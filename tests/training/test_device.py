@@ -12,10 +12,10 @@ import torch
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import CnnlabError, UsageError
 from cnnlab.interpret.hooks import activations
-from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
-from cnnlab.training.device import choose_device, device_name, processor
+from cnnlab.training.device import choose_device, device_name, processor_name
 
 
 @pytest.fixture
@@ -61,7 +61,9 @@ def test_32_bit_floats_are_not_shortened_in_a_run_and_as_they_were_afterwards(
     recipe: Callable[..., Recipe], tmp_path: Path, shortened: Callable[[], list[str]]
 ) -> None:
     seen: list[list[str]] = []
-    folder = run(recipe(), runs=tmp_path, device="cpu", listener=Listener(point=lambda _: seen.append(shortened())))
+    folder = run(
+        recipe(), runs=tmp_path, device="cpu", callbacks=RunCallbacks(on_validation=lambda _: seen.append(shortened()))
+    )
     assert seen == [["ieee", "ieee"]] * 2
     assert shortened() == ["tf32", "tf32"]
     network = trained_network(folder, torch.device("cpu"), print)
@@ -85,7 +87,7 @@ def test_a_device_that_is_not_there_is_refused(has: object) -> None:
 
 
 def test_the_cpu_has_a_name() -> None:
-    assert device_name(torch.device("cpu")) == processor() != ""
+    assert device_name(torch.device("cpu")) == processor_name() != ""
 
 
 def test_without_the_systems_word_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,4 +95,4 @@ def test_without_the_systems_word_python_names_the_processor(monkeypatch: pytest
         raise FileNotFoundError
 
     monkeypatch.setattr("pathlib.Path.read_text", absent)
-    assert processor() == (platform.processor() or platform.machine())
+    assert processor_name() == (platform.processor() or platform.machine())

@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnnlab.distributed import World
-from cnnlab.models.pretrained.architectures import network
-from cnnlab.training.distributed_model import SyncedBatchNorm, Together, synchronise
-from cnnlab.training.running_metrics import Sums
+from cnnlab.distributed import ProcessGroup
+from cnnlab.models.pretrained.architectures import create_model
+from cnnlab.training.distributed_model import DistributedModel, SyncedBatchNorm, convert_sync_batchnorm
+from cnnlab.training.running_metrics import RunningMetrics
 
-TWO = World(rank=0, size=2)
+TWO = ProcessGroup(rank=0, world_size=2)
 
 
 @dataclass(frozen=True)
-class Thread(World):
+class Thread(ProcessGroup):
     """One of two processes that are threads, which add numbers up where they meet."""
 
     size: int = 2
@@ -38,7 +38,7 @@ class Thread(World):
         return numbers.copy_(total)
 
 
-def in_two(work: Callable[[World], Any]) -> list[Any]:
+def in_two(work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What each of two threads finds."""
     first = Thread(rank=0)
     with ThreadPoolExecutor(2) as pool:
@@ -58,18 +58,18 @@ def test_shares_of_a_batch_are_normalised_as_torchs_norm_does_the_whole() -> Non
     images, factors = (torch.randn(7, 3, 5, 5, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     factors, fresh = factors[:, [0, 1, 2, 0]], norms()  # drawn here, since threads share torch's random state
 
-    def trained(world: World, share: slice) -> tuple[nn.Module, Tensor, Tensor]:
+    def trained(world: ProcessGroup, share: slice) -> tuple[nn.Module, Tensor, Tensor]:
         made, part = deepcopy(fresh), images[share].clone().requires_grad_()
-        synchronise(made, world)
-        with Together(made, world, made).batch(7, last=True) as whole:
+        convert_sync_batchnorm(made, world)
+        with DistributedModel(made, world, made).batch_context(7, last=True) as whole:
             outputs = whole(part)
             (outputs * factors[share]).sum().backward()
         assert part.grad is not None
         return made, outputs.detach(), part.grad
 
-    plain, outputs, gradient = trained(World(), slice(None))
+    plain, outputs, gradient = trained(ProcessGroup(), slice(None))
     assert not any(isinstance(module, SyncedBatchNorm) for module in plain.modules())
-    shares = in_two(lambda world: trained(world, world.share(7)))
+    shares = in_two(lambda world: trained(world, world.shard(7)))
     torch.testing.assert_close(torch.cat([share[1] for share in shares]), outputs)
     torch.testing.assert_close(torch.cat([share[2] for share in shares]), gradient, rtol=1e-4, atol=1e-5)
     for name, parameter in plain.named_parameters():
@@ -83,13 +83,13 @@ def test_shares_of_a_batch_are_normalised_as_torchs_norm_does_the_whole() -> Non
 def test_statistics_that_each_process_has_for_itself_are_averaged_but_for_frozen_ones() -> None:
     fresh = norms()
 
-    def agreed(world: World) -> tuple[nn.Module, nn.Module]:
+    def agreed(world: ProcessGroup) -> tuple[nn.Module, nn.Module]:
         made = deepcopy(fresh)
         made[1].running_mean.fill_(world.rank)
         made[2][0].running_var.fill_(3.0 + world.rank)
         made[2].eval()
         average = deepcopy(made).eval()
-        Together(made, world, made).agree(average)
+        DistributedModel(made, world, made).sync_batchnorm_stats(average)
         return made, average
 
     for rank, networks in enumerate(in_two(agreed)):
@@ -99,11 +99,11 @@ def test_statistics_that_each_process_has_for_itself_are_averaged_but_for_frozen
 
 
 def test_loss_and_hits_are_those_of_all_processes_images() -> None:
-    def counted(world: World) -> Any:
-        sums = Sums(torch.device("cpu"))
+    def counted(world: ProcessGroup) -> Any:
+        sums = RunningMetrics(torch.device("cpu"))
         labels = torch.zeros(2 + world.rank, dtype=torch.long)
-        sums.add(torch.tensor(1.0 + world.rank), nn.functional.one_hot(labels + world.rank, 3), labels)
-        return sums.means(world)
+        sums.update(torch.tensor(1.0 + world.rank), nn.functional.one_hot(labels + world.rank, 3), labels)
+        return sums.compute(world)
 
     one, other = in_two(counted)
     assert one == other
@@ -112,15 +112,19 @@ def test_loss_and_hits_are_those_of_all_processes_images() -> None:
 
 def test_a_batch_that_is_divided_counts_as_the_sum_of_its_shares() -> None:
     made = norms()
-    together = Together(made, TWO, made)
-    assert (together.scale(8), together.scale(3), Together(made, World(), made).scale(8)) == (2, 1, 1)
+    together = DistributedModel(made, TWO, made)
+    assert (
+        together.loss_scale(8),
+        together.loss_scale(3),
+        DistributedModel(made, ProcessGroup(), made).loss_scale(8),
+    ) == (2, 1, 1)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_a_norm_keeps_the_activation_that_timm_puts_in_it() -> None:
     images = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
-    plain, synced = (network("timm/mobilenetv3_small_050", 4, device="cpu", seed=1) for _ in range(2))
-    synchronise(synced, TWO)
+    plain, synced = (create_model("timm/mobilenetv3_small_050", 4, device="cpu", seed=1) for _ in range(2))
+    convert_sync_batchnorm(synced, TWO)
     assert sum(isinstance(module, SyncedBatchNorm) for module in synced.modules()) > 10
     assert list(synced.state_dict()) == list(plain.state_dict())
     with torch.no_grad():
@@ -134,7 +138,7 @@ def test_a_norm_keeps_its_hooks() -> None:
     made, called = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), []
     made[1].register_forward_pre_hook(lambda *_: called.append("before"))
     made[1].register_forward_hook(lambda *_: called.append("behind"))
-    synchronise(made, TWO)
+    convert_sync_batchnorm(made, TWO)
     assert isinstance(made[1], SyncedBatchNorm)
     made(torch.zeros(2, 3, 4, 4))
     assert called == ["before", "behind"]
@@ -147,12 +151,12 @@ def test_without_a_momentum_the_statistics_are_the_plain_mean_over_all_batches()
     for images in batches:
         plain(images)
 
-    def trained(world: World) -> nn.Module:
+    def trained(world: ProcessGroup) -> nn.Module:
         made = nn.Sequential(nn.BatchNorm2d(3, momentum=None))
-        synchronise(made, world)
+        convert_sync_batchnorm(made, world)
         for images in batches:
-            with Together(made, world, made).batch(6, last=True) as whole:
-                whole(images[world.share(6)])
+            with DistributedModel(made, world, made).batch_context(6, last=True) as whole:
+                whole(images[world.shard(6)])
         return made
 
     for made in in_two(trained):

@@ -13,15 +13,15 @@ import torch
 
 from cnnlab.config.losses import losses
 from cnnlab.config.optimization import optimizers
-from cnnlab.records import Way
+from cnnlab.records import PrecisionConfig
 from cnnlab.training import loop
 from cnnlab.training.losses import loss_function
-from cnnlab.training.precision import PLAIN
+from cnnlab.training.precision import FP32
 
 LAYERS = ["conv(4, 3, padding=1)", "batchnorm", "relu", "conv(4, 3)", "relu", "flatten", "dense(classes)"]
 FULL = pytest.mark.full
 PLACES = {"first": 0, "middle": 1, "epoch's last": 3, "next": 4, "last": 7}  # of 2 epochs of 4 batches
-BF16 = Way(precision="bf16", memory_format="contiguous")
+BF16 = PrecisionConfig(precision="bf16", memory_format="contiguous")
 COMPANIONS = "muon(companion=lion)"
 AVERAGED = {"average": "ema(0.5)", "weights": "averaged"}
 Spoil = Callable[[torch.Tensor], torch.Tensor]
@@ -143,15 +143,15 @@ def test_a_loss_before_a_validation_within_the_epoch(
 @pytest.mark.parametrize(
     ("way", "value", "fields"),
     [
-        pytest.param(PLAIN, math.nan, {}, id="plain"),
-        pytest.param(PLAIN, math.inf, {}, id="infinite"),
-        pytest.param(PLAIN, -math.inf, {"mix": "mixup"}, id="mixed", marks=FULL),
-        pytest.param(PLAIN, math.nan, {"accumulate": 2}, id="accumulated"),
+        pytest.param(FP32, math.nan, {}, id="plain"),
+        pytest.param(FP32, math.inf, {}, id="infinite"),
+        pytest.param(FP32, -math.inf, {"mix": "mixup"}, id="mixed", marks=FULL),
+        pytest.param(FP32, math.nan, {"accumulate": 2}, id="accumulated"),
         pytest.param(BF16, math.inf, {}, id="bf16", marks=FULL),
     ],
 )
 def test_an_output_under_each_loss(
-    bench: Callable[..., Any], loss: str, way: Way, value: float, fields: dict[str, Any]
+    bench: Callable[..., Any], loss: str, way: PrecisionConfig, value: float, fields: dict[str, Any]
 ) -> None:
     """Of one image, in the middle of an epoch."""
     made = bench(layers=LAYERS, loss=loss, way=way, epochs=2, **fields)

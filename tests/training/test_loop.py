@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from cnnlab.data.loader import Feed, balanced
-from cnnlab.evaluation.logits import logits
-from cnnlab.evaluation.metrics import score
-from cnnlab.randomness import key
+from cnnlab.data.loader import ImageLoader, balanced_indices
+from cnnlab.evaluation.logits import predict_logits
+from cnnlab.evaluation.metrics import compute_score
+from cnnlab.randomness import stream_key
 from cnnlab.records import StepMeans
 from cnnlab.training.loop import fit
 
@@ -50,7 +50,9 @@ def test_a_plain_torch_loop_ends_with_the_same_weights(bench: Callable[..., Any]
         assert record.train.images == count
         assert record.train.loss == pytest.approx(loss, rel=1e-5)
         assert record.train.accuracy == accuracy
-    expected = score(logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    expected = compute_score(
+        predict_logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr"
+    )
     assert records[-1].validation.loss == expected.loss
 
 
@@ -114,7 +116,9 @@ def test_while_a_record_is_held_the_training_is_in_its_state(bench: Callable[...
     for record in fit(made.training, made.feeds, lambda *_: None):
         assert made.training.step == record.step
         assert made.training.epoch == int(record.epoch)
-        now = score(logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+        now = compute_score(
+            predict_logits(made.training.network, made.feeds.validation), made.feeds.validation.labels, "bgr"
+        )
         assert record.validation.loss == now.loss
 
 
@@ -124,7 +128,8 @@ def test_the_best_validation_is_selected_and_the_first_of_equals(
     accuracies = (0.5, 0.75, 0.625, 0.75, 0.5)
     left = iter(accuracies)
     monkeypatch.setattr(
-        "cnnlab.training.loop.score", lambda *parts: score(*parts).model_copy(update={"accuracy": next(left)})
+        "cnnlab.training.loop.compute_score",
+        lambda *parts: compute_score(*parts).model_copy(update={"accuracy": next(left)}),
     )
     made = bench(epochs=5)
     assert tuple(record.validation.accuracy for record in made.fit()) == accuracies
@@ -175,7 +180,7 @@ def test_dropouts_draws_depend_on_seed_and_step_alone(bench: Callable[..., Any])
     made.fit()
     for step, found in enumerate(drawn):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(key(5, "step", step))
+            torch.manual_seed(stream_key(5, "step", step))
             assert torch.equal(found, F.dropout(torch.ones(found.shape), 0.5) == 0)
 
 
@@ -221,14 +226,14 @@ def test_accumulated_batches_come_one_at_a_time(
 ) -> None:
     """A device holds one of them, however many make a step."""
     events: list[str] = []
-    batches = Feed._augmented
+    batches = ImageLoader._augmented_batches
 
     def asked(*arguments: Any) -> Iterator[Any]:
         for batch in batches(*arguments):
             events.append("batch")
             yield batch
 
-    monkeypatch.setattr(Feed, "_augmented", asked)
+    monkeypatch.setattr(ImageLoader, "_augmented_batches", asked)
     made = bench(loss=loss, batch_size=5, accumulate=3, epochs=1, validation=0.0)
     made.training.network.register_forward_pre_hook(lambda *_: events.append("forward"))
     made.fit()
@@ -262,7 +267,7 @@ def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any
     expected = float((-((1 - log_p.exp()) ** 2) * log_p).mean())
     (record,) = made.fit()
     assert record.train.loss == pytest.approx(expected, rel=1e-5)
-    exact = score(logits(network, made.feeds.validation), made.feeds.validation.labels, "bgr")
+    exact = compute_score(predict_logits(network, made.feeds.validation), made.feeds.validation.labels, "bgr")
     assert record.validation.loss == exact.loss
 
 
@@ -316,6 +321,6 @@ def test_balanced_sampling_is_what_is_trained_on(bench: Callable[..., Any]) -> N
     expected = [
         images
         for epoch in range(2)
-        for images, _ in part.sampled(balanced(part.labels, 4, epoch)).training(8, 4, epoch)
+        for images, _ in part.with_sampling(balanced_indices(part.labels, 4, epoch)).training(8, 4, epoch)
     ]
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))

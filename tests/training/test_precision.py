@@ -13,9 +13,16 @@ from torch import Tensor, nn
 
 from cnnlab.config.recipe import Train
 from cnnlab.errors import SpecError
-from cnnlab.records import Way
+from cnnlab.records import PrecisionConfig
 from cnnlab.training import precision as training_precision
-from cnnlab.training.precision import PLAIN, choose_way, forget_trials, known_way, quick_speed, trials_kept
+from cnnlab.training.precision import (
+    FP32,
+    autotune_precision,
+    cached_benchmarks,
+    clear_benchmarks,
+    known_precision,
+    quick_training_speed,
+)
 
 AUTO = Train()
 
@@ -24,7 +31,7 @@ AUTO = Train()
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The test's own cache."""
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
-    monkeypatch.setattr(training_precision, "TIMED_S", 0.001)
+    monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.001)
     monkeypatch.setattr(training_precision, "_today", lambda: "2001-02-03")
     return tmp_path / "ways"
 
@@ -37,29 +44,29 @@ def case() -> tuple[nn.Module, Tensor, Tensor]:
         return network, torch.randn(6, 3, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
-def no_trial(*_: object) -> Way:
+def no_trial(*_: object) -> PrecisionConfig:
     raise AssertionError("a trial was made")
 
 
 def test_fp32_is_plain_computing_without_a_trial(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_precision, "_try_all", no_trial)
-    assert choose_way(Train(precision="fp32"), *case) == PLAIN
+    monkeypatch.setattr(training_precision, "_benchmark_all", no_trial)
+    assert autotune_precision(Train(precision="fp32"), *case) == FP32
     assert not kept.exists()
 
 
 def test_what_the_recipe_leaves_no_choice_in_is_not_tried(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_precision, "_try_all", no_trial)
-    way = choose_way(Train(precision="bf16", memory_format="channels_last"), *case)
+    monkeypatch.setattr(training_precision, "_benchmark_all", no_trial)
+    way = autotune_precision(Train(precision="bf16", memory_format="channels_last"), *case)
     assert (way.precision, way.memory_format) == ("bf16", "channels_last")
 
 
 def test_what_a_trial_chose_is_known_without_one(kept: Path, case: tuple) -> None:
     network, images, labels = case
-    assert known_way(Train(precision="fp32"), network, images) == PLAIN
-    assert known_way(AUTO, network, images) is None
-    chosen = choose_way(AUTO, network, images, labels)
-    assert known_way(AUTO, network, images) == chosen
-    assert known_way(AUTO, network, images[:3]) is None
+    assert known_precision(Train(precision="fp32"), network, images) == FP32
+    assert known_precision(AUTO, network, images) is None
+    chosen = autotune_precision(AUTO, network, images, labels)
+    assert known_precision(AUTO, network, images) == chosen
+    assert known_precision(AUTO, network, images[:3]) is None
     assert {file.suffix for file in kept.iterdir()} == {".json"}
 
 
@@ -75,41 +82,41 @@ def test_a_quick_speed_is_of_few_steps_and_of_a_slow_network_on_few_images(
         seen.append(len(images))
         clock.now += took
 
-    monkeypatch.setattr(training_precision, "_step", lambda _way, _network, images, _labels: lambda: step(images))
-    monkeypatch.setattr(training_precision, "TIMED_S", 0.5)
+    monkeypatch.setattr(training_precision, "_make_step", lambda _way, _network, images, _labels: lambda: step(images))
+    monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.5)
     monkeypatch.setattr(training_precision, "time", SimpleNamespace(perf_counter=lambda: clock.now))
     images, labels = torch.zeros(16, 3, 8, 8), torch.zeros(16, dtype=torch.long)
-    assert quick_speed(PLAIN, nn.Identity(), images, labels) == pytest.approx(batches[-1] / took)
+    assert quick_training_speed(FP32, nn.Identity(), images, labels) == pytest.approx(batches[-1] / took)
     assert seen == batches
 
 
 def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = choose_way(AUTO, *case)
+    first = autotune_precision(AUTO, *case)
     assert first.reason == "the fastest of a timed trial on 2001-02-03"
     assert first.tried[f"{first.precision} {first.memory_format}"] == max(first.tried.values())  # rounded
     (file,) = kept.iterdir()
-    assert Way.from_json(file.read_bytes()) == first
-    monkeypatch.setattr(training_precision, "_try_all", no_trial)
-    assert choose_way(AUTO, *case) == first
+    assert PrecisionConfig.from_json(file.read_bytes()) == first
+    monkeypatch.setattr(training_precision, "_benchmark_all", no_trial)
+    assert autotune_precision(AUTO, *case) == first
 
 
 def test_trials_that_are_forgotten_are_made_anew(kept: Path, case: tuple) -> None:
-    choose_way(AUTO, *case)
+    autotune_precision(AUTO, *case)
     (file,) = kept.iterdir()
-    slow = Way(precision="fp32", memory_format="contiguous", reason="of a busy machine", tried={})
+    slow = PrecisionConfig(precision="fp32", memory_format="contiguous", reason="of a busy machine", tried={})
     file.write_text(slow.to_json())
-    assert choose_way(AUTO, *case) == slow
-    assert forget_trials() == 1
-    assert trials_kept() == []
-    assert choose_way(AUTO, *case).reason == "the fastest of a timed trial on 2001-02-03"
-    assert forget_trials() == 1
+    assert autotune_precision(AUTO, *case) == slow
+    assert clear_benchmarks() == 1
+    assert cached_benchmarks() == []
+    assert autotune_precision(AUTO, *case).reason == "the fastest of a timed trial on 2001-02-03"
+    assert clear_benchmarks() == 1
 
 
 def test_a_damaged_cache_file_is_made_anew(kept: Path, case: tuple) -> None:
-    choose_way(AUTO, *case)
+    autotune_precision(AUTO, *case)
     (file,) = kept.iterdir()
     file.write_text("{")
-    assert choose_way(AUTO, *case) == Way.from_json(file.read_bytes())
+    assert autotune_precision(AUTO, *case) == PrecisionConfig.from_json(file.read_bytes())
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
@@ -117,44 +124,44 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(training_precision, "TIMED_S", 0.001)
-    assert choose_way(AUTO, *case).reason.startswith("the fastest of a timed trial on ")
+    monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.001)
+    assert autotune_precision(AUTO, *case).reason.startswith("the fastest of a timed trial on ")
 
 
 def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tuple) -> None:
     network, images, labels = case
-    choose_way(AUTO, network, images, labels)
-    choose_way(AUTO, network, images[:3], labels[:3])
-    choose_way(Train(memory_format="contiguous"), network, images, labels)
-    choose_way(AUTO, network[1:], images[:, :1].expand(-1, 4, -1, -1)[:, :, :6, :6], labels)
+    autotune_precision(AUTO, network, images, labels)
+    autotune_precision(AUTO, network, images[:3], labels[:3])
+    autotune_precision(Train(memory_format="contiguous"), network, images, labels)
+    autotune_precision(AUTO, network[1:], images[:, :1].expand(-1, 4, -1, -1)[:, :, :6, :6], labels)
     assert len(list(kept.iterdir())) == 4
 
 
 @pytest.mark.parametrize("fault", ["loss", "gradient", "nan"])
 @pytest.mark.usefixtures("kept")
 def test_a_way_that_gives_another_result_is_out(case: tuple, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    honest = training_precision._outcome
+    honest = training_precision._loss_and_gradient
 
-    def outcome(way: Way, *args: object) -> tuple[Tensor, Tensor]:
+    def outcome(way: PrecisionConfig, *args: object) -> tuple[Tensor, Tensor]:
         loss, gradient = honest(way, *args)
         if way.precision == "fp32":
             return loss, gradient
         spoilt = {"loss": (loss * 1.5, gradient), "gradient": (loss, -gradient), "nan": (loss, gradient * torch.nan)}
         return spoilt[fault]
 
-    monkeypatch.setattr(training_precision, "_outcome", outcome)
-    way = choose_way(AUTO, *case)
+    monkeypatch.setattr(training_precision, "_loss_and_gradient", outcome)
+    way = autotune_precision(AUTO, *case)
     assert way.precision == "fp32"
     assert set(way.tried) == {"fp32 contiguous", "fp32 channels_last"}
 
 
 @pytest.mark.usefixtures("kept")
 def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_precision, "_agrees", lambda *_: False)
-    way = choose_way(AUTO, *case)
+    monkeypatch.setattr(training_precision, "_matches_reference", lambda *_: False)
+    way = autotune_precision(AUTO, *case)
     assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
     assert way.reason == "no other way gave the result of 32-bit floats"
-    assert choose_way(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
+    assert autotune_precision(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
 
 
 @pytest.mark.parametrize(("training", "broken"), [(True, False), (False, True)])
@@ -170,9 +177,9 @@ def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, t
 
         monkeypatch.setattr(training_precision, "training_speed", fail)
         with pytest.raises(RuntimeError, match="broken"):
-            choose_way(AUTO, *case)
+            autotune_precision(AUTO, *case)
     else:
-        choose_way(AUTO, *case)
+        autotune_precision(AUTO, *case)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert network[0].weight.is_contiguous()
@@ -183,7 +190,7 @@ def test_a_trial_leaves_no_trace(case: tuple, monkeypatch: pytest.MonkeyPatch, t
 def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
     seen: list[torch.dtype] = []
     for precision in ("fp32", "bf16"):
-        made = bench(way=Way(precision=precision, memory_format="channels_last"), epochs=1)
+        made = bench(way=PrecisionConfig(precision=precision, memory_format="channels_last"), epochs=1)
         made.training.network[0].register_forward_hook(lambda module, _, output: seen.append((module.training, output)))
         made.fit()
         assert {(mode, output.dtype) for mode, output in seen} == {
@@ -206,10 +213,10 @@ def test_a_step_in_bf16_runs_in_bf16(bench: Callable[..., object]) -> None:
 def test_a_choice_of_the_recipe_that_is_wrong_is_refused_and_not_replaced(
     case: tuple, monkeypatch: pytest.MonkeyPatch, fields: dict, where: str, names: str
 ) -> None:
-    monkeypatch.setattr(training_precision, "_agrees", lambda *_: False)
+    monkeypatch.setattr(training_precision, "_matches_reference", lambda *_: False)
     words = f'^{where}: the result of 32-bit floats is not .* {names}\n  next: .*train.precision = "fp32"'
     with pytest.raises(SpecError, match=words):
-        choose_way(Train(**fields), *case)
+        autotune_precision(Train(**fields), *case)
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -217,26 +224,26 @@ def test_of_two_that_try_at_once_both_take_the_first_choice(
     kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     """The second ends its trial after the first has kept its choice."""
-    first = Way(precision="bf16", memory_format="channels_last", reason="the other's")
-    honest = training_precision._try_all
+    first = PrecisionConfig(precision="bf16", memory_format="channels_last", reason="the other's")
+    honest = training_precision._benchmark_all
 
-    def slower(open_ways: list[Way], network: nn.Module, images: Tensor, labels: Tensor) -> Way:
+    def slower(open_ways: list[PrecisionConfig], network: nn.Module, images: Tensor, labels: Tensor) -> PrecisionConfig:
         path = kept / f"{training_precision._fingerprint(network, images, open_ways)}.json"
         path.parent.mkdir()
         path.write_text(first.to_json())
         return honest(open_ways, network, images, labels)
 
-    monkeypatch.setattr(training_precision, "_try_all", slower)
+    monkeypatch.setattr(training_precision, "_benchmark_all", slower)
     if not links:
         monkeypatch.setattr(training_precision.os, "link", Mock(side_effect=PermissionError))
-    assert choose_way(AUTO, *case) == first
+    assert autotune_precision(AUTO, *case) == first
     (file,) = kept.iterdir()
-    assert Way.from_json(file.read_bytes()) == first
+    assert PrecisionConfig.from_json(file.read_bytes()) == first
 
 
 def test_every_kind_of_device_has_its_own_choice(case: tuple) -> None:
     """The processor's name alone stands for a Mac's CPU and its MPS alike."""
-    open_ways = [PLAIN]
+    open_ways = [FP32]
     kinds = ("cpu", "mps", "meta")
     stands = [SimpleNamespace(device=torch.device(kind), shape=case[1].shape) for kind in kinds]
     assert len({training_precision._fingerprint(case[0], images, open_ways) for images in stands}) == 3

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from cnnlab.config.optimization import schedules
 from cnnlab.records import Score
-from cnnlab.training.schedules import Schedule
+from cnnlab.training.schedules import LRScheduler
 
 
 def plain(rate: float) -> torch.optim.Optimizer:
@@ -27,14 +27,14 @@ def scored(**figures: float) -> Score:
     return Score(images=1, **{**known, **figures})
 
 
-def rate(schedule: Schedule, step: int, optimizer: torch.optim.Optimizer) -> float:
+def rate(schedule: LRScheduler, step: int, optimizer: torch.optim.Optimizer) -> float:
     schedule.before_step(step, optimizer)
     return optimizer.param_groups[0]["lr"]
 
 
 @given(steps=st.integers(1, 60), floor=st.sampled_from([0.0, 0.01, 0.5, 1.0]), first=st.floats(1e-4, 10))
 def test_cosine_is_torchs(steps: int, floor: float, first: float) -> None:
-    schedule, ours = Schedule(schedules.read(f"cosine(floor={floor})"), steps), plain(first)
+    schedule, ours = LRScheduler(schedules.read(f"cosine(floor={floor})"), steps), plain(first)
     theirs = plain(first)
     oracle = CosineAnnealingLR(theirs, T_max=steps, eta_min=floor * first)
     for step in range(steps):
@@ -51,7 +51,7 @@ def test_cosine_is_torchs(steps: int, floor: float, first: float) -> None:
 def test_plateau_is_torchs_with_one_less_patience(figures: list[float], patience: int, metric: str) -> None:
     """torch lets `patience` bad validations pass and reduces at the next; ours reduces at the `patience`-th."""
     choice = schedules.read(f"plateau(factor=0.5, patience={patience}, metric='{metric}')")
-    schedule, ours, theirs = Schedule(choice, 100), plain(0.1), plain(0.1)
+    schedule, ours, theirs = LRScheduler(choice, 100), plain(0.1), plain(0.1)
     mode = "min" if metric == "loss" else "max"
     oracle = ReduceLROnPlateau(theirs, mode, factor=0.5, patience=patience - 1, threshold=0, eps=0)
     for step, figure in enumerate(figures):
@@ -64,7 +64,7 @@ def held_against(
     text: str, oracle: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], steps: int, per_epoch: int
 ) -> None:
     """Every step's rate is the one of torch's scheduler, which steps with each training step."""
-    schedule, ours, theirs = Schedule(schedules.read(text), steps, per_epoch), plain(0.3), plain(0.3)
+    schedule, ours, theirs = LRScheduler(schedules.read(text), steps, per_epoch), plain(0.3), plain(0.3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a scheduler of torch warns of another that steps within it
         scheduler = oracle(theirs)
@@ -126,13 +126,13 @@ def test_one_cycle_is_torchs_without_its_momentum(steps: int, rise: float, first
 @pytest.mark.parametrize("name", schedules.kinds)
 def test_the_shortest_trainings_have_a_rate(name: str, steps: int) -> None:
     text = "multistep([1])" if name == "multistep" else name
-    schedule, optimizer = Schedule(schedules.read(text), steps), plain(0.3)
+    schedule, optimizer = LRScheduler(schedules.read(text), steps), plain(0.3)
     for step in range(steps):
         assert 0 < rate(schedule, step, optimizer) <= 0.3
 
 
 def test_a_plateau_behind_a_warm_up_reduces_what_the_warm_up_reached() -> None:
-    schedule = Schedule(schedules.read("warmup(2, plateau(0.5, 1), start=0.5)"), 4)
+    schedule = LRScheduler(schedules.read("warmup(2, plateau(0.5, 1), start=0.5)"), 4)
     optimizer = plain(1.0)
     rates = []
     for step, loss in enumerate([1.0, 2.0, 2.0, 0.5]):
@@ -145,7 +145,7 @@ def test_each_group_keeps_its_share_of_the_rate() -> None:
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": parameters[:1], "lr": 0.1}, {"params": parameters[1:], "lr": 0.4}]
     optimizer = torch.optim.SGD(groups)
-    schedule = Schedule(schedules.read("exponential(0.5)"), 3)
+    schedule = LRScheduler(schedules.read("exponential(0.5)"), 3)
     for step in range(3):
         schedule.before_step(step, optimizer)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.025, 0.1])
@@ -156,28 +156,28 @@ def test_each_group_keeps_its_share_of_the_rate() -> None:
 )
 def test_a_rate_that_falls_over_the_whole_training_falls_by_the_budget_where_that_ends_first(name: str) -> None:
     steps = 100
-    whole, cut = Schedule(schedules.read(name), steps, 5), Schedule(schedules.read(name), 10 * steps, 5)
+    whole, cut = LRScheduler(schedules.read(name), steps, 5), LRScheduler(schedules.read(name), 10 * steps, 5)
     optimizer = plain(1.0)
     for step in range(0 if "warmup" not in name else 50 if "10" in name else 5, steps):  # a warm-up is of epochs
         rates = []
         for schedule, spent in ((whole, 0.0), (cut, step / steps)):
             schedule.before_step(step, optimizer, spent)
-            rates.append(schedule.multiplier)
+            rates.append(schedule.lr_multiplier)
         assert rates[1] == pytest.approx(rates[0], abs=0.05)
-    lowest = min(whole.multiplier, cut.multiplier)
+    lowest = min(whole.lr_multiplier, cut.lr_multiplier)
     cut.before_step(steps, optimizer, 1.0)
-    assert cut.multiplier <= lowest
+    assert cut.lr_multiplier <= lowest
     # A budget that is not the first to end changes nothing.
     whole.before_step(50, optimizer, 0.0)
-    before = whole.multiplier
+    before = whole.lr_multiplier
     whole.before_step(50, optimizer, 0.3)
-    assert whole.multiplier == before
+    assert whole.lr_multiplier == before
 
 
 @pytest.mark.parametrize("name", ["step(epochs=2)", "multistep([3])", "exponential(0.9)", "restarts(3)", "constant"])
 def test_a_rate_that_goes_by_epochs_does_not_go_by_a_budget(name: str) -> None:
-    schedule, optimizer = Schedule(schedules.read(name), 100, 5), plain(1.0)
+    schedule, optimizer = LRScheduler(schedules.read(name), 100, 5), plain(1.0)
     schedule.before_step(37, optimizer)
-    before = schedule.multiplier
+    before = schedule.lr_multiplier
     schedule.before_step(37, optimizer, 0.9)
-    assert schedule.multiplier == before
+    assert schedule.lr_multiplier == before

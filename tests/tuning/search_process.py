@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cnnlab.config.search import Search
-from cnnlab.tuning.search import Onlookers, carry_out_search
+from cnnlab.tuning.search import SearchCallbacks, execute_search
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -17,7 +17,7 @@ if __name__ == "__main__":
         sys.stdout.write(" ".join(map(str, words)) + "\n")
         sys.stdout.flush()
 
-    told = Onlookers(heard=say, ended=lambda trial: say("ended", trial.number))
+    told = SearchCallbacks(on_trial_progress=say, on_trial_end=lambda trial: say("ended", trial.number))
     search = Search.from_toml(Path(sys.argv[1]).read_text(encoding="utf-8"))
     jobs = int(sys.argv[3]) if len(sys.argv) > 3 else 1
-    carry_out_search(search, "search", runs=Path(sys.argv[2]), device="cpu", jobs=jobs, onlookers=told)
+    execute_search(search, "search", runs=Path(sys.argv[2]), device="cpu", jobs=jobs, callbacks=told)

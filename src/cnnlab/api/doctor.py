@@ -15,13 +15,13 @@ import torch
 
 from cnnlab.data.dataset import data_roots
 from cnnlab.data.decoding.cache import cache_dir
-from cnnlab.data.sources.catalogue import find_at_hand, is_offline
+from cnnlab.data.sources.catalogue import find_local, is_offline
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
-from cnnlab.training.device import choose_device, device_name, processor
-from cnnlab.training.precision import forget_trials, trials_kept
+from cnnlab.training.device import choose_device, device_name, processor_name
+from cnnlab.training.precision import cached_benchmarks, clear_benchmarks
 from cnnlab.version import __version__
 
 # A data set decoded, a few run folders: less than this on the disk ends in tears.
@@ -29,7 +29,7 @@ LEAST_FREE_BYTES = 2 * 2**30
 LEAST_TORCH = (2, 11)
 
 
-class Finding(Record):
+class DoctorCheck(Record):
     """One thing that was looked at; `next_step` is what to do where it is not ok."""
 
     name: str
@@ -38,72 +38,74 @@ class Finding(Record):
     next_step: str = ""
 
 
-class Examination(Record):
+class DoctorReport(Record):
     """All that was looked at."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DoctorCheck, ...]
 
 
-def examine(runs: Path, data: Path | None = None, *, retune: bool = False) -> Examination:
+def run_doctor(runs: Path, data: Path | None = None, *, retune: bool = False) -> DoctorReport:
     """Look at versions, devices, memory, folders and data; nothing is downloaded or kept.
 
     Args:
         retune: forget how the fastest way of computing came out for each network, so that it is timed anew.
     """
-    return Examination(
+    return DoctorReport(
         findings=(
-            *_software(),
-            *_devices(),
-            _trials(forget_trials() if retune else 0),
-            _folder("cache folder", cache_dir()),
-            _folder("runs folder", runs),
-            *_data(data),
+            *_check_software(),
+            *_check_devices(),
+            _precision_benchmarks(clear_benchmarks() if retune else 0),
+            _check_folder("cache folder", cache_dir()),
+            _check_folder("runs folder", runs),
+            *_check_data(data),
         )
     )
 
 
-def _software() -> Iterator[Finding]:
-    yield Finding(name="cnnlab", value=f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
+def _check_software() -> Iterator[DoctorCheck]:
+    yield DoctorCheck(
+        name="cnnlab", value=f"{__version__} on Python {platform.python_version()}, {platform.platform()}"
+    )
     recent = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) >= LEAST_TORCH
     step = "" if recent else f"install torch {'.'.join(map(str, LEAST_TORCH))} or newer: make setup"
-    yield Finding(name="torch", value=torch.__version__, ok=recent, next_step=step)
-    yield _torchvision()
+    yield DoctorCheck(name="torch", value=torch.__version__, ok=recent, next_step=step)
+    yield _check_torchvision()
 
 
-def _torchvision() -> Finding:
+def _check_torchvision() -> DoctorCheck:
     """torchvision's compiled part only loads with the torch that it was built for."""
     try:
         module = importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:
         step = "install the torchvision that belongs to this torch: make setup"
-        return Finding(name="torchvision", value=f"can't be loaded: {error}", ok=False, next_step=step)
-    return Finding(name="torchvision", value=str(module.__version__))
+        return DoctorCheck(name="torchvision", value=f"can't be loaded: {error}", ok=False, next_step=step)
+    return DoctorCheck(name="torchvision", value=str(module.__version__))
 
 
-def _devices() -> Iterator[Finding]:
+def _check_devices() -> Iterator[DoctorCheck]:
     memory = memory_bytes(torch.device("cpu")) / 2**30
     threads = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
-    yield Finding(name="processor", value=f"{processor()}, {threads}, {memory:.0f} GiB")
+    yield DoctorCheck(name="processor", value=f"{processor_name()}, {threads}, {memory:.0f} GiB")
     bf16 = torch.backends.cpu.get_cpu_capability()
-    yield Finding(name="vector unit", value=bf16)
+    yield DoctorCheck(name="vector unit", value=bf16)
     device = choose_device("auto")
     accelerator = device_name(device) if device.type != "cpu" else "none found; the CPU computes"
-    yield Finding(name="accelerator", value=accelerator)
+    yield DoctorCheck(name="accelerator", value=accelerator)
 
 
-def _trials(forgotten: int) -> Finding:
+def _precision_benchmarks(forgotten: int) -> DoctorCheck:
     """The trials by which precision and memory format were chosen."""
-    kept = trials_kept()
+    kept = cached_benchmarks()
     value = "none kept"
     if forgotten:
         value += f": {forgotten} forgotten, and made anew when they are next needed"
     elif kept:
         oldest = time.strftime("%Y-%m-%d", time.localtime(kept[0].stat().st_mtime))
         value = f"{len(kept)} kept, the oldest of {oldest}; --retune has them made anew"
-    return Finding(name="precision trials", value=value)
+    return DoctorCheck(name="precision trials", value=value)
 
 
-def _folder(name: str, path: Path) -> Finding:
+def _check_folder(name: str, path: Path) -> DoctorCheck:
     """Whether a folder can be made and written to, and how much room there is."""
     nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
     try:
@@ -111,20 +113,20 @@ def _folder(name: str, path: Path) -> Finding:
             free = shutil.disk_usage(nearest).free
     except OSError as error:
         step = "choose another with --runs, CNNLAB_RUNS or CNNLAB_CACHE"
-        return Finding(name=name, value=f"{path}: {error.strerror}", ok=False, next_step=step)
+        return DoctorCheck(name=name, value=f"{path}: {error.strerror}", ok=False, next_step=step)
     roomy = free >= LEAST_FREE_BYTES
     step = "" if roomy else "free some space, or choose another disk with --runs, CNNLAB_RUNS or CNNLAB_CACHE"
-    return Finding(name=name, value=f"{path}, {free / 2**30:.0f} GiB free", ok=roomy, next_step=step)
+    return DoctorCheck(name=name, value=f"{path}, {free / 2**30:.0f} GiB free", ok=roomy, next_step=step)
 
 
-def _data(data: Path | None) -> Iterator[Finding]:
+def _check_data(data: Path | None) -> Iterator[DoctorCheck]:
     try:
         roots = data_roots(data)
     except SourceError as error:
         problem = error.problems[0]
         value = f"{problem.received}: {problem.what}"
-        yield Finding(name="data folder", value=value, ok=False, next_step=problem.next_step)
+        yield DoctorCheck(name="data folder", value=value, ok=False, next_step=problem.next_step)
         roots = ()
-    there = [name for name in CATALOGUE if find_at_hand(name, roots) is not None]
-    yield Finding(name="data at hand", value=", ".join(["shapes (built in)", *there]))
-    yield Finding(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")
+    there = [name for name in CATALOGUE if find_local(name, roots) is not None]
+    yield DoctorCheck(name="data at hand", value=", ".join(["shapes (built in)", *there]))
+    yield DoctorCheck(name="downloads", value="off (CNNLAB_OFFLINE)" if is_offline() else "on")

@@ -7,22 +7,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnlab.config.corruptions import read_shifts, usual
+from cnnlab.config.corruptions import default_corruptions, read_corruptions
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.reports.robustness.answer import ShiftAnswer
-from cnnlab.runs.index.finished_runs import ReadRun, grouped, names_of, read_runs
-from cnnlab.runs.index.run_groups import one_a_seed
-from cnnlab.stats.comparison import Rules
+from cnnlab.reports.robustness.answer import ShiftView
+from cnnlab.runs.index.finished_runs import LoadedRun, group_names, group_runs, load_runs
+from cnnlab.runs.index.run_groups import one_run_per_seed
+from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
-from cnnlab.stats.sample import FEWEST_RUNS
+from cnnlab.stats.sample import MIN_RUNS
 from cnnlab.storage.run_folder import RunFolder, list_runs
 
 if TYPE_CHECKING:
     from cnnlab.data.dataset import Dataset
-    from cnnlab.data.sources.base import Progress
+    from cnnlab.data.sources.base import ProgressCallback
 
 
-def _silent(*_: object) -> None:
+def _no_progress(*_: object) -> None:
     """Nobody is told."""
 
 
@@ -30,35 +30,35 @@ def shift(
     runs: str | Path | Iterable[str | Path],
     shifts: str | Sequence[Any] = (),
     *,
-    part: str | None = None,
+    split: str | None = None,
     limit: int | None = None,
     smallest_difference: float = SMALLEST_DIFFERENCE,
     alpha: float = ALPHA,
     seed: int = 0,
-    apart: bool = False,
+    per_run: bool = False,
     cifar10c: str | Path | None = None,
     device: str = "auto",
     data: str | Path | None = None,
-    say: Callable[[str], None] = _silent,
-    progress: Progress = _silent,
-) -> ShiftAnswer:
+    log: Callable[[str], None] = _no_progress,
+    progress: ProgressCallback = _no_progress,
+) -> ShiftView:
     """Test trained networks under shifts of their images: the same images and the same draws for every network.
 
     Args:
         runs: run folders, or folders that hold runs. Those that differ in their seeds alone are one group; two runs are
             two groups.
         shifts: calls such as "rotation(30)" and names, which stand for usual strengths; by default all kinds.
-        part: train, validation or test; by default test where all runs have test figures, so that nothing is opened
+        split: train, validation or test; by default test where all runs have test figures, so that nothing is opened
             that was shut, else validation. A look at the test part is a line in the ledger beside the run.
         limit: at most so many images, spread evenly over the part.
         smallest_difference: that is of interest, a fraction.
         alpha: the rate of wrong verdicts allowed, over all shifts of a group together.
         seed: of what each image draws.
-        apart: each run is a group of its own, judged by its images.
+        per_run: each run is a group of its own, judged by its images.
         cifar10c: the folder of CIFAR-10-C's arrays, which take the place of shifts.
         device: auto, cpu, cuda or mps.
         data: where catalogue data lives; by default the cache folder.
-        say: told of anything odd.
+        log: told of anything odd.
         progress: told of long work.
 
     Returns:
@@ -70,35 +70,35 @@ def shift(
         RunError: there is no run, or it has not finished.
         SourceError: the data is not found.
     """
-    from cnnlab.data.sources.cifar10c import open_corrupted
-    from cnnlab.runs.robustness.compute import Setting, corrupt_run, shift_groups, shift_run
+    from cnnlab.data.sources.cifar10c import open_cifar10c
+    from cnnlab.runs.robustness.compute import ShiftSettings, corrupt_run, shift_groups, shift_run
 
-    rules = Rules(smallest_difference, alpha)
-    groups, notes = _groups([runs] if isinstance(runs, str | Path) else list(runs), apart)
-    if cifar10c is not None and (shifts or part not in (None, "test")):
+    rules = DecisionRules(smallest_difference, alpha)
+    groups, notes = _groups([runs] if isinstance(runs, str | Path) else list(runs), per_run)
+    if cifar10c is not None and (shifts or split not in (None, "test")):
         what = "CIFAR-10-C has its own corruptions, of the test images"
         raise UsageError(what, where="--cifar10c", next_step="leave --shift and --part out")
-    chosen = part or ("test" if cifar10c is not None else _open_part(groups, say))
+    chosen = split or ("test" if cifar10c is not None else _default_split(groups, log))
     root = Path(data) if data is not None else None
-    setting = Setting(chosen, limit, root, device, say=say, progress=progress)
+    setting = ShiftSettings(chosen, limit, root, device, log=log, progress=progress)
     if cifar10c is None:
         wanted = [shifts] if isinstance(shifts, str) else shifts
-        measure = partial(shift_run, choose=partial(_chosen, wanted), setting=setting, seed=seed)
+        measure = partial(shift_run, choose_shifts=partial(_selected_shifts, wanted), settings=setting, seed=seed)
     else:
-        measure = partial(corrupt_run, corrupted=open_corrupted(Path(cifar10c)), setting=setting)
+        measure = partial(corrupt_run, corrupted=open_cifar10c(Path(cifar10c)), settings=setting)
     folders = {name: [run.folder for run in found] for name, found in groups.items()}
-    whole, answers = shift_groups(folders, measure, rules, part=chosen, seed=seed, notes=notes)
-    return ShiftAnswer(whole, answers[0].example)
+    whole, answers = shift_groups(folders, measure, rules, split=chosen, seed=seed, notes=notes)
+    return ShiftView(whole, answers[0].example)
 
 
-def _groups(paths: Sequence[str | Path], apart: bool) -> tuple[dict[str, list[ReadRun]], list[str]]:
+def _groups(paths: Sequence[str | Path], per_run: bool) -> tuple[dict[str, list[LoadedRun]], list[str]]:
     """The runs by what they are called together, one for each seed, and a word on those that are left out."""
     folders: dict[Path, RunFolder] = {}
     for path in map(Path, paths):
         within = [] if (path / "recipe.toml").is_file() else list_runs(path)
-        for folder in [RunFolder.open(run.path) for run in within] or [_opened(path)]:
+        for folder in [RunFolder.open(run.path) for run in within] or [_open_run(path)]:
             folders[folder.path] = folder
-    read, left_out = read_runs(folders.values())
+    read, left_out = load_runs(folders.values())
     usable = [run for run in read if not run.diverged]
     reasons = {run.run: run.reason for run in left_out} | {run.folder.name: "diverged" for run in read if run.diverged}
     if not usable:
@@ -106,20 +106,20 @@ def _groups(paths: Sequence[str | Path], apart: bool) -> tuple[dict[str, list[Re
         where, reason = next(iter(reasons.items()), ("", "there is none"))
         raise RunError(f"this run can't be tested: {reason}", where=where, next_step=step)
     notes = [f"Left out: {name} ({reason})." for name, reason in reasons.items()]
-    if apart or len(usable) <= 2:
+    if per_run or len(usable) <= 2:
         return {run.folder.name: [run] for run in usable}, notes
-    together = grouped(usable, lambda run: run.experiment)
-    found: dict[str, list[ReadRun]] = {}
-    for name, group in zip(names_of(together), together, strict=True):
-        found[name], note = one_a_seed(group)
+    together = group_runs(usable, lambda run: run.experiment_key)
+    found: dict[str, list[LoadedRun]] = {}
+    for name, group in zip(group_names(together), together, strict=True):
+        found[name], note = one_run_per_seed(group)
         notes += [note] if note else []
-        if 1 < len(found[name]) < FEWEST_RUNS:
+        if 1 < len(found[name]) < MIN_RUNS:
             few = f"{name}: {len(found[name])} networks are too few for a verdict on the recipe"
             notes.append(f"{few}; with --apart each is judged by its images.")
     return found, notes
 
 
-def _opened(path: Path) -> RunFolder:
+def _open_run(path: Path) -> RunFolder:
     try:
         return RunFolder.open(path)
     except RunError:
@@ -129,19 +129,19 @@ def _opened(path: Path) -> RunFolder:
         raise UsageError(what, where="RUN", received=str(path), allowed="run folders", next_step=step) from None
 
 
-def _open_part(groups: dict[str, list[ReadRun]], say: Callable[[str], None]) -> str:
+def _default_split(groups: dict[str, list[LoadedRun]], log: Callable[[str], None]) -> str:
     """The part that may be looked at without opening what was shut."""
     if all(run.result.test is not None for runs in groups.values() for run in runs):
         return "test"
-    say("the test part of these runs has not been opened: validation images are used; --part test opens it")
+    log("the test part of these runs has not been opened: validation images are used; --part test opens it")
     return "validation"
 
 
-def _chosen(shifts: Sequence[Any], dataset: Dataset) -> tuple[Any, ...]:
-    channels, height, width = dataset.form.shape
+def _selected_shifts(shifts: Sequence[Any], dataset: Dataset) -> tuple[Any, ...]:
+    channels, height, width = dataset.image_spec.shape
     if not shifts:
-        return usual(height, width, channels)
+        return default_corruptions(height, width, channels)
     try:
-        return read_shifts(shifts, height, width, channels)
+        return read_corruptions(shifts, height, width, channels)
     except SpecError as error:
-        raise SpecError.together(problem.within("--shift") for problem in error.problems) from None
+        raise SpecError.from_problems(problem.with_prefix("--shift") for problem in error.problems) from None

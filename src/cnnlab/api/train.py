@@ -6,39 +6,39 @@ import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cnnlab.atomic_io import write_whole
+from cnnlab.atomic_io import atomic_write
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
 from cnnlab.config.study import Study
-from cnnlab.data.dataset_cache import Shelf
-from cnnlab.data.sources.base import Progress, silent
-from cnnlab.distributed import is_writer
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.distributed import is_main_process
 from cnnlab.errors import RunError
 from cnnlab.interpret.activations.feature_maps import example_activations
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
 from cnnlab.interpret.weights.compute import first_convolution
-from cnnlab.reports.run.contents import Confusion, RunView
-from cnnlab.reports.run.page import render
-from cnnlab.reports.study.answer import PlanAnswer, StudyAnswer
+from cnnlab.reports.run.contents import ConfusionMatrix, RunView
+from cnnlab.reports.run.page import render_run
+from cnnlab.reports.study.answer import StudyPlanView, StudyView
 from cnnlab.reports.study.page import render_study
-from cnnlab.reports.tuning.answer import TuningAnswer
+from cnnlab.reports.tuning.answer import TuningView
 from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.reports.verification.result import RecomputedRuns
-from cnnlab.runs.callbacks import NOBODY, Listener
-from cnnlab.runs.claims import judged
+from cnnlab.reports.verification.result import VerifiedRuns
+from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks
+from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.run import run
-from cnnlab.runs.verify.recompute import find_runs, recalculate
+from cnnlab.runs.verify.recompute import find_runs, verify_run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import openings
-from cnnlab.studies.folder import kept_way, read_result, shifted_example, study_folder, study_name
+from cnnlab.studies.folder import read_result, read_shifted_example, read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
-from cnnlab.studies.preregistration import check_name
-from cnnlab.studies.runner import NOBODY as UNHEARD
-from cnnlab.studies.runner import Audience
-from cnnlab.studies.study import carry_out_study
-from cnnlab.studies.worker_pool import Executor, here
-from cnnlab.tuning.search import UNSEEN, Onlookers, carry_out_search, read_tuning, tuning_folder
+from cnnlab.studies.preregistration import check_study_name
+from cnnlab.studies.runner import NO_STUDY_CALLBACKS as UNHEARD
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.study import execute_study
+from cnnlab.studies.worker_pool import Executor, in_process
+from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, read_tuning, tuning_folder
 
 
 def train(
@@ -48,7 +48,7 @@ def train(
     runs: str | Path = "runs",
     data: str | Path | None = None,
     device: str = "auto",
-    listener: Listener = NOBODY,
+    callbacks: RunCallbacks = NO_CALLBACKS,
 ) -> RunFolder:
     """Train a recipe and write its report; in several processes where torchrun started them.
 
@@ -58,7 +58,7 @@ def train(
         runs: the folder in which the run folder is made.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        listener: whoever wants to see the run while it goes on.
+        callbacks: whoever wants to see the run while it goes on.
 
     Returns:
         The run folder; `result()` has the figures, and `report.html` lies in it.
@@ -70,9 +70,9 @@ def train(
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     called = name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem)
     root = Path(data) if data is not None else None
-    folder = run(known, name=called, runs=Path(runs), root=root, device=device, listener=listener)
-    if is_writer():
-        write_report(folder, listener.say)
+    folder = run(known, name=called, runs=Path(runs), root=root, device=device, callbacks=callbacks)
+    if is_main_process():
+        write_report(folder, callbacks.log)
     return folder
 
 
@@ -81,8 +81,8 @@ def recompute(
     *,
     data: str | Path | None = None,
     device: str = "auto",
-    progress: Progress = silent,
-) -> RecomputedRuns:
+    progress: ProgressCallback = no_progress,
+) -> VerifiedRuns:
     """Recalculate runs, one's own or other people's: every figure that they report, from weights and data.
 
     Tables, split, normalisation, learning curve, predictions and figures are found again and held to what the folder
@@ -108,9 +108,9 @@ def recompute(
     root, done = Path(data) if data is not None else None, []
     for number, path in enumerate(found):
         progress("recalculating", number, len(found), "runs")
-        done.append(recalculate(path, root=root, device=device, progress=progress))
+        done.append(verify_run(path, root=root, device=device, progress=progress))
     progress("recalculating", len(found), len(found), "runs")
-    return RecomputedRuns(runs=tuple(done))
+    return VerifiedRuns(runs=tuple(done))
 
 
 def _runs_of_study(folder: Path) -> list[Path]:
@@ -124,14 +124,14 @@ def _runs_of_study(folder: Path) -> list[Path]:
     return sorted({runs / record.run for record in records if record.run})
 
 
-def write_report(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> Path:
+def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> Path:
     """Write a finished run's report anew, and say where it is.
 
     Raises:
         RunError: the run has not finished.
     """
     path = folder.path / "report.html"
-    write_whole(path, render(view(folder, say)).encode("utf-8"))
+    atomic_write(path, render_run(make_run_view(folder, log)).encode("utf-8"))
     return path
 
 
@@ -142,11 +142,11 @@ def run_study(
     runs: str | Path = "runs",
     data: str | Path | None = None,
     device: str = "auto",
-    executor: Executor = here,
+    executor: Executor = in_process,
     any_code: bool = False,
-    audience: Audience = UNHEARD,
+    callbacks: StudyCallbacks = UNHEARD,
     file: Path | None = None,
-) -> StudyAnswer:
+) -> StudyView:
     """Carry out a study and write its report; what was done before is not done again.
 
     Args:
@@ -157,7 +157,7 @@ def run_study(
         device: auto, cpu, cuda or mps.
         executor: who carries the runs out: `cnnlab.studies.worker_pool.processes(2)` does two side by side.
         any_code: also take finished runs that another version of cnnlab's code made.
-        audience: whoever wants to see the study while it goes on.
+        callbacks: whoever wants to see the study while it goes on.
         file: that a study which is given as an object was read from; a study of its name from another one is refused.
 
     Returns:
@@ -170,7 +170,7 @@ def run_study(
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
     root = Path(data) if data is not None else None
-    result = carry_out_study(
+    result = execute_study(
         known,
         called,
         runs=Path(runs),
@@ -178,11 +178,11 @@ def run_study(
         device=device,
         executor=executor,
         any_code=any_code,
-        audience=audience,
+        callbacks=callbacks,
         file=file if isinstance(study, Study) else Path(study),
     )
     write_study_report(study_folder(Path(runs), result.study))
-    return StudyAnswer(result)
+    return StudyView(result)
 
 
 def plan_study(
@@ -193,9 +193,9 @@ def plan_study(
     data: str | Path | None = None,
     device: str = "auto",
     any_code: bool = False,
-    progress: Progress = silent,
+    progress: ProgressCallback = no_progress,
     file: Path | None = None,
-) -> PlanAnswer:
+) -> StudyPlanView:
     """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
 
     Args and errors: those of `run_study`.
@@ -203,10 +203,12 @@ def plan_study(
     known = study if isinstance(study, Study) else Study.read(study)
     called = name or ("study" if isinstance(study, Study) else Path(study).stem)
     root = Path(data) if data is not None else None
-    folder, shelf = study_folder(Path(runs), study_name(called)), Shelf(root, progress, download=False)
-    check_name(folder, known, file if isinstance(study, Study) else Path(study))
-    plan = make_plan(known, called, device=device, kept=kept_way(folder), shelf=shelf, quick=True)
-    return PlanAnswer(forecast(plan, Path(runs), any_code))
+    folder, shelf = study_folder(Path(runs), study_name(called)), DatasetCache(root, progress, download=False)
+    check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
+    plan = make_plan(
+        known, called, device=device, saved_precision=read_study_precision(folder), dataset_cache=shelf, quick=True
+    )
+    return StudyPlanView(forecast(plan, Path(runs), any_code))
 
 
 def write_study_report(folder: Path) -> Path:
@@ -217,9 +219,9 @@ def write_study_report(folder: Path) -> Path:
     """
     path = folder / "report.html"
     result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
-    command = _again("study", folder, "study.toml")
-    page = render_study(result, study_toml=toml, command=command, example=shifted_example(folder, result))
-    write_whole(path, page.encode("utf-8"))
+    command = _rerun_command("study", folder, "study.toml")
+    page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
+    atomic_write(path, page.encode("utf-8"))
     return path
 
 
@@ -232,8 +234,8 @@ def tune(
     device: str = "auto",
     jobs: int = 1,
     storage: str | None = None,
-    onlookers: Onlookers = UNSEEN,
-) -> TuningAnswer:
+    callbacks: SearchCallbacks = NO_SEARCH_CALLBACKS,
+) -> TuningView:
     """Carry out a search and write its report; trials that were made before count. It needs Optuna.
 
     Args:
@@ -244,7 +246,7 @@ def tune(
         device: auto, cpu, cuda or mps.
         jobs: so many trials side by side.
         storage: an Optuna storage URL; by default a SQLite file in the search's folder.
-        onlookers: whoever wants to see the search while it goes on.
+        callbacks: whoever wants to see the search while it goes on.
 
     Returns:
         An answer that a notebook shows; `result` has the records, and `report.html` lies in the search's folder.
@@ -257,7 +259,7 @@ def tune(
     known = search if isinstance(search, Search) else Search.read(search)
     called = name or ("search" if isinstance(search, Search) else Path(search).stem)
     root = Path(data) if data is not None else None
-    result = carry_out_search(
+    result = execute_search(
         known,
         called,
         runs=Path(runs),
@@ -265,10 +267,10 @@ def tune(
         device=device,
         jobs=jobs,
         storage=storage,
-        onlookers=onlookers,
+        callbacks=callbacks,
     )
     write_tuning_report(tuning_folder(Path(runs), result.study))
-    return TuningAnswer(result)
+    return TuningView(result)
 
 
 def write_tuning_report(folder: Path) -> Path:
@@ -279,13 +281,13 @@ def write_tuning_report(folder: Path) -> Path:
     """
     path = folder / "report.html"
     result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
-    command = _again("tune", folder, "search.toml")
-    train_best = shlex.join(["cnnlab", "train", f"{_place(folder)}/best.toml"])
-    write_whole(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
+    command = _rerun_command("tune", folder, "search.toml")
+    train_best = shlex.join(["cnnlab", "train", f"{_relative_folder(folder)}/best.toml"])
+    atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
     return path
 
 
-def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
+def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
     """All that a run's page shows; errors as `write_report`."""
     result, data = folder.result(), folder.data()
     if result is None:
@@ -297,44 +299,44 @@ def view(folder: RunFolder, say: Callable[[str], None] = NOBODY.say) -> RunView:
         table=folder.table(),
         data=data,
         environment=folder.environment(),
-        way=folder.way(),
+        precision_config=folder.precision_config(),
         epochs=tuple(folder.epochs()),
         result=result,
-        claims=judged(folder.recipe(), [result], data),
+        claims=judge_claims(folder.recipe(), [result], data),
         openings=tuple(openings(folder.path.parent, data.test_set)),
-        filters=first_convolution(folder, say) if result.train is not None else None,
-        activations=_activations(folder, say) if result.train is not None else None,
-        confusion=_confusion(folder),
-        loaded=folder.loaded(),
+        filters=first_convolution(folder, log) if result.train is not None else None,
+        activations=_activations(folder, log) if result.train is not None else None,
+        confusion=_confusion_matrix(folder),
+        loaded=folder.loaded_weights(),
         features=folder.features(),
     )
 
 
-def _again(command: str, folder: Path, file: str) -> str:
+def _rerun_command(command: str, folder: Path, file: str) -> str:
     """The command that does a study or a search again, given beside its runs folder."""
     runs = folder.resolve().parents[1].name
-    return shlex.join(["cnnlab", command, f"{_place(folder)}/{file}", "--name", folder.name, "--runs", runs])
+    return shlex.join(["cnnlab", command, f"{_relative_folder(folder)}/{file}", "--name", folder.name, "--runs", runs])
 
 
-def _place(folder: Path) -> str:
+def _relative_folder(folder: Path) -> str:
     """A folder within its runs folder, seen from beside that."""
     return "/".join(folder.resolve().parts[-3:])
 
 
-def _activations(folder: RunFolder, say: Callable[[str], None]) -> ActivationMaps | None:
+def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
     """What is made of the kept image; one that can't be used is told, and costs nothing but its section."""
     try:
         folder.example()
     except RunError as error:
         problem = error.problems[0]
-        say(f"! the page shows no activations: {problem.where}: {problem.what}")
+        log(f"! the page shows no activations: {problem.where}: {problem.what}")
         return None
-    return example_activations(folder, NOBODY.say)
+    return example_activations(folder, NO_CALLBACKS.log)
 
 
-def _confusion(folder: RunFolder) -> Confusion | None:
+def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:
     for part in ("test", "validation"):
         predictions = folder.predictions(part)
         if predictions is not None:
-            return Confusion(part, predictions.confusion())
+            return ConfusionMatrix(part, predictions.confusion())
     return None

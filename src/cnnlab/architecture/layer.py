@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias
 
 from cnnlab.errors import SpecError
-from cnnlab.theory.receptive_field import Field
+from cnnlab.theory.receptive_field import ReceptiveField1d
 from cnnlab.theory.size_arithmetic.arithmetic import OutputSize, output_size
 
 Shape: TypeAlias = tuple[int, ...]
-Tensors: TypeAlias = dict[str, Shape]
+ParameterShapes: TypeAlias = dict[str, Shape]
 Pair: TypeAlias = tuple[int, int]
-Fields: TypeAlias = tuple[Field, Field]
+ReceptiveFieldPair: TypeAlias = tuple[ReceptiveField1d, ReceptiveField1d]
 
 
 @dataclass(frozen=True)
-class Window:
-    """A window that slides over an image; each pair is (vertical, horizontal). `margins` count both sides together."""
+class SlidingWindow:
+    """A window that slides over an image; each pair is (vertical, horizontal). `total_padding` count both sides together."""
 
     kernel: Pair
     stride: Pair
-    margins: Pair
+    total_padding: Pair
     dilation: Pair = (1, 1)
 
     @classmethod
-    def of_convolution(cls, kernel: Pair, stride: Pair, padding: Pair | Literal["same"], dilation: Pair) -> Self:
+    def for_convolution(cls, kernel: Pair, stride: Pair, padding: Pair | Literal["same"], dilation: Pair) -> Self:
         """A convolution's window; 'same' is torch's: it keeps the size, and so needs stride 1.
 
         Raises:
@@ -43,13 +43,13 @@ class Window:
             padding_text = sides[0] if sides[0] == sides[1] else sides
             raise SpecError(
                 "padding='same' needs stride 1",
-                received=f"stride {times(stride)}",
+                received=f"stride {format_shape(stride)}",
                 next_step=f"write padding={padding_text}, with which stride 2 halves an even size",
             )
         return cls(kernel, stride, margins, dilation)
 
     @classmethod
-    def of_pool(cls, kernel: Pair, stride: Pair | None, padding: Pair) -> Self:
+    def for_pool(cls, kernel: Pair, stride: Pair | None, padding: Pair) -> Self:
         """A pool's window, whose stride is its kernel unless given.
 
         Raises:
@@ -58,38 +58,42 @@ class Window:
         if any(2 * padding[axis] > kernel[axis] for axis in (0, 1)):
             raise SpecError(
                 "a pool's padding may be half its kernel at most",
-                received=f"padding {times(padding)}, kernel {times(kernel)}",
+                received=f"padding {format_shape(padding)}, kernel {format_shape(kernel)}",
             )
         return cls(kernel, stride or kernel, (2 * padding[0], 2 * padding[1]))
 
-    def fit(self, shape: Shape) -> tuple[OutputSize, OutputSize]:
+    def output_sizes(self, shape: Shape) -> tuple[OutputSize, OutputSize]:
         """How it fits on an image.
 
         Raises:
             SpecError: it is larger than the image with its padding.
         """
         high, wide = (
-            output_size(shape[1 + axis], self.kernel[axis], self.stride[axis], self.margins[axis], self.dilation[axis])
+            output_size(
+                shape[1 + axis], self.kernel[axis], self.stride[axis], self.total_padding[axis], self.dilation[axis]
+            )
             for axis in (0, 1)
         )
         if min(high.size, wide.size) < 1:
-            padded = tuple(shape[1 + axis] + self.margins[axis] for axis in (0, 1))
+            padded = tuple(shape[1 + axis] + self.total_padding[axis] for axis in (0, 1))
             raise SpecError(
-                f"a {times(self.kernel)} window does not fit on the {times(shape[1:])} image that it gets",
-                allowed=f"windows up to {times(padded)}, with padding",
+                f"a {format_shape(self.kernel)} window does not fit on the {format_shape(shape[1:])} image that it gets",
+                allowed=f"windows up to {format_shape(padded)}, with padding",
                 next_step="make the kernel smaller, add padding, or pool less in front of it",
             )
         return high, wide
 
-    def output(self, channels: int, shape: Shape) -> Shape:
-        """The image that it makes; errors as `fit`."""
-        high, wide = self.fit(shape)
+    def output_shape(self, channels: int, shape: Shape) -> Shape:
+        """The image that it makes; errors as `output_sizes`."""
+        high, wide = self.output_sizes(shape)
         return (channels, high.size, wide.size)
 
-    def view(self, fields: Fields) -> Fields:
+    def receptive_field(self, fields: ReceptiveFieldPair) -> ReceptiveFieldPair:
         """What a node sees of the input through it."""
         high, wide = (
-            fields[axis].through(self.kernel[axis], self.stride[axis], self.dilation[axis], self.margins[axis] // 2)
+            fields[axis].after_window(
+                self.kernel[axis], self.stride[axis], self.dilation[axis], self.total_padding[axis] // 2
+            )
             for axis in (0, 1)
         )
         return high, wide
@@ -99,13 +103,13 @@ class Layer:
     """One layer of a table. The defaults are those of an activation: the shape stays, nothing is learned."""
 
     kind: ClassVar[str]
-    needs: ClassVar[Literal["image", "vector", "any"]] = "any"
+    input_kind: ClassVar[Literal["image", "vector", "any"]] = "any"
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         """The shape that comes out for the shape that goes in."""
         return shape
 
-    def tensors(self, shape: Shape) -> Tensors:
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
         """The learned tensors, by their names in the module, with their shapes."""
         return {}
 
@@ -113,19 +117,19 @@ class Layer:
         """Multiply-adds of weights for one image; biases, norms and activations are not counted."""
         return 0
 
-    def window(self) -> Window | None:
+    def window(self) -> SlidingWindow | None:
         """The window that slides, where one does."""
         return None
 
-    def view(self, fields: Fields) -> Fields | None:
+    def receptive_field(self, fields: ReceptiveFieldPair) -> ReceptiveFieldPair | None:
         """What a node sees of the input, vertically and horizontally; None: all of it."""
         window = self.window()
-        return fields if window is None else window.view(fields)
+        return fields if window is None else window.receptive_field(fields)
 
 
-def weights(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Tensors:
+def weight_shapes(shape: Shape, *, bias: bool, weightnorm: bool = False) -> ParameterShapes:
     """The tensors of a convolution or a dense layer whose weight has this shape."""
-    biases: Tensors = {"bias": shape[:1]} if bias else {}
+    biases: ParameterShapes = {"bias": shape[:1]} if bias else {}
     if not weightnorm:
         return {"weight": shape, **biases}
     # T. Salimans, D. Kingma, 2016: a length for each filter beside its direction; the names are torch's.
@@ -133,12 +137,12 @@ def weights(shape: Shape, *, bias: bool, weightnorm: bool = False) -> Tensors:
     return {"parametrizations.weight.original0": length, "parametrizations.weight.original1": shape, **biases}
 
 
-def times(sizes: Shape) -> str:
+def format_shape(sizes: Shape) -> str:
     """Sizes as people write them: `3×32×32`."""
     return "×".join(map(str, sizes))
 
 
-def formula(shapes: Iterable[Shape]) -> str:
+def parameter_formula(shapes: Iterable[Shape]) -> str:
     """Each tensor's sizes multiplied, the window first as people say it.
 
     >>> formula([(32, 3, 5, 5), (32,)])
@@ -147,10 +151,10 @@ def formula(shapes: Iterable[Shape]) -> str:
     return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], *shape[:1]))) or "1" for shape in shapes)
 
 
-def macs_formula(weight: Shape, places: Shape) -> str:
+def macs_formula(weight: Shape, positions: Shape) -> str:
     """The weights, each used once at every place of the output.
 
     >>> macs_formula((32, 3, 5, 5), (28, 28))
     '5·5·3·32 × 28·28'
     """
-    return formula([weight]) + (f" × {'·'.join(map(str, places))}" if places else "")
+    return parameter_formula([weight]) + (f" × {'·'.join(map(str, positions))}" if positions else "")

@@ -16,12 +16,12 @@ from cnnlab.errors import SpecError
 from cnnlab.records import LayerRecord
 
 # Rows with rows in them. A repeat passes on what its last row gives; a residual's sum is a step of its own.
-FRAMES = ("repeat", "residual")
-Passing = Callable[[LayerRecord], bool]
+CONTAINER_KINDS = ("repeat", "residual")
+LayerPredicate = Callable[[LayerRecord], bool]
 
 
 @lru_cache(maxsize=1024)  # large networks have few different rows
-def layer_in(text: str) -> Layer | None:
+def layer_from_text(text: str) -> Layer | None:
     """The layer that a row's text names; None for an operation that no table can have."""
     try:
         return layers.read(text)
@@ -29,29 +29,29 @@ def layer_in(text: str) -> Layer | None:
         return None
 
 
-def layer_of(row: LayerRecord) -> Layer | None:
+def layer_from_record(row: LayerRecord) -> Layer | None:
     """A row's layer with its arguments; None for a row that no table can have, and for one with rows inside."""
-    return layer_in(row.text) if row.kind in layers.kinds and row.kind not in FRAMES else None
+    return layer_from_text(row.text) if row.kind in layers.kinds and row.kind not in CONTAINER_KINDS else None
 
 
-def data_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
+def execution_order(rows: Sequence[LayerRecord]) -> list[LayerRecord]:
     """The rows in the order of the data: a row with rows inside comes after them, as it is what becomes of them."""
     found: list[LayerRecord] = []
     waiting: list[LayerRecord] = []
     for row in rows:
-        while waiting and not within(row.name, waiting[-1].name):
+        while waiting and not is_inside(row.name, waiting[-1].name):
             found.append(waiting.pop())
-        (waiting if row.kind in FRAMES else found).append(row)
+        (waiting if row.kind in CONTAINER_KINDS else found).append(row)
     return [*found, *reversed(waiting)]
 
 
-def within(name: str, outer: str) -> bool:
+def is_inside(name: str, outer: str) -> bool:
     """Whether a row of this name is inside another one."""
     return name.startswith(outer + ".")
 
 
 @dataclass(frozen=True)
-class Flow:
+class LayerGraph:
     """The rows of a table with what leads to them and what they lead to."""
 
     records: Sequence[LayerRecord]
@@ -63,42 +63,42 @@ class Flow:
 
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        return layer_of(record)
+        return layer_from_record(record)
 
-    def in_front(self, record: LayerRecord, passing: Passing) -> Iterator[LayerRecord]:
+    def predecessors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
         """The first rows in front of a row that are not passed over; the image is none."""
-        return self._first(record, lambda row: row.inputs, passing)
+        return self._first_matches(record, lambda row: row.inputs, skip)
 
-    def behind(self, record: LayerRecord, passing: Passing) -> Iterator[LayerRecord]:
+    def successors(self, record: LayerRecord, skip: LayerPredicate) -> Iterator[LayerRecord]:
         """The first rows behind a row that are not passed over."""
-        return self._first(record, lambda row: self._readers.get(row.name, ()), passing)
+        return self._first_matches(record, lambda row: self._consumers.get(row.name, ()), skip)
 
-    def is_read(self, record: LayerRecord) -> bool:
+    def has_consumers(self, record: LayerRecord) -> bool:
         """Whether another row takes what a row gives."""
-        return record.name in self._readers
+        return record.name in self._consumers
 
-    def readers(self, name: str) -> tuple[str, ...]:
+    def consumers(self, name: str) -> tuple[str, ...]:
         """The rows that take what a row of this name gives."""
-        return tuple(self._readers.get(name, ()))
+        return tuple(self._consumers.get(name, ()))
 
-    def readers_of_images(self) -> tuple[str, ...]:
+    def input_consumers(self) -> tuple[str, ...]:
         """The rows that take the image itself."""
-        return tuple(record.name for record in self.records if not record.inputs and record.kind not in FRAMES)
+        return tuple(record.name for record in self.records if not record.inputs and record.kind not in CONTAINER_KINDS)
 
-    def leads_out(self, record: LayerRecord, passing: Passing) -> bool:
+    def reaches_output(self, record: LayerRecord, skip: LayerPredicate) -> bool:
         """Whether nothing but passed rows is between a row and the network's end."""
-        return not any(self.behind(record, passing))
+        return not any(self.successors(record, skip))
 
     @cached_property
-    def _readers(self) -> Mapping[str, list[str]]:
+    def _consumers(self) -> Mapping[str, list[str]]:
         found: defaultdict[str, list[str]] = defaultdict(list)
         for record in self.records:
             for name in record.inputs:
                 found[name].append(record.name)
         return dict(found)
 
-    def _first(
-        self, start: LayerRecord, step: Callable[[LayerRecord], Sequence[str]], passing: Passing
+    def _first_matches(
+        self, start: LayerRecord, step: Callable[[LayerRecord], Sequence[str]], skip: LayerPredicate
     ) -> Iterator[LayerRecord]:
         waiting, seen = list(step(start)), set[str]()
         while waiting:
@@ -107,7 +107,7 @@ class Flow:
                 continue
             seen.add(name)
             row = self.rows[name]
-            if row.kind == "repeat" or passing(row):
+            if row.kind == "repeat" or skip(row):
                 waiting += step(row)
             else:
                 yield row

@@ -7,15 +7,15 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from cnnlab.architecture.layers import Row, layers
-from cnnlab.errors import Problem, SpecError, listed, nearest
-from cnnlab.grammar.calls import Call, Value, bare_words, parse, substitute
-from cnnlab.grammar.validation_errors import shown
+from cnnlab.architecture.layers import LayerRow, layers
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
+from cnnlab.grammar.calls import Call, Value, bare_words, parse_call, substitute
+from cnnlab.grammar.validation_errors import format_received
 
-CLASSES = "classes"
+CLASSES_NAME = "classes"
 
 
-def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) -> tuple[Row, ...]:
+def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) -> tuple[LayerRow, ...]:
     """The rows of a table, with its names filled in.
 
     Args:
@@ -26,51 +26,51 @@ def read_table(texts: Sequence[str], values: Mapping[str, Value], classes: int) 
     Raises:
         SpecError: every wrong row and every value that is not used, at once; `where` is `layers[i]` or `values.name`.
     """
-    rows: list[Row] = []
-    problems: list[Problem] = _wrong_values(values)
+    rows: list[LayerRow] = []
+    problems: list[Problem] = _value_problems(values)
     used: set[str] = set()
     for index, text in enumerate(texts):
         try:
-            call = parse(text)
+            call = parse_call(text)
             used |= bare_words(call)
             rows.append(_read_row(call, values, classes))
         except SpecError as error:
-            problems += [problem.within(f"layers[{index}]") for problem in error.problems]
-    problems += [_unused(name, used) for name in values if name not in {CLASSES, *used, *layers.kinds}]
+            problems += [problem.with_prefix(f"layers[{index}]") for problem in error.problems]
+    problems += [_unused_problem(name, used) for name in values if name not in {CLASSES_NAME, *used, *layers.kinds}]
     if not texts:
         problems.append(Problem("the table has no rows", "layers", allowed='["conv(32, 5)", "relu", …]'))
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
     return tuple(rows)
 
 
-def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> Row:
-    filled = substitute(call, {**values, CLASSES: classes})
+def _read_row(call: Call, values: Mapping[str, Value], classes: int) -> LayerRow:
+    filled = substitute(call, {**values, CLASSES_NAME: classes})
     try:
-        return Row(layers.read(filled), filled.label)
+        return LayerRow(layers.read(filled), filled.label)
     except SpecError as error:
         # The row as it was written, with the names that stand in it.
-        written = {shown(filled): shown(call)}
-        raise SpecError.together(
+        written = {format_received(filled): format_received(call)}
+        raise SpecError.from_problems(
             replace(problem, received=written.get(problem.received, problem.received)) for problem in error.problems
         ) from None
 
 
-def _wrong_values(values: Mapping[str, Value]) -> list[Problem]:
-    taken = [name for name in values if name == CLASSES or name in layers.kinds]
+def _value_problems(values: Mapping[str, Value]) -> list[Problem]:
+    taken = [name for name in values if name == CLASSES_NAME or name in layers.kinds]
     return [
         Problem(f"'{name}' has a meaning already", f"values.{name}", next_step="choose another name") for name in taken
     ]
 
 
-def _unused(name: str, used: set[str]) -> Problem:
-    names = used - set(layers.kinds) - {CLASSES}
+def _unused_problem(name: str, used: set[str]) -> Problem:
+    names = used - set(layers.kinds) - {CLASSES_NAME}
     return Problem(
         f"'{name}' is not used in the table",
         f"values.{name}",
         "",
-        f"the table's names: {listed(names) or 'none'}",
-        nearest(name, names),
+        f"the table's names: {comma_separated(names) or 'none'}",
+        did_you_mean(name, names),
     )
 
 

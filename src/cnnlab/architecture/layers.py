@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator
 
-from cnnlab.architecture.layer import Fields, Layer, Shape, Tensors, Window, weights
+from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair, Shape, SlidingWindow, weight_shapes
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Count, DropRate, Margin, Momentum, Padding, Positive, Size
-from cnnlab.grammar.calls import Call, parse
+from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Registry
-from cnnlab.grammar.validation_errors import shown
+from cnnlab.grammar.validation_errors import format_received
 
 if TYPE_CHECKING:
     from cnnlab.architecture.layer import Layer
 
 
 # What every torch module calls its own; a row's name is its module's name.
-MODULE_WORDS = frozenset(
+RESERVED_MODULE_NAMES = frozenset(
     """
     T_destination add_module append apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
     eval extend extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half insert ipu
@@ -40,7 +40,7 @@ MODULE_WORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One row of a table. `label` is empty where the person gave no name."""
 
     layer: Layer
@@ -49,30 +49,30 @@ class Row:
     def as_call(self) -> Call:
         """The row as a person writes it."""
 
-        call = layers.write(self.layer)
+        call = layers.to_call(self.layer)
         return Call(call.name, call.positional, call.named, self.label)
 
     def __str__(self) -> str:
         return str(self.as_call())
 
 
-def read_rows(value: Any, registry: Registry[Layer]) -> tuple[Row, ...]:
+def read_rows(value: Any, registry: Registry[Layer]) -> tuple[LayerRow, ...]:
     """Rows from texts, calls or rows; every wrong one is reported."""
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise SpecError("rows are a list of layers", received=shown(value), allowed="[conv(…), relu, …]")
-    rows: list[Row] = []
+        raise SpecError("rows are a list of layers", received=format_received(value), allowed="[conv(…), relu, …]")
+    rows: list[LayerRow] = []
     problems: list[Problem] = []
     for index, item in enumerate(value):
         try:
             rows.append(_read_row(item, registry))
         except SpecError as error:
-            problems += [problem.within(f"[{index}]") for problem in error.problems]
+            problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
     return tuple(rows)
 
 
-def row_names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
+def row_names(rows: Sequence[LayerRow], prefix: str, where: str) -> list[str]:
     """The names of a table's rows: a person's labels, and `kind` with a running number for the rest.
 
     Args:
@@ -83,7 +83,7 @@ def row_names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
         SpecError: two rows of one name, or a name that a module can't have.
     """
     for index, row in enumerate(rows):
-        if row.label in MODULE_WORDS or row.label.startswith("_"):
+        if row.label in RESERVED_MODULE_NAMES or row.label.startswith("_"):
             what = f"'{row.label}' can't be a row's name: torch's modules use it themselves"
             raise SpecError(what, where=f"{where}[{index}]", received=str(row), next_step="rename it")
     labels = [row.label for row in rows if row.label]
@@ -102,28 +102,28 @@ def row_names(rows: Sequence[Row], prefix: str, where: str) -> list[str]:
     return names
 
 
-def _read_row(item: Any, registry: Registry[Layer]) -> Row:
-    if isinstance(item, Row):
+def _read_row(item: Any, registry: Registry[Layer]) -> LayerRow:
+    if isinstance(item, LayerRow):
         return item
     if isinstance(item, str):
-        item = parse(item)
+        item = parse_call(item)
     if isinstance(item, Call):
-        return Row(registry.read(item), item.label)
-    raise SpecError("a row is a layer", received=shown(item), allowed="conv(32, 5), relu, …")
+        return LayerRow(registry.read(item), item.label)
+    raise SpecError("a row is a layer", received=format_received(item), allowed="conv(32, 5), relu, …")
 
 
 layers: Registry[Layer] = Registry("layer")
 if TYPE_CHECKING:
-    Rows: TypeAlias = tuple[Row, ...]
+    Rows: TypeAlias = tuple[LayerRow, ...]
 else:  # pydantic would look into Row, whose layer may be any class of this registry
     Rows = Annotated[Any, BeforeValidator(lambda value: read_rows(value, layers))]
 
 
-@layers.add("conv")
+@layers.register("conv")
 class Conv(Layer):
     """Convolution: `filters` windows slide over all channels."""
 
-    needs = "image"
+    input_kind = "image"
     filters: Count
     kernel: Size
     stride: Size = (1, 1)
@@ -133,30 +133,30 @@ class Conv(Layer):
     bias: bool = True
     weightnorm: bool = False
 
-    def window(self) -> Window:
-        return Window.of_convolution(self.kernel, self.stride, self.padding, self.dilation)
+    def window(self) -> SlidingWindow:
+        return SlidingWindow.for_convolution(self.kernel, self.stride, self.padding, self.dilation)
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         for what, channels in (("incoming channels", shape[0]), ("filters", self.filters)):
             if channels % self.groups:
                 raise SpecError(f"{channels} {what} can't be split into {self.groups} groups")
-        return self.window().output(self.filters, shape)
+        return self.window().output_shape(self.filters, shape)
 
-    def tensors(self, shape: Shape) -> Tensors:
-        return weights(self._weight(shape), bias=self.bias, weightnorm=self.weightnorm)
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
+        return weight_shapes(self._weight(shape), bias=self.bias, weightnorm=self.weightnorm)
 
     def macs(self, shape: Shape) -> int:
-        return prod(self._weight(shape)) * prod(self.output(shape)[1:])
+        return prod(self._weight(shape)) * prod(self.output_shape(shape)[1:])
 
     def _weight(self, shape: Shape) -> Shape:
         return (self.filters, shape[0] // self.groups, *self.kernel)
 
 
-@layers.add("depthwise")
+@layers.register("depthwise")
 class Depthwise(Layer):
     """Depthwise convolution: each channel has a window of its own (`multiplier` of them)."""
 
-    needs = "image"
+    input_kind = "image"
     kernel: Size
     stride: Size = (1, 1)
     padding: Padding = (0, 0)
@@ -164,129 +164,129 @@ class Depthwise(Layer):
     multiplier: Count = 1
     bias: bool = True
 
-    def window(self) -> Window:
-        return Window.of_convolution(self.kernel, self.stride, self.padding, self.dilation)
+    def window(self) -> SlidingWindow:
+        return SlidingWindow.for_convolution(self.kernel, self.stride, self.padding, self.dilation)
 
-    def output(self, shape: Shape) -> Shape:
-        return self.window().output(shape[0] * self.multiplier, shape)
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.window().output_shape(shape[0] * self.multiplier, shape)
 
-    def tensors(self, shape: Shape) -> Tensors:
-        return weights(self._weight(shape), bias=self.bias)
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
+        return weight_shapes(self._weight(shape), bias=self.bias)
 
     def macs(self, shape: Shape) -> int:
-        return prod(self._weight(shape)) * prod(self.output(shape)[1:])
+        return prod(self._weight(shape)) * prod(self.output_shape(shape)[1:])
 
     def _weight(self, shape: Shape) -> Shape:
         return (shape[0] * self.multiplier, 1, *self.kernel)
 
 
-@layers.add("dense")
+@layers.register("dense")
 class Dense(Layer):
     """Fully connected layer: every unit sees every number."""
 
-    needs = "vector"
+    input_kind = "vector"
     units: Count
     bias: bool = True
     weightnorm: bool = False
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         return (self.units,)
 
-    def tensors(self, shape: Shape) -> Tensors:
-        return weights((self.units, shape[0]), bias=self.bias, weightnorm=self.weightnorm)
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
+        return weight_shapes((self.units, shape[0]), bias=self.bias, weightnorm=self.weightnorm)
 
     def macs(self, shape: Shape) -> int:
         return self.units * shape[0]
 
-    def view(self, fields: Fields) -> None:
+    def receptive_field(self, fields: ReceptiveFieldPair) -> None:
         return None
 
 
-@layers.add("maxpool")
+@layers.register("maxpool")
 class MaxPool(Layer):
     """Max pooling: the largest number of each window. The stride is the kernel unless given."""
 
-    needs = "image"
+    input_kind = "image"
     kernel: Size
     stride: Size | None = None
     padding: Margin = (0, 0)
 
-    def window(self) -> Window:
-        return Window.of_pool(self.kernel, self.stride, self.padding)
+    def window(self) -> SlidingWindow:
+        return SlidingWindow.for_pool(self.kernel, self.stride, self.padding)
 
-    def output(self, shape: Shape) -> Shape:
-        return self.window().output(shape[0], shape)
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.window().output_shape(shape[0], shape)
 
 
-@layers.add("avgpool")
+@layers.register("avgpool")
 class AvgPool(Layer):
     """Average pooling: the mean of each window, padding counted as zeros."""
 
-    needs = "image"
+    input_kind = "image"
     kernel: Size
     stride: Size | None = None
     padding: Margin = (0, 0)
 
-    def window(self) -> Window:
-        return Window.of_pool(self.kernel, self.stride, self.padding)
+    def window(self) -> SlidingWindow:
+        return SlidingWindow.for_pool(self.kernel, self.stride, self.padding)
 
-    def output(self, shape: Shape) -> Shape:
-        return self.window().output(shape[0], shape)
+    def output_shape(self, shape: Shape) -> Shape:
+        return self.window().output_shape(shape[0], shape)
 
 
-@layers.add("globalpool")
+@layers.register("globalpool")
 class GlobalPool(Layer):
     """Global pooling: one number a channel, its mean or maximum."""
 
-    needs = "image"
+    input_kind = "image"
     how: Literal["mean", "max"] = "mean"
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         return (shape[0],)
 
-    def view(self, fields: Fields) -> None:
+    def receptive_field(self, fields: ReceptiveFieldPair) -> None:
         return None
 
 
-@layers.add("adaptivepool")
+@layers.register("adaptivepool")
 class AdaptivePool(Layer):
     """Adaptive pooling: windows chosen so that the result has the wanted size."""
 
-    needs = "image"
+    input_kind = "image"
     size: Size
     how: Literal["mean", "max"] = "mean"
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *self.size)
 
-    def view(self, fields: Fields) -> None:
+    def receptive_field(self, fields: ReceptiveFieldPair) -> None:
         return None
 
 
-@layers.add("upsample")
+@layers.register("upsample")
 class Upsample(Layer):
     """Enlarge an image `scale` times."""
 
-    needs = "image"
+    input_kind = "image"
     scale: Count
     mode: Literal["nearest", "bilinear"] = "nearest"
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], shape[1] * self.scale, shape[2] * self.scale)
 
-    def view(self, fields: Fields) -> Fields:
-        return (fields[0].enlarged(self.scale, self.mode), fields[1].enlarged(self.scale, self.mode))
+    def receptive_field(self, fields: ReceptiveFieldPair) -> ReceptiveFieldPair:
+        return (fields[0].after_upsample(self.scale, self.mode), fields[1].after_upsample(self.scale, self.mode))
 
 
-@layers.add("flatten")
+@layers.register("flatten")
 class Flatten(Layer):
     """An image as one vector."""
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         return (prod(shape),)
 
 
-@layers.add("batchnorm")
+@layers.register("batchnorm")
 class BatchNorm(Layer):
     """Batch normalisation, for images (2-d) or vectors (1-d) by its place."""
 
@@ -294,22 +294,22 @@ class BatchNorm(Layer):
     momentum: Momentum = 0.1
     affine: bool = True
 
-    def tensors(self, shape: Shape) -> Tensors:
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
         return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
 
 
-@layers.add("layernorm")
+@layers.register("layernorm")
 class LayerNorm(Layer):
     """Layer normalisation over all numbers of one image, each with a scale and shift of its own."""
 
     eps: Positive = 1e-5
     affine: bool = True
 
-    def tensors(self, shape: Shape) -> Tensors:
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
         return {"weight": shape, "bias": shape} if self.affine else {}
 
 
-@layers.add("groupnorm")
+@layers.register("groupnorm")
 class GroupNorm(Layer):
     """Group normalisation over groups of channels."""
 
@@ -317,7 +317,7 @@ class GroupNorm(Layer):
     eps: Positive = 1e-5
     affine: bool = True
 
-    def output(self, shape: Shape) -> Shape:
+    def output_shape(self, shape: Shape) -> Shape:
         if shape[0] % self.groups:
             raise SpecError(f"{shape[0]} channels can't be split into {self.groups} groups")
         if prod(shape) == self.groups:
@@ -327,81 +327,81 @@ class GroupNorm(Layer):
             )
         return shape
 
-    def tensors(self, shape: Shape) -> Tensors:
+    def parameter_shapes(self, shape: Shape) -> ParameterShapes:
         return {"weight": shape[:1], "bias": shape[:1]} if self.affine else {}
 
 
-@layers.add("lrn")
+@layers.register("lrn")
 class LocalResponseNorm(Layer):
     """Local response normalisation across `size` neighbouring channels (AlexNet's)."""
 
-    needs = "image"
+    input_kind = "image"
     size: Count = 5
     alpha: Positive = 1e-4
     beta: Positive = 0.75
     k: Positive = 1.0
 
 
-@layers.add("dropout")
+@layers.register("dropout")
 class Dropout(Layer):
     """Dropout: each number is zeroed with probability `rate` while training."""
 
     rate: DropRate = 0.5
 
 
-@layers.add("dropout2d")
+@layers.register("dropout2d")
 class Dropout2d(Layer):
     """Spatial dropout: whole channels are zeroed with probability `rate` while training."""
 
-    needs = "image"
+    input_kind = "image"
     rate: DropRate = 0.5
 
 
-@layers.add("relu")
+@layers.register("relu")
 class ReLU(Layer):
     """max(x, 0)"""
 
 
-@layers.add("leaky_relu")
+@layers.register("leaky_relu")
 class LeakyReLU(Layer):
     """x for positive x, slope·x for negative."""
 
     slope: float = 0.01
 
 
-@layers.add("elu")
+@layers.register("elu")
 class ELU(Layer):
     """x for positive x, alpha·(exp(x) - 1) for negative."""
 
     alpha: Positive = 1.0
 
 
-@layers.add("gelu")
+@layers.register("gelu")
 class GELU(Layer):
     """x·Φ(x), with the normal distribution function Φ."""
 
 
-@layers.add("silu")
+@layers.register("silu")
 class SiLU(Layer):
     """x·sigmoid(x)"""
 
 
-@layers.add("tanh")
+@layers.register("tanh")
 class Tanh(Layer):
     """The hyperbolic tangent."""
 
 
-@layers.add("sigmoid")
+@layers.register("sigmoid")
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))"""
 
 
-@layers.add("softmax")
+@layers.register("softmax")
 class Softmax(Layer):
     """exp(x) as a share of its sum. As a table's last row it says what the output means: the loss works on logits."""
 
 
-@layers.add("residual")
+@layers.register("residual")
 class Residual(Layer):
     """The sum of the input (or what `shortcut` makes of it) and `body`'s part, left out with probability `drop`."""
 
@@ -410,7 +410,7 @@ class Residual(Layer):
     drop: DropRate = 0.0
 
 
-@layers.add("repeat")
+@layers.register("repeat")
 class Repeat(Layer):
     """The rows of `body`, `times` times over, each time with weights of their own."""
 

@@ -26,12 +26,12 @@ from typing import Any
 
 from cnnlab.architecture import layers as architecture_layers
 from cnnlab.architecture.layer import Layer
-from cnnlab.architecture.layer_graph import data_order, layer_in, layer_of, within
+from cnnlab.architecture.layer_graph import execution_order, is_inside, layer_from_record, layer_from_text
 from cnnlab.records import LayerRecord, Record
 
-FLOAT = 4
-INDEX = 8
-IMAGES = ""  # the batch itself, among the names of rows
+FLOAT_BYTES = 4
+INDEX_BYTES = 8
+INPUT_NAME = ""  # the batch itself, among the names of rows
 
 
 class MemoryRecord(Record):
@@ -53,8 +53,12 @@ class MemoryRecord(Record):
     layers: dict[str, int]
 
 
-def memory(
-    layers: Sequence[LayerRecord], parameters: int, batch_size: int, state: int, trainable: int | None = None
+def estimate_memory(
+    layers: Sequence[LayerRecord],
+    parameters: int,
+    batch_size: int,
+    state_per_parameter: int,
+    trainable: int | None = None,
 ) -> MemoryRecord:
     """The memory of training and of prediction.
 
@@ -62,55 +66,56 @@ def memory(
         layers: the rows, each with the names of those in front of it.
         parameters: the network's learned numbers.
         batch_size: images at a time, 1 or more.
-        state: numbers that the optimizer keeps for each parameter (`state` of an optimizer choice).
+        state_per_parameter: numbers that the optimizer keeps for each parameter (`state_per_parameter` of an optimizer
+            choice).
         trainable: how many of the parameters train; None: all.
     """
     trained = parameters if trainable is None else trainable
-    kept = _kept(layers, batch_size)
-    weights, gradients, activations = FLOAT * parameters, FLOAT * trained, sum(kept.values())
-    passing = max(0, _fullest(layers, kept, batch_size) - activations)
+    kept = _saved_bytes(layers, batch_size)
+    weights, gradients, activations = FLOAT_BYTES * parameters, FLOAT_BYTES * trained, sum(kept.values())
+    passing = max(0, _peak_training_bytes(layers, kept, batch_size) - activations)
     return MemoryRecord(
         batch_size=batch_size,
         weights=weights,
         gradients=gradients,
-        optimizer=state * gradients,
+        optimizer=state_per_parameter * gradients,
         activations=activations,
         passing=passing,
-        total=weights + (1 + state) * gradients + activations + passing,
-        prediction=weights + batch_size * _most_alive(layers),
+        total=weights + (1 + state_per_parameter) * gradients + activations + passing,
+        prediction=weights + batch_size * _peak_inference_bytes(layers),
         layers=kept,
     )
 
 
 @dataclass(frozen=True)
-class _Keeps:
+class _SavedTensors:
     """What a row keeps: its input, its output, and numbers of its own, for each image and for all together.
 
-    `for_input` bytes are kept only where the input needs a gradient.
+    `bytes_for_input_grad` bytes are kept only where the input needs a gradient.
     """
 
     input: bool = False
     output: bool = False
     bytes_per_image: int = 0
     bytes: int = 0
-    for_input: int = 0
+    bytes_for_input_grad: int = 0
 
 
 @dataclass
 class _Storages:
     """Which storage each row's output lies in, and how many numbers of one image each holds."""
 
-    of: dict[str, str] = field(default_factory=dict)
+    storage: dict[str, str] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
 
     def inputs(self, row: LayerRecord) -> list[str]:
         """The storages that go in, each once."""
-        return list(dict.fromkeys(self.of[name] for name in row.inputs or (IMAGES,)))
+        return list(dict.fromkeys(self.storage[name] for name in row.inputs or (INPUT_NAME,)))
 
 
-def _kept(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
+def _saved_bytes(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
     """Bytes that each row keeps and no row in front of it does."""
-    rows = data_order(layers)
+    rows = execution_order(layers)
     storages = _storages(rows, training=True)
     learning: set[str] = set()
     held: set[str] = set()
@@ -121,64 +126,70 @@ def _kept(layers: Sequence[LayerRecord], batch_size: int) -> dict[str, int]:
         if (not row.parameters or row.frozen) and not behind:
             continue
         learning.add(row.name)
-        layer = layer_of(row)
-        keeps = _Keeps() if row is rows[-1] and row.kind == "softmax" else _keeps(row, layer)
-        touched = [*(storages.inputs(row) if keeps.input else ()), *([storages.of[row.name]] if keeps.output else ())]
+        layer = layer_from_record(row)
+        keeps = _SavedTensors() if row is rows[-1] and row.kind == "softmax" else _saved_tensors(row, layer)
+        touched = [
+            *(storages.inputs(row) if keeps.input else ()),
+            *([storages.storage[row.name]] if keeps.output else ()),
+        ]
         new = [name for name in dict.fromkeys(touched) if name not in held]
         held.update(new)
-        per_image = FLOAT * sum(storages.size[name] for name in new) + keeps.bytes_per_image
-        found[row.name] = batch_size * per_image + keeps.bytes + (keeps.for_input if behind else 0)
+        per_image = FLOAT_BYTES * sum(storages.size[name] for name in new) + keeps.bytes_per_image
+        found[row.name] = batch_size * per_image + keeps.bytes + (keeps.bytes_for_input_grad if behind else 0)
     return {row.name: found[row.name] for row in layers}
 
 
-def _most_alive(layers: Sequence[LayerRecord]) -> int:
+def _peak_inference_bytes(layers: Sequence[LayerRecord]) -> int:
     """The most bytes of one image that are alive at once in prediction; the image itself is alive to the end."""
-    rows = data_order(layers)
+    rows = execution_order(layers)
     storages = _storages(rows, training=False)
-    whole = FLOAT * storages.size[IMAGES]
-    moments = zip(rows, _alive(rows, storages), strict=True)
-    return max(whole, *(FLOAT * sum(storages.size[name] for name in alive) + _beside(row) for row, alive in moments))
+    whole = FLOAT_BYTES * storages.size[INPUT_NAME]
+    moments = zip(rows, _live_storages(rows, storages), strict=True)
+    return max(
+        whole,
+        *(FLOAT_BYTES * sum(storages.size[name] for name in alive) + _workspace_bytes(row) for row, alive in moments),
+    )
 
 
-def _fullest(layers: Sequence[LayerRecord], kept: Mapping[str, int], batch_size: int) -> int:
+def _peak_training_bytes(layers: Sequence[LayerRecord], saved: Mapping[str, int], batch_size: int) -> int:
     """The most bytes that a training step holds at once beside weights, their gradients and the optimizer's state.
 
     Going forward, what is kept so far and the outputs that are still to be read; going backward, what the rows in
     front still keep and the gradients of a row's output and inputs.
     """
-    rows = data_order(layers)
+    rows = execution_order(layers)
     storages = _storages(rows, training=True)
-    number = FLOAT * batch_size
+    number = FLOAT_BYTES * batch_size
     held: set[str] = set()
     most = so_far = 0
-    for row, alive in zip(rows, _alive(rows, storages), strict=True):
-        so_far += kept[row.name]
-        if kept[row.name]:
-            rule = _keeps(row, layer_of(row))
+    for row, alive in zip(rows, _live_storages(rows, storages), strict=True):
+        so_far += saved[row.name]
+        if saved[row.name]:
+            rule = _saved_tensors(row, layer_from_record(row))
             held.update(storages.inputs(row) if rule.input else ())
-            held.update([storages.of[row.name]] if rule.output else ())
+            held.update([storages.storage[row.name]] if rule.output else ())
         forward = sum(storages.size[name] for name in alive - held)
-        gradients = {storages.of[row.name], *storages.inputs(row)} - {IMAGES}
-        backward = sum(storages.size[name] for name in gradients) if kept[row.name] else 0
-        beside = 0 if kept[row.name] else batch_size * _beside(row)
+        gradients = {storages.storage[row.name], *storages.inputs(row)} - {INPUT_NAME}
+        backward = sum(storages.size[name] for name in gradients) if saved[row.name] else 0
+        beside = 0 if saved[row.name] else batch_size * _workspace_bytes(row)
         most = max(most, so_far + number * forward + beside, so_far + number * backward)
     return most
 
 
-def _alive(rows: Sequence[LayerRecord], storages: _Storages) -> Iterator[set[str]]:
+def _live_storages(rows: Sequence[LayerRecord], storages: _Storages) -> Iterator[set[str]]:
     """For each row the storages that are alive while it is computed; the image's is to the end."""
     done = {row.name: place for place, row in enumerate(rows)}
     last = dict.fromkeys(storages.size, 0)
     for place, row in enumerate(rows):
         # What goes into a row with rows inside is alive until that row is done.
         ends = [place, *(done[outer] for outer in _outer_names(row.name) if outer in done)]
-        for name in (*storages.inputs(row), storages.of[row.name]):
-            last[name] = max(last[name], *(end for end in ends if end == place or not within(name, rows[end].name)))
-    alive = {IMAGES}
+        for name in (*storages.inputs(row), storages.storage[row.name]):
+            last[name] = max(last[name], *(end for end in ends if end == place or not is_inside(name, rows[end].name)))
+    alive = {INPUT_NAME}
     for place, row in enumerate(rows):
-        alive.add(storages.of[row.name])
+        alive.add(storages.storage[row.name])
         yield set(alive)
-        alive -= {name for name in alive if name != IMAGES and last[name] <= place}
+        alive -= {name for name in alive if name != INPUT_NAME and last[name] <= place}
 
 
 def _outer_names(name: str) -> list[str]:
@@ -186,49 +197,53 @@ def _outer_names(name: str) -> list[str]:
     return [".".join(pieces[:size]) for size in range(1, len(pieces))]
 
 
-def _beside(row: LayerRecord) -> int:
+def _workspace_bytes(row: LayerRecord) -> int:
     """Bytes of one image that a row makes beside its output: a padded copy, the places of maxima."""
-    return 0 if row.kind.startswith(("dropout", "residual")) else _keeps(row, layer_of(row)).bytes_per_image
+    return (
+        0
+        if row.kind.startswith(("dropout", "residual"))
+        else _saved_tensors(row, layer_from_record(row)).bytes_per_image
+    )
 
 
 def _storages(rows: Sequence[LayerRecord], *, training: bool) -> _Storages:
-    storages = _Storages({IMAGES: IMAGES}, {IMAGES: prod(rows[0].input)})
+    storages = _Storages({INPUT_NAME: INPUT_NAME}, {INPUT_NAME: prod(rows[0].input)})
     for row in rows:
         logits = row is rows[-1] and row.kind == "softmax"  # it says what they mean; the loss works on them
-        same = logits or _same_storage(row, training)
-        storages.of[row.name] = storages.inputs(row)[0] if same else row.name
-        storages.size.setdefault(storages.of[row.name], prod(row.output))
+        same = logits or _is_in_place(row, training)
+        storages.storage[row.name] = storages.inputs(row)[0] if same else row.name
+        storages.size.setdefault(storages.storage[row.name], prod(row.output))
     return storages
 
 
-def _same_storage(row: LayerRecord, training: bool) -> bool:
-    layer = layer_of(row)
+def _is_in_place(row: LayerRecord, training: bool) -> bool:
+    layer = layer_from_record(row)
     idle = isinstance(layer, architecture_layers.Dropout | architecture_layers.Dropout2d) and not (
         training and layer.rate
     )
-    return row.kind in _VIEWS or idle
+    return row.kind in _VIEW_KINDS or idle
 
 
-def _keeps(row: LayerRecord, layer: Layer | None) -> _Keeps:
-    rule = _RULES.get(row.kind, _INPUT)
-    return rule if isinstance(rule, _Keeps) else rule(row, layer)
+def _saved_tensors(row: LayerRecord, layer: Layer | None) -> _SavedTensors:
+    rule = _RULES.get(row.kind, _SAVES_INPUT)
+    return rule if isinstance(rule, _SavedTensors) else rule(row, layer)
 
 
-def _weighted(row: LayerRecord, layer: Any) -> _Keeps:
+def _weighted(row: LayerRecord, layer: Any) -> _SavedTensors:
     """Its input, or the padded copy of it; with weight normalisation the lengths and the weight that it made, too."""
     lengths = weight = 0
     if getattr(layer, "weightnorm", False):
-        lengths = FLOAT * row.output[0]
-        weight = FLOAT * row.parameters - lengths * (2 if layer.bias else 1)
-    padded = _padded(row, layer)
+        lengths = FLOAT_BYTES * row.output[0]
+        weight = FLOAT_BYTES * row.parameters - lengths * (2 if layer.bias else 1)
+    padded = _padded_size(row, layer)
     if row.frozen:
         lengths = 0
     if row.kind == "dense":  # a convolution keeps its input and its weight in any case
-        return _Keeps(input=not row.frozen, bytes=lengths, for_input=weight)
-    return _Keeps(input=not padded, bytes_per_image=FLOAT * padded, bytes=lengths + weight)
+        return _SavedTensors(input=not row.frozen, bytes=lengths, bytes_for_input_grad=weight)
+    return _SavedTensors(input=not padded, bytes_per_image=FLOAT_BYTES * padded, bytes=lengths + weight)
 
 
-def _padded(row: LayerRecord, layer: Any) -> int:
+def _padded_size(row: LayerRecord, layer: Any) -> int:
     """Numbers of the padded copy that padding='same' makes of an image; 0 without."""
     if layer is None or getattr(layer, "padding", None) != "same":
         return 0
@@ -236,59 +251,63 @@ def _padded(row: LayerRecord, layer: Any) -> int:
     return row.input[0] * (row.input[1] + int(high)) * (row.input[2] + int(wide))
 
 
-def _max_pool(row: LayerRecord, _layer: Any) -> _Keeps:
-    return _Keeps(input=True, bytes_per_image=INDEX * prod(row.output))
+def _max_pool(row: LayerRecord, _layer: Any) -> _SavedTensors:
+    return _SavedTensors(input=True, bytes_per_image=INDEX_BYTES * prod(row.output))
 
 
-def _global_pool(_row: LayerRecord, layer: Any) -> _Keeps:
-    return _INPUT_AND_OUTPUT if layer is not None and layer.how == "max" else _NOTHING
+def _global_pool(_row: LayerRecord, layer: Any) -> _SavedTensors:
+    return _SAVES_BOTH if layer is not None and layer.how == "max" else _SAVES_NOTHING
 
 
-def _adaptive_pool(row: LayerRecord, layer: Any) -> _Keeps:
+def _adaptive_pool(row: LayerRecord, layer: Any) -> _SavedTensors:
     if layer is not None and layer.how == "max":
         return _max_pool(row, layer)
-    return _NOTHING if row.output[1:] == (1, 1) else _INPUT  # torch takes a plain mean there
+    return _SAVES_NOTHING if row.output[1:] == (1, 1) else _SAVES_INPUT  # torch takes a plain mean there
 
 
-def _batch_norm(row: LayerRecord, _layer: Any) -> _Keeps:
-    return _Keeps(input=True, bytes=0 if row.frozen else 2 * FLOAT * row.input[0])
+def _batch_norm(row: LayerRecord, _layer: Any) -> _SavedTensors:
+    return _SavedTensors(input=True, bytes=0 if row.frozen else 2 * FLOAT_BYTES * row.input[0])
 
 
-def _layer_norm(_row: LayerRecord, _layer: Any) -> _Keeps:
-    return _Keeps(input=True, bytes_per_image=2 * FLOAT)
+def _layer_norm(_row: LayerRecord, _layer: Any) -> _SavedTensors:
+    return _SavedTensors(input=True, bytes_per_image=2 * FLOAT_BYTES)
 
 
-def _group_norm(_row: LayerRecord, layer: Any) -> _Keeps:
-    return _Keeps(input=True, bytes_per_image=2 * FLOAT * (layer.groups if layer is not None else 1))
+def _group_norm(_row: LayerRecord, layer: Any) -> _SavedTensors:
+    return _SavedTensors(input=True, bytes_per_image=2 * FLOAT_BYTES * (layer.groups if layer is not None else 1))
 
 
-def _response_norm(row: LayerRecord, layer: Any) -> _Keeps:
+def _response_norm(row: LayerRecord, layer: Any) -> _SavedTensors:
     """Its input, the squares with channels of zeros on either side, what they are raised from and what comes of it."""
     size = layer.size if layer is not None else 1
     squares = (row.input[0] + size - 1) * prod(row.input[1:])
-    return _Keeps(input=True, bytes_per_image=FLOAT * (squares + 2 * prod(row.input)))
+    return _SavedTensors(input=True, bytes_per_image=FLOAT_BYTES * (squares + 2 * prod(row.input)))
 
 
-def _dropout(row: LayerRecord, layer: Any) -> _Keeps:
+def _dropout(row: LayerRecord, layer: Any) -> _SavedTensors:
     rate = layer.rate if layer is not None else 0.0
-    return _Keeps(bytes_per_image=FLOAT * prod(row.output) if rate else 0)
+    return _SavedTensors(bytes_per_image=FLOAT_BYTES * prod(row.output) if rate else 0)
 
 
-def _dropout2d(row: LayerRecord, layer: Any) -> _Keeps:
-    return _Keeps(bytes_per_image=FLOAT * row.output[0] if layer is not None and layer.rate else 0)
+def _dropout2d(row: LayerRecord, layer: Any) -> _SavedTensors:
+    return _SavedTensors(bytes_per_image=FLOAT_BYTES * row.output[0] if layer is not None and layer.rate else 0)
 
 
-def _residual(row: LayerRecord, _layer: Any) -> _Keeps:
+def _residual(row: LayerRecord, _layer: Any) -> _SavedTensors:
     """With stochastic depth a number for each image."""
-    layer = layer_in(row.text)
-    return _Keeps(bytes_per_image=FLOAT if isinstance(layer, architecture_layers.Residual) and layer.drop else 0)
+    layer = layer_from_text(row.text)
+    return _SavedTensors(
+        bytes_per_image=FLOAT_BYTES if isinstance(layer, architecture_layers.Residual) and layer.drop else 0
+    )
 
 
-_NOTHING, _INPUT, _OUTPUT = _Keeps(), _Keeps(input=True), _Keeps(output=True)
-_INPUT_AND_OUTPUT = _Keeps(input=True, output=True)
+_SAVES_NOTHING, _SAVES_INPUT, _SAVES_OUTPUT = _SavedTensors(), _SavedTensors(input=True), _SavedTensors(output=True)
+_SAVES_BOTH = _SavedTensors(input=True, output=True)
 # What only looks at its input in another shape or order, and gives no numbers of its own.
-_VIEWS = frozenset({"flatten", "repeat", "permute", "transpose", "reshape", "view", "unflatten", "squeeze", "identity"})
-_RULES: dict[str, _Keeps | Callable[[LayerRecord, Any], _Keeps]] = {
+_VIEW_KINDS = frozenset(
+    {"flatten", "repeat", "permute", "transpose", "reshape", "view", "unflatten", "squeeze", "identity"}
+)
+_RULES: dict[str, _SavedTensors | Callable[[LayerRecord, Any], _SavedTensors]] = {
     "conv": _weighted,
     "depthwise": _weighted,
     "dense": _weighted,
@@ -301,7 +320,7 @@ _RULES: dict[str, _Keeps | Callable[[LayerRecord, Any], _Keeps]] = {
     "lrn": _response_norm,
     "dropout": _dropout,
     "dropout2d": _dropout2d,
-    **dict.fromkeys(("relu", "tanh", "sigmoid", "softmax"), _OUTPUT),
+    **dict.fromkeys(("relu", "tanh", "sigmoid", "softmax"), _SAVES_OUTPUT),
     "residual": _residual,
-    **dict.fromkeys(("upsample", "add", "concatenate", "pad", "split", "mean", *_VIEWS), _NOTHING),
+    **dict.fromkeys(("upsample", "add", "concatenate", "pad", "split", "mean", *_VIEW_KINDS), _SAVES_NOTHING),
 }

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from cnnlab.architecture.layer import Fields, Layer, Shape, Tensors, formula, macs_formula
-from cnnlab.architecture.layers import Repeat, Residual, Row, row_names
+from cnnlab.architecture.layer import Layer, ParameterShapes, ReceptiveFieldPair, Shape, macs_formula, parameter_formula
+from cnnlab.architecture.layers import LayerRow, Repeat, Residual, row_names
 from cnnlab.errors import Problem, SpecError
 from cnnlab.records import LayerRecord
-from cnnlab.theory.receptive_field import Field, widest
+from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 from cnnlab.theory.size_arithmetic.arithmetic import output_size
 
 # Far above any network that a table is written for; it keeps nested repeats from running for hours.
@@ -22,25 +22,25 @@ MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
-class Traced:
-    """One row in its place. `receptive` is None where a node sees the whole image."""
+class TracedLayer:
+    """One row in its place. `receptive_field` is None where a node sees the whole image."""
 
     name: str
     layer: Layer
     input: Shape
     output: Shape
-    tensors: Tensors
+    parameter_shapes: ParameterShapes
     macs: int
-    receptive: Fields | None
-    branches: tuple[tuple[str, tuple[Traced, ...]], ...] = ()
+    receptive_field: ReceptiveFieldPair | None
+    branches: tuple[tuple[str, tuple[TracedLayer, ...]], ...] = ()
 
     @property
     def parameters(self) -> int:
         """The learned numbers of this row, its branches included."""
         inner = sum(row.parameters for _, rows in self.branches for row in rows)
-        return inner + sum(map(prod, self.tensors.values()))
+        return inner + sum(map(prod, self.parameter_shapes.values()))
 
-    def walk(self) -> Iterator[Traced]:
+    def walk(self) -> Iterator[TracedLayer]:
         """This row and all rows within it, outer ones first."""
         yield self
         for _, rows in self.branches:
@@ -53,7 +53,7 @@ class Trace:
     """A whole table in its place."""
 
     input: Shape
-    rows: tuple[Traced, ...]
+    rows: tuple[TracedLayer, ...]
 
     @property
     def output(self) -> Shape:
@@ -67,7 +67,7 @@ class Trace:
     def macs(self) -> int:
         return sum(row.macs for row in self.walk())
 
-    def walk(self) -> Iterator[Traced]:
+    def walk(self) -> Iterator[TracedLayer]:
         """All rows at all depths, in the order of the data."""
         for row in self.rows:
             yield from row.walk()
@@ -77,7 +77,7 @@ class Trace:
         return _records(self.rows, ())
 
 
-def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trace:
+def trace(rows: Sequence[LayerRow], shape: Shape, classes: int | None = None) -> Trace:
     """Follow a table.
 
     Args:
@@ -89,12 +89,12 @@ def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trac
         SpecError: a layer that can't take what it gets, two rows of one name, or another number of classes at the
             end; `where` is `layers[i]`. Or more than 10,000 layers, repeats counted.
     """
-    count = _count(rows)
+    count = _count_rows(rows)
     if count > MAX_ROWS:
         raise SpecError(
             f"this table has {count:,} layers, repeats counted", where="layers", allowed=f"up to {MAX_ROWS:,}"
         )
-    traced = _follow(rows, shape, (Field(), Field()), prefix="", where="layers")
+    traced = _trace_rows(rows, shape, (ReceptiveField1d(), ReceptiveField1d()), prefix="", where="layers")
     if classes is not None and traced[-1].output != (classes,):
         raise SpecError(
             f"the last layer gives {_shape_text(traced[-1].output)}, but there are {classes} classes",
@@ -107,57 +107,59 @@ def trace(rows: Sequence[Row], shape: Shape, classes: int | None = None) -> Trac
     return Trace(shape, traced)
 
 
-def _count(rows: Sequence[Row]) -> int:
-    """How many rows `_follow` goes through."""
+def _count_rows(rows: Sequence[LayerRow]) -> int:
+    """How many rows `_trace_rows` goes through."""
     inner = 0
     for row in rows:
         if isinstance(row.layer, Residual):
-            inner += _count(row.layer.body) + _count(row.layer.shortcut)
+            inner += _count_rows(row.layer.body) + _count_rows(row.layer.shortcut)
         elif isinstance(row.layer, Repeat):
-            inner += row.layer.times * (1 + _count(row.layer.body))
+            inner += row.layer.times * (1 + _count_rows(row.layer.body))
     return len(rows) + inner
 
 
-def _follow(rows: Sequence[Row], shape: Shape, fields: Fields | None, prefix: str, where: str) -> tuple[Traced, ...]:
-    traced: list[Traced] = []
+def _trace_rows(
+    rows: Sequence[LayerRow], shape: Shape, fields: ReceptiveFieldPair | None, prefix: str, where: str
+) -> tuple[TracedLayer, ...]:
+    traced: list[TracedLayer] = []
     for index, (row, name) in enumerate(zip(rows, row_names(rows, prefix, where), strict=True)):
         try:
-            done = _step(row.layer, name, shape, fields)
+            done = _trace_layer(row.layer, name, shape, fields)
         except SpecError as error:
             place = f"{where}[{index}]"
-            raise SpecError.together(_told(problem, row, place) for problem in error.problems) from None
+            raise SpecError.from_problems(_locate_problem(problem, row, place) for problem in error.problems) from None
         traced.append(done)
-        shape, fields = done.output, done.receptive
+        shape, fields = done.output, done.receptive_field
     return tuple(traced)
 
 
-def _step(layer: Layer, name: str, shape: Shape, fields: Fields | None) -> Traced:
+def _trace_layer(layer: Layer, name: str, shape: Shape, fields: ReceptiveFieldPair | None) -> TracedLayer:
     if isinstance(layer, Residual):
-        return _residual(layer, name, shape, fields)
+        return _trace_residual(layer, name, shape, fields)
     if isinstance(layer, Repeat):
-        return _repeat(layer, name, shape, fields)
+        return _trace_repeat(layer, name, shape, fields)
     _check_rank(layer, shape)
-    output = layer.output(shape)
-    seen = None if fields is None else layer.view(fields)
-    return Traced(name, layer, shape, output, layer.tensors(shape), layer.macs(shape), seen)
+    output = layer.output_shape(shape)
+    seen = None if fields is None else layer.receptive_field(fields)
+    return TracedLayer(name, layer, shape, output, layer.parameter_shapes(shape), layer.macs(shape), seen)
 
 
-def _residual(layer: Residual, name: str, shape: Shape, fields: Fields | None) -> Traced:
-    body = _follow(layer.body, shape, fields, f"{name}.body.", "body")
-    shortcut = _follow(layer.shortcut, shape, fields, f"{name}.shortcut.", "shortcut")
+def _trace_residual(layer: Residual, name: str, shape: Shape, fields: ReceptiveFieldPair | None) -> TracedLayer:
+    body = _trace_rows(layer.body, shape, fields, f"{name}.body.", "body")
+    shortcut = _trace_rows(layer.shortcut, shape, fields, f"{name}.shortcut.", "shortcut")
     ends = [path[-1].output if path else shape for path in (body, shortcut)]
     if ends[0] != ends[1]:
         raise SpecError(
             f"the two paths of a residual must end alike: the body ends with {_shape_text(ends[0])}, "
             f"the shortcut with {_shape_text(ends[1])}",
-            next_step=_remedy(shape, ends[0]),
+            next_step=_shortcut_hint(shape, ends[0]),
         )
-    views = [path[-1].receptive if path else fields for path in (body, shortcut)]
+    views = [path[-1].receptive_field if path else fields for path in (body, shortcut)]
     seen = None if None in views else (widest([v[0] for v in views if v]), widest([v[1] for v in views if v]))
-    return Traced(name, layer, shape, ends[0], {}, 0, seen, (("body", body), ("shortcut", shortcut)))
+    return TracedLayer(name, layer, shape, ends[0], {}, 0, seen, (("body", body), ("shortcut", shortcut)))
 
 
-def _remedy(start: Shape, end: Shape) -> str:
+def _shortcut_hint(start: Shape, end: Shape) -> str:
     """The shortcut that leads from `start` to `end`, or, where no stride does, what to do with the body."""
     fitting = "bring the shortcut to the same shape, as in shortcut="
     if len(end) == 1:
@@ -169,25 +171,25 @@ def _remedy(start: Shape, end: Shape) -> str:
     return "let the body keep the image's size, as padding='same' does"
 
 
-def _repeat(layer: Repeat, name: str, shape: Shape, fields: Fields | None) -> Traced:
-    branches: list[tuple[str, tuple[Traced, ...]]] = []
+def _trace_repeat(layer: Repeat, name: str, shape: Shape, fields: ReceptiveFieldPair | None) -> TracedLayer:
+    branches: list[tuple[str, tuple[TracedLayer, ...]]] = []
     end, seen = shape, fields
     for time in range(layer.times):
-        rows = _follow(layer.body, end, seen, f"{name}.{time}.", "body")
+        rows = _trace_rows(layer.body, end, seen, f"{name}.{time}.", "body")
         branches.append((str(time), rows))
         if rows:
-            end, seen = rows[-1].output, rows[-1].receptive
-    return Traced(name, layer, shape, end, {}, 0, seen, tuple(branches))
+            end, seen = rows[-1].output, rows[-1].receptive_field
+    return TracedLayer(name, layer, shape, end, {}, 0, seen, tuple(branches))
 
 
 def _check_rank(layer: Layer, shape: Shape) -> None:
-    if layer.needs == "image" and len(shape) != 3:
+    if layer.input_kind == "image" and len(shape) != 3:
         raise SpecError(
             f"{layer.kind} needs an image, but gets {_shape_text(shape)}",
             allowed="channels×height×width",
             next_step="move this row in front of the layer that ends the image (flatten, globalpool)",
         )
-    if layer.needs == "vector" and len(shape) != 1:
+    if layer.input_kind == "vector" and len(shape) != 1:
         raise SpecError(
             f"{layer.kind} needs a vector, but gets an image of {_shape_text(shape)}",
             allowed="one row of numbers",
@@ -195,17 +197,17 @@ def _check_rank(layer: Layer, shape: Shape) -> None:
         )
 
 
-def _told(problem: Problem, row: Row, place: str) -> Problem:
+def _locate_problem(problem: Problem, row: LayerRow, place: str) -> Problem:
     inner = problem.where.startswith(("body", "shortcut"))
-    return replace(problem.within(place), received=problem.received or ("" if inner else str(row)))
+    return replace(problem.with_prefix(place), received=problem.received or ("" if inner else str(row)))
 
 
-def _records(rows: Sequence[Traced], before: tuple[str, ...]) -> list[LayerRecord]:
+def _records(rows: Sequence[TracedLayer], inputs: tuple[str, ...]) -> list[LayerRecord]:
     """The rows and those within them, each with the names of the rows in front of it."""
     found: list[LayerRecord] = []
     for row in rows:
         inner: list[LayerRecord] = []
-        start, ends = before, before
+        start, ends = inputs, inputs
         for number, (_, branch) in enumerate(row.branches):
             inner += _records(branch, start)
             end = (branch[-1].name,) if branch else start
@@ -214,22 +216,22 @@ def _records(rows: Sequence[Traced], before: tuple[str, ...]) -> list[LayerRecor
             else:
                 ends = (*ends, *end) if number else end
         found += [_record(row, ends), *inner]
-        before = (row.name,)
+        inputs = (row.name,)
     return found
 
 
-def _record(row: Traced, inputs: tuple[str, ...]) -> LayerRecord:
-    views = row.receptive
+def _record(row: TracedLayer, inputs: tuple[str, ...]) -> LayerRecord:
+    views = row.receptive_field
     return LayerRecord(
         name=row.name,
         kind=row.layer.kind,
-        text=str(Row(row.layer)),
+        text=str(LayerRow(row.layer)),
         input=row.input,
         output=row.output,
-        parameters=sum(map(prod, row.tensors.values())),
-        formula=formula(row.tensors.values()),
+        parameters=sum(map(prod, row.parameter_shapes.values())),
+        formula=parameter_formula(row.parameter_shapes.values()),
         macs=row.macs,
-        macs_formula=macs_formula(max(row.tensors.values(), key=prod), row.output[1:]) if row.macs else "",
+        macs_formula=macs_formula(max(row.parameter_shapes.values(), key=prod), row.output[1:]) if row.macs else "",
         activations=prod(row.output),
         receptive_field=None if views is None else (views[0].size, views[1].size),
         jump=None if views is None else (str(views[0].jump), str(views[1].jump)),

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 
 from cnnlab.architecture import layers
-from cnnlab.architecture.layer import Layer, times
-from cnnlab.architecture.layer_graph import Flow
-from cnnlab.architecture.size_checks import cut_off_rows, skipped_rows
-from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.architecture.layer import Layer, format_shape
+from cnnlab.architecture.layer_graph import LayerGraph
+from cnnlab.architecture.size_checks import cut_off_warning, skipped_rows_warning
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.records import LayerRecord, WarningRecord
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_percent, pluralize
 
 # Each name with what it warns of. They come from the table, from the recipe, and from the images, in this order.
 WARNINGS: Mapping[str, str] = {
@@ -39,28 +39,28 @@ WARNINGS: Mapping[str, str] = {
 }
 
 
-def known_names(names: Sequence[str]) -> tuple[str, ...]:
+def check_warning_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names, each of which must be a warning's.
 
     Raises:
         SpecError: every name that is none; says the nearest.
     """
     wrong = [
-        Problem(f"unknown warning '{name}'", f"[{index}]", "", listed(WARNINGS), nearest(name, WARNINGS))
+        Problem(f"unknown warning '{name}'", f"[{index}]", "", comma_separated(WARNINGS), did_you_mean(name, WARNINGS))
         for index, name in enumerate(names)
         if name not in WARNINGS
     ]
     if wrong:
-        raise SpecError.together(wrong)
+        raise SpecError.from_problems(wrong)
     return tuple(names)
 
 
-def without(found: Iterable[WarningRecord], off: Sequence[str]) -> tuple[WarningRecord, ...]:
+def filter_disabled(warnings: Iterable[WarningRecord], disabled: Sequence[str]) -> tuple[WarningRecord, ...]:
     """The warnings but those whose names are switched off."""
-    return tuple(warning for warning in found if warning.name not in off)
+    return tuple(warning for warning in warnings if warning.name not in disabled)
 
 
-def in_words(warning: WarningRecord) -> str:
+def format_warning(warning: WarningRecord) -> str:
     """One line: the name, where it is, the reason with its numbers, and what to do.
 
     >>> in_words(WarningRecord(name="learning-rate", where="train.optimizer", message="far too high", fix="lower it"))
@@ -71,14 +71,14 @@ def in_words(warning: WarningRecord) -> str:
 
 
 # Few classifiers have more, and few machines can train one that has.
-VERY_LARGE = 500_000_000
+VERY_LARGE_PARAMETERS = 500_000_000
 # A dense layer below this size is no burden, whatever its share.
-LARGE_DENSE = 1_000_000
-MOST_NAMED = 3
+LARGE_DENSE_WEIGHTS = 1_000_000
+MAX_LISTED = 3
 
 
 def table_warnings(
-    records: Sequence[LayerRecord], classes: int | None = None, *, backbone: bool = False, known: str = ""
+    records: Sequence[LayerRecord], classes: int | None = None, *, backbone: bool = False, backbone_prefix: str = ""
 ) -> list[WarningRecord]:
     """What deserves a look, one warning a name; the rows that it is about are gathered in `where`.
 
@@ -87,7 +87,8 @@ def table_warnings(
         classes: how many numbers should come out; None: nobody knows.
         backbone: the network is a known one. What its makers left out on purpose (an activation, a border of
             padding) is no news then, and its last softmax is a step of its own.
-        known: how the names of those rows begin that a known network brought, where a person wrote the others.
+        backbone_prefix: how the names of those rows begin that a known network brought, where a person wrote the
+            others.
 
     >>> from cnnlab.architecture.layer_table import read_table
     >>> from cnnlab.architecture.trace import trace
@@ -95,40 +96,40 @@ def table_warnings(
     >>> [(warning.name, warning.where) for warning in table_warnings(trace(rows, (3, 8, 8)).records())]
     [('no-activation', 'dense1 → dense2')]
     """
-    flow = Flow(records)
+    flow = LayerGraph(records)
     found = [
-        _one_pixel_maps(flow, known),
-        cut_off_rows(flow, padding_counts=not backbone),
-        skipped_rows(flow),
-        None if backbone and not known else _no_activation(flow, known),
-        _softmax_before_loss(flow, backbone, known),
-        _bias_before_batchnorm(flow, known),
+        _one_pixel_maps(flow, backbone_prefix),
+        cut_off_warning(flow, include_padding=not backbone),
+        skipped_rows_warning(flow),
+        None if backbone and not backbone_prefix else _no_activation(flow, backbone_prefix),
+        _softmax_before_loss(flow, backbone, backbone_prefix),
+        _bias_before_batchnorm(flow, backbone_prefix),
         _dropout_before_batchnorm(flow),
-        _one_dense_layer(flow, known),
+        _one_dense_layer(flow, backbone_prefix),
         _width_not_classes(flow, classes),
         _very_large(flow),
     ]
     return [warning for warning in found if warning is not None]
 
 
-def named(names: Iterable[str]) -> str:
+def abbreviated_names(names: Iterable[str]) -> str:
     """Names with their rest counted: `conv1, conv2, conv3 and 5 more`."""
     known = list(names)
-    more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
-    return ", ".join(known[:MOST_NAMED]) + more
+    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    return ", ".join(known[:MAX_LISTED]) + more
 
 
-def _is_known(row: LayerRecord, known: str) -> bool:
-    return bool(known) and row.name.startswith(known)
+def _is_backbone_row(row: LayerRecord, backbone_prefix: str) -> bool:
+    return bool(backbone_prefix) and row.name.startswith(backbone_prefix)
 
 
-def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
+def _one_pixel_maps(graph: LayerGraph, backbone_prefix: str) -> WarningRecord | None:
     rows, kernels, wasted = [], [], 0
-    for record in flow.records:
-        layer = flow.layer(record)
+    for record in graph.records:
+        layer = graph.layer(record)
         if not isinstance(layer, layers.Conv | layers.Depthwise) or record.input[1:] != (1, 1):
             continue
-        met, cells = _cells_met(layer, record), prod(layer.kernel)
+        met, cells = _used_kernel_cells(layer, record), prod(layer.kernel)
         if met < cells:
             rows.append(record)
             kernels.append((met, cells))
@@ -137,29 +138,33 @@ def _one_pixel_maps(flow: Flow, known: str) -> WarningRecord | None:
     if not rows:
         return None
     met, cells = min(kernels, key=lambda kernel: kernel[0] / kernel[1])
-    everything = sum(record.parameters for record in flow.records)
+    everything = sum(record.parameters for record in graph.records)
     views = [record.receptive_field for record in rows if record.receptive_field is not None]
-    image = next((record.input for record in flow.records if not record.inputs), ())
-    seen = f"; a node there sees up to {times(max(views))} pixels of a {times(image[1:])} image" if views else ""
+    image = next((record.input for record in graph.records if not record.inputs), ())
+    seen = (
+        f"; a node there sees up to {format_shape(max(views))} pixels of a {format_shape(image[1:])} image"
+        if views
+        else ""
+    )
     return WarningRecord(
         name="one-pixel-maps",
-        where=named(record.name for record in rows),
+        where=abbreviated_names(record.name for record in rows),
         message=f"spatial kernels on 1×1 maps: {cells - met} of {cells} weights of a kernel only ever meet padding, "
-        f"{wasted:,} weights in all ({formatting.percent(wasted / everything)} of the network){seen}",
+        f"{wasted:,} weights in all ({format_percent(wasted / everything)} of the network){seen}",
         fix="bring images to the size that the backbone was made for (model.resize), or give it a stem for small ones "
         "(stem='small')"
-        if all(_is_known(record, known) for record in rows)
+        if all(_is_backbone_row(record, backbone_prefix) for record in rows)
         else "stride or pool less in front of them, or give larger images (data.size); "
         "a backbone made for larger images needs a stem for small ones",
     )
 
 
-def _cells_met(layer: layers.Conv | layers.Depthwise, record: LayerRecord) -> int:
+def _used_kernel_cells(layer: layers.Conv | layers.Depthwise, record: LayerRecord) -> int:
     """How many cells of the kernel ever lie on the one pixel."""
     window = layer.window()
     met = 1
     for axis in (0, 1):
-        before = window.margins[axis] // 2
+        before = window.total_padding[axis] // 2
         starts = [place * window.stride[axis] - before for place in range(record.output[1 + axis])]
         cells = [window.dilation[axis] * cell for cell in range(window.kernel[axis])]
         met *= sum(any(start + cell == 0 for start in starts) for cell in cells)
@@ -167,7 +172,7 @@ def _cells_met(layer: layers.Conv | layers.Depthwise, record: LayerRecord) -> in
 
 
 def _weights(layer: Layer, record: LayerRecord) -> int:
-    return max(map(prod, layer.tensors(record.input).values()))
+    return max(map(prod, layer.parameter_shapes(record.input).values()))
 
 
 _LINEAR = (layers.Conv, layers.Depthwise, layers.Dense)
@@ -181,7 +186,7 @@ def _is_affine(layer: Layer | None) -> bool:
     return isinstance(layer, _ALWAYS_AFFINE)
 
 
-def _no_activation(flow: Flow, known: str) -> WarningRecord | None:
+def _no_activation(graph: LayerGraph, backbone_prefix: str) -> WarningRecord | None:
     """A residual's sum ends the search: what its two paths add is more than one layer could do.
 
     A first row that something else reads, too, is worth more than a part of the second. Within a known network it is
@@ -189,22 +194,22 @@ def _no_activation(flow: Flow, known: str) -> WarningRecord | None:
     """
 
     def affine(row: LayerRecord) -> bool:
-        return _is_affine(flow.layer(row))
+        return _is_affine(graph.layer(row))
 
     pairs = [
         f"{first.name} → {second.name}"
-        for second in flow.records
-        if isinstance(flow.layer(second), _LINEAR) and not _is_known(second, known)
-        for first in flow.in_front(second, affine)
-        if isinstance(flow.layer(first), _LINEAR)
-        and all(isinstance(flow.layer(row), _LINEAR) for row in flow.behind(first, affine))
-        and not _on_purpose(flow, first, second)
+        for second in graph.records
+        if isinstance(graph.layer(second), _LINEAR) and not _is_backbone_row(second, backbone_prefix)
+        for first in graph.predecessors(second, affine)
+        if isinstance(graph.layer(first), _LINEAR)
+        and all(isinstance(graph.layer(row), _LINEAR) for row in graph.successors(first, affine))
+        and not _is_factorised_pair(graph, first, second)
     ]
     if not pairs:
         return None
     return WarningRecord(
         name="no-activation",
-        where=named(pairs),
+        where=abbreviated_names(pairs),
         message="nothing nonlinear lies between "
         + ("these two linear layers, which are" if len(pairs) == 1 else "these pairs of linear layers, each")
         + " worth one",
@@ -212,13 +217,13 @@ def _no_activation(flow: Flow, known: str) -> WarningRecord | None:
     )
 
 
-def _on_purpose(flow: Flow, first: LayerRecord, second: LayerRecord) -> bool:
+def _is_factorised_pair(graph: LayerGraph, first: LayerRecord, second: LayerRecord) -> bool:
     """Whether a pair is a known way to write one convolution in fewer weights.
 
     Depthwise with pointwise (F. Chollet, 2017), a column with a row (C. Szegedy et al., 2016), and a narrow pointwise
     layer between wider ones (M. Sandler et al., 2018: linear bottlenecks).
     """
-    one, two = flow.layer(first), flow.layer(second)
+    one, two = graph.layer(first), graph.layer(second)
     if isinstance(one, layers.Dense) or isinstance(two, layers.Dense) or one is None or two is None:
         return False
     assert isinstance(one, layers.Conv | layers.Depthwise)
@@ -232,27 +237,27 @@ def _on_purpose(flow: Flow, first: LayerRecord, second: LayerRecord) -> bool:
     return all(pointwise) and first.output[0] < min(first.input[0], second.output[0])
 
 
-def _softmax_before_loss(flow: Flow, backbone: bool, known: str) -> WarningRecord | None:
+def _softmax_before_loss(graph: LayerGraph, backbone: bool, backbone_prefix: str) -> WarningRecord | None:
     """A table's last softmax is the output's meaning and no step; a backbone's inner ones are its attention."""
 
     def is_step(record: LayerRecord) -> bool:
-        if backbone and record.name.startswith(known):
-            return flow.leads_out(record, lambda row: _is_affine(flow.layer(row)))
-        return flow.is_read(record)
+        if backbone and record.name.startswith(backbone_prefix):
+            return graph.reaches_output(record, lambda row: _is_affine(graph.layer(row)))
+        return graph.has_consumers(record)
 
-    rows = [record for record in flow.records if record.kind == "softmax" and is_step(record)]
+    rows = [record for record in graph.records if record.kind == "softmax" and is_step(record)]
     if not rows:
         return None
     return WarningRecord(
         name="softmax-before-loss",
-        where=named(record.name for record in rows),
+        where=abbreviated_names(record.name for record in rows),
         message="its outputs lie between 0 and 1, and so do those that the layers behind it see; "
         "the loss takes logits and does a softmax of its own",
         fix="take it out, or make it the table's last row, where it only says what the output means",
     )
 
 
-def _keeps_shifts(layer: Layer | None) -> bool:
+def _preserves_channel_shift(layer: Layer | None) -> bool:
     """Whether a number added to each place of a channel comes out as added to each place of it."""
     if isinstance(layer, layers.AvgPool):
         return layer.padding == (0, 0)
@@ -261,12 +266,12 @@ def _keeps_shifts(layer: Layer | None) -> bool:
     )
 
 
-def _bias_before_batchnorm(flow: Flow, known: str) -> WarningRecord | None:
+def _bias_before_batchnorm(graph: LayerGraph, backbone_prefix: str) -> WarningRecord | None:
     rows = []
-    for record in flow.records:
-        layer = flow.layer(record)
-        if isinstance(layer, _LINEAR) and layer.bias and not _is_known(record, known):
-            readers = list(flow.behind(record, lambda row: _keeps_shifts(flow.layer(row))))
+    for record in graph.records:
+        layer = graph.layer(record)
+        if isinstance(layer, _LINEAR) and layer.bias and not _is_backbone_row(record, backbone_prefix):
+            readers = list(graph.successors(record, lambda row: _preserves_channel_shift(graph.layer(row))))
             if readers and all(reader.kind == "batchnorm" for reader in readers):
                 rows.append(record)
     if not rows:
@@ -274,20 +279,20 @@ def _bias_before_batchnorm(flow: Flow, known: str) -> WarningRecord | None:
     idle = sum(record.output[0] for record in rows)
     return WarningRecord(
         name="bias-before-batchnorm",
-        where=named(record.name for record in rows),
-        message=f"the batch norm behind it takes its mean away again: {formatting.plural(idle, 'bias', 'biases')} "
+        where=abbreviated_names(record.name for record in rows),
+        message=f"the batch norm behind it takes its mean away again: {pluralize(idle, 'bias', 'biases')} "
         "never learn anything",
         fix="write bias=false",
     )
 
 
-def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
+def _dropout_before_batchnorm(graph: LayerGraph) -> WarningRecord | None:
     pairs = []
-    for record in flow.records:
+    for record in graph.records:
         if record.kind != "batchnorm":
             continue
-        for other in flow.in_front(record, lambda row: row.kind == "flatten"):
-            layer = flow.layer(other)
+        for other in graph.predecessors(record, lambda row: row.kind == "flatten"):
+            layer = graph.layer(other)
             if isinstance(layer, layers.Dropout | layers.Dropout2d) and layer.rate > 0:
                 pairs.append((other.name, record.name, layer.rate))
     if not pairs:
@@ -296,62 +301,66 @@ def _dropout_before_batchnorm(flow: Flow) -> WarningRecord | None:
     rate = max(rate for _, _, rate in pairs)
     return WarningRecord(
         name="dropout-before-batchnorm",
-        where=named(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
+        where=abbreviated_names(f"{dropout} → {batchnorm}" for dropout, batchnorm, _ in pairs),
         message=f"dropout of {rate:g} makes the mean square {1 / (1 - rate):.2f} times as large in training only, and "
         "batch norm keeps those statistics for evaluation (Li et al., 2018)",
         fix="put the dropout behind the batch norm, or behind the last one",
     )
 
 
-_RESHAPING = ("flatten", "dropout")
+_PASS_THROUGH_KINDS = ("flatten", "dropout")
 
 
-def _one_dense_layer(flow: Flow, known: str) -> WarningRecord | None:
-    dense = [record for record in flow.records if isinstance(flow.layer(record), layers.Dense)]
-    if not dense or not any(isinstance(flow.layer(record), layers.Conv | layers.Depthwise) for record in flow.records):
+def _one_dense_layer(graph: LayerGraph, backbone_prefix: str) -> WarningRecord | None:
+    dense = [record for record in graph.records if isinstance(graph.layer(record), layers.Dense)]
+    if not dense or not any(
+        isinstance(graph.layer(record), layers.Conv | layers.Depthwise) for record in graph.records
+    ):
         return None
-    largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in flow.records)
-    if largest.parameters < LARGE_DENSE or 2 * largest.parameters <= everything:
+    largest, everything = max(dense, key=lambda record: record.parameters), sum(r.parameters for r in graph.records)
+    if largest.parameters < LARGE_DENSE_WEIGHTS or 2 * largest.parameters <= everything:
         return None
     # Behind one number a channel there is nothing left to pool.
-    pooled = all(prod(row.output[1:]) == 1 for row in flow.in_front(largest, lambda row: row.kind in _RESHAPING))
+    pooled = all(
+        prod(row.output[1:]) == 1 for row in graph.predecessors(largest, lambda row: row.kind in _PASS_THROUGH_KINDS)
+    )
     return WarningRecord(
         name="one-dense-layer",
         where=largest.name,
         message=f"{largest.parameters:,} of {everything:,} parameters "
-        f"({formatting.percent(largest.parameters / everything)}) are in this dense layer, which sees "
+        f"({format_percent(largest.parameters / everything)}) are in this dense layer, which sees "
         f"{largest.input[0]:,} numbers",
         fix="cut the backbone in front of it (model.cut)"
-        if _is_known(largest, known)
+        if _is_backbone_row(largest, backbone_prefix)
         else "give it fewer units, or fewer channels in front of it"
         if pooled
         else "put 'globalpool' in front of it, pool once more, or give it fewer units",
     )
 
 
-def _width_not_classes(flow: Flow, classes: int | None) -> WarningRecord | None:
-    ends = [record for record in flow.records if not flow.is_read(record)]
+def _width_not_classes(graph: LayerGraph, classes: int | None) -> WarningRecord | None:
+    ends = [record for record in graph.records if not graph.has_consumers(record)]
     if classes is None or not ends or ends[-1].output == (classes,):
         return None
     return WarningRecord(
         name="width-not-classes",
         where=ends[-1].name,
-        message=f"{formatting.plural(prod(ends[-1].output), 'number')} come out, but there are {classes} classes",
+        message=f"{pluralize(prod(ends[-1].output), 'number')} come out, but there are {classes} classes",
         fix="end with 'dense(classes)'; a backbone needs a new head",
     )
 
 
-def _very_large(flow: Flow) -> WarningRecord | None:
-    everything = sum(record.parameters for record in flow.records)
-    if everything < VERY_LARGE:
+def _very_large(graph: LayerGraph) -> WarningRecord | None:
+    everything = sum(record.parameters for record in graph.records)
+    if everything < VERY_LARGE_PARAMETERS:
         return None
-    largest = max(flow.records, key=lambda record: record.parameters)
+    largest = max(graph.records, key=lambda record: record.parameters)
     # Weights, gradients and two moments of Adam, four bytes each; what the images take comes on top.
     needed = everything * 16 / 2**30
     return WarningRecord(
         name="very-large",
         where=largest.name,
-        message=f"the network has {everything:,} parameters, {formatting.percent(largest.parameters / everything)} of them "
+        message=f"the network has {everything:,} parameters, {format_percent(largest.parameters / everything)} of them "
         f"here: with adam they take {needed:,.0f} GiB before the first image",
         fix="make this layer narrower, or what it gets smaller",
     )

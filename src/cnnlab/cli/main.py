@@ -29,7 +29,7 @@ from cnnlab.cli.commands import (
 )
 from cnnlab.cli.commands.inspect import group
 from cnnlab.cli.commands.theory import group as theory_group
-from cnnlab.cli.options import guarded
+from cnnlab.cli.options import handle_errors
 from cnnlab.errors import UsageError
 
 
@@ -75,13 +75,13 @@ def root(
 ) -> None:
     """Options in front of a command."""
     if context.invoked_subcommand != "train":
-        guarded(_refuse_processes)()
+        handle_errors(_refuse_processes)()
 
 
 def _refuse_processes() -> None:
-    from cnnlab.distributed import launched
+    from cnnlab.distributed import launched_by_torchrun
 
-    if launched() and os.environ["WORLD_SIZE"] != "1":
+    if launched_by_torchrun() and os.environ["WORLD_SIZE"] != "1":
         raise UsageError(
             "only 'train' works in several processes", where="torchrun", next_step="start it without torchrun"
         )

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from cnnlab.distributed import is_writer
+from cnnlab.distributed import is_main_process
 from cnnlab.errors import CnnlabError, UsageError
-from cnnlab.render.formatting import clean
+from cnnlab.render.formatting import sanitize
 
 if TYPE_CHECKING:
     from cnnlab.config.recipe import Recipe
@@ -35,7 +35,7 @@ Pair = tuple[int, int]
 # The largest image that is asked about, and so the largest of all that is measured in its pixels.
 LARGEST_SIDE = 100_000
 _SIZES = re.compile(r"\s*(\d+)\s*(?:[x×X,]\s*(\d+)\s*)?", re.ASCII)
-_PLACE = re.compile(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", re.ASCII)
+_POSITION = re.compile(r"\s*(\d{1,9})\s*,\s*(\d{1,9})\s*", re.ASCII)
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a .toml file.", show_default=False)]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
@@ -50,7 +50,7 @@ DataFolder = Annotated[
 ]
 RunsFolder = Annotated[Path, typer.Option("--runs", envvar="CNNLAB_RUNS", help="Where runs live.")]
 # Of the commands that look into a network.
-What = Annotated[
+NetworkArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE|RUN|BACKBONE",
@@ -62,14 +62,14 @@ WeightSeed = Annotated[
     int | None,
     typer.Option(min=0, help="The seed of random weights; by default the recipe's, or 0.", show_default=False),
 ]
-IMAGE_FORM = "FILE|PART:N"
-AN_IMAGE = "An image file, or one of the data as in validation:12, from 0"
-SOME_IMAGES = "at most so many images, spread evenly over the part."
+IMAGE_METAVAR = "FILE|PART:N"
+IMAGE_HELP = "An image file, or one of the data as in validation:12, from 0"
+LIMIT_HELP = "at most so many images, spread evenly over the part."
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
-class PartName(StrEnum):
+class SplitName(StrEnum):
     """A part of the data."""
 
     TRAIN = "train"
@@ -77,24 +77,24 @@ class PartName(StrEnum):
     TEST = "test"
 
 
-def guarded(command: Callable[P, T]) -> Callable[P, T]:
+def handle_errors(command: Callable[P, T]) -> Callable[P, T]:
     """Turn what a command raises into a message on stderr and an exit code.
 
     0 done, 1 it failed, 2 wrong usage or input, 130 interrupted, 143 terminated.
     """
 
     @functools.wraps(command)
-    @_ended_by_signals()
+    @_exit_on_signals()
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
         except CnnlabError as error:
             # Each of several processes reads the same wrong words; what one of them alone has met, it tells.
-            if is_writer() or not isinstance(error, UsageError):
-                _explain(error, bool(kwargs.get("debug")))
+            if is_main_process() or not isinstance(error, UsageError):
+                _report_error(error, bool(kwargs.get("debug")))
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
-            if is_writer():
+            if is_main_process():
                 print("Interrupted.", file=sys.stderr)
             raise SystemExit(130) from None
         except BrokenPipeError:
@@ -106,7 +106,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         except Exception as error:
             if kwargs.get("debug"):
                 raise
-            print(f"cnnlab made a mistake: {type(error).__name__}: {clean(str(error))}", file=sys.stderr)
+            print(f"cnnlab made a mistake: {type(error).__name__}: {sanitize(str(error))}", file=sys.stderr)
             print("  next:     repeat the command with --debug, and report what it prints", file=sys.stderr)
             raise SystemExit(1) from None
 
@@ -134,7 +134,7 @@ def overrides(settings: list[str] | None, seed: int | None = None) -> dict[str, 
         except SpecError as error:
             if text.lstrip().startswith(("[", "{", '"', "'")):
                 told = (replace(problem, where="--set", received=setting) for problem in error.problems)
-                raise SpecError.together(told) from None
+                raise SpecError.from_problems(told) from None
             found[key.strip()] = text
     return found if seed is None else {**found, "train.seed": seed}
 
@@ -157,12 +157,12 @@ def read_recipe(path: Path, changes: dict[str, Any], data: Path | None = None) -
     recipe = Recipe.read(path, changes)
     _check_table(targets.RecipeFile(path, recipe))
     if recipe.data.source not in CATALOGUE:
-        with about_file(path):
+        with name_file_in_errors(path):
             open_source(recipe.data.source, root=data)
     return recipe
 
 
-def read_name(what: str) -> targets.Named:
+def read_network_name(what: str) -> targets.Target:
     """What RECIPE|RUN|BACKBONE names; to be called before torch is loaded, which only a backbone's name does.
 
     Raises:
@@ -171,7 +171,7 @@ def read_name(what: str) -> targets.Named:
     """
     from cnnlab.interpret import targets
 
-    found = targets.resolve_name(str(find_run(Path(what))))
+    found = targets.resolve_target_name(str(find_run(Path(what))))
     if isinstance(found, targets.RecipeFile):
         _check_table(found)
     return found
@@ -180,10 +180,10 @@ def read_name(what: str) -> targets.Named:
 def _check_table(file: targets.RecipeFile) -> None:
     """Refuse layers that don't fit together. A folder's images are looked at later, once; a backbone needs torch."""
     from cnnlab.data.sources.releases import CATALOGUE
-    from cnnlab.interpret.targets import traced_recipe
+    from cnnlab.interpret.targets import trace_recipe
 
     if file.recipe.data.source in CATALOGUE and file.recipe.model.backbone is None:
-        traced_recipe(file)
+        trace_recipe(file)
 
 
 def read_sizes(
@@ -233,7 +233,7 @@ def read_image_size(text: str) -> Pair | None:
     return found if isinstance(found, tuple) else (found, found)
 
 
-def read_place(text: str, option: str) -> Pair | None:
+def read_position(text: str, option: str) -> Pair | None:
     """The row and column in `3,4`, counted from 0; None for an empty text.
 
     Raises:
@@ -241,7 +241,7 @@ def read_place(text: str, option: str) -> Pair | None:
     """
     if not text:
         return None
-    found = _PLACE.fullmatch(text)
+    found = _POSITION.fullmatch(text)
     if not found:
         raise UsageError(
             "this takes a row and a column",
@@ -254,18 +254,18 @@ def read_place(text: str, option: str) -> Pair | None:
 
 
 @contextlib.contextmanager
-def about_file(path: Path) -> Iterator[None]:
+def name_file_in_errors(path: Path) -> Iterator[None]:
     """Within it, problems of a recipe that only its data brings to light are told with the recipe's file."""
     from cnnlab.errors import SourceError, SpecError
-    from cnnlab.grammar.toml_files import in_file
+    from cnnlab.grammar.toml_files import locate_in_file
 
     try:
         yield
     except (SpecError, SourceError) as error:
-        raise in_file(error, path) from None
+        raise locate_in_file(error, path) from None
 
 
-def check_picture(path: Path, example: str) -> None:
+def check_svg_path(path: Path, example: str) -> None:
     """Refuse a place for the picture of `--svg FILE` that can't be one, before anything is computed."""
     if path.suffix.lower() != ".svg" or not path.parent.is_dir():
         what = "this is no name for an SVG picture" if path.parent.is_dir() else "the folder of this file is not there"
@@ -281,13 +281,13 @@ def find_run(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
+def _exit_on_signals() -> Iterator[None]:
     """Within it SIGINT and SIGTERM end the command, and a second one does not disturb what it says at its end.
 
     One that is ignored, as SIGINT is in a shell's background, stays so.
     """
 
-    def end(number: int, _frame: FrameType | None) -> None:
+    def exit_on_signal(number: int, _frame: FrameType | None) -> None:
         for one in before:
             signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
@@ -295,7 +295,7 @@ def _ended_by_signals() -> Iterator[None]:
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     before = {one: handler for one, handler in before.items() if handler is not signal.SIG_IGN}
     for one in before:
-        signal.signal(one, end)
+        signal.signal(one, exit_on_signal)
     try:
         yield
     finally:
@@ -303,11 +303,11 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(one, handler)
 
 
-def _explain(error: CnnlabError, debug: bool) -> None:
+def _report_error(error: CnnlabError, debug: bool) -> None:
     if debug:
         import traceback
 
-        print(clean(traceback.format_exc()), end="", file=sys.stderr)
+        print(sanitize(traceback.format_exc()), end="", file=sys.stderr)
     from cnnlab.cli.output.console import show_error
 
     show_error(error)

@@ -14,22 +14,22 @@ from typing import Any, TypeAlias
 from pydantic import field_validator
 
 from cnnlab.config.augmentations import augmentations
-from cnnlab.config.averaging_and_mixing import averages, mixes
-from cnnlab.config.backbones import keepings, policies
+from cnnlab.config.averaging_and_mixing import averaging, mixing
+from cnnlab.config.backbones import cache_policies, trainable_choices
 from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
-from cnnlab.config.optimization import optimizers, schedules, stops
+from cnnlab.config.optimization import optimizers, schedules, stopping_rules
 from cnnlab.config.recipe import Recipe
-from cnnlab.errors import Problem, SpecError, listed, nearest
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.grammar.registry import Registry
 from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import override, read_tables, shipped
-from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.grammar.toml_files import bundled_recipe, override, read_tables
+from cnnlab.grammar.validation_errors import format_received, value_error
 
 # An arm's key that names a recipe instead of the base.
-RECIPE = "recipe"
+RECIPE_KEY = "recipe"
 # What a study sets itself in every run, and what an arm is to do instead.
-OWN_KEYS = {
+RESERVED_KEYS = {
     "train.seed": "every arm runs with the study's seeds: seeds = …",
     "train.test": "the test set is sealed in a study; `confirm` opens it for the winner",
 }
@@ -43,10 +43,10 @@ class Arm:
     name: str
     recipe: Recipe
     changes: Changes
-    dose: float | None = None
+    sweep_value: float | None = None
 
 
-class Doses(Section):
+class Sweep(Section):
     """One key over a list of values, in rising order: a dose curve."""
 
     key: str
@@ -59,19 +59,19 @@ class Doses(Section):
 
     @field_validator("values")
     @classmethod
-    def _rising(cls, value: tuple[int | float, ...]) -> tuple[int | float, ...]:
+    def _check_increasing(cls, value: tuple[int | float, ...]) -> tuple[int | float, ...]:
         if len(value) < 2 or any(first >= second for first, second in pairwise(value)):
-            raise refuse("two numbers or more, each above the one before it")
+            raise value_error("two numbers or more, each above the one before it")
         return value
 
 
 def base_recipe(path: Path, name: Any, shared: Changes, where: str = "base") -> Recipe:
     """The recipe that a study names, with the changes that all its arms share."""
     tables = dict(name) if isinstance(name, dict) else read_tables(_recipe_file(path, name, where))
-    with within("set"):
+    with error_prefix("set"):
         for key, value in shared.items():
             override(tables, key, value)
-    with within(where):
+    with error_prefix(where):
         return Recipe.from_tables(tables)
 
 
@@ -79,16 +79,18 @@ def _recipe_file(path: Path, name: Any, where: str) -> Path:
     if not isinstance(name, str) or not name:
         step = 'name the recipe that the arms change: base = "lenet.toml"'
         what = f"'{where}' is missing" if name is None else f"'{where}' is not a file's name"
-        raise SpecError(what, where=where, received="" if name is None else shown(name), next_step=step)
-    known = sorted(file.name for file in shipped("any").parent.glob("*.toml"))
+        raise SpecError(what, where=where, received="" if name is None else format_received(name), next_step=step)
+    known = sorted(file.name for file in bundled_recipe("any").parent.glob("*.toml"))
     full = name if name.endswith(".toml") else f"{name}.toml"
     if _is_file(path.parent / full):
         return path.parent / full
     if full in known:
-        return shipped(full.removesuffix(".toml"))
-    step = nearest(full, known) or "give its path as seen from this file, or the name of one that comes with cnnlab"
+        return bundled_recipe(full.removesuffix(".toml"))
+    step = (
+        did_you_mean(full, known) or "give its path as seen from this file, or the name of one that comes with cnnlab"
+    )
     what = f"'{where}' names a file that is not there"
-    raise SpecError(what, where=where, received=shown(name), allowed=listed(known), next_step=step)
+    raise SpecError(what, where=where, received=format_received(name), allowed=comma_separated(known), next_step=step)
 
 
 def _is_file(path: Path) -> bool:
@@ -98,7 +100,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def dotted(changes: Mapping[str, Any]) -> Changes:
+def flatten_keys(changes: Mapping[str, Any]) -> Changes:
     """Changes by dotted key: `train.epochs = 3` without quotes is a table in a table for TOML, and is meant the same.
 
     >>> dotted({"train": {"epochs": 3}, "model.values": {"p": 0.1}})
@@ -106,22 +108,22 @@ def dotted(changes: Mapping[str, Any]) -> Changes:
     """
     found: Changes = {}
     for key, value in changes.items():
-        if isinstance(value, dict) and value and "." not in key and key != RECIPE:
-            found |= {f"{key}.{rest}": inner for rest, inner in dotted(value).items()}
+        if isinstance(value, dict) and value and "." not in key and key != RECIPE_KEY:
+            found |= {f"{key}.{rest}": inner for rest, inner in flatten_keys(value).items()}
         else:
             found[key] = value
     return found
 
 
-def changed(base: Recipe, changes: Changes) -> Recipe:
+def apply_changes(base: Recipe, changes: Changes) -> Recipe:
     """The base with the changes, by dotted key; a `recipe` among them takes the base's place first."""
     rest = dict(changes)
-    own = rest.pop(RECIPE, base)
+    own = rest.pop(RECIPE_KEY, base)
     if not isinstance(own, Recipe):
         step = "in a study's file give a recipe's name, from Python a Recipe"
-        raise SpecError("this is not a recipe", where=RECIPE, received=shown(own), next_step=step)
+        raise SpecError("this is not a recipe", where=RECIPE_KEY, received=format_received(own), next_step=step)
     # What is said of the base is not said of its arms.
-    tables = {key: table for key, table in own.to_tables().items() if key in EXPERIMENT}
+    tables = {key: table for key, table in own.to_tables().items() if key in EXPERIMENT_SECTIONS}
     for key, value in rest.items():
         _check_key(key)
         override(tables, key, value)
@@ -129,32 +131,32 @@ def changed(base: Recipe, changes: Changes) -> Recipe:
 
 
 def _check_key(key: str) -> None:
-    if key in OWN_KEYS:
-        raise SpecError("a study sets this itself", where=key, next_step=OWN_KEYS[key])
+    if key in RESERVED_KEYS:
+        raise SpecError("a study sets this itself", where=key, next_step=RESERVED_KEYS[key])
     if key.partition(".")[0] == "claims":
         what, step = "published figures of an arm don't stand in it", "write them in the study: [claims.ARM]"
         raise SpecError(what, where=key, next_step=step)
 
 
 @contextmanager
-def within(place: str) -> Iterator[None]:
+def error_prefix(prefix: str) -> Iterator[None]:
     """Within it, problems are told as those of a place."""
     try:
         yield
     except SpecError as error:
-        raise SpecError.together(problem.within(place) for problem in error.problems) from None
+        raise SpecError.from_problems(problem.with_prefix(prefix) for problem in error.problems) from None
 
 
-def plain_changes(changes: Changes) -> Changes:
+def changes_to_tables(changes: Changes) -> Changes:
     """The changes as TOML can hold them."""
     return {key: value.to_tables() if isinstance(value, Recipe) else value for key, value in changes.items()}
 
 
 # So many names are shown where an error lists what is allowed.
-SHOWN_NAMES = 12
+MAX_LISTED = 12
 
 
-def check_names(kind: str, names: Sequence[str]) -> None:
+def check_arm_names(kind: str, names: Sequence[str]) -> None:
     """Each arm has a name of its own, which a table's cell can hold."""
     for name in names:
         if not name.strip() or not name.isprintable():
@@ -165,67 +167,69 @@ def check_names(kind: str, names: Sequence[str]) -> None:
         raise SpecError("two arms are the same", where=kind, received=twice, allowed="each value once")
 
 
-def no_arm(name: str, where: str, names: Iterable[str]) -> Problem:
-    return Problem("the study has no such arm", where, name, some_of(names), nearest(name, names))
+def unknown_arm(name: str, where: str, names: Iterable[str]) -> Problem:
+    return Problem("the study has no such arm", where, name, abbreviated_list(names), did_you_mean(name, names))
 
 
-def some_of(names: Iterable[str]) -> str:
+def abbreviated_list(names: Iterable[str]) -> str:
     """The names of arms, of which there may be hundreds, in their order."""
     names = list(names)
-    rest = len(names) - SHOWN_NAMES
-    return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # What makes an experiment; claims and warnings only speak of it, and seeds repeat it.
-EXPERIMENT = ("data", "model", "train")
-SEED = "train.seed"
+EXPERIMENT_SECTIONS = ("data", "model", "train")
+SEED_KEY = "train.seed"
 # A recipe spells out the defaults of these calls; a change is told without them.
-CALLS: dict[str, Registry[Any]] = {
+CALL_REGISTRIES: dict[str, Registry[Any]] = {
     "data.augment": augmentations,
     "train.optimizer": optimizers,
     "train.schedule": schedules,
     "train.loss": losses,
-    "train.mix": mixes,
-    "train.stop": stops,
+    "train.mix": mixing,
+    "train.stop": stopping_rules,
     "train.budget": budgets,
-    "train.average": averages,
-    "train.cache": keepings,
-    "model.trainable": policies,
+    "train.average": averaging,
+    "train.cache": cache_policies,
+    "model.trainable": trainable_choices,
 }
 
 
-def settings(recipe: Recipe) -> dict[str, Any]:
+def experiment_settings(recipe: Recipe) -> dict[str, Any]:
     """A recipe's experiment by dotted key, without its seed and without what is not set; the source by its file name.
 
     Two recipes of one experiment have the same settings, wherever their data lies.
     """
     tables = recipe.to_tables()
-    found = {f"{section}.{key}": value for section in EXPERIMENT for key, value in tables.get(section, {}).items()}
-    found.pop(SEED)
-    for key in CALLS.keys() & found.keys():
-        found[key] = _shortest(CALLS[key], found[key])
+    found = {
+        f"{section}.{key}": value for section in EXPERIMENT_SECTIONS for key, value in tables.get(section, {}).items()
+    }
+    found.pop(SEED_KEY)
+    for key in CALL_REGISTRIES.keys() & found.keys():
+        found[key] = _shortest_call(CALL_REGISTRIES[key], found[key])
     return {**found, "data.source": file_name(recipe.data.source)}
 
 
-def changes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
+def diff_recipes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
     """What makes `recipe` of `base`, by dotted key and apart from the seed.
 
     None: `base` sets what `recipe` leaves open, which no change can say.
     """
-    ours, theirs = settings(recipe), settings(base)
+    ours, theirs = experiment_settings(recipe), experiment_settings(base)
     if theirs.keys() - ours.keys():
         return None
     return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
 
-def as_setting(key: str, value: Any) -> str:
+def format_override(key: str, value: Any) -> str:
     """KEY=VALUE as `--set` takes it: a text is bare, unless it would be read as something else.
 
     >>> as_setting("train.optimizer", "sgd(0.1)"), as_setting("data.classes", ["cat", "dog"])
     ('train.optimizer=sgd(0.1)', 'data.classes=["cat", "dog"]')
     """
     bare = isinstance(value, str) and re.fullmatch(r"(?!true$|false$|inf$|nan$)[^\W\d_].*", value)
-    return f"{key}={value if bare else _toml(value)}"
+    return f"{key}={value if bare else _format_toml_value(value)}"
 
 
 def file_name(source: str) -> str:
@@ -233,16 +237,20 @@ def file_name(source: str) -> str:
     return re.split(r"[/\\]", source.rstrip("/\\"))[-1] or source
 
 
-def _shortest(registry: Registry[Any], written: Any) -> Any:
+def _shortest_call(registry: Registry[Any], written: Any) -> Any:
     if isinstance(written, list):
-        return [_shortest(registry, call) for call in written]
-    return str(registry.write(registry.read(written)))
+        return [_shortest_call(registry, call) for call in written]
+    return str(registry.to_call(registry.read(written)))
 
 
-def _toml(value: Any) -> str:
+def _format_toml_value(value: Any) -> str:
     """A value as TOML on one line."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(inner)}" for key, inner in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_format_toml_value(str(key))} = {_format_toml_value(inner)}" for key, inner in value.items())
+            + "}"
+        )
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml, value))}]"
+        return f"[{', '.join(map(_format_toml_value, value))}]"
     return json.dumps(value, ensure_ascii=False)

@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, Field
 from cnnlab.config.optimization import Choice
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Border, Count, Probability
-from cnnlab.grammar.calls import Call, parse
+from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Registry
-from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.grammar.validation_errors import format_received, value_error
 
 augmentations: Registry[Any] = Registry("augmentation")
 
@@ -25,7 +25,7 @@ def read_augmentations(value: Any) -> tuple[Any, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise SpecError(
             "augmentations within another are a list",
-            received=shown(value),
+            received=format_received(value),
             allowed="[crop(4), flip, …], not empty; of several, maybe(1, [crop(4), flip])",
         )
     found: list[Any] = []
@@ -33,26 +33,26 @@ def read_augmentations(value: Any) -> tuple[Any, ...]:
     for index, item in enumerate(value):
         try:
             known = type(item) in augmentations.kinds.values()
-            found.append(item if known else augmentations.read(item if isinstance(item, Call) else parse(item)))
+            found.append(item if known else augmentations.read(item if isinstance(item, Call) else parse_call(item)))
         except SpecError as error:
-            problems += [problem.within(f"[{index}]") for problem in error.problems]
+            problems += [problem.with_prefix(f"[{index}]") for problem in error.problems]
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
     return tuple(found)
 
 
-def mirroring(choices: Iterable[Any]) -> list[Any]:
+def horizontal_flips(augmentations: Iterable[Any]) -> list[Any]:
     """Those that can turn left into right, and those within others in their place."""
     found: list[Any] = []
-    for choice in choices:
+    for choice in augmentations:
         if getattr(choice, "p", 1) > 0:
-            found += [choice] if choice.mirrors else mirroring(getattr(choice, "body", ()))
+            found += [choice] if choice.flips_horizontally else horizontal_flips(getattr(choice, "body", ()))
     return found
 
 
-def _odd(value: Any) -> int:
+def _check_odd(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value % 2 == 0 or not 3 <= value <= 101:
-        raise refuse("an odd number from 3 to 101")
+        raise value_error("an odd number from 3 to 101")
     return value
 
 
@@ -64,7 +64,7 @@ Factor: TypeAlias = Annotated[float, Field(ge=0.01, le=100)]
 Strength: TypeAlias = Annotated[float, Field(ge=0, le=100)]
 # A share of the circle of hues; half of it reaches all of them.
 Shift: TypeAlias = Annotated[float, Field(ge=0, le=0.5)]
-Kernel: TypeAlias = Annotated[int, BeforeValidator(_odd)]
+Kernel: TypeAlias = Annotated[int, BeforeValidator(_check_odd)]
 Sigma: TypeAlias = Annotated[float, Field(ge=0.01, le=100)]
 Bits: TypeAlias = Annotated[int, Field(ge=1, le=8)]
 Level: TypeAlias = Annotated[int, Field(ge=0, le=255)]
@@ -81,10 +81,10 @@ class Augmentation(Choice):
 
     def as_call(self) -> Call:
         """The augmentation as a person writes it, within another one."""
-        return augmentations.write(self)
+        return augmentations.to_call(self)
 
 
-def _ordered(low: float, high: float, names: str = "low and high") -> None:
+def _check_order(low: float, high: float, names: str = "low and high") -> None:
     if low > high:
         first, _, second = names.split()
         raise SpecError(
@@ -94,7 +94,7 @@ def _ordered(low: float, high: float, names: str = "low and high") -> None:
         )
 
 
-@augmentations.add("crop")
+@augmentations.register("crop")
 class Crop(Augmentation):
     """Pad on all sides, with black or by reflection, then cut an image of the old size from a random place."""
 
@@ -102,29 +102,29 @@ class Crop(Augmentation):
     fill: Literal["zero", "reflect"] = "zero"
 
 
-@augmentations.add("flip")
+@augmentations.register("flip")
 class Flip(Augmentation):
     """Mirror left and right with probability `p`."""
 
-    mirrors: ClassVar[bool] = True
+    flips_horizontally: ClassVar[bool] = True
     p: Probability = 0.5
 
 
-@augmentations.add("alternating_flip")
+@augmentations.register("alternating_flip")
 class AlternatingFlip(Augmentation):
     """Mirror left and right in every other epoch: each image is seen both ways in any two (Jordan, 2024)."""
 
-    mirrors: ClassVar[bool] = True
+    flips_horizontally: ClassVar[bool] = True
 
 
-@augmentations.add("vertical_flip")
+@augmentations.register("vertical_flip")
 class VerticalFlip(Augmentation):
     """Mirror top and bottom with probability `p`."""
 
     p: Probability = 0.5
 
 
-@augmentations.add("rotation")
+@augmentations.register("rotation")
 class Rotation(Augmentation):
     """Turn about the centre by up to `degrees` either way; black comes in at the corners."""
 
@@ -132,14 +132,14 @@ class Rotation(Augmentation):
     interpolation: Interpolation = "bilinear"
 
 
-@augmentations.add("translation")
+@augmentations.register("translation")
 class Translation(Augmentation):
     """Move by whole pixels, up to `fraction` of the width and the height either way; black comes in."""
 
     fraction: Probability = 0.1
 
 
-@augmentations.add("scale")
+@augmentations.register("scale")
 class Scale(Augmentation):
     """Enlarge or shrink about the centre by a factor from `low` to `high`; the size of the image stays."""
 
@@ -148,10 +148,10 @@ class Scale(Augmentation):
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        _ordered(self.low, self.high)
+        _check_order(self.low, self.high)
 
 
-@augmentations.add("affine")
+@augmentations.register("affine")
 class Affine(Augmentation):
     """Turn, move, scale and shear (in degrees, along the rows) in one step, each as far as it is given."""
 
@@ -163,38 +163,38 @@ class Affine(Augmentation):
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
-        _ordered(self.scale_low, self.scale_high, "scale_low and scale_high")
+        _check_order(self.scale_low, self.scale_high, "scale_low and scale_high")
 
 
-@augmentations.add("brightness")
+@augmentations.register("brightness")
 class Brightness(Augmentation):
     """Times a factor from 1 - `strength` (0 at least) to 1 + `strength`."""
 
     strength: Strength
 
 
-@augmentations.add("contrast")
+@augmentations.register("contrast")
 class Contrast(Augmentation):
     """Away from or towards the mean grey of the image, by a factor from 1 - `strength` to 1 + `strength`."""
 
     strength: Strength
 
 
-@augmentations.add("saturation")
+@augmentations.register("saturation")
 class Saturation(Augmentation):
     """Away from or towards grey, by a factor from 1 - `strength` to 1 + `strength`."""
 
     strength: Strength
 
 
-@augmentations.add("hue")
+@augmentations.register("hue")
 class Hue(Augmentation):
     """Turn the circle of hues by up to `strength` of it either way; 0.5 reaches all hues."""
 
     strength: Shift
 
 
-@augmentations.add("jitter")
+@augmentations.register("jitter")
 class Jitter(Augmentation):
     """Brightness, contrast, saturation and hue as above, always in this order; 0 leaves one out."""
 
@@ -212,21 +212,21 @@ class Jitter(Augmentation):
             )
 
 
-@augmentations.add("greyscale")
+@augmentations.register("greyscale")
 class Greyscale(Augmentation):
     """Take the colours out with probability `p`; the channels stay three."""
 
     p: Probability = 0.1
 
 
-@augmentations.add("invert")
+@augmentations.register("invert")
 class Invert(Augmentation):
     """Turn light into dark with probability `p`."""
 
     p: Probability = 0.5
 
 
-@augmentations.add("blur")
+@augmentations.register("blur")
 class Blur(Augmentation):
     """Gaussian blur over `kernel` pixels, of a standard deviation from `low` to `high` pixels."""
 
@@ -235,17 +235,17 @@ class Blur(Augmentation):
     high: Sigma = 2.0
 
     def __post_init__(self) -> None:
-        _ordered(self.low, self.high)
+        _check_order(self.low, self.high)
 
 
-@augmentations.add("noise")
+@augmentations.register("noise")
 class Noise(Augmentation):
     """Add Gaussian noise to each number; `std` is of pixels from 0 to 1."""
 
     std: Probability = 0.05
 
 
-@augmentations.add("erasing")
+@augmentations.register("erasing")
 class Erasing(Augmentation):
     """Blacken a rectangle of `low` to `high` of the area with probability `p` (Zhong et al., 2017)."""
 
@@ -254,17 +254,17 @@ class Erasing(Augmentation):
     high: Probability = 0.33
 
     def __post_init__(self) -> None:
-        _ordered(self.low, self.high)
+        _check_order(self.low, self.high)
 
 
-@augmentations.add("cutout")
+@augmentations.register("cutout")
 class Cutout(Augmentation):
     """Blacken a square of `size` pixels about a random pixel, cut off at the border (DeVries, Taylor, 2017)."""
 
     size: Count = 8
 
 
-@augmentations.add("posterize")
+@augmentations.register("posterize")
 class Posterize(Augmentation):
     """Keep the upper `bits` of each number's 8, with probability `p`."""
 
@@ -272,7 +272,7 @@ class Posterize(Augmentation):
     p: Probability = 0.5
 
 
-@augmentations.add("solarize")
+@augmentations.register("solarize")
 class Solarize(Augmentation):
     """Invert all numbers from `threshold` (of 255) on, with probability `p`."""
 
@@ -280,7 +280,7 @@ class Solarize(Augmentation):
     p: Probability = 0.5
 
 
-@augmentations.add("randaugment")
+@augmentations.register("randaugment")
 class RandAugment(Augmentation):
     """`operations` of 14, drawn one after the other, each of one `magnitude` from 0 to 30 (Cubuk et al., 2020)."""
 
@@ -288,12 +288,12 @@ class RandAugment(Augmentation):
     magnitude: Magnitude = 9
 
 
-@augmentations.add("trivialaugment")
+@augmentations.register("trivialaugment")
 class TrivialAugment(Augmentation):
     """One of 14 operations, of a drawn magnitude out of a wide range (Müller, Hutter, 2021)."""
 
 
-@augmentations.add("maybe")
+@augmentations.register("maybe")
 class Maybe(Augmentation):
     """All of `body`, one after the other, with probability `p`; the image as it is otherwise."""
 
@@ -301,7 +301,7 @@ class Maybe(Augmentation):
     body: Augmentations
 
 
-@augmentations.add("one_of")
+@augmentations.register("one_of")
 class OneOf(Augmentation):
     """One of `body`, each as likely as the others."""
 

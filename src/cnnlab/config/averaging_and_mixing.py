@@ -8,42 +8,42 @@ from cnnlab.config.optimization import Choice
 from cnnlab.grammar.arguments import Momentum, Positive
 from cnnlab.grammar.registry import Registry
 
-averages: Registry[Any] = Registry("average")
-mixes: Registry[Any] = Registry("mixture")
+averaging: Registry[Any] = Registry("average")
+mixing: Registry[Any] = Registry("mixture")
 
 
-@averages.add("never")
-class NoAverage(Choice):
+@averaging.register("never")
+class NoAveraging(Choice):
     """No average is kept."""
 
 
-@averages.add("ema")
+@averaging.register("ema")
 class EMA(Choice):
     """A running mean of the weights, of which each step replaces the share 1 - `decay`; buffers are the newest."""
 
     decay: Momentum = 0.999
 
 
-@averages.add("swa")
+@averaging.register("swa")
 class SWA(Choice):
     """The mean of the weights at the end of each epoch from the share `start` of all epochs on (Izmailov, 2018)."""
 
     start: Momentum = 0.75
 
 
-@mixes.add("none")
-class NoMix(Choice):
+@mixing.register("none")
+class NoMixing(Choice):
     """Images stay by themselves."""
 
 
-@mixes.add("mixup")
+@mixing.register("mixup")
 class MixUp(Choice):
     """Sums of two images and of their labels, weighted by a draw of Beta(alpha, alpha) (Zhang et al., 2018)."""
 
     alpha: Positive = 0.2
 
 
-@mixes.add("cutmix")
+@mixing.register("cutmix")
 class CutMix(Choice):
     """A rectangle of another image, and as large a share of its label, by Beta(alpha, alpha) (Yun et al., 2019)."""
 

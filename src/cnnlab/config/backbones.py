@@ -8,19 +8,19 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from cnnlab.architecture.layer_table import matches
 from cnnlab.config.optimization import Choice
-from cnnlab.errors import Problem, SpecError, nearest
+from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count
-from cnnlab.grammar.calls import Call, parse, write
+from cnnlab.grammar.calls import Call, format_value, parse_call
 from cnnlab.grammar.registry import Registry
-from cnnlab.grammar.validation_errors import refuse
+from cnnlab.grammar.validation_errors import value_error
 
 TIMM = "timm/"
 _EXAMPLE = "resnet18(weights='imagenet'), timm/convnext_tiny(weights='none') or run('runs/x', cut='row')"
 _kinds: Registry[Any] = Registry("backbone")
 
 
-@_kinds.add("network")
-class Known:
+@_kinds.register("network")
+class LibraryBackbone:
     """A classification network of torchvision or timm.
 
     `weights` is 'none', 'imagenet', the name of published weights, or a file's path. `cut` is the layer whose output
@@ -35,8 +35,8 @@ class Known:
     stem: Literal["own", "small"] = "own"
 
 
-@_kinds.add("run")
-class OfRun:
+@_kinds.register("run")
+class RunBackbone:
     """The network of a run, with its trained weights or, with weights='none', with new ones; `cut` as above.
 
     `path` may be a pattern, such as 'runs/*-trunk': the newest finished run of such a name.
@@ -48,7 +48,7 @@ class OfRun:
     weights: Literal["trained", "none"] = "trained"
 
 
-Backbone: TypeAlias = Known | OfRun
+Backbone: TypeAlias = LibraryBackbone | RunBackbone
 
 
 def read_backbone(value: Any) -> Backbone:
@@ -60,11 +60,11 @@ def read_backbone(value: Any) -> Backbone:
     Raises:
         SpecError: it can't be read, or an argument is unknown, missing or wrong.
     """
-    if isinstance(value, Known | OfRun):
+    if isinstance(value, LibraryBackbone | RunBackbone):
         return value
     if not isinstance(value, str) or not value.strip():
-        raise refuse(f"a text such as {_EXAMPLE}")
-    call = _parsed(value.strip())
+        raise value_error(f"a text such as {_EXAMPLE}")
+    call = _parse_call(value.strip())
     if call.label:
         raise SpecError("a backbone has no label", received=value, allowed=_EXAMPLE)
     if call.name == "run":
@@ -76,106 +76,108 @@ def read_backbone(value: Any) -> Backbone:
     try:
         found = _kinds.read(replace(call, name="network", positional=(call.name, *call.positional)))
     except SpecError as error:
-        raise SpecError.together(_of_network(problem, call.name, value) for problem in error.problems) from None
+        raise SpecError.from_problems(
+            _network_problem(problem, call.name, value) for problem in error.problems
+        ) from None
     return found
 
 
-def with_weights(backbone: Known, weights: str) -> Known:
+def with_weights(backbone: LibraryBackbone, weights: str) -> LibraryBackbone:
     """The same network with other weights."""
     made: Any = backbone
-    changed: Known = replace(made, weights=weights)
+    changed: LibraryBackbone = replace(made, weights=weights)
     return changed
 
 
-def at_path(backbone: OfRun, path: str) -> OfRun:
+def with_path(backbone: RunBackbone, path: str) -> RunBackbone:
     """The same of the run at another path."""
     made: Any = backbone
-    changed: OfRun = replace(made, path=path)
+    changed: RunBackbone = replace(made, path=path)
     return changed
 
 
-def write_backbone(backbone: Backbone) -> str:
+def format_backbone(backbone: Backbone) -> str:
     """The text that `read_backbone` reads back, defaults spelled out."""
-    call = _kinds.write(backbone, defaults=True)
-    if isinstance(backbone, OfRun):
+    call = _kinds.to_call(backbone, defaults=True)
+    if isinstance(backbone, RunBackbone):
         return str(call)
     name, weights = call.positional
-    arguments = ", ".join(f"{key}={write(given)}" for key, given in {"weights": weights, **call.named}.items())
+    arguments = ", ".join(f"{key}={format_value(given)}" for key, given in {"weights": weights, **call.named}.items())
     return f"{name}({arguments})"
 
 
-def _parsed(text: str) -> Call:
+def _parse_call(text: str) -> Call:
     """timm's names hold dots, and stand behind its own; a name of the grammar holds neither."""
     if not text.startswith(TIMM):
-        return parse(text)
+        return parse_call(text)
     name, bracket, rest = text.partition("(")
-    return replace(parse(f"timm{bracket}{rest}"), name=name.strip())
+    return replace(parse_call(f"timm{bracket}{rest}"), name=name.strip())
 
 
-def _of_network(problem: Problem, name: str, received: str) -> Problem:
+def _network_problem(problem: Problem, name: str, received: str) -> Problem:
     allowed = f"{name}(weights='imagenet', cut='', stem='own')"
     what = problem.what.replace("network", name, 1) if problem.what.startswith("network") else problem.what
     generic = "network(" in problem.allowed
     return replace(problem, what=what, received=received, allowed=allowed if generic else problem.allowed)
 
 
-policies: Registry[Any] = Registry("choice of what trains")
-_WHERE = "model.trainable"
+trainable_choices: Registry[Any] = Registry("choice of what trains")
+_KEY = "model.trainable"
 
 
-@policies.add("all")
-class All(Choice):
+@trainable_choices.register("all")
+class TrainAll(Choice):
     """Everything: the backbone's weights are where training begins."""
 
-    def begins(self, owners: Sequence[str], convs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
+    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """For each module that trains the epoch from which on it does, counted from 0.
 
         Args:
-            owners: the backbone's modules with parameters of their own, by name, in their order.
-            convs: its convolutions, in the order of the data.
+            module_names: the backbone's modules with parameters of their own, by name, in their order.
+            conv_names: its convolutions, in the order of the data.
 
         Raises:
             SpecError: a name or a number that the backbone does not have.
         """
-        return dict.fromkeys(owners, 0)
+        return dict.fromkeys(module_names, 0)
 
 
-@policies.add("none")
-class Nothing(Choice):
+@trainable_choices.register("none")
+class TrainHeadOnly(Choice):
     """Nothing of the backbone: the head alone trains, on features that stay as they are."""
 
-    def begins(self, owners: Sequence[str], convs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
+    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """As for `all`."""
         return {}
 
 
-@policies.add("last_convs")
-class LastConvs(Choice):
+@trainable_choices.register("last_convs")
+class TrainLastConvs(Choice):
     """The last `count` convolutions, without their norms, which stay as they are."""
 
     count: Count
 
-    def begins(self, owners: Sequence[str], convs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
+    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """As for `all`."""
-        if self.count > len(convs):
-            what = f"the backbone has {len(convs)} convolutions"
-            raise SpecError(what, where=_WHERE, received=f"last_convs({self.count})", allowed=f"up to {len(convs)}")
-        return dict.fromkeys(convs[-self.count :], 0)
+        if self.count > len(conv_names):
+            what = f"the backbone has {len(conv_names)} convolutions"
+            raise SpecError(what, where=_KEY, received=f"last_convs({self.count})", allowed=f"up to {len(conv_names)}")
+        return dict.fromkeys(conv_names[-self.count :], 0)
 
 
-@policies.add("rows")
-class Rows(Choice):
+@trainable_choices.register("rows")
+class TrainModules(Choice):
     """The modules of these names, or of these patterns such as 'layer4.*.conv1', with all that is in them."""
 
     names: tuple[str, ...]
 
-    def begins(self, owners: Sequence[str], convs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
+    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """As for `all`."""
-        return dict.fromkeys((name for pattern in self.names for name in _matching(pattern, owners)), 0)
+        return dict.fromkeys((name for pattern in self.names for name in _matching_modules(pattern, module_names)), 0)
 
 
-@policies.add("gradual")
-class Gradual(Choice):
+@trainable_choices.register("gradual")
+class GradualUnfreezing(Choice):
     """The head alone at first; every `every` epochs the next of `parts` joins in (Howard, Ruder, 2018).
 
     Without `parts` these are the backbone's own parts, the last one first.
@@ -184,59 +186,59 @@ class Gradual(Choice):
     parts: tuple[str, ...] = ()
     every: Count = 1
 
-    def begins(self, owners: Sequence[str], convs: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
+    def unfreeze_at(self, module_names: Sequence[str], conv_names: Sequence[str]) -> dict[str, int]:  # noqa: ARG002
         """As for `all`."""
-        parts = self.parts or tuple(reversed(dict.fromkeys(_part(name) for name in owners)))
+        parts = self.parts or tuple(reversed(dict.fromkeys(_stage_name(name) for name in module_names)))
         found: dict[str, int] = {}
         for place, part in enumerate(parts, start=1):
-            for name in _matching(part, owners):
+            for name in _matching_modules(part, module_names):
                 found.setdefault(name, place * self.every)
         return found
 
 
-def _part(name: str) -> str:
+def _stage_name(name: str) -> str:
     """A module's part of the network: its first name, or its first two where that holds numbered modules."""
     pieces = name.split(".")
     return ".".join(pieces[:2]) if len(pieces) > 1 and pieces[1].isdigit() and pieces[0] == "features" else pieces[0]
 
 
-def _matching(pattern: str, owners: Sequence[str]) -> list[str]:
+def _matching_modules(pattern: str, module_names: Sequence[str]) -> list[str]:
     # The table of a recipe has 'backbone.' in front of these names.
     written = (pattern, pattern.removeprefix("backbone."))
-    found = next((found for text in written if (found := [name for name in owners if matches(text, name)])), [])
+    found = next((found for text in written if (found := [name for name in module_names if matches(text, name)])), [])
     if not found:
         raise SpecError(
             "no part of the backbone with weights has this name",
-            where=_WHERE,
+            where=_KEY,
             received=pattern,
             allowed="names and patterns such as 'layer4' or 'layer4.*.conv1'",
-            next_step=nearest(pattern, _prefixes(owners)) or "see the names: cnnlab describe",
+            next_step=did_you_mean(pattern, _name_prefixes(module_names)) or "see the names: cnnlab describe",
         )
     return found
 
 
-def _prefixes(names: Iterable[str]) -> list[str]:
+def _name_prefixes(names: Iterable[str]) -> list[str]:
     pieces = [name.split(".") for name in names]
     return list(dict.fromkeys(".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)))
 
 
-keepings: Registry[Any] = Registry("way of keeping features")
+cache_policies: Registry[Any] = Registry("way of keeping features")
 
 
-@keepings.add("auto")
-class Auto(Choice):
+@cache_policies.register("auto")
+class AutoCache(Choice):
     """Keep them where that changes nothing and saves time: without augmentation, or with flips alone."""
 
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
-@keepings.add("never")
-class Never(Choice):
+@cache_policies.register("never")
+class NoCache(Choice):
     """Compute them anew for each batch."""
 
 
-@keepings.add("views")
-class Views(Choice):
+@cache_policies.register("views")
+class ViewsCache(Choice):
     """Keep those of `count` augmented views of each image; epochs take turns with them, which is not quite the same."""
 
     count: Count

@@ -17,37 +17,37 @@ budgets: Registry[Any] = Registry("budget")
 class Budget(Choice):
     """What a training may take."""
 
-    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+    def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
         """How much of it is spent, 0 to 1 and beyond, after so many images and seconds of training."""
         return 0.0
 
-    def spent(self, images: int, seconds: float) -> bool:
+    def is_exhausted(self, images: int, seconds: float) -> bool:
         """Whether training ends here."""
-        return self.share(images, seconds) >= 1
+        return self.fraction_used(images, seconds) >= 1
 
 
-@budgets.add("none")
+@budgets.register("none")
 class NoBudget(Budget):
     """All epochs, however long they take."""
 
 
-@budgets.add("time")
-class Time(Budget):
+@budgets.register("time")
+class TimeBudget(Budget):
     """End with the first step after so many minutes of training; validations are not counted."""
 
     minutes: Positive
 
-    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+    def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
         """How much of the minutes is spent."""
         return seconds / (60 * self.minutes)
 
 
-@budgets.add("images")
-class Images(Budget):
+@budgets.register("images")
+class ImageBudget(Budget):
     """End with the step that brings the images, each counted as often as it was trained on, to this number."""
 
     count: ImageCount
 
-    def share(self, images: int, seconds: float) -> float:  # noqa: ARG002
+    def fraction_used(self, images: int, seconds: float) -> float:  # noqa: ARG002
         """How much of the images is spent."""
         return images / self.count

@@ -7,23 +7,23 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from cnnlab.config.corruptions import SIDE, read_shift, read_shifts
+from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruption, read_corruptions
 from cnnlab.config.recipe import Claim
-from cnnlab.errors import Problem, SpecError, nearest
-from cnnlab.grammar.calls import parse
+from cnnlab.errors import Problem, SpecError, did_you_mean
+from cnnlab.grammar.calls import parse_call
 from cnnlab.grammar.section import Section
 
 # Words that speak of all the other arms.
-AGAINST_ALL = ("best", "worst")
+SUPERLATIVES = ("best", "worst")
 
 
-class Saying(Section):
+class OrdinalClaim(Section):
     """What a document says in words of an arm: judged by the comparisons of a study.
 
     `than` is the other arm, by default the baseline; "best" and "worst" speak of all the others.
     """
 
-    named: ClassVar[tuple[str, ...]] = ("than",)
+    name_keys: ClassVar[tuple[str, ...]] = ("than",)
 
     arm: str
     published: Literal["better", "worse", "equal", "best", "worst"]
@@ -33,13 +33,13 @@ class Saying(Section):
     note: str = ""
 
 
-class Under(Section):
+class ShiftClaim(Section):
     """What a document says of networks under a shift: a word, against the images as they are, or an accuracy.
 
     `shift` is a call, one of the study's; `arm` by default the baseline.
     """
 
-    named: ClassVar[tuple[str, ...]] = ("arm",)
+    name_keys: ClassVar[tuple[str, ...]] = ("arm",)
 
     shift: str
     published: Literal["better", "worse", "equal"] | Annotated[float, Field(ge=0, le=1)]
@@ -50,10 +50,10 @@ class Under(Section):
     note: str = ""
 
 
-AnswerT = TypeVar("AnswerT", Claim, Saying, Under)
+ClaimT = TypeVar("ClaimT", Claim, OrdinalClaim, ShiftClaim)
 
 
-class Document(Section):
+class ClaimSource(Section):
     """Where a study's published answers stand: what its claims and sayings leave out of source, data and note.
 
     >>> Document(source="sapienza-2021", data="cifar10").fill(Claim(published=0.817)).source
@@ -64,48 +64,48 @@ class Document(Section):
     data: str | None = None
     note: str = ""
 
-    def fill(self, answer: AnswerT) -> AnswerT:
+    def with_defaults(self, claim: ClaimT) -> ClaimT:
         """The answer with what it does not say itself."""
-        return answer.model_copy(update={key: value for key, value in self if not getattr(answer, key)})
+        return claim.model_copy(update={key: value for key, value in self if not getattr(claim, key)})
 
 
-def misread(saying: Saying, baseline: str | None, place: str) -> Iterator[Problem]:
+def ordinal_claim_problems(claim: OrdinalClaim, baseline: str | None, key: str) -> Iterator[Problem]:
     """What keeps a saying from being judged, though the study has its arms."""
-    if saying.published in AGAINST_ALL:
-        if saying.than is not None:
-            what = f"'{saying.published}' speaks of all the other arms"
-            yield Problem(what, f"{place}.than", saying.than, next_step="leave `than` out, or write better or worse")
+    if claim.published in SUPERLATIVES:
+        if claim.than is not None:
+            what = f"'{claim.published}' speaks of all the other arms"
+            yield Problem(what, f"{key}.than", claim.than, next_step="leave `than` out, or write better or worse")
         return
-    than = saying.than or baseline
+    than = claim.than or baseline
     if than is None:
         step = "name the other arm: than = …"
-        yield Problem("it is not said than which arm", f"{place}.than", next_step=step)
-    elif than == saying.arm:
+        yield Problem("it is not said than which arm", f"{key}.than", next_step=step)
+    elif than == claim.arm:
         step = "name another one: than = …"
-        yield Problem("an arm is not compared with itself", f"{place}.than", than, next_step=step)
+        yield Problem("an arm is not compared with itself", f"{key}.than", than, next_step=step)
 
 
-def misplaced(
-    under: Iterable[Under], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
+def shift_claim_problems(
+    claims: Iterable[ShiftClaim], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
 ) -> Iterator[Problem]:
     """What keeps answers about shifts from being judged: an arm or a shift that the study does not have."""
-    calls = [parse(text) for text in shifts]
+    calls = [parse_call(text) for text in shifts]
     # A name stands for strengths that depend on the size of the images.
     names = {call.name for call in calls if not call.positional and not call.named}
-    known = [str(shift.as_call()) for shift in read_shifts(shifts, SIDE, SIDE, 3)]
-    for number, answer in enumerate(under):
+    known = [str(shift.as_call()) for shift in read_corruptions(shifts, REFERENCE_SIDE, REFERENCE_SIDE, 3)]
+    for number, answer in enumerate(claims):
         place, arm = f"under[{number}]", answer.arm or baseline
         if arm is None:
             yield Problem("it is not said of which arm", f"{place}.arm", next_step="name it: arm = …")
         elif arm not in arms:
-            yield Problem("the study has no such arm", f"{place}.arm", arm, ", ".join(arms), nearest(arm, arms))
+            yield Problem("the study has no such arm", f"{place}.arm", arm, ", ".join(arms), did_you_mean(arm, arms))
         try:
-            shift = read_shift(answer.shift)
+            shift = read_corruption(answer.shift)
         except SpecError as error:
-            yield from (problem.within(f"{place}.shift") for problem in error.problems)
+            yield from (problem.with_prefix(f"{place}.shift") for problem in error.problems)
             continue
         call = str(shift.as_call())
         if call not in known and shift.kind not in names:
-            step = nearest(call, known) or "add it to the study's shifts"
+            step = did_you_mean(call, known) or "add it to the study's shifts"
             what = "the study does not test under this shift"
             yield Problem(what, f"{place}.shift", call, ", ".join(known) or "shifts = [...]", step)

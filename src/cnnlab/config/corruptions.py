@@ -17,15 +17,15 @@ from pydantic import Field
 from cnnlab.config.augmentations import Augmentations
 from cnnlab.config.optimization import Choice
 from cnnlab.errors import Problem, SpecError
-from cnnlab.grammar.calls import Call, parse
+from cnnlab.grammar.calls import Call, parse_call
 from cnnlab.grammar.registry import Registry
 
-shifts: Registry[Any] = Registry("shift")
+corruptions: Registry[Any] = Registry("shift")
 
 # Strengths in pixels are given for images of this side, and grow with the image.
-SIDE = 32
-LARGEST_PIXELS = 4096
-Pixels: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST_PIXELS)]
+REFERENCE_SIDE = 32
+MAX_PIXELS = 4096
+Pixels: TypeAlias = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
 Degrees: TypeAlias = Annotated[float, Field(gt=0, le=180)]
 Zoom: TypeAlias = Annotated[float, Field(ge=0.01, le=100)]
 Factor: TypeAlias = Annotated[float, Field(ge=0, le=100)]
@@ -34,22 +34,22 @@ Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Quality: TypeAlias = Annotated[int, Field(ge=1, le=100)]
 
 
-class Shift(Choice):
+class Corruption(Choice):
     """What every shift has.
 
     Attributes:
         unit: of its strength, as it stands behind the number; "×" stands before it.
-        unchanged: the strength that would leave an image as it is.
-        strengths: those that are tested where none is given; in pixels they are for images of 32×32.
-        whole: whether its pixels are whole ones.
-        colour: whether grey images stay as they are.
+        identity_strength: the strength that would leave an image as it is.
+        default_strengths: those that are tested where none is given; in pixels they are for images of 32×32.
+        is_integer: whether its pixels are whole ones.
+        needs_colour: whether grey images stay as they are.
     """
 
     unit: ClassVar[str] = ""
-    unchanged: ClassVar[float] = 0.0
-    strengths: ClassVar[tuple[float, ...]] = ()
-    whole: ClassVar[bool] = False
-    colour: ClassVar[bool] = False
+    identity_strength: ClassVar[float] = 0.0
+    default_strengths: ClassVar[tuple[float, ...]] = ()
+    is_integer: ClassVar[bool] = False
+    needs_colour: ClassVar[bool] = False
 
     @property
     def strength(self) -> float:
@@ -63,7 +63,7 @@ class Shift(Choice):
         return self.kind
 
     @property
-    def amount(self) -> str:
+    def strength_text(self) -> str:
         """Its strength as people say it: `3 px`, `×0.5`; empty for what has no degrees."""
         if not dataclasses.fields(self):  # type: ignore[arg-type]
             return ""
@@ -73,144 +73,144 @@ class Shift(Choice):
     @property
     def title(self) -> str:
         """Its name with its strength: `rotation 15°`."""
-        return f"{self.name} {self.amount}".strip()
+        return f"{self.name} {self.strength_text}".strip()
 
     def as_call(self) -> Call:
         """The shift as a person writes it."""
-        return shifts.write(self)
+        return corruptions.to_call(self)
 
 
-@shifts.add("translation")
-class Translation(Shift):
+@corruptions.register("translation")
+class TranslationCorruption(Corruption):
     """Move by whole pixels to the left, to the right, up or down; black comes in."""
 
     unit: ClassVar[str] = "px"
-    strengths: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 8)
-    whole: ClassVar[bool] = True
+    default_strengths: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 8)
+    is_integer: ClassVar[bool] = True
     pixels: Pixels
 
 
-@shifts.add("rotation")
-class Rotation(Shift):
+@corruptions.register("rotation")
+class RotationCorruption(Corruption):
     """Turn about the centre, with the clock or against it; black comes in at the corners."""
 
     unit: ClassVar[str] = "°"
-    strengths: ClassVar[tuple[float, ...]] = (5, 10, 20, 45, 90)
+    default_strengths: ClassVar[tuple[float, ...]] = (5, 10, 20, 45, 90)
     degrees: Degrees
 
 
-@shifts.add("scale")
-class Scale(Shift):
+@corruptions.register("scale")
+class ScaleCorruption(Corruption):
     """Enlarge (above 1) or shrink about the centre; the size of the image stays, and black comes in."""
 
     unit: ClassVar[str] = "×"
-    unchanged: ClassVar[float] = 1.0
-    strengths: ClassVar[tuple[float, ...]] = (0.5, 0.75, 1.25, 1.5, 2)
+    identity_strength: ClassVar[float] = 1.0
+    default_strengths: ClassVar[tuple[float, ...]] = (0.5, 0.75, 1.25, 1.5, 2)
     factor: Zoom
 
 
-@shifts.add("brightness")
-class Brightness(Shift):
+@corruptions.register("brightness")
+class BrightnessCorruption(Corruption):
     """Each number times the factor."""
 
     unit: ClassVar[str] = "×"
-    unchanged: ClassVar[float] = 1.0
-    strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.25, 1.5)
+    identity_strength: ClassVar[float] = 1.0
+    default_strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.25, 1.5)
     factor: Factor
 
 
-@shifts.add("contrast")
-class Contrast(Shift):
+@corruptions.register("contrast")
+class ContrastCorruption(Corruption):
     """Away from or towards the mean grey of the image, by the factor; at 0 only that is left."""
 
     unit: ClassVar[str] = "×"
-    unchanged: ClassVar[float] = 1.0
-    strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.25, 1.5)
+    identity_strength: ClassVar[float] = 1.0
+    default_strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 0.75, 1.25, 1.5)
     factor: Factor
 
 
-@shifts.add("saturation")
-class Saturation(Shift):
+@corruptions.register("saturation")
+class SaturationCorruption(Corruption):
     """Away from or towards grey, by the factor; at 0 no colour is left."""
 
     unit: ClassVar[str] = "×"
-    unchanged: ClassVar[float] = 1.0
-    strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 1.5, 2, 3)
-    colour: ClassVar[bool] = True
+    identity_strength: ClassVar[float] = 1.0
+    default_strengths: ClassVar[tuple[float, ...]] = (0.25, 0.5, 1.5, 2, 3)
+    needs_colour: ClassVar[bool] = True
     factor: Factor
 
 
-@shifts.add("hue")
-class Hue(Shift):
+@corruptions.register("hue")
+class HueCorruption(Corruption):
     """Turn the circle of hues, one way or the other."""
 
     unit: ClassVar[str] = "°"
-    strengths: ClassVar[tuple[float, ...]] = (18, 36, 72, 108, 180)
-    colour: ClassVar[bool] = True
+    default_strengths: ClassVar[tuple[float, ...]] = (18, 36, 72, 108, 180)
+    needs_colour: ClassVar[bool] = True
     degrees: Degrees
 
 
-@shifts.add("greyscale")
-class Greyscale(Shift):
+@corruptions.register("greyscale")
+class GreyscaleCorruption(Corruption):
     """Take the colours out; the channels stay three."""
 
-    colour: ClassVar[bool] = True
+    needs_colour: ClassVar[bool] = True
 
 
-@shifts.add("invert")
-class Invert(Shift):
+@corruptions.register("invert")
+class InvertCorruption(Corruption):
     """Turn light into dark, each channel by itself."""
 
 
-@shifts.add("blur")
-class Blur(Shift):
+@corruptions.register("blur")
+class BlurCorruption(Corruption):
     """Gaussian blur of this standard deviation; the border is reflected."""
 
     unit: ClassVar[str] = "px"
-    strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    default_strengths: ClassVar[tuple[float, ...]] = (0.5, 1.0, 1.5, 2.0, 3.0)
     sigma: Sigma
 
 
-@shifts.add("noise")
-class Noise(Shift):
+@corruptions.register("noise")
+class NoiseCorruption(Corruption):
     """Add Gaussian noise of this standard deviation to each number; of pixels from 0 to 1."""
 
-    strengths: ClassVar[tuple[float, ...]] = (0.02, 0.05, 0.1, 0.15, 0.2)
+    default_strengths: ClassVar[tuple[float, ...]] = (0.02, 0.05, 0.1, 0.15, 0.2)
     std: Share
 
 
-@shifts.add("jpeg")
-class Jpeg(Shift):
+@corruptions.register("jpeg")
+class JpegCorruption(Corruption):
     """Store as JPEG of this quality, and read again; lower is stronger."""
 
-    unchanged: ClassVar[float] = 100.0
-    strengths: ClassVar[tuple[float, ...]] = (80, 50, 25, 10, 5)
+    identity_strength: ClassVar[float] = 100.0
+    default_strengths: ClassVar[tuple[float, ...]] = (80, 50, 25, 10, 5)
     quality: Quality
 
 
-@shifts.add("occlusion")
-class Occlusion(Shift):
+@corruptions.register("occlusion")
+class OcclusionCorruption(Corruption):
     """Cover a square of this side with black, wherever it has room in the image."""
 
     unit: ClassVar[str] = "px"
-    strengths: ClassVar[tuple[float, ...]] = (4, 8, 12, 16, 24)
-    whole: ClassVar[bool] = True
+    default_strengths: ClassVar[tuple[float, ...]] = (4, 8, 12, 16, 24)
+    is_integer: ClassVar[bool] = True
     pixels: Pixels
 
 
-@shifts.add("resolution")
-class Resolution(Shift):
+@corruptions.register("resolution")
+class ResolutionCorruption(Corruption):
     """Shrink until the shorter side has so many pixels, and enlarge again; lower is stronger."""
 
     unit: ClassVar[str] = "px"
-    unchanged: ClassVar[float] = float("inf")
-    strengths: ClassVar[tuple[float, ...]] = (24, 16, 12, 8, 4)
-    whole: ClassVar[bool] = True
+    identity_strength: ClassVar[float] = float("inf")
+    default_strengths: ClassVar[tuple[float, ...]] = (24, 16, 12, 8, 4)
+    is_integer: ClassVar[bool] = True
     pixels: Pixels
 
 
-@shifts.add("drawn")
-class Drawn(Shift):
+@corruptions.register("drawn")
+class AugmentationCorruption(Corruption):
     """The augmentations of `body`, one after the other, each drawn anew for each image."""
 
     body: Augmentations
@@ -227,12 +227,12 @@ class Drawn(Shift):
         return f"drawn {', '.join(choice.kind for choice in self.body)}"
 
     @property
-    def amount(self) -> str:
+    def strength_text(self) -> str:
         """The first number of each of its augmentations that has one."""
         return ", ".join(f"{number:g}" for number in map(_first_number, self.body) if number is not None)
 
 
-def usual(height: int, width: int, channels: int, names: Iterable[str] = ()) -> tuple[Any, ...]:
+def default_corruptions(height: int, width: int, channels: int, names: Iterable[str] = ()) -> tuple[Any, ...]:
     """The shifts that images of this size are tested under, each kind at its usual strengths.
 
     Args:
@@ -242,21 +242,21 @@ def usual(height: int, width: int, channels: int, names: Iterable[str] = ()) -> 
     >>> [shift.title for shift in usual(64, 64, 3, ["translation"])]
     ['translation 2 px', 'translation 4 px', 'translation 6 px', 'translation 8 px', 'translation 16 px']
     """
-    wanted = list(names) or [name for name, kind in shifts.kinds.items() if name != "drawn"]
+    wanted = list(names) or [name for name, kind in corruptions.kinds.items() if name != "drawn"]
     found: list[Any] = []
     for name in wanted:
-        kind = shifts.kinds[name]
-        if kind.colour and channels == 1:
+        kind = corruptions.kinds[name]
+        if kind.needs_colour and channels == 1:
             continue
-        if not kind.strengths:
+        if not kind.default_strengths:
             found.append(kind())
             continue
-        scaled = (_scaled(strength, kind, min(height, width)) for strength in kind.strengths)
+        scaled = (_scale_strength(strength, kind, min(height, width)) for strength in kind.default_strengths)
         found += [kind(strength) for strength in dict.fromkeys(scaled)]
     return tuple(found)
 
 
-def read_shifts(texts: Sequence[Any], height: int, width: int, channels: int) -> tuple[Any, ...]:
+def read_corruptions(texts: Sequence[Any], height: int, width: int, channels: int) -> tuple[Any, ...]:
     """Shifts from calls, or from names, which stand for the usual strengths; each once, every wrong one told.
 
     Raises:
@@ -266,24 +266,24 @@ def read_shifts(texts: Sequence[Any], height: int, width: int, channels: int) ->
     problems: list[Problem] = []
     for number, text in enumerate(texts):
         try:
-            call = text if isinstance(text, Call) else parse(text)
+            call = text if isinstance(text, Call) else parse_call(text)
             # `drawn` needs to be told what.
-            bare = not call.positional and not call.named and call.name in shifts.kinds and call.name != "drawn"
-            found += usual(height, width, channels, [call.name]) if bare else [shifts.read(call)]
+            bare = not call.positional and not call.named and call.name in corruptions.kinds and call.name != "drawn"
+            found += default_corruptions(height, width, channels, [call.name]) if bare else [corruptions.read(call)]
         except SpecError as error:
-            problems += [problem.within(f"[{number}]") for problem in error.problems]
+            problems += [problem.with_prefix(f"[{number}]") for problem in error.problems]
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
     return tuple(dict.fromkeys(found))
 
 
-def read_shift(text: Any) -> Any:
+def read_corruption(text: Any) -> Any:
     """The one shift that a call names; a name alone is enough for what has no strengths.
 
     Raises:
         SpecError: an unknown name, a strength that is not allowed, or a name that stands for several strengths.
     """
-    found = read_shifts([text], SIDE, SIDE, 3)
+    found = read_corruptions([text], REFERENCE_SIDE, REFERENCE_SIDE, 3)
     if len(found) != 1:
         what = f"this stands for {len(found)} strengths, and one is meant"
         raise SpecError(what, received=str(text), allowed="one strength", next_step=f"write {found[0].as_call()}")
@@ -296,9 +296,9 @@ def _first_number(choice: Any) -> float | None:
     return float(numbers[0]) if numbers else None
 
 
-def _scaled(strength: float, kind: type[Shift], side: int) -> float:
+def _scale_strength(strength: float, kind: type[Corruption], side: int) -> float:
     """A usual strength for images of this side; what is in pixels stays within what is allowed."""
-    if kind.unit != "px" or side == SIDE:
+    if kind.unit != "px" or side == REFERENCE_SIDE:
         return strength
-    scaled = strength * side / SIDE
-    return min(max(1, round(scaled)), LARGEST_PIXELS) if kind.whole else min(max(round(scaled, 2), 0.1), 100.0)
+    scaled = strength * side / REFERENCE_SIDE
+    return min(max(1, round(scaled)), MAX_PIXELS) if kind.is_integer else min(max(round(scaled, 2), 0.1), 100.0)

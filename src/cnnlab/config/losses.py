@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator
 
 from cnnlab.config.optimization import Choice
-from cnnlab.grammar.arguments import DropRate, NotNegative
+from cnnlab.grammar.arguments import DropRate, NonNegative
 from cnnlab.grammar.registry import Registry
-from cnnlab.grammar.validation_errors import refuse
+from cnnlab.grammar.validation_errors import value_error
 
 losses: Registry[Any] = Registry("loss")
 
@@ -20,7 +20,7 @@ def _class_weights(value: Any) -> Any:
         return value
     numbers = value if isinstance(value, list | tuple) else ()
     if len(numbers) < 2 or not all(_is_weight(number) for number in numbers):
-        raise refuse("none, 'balanced', or a [list] with a number above 0 for each class")
+        raise value_error("none, 'balanced', or a [list] with a number above 0 for each class")
     return tuple(map(float, numbers))
 
 
@@ -34,7 +34,7 @@ else:
     ClassWeights = Annotated[Any, BeforeValidator(_class_weights)]
 
 
-@losses.add("cross_entropy")
+@losses.register("cross_entropy")
 class CrossEntropy(Choice):
     """Cross-entropy; `smoothing` spreads that share of each label over all classes (Szegedy et al., 2016)."""
 
@@ -42,9 +42,9 @@ class CrossEntropy(Choice):
     weights: ClassWeights = None
 
 
-@losses.add("focal")
+@losses.register("focal")
 class Focal(Choice):
     """Cross-entropy times (1 - p)^gamma, by which images that are right already count less (Lin et al., 2017)."""
 
-    gamma: NotNegative = 2.0
+    gamma: NonNegative = 2.0
     weights: ClassWeights = None

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
-from cnnlab.architecture.layer import Shape, times
+from cnnlab.architecture.layer import Shape, format_shape
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import Row
+from cnnlab.architecture.layers import LayerRow
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.config.backbones import Backbone, policies, read_backbone, write_backbone
+from cnnlab.config.backbones import Backbone, format_backbone, read_backbone, trainable_choices
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Resize
 from cnnlab.grammar.section import PlainValue, Section
@@ -20,16 +20,16 @@ Init = Literal["default", "xavier", "kaiming", "orthogonal", "dirac"]
 Interpolation: TypeAlias = Literal["nearest", "bilinear", "bicubic"]
 # Features that are maps become one number a channel, unless the head says otherwise.
 POOLED_HEAD = ("globalpool", "dense(classes)")
-PLAIN_HEAD = ("dense(classes)",)
+DENSE_HEAD = ("dense(classes)",)
 
-_ALL = policies.read("all")
+_ALL = trainable_choices.read("all")
 
 if TYPE_CHECKING:
     _Backbone: TypeAlias = Backbone | None
-    _Policy: TypeAlias = Any
+    _Trainable: TypeAlias = Any
 else:
-    _Backbone = Annotated[Any, BeforeValidator(read_backbone), PlainSerializer(write_backbone, return_type=str)] | None
-    _Policy = policies.choice()
+    _Backbone = Annotated[Any, BeforeValidator(read_backbone), PlainSerializer(format_backbone, return_type=str)] | None
+    _Trainable = trainable_choices.field_type()
 
 
 class Model(Section):
@@ -45,7 +45,7 @@ class Model(Section):
     backbone: _Backbone = None
     cut: str = ""
     head: tuple[str, ...] = ()
-    trainable: _Policy = "all"
+    trainable: _Trainable = "all"
     resize: Resize | None = None
     interpolation: Interpolation | None = None
     values: dict[str, PlainValue] = Field(default={})
@@ -59,7 +59,7 @@ class Model(Section):
             return ()
         if not isinstance(value, list | tuple):
             return value
-        return tuple(str(Row(item) if hasattr(item, "tensors") else item) for item in value)
+        return tuple(str(LayerRow(item) if hasattr(item, "parameter_shapes") else item) for item in value)
 
     @field_validator("backbone", mode="before")
     @classmethod
@@ -73,7 +73,7 @@ class Model(Section):
         return "" if value == "none" else value
 
     @model_validator(mode="after")
-    def _readable(self) -> Self:
+    def _check_readable(self) -> Self:
         if self.backbone is None:
             self._check_table()
             return self
@@ -84,11 +84,11 @@ class Model(Section):
         if self.cut and self.backbone.cut:
             problems.append(Problem("the cut is given twice", "cut", self.cut, next_step="leave one of them out"))
         try:
-            read_table(self.head or PLAIN_HEAD, self.values, classes=10)
+            read_table(self.head or DENSE_HEAD, self.values, classes=10)
         except SpecError as error:
-            problems += [_of_head(problem) for problem in error.problems]
+            problems += [_head_problem(problem) for problem in error.problems]
         if problems:
-            raise SpecError.together(problems)
+            raise SpecError.from_problems(problems)
         return self
 
     @property
@@ -102,20 +102,20 @@ class Model(Section):
         Raises:
             SpecError: layers that don't fit together; `where` begins with `model`.
         """
-        return _followed(self.layers, self, shape, classes, head=False)
+        return _trace_rows(self.layers, self, shape, classes, head=False)
 
     def trace_head(self, features: Shape, classes: int) -> Trace:
         """The head followed from the backbone's features to the classes; errors as `trace`."""
         if len(features) not in (1, 3) and not self.head:
             raise SpecError(
-                f"the features are {times(features)} numbers, neither maps nor a vector: such want a head of their own",
+                f"the features are {format_shape(features)} numbers, neither maps nor a vector: such want a head of their own",
                 where="model.cut",
                 received=self.features or "the backbone's end",
                 allowed="a layer that gives channels×height×width or one row of numbers",
                 next_step='cut at another layer, or write a head that begins with "flatten"',
             )
-        rows = self.head or (POOLED_HEAD if len(features) == 3 else PLAIN_HEAD)
-        return _followed(rows, self, features, classes, head=True)
+        rows = self.head or (POOLED_HEAD if len(features) == 3 else DENSE_HEAD)
+        return _trace_rows(rows, self, features, classes, head=True)
 
     def _check_table(self) -> None:
         plain = Model.model_fields
@@ -129,14 +129,14 @@ class Model(Section):
         read_table(self.layers, self.values, classes=10)
 
 
-def _followed(rows: tuple[str, ...], model: Model, shape: Shape, classes: int, *, head: bool) -> Trace:
+def _trace_rows(rows: tuple[str, ...], model: Model, shape: Shape, classes: int, *, head: bool) -> Trace:
     try:
         return trace(read_table(rows, model.values, classes), shape, classes)
     except SpecError as error:
-        problems = [_of_head(problem) if head else problem for problem in error.problems]
-        raise SpecError.together(problem.within("model") for problem in problems) from None
+        problems = [_head_problem(problem) if head else problem for problem in error.problems]
+        raise SpecError.from_problems(problem.with_prefix("model") for problem in problems) from None
 
 
-def _of_head(problem: Problem) -> Problem:
+def _head_problem(problem: Problem) -> Problem:
     """A table's problem, told of the head."""
     return replace(problem, where=problem.where.replace("layers", "head", 1))

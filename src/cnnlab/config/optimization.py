@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Field
 
 from cnnlab.errors import SpecError
-from cnnlab.grammar.arguments import Count, Momentum, NotNegative, Positive, Probability
+from cnnlab.grammar.arguments import Count, Momentum, NonNegative, Positive, Probability
 from cnnlab.grammar.registry import Registry
 
 # The figures of a part that may stop, choose and be studied; the first is better when smaller.
@@ -21,33 +21,33 @@ Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "ma
 class Choice:
     """What every choice has: its name in a recipe.
 
-    An optimiser may say between which learning rates people usually train with it (`usual`), and an augmentation
-    that it turns left into right (`mirrors`).
+    An optimiser may say between which learning rates people usually train with it (`typical_lr`), and an augmentation
+    that it turns left into right (`flips_horizontally`).
     """
 
     kind: ClassVar[str]
-    usual: ClassVar[tuple[float, float] | None] = None
-    mirrors: ClassVar[bool] = False
+    typical_lr: ClassVar[tuple[float, float] | None] = None
+    flips_horizontally: ClassVar[bool] = False
 
 
 optimizers: Registry[Any] = Registry("optimizer")
 schedules: Registry[Any] = Registry("schedule")
-stops: Registry[Any] = Registry("stop")
+stopping_rules: Registry[Any] = Registry("stop")
 
 
-@optimizers.add("sgd")
-class SGD(Choice):
+@optimizers.register("sgd")
+class SGDConfig(Choice):
     """Stochastic gradient descent, with momentum (Nesterov's on request)."""
 
     # 0.1 begins most published schedules (He et al., 2016), 0.001 most fine-tuning.
-    usual: ClassVar[tuple[float, float]] = (1e-3, 0.1)
+    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)
     lr: Positive
     momentum: Momentum = 0.0
     nesterov: bool = False
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
     @property
-    def state(self) -> int:
+    def state_per_parameter(self) -> int:
         """Numbers kept for each parameter: the running mean of its gradients, where there is momentum."""
         return 1 if self.momentum else 0
 
@@ -60,172 +60,174 @@ class SGD(Choice):
             )
 
 
-@optimizers.add("adam")
-class Adam(Choice):
+@optimizers.register("adam")
+class AdamConfig(Choice):
     """Adam (Kingma, Ba, 2014); its weight decay is added to the gradient."""
 
     # Around the paper's own 0.001; transformers and fine-tuning take less.
-    usual: ClassVar[tuple[float, float]] = (1e-4, 3e-3)
-    state: ClassVar[int] = 2  # numbers kept for each parameter: running means of its gradients and of their squares
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)
+    state_per_parameter: ClassVar[int] = (
+        2  # numbers kept for each parameter: running means of its gradients and of their squares
+    )
     lr: Positive = 1e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("adamw")
-class AdamW(Choice):
+@optimizers.register("adamw")
+class AdamWConfig(Choice):
     """Adam with decoupled weight decay (Loshchilov, Hutter, 2017)."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state: ClassVar[int] = 2
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 1e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 1e-2
+    weight_decay: NonNegative = 1e-2
 
 
-@optimizers.add("nadam")
-class NAdam(Choice):
+@optimizers.register("nadam")
+class NAdamConfig(Choice):
     """Adam with Nesterov's way of looking ahead (Dozat, 2016)."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state: ClassVar[int] = 2
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 2e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("radam")
-class RAdam(Choice):
+@optimizers.register("radam")
+class RAdamConfig(Choice):
     """Adam whose first steps are held back until its variance is known (Liu et al., 2019)."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
-    state: ClassVar[int] = 2
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 1e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("adamax")
-class Adamax(Choice):
+@optimizers.register("adamax")
+class AdamaxConfig(Choice):
     """Adam with the largest recent gradient in place of their mean square (Kingma, Ba, 2014)."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's; 0.002 is the paper's
-    state: ClassVar[int] = 2
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 3e-3)  # Adam's; 0.002 is the paper's
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 2e-3
     beta1: Momentum = 0.9
     beta2: Momentum = 0.999
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("rmsprop")
-class RMSprop(Choice):
+@optimizers.register("rmsprop")
+class RMSpropConfig(Choice):
     """Gradients divided by the root of their running mean square (Hinton, 2012); `centered` takes their variance."""
 
     # Hinton's lecture names 0.001, torch begins at 0.01.
-    usual: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
+    typical_lr: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     lr: Positive = 1e-3
     alpha: Momentum = 0.99
     momentum: Momentum = 0.0
     centered: bool = False
     eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
     @property
-    def state(self) -> int:
+    def state_per_parameter(self) -> int:
         """Numbers kept for each parameter: the mean square, and what momentum and centring add."""
         return 1 + bool(self.momentum) + self.centered
 
 
-@optimizers.add("adagrad")
-class Adagrad(Choice):
+@optimizers.register("adagrad")
+class AdagradConfig(Choice):
     """Gradients divided by the root of the sum of all their squares (Duchi et al., 2011)."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around torch's own 0.01
-    state: ClassVar[int] = 1
+    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around torch's own 0.01
+    state_per_parameter: ClassVar[int] = 1
     lr: Positive = 1e-2
     eps: Positive = 1e-10
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("adadelta")
-class Adadelta(Choice):
+@optimizers.register("adadelta")
+class AdadeltaConfig(Choice):
     """Steps as large as the recent ones (Zeiler, 2012), times a rate that the paper does without."""
 
-    usual: ClassVar[tuple[float, float]] = (0.1, 1.0)  # 1 is the paper's
-    state: ClassVar[int] = 2
+    typical_lr: ClassVar[tuple[float, float]] = (0.1, 1.0)  # 1 is the paper's
+    state_per_parameter: ClassVar[int] = 2
     lr: Positive = 1.0
     rho: Momentum = 0.9
     eps: Positive = 1e-6
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
-@optimizers.add("lion")
-class Lion(Choice):
+@optimizers.register("lion")
+class LionConfig(Choice):
     """The sign of a running mean of gradients, with decoupled weight decay (Chen et al., 2023)."""
 
     # The paper: a third to a tenth of AdamW's rate, with a weight decay as much larger.
-    usual: ClassVar[tuple[float, float]] = (1e-5, 1e-3)
-    state: ClassVar[int] = 1
+    typical_lr: ClassVar[tuple[float, float]] = (1e-5, 1e-3)
+    state_per_parameter: ClassVar[int] = 1
     lr: Positive = 1e-4
     beta1: Momentum = 0.9
     beta2: Momentum = 0.99
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
 
 
 if TYPE_CHECKING:
     AnyOptimizer: TypeAlias = Any
 else:
-    AnyOptimizer = optimizers.choice()
+    AnyOptimizer = optimizers.field_type()
 
 
-@optimizers.add("muon")
-class Muon(Choice):
+@optimizers.register("muon")
+class MuonConfig(Choice):
     """Orthogonal steps for hidden layers' weights (Jordan, 2024); `companion` for the first, the last and the rest."""
 
-    usual: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around Jordan's own 0.02
-    state: ClassVar[int] = 1  # of hidden weights, which are most; the companion keeps its own
+    typical_lr: ClassVar[tuple[float, float]] = (1e-3, 0.1)  # around Jordan's own 0.02
+    state_per_parameter: ClassVar[int] = 1  # of hidden weights, which are most; the companion keeps its own
     lr: Positive = 0.02
     momentum: Momentum = 0.95
-    weight_decay: NotNegative = 0.0
+    weight_decay: NonNegative = 0.0
     companion: AnyOptimizer = optimizers.read("adamw(3e-4)")
 
     def __post_init__(self) -> None:
-        if isinstance(self.companion, Muon):
+        if isinstance(self.companion, MuonConfig):
             raise SpecError("muon can't be its own companion", received="companion=muon(…)")
 
 
-InnerShare: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
+OpenFraction: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
 Divisor: TypeAlias = Annotated[float, Field(ge=1)]
 if TYPE_CHECKING:
     AnySchedule: TypeAlias = Any
 else:
-    AnySchedule = schedules.choice()
+    AnySchedule = schedules.field_type()
 
 
-@schedules.add("constant")
-class Constant(Choice):
+@schedules.register("constant")
+class ConstantSchedule(Choice):
     """The learning rate stays."""
 
 
-@schedules.add("step")
-class Step(Choice):
+@schedules.register("step")
+class StepSchedule(Choice):
     """Times `factor` after every `epochs` epochs."""
 
     epochs: Count = 30
     factor: Probability = 0.1
 
 
-@schedules.add("multistep")
-class MultiStep(Choice):
+@schedules.register("multistep")
+class MultiStepSchedule(Choice):
     """Times `factor` after each of these epochs."""
 
     epochs: tuple[Count, ...]
@@ -236,29 +238,29 @@ class MultiStep(Choice):
             raise SpecError("these epochs don't rise", received=str(list(self.epochs)), allowed="such as [30, 60]")
 
 
-@schedules.add("exponential")
-class Exponential(Choice):
+@schedules.register("exponential")
+class ExponentialSchedule(Choice):
     """Times `factor` after every epoch."""
 
     factor: Probability = 0.95
 
 
-@schedules.add("linear")
-class Linear(Choice):
+@schedules.register("linear")
+class LinearSchedule(Choice):
     """Down along a line, step by step, to `floor` times the first rate."""
 
     floor: Probability = 0.0
 
 
-@schedules.add("cosine")
-class Cosine(Choice):
+@schedules.register("cosine")
+class CosineSchedule(Choice):
     """Down along half a cosine, step by step, to `floor` times the first rate."""
 
     floor: Probability = 0.0
 
 
-@schedules.add("restarts")
-class Restarts(Choice):
+@schedules.register("restarts")
+class CosineRestartsSchedule(Choice):
     """Cosine that restarts (Loshchilov, Hutter, 2016): after `epochs` epochs, then each time `growth` times more."""
 
     epochs: Count = 10
@@ -266,17 +268,17 @@ class Restarts(Choice):
     floor: Probability = 0.0
 
 
-@schedules.add("onecycle")
-class OneCycle(Choice):
+@schedules.register("onecycle")
+class OneCycleSchedule(Choice):
     """From rate/first up to the rate, for the share `rise` of all steps, then down to rate/first/last (Smith, 2017)."""
 
-    rise: InnerShare = 0.3
+    rise: OpenFraction = 0.3
     first: Divisor = 25.0
     last: Divisor = 1e4
 
 
-@schedules.add("plateau")
-class Plateau(Choice):
+@schedules.register("plateau")
+class PlateauSchedule(Choice):
     """Times `factor` when `metric` on the validation part has not improved for `patience` validations."""
 
     factor: Probability = 0.1
@@ -284,12 +286,12 @@ class Plateau(Choice):
     metric: Metric = "loss"
 
 
-@schedules.add("warmup")
-class Warmup(Choice):
+@schedules.register("warmup")
+class WarmupSchedule(Choice):
     """Up along a line from `start` times the rate, for `epochs` epochs; then another schedule, which begins there."""
 
     epochs: Positive = 1.0
-    then: AnySchedule = Constant()
+    then: AnySchedule = ConstantSchedule()
     start: Probability = 0.01
 
     @property
@@ -298,19 +300,19 @@ class Warmup(Choice):
         return getattr(self.then, "metric", None)
 
     def __post_init__(self) -> None:
-        if isinstance(self.then, Warmup):
+        if isinstance(self.then, WarmupSchedule):
             raise SpecError("a warm-up has no other one behind it", received="then=warmup(…)")
 
 
-@stops.add("never")
-class Never(Choice):
+@stopping_rules.register("never")
+class NoEarlyStopping(Choice):
     """Train for all epochs."""
 
 
-@stops.add("early")
-class Early(Choice):
+@stopping_rules.register("early")
+class EarlyStoppingConfig(Choice):
     """Stop when `metric` on the validation part has not improved by `min_change` for `patience` validations."""
 
     patience: Count = 5
     metric: Metric = "loss"
-    min_change: NotNegative = 0.0
+    min_change: NonNegative = 0.0

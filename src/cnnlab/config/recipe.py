@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, get_
 import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from cnnlab.architecture.warnings import known_names
+from cnnlab.architecture.warnings import check_warning_names
 from cnnlab.config.augmentations import augmentations
-from cnnlab.config.averaging_and_mixing import NoAverage, averages, mixes
-from cnnlab.config.backbones import keepings
+from cnnlab.config.averaging_and_mixing import NoAveraging, averaging, mixing
+from cnnlab.config.backbones import cache_policies
 from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Interpolation, Model
-from cnnlab.config.optimization import Metric, optimizers, schedules, stops
-from cnnlab.errors import Problem, SpecError, nearest
+from cnnlab.config.optimization import Metric, optimizers, schedules, stopping_rules
+from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count, Size
 from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import expect_kind, in_file, override, parse_toml, read_tables
-from cnnlab.grammar.validation_errors import refuse
+from cnnlab.grammar.toml_files import expect_kind, locate_in_file, override, parse_toml, read_tables
+from cnnlab.grammar.validation_errors import value_error
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+UnitFraction = Annotated[float, Field(ge=0, lt=1)]
 
 if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
     _Optimizer: TypeAlias = Any
@@ -32,23 +32,23 @@ if TYPE_CHECKING:  # a choice is one of a registry's kinds, which grow
     _Stop: TypeAlias = Any
     _Augmentation: TypeAlias = Any
 else:
-    _Optimizer = optimizers.choice()
-    _Schedule = schedules.choice()
-    _Stop = stops.choice()
-    _Augmentation = augmentations.choice()
+    _Optimizer = optimizers.field_type()
+    _Schedule = schedules.field_type()
+    _Stop = stopping_rules.field_type()
+    _Augmentation = augmentations.field_type()
 
 if TYPE_CHECKING:
     _Loss: TypeAlias = Any
     _Average: TypeAlias = Any
     _Mix: TypeAlias = Any
     _Budget: TypeAlias = Any
-    _Keeping: TypeAlias = Any
+    _CachePolicy: TypeAlias = Any
 else:
-    _Loss = losses.choice()
-    _Average = averages.choice()
-    _Mix = mixes.choice()
-    _Budget = budgets.choice()
-    _Keeping = keepings.choice()
+    _Loss = losses.field_type()
+    _Average = averaging.field_type()
+    _Mix = mixing.field_type()
+    _Budget = budgets.field_type()
+    _CachePolicy = cache_policies.field_type()
 Factor = Annotated[float, Field(gt=0)]
 
 
@@ -58,8 +58,8 @@ class Data(Section):
     source: Annotated[str, Field(min_length=1)] = Field(
         description='write source = "cifar10", or the path of a folder or archive of images'
     )
-    validation: Share = 0.1
-    test: Share | None = None
+    validation: UnitFraction = 0.1
+    test: UnitFraction | None = None
     size: Size | None = None
     channels: Literal[1, 3] | None = None
     classes: tuple[str, ...] | None = None
@@ -79,12 +79,12 @@ class Data(Section):
     @classmethod
     def _at_least_two(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and (len(value) < 2 or len(set(value)) < len(value)):
-            raise refuse("two class names or more, each once")
+            raise value_error("two class names or more, each once")
         return value
 
     @field_validator("normalize")
     @classmethod
-    def _mean_and_std(cls, value: Any) -> Any:
+    def _check_normalize(cls, value: Any) -> Any:
         """ "data", "weights", or [[mean, …], [std, …]] with one number a channel."""
         if value in (None, "data", "weights"):
             return value
@@ -93,7 +93,7 @@ class Data(Section):
         except (TypeError, ValueError):
             mean, std = [], []
         if len(mean) not in (1, 3) or len(std) != len(mean) or not all(number > 0 for number in std):
-            raise refuse(
+            raise value_error(
                 "'data', 'weights', or [[mean, …], [std, …]]: one number a channel, of pixels from 0 to 1, "
                 "each std above 0"
             )
@@ -123,7 +123,7 @@ class Train(Section):
     validations_per_epoch: Annotated[int, Field(ge=1, le=1000)] = 1
     test: Literal["end", "sealed", "curve"] = "end"
     predictions: Literal["held-out", "all"] = "held-out"
-    cache: _Keeping = "auto"
+    cache: _CachePolicy = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     sync_batchnorm: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -132,13 +132,13 @@ class Train(Section):
     model_config = ConfigDict(**Section.model_config, validate_default=True)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         problems: list[Problem] = []
-        averaged = not isinstance(self.average, NoAverage)
+        averaged = not isinstance(self.average, NoAveraging)
         if averaged and self.weights != "averaged":
             what = f"an average is kept, and the {self.weights} weights are reported"
             step = 'set weights = "averaged", or average = "never"'
-            problems.append(Problem(what, "average", str(averages.write(self.average)), next_step=step))
+            problems.append(Problem(what, "average", str(averaging.to_call(self.average)), next_step=step))
         if not averaged and self.weights == "averaged":
             step = 'set average = "ema" or "swa"'
             problems.append(Problem("no average is kept", "weights", '"averaged"', next_step=step))
@@ -147,7 +147,7 @@ class Train(Section):
             step = "take fewer epochs of warm-up, or more of training"
             problems.append(Problem(what, "schedule", allowed=f"up to {self.epochs}", next_step=step))
         if problems:
-            raise SpecError.together(problems)
+            raise SpecError.from_problems(problems)
         return self
 
 
@@ -180,7 +180,7 @@ class Warnings(Section):
     @field_validator("off")
     @classmethod
     def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return known_names(value)
+        return check_warning_names(value)
 
 
 class Recipe(Section):
@@ -199,7 +199,7 @@ class Recipe(Section):
 
     @field_validator("claims", mode="before")
     @classmethod
-    def _plain_figures(cls, value: Any) -> Any:
+    def _expand_numbers(cls, value: Any) -> Any:
         """A plain number is short for `{ published = number }`; "none" takes the claim of a base away."""
         if not isinstance(value, dict):
             return value
@@ -214,7 +214,7 @@ class Recipe(Section):
         return value
 
     @model_validator(mode="after")
-    def _weights_are_there(self) -> Self:
+    def _check_weights(self) -> Self:
         if self.data.normalize == "weights" and self.model.backbone is None:
             what, step = "there is no backbone to normalise images for", 'write "data", or name a backbone'
             raise SpecError(what, where="data.normalize", next_step=step)
@@ -237,7 +237,7 @@ class Recipe(Section):
                 override(tables, key, value)
             return cls.from_tables(tables)
         except SpecError as error:
-            raise in_file(error, path) from None
+            raise locate_in_file(error, path) from None
 
     @classmethod
     def from_toml(cls, text: str) -> Self:
@@ -266,23 +266,23 @@ class Recipe(Section):
         Path(path).write_text(self.to_toml(), encoding="utf-8")
 
 
-_PARTS = ("train", "validation", "test")
+_SPLITS = ("train", "validation", "test")
 _METRICS = get_args(Metric)
-_FIGURES = ("parameters", *(f"{part}_{metric}" for part in _PARTS for metric in _METRICS))
+_CLAIM_NAMES = ("parameters", *(f"{part}_{metric}" for part in _SPLITS for metric in _METRICS))
 
 
 def check_claims(claims: Mapping[str, Claim]) -> None:
     """Refuse figures that no run has, and shares that are none."""
-    allowed = f"'parameters', or part_metric: {', '.join(_PARTS)} and one of {', '.join(_METRICS)}"
+    allowed = f"'parameters', or part_metric: {', '.join(_SPLITS)} and one of {', '.join(_METRICS)}"
     problems = []
     for name, claim in claims.items():
-        if name not in _FIGURES:
-            problems.append(Problem(f"unknown claim '{name}'", name, "", allowed, nearest(name, _FIGURES)))
+        if name not in _CLAIM_NAMES:
+            problems.append(Problem(f"unknown claim '{name}'", name, "", allowed, did_you_mean(name, _CLAIM_NAMES)))
         elif name != "parameters" and not name.endswith("loss") and not 0 <= claim.published <= 1:
             what, received = f"'{name}' is a fraction", f"{claim.published:g}"
             problems.append(Problem(what, name, received, "from 0 to 1", f"{claim.published / 100:g} for percents"))
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
 
 
 def _finite(number: Any) -> float:

@@ -10,26 +10,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 import tomli_w
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
-from cnnlab.config.arms import Changes, base_recipe, changed, dotted, within
+from cnnlab.config.arms import Changes, apply_changes, base_recipe, error_prefix, flatten_keys
 from cnnlab.config.budget import budgets
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.search_space import AnyPruner, Log, Options, Plain, Sampler, listable, read_space, write_space
+from cnnlab.config.search_space import (
+    AnyPruner,
+    CategoricalSpace,
+    LogUniformSpace,
+    Sampler,
+    ScalarValue,
+    is_enumerable,
+    read_space,
+    write_space,
+)
 from cnnlab.config.study import METRICS, Fraction, Study
-from cnnlab.errors import Problem, SpecError, listed, nearest
-from cnnlab.grammar.calls import Call, Value, bare_words, parse, substitute
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
+from cnnlab.grammar.calls import Call, Value, bare_words, parse_call, substitute
 from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import expect_kind, in_file, parse_toml, read_text
-from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
+from cnnlab.grammar.validation_errors import format_received, value_error
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
 else:
-    _Budget = budgets.choice()
+    _Budget = budgets.field_type()
 
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 # A search may not choose on what its trials are measured, nor what a study sets itself.
-FIXED = {
+FIXED_KEYS = {
     "data.source": "trials are compared on the same images",
     "data.classes": "trials are compared on the same images",
     "data.validation": "trials are compared on the same images",
@@ -39,9 +48,9 @@ FIXED = {
     "train.test": "the test set is sealed until the winner is confirmed: confirm = 5",
 }
 BASELINE = "baseline"
-Values: TypeAlias = dict[str, Plain]
+ParameterValues: TypeAlias = dict[str, ScalarValue]
 # Asked for each parameter that a trial needs, answered with one of its values.
-Pick: TypeAlias = Callable[[str, Any], Plain]
+SuggestFn: TypeAlias = Callable[[str, Any], ScalarValue]
 Space = Annotated[Any, BeforeValidator(read_space), PlainSerializer(write_space, return_type=str)]
 
 
@@ -66,7 +75,7 @@ class Search(Section):
     question: str = ""
     search: dict[str, Space]
     use: dict[str, Any] = Field(default={})
-    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 30
+    trials: Annotated[int, Field(ge=1, le=MAX_TRIALS)] = 30
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     metric: str = "validation_accuracy"
     sampler: Sampler = "tpe"
@@ -87,35 +96,35 @@ class Search(Section):
     @classmethod
     def _dotted(cls, value: Any) -> Any:
         """`train.epochs = …` without quotes is a table in a table for TOML, and is meant the same."""
-        return dotted(value) if isinstance(value, dict) else value
+        return flatten_keys(value) if isinstance(value, dict) else value
 
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
         if value not in METRICS:
             sealed = " (the test set is sealed: `confirm` opens it for the winner)" if value.startswith("test") else ""
-            raise refuse(f"{listed(METRICS)}{sealed}")
+            raise value_error(f"{comma_separated(METRICS)}{sealed}")
         return value
 
     @field_validator("confirm")
     @classmethod
-    def _none_or_some(cls, value: int) -> int:
+    def _check_confirm(cls, value: int) -> int:
         if value == 1:
-            raise refuse("0 for no confirmation, or 2 seeds and more: one run says nothing of the spread")
+            raise value_error("0 for no confirmation, or 2 seeds and more: one run says nothing of the spread")
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        problems = [*self._wrong_keys(), *self._wrong_uses(), *self._unlistable()]
+    def _check_consistency(self) -> Self:
+        problems = [*self._key_problems(), *self._use_problems(), *self._grid_problems()]
         if not self.search:
             step = '[search] with, for instance, "train.batch_size" = "choice(16, 32, 64)"'
             problems.append(Problem("there is nothing to search", "search", next_step=step))
         if problems:
-            raise SpecError.together(problems)
+            raise SpecError.from_problems(problems)
         if self.smallest_difference is None and self.higher_is_better:
             object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
-        for values in self.corners():
-            with within("search"):
+        for values in self.boundary_values():
+            with error_prefix("search"):
                 self.recipe(values)
         return self
 
@@ -136,11 +145,13 @@ class Search(Section):
             expect_kind("search", {} if "search" in tables else tables)
             shared = tables.pop("set", {})
             if not isinstance(shared, dict):
-                raise SpecError("this is not a table", where="set", received=shown(shared), allowed="keys and values")
-            tables["base"] = base_recipe(path, tables.get("base"), {**dotted(shared), **(overrides or {})})
+                raise SpecError(
+                    "this is not a table", where="set", received=format_received(shared), allowed="keys and values"
+                )
+            tables["base"] = base_recipe(path, tables.get("base"), {**flatten_keys(shared), **(overrides or {})})
             return cls.from_tables(tables)
         except SpecError as error:
-            raise error if _names(error, path) else in_file(error, path) from None
+            raise error if _is_about_file(error, path) else locate_in_file(error, path) from None
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
@@ -158,26 +169,26 @@ class Search(Section):
         tables["base"] = self.base.to_tables()
         return tomli_w.dumps({key: value for key, value in tables.items() if value not in ({}, [], "")})
 
-    def draw(self, pick: Pick) -> Values:
+    def sample(self, suggest: SuggestFn) -> ParameterValues:
         """Values for one trial: of each parameter that it needs, in the order of the file.
 
         A name that only some options of a choice use is asked for where one of them is chosen.
         """
-        values = {key: pick(key, space) for key, space in self.search.items() if "." in key}
-        while missing := [name for name in self._needed(values) if name not in values]:
-            values[missing[0]] = pick(missing[0], self.search[missing[0]])
+        values = {key: suggest(key, space) for key, space in self.search.items() if "." in key}
+        while missing := [name for name in self._active_names(values) if name not in values]:
+            values[missing[0]] = suggest(missing[0], self.search[missing[0]])
         return values
 
-    def changes(self, values: Mapping[str, Plain]) -> Changes:
+    def changes(self, values: Mapping[str, ScalarValue]) -> Changes:
         """What values of the parameters change of the base, by dotted key."""
         filled = {name: self._option(name, value) for name, value in values.items()}
-        names = {name: _filled(value, filled) for name, value in filled.items() if "." not in name}
-        made = {key: _as_toml(_filled(value, names)) for key, value in filled.items() if "." in key}
-        return made | {key: _as_toml(_filled(_read(value), names)) for key, value in self.use.items()}
+        names = {name: _substitute(value, filled) for name, value in filled.items() if "." not in name}
+        made = {key: _toml_value(_substitute(value, names)) for key, value in filled.items() if "." in key}
+        return made | {key: _toml_value(_substitute(_parse_value(value), names)) for key, value in self.use.items()}
 
-    def recipe(self, values: Mapping[str, Plain]) -> Recipe:
+    def recipe(self, values: Mapping[str, ScalarValue]) -> Recipe:
         """The base with these values of the parameters."""
-        return changed(self.base, self.changes(values))
+        return apply_changes(self.base, self.changes(values))
 
     def study(self, arms: Mapping[str, Changes]) -> Study:
         """The base and some trials as a study of this search's metric: what carries their runs out."""
@@ -195,61 +206,61 @@ class Search(Section):
             confirm=self.confirm or None,
         )
 
-    def corners(self) -> Iterator[Values]:
+    def boundary_values(self) -> Iterator[ParameterValues]:
         """What shows whether keys and extreme values are right: one parameter at an end, the others at their first."""
         for name, space in self.search.items():
-            for end in space.ends():
-                values = self.draw(lambda other, its, name=name, end=end: end if other == name else its.ends()[0])  # type: ignore[misc]
+            for end in space.bounds():
+                values = self.sample(lambda other, its, name=name, end=end: end if other == name else its.bounds()[0])  # type: ignore[misc]
                 if name in values:
                     yield values
 
-    def grid(self) -> Iterator[Values]:
+    def grid_values(self) -> Iterator[ParameterValues]:
         """All combinations for the grid; those that differ only in what they do not use are one."""
         known = []
-        for combination in product(*(space.all() for space in self.search.values())):
+        for combination in product(*(space.values() for space in self.search.values())):
             whole = dict(zip(self.search, combination, strict=True))
-            values = self.draw(lambda name, _, whole=whole: whole[name])  # type: ignore[misc]
+            values = self.sample(lambda name, _, whole=whole: whole[name])  # type: ignore[misc]
             if values not in known:
                 known.append(values)
                 yield values
 
     @property
-    def part(self) -> str:
+    def split(self) -> str:
         """The part of the data on which the metric is measured."""
         return self.metric.partition("_")[0]
 
     @property
-    def figure(self) -> str:
+    def split_metric(self) -> str:
         """The metric without its part."""
         return self.metric.partition("_")[2]
 
     @property
     def higher_is_better(self) -> bool:
-        return self.figure != "loss"
+        return self.split_metric != "loss"
 
     def is_log(self, name: str) -> bool:
         """Whether a parameter is searched by its logarithm."""
         space = self.search[name]
-        return isinstance(space, Log) or bool(getattr(space, "log", False))
+        return isinstance(space, LogUniformSpace) or bool(getattr(space, "log", False))
 
-    def _names(self) -> list[str]:
+    def _parameter_names(self) -> list[str]:
         return [name for name in self.search if "." not in name]
 
-    def _needed(self, values: Mapping[str, Plain]) -> list[str]:
+    def _active_names(self, values: Mapping[str, ScalarValue]) -> list[str]:
         """The names that `use` and the chosen options speak of."""
         chosen = [self._option(name, value) for name, value in values.items()]
-        used = set().union(*(_words(value) for value in [*map(_read, self.use.values()), *chosen]))
-        return [name for name in self._names() if name in used]
+        used = set().union(*(_referenced_names(value) for value in [*map(_parse_value, self.use.values()), *chosen]))
+        return [name for name in self._parameter_names() if name in used]
 
-    def _option(self, name: str, value: Plain) -> Value:
+    def _option(self, name: str, value: ScalarValue) -> Value:
         space = self.search[name]
-        return _read(space.option(value)) if isinstance(space, Options) else value
+        return _parse_value(space.option(value)) if isinstance(space, CategoricalSpace) else value
 
-    def _wrong_keys(self) -> Iterator[Problem]:
+    def _key_problems(self) -> Iterator[Problem]:
         for key in [*self.search, *self.use]:
             where = f"search.{key}" if key in self.search else f"use.{key}"
-            if key in FIXED:
-                yield Problem("this can't be searched", where, next_step=FIXED[key])
+            if key in FIXED_KEYS:
+                yield Problem("this can't be searched", where, next_step=FIXED_KEYS[key])
             if key in self.search and key in self.use:
                 yield Problem("a key is searched or put together from names, not both", where)
             if "." not in key and not key.isidentifier():
@@ -257,67 +268,76 @@ class Search(Section):
                     "this is neither a name nor a dotted key", where, allowed="letters, digits and '_', as in lr"
                 )
 
-    def _wrong_uses(self) -> Iterator[Problem]:
+    def _use_problems(self) -> Iterator[Problem]:
         """Each name is used, and each use names one."""
-        names = self._names()
-        options = [option for space in self.search.values() if isinstance(space, Options) for option in space.options]
-        used = set().union(*(_words(value) for value in [*map(_read, self.use.values()), *map(_read, options)]))
+        names = self._parameter_names()
+        options = [
+            option for space in self.search.values() if isinstance(space, CategoricalSpace) for option in space.options
+        ]
+        used = set().union(
+            *(
+                _referenced_names(value)
+                for value in [*map(_parse_value, self.use.values()), *map(_parse_value, options)]
+            )
+        )
         for name in sorted(set(names) - used):
             step = f'write it into a call: [use] "train.optimizer" = "adam(lr={name})"; a recipe\'s key has a dot in it'
-            hint = nearest(name, [f"train.{key}" for key in type(self.base.train).model_fields])
+            hint = did_you_mean(name, [f"train.{key}" for key in type(self.base.train).model_fields])
             yield Problem(
                 f"the name '{name}' is not used", f"search.{name}", next_step=f"{hint} or {step}" if hint else step
             )
         for key, value in self.use.items():
-            if not _words(_read(value)) & set(names):
+            if not _referenced_names(_parse_value(value)) & set(names):
                 what, step = "no name of [search] stands in this", "what no trial changes stands in [set]"
-                yield Problem(what, f"use.{key}", shown(value), listed(names) or "a name of [search]", step)
+                yield Problem(
+                    what, f"use.{key}", format_received(value), comma_separated(names) or "a name of [search]", step
+                )
 
-    def _unlistable(self) -> Iterator[Problem]:
+    def _grid_problems(self) -> Iterator[Problem]:
         if self.sampler != "grid":
             return
         for name, space in self.search.items():
-            if not listable(space):
+            if not is_enumerable(space):
                 step = "list the values: [1e-4, 1e-3, 1e-2]; or take another sampler"
                 what = "a grid has no end of such values"
                 yield Problem(what, f"search.{name}", write_space(space), "choice, integer, uniform with a step", step)
 
 
-def _read(value: Any) -> Value:
+def _parse_value(value: Any) -> Value:
     """A value whose texts are read as calls where they are some, so that names are found in them."""
     if isinstance(value, list | tuple):
-        return tuple(map(_read, value))
+        return tuple(map(_parse_value, value))
     if not isinstance(value, str):
         return value  # type: ignore[no-any-return]
     try:
-        return parse(value)
+        return parse_call(value)
     except SpecError:
         return value
 
 
-def _words(value: Value) -> set[str]:
+def _referenced_names(value: Value) -> set[str]:
     """The bare words in a value."""
     if isinstance(value, tuple):
-        return set().union(*map(_words, value))
+        return set().union(*map(_referenced_names, value))
     if not isinstance(value, Call):
         return set()
     return {value.name} if value.is_bare else bare_words(value)
 
 
-def _filled(value: Value, names: Mapping[str, Value]) -> Value:
+def _substitute(value: Value, names: Mapping[str, Value]) -> Value:
     if isinstance(value, tuple):
-        return tuple(_filled(item, names) for item in value)
+        return tuple(_substitute(item, names) for item in value)
     if not isinstance(value, Call):
         return value
     return names[value.name] if value.is_bare and value.name in names else substitute(value, names)
 
 
-def _as_toml(value: Value) -> Any:
+def _toml_value(value: Value) -> Any:
     """A value as a recipe's file has it: calls as texts."""
     if isinstance(value, tuple):
-        return [_as_toml(item) for item in value]
+        return [_toml_value(item) for item in value]
     return str(value) if isinstance(value, Call) else value
 
 
-def _names(error: SpecError, path: Path) -> bool:
+def _is_about_file(error: SpecError, path: Path) -> bool:
     return all(str(path.parent) in problem.where and ".toml" in problem.where for problem in error.problems)

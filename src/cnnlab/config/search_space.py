@@ -11,21 +11,21 @@ from pydantic import BeforeValidator, Field
 from cnnlab.config.optimization import Choice
 from cnnlab.errors import SpecError
 from cnnlab.grammar.arguments import Count, Positive
-from cnnlab.grammar.calls import Call, Value, parse, write
+from cnnlab.grammar.calls import Call, Value, format_value, parse_call
 from cnnlab.grammar.registry import Registry
-from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.grammar.validation_errors import format_received, value_error
 
-MOST_OPTIONS = 1_000
+MAX_OPTIONS = 1_000
 # A value of a parameter as a sampler keeps it.
-Plain: TypeAlias = int | float | bool | str
+ScalarValue: TypeAlias = int | float | bool | str
 Factor: TypeAlias = Annotated[int, Field(ge=2, le=10)]
 
 spaces: Registry[Any] = Registry("search space")
 pruners: Registry[Any] = Registry("pruner")
 
 
-@spaces.add("log")
-class Log(Choice):
+@spaces.register("log")
+class LogUniformSpace(Choice):
     """Numbers whose logarithm is drawn evenly: as many between 0.001 and 0.01 as between 0.01 and 0.1."""
 
     low: Positive
@@ -34,13 +34,13 @@ class Log(Choice):
     def __post_init__(self) -> None:
         _check_order(self.low, self.high)
 
-    def ends(self) -> tuple[Plain, ...]:
+    def bounds(self) -> tuple[ScalarValue, ...]:
         """The values furthest apart."""
         return (self.low, self.high)
 
 
-@spaces.add("uniform")
-class Uniform(Choice):
+@spaces.register("uniform")
+class UniformSpace(Choice):
     """Numbers drawn evenly; with a step, those that are whole steps above `low`."""
 
     low: float
@@ -50,20 +50,20 @@ class Uniform(Choice):
     def __post_init__(self) -> None:
         _check_order(self.low, self.high, self.step)
 
-    def ends(self) -> tuple[Plain, ...]:
+    def bounds(self) -> tuple[ScalarValue, ...]:
         """The values furthest apart."""
-        return (self.low, self.high if self.step is None else self.all()[-1])
+        return (self.low, self.high if self.step is None else self.values()[-1])
 
-    def all(self) -> tuple[Plain, ...]:
+    def values(self) -> tuple[ScalarValue, ...]:
         """Every value; there is an end of them only with a step."""
         assert self.step is not None
         # Twelve digits: 0.3, and not 0.30000000000000004.
-        values = (self.low + number * self.step for number in range(_steps(self.low, self.high, self.step)))
+        values = (self.low + number * self.step for number in range(_num_steps(self.low, self.high, self.step)))
         return tuple(float(f"{value:.12g}") for value in values)
 
 
-@spaces.add("integer")
-class Integer(Choice):
+@spaces.register("integer")
+class IntegerSpace(Choice):
     """Whole numbers drawn evenly, or, with `log`, by their logarithm; with a step, those whole steps above `low`."""
 
     low: int
@@ -76,45 +76,45 @@ class Integer(Choice):
         if self.log and (self.low < 1 or self.step != 1):
             raise SpecError(
                 "whole numbers by their logarithm begin at 1 and have no step",
-                received=shown(spaces.write(self)),
+                received=format_received(spaces.to_call(self)),
                 allowed="a low of 1 or more, step=1",
             )
 
-    def ends(self) -> tuple[Plain, ...]:
+    def bounds(self) -> tuple[ScalarValue, ...]:
         """The values furthest apart."""
         return (self.low, self.low + self.step * ((self.high - self.low) // self.step))
 
-    def all(self) -> tuple[Plain, ...]:
+    def values(self) -> tuple[ScalarValue, ...]:
         """Every value."""
         return tuple(range(self.low, self.high + 1, self.step))
 
 
-@spaces.add("choice")
-class Options(Choice):
+@spaces.register("choice")
+class CategoricalSpace(Choice):
     """One of the values that are listed: numbers, texts, lists, and calls with arguments of their own."""
 
-    options: Annotated[tuple[Any, ...], BeforeValidator(lambda value: _options(value))]
+    options: Annotated[tuple[Any, ...], BeforeValidator(lambda value: _check_options(value))]
 
-    def ends(self) -> tuple[Plain, ...]:
+    def bounds(self) -> tuple[ScalarValue, ...]:
         """Every option: none lies between others."""
-        return self.all()
+        return self.values()
 
-    def all(self) -> tuple[Plain, ...]:
+    def values(self) -> tuple[ScalarValue, ...]:
         """Every option, as a sampler keeps it: calls and lists as their text."""
-        return tuple(option if _is_plain(option) else write(option) for option in self.options)
+        return tuple(option if _is_scalar(option) else format_value(option) for option in self.options)
 
-    def option(self, value: Plain) -> Value:
+    def option(self, value: ScalarValue) -> Value:
         """The option that a sampler's value stands for."""
-        return self.options[self.all().index(value)]  # type: ignore[no-any-return]
+        return self.options[self.values().index(value)]  # type: ignore[no-any-return]
 
 
-@pruners.add("none")
+@pruners.register("none")
 class NoPruner(Choice):
     """Every trial trains to its end."""
 
 
-@pruners.add("median")
-class Median(Choice):
+@pruners.register("median")
+class MedianPruner(Choice):
     """End a trial whose best figure is below the median of those that the trials before it had after as many epochs.
 
     None is ended in its first `warmup` epochs, nor before `startup` trials have ended.
@@ -124,8 +124,8 @@ class Median(Choice):
     startup: Count = 5
 
 
-@pruners.add("halving")
-class Halving(Choice):
+@pruners.register("halving")
+class SuccessiveHalvingPruner(Choice):
     """Of the trials that reach `first` epochs, one in `factor` goes on to `factor` times as many, and so forth.
 
     L. Li et al.: A system for massively parallel hyperparameter tuning, MLSys 2020.
@@ -140,13 +140,13 @@ if TYPE_CHECKING:
     AnySpace: TypeAlias = Any
     AnyPruner: TypeAlias = Any
 else:
-    AnyPruner = pruners.choice()
+    AnyPruner = pruners.field_type()
 
 
 def read_space(value: Any) -> Any:
     """The space in a text, `log(1e-4, 1e-1)`; a list of values is a choice of them.
 
-    >>> read_space("choice(16, 32, 64)").all(), read_space([True, False]).all()
+    >>> read_space("choice(16, 32, 64)").values(), read_space([True, False]).values()
     ((16, 32, 64), (True, False))
 
     Raises:
@@ -155,16 +155,16 @@ def read_space(value: Any) -> Any:
     if type(value) in spaces.kinds.values():
         return value
     if isinstance(value, list | tuple):
-        return spaces.read(Call(Options.kind, (_as_value(value),)))
+        return spaces.read(Call(CategoricalSpace.kind, (_as_value(value),)))
     if not isinstance(value, str):
         raise SpecError(
             "this is no search space",
-            received=shown(value),
+            received=format_received(value),
             allowed="a text or a list",
             next_step='write it as in "log(1e-4, 1e-1)", "uniform(0, 0.6)", "integer(8, 128)" or [16, 32, 64]',
         )
-    call = parse(value)
-    if call.name == Options.kind and not call.named and not _is_one_list(call.positional):
+    call = parse_call(value)
+    if call.name == CategoricalSpace.kind and not call.named and not _is_one_list(call.positional):
         call = Call(call.name, (call.positional,))
     return spaces.read(call)
 
@@ -175,22 +175,24 @@ def write_space(space: Any) -> str:
     >>> write_space(read_space("choice(16, 32)")), write_space(read_space("integer(8, 128, log=true)"))
     ('choice(16, 32)', 'integer(8, 128, log=true)')
     """
-    call = spaces.write(space)
-    if isinstance(space, Options):
+    call = spaces.to_call(space)
+    if isinstance(space, CategoricalSpace):
         call = Call(call.name, space.options if len(space.options) > 1 else (space.options,))
     return str(call)
 
 
-def listable(space: Any) -> bool:
+def is_enumerable(space: Any) -> bool:
     """Whether a grid can hold all values of a space."""
-    return isinstance(space, Integer | Options) or (isinstance(space, Uniform) and space.step is not None)
+    return isinstance(space, IntegerSpace | CategoricalSpace) or (
+        isinstance(space, UniformSpace) and space.step is not None
+    )
 
 
 def _as_value(value: Any) -> Value:
     return tuple(map(_as_value, value)) if isinstance(value, list | tuple) else value
 
 
-def _is_plain(value: Any) -> bool:
+def _is_scalar(value: Any) -> bool:
     return isinstance(value, int | float | bool | str)
 
 
@@ -199,23 +201,23 @@ def _is_one_list(values: Iterable[Value]) -> bool:
     return isinstance(first, tuple) and not others[:-1]
 
 
-def _options(value: Any) -> tuple[Value, ...]:
+def _check_options(value: Any) -> tuple[Value, ...]:
     """Options that differ, also for a sampler, for which a call is its text."""
     found = tuple(value) if isinstance(value, list | tuple) else ()
-    kept = {option if _is_plain(option) else write(option) for option in found if option is not None}
-    if not 1 <= len(found) <= MOST_OPTIONS or len(kept) < len(found):
-        raise refuse("values, each once, as in choice(16, 32, 64) or choice('relu', 'gelu'); none of them is none")
+    kept = {option if _is_scalar(option) else format_value(option) for option in found if option is not None}
+    if not 1 <= len(found) <= MAX_OPTIONS or len(kept) < len(found):
+        raise value_error("values, each once, as in choice(16, 32, 64) or choice('relu', 'gelu'); none of them is none")
     return found
 
 
-def _steps(low: float, high: float, step: float) -> int:
+def _num_steps(low: float, high: float, step: float) -> int:
     return math.floor((high - low) / step * (1 + 1e-12) + 1e-9) + 1
 
 
 def _check_order(low: float, high: float, step: float | None = None) -> None:
     if not low < high:
         raise SpecError("a search goes from a low value to a higher one", received=f"{low:g} to {high:g}")
-    if step is not None and _steps(low, high, step) < 2:
+    if step is not None and _num_steps(low, high, step) < 2:
         raise SpecError(
             "the step leads beyond the highest value", received=f"{step:g}", allowed=f"up to {high - low:g}"
         )

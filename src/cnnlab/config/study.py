@@ -12,44 +12,44 @@ import tomli_w
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from cnnlab.config.arms import (
-    RECIPE,
+    RECIPE_KEY,
     Arm,
     Changes,
-    Doses,
-    as_setting,
+    Sweep,
+    abbreviated_list,
+    apply_changes,
     base_recipe,
-    changed,
-    check_names,
-    dotted,
-    no_arm,
-    plain_changes,
-    some_of,
-    within,
+    changes_to_tables,
+    check_arm_names,
+    error_prefix,
+    flatten_keys,
+    format_override,
+    unknown_arm,
 )
 from cnnlab.config.budget import budgets
-from cnnlab.config.claims import Document, Saying, Under, misplaced, misread
-from cnnlab.config.corruptions import SIDE, read_shifts
+from cnnlab.config.claims import ClaimSource, OrdinalClaim, ShiftClaim, ordinal_claim_problems, shift_claim_problems
+from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruptions
 from cnnlab.config.optimization import Metric
 from cnnlab.config.recipe import Claim, Recipe, check_claims
-from cnnlab.errors import SpecError, listed
+from cnnlab.errors import SpecError, comma_separated
 from cnnlab.grammar.section import Section
-from cnnlab.grammar.toml_files import expect_kind, in_file, parse_toml, read_text
-from cnnlab.grammar.validation_errors import refuse, shown
+from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text
+from cnnlab.grammar.validation_errors import format_received, value_error
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 
 if TYPE_CHECKING:
     _Budget: TypeAlias = Any
 else:
-    _Budget = budgets.choice()
+    _Budget = budgets.field_type()
 
 # What --set makes a study smaller by: what is published is then compared with it, and not judged.
-SHORTENING = ("train.epochs", "train.budget", "data.limit", "data.per_class")
-MOST_SEEDS = 1_000
-MOST_RUNS = 20_000
-MOST_ARMS = 200
+SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class")
+MAX_SEEDS = 1_000
+MAX_RUNS = 20_000
+MAX_ARMS = 200
 # Seeds of the second stage begin here, so that they stay fresh when the first stage gets more.
-FRESH_SEEDS = 1_000_000
-SEEDS = f"how many, from 1 to {MOST_SEEDS:,}, or a list of seeds below {FRESH_SEEDS:,}, each once"
+FIRST_FRESH_SEED = 1_000_000
+ALLOWED_SEEDS = f"how many, from 1 to {MAX_SEEDS:,}, or a list of seeds below {FIRST_FRESH_SEED:,}, each once"
 METRICS = tuple(f"{part}_{metric}" for part in ("validation", "train") for metric in get_args(Metric))
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -64,8 +64,8 @@ class Study(Section):
     """
 
     model_config = ConfigDict(**Section.model_config, validate_default=True)
-    named: ClassVar[tuple[str, ...]] = ("baseline",)
-    also: ClassVar[tuple[str, ...]] = ("set",)
+    name_keys: ClassVar[tuple[str, ...]] = ("baseline",)
+    extra_keys: ClassVar[tuple[str, ...]] = ("set",)
 
     base: Recipe
     question: str = ""
@@ -76,17 +76,17 @@ class Study(Section):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     baseline: str | None = None
     vary_split: bool = False
-    confirm: Annotated[int, Field(ge=2, le=MOST_SEEDS)] | None = None
+    confirm: Annotated[int, Field(ge=2, le=MAX_SEEDS)] | None = None
     budget: _Budget = "none"
     arms: dict[str, dict[str, Any]] = Field(default={})
     grid: dict[str, tuple[Any, ...]] = Field(default={})
-    doses: Doses | None = None
+    sweep: Sweep | None = None
     claims: dict[str, dict[str, Claim]] = Field(default={})
-    says: tuple[Saying, ...] = ()
+    says: tuple[OrdinalClaim, ...] = ()
     shifts: tuple[str, ...] = ()
-    under: tuple[Under, ...] = ()
+    under: tuple[ShiftClaim, ...] = ()
     shift_difference: Fraction | None = None
-    document: Document | None = None
+    document: ClaimSource | None = None
     shortened: tuple[str, ...] = ()
 
     @field_validator("base", mode="before")
@@ -96,12 +96,12 @@ class Study(Section):
 
     @field_validator("arms")
     @classmethod
-    def _recipes(cls, value: dict[str, Changes]) -> dict[str, Changes]:
+    def _parse_recipes(cls, value: dict[str, Changes]) -> dict[str, Changes]:
         """An arm may start from a recipe of its own, given as its tables."""
         return {
             name: {
-                key: Recipe.from_tables(item) if key == RECIPE and isinstance(item, dict) else item
-                for key, item in dotted(changes).items()
+                key: Recipe.from_tables(item) if key == RECIPE_KEY and isinstance(item, dict) else item
+                for key, item in flatten_keys(changes).items()
             }
             for name, changes in value.items()
         }
@@ -113,20 +113,20 @@ class Study(Section):
             return value
         if isinstance(value, list | range):
             return tuple(value)
-        if type(value) is not int or not 1 <= value <= MOST_SEEDS:
-            raise refuse(SEEDS)
+        if type(value) is not int or not 1 <= value <= MAX_SEEDS:
+            raise value_error(ALLOWED_SEEDS)
         return tuple(range(value))
 
     @field_validator("seeds", "baseline_seeds")
     @classmethod
-    def _each_once(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    def _check_seeds(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
         fits = value is None or (
-            1 <= len(value) <= MOST_SEEDS
+            1 <= len(value) <= MAX_SEEDS
             and len(set(value)) == len(value)
-            and all(0 <= seed < FRESH_SEEDS for seed in value)
+            and all(0 <= seed < FIRST_FRESH_SEED for seed in value)
         )
         if not fits:
-            raise refuse(SEEDS)
+            raise value_error(ALLOWED_SEEDS)
         return value
 
     @field_validator("metric")
@@ -134,26 +134,26 @@ class Study(Section):
     def _known_metric(cls, value: str) -> str:
         if value not in METRICS:
             sealed = " (the test set is sealed: `confirm` opens it for the winner)" if value.startswith("test") else ""
-            raise refuse(f"{listed(METRICS)}{sealed}")
+            raise value_error(f"{comma_separated(METRICS)}{sealed}")
         return value
 
     @field_validator("grid", "says", "shifts", "under", "shortened", mode="before")
     @classmethod
     def _as_tuples(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            keys = dotted(value).items()
+            keys = flatten_keys(value).items()
             return {key: tuple(values) if isinstance(values, list) else values for key, values in keys}
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("shifts")
     @classmethod
     def _known_shifts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        read_shifts(value, SIDE, SIDE, 3)
+        read_corruptions(value, REFERENCE_SIDE, REFERENCE_SIDE, 3)
         return value
 
     @field_validator("claims", mode="before")
     @classmethod
-    def _plain_figures(cls, value: Any) -> Any:
+    def _expand_numbers(cls, value: Any) -> Any:
         """A plain number is short for `{ published = number }`."""
         if not isinstance(value, dict):
             return value
@@ -167,36 +167,36 @@ class Study(Section):
 
     @field_validator("claims")
     @classmethod
-    def _known_figures(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
+    def _check_claim_names(cls, value: dict[str, dict[str, Claim]]) -> dict[str, dict[str, Claim]]:
         for arm, claims in value.items():
-            with within(arm):
+            with error_prefix(arm):
                 check_claims(claims)
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_consistency(self) -> Self:
         given = [name for name in ("arms", "grid", "doses") if getattr(self, name)]
         if len(given) != 1:
             what = "a study compares arms, and none are given" if not given else "a study has one kind of arms"
             step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
             raise SpecError(what, received=", ".join(given), allowed="[arms], [grid] or [doses]", next_step=step)
         number = (
-            prod(map(len, self.grid.values())) if self.grid else len(self.doses.values if self.doses else self.arms)
+            prod(map(len, self.grid.values())) if self.grid else len(self.sweep.values if self.sweep else self.arms)
         )
-        if not 2 <= number <= MOST_ARMS:
-            what, allowed = "these are not arms to compare", f"from 2 to {MOST_ARMS} arms"
+        if not 2 <= number <= MAX_ARMS:
+            what, allowed = "these are not arms to compare", f"from 2 to {MAX_ARMS} arms"
             raise SpecError(what, where=given[0], received=f"{number:,}", allowed=allowed)
-        if (runs := number * len(self.seeds)) > MOST_RUNS:
+        if (runs := number * len(self.seeds)) > MAX_RUNS:
             what, step = f"{number} arms with {len(self.seeds)} seeds are {runs:,} runs", "take fewer seeds or arms"
-            raise SpecError(what, where="seeds", allowed=f"up to {MOST_RUNS:,} runs", next_step=step)
-        arms = tuple(self._made_arms())
-        check_names(given[0], [arm.name for arm in arms])
+            raise SpecError(what, where="seeds", allowed=f"up to {MAX_RUNS:,} runs", next_step=step)
+        arms = tuple(self._build_arms())
+        check_arm_names(given[0], [arm.name for arm in arms])
         object.__setattr__(self, "_arms", arms)
-        object.__setattr__(self, "baseline", self._known_baseline())
+        object.__setattr__(self, "baseline", self._baseline_name())
         if self.smallest_difference is None and self.higher_is_better:
             object.__setattr__(self, "smallest_difference", SMALLEST_DIFFERENCE)
-        self._check_published()
-        self._take_document()
+        self._check_claims()
+        self._apply_claim_source()
         return self
 
     @classmethod
@@ -215,16 +215,16 @@ class Study(Section):
         try:
             tables = parse_toml(read_text(path)) | keys
             expect_kind("study", tables)
-            shared = {**dotted(_table(tables.pop("set", {}), "set")), **(overrides or {})}
+            shared = {**flatten_keys(_table(tables.pop("set", {}), "set")), **(overrides or {})}
             tables["base"] = base_recipe(path, tables.get("base"), shared)
             for name, arm in _table(tables.get("arms", {}), "arms").items():
-                if isinstance(arm, dict) and RECIPE in arm:
-                    arm[RECIPE] = base_recipe(path, arm[RECIPE], shared, f"arms.{name}.{RECIPE}")
-            if by_hand := [key for key in SHORTENING if key in (overrides or {})]:
+                if isinstance(arm, dict) and RECIPE_KEY in arm:
+                    arm[RECIPE_KEY] = base_recipe(path, arm[RECIPE_KEY], shared, f"arms.{name}.{RECIPE_KEY}")
+            if by_hand := [key for key in SHORTENING_KEYS if key in (overrides or {})]:
                 tables["shortened"] = by_hand
             return cls.from_tables(tables)
         except SpecError as error:
-            raise error if _is_located(error, path) else in_file(error, path) from None
+            raise error if _is_located(error, path) else locate_in_file(error, path) from None
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, Any]) -> Self:
@@ -235,7 +235,7 @@ class Study(Section):
         """The whole study as TOML, its base's tables included: what a study's folder keeps."""
         tables = self.model_dump(mode="json", exclude_none=True)
         tables["base"] = self.base.to_tables()
-        tables["arms"] = {name: plain_changes(changes) for name, changes in self.arms.items()}
+        tables["arms"] = {name: changes_to_tables(changes) for name, changes in self.arms.items()}
         tables["claims"] = {
             arm: {name: claim.model_dump(exclude_defaults=True) for name, claim in claims.items()}
             for arm, claims in self.claims.items()
@@ -248,38 +248,38 @@ class Study(Section):
         return arms
 
     @property
-    def part(self) -> str:
+    def split(self) -> str:
         """The part of the data on which the metric is measured."""
         return self.metric.partition("_")[0]
 
     @property
-    def figure(self) -> str:
+    def split_metric(self) -> str:
         """The metric without its part."""
         return self.metric.partition("_")[2]
 
     @property
     def higher_is_better(self) -> bool:
-        return self.figure != "loss"
+        return self.split_metric != "loss"
 
-    def _made_arms(self) -> Iterator[Arm]:
+    def _build_arms(self) -> Iterator[Arm]:
         for name, changes, dose in self._changes():
-            with within(f"arms.{name}" if self.arms else "grid" if self.grid else "doses"):
-                recipe = changed(self.base, changes)
+            with error_prefix(f"arms.{name}" if self.arms else "grid" if self.grid else "doses"):
+                recipe = apply_changes(self.base, changes)
             yield Arm(name, recipe, changes, dose)
 
     def _changes(self) -> Iterator[tuple[str, Changes, float | None]]:
-        if self.doses is not None:
-            yield from ((f"{dose:g}", {self.doses.key: dose}, dose) for dose in self.doses.values)
+        if self.sweep is not None:
+            yield from ((f"{dose:g}", {self.sweep.key: dose}, dose) for dose in self.sweep.values)
         elif self.grid:
             names = [key.rpartition(".")[2] for key in self.grid]
             names = names if len(set(names)) == len(names) else list(self.grid)
             for values in product(*self.grid.values()):
-                name = ", ".join(as_setting(key, value) for key, value in zip(names, values, strict=True))
+                name = ", ".join(format_override(key, value) for key, value in zip(names, values, strict=True))
                 yield name, dict(zip(self.grid, values, strict=True)), None
         else:
             yield from ((name, changes, None) for name, changes in self.arms.items())
 
-    def _known_baseline(self) -> str | None:
+    def _baseline_name(self) -> str | None:
         """The baseline's name; a dose curve does without, unless it is to confirm something."""
         arms = self.list_arms()
         names = [arm.name for arm in arms]
@@ -287,34 +287,36 @@ class Study(Section):
             plain = [arm.name for arm in arms if not arm.changes]
             if len(plain) == 1:
                 return plain[0]
-            if self.doses is not None and self.confirm is None and self.baseline_seeds is None:
+            if self.sweep is not None and self.confirm is None and self.baseline_seeds is None:
                 return None
             step = f'name the arm that the others are compared with: baseline = "{names[0]}"'
-            raise SpecError("the baseline is not named", where="baseline", allowed=some_of(names), next_step=step)
+            raise SpecError(
+                "the baseline is not named", where="baseline", allowed=abbreviated_list(names), next_step=step
+            )
         if self.baseline not in names:
-            raise SpecError(no_arm(self.baseline, "baseline", names))
+            raise SpecError(unknown_arm(self.baseline, "baseline", names))
         return self.baseline
 
-    def _check_published(self) -> None:
+    def _check_claims(self) -> None:
         """Claims and sayings speak of arms that are there, and a saying of two."""
         names = [arm.name for arm in self.list_arms()]
-        problems = [no_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
+        problems = [unknown_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
         for number, saying in enumerate(self.says):
             place = f"says[{number}]"
             if saying.arm not in names:
-                problems.append(no_arm(saying.arm, f"{place}.arm", names))
+                problems.append(unknown_arm(saying.arm, f"{place}.arm", names))
             if saying.than is not None and saying.than not in names:
-                problems.append(no_arm(saying.than, f"{place}.than", names))
-            problems += misread(saying, self.baseline, place)
-        problems += misplaced(self.under, self.shifts, names, self.baseline)
+                problems.append(unknown_arm(saying.than, f"{place}.than", names))
+            problems += ordinal_claim_problems(saying, self.baseline, place)
+        problems += shift_claim_problems(self.under, self.shifts, names, self.baseline)
         if problems:
-            raise SpecError.together(problems)
+            raise SpecError.from_problems(problems)
 
-    def _take_document(self) -> None:
+    def _apply_claim_source(self) -> None:
         """Give the published answers what the document says of all of them."""
         if self.document is None:
             return
-        fill = self.document.fill
+        fill = self.document.with_defaults
         claims = {arm: {name: fill(claim) for name, claim in known.items()} for arm, known in self.claims.items()}
         object.__setattr__(self, "claims", claims)
         object.__setattr__(self, "says", tuple(map(fill, self.says)))
@@ -324,7 +326,7 @@ class Study(Section):
 def _table(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         allowed = "keys and values, as in train.epochs = 5"
-        raise SpecError("this is not a table", where=where, received=shown(value), allowed=allowed)
+        raise SpecError("this is not a table", where=where, received=format_received(value), allowed=allowed)
     return value
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnlab.architecture.warnings import table_warnings, without
-from cnnlab.config.augmentations import mirroring
+from cnnlab.architecture.warnings import filter_disabled, table_warnings
+from cnnlab.config.augmentations import horizontal_flips
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
-from cnnlab.records import LayerRecord, Table, WarningRecord
+from cnnlab.records import LayerRecord, LayerTable, WarningRecord
 
 # A rate is told of where it is so many times above or below the usual ones.
-FAR = 10
+LR_TOLERANCE = 10
 
 
 def recipe_warnings(
@@ -59,12 +59,12 @@ def _frozen_at_random(model: Model, records: Sequence[LayerRecord]) -> WarningRe
 
 
 def _learning_rate(train: Train) -> WarningRecord | None:
-    rate, usual = getattr(train.optimizer, "lr", None), getattr(train.optimizer, "usual", None)
-    if rate is None or usual is None or usual[0] / FAR <= rate <= usual[1] * FAR:
+    rate, usual = getattr(train.optimizer, "lr", None), getattr(train.optimizer, "typical_lr", None)
+    if rate is None or usual is None or usual[0] / LR_TOLERANCE <= rate <= usual[1] * LR_TOLERANCE:
         return None
     low, high = usual
     times = rate / high if rate > high else low / rate
-    far = f"{_many(times)} times {'above the highest' if rate > high else 'below the lowest'}"
+    far = f"{_format_factor(times)} times {'above the highest' if rate > high else 'below the lowest'}"
     return WarningRecord(
         name="learning-rate",
         where="train.optimizer",
@@ -73,13 +73,13 @@ def _learning_rate(train: Train) -> WarningRecord | None:
     )
 
 
-def _many(times: float) -> str:
+def _format_factor(times: float) -> str:
     return f"{times:,.0f}" if times < 1e6 else f"{times:.0e}"
 
 
 def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
-    mirrors = mirroring(data.augment)
-    reason = _handed(classes)
+    mirrors = horizontal_flips(data.augment)
+    reason = _flip_reason(classes)
     if not mirrors or not reason:
         return None
     return WarningRecord(
@@ -90,7 +90,7 @@ def _label_changing(data: Data, classes: Sequence[str]) -> WarningRecord | None:
     )
 
 
-def _handed(classes: Sequence[str]) -> str:
+def _flip_reason(classes: Sequence[str]) -> str:
     """Why a mirrored image may be of another class, or of none, by the names of the classes; "" where none says so."""
     signs = [name for name in classes if len(name) == 1 and name.isalnum()]
     if len(signs) > 1:
@@ -107,14 +107,14 @@ def _handed(classes: Sequence[str]) -> str:
     return ""
 
 
-def overview(
+def summarize(
     layers: Sequence[LayerRecord],
     recipe: Recipe | None = None,
     classes: Sequence[str] = (),
     *,
     parameters: int | None = None,
     trainable: int | None = None,
-) -> Table:
+) -> LayerTable:
     """Every layer, the sums, and what deserves a look.
 
     Args:
@@ -125,13 +125,13 @@ def overview(
     """
     is_backbone = recipe is not None and recipe.model.backbone is not None
     known = "backbone." if is_backbone else ""
-    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone, known=known)
+    warnings = table_warnings(layers, len(classes) or None, backbone=is_backbone, backbone_prefix=known)
     if recipe is not None:
         warnings += recipe_warnings(recipe, layers, classes)
-    return Table(
+    return LayerTable(
         parameters=sum(row.parameters for row in layers) if parameters is None else parameters,
         trainable=trainable,
         macs=sum(row.macs for row in layers),
         layers=tuple(layers),
-        warnings=without(warnings, recipe.warnings.off if recipe is not None else ()),
+        warnings=filter_disabled(warnings, recipe.warnings.off if recipe is not None else ()),
     )

@@ -20,74 +20,74 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnlab.data.decoding.pool import cpus
+from cnnlab.data.decoding.pool import available_cpus
 from cnnlab.data.sources.base import Indices
-from cnnlab.distributed import memory_bytes, on_this_machine
+from cnnlab.distributed import local_world_size, total_memory_bytes
 
 # Up to this size a part lives on the device, unless that is more than its share of the memory: of what is free on a
 # CUDA device, of all that may be used elsewhere. The rest is for the other parts, the network and its maps.
 RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
-RESIDENT_SHARE = 0.2
+RESIDENT_FRACTION = 0.2
 
 
-def reading_threads() -> int:
+def default_num_workers() -> int:
     """How many threads read ahead where data streams."""
-    return min(4, cpus())
+    return min(4, available_cpus())
 
 
 @dataclass
-class Store:
+class ArrayStore:
     """The rows of one array or of several, which are counted through: those of the second follow those of the first.
 
     Args:
         arrays: each N×...; all of one shape and dtype; may be memory maps.
         resident: keep them on the device; None: if they fit the budget for that kind of device.
-        workers: threads that read ahead when rows stream; with 0 each batch is read when it is asked for.
+        num_workers: threads that read ahead when rows stream; with 0 each batch is read when it is asked for.
     """
 
     arrays: Sequence[npt.NDArray[Any]]
     device: torch.device
     resident: bool | None = None
-    workers: int = field(default_factory=reading_threads)
+    num_workers: int = field(default_factory=default_num_workers)
     _rows: Tensor | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.resident is None:
             self.resident = sum(array.nbytes for array in self.arrays) <= resident_bytes(self.device)
         if self.resident:
-            self._rows = torch.from_numpy(_in_memory(self.arrays)).to(self.device)
+            self._rows = torch.from_numpy(_concatenate(self.arrays)).to(self.device)
 
-    def batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
+    def batches(self, order: Indices, batch_sizes: Sequence[int]) -> Iterator[Tensor]:
         """The rows in the wanted order on the device, in batches of these sizes."""
         if self._rows is not None:
-            for chunk in torch.split(torch.from_numpy(order).to(self.device), list(sizes)):
+            for chunk in torch.split(torch.from_numpy(order).to(self.device), list(batch_sizes)):
                 yield self._rows.index_select(0, chunk)
             return
-        for rows in self._streamed(order, sizes):
+        for rows in self._stream(order, batch_sizes):
             yield rows.to(self.device, non_blocking=True)
 
-    def _streamed(self, order: Indices, sizes: Sequence[int]) -> Iterator[Tensor]:
-        batches = np.split(order, np.cumsum(sizes)[:-1])
-        if not self.workers:
-            yield from map(self._read, batches)
+    def _stream(self, order: Indices, batch_sizes: Sequence[int]) -> Iterator[Tensor]:
+        batches = np.split(order, np.cumsum(batch_sizes)[:-1])
+        if not self.num_workers:
+            yield from map(self._read_rows, batches)
             return
-        readers = ThreadPoolExecutor(self.workers, thread_name_prefix="cnnlab-feed")
+        readers = ThreadPoolExecutor(self.num_workers, thread_name_prefix="cnnlab-feed")
         try:
             ahead: deque[Future[Tensor]] = deque()
             for batch in batches:
-                ahead.append(readers.submit(self._read, batch))
-                if len(ahead) > 2 * self.workers:
+                ahead.append(readers.submit(self._read_rows, batch))
+                if len(ahead) > 2 * self.num_workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         finally:
             readers.shutdown(cancel_futures=True)
 
-    def _read(self, indices: Indices) -> Tensor:
-        rows = torch.from_numpy(self._taken(indices))
+    def _read_rows(self, indices: Indices) -> Tensor:
+        rows = torch.from_numpy(self._gather(indices))
         return rows.pin_memory() if self.device.type == "cuda" else rows
 
-    def _taken(self, indices: Indices) -> npt.NDArray[Any]:
+    def _gather(self, indices: Indices) -> npt.NDArray[Any]:
         # As plain arrays: a memory map's own indexing gives memory maps, more slowly.
         first = np.asarray(self.arrays[0])
         if len(self.arrays) == 1:
@@ -100,7 +100,7 @@ class Store:
         return found
 
 
-def _in_memory(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """All rows as one array in memory: the given one where it is that already, else a copy."""
     if len(arrays) > 1:
         return np.concatenate(arrays)
@@ -111,5 +111,5 @@ def _in_memory(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def resident_bytes(device: torch.device) -> int:
     """How many bytes of data may live on a device, as its memory is now."""
     # Each process keeps a copy in the machine's memory.
-    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory_bytes() // on_this_machine()
-    return min(RESIDENT_BYTES[device.type], int(RESIDENT_SHARE * memory))
+    memory = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else total_memory_bytes() // local_world_size()
+    return min(RESIDENT_BYTES[device.type], int(RESIDENT_FRACTION * memory))

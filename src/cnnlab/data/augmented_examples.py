@@ -10,17 +10,17 @@ import torch
 from PIL import Image
 
 from cnnlab.config.augmentations import augmentations as registry
-from cnnlab.data.augmentation.augment import augment, draw
-from cnnlab.data.contact_sheet import SHOWN_CLASSES, Row, of_each_class, sheet
-from cnnlab.data.sources.base import ImageForm, Source
+from cnnlab.data.augmentation.augment import augment, sample_params
+from cnnlab.data.contact_sheet import MAX_SHOWN_CLASSES, SheetRow, render_sheet, sample_per_class
+from cnnlab.data.sources.base import DataSource, ImageSpec
 
 # About so many images are shown where there are few classes.
-SHOWN_IMAGES = 8
+NUM_PREVIEW_IMAGES = 8
 
 
 def augmented_sheet(
-    source: Source,
-    form: ImageForm,
+    source: DataSource,
+    image_spec: ImageSpec,
     augmentations: Sequence[Any],
     *,
     seed: int = 0,
@@ -30,20 +30,20 @@ def augmented_sheet(
     """A picture with one row per image: its class, the image as it is, and what it becomes in the first epochs.
 
     Args:
-        form: how the images are decoded before they are augmented.
+        image_spec: how the images are decoded before they are augmented.
         per_class: training images of each class (the first 20); None: one, or more where there are few classes.
     """
-    per_class = per_class or max(1, SHOWN_IMAGES // min(len(source.classes), SHOWN_CLASSES))
-    chosen = of_each_class(source, per_class)
+    per_class = per_class or max(1, NUM_PREVIEW_IMAGES // min(len(source.classes), MAX_SHOWN_CLASSES))
+    chosen = sample_per_class(source, per_class)
     images = np.array([index for _, indices in chosen for index in indices])
     wanted = np.unique(images)
-    pixels = np.asarray(source.pixels("train", wanted, form))[np.searchsorted(wanted, images)]
+    pixels = np.asarray(source.pixels("train", wanted, image_spec))[np.searchsorted(wanted, images)]
     versions = [pixels]
     for epoch in range(epochs):
-        draws = draw(augmentations, seed, epoch, images.astype(np.int64))
+        draws = sample_params(augmentations, seed, epoch, images.astype(np.int64))
         versions.append(augment(torch.from_numpy(pixels), augmentations, draws).numpy())
     names = [name for name, indices in chosen for _ in indices]
-    rows = [Row(name, [version[n] for version in versions]) for n, name in enumerate(names)]
+    rows = [SheetRow(name, [version[n] for version in versions]) for n, name in enumerate(names)]
     heads = ["as it is", *(f"epoch {epoch}" for epoch in range(epochs))]
-    notes = [str(registry.write(choice, defaults=True)) for choice in augmentations]
-    return sheet(rows, form, 1 + epochs, heads, notes)
+    notes = [str(registry.to_call(choice, defaults=True)) for choice in augmentations]
+    return render_sheet(rows, image_spec, 1 + epochs, heads, notes)

@@ -16,19 +16,19 @@ import numpy as np
 
 from cnnlab.data.dataset import find_files, open_source
 from cnnlab.data.decoding.images import FORMATS
-from cnnlab.data.decoding.worker import Task
-from cnnlab.data.sources.base import Part, Progress, Source, silent
-from cnnlab.data.sources.class_folders import Finding, arrange
-from cnnlab.data.sources.image_files import ImageFiles, Looked, sized
-from cnnlab.data.sources.image_folder import reader_for
+from cnnlab.data.decoding.worker import ImageTask
+from cnnlab.data.sources.base import DataSource, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.class_folders import SourceIssue, find_class_folders
+from cnnlab.data.sources.image_files import HeaderStats, ImageFolder, sizes_as_rows
+from cnnlab.data.sources.image_folder import open_reader
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.records import Record
 
 # From this ratio of the largest class to the smallest on, accuracy says little about the small ones.
-IMBALANCE = 20
+IMBALANCE_RATIO = 20
 
 
-class PartCount(Record):
+class SplitCount(Record):
     """How many images a part has, in all and of each class."""
 
     images: int
@@ -50,15 +50,15 @@ class SourceReport(Record):
     source: str
     images: int
     classes: tuple[str, ...]
-    splits: dict[str, PartCount]
+    splits: dict[str, SplitCount]
     problems: tuple[SourceProblem, ...]
 
 
 @dataclass(frozen=True)
-class _Image:
+class _ScannedImage:
     """One image as it was found; `hash` is of its size and pixels."""
 
-    part: Part
+    split: Split
     label: int
     name: str
     size: tuple[int, int]
@@ -66,7 +66,9 @@ class _Image:
     format: str = ""
 
 
-def check(name: str, root: Path | None = None, *, download: bool = True, progress: Progress = silent) -> SourceReport:
+def check_source(
+    name: str, root: Path | None = None, *, download: bool = True, progress: ProgressCallback = no_progress
+) -> SourceReport:
     """Look at every image of a catalogue's data set, a folder or an archive.
 
     Args:
@@ -79,18 +81,24 @@ def check(name: str, root: Path | None = None, *, download: bool = True, progres
     """
     if name in CATALOGUE:
         source = open_source(name, root, download=download, progress=progress)
-        return _report(source, list(_arrays(source, progress)), [])
-    reader = reader_for(find_files(name, root))
-    layout = arrange(reader.files())
-    files = ImageFiles(name, reader, layout)
-    images, faults = _inspected(files, progress)
-    return _report(files, images, [*layout.findings, *faults])
+        return _build_report(source, list(_inspect_arrays(source, progress)), [])
+    reader = open_reader(find_files(name, root))
+    layout = find_class_folders(reader.list_files())
+    files = ImageFolder(name, reader, layout)
+    images, faults = _inspect_files(files, progress)
+    return _build_report(files, images, [*layout.issues, *faults])
 
 
-def _report(source: Source, images: list[_Image], findings: list[Finding]) -> SourceReport:
-    splits = {part: _counted(source, part) for part in source.parts}
+def _build_report(source: DataSource, images: list[_ScannedImage], issues: list[SourceIssue]) -> SourceReport:
+    splits = {part: _count_split(source, part) for part in source.splits}
     train = splits["train"].per_class if "train" in splits else {}
-    found = [*findings, *_balance(train), *_endings(images), *_sizes(images), *_twins(images, source.classes)]
+    found = [
+        *issues,
+        *_imbalance_issues(train),
+        *_extension_issues(images),
+        *_size_issues(images),
+        *_duplicate_issues(images, source.classes),
+    ]
     problems = (SourceProblem(kind=f.kind, file=f.file, message=f.message, fatal=f.fatal) for f in found)
     return SourceReport(
         source=source.name,
@@ -101,79 +109,83 @@ def _report(source: Source, images: list[_Image], findings: list[Finding]) -> So
     )
 
 
-def _counted(source: Source, part: Part) -> PartCount:
-    labels = source.labels(part)
+def _count_split(source: DataSource, split: Split) -> SplitCount:
+    labels = source.labels(split)
     counts = np.bincount(labels[labels >= 0], minlength=len(source.classes)).tolist()
-    return PartCount(images=len(labels), per_class=dict(zip(source.classes, counts, strict=True)))
+    return SplitCount(images=len(labels), per_class=dict(zip(source.classes, counts, strict=True)))
 
 
-def _inspected(files: ImageFiles, progress: Progress) -> tuple[list[_Image], list[Finding]]:
-    images: list[_Image] = []
-    faults: list[Finding] = []
-    for part in files.parts:
+def _inspect_files(files: ImageFolder, progress: ProgressCallback) -> tuple[list[_ScannedImage], list[SourceIssue]]:
+    images: list[_ScannedImage] = []
+    faults: list[SourceIssue] = []
+    for part in files.splits:
         entries, labels = files.layout.entries[part], files.layout.labels[part]
         for row, answer in sorted(
-            files.work(Task("inspect"), entries, f"checking {part}", progress), key=lambda a: a[0]
+            files.map_files(ImageTask("inspect"), entries, f"checking {part}", progress), key=lambda a: a[0]
         ):
             path = entries[row].path
             if "fault" in answer:
                 kind, message = answer["fault"]
-                faults.append(Finding(kind, path, message, fatal=True))
+                faults.append(SourceIssue(kind, path, message, fatal=True))
             else:
                 size = (answer["height"], answer["width"])
-                images.append(_Image(part, labels[row], path, size, f"{size}{answer['hash']}", answer["format"]))
+                images.append(_ScannedImage(part, labels[row], path, size, f"{size}{answer['hash']}", answer["format"]))
     return images, faults
 
 
-def _arrays(source: Source, progress: Progress) -> Iterator[_Image]:
+def _inspect_arrays(source: DataSource, progress: ProgressCallback) -> Iterator[_ScannedImage]:
     """The images of a source that has no files of single images."""
-    form = source.natural_form()
-    for part in source.parts:
+    form = source.native_spec()
+    for part in source.splits:
         labels, names = source.labels(part), source.image_names(part)
         pixels = source.pixels(part, np.arange(len(labels)), form, progress)
         for row, name in enumerate(names):
             found = hashlib.blake2b(pixels[row].tobytes(), digest_size=16).hexdigest()
-            yield _Image(part, int(labels[row]), name, (form.height, form.width), found)
+            yield _ScannedImage(part, int(labels[row]), name, (form.height, form.width), found)
 
 
-def _balance(per_class: Mapping[str, int]) -> Iterator[Finding]:
+def _imbalance_issues(per_class: Mapping[str, int]) -> Iterator[SourceIssue]:
     counts = {name: count for name, count in per_class.items() if count}
     for name, count in counts.items():
         if count == 1:
-            yield Finding("one image in a class", name, "it can't be both trained on and held out")
-    if counts and max(counts.values()) >= IMBALANCE * min(counts.values()):
+            yield SourceIssue("one image in a class", name, "it can't be both trained on and held out")
+    if counts and max(counts.values()) >= IMBALANCE_RATIO * min(counts.values()):
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         message = f"{counts[most]:,} images of {most!r}, {counts[least]:,} of {least!r}: judge by balanced_accuracy"
-        yield Finding("imbalance", least, message)
+        yield SourceIssue("imbalance", least, message)
 
 
-def _endings(images: list[_Image]) -> Iterator[Finding]:
+def _extension_issues(images: list[_ScannedImage]) -> Iterator[SourceIssue]:
     for image in images:
         if image.format in FORMATS and not image.name.lower().endswith(FORMATS[image.format]):
-            yield Finding("wrong ending", image.name, f"it is a {image.format} file; it is read all the same")
+            yield SourceIssue("wrong ending", image.name, f"it is a {image.format} file; it is read all the same")
 
 
-def _sizes(images: list[_Image]) -> Iterator[Finding]:
+def _size_issues(images: list[_ScannedImage]) -> Iterator[SourceIssue]:
     files: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
     for image in images:
         files[image.size].append(image.name)
     if len(files) > 1:
-        shown = Looked.of_facts({"channels": 3, "sizes": sized(files)}).told_sizes()
-        yield Finding("different sizes", "", f"{len(files):,} sizes (height×width): {shown}; a recipe needs data.size")
+        shown = HeaderStats.from_dict({"channels": 3, "sizes": sizes_as_rows(files)}).format_sizes()
+        yield SourceIssue(
+            "different sizes", "", f"{len(files):,} sizes (height×width): {shown}; a recipe needs data.size"
+        )
 
 
-def _twins(images: list[_Image], classes: tuple[str, ...]) -> Iterator[Finding]:
+def _duplicate_issues(images: list[_ScannedImage], classes: tuple[str, ...]) -> Iterator[SourceIssue]:
     """Images that show the same, each told once, beside the first of its kind."""
-    groups: defaultdict[str, list[_Image]] = defaultdict(list)
+    groups: defaultdict[str, list[_ScannedImage]] = defaultdict(list)
     for image in images:
         groups[image.hash].append(image)
     for first, *others in groups.values():
         for other in others:
             if other.label != first.label:
                 names = " and ".join(classes[image.label] if image.label >= 0 else "?" for image in (first, other))
-                yield Finding("same image, two labels", other.name, f"the same as {first.name}: {names}")
-            if other.part != first.part:
-                message = f"{other.part} has it, and {first.part} too, as {first.name}: a leak"
-                yield Finding("same image in two splits", other.name, message)
+                yield SourceIssue("same image, two labels", other.name, f"the same as {first.name}: {names}")
+            if other.split != first.split:
+                message = f"{other.split} has it, and {first.split} too, as {first.name}: a leak"
+                yield SourceIssue("same image in two splits", other.name, message)
             elif other.label == first.label:
-                yield Finding("duplicate", other.name, f"the same as {first.name}; a split may put them on both sides")
+                yield SourceIssue(
+                    "duplicate", other.name, f"the same as {first.name}; a split may put them on both sides"
+                )

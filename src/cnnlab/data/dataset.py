@@ -19,22 +19,31 @@ from cnnlab.config.recipe import Data
 from cnnlab.data.channel_stats import mean_and_std
 from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.data.sources import catalogue
-from cnnlab.data.sources.base import ImageForm, Indices, Labels, Part, Pixels, Progress, Source, silent
-from cnnlab.data.sources.image_files import ImageFiles
-from cnnlab.data.sources.image_folder import at_home, open_folder
+from cnnlab.data.sources.base import (
+    DataSource,
+    ImageSpec,
+    Indices,
+    Labels,
+    Pixels,
+    ProgressCallback,
+    Split,
+    no_progress,
+)
+from cnnlab.data.sources.image_files import ImageFolder
+from cnnlab.data.sources.image_folder import expand_home, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.data.split_assignment import Parts, choose_parts, renumbered
-from cnnlab.errors import SourceError, listed, nearest
+from cnnlab.data.split_assignment import SplitIndices, assign_splits, remap_labels
+from cnnlab.errors import SourceError, comma_separated, did_you_mean
 
 # Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each
 # split is kept by itself, so that it can stay on disk.
-WHOLE_BYTES = 2**30
+MAX_SHARED_BYTES = 2**30
 
-SHOWN_SIDE = 64
+PREVIEW_SIZE = 64
 
 
 @dataclass(frozen=True)
-class InputFacts:
+class InputSpec:
     """What a network needs to know of its data: images are channels×height×width."""
 
     channels: int
@@ -50,68 +59,68 @@ class Dataset:
     Attributes:
         name: the source's.
         classes: the class names; a label is an index into them.
-        form: how images are decoded.
+        image_spec: how images are decoded.
         indices: for each part that holds images, the source's part and the images' indices in it, sorted. The test
             images of a catalogue's data set that is narrowed to some classes are found out when they are asked for.
-        given: mean and std as the recipe gives them; None where the training images decide.
+        given_stats: mean and std as the recipe gives them; None where the training images decide.
     """
 
     name: str
     classes: tuple[str, ...]
-    form: ImageForm
-    indices: Parts
-    given: tuple[tuple[float, ...], tuple[float, ...]] | None
-    source: Source = field(repr=False)
-    progress: Progress = field(default=silent, repr=False)
-    _kept: dict[Part, Pixels] = field(default_factory=dict, repr=False, compare=False)
+    image_spec: ImageSpec
+    indices: SplitIndices
+    given_stats: tuple[tuple[float, ...], tuple[float, ...]] | None
+    source: DataSource = field(repr=False)
+    progress: ProgressCallback = field(default=no_progress, repr=False)
+    _pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
     # A source's part that has been decoded for one part and waits for the other that comes from it.
-    _whole: dict[Part, Pixels] = field(default_factory=dict, repr=False, compare=False)
+    _source_pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def splits(self) -> tuple[Split, ...]:
         return tuple(self.indices)
 
     @property
     def split_hash(self) -> str:
-        """SHA-256 in hex over all parts' indices; no test file is opened for it (see `Parts.split_hash`)."""
+        """SHA-256 in hex over all parts' indices; no test file is opened for it (see `SplitIndices.split_hash`)."""
         return self.indices.split_hash()
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Each channel's mean over the training images, of pixels from 0 to 1; or as the recipe gives it."""
-        return (self.given or self._computed)[0]
+        return (self.given_stats or self._computed_stats)[0]
 
     @property
     def std(self) -> tuple[float, ...]:
         """Each channel's standard deviation, in the same units; 1 for a channel that is the same everywhere."""
-        return (self.given or self._computed)[1]
+        return (self.given_stats or self._computed_stats)[1]
 
-    def size(self, part: Part) -> int:
+    def num_images(self, split: Split) -> int:
         """How many images a part has; 0 for one that is not there."""
-        return len(self.indices[part][1]) if part in self.indices else 0
+        return len(self.indices[split][1]) if split in self.indices else 0
 
-    def labels(self, part: Part) -> Labels:
+    def labels(self, split: Split) -> Labels:
         """A label for each image of a part; shape N."""
-        source_part, indices = self.indices[part]
-        return renumbered(self.source, self.classes, source_part)[indices]
+        source_part, indices = self.indices[split]
+        return remap_labels(self.source, self.classes, source_part)[indices]
 
-    def image_names(self, part: Part) -> list[str]:
+    def image_names(self, split: Split) -> list[str]:
         """A name for each image of a part."""
-        source_part, indices = self.indices[part]
+        source_part, indices = self.indices[split]
         names = self.source.image_names(source_part)
         return [names[index] for index in indices]
 
-    def pixels(self, part: Part) -> Pixels:
+    def pixels(self, split: Split) -> Pixels:
         """A part's images, uint8, N×C×H×W; decoded when first asked for, a read-only memory map where they are many.
 
         Raises:
             SourceError: some can't be decoded.
         """
-        if part not in self._kept:
-            self._kept[part] = self._decoded(part)
-            if {"train", "validation"} & set(self.parts) <= self._kept.keys():
-                self._whole.clear()
-        return self._kept[part]
+        if split not in self._pixel_cache:
+            self._pixel_cache[split] = self._decode(split)
+            if {"train", "validation"} & set(self.splits) <= self._pixel_cache.keys():
+                self._source_pixel_cache.clear()
+        return self._pixel_cache[split]
 
     def test_set_id(self) -> str:
         """What names the test set, whatever the path to the data, the seed and the order of the classes.
@@ -126,7 +135,7 @@ class Dataset:
         if self._has_fixed_test:
             what = [f"{self.source.name}/test"]
         else:
-            what = sorted(self.source.identity(*self.indices["test"]))
+            what = sorted(self.source.image_ids(*self.indices["test"]))
         return hashlib.sha256(json.dumps([sorted(self.classes), what]).encode()).hexdigest()[:24]
 
     @cached_property
@@ -142,32 +151,34 @@ class Dataset:
 
     @property
     def _has_fixed_test(self) -> bool:
-        return self.source.fixed and "test" in self.source.parts
+        return self.source.is_fixed and "test" in self.source.splits
 
-    def _decoded(self, part: Part) -> Pixels:
-        source_part, indices = self.indices[part]
-        whole = None if part == "test" else self._seen_together(source_part)
-        if whole is None or len(whole) * math.prod(self.form.shape) > WHOLE_BYTES:
-            return self.source.pixels(source_part, indices, self.form, self.progress)
-        if source_part not in self._whole:
-            self._whole[source_part] = self.source.pixels(source_part, whole, self.form, self.progress)
-        pixels = self._whole[source_part]
+    def _decode(self, split: Split) -> Pixels:
+        source_part, indices = self.indices[split]
+        whole = None if split == "test" else self._non_test_indices(source_part)
+        if whole is None or len(whole) * math.prod(self.image_spec.shape) > MAX_SHARED_BYTES:
+            return self.source.pixels(source_part, indices, self.image_spec, self.progress)
+        if source_part not in self._source_pixel_cache:
+            self._source_pixel_cache[source_part] = self.source.pixels(
+                source_part, whole, self.image_spec, self.progress
+            )
+        pixels = self._source_pixel_cache[source_part]
         return pixels if len(indices) == len(whole) else pixels[np.searchsorted(whole, indices)]
 
-    def _seen_together(self, source_part: Part) -> Indices:
+    def _non_test_indices(self, source_split: Split) -> Indices:
         """All images of a source part that are no test images: the same for every seed, so kept once."""
-        everything = np.arange(self.source.count(source_part))
-        if "test" not in self.indices or "test" in self.source.parts:
+        everything = np.arange(self.source.num_images(source_split))
+        if "test" not in self.indices or "test" in self.source.splits:
             return everything
         return np.setdiff1d(everything, self.indices["test"][1], assume_unique=True)
 
     @cached_property
-    def _computed(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def _computed_stats(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return mean_and_std(self.pixels("train"))
 
 
 def open_dataset(
-    data: Data, *, seed: int, root: Path | None = None, download: bool = True, progress: Progress = silent
+    data: Data, *, seed: int, root: Path | None = None, download: bool = True, progress: ProgressCallback = no_progress
 ) -> Dataset:
     """The data that a recipe's section describes.
 
@@ -182,13 +193,15 @@ def open_dataset(
         DownloadError: a catalogue's data set is not at hand and can't be had.
     """
     source = open_source(data.source, root, download=download, progress=progress)
-    classes = _chosen(data, source.classes)
-    form = _form(data, source)
-    parts = choose_parts(data, source, classes, seed if data.split_seed is None else data.split_seed)
-    return Dataset(source.name, classes, form, parts, _given(data, form.channels), source, progress)
+    classes = _selected_classes(data, source.classes)
+    form = _image_spec(data, source)
+    parts = assign_splits(data, source, classes, seed if data.split_seed is None else data.split_seed)
+    return Dataset(source.name, classes, form, parts, _given_stats(data, form.channels), source, progress)
 
 
-def open_source(name: str, root: Path | None = None, *, download: bool = True, progress: Progress = silent) -> Source:
+def open_source(
+    name: str, root: Path | None = None, *, download: bool = True, progress: ProgressCallback = no_progress
+) -> DataSource:
     """A catalogue's data set by its name, or a folder or archive by its path, seen from here or from the data folder.
 
     Raises:
@@ -210,7 +223,7 @@ def data_roots(root: Path | None = None) -> tuple[Path, ...]:
     kept = cache_dir() / "data"
     if not named:
         return (kept,)
-    first = at_home(named)
+    first = expand_home(named)
     if not first.is_dir():
         raise SourceError(
             "the data folder is not there" if not first.exists() else "the data folder is a file",
@@ -228,7 +241,7 @@ def find_files(name: str, root: Path | None = None) -> Path:
     Raises:
         SourceError: there is none; says the nearest catalogue name.
     """
-    given = at_home(name)
+    given = expand_home(name)
     for path in (given, *(base / given for base in data_roots(root))):
         if path.exists():
             return path
@@ -236,61 +249,65 @@ def find_files(name: str, root: Path | None = None) -> Path:
         "no data is found by this name",
         where="data.source",
         received=name,
-        allowed=f"{listed(CATALOGUE)}, or the path of a folder or an archive of class folders",
-        next_step=nearest(name, CATALOGUE) or "check the path",
+        allowed=f"{comma_separated(CATALOGUE)}, or the path of a folder or an archive of class folders",
+        next_step=did_you_mean(name, CATALOGUE) or "check the path",
     )
 
 
-def facts(data: Data, root: Path | None = None) -> InputFacts:
+def input_spec(data: Data, root: Path | None = None) -> InputSpec:
     """What `describe` needs, cheaply: a catalogue's table, or a folder's listing and a few headers.
 
     Raises:
         SourceError: as `open_dataset`.
     """
     if data.source in CATALOGUE:
-        known = catalogue.facts(data.source)
+        known = catalogue.dataset_info(data.source)
         channels, (height, width) = data.channels or known.channels, data.size or (known.height, known.width)
-        return InputFacts(channels, height, width, _chosen(data, known.classes))
+        return InputSpec(channels, height, width, _selected_classes(data, known.classes))
     source = open_folder(find_files(data.source, root))
-    looked = source.glance()
-    height, width = data.size or _size(source.form_of(looked))
-    return InputFacts(data.channels or looked.channels, height, width, _chosen(data, source.classes))
+    looked = source.sample_headers()
+    height, width = data.size or _target_size(source.spec_from_headers(looked))
+    return InputSpec(data.channels or looked.channels, height, width, _selected_classes(data, source.classes))
 
 
-def shown_form(source: Source) -> ImageForm:
+def preview_spec(source: DataSource) -> ImageSpec:
     """The form in which a source's images can be shown side by side: their own, or a square for different sizes."""
-    if isinstance(source, ImageFiles):
-        looked = source.glance()
-        return source.form_of(looked) if len(looked.sizes) == 1 else ImageForm(looked.channels, SHOWN_SIDE, SHOWN_SIDE)
-    return source.natural_form()
+    if isinstance(source, ImageFolder):
+        looked = source.sample_headers()
+        return (
+            source.spec_from_headers(looked)
+            if len(looked.sizes) == 1
+            else ImageSpec(looked.channels, PREVIEW_SIZE, PREVIEW_SIZE)
+        )
+    return source.native_spec()
 
 
-def _chosen(data: Data, known: tuple[str, ...]) -> tuple[str, ...]:
+def _selected_classes(data: Data, source_classes: tuple[str, ...]) -> tuple[str, ...]:
     for name in data.classes or ():
-        if name not in known:
+        if name not in source_classes:
             raise SourceError(
                 "the data has no such class",
                 where="data.classes",
                 received=name,
-                allowed=listed(known),
-                next_step=nearest(name, known) or "take a name from the list",
+                allowed=comma_separated(source_classes),
+                next_step=did_you_mean(name, source_classes) or "take a name from the list",
             )
-    return data.classes or known
+    return data.classes or source_classes
 
 
-def _form(data: Data, source: Source) -> ImageForm:
-    if data.size is not None and isinstance(source, ImageFiles):
+def _image_spec(data: Data, source: DataSource) -> ImageSpec:
+    if data.size is not None and isinstance(source, ImageFolder):
         # With a size from the recipe, images of different sizes are no fault.
-        return ImageForm(data.channels or source.look().channels, *data.size, data.interpolation)
-    own = source.natural_form()
-    return ImageForm(data.channels or own.channels, *(data.size or _size(own)), data.interpolation)
+        return ImageSpec(data.channels or source.scan_headers().channels, *data.size, data.interpolation)
+    own = source.native_spec()
+    return ImageSpec(data.channels or own.channels, *(data.size or _target_size(own)), data.interpolation)
 
 
-def _size(form: ImageForm) -> tuple[int, int]:
-    return form.height, form.width
+def _target_size(image_spec: ImageSpec) -> tuple[int, int]:
+    return image_spec.height, image_spec.width
 
 
-def _given(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+def _given_stats(data: Data, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     if data.normalize in (None, "data"):
         return None
     mean, std = data.normalize

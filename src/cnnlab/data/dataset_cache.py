@@ -8,46 +8,50 @@ from typing import Any, NamedTuple
 
 from cnnlab.config.recipe import Data
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.sources.base import Progress, silent
+from cnnlab.data.sources.base import ProgressCallback, no_progress
 
-MOST_KEPT = 4
+MAX_DATASETS = 4
 
 
-class Facts(NamedTuple):
+class DatasetFingerprint(NamedTuple):
     """What a plan needs of a data set: what names its content and split, and how many images are trained on."""
 
     digest: str
-    train: int
+    train_size: int
 
 
-class Shelf:
+class DatasetCache:
     """Keeps the last few data sets that were opened, and facts of all; augmentation does not make another."""
 
-    def __init__(self, root: Path | None = None, progress: Progress = silent, download: bool = True) -> None:
+    def __init__(
+        self, root: Path | None = None, progress: ProgressCallback = no_progress, download: bool = True
+    ) -> None:
         self.root = root
         self.download = download
         self.progress = progress
-        self.kept: OrderedDict[str, Dataset] = OrderedDict()
-        self.known: dict[str, Facts] = {}
+        self.datasets: OrderedDict[str, Dataset] = OrderedDict()
+        self.fingerprints: dict[str, DatasetFingerprint] = {}
 
     def open(self, data: Data, seed: int, **options: Any) -> Dataset:
         """As `open_dataset`, from the shelf where it is there; the options count when it is first opened."""
         key = self._key(data, seed)
-        if key not in self.kept:
+        if key not in self.datasets:
             chosen: dict[str, Any] = {"root": self.root, "progress": self.progress, "download": self.download} | options
-            self.kept[key] = open_dataset(data, seed=seed, **chosen)
-        self.kept.move_to_end(key)
-        while len(self.kept) > MOST_KEPT:
-            self.kept.popitem(last=False)
-        return self.kept[key]
+            self.datasets[key] = open_dataset(data, seed=seed, **chosen)
+        self.datasets.move_to_end(key)
+        while len(self.datasets) > MAX_DATASETS:
+            self.datasets.popitem(last=False)
+        return self.datasets[key]
 
-    def facts(self, data: Data, seed: int) -> Facts:
+    def fingerprint(self, data: Data, seed: int) -> DatasetFingerprint:
         """Facts of the data, which is opened for them once however many others have been since."""
         key = self._key(data, seed)
-        if key not in self.known:
+        if key not in self.fingerprints:
             found = self.open(data, seed)
-            self.known[key] = Facts(f"{found.content_digest} {found.split_hash}", found.size("train"))
-        return self.known[key]
+            self.fingerprints[key] = DatasetFingerprint(
+                f"{found.content_digest} {found.split_hash}", found.num_images("train")
+            )
+        return self.fingerprints[key]
 
     def _key(self, data: Data, seed: int) -> str:
         split = seed if data.split_seed is None else data.split_seed

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.array_store import Store, reading_threads
-from cnnlab.data.augmentation.augment import augment, draw
+from cnnlab.data.array_store import ArrayStore, default_num_workers
+from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.sources.base import Indices, Labels, Pixels
 from cnnlab.randomness import generator
 
@@ -27,50 +27,52 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 # 224×224; and never more images than 500. A CUDA device takes so many for each 8 GiB that it has. That is all of its
 # memory, not what is free: a run that is resumed is to round as before. On CPUs larger batches are no faster (resnet18
 # at 224×224: 12.8 images a second of one thread by 10, 11.4 by 64).
-EVALUATION_PIXELS = 500 * 32 * 32
-EVALUATION_IMAGES = 500
-EVALUATION_MEMORY = 8 * 2**30
+EVAL_BATCH_PIXELS = 500 * 32 * 32
+EVAL_BATCH_MAX_IMAGES = 500
+EVAL_BATCH_MEMORY = 8 * 2**30
 
 
-def whole(count: int) -> slice:
+def full_range(count: int) -> slice:
     """All of `count` images, which one process takes."""
     return slice(0, count)
 
 
-class Supply:
+class Loader:
     """One part of the data in batches of an order that seed and epoch decide, whatever a row of a batch holds."""
 
     labels: Labels
-    _sampled: Indices | None = None
-    _seen: tuple[int, int] | None = None
+    _sample_indices: Indices | None = None
+    _input_size: tuple[int, int] | None = None
 
-    def training(
+    def train_batches(
         self,
         batch_size: int,
         seed: int,
         epoch: int,
         augmentations: Sequence[Any] = (),
-        share: Callable[[int], slice] = whole,
+        shard: Callable[[int], slice] = full_range,
     ) -> Iterator[Batch]:
         """The batches of an epoch: shuffled, augmented; floats N×... with labels N.
 
         Args:
-            share: which of a batch's images are wanted, where several processes divide it.
+            shard: which of a batch's images are wanted, where several processes divide it.
         """
         raise NotImplementedError
 
-    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
-        """Images in their own order, un-augmented; in batches of about `EVALUATION_PIXELS`.
+    def eval_batches(
+        self, batch_size: int | None = None, shard: Callable[[int], slice] = full_range
+    ) -> Iterator[Batch]:
+        """Images in their own order, un-augmented; in batches of about `EVAL_BATCH_PIXELS`.
 
         Args:
-            share: which of the part's images are wanted, where several processes divide it; at least one.
+            shard: which of the part's images are wanted, where several processes divide it; at least one.
         """
         raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def sizes(self, batch_size: int) -> list[int]:
+    def batch_sizes(self, batch_size: int) -> list[int]:
         """The training batches of an epoch: full ones and the rest.
 
         A rest of one image joins the batch before it, since batch norm needs two.
@@ -83,48 +85,50 @@ class Supply:
             sizes.append(rest)
         return sizes
 
-    def steps(self, batch_size: int) -> int:
+    def num_batches(self, batch_size: int) -> int:
         """How many training batches an epoch has."""
-        return len(self.sizes(batch_size))
+        return len(self.batch_sizes(batch_size))
 
-    def sampled(self, places: Indices) -> Self:
+    def with_sampling(self, positions: Indices) -> Self:
         """The same part with other images in its places: in place n stands image `places[n]`.
 
         An augmentation's draws go by the place, so that an image that stands in two is augmented in two ways.
         """
         supply = copy(self)
-        supply._sampled = places
+        supply._sample_indices = positions
         return supply
 
-    def enlarged(self, size: tuple[int, int] | None) -> Self:
+    def with_input_size(self, size: tuple[int, int] | None) -> Self:
         """The same part for a network that makes images of this height and width of its own: fewer at a time.
 
         A network that resizes nothing says None.
         """
         supply = copy(self)
-        supply._seen = size
+        supply._input_size = size
         return supply
 
-    def _images(self, places: Indices) -> Indices:
+    def _image_indices(self, positions: Indices) -> Indices:
         """Which images stand in these places."""
-        return places if self._sampled is None else self._sampled[places]
+        return positions if self._sample_indices is None else self._sample_indices[positions]
 
-    def _shuffled(
-        self, batch_size: int, seed: int, epoch: int, share: Callable[[int], slice]
+    def _shuffled_order(
+        self, batch_size: int, seed: int, epoch: int, shard: Callable[[int], slice]
     ) -> tuple[Indices, list[int]]:
         """The places of an epoch in its order, and the sizes of its batches; of each batch the share alone."""
         order = generator(seed, "order", epoch).permutation(len(self)).astype(np.int64)
-        parts = [part[share(len(part))] for part in np.split(order, np.cumsum(self.sizes(batch_size))[:-1])]
+        parts = [part[shard(len(part))] for part in np.split(order, np.cumsum(self.batch_sizes(batch_size))[:-1])]
         return np.concatenate(parts), [len(part) for part in parts]
 
-    def _straight(self, batch_size: int, share: Callable[[int], slice] = whole) -> tuple[Indices, list[int]]:
+    def _sequential_order(
+        self, batch_size: int, shard: Callable[[int], slice] = full_range
+    ) -> tuple[Indices, list[int]]:
         """The places in their own order, and the sizes of the batches."""
-        order = np.arange(len(self))[share(len(self))]
+        order = np.arange(len(self))[shard(len(self))]
         return order, [min(batch_size, len(order) - start) for start in range(0, len(order), batch_size)]
 
 
 @dataclass
-class Feed(Supply):
+class ImageLoader(Loader):
     """One part of the data as images, ready to be fed to a network.
 
     Args:
@@ -132,7 +136,7 @@ class Feed(Supply):
         labels: N class indices.
         mean, std: per channel, of pixels scaled to 0–1.
         resident: keep the images on the device; None: if they fit the budget for that kind of device.
-        workers: threads that read ahead when the data streams; with 0 each batch is read when it is asked for.
+        num_workers: threads that read ahead when the data streams; with 0 each batch is read when it is asked for.
     """
 
     pixels: Pixels
@@ -142,116 +146,119 @@ class Feed(Supply):
     device: torch.device
     memory_format: MemoryFormat = "contiguous"
     resident: bool | None = None
-    workers: int = field(default_factory=reading_threads)
-    _sampled: Indices | None = field(init=False, default=None, repr=False)
-    _seen: tuple[int, int] | None = field(init=False, default=None, repr=False)
-    _own_places: Indices | None = field(init=False, default=None, repr=False)
+    num_workers: int = field(default_factory=default_num_workers)
+    _sample_indices: Indices | None = field(init=False, default=None, repr=False)
+    _input_size: tuple[int, int] | None = field(init=False, default=None, repr=False)
+    _source_positions: Indices | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._store = Store([self.pixels], self.device, self.resident, self.workers)
+        self._store = ArrayStore([self.pixels], self.device, self.resident, self.num_workers)
         self.resident = self._store.resident
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
         self._shift = torch.tensor(self.mean, device=self.device).mul_(255)[:, None, None]
         self._scale = torch.tensor(self.std, device=self.device).mul_(255).reciprocal_()[:, None, None]
 
     @property
-    def at_a_time(self) -> int:
+    def eval_batch_size(self) -> int:
         """How many images are evaluated at a time, as they are and as the network resizes them."""
-        sizes = [tuple(self.pixels.shape[2:]), *([self._seen] if self._seen else [])]
-        return min(evaluation_batch(*size, device=self.device) for size in sizes)
+        sizes = [tuple(self.pixels.shape[2:]), *([self._input_size] if self._input_size else [])]
+        return min(max_eval_batch_size(*size, device=self.device) for size in sizes)
 
-    def training(
+    def train_batches(
         self,
         batch_size: int,
         seed: int,
         epoch: int,
         augmentations: Sequence[Any] = (),
-        share: Callable[[int], slice] = whole,
+        shard: Callable[[int], slice] = full_range,
     ) -> Iterator[Batch]:
         """The batches of an epoch: shuffled, augmented, normalised; floats N×C×H×W with labels N."""
-        order, sizes = self._shuffled(batch_size, seed, epoch, share)
-        return self._augmented(order, sizes, augmentations, seed, epoch)
+        order, sizes = self._shuffled_order(batch_size, seed, epoch, shard)
+        return self._augmented_batches(order, sizes, augmentations, seed, epoch)
 
-    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
-        """Images in their own order, un-augmented, normalised; in batches of about `EVALUATION_PIXELS`."""
-        order, sizes = self._straight(batch_size or self.at_a_time, share)
-        return self._augmented(order, sizes)
+    def eval_batches(
+        self, batch_size: int | None = None, shard: Callable[[int], slice] = full_range
+    ) -> Iterator[Batch]:
+        """Images in their own order, un-augmented, normalised; in batches of about `EVAL_BATCH_PIXELS`."""
+        order, sizes = self._sequential_order(batch_size or self.eval_batch_size, shard)
+        return self._augmented_batches(order, sizes)
 
-    def view(self, augmentations: Sequence[Any], seed: int, epoch: int) -> Iterator[Batch]:
-        """As `evaluation`, but augmented as in an epoch."""
-        order, sizes = self._straight(self.at_a_time)
-        return self._augmented(order, sizes, augmentations, seed, epoch)
+    def augmented_batches(self, augmentations: Sequence[Any], seed: int, epoch: int) -> Iterator[Batch]:
+        """As `eval_batches`, but augmented as in an epoch."""
+        order, sizes = self._sequential_order(self.eval_batch_size)
+        return self._augmented_batches(order, sizes, augmentations, seed, epoch)
 
-    def some(self, count: int) -> Feed:
+    def subset(self, count: int) -> ImageLoader:
         """At most so many of the images, spread evenly over the part, in their order."""
         if count >= len(self):
             return self
-        chosen = spread_places(len(self), count)
+        chosen = evenly_spaced_indices(len(self), count)
         found = replace(self, pixels=np.asarray(self.pixels[chosen]), labels=self.labels[chosen])
-        found._own_places = chosen if self._own_places is None else self._own_places[chosen]
+        found._source_positions = chosen if self._source_positions is None else self._source_positions[chosen]
         return found
 
-    def pixels_in_order(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
-        """As `evaluation`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the part.
+    def pixel_batches(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
+        """As `eval_batches`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the
+        part.
 
-        Of `some` images the places are those in the whole part, by which an image is known.
+        Of `subset` images the places are those in the whole part, by which an image is known.
         """
-        order, sizes = self._straight(self.at_a_time)
+        order, sizes = self._sequential_order(self.eval_batch_size)
         start = 0
-        for images, labels in self._batches(order, sizes):
+        for images, labels in self._pixel_batches(order, sizes):
             places = order[start : start + len(images)]
-            yield images, labels, places if self._own_places is None else self._own_places[places]
+            yield images, labels, places if self._source_positions is None else self._source_positions[places]
             start += len(images)
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalize(self, images: Tensor) -> Tensor:
         """uint8 images of this part, N×C×H×W, as a network takes them."""
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
 
-    def _augmented(
+    def _augmented_batches(
         self,
         order: Indices,
-        sizes: Sequence[int],
+        batch_sizes: Sequence[int],
         augmentations: Sequence[Any] = (),
         seed: int = 0,
         epoch: int = 0,
     ) -> Iterator[Batch]:
-        draws = draw(augmentations, seed, epoch, order)
+        draws = sample_params(augmentations, seed, epoch, order)
         start = 0
-        for images, labels in self._batches(order, sizes):
+        for images, labels in self._pixel_batches(order, batch_sizes):
             here = slice(start, start + len(images))
             changed = augment(images, augmentations, [drawn.take(here) for drawn in draws])
-            yield self.normalised(changed), labels
+            yield self.normalize(changed), labels
             start = here.stop
 
-    def _batches(self, order: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
+    def _pixel_batches(self, order: Indices, batch_sizes: Sequence[int]) -> Iterator[Batch]:
         """uint8 batches in the wanted order, on the device."""
-        order = self._images(order)
-        chunks = torch.split(torch.from_numpy(order).to(self.device), list(sizes))
-        for images, chunk in zip(self._store.batches(order, sizes), chunks, strict=True):
+        order = self._image_indices(order)
+        chunks = torch.split(torch.from_numpy(order).to(self.device), list(batch_sizes))
+        for images, chunk in zip(self._store.batches(order, batch_sizes), chunks, strict=True):
             yield images, self._labels.index_select(0, chunk)
 
 
-def spread_places(count: int, most: int | None) -> Indices:
+def evenly_spaced_indices(count: int, limit: int | None) -> Indices:
     """Which of so many images a look at `most` of them takes: spread evenly, or all.
 
     >>> spread_places(9, 3).tolist()
     [0, 4, 8]
     """
-    if most is None or most >= count:
+    if limit is None or limit >= count:
         return np.arange(count, dtype=np.int64)
-    return np.linspace(0, count - 1, most).round().astype(np.int64)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
 
 
-def evaluation_batch(height: int, width: int, *, device: torch.device | None = None) -> int:
+def max_eval_batch_size(height: int, width: int, *, device: torch.device | None = None) -> int:
     """How many images, or maps, of this size are evaluated at a time; without a device as many as suit each."""
-    pixels = EVALUATION_PIXELS
+    pixels = EVAL_BATCH_PIXELS
     if device is not None and device.type == "cuda":
-        pixels *= max(1, torch.cuda.get_device_properties(device).total_memory // EVALUATION_MEMORY)
-    return max(1, min(EVALUATION_IMAGES, pixels // (height * width)))
+        pixels *= max(1, torch.cuda.get_device_properties(device).total_memory // EVAL_BATCH_MEMORY)
+    return max(1, min(EVAL_BATCH_MAX_IMAGES, pixels // (height * width)))
 
 
-def balanced(labels: Labels, seed: int, epoch: int) -> Indices:
+def balanced_indices(labels: Labels, seed: int, epoch: int) -> Indices:
     """As many images as there are, as many of each class, in an order that depends on (seed, epoch) alone.
 
     Images of a small class come several times, those of a large one not each time: of two images of one class

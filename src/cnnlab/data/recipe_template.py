@@ -10,89 +10,96 @@ from statistics import median_low
 import numpy as np
 import tomli_w
 
-from cnnlab.data.sources.base import Indices, Part
-from cnnlab.data.sources.image_files import ImageFiles
+from cnnlab.data.sources.base import Indices, Split
+from cnnlab.data.sources.image_files import ImageFolder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.data.split_assignment import TEST_SHARE
-from cnnlab.data.splits import held_out
+from cnnlab.data.split_assignment import TEST_FRACTION
+from cnnlab.data.splits import held_out_counts
 
 # Larger images cost much and say little more to a network this small.
-LARGEST_SIDE = 128
+MAX_IMAGE_SIDE = 128
 # The last maps are about this wide: enough to keep where things are, few enough for the dense layer behind them.
-LAST_MAP = 5
-MOST_BLOCKS = 5
+LAST_MAP_SIDE = 5
+MAX_BLOCKS = 5
 FIRST_FILTERS = 32
-MOST_FILTERS = 256
+MAX_FILTERS = 256
 # On fewer images than this the accuracy of several epochs is often the same.
-FEW_TO_CHOOSE_BY = 200
+MIN_VALIDATION_IMAGES = 200
 
 
-PHOTOGRAPHS = (
+PHOTO_BACKBONE_HINT = (
     "# Photographs: a network that has learned from others may do better, instead of `layers` and of `size` above:",
     "# backbone = \"resnet18(weights='imagenet')\"",
 )
 
 
 @dataclass(frozen=True)
-class Glimpse:
+class SourceSummary:
     """What a recipe for a source depends on.
 
     Attributes:
         source: what the recipe calls it.
         sizes: how many images have each (height, width), the most first.
-        images: how many images each part has.
+        split_sizes: how many images each part has.
         per_class: how many images each class has in the train part.
     """
 
     source: str
     channels: int
     sizes: Mapping[tuple[int, int], int]
-    images: Mapping[Part, int]
+    split_sizes: Mapping[Split, int]
     per_class: tuple[int, ...]
 
 
-def glimpse(files: ImageFiles) -> Glimpse:
+def summarize_source(files: ImageFolder) -> SourceSummary:
     """The listing and the headers of a source; no image is decoded.
 
     Raises:
         SourceError: no image's header can be read.
     """
-    looked = files.look()
+    looked = files.scan_headers()
     # In a recipe a name of the catalogue means the catalogue's data set; this folder is called so too.
     source = f"./{files.name}" if files.name in CATALOGUE else files.name
-    counts = {part: files.count(part) for part in files.parts}
+    counts = {part: files.num_images(part) for part in files.splits}
     per_class = np.bincount(files.labels("train"), minlength=len(files.classes)).tolist()
-    return Glimpse(source, looked.channels, looked.sizes, counts, tuple(per_class))
+    return SourceSummary(source, looked.channels, looked.sizes, counts, tuple(per_class))
 
 
-def starter_recipe(seen: Glimpse) -> str:
+def recipe_template(summary: SourceSummary) -> str:
     """A recipe as TOML, each choice with its reason in a comment."""
-    size, why = _size(seen.sizes)
-    shares = _shares(seen)
+    size, why = _choose_size(summary.sizes)
+    shares = _split_fractions(summary)
     return (
-        "\n\n".join(["\n".join(_head(seen)), _data(seen, shares, size, why), _model(size, seen), _train(seen, shares)])
+        "\n\n".join(
+            [
+                "\n".join(_header_lines(summary)),
+                _data_section(summary, shares, size, why),
+                _model_section(size, summary),
+                _train_section(summary, shares),
+            ]
+        )
         + "\n"
     )
 
 
-def _head(seen: Glimpse) -> Sequence[str]:
-    parts = ", ".join(f"{count:,} in {part}" for part, count in seen.images.items())
+def _header_lines(summary: SourceSummary) -> Sequence[str]:
+    parts = ", ".join(f"{count:,} in {part}" for part, count in summary.split_sizes.items())
     return (
-        f"# A first recipe for {len(seen.per_class)} classes of images: {parts}.",
+        f"# A first recipe for {len(summary.per_class)} classes of images: {parts}.",
         "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
     )
 
 
-def _data(seen: Glimpse, shares: _Shares, size: tuple[int, int], why: str) -> str:
+def _data_section(summary: SourceSummary, fractions: _SplitFractions, size: tuple[int, int], reason: str) -> str:
     padding = max(1, round(min(size) / 12))
-    colours = "every image is grey" if seen.channels == 1 else "there are colours"
+    colours = "every image is grey" if summary.channels == 1 else "there are colours"
     return _table(
         "data",
         [
-            ("source", seen.source, "a path, seen from where the command is run"),
-            *shares.rows,
-            ("size", list(size), f"[height, width]: {why}"),
-            ("channels", seen.channels, colours),
+            ("source", summary.source, "a path, seen from where the command is run"),
+            *fractions.rows,
+            ("size", list(size), f"[height, width]: {reason}"),
+            ("channels", summary.channels, colours),
             (
                 "augment",
                 [f"crop(padding={padding})", "flip(0.5)"],
@@ -103,48 +110,50 @@ def _data(seen: Glimpse, shares: _Shares, size: tuple[int, int], why: str) -> st
 
 
 @dataclass(frozen=True)
-class _Shares:
+class _SplitFractions:
     """The recipe's rows about parts that the source lacks, and what they leave: exactly as many as `split` does."""
 
     rows: tuple[tuple[str, float, str], ...]
     train: int
-    validated: bool
+    has_validation: bool
 
 
-def _shares(seen: Glimpse) -> _Shares:
-    left = np.array(seen.per_class)
+def _split_fractions(summary: SourceSummary) -> _SplitFractions:
+    left = np.array(summary.per_class)
     rows: list[tuple[str, float, str]] = []
-    if "test" not in seen.images:
+    if "test" not in summary.split_sizes:
         reason = "the source has no test folder; the same images are held out for every seed"
-        row, left = _share("test", TEST_SHARE, left, reason)
+        row, left = _split_fraction("test", TEST_FRACTION, left, reason)
         rows.append(row)
-    if "validation" not in seen.images:
-        few = seen.images["train"] < 2000
+    if "validation" not in summary.split_sizes:
+        few = summary.split_sizes["train"] < 2000
         reason = "few images: a smaller share would judge by chance" if few else "enough images to judge by"
-        row, left = _share(
+        row, left = _split_fraction(
             "validation", 0.15 if few else 0.1, left, f"held out of train, of each class alike; {reason}"
         )
         rows.insert(0, row)
-    return _Shares(tuple(rows), int(left.sum()), "validation" in seen.images or rows[0][1] > 0)
+    return _SplitFractions(tuple(rows), int(left.sum()), "validation" in summary.split_sizes or rows[0][1] > 0)
 
 
-def _share(part: Part, fraction: float, counts: Indices, reason: str) -> tuple[tuple[str, float, str], Indices]:
+def _split_fraction(
+    split: Split, fraction: float, counts: Indices, reason: str
+) -> tuple[tuple[str, float, str], Indices]:
     """The row for a part that is held out, and what is left of each class."""
-    held = held_out(counts, fraction)
+    held = held_out_counts(counts, fraction)
     if not held.any():
-        return (part, 0.0, "no class has an image to spare for it: add images"), counts
-    return (part, fraction, reason), counts - held
+        return (split, 0.0, "no class has an image to spare for it: add images"), counts
+    return (split, fraction, reason), counts - held
 
 
-def _model(size: tuple[int, int], seen: Glimpse) -> str:
-    blocks = depth(size)
-    widths = [min(FIRST_FILTERS * 2**block, MOST_FILTERS) for block in range(blocks)]
+def _model_section(size: tuple[int, int], summary: SourceSummary) -> str:
+    blocks = num_blocks(size)
+    widths = [min(FIRST_FILTERS * 2**block, MAX_FILTERS) for block in range(blocks)]
     rows = [f'    "conv({width}, 3, padding=1)", "batchnorm", "relu", "maxpool(2)",' for width in widths]
     last = tuple(side // 2**blocks for side in size)
     return "\n".join(
         [
             "[model]",
-            *(PHOTOGRAPHS if seen.channels == 3 else ()),
+            *(PHOTO_BACKBONE_HINT if summary.channels == 3 else ()),
             f"# {blocks} halvings bring {size[0]}×{size[1]} to {last[0]}×{last[1]}; filters double as the maps shrink.",
             "# Batch normalisation: fast learning from few images; dropout: less learning by heart.",
             "layers = [",
@@ -156,13 +165,13 @@ def _model(size: tuple[int, int], seen: Glimpse) -> str:
     )
 
 
-def depth(size: tuple[int, int]) -> int:
-    """How many halvings bring the shorter side to about `LAST_MAP`, at most `MOST_BLOCKS`."""
-    return min(MOST_BLOCKS, max(0, round(math.log2(min(size) / LAST_MAP))))
+def num_blocks(size: tuple[int, int]) -> int:
+    """How many halvings bring the shorter side to about `LAST_MAP_SIDE`, at most `MAX_BLOCKS`."""
+    return min(MAX_BLOCKS, max(0, round(math.log2(min(size) / LAST_MAP_SIDE))))
 
 
-def _train(seen: Glimpse, shares: _Shares) -> str:
-    images = shares.train
+def _train_section(summary: SourceSummary, fractions: _SplitFractions) -> str:
+    images = fractions.train
     batch, epochs = (min(16, images), 60) if images < 1000 else (32, 40) if images < 5000 else (64, 20)
     small = "a small batch: many steps in spite of few images" if batch < 64 else "fast, and still many steps an epoch"
     rows: list[tuple[str, object, str]] = [
@@ -170,20 +179,20 @@ def _train(seen: Glimpse, shares: _Shares) -> str:
         ("batch_size", batch, small),
         ("optimizer", "adamw(lr=1e-3)", "works without tuning"),
         ("schedule", "cosine", "small steps at the end"),
-        *_kept_weights(seen, shares),
+        *_weights_rows(summary, fractions),
         ("test", "end", "the test set is opened once, at the end"),
     ]
-    if min(seen.per_class) < 10:
-        note = f"# The smallest class has {min(seen.per_class)} training images: look at balanced_accuracy too."
+    if min(summary.per_class) < 10:
+        note = f"# The smallest class has {min(summary.per_class)} training images: look at balanced_accuracy too."
         return f"{note}\n{_table('train', rows)}"
     return _table("train", rows)
 
 
-def _kept_weights(seen: Glimpse, shares: _Shares) -> list[tuple[str, object, str]]:
-    if not shares.validated:
+def _weights_rows(summary: SourceSummary, fractions: _SplitFractions) -> list[tuple[str, object, str]]:
+    if not fractions.has_validation:
         return [("weights", "last", "there is no validation part to choose by")]
-    held_out = seen.images.get("validation", seen.images["train"] - shares.train)
-    if held_out < FEW_TO_CHOOSE_BY:
+    held_out = summary.split_sizes.get("validation", summary.split_sizes["train"] - fractions.train)
+    if held_out < MIN_VALIDATION_IMAGES:
         return [
             ("weights", "best", "of the epoch that does best on the validation part"),
             ("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"),
@@ -203,15 +212,15 @@ def _line(key: str, value: object) -> str:
     return tomli_w.dumps({key: value}).strip()
 
 
-def _size(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str]:
+def _choose_size(sizes: Mapping[tuple[int, int], int]) -> tuple[tuple[int, int], str]:
     """The size that images are brought to, and why."""
     if len(sizes) > 1:
         sides = [min(size) for size, count in sizes.items() for _ in range(count)]
-        side = max((side for side in (16, 32, 64, 96, LARGEST_SIDE) if side <= median_low(sides)), default=8)
-        return (side, side), f"the images have {len(sizes):,} sizes; one square for all, at most {LARGEST_SIDE}"
+        side = max((side for side in (16, 32, 64, 96, MAX_IMAGE_SIDE) if side <= median_low(sides)), default=8)
+        return (side, side), f"the images have {len(sizes):,} sizes; one square for all, at most {MAX_IMAGE_SIDE}"
     (height, width) = next(iter(sizes))
-    if max(height, width) <= LARGEST_SIDE:
+    if max(height, width) <= MAX_IMAGE_SIDE:
         return (height, width), "the images' own"
-    scale = LARGEST_SIDE / max(height, width)
+    scale = MAX_IMAGE_SIDE / max(height, width)
     small = (max(1, round(height * scale)), max(1, round(width * scale)))
-    return small, f"the images are {height}×{width}; brought to at most {LARGEST_SIDE}, in their proportions"
+    return small, f"the images are {height}×{width}; brought to at most {MAX_IMAGE_SIDE}, in their proportions"

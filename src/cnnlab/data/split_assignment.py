@@ -12,40 +12,42 @@ from typing import TypeAlias
 import numpy as np
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.sources.base import PART_ORDER, Indices, Labels, Part, Source
-from cnnlab.data.splits import at_most, at_most_per_class, split, split_hash
+from cnnlab.data.sources.base import SPLITS, DataSource, Indices, Labels, Split
+from cnnlab.data.splits import per_class_subset, split_hash, stratified_split, stratified_subset
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 # One test set for every seed: what one run of a study tests on, no other run may have trained on.
 TEST_SEED = 0
 
-Chosen: TypeAlias = tuple[Part, Indices]
+SplitSource: TypeAlias = tuple[Split, Indices]
 
 
-class Parts(Mapping[Part, Chosen]):
+class SplitIndices(Mapping[Split, SplitSource]):
     """For each part that holds images: the source's part that they are in, and their sorted indices there."""
 
-    def __init__(self, source: Source, classes: tuple[str, ...], found: Mapping[Part, Chosen | None]) -> None:
-        """A part of `found` that is None is the source's own, whose images are found out when they are asked for."""
+    def __init__(
+        self, source: DataSource, classes: tuple[str, ...], assigned: Mapping[Split, SplitSource | None]
+    ) -> None:
+        """A part of `assigned` that is None is the source's own, whose images are found out when they are asked for."""
         self._source = source
         self._classes = classes
-        self._found = dict(found)
+        self._assigned = dict(assigned)
 
-    def __getitem__(self, part: Part) -> Chosen:
-        chosen = self._found[part]
+    def __getitem__(self, split: Split) -> SplitSource:
+        chosen = self._assigned[split]
         if chosen is None:
-            labels = renumbered(self._source, self._classes, part)
-            chosen = self._found[part] = (part, np.flatnonzero(labels >= 0))
+            labels = remap_labels(self._source, self._classes, split)
+            chosen = self._assigned[split] = (split, np.flatnonzero(labels >= 0))
         return chosen
 
-    def __iter__(self) -> Iterator[Part]:
-        return (part for part in PART_ORDER if part in self._found)
+    def __iter__(self) -> Iterator[Split]:
+        return (part for part in SPLITS if part in self._assigned)
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._assigned)
 
     def __contains__(self, part: object) -> bool:
-        return part in self._found
+        return part in self._assigned
 
     def split_hash(self) -> str:
         """SHA-256 in hex over all parts' indices; the same before and after the test images are asked for.
@@ -53,54 +55,54 @@ class Parts(Mapping[Part, Chosen]):
         A fixed source's own test part that is narrowed to some classes counts by what decides it instead: its size
         and the names of the classes, sorted.
         """
-        return split_hash(dict(self._written(part) for part in self))
+        return split_hash(dict(self._hash_entry(part) for part in self))
 
-    def _written(self, part: Part) -> tuple[str, Indices]:
-        if part == "test" and must_be_read(self._source, self._classes):
-            return f"test of {sorted(self._classes)}", np.array([self._source.count("test")])
-        return part, self[part][1]
+    def _hash_entry(self, split: Split) -> tuple[str, Indices]:
+        if split == "test" and needs_test_labels(self._source, self._classes):
+            return f"test of {sorted(self._classes)}", np.array([self._source.num_images("test")])
+        return split, self[split][1]
 
 
-def choose_parts(data: Data, source: Source, classes: tuple[str, ...], seed: int) -> Parts:
+def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
     """The source's own parts, and shares of its train part where it lacks one.
 
     Classes are told apart by the source's numbers, so that the order of `classes` changes no split.
     """
-    known: dict[Part, Chosen | None] = {}
-    of: dict[Part, Labels] = {}
-    for part in source.parts:
-        if part == "test" and source.fixed:
-            unread = must_be_read(source, classes)
-            known[part] = None if unread else (part, np.arange(source.count(part)))
+    known: dict[Split, SplitSource | None] = {}
+    of: dict[Split, Labels] = {}
+    for part in source.splits:
+        if part == "test" and source.is_fixed:
+            unread = needs_test_labels(source, classes)
+            known[part] = None if unread else (part, np.arange(source.num_images(part)))
         else:
             of[part] = source.labels(part)
-            known[part] = (part, np.flatnonzero(renumbered(source, classes, part) >= 0))
+            known[part] = (part, np.flatnonzero(remap_labels(source, classes, part) >= 0))
     own = known.pop("train")
     assert own is not None
     train, labels = own[1], of["train"]
     if "test" not in known:
-        share = TEST_SHARE if data.test is None else data.test
-        kept, held_out = split(labels[train], share, TEST_SEED, "test part")
+        share = TEST_FRACTION if data.test is None else data.test
+        kept, held_out = stratified_split(labels[train], share, TEST_SEED, "test part")
         known["test"], train = ("train", train[held_out]), train[kept]
     if "validation" not in known:
-        kept, held_out = split(labels[train], data.validation, seed, "validation part")
+        kept, held_out = stratified_split(labels[train], data.validation, seed, "validation part")
         known["validation"], train = ("train", train[held_out]), train[kept]
     if data.per_class is not None:
-        train = train[at_most_per_class(labels[train], data.per_class, seed, "per class")]
+        train = train[per_class_subset(labels[train], data.per_class, seed, "per class")]
     if data.limit is not None:
-        train = train[at_most(labels[train], data.limit, seed, "limit")]
+        train = train[stratified_subset(labels[train], data.limit, seed, "limit")]
     known["train"] = ("train", train)
     filled = {part: chosen for part, chosen in known.items() if chosen is None or len(chosen[1])}
-    return Parts(source, classes, filled)
+    return SplitIndices(source, classes, filled)
 
 
-def renumbered(source: Source, classes: tuple[str, ...], part: Part) -> Labels:
+def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> Labels:
     """The labels of a source's part as indices into `classes`; -1 for an image of no chosen class."""
     number = {name: index for index, name in enumerate(classes)}
     table = np.array([number.get(name, -1) for name in source.classes], dtype=np.int64)
-    return table[source.labels(part)]
+    return table[source.labels(split)]
 
 
-def must_be_read(source: Source, classes: tuple[str, ...]) -> bool:
+def needs_test_labels(source: DataSource, classes: tuple[str, ...]) -> bool:
     """Whether only the labels in its files tell which of a source's own test images are of these classes."""
-    return source.fixed and "test" in source.parts and set(classes) != set(source.classes)
+    return source.is_fixed and "test" in source.splits and set(classes) != set(source.classes)

@@ -11,7 +11,7 @@ from cnnlab.data.sources.base import Indices, Labels
 from cnnlab.randomness import generator
 
 
-def split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:
+def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Indices, Indices]:
     """Hold out a fraction of the images, of each class alike.
 
     Each class gives its share rounded down or up, such that the total is the rounded total share wherever the
@@ -32,48 +32,48 @@ def split(labels: Labels, fraction: float, seed: int, purpose: str) -> tuple[Ind
     if fraction == 0 or len(labels) == 0:
         return np.arange(len(labels)), np.arange(0)
     counts = np.unique_counts(labels)
-    shares = held_out(counts.counts, fraction)
-    return _drawn(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)
+    shares = held_out_counts(counts.counts, fraction)
+    return _draw_per_class(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)
 
 
-def held_out(counts: Indices, fraction: float) -> Indices:
-    """How many images of each class `split` holds out, where there are `counts`."""
+def held_out_counts(counts: Indices, fraction: float) -> Indices:
+    """How many images of each class `stratified_split` holds out, where there are `counts`."""
     if fraction == 0:
         return np.zeros_like(counts)
     lowest = (counts >= 2).astype(np.int64)
     highest = np.maximum(counts - 1, 0)
-    return _rounded(counts * fraction, lowest, highest, int(np.floor(counts.sum() * fraction + 0.5)))
+    return _round_to_total(counts * fraction, lowest, highest, int(np.floor(counts.sum() * fraction + 0.5)))
 
 
-def at_most(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
+def stratified_subset(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
     """At most `limit` images, stratified: sorted indices into `labels`. A small limit may leave classes out."""
     if limit >= len(labels):
         return np.arange(len(labels))
     counts = np.unique_counts(labels)
     exact = counts.counts * (limit / len(labels))
-    shares = _rounded(exact, np.zeros_like(counts.counts), counts.counts, limit)
-    return _drawn(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)[1]
+    shares = _round_to_total(exact, np.zeros_like(counts.counts), counts.counts, limit)
+    return _draw_per_class(labels, dict(zip(counts.values.tolist(), shares.tolist(), strict=True)), seed, purpose)[1]
 
 
-def at_most_per_class(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
+def per_class_subset(labels: Labels, limit: int, seed: int, purpose: str) -> Indices:
     """At most `limit` images of each class: sorted indices into `labels`."""
     counts = np.unique_counts(labels)
     shares = {
         value: min(limit, count) for value, count in zip(counts.values.tolist(), counts.counts.tolist(), strict=True)
     }
-    return _drawn(labels, shares, seed, purpose)[1]
+    return _draw_per_class(labels, shares, seed, purpose)[1]
 
 
-def split_hash(parts: Mapping[str, Indices]) -> str:
+def split_hash(splits: Mapping[str, Indices]) -> str:
     """SHA-256 in hex over each part's name, count and indices (int64, little-endian), in the order of the names."""
     total = hashlib.sha256()
-    for name in sorted(parts):
-        total.update(f"{name}:{len(parts[name])}:".encode())
-        total.update(np.ascontiguousarray(parts[name], dtype="<i8").tobytes())
+    for name in sorted(splits):
+        total.update(f"{name}:{len(splits[name])}:".encode())
+        total.update(np.ascontiguousarray(splits[name], dtype="<i8").tobytes())
     return total.hexdigest()
 
 
-def _rounded(exact: np.ndarray, lowest: Indices, highest: Indices, total: int) -> Indices:
+def _round_to_total(exact: np.ndarray, lowest: Indices, highest: Indices, total: int) -> Indices:
     """Whole numbers near `exact` within bounds, with the sum `total` where the bounds admit it (largest remainders)."""
     shares = np.clip(np.floor(exact + 1e-9).astype(np.int64), lowest, highest)
     while shares.sum() != total:
@@ -86,11 +86,11 @@ def _rounded(exact: np.ndarray, lowest: Indices, highest: Indices, total: int) -
     return shares
 
 
-def _drawn(labels: Labels, shares: Mapping[int, int], seed: int, purpose: str) -> tuple[Indices, Indices]:
+def _draw_per_class(labels: Labels, counts: Mapping[int, int], seed: int, purpose: str) -> tuple[Indices, Indices]:
     """(left, drawn): each class has its own random stream, so that another class's images change nothing in it."""
     drawn = [
         generator(seed, purpose, value).permutation(np.flatnonzero(labels == value))[:share]
-        for value, share in shares.items()
+        for value, share in counts.items()
     ]
     chosen = np.sort(np.concatenate(drawn)) if drawn else np.arange(0)
     return np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True), chosen

@@ -12,49 +12,49 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cnnlab.data.channel_stats import mean_and_std
-from cnnlab.data.checks import IMBALANCE
+from cnnlab.data.checks import IMBALANCE_RATIO
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.sources.base import Part, Pixels
+from cnnlab.data.sources.base import Pixels, Split
 from cnnlab.records import WarningRecord
 
 # Normalised images have mean 0 and standard deviation 1; numbers of another data set of photographs stay within these.
-FAR_MEAN = 0.5
-FAR_STD = 2.0
+MEAN_TOLERANCE = 0.5
+STD_RATIO = 2.0
 
 
-def data_warnings(dataset: Dataset, off: Sequence[str] = ()) -> list[WarningRecord]:
+def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[WarningRecord]:
     """What the training and validation parts say; the test part is not touched.
 
     Args:
-        off: names that are not looked at.
+        disabled: names that are not looked at.
     """
-    found = [look(dataset) for name, look in _LOOKS.items() if name not in off]
+    found = [look(dataset) for name, look in _CHECKS.items() if name not in disabled]
     return [warning for warning in found if warning is not None]
 
 
-def leaks_into_test(dataset: Dataset, off: Sequence[str] = ()) -> tuple[WarningRecord, ...]:
+def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[WarningRecord, ...]:
     """The images that the test part shares with the others; it is decoded for that."""
-    if "leak" in off:
+    if "leak" in disabled:
         return ()
-    pairs: tuple[tuple[Part, Part], ...] = (("train", "test"), ("validation", "test"))
-    found = (leak(dataset, pair) for pair in pairs)
+    pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("validation", "test"))
+    found = (leak_warning(dataset, pair) for pair in pairs)
     return tuple(warning for warning in found if warning is not None)
 
 
-def leak(dataset: Dataset, parts: tuple[Part, Part]) -> WarningRecord | None:
+def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord | None:
     """The images of the second part that the first has, too; None where there are none, or a part is not there."""
-    if not set(parts) <= set(dataset.parts):
+    if not set(splits) <= set(dataset.splits):
         return None
-    known = {name: row for row, name in reversed(list(enumerate(_hashes(dataset.pixels(parts[0])))))}
-    shared = [(known[name], row) for row, name in enumerate(_hashes(dataset.pixels(parts[1]))) if name in known]
+    known = {name: row for row, name in reversed(list(enumerate(_hashes(dataset.pixels(splits[0])))))}
+    shared = [(known[name], row) for row, name in enumerate(_hashes(dataset.pixels(splits[1]))) if name in known]
     if not shared:
         return None
-    there, here = (dataset.image_names(part)[row] for part, row in zip(parts, shared[0], strict=True))
-    count = dataset.size(parts[1])
+    there, here = (dataset.image_names(part)[row] for part, row in zip(splits, shared[0], strict=True))
+    count = dataset.num_images(splits[1])
     return WarningRecord(
         name="leak",
-        where=f"{parts[0]}, {parts[1]}",
-        message=f"{len(shared):,} of {count:,} {parts[1]} images are {parts[0]} images, too, pixel for pixel: "
+        where=f"{splits[0]}, {splits[1]}",
+        message=f"{len(shared):,} of {count:,} {splits[1]} images are {splits[0]} images, too, pixel for pixel: "
         f"{here} is {there}",
         fix=f"take them out of one part; 'cnnlab data check {dataset.name}' lists every image that is there twice",
     )
@@ -67,7 +67,7 @@ def _hashes(pixels: Pixels) -> list[bytes]:
 def _imbalance(dataset: Dataset) -> WarningRecord | None:
     counts = np.bincount(dataset.labels("train"), minlength=len(dataset.classes))
     most, least = int(counts.argmax()), int(counts.argmin())
-    if counts[most] < IMBALANCE * counts[least]:
+    if counts[most] < IMBALANCE_RATIO * counts[least]:
         return None
     return WarningRecord(
         name="class-imbalance",
@@ -78,18 +78,18 @@ def _imbalance(dataset: Dataset) -> WarningRecord | None:
     )
 
 
-def _mismatch(dataset: Dataset) -> WarningRecord | None:
+def _normalization_mismatch(dataset: Dataset) -> WarningRecord | None:
     """The numbers that the recipe gives against those of the training images, which else are used."""
-    if dataset.given is None:
+    if dataset.given_stats is None:
         return None
     own = mean_and_std(dataset.pixels("train"))
     found = []
-    for channel, (mean, std, given_mean, given_std) in enumerate(zip(*own, *dataset.given, strict=True)):
+    for channel, (mean, std, given_mean, given_std) in enumerate(zip(*own, *dataset.given_stats, strict=True)):
         shifted, scaled = (mean - given_mean) / given_std, std / given_std
         # A channel that is the same everywhere has no scale: `mean_and_std` says 1, which no image's can be.
         scaled = 1.0 if std == 1 else scaled
         found.append(
-            (max(abs(shifted) / FAR_MEAN, abs(math.log(scaled)) / math.log(FAR_STD)), channel, shifted, scaled)
+            (max(abs(shifted) / MEAN_TOLERANCE, abs(math.log(scaled)) / math.log(STD_RATIO)), channel, shifted, scaled)
         )
     far, channel, shifted, scaled = max(found)
     if far <= 1:
@@ -104,8 +104,8 @@ def _mismatch(dataset: Dataset) -> WarningRecord | None:
     )
 
 
-_LOOKS: Mapping[str, Callable[[Dataset], WarningRecord | None]] = {
+_CHECKS: Mapping[str, Callable[[Dataset], WarningRecord | None]] = {
     "class-imbalance": _imbalance,
-    "normalization-mismatch": _mismatch,
-    "leak": lambda dataset: leak(dataset, ("train", "validation")),
+    "normalization-mismatch": _normalization_mismatch,
+    "leak": lambda dataset: leak_warning(dataset, ("train", "validation")),
 }

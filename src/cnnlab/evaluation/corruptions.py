@@ -13,21 +13,26 @@ from torch import Tensor, nn
 
 from cnnlab.config import corruptions
 from cnnlab.data.augmentation import color, degrade, filters, geometry, pixel
-from cnnlab.data.augmentation.augment import augment, draw
-from cnnlab.data.augmentation.geometry import Move
-from cnnlab.data.loader import Feed
-from cnnlab.data.sources.base import Indices, Progress, silent
-from cnnlab.models.pretrained.transfer import resized
-from cnnlab.models.train_mode import evaluating
+from cnnlab.data.augmentation.augment import augment, sample_params
+from cnnlab.data.augmentation.geometry import AffineParams
+from cnnlab.data.loader import ImageLoader
+from cnnlab.data.sources.base import Indices, ProgressCallback, no_progress
+from cnnlab.models.pretrained.transfer import max_resize
+from cnnlab.models.train_mode import eval_mode
 from cnnlab.randomness import uniforms
 
-Uniforms = npt.NDArray[np.float64]
+UniformDraws = npt.NDArray[np.float64]
 # Past three standard deviations a bell has a 400th of its weight.
-BELL = 3
+BLUR_RADIUS_SIGMAS = 3
 
 
-def right_under(
-    network: nn.Module, feed: Feed, shifts: Sequence[Any], *, seed: int = 0, progress: Progress = silent
+def correct_under_corruptions(
+    network: nn.Module,
+    loader: ImageLoader,
+    corruptions: Sequence[Any],
+    *,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
 ) -> npt.NDArray[np.bool_]:
     """Whether a network names each image right, as it is and under each shift.
 
@@ -35,99 +40,107 @@ def right_under(
     (seed, kind of shift, image) alone: it is the same for every network, every strength and every batch.
 
     Args:
-        feed: the images, in whose order the answers stand.
+        loader: the images, in whose order the answers stand.
 
     Returns:
         (1 + S)×N: the images as they are, then the S shifts in their order. Logits that are not all finite are wrong.
     """
-    feed = feed.enlarged(resized(network))
-    total = len(feed) * (1 + len(shifts))
+    loader = loader.with_input_size(max_resize(network))
+    total = len(loader) * (1 + len(corruptions))
     found: list[Tensor] = []
     done = 0
-    with evaluating(network), torch.inference_mode():
-        for images, labels, places in feed.pixels_in_order():
-            changed = (images, *(shifted(images, shift, places, seed) for shift in shifts))
-            found.append(torch.stack([_right(network(feed.normalised(each)), labels) for each in changed]))
+    with eval_mode(network), torch.inference_mode():
+        for images, labels, places in loader.pixel_batches():
+            changed = (images, *(apply_corruption(images, shift, places, seed) for shift in corruptions))
+            found.append(torch.stack([_is_correct(network(loader.normalize(each)), labels) for each in changed]))
             done += len(images) * len(changed)
             progress("shift", done, total, "images")
     return torch.cat(found, dim=1).cpu().numpy()
 
 
-def shifted(images: Tensor, shift: Any, places: Indices, seed: int = 0) -> Tensor:
+def apply_corruption(images: Tensor, corruption: Any, indices: Indices, seed: int = 0) -> Tensor:
     """Images under a shift.
 
     Args:
         images: uint8, N×C×H×W; they stay as they are.
-        places: the images' places in their part, which with the seed name their draws; shape N.
+        indices: the images' places in their part, which with the seed name their draws; shape N.
 
     Returns:
         uint8, N×C×H×W.
     """
-    if isinstance(shift, corruptions.Drawn):
-        return augment(images, shift.body, draw(shift.body, seed, 0, places, "shift"))
-    numbers = uniforms(seed, f"shift/{shift.kind}", 0, places, 2)
-    return _CHANGES[type(shift)](images, shift, numbers)
+    if isinstance(corruption, corruptions.AugmentationCorruption):
+        return augment(images, corruption.body, sample_params(corruption.body, seed, 0, indices, "shift"))
+    numbers = uniforms(seed, f"shift/{corruption.kind}", 0, indices, 2)
+    return _CORRUPTIONS[type(corruption)](images, corruption, numbers)
 
 
-def _right(logits: Tensor, labels: Tensor) -> Tensor:
+def _is_correct(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(dim=1) == labels) & logits.isfinite().all(dim=1)
 
 
-def _sign(numbers: Uniforms) -> Uniforms:
-    return np.where(numbers[:, 0] < 0.5, -1.0, 1.0)
+def _random_sign(draws: UniformDraws) -> UniformDraws:
+    return np.where(draws[:, 0] < 0.5, -1.0, 1.0)
 
 
-def _each(value: float, images: Tensor) -> Uniforms:
+def _per_image(value: float, images: Tensor) -> UniformDraws:
     return np.full(len(images), value)
 
 
-def _translation(images: Tensor, shift: corruptions.Translation, numbers: Uniforms) -> Tensor:
-    quarter = (numbers[:, 0] * 4).astype(np.int64)
+def _translation(images: Tensor, corruption: corruptions.TranslationCorruption, draws: UniformDraws) -> Tensor:
+    quarter = (draws[:, 0] * 4).astype(np.int64)
     right, down = np.array([1, -1, 0, 0])[quarter], np.array([0, 0, 1, -1])[quarter]
-    return geometry.move(images, Move(right=shift.pixels * right, down=shift.pixels * down), "nearest")
+    return geometry.affine(
+        images, AffineParams(translate_x=corruption.pixels * right, translate_y=corruption.pixels * down), "nearest"
+    )
 
 
-def _rotation(images: Tensor, shift: corruptions.Rotation, numbers: Uniforms) -> Tensor:
-    return geometry.move(images, Move(angle=shift.degrees * _sign(numbers)), "bilinear")
+def _rotation(images: Tensor, corruption: corruptions.RotationCorruption, draws: UniformDraws) -> Tensor:
+    return geometry.affine(images, AffineParams(angle=corruption.degrees * _random_sign(draws)), "bilinear")
 
 
-def _scale(images: Tensor, shift: corruptions.Scale, _numbers: Uniforms) -> Tensor:
-    return geometry.move(images, Move(scale=shift.factor), "bilinear")
+def _scale(images: Tensor, corruption: corruptions.ScaleCorruption, _draws: UniformDraws) -> Tensor:
+    return geometry.affine(images, AffineParams(scale=corruption.factor), "bilinear")
 
 
-def _hue(images: Tensor, shift: corruptions.Hue, numbers: Uniforms) -> Tensor:
-    return color.hue(images, shift.degrees / 360 * _sign(numbers))
+def _hue(images: Tensor, corruption: corruptions.HueCorruption, draws: UniformDraws) -> Tensor:
+    return color.hue(images, corruption.degrees / 360 * _random_sign(draws))
 
 
-def _blur(images: Tensor, shift: corruptions.Blur, _numbers: Uniforms) -> Tensor:
-    return filters.blur(images, _each(shift.sigma, images), 2 * ceil(BELL * shift.sigma) + 1)
+def _blur(images: Tensor, corruption: corruptions.BlurCorruption, _draws: UniformDraws) -> Tensor:
+    return filters.blur(
+        images, _per_image(corruption.sigma, images), 2 * ceil(BLUR_RADIUS_SIGMAS * corruption.sigma) + 1
+    )
 
 
-def _noise(images: Tensor, shift: corruptions.Noise, numbers: Uniforms) -> Tensor:
-    return filters.noise(images, (numbers[:, 0] * 2**32).astype(np.int64), shift.std)
+def _noise(images: Tensor, corruption: corruptions.NoiseCorruption, draws: UniformDraws) -> Tensor:
+    return filters.noise(images, (draws[:, 0] * 2**32).astype(np.int64), corruption.std)
 
 
-def _occlusion(images: Tensor, shift: corruptions.Occlusion, numbers: Uniforms) -> Tensor:
+def _occlusion(images: Tensor, corruption: corruptions.OcclusionCorruption, draws: UniformDraws) -> Tensor:
     height, width = images.shape[2:]
-    high, wide = min(shift.pixels, height), min(shift.pixels, width)
-    tops = (numbers[:, 0] * (height - high + 1)).astype(np.int64)
-    lefts = (numbers[:, 1] * (width - wide + 1)).astype(np.int64)
+    high, wide = min(corruption.pixels, height), min(corruption.pixels, width)
+    tops = (draws[:, 0] * (height - high + 1)).astype(np.int64)
+    lefts = (draws[:, 1] * (width - wide + 1)).astype(np.int64)
     return geometry.erase(images, tops, lefts, np.full_like(tops, high), np.full_like(lefts, wide))
 
 
-_CHANGES: dict[type[Any], Callable[[Tensor, Any, Uniforms], Tensor]] = {
-    corruptions.Translation: _translation,
-    corruptions.Rotation: _rotation,
-    corruptions.Scale: _scale,
-    corruptions.Brightness: lambda images, shift, _: color.brightness(images, _each(shift.factor, images)),
-    corruptions.Contrast: lambda images, shift, _: color.contrast(images, _each(shift.factor, images)),
-    corruptions.Saturation: lambda images, shift, _: color.saturation(images, _each(shift.factor, images)),
-    corruptions.Hue: _hue,
-    corruptions.Greyscale: lambda images, _shift, _: color.greyscale(images),
-    corruptions.Invert: lambda images, _shift, _: pixel.invert(images),
-    corruptions.Blur: _blur,
-    corruptions.Noise: _noise,
-    corruptions.Jpeg: lambda images, shift, _: degrade.jpeg(images, shift.quality),
-    corruptions.Occlusion: _occlusion,
-    corruptions.Resolution: lambda images, shift, _: degrade.fewer_pixels(images, shift.pixels),
+_CORRUPTIONS: dict[type[Any], Callable[[Tensor, Any, UniformDraws], Tensor]] = {
+    corruptions.TranslationCorruption: _translation,
+    corruptions.RotationCorruption: _rotation,
+    corruptions.ScaleCorruption: _scale,
+    corruptions.BrightnessCorruption: lambda images, shift, _: color.brightness(
+        images, _per_image(shift.factor, images)
+    ),
+    corruptions.ContrastCorruption: lambda images, shift, _: color.contrast(images, _per_image(shift.factor, images)),
+    corruptions.SaturationCorruption: lambda images, shift, _: color.saturation(
+        images, _per_image(shift.factor, images)
+    ),
+    corruptions.HueCorruption: _hue,
+    corruptions.GreyscaleCorruption: lambda images, _shift, _: color.greyscale(images),
+    corruptions.InvertCorruption: lambda images, _shift, _: pixel.invert(images),
+    corruptions.BlurCorruption: _blur,
+    corruptions.NoiseCorruption: _noise,
+    corruptions.JpegCorruption: lambda images, shift, _: degrade.jpeg(images, shift.quality),
+    corruptions.OcclusionCorruption: _occlusion,
+    corruptions.ResolutionCorruption: lambda images, shift, _: degrade.downsample(images, shift.pixels),
 }

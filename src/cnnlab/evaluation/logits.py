@@ -7,19 +7,21 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from cnnlab.data.loader import Supply
-from cnnlab.distributed import ALONE, World
-from cnnlab.models.pretrained.transfer import resized
-from cnnlab.models.train_mode import evaluating
+from cnnlab.data.loader import Loader
+from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
+from cnnlab.models.pretrained.transfer import max_resize
+from cnnlab.models.train_mode import eval_mode
 
 
-def logits(network: nn.Module, feed: Supply, world: World = ALONE) -> npt.NDArray[np.float32]:
+def predict_logits(
+    network: nn.Module, loader: Loader, process_group: ProcessGroup = SINGLE_PROCESS
+) -> npt.NDArray[np.float32]:
     """N×K logits, in the order of the part's images; where there are several processes each computes its share.
 
     In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
     The network is left in the mode in which it was.
     """
-    with evaluating(network), torch.inference_mode():
-        batches = feed.enlarged(resized(network)).evaluation(share=world.share)
+    with eval_mode(network), torch.inference_mode():
+        batches = loader.with_input_size(max_resize(network)).eval_batches(shard=process_group.shard)
         found = torch.cat([network(images) for images, _ in batches])
-    return world.gather(found.float(), len(feed)).cpu().numpy()
+    return process_group.all_gather(found.float(), len(loader)).cpu().numpy()

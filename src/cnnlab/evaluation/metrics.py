@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from cnnlab.records import ClassScore, Score
 
 
-def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Score:
+def compute_score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Score:
     """Every metric of one part of the data.
 
     The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as
@@ -35,8 +35,8 @@ def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classe
     images = np.bincount(labels, minlength=kinds)
     called = np.bincount(predicted[finite], minlength=kinds)
     right = np.bincount(labels[hits], minlength=kinds)
-    recall, precision = _ratio(right, images), _ratio(right, called)
-    f1 = _ratio(2 * right, images + called)
+    recall, precision = _safe_divide(right, images), _safe_divide(right, called)
+    f1 = _safe_divide(2 * right, images + called)
     return Score(
         images=count,
         loss=float((logsumexp(exact, axis=1) - own).mean()) if finite.all() else math.nan,
@@ -51,5 +51,5 @@ def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classe
     )
 
 
-def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def _safe_divide(numerator: npt.NDArray[np.int64], denominator: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)

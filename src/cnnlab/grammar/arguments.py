@@ -6,20 +6,20 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.grammar.validation_errors import refuse, whole_number
+from cnnlab.grammar.validation_errors import integer_range, value_error
 
 # Far above any real use; it keeps a slip of the keyboard from becoming a request for terabytes.
-LARGEST = 1_000_000
+MAX_COUNT = 1_000_000
 
 
-def _pair(value: Any, least: int) -> tuple[int, int]:
-    items = (value, value) if _whole(value) else tuple(value) if isinstance(value, list | tuple) else ()
-    if len(items) != 2 or not all(_whole(item) and least <= item <= LARGEST for item in items):
-        raise refuse(f"{whole_number(least, LARGEST)} or [height, width]")
+def _pair(value: Any, minimum: int) -> tuple[int, int]:
+    items = (value, value) if _is_integer(value) else tuple(value) if isinstance(value, list | tuple) else ()
+    if len(items) != 2 or not all(_is_integer(item) and minimum <= item <= MAX_COUNT for item in items):
+        raise value_error(f"{integer_range(minimum, MAX_COUNT)} or [height, width]")
     return (items[0], items[1])
 
 
-def _whole(value: Any) -> bool:
+def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -29,7 +29,7 @@ def _resize(value: Any) -> Any:
     try:
         return _pair(value, 1)
     except Exception:
-        raise refuse(f"'own', {whole_number(1, LARGEST)} or [height, width]") from None
+        raise value_error(f"'own', {integer_range(1, MAX_COUNT)} or [height, width]") from None
 
 
 def _padding(value: Any) -> Any:
@@ -38,10 +38,10 @@ def _padding(value: Any) -> Any:
     try:
         return _pair(value, 0)
     except Exception:
-        raise refuse(f"'same', {whole_number(0, LARGEST)} or [height, width]") from None
+        raise value_error(f"'same', {integer_range(0, MAX_COUNT)} or [height, width]") from None
 
 
-Count: TypeAlias = Annotated[int, Field(ge=1, le=LARGEST)]
+Count: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 # In pixels on each side of an image in memory: larger ones only take memory.
 Border: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
 Size: TypeAlias = Annotated[tuple[int, int], BeforeValidator(lambda value: _pair(value, 1))]
@@ -51,5 +51,5 @@ Resize: TypeAlias = Annotated[Literal["own"] | tuple[int, int], BeforeValidator(
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 DropRate: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Positive: TypeAlias = Annotated[float, Field(gt=0)]
-NotNegative: TypeAlias = Annotated[float, Field(ge=0)]
+NonNegative: TypeAlias = Annotated[float, Field(ge=0)]
 Momentum: TypeAlias = Annotated[float, Field(ge=0, lt=1)]

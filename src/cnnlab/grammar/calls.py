@@ -52,14 +52,17 @@ class Call:
 
     def __str__(self) -> str:
         label = f"{self.label}: " if self.label else ""
-        arguments = [*map(write, self.positional), *(f"{name}={write(value)}" for name, value in self.named.items())]
+        arguments = [
+            *map(format_value, self.positional),
+            *(f"{name}={format_value(value)}" for name, value in self.named.items()),
+        ]
         return f"{label}{self.name}({', '.join(arguments)})" if arguments else f"{label}{self.name}"
 
 
 Value: TypeAlias = "int | float | str | bool | Call | tuple[Value, ...] | None"
 
 
-def parse(text: str) -> Call:
+def parse_call(text: str) -> Call:
     """Read one row.
 
     >>> parse("first: conv(32, 5, padding='same')").label
@@ -72,18 +75,18 @@ def parse(text: str) -> Call:
         raise SpecError("a call is a text", received=repr(text), allowed="name(arguments)")
     if len(text) > MAX_LENGTH:
         raise SpecError("this call is too long", received=f"{len(text):,} characters", allowed=f"up to {MAX_LENGTH:,}")
-    reader = _Reader(text)
-    call = reader.row()
+    reader = _Parser(text)
+    call = reader.parse_row()
     reader.expect("end", "nothing after the call")
     return call
 
 
-def write(value: Value) -> str:
-    """The text that `parse` reads back as the same value."""
+def format_value(value: Value) -> str:
+    """The text that `parse_call` reads back as the same value."""
     if isinstance(value, Call):
         return str(value)
     if isinstance(value, tuple | list):
-        return f"[{', '.join(map(write, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     if isinstance(value, str):
         return f'"{value}"' if "'" in value else f"'{value}'"
     if value is None or isinstance(value, bool):
@@ -123,7 +126,7 @@ def bare_words(call: Call) -> set[str]:
     return found
 
 
-class _Reader:
+class _Parser:
     """Recursive descent over one text; one token of look-ahead."""
 
     def __init__(self, text: str) -> None:
@@ -140,11 +143,11 @@ class _Reader:
         self.kind, self.token = found.lastgroup, found[found.lastgroup]
         self.start, self.position = found.start(found.lastgroup), found.end()
 
-    def fail(self, what: str, allowed: str) -> NoReturn:
+    def fail(self, message: str, allowed: str) -> NoReturn:
         pointer = " " * self.start + "^"
         fits_a_line = "\n" not in self.text and len(self.text) < 200
         received = f"{self.text}\n{' ' * 12}{pointer}" if fits_a_line else self.token[:80]
-        raise SpecError(Problem(f"{what} (column {self.start + 1})", received=received, allowed=allowed))
+        raise SpecError(Problem(f"{message} (column {self.start + 1})", received=received, allowed=allowed))
 
     def expect(self, wanted: str, allowed: str) -> str:
         if wanted not in (self.kind, self.token) or (self.kind == "string" and wanted != "string"):
@@ -154,39 +157,39 @@ class _Reader:
             self.advance()
         return token
 
-    def at(self, mark: str) -> bool:
+    def is_next(self, mark: str) -> bool:
         return self.kind == "mark" and self.token == mark
 
-    def row(self) -> Call:
+    def parse_row(self) -> Call:
         name = self.expect("word", "a name")
-        if not self.at(":"):
-            return self.arguments(Call(name))
+        if not self.is_next(":"):
+            return self.parse_arguments(Call(name))
         self.advance()
-        return replace(self.arguments(Call(self.expect("word", "a name after the label"))), label=name)
+        return replace(self.parse_arguments(Call(self.expect("word", "a name after the label"))), label=name)
 
-    def arguments(self, call: Call) -> Call:
-        if not self.at("("):
+    def parse_arguments(self, call: Call) -> Call:
+        if not self.is_next("("):
             return call
-        self.deeper()
+        self.enter()
         positional: list[Value] = []
         named: dict[str, Value] = {}
-        while not self.at(")"):
-            value = self.value()
-            if self.at("=") and isinstance(value, Call) and value.is_bare:
+        while not self.is_next(")"):
+            value = self.parse_value()
+            if self.is_next("=") and isinstance(value, Call) and value.is_bare:
                 self.advance()
                 if value.name in named:
                     self.fail(f"'{value.name}' is given twice", "each argument once")
-                named[value.name] = self.value()
+                named[value.name] = self.parse_value()
             elif named:
                 self.fail("an argument without a name follows one with a name", "positional arguments first")
             else:
                 positional.append(value)
-            if not self.at(")"):
+            if not self.is_next(")"):
                 self.expect(",", "',' or ')'")
-        self.shallower()
+        self.leave()
         return replace(call, positional=tuple(positional), named=named)
 
-    def value(self) -> Value:
+    def parse_value(self) -> Value:
         kind, token = self.kind, self.token
         if kind == "number":
             if len(token) > MAX_DIGITS:
@@ -196,31 +199,31 @@ class _Reader:
         if kind == "string":
             self.advance()
             return token[1:-1]
-        if self.at("["):
-            return self.list()
+        if self.is_next("["):
+            return self.parse_list()
         if kind == "word" and token in _CONSTANTS:
             self.advance()
             return _CONSTANTS[token]
         if kind != "word":
             self.fail("a value is missing here", "a number, a 'text', true, false, none, a [list] or a name")
-        return self.row()
+        return self.parse_row()
 
-    def list(self) -> tuple[Value, ...]:
-        self.deeper()
+    def parse_list(self) -> tuple[Value, ...]:
+        self.enter()
         items: list[Value] = []
-        while not self.at("]"):
-            items.append(self.value())
-            if not self.at("]"):
+        while not self.is_next("]"):
+            items.append(self.parse_value())
+            if not self.is_next("]"):
                 self.expect(",", "',' or ']'")
-        self.shallower()
+        self.leave()
         return tuple(items)
 
-    def deeper(self) -> None:
+    def enter(self) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.fail("nested too deeply", f"up to {MAX_DEPTH} levels")
         self.advance()
 
-    def shallower(self) -> None:
+    def leave(self) -> None:
         self.depth -= 1
         self.advance()

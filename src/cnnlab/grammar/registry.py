@@ -12,9 +12,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.dataclasses import rebuild_dataclass
 from pydantic_core import ArgsKwargs
 
-from cnnlab.errors import Problem, SpecError, listed, nearest
-from cnnlab.grammar.calls import Call, Value, parse, write
-from cnnlab.grammar.validation_errors import shown, spec_error
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
+from cnnlab.grammar.calls import Call, Value, format_value, parse_call
+from cnnlab.grammar.validation_errors import format_received, spec_error
 
 T = TypeVar("T")
 # A kind is checked when it is first used: most recipes use few of the kinds there are.
@@ -31,7 +31,7 @@ class Registry(Generic[T]):
         self.noun = noun
         self.kinds: dict[str, type[T]] = {}
 
-    def add(self, name: str) -> Callable[[type[T]], type[T]]:
+    def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """Register a class under a name, as a frozen dataclass whose values are checked.
 
         Raises:
@@ -55,29 +55,29 @@ class Registry(Generic[T]):
         Raises:
             SpecError: an unknown name or argument, or a value that is not allowed; all arguments are looked at.
         """
-        call = call if isinstance(call, Call) else parse(call)
+        call = call if isinstance(call, Call) else parse_call(call)
         if call.name not in self.kinds:
             raise SpecError(
                 f"unknown {self.noun} '{call.name}'",
-                received=shown(call),
-                allowed=listed(self.kinds),
-                next_step=nearest(call.name, self.kinds),
+                received=format_received(call),
+                allowed=comma_separated(self.kinds),
+                next_step=did_you_mean(call.name, self.kinds),
             )
         kind = self.kinds[call.name]
         arguments = self._bind(call, kind)
         try:
             return kind(**arguments)
         except SpecError as error:
-            raise SpecError.together(self._about_call(problem, call) for problem in error.problems) from None
+            raise SpecError.from_problems(self._call_problem(problem, call) for problem in error.problems) from None
 
-    def write(self, choice: T, *, defaults: bool = False) -> Call:
+    def to_call(self, choice: T, *, defaults: bool = False) -> Call:
         """A call that `read` turns into an equal choice: the shortest, or one that spells the defaults out."""
         values = {field: getattr(choice, field.name) for field in dataclasses.fields(choice)}  # type: ignore[arg-type]
         required = tuple(
-            self._plain(value, defaults) for field, value in values.items() if field.default is dataclasses.MISSING
+            self._to_value(value, defaults) for field, value in values.items() if field.default is dataclasses.MISSING
         )
         named = {
-            field.name: self._plain(value, defaults)
+            field.name: self._to_value(value, defaults)
             for field, value in values.items()
             if field.default is not dataclasses.MISSING and (defaults or value != field.default)
         }
@@ -87,7 +87,7 @@ class Registry(Generic[T]):
         """A call with all arguments and their defaults, as documentation shows it."""
         arguments = []
         for field in dataclasses.fields(self.kinds[name]):  # type: ignore[arg-type]
-            default = "" if field.default is dataclasses.MISSING else f"={write(self._plain(field.default))}"
+            default = "" if field.default is dataclasses.MISSING else f"={format_value(self._to_value(field.default))}"
             arguments.append(f"{field.name}{default}")
         return f"{name}({', '.join(arguments)})"
 
@@ -95,13 +95,13 @@ class Registry(Generic[T]):
         """The first line of a choice's documentation."""
         return (inspect.getdoc(self.kinds[name]) or "").split("\n")[0]
 
-    def choice(self) -> Any:
+    def field_type(self) -> Any:
         """The annotation of a pydantic field that holds one choice: reads a text or takes the choice itself."""
 
         def validate(value: Any) -> Any:
             return value if type(value) in self.kinds.values() else self.read(value)
 
-        serializer = PlainSerializer(lambda value: str(self.write(value, defaults=True)), return_type=str)
+        serializer = PlainSerializer(lambda value: str(self.to_call(value, defaults=True)), return_type=str)
         return Annotated[Any, BeforeValidator(validate), serializer]
 
     def _bind(self, call: Call, kind: type[T]) -> dict[str, Value]:
@@ -109,16 +109,18 @@ class Registry(Generic[T]):
         if len(call.positional) > len(names):
             raise SpecError(
                 f"{call.name} takes at most {len(names)} arguments, not {len(call.positional)}",
-                received=shown(call),
+                received=format_received(call),
                 allowed=self.signature(call.name),
             )
         bound = dict(zip(names, call.positional, strict=False))
         twice = sorted(bound.keys() & call.named.keys())
         if twice:
-            raise SpecError(f"'{twice[0]}' is given twice", received=shown(call), allowed=self.signature(call.name))
+            raise SpecError(
+                f"'{twice[0]}' is given twice", received=format_received(call), allowed=self.signature(call.name)
+            )
         return {**bound, **call.named}
 
-    def _about_call(self, problem: Problem, call: Call) -> Problem:
+    def _call_problem(self, problem: Problem, call: Call) -> Problem:
         """The problem of an argument, told with the call; of a missing or unknown one, with what it may look like."""
         if problem.what.startswith("unknown key"):
             what = problem.what.replace("unknown key", f"{call.name} has no argument")
@@ -127,17 +129,17 @@ class Registry(Generic[T]):
         else:
             # Only in a layer table names stand for values.
             step = problem.next_step if self.noun == "layer" or "has no value" not in problem.what else ""
-            return dataclasses.replace(problem, received=problem.received or shown(call), next_step=step)
+            return dataclasses.replace(problem, received=problem.received or format_received(call), next_step=step)
         return dataclasses.replace(
-            problem, what=what, where="", received=shown(call), allowed=self.signature(call.name)
+            problem, what=what, where="", received=format_received(call), allowed=self.signature(call.name)
         )
 
-    def _plain(self, value: Any, defaults: bool = False) -> Value:
+    def _to_value(self, value: Any, defaults: bool = False) -> Value:
         if type(value) in self.kinds.values():  # a choice within a choice
-            return self.write(value, defaults=defaults)
+            return self.to_call(value, defaults=defaults)
         if isinstance(value, tuple):
             square = len(value) == 2 and value[0] == value[1] and isinstance(value[0], int)
-            return value[0] if square else tuple(self._plain(item) for item in value)
+            return value[0] if square else tuple(self._to_value(item) for item in value)
         if dataclasses.is_dataclass(value) and hasattr(value, "as_call"):
             return value.as_call()  # type: ignore[no-any-return]
         return value  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
-from cnnlab.grammar.validation_errors import refuse, spec_error
+from cnnlab.grammar.validation_errors import spec_error, value_error
 
 
 def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
@@ -14,7 +14,7 @@ def _plain_value(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     try:
         return check(value)
     except ValidationError:
-        raise refuse("a finite number, a text, true or false") from None
+        raise value_error("a finite number, a text, true or false") from None
 
 
 PlainValue = Annotated[int | float | bool | str, WrapValidator(_plain_value)]
@@ -25,9 +25,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     # Keys that hold a name that the person chose, which may be "none".
-    named: ClassVar[tuple[str, ...]] = ()
+    name_keys: ClassVar[tuple[str, ...]] = ()
     # Keys of its file that are no fields.
-    also: ClassVar[tuple[str, ...]] = ()
+    extra_keys: ClassVar[tuple[str, ...]] = ()
 
     if not TYPE_CHECKING:  # type checkers know the fields
 

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cnnlab.errors import Problem, SourceError, SpecError, UsageError, nearest
-from cnnlab.grammar.validation_errors import shown
+from cnnlab.errors import Problem, SourceError, SpecError, UsageError, did_you_mean
+from cnnlab.grammar.validation_errors import format_received
 
-Wrong = TypeVar("Wrong", bound=UsageError)
+UsageErrorT = TypeVar("UsageErrorT", bound=UsageError)
 
-LARGEST_FILE = 100_000
+MAX_FILE_BYTES = 100_000
 MAX_BASES = 5
 # Of the files in a folder so many are named where one is missing.
-MOST_NAMED = 12
+MAX_LISTED = 12
 # The keys by which files are told apart; a study and a search have a base of the first kind.
-KINDS: dict[str, frozenset[str]] = {
+FILE_KINDS: dict[str, frozenset[str]] = {
     "study": frozenset(("arms", "grid", "doses", "seeds", "says")),
     "search": frozenset(("search", "trials", "sampler", "pruner")),
     "recipe": frozenset(("model", "train")),
@@ -29,19 +29,19 @@ MAX_NESTING = 20
 MAX_DOTS = 1_000
 
 
-def shipped(name: str) -> Path:
+def bundled_recipe(name: str) -> Path:
     """The path of a recipe that comes with cnnlab: in the installed package, or in the checkout that it runs from."""
-    return _shipped("recipes", name)
+    return _bundled("recipes", name)
 
 
-def shipped_study(name: str) -> Path:
-    """The path of a study that comes with cnnlab, as `shipped` of a recipe."""
-    return _shipped("studies", name)
+def bundled_study(name: str) -> Path:
+    """The path of a study that comes with cnnlab, as `bundled_recipe` of a recipe."""
+    return _bundled("studies", name)
 
 
-def shipped_search(name: str) -> Path:
-    """The path of a search that comes with cnnlab, as `shipped` of a recipe."""
-    return _shipped("searches", name)
+def bundled_search(name: str) -> Path:
+    """The path of a search that comes with cnnlab, as `bundled_recipe` of a recipe."""
+    return _bundled("searches", name)
 
 
 def read_tables(path: Path) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def parse_toml(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         quotes = "put every text in quotes, also within lists; https://toml.io has the notation"
         step = "leave one of the two out" if "overwrite" in str(error) else quotes
-        raise SpecError(f"this is not TOML: {error}", received=_line_of(str(error), text), next_step=step) from None
+        raise SpecError(f"this is not TOML: {error}", received=_error_line(str(error), text), next_step=step) from None
     if _is_too_deep(tables):
         raise SpecError("tables and lists are nested too deeply", allowed=f"up to {MAX_NESTING} levels")
     return tables
@@ -76,21 +76,21 @@ def read_text(path: Path) -> str:
     """A file's text; errors as `read_tables`, without the file."""
     try:
         with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         nearby = sorted(found.name for found in path.parent.glob("*.toml") if found.is_file())
         step = _nearest_file(path, nearby) or "give the path of a .toml file; for images: cnnlab new FILE --source PATH"
-        more = f" and {len(nearby) - MOST_NAMED} more" if len(nearby) > MOST_NAMED else ""
-        here = f"in {path.parent}: {', '.join(nearby[:MOST_NAMED])}{more}" if nearby else ""
+        more = f" and {len(nearby) - MAX_LISTED} more" if len(nearby) > MAX_LISTED else ""
+        here = f"in {path.parent}: {', '.join(nearby[:MAX_LISTED])}{more}" if nearby else ""
         raise SpecError(f"this file can't be read: {error.strerror}", allowed=here, next_step=step) from None
     except ValueError as error:
         raise SpecError(f"this can't be a file's name: {error}", received=repr(str(path))) from None
-    if len(content) > LARGEST_FILE:
+    if len(content) > MAX_FILE_BYTES:
         size = path.stat().st_size
         raise SpecError(
             "this file is too large for a recipe, a study or a search",
             received=f"{size:,} bytes" if size else "a file without an end",
-            allowed=f"up to {LARGEST_FILE:,} bytes",
+            allowed=f"up to {MAX_FILE_BYTES:,} bytes",
             next_step="give the path of a .toml file; images are named in one: cnnlab new FILE --source PATH writes it",
         )
     try:
@@ -110,7 +110,7 @@ def expect_kind(wanted: str, tables: Mapping[str, Any]) -> None:
     Raises:
         SpecError: the tables are those of another kind.
     """
-    found = next((kind for kind, keys in KINDS.items() if not keys.isdisjoint(tables)), wanted)
+    found = next((kind for kind, keys in FILE_KINDS.items() if not keys.isdisjoint(tables)), wanted)
     if found != wanted:
         command = {"recipe": "train", "study": "study", "search": "tune"}[found]
         raise SpecError(f"this is a {found}, and a {wanted} is wanted", next_step=f"cnnlab {command} FILE")
@@ -138,7 +138,7 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
     table[last] = value
 
 
-def in_file(error: Wrong, path: str | Path) -> Wrong:
+def locate_in_file(error: UsageErrorT, path: str | Path) -> UsageErrorT:
     """The same problems, with the file in front of each key; what is wrong with files of the data is told as it is."""
 
     def located(problem: Problem) -> Problem:
@@ -146,10 +146,10 @@ def in_file(error: Wrong, path: str | Path) -> Wrong:
             return problem
         return replace(problem, where=f"{path}: {problem.where}" if problem.where else str(path))
 
-    return type(error).together(map(located, error.problems))
+    return type(error).from_problems(map(located, error.problems))
 
 
-def _shipped(folder: str, name: str) -> Path:
+def _bundled(folder: str, name: str) -> Path:
     inside = Path(__file__).parents[1] / "shipped" / folder
     return (inside if inside.is_dir() else Path(__file__).parents[3] / folder) / f"{name}.toml"
 
@@ -162,25 +162,25 @@ def _read_tables(path: Path, depth: int) -> dict[str, Any]:
             return tables
         if not isinstance(base, str) or depth == MAX_BASES:
             allowed = f"the path of a recipe, at most {MAX_BASES} in a row"
-            raise SpecError(f"'base' can't be {shown(base)}", where="base", allowed=allowed)
+            raise SpecError(f"'base' can't be {format_received(base)}", where="base", allowed=allowed)
     except SpecError as error:
-        raise in_file(error, path) from None
+        raise locate_in_file(error, path) from None
     if not (path.parent / base).is_file():
         what = f"'base' names a file that is not there: {base}"
-        raise in_file(SpecError(what, where="base", next_step="give its path as seen from this file"), path)
-    return _laid_over(_read_tables(path.parent / base, depth + 1), tables)
+        raise locate_in_file(SpecError(what, where="base", next_step="give its path as seen from this file"), path)
+    return _merge_tables(_read_tables(path.parent / base, depth + 1), tables)
 
 
-def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for name, value in above.items():
+def _merge_tables(base: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in overrides.items():
         inner = merged.get(name)
         both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[name] = _laid_over(inner, value) if both else value  # type: ignore[arg-type]
+        merged[name] = _merge_tables(inner, value) if both else value  # type: ignore[arg-type]
     return merged
 
 
-def _line_of(message: str, text: str) -> str:
+def _error_line(message: str, text: str) -> str:
     """The line that a TOML error speaks of."""
     found = re.search(r"at line (\d+)", message)
     lines = text.splitlines()
@@ -190,18 +190,18 @@ def _line_of(message: str, text: str) -> str:
 def _nearest_file(path: Path, names: list[str]) -> str:
     """A hint that names the file whose name without the ending is most alike."""
     stems = {Path(name).stem: name for name in names}
-    hint = nearest(path.stem, stems)
+    hint = did_you_mean(path.stem, stems)
     return next((f"did you mean '{name}'?" for stem, name in stems.items() if f"'{stem}'" in hint), "")
 
 
 def _is_too_deep(tables: dict[str, Any]) -> bool:
     level: list[Any] = [tables]
     for _ in range(MAX_NESTING):
-        level = [inner for value in level for inner in _members(value)]
+        level = [inner for value in level for inner in _child_values(value)]
     return bool(level)
 
 
-def _members(value: Any) -> list[Any]:
+def _child_values(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []

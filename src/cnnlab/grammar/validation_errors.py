@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from cnnlab.errors import Problem, SpecError, join_place, listed, nearest
-from cnnlab.grammar.calls import Call, Value, write
+from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean, join_location
+from cnnlab.grammar.calls import Call, Value, format_value
 
-Place = tuple[int | str, ...]
+ErrorLocation = tuple[int | str, ...]
 
-_WORDS = {
+_WORDING = {
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "a text",
@@ -26,7 +26,7 @@ _WORDS = {
 
 
 # The refusals of numbers: what is allowed is then the whole range, and not only the side that was crossed.
-_NUMBERS = frozenset(
+_NUMBER_ERRORS = frozenset(
     (
         *("int_type", "int_from_float", "float_type", "finite_number"),
         *("greater_than", "greater_than_equal", "less_than", "less_than_equal"),
@@ -34,25 +34,25 @@ _NUMBERS = frozenset(
 )
 
 
-def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], also: Iterable[str] = ()) -> SpecError:
+def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], extra_keys: Iterable[str] = ()) -> SpecError:
     """Every problem of one validation, those of nested objects included, as one error.
 
     Args:
         fields: what the object has, for "did you mean" when a name is unknown, and for the range of a number.
-        also: other names that a file may have there.
+        extra_keys: other names that a file may have there.
     """
-    names = [*fields, *also]
+    names = [*fields, *extra_keys]
     found: list[Problem] = []
     for details in error.errors(include_url=False):
         inner = details.get("ctx", {}).get("error")
         if isinstance(inner, SpecError):
-            found += [problem.within(_path(details["loc"])) for problem in inner.problems]
+            found += [problem.with_prefix(_path(details["loc"])) for problem in inner.problems]
         else:
             found.append(_problem(details, names, fields))
-    return SpecError.together(found)
+    return SpecError.from_problems(found)
 
 
-def refuse(allowed: str) -> PydanticCustomError:
+def value_error(allowed: str) -> PydanticCustomError:
     """The error of a validator that only says what is allowed."""
     return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
 
@@ -61,31 +61,35 @@ def _problem(details: ErrorDetails, names: list[str], fields: Mapping[str, Field
     where, received = _path(details["loc"]), details["input"]
     name = _path(_last_name(details["loc"]))
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return Problem(f"unknown key '{name}'", where, "", listed(names), nearest(name, names))
+        return Problem(f"unknown key '{name}'", where, "", comma_separated(names), did_you_mean(name, names))
     if details["type"].startswith("missing"):
         field = fields.get(str(details["loc"][0]))
         return Problem(f"'{name}' is missing", where, next_step=(field.description if field else None) or "")
-    allowed = _allowed(details["msg"])
-    if details["type"] in _NUMBERS and details["loc"][0] in fields:
-        allowed = _range(fields[str(details["loc"][0])]) or allowed
+    allowed = _allowed_text(details["msg"])
+    if details["type"] in _NUMBER_ERRORS and details["loc"][0] in fields:
+        allowed = _field_range(fields[str(details["loc"][0])]) or allowed
     if details["type"] == "finite_number":
         allowed = allowed.replace("a number", "a finite number")
     if isinstance(received, Call) and received.is_bare and received.name.lower() not in ("nan", "inf", "infinity"):
         what = f"'{received.name}' has no value"
-        return Problem(what, where, allowed=allowed, next_step=_how_to_name(received.name))
-    return Problem(f"'{name}' can't be {shown(received)}", where, "", allowed, _nearest_of(details))
+        return Problem(what, where, allowed=allowed, next_step=_naming_hint(received.name))
+    return Problem(f"'{name}' can't be {format_received(received)}", where, "", allowed, _nearest_hint(details))
 
 
-def whole_number(least: int, most: int | None) -> str:
+def integer_range(minimum: int, maximum: int | None) -> str:
     """What is allowed of a whole number.
 
     >>> whole_number(1, 10_000), whole_number(0, None)
     ('a whole number from 1 to 10,000', 'a whole number from 0 on')
     """
-    return f"a whole number from {least:,} to {most:,}" if most is not None else f"a whole number from {least:,} on"
+    return (
+        f"a whole number from {minimum:,} to {maximum:,}"
+        if maximum is not None
+        else f"a whole number from {minimum:,} on"
+    )
 
 
-def _range(field: FieldInfo) -> str:
+def _field_range(field: FieldInfo) -> str:
     """The numbers that a field takes, in words; "" where it has no bounds."""
     found = list(_ranges(field.annotation, field.metadata))
     return found[0] if len(found) == 1 else ""
@@ -95,7 +99,7 @@ def _ranges(annotation: Any, about: Iterable[Any]) -> Iterator[str]:
     """The ranges within an annotation, at any depth: of `Annotated[int, Field(ge=1)] | None`, too."""
     bounds = {side: getattr(one, side) for one in about for side in ("ge", "gt", "le", "lt") if hasattr(one, side)}
     if bounds:
-        yield _bounded(bounds, annotation is int)
+        yield _format_bounds(bounds, annotation is int)
     elif hasattr(annotation, "__metadata__"):
         inner, *fields = get_args(annotation)
         yield from _ranges(inner, [one for field in fields for one in getattr(field, "metadata", [field])])
@@ -104,9 +108,9 @@ def _ranges(annotation: Any, about: Iterable[Any]) -> Iterator[str]:
             yield from _ranges(inner, ())
 
 
-def _bounded(bounds: Mapping[str, Any], is_whole: bool) -> str:
+def _format_bounds(bounds: Mapping[str, Any], is_whole: bool) -> str:
     if is_whole:
-        return whole_number(bounds["ge"], bounds.get("le"))
+        return integer_range(bounds["ge"], bounds.get("le"))
     if {"ge", "le"} <= bounds.keys():
         return f"a number from {bounds['ge']:g} to {bounds['le']:g}"
     words = {"ge": "from {:g}", "gt": "above {:g}", "le": "up to {:g}", "lt": "below {:g}"}
@@ -114,23 +118,23 @@ def _bounded(bounds: Mapping[str, Any], is_whole: bool) -> str:
     return f"a number {', '.join(limits)}" + (" on" if bounds.keys() == {"ge"} else "")
 
 
-def _how_to_name(name: str) -> str:
-    hint = nearest(name, ["classes"])
+def _naming_hint(name: str) -> str:
+    hint = did_you_mean(name, ["classes"])
     step = f"write a value, or name it in [model]: values = {{ {name} = … }}; a text stands in quotes: '{name}'"
     return f"{hint} otherwise {step}" if hint else step
 
 
-def _nearest_of(details: ErrorDetails) -> str:
+def _nearest_hint(details: ErrorDetails) -> str:
     """The nearest of the words that a key allows, where it allows words."""
     if details["type"] != "literal_error" or not isinstance(details["input"], str):
         return ""
-    return nearest(details["input"], re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+    return did_you_mean(details["input"], re.findall(r"'([^']*)'", details["ctx"]["expected"]))
 
 
-def shown(value: Any) -> str:
+def format_received(value: Any) -> str:
     """A received value as an error shows it: as the person wrote it, and not too long."""
     try:
-        text = write(_as_value(value))
+        text = format_value(_as_value(value))
     except TypeError:
         text = repr(value)
     return text if len(text) <= 120 else text[:117] + "…"
@@ -144,17 +148,17 @@ def _as_value(value: Any) -> Value:
     raise TypeError
 
 
-def _allowed(message: str) -> str:
+def _allowed_text(message: str) -> str:
     text = message.removeprefix("Input should be ").removeprefix("String should have ").partition(" or instance of ")[0]
-    return _WORDS.get(text, text)
+    return _WORDING.get(text, text)
 
 
-def _last_name(loc: Place) -> Place:
+def _last_name(loc: ErrorLocation) -> ErrorLocation:
     return loc[-2:] if loc and isinstance(loc[-1], int) else loc[-1:]
 
 
-def _path(loc: Place) -> str:
+def _path(loc: ErrorLocation) -> str:
     path = ""
     for part in loc:
-        path = join_place(path, f"[{part}]" if isinstance(part, int) else str(part))
+        path = join_location(path, f"[{part}]" if isinstance(part, int) else str(part))
     return path

@@ -10,20 +10,20 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from cnnlab.errors import UsageError, nearest
-from cnnlab.models.train_mode import evaluating
-from cnnlab.training.device import whole_floats
+from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.models.train_mode import eval_mode
+from cnnlab.training.device import disable_tf32
 
-See: TypeAlias = Callable[[str, Tensor], None]
+HookFn: TypeAlias = Callable[[str, Tensor], None]
 # Parts the second call of one module from the first, as in a traced network's rows: `layer1.0.relu#2`.
-AGAIN = "#"
+CALL_SEPARATOR = "#"
 
 
-def _nothing(_name: str, _tensor: Tensor) -> None:
+def _ignore(_name: str, _tensor: Tensor) -> None:
     """What a caller does with what it does not want."""
 
 
-@whole_floats()
+@disable_tf32()
 def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
     """What the named layers give for these images, in eval mode and without gradients.
 
@@ -49,19 +49,21 @@ def activations(network: nn.Module, images: Tensor, names: Iterable[str]) -> dic
         # A copy, since the next layer may work in place.
         found[name] = output.detach().clone()
 
-    with evaluating(network), watching(network, names, keep), torch.no_grad():
+    with eval_mode(network), forward_hooks(network, names, keep), torch.no_grad():
         network(images)
     return found
 
 
 @contextmanager
-def watching(network: nn.Module, names: Iterable[str], after: See, before: See = _nothing) -> Iterator[None]:
+def forward_hooks(
+    network: nn.Module, names: Iterable[str], on_output: HookFn, on_input: HookFn = _ignore
+) -> Iterator[None]:
     """Within it, each named layer tells what goes in and what comes out, for one forward pass; then no hook is left.
 
     Args:
         names: as in `activations`.
-        after: called with a layer's name and its output.
-        before: called with a layer's name and its first input, before the layer can change it.
+        on_output: called with a layer's name and its output.
+        on_input: called with a layer's name and its first input, before the layer can change it.
 
     Raises:
         UsageError: the network has no module of a name.
@@ -71,8 +73,8 @@ def watching(network: nn.Module, names: Iterable[str], after: See, before: See =
     handles = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_pre_hook(_before(name, wanted, before)))
-            handles.append(module.register_forward_hook(_after(name, wanted, after)))
+            handles.append(module.register_forward_pre_hook(_input_hook(name, wanted, on_input)))
+            handles.append(module.register_forward_hook(_output_hook(name, wanted, on_output)))
         yield
     finally:
         for handle in handles:
@@ -80,13 +82,13 @@ def watching(network: nn.Module, names: Iterable[str], after: See, before: See =
 
 
 @contextmanager
-def probing(network: nn.Module) -> Iterator[None]:
+def frozen_eval(network: nn.Module) -> Iterator[None]:
     """Within it the network is in eval mode and no weight wants a gradient, so that a backward pass reaches the image
     alone and leaves nothing on the weights; afterwards both are as they were, also after an error.
     """
     before = {parameter: parameter.requires_grad for parameter in network.parameters()}
     try:
-        with evaluating(network):
+        with eval_mode(network):
             network.requires_grad_(False)
             yield
     finally:
@@ -100,7 +102,7 @@ def module_name(name: str) -> str:
     >>> module_name("layer1.0.relu#2")
     'layer1.0.relu'
     """
-    return name.partition(AGAIN)[0]
+    return name.partition(CALL_SEPARATOR)[0]
 
 
 def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
@@ -112,7 +114,7 @@ def _modules(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
             raise UsageError(
                 f"the network has no layer '{name}'",
                 allowed=", ".join(list(filter(None, known))[:20]) + (", …" if len(known) > 21 else ""),
-                next_step=nearest(name, known) or "take a name from the list",
+                next_step=did_you_mean(name, known) or "take a name from the list",
             )
         found[name] = known[name]
     return found
@@ -125,24 +127,24 @@ def _calls(name: str, wanted: Iterable[str]) -> Callable[[], str]:
 
     def next_name() -> str:
         calls[name] += 1
-        called = name if calls[name] == 1 else f"{name}{AGAIN}{calls[name]}"
+        called = name if calls[name] == 1 else f"{name}{CALL_SEPARATOR}{calls[name]}"
         return called if called in asked else ""
 
     return next_name
 
 
-def _before(name: str, wanted: Iterable[str], see: See) -> Callable[[nn.Module, Any], None]:
+def _input_hook(name: str, wanted: Iterable[str], callback: HookFn) -> Callable[[nn.Module, Any], None]:
     next_name = _calls(name, wanted)
 
     def hook(_module: nn.Module, inputs: Any) -> None:
         called = next_name()
         if called and inputs and isinstance(inputs[0], Tensor):
-            see(called, inputs[0])
+            callback(called, inputs[0])
 
     return hook
 
 
-def _after(name: str, wanted: Iterable[str], see: See) -> Callable[[nn.Module, Any, Any], None]:
+def _output_hook(name: str, wanted: Iterable[str], callback: HookFn) -> Callable[[nn.Module, Any, Any], None]:
     next_name = _calls(name, wanted)
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -150,6 +152,6 @@ def _after(name: str, wanted: Iterable[str], see: See) -> Callable[[nn.Module, A
         # An attention gives its weights beside its output.
         first = output[0] if isinstance(output, tuple | list) and output else output
         if called and isinstance(first, Tensor):
-            see(called, first)
+            callback(called, first)
 
     return hook

@@ -11,19 +11,19 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cnnlab.data.decoding.images import Fault, try_decode
+from cnnlab.data.decoding.images import ImageFault, try_decode
 from cnnlab.data.sources import shapes
-from cnnlab.data.sources.base import ImageForm, Pixels
-from cnnlab.data.sources.formats import in_form
+from cnnlab.data.sources.base import ImageSpec, Pixels
+from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import SourceError
-from cnnlab.render import formatting
+from cnnlab.render.formatting import pluralize
 
 # A drawn image is a mosaic of pictures of about this size, each 32×32 before it is enlarged.
 TILE = 64
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """An image that a network is shown.
 
     Attributes:
@@ -39,17 +39,17 @@ class Picture:
     label: int | None = None
 
 
-def drawn_image(form: ImageForm) -> tuple[Pixels, str]:
+def generated_image(form: ImageSpec) -> tuple[Pixels, str]:
     """Pictures of the built-in data set side by side, as one image of this form (uint8, C×H×W), and what to call it."""
     down, right = (max(1, round(size / TILE)) for size in (form.height, form.width))
-    pictures = shapes.draw("train", np.arange(down * right, dtype=np.int64))
+    pictures = shapes.render("train", np.arange(down * right, dtype=np.int64))
     rows = [np.concatenate(list(pictures[row * right : (row + 1) * right]), axis=2) for row in range(down)]
-    whole = in_form(np.concatenate(rows, axis=1)[None], form)[0]
-    count = formatting.plural(down * right, "picture")
+    whole = convert_pixels(np.concatenate(rows, axis=1)[None], form)[0]
+    count = pluralize(down * right, "picture")
     return whole, f"{count} of the built-in shapes, drawn by the program"
 
 
-def opened_image(file: Path, form: ImageForm) -> tuple[Pixels, str]:
+def load_image(file: Path, form: ImageSpec) -> tuple[Pixels, str]:
     """An image file in this form, and its name with what was done to it."""
     pixels = _decoded(file, form)
     with Image.open(file) as opened:
@@ -63,10 +63,10 @@ def opened_image(file: Path, form: ImageForm) -> tuple[Pixels, str]:
     return pixels, file.name + (f" ({', '.join(done)})" if done else "")
 
 
-def _decoded(file: Path, form: ImageForm) -> Pixels:
+def _decoded(file: Path, form: ImageSpec) -> Pixels:
     # os.path's: it says no of a name that is too long for any file, of which Path.exists() raises an OSError.
-    found = try_decode(file, form) if os.path.exists(file) else Fault("missing", "there is no file of this name")  # noqa: PTH110
-    if isinstance(found, Fault):
+    found = try_decode(file, form) if os.path.exists(file) else ImageFault("missing", "there is no file of this name")  # noqa: PTH110
+    if isinstance(found, ImageFault):
         raise SourceError(
             f"this image can't be used: {found.kind}",
             where=str(file),
@@ -77,7 +77,7 @@ def _decoded(file: Path, form: ImageForm) -> Pixels:
     return found
 
 
-def normalised(pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+def normalize_pixels(pixels: Pixels, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
     """uint8 pixels, …×C×H×W, as a network takes them; without mean and std, by those of the image itself, C×H×W."""
     scaled = torch.from_numpy(pixels.astype(np.float32)) / 255
     if mean is None or std is None:

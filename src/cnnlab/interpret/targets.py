@@ -12,23 +12,23 @@ from typing import TypeAlias
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import layers
-from cnnlab.architecture.receptive_field.compute import CLASSES, is_table
+from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, is_layer_row
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.dataset import facts
-from cnnlab.errors import SourceError, SpecError, UsageError, nearest
-from cnnlab.grammar.toml_files import in_file
+from cnnlab.data.dataset import input_spec
+from cnnlab.errors import SourceError, SpecError, UsageError, did_you_mean
+from cnnlab.grammar.toml_files import locate_in_file
 from cnnlab.records import LayerRecord
-from cnnlab.storage.run_folder import KEPT, RunFolder, list_runs
+from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder, list_runs
 
 Image = tuple[int, int, int]
 # Of several runs of a similar name so many are named, the latest first.
-MOST_ALIKE = 3
+MAX_SIMILAR = 3
 
 
 @dataclass(frozen=True)
-class Rows:
+class LayerRows:
     """Rows of a table."""
 
     texts: tuple[str, ...]
@@ -43,7 +43,7 @@ class RecipeFile:
 
 
 @dataclass(frozen=True)
-class Backbone:
+class NamedBackbone:
     """A network of torchvision or timm, with the shape (C, H, W) of the images that it was made for."""
 
     name: str
@@ -51,64 +51,64 @@ class Backbone:
 
 
 @dataclass(frozen=True)
-class Traced:
+class TracedRecipe:
     """A recipe's network for images of one shape (C, H, W): its rows, and what it is made of.
 
-    `kept` is what a run kept of the run that its backbone is from.
+    `backbone_run_dir` is what a run kept of the run that its backbone is from.
     """
 
     recipe: Recipe
     input: Image
     classes: int
     rows: tuple[LayerRecord, ...]
-    kept: Path | None = None
+    backbone_run_dir: Path | None = None
 
 
-Named: TypeAlias = RecipeFile | RunFolder | Backbone
+Target: TypeAlias = RecipeFile | RunFolder | NamedBackbone
 
 
-def resolve(what: Sequence[str]) -> Rows | Named:
-    """What is meant: rows of a table, or one name as in `resolve_name`; errors as there."""
-    if len(what) != 1 or is_table(what[0]):
-        return Rows(tuple(what))
-    return resolve_name(what[0], or_rows=True)
+def resolve_target(target: Sequence[str]) -> LayerRows | Target:
+    """What is meant: rows of a table, or one name as in `resolve_target_name`; errors as there."""
+    if len(target) != 1 or is_layer_row(target[0]):
+        return LayerRows(tuple(target))
+    return resolve_target_name(target[0], allow_rows=True)
 
 
-def resolve_name(what: str, *, or_rows: bool = False) -> Named:
+def resolve_target_name(target: str, *, allow_rows: bool = False) -> Target:
     """What is meant by the path of a recipe or a run, or by the name of a backbone.
 
     Args:
-        or_rows: whether rows of a table would be taken as well, which an error then tells.
+        allow_rows: whether rows of a table would be taken as well, which an error then tells.
 
     Raises:
         SpecError: the recipe is wrong, or nothing of this name is known.
         RunError: the folder is no run.
     """
-    path = Path(what)
+    path = Path(target)
     if path.is_dir():
         return RunFolder.open(path)
     if path.suffix == ".toml" or path.is_file():
         return RecipeFile(path, Recipe.read(path))
     # torchvision's networks take a second to load, which a recipe does not need.
-    from cnnlab.models.pretrained.architectures import natural_shape
+    from cnnlab.models.pretrained.architectures import default_input_size
 
     try:
-        return Backbone(what, natural_shape(what))
+        return NamedBackbone(target, default_input_size(target))
     except SpecError as error:
         # It could have been meant for something else; the nearest backbone is told all the same.
         near = error.problems[0].next_step
-        rows, example = ("no layer, ", "rows such as 'conv(32, 5)', ") if or_rows else ("", "")
+        rows, example = ("no layer, ", "rows such as 'conv(32, 5)', ") if allow_rows else ("", "")
         raise SpecError(
             f"this is {rows}no recipe, no run folder and no backbone",
-            received=what,
+            received=target,
             allowed=f"{example}a .toml file, the folder or name of a run, or a network's name, as resnet18",
-            next_step=_alike(path) or (nearest(what, layers.kinds) if or_rows else "") or near,
+            next_step=_similar_names_hint(path) or (did_you_mean(target, layers.kinds) if allow_rows else "") or near,
         ) from None
 
 
-def traced_recipe(
+def trace_recipe(
     file: RecipeFile, size: Pair | None = None, channels: int | None = None, data: Path | None = None
-) -> Traced:
+) -> TracedRecipe:
     """A recipe's network over its own images, or over those of `size` (height, width) and `channels`.
 
     Where a size is given, the recipe's data need not be at hand.
@@ -124,20 +124,20 @@ def traced_recipe(
     recipe = file.recipe
     if size is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
-    with _told_of(file):
-        recipe = _resolved(recipe, data)
+    with _errors_in_file(file):
+        recipe = _resolve(recipe, data)
     about = recipe.data
     try:
-        known = facts(about, data)
+        known = input_spec(about, data)
         own, classes = (known.channels, known.height, known.width), len(known.classes)
     except SourceError as error:
         if size is None:
-            raise in_file(error, file.path) from None
-        own, classes = (about.channels or 3, *size), len(about.classes or range(CLASSES))
-    return _traced(RecipeFile(file.path, recipe), shaped(own, size, channels), classes)
+            raise locate_in_file(error, file.path) from None
+        own, classes = (about.channels or 3, *size), len(about.classes or range(DEFAULT_CLASSES))
+    return _trace(RecipeFile(file.path, recipe), input_shape(own, size, channels), classes)
 
 
-def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> Traced:
+def trace_run(folder: RunFolder, size: Pair | None = None, channels: int | None = None) -> TracedRecipe:
     """A run's network over the images that it was trained on, or over those of `size` and `channels`.
 
     Raises:
@@ -148,10 +148,10 @@ def traced_run(folder: RunFolder, size: Pair | None = None, channels: int | None
     form = kept.preprocessing
     own = (form.channels, form.height, form.width)
     file = RecipeFile(folder.path / "recipe.toml", folder.recipe())
-    return _traced(file, shaped(own, size, channels), len(kept.classes), folder.path / KEPT)
+    return _trace(file, input_shape(own, size, channels), len(kept.classes), folder.path / BACKBONE_FOLDER)
 
 
-def one_or_more(names: str | Sequence[str]) -> tuple[str, ...]:
+def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
     """Several names, or one alone: a text is not taken apart into its letters.
 
     >>> one_or_more("conv1"), one_or_more(["conv1", "conv2"])
@@ -160,64 +160,68 @@ def one_or_more(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def shaped(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
+def input_shape(own: Image, size: Pair | None = None, channels: int | None = None) -> Image:
     high, wide = size or own[1:]
     return channels or own[0], high, wide
 
 
-def _alike(path: Path) -> str:
+def _similar_names_hint(path: Path) -> str:
     """A hint that names runs in the runs folder and a recipe in `recipes` of a similar name; "" without any."""
     name = path.name.lower()
     runs = reversed(list_runs(Path(os.environ.get("CNNLAB_RUNS") or "runs")))
     # A run is called after its time and its recipe: 20260101-120000-lenet.
     named = {run.name: run.name.lower().split("-", 2)[-1] for run in runs}
-    found = [full for full, short in named.items() if name in full.lower() or nearest(name, [full, short])][:MOST_ALIKE]
+    found = [full for full, short in named.items() if name in full.lower() or did_you_mean(name, [full, short])][
+        :MAX_SIMILAR
+    ]
     recipe = Path("recipes") / f"{path.name}.toml"
     found += [str(recipe)] if recipe.is_file() else []
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
-def _resolved(recipe: Recipe, data: Path | None) -> Recipe:
+def _resolve(recipe: Recipe, data: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolve_recipe import resolve as resolve_recipe
+    from cnnlab.runs.resolve_recipe import resolve_recipe as resolve_recipe
 
     return resolve_recipe(recipe, data)
 
 
-def _traced(file: RecipeFile, shape: Image, classes: int, kept: Path | None = None) -> Traced:
+def _trace(file: RecipeFile, shape: Image, classes: int, backbone_run_dir: Path | None = None) -> TracedRecipe:
     model = file.recipe.model
-    with _told_of(file):
+    with _errors_in_file(file):
         if model.backbone is None:
             # The classes may be unknown, which is not to hide what each row sees.
-            return Traced(file.recipe, shape, classes, tuple(_followed(model, shape, classes).records()))
+            return TracedRecipe(file.recipe, shape, classes, tuple(_trace_model(model, shape, classes).records()))
         from cnnlab.models.network_plan import plan_network
 
-        return Traced(file.recipe, shape, classes, plan_network(model, shape, classes, kept).layers, kept)
+        return TracedRecipe(
+            file.recipe, shape, classes, plan_network(model, shape, classes, backbone_run_dir).layers, backbone_run_dir
+        )
 
 
-def _followed(model: Model, shape: Image, classes: int) -> Trace:
+def _trace_model(model: Model, shape: Image, classes: int) -> Trace:
     try:
         return trace(read_table(model.layers, model.values, classes), shape)
     except SpecError as error:
-        raise SpecError.together(problem.within("model") for problem in error.problems) from None
+        raise SpecError.from_problems(problem.with_prefix("model") for problem in error.problems) from None
 
 
 @contextmanager
-def _told_of(file: RecipeFile) -> Iterator[None]:
+def _errors_in_file(file: RecipeFile) -> Iterator[None]:
     try:
         yield
     except (SpecError, SourceError) as error:
-        raise in_file(error, file.path) from None
+        raise locate_in_file(error, file.path) from None
 
 
 # More are minutes of drawing, and a picture of tens of MB in which nothing is to be seen.
-MOST_SHOWN = 256
+MAX_SHOWN = 256
 # Of each filter: several of them stand below each other.
-MOST_PATCHES = 64
+MAX_PATCHES = 64
 
 
-def require_number(option: str, given: int | None, most: int = MOST_SHOWN) -> None:
+def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> None:
     """Refuse a number of pictures below 1 or above `most`; None is no number, and fine.
 
     Args:
@@ -226,6 +230,6 @@ def require_number(option: str, given: int | None, most: int = MOST_SHOWN) -> No
     Raises:
         UsageError: it is out of this range.
     """
-    if given is not None and not 1 <= given <= most:
-        what = "nothing would be shown" if given < 1 else "these are too many to be shown"
-        raise UsageError(what, where=option, received=f"{given:,}", allowed=f"1 to {most:,}")
+    if value is not None and not 1 <= value <= maximum:
+        what = "nothing would be shown" if value < 1 else "these are too many to be shown"
+        raise UsageError(what, where=option, received=f"{value:,}", allowed=f"1 to {maximum:,}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """The sum of two paths over the same input; an empty shortcut is the input itself.
 
     While training the body's part is left out for each image with probability `drop`, and made up for in the others:
@@ -40,14 +40,14 @@ class SameConv2d(nn.Conv2d):
         return super().forward(padded)
 
 
-class GlobalMean(nn.Module):
+class GlobalAvgPool2d(nn.Module):
     """The mean of each channel: N×C×H×W to N×C. A plain mean, whose gradient is deterministic on every device."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3))
 
 
-class GlobalMax(nn.Module):
+class GlobalMaxPool2d(nn.Module):
     """The maximum of each channel: N×C×H×W to N×C."""
 
     def forward(self, images: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from cnnlab.config.model import Init
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import fork_rng, manual_seed_torch
 
 
-def initialise(network: nn.Module, init: Init, seed: int) -> None:
+def init_weights(network: nn.Module, init: Init, seed: int) -> None:
     """Fill a network's weights anew, in place; the same seed gives the same weights.
 
     "default" is torch's own way for each layer. "xavier" (Glorot, Bengio, 2010, uniform), "kaiming" (He et al., 2015,
@@ -20,19 +20,19 @@ def initialise(network: nn.Module, init: Init, seed: int) -> None:
     channel through) fill convolutions and dense layers and set their biases to zero; "dirac" leaves dense layers,
     grouped convolutions, and weight-normalised ones with more filters than channels as torch has them.
     """
-    with torch_state():
-        seed_torch(seed, "init")
+    with fork_rng():
+        manual_seed_torch(seed, "init")
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                _fill(module, init)
+                _init_module(module, init)
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
 
 
-def _fill(module: nn.Conv2d | nn.Linear, init: Init) -> None:
+def _init_module(module: nn.Conv2d | nn.Linear, init: Init) -> None:
     normalised = is_parametrized(module)
-    by_torch = init == "default" or (init == "dirac" and not _can_be_dirac(module, normalised))
-    filler = _by_torch if by_torch else _FILLERS[init]
+    by_torch = init == "default" or (init == "dirac" and not _supports_dirac(module, normalised))
+    filler = _torch_default_init if by_torch else _INIT_FUNCTIONS[init]
     weight = filler(module.weight.detach().clone())
     with torch.no_grad():
         if normalised:  # set through its parametrisation, which splits it into length and direction
@@ -44,19 +44,19 @@ def _fill(module: nn.Conv2d | nn.Linear, init: Init) -> None:
         nn.init.uniform_(module.bias, -bound, bound)
 
 
-def _can_be_dirac(module: nn.Conv2d | nn.Linear, normalised: bool) -> bool:
+def _supports_dirac(module: nn.Conv2d | nn.Linear, normalised: bool) -> bool:
     """Filters beyond the number of channels are zero, which has no direction for weight normalisation to keep."""
     if isinstance(module, nn.Linear) or module.groups > 1:
         return False
     return not normalised or module.out_channels <= module.in_channels
 
 
-def _by_torch(weight: Tensor) -> Tensor:
+def _torch_default_init(weight: Tensor) -> Tensor:
     """What nn.Conv2d and nn.Linear do in their own reset_parameters."""
     return nn.init.kaiming_uniform_(weight, a=5**0.5)
 
 
-_FILLERS: dict[str, Callable[[Tensor], Tensor]] = {
+_INIT_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "xavier": nn.init.xavier_uniform_,
     "kaiming": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
+def eval_mode(network: nn.Module) -> Iterator[None]:
     """Within it, the network is in eval mode; afterwards each of its modules is in the mode that it was in."""
     before = {module: module.training for module in network.modules()}
     try:

@@ -11,15 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from cnnlab.render import formatting
-from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, captioned, new_figure, quiet_axes
+from cnnlab.render.formatting import display_width, shorten
+from cnnlab.render.plots import COLOURS, NORMAL, POINTS_PER_INCH, SMALL, minimal_axes, new_captioned_figure, new_figure
 
-LARGEST_WITH_COUNTS = 20
-LARGEST_WITH_NAMES = 60
-LONGEST_LABEL = 18
-LARGEST_SHORT_COUNT = 1000
+MAX_CLASSES_WITH_COUNTS = 20
+MAX_CLASSES_WITH_NAMES = 60
+MAX_LABEL_LENGTH = 18
+MAX_FULL_COUNT = 1000
 # With a title and notes, so that their lines are long enough to be read.
-NARROWEST = 560.0
+MIN_WIDTH = 560.0
 
 Counts = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -28,41 +28,41 @@ Floats = npt.NDArray[np.float64]
 def confusion_figure(counts: Counts, names: Sequence[str], title: str = "", notes: Sequence[str] = ()) -> Figure:
     """The confusion matrix: rows are the true classes, columns what they were taken for.
 
-    The deeper a cell's colour, the larger its share of its row. Up to `LARGEST_WITH_COUNTS` classes the counts are
-    written in the cells, up to `LARGEST_WITH_NAMES` the classes are named; beyond that some are, by their number.
+    The deeper a cell's colour, the larger its share of its row. Up to `MAX_CLASSES_WITH_COUNTS` classes the counts are
+    written in the cells, up to `MAX_CLASSES_WITH_NAMES` the classes are named; beyond that some are, by their number.
 
     Args:
         title, notes: above and below it, for a figure that stands alone; a page has its own.
     """
     size = len(names)
-    cell = _cell(size)
-    labels = [formatting.shown(name, LONGEST_LABEL) for name in names]
-    margin = 26 + (6.4 * max(map(formatting.columns, labels)) if size <= LARGEST_WITH_NAMES else 24)
+    cell = _cell_size(size)
+    labels = [shorten(name, MAX_LABEL_LENGTH) for name in names]
+    margin = 26 + (6.4 * max(map(display_width, labels)) if size <= MAX_CLASSES_WITH_NAMES else 24)
     side = cell * size
     width, bottom = margin + side + 8, 0.0
     if title:
-        width = max(width, NARROWEST)
-        figure, bottom = captioned(width, margin + side + 8, title, notes)
+        width = max(width, MIN_WIDTH)
+        figure, bottom = new_captioned_figure(width, margin + side + 8, title, notes)
     else:
         figure = new_figure(width, margin + side + 8)
-    axes = quiet_axes(figure, margin, bottom + 8, side, side)
+    axes = minimal_axes(figure, margin, bottom + 8, side, side)
     axes.grid(False)
     axes.spines[:].set(visible=True, color=COLOURS["line"], linewidth=0.8)
-    axes.imshow(_cells(row_shares(counts)), interpolation="none", aspect="auto")
+    axes.imshow(_cell_colours(normalize_rows(counts)), interpolation="none", aspect="auto")
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    ticks = range(size) if size <= LARGEST_WITH_NAMES else range(0, size, ceil(size / 20))
-    texts = [labels[tick] if size <= LARGEST_WITH_NAMES else str(tick) for tick in ticks]
+    ticks = range(size) if size <= MAX_CLASSES_WITH_NAMES else range(0, size, ceil(size / 20))
+    texts = [labels[tick] if size <= MAX_CLASSES_WITH_NAMES else str(tick) for tick in ticks]
     axes.set_xticks(ticks, texts, rotation=90, rotation_mode="anchor", ha="left", va="center", parse_math=False)
     axes.set_yticks(ticks, texts, parse_math=False)
     _head(figure, "predicted class", margin + side / 2, bottom + margin + side - 2, 0)
     _head(figure, "true class", 10, bottom + 8 + side / 2, 90)
-    if size <= LARGEST_WITH_COUNTS:
+    if size <= MAX_CLASSES_WITH_COUNTS:
         _write_counts(axes, counts)
     return figure
 
 
-def row_shares(counts: Counts) -> Floats:
+def normalize_rows(counts: Counts) -> Floats:
     """Each row divided by its sum; a class without images has zeros."""
     sums = counts.sum(axis=1, keepdims=True)
     return np.asarray(counts / np.maximum(sums, 1), dtype=np.float64)
@@ -75,14 +75,14 @@ def _head(figure: Figure, text: str, x: float, y: float, rotation: float) -> Non
     figure.text(*place, text, style, rotation=rotation)
 
 
-def _cell(size: int) -> float:
+def _cell_size(size: int) -> float:
     """The side of a cell in points: room for a count, then for a name, then just for a dot of colour."""
-    if size <= LARGEST_WITH_COUNTS:
+    if size <= MAX_CLASSES_WITH_COUNTS:
         return 30.0
-    return 13.5 if size <= LARGEST_WITH_NAMES else max(600 / size, 1.0)
+    return 13.5 if size <= MAX_CLASSES_WITH_NAMES else max(600 / size, 1.0)
 
 
-def _cells(shares: Floats) -> Floats:
+def _cell_colours(shares: Floats) -> Floats:
     """K×K×4: one colour, as opaque as the share is large, so that it suits a light and a dark page."""
     colours = np.empty((*shares.shape, 4))
     colours[..., :3] = to_rgb(COLOURS["train"])
@@ -92,7 +92,7 @@ def _cells(shares: Floats) -> Floats:
 
 
 def _write_counts(axes: Axes, counts: Counts) -> None:
-    shares = row_shares(counts)
+    shares = normalize_rows(counts)
     for row, column in np.argwhere(counts > 0):
         axes.text(
             column,
@@ -100,6 +100,6 @@ def _write_counts(axes: Axes, counts: Counts) -> None:
             f"{counts[row, column]}",
             ha="center",
             va="center",
-            fontsize=SMALL if counts[row, column] < LARGEST_SHORT_COUNT else 9,
+            fontsize=SMALL if counts[row, column] < MAX_FULL_COUNT else 9,
             color=COLOURS["on-dark" if shares[row, column] > 0.3 else "ink"],
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import sanitize
 from cnnlab.render.tables import Column, TextTable
 
 _TEX = {
@@ -49,16 +49,16 @@ class Formula:
     latex: str
 
 
-Titled = tuple[str, TextTable]
+TitledTable = tuple[str, TextTable]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Document:
     """A worked answer, read from top to bottom; a line is words or a formula, a table has a title or none."""
 
     title: str
     lines: tuple[str | Formula, ...] = ()
-    tables: tuple[Titled, ...] = ()
+    tables: tuple[TitledTable, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_html(self, drawing: str = "") -> str:
@@ -94,29 +94,29 @@ class Sheet:
         return "\n\n".join(parts) + "\n"
 
 
-class Answer(Protocol):
+class Renderable(Protocol):
     """What every answer can do: be written on a sheet, be dumped as JSON."""
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The worked answer."""
 
     def to_json(self, indent: int | None = None) -> str:
         """Its fields as JSON."""
 
 
-class Drawn(Answer, Protocol):
+class RenderableWithFigure(Renderable, Protocol):
     """An answer with a picture."""
 
     def svg(self) -> str:
         """The picture, standing alone."""
 
 
-def _set(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], str]) -> list[str]:
+def _render_cells(row: tuple[str, ...], table: TextTable, cell: Callable[[str, Column], str]) -> list[str]:
     return [cell(text, column) for text, column in zip(row, table.columns, strict=True)]
 
 
 def _html(text: str) -> str:
-    return html.escape(formatting.clean(text))
+    return html.escape(sanitize(text))
 
 
 def _html_formula(line: Formula) -> str:
@@ -124,47 +124,47 @@ def _html_formula(line: Formula) -> str:
 
 
 def _html_table(title: str, table: TextTable) -> str:
-    head = "".join(f"<th{_aligned(column)}>{_html(column.title)}</th>" for column in table.columns)
-    rows = ["".join(_set(row, table, _html_cell)) for row in table.rows]
+    head = "".join(f"<th{_alignment_attribute(column)}>{_html(column.title)}</th>" for column in table.columns)
+    rows = ["".join(_render_cells(row, table, _html_cell)) for row in table.rows]
     caption = f'<caption style="text-align: left">{_html(title)}</caption>' if title else ""
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _aligned(column: Column) -> str:
+def _alignment_attribute(column: Column) -> str:
     return f' style="text-align: {"right" if column.number else "left"}"'
 
 
 def _html_cell(cell: str, column: Column) -> str:
     text = _html(cell).replace("    ", "&emsp;")
-    return f"<td{_aligned(column)}>{f'<code>{text}</code>' if column.code and text else text}</td>"
+    return f"<td{_alignment_attribute(column)}>{f'<code>{text}</code>' if column.code and text else text}</td>"
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|$#&~])", r"\\\1", formatting.clean(text))
+    return re.sub(r"([\\`*_{}\[\]<>|$#&~])", r"\\\1", sanitize(text))
 
 
 def _markdown_table(title: str, table: TextTable) -> str:
     head = "| " + " | ".join(_markdown(column.title) for column in table.columns) + " |"
     rule = "|" + "|".join("---:" if column.number else "---" for column in table.columns) + "|"
-    rows = ["| " + " | ".join(_set(row, table, _markdown_cell)) + " |" for row in table.rows]
+    rows = ["| " + " | ".join(_render_cells(row, table, _markdown_cell)) + " |" for row in table.rows]
     return (f"{_markdown(title)}\n\n" if title else "") + "\n".join([head, rule, *rows])
 
 
 def _markdown_cell(cell: str, column: Column) -> str:
     cell = cell.replace("\n", " ")  # a row is a line
     if column.code and cell:
-        return "`" + formatting.clean(cell).replace("`", "'").replace("|", "\\|") + "`"
+        return "`" + sanitize(cell).replace("`", "'").replace("|", "\\|") + "`"
     return _markdown(cell).replace("    ", "&emsp;")
 
 
 def _latex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in formatting.clean(text))
+    return "".join(_TEX.get(sign, sign) for sign in sanitize(text))
 
 
 def _latex_table(title: str, table: TextTable) -> str:
     spec = "".join("r" if column.number else "l" for column in table.columns)
-    rows = [" & ".join(_set(row, table, _latex_cell)) for row in table.rows]
+    rows = [" & ".join(_render_cells(row, table, _latex_cell)) for row in table.rows]
     if table.total:
         rows[-1] = "\\midrule\n" + rows[-1]
     head = " & ".join(_latex(column.title) for column in table.columns)

@@ -8,18 +8,18 @@ import unicodedata
 from collections.abc import Callable
 from math import isfinite
 
-Number = Callable[[float], str]
-NONE = "–"
-LONGEST_NAME = 48
+NumberFormatter = Callable[[float], str]
+MISSING = "–"
+MAX_NAME_LENGTH = 48
 # Classes of letters and controls that turn the direction of a line.
 RIGHT_TO_LEFT = ("R", "AL", "AN", "RLE", "RLO", "RLI")
-# Of the marks of writing direction those that isolate do no harm, and are what `quoted` writes.
+# Of the marks of writing direction those that isolate do no harm, and are what `quote` writes.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066\u2067\ud800-\udfff\ufffe\uffff]"
 )
 
 
-def clean(text: str) -> str:
+def sanitize(text: str) -> str:
     """The text with U+FFFD for what no page and no terminal may get.
 
     Control characters, marks that turn the direction of writing, and halves of surrogate pairs.
@@ -27,7 +27,7 @@ def clean(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def escaped(text: str) -> str:
+def escape_control(text: str) -> str:
     r"""JSON or TOML with the same characters written as both know them.
 
     >>> escaped('{"name": "\u202egnp.a"}')
@@ -36,65 +36,65 @@ def escaped(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def shown(name: str, longest: int = LONGEST_NAME) -> str:
+def shorten(name: str, max_width: int = MAX_NAME_LENGTH) -> str:
     """A name on one line, cut off with `…` where it is wider than `longest` columns."""
-    line = " ".join(clean(name).split())
-    if columns(line) <= longest:
+    line = " ".join(sanitize(name).split())
+    if display_width(line) <= max_width:
         return line
-    while columns(line) >= longest:
-        line = line[: max(len(line) - max((columns(line) - longest) // 2, 1), 0)]
+    while display_width(line) >= max_width:
+        line = line[: max(len(line) - max((display_width(line) - max_width) // 2, 1), 0)]
     return line.rstrip() + "…"
 
 
-def folded(text: str, longest: int) -> list[str]:
+def wrap(text: str, max_width: int) -> list[str]:
     """A text in lines of at most so many characters."""
-    return textwrap.wrap(clean(text), max(longest, 1))
+    return textwrap.wrap(sanitize(text), max(max_width, 1))
 
 
-def columns(text: str) -> int:
+def display_width(text: str) -> int:
     """How wide a text is, in columns of a terminal: wide characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """A name within a sentence; isolates keep right-to-left letters from turning the sentence around."""
-    short = shown(name, 32)
+    short = shorten(name, 32)
     if any(unicodedata.bidirectional(letter) in RIGHT_TO_LEFT for letter in short):
         short = f"\N{FIRST STRONG ISOLATE}{short}\N{POP DIRECTIONAL ISOLATE}"
     return f"“{short}”"
 
 
-def fraction(value: float) -> str:
+def format_fraction(value: float) -> str:
     """A figure between 0 and 1, with four digits; `–` where there is none."""
-    return f"{value:.4f}" if isfinite(value) else NONE
+    return f"{value:.4f}" if isfinite(value) else MISSING
 
 
-def loss(value: float) -> str:
+def format_loss(value: float) -> str:
     """A loss with four digits; very large ones short, and one that is not a number said so."""
     if not isfinite(value):
         return "not a number" if value != value else "infinite"
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"
 
 
-def percent(value: float) -> str:
+def format_percent(value: float) -> str:
     """A share as a percentage with one digit; `–` where there is none."""
-    return f"{100 * value:.1f} %" if isfinite(value) else NONE
+    return f"{100 * value:.1f} %" if isfinite(value) else MISSING
 
 
-def count(value: float) -> str:
+def format_count(value: float) -> str:
     """A whole number with commas between thousands."""
     return f"{value:,.0f}"
 
 
-def epoch(value: float) -> str:
+def format_epoch(value: float) -> str:
     """An epoch, whole or half: `6` or `6.5`."""
     return f"{value:.4g}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as people say it: `42 s`, `3 min 20 s`, `2 h 5 min`."""
     if not isfinite(seconds):
-        return NONE
+        return MISSING
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def memory(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes in the unit that leaves the fewest digits, a power of 1024.
 
     >>> memory(1_561_640)
@@ -117,11 +117,11 @@ def memory(size: float) -> str:
     return f"{size:,.1f} GiB"
 
 
-def sizes(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """Sizes with `×` between them."""
     return "×".join(map(str, shape))
 
 
-def plural(number: int, noun: str, many: str = "") -> str:
+def pluralize(number: int, noun: str, plural_noun: str = "") -> str:
     """`1 image`, `2 images`."""
-    return f"{number:,} {noun if number == 1 else many or noun + 's'}"
+    return f"{number:,} {noun if number == 1 else plural_noun or noun + 's'}"

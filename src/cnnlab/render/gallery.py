@@ -15,17 +15,17 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import shorten, wrap
 from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure
 
 Floats = npt.NDArray[np.floating]
 
 WIDTH = 720.0
 MARGIN = 12.0
-LARGEST_TILE, GAP, BETWEEN = 150.0, 6.0, 26.0
+MAX_TILE, GAP, BETWEEN = 150.0, 6.0, 26.0
 TITLE, HEADING, LINE = 26.0, 22.0, 14.0
 # A letter's width as a share of its size, for texts that must end within a tile.
-LETTER = 0.58
+CHARACTER_WIDTH = 0.58
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,28 @@ class Tile:
     """A picture with what stands below it.
 
     Attributes:
-        picture: H×W×3 or H×W×4, from 0 to 1.
+        image: H×W×3 or H×W×4, from 0 to 1.
         lines: one below the other, cut off where they are wider than the tile.
         colour: a name of `cnnlab.render.plots.COLOURS`, of the lines.
     """
 
-    picture: Floats
+    image: Floats
     lines: tuple[str, ...] = ()
     colour: str = "muted"
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Tiles under a heading, `across` in each row."""
+class GalleryPanel:
+    """Tiles under a heading, `num_columns` in each row."""
 
     heading: str
     tiles: tuple[Tile, ...]
-    across: int
+    num_columns: int
 
 
-def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = (), width: float = WIDTH) -> Figure:
+def draw_gallery(
+    title: str, rows: Sequence[Sequence[GalleryPanel]], notes: Sequence[str] = (), width: float = WIDTH
+) -> Figure:
     """Rows of panels under a title, with notes below.
 
     Args:
@@ -60,8 +62,8 @@ def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = 
         width: of the figure, in points, its margin included.
     """
     width -= 2 * MARGIN
-    places = [_placed(row, width) for row in rows]
-    folded = [line for note in notes for line in formatting.folded(note, int(width / (LETTER * SMALL)))]
+    places = [_row_layout(row, width) for row in rows]
+    folded = [line for note in notes for line in wrap(note, int(width / (CHARACTER_WIDTH * SMALL)))]
     head = TITLE if title else 0.0
     height = head + sum(place.height for place in places) + LINE * len(folded) + (8 if folded else 0)
     figure = new_figure(width + 2 * MARGIN, height + 2 * MARGIN)
@@ -72,26 +74,26 @@ def gallery(title: str, rows: Sequence[Sequence[Panel]], notes: Sequence[str] = 
         left = 0.0
         for panel in row:
             # Nothing stands to the right of the last one, so that its heading may go on to the edge.
-            room = width - left if panel is row[-1] else _width(panel, place.tile)
+            room = width - left if panel is row[-1] else _width(panel, place.tile_size)
             _draw_panel(axes, panel, left, top, place, room)
-            left += _width(panel, place.tile) + BETWEEN
+            left += _width(panel, place.tile_size) + BETWEEN
         top += place.height
     for number, line in enumerate(folded):
         _write(axes, 0, top + 8 + LINE * (number + 0.5), line, SMALL, "muted")
     return figure
 
 
-def in_grey(values: Floats, low: float | None = None, high: float | None = None) -> Floats:
+def to_grey_rgb(values: Floats, low: float | None = None, high: float | None = None) -> Floats:
     """…×3 colours from black, the lowest of the values or `low`, to white, the highest or `high`."""
-    return np.repeat(_stretched(values, low, high)[..., None], 3, axis=-1)
+    return np.repeat(_rescaled(values, low, high)[..., None], 3, axis=-1)
 
 
-def in_heat(values: Floats, low: float | None = None, high: float | None = None) -> Floats:
+def to_viridis_rgb(values: Floats, low: float | None = None, high: float | None = None) -> Floats:
     """…×3 colours from dark blue by green to yellow (viridis), which is read in grey and by the colour-blind too."""
-    return np.asarray(matplotlib.colormaps["viridis"](_stretched(values, low, high)))[..., :3]
+    return np.asarray(matplotlib.colormaps["viridis"](_rescaled(values, low, high)))[..., :3]
 
 
-def in_signs(values: Floats, largest: float | None = None) -> Floats:
+def to_diverging_rgb(values: Floats, largest: float | None = None) -> Floats:
     """…×3 colours: blue below 0, white at 0, orange above; full at `largest`, by default the largest size of all."""
     finite = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     size = float(np.abs(finite).max(initial=0.0)) if largest is None else largest
@@ -102,63 +104,63 @@ def in_signs(values: Floats, largest: float | None = None) -> Floats:
     return np.asarray(1 + np.abs(shares)[..., None] * (towards - 1))
 
 
-def as_picture(pixels: npt.NDArray[np.uint8]) -> Floats:
+def to_hwc(pixels: npt.NDArray[np.uint8]) -> Floats:
     """uint8 pixels, C×H×W with one channel or three, as H×W×3 from 0 to 1."""
     shown = np.asarray(pixels, dtype=np.float64) / 255
     return np.broadcast_to(shown, (3, *shown.shape[1:])).transpose(1, 2, 0)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _RowLayout:
     """Of a row of panels: the side of its tiles and its height, in points, and the most lines below a tile."""
 
-    tile: float
+    tile_size: float
     height: float
-    lines: int
+    num_lines: int
 
 
-def _placed(row: Sequence[Panel], width: float) -> _Place:
-    columns = sum(panel.across for panel in row)
-    gaps = GAP * sum(panel.across - 1 for panel in row) + BETWEEN * (len(row) - 1)
-    tile = min((width - gaps) / columns, LARGEST_TILE)
+def _row_layout(row: Sequence[GalleryPanel], width: float) -> _RowLayout:
+    columns = sum(panel.num_columns for panel in row)
+    gaps = GAP * sum(panel.num_columns - 1 for panel in row) + BETWEEN * (len(row) - 1)
+    tile = min((width - gaps) / columns, MAX_TILE)
     lines = max((len(each.lines) for panel in row for each in panel.tiles), default=0)
-    down = max(ceil(len(panel.tiles) / panel.across) for panel in row)
+    down = max(ceil(len(panel.tiles) / panel.num_columns) for panel in row)
     heading = HEADING if any(panel.heading for panel in row) else 0.0
-    return _Place(tile, heading + down * (_tallest(row, tile) + LINE * lines + GAP) + GAP, lines)
+    return _RowLayout(tile, heading + down * (_max_image_height(row, tile) + LINE * lines + GAP) + GAP, lines)
 
 
-def _tallest(row: Sequence[Panel], tile: float) -> float:
+def _max_image_height(row: Sequence[GalleryPanel], tile: float) -> float:
     """How high the highest picture of a row is, whose longer side is the tile's."""
-    shapes = [each.picture.shape[:2] for panel in row for each in panel.tiles]
+    shapes = [each.image.shape[:2] for panel in row for each in panel.tiles]
     return max((tile * high / max(high, wide) for high, wide in shapes), default=tile)
 
 
-def _width(panel: Panel, tile: float) -> float:
-    return panel.across * (tile + GAP) - GAP
+def _width(panel: GalleryPanel, tile: float) -> float:
+    return panel.num_columns * (tile + GAP) - GAP
 
 
-def _draw_panel(axes: Axes, panel: Panel, left: float, top: float, place: _Place, room: float) -> None:
+def _draw_panel(axes: Axes, panel: GalleryPanel, left: float, top: float, layout: _RowLayout, room: float) -> None:
     """`room` is the heading's, in points."""
     if panel.heading:
-        letters = int(max(room, 60) / (LETTER * SMALL))
-        _write(axes, left, top + HEADING / 2 - 2, formatting.shown(panel.heading, letters), SMALL, "ink", bold=True)
-    tallest = _tallest([panel], place.tile)
+        letters = int(max(room, 60) / (CHARACTER_WIDTH * SMALL))
+        _write(axes, left, top + HEADING / 2 - 2, shorten(panel.heading, letters), SMALL, "ink", bold=True)
+    tallest = _max_image_height([panel], layout.tile_size)
     first = top + (HEADING if panel.heading else 0)
     for number, tile in enumerate(panel.tiles):
-        x = left + (number % panel.across) * (place.tile + GAP)
-        y = first + (number // panel.across) * (tallest + LINE * place.lines + GAP)
-        _draw_tile(axes, tile, x, y, place.tile, tallest)
+        x = left + (number % panel.num_columns) * (layout.tile_size + GAP)
+        y = first + (number // panel.num_columns) * (tallest + LINE * layout.num_lines + GAP)
+        _draw_tile(axes, tile, x, y, layout.tile_size, tallest)
 
 
 def _draw_tile(axes: Axes, tile: Tile, left: float, top: float, side: float, tallest: float) -> None:
-    high, wide = tile.picture.shape[:2]
+    high, wide = tile.image.shape[:2]
     across, down = side * wide / max(high, wide), side * high / max(high, wide)
     extent = (left, left + across, top + down, top)
-    axes.imshow(tile.picture, extent=extent, interpolation="none", aspect="auto", clip_on=False, vmin=0, vmax=1)
+    axes.imshow(tile.image, extent=extent, interpolation="none", aspect="auto", clip_on=False, vmin=0, vmax=1)
     size = SMALL - 1
     for number, line in enumerate(tile.lines):
-        room = max(int((side + GAP / 2) / (LETTER * size)), 2)
-        _write(axes, left, top + tallest + LINE * (number + 0.5) + 1, formatting.shown(line, room), size, tile.colour)
+        room = max(int((side + GAP / 2) / (CHARACTER_WIDTH * size)), 2)
+        _write(axes, left, top + tallest + LINE * (number + 0.5) + 1, shorten(line, room), size, tile.colour)
 
 
 def _write(axes: Axes, x: float, y: float, text: str, size: float, colour: str, *, bold: bool = False) -> None:
@@ -178,7 +180,7 @@ def _canvas(figure: Figure, width: float, height: float) -> Axes:
     return axes
 
 
-def _stretched(values: Floats, low: float | None, high: float | None) -> Floats:
+def _rescaled(values: Floats, low: float | None, high: float | None) -> Floats:
     exact = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     least = float(exact.min(initial=np.inf)) if low is None else low
     most = float(exact.max(initial=-np.inf)) if high is None else high

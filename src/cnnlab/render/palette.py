@@ -37,7 +37,7 @@ SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sa
 MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace'
 
 
-def variable(name: str) -> str:
+def css_variable(name: str) -> str:
     """A colour as CSS: the page's own, or the light one where there is no page.
 
     >>> variable("ink")

@@ -17,7 +17,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import sanitize, shorten, wrap
 from cnnlab.render.palette import LIGHT, style_sheet
 
 # Each must be found again in an SVG's text, and white may be anything's colour.
@@ -30,13 +30,13 @@ POINTS_PER_INCH = 72
 SMALL, NORMAL = 11.0, 12.0
 MARGIN, LINE, TITLE = 12.0, 14.0, 30.0
 # A letter's width as a share of its size, for texts that are folded.
-LETTER = 0.58
+CHARACTER_WIDTH = 0.58
 _FONT = re.compile(r"font-family: [^;]*")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
 @dataclass(frozen=True)
-class Plate:
+class CaptionedFigure:
     """A figure, and what is seen on it, for those who can't see it."""
 
     figure: Figure
@@ -48,7 +48,7 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH, facecolor="none")
 
 
-def quiet_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+def minimal_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes at this place (points from the lower left corner) with nothing but faint horizontal lines."""
     whole_width, whole_height = figure.get_size_inches() * POINTS_PER_INCH
     axes = figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
@@ -60,20 +60,20 @@ def quiet_axes(figure: Figure, left: float, bottom: float, width: float, height:
     return axes
 
 
-def captioned(width: float, height: float, title: str, notes: Sequence[str]) -> tuple[Figure, float]:
+def new_captioned_figure(width: float, height: float, title: str, notes: Sequence[str]) -> tuple[Figure, float]:
     """A figure with a title above and notes below room of this height, and where that room begins, from the bottom.
 
     Args:
         width: of the figure, in points; notes are folded to it.
         notes: each begins on a line of its own.
     """
-    most = int((width - 2 * MARGIN) / (LETTER * SMALL))
-    lines = [line for note in notes for line in formatting.folded(note, most)]
+    most = int((width - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL))
+    lines = [line for note in notes for line in wrap(note, most)]
     bottom = LINE * len(lines) + (2 * MARGIN if lines else 0)
     whole = bottom + height + TITLE
     figure = new_figure(width, whole)
     # Bold letters are wider.
-    short = formatting.shown(title, int(0.8 * most))
+    short = shorten(title, int(0.8 * most))
     texts = [(whole - TITLE / 2 - 2, short, NORMAL + 1, "ink", "bold")]
     texts += [
         (bottom - MARGIN - LINE * (number + 0.5), line, SMALL, "muted", "normal") for number, line in enumerate(lines)
@@ -84,7 +84,7 @@ def captioned(width: float, height: float, title: str, notes: Sequence[str]) -> 
     return figure, bottom
 
 
-def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
+def label_line_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
     """Write each line's name at its end, right of the axes, in its colour; pushed apart where ends are close.
 
     Args:
@@ -92,7 +92,7 @@ def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
     """
     places = [float(axes.transData.transform((0, value))[1]) for _, value, _ in ends]
     bottom, top = axes.bbox.y0, axes.bbox.y1
-    for (name, _, colour), height in zip(ends, spread(places, 14, bottom, top), strict=True):
+    for (name, _, colour), height in zip(ends, spread_positions(places, 14, bottom, top), strict=True):
         axes.annotate(
             name,
             (1, (height - bottom) / (top - bottom)),
@@ -108,17 +108,17 @@ def name_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
         )
 
 
-def spread(places: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
+def spread_positions(positions: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
     """Heights at least `gap` apart and in the order of the places, as near to them as that allows.
 
     >>> spread([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
     [9.0, 5.0, 7.0]
     """
-    heights = dict.fromkeys(range(len(places)), 0.0)
+    heights = dict.fromkeys(range(len(positions)), 0.0)
     lowest = bottom
-    for index, number in enumerate(sorted(heights, key=lambda number: places[number])):
-        highest = top - gap * (len(places) - 1 - index)
-        heights[number] = min(max(places[number], lowest), max(highest, lowest))
+    for index, number in enumerate(sorted(heights, key=lambda number: positions[number])):
+        highest = top - gap * (len(positions) - 1 - index)
+        heights[number] = min(max(positions[number], lowest), max(highest, lowest))
         lowest = heights[number] + gap
     return list(heights.values())
 
@@ -141,10 +141,10 @@ def to_svg(figure: Figure, name: str, description: str, *, alone: bool = False) 
         warnings.filterwarnings("ignore", message="(?s).*(Glyph|font)")
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue())
-    _tidy(root, name)
+    _clean_svg(root, name)
     _describe(root, name, description)
     if alone:
-        _furnish(root)
+        _inline_styles(root)
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -160,7 +160,7 @@ def to_png(figure: Figure, scale: float = 2.0) -> bytes:
     return buffer.getvalue()
 
 
-def _tidy(root: ElementTree.Element, name: str) -> None:
+def _clean_svg(root: ElementTree.Element, name: str) -> None:
     """Without namespaces, metadata and ids that another figure may have; with variables for colours and fonts."""
     for parent in root.iter():
         for child in [child for child in parent if child.tag.endswith("}metadata")]:
@@ -190,11 +190,11 @@ def _describe(root: ElementTree.Element, name: str, description: str) -> None:
     root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria-labelledby": f"{name}-title"})
     root.attrib.update({"width": f"{width:g}", "height": f"{height:g}", "style": f"--width: {width:g}px"})
     title = ElementTree.Element("title", {"id": f"{name}-title"})
-    title.text = formatting.clean(description)
+    title.text = sanitize(description)
     root.insert(0, title)
 
 
-def _furnish(root: ElementTree.Element) -> None:
+def _inline_styles(root: ElementTree.Element) -> None:
     """Give a figure what a page would have given it: colours, fonts and a background."""
     style = ElementTree.Element("style")
     style.text = style_sheet(":root")

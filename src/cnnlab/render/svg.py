@@ -8,17 +8,17 @@ from typing import Literal
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from cnnlab.render import formatting
-from cnnlab.render.palette import LIGHT, style_sheet, variable
+from cnnlab.render.formatting import display_width, sanitize
+from cnnlab.render.palette import LIGHT, css_variable, style_sheet
 
 Anchor = Literal["start", "middle", "end"]
 Point = tuple[float, float]
 SMALL, NORMAL = 11.0, 12.0
 # Wide enough for the fonts of a reader that has none of ours: what a letter takes, as a share of its size.
-LETTER = 0.56
+CHARACTER_WIDTH = 0.56
 
 
-class Drawing:
+class SvgDrawing:
     """A drawing of a fixed size in pixels, whose origin is its upper left corner.
 
     Colours are names of `cnnlab.render.palette`; "none" and any CSS colour are taken as they are.
@@ -35,7 +35,7 @@ class Drawing:
         sizes = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
         named = {"role": "img", "aria-labelledby": f"{name}-title", "style": f"--width: {width:g}px"}
         self.root = Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **sizes, **named})
-        SubElement(self.root, "title", {"id": f"{name}-title"}).text = formatting.clean(description)
+        SubElement(self.root, "title", {"id": f"{name}-title"}).text = sanitize(description)
 
     def rectangle(
         self,
@@ -57,7 +57,7 @@ class Drawing:
         if radius:
             made.set("rx", _number(radius))
         if title:
-            SubElement(made, "title").text = formatting.clean(title)
+            SubElement(made, "title").text = sanitize(title)
 
     def polygon(
         self,
@@ -69,11 +69,11 @@ class Drawing:
         opacity: float = 1.0,
     ) -> None:
         """A closed shape through these points."""
-        self._add("polygon", {"points": _joined(points)}, fill, stroke, thickness, opacity)
+        self._add("polygon", {"points": _points_attribute(points)}, fill, stroke, thickness, opacity)
 
     def line(self, points: Iterable[Point], *, stroke: str = "muted", thickness: float = 1.0, dashes: str = "") -> None:
         """A line from point to point; `dashes` as in SVG: "4 2"."""
-        made = self._add("polyline", {"points": _joined(points)}, "none", stroke, thickness, 1.0)
+        made = self._add("polyline", {"points": _points_attribute(points)}, "none", stroke, thickness, 1.0)
         if dashes:
             made.set("stroke-dasharray", dashes)
 
@@ -97,7 +97,7 @@ class Drawing:
         family = "var(--mono, monospace)" if mono else "var(--sans, sans-serif)"
         style = f"fill: {_colour(colour)}; font: {'bold ' if bold else ''}{size:g}px {family}"
         placed = {"x": _number(x), "y": _number(y), "text-anchor": anchor, "style": style}
-        SubElement(self.root, "text", placed).text = formatting.clean(text)
+        SubElement(self.root, "text", placed).text = sanitize(text)
 
     def image(self, x: float, y: float, width: float, height: float, png: bytes, *, sharp: bool = True) -> None:
         """A PNG picture, enlarged with `sharp` pixels or smoothly."""
@@ -119,7 +119,7 @@ class Drawing:
         title, *rest = self.root
         whole.append(title)
         SubElement(whole, "style").text = style_sheet(":root")
-        SubElement(whole, "rect", {"width": "100%", "height": "100%", "style": f"fill: {variable('paper')}"})
+        SubElement(whole, "rect", {"width": "100%", "height": "100%", "style": f"fill: {css_variable('paper')}"})
         whole.extend(rest)
         return ElementTree.tostring(whole, encoding="unicode")
 
@@ -136,16 +136,16 @@ class Drawing:
 
 def text_width(text: str, size: float = NORMAL) -> float:
     """About how wide a text is, in pixels."""
-    return formatting.columns(text) * LETTER * size
+    return display_width(text) * CHARACTER_WIDTH * size
 
 
 def _colour(name: str) -> str:
-    return variable(name) if name in LIGHT else name
+    return css_variable(name) if name in LIGHT else name
 
 
 def _number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _joined(points: Iterable[Point]) -> str:
+def _points_attribute(points: Iterable[Point]) -> str:
     return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)

@@ -24,21 +24,21 @@ class TextTable:
     total: bool = False
 
     @classmethod
-    def of(cls, titles: Iterable[str], rows: Iterable[Iterable[str]], *, total: bool = False) -> TextTable:
+    def from_rows(cls, titles: Iterable[str], rows: Iterable[Iterable[str]], *, total: bool = False) -> TextTable:
         """A table; a title that begins with `#` heads numbers, one with a backtick code.
 
         >>> TextTable.of(["layer", "#size"], [["conv1", "28"]]).columns[1]
         Column(title='size', number=True, code=False)
         """
-        return cls(columns(*titles), tuple(tuple(row) for row in rows), total)
+        return cls(parse_columns(*titles), tuple(tuple(row) for row in rows), total)
 
-    def without(self, titles: Iterable[str]) -> TextTable:
+    def drop_columns(self, titles: Iterable[str]) -> TextTable:
         """The table without the columns of these titles."""
         kept = [number for number, column in enumerate(self.columns) if column.title not in set(titles)]
         rows = tuple(tuple(row[number] for number in kept) for row in self.rows)
         return TextTable(tuple(self.columns[number] for number in kept), rows, self.total)
 
 
-def columns(*titles: str) -> tuple[Column, ...]:
+def parse_columns(*titles: str) -> tuple[Column, ...]:
     """Heads of columns: `#` in front of one of numbers, a backtick in front of one of code."""
     return tuple(Column(title.lstrip("#`"), title.startswith("#"), title.startswith("`")) for title in titles)

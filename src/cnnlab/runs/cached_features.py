@@ -10,57 +10,57 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cnnlab.config.backbones import Views
+from cnnlab.config.backbones import ViewsCache
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.augmentation.views import Mirrored
+from cnnlab.data.augmentation.views import FlippedViews
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.loader import Feed, Supply
-from cnnlab.data.sources.base import Part, Progress
-from cnnlab.distributed import ALONE, World
+from cnnlab.data.loader import ImageLoader, Loader
+from cnnlab.data.sources.base import ProgressCallback, Split
+from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.errors import SpecError
-from cnnlab.models.model_split import Parting
+from cnnlab.models.model_split import ModelSplit
 from cnnlab.models.network_plan import NetworkPlan
-from cnnlab.records import FeaturesRecord, Way
+from cnnlab.records import FeatureCacheRecord, PrecisionConfig
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.feature_cache.features import FeatureFeed, Trunk
-from cnnlab.training.feature_cache.plan import Choice, cannot_keep, choose_keeping
+from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
+from cnnlab.training.feature_cache.plan import CachePlan, cannot_cache, plan_feature_cache
 
 # So many images try out whether a network can be parted.
-TRIED_IMAGES = 2
-FILE = "features.json"
+PROBE_IMAGES = 2
+FEATURES_FILE = "features.json"
 
 
 @dataclass(frozen=True)
-class Fed:
+class TrainingInputs:
     """What a training reads: images, or features of them.
 
     Attributes:
-        parting: where the network is parted; None: it takes images.
+        model_split: where the network is parted; None: it takes images.
         record: how the features of the frozen part are had; None where nothing is frozen.
     """
 
-    train: Supply
-    validation: Supply | None
-    parting: Parting | None = None
-    record: FeaturesRecord | None = None
+    train: Loader
+    validation: Loader | None
+    model_split: ModelSplit | None = None
+    record: FeatureCacheRecord | None = None
 
-    def scored(self, part: Part) -> Supply | None:
+    def eval_loader(self, split: Split) -> Loader | None:
         """What a part's final figures are found on: features, where that is the same up to rounding; None: images."""
-        feed = {"train": self.train, "validation": self.validation}.get(part)
-        is_same = self.record is not None and self.record.kept and self.record.dtype == "fp32"
-        return feed if is_same and isinstance(feed, FeatureFeed) and feed.has_plain else None
+        feed = {"train": self.train, "validation": self.validation}.get(split)
+        is_same = self.record is not None and self.record.cached and self.record.dtype == "fp32"
+        return feed if is_same and isinstance(feed, FeatureLoader) and feed.has_unaugmented else None
 
 
-def choose_features(
+def choose_cache_plan(
     recipe: Recipe,
     plan: NetworkPlan,
     network: nn.Module,
     dataset: Dataset,
     device: torch.device,
-    world: World = ALONE,
-    resumed: RunFolder | None = None,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+    resume_from: RunFolder | None = None,
     images: Tensor | None = None,
-) -> Choice | None:
+) -> CachePlan | None:
     """How the features of the frozen part are had; None where nothing is frozen and the recipe asks for nothing.
 
     Of two machines one may have the room, and the other not: what one process refuses, none does.
@@ -68,98 +68,105 @@ def choose_features(
     Args:
         images: to try on whether the network can be parted, N×C×H×W, normalised; None: the first of the data.
 
-    Errors as `choose_keeping`, in every process.
+    Errors as `plan_feature_cache`, in every process.
     """
-    if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, Views):
+    if plan.trainable == plan.parameters and not isinstance(recipe.train.cache, ViewsCache):
         return None
-    begun = resumed.features() if resumed is not None else None
-    if resumed is not None and (begun is None or not begun.kept):
-        return Choice(reason=begun.reason) if begun is not None else None
+    begun = resume_from.features() if resume_from is not None else None
+    if resume_from is not None and (begun is None or not begun.cached):
+        return CachePlan(reason=begun.reason) if begun is not None else None
     if images is None:
-        pixels, labels = dataset.pixels("train")[:TRIED_IMAGES], dataset.labels("train")[:TRIED_IMAGES]
-        images, _ = next(Feed(pixels, labels, dataset.mean, dataset.std, device).evaluation(TRIED_IMAGES))
-    counts = dataset.size("train"), dataset.size("validation")
+        pixels, labels = dataset.pixels("train")[:PROBE_IMAGES], dataset.labels("train")[:PROBE_IMAGES]
+        images, _ = next(ImageLoader(pixels, labels, dataset.mean, dataset.std, device).eval_batches(PROBE_IMAGES))
+    counts = dataset.num_images("train"), dataset.num_images("validation")
     error = None
     try:
-        choice = choose_keeping(recipe, network, images, counts, begun=begun is not None)
+        choice = plan_feature_cache(recipe, network, images, counts, resuming=begun is not None)
     except SpecError as refused:
-        error, choice = refused, Choice(reason=refused.problems[0].what)
+        error, choice = refused, CachePlan(reason=refused.problems[0].what)
     except OSError as failed:  # the room on the disk could not be asked
-        choice = Choice(reason=f"the room for features is not known: {failed.strerror}")
-    refusal = world.first_told("" if choice.parting is not None else choice.reason)
+        choice = CachePlan(reason=f"the room for features is not known: {failed.strerror}")
+    refusal = process_group.broadcast_first_str("" if choice.model_split is not None else choice.reason)
     if not refusal:
         return choice
-    if isinstance(recipe.train.cache, Views):
-        raise error or cannot_keep(refusal)
-    return Choice(reason=refusal)
+    if isinstance(recipe.train.cache, ViewsCache):
+        raise error or cannot_cache(refusal)
+    return CachePlan(reason=refusal)
 
 
-def make_features(
-    choice: Choice,
+def build_training_inputs(
+    cache_plan: CachePlan,
     network: nn.Module,
     dataset: Dataset,
-    feeds: tuple[Feed, Feed | None],
-    way: Way,
+    loaders: tuple[ImageLoader, ImageLoader | None],
+    precision_config: PrecisionConfig,
     batch_size: int,
-    progress: Progress,
-    world: World = ALONE,
-) -> Fed:
+    progress: ProgressCallback,
+    process_group: ProcessGroup = SINGLE_PROCESS,
+) -> TrainingInputs:
     """Compute the features of a frozen part, or find them, where that was chosen.
 
     Args:
         network: with the weights that it trains with, where it trains and in the memory format in which it does.
-        feeds: the images to train and to validate on.
-        way: how a step is computed.
+        loaders: the images to train and to validate on.
+        precision_config: how a step is computed.
         batch_size: of all processes together.
     """
-    train, validation = feeds
-    if choice.parting is None:
-        return Fed(train, validation, record=FeaturesRecord(kept=False, reason=choice.reason))
-    with world.one_first():
-        trunk = Trunk(choice, network, dataset, progress)
-        trained = trunk.feed("train", train, choice.views)
-        bitwise = choice.exact and trunk.is_bitwise(train, trained.feed, way, _shares(train.sizes(batch_size), world))
+    train, validation = loaders
+    if cache_plan.model_split is None:
+        return TrainingInputs(train, validation, record=FeatureCacheRecord(cached=False, reason=cache_plan.reason))
+    with process_group.main_process_first():
+        trunk = FeatureExtractor(cache_plan, network, dataset, progress)
+        trained = trunk.cached_features("train", train, cache_plan.views)
+        bitwise = cache_plan.exact and trunk.is_bitwise_equal(
+            train, trained.loader, precision_config, _shard_sizes(train.batch_sizes(batch_size), process_group)
+        )
         made = [trained]
         if validation is not None:
-            validated = trunk.feed("validation", validation, Mirrored())
-            bitwise = bitwise and trunk.is_bitwise(validation, validated.feed, way)
+            validated = trunk.cached_features("validation", validation, FlippedViews())
+            bitwise = bitwise and trunk.is_bitwise_equal(validation, validated.loader, precision_config)
             made.append(validated)
     seconds = sum(one.seconds for one in made)
-    record = FeaturesRecord(
-        kept=True,
-        reason=choice.reason,
-        place=choice.parting.place,
-        shape=choice.parting.features,
-        views=len(choice.views.names),
-        dtype=choice.dtype,
-        bytes=choice.bytes,
-        exact=choice.exact,
+    record = FeatureCacheRecord(
+        cached=True,
+        reason=cache_plan.reason,
+        cut_point=cache_plan.model_split.cut_module,
+        shape=cache_plan.model_split.feature_shape,
+        views=len(cache_plan.views.names),
+        dtype=cache_plan.dtype,
+        bytes=cache_plan.size_bytes,
+        exact=cache_plan.exact,
         bitwise=bitwise,
         seconds=seconds or None,
         files=tuple(name for one in made for name in one.files),
     )
-    return Fed(trained.feed, made[1].feed if len(made) > 1 else None, choice.parting, record)
+    return TrainingInputs(trained.loader, made[1].loader if len(made) > 1 else None, cache_plan.model_split, record)
 
 
-def _shares(sizes: Sequence[int], world: World) -> set[int]:
+def _shard_sizes(sizes: Sequence[int], process_group: ProcessGroup) -> set[int]:
     """The sizes of all processes' shares of these batches, which differ by one image at most."""
-    shares = [(size // world.size, -(-size // world.size)) if world.divides(size) else (size,) for size in sizes]
+    shares = [
+        (size // process_group.world_size, -(-size // process_group.world_size))
+        if process_group.is_sharded(size)
+        else (size,)
+        for size in sizes
+    ]
     return {share for pair in shares for share in pair}
 
 
-def first_features(choice: Choice | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+def tail_and_features(cache_plan: CachePlan | None, network: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     """The network as it will be trained, and what it will be fed with in place of these images."""
-    if choice is None or choice.parting is None:
+    if cache_plan is None or cache_plan.model_split is None:
         return network, images
     network.eval()
-    return choice.parting.rest(network), choice.parting.trunk(network, images)
+    return cache_plan.model_split.trainable_tail(network), cache_plan.model_split.extract_features(network, images)
 
 
-def said_of_features(record: FeaturesRecord | None) -> Iterator[str]:
+def feature_cache_messages(record: FeatureCacheRecord | None) -> Iterator[str]:
     """What a person is told of them."""
     if record is None:
         return
-    if not record.kept:
+    if not record.cached:
         yield f"the frozen part is computed for every batch: {record.reason}"
         return
     views = f"{record.views} views" if record.views > 1 else "1 view"
@@ -168,4 +175,4 @@ def said_of_features(record: FeaturesRecord | None) -> Iterator[str]:
     how = equal if record.exact else f"not as without: {record.reason}"
     size = f"{record.bytes / 1e6:,.1f} MB"
     numbers = f"{math.prod(record.shape):,} numbers an image"
-    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.place} on ({how})"
+    yield f"features of the frozen part: {numbers}, {views}, {size}, {took}, kept from {record.cut_point} on ({how})"

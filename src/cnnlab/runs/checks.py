@@ -13,7 +13,7 @@ from cnnlab import distributed
 from cnnlab.architecture.layer_table import matches
 from cnnlab.config.recipe import Recipe, Train
 from cnnlab.data.dataset import Dataset
-from cnnlab.errors import Problem, RunError, SpecError, nearest
+from cnnlab.errors import Problem, RunError, SpecError, did_you_mean
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.storage.run_folder import RunFolder
 
@@ -30,7 +30,7 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
             there, or class weights for another number of classes.
     """
     train, problems = recipe.train, []
-    images = dataset.size("train")
+    images = dataset.num_images("train")
     if train.batch_size > images:
         what = f"a batch of {train.batch_size} is larger than the training part, which has {images} images"
         problems.append(Problem(what, "train.batch_size", allowed=f"up to {images}"))
@@ -40,14 +40,14 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
         problems.append(Problem("batch norm needs two images a batch", "train.batch_size", "1", "from 2"))
     problems += [*_unmatched_rates(train, plan), *_class_weights(train, len(dataset.classes))]
     if not plan.trainable:
-        problems.append(_nothing_trains(recipe, plan))
+        problems.append(_no_trainable_weights(recipe, plan))
     needed, memory = plan.trainable * BYTES_PER_PARAMETER, memory_bytes(device)
     needed += (plan.parameters - plan.trainable) * BYTES_PER_NUMBER
     if needed > memory:
         sizes = f"{needed / 2**30:,.1f} GiB to train; there are {memory / 2**30:,.1f} GiB"
         what = f"{plan.parameters:,} parameters need {sizes}"
         problems.append(Problem(what, "model.layers", next_step="see the table: cnnlab describe RECIPE"))
-    if "validation" not in dataset.parts:
+    if "validation" not in dataset.splits:
         problems += [
             Problem(
                 f"'{key}' watches the validation part, and there is none",
@@ -58,10 +58,10 @@ def check_before_training(recipe: Recipe, plan: NetworkPlan, dataset: Dataset, d
             if getattr(getattr(train, key), "metric", None)
         ]
     if problems:
-        raise SpecError.together(problems)
+        raise SpecError.from_problems(problems)
 
 
-def _nothing_trains(recipe: Recipe, plan: NetworkPlan) -> Problem:
+def _no_trainable_weights(recipe: Recipe, plan: NetworkPlan) -> Problem:
     step = "add a row with weights, such as dense(classes)"
     if recipe.model.backbone is None:
         return Problem("nothing is to be trained: the network has no weights", "model.layers", next_step=step)
@@ -77,7 +77,9 @@ def _unmatched_rates(train: Train, plan: NetworkPlan) -> Iterator[Problem]:
         if not any(matches(pattern, name) for name in names):
             what = f"no row with weights is called '{pattern}'"
             allowed = "the name of a row, or a pattern such as 'residual1.*'"
-            yield Problem(what, "train.rates", "", allowed, nearest(pattern, names) or "see the names: cnnlab describe")
+            yield Problem(
+                what, "train.rates", "", allowed, did_you_mean(pattern, names) or "see the names: cnnlab describe"
+            )
 
 
 def _class_weights(train: Train, classes: int) -> Iterator[Problem]:
@@ -93,7 +95,7 @@ def check_same_data(folder: RunFolder, dataset: Dataset) -> None:
     Raises:
         RunError: the first difference is named.
     """
-    then, form = folder.data(), dataset.form
+    then, form = folder.data(), dataset.image_spec
     kept = then.preprocessing
     # The means change with almost any change of a pixel, and the split's hash sees none.
     differences = {
@@ -116,15 +118,15 @@ def memory_bytes(device: torch.device) -> int:
     """The memory of the device, or what may be used of the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return distributed.memory_bytes()
+    return distributed.total_memory_bytes()
 
 
 # torch tells a full memory of the CPU and of MPS with a plain RuntimeError of these words.
-WORDS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
 @contextmanager
-def memory_watched(batch_size: int, folder: Path | None = None, command: str = "train") -> Iterator[None]:
+def explain_out_of_memory(batch_size: int, folder: Path | None = None, command: str = "train") -> Iterator[None]:
     """Turn what Python and torch say of a full memory into one error.
 
     Args:
@@ -138,7 +140,7 @@ def memory_watched(batch_size: int, folder: Path | None = None, command: str = "
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if isinstance(error, RuntimeError) and not any(word in str(error) for word in WORDS):
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in OUT_OF_MEMORY_MESSAGES):
             raise
         recipe = str(folder / "recipe.toml") if folder else "RECIPE"
         smaller = f"cnnlab {command} {recipe} --set train.batch_size={batch_size // 2}"

@@ -8,12 +8,12 @@ from cnnlab.config.arms import file_name
 from cnnlab.config.recipe import Claim, Recipe
 from cnnlab.config.study import Study
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.records import ClaimRecord, DataRecord, Result, Score
-from cnnlab.stats.claim_test import judge
+from cnnlab.records import ClaimRecord, DataRecord, RunResult, Score
+from cnnlab.stats.claim_test import judge_claim
 
 
-def judged(
-    recipe: Recipe, results: Sequence[Result], data: DataRecord, study: Study | None = None
+def judge_claims(
+    recipe: Recipe, results: Sequence[RunResult], data: DataRecord, study: Study | None = None
 ) -> tuple[ClaimRecord, ...]:
     """Every claim of a recipe, judged by runs of it on the same data.
 
@@ -24,13 +24,13 @@ def judged(
     for name, claim in recipe.claims.items():
         scores = [score for result in results if (score := _score(name, result)) is not None]
         records.append(
-            judge(
+            judge_claim(
                 name,
                 claim.published,
-                [value for result in results if (value := figure(name, result)) is not None],
+                [value for result in results if (value := measured_value(name, result)) is not None],
                 images=claim.images,
                 claim_data=claim.data,
-                data=data.source if _is_named_whole(claim.data, data.source) else file_name(data.source),
+                data=data.source if _is_full_name(claim.data, data.source) else file_name(data.source),
                 measured_images=scores[0].images if scores else None,
                 delta=smallest_difference(name, claim, study),
                 source=claim.source,
@@ -48,10 +48,10 @@ def smallest_difference(name: str, claim: Claim, study: Study | None) -> float |
     """
     if claim.smallest_difference is not None or study is None:
         return claim.smallest_difference
-    return study.smallest_difference if name.endswith("loss") and study.figure == "loss" else None
+    return study.smallest_difference if name.endswith("loss") and study.split_metric == "loss" else None
 
 
-def figure(name: str, result: Result) -> float | None:
+def measured_value(name: str, result: RunResult) -> float | None:
     """What a run measured of a claim's figure; None where it did not look."""
     if name == "parameters":
         return float(result.parameters)
@@ -59,11 +59,11 @@ def figure(name: str, result: Result) -> float | None:
     return score.metric(name.partition("_")[2]) if score is not None else None
 
 
-def _is_named_whole(name: str | None, source: str) -> bool:
+def _is_full_name(name: str | None, source: str) -> bool:
     """A claim names its data as a person does, or by its path; a folder that is called cifar10 is not CIFAR-10."""
     return name == source or name in CATALOGUE
 
 
-def _score(name: str, result: Result) -> Score | None:
+def _score(name: str, result: RunResult) -> Score | None:
     score = getattr(result, name.partition("_")[0], None)
     return score if isinstance(score, Score) else None

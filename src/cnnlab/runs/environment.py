@@ -12,21 +12,21 @@ from typing import Any
 
 import torch
 
-from cnnlab.config.backbones import Known, OfRun, at_path, with_weights
+from cnnlab.config.backbones import LibraryBackbone, RunBackbone, with_path, with_weights
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import find_files
-from cnnlab.data.decoding.cache import cached_facts
-from cnnlab.data.sources.class_folders import stamp_of
+from cnnlab.data.decoding.cache import cached_json
+from cnnlab.data.sources.class_folders import file_stamp
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
-from cnnlab.models.pretrained.weights import names_file
+from cnnlab.models.pretrained.weights import is_weights_file
 from cnnlab.records import Environment
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.device import device_name, processor
+from cnnlab.training.device import device_name, processor_name
 from cnnlab.version import __version__
 
 # What users write is not here: a default stands in the recipe, whose digest is another.
-COMPUTING = (
+NUMERIC_SOURCES = (
     *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
     *(
         "runs/setup.py",
@@ -54,7 +54,7 @@ COMPUTING = (
     ),
 )
 
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+_DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def environment(device: torch.device, processes: int = 1) -> Environment:
@@ -64,7 +64,7 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
         python=platform.python_version(),
         torch=torch.__version__,
         platform=platform.platform(),
-        processor=processor(),
+        processor=processor_name(),
         device=f"{device.type}: {device_name(device)}",
         threads=torch.get_num_threads(),
         processes=processes,
@@ -73,10 +73,10 @@ def environment(device: torch.device, processes: int = 1) -> Environment:
     )
 
 
-def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
+def relocate_recipe(folder: RunFolder, root: Path | None) -> Recipe:
     """A run's recipe; relative paths that lead nowhere from here are followed from where the run was started."""
     recipe = folder.recipe()
-    recipe = _with_backbone_from_here(recipe, folder)
+    recipe = _relocate_backbone(recipe, folder)
     source = recipe.data.source
     if source in CATALOGUE:
         return recipe
@@ -90,17 +90,17 @@ def recipe_from_here(folder: RunFolder, root: Path | None) -> Recipe:
     return recipe
 
 
-def _with_backbone_from_here(recipe: Recipe, folder: RunFolder) -> Recipe:
+def _relocate_backbone(recipe: Recipe, folder: RunFolder) -> Recipe:
     backbone = recipe.model.backbone
-    if backbone is None or (isinstance(backbone, Known) and not names_file(backbone.weights)):
+    if backbone is None or (isinstance(backbone, LibraryBackbone) and not is_weights_file(backbone.weights)):
         return recipe
-    path = Path(backbone.path if isinstance(backbone, OfRun) else backbone.weights).expanduser()
+    path = Path(backbone.path if isinstance(backbone, RunBackbone) else backbone.weights).expanduser()
     if path.exists():
         return recipe
     there = Path(folder.environment().cwd) / path
     if not there.exists():
         return recipe
-    found = at_path(backbone, str(there)) if isinstance(backbone, OfRun) else with_weights(backbone, str(there))
+    found = with_path(backbone, str(there)) if isinstance(backbone, RunBackbone) else with_weights(backbone, str(there))
     model = recipe.model.model_copy(update={"backbone": found})
     return recipe.model_copy(update={"model": model})
 
@@ -113,37 +113,37 @@ def code_hash() -> str:
     times of change.
     """
     root = Path(__file__).parents[1]
-    parts = (root / part for part in COMPUTING)
+    parts = (root / part for part in NUMERIC_SOURCES)
     files = sorted(path for part in parts for path in ([part] if part.is_file() else part.rglob("*.py")))
     about = [(str(path), path.stat()) for path in (Path(__file__), *files)]  # this file's own rules, too
-    stamps = repr([(name, found.st_size, stamp_of(found)) for name, found in about])
+    stamps = repr([(name, found.st_size, file_stamp(found)) for name, found in about])
     key = f"{hashlib.sha256(stamps.encode()).hexdigest()[:40]}-code"
-    return str(cached_facts(key, lambda: {"code": _code_hash(root, files)})["code"])
+    return str(cached_json(key, lambda: {"code": _code_hash(root, files)})["code"])
 
 
 def _code_hash(root: Path, files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + what_computes(path.read_bytes()).encode())
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + normalize_source(path.read_bytes()).encode())
     return digest.hexdigest()[:16]
 
 
-def what_computes(source: bytes) -> str:
+def normalize_source(source: bytes) -> str:
     """A Python file's syntax tree as text, without docstrings.
 
     Not `ast.dump`, whose text for one tree differs between versions of Python. Here a field that is empty is left out,
     as one that an older Python does not know is.
     """
-    return _tree(ast.parse(source))
+    return _dump_tree(ast.parse(source))
 
 
-def _tree(node: Any) -> str:
+def _dump_tree(node: Any) -> str:
     if isinstance(node, list):
-        return f"[{','.join(map(_tree, node))}]"
+        return f"[{','.join(map(_dump_tree, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = dict(ast.iter_fields(node))
-    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+    if isinstance(node, _DOCSTRING_NODES) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = fields["body"][1:]
-    shown = (f"{name}={_tree(value)}" for name, value in fields.items() if value is not None and value != [])
+    shown = (f"{name}={_dump_tree(value)}" for name, value in fields.items() if value is not None and value != [])
     return f"{type(node).__name__}({','.join(shown)})"

@@ -11,8 +11,8 @@ import hashlib
 import torch
 from torch import nn
 
-from cnnlab.records import StartRecord
-from cnnlab.storage.run_folder import START, RunFolder
+from cnnlab.records import InitialWeightsRecord
+from cnnlab.storage.run_folder import START_FILE, RunFolder
 
 
 def state_digest(network: nn.Module) -> str:
@@ -29,7 +29,7 @@ def state_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def note_start(folder: RunFolder, network: nn.Module) -> None:
+def record_initial_weights(folder: RunFolder, network: nn.Module) -> None:
     """Write down what a training begins with; it has not taken a step yet."""
-    record = StartRecord(sha256=state_digest(network), tensors=len(network.state_dict()))
-    folder.write(START, record.to_json(indent=2))
+    record = InitialWeightsRecord(sha256=state_digest(network), tensors=len(network.state_dict()))
+    folder.write(START_FILE, record.to_json(indent=2))

@@ -7,17 +7,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config.arms import within
-from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights
+from cnnlab.config.arms import error_prefix
+from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, with_path, with_weights
 from cnnlab.config.recipe import Data, Recipe
 from cnnlab.data.dataset import find_files
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.models.pretrained.source import images_of, newest, require_channels
+from cnnlab.models.pretrained.source import backbone_pretrained_config, newest_run_path, require_channels
 from cnnlab.models.pretrained.weights import weights_label
 
 
-def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) -> Recipe:
+def resolve_recipe(recipe: Recipe, root: Path | None = None, saved_backbone: Path | None = None) -> Recipe:
     """The recipe with what its backbone's weights decide: normalisation, channels, sizes, and which weights they are.
 
     Images of different sizes, or larger than the backbone's, are decoded at its size; smaller ones are enlarged in
@@ -25,52 +25,52 @@ def resolve(recipe: Recipe, root: Path | None = None, kept: Path | None = None) 
 
     Args:
         root: where catalogue data lives.
-        kept: what a run kept of the run that its backbone is from, where this is a run's recipe.
+        saved_backbone: what a run kept of the run that its backbone is from, where this is a run's recipe.
 
     Raises:
         SpecError: nothing has the backbone's name, or there are no such weights.
         RunError: the run that it is from can't be read.
         SourceError: the data is not found.
     """
-    return _resolved(recipe, lambda size: _is_larger(recipe.data, size, root), kept)
+    return _resolve(recipe, lambda size: _is_larger(recipe.data, size, root), saved_backbone)
 
 
-def resolve_as(recipe: Recipe, made: Recipe, kept: Path | None = None) -> Recipe:
+def resolve_recipe_like(recipe: Recipe, run_recipe: Recipe, saved_backbone: Path | None = None) -> Recipe:
     """A recipe as it was resolved when a run was made of it; its data need not be at hand.
 
     Args:
-        made: the run's recipe, which tells whether images were brought to the backbone's size.
-        kept: as for `resolve`; errors too.
+        run_recipe: the run's recipe, which tells whether images were brought to the backbone's size.
+        saved_backbone: as for `resolve_recipe`; errors too.
     """
-    ours, theirs = recipe.model.backbone, made.model.backbone
-    if isinstance(ours, OfRun) and isinstance(theirs, OfRun) and fnmatchcase(theirs.path, ours.path):
+    ours, theirs = recipe.model.backbone, run_recipe.model.backbone
+    if isinstance(ours, RunBackbone) and isinstance(theirs, RunBackbone) and fnmatchcase(theirs.path, ours.path):
         # Of the runs that a pattern names, it was that one.
-        named = recipe.model.model_copy(update={"backbone": at_path(ours, theirs.path)})
+        named = recipe.model.model_copy(update={"backbone": with_path(ours, theirs.path)})
         recipe = recipe.model_copy(update={"model": named})
-    return _resolved(recipe, lambda size: made.data.size == size, kept)
+    return _resolve(recipe, lambda size: run_recipe.data.size == size, saved_backbone)
 
 
-def with_run_named(recipe: Recipe) -> Recipe:
+def with_named_run(recipe: Recipe) -> Recipe:
     """The recipe with the very run that its backbone is from, where it has a pattern; a later run changes nothing then.
 
     Raises:
         RunError: the pattern names no run.
     """
     backbone = recipe.model.backbone
-    if not isinstance(backbone, OfRun):
+    if not isinstance(backbone, RunBackbone):
         return recipe
-    model = recipe.model.model_copy(update={"backbone": _with_label(backbone)})
+    model = recipe.model.model_copy(update={"backbone": _with_weights_name(backbone)})
     return recipe.model_copy(update={"model": model})
 
 
-def _resolved(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], kept: Path | None) -> Recipe:
+def _resolve(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], saved_backbone: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    made_for = images_of(recipe.model.backbone, kept)
-    backbone = _with_label(recipe.model.backbone)
+    made_for = backbone_pretrained_config(recipe.model.backbone, saved_backbone)
+    backbone = _with_weights_name(recipe.model.backbone)
     require_channels(recipe.data.channels or made_for.shape[0], made_for)
     # A stem for small images takes them as small as they are.
-    small = isinstance(backbone, Known) and backbone.stem == "small"
+    small = isinstance(backbone, LibraryBackbone) and backbone.stem == "small"
     size = recipe.model.resize or ("own" if small else made_for.shape[1:])
     model = {
         "backbone": backbone,
@@ -87,13 +87,13 @@ def _resolved(recipe: Recipe, is_larger: Callable[[tuple[int, int]], bool], kept
     )
 
 
-def _with_label(backbone: Backbone) -> Backbone:
+def _with_weights_name(backbone: Backbone) -> Backbone:
     """The backbone with the very name of its weights, or of its run."""
-    if isinstance(backbone, OfRun):
-        return at_path(backbone, newest(backbone.path))
+    if isinstance(backbone, RunBackbone):
+        return with_path(backbone, newest_run_path(backbone.path))
     if backbone.weights == "none":
         return backbone
-    with within("model.backbone"):
+    with error_prefix("model.backbone"):
         return with_weights(backbone, weights_label(backbone.name, backbone.weights))
 
 
@@ -101,5 +101,5 @@ def _is_larger(data: Data, size: tuple[int, int], root: Path | None) -> bool:
     """Whether the images of a folder or an archive are of several sizes, or larger than this one."""
     if data.source in CATALOGUE:
         return False
-    sizes = open_folder(find_files(data.source, root)).glance().sizes
+    sizes = open_folder(find_files(data.source, root)).sample_headers().sizes
     return len(sizes) > 1 or any(high > size[0] or wide > size[1] for high, wide in sizes)

@@ -14,29 +14,29 @@ import torch
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.data.loader import Feed
-from cnnlab.distributed import ProcessLostError, World, joined
+from cnnlab.data.loader import ImageLoader
+from cnnlab.distributed import ProcessGroup, ProcessLostError, init_process_group
 from cnnlab.errors import RunError
-from cnnlab.models.pretrained.source import fetch_ahead, keep_run_behind
+from cnnlab.models.pretrained.source import copy_backbone_records, prefetch_weights
 from cnnlab.records import DataRecord, Preprocessing
-from cnnlab.runs.cached_features import Fed, said_of_features
-from cnnlab.runs.callbacks import NOBODY, Listener, nothing
-from cnnlab.runs.checks import memory_watched
-from cnnlab.runs.environment import environment, recipe_from_here
-from cnnlab.runs.final_evaluation import finish
-from cnnlab.runs.initial_weights import note_start
-from cnnlab.runs.resolve_recipe import resolve
-from cnnlab.runs.setup import Bench, Opener, feed_of
-from cnnlab.runs.warnings import said_of_processes, table_with_warnings, tell
+from cnnlab.runs.cached_features import TrainingInputs, feature_cache_messages
+from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks, no_op
+from cnnlab.runs.checks import explain_out_of_memory
+from cnnlab.runs.environment import environment, relocate_recipe
+from cnnlab.runs.final_evaluation import write_final_result
+from cnnlab.runs.initial_weights import record_initial_weights
+from cnnlab.runs.resolve_recipe import resolve_recipe
+from cnnlab.runs.setup import DatasetFactory, TrainingSetup, make_image_loader
+from cnnlab.runs.warnings import distributed_messages, log_warnings, table_with_warnings
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import RunFolder, create_run
-from cnnlab.storage.test_ledger import note_opening
-from cnnlab.training.checkpoints import resume, save_progress, save_weights
-from cnnlab.training.device import choose_device, whole_floats
-from cnnlab.training.loop import Feeds, Training, fit
+from cnnlab.storage.test_ledger import record_opening
+from cnnlab.training.checkpoints import restore_training_state, save_training_state, save_weights
+from cnnlab.training.device import choose_device, disable_tf32
+from cnnlab.training.loop import SplitLoaders, TrainingState, fit
 
 
-@whole_floats()
+@disable_tf32()
 def run(
     recipe: Recipe,
     *,
@@ -45,10 +45,10 @@ def run(
     root: Path | None = None,
     device: str = "auto",
     download: bool = True,
-    listener: Listener = NOBODY,
-    begun: Callable[[RunFolder], None] = nothing,
-    into: Path | None = None,
-    opener: Opener = open_dataset,
+    callbacks: RunCallbacks = NO_CALLBACKS,
+    on_run_start: Callable[[RunFolder], None] = no_op,
+    folder_path: Path | None = None,
+    dataset_factory: DatasetFactory = open_dataset,
 ) -> RunFolder:
     """Train a recipe.
 
@@ -60,106 +60,131 @@ def run(
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
         download: False: take the data that is there, or say what is missing.
-        begun: told of the run folder as soon as there is one.
-        into: the run folder itself, instead of a new one in `runs`; it holds no run yet.
-        opener: opens the data; by default anew.
+        on_run_start: told of the run folder as soon as there is one.
+        folder_path: the run folder itself, instead of a new one in `runs`; it holds no run yet.
+        dataset_factory: opens the data; by default anew.
 
     Raises:
         SpecError, SourceError, DownloadError: before a folder is made; of a backbone's weights before data is read.
         RunError: the run folder can't be written to, the memory is full, or another process has ended.
     """
     target = choose_device(device)
-    with _processes(target) as world:
-        listener = listener if world.writes else NOBODY
-        recipe = resolve(recipe, root)
-        with world.one_first():
-            fetch_ahead(recipe.model.backbone, listener.say)
-        with memory_watched(recipe.train.batch_size):
-            shown, say = listener.progress, listener.say
-            bench = Bench.prepare(
-                recipe, root, target, download, shown, world=world, opener=opener, say=say, keeps=True
+    with _joined_processes(target) as world:
+        callbacks = callbacks if world.is_main else NO_CALLBACKS
+        recipe = resolve_recipe(recipe, root)
+        with world.main_process_first():
+            prefetch_weights(recipe.model.backbone, callbacks.log)
+        with explain_out_of_memory(recipe.train.batch_size):
+            shown, say = callbacks.progress, callbacks.log
+            bench = TrainingSetup.prepare(
+                recipe,
+                root,
+                target,
+                download,
+                shown,
+                process_group=world,
+                dataset_factory=dataset_factory,
+                log=say,
+                cache_features=True,
             )
-        folder = RunFolder(Path(world.told(str(create_run(runs, name, into).path) if world.writes else "")))
-        if world.writes:
-            begun(folder)
-        with _held(folder, world, listener.say), memory_watched(recipe.train.batch_size, folder.path):
+        folder = RunFolder(
+            Path(world.broadcast_str(str(create_run(runs, name, folder_path).path) if world.is_main else ""))
+        )
+        if world.is_main:
+            on_run_start(folder)
+        with _lock_if_main(folder, world, callbacks.log), explain_out_of_memory(recipe.train.batch_size, folder.path):
             training = bench.training()
-            fed = bench.fed(listener.progress)
-            if world.writes:
-                _write_down(folder, bench, training, fed)
-                _introduce(folder, bench, fed, listener.say)
-            _train(folder, bench, training, fed, listener)
+            fed = bench.training_inputs(callbacks.progress)
+            if world.is_main:
+                _write_records(folder, bench, training, fed)
+                _log_start(folder, bench, fed, callbacks.log)
+            _train(folder, bench, training, fed, callbacks)
     return folder
 
 
-@whole_floats()
+@disable_tf32()
 def resume_run(
     path: Path,
     *,
     root: Path | None = None,
     device: str = "auto",
-    listener: Listener = NOBODY,
-    begun: Callable[[RunFolder], None] = nothing,
-    opener: Opener = open_dataset,
+    callbacks: RunCallbacks = NO_CALLBACKS,
+    on_run_start: Callable[[RunFolder], None] = no_op,
+    dataset_factory: DatasetFactory = open_dataset,
 ) -> RunFolder:
     """Go on with a run that was cut off, from the end of its last whole epoch.
 
     Args:
-        begun: told of the run folder once it is known that the run can go on.
+        on_run_start: told of the run folder once it is known that the run can go on.
 
     Raises:
         RunError: there is no such run, it has finished, another process works on it, its data has changed, or the
             memory is full.
     """
     folder, target = RunFolder.open(path), choose_device(device)
-    with _processes(target) as world, _held(folder, world, listener.say):
-        if world.writes and folder.result() is not None:
+    with _joined_processes(target) as world, _lock_if_main(folder, world, callbacks.log):
+        if world.is_main and folder.result() is not None:
             raise RunError("this run has finished", where=str(path), next_step="train the recipe again for another run")
-        if world.writes:
-            begun(folder)
-        listener = listener if world.writes else NOBODY
-        recipe = recipe_from_here(folder, root)
-        with memory_watched(recipe.train.batch_size, folder.path):
-            shown, say = listener.progress, listener.say
-            bench = Bench.prepare(recipe, root, target, True, shown, folder, world, opener=opener, say=say, keeps=True)
+        if world.is_main:
+            on_run_start(folder)
+        callbacks = callbacks if world.is_main else NO_CALLBACKS
+        recipe = relocate_recipe(folder, root)
+        with explain_out_of_memory(recipe.train.batch_size, folder.path):
+            shown, say = callbacks.progress, callbacks.log
+            bench = TrainingSetup.prepare(
+                recipe,
+                root,
+                target,
+                True,
+                shown,
+                folder,
+                world,
+                dataset_factory=dataset_factory,
+                log=say,
+                cache_features=True,
+            )
             training = bench.training()
-            if world.writes and not folder.has_progress():
-                note_start(folder, training.network)
-            resume(folder.path, training, listener.say, writes=world.writes)
-            if world.writes:
-                folder.forget_after(training.epoch)
-            listener.say(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
-            _train(folder, bench, training, bench.fed(listener.progress), listener)
+            if world.is_main and not folder.has_progress():
+                record_initial_weights(folder, training.network)
+            restore_training_state(folder.path, training, callbacks.log, is_main=world.is_main)
+            if world.is_main:
+                folder.truncate_after(training.epoch)
+            callbacks.log(f"going on from the end of epoch {training.epoch}" if training.epoch else "beginning anew")
+            _train(folder, bench, training, bench.training_inputs(callbacks.progress), callbacks)
     return folder
 
 
 @contextmanager
-def _processes(device: torch.device) -> Iterator[World]:
+def _joined_processes(device: torch.device) -> Iterator[ProcessGroup]:
     try:
-        with joined(device) as world:
+        with init_process_group(device) as world:
             yield world
-            world.wait()
+            world.barrier()
     except ProcessLostError as error:
         step = "see what it said of its end; nothing that was saved is lost"
         raise RunError(f"another process of this training has ended ({error})", next_step=step) from error
 
 
-def _held(folder: RunFolder, world: World, say: Callable[[str], None]) -> AbstractContextManager[None]:
+def _lock_if_main(
+    folder: RunFolder, process_group: ProcessGroup, log: Callable[[str], None]
+) -> AbstractContextManager[None]:
     """The writer holds the run folder; the other processes only read in it."""
-    return locked(folder.path, say) if world.writes else nullcontext()
+    return locked(folder.path, log) if process_group.is_main else nullcontext()
 
 
-def _introduce(folder: RunFolder, bench: Bench, fed: Fed, say: Callable[[str], None]) -> None:
-    say(f"run folder: {folder.path}")
-    say(f"computing in {bench.way.precision}, {bench.way.memory_format} ({bench.way.reason})")
-    for line in (*said_of_features(fed.record), *said_of_processes(bench)):
-        say(line)
-    tell(folder.table().warnings, say)
+def _log_start(folder: RunFolder, setup: TrainingSetup, inputs: TrainingInputs, log: Callable[[str], None]) -> None:
+    log(f"run folder: {folder.path}")
+    log(
+        f"computing in {setup.precision_config.precision}, {setup.precision_config.memory_format} ({setup.precision_config.reason})"
+    )
+    for line in (*feature_cache_messages(inputs.record), *distributed_messages(setup)):
+        log(line)
+    log_warnings(folder.table().warnings, log)
 
 
-def _write_down(folder: RunFolder, bench: Bench, training: Training, fed: Fed) -> None:
+def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs) -> None:
     """What is known before the first step; the recipe last, since a folder that has it counts as a run."""
-    dataset, form = bench.dataset, bench.dataset.form
+    dataset, form = setup.dataset, setup.dataset.image_spec
     preprocessing = Preprocessing(
         channels=form.channels,
         height=form.height,
@@ -171,49 +196,51 @@ def _write_down(folder: RunFolder, bench: Bench, training: Training, fed: Fed) -
     data = DataRecord(
         source=dataset.name,
         classes=dataset.classes,
-        parts={part: dataset.size(part) for part in dataset.parts},
+        splits={part: dataset.num_images(part) for part in dataset.splits},
         split_hash=dataset.split_hash,
-        test_set=dataset.test_set_id() if "test" in dataset.parts else "",
+        test_set=dataset.test_set_id() if "test" in dataset.splits else "",
         content=dataset.content_digest,
         preprocessing=preprocessing,
     )
-    made = environment(bench.device, bench.world.size)
+    made = environment(setup.device, setup.process_group.world_size)
     records = {
         "data": data,
-        "layers": table_with_warnings(bench, training.fed, fed.train),
-        "way": bench.way,
+        "layers": table_with_warnings(setup, training.train_model, inputs.train),
+        "way": setup.precision_config,
         "environment": made,
     }
-    if bench.loaded is not None:
-        records["loaded"] = bench.loaded
-    if fed.record is not None:
-        records["features"] = fed.record
-    keep_run_behind(bench.recipe.model.backbone, folder)
+    if setup.loaded_weights is not None:
+        records["loaded"] = setup.loaded_weights
+    if inputs.record is not None:
+        records["features"] = inputs.record
+    copy_backbone_records(setup.recipe.model.backbone, folder)
     for name, record in records.items():
         folder.write(f"{name}.json", record.to_json(indent=2))
-    note_start(folder, training.network)
-    folder.write("recipe.toml", bench.recipe.to_toml())
+    record_initial_weights(folder, training.network)
+    folder.write("recipe.toml", setup.recipe.to_toml())
 
 
-def _train(folder: RunFolder, bench: Bench, training: Training, fed: Fed, listener: Listener) -> None:
-    test: Callable[[], Feed] | None = None
-    if bench.recipe.train.test == "curve" and "test" in bench.dataset.parts:
-        read_once = cache(lambda: feed_of(bench.dataset, "test", bench.device, bench.way))
+def _train(
+    folder: RunFolder, setup: TrainingSetup, training: TrainingState, inputs: TrainingInputs, callbacks: RunCallbacks
+) -> None:
+    test: Callable[[], ImageLoader] | None = None
+    if setup.recipe.train.test == "curve" and "test" in setup.dataset.splits:
+        read_once = cache(lambda: make_image_loader(setup.dataset, "test", setup.device, setup.precision_config))
 
-        def test() -> Feed:
-            if bench.world.writes:
-                note_opening(folder.path.parent, folder.name, bench.dataset.test_set_id(), "curve")
-            with bench.world.one_first():
+        def test() -> ImageLoader:
+            if setup.process_group.is_main:
+                record_opening(folder.path.parent, folder.name, setup.dataset.test_set_id(), "curve")
+            with setup.process_group.main_process_first():
                 return read_once()
 
-    feeds = Feeds(fed.train, fed.validation, test, bench.dataset.classes)
-    for record in fit(training, feeds, listener.watch):
-        if not bench.world.writes:
+    feeds = SplitLoaders(inputs.train, inputs.validation, test, setup.dataset.classes)
+    for record in fit(training, feeds, callbacks.on_step):
+        if not setup.process_group.is_main:
             continue
         folder.append(record)
         if training.selected_epoch == record.epoch:
             save_weights(folder.path, training, record.epoch)
         if record.epoch == training.epoch:
-            save_progress(folder.path, training)
-        listener.point(record)
-    finish(folder, bench, training, fed, listener)
+            save_training_state(folder.path, training)
+        callbacks.on_validation(record)
+    write_final_result(folder, setup, training, inputs, callbacks)

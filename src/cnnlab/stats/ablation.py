@@ -9,13 +9,13 @@ from math import ceil, sqrt
 from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.records import Record
-from cnnlab.stats.comparison import Comparison, Levels, Rules, judged, lone
-from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, own_levels
-from cnnlab.stats.sample import FEWEST_RUNS, Sample
-from cnnlab.stats.welch import family_level, nominal_level, one_sided_size, size, welch
+from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare_pair, make_comparison
+from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
+from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.welch import family_level, nominal_level, one_sided_test_size, test_size, welch_test
 
 # More arms than these are screened: Benjamini–Hochberg instead of Holm.
-MOST_ARMS = 20
+MAX_ARMS = 20
 
 
 class Ablation(Record):
@@ -35,7 +35,7 @@ class Ablation(Record):
     dunnett: tuple[float, ...] | None
 
 
-def ablate(
+def analyze_ablation(
     baseline: Sample,
     arms: Sequence[Sample],
     *,
@@ -51,46 +51,46 @@ def ablate(
     arm with too few finite runs for a verdict still counts in the families: what was planned is what is corrected for.
 
     Size-corrected: each p-value is the largest rate at which Welch's test gives one as small where there is no
-    difference, whatever the two spreads (`welch.size`). Uncorrected, far in its tails the test finds too much where few
-    runs of an arm meet many of the baseline: with 5 seeds an arm and `baseline_seeds`, 6.4 % of families of 6 and 7.7 %
-    of 10 would show an arm where none differs, not 5 %. A single arm is compared as in `compare`, and the intervals of
-    an arm without a verdict are Welch's own.
+    difference, whatever the two spreads (`welch_test.size`). Uncorrected, far in its tails the test finds too much
+    where few runs of an arm meet many of the baseline: with 5 seeds an arm and `baseline_seeds`, 6.4 % of families of 6
+    and 7.7 % of 10 would show an arm where none differs, not 5 %. A single arm is compared as in `compare`, and the
+    intervals of an arm without a verdict are Welch's own.
 
     Args and errors: those of `compare`.
     """
-    rules = Rules(delta, alpha, higher_is_better, accuracy)
-    rules.check()
+    rules = DecisionRules(delta, alpha, higher_is_better, accuracy)
+    rules.validate()
     return Ablation(
         baseline=baseline,
         arms=tuple(arms),
-        comparisons=family(baseline, arms, rules),
-        screening=len(arms) > MOST_ARMS,
+        comparisons=family_comparisons(baseline, arms, rules),
+        screening=len(arms) > MAX_ARMS,
         dunnett=_dunnett(baseline, arms),
     )
 
 
-def family(baseline: Sample, arms: Sequence[Sample], rules: Rules) -> tuple[Comparison, ...]:
+def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: DecisionRules) -> tuple[Comparison, ...]:
     """The comparisons of an ablation, without the cross-check."""
     if len(arms) == 1:
-        return (lone(arms[0], baseline, rules),)
-    screening = len(arms) > MOST_ARMS
+        return (compare_pair(arms[0], baseline, rules),)
+    screening = len(arms) > MAX_ARMS
     adjusted = benjamini_hochberg if screening else holm
     # None for an arm that gets no verdict: it counts in the families as one that shows nothing.
-    tests = [welch(arm, baseline) if min(arm.n, baseline.n) >= FEWEST_RUNS else None for arm in arms]
-    p = [size(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
+    tests = [welch_test(arm, baseline) if min(arm.n, baseline.n) >= MIN_RUNS else None for arm in arms]
+    p = [test_size(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
     p_equal = [
-        one_sided_size(test.p_equal(rules.delta), arm.n, baseline.n) if test else 1.0
+        one_sided_test_size(test.p_equal(rules.delta), arm.n, baseline.n) if test else 1.0
         for arm, test in zip(arms, tests, strict=True)
     ]
-    levels = own_levels(p_equal, rules.alpha, screening=screening)
+    levels = per_test_levels(p_equal, rules.alpha, screening=screening)
     found = []
     for arm, test, differs, equal, level in zip(arms, tests, adjusted(p), adjusted(p_equal), levels, strict=True):
         nominal = family_level(rules.alpha, len(arms), arm.n, baseline.n)
         if test is None:
-            own = Levels(len(arms), None, None, nominal, level)
+            own = FamilyLevels(len(arms), None, None, nominal, level)
         else:
-            own = Levels(len(arms), differs, equal, nominal, nominal_level(2 * level, arm.n, baseline.n) / 2)
-        found.append(judged(arm, baseline, welch(arm, baseline), rules, own))
+            own = FamilyLevels(len(arms), differs, equal, nominal, nominal_level(2 * level, arm.n, baseline.n) / 2)
+        found.append(make_comparison(arm, baseline, welch_test(arm, baseline), rules, own))
     return tuple(found)
 
 
@@ -119,7 +119,7 @@ def baseline_seeds(n: int, k: int) -> int:
 
 def _dunnett(baseline: Sample, arms: Sequence[Sample]) -> tuple[float, ...] | None:
     if (
-        not 0 < len(arms) <= MOST_ARMS
+        not 0 < len(arms) <= MAX_ARMS
         or min(baseline.n, *(arm.n for arm in arms)) < 2
         or not any(arm.sd for arm in (baseline, *arms))
     ):

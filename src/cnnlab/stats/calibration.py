@@ -26,17 +26,17 @@ from scipy.special import log_softmax, softmax
 from cnnlab.records import Record
 
 Numbers = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-BINS = 15
-DRAWS = 1000
+NUM_BINS = 15
+NUM_DRAWS = 1000
 LEVEL = 0.95
 # So many simulated answers lie in memory at a time.
 SIMULATED_AT_A_TIME = 2**22
 
 
-class Bin(Record):
+class CalibrationBin(Record):
     """The images whose probability lies in a bin.
 
     `low` and `high` are its edges (of equal width) or the least and largest probability in it (of equal mass);
@@ -61,7 +61,7 @@ class CalibrationError(Record):
     value: float
     chance: float
     limit: float
-    bins: tuple[Bin, ...]
+    bins: tuple[CalibrationBin, ...]
 
     @property
     def beyond_chance(self) -> bool:
@@ -69,8 +69,8 @@ class CalibrationError(Record):
         return self.value > self.limit
 
 
-class Sureness(Record):
-    """How good probabilities are. `loss` is the mean cross-entropy in nats, `brier` from 0 to 2."""
+class CalibrationMetrics(Record):
+    """How good probabilities are. `loss` is the mean cross-entropy in nats, `brier_score` from 0 to 2."""
 
     loss: float
     brier: float
@@ -80,7 +80,9 @@ class Sureness(Record):
     mass: CalibrationError
 
 
-def sureness(logits: Numbers, labels: Places, generator: np.random.Generator, draws: int = DRAWS) -> Sureness:
+def calibration_metrics(
+    logits: Numbers, labels: Indices, generator: np.random.Generator, draws: int = NUM_DRAWS
+) -> CalibrationMetrics:
     """Every figure of the probabilities of N images.
 
     Args:
@@ -92,17 +94,17 @@ def sureness(logits: Numbers, labels: Places, generator: np.random.Generator, dr
     logs = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     probabilities = np.exp(logs)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    return Sureness(
+    return CalibrationMetrics(
         loss=float(-logs[np.arange(len(labels)), labels].mean()),
-        brier=brier(probabilities, labels),
+        brier=brier_score(probabilities, labels),
         confidence=float(confidence.mean()),
         accuracy=float(right.mean()),
-        width=calibration_error(confidence, right, equal_width(confidence), generator, draws, edges=True),
-        mass=calibration_error(confidence, right, equal_mass(confidence), generator, draws),
+        width=calibration_error(confidence, right, equal_width_bins(confidence), generator, draws, edges=True),
+        mass=calibration_error(confidence, right, equal_mass_bins(confidence), generator, draws),
     )
 
 
-def brier(probabilities: Numbers, labels: Places) -> float:
+def brier_score(probabilities: Numbers, labels: Indices) -> float:
     """The mean over images of Σ (probability − truth)² over all classes: 0 for the best, 2 for the worst.
 
     Source: G. W. Brier: Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
@@ -115,7 +117,7 @@ def brier(probabilities: Numbers, labels: Places) -> float:
     return float(((probabilities**2).sum(axis=1) - 2 * own + 1).mean())
 
 
-def equal_width(confidence: Numbers, bins: int = BINS) -> Places:
+def equal_width_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
     """The bin of each probability: (0, 1/M], (1/M, 2/M], … as in Guo and others, counted from 0.
 
     >>> equal_width(np.array([0.05, 0.5, 0.51, 1.0]), bins=2).tolist()
@@ -124,7 +126,7 @@ def equal_width(confidence: Numbers, bins: int = BINS) -> Places:
     return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left").astype(np.int64)
 
 
-def equal_mass(confidence: Numbers, bins: int = BINS) -> Places:
+def equal_mass_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
     """The bin of each probability, as many images in each as equal probabilities, which stay together, allow.
 
     >>> equal_mass(np.array([0.9, 0.2, 0.5, 0.6]), bins=2).tolist()
@@ -137,10 +139,10 @@ def equal_mass(confidence: Numbers, bins: int = BINS) -> Places:
 
 def calibration_error(
     confidence: Numbers,
-    right: Flags,
-    places: Places,
+    correct: Flags,
+    bin_indices: Indices,
     generator: np.random.Generator,
-    draws: int = DRAWS,
+    draws: int = NUM_DRAWS,
     *,
     edges: bool = False,
 ) -> CalibrationError:
@@ -148,24 +150,24 @@ def calibration_error(
 
     Args:
         confidence: N probabilities of the class that was named.
-        right: whether each image was named right, N.
-        places: the bin of each image, N; bins without images count for nothing.
+        correct: whether each image was named right, N.
+        bin_indices: the bin of each image, N; bins without images count for nothing.
         draws: how many answers of a calibrated network are simulated: right with the probability that was said.
-        edges: whether the bins are those of `equal_width`, whose edges are then told.
+        edges: whether the bins are those of `equal_width_bins`, whose edges are then told.
     """
-    order = np.argsort(places, kind="stable")
-    kinds, starts, images = np.unique(places[order], return_index=True, return_counts=True)
-    said, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, right))
-    drawn = _simulated(confidence[order], starts, generator, draws)
+    order = np.argsort(bin_indices, kind="stable")
+    kinds, starts, images = np.unique(bin_indices[order], return_index=True, return_counts=True)
+    said, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, correct))
+    drawn = _simulate_correct(confidence[order], starts, generator, draws)
     errors = np.abs(drawn - said).sum(axis=1) / len(confidence)
     low, high = (np.quantile(drawn / images, (1 + sign * LEVEL) / 2, axis=0) for sign in (-1, 1))
-    bounds = np.stack([kinds, kinds + 1], axis=1) / BINS if edges else _reach(confidence[order], starts)
+    bounds = np.stack([kinds, kinds + 1], axis=1) / NUM_BINS if edges else _bin_ranges(confidence[order], starts)
     return CalibrationError(
         value=float(np.abs(true - said).sum() / len(confidence)),
         chance=float(errors.mean()),
         limit=float(np.quantile(errors, (1 + LEVEL) / 2)),
         bins=tuple(
-            Bin(
+            CalibrationBin(
                 low=float(bounds[k, 0]),
                 high=float(bounds[k, 1]),
                 images=int(images[k]),
@@ -178,7 +180,7 @@ def calibration_error(
     )
 
 
-def _simulated(confidence: Numbers, starts: Places, generator: np.random.Generator, draws: int) -> Numbers:
+def _simulate_correct(confidence: Numbers, starts: Indices, generator: np.random.Generator, draws: int) -> Numbers:
     """How many are right in each bin, draws×bins, of images in the order of their bins."""
     rows = max(1, SIMULATED_AT_A_TIME // len(confidence))
     pieces = [min(rows, draws - start) for start in range(0, draws, rows)]
@@ -189,16 +191,16 @@ def _simulated(confidence: Numbers, starts: Places, generator: np.random.Generat
     return np.concatenate(found)
 
 
-def _reach(ordered: Numbers, starts: Places) -> Numbers:
+def _bin_ranges(ordered: Numbers, starts: Indices) -> Numbers:
     """The least and the largest probability of each bin."""
     return np.stack([ufunc.reduceat(ordered, starts) for ufunc in (np.minimum, np.maximum)], axis=1)
 
 
 # Beyond these a network is as good as certain, or as good as guessing.
-LOWEST, HIGHEST = 0.01, 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 TEMPERATURE_DRAWS = 1000
 # So many points of the slope lie about the fitted temperature, over so many standard errors on either side.
-POINTS, REACH = 33, 6.0
+GRID_POINTS, GRID_HALF_WIDTH = 33, 6.0
 # So many images' slopes are computed at a time: their K numbers each are not held for all.
 IMAGES_AT_A_TIME = 20_000
 
@@ -218,10 +220,10 @@ class Temperature(Record):
 
     @property
     def at_bound(self) -> bool:
-        return self.value in (LOWEST, HIGHEST)
+        return self.value in (MIN_TEMPERATURE, MAX_TEMPERATURE)
 
 
-def fit_temperature(logits: Numbers, labels: Places) -> float:
+def fit_temperature(logits: Numbers, labels: Indices) -> float:
     """The temperature with the least loss, from 0.01 to 100, whose ends stand for what lies beyond them.
 
     Args:
@@ -230,21 +232,25 @@ def fit_temperature(logits: Numbers, labels: Places) -> float:
     """
 
     def slope(power: float) -> float:
-        return float(_slopes(logits, labels, exp(power)).mean())
+        return float(_loss_gradients(logits, labels, exp(power)).mean())
 
-    if is_indifferent(logits):
+    if has_uniform_logits(logits):
         return 1.0
-    least, most = -log(HIGHEST), -log(LOWEST)
+    least, most = -log(MAX_TEMPERATURE), -log(MIN_TEMPERATURE)
     # All named right: the surer the better. Worse than guessing: the less sure the better.
     if slope(most) <= 0:
-        return LOWEST
+        return MIN_TEMPERATURE
     if slope(least) >= 0:
-        return HIGHEST
+        return MAX_TEMPERATURE
     return exp(-float(brentq(slope, least, most, xtol=1e-10)))
 
 
-def temperature(
-    logits: Numbers, labels: Places, generator: np.random.Generator, draws: int = TEMPERATURE_DRAWS, level: float = 0.95
+def bootstrap_temperature(
+    logits: Numbers,
+    labels: Indices,
+    generator: np.random.Generator,
+    draws: int = TEMPERATURE_DRAWS,
+    level: float = 0.95,
 ) -> Temperature:
     """The fitted temperature, and where it would lie with other images: percentiles of a bootstrap over images.
 
@@ -257,25 +263,25 @@ def temperature(
         draws: how often they are resampled.
     """
     value, count = fit_temperature(logits, labels), len(labels)
-    if is_indifferent(logits):
-        return Temperature(value=value, low=LOWEST, high=HIGHEST, images=count, indifferent=True)
+    if has_uniform_logits(logits):
+        return Temperature(value=value, low=MIN_TEMPERATURE, high=MAX_TEMPERATURE, images=count, indifferent=True)
     powers = _grid(logits, labels, -log(value))
-    slopes = np.stack([_slopes(logits, labels, exp(power)) for power in powers], axis=1)
+    slopes = np.stack([_loss_gradients(logits, labels, exp(power)) for power in powers], axis=1)
     found = np.empty(draws)
     for number in range(draws):
         times = np.bincount(generator.integers(count, size=count), minlength=count)
-        found[number] = _zero(powers, times @ slopes)
+        found[number] = _find_zero(powers, times @ slopes)
     low, high = np.quantile(np.exp(-found), [(1 - level) / 2, (1 + level) / 2])
     return Temperature(value=value, low=min(float(low), value), high=max(float(high), value), images=count)
 
 
-def is_indifferent(logits: Numbers) -> bool:
+def has_uniform_logits(logits: Numbers) -> bool:
     """Whether no temperature changes anything: the logits of each image are all equal."""
     return bool((np.ptp(logits, axis=1) == 0).all())
 
 
-def cooled_by_halves(
-    logits: Numbers, labels: Places, generator: np.random.Generator
+def cross_fitted_logits(
+    logits: Numbers, labels: Indices, generator: np.random.Generator
 ) -> tuple[Numbers, tuple[float, float]]:
     """The logits over a temperature that was fitted without them: each half over that of the other; and the two.
 
@@ -292,7 +298,7 @@ def cooled_by_halves(
     return cooled, (fitted[0], fitted[1])
 
 
-def _slopes(logits: Numbers, labels: Places, beta: float) -> Numbers:
+def _loss_gradients(logits: Numbers, labels: Indices, beta: float) -> Numbers:
     """The derivative of each image's loss by β, at β: Σ p z − z_true, shape N."""
     found = np.empty(len(labels))
     for start in range(0, len(labels), IMAGES_AT_A_TIME):
@@ -304,17 +310,17 @@ def _slopes(logits: Numbers, labels: Places, beta: float) -> Numbers:
     return found
 
 
-def _grid(logits: Numbers, labels: Places, power: float) -> Numbers:
+def _grid(logits: Numbers, labels: Indices, power: float) -> Numbers:
     """Logarithms of β about the fitted one, as far as resampled ones may lie."""
     step, beta = 1e-3, exp(power)
-    slopes = _slopes(logits, labels, beta)
-    curve = (_slopes(logits, labels, beta * (1 + step)) - slopes).mean() / (beta * step)
+    slopes = _loss_gradients(logits, labels, beta)
+    curve = (_loss_gradients(logits, labels, beta * (1 + step)) - slopes).mean() / (beta * step)
     error = slopes.std() / sqrt(len(labels)) / curve / beta if curve > 0 else float("inf")
-    reach = REACH * error if isfinite(error) and error > 0 else float("inf")
-    least, most = max(power - reach, -log(HIGHEST)), min(power + reach, -log(LOWEST))
-    return np.linspace(least, most, POINTS)
+    reach = GRID_HALF_WIDTH * error if isfinite(error) and error > 0 else float("inf")
+    least, most = max(power - reach, -log(MAX_TEMPERATURE)), min(power + reach, -log(MIN_TEMPERATURE))
+    return np.linspace(least, most, GRID_POINTS)
 
 
-def _zero(powers: Numbers, slopes: Numbers) -> float:
+def _find_zero(powers: Numbers, slopes: Numbers) -> float:
     """Where a slope that rises with β goes through 0; an end of the grid where it does not."""
     return float(np.interp(0.0, slopes, powers))

@@ -9,19 +9,19 @@ from statistics import fmean, stdev
 from scipy.special import ndtri, stdtrit
 
 from cnnlab.records import ClaimRecord, Verdict
-from cnnlab.stats.intervals import wilson
+from cnnlab.stats.intervals import wilson_interval
 
-FEWEST_RUNS = 5
+MIN_RUNS = 5
 COUNTS = ("parameters",)
 SHARES_OF_IMAGES = ("accuracy", "top5")
 LEVEL = 0.95
 # A share of images that is one draw is reproduced within a point, where a claim or its study says nothing else.
-CLOSE = 0.01
+PARAMETER_TOLERANCE = 0.01
 
 Interval = tuple[float, float]
 
 
-def judge(
+def judge_claim(
     name: str,
     published: float,
     measured: Sequence[float],
@@ -60,7 +60,7 @@ def judge(
     other_data = claim_data is not None and claim_data != data
     same = not other_data and not name.startswith("validation_") and measured_images in (None, images)
     if delta is None and name not in COUNTS and not name.endswith("loss"):
-        delta = CLOSE
+        delta = PARAMETER_TOLERANCE
     low, high = _bounds(name, published, runs, None if same else images, measured_images) or (None, None)
     return ClaimRecord(
         name=name,
@@ -91,7 +91,7 @@ def _verdict(
     if name in COUNTS:
         return "equal" if all(value == published for value in runs) else "not equal"
     low, high = bounds
-    if len(runs) < FEWEST_RUNS or low is None or high is None:
+    if len(runs) < MIN_RUNS or low is None or high is None:
         return "not enough evidence"
     edge = isclose(published, low, rel_tol=1e-9) or isclose(published, high, rel_tol=1e-9)
     if not edge and not low <= published <= high:
@@ -106,16 +106,16 @@ def _bounds(
     share = name.partition("_")[2] in SHARES_OF_IMAGES and 0 <= published <= 1
     if name in COUNTS:
         return None
-    if len(runs) >= FEWEST_RUNS:
+    if len(runs) >= MIN_RUNS:
         own = float(ndtri((1 + LEVEL) / 2)) * sqrt(published * (1 - published) / images) if share and images else 0.0
-        half = hypot(_spread(runs), own)
+        half = hypot(_prediction_half_width(runs), own)
         return fmean(runs) - half, fmean(runs) + half
     if len(runs) == 1 and share and measured_images:
-        return wilson(round(runs[0] * measured_images), measured_images, LEVEL)
+        return wilson_interval(round(runs[0] * measured_images), measured_images, LEVEL)
     return None
 
 
-def _spread(runs: Sequence[float]) -> float:
+def _prediction_half_width(runs: Sequence[float]) -> float:
     """Half the width of the interval that holds one more draw."""
     n = len(runs)
     return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * stdev(runs) * sqrt(1 + 1 / n)

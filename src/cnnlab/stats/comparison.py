@@ -13,12 +13,12 @@ import numpy.typing as npt
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
 from cnnlab.stats.power import seeds_to_decide
-from cnnlab.stats.sample import FEWEST_RUNS, Sample
-from cnnlab.stats.welch import Welch, welch
+from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.welch import WelchResult, welch_test
 
 Judgement = Literal["better", "worse", "practically equal", "undecided", "no verdict"]
 
-MOST_PERMUTED = 8
+MAX_RUNS_PERMUTED = 8
 
 
 class Comparison(Record):
@@ -75,7 +75,7 @@ class Comparison(Record):
     new_images: tuple[float, float] | None = None
 
 
-class Rules(NamedTuple):
+class DecisionRules(NamedTuple):
     """What a study declares before it runs; without a delta nothing is called practically equal."""
 
     delta: float | None
@@ -83,7 +83,7 @@ class Rules(NamedTuple):
     higher_is_better: bool = True
     accuracy: bool = True
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise a UsageError for numbers that can't be."""
         problems = []
         if self.delta is not None and not 0 < self.delta < inf:
@@ -96,24 +96,24 @@ class Rules(NamedTuple):
             what, allowed = "this is no rate of wrong verdicts", "a fraction between 0 and 0.5"
             problems.append(Problem(what, "alpha", f"{self.alpha:g}", allowed, "use 0.05 for 5 %"))
         if problems:
-            raise UsageError.together(problems)
+            raise UsageError.from_problems(problems)
 
 
-class Levels(NamedTuple):
+class FamilyLevels(NamedTuple):
     """What a family leaves to one of its comparisons.
 
     Attributes:
         comparisons: of the family, their number.
         p, p_equal: adjusted.
-        differs, equal: the nominal levels that Welch's intervals are taken at: of the difference, and of each of the
-            two one-sided tests of equivalence.
+        alpha_difference, alpha_equivalence: the nominal levels that Welch's intervals are taken at: of the difference,
+            and of each of the two one-sided tests of equivalence.
     """
 
     comparisons: int
     p: float | None
     p_equal: float | None
-    differs: float
-    equal: float
+    alpha_difference: float
+    alpha_equivalence: float
 
 
 def compare(
@@ -147,23 +147,25 @@ def compare(
     >>> f"{found.verdict} by {found.difference:.4f}, {found.low:.4f} to {found.high:.4f}"
     'better by 0.0196, 0.0125 to 0.0267'
     """
-    rules = Rules(delta, alpha, higher_is_better, accuracy)
-    rules.check()
-    return lone(a, b, rules)
+    rules = DecisionRules(delta, alpha, higher_is_better, accuracy)
+    rules.validate()
+    return compare_pair(a, b, rules)
 
 
-def lone(a: Sample, b: Sample, rules: Rules) -> Comparison:
+def compare_pair(a: Sample, b: Sample, rules: DecisionRules) -> Comparison:
     """A against B, and nothing else."""
-    test = welch(a, b)
+    test = welch_test(a, b)
     p, p_equal = (test.p, test.p_equal(rules.delta)) if test else (None, None)
-    return judged(a, b, test, rules, Levels(1, p, p_equal, rules.alpha, rules.alpha))
+    return make_comparison(a, b, test, rules, FamilyLevels(1, p, p_equal, rules.alpha, rules.alpha))
 
 
-def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Levels) -> Comparison:
+def make_comparison(
+    a: Sample, b: Sample, test: WelchResult | None, rules: DecisionRules, levels: FamilyLevels
+) -> Comparison:
     """The record of one comparison, alone or of a family."""
-    low, high = test.interval(1 - levels.differs) if test else (None, None)
+    low, high = test.interval(1 - levels.alpha_difference) if test else (None, None)
     banded = rules.delta is not None
-    equal_low, equal_high = test.interval(1 - 2 * levels.equal) if test and banded else (None, None)
+    equal_low, equal_high = test.interval(1 - 2 * levels.alpha_equivalence) if test and banded else (None, None)
     verdict = _verdict(a, b, test, rules, levels)
     return Comparison(
         a=a.name,
@@ -190,7 +192,7 @@ def judged(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Level
         delta=rules.delta,
         alpha=rules.alpha,
         verdict=verdict,
-        needed=_needed(a, b, rules, levels.comparisons) if verdict in ("undecided", "no verdict") else None,
+        needed=_runs_needed(a, b, rules, levels.comparisons) if verdict in ("undecided", "no verdict") else None,
     )
 
 
@@ -200,11 +202,11 @@ def permutation_test(a: Sample, b: Sample) -> float | None:
     >>> permutation_test(Sample(name="a", values=(4, 5, 6)), Sample(name="b", values=(1, 2, 3)))
     0.1
     """
-    if not 1 <= a.n <= MOST_PERMUTED or not 1 <= b.n <= MOST_PERMUTED:
+    if not 1 <= a.n <= MAX_RUNS_PERMUTED or not 1 <= b.n <= MAX_RUNS_PERMUTED:
         return None
     runs = np.array(a.finite + b.finite)
     runs -= runs.min()
-    sums = runs[_deals(a.n + b.n, a.n)].sum(axis=1)
+    sums = runs[_permutations(a.n + b.n, a.n)].sum(axis=1)
     differences = np.abs(sums / a.n - (runs.sum() - sums) / b.n)
     # The first deal is the one seen. Accuracies tie often, and sums of the same numbers differ in their last digits.
     as_much = differences >= differences[0] - 1e-9 * runs.max()
@@ -221,12 +223,12 @@ def superiority(a: Sample, b: Sample, *, higher_is_better: bool = True) -> float
 
 
 @lru_cache(maxsize=16)
-def _deals(runs: int, first: int) -> npt.NDArray[np.intp]:
+def _permutations(runs: int, first: int) -> npt.NDArray[np.intp]:
     return np.array(list(combinations(range(runs), first)), dtype=np.intp)
 
 
-def _verdict(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Levels) -> Judgement:
-    if test is None or levels.p is None or levels.p_equal is None or min(a.n, b.n) < FEWEST_RUNS:
+def _verdict(a: Sample, b: Sample, test: WelchResult | None, rules: DecisionRules, levels: FamilyLevels) -> Judgement:
+    if test is None or levels.p is None or levels.p_equal is None or min(a.n, b.n) < MIN_RUNS:
         return "no verdict"
     if levels.p_equal < rules.alpha:
         return "practically equal"
@@ -235,14 +237,14 @@ def _verdict(a: Sample, b: Sample, test: Welch | None, rules: Rules, levels: Lev
     return "undecided"
 
 
-def _needed(a: Sample, b: Sample, rules: Rules, size: int) -> int | None:
+def _runs_needed(a: Sample, b: Sample, rules: DecisionRules, size: int) -> int | None:
     known = [(arm.n - 1, arm.sd) for arm in (a, b) if arm.sd is not None]
     if not known or rules.delta is None:
         return None
     pooled = sqrt(sum(freedom * sd**2 for freedom, sd in known) / sum(freedom for freedom, _ in known))
     planned = seeds_to_decide(pooled, rules.delta, alpha=rules.alpha, comparisons=size)
     # Where runs were enough by the plan and still did not decide, it takes more than these.
-    return max(planned, FEWEST_RUNS, min(a.n, b.n) + 1)
+    return max(planned, MIN_RUNS, min(a.n, b.n) + 1)
 
 
 def _error_change(a: Sample, b: Sample) -> float | None:

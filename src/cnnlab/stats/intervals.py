@@ -24,10 +24,10 @@ import numpy.typing as npt
 
 from cnnlab.errors import UsageError
 from cnnlab.stats.sample import Interval, Sample
-from cnnlab.stats.welch import Welch, welch
+from cnnlab.stats.welch import WelchResult, welch_test
 
 
-def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """The score interval of a share, (low, high) as fractions; (0, 1) when nothing was counted.
 
     Args:
@@ -72,11 +72,11 @@ def _check_counts(successes: int, n: int, level: float) -> None:
         )
 
 
-Right = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
 
 
-def random_effects_interval(a: Right, b: Right, *, level: float = 0.95) -> Interval:
+def random_effects_interval(a: BoolArray, b: BoolArray, *, level: float = 0.95) -> Interval:
     """The interval of the difference in accuracy, A − B, for new seeds and new images, (low, high) as fractions.
 
     Args:
@@ -89,7 +89,7 @@ def random_effects_interval(a: Right, b: Right, *, level: float = 0.95) -> Inter
     _check_tables(a, b)
     runs_a, runs_b = a.mean(axis=1), b.mean(axis=1)
     gaps = a.mean(axis=0) - b.mean(axis=0)
-    of_images = max(float(gaps.var(ddof=1)) - _chance(a) - _chance(b), 0.0)
+    of_images = max(float(gaps.var(ddof=1)) - _within_image_variance(a) - _within_image_variance(b), 0.0)
     parts = (
         (float(runs_a.var(ddof=1)) / len(runs_a), len(runs_a) - 1),
         (float(runs_b.var(ddof=1)) / len(runs_b), len(runs_b) - 1),
@@ -98,12 +98,12 @@ def random_effects_interval(a: Right, b: Right, *, level: float = 0.95) -> Inter
     variance = sum(part for part, _ in parts)
     squares = sum(part**2 / freedom for part, freedom in parts)
     freedom = variance**2 / squares if squares else 1.0
-    outer = Welch(float(runs_a.mean() - runs_b.mean()), sqrt(variance), freedom).interval(level)
+    outer = WelchResult(float(runs_a.mean() - runs_b.mean()), sqrt(variance), freedom).interval(level)
     inner = _welch(runs_a, runs_b, level)
     return min(inner[0], outer[0]), max(inner[1], outer[1])
 
 
-def _chance(right: Right) -> float:
+def _within_image_variance(right: BoolArray) -> float:
     """The variance of an image's mean that is the chance of single runs on it: neither the run's nor the image's."""
     runs, images = right.shape
     residual = right - right.mean(axis=1, keepdims=True) - right.mean(axis=0, keepdims=True) + right.mean()
@@ -111,13 +111,13 @@ def _chance(right: Right) -> float:
 
 
 def _welch(a: Numbers, b: Numbers, level: float) -> Interval:
-    test = welch(Sample(name="a", values=tuple(a.tolist())), Sample(name="b", values=tuple(b.tolist())))
+    test = welch_test(Sample(name="a", values=tuple(a.tolist())), Sample(name="b", values=tuple(b.tolist())))
     if test is None:
         raise ValueError("fewer than two runs")
     return test.interval(level)
 
 
-def _check_tables(a: Right, b: Right) -> None:
+def _check_tables(a: BoolArray, b: BoolArray) -> None:
     fits = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[1]
     if not fits or min(*a.shape, *b.shape) < 2:
         raise UsageError(

@@ -19,7 +19,7 @@ def holm(p: Sequence[float]) -> tuple[float, ...]:
     count = len(p)
     order, ranks = _order(p)
     stepped = np.asarray(p, dtype=float)[order] * np.arange(count, 0, -1)
-    return _capped(np.maximum.accumulate(stepped)[ranks])
+    return _clip_to_one(np.maximum.accumulate(stepped)[ranks])
 
 
 def benjamini_hochberg(p: Sequence[float]) -> tuple[float, ...]:
@@ -33,10 +33,10 @@ def benjamini_hochberg(p: Sequence[float]) -> tuple[float, ...]:
     count = len(p)
     order, ranks = _order(p)
     stepped = np.asarray(p, dtype=float)[order] * count / np.arange(1, count + 1)
-    return _capped(np.minimum.accumulate(stepped[::-1])[::-1][ranks])
+    return _clip_to_one(np.minimum.accumulate(stepped[::-1])[::-1][ranks])
 
 
-def own_levels(p: Sequence[float], alpha: float, *, screening: bool = False) -> tuple[float, ...]:
+def per_test_levels(p: Sequence[float], alpha: float, *, screening: bool = False) -> tuple[float, ...]:
     """The level at which each test of a family was decided: p lies below it just where the adjusted p lies below alpha.
 
     Args:
@@ -56,5 +56,5 @@ def _order(p: Sequence[float]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int
     return order, np.argsort(order, kind="stable")
 
 
-def _capped(p: npt.NDArray[np.float64]) -> tuple[float, ...]:
+def _clip_to_one(p: npt.NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(np.minimum(p, 1.0).tolist())

@@ -17,14 +17,14 @@ from scipy.special import bdtr, ndtr, ndtri
 
 from cnnlab.errors import UsageError
 from cnnlab.records import Record
-from cnnlab.stats.ablation import MOST_ARMS
-from cnnlab.stats.comparison import Judgement, Rules
-from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, own_levels
-from cnnlab.stats.sample import FEWEST_RUNS, Interval
-from cnnlab.stats.welch import Welch
+from cnnlab.stats.ablation import MAX_ARMS
+from cnnlab.stats.comparison import DecisionRules, Judgement
+from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
+from cnnlab.stats.sample import MIN_RUNS, Interval
+from cnnlab.stats.welch import WelchResult
 
 
-class PairedModels(Record):
+class McNemarResult(Record):
     """Two trained models, judged on the same images; of the recipes that they come from it says nothing.
 
     Attributes:
@@ -51,7 +51,7 @@ class PairedModels(Record):
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
     @property
-    def sentence(self) -> str:
+    def summary(self) -> str:
         """What was found, and what it speaks of."""
         return (
             f"Of {self.images:,} images, {self.a} alone is right on {self.only_a:,}, {self.b} alone on "
@@ -61,9 +61,9 @@ class PairedModels(Record):
         )
 
 
-def mcnemar(
+def mcnemar_test(
     a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_], *, names: tuple[str, str] = ("A", "B"), level: float = 0.95
-) -> PairedModels:
+) -> McNemarResult:
     """Two models against each other on the same images.
 
     Args:
@@ -92,7 +92,7 @@ def mcnemar(
     first, second = a.astype(bool), b.astype(bool)
     only_a, only_b = int((first & ~second).sum()), int((second & ~first).sum())
     low, high = paired_interval(only_a, only_b, len(a), level)
-    return PairedModels(
+    return McNemarResult(
         a=names[0],
         b=names[1],
         both_right=int((first & second).sum()),
@@ -112,8 +112,8 @@ def paired_interval(only_a: int, only_b: int, images: int, level: float = 0.95) 
     z = float(ndtri((1 + level) / 2))
     seen = (only_a - only_b) / images
     # The score falls as the supposed difference rises: +z at the lower end, −z at the upper.
-    low = _crossing(lambda gap: paired_score(only_a, only_b, images, gap) - z, -1.0, seen)
-    high = _crossing(lambda gap: paired_score(only_a, only_b, images, gap) + z, seen, 1.0)
+    low = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) - z, -1.0, seen)
+    high = _find_root(lambda gap: paired_score(only_a, only_b, images, gap) + z, seen, 1.0)
     return low, high
 
 
@@ -130,17 +130,17 @@ def paired_score(only_a: int, only_b: int, images: int, gap: float) -> float:
     return distance / sqrt(variance)
 
 
-def _crossing(score: Callable[[float], float], low: float, high: float) -> float:
+def _find_root(score: Callable[[float], float], low: float, high: float) -> float:
     if low == high:
         return low
     nearly = max(min(low, 1 - 1e-12), -1 + 1e-12), max(min(high, 1 - 1e-12), -1 + 1e-12)
     return float(brentq(score, *nearly, xtol=1e-14))
 
 
-Right = npt.NDArray[np.bool_]
+BoolArray = npt.NDArray[np.bool_]
 
 
-class Effect(Record):
+class PairedEffect(Record):
     """What a condition does to a figure of networks that are measured with it and without it.
 
     Attributes:
@@ -160,7 +160,9 @@ class Effect(Record):
     verdict: Judgement
 
 
-def effects_over_runs(without: Sequence[float], under: Sequence[Sequence[float]], rules: Rules) -> tuple[Effect, ...]:
+def effects_over_runs(
+    baseline: Sequence[float], conditions: Sequence[Sequence[float]], rules: DecisionRules
+) -> tuple[PairedEffect, ...]:
     """What each condition of a family does to the same networks.
 
     *Better* and *worse* are read from p-values adjusted by Holm's rule, *practically equal* from a family of its own;
@@ -168,8 +170,8 @@ def effects_over_runs(without: Sequence[float], under: Sequence[Sequence[float]]
     verdict.
 
     Args:
-        without: the figure of each network, two or more.
-        under: for each condition the figures of the same networks, in the same order.
+        baseline: the figure of each network, two or more.
+        conditions: for each condition the figures of the same networks, in the same order.
         rules: delta, alpha and the sense of the figure.
 
     Raises:
@@ -179,38 +181,39 @@ def effects_over_runs(without: Sequence[float], under: Sequence[Sequence[float]]
     >>> f"{found.verdict}: {found.difference:.3f}"
     'worse: -0.358'
     """
-    rules.check()
-    tests = [_student([b - a for a, b in zip(without, row, strict=True)]) for row in under]
+    rules.validate()
+    tests = [_paired_t_test([b - a for a, b in zip(baseline, row, strict=True)]) for row in conditions]
     p = [1.0 if test is None else test.p for test in tests]
     p_equal = [1.0 if test is None else test.p_equal(rules.delta) for test in tests]
     verdicts, levels = _family(p, p_equal, [test.difference if test else 0.0 for test in tests], rules)
     found = []
     for test, verdict, level in zip(tests, verdicts, levels, strict=True):
         if test is None:
-            found.append(Effect(n=len(without), difference=None, verdict="no verdict"))
+            found.append(PairedEffect(n=len(baseline), difference=None, verdict="no verdict"))
             continue
-        judged = verdict if len(without) >= FEWEST_RUNS else "no verdict"
+        judged = verdict if len(baseline) >= MIN_RUNS else "no verdict"
         whole = test.interval(1 - rules.alpha / len(tests))
-        found.append(_effect(len(without), test.difference, whole, test.interval(1 - 2 * level), judged))
+        found.append(_effect(len(baseline), test.difference, whole, test.interval(1 - 2 * level), judged))
     return tuple(found)
 
 
-def effects_over_images(without: Right, under: Right, rules: Rules) -> tuple[Effect, ...]:
+def effects_over_images(baseline: BoolArray, conditions: BoolArray, rules: DecisionRules) -> tuple[PairedEffect, ...]:
     """What each condition of a family does to one network, judged by its images; of its recipe it says nothing.
 
     Args:
-        without: whether the network is right on each image, shape N.
-        under: the same under each condition, S×N.
+        baseline: whether the network is right on each image, shape N.
+        conditions: the same under each condition, S×N.
         rules: delta and alpha, for accuracies.
 
     Raises:
         UsageError: a delta or an alpha that can't be.
 
-    Source of the intervals: T. Tango, Statistics in Medicine 17, 1998, as in `mcnemar`; p-values by the same score.
+    Source of the intervals: T. Tango, Statistics in Medicine 17, 1998, as in `mcnemar_test`; p-values by the same
+        score.
     """
-    rules.check()
-    images = len(without)
-    counts = [(int((row & ~without).sum()), int((without & ~row).sum())) for row in under]
+    rules.validate()
+    images = len(baseline)
+    counts = [(int((row & ~baseline).sum()), int((baseline & ~row).sum())) for row in conditions]
     differences = [(gained - lost) / images for gained, lost in counts]
     p = [_p_zero(*pair) for pair in counts]
     verdicts, levels = _family(p, [_p_equal(*pair, images, rules.delta) for pair in counts], differences, rules)
@@ -222,10 +225,10 @@ def effects_over_images(without: Right, under: Right, rules: Rules) -> tuple[Eff
 
 
 def _family(
-    p: Sequence[float], p_equal: Sequence[float], differences: Sequence[float], rules: Rules
+    p: Sequence[float], p_equal: Sequence[float], differences: Sequence[float], rules: DecisionRules
 ) -> tuple[list[Judgement], tuple[float, ...]]:
     """A verdict for each condition, and the level at which its equivalence was decided."""
-    screening = len(p) > MOST_ARMS
+    screening = len(p) > MAX_ARMS
     adjusted = benjamini_hochberg if screening else holm
     verdicts: list[Judgement] = []
     for differs, equal, difference in zip(adjusted(p), adjusted(p_equal), differences, strict=True):
@@ -235,22 +238,22 @@ def _family(
             verdicts.append("better" if (difference > 0) == rules.higher_is_better else "worse")
         else:
             verdicts.append("undecided")
-    return verdicts, own_levels(p_equal, rules.alpha, screening=screening)
+    return verdicts, per_test_levels(p_equal, rules.alpha, screening=screening)
 
 
-def _effect(n: int, difference: float, whole: Interval, equal: Interval, verdict: Judgement) -> Effect:
-    return Effect(
+def _effect(n: int, difference: float, interval: Interval, equal: Interval, verdict: Judgement) -> PairedEffect:
+    return PairedEffect(
         n=n,
         difference=difference,
-        low=whole[0],
-        high=whole[1],
+        low=interval[0],
+        high=interval[1],
         equal_low=equal[0],
         equal_high=equal[1],
         verdict=verdict,
     )
 
 
-def _student(differences: Sequence[float]) -> Welch | None:
+def _paired_t_test(differences: Sequence[float]) -> WelchResult | None:
     """Student's test of differences, with what a Welch test has; None for fewer than two, or one that is no number."""
     n = len(differences)
     if n < 2 or not all(map(isfinite, differences)):
@@ -259,7 +262,7 @@ def _student(differences: Sequence[float]) -> Welch | None:
     lowest = min(differences)
     mean = fsum(value - lowest for value in differences) / n
     variance = fsum((value - lowest - mean) ** 2 for value in differences) / (n - 1)
-    return Welch(lowest + mean, sqrt(variance / n), n - 1)
+    return WelchResult(lowest + mean, sqrt(variance / n), n - 1)
 
 
 def _p_zero(gained: int, lost: int) -> float:

@@ -7,10 +7,10 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 Numbers = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
-def principal_plane(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, float]]:
+def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, float]]:
     """The points along their first two principal components, N×2, and the share of their variance along each.
 
     The components are those of a singular value decomposition of the centred points, had from the eigenvectors of the
@@ -29,7 +29,7 @@ def principal_plane(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[fl
     """
     centred = np.asarray(values, dtype=np.float64) - np.mean(values, axis=0, dtype=np.float64)
     whole = float((centred**2).sum())
-    axes = _directions(centred)
+    axes = _principal_directions(centred)
     signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
     points = np.zeros((len(centred), 2))
     points[:, : axes.shape[1]] = centred @ (axes * np.where(signs == 0, 1, signs))
@@ -38,7 +38,7 @@ def principal_plane(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[fl
     return points, (float(shares[0]), float(shares[1]))
 
 
-def nearest_centre_share(values: npt.NDArray[np.floating], labels: Places) -> float:
+def nearest_centroid_accuracy(values: npt.NDArray[np.floating], labels: Indices) -> float:
     """The share of points whose nearest class centre is that of their own class.
 
     A point does not count in the centre of its own class; one that is alone in its class has no centre to be near to.
@@ -62,19 +62,19 @@ def nearest_centre_share(values: npt.NDArray[np.floating], labels: Places) -> fl
     return float(((far.argmin(axis=1) == own) & (many > 1)).mean())
 
 
-def _directions(centred: Numbers) -> Numbers:
+def _principal_directions(centred: Numbers) -> Numbers:
     """F×d orthonormal directions of the most variance, d ≤ 2, the first one first."""
     count, size = centred.shape
     wanted = min(2, count, size)
     if size <= count:
-        return _largest(centred.T @ centred, wanted)
-    left = _largest(centred @ centred.T, wanted)
+        return _top_eigenvectors(centred.T @ centred, wanted)
+    left = _top_eigenvectors(centred @ centred.T, wanted)
     axes = centred.T @ left
     lengths = np.linalg.norm(axes, axis=0)
     return np.asarray(axes / np.where(lengths > 0, lengths, 1))
 
 
-def _largest(product: Numbers, wanted: int) -> Numbers:
+def _top_eigenvectors(product: Numbers, wanted: int) -> Numbers:
     size = len(product)
     found = eigh(product, subset_by_index=(size - wanted, size - 1))[1]
     return np.asarray(found[:, ::-1])

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.records import Record
-from cnnlab.stats.intervals import wilson
+from cnnlab.stats.intervals import wilson_interval
 
 Counts = npt.NDArray[np.int64]
 Interval = tuple[float, float]
 
 
-class Share(Record):
+class Proportion(Record):
     """A share with its 95 % interval, as fractions."""
 
     value: float
@@ -22,13 +22,13 @@ class Share(Record):
     high: float
 
     @classmethod
-    def of(cls, part: int, whole: int) -> Share:
-        """The share of `part` in `whole`, which is above 0, with its Wilson interval."""
-        low, high = wilson(part, whole)
-        return cls(value=part / whole, low=low, high=high)
+    def from_counts(cls, count: int, total: int) -> Proportion:
+        """The share of `count` in `total`, which is above 0, with its Wilson interval."""
+        low, high = wilson_interval(count, total)
+        return cls(value=count / total, low=low, high=high)
 
 
-class ClassFigures(Record):
+class ClassMetrics(Record):
     """How one class fared: of `images` of it, of the `named` images that were given its name, and `right` both.
 
     A figure without any image to count is None: precision where nothing was named, recall where there are no images.
@@ -38,9 +38,9 @@ class ClassFigures(Record):
     images: int
     named: int
     right: int
-    precision: Share | None
-    recall: Share | None
-    f1: Share | None
+    precision: Proportion | None
+    recall: Proportion | None
+    f1: Proportion | None
 
 
 class ConfusedPair(Record):
@@ -52,7 +52,7 @@ class ConfusedPair(Record):
     share: float
 
 
-def class_figures(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ClassFigures, ...]:
+def class_metrics(confusion: Counts, images: Counts, names: Sequence[str]) -> tuple[ClassMetrics, ...]:
     """Precision, recall and F1 of each class, in their order.
 
     The interval of F1 is that of right / (right + missed + wrongly named), a share, carried over to F1 = 2 s / (1 + s):
@@ -66,16 +66,16 @@ def class_figures(confusion: Counts, images: Counts, names: Sequence[str]) -> tu
     right, named = np.diag(confusion), confusion.sum(axis=0)
     found = []
     for name, own, called, hits in zip(names, images.tolist(), named.tolist(), right.tolist(), strict=True):
-        both = _share(hits, own + called - hits)
+        both = _proportion(hits, own + called - hits)
         found.append(
-            ClassFigures(
+            ClassMetrics(
                 name=name,
                 images=own,
                 named=called,
                 right=hits,
-                precision=_share(hits, called),
-                recall=_share(hits, own),
-                f1=None if both is None else Share(**{key: _f1(value) for key, value in both}),
+                precision=_proportion(hits, called),
+                recall=_proportion(hits, own),
+                f1=None if both is None else Proportion(**{key: _f1(value) for key, value in both}),
             )
         )
     return tuple(found)
@@ -97,8 +97,8 @@ def confused_pairs(confusion: Counts, images: Counts, names: Sequence[str]) -> t
     )
 
 
-def _share(part: int, whole: int) -> Share | None:
-    return Share.of(part, whole) if whole else None
+def _proportion(count: int, total: int) -> Proportion | None:
+    return Proportion.from_counts(count, total) if total else None
 
 
 def _f1(share: float) -> float:

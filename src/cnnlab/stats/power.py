@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import gammainc, gammaln, ndtr, ndtri, stdtrit
 
 from cnnlab.errors import Problem, UsageError
-from cnnlab.stats.welch import family_level, observed
+from cnnlab.stats.welch import family_level, observed_variances
 
 Numbers = npt.NDArray[np.float64]
 
@@ -19,7 +19,7 @@ POWER, ALPHA = 0.8, 0.05
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(128)
 
 
-def seeds_needed(
+def seeds_to_detect(
     sd: float, difference: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
 ) -> int:
     """The runs an arm with which a two-sided t-test finds a true difference.
@@ -41,45 +41,51 @@ def seeds_needed(
     (7, 9)
     """
     _check(sd, difference, power, alpha)
-    guess = _by_the_normal(sd, difference, alpha / comparisons / 2, power)
-    return _fewest(lambda n: found(sd, difference, n, family_level(alpha, comparisons, n, n)) >= power, guess)
+    guess = _normal_approximation(sd, difference, alpha / comparisons / 2, power)
+    return _smallest_sufficient(
+        lambda n: power_of_difference(sd, difference, n, family_level(alpha, comparisons, n, n)) >= power, guess
+    )
 
 
-def seeds_to_equate(
+def seeds_for_equivalence(
     sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
 ) -> int:
     """The runs an arm with which two one-sided t-tests show that arms that do not differ are within ±delta.
 
-    Arguments and errors are those of `seeds_needed`; `alpha` is the level of each of the two tests.
+    Arguments and errors are those of `seeds_to_detect`; `alpha` is the level of each of the two tests.
 
     >>> seeds_to_equate(0.003, 0.005)
     7
     """
     _check(sd, delta, power, alpha)
-    guess = _by_the_normal(sd, delta, alpha / comparisons, (1 + power) / 2)
-    return _fewest(lambda n: equated(sd, delta, n, family_level(alpha, comparisons, n, n)) >= power, guess)
+    guess = _normal_approximation(sd, delta, alpha / comparisons, (1 + power) / 2)
+    return _smallest_sufficient(
+        lambda n: power_of_equivalence(sd, delta, n, family_level(alpha, comparisons, n, n)) >= power, guess
+    )
 
 
 def seeds_to_decide(
     sd: float, delta: float, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
 ) -> int:
-    """The runs an arm that are enough for `seeds_needed` and for `seeds_to_equate`: the larger of the two.
+    """The runs an arm that are enough for `seeds_to_detect` and for `seeds_for_equivalence`: the larger of the two.
 
     >>> seeds_to_decide(0.003, 0.002)
     40
     """
     _check(sd, delta, power, alpha)
     share = alpha / comparisons
-    guess = max(_by_the_normal(sd, delta, share / 2, power), _by_the_normal(sd, delta, share, (1 + power) / 2))
+    guess = max(
+        _normal_approximation(sd, delta, share / 2, power), _normal_approximation(sd, delta, share, (1 + power) / 2)
+    )
 
     def decides(n: int) -> bool:
         level = family_level(alpha, comparisons, n, n)
-        return equated(sd, delta, n, level) >= power and found(sd, delta, n, level) >= power
+        return power_of_equivalence(sd, delta, n, level) >= power and power_of_difference(sd, delta, n, level) >= power
 
-    return _fewest(decides, guess)
+    return _smallest_sufficient(decides, guess)
 
 
-def detectable(
+def detectable_difference(
     sd: float, n: int, n_b: int | None = None, *, power: float = POWER, alpha: float = ALPHA, comparisons: int = 1
 ) -> float:
     """The smallest true difference that Welch's test of n against n_b runs finds so often, where both spread alike.
@@ -103,9 +109,9 @@ def detectable(
     if sd == 0:
         return 0.0
     level = family_level(alpha, comparisons, n, other)
-    seen = observed(n, other, other / (n + other))
-    spreads, weights = _spreads(0.0, inf, n + other - 2)
-    critical = np.outer(-stdtrit(seen.freedom, level / 2) * seen.scale, spreads)
+    seen = observed_variances(n, other, other / (n + other))
+    spreads, weights = _sd_quadrature(0.0, inf, n + other - 2)
+    critical = np.outer(-stdtrit(seen.degrees_of_freedom, level / 2) * seen.scale, spreads)
 
     def missing(difference: float) -> float:
         """What is missing to the wanted power at this difference, in units of sd."""
@@ -143,7 +149,7 @@ def planning_sd(error: float, images: int, pilot: float | None = None) -> float:
     return max(sqrt(error / (2 * images)), pilot or 0.0)
 
 
-def found(sd: float, difference: float, n: int, alpha: float = ALPHA) -> float:
+def power_of_difference(sd: float, difference: float, n: int, alpha: float = ALPHA) -> float:
     """How often a two-sided t-test of n against n runs finds a true difference."""
     if sd == 0:
         return 1.0
@@ -151,11 +157,11 @@ def found(sd: float, difference: float, n: int, alpha: float = ALPHA) -> float:
     critical = float(stdtrit(freedom, 1 - alpha / 2))
     shift = difference / (sd * sqrt(2 / n))
     # On the wrong side it is found next to never.
-    wrong = _above(-shift, critical, freedom) if shift < 8 else 0.0
-    return _above(shift, critical, freedom) + wrong
+    wrong = _noncentral_t_tail(-shift, critical, freedom) if shift < 8 else 0.0
+    return _noncentral_t_tail(shift, critical, freedom) + wrong
 
 
-def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
+def power_of_equivalence(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
     """How often two one-sided t-tests of n against n runs that do not differ show that they are within ±delta.
 
     For a given spread, the difference must lie within delta − t·error; the mean over the spread's distribution is
@@ -166,10 +172,10 @@ def equated(sd: float, delta: float, n: int, alpha: float = ALPHA) -> float:
     freedom = 2 * n - 2
     critical = float(stdtrit(freedom, 1 - alpha))
     room = delta / (sd * sqrt(2 / n))
-    return _mean(lambda spread: 2 * ndtr(room - critical * spread) - 1, 0.0, room / critical, freedom)
+    return _expectation(lambda spread: 2 * ndtr(room - critical * spread) - 1, 0.0, room / critical, freedom)
 
 
-def _above(shift: float, critical: float, freedom: int) -> float:
+def _noncentral_t_tail(shift: float, critical: float, freedom: int) -> float:
     """The probability that the noncentral t of this shift is above a critical value.
 
     scipy's own has no value at some large shifts. For a given spread it is Φ(shift − critical·spread), which goes from
@@ -177,16 +183,16 @@ def _above(shift: float, critical: float, freedom: int) -> float:
     """
     low, high = ((shift - reach) / critical for reach in (9, -9))
     certain = float(gammainc(freedom / 2, freedom / 2 * low**2)) if low > 0 else 0.0
-    return certain + _mean(lambda spread: ndtr(shift - critical * spread), low, high, freedom)
+    return certain + _expectation(lambda spread: ndtr(shift - critical * spread), low, high, freedom)
 
 
-def _mean(function: Callable[[Numbers], Numbers], low: float, high: float, freedom: int) -> float:
+def _expectation(function: Callable[[Numbers], Numbers], low: float, high: float, freedom: int) -> float:
     """The integral of a function of the observed spread, relative to the true one, times its density."""
-    spreads, weights = _spreads(low, high, freedom)
+    spreads, weights = _sd_quadrature(low, high, freedom)
     return float(function(spreads) @ weights)
 
 
-def _spreads(low: float, high: float, freedom: int) -> tuple[Numbers, Numbers]:
+def _sd_quadrature(low: float, high: float, freedom: int) -> tuple[Numbers, Numbers]:
     """Spreads from low to high that may be observed, relative to the true one, and the weights of an integral."""
     # Beyond nine of its own standard deviations nothing of it is left.
     width = 9 / sqrt(2 * freedom)
@@ -200,7 +206,7 @@ def _spreads(low: float, high: float, freedom: int) -> tuple[Numbers, Numbers]:
     return spread, (high - low) / 2 * _WEIGHTS * density
 
 
-def _fewest(enough: Callable[[int], bool], first: float) -> int:
+def _smallest_sufficient(enough: Callable[[int], bool], first: float) -> int:
     """The smallest number from two on that is enough: from a first guess in growing steps, then halved in."""
     step, low, high = 1, 1, max(2, round(first))
     while not enough(high):
@@ -212,7 +218,7 @@ def _fewest(enough: Callable[[int], bool], first: float) -> int:
     return high
 
 
-def _by_the_normal(sd: float, difference: float, tail: float, power: float) -> float:
+def _normal_approximation(sd: float, difference: float, tail: float, power: float) -> float:
     """About how many runs an arm it takes: as many as were the spread known, and z²/4 for that it is not."""
     z = float(ndtri(1 - tail))
     return 2 * (sd / difference * (z + float(ndtri(power)))) ** 2 + z**2 / 4
@@ -231,4 +237,4 @@ def _check(sd: float, difference: float, power: float, alpha: float) -> None:
         if not holds
     ]
     if problems:
-        raise UsageError.together(problems)
+        raise UsageError.from_problems(problems)

@@ -8,7 +8,7 @@ from cnnlab.errors import UsageError
 from cnnlab.records import Record
 from cnnlab.stats.sample import Sample
 
-FEWEST_TO_CHOOSE = 3
+MIN_RUNS_TO_RANK = 3
 
 
 class Ranking(Record):
@@ -28,7 +28,7 @@ class Ranking(Record):
         return self.ranked[0] if self.ranked else None
 
 
-def rank(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
+def rank_arms(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
     """Arms by their mean, those with fewer than three finite runs set aside.
 
     >>> arms = [Sample(name="a", values=(0.70, 0.71, 0.72)), Sample(name="b", values=(0.72, 0.73, 0.74))]
@@ -36,26 +36,26 @@ def rank(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranking:
     'b'
     """
     sign = -1 if higher_is_better else 1
-    able = [(sign * arm.mean, arm) for arm in arms if arm.mean is not None and arm.n >= FEWEST_TO_CHOOSE]
+    able = [(sign * arm.mean, arm) for arm in arms if arm.mean is not None and arm.n >= MIN_RUNS_TO_RANK]
     return Ranking(
         ranked=tuple(arm for _, arm in sorted(able, key=lambda pair: pair[0])),
-        refused=tuple(arm for arm in arms if arm.n < FEWEST_TO_CHOOSE),
+        refused=tuple(arm for arm in arms if arm.n < MIN_RUNS_TO_RANK),
     )
 
 
-def choose(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Sample:
+def best_arm(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Sample:
     """The arm with the best mean of three finite runs or more.
 
     Raises:
         UsageError: no arm has three.
     """
-    winner = rank(arms, higher_is_better=higher_is_better).winner
+    winner = rank_arms(arms, higher_is_better=higher_is_better).winner
     if winner is None:
         raise UsageError(
             "no arm has runs enough to be chosen",
             where="arms",
             received=", ".join(f"{arm.name}: {arm.n} finite" for arm in arms) or "none",
-            allowed=f"{FEWEST_TO_CHOOSE} finite runs or more",
+            allowed=f"{MIN_RUNS_TO_RANK} finite runs or more",
             next_step="run more seeds",
         )
     return winner

@@ -11,7 +11,7 @@ from cnnlab.records import Record
 
 LEVEL = 0.95
 # Fewer runs only describe: nothing is judged.
-FEWEST_RUNS = 5
+MIN_RUNS = 5
 
 Interval = tuple[float, float]
 

@@ -11,33 +11,33 @@ from scipy.special import chdtrc
 
 from cnnlab.errors import Problem, UsageError
 from cnnlab.records import Record
-from cnnlab.stats.comparison import Rules
+from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.multiple_testing import holm
-from cnnlab.stats.sample import FEWEST_RUNS, Sample
-from cnnlab.stats.welch import size, welch
+from cnnlab.stats.sample import MIN_RUNS, Sample
+from cnnlab.stats.welch import test_size, welch_test
 
-FEWEST_DOSES = 6
+MIN_VALUES = 6
 
 Three = tuple[float, float, float]
 
 
-class DoseCurve(Record):
+class SweepCurve(Record):
     """A figure against a dose.
 
     Attributes:
-        doses, samples: in the order given; `samples` holds a run for each seed.
+        sweep_values, samples: in the order given; `samples` holds a run for each seed.
         p_any: of Alexander's and Govern's test: does the dose matter at all? Of the doses with two finite runs or more.
         coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three doses.
         coefficient_errors: their standard errors, HC3: right though the doses differ in spread. None where a dose
             that the fit can't do without has a single run.
         best: the index of the best mean, of those with five finite runs where the curve has `enough`.
         plateau: indices, in the order given, of the doses that can't be told from the best, which is one of them.
-        p_plateau: Welch's p of each dose against the best, size-corrected (`welch.size`) and adjusted by Holm's rule; 1
-            for the best itself, None for a dose with fewer than two finite runs.
+        p_plateau: Welch's p of each dose against the best, size-corrected (`welch_test.size`) and adjusted by Holm's
+            rule; 1 for the best itself, None for a dose with fewer than two finite runs.
         enough: six doses or more have five finite runs or more. Else the numbers only describe, and no plateau is told.
     """
 
-    doses: tuple[float, ...]
+    sweep_values: tuple[float, ...]
     samples: tuple[Sample, ...]
     p_any: float | None
     coefficients: Three | None
@@ -49,38 +49,38 @@ class DoseCurve(Record):
     enough: bool
     higher_is_better: bool = True
 
-    def fit(self, dose: float) -> float | None:
+    def predict(self, value: float) -> float | None:
         """The fitted figure at a dose; None where nothing was fitted."""
         if self.coefficients is None:
             return None
         square, line, level = self.coefficients
-        return (square * dose + line) * dose + level
+        return (square * value + line) * value + level
 
     @property
-    def vertex(self) -> float | None:
+    def optimum(self) -> float | None:
         """The dose at which the fitted curve is best, where it bends that way and this lies within the doses."""
         if self.coefficients is None or self.coefficients[0] == 0:
             return None
         square, line, _ = self.coefficients
         turn = -line / (2 * square)
         bends = (square < 0) == self.higher_is_better
-        return turn if bends and min(self.doses) <= turn <= max(self.doses) else None
+        return turn if bends and min(self.sweep_values) <= turn <= max(self.sweep_values) else None
 
 
-class Fit(NamedTuple):
+class QuadraticFit(NamedTuple):
     """A quadratic, highest power first, and its standard errors."""
 
     coefficients: Three
     errors: Three | None
 
 
-def dose_curve(
-    doses: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
-) -> DoseCurve:
+def sweep_curve(
+    values: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
+) -> SweepCurve:
     """Whether a dose matters, the shape of its effect, and the doses that can't be told from the best.
 
     Args:
-        doses: finite and all different.
+        values: finite and all different.
         samples: the runs at each, as many as doses.
         alpha: the rate of wrong verdicts allowed, below 0.5.
         higher_is_better: False for a loss.
@@ -88,13 +88,13 @@ def dose_curve(
     Raises:
         UsageError: doses that can't be.
     """
-    _check(doses, samples, alpha)
-    enough = sum(sample.n >= FEWEST_RUNS for sample in samples) >= FEWEST_DOSES
-    best = _best(samples, FEWEST_RUNS if enough else 1, higher_is_better)
-    against_best = _against(samples, best)
-    fitted = quadratic(doses, samples)
-    return DoseCurve(
-        doses=tuple(doses),
+    _check(values, samples, alpha)
+    enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
+    best = _best(samples, MIN_RUNS if enough else 1, higher_is_better)
+    against_best = _p_against_best(samples, best)
+    fitted = fit_quadratic(values, samples)
+    return SweepCurve(
+        sweep_values=tuple(values),
         samples=tuple(samples),
         p_any=alexander_govern(samples),
         coefficients=fitted.coefficients if fitted else None,
@@ -125,17 +125,17 @@ def alexander_govern(samples: Sequence[Sample]) -> float | None:
         return 0.0
     weights = [1 / error**2 for _, _, error in arms] if not fixed else []
     shared = fixed.pop() if fixed else sum(w * arm[1] for w, arm in zip(weights, arms, strict=True)) / sum(weights)
-    total = sum(_as_normal((mean - shared) / error, n - 1) ** 2 for n, mean, error in arms if error)
+    total = sum(_t_to_normal((mean - shared) / error, n - 1) ** 2 for n, mean, error in arms if error)
     return float(chdtrc(len(arms) - 1, total))
 
 
-def quadratic(doses: Sequence[float], samples: Sequence[Sample]) -> Fit | None:
+def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> QuadraticFit | None:
     """Least squares over all finite runs, with HC3 errors; None where they lie at fewer than three doses.
 
     Source: J. G. MacKinnon, H. White: Some heteroskedasticity-consistent covariance matrix estimators with improved
     finite sample properties, J. Econometrics 29, 1985.
     """
-    runs = [(dose, value) for dose, sample in zip(doses, samples, strict=True) for value in sample.finite]
+    runs = [(dose, value) for dose, sample in zip(values, samples, strict=True) for value in sample.finite]
     if len({dose for dose, _ in runs}) < 3:
         return None
     x, y = np.array(runs, dtype=float).T
@@ -154,13 +154,13 @@ def quadratic(doses: Sequence[float], samples: Sequence[Sample]) -> Fit | None:
     room = 1 - np.einsum("ij,ji->i", powers, inverse)
     first, second, third = (back @ fitted).tolist()
     if room.min() < 1e-9:
-        return Fit((first, second, third), None)
+        return QuadraticFit((first, second, third), None)
     spread = back @ inverse * ((y - powers @ fitted) / room)
     errors = np.sqrt((spread**2).sum(axis=1)).tolist()
-    return Fit((first, second, third), (errors[0], errors[1], errors[2]))
+    return QuadraticFit((first, second, third), (errors[0], errors[1], errors[2]))
 
 
-def _as_normal(t: float, freedom: int) -> float:
+def _t_to_normal(t: float, freedom: int) -> float:
     """Student's t as the normal figure of the same probability, by G. W. Hill's approximation (1970)."""
     a = freedom - 0.5
     b = 48 * a**2
@@ -170,18 +170,20 @@ def _as_normal(t: float, freedom: int) -> float:
     )
 
 
-def _best(samples: Sequence[Sample], fewest: int, higher_is_better: bool) -> int | None:
+def _best(samples: Sequence[Sample], min_runs: int, higher_is_better: bool) -> int | None:
     sign = 1 if higher_is_better else -1
-    means = [(sign * arm.mean, -place) for place, arm in enumerate(samples) if arm.mean is not None and arm.n >= fewest]
+    means = [
+        (sign * arm.mean, -place) for place, arm in enumerate(samples) if arm.mean is not None and arm.n >= min_runs
+    ]
     return -max(means)[1] if means else None
 
 
-def _against(samples: Sequence[Sample], best: int | None) -> tuple[float | None, ...]:
+def _p_against_best(samples: Sequence[Sample], best: int | None) -> tuple[float | None, ...]:
     if best is None:
         return (None,) * len(samples)
-    tests = {place: welch(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
+    tests = {place: welch_test(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
     p = holm(
-        [1.0 if test is None else size(test.p, samples[place].n, samples[best].n) for place, test in tests.items()]
+        [1.0 if test is None else test_size(test.p, samples[place].n, samples[best].n) for place, test in tests.items()]
     )
     adjusted = {place: None if test is None else value for (place, test), value in zip(tests.items(), p, strict=True)}
     return tuple(1.0 if place == best else adjusted[place] for place in range(len(samples)))
@@ -190,23 +192,21 @@ def _against(samples: Sequence[Sample], best: int | None) -> tuple[float | None,
 def _plateau(samples: Sequence[Sample], p: Sequence[float | None], alpha: float) -> tuple[int, ...]:
     judged = zip(samples, p, strict=True)
     return tuple(
-        place
-        for place, (arm, value) in enumerate(judged)
-        if arm.n >= FEWEST_RUNS and value is not None and value >= alpha
+        place for place, (arm, value) in enumerate(judged) if arm.n >= MIN_RUNS and value is not None and value >= alpha
     )
 
 
-def _check(doses: Sequence[float], samples: Sequence[Sample], alpha: float) -> None:
-    Rules(delta=1.0, alpha=alpha).check()
+def _check(values: Sequence[float], samples: Sequence[Sample], alpha: float) -> None:
+    DecisionRules(delta=1.0, alpha=alpha).validate()
     problems = []
-    if len(doses) != len(samples):
-        received = f"{len(doses)} doses, {len(samples)} samples"
+    if len(values) != len(samples):
+        received = f"{len(values)} doses, {len(samples)} samples"
         problems.append(Problem("each dose has its runs", "doses, samples", received, "as many", "give one for each"))
-    if not all(isfinite(dose) for dose in doses) or len(set(doses)) < len(doses):
-        received = ", ".join(f"{dose:g}" for dose in doses)
+    if not all(isfinite(dose) for dose in values) or len(set(values)) < len(values):
+        received = ", ".join(f"{dose:g}" for dose in values)
         allowed = "finite numbers, each once"
         problems.append(
             Problem("these doses make no curve", "doses", received, allowed, "put the runs of one dose together")
         )
     if problems:
-        raise UsageError.together(problems)
+        raise UsageError.from_problems(problems)

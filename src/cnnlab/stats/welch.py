@@ -6,7 +6,7 @@ approach, J. Pharmacokinetics and Biopharmaceutics 15, 1987.
 
 The test is an approximation. At a level of 5 % it is a good one, but a family of many arms asks for levels of 0.5 % and
 less, and there it finds too much: with 5 against 16 runs twice as much as it says, where the spreads are just so.
-`size` tells how much at the worst, `nominal_level` which level to test at so that it is no more than is wanted.
+`test_size` tells how much at the worst, `nominal_level` which level to test at so that it is no more than is wanted.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, roots_jacobi, stdtr, stdtrit
 
-from cnnlab.stats.sample import FEWEST_RUNS, Interval, Sample
+from cnnlab.stats.sample import MIN_RUNS, Interval, Sample
 
 Numbers = npt.NDArray[np.float64]
 
-MANY_RUNS, MOST_RUNS = 60, 500
+LARGE_SAMPLE, MAX_RUNS = 60, 500
 
 
-class Welch(NamedTuple):
+class WelchResult(NamedTuple):
     """A difference of two means, its standard error and degrees of freedom.
 
     With an error of zero an interval is a point, and a p-value 0 or 1.
     """
 
     difference: float
-    error: float
-    freedom: float
+    standard_error: float
+    degrees_of_freedom: float
 
     def interval(self, level: float) -> Interval:
         """The difference's interval at a confidence level, (low, high)."""
-        half = float(stdtrit(self.freedom, (1 + level) / 2)) * self.error
+        half = float(stdtrit(self.degrees_of_freedom, (1 + level) / 2)) * self.standard_error
         return self.difference - half, self.difference + half
 
     @property
     def p(self) -> float:
         """Two-sided: how often means that do not differ would show so large a difference."""
-        if self.error == 0:
+        if self.standard_error == 0:
             return 1.0 if self.difference == 0 else 0.0
-        return float(2 * stdtr(self.freedom, -abs(self.difference) / self.error))
+        return float(2 * stdtr(self.degrees_of_freedom, -abs(self.difference) / self.standard_error))
 
     def p_equal(self, delta: float | None) -> float:
         """The larger p-value of the two one-sided tests against −delta and +delta; 1 where there is no delta."""
         if delta is None:
             return 1.0
         room = delta - abs(self.difference)
-        if self.error == 0:
+        if self.standard_error == 0:
             return 0.0 if room > 0 else 1.0
-        return float(stdtr(self.freedom, -room / self.error))
+        return float(stdtr(self.degrees_of_freedom, -room / self.standard_error))
 
 
-def welch(a: Sample, b: Sample) -> Welch | None:
+def welch_test(a: Sample, b: Sample) -> WelchResult | None:
     """A against B, of the finite runs; None where a side has fewer than two.
 
     >>> test = welch(Sample(name="a", values=(3, 4, 5)), Sample(name="b", values=(1, 2, 3)))
@@ -71,10 +71,10 @@ def welch(a: Sample, b: Sample) -> Welch | None:
     # The usual formula, divided through by the squared sum: small spreads can't underflow.
     shares = (of_a / both, of_b / both) if both else (0.5, 0.5)
     freedom = 1 / (shares[0] ** 2 / (a.n - 1) + shares[1] ** 2 / (b.n - 1))
-    return Welch(a.mean - b.mean, float(both**0.5), freedom)
+    return WelchResult(a.mean - b.mean, float(both**0.5), freedom)
 
 
-def size(level: float, n_a: int, n_b: int) -> float:
+def test_size(level: float, n_a: int, n_b: int) -> float:
     """How often Welch's two-sided test at a nominal level finds a difference where there is none, at the worst.
 
     The largest rate over all ratios of the two spreads, for normal data: the size of the test. As a function of a
@@ -89,26 +89,26 @@ def size(level: float, n_a: int, n_b: int) -> float:
     """
     if level <= 0:
         return 0.0
-    levels, sizes = _sizes(*_few(n_a, n_b))
+    levels, sizes = _size_table(*_capped_counts(n_a, n_b))
     return float(np.exp(np.interp(np.log(level), levels, sizes)))
 
 
-def one_sided_size(level: float, n_a: int, n_b: int) -> float:
+def one_sided_test_size(level: float, n_a: int, n_b: int) -> float:
     """The size of Welch's one-sided test: half that of the two-sided test at twice the level.
 
     Past ½ there is no such two-sided test, and the level is returned as it is.
     """
-    return max(level, size(2 * level, n_a, n_b) / 2)
+    return max(level, test_size(2 * level, n_a, n_b) / 2)
 
 
-def nominal_level(wanted: float, n_a: int, n_b: int) -> float:
-    """The nominal level at which the size of Welch's two-sided test is the wanted one: the inverse of `size`.
+def nominal_level(target_size: float, n_a: int, n_b: int) -> float:
+    """The nominal level at which the size of Welch's two-sided test is the wanted one: the inverse of `test_size`.
 
     >>> f"{nominal_level(0.005, 5, 16):.4f}"
     '0.0017'
     """
-    levels, sizes = _sizes(*_few(n_a, n_b))
-    return float(np.exp(np.interp(np.log(wanted), sizes, levels)))
+    levels, sizes = _size_table(*_capped_counts(n_a, n_b))
+    return float(np.exp(np.interp(np.log(target_size), sizes, levels)))
 
 
 def family_level(alpha: float, comparisons: int, n_a: int, n_b: int) -> float:
@@ -117,10 +117,10 @@ def family_level(alpha: float, comparisons: int, n_a: int, n_b: int) -> float:
     A lone comparison, and one with too few runs for a verdict, is taken at its share of alpha as it is.
     """
     level = alpha / max(comparisons, 1)
-    return level if comparisons == 1 or min(n_a, n_b) < FEWEST_RUNS else nominal_level(level, n_a, n_b)
+    return level if comparisons == 1 or min(n_a, n_b) < MIN_RUNS else nominal_level(level, n_a, n_b)
 
 
-class Observed(NamedTuple):
+class ObservedVariances(NamedTuple):
     """What Welch's test may see of two sides whose true spreads are known, by A's share of the observed variances.
 
     That share is beta distributed and independent of their sum. Given it, the degrees of freedom are fixed, and the
@@ -128,37 +128,37 @@ class Observed(NamedTuple):
 
     Attributes:
         weights: of the shares, by Gauss's and Jacobi's rule; they sum to one.
-        scale, freedom: at each share; the shares are the last dimension.
+        scale, degrees_of_freedom: at each share; the shares are the last dimension.
     """
 
     weights: Numbers
     scale: Numbers
-    freedom: Numbers
+    degrees_of_freedom: Numbers
 
 
-def observed(n_a: int, n_b: int, true_share: Numbers | float) -> Observed:
+def observed_variances(n_a: int, n_b: int, true_share: Numbers | float) -> ObservedVariances:
     """What may be seen of n_a and n_b runs where A's share of the true squared error of the difference is this."""
     # Beyond, nothing changes that could be seen, and the rule's weights are too large for floats.
-    f_a, f_b = min(n_a, MOST_RUNS) - 1, min(n_b, MOST_RUNS) - 1
+    f_a, f_b = min(n_a, MAX_RUNS) - 1, min(n_b, MAX_RUNS) - 1
     nodes, weights = roots_jacobi(32, f_b / 2 - 1, f_a / 2 - 1)
     share = (1 + nodes) / 2
     of_a, of_b = true_share * share / f_a, (1 - true_share) * (1 - share) / f_b
     both = of_a + of_b
     freedom = both**2 / (of_a**2 / f_a + of_b**2 / f_b)
-    return Observed(weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom)
+    return ObservedVariances(weights / weights.sum(), np.sqrt(both * (f_a + f_b)), freedom)
 
 
-def _few(n_a: int, n_b: int) -> tuple[int, int]:
+def _capped_counts(n_a: int, n_b: int) -> tuple[int, int]:
     """So many runs that the size is known of them: with many on both sides it hardly changes any more."""
-    return (n_a, n_b) if min(n_a, n_b) < MANY_RUNS else (MANY_RUNS, MANY_RUNS)
+    return (n_a, n_b) if min(n_a, n_b) < LARGE_SAMPLE else (LARGE_SAMPLE, LARGE_SAMPLE)
 
 
 @lru_cache(maxsize=256)
-def _sizes(n_a: int, n_b: int) -> tuple[Numbers, Numbers]:
+def _size_table(n_a: int, n_b: int) -> tuple[Numbers, Numbers]:
     """Logarithms of nominal levels, ascending, and of the sizes that belong to them."""
     levels = np.linspace(np.log(1e-8), 0.0, 33)
     # A's share of the true squared error, from next to nothing to nearly all.
-    weights, scale, freedom = observed(n_a, n_b, expit(np.linspace(-6, 6, 31))[:, None])
+    weights, scale, freedom = observed_variances(n_a, n_b, expit(np.linspace(-6, 6, 31))[:, None])
     critical = -stdtrit(freedom, np.exp(levels)[:, None, None] / 2)
-    rates = 2 * stdtr(min(n_a, MOST_RUNS) + min(n_b, MOST_RUNS) - 2, -critical * scale) @ weights
+    rates = 2 * stdtr(min(n_a, MAX_RUNS) + min(n_b, MAX_RUNS) - 2, -critical * scale) @ weights
     return levels, np.log(np.maximum.accumulate(rates.max(axis=1)))

@@ -25,29 +25,29 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import ValidationError
 
-from cnnlab.atomic_io import append_line, write_whole
+from cnnlab.atomic_io import append_line, atomic_write
 from cnnlab.config.recipe import Recipe
-from cnnlab.errors import RunError, nearest
+from cnnlab.errors import RunError, did_you_mean
 from cnnlab.records import (
     DataRecord,
     Environment,
     EpochRecord,
     ExampleRecord,
-    FeaturesRecord,
-    LoadedRecord,
+    FeatureCacheRecord,
+    InitialWeightsRecord,
+    LayerTable,
+    PrecisionConfig,
     Record,
-    Result,
-    StartRecord,
-    Table,
-    Way,
-    first_problem,
+    RunResult,
+    WeightLoadReport,
+    first_validation_error,
 )
 
 R = TypeVar("R", bound=Record)
 MAX_NAME = 80
 # What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
-KEPT = "backbone"
-START = "start.json"
+BACKBONE_FOLDER = "backbone"
+START_FILE = "start.json"
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,19 @@ class Predictions:
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
 
-    def finite(self) -> npt.NDArray[np.bool_]:
+    def is_finite(self) -> npt.NDArray[np.bool_]:
         """Whether each image's logits are all numbers, shape N."""
         return np.asarray(np.isfinite(self.logits).all(axis=1))
 
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """Whether each image was named right, shape N; logits that are not all finite name none."""
-        found: npt.NDArray[np.bool_] = self.finite() & (self.logits.argmax(axis=1) == self.labels)
+        found: npt.NDArray[np.bool_] = self.is_finite() & (self.logits.argmax(axis=1) == self.labels)
         return found
 
     def confusion(self) -> npt.NDArray[np.int64]:
         """K×K counts: row = true class, column = predicted class; logits that are not all finite name none."""
         classes = self.logits.shape[1]
-        named = self.finite()
+        named = self.is_finite()
         pairs = self.labels[named] * classes + self.logits[named].argmax(axis=1)
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
@@ -90,7 +90,7 @@ class RunFolder:
         path = Path(path)
         if not (path / "recipe.toml").is_file():
             near = [str(found.path) for found in list_runs(path.parent)] if path.parent.is_dir() else []
-            hint = nearest(str(path), near) or "'cnnlab runs' lists the runs"
+            hint = did_you_mean(str(path), near) or "'cnnlab runs' lists the runs"
             raise RunError("there is no run here", where=str(path), next_step=hint)
         return cls(path.resolve())
 
@@ -107,27 +107,27 @@ class RunFolder:
     def data(self) -> DataRecord:
         return self._record("data.json", DataRecord)
 
-    def table(self) -> Table:
-        return self._record("layers.json", Table)
+    def table(self) -> LayerTable:
+        return self._record("layers.json", LayerTable)
 
-    def way(self) -> Way:
-        return self._record("way.json", Way)
+    def precision_config(self) -> PrecisionConfig:
+        return self._record("way.json", PrecisionConfig)
 
-    def result(self) -> Result | None:
+    def result(self) -> RunResult | None:
         """The final figures; None while the run has not finished."""
-        return self._record("result.json", Result) if (self.path / "result.json").exists() else None
+        return self._record("result.json", RunResult) if (self.path / "result.json").exists() else None
 
-    def loaded(self) -> LoadedRecord | None:
+    def loaded_weights(self) -> WeightLoadReport | None:
         """The weights that a backbone began with; None where all began at random."""
-        return self._record("loaded.json", LoadedRecord) if (self.path / "loaded.json").exists() else None
+        return self._record("loaded.json", WeightLoadReport) if (self.path / "loaded.json").exists() else None
 
-    def start(self) -> StartRecord | None:
+    def initial_weights(self) -> InitialWeightsRecord | None:
         """The state that its training began with; None where that was not written down."""
-        return self._record(START, StartRecord) if (self.path / START).exists() else None
+        return self._record(START_FILE, InitialWeightsRecord) if (self.path / START_FILE).exists() else None
 
-    def features(self) -> FeaturesRecord | None:
+    def features(self) -> FeatureCacheRecord | None:
         """How it had the features of its frozen part; None where nothing is frozen."""
-        return self._record("features.json", FeaturesRecord) if (self.path / "features.json").exists() else None
+        return self._record("features.json", FeatureCacheRecord) if (self.path / "features.json").exists() else None
 
     def has_progress(self) -> bool:
         """Whether a state is kept from which a training could go on."""
@@ -141,11 +141,11 @@ class RunFolder:
         try:
             return [EpochRecord.from_json(line) for line in lines[:-1]]
         except ValidationError as error:
-            raise _damaged(path, error) from None
+            raise _damaged_error(path, error) from None
 
-    def predictions(self, part: str) -> Predictions | None:
+    def predictions(self, split: str) -> Predictions | None:
         """The predictions on a part; None where it was not evaluated."""
-        path = self.path / f"predictions-{part}.npz"
+        path = self.path / f"predictions-{split}.npz"
         if not path.exists():
             return None
         try:
@@ -167,7 +167,7 @@ class RunFolder:
         about = self._record("example.json", ExampleRecord)
         data = self.data()
         step = "name an image with --image"
-        if about.part not in data.parts or not 0 <= about.label < len(data.classes):
+        if about.split not in data.splits or not 0 <= about.label < len(data.classes):
             where = str(self.path / "example.json")
             raise RunError(
                 "the kept image is none of this run's data", where=where, received=str(about), next_step=step
@@ -192,23 +192,23 @@ class RunFolder:
         """Keep an image to be looked at, bit by bit; uint8, C×H×W, grey or red, green and blue."""
         content = io.BytesIO()
         Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(content, "PNG")
-        write_whole(self.path / "example.png", content.getvalue())
+        atomic_write(self.path / "example.png", content.getvalue())
         self.write("example.json", about.to_json(indent=2))
 
-    def forget_after(self, epoch: float) -> None:
+    def truncate_after(self, epoch: float) -> None:
         """Drop the points of the learning curve that a resumed training will make again."""
         kept = [record.to_json() + "\n" for record in self.epochs() if record.epoch <= epoch]
         self.write("metrics.jsonl", "".join(kept))
 
-    def write_predictions(self, part: str, predictions: Predictions) -> None:
+    def write_predictions(self, split: str, predictions: Predictions) -> None:
         """Keep what was predicted on a part."""
         content = io.BytesIO()
         np.savez_compressed(content, labels=predictions.labels, logits=predictions.logits)
-        write_whole(self.path / f"predictions-{part}.npz", content.getvalue())
+        atomic_write(self.path / f"predictions-{split}.npz", content.getvalue())
 
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
-        write_whole(self.path / name, text.encode("utf-8"))
+        atomic_write(self.path / name, text.encode("utf-8"))
 
     def append(self, record: EpochRecord) -> None:
         """Add a line to the learning curve."""
@@ -221,16 +221,16 @@ class RunFolder:
         except FileNotFoundError:
             raise RunError(f"this run has no {name}", where=str(self.path), next_step="train it again") from None
         except ValidationError as error:
-            raise _damaged(path, error) from None
+            raise _damaged_error(path, error) from None
 
 
-def create_run(runs: Path, recipe_name: str, into: Path | None = None) -> RunFolder:
+def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) -> RunFolder:
     """A new folder in `runs`, named by the time and the recipe; two processes never get the same one.
 
     Its path is absolute. With `into` it is that folder, which may be there without a run in it.
     """
-    if into is not None:
-        return _exactly(into)
+    if folder_path is not None:
+        return _open_exactly(folder_path)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     base = f"{stamp}-{slug(recipe_name)}"
     for number in range(1, 1000):
@@ -257,7 +257,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:MAX_NAME] or "run"
 
 
-def _exactly(path: Path) -> RunFolder:
+def _open_exactly(path: Path) -> RunFolder:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -268,5 +268,7 @@ def _exactly(path: Path) -> RunFolder:
     return RunFolder(path.resolve())
 
 
-def _damaged(path: Path, error: ValidationError) -> RunError:
-    return RunError(f"{path.name} is damaged: {first_problem(error)}", where=str(path), next_step="train it again")
+def _damaged_error(path: Path, error: ValidationError) -> RunError:
+    return RunError(
+        f"{path.name} is damaged: {first_validation_error(error)}", where=str(path), next_step="train it again"
+    )

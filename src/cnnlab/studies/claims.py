@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cnnlab.config.claims import AGAINST_ALL, Saying, Under
-from cnnlab.config.corruptions import read_shift
+from cnnlab.config.claims import SUPERLATIVES, OrdinalClaim, ShiftClaim
+from cnnlab.config.corruptions import read_corruption
 from cnnlab.config.study import Study
-from cnnlab.runs.robustness.result import Shifted, ShiftRow
-from cnnlab.stats.ablation import Ablation, ablate
-from cnnlab.stats.claim_test import judge
+from cnnlab.runs.robustness.result import ShiftResult, ShiftRow
+from cnnlab.stats.ablation import Ablation, analyze_ablation
+from cnnlab.stats.claim_test import judge_claim
 from cnnlab.stats.comparison import Comparison, compare
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.welch import family_level
-from cnnlab.studies.result import Answer, SayingRecord, UnderRecord
+from cnnlab.studies.result import OrdinalClaimRecord, OrdinalVerdict, ShiftClaimRecord
 
 # What a verdict on (arm, other arm) makes of a word; a verdict that is not here leaves it open.
-JUDGED: dict[str, dict[str, Answer]] = {
+VERDICTS: dict[str, dict[str, OrdinalVerdict]] = {
     "better": {"better": "holds", "worse": "contradicted", "practically equal": "contradicted"},
     "worse": {"worse": "holds", "better": "contradicted", "practically equal": "contradicted"},
     "equal": {"practically equal": "holds", "better": "contradicted", "worse": "contradicted"},
 }
 OPPOSITE = {"better": "worse", "worse": "better", "equal": "equal"}
-OPEN: Answer = "not enough evidence"
+OPEN_VERDICT: OrdinalVerdict = "not enough evidence"
 
 
-def judge_sayings(
+def judge_ordinal_claims(
     study: Study, samples: Mapping[str, Sample], same: Mapping[str, str], ablation: Ablation | None, data: str
-) -> tuple[SayingRecord, ...]:
+) -> tuple[OrdinalClaimRecord, ...]:
     """An answer to each saying of a study.
 
     What is said against the baseline is answered by the verdicts of the ablation, which hold for all arms together;
@@ -41,80 +41,86 @@ def judge_sayings(
         ablation: of the arms against the baseline, where there is one.
         data: what the study ran on.
     """
-    judge = _Judge(study, samples, ablation, _pairs(study, same))
+    judge = _ClaimJudge(study, samples, ablation, _num_pairs(study, same))
     return tuple(_judge_statement(study, saying, judge, same, data) for saying in study.says)
 
 
-def _judge_statement(study: Study, saying: Saying, judge: _Judge, same: Mapping[str, str], data: str) -> SayingRecord:
-    arm = same.get(saying.arm, saying.arm)
-    if saying.published in AGAINST_ALL:
+def _judge_statement(
+    study: Study, claim: OrdinalClaim, judge: _ClaimJudge, same: Mapping[str, str], data: str
+) -> OrdinalClaimRecord:
+    arm = same.get(claim.arm, claim.arm)
+    if claim.published in SUPERLATIVES:
         than = "all others"
-        answer, reason = judge.against_all(arm, seen="worse" if saying.published == "best" else "better")
+        answer, reason = judge.compare_with_all(arm, expected="worse" if claim.published == "best" else "better")
     else:
-        than = saying.than or study.baseline or ""
-        answer, reason = judge.against_one(saying.published, arm, same.get(than, than))
-    if saying.data is not None and saying.data != data:
-        answer, reason = "other data", f"{reason} (on {data}; published for {saying.data})"
+        than = claim.than or study.baseline or ""
+        answer, reason = judge.compare_with_one(claim.published, arm, same.get(than, than))
+    if claim.data is not None and claim.data != data:
+        answer, reason = "other data", f"{reason} (on {data}; published for {claim.data})"
     elif study.shortened:
         answer, reason = "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
-    return SayingRecord(
-        arm=saying.arm,
+    return OrdinalClaimRecord(
+        arm=claim.arm,
         than=than,
-        published=saying.published,
-        answer=answer,
+        published=claim.published,
+        verdict=answer,
         reason=reason,
-        source=saying.source,
-        note=saying.note,
+        source=claim.source,
+        note=claim.note,
     )
 
 
-def _pairs(study: Study, same: Mapping[str, str]) -> int:
+def _num_pairs(study: Study, same: Mapping[str, str]) -> int:
     """How many sayings compare two arms neither of which is the baseline."""
     base = study.baseline
     pairs = [(same.get(one.arm, one.arm), same.get(one.than or "", one.than)) for one in study.says]
     return sum(than not in (None, base) and arm != base for arm, than in pairs)
 
 
-class _Judge:
+class _ClaimJudge:
     """Answers what is said of arms, from their runs."""
 
     def __init__(self, study: Study, samples: Mapping[str, Sample], ablation: Ablation | None, pairs: int) -> None:
         self.study, self.samples, self.pairs = study, samples, pairs
         self.by_arm = {one.a: one for one in ablation.comparisons} if ablation is not None else {}
 
-    def against_one(self, word: str, arm: str, than: str) -> tuple[Answer, str]:
+    def compare_with_one(self, word: str, arm: str, than: str) -> tuple[OrdinalVerdict, str]:
         """What the runs make of "arm is better (worse, equal) than"."""
         base = self.study.baseline
         if arm == than:
             return "contradicted" if word != "equal" else "holds", "the two are one experiment"
         if than == base and arm in self.by_arm:
-            return JUDGED[word].get(self.by_arm[arm].verdict, OPEN), _told(self.by_arm[arm], self.study)
+            return VERDICTS[word].get(self.by_arm[arm].verdict, OPEN_VERDICT), _describe_comparison(
+                self.by_arm[arm], self.study
+            )
         if arm == base and than in self.by_arm:
             found = self.by_arm[than]
-            return JUDGED[OPPOSITE[word]].get(found.verdict, OPEN), f"'{than}' is {_told(found, self.study)}"
+            return VERDICTS[OPPOSITE[word]].get(
+                found.verdict, OPEN_VERDICT
+            ), f"'{than}' is {_describe_comparison(found, self.study)}"
         rules, first, second = _rules(self.study), self.samples[arm], self.samples[than]
         rules["alpha"] = family_level(rules["alpha"], max(self.pairs, 1), first.n, second.n)
         found = compare(first, second, **rules)
-        return JUDGED[word].get(found.verdict, OPEN), _told(found, self.study)
+        return VERDICTS[word].get(found.verdict, OPEN_VERDICT), _describe_comparison(found, self.study)
 
-    def against_all(self, arm: str, seen: str) -> tuple[Answer, str]:
+    def compare_with_all(self, arm: str, expected: str) -> tuple[OrdinalVerdict, str]:
         """Best is what makes each other arm worse, for all of them together; one that is not worse contradicts it.
 
         Args:
-            seen: what the others must be, seen from the arm.
+            expected: what the others must be, seen from the arm.
         """
         others = [sample for name, sample in self.samples.items() if name != arm]
         if not others:
-            return OPEN, "there is no other arm"
-        found = ablate(self.samples[arm], others, **_rules(self.study)).comparisons
-        against = [one for one in found if JUDGED[seen].get(one.verdict) == "contradicted"]
-        held = [one for one in found if JUDGED[seen].get(one.verdict) == "holds"]
+            return OPEN_VERDICT, "there is no other arm"
+        found = analyze_ablation(self.samples[arm], others, **_rules(self.study)).comparisons
+        against = [one for one in found if VERDICTS[expected].get(one.verdict) == "contradicted"]
+        held = [one for one in found if VERDICTS[expected].get(one.verdict) == "holds"]
         if against:
             return "contradicted", "; ".join(f"'{one.a}' is {one.verdict}" for one in against)
         if len(held) == len(found):
-            return "holds", f"each of the {len(found)} others is {seen}"
+            return "holds", f"each of the {len(found)} others is {expected}"
         missing = ", ".join(f"'{one.a}'" for one in found if one not in held)
-        return OPEN, f"{len(held)} of the {len(found)} others are {seen}: {missing} undecided"
+        return OPEN_VERDICT, f"{len(held)} of the {len(found)} others are {expected}: {missing} undecided"
 
 
 def _rules(study: Study) -> dict[str, Any]:
@@ -122,14 +128,14 @@ def _rules(study: Study) -> dict[str, Any]:
         "delta": study.smallest_difference,
         "alpha": study.alpha,
         "higher_is_better": study.higher_is_better,
-        "accuracy": study.figure == "accuracy",
+        "accuracy": study.split_metric == "accuracy",
     }
 
 
-def _told(found: Comparison, study: Study) -> str:
+def _describe_comparison(found: Comparison, study: Study) -> str:
     if found.difference is None:
         return found.verdict
-    scale, unit = (100, " points") if study.figure != "loss" else (1, "")
+    scale, unit = (100, " points") if study.split_metric != "loss" else (1, "")
     words = f"{found.verdict}: {scale * found.difference:+.2f}{unit}"
     if found.low is not None and found.high is not None:
         words += f" ({scale * found.low:+.2f} to {scale * found.high:+.2f})"
@@ -137,42 +143,42 @@ def _told(found: Comparison, study: Study) -> str:
 
 
 # Verdicts that a run on fewer images than were published for can't give.
-JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
+DECIDED_VERDICTS = ("reproduced", "differs", "not enough evidence")
 
 
-def judge_under(
-    study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str] | None = None
-) -> tuple[UnderRecord, ...]:
+def judge_shift_claims(
+    study: Study, shift_result: ShiftResult | None, data: str, same: Mapping[str, str] | None = None
+) -> tuple[ShiftClaimRecord, ...]:
     """An answer to each thing that is published of networks under a shift.
 
     A word is answered by the verdict on the arm's networks against the images as they are, which holds for all shifts
     of the arm together; a figure by the prediction interval of one more network.
 
     Args:
-        shifted: None where the networks have not been tested yet, which leaves all answers open.
+        shift_result: None where the networks have not been tested yet, which leaves all answers open.
         data: what the study ran on.
         same: arms that are another one under a second name.
     """
-    return tuple(_judge_shift_claims(study, shifted, data, same or {}))
+    return tuple(_judge_shift_claims(study, shift_result, data, same or {}))
 
 
 def _judge_shift_claims(
-    study: Study, shifted: Shifted | None, data: str, same: Mapping[str, str]
-) -> Iterator[UnderRecord]:
-    groups = shifted.groups if shifted is not None else ()
+    study: Study, shift_result: ShiftResult | None, data: str, same: Mapping[str, str]
+) -> Iterator[ShiftClaimRecord]:
+    groups = shift_result.groups if shift_result is not None else ()
     rows = {(group.name, row.call): row for group in groups for row in group.rows}
     for said in study.under:
         arm = said.arm or study.baseline or ""
-        shift = read_shift(said.shift)
+        shift = read_corruption(said.shift)
         row = rows.get((same.get(arm, arm), str(shift.as_call())))
-        answer: str = OPEN
+        answer: str = OPEN_VERDICT
         reason = "no network of this arm was tested under it"
-        if row is not None and shifted is not None:
-            found = _word if isinstance(said.published, str) else _figure
-            answer, reason = found(study, said, row, shifted, data)
-        elif shifted is None:
+        if row is not None and shift_result is not None:
+            found = _judge_ordinal if isinstance(said.published, str) else _judge_numeric
+            answer, reason = found(study, said, row, shift_result, data)
+        elif shift_result is None:
             reason = "the networks have not been tested under shifts yet"
-        yield UnderRecord.model_validate(
+        yield ShiftClaimRecord.model_validate(
             {
                 "arm": arm,
                 "shift": shift.title,
@@ -185,32 +191,34 @@ def _judge_shift_claims(
         )
 
 
-def _word(study: Study, said: Under, row: ShiftRow, _shifted: Shifted, data: str) -> tuple[str, str]:
+def _judge_ordinal(
+    study: Study, claim: ShiftClaim, row: ShiftRow, _shift_result: ShiftResult, data: str
+) -> tuple[str, str]:
     effect = row.effect
-    answer: Answer = JUDGED[str(said.published)].get(effect.verdict, OPEN)
+    answer: OrdinalVerdict = VERDICTS[str(claim.published)].get(effect.verdict, OPEN_VERDICT)
     reason: str = effect.verdict
     if effect.difference is not None and effect.low is not None and effect.high is not None:
         span = f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}"
         reason += f": {100 * effect.difference:+.1f} points ({span})".replace("-", "\N{MINUS SIGN}")
-    if said.data is not None and said.data != data:
-        return "other data", f"{reason} (on {data}; published for {said.data})"
+    if claim.data is not None and claim.data != data:
+        return "other data", f"{reason} (on {data}; published for {claim.data})"
     if study.shortened:
         return "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
     return answer, reason
 
 
-def _figure(study: Study, said: Under, row: ShiftRow, shifted: Shifted, data: str) -> tuple[str, str]:
-    found = judge(
+def _judge_numeric(study: Study, claim: ShiftClaim, row: ShiftRow, shifted: ShiftResult, data: str) -> tuple[str, str]:
+    found = judge_claim(
         "test_accuracy",
-        float(said.published),
+        float(claim.published),
         row.values,
-        images=said.images,
-        claim_data=said.data,
+        images=claim.images,
+        claim_data=claim.data,
         data=data,
         measured_images=shifted.images,
     )
     reason = f"{row.accuracy:.3f}"
     if found.low is not None and found.high is not None:
         reason += f"; one more network: {found.low:.3f} to {found.high:.3f}"
-    shortened = bool(study.shortened) and found.verdict in JUDGED_FIGURES
+    shortened = bool(study.shortened) and found.verdict in DECIDED_VERDICTS
     return ("shortened" if shortened else found.verdict), reason

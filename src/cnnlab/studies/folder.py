@@ -16,9 +16,9 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from cnnlab.errors import RunError
-from cnnlab.records import first_problem
+from cnnlab.records import first_validation_error
 from cnnlab.storage.run_folder import slug
-from cnnlab.studies.result import StudyResult, StudyWay
+from cnnlab.studies.result import StudyPrecision, StudyResult
 
 STUDIES = "studies"
 SHIFTED = "shifted"
@@ -35,10 +35,10 @@ def study_folder(runs: Path, name: str) -> Path:
     return runs.resolve() / STUDIES / name
 
 
-def kept_way(folder: Path) -> StudyWay | None:
+def read_study_precision(folder: Path) -> StudyPrecision | None:
     """How a study computed before; None where that is not known, and a trial finds it again."""
     try:
-        return StudyWay.from_json((folder / "way.json").read_bytes())
+        return StudyPrecision.from_json((folder / "way.json").read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -56,12 +56,12 @@ def read_result(folder: Path) -> StudyResult:
         step = "carry it out: cnnlab study FILE"
         raise RunError("there is no study with a result here", where=str(folder), next_step=step) from None
     except ValidationError as error:
-        first = first_problem(error)
+        first = first_validation_error(error)
         step = "give the study's command again: it reads its runs anew"
         raise RunError(f"result.json is damaged: {first}", where=str(path), next_step=step) from None
 
 
-def shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
+def read_shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.uint8] | None:
     """The image that a study's page shows as it is and under each shift, uint8, (1 + S)×C×H×W; None without any."""
     for group in result.shifted.groups if result.shifted is not None else ():
         asked = [row.call for row in group.rows]

@@ -7,42 +7,42 @@ from pathlib import Path
 from statistics import fmean
 
 from cnnlab.config.study import Study
-from cnnlab.studies.analysis import Reading
-from cnnlab.studies.plan import Plan, PlannedArm
+from cnnlab.studies.analysis import CollectedResults
+from cnnlab.studies.plan import PlannedArm, StudyPlan
 from cnnlab.studies.plan_summary import ArmPlan, PlanSummary, plan_summary
 
 ACCURACY = "accuracy"
 
 
-def forecast(plan: Plan, runs: Path, any_code: bool = False) -> PlanSummary:
+def forecast(plan: StudyPlan, runs: Path, any_code: bool = False) -> PlanSummary:
     """The study before it runs, or before it goes on.
 
     Runs that were made tell how long the others take, and how much seeds differ; without any, the speed that the plan
     has found and published figures do.
     """
-    study, reading = plan.study, Reading(plan, runs, {}, any_code)
-    ratio = _ratio(plan, reading)
-    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm(arm).sample).n]
-    trial = f"each network timed on {plan.way.device}, one run at a time"
-    made = f"the {len(reading.done)} runs made already, and each network timed"
+    study, reading = plan.study, CollectedResults(plan, runs, {}, any_code)
+    ratio = _time_ratio(plan, reading)
+    pilot = [sample for arm in plan.arms if not arm.same_as and (sample := reading.arm_record(arm).sample).n]
+    trial = f"each network timed on {plan.study_precision.device}, one run at a time"
+    made = f"the {len(reading.finished_runs)} runs made already, and each network timed"
     return plan_summary(
         plan.name,
-        [_arm(arm, reading, ratio) for arm in plan.arms],
+        [_arm_plan(arm, reading, ratio) for arm in plan.arms],
         metric=study.metric,
         images=plan.images,
         delta=study.smallest_difference,
         alpha=study.alpha,
         baseline=study.baseline,
         question=study.question,
-        expected_accuracy=None if pilot else _published(study),
+        expected_accuracy=None if pilot else _published_accuracy(study),
         pilot=pilot,
-        basis=made if reading.done else trial,
+        basis=made if reading.finished_runs else trial,
         confirm=study.confirm,
     )
 
 
-def _arm(arm: PlannedArm, reading: Reading, ratio: float) -> ArmPlan:
-    done = [reading.done[task.id].result.seconds for task in arm.tasks if task.id in reading.done]
+def _arm_plan(arm: PlannedArm, collected: CollectedResults, ratio: float) -> ArmPlan:
+    done = [collected.finished_runs[task.id].result.seconds for task in arm.tasks if task.id in collected.finished_runs]
     expected = arm.tasks[0].seconds * ratio
     return ArmPlan(
         name=arm.name,
@@ -53,22 +53,22 @@ def _arm(arm: PlannedArm, reading: Reading, ratio: float) -> ArmPlan:
     )
 
 
-def _ratio(plan: Plan, reading: Reading) -> float:
+def _time_ratio(plan: StudyPlan, collected: CollectedResults) -> float:
     """How much longer the runs that were made took than their trials said."""
     pairs = [
-        (reading.done[task.id].result.seconds, task.seconds)
+        (collected.finished_runs[task.id].result.seconds, task.seconds)
         for arm in plan.arms
         for task in arm.tasks
-        if task.id in reading.done and isfinite(task.seconds) and task.seconds
+        if task.id in collected.finished_runs and isfinite(task.seconds) and task.seconds
     ]
     return sum(took for took, _ in pairs) / sum(told for _, told in pairs) if pairs else 1.0
 
 
-def _published(study: Study) -> float | None:
+def _published_accuracy(study: Study) -> float | None:
     """The accuracy that documents tell of the arms, or of the base: of the study's part, else of the test part."""
-    if study.figure != ACCURACY:
+    if study.split_metric != ACCURACY:
         return None
-    for name in (study.metric, f"test_{study.figure}"):
+    for name in (study.metric, f"test_{study.split_metric}"):
         told = [claims[name].published for claims in (*study.claims.values(), study.base.claims) if name in claims]
         if told:
             return fmean(told)

@@ -14,21 +14,21 @@ import torch
 
 from cnnlab.config.arms import Arm, file_name
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.study import FRESH_SEEDS, Study
+from cnnlab.config.study import FIRST_FRESH_SEED, Study
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.dataset_cache import Shelf
-from cnnlab.data.sources.base import Progress, silent
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.source import identity
+from cnnlab.models.pretrained.source import backbone_fingerprint
 from cnnlab.runs.environment import code_hash
-from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.stats.ablation import baseline_seeds
 from cnnlab.storage.run_folder import slug
 from cnnlab.studies.folder import NAME_DIGITS, study_name
-from cnnlab.studies.precision import check_networks, choose_study_way, computed_in
-from cnnlab.studies.result import StudyWay
-from cnnlab.training.device import choose_device, whole_floats
+from cnnlab.studies.precision import check_networks, choose_study_precision, recipe_with_precision
+from cnnlab.studies.result import StudyPrecision
+from cnnlab.training.device import choose_device, disable_tf32
 
 # Of the experiment and of the code, in an id.
 WORK_DIGITS, CODE_DIGITS = 12, 6
@@ -36,11 +36,11 @@ WORK_DIGITS, CODE_DIGITS = 12, 6
 OVERHEAD = 1.4
 EVALUATION = 0.4
 # Where no trial was made, nothing is known of the speed.
-UNKNOWN = math.nan
+UNKNOWN_SPEED = math.nan
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyTask:
     """One run to do.
 
     `id` is a digest of recipe, seed, data and of what makes it: equal work has one id, whatever it is called. `images`
@@ -65,7 +65,7 @@ class PlannedArm:
     arm: Arm
     recipe: Recipe
     parameters: int
-    tasks: tuple[Task, ...]
+    tasks: tuple[StudyTask, ...]
     same_as: str = ""
 
     @property
@@ -74,7 +74,7 @@ class PlannedArm:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """A study with everything that decides its runs: way of computing, code, data.
 
     `images` are those that the metric is measured on, `test_set` names the test part where there is one.
@@ -83,49 +83,51 @@ class Plan:
     name: str
     study: Study
     arms: tuple[PlannedArm, ...]
-    way: StudyWay
+    study_precision: StudyPrecision
     data: str
     images: int
     test_set: str
     test_images: int
-    shelf: Shelf
+    dataset_cache: DatasetCache
 
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[StudyTask, ...]:
         """Each run once, all arms with their first seed first: a study that is cut short has arms of one size."""
         longest = max(len(arm.tasks) for arm in self.arms)
         rounds = (arm.tasks[turn] for turn in range(longest) for arm in self.arms if turn < len(arm.tasks))
         return tuple({task.id: task for task in reversed(list(rounds))}.values())[::-1]
 
-    def fresh(self, names: Sequence[str], count: int) -> tuple[PlannedArm, ...]:
+    def with_fresh_seeds(self, names: Sequence[str], count: int) -> tuple[PlannedArm, ...]:
         """The arms of these names with seeds that no first stage has."""
-        seeds = range(FRESH_SEEDS, FRESH_SEEDS + count)
-        return tuple(self._reseeded(arm, seeds) for arm in self.arms if arm.name in names)
+        seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + count)
+        return tuple(self._with_seeds(arm, seeds) for arm in self.arms if arm.name in names)
 
-    def _reseeded(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
-        made, seconds = maker(self.way.device), arm.tasks[0].seconds
-        return replace(arm, tasks=tuple(_tasks(self.name, arm.arm, arm.recipe, seeds, self.shelf, made, seconds)))
+    def _with_seeds(self, arm: PlannedArm, seeds: Sequence[int]) -> PlannedArm:
+        made, seconds = environment_digest(self.study_precision.device), arm.tasks[0].seconds
+        return replace(
+            arm, tasks=tuple(_arm_tasks(self.name, arm.arm, arm.recipe, seeds, self.dataset_cache, made, seconds))
+        )
 
 
-@whole_floats()
+@disable_tf32()
 def make_plan(
     study: Study,
     name: str,
     *,
     root: Path | None = None,
     device: str = "auto",
-    progress: Progress = silent,
-    kept: StudyWay | None = None,
-    shelf: Shelf | None = None,
+    progress: ProgressCallback = no_progress,
+    saved_precision: StudyPrecision | None = None,
+    dataset_cache: DatasetCache | None = None,
     quick: bool = False,
-) -> Plan:
+) -> StudyPlan:
     """Everything that is known of a study before it runs; a network is tried for its speed, and none is trained.
 
     Args:
         name: what the study is called; its runs' folders begin with it.
         root: where catalogue data lives; None: the cache folder.
         device: auto, cpu, cuda or mps.
-        kept: how the study computed before; it counts where it is of this device and knows every network.
-        shelf: data that is open already; it has a root and a progress of its own.
+        saved_precision: how the study computed before; it counts where it is of this device and knows every network.
+        dataset_cache: data that is open already; it has a root and a progress of its own.
         quick: the plan is only to be looked at: no image is decoded, one step of a network is timed, and no way of
             computing is tried.
 
@@ -133,35 +135,37 @@ def make_plan(
         SpecError: an arm can't be trained on its data; all problems are told with the arm.
         SourceError, DownloadError: the data is not there, or has no part to measure the metric on.
     """
-    target, shelf = choose_device(device), shelf or Shelf(root, progress)
-    recipes = [resolve(_sealed(arm.recipe, study), root) for arm in study.list_arms()]
-    datasets = [shelf.open(recipe.data, study.seeds[0]) for recipe in recipes]
+    target, dataset_cache = choose_device(device), dataset_cache or DatasetCache(root, progress)
+    recipes = [resolve_recipe(_with_sealed_test(arm.recipe, study), root) for arm in study.list_arms()]
+    datasets = [dataset_cache.open(recipe.data, study.seeds[0]) for recipe in recipes]
     _check_images(study, datasets)
     networks = check_networks(study.list_arms(), recipes, datasets, target)
-    way = choose_study_way(networks, recipes, datasets, target, kept, quick=quick)
-    recipes = [computed_in(recipe, way.way) for recipe in recipes]
+    way = choose_study_precision(networks, recipes, datasets, target, saved_precision, quick=quick)
+    recipes = [recipe_with_precision(recipe, way.precision_config) for recipe in recipes]
     speeds = [way.speeds[network] for network in networks]
     first = datasets[0]
-    return Plan(
+    return StudyPlan(
         name=study_name(name),
         study=study,
-        arms=tuple(_planned(study_name(name), study, recipes, speeds, shelf, maker(target.type))),
-        way=way,
+        arms=tuple(
+            _planned_arms(study_name(name), study, recipes, speeds, dataset_cache, environment_digest(target.type))
+        ),
+        study_precision=way,
         data=file_name(first.name),
-        images=first.size(study.part),  # type: ignore[arg-type]
-        test_set=first.test_set_id() if "test" in first.parts else "",
-        test_images=first.size("test"),
-        shelf=shelf,
+        images=first.num_images(study.split),  # type: ignore[arg-type]
+        test_set=first.test_set_id() if "test" in first.splits else "",
+        test_images=first.num_images("test"),
+        dataset_cache=dataset_cache,
     )
 
 
-def run_id(recipe: Recipe, data: str, made: str, backbone: str = "") -> str:
+def run_id(recipe: Recipe, data: str, made_by: str, backbone: str = "") -> str:
     """What is the same for equal work: hex digits of one experiment, seed and data set, and of what makes it.
 
     Args:
         data: what names the data's content and split.
-        made: hex digits of code, torch and device, as `maker` has them.
-        backbone: its `identity` where that is known.
+        made_by: hex digits of code, torch and device, as `environment_digest` has them.
+        backbone: its `backbone_fingerprint` where that is known.
 
     Raises:
         RunError: the run that the backbone is from can't be read, or has no weights.
@@ -169,13 +173,13 @@ def run_id(recipe: Recipe, data: str, made: str, backbone: str = "") -> str:
     tables = recipe.to_tables()
     tables["data"]["source"] = file_name(recipe.data.source)
     if recipe.model.backbone is not None:
-        tables["model"]["backbone"] = backbone or identity(recipe.model.backbone)
+        tables["model"]["backbone"] = backbone or backbone_fingerprint(recipe.model.backbone)
     what: list[Any] = [tables["data"], tables["model"], tables["train"], data]
     work = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return f"{work[:WORK_DIGITS]}-{made[:CODE_DIGITS]}"
+    return f"{work[:WORK_DIGITS]}-{made_by[:CODE_DIGITS]}"
 
 
-def maker(device: str) -> str:
+def environment_digest(device: str) -> str:
     """Hex digits of what makes a run what it is beside its recipe and data: cnnlab's code, torch, and the device.
 
     Args:
@@ -184,13 +188,13 @@ def maker(device: str) -> str:
     return hashlib.sha256(f"{code_hash()} {torch.__version__} {device}".encode()).hexdigest()
 
 
-def _sealed(recipe: Recipe, study: Study) -> Recipe:
+def _with_sealed_test(recipe: Recipe, study: Study) -> Recipe:
     """An arm's recipe as a study runs it: the test set shut, and one split for all seeds unless the study varies it.
 
     A study that measures on the training part has the answers there kept, image by image.
     """
     train = recipe.train.model_copy(update={"test": "sealed"})
-    if study.part == "train":
+    if study.split == "train":
         train = train.model_copy(update={"predictions": "all"})
     data = recipe.data
     if not study.vary_split and data.split_seed is None:
@@ -203,69 +207,85 @@ def _check_images(study: Study, datasets: Sequence[Dataset]) -> None:
     seen: dict[str, str] = {}
     for arm, dataset in zip(study.list_arms(), datasets, strict=True):
         where = f"arms.{arm.name}"
-        if study.part not in dataset.parts:
-            what = f"'{study.metric}' is measured on the {study.part} part, and there is none"
+        if study.split not in dataset.splits:
+            what = f"'{study.metric}' is measured on the {study.split} part, and there is none"
             raise SpecError(what, where=where, next_step="set data.validation")
-        if study.part == "train":
+        if study.split == "train":
             continue
-        source_part, indices = dataset.indices[study.part]
+        source_part, indices = dataset.indices[study.split]
         images = hashlib.sha256(repr((dataset.classes, source_part, indices.tolist())).encode()).hexdigest()
-        tested = dataset.test_set_id() if "test" in dataset.parts else ""
+        tested = dataset.test_set_id() if "test" in dataset.splits else ""
         seen.setdefault(f"{dataset.content_digest} {images} {tested}", arm.name)
         if len(seen) > 1:
             raise SpecError(
                 f"'{arm.name}' is measured on other images than '{next(iter(seen.values()))}'",
                 where=where,
-                allowed=f"the same {study.part} and test images for all arms",
+                allowed=f"the same {study.split} and test images for all arms",
                 next_step="keep data.source, data.classes, data.validation, data.test and data.split_seed alike",
             )
 
 
-def _planned(
-    name: str, study: Study, recipes: Sequence[Recipe], speeds: Sequence[float], shelf: Shelf, made: str
+def _planned_arms(
+    name: str,
+    study: Study,
+    recipes: Sequence[Recipe],
+    speeds: Sequence[float],
+    dataset_cache: DatasetCache,
+    made_by: str,
 ) -> Iterator[PlannedArm]:
     arms = study.list_arms()
     # Arms whose runs with one seed are one run are one experiment, which the baseline's name stands for.
-    work = [next(_tasks(name, arm, recipe, study.seeds, shelf)).id for arm, recipe in zip(arms, recipes, strict=True)]
+    work = [
+        next(_arm_tasks(name, arm, recipe, study.seeds, dataset_cache)).id
+        for arm, recipe in zip(arms, recipes, strict=True)
+    ]
     names = {digest: arm.name for digest, arm in reversed(list(zip(work, arms, strict=True)))}
     names |= {digest: arm.name for digest, arm in zip(work, arms, strict=True) if arm.name == study.baseline}
     for arm, recipe, speed, digest in zip(arms, recipes, speeds, work, strict=True):
-        dataset = shelf.open(recipe.data, study.seeds[0])
-        seeds = _seeds(study, arm, len(names) - 1)
-        parameters = plan_network(recipe.model, dataset.form.shape, len(dataset.classes)).parameters
-        tasks = tuple(_tasks(name, arm, recipe, seeds, shelf, made, _expected_s(recipe, dataset, speed)))
+        dataset = dataset_cache.open(recipe.data, study.seeds[0])
+        seeds = _arm_seeds(study, arm, len(names) - 1)
+        parameters = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes)).parameters
+        tasks = tuple(
+            _arm_tasks(name, arm, recipe, seeds, dataset_cache, made_by, _expected_seconds(recipe, dataset, speed))
+        )
         first = names[digest]
         yield PlannedArm(arm, recipe, parameters, tasks, "" if first == arm.name else first)
 
 
-def _seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
+def _arm_seeds(study: Study, arm: Arm, others: int) -> tuple[int, ...]:
     """An arm's seeds; the baseline has more, since every other arm is compared with it."""
     if arm.name != study.baseline:
         return study.seeds
     if study.baseline_seeds is not None:
         return study.baseline_seeds
     wanted = baseline_seeds(len(study.seeds), max(others, 1))
-    spare = (seed for seed in range(FRESH_SEEDS) if seed not in study.seeds)
+    spare = (seed for seed in range(FIRST_FRESH_SEED) if seed not in study.seeds)
     return (*study.seeds, *(next(spare) for _ in range(wanted - len(study.seeds))))
 
 
-def _tasks(
-    name: str, arm: Arm, recipe: Recipe, seeds: Sequence[int], shelf: Shelf, made: str = "", seconds: float = 0.0
-) -> Iterator[Task]:
+def _arm_tasks(
+    name: str,
+    arm: Arm,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    dataset_cache: DatasetCache,
+    made_by: str = "",
+    seconds: float = 0.0,
+) -> Iterator[StudyTask]:
     # One for all seeds: whole files of weights are read for it.
-    backbone = identity(recipe.model.backbone) if recipe.model.backbone is not None else ""
+    backbone = backbone_fingerprint(recipe.model.backbone) if recipe.model.backbone is not None else ""
     for seed in seeds:
         seeded = recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
-        facts = shelf.facts(seeded.data, seed)
-        digest = run_id(seeded, facts.digest, made, backbone)
+        facts = dataset_cache.fingerprint(seeded.data, seed)
+        digest = run_id(seeded, facts.digest, made_by, backbone)
         folder = f"{name}-{slug(arm.name)[:NAME_DIGITS]}-s{seed}-{digest}"
-        images = facts.train * recipe.train.epochs
-        yield Task(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest)
+        images = facts.train_size * recipe.train.epochs
+        yield StudyTask(digest, folder, arm.name, seed, seeded.to_toml(), images, seconds, facts.digest)
 
 
-def _expected_s(recipe: Recipe, dataset: Dataset, speed: float) -> float:
+def _expected_seconds(recipe: Recipe, dataset: Dataset, speed: float) -> float:
     """How long a run of all its epochs will take, from the speed of a trial, in seconds."""
-    train, validation = dataset.size("train"), dataset.size("validation")
+    train, validation = dataset.num_images("train"), dataset.num_images("validation")
     epochs = recipe.train.epochs
     evaluated = validation * epochs * recipe.train.validations_per_epoch + train + validation
     return OVERHEAD * (train * epochs + EVALUATION * evaluated) / speed

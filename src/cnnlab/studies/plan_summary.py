@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import inf, isfinite, sqrt
 
 from cnnlab.records import Record
-from cnnlab.render import formatting
-from cnnlab.stats.power import detectable, planning_sd, seeds_needed, seeds_to_equate
+from cnnlab.render.formatting import pluralize
+from cnnlab.stats.power import detectable_difference, planning_sd, seeds_for_equivalence, seeds_to_detect
 from cnnlab.stats.sample import Sample
 
 # The error to plan with where nothing is known of the arms: that of small networks on CIFAR-10.
@@ -49,7 +49,7 @@ class Power(Record):
     family_90: float | None
 
 
-class Needed(Record):
+class SeedsNeeded(Record):
     """The seeds an arm that it takes to find a true difference, in the metric's units."""
 
     difference: float
@@ -94,7 +94,7 @@ class PlanSummary(Record):
     seeds: int
     baseline_seeds: int
     detectable: Power
-    needed: tuple[Needed, ...]
+    needed: tuple[SeedsNeeded, ...]
     equal: Power
     confirm: int | None = None
 
@@ -133,10 +133,10 @@ def plan_summary(
     compared = [arm.seeds for arm in own if arm.name != baseline] or [own[0].seeds]
     k, n = max(len(own) - 1, 1), min(compared)
     n_b = next((arm.seeds for arm in own if arm.name == baseline), n)
-    sd, reason = spread(metric, images, expected_accuracy, pilot or ())
+    sd, reason = estimate_sd(metric, images, expected_accuracy, pilot or ())
     asked: tuple[float, ...] = ()
     if delta is not None:
-        usual = USUAL_DIFFERENCES if _is_share(metric) else tuple(delta * factor for factor in MULTIPLES)
+        usual = USUAL_DIFFERENCES if _is_fraction(metric) else tuple(delta * factor for factor in MULTIPLES)
         asked = (delta, *(each for each in usual if each > delta * (1 + 1e-9)))
     return PlanSummary(
         name=name,
@@ -157,22 +157,22 @@ def plan_summary(
         comparisons=k,
         seeds=n,
         baseline_seeds=n_b,
-        detectable=_detectable(sd, n, n_b, alpha, k),
-        needed=tuple(Needed(difference=each, seeds=_needed(sd, each, alpha, k)) for each in asked),
-        equal=_equal(sd, delta, alpha, k),
+        detectable=_detectable_differences(sd, n, n_b, alpha, k),
+        needed=tuple(SeedsNeeded(difference=each, seeds=_seeds_needed(sd, each, alpha, k)) for each in asked),
+        equal=_seeds_for_equivalence(sd, delta, alpha, k),
         confirm=confirm,
     )
 
 
-def spread(
+def estimate_sd(
     metric: str, images: int, expected_accuracy: float | None, pilot: Sequence[Sample]
 ) -> tuple[float | None, str]:
     """The standard deviation between runs to plan with, and the reason for it in a sentence."""
     known = [(sample.n - 1, sample.sd) for sample in pilot if sample.sd is not None]
     freedom = sum(each for each, _ in known)
     pooled = sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
-    made = f"the pooled standard deviation of {formatting.plural(sum(sample.n for sample in pilot), 'run')} made before"
-    if not _is_share(metric):
+    made = f"the pooled standard deviation of {pluralize(sum(sample.n for sample in pilot), 'run')} made before"
+    if not _is_fraction(metric):
         if pooled is None:
             return None, "No spread to plan with: that of a loss is not known before some runs are made."
         return pooled, f"σ = {pooled:.3g}, {made}."
@@ -193,7 +193,7 @@ def spread(
     return sd, f"σ = {told}; {made} is {100 * pooled:.2g} points."
 
 
-def _is_share(metric: str) -> bool:
+def _is_fraction(metric: str) -> bool:
     return not metric.endswith("loss")
 
 
@@ -208,27 +208,29 @@ def _seconds(arms: Sequence[ArmPlan]) -> float | None:
     return total
 
 
-def _detectable(sd: float | None, n: int, n_b: int, alpha: float, k: int) -> Power:
-    def found(power: float, size: int) -> float | None:
-        least = inf if sd is None else detectable(sd, n, n_b, power=power, alpha=alpha, comparisons=size)
+def _detectable_differences(sd: float | None, n: int, n_b: int, alpha: float, k: int) -> Power:
+    def detectable(power: float, size: int) -> float | None:
+        least = inf if sd is None else detectable_difference(sd, n, n_b, power=power, alpha=alpha, comparisons=size)
         return least if isfinite(least) else None
 
-    return Power(two_80=found(0.8, 1), two_90=found(0.9, 1), family_80=found(0.8, k), family_90=found(0.9, k))
+    return Power(
+        two_80=detectable(0.8, 1), two_90=detectable(0.9, 1), family_80=detectable(0.8, k), family_90=detectable(0.9, k)
+    )
 
 
-def _needed(sd: float | None, difference: float, alpha: float, k: int) -> Power:
+def _seeds_needed(sd: float | None, difference: float, alpha: float, k: int) -> Power:
     def seeds(power: float, size: int) -> float | None:
-        return None if sd is None else seeds_needed(sd, difference, power=power, alpha=alpha, comparisons=size)
+        return None if sd is None else seeds_to_detect(sd, difference, power=power, alpha=alpha, comparisons=size)
 
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))
 
 
-def _equal(sd: float | None, delta: float | None, alpha: float, k: int) -> Power:
+def _seeds_for_equivalence(sd: float | None, delta: float | None, alpha: float, k: int) -> Power:
     def seeds(power: float, size: int) -> float | None:
         return (
             None
             if sd is None or delta is None
-            else seeds_to_equate(sd, delta, power=power, alpha=alpha, comparisons=size)
+            else seeds_for_equivalence(sd, delta, power=power, alpha=alpha, comparisons=size)
         )
 
     return Power(two_80=seeds(0.8, 1), two_90=seeds(0.9, 1), family_80=seeds(0.8, k), family_90=seeds(0.9, k))

@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 import torch
 
-from cnnlab.config.arms import Arm, within
+from cnnlab.config.arms import Arm, error_prefix
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import Dataset
 from cnnlab.models.network_plan import NetworkPlan, plan_network
-from cnnlab.records import Way
-from cnnlab.runs.cached_features import choose_features
+from cnnlab.records import PrecisionConfig
+from cnnlab.runs.cached_features import choose_cache_plan
 from cnnlab.runs.checks import check_before_training
-from cnnlab.runs.setup import ExpectedWay, expected_way, timed_way
-from cnnlab.studies.result import StudyWay
-from cnnlab.training.feature_cache.plan import Choice
+from cnnlab.runs.setup import PrecisionEstimate, benchmark_precision, estimate_precision
+from cnnlab.studies.result import StudyPrecision
+from cnnlab.training.feature_cache.plan import CachePlan
 
 DIGITS = 12
 # Where no trial was made, nothing is known of the speed.
-UNKNOWN = math.nan
+UNKNOWN_SPEED = math.nan
 # Axes of a feature map without N.
-MAPS = 3
-FORMATS = ("contiguous", "channels_last")
+FEATURE_MAP_NDIM = 3
+MEMORY_FORMATS = ("contiguous", "channels_last")
 
 
 def check_networks(
@@ -38,26 +38,33 @@ def check_networks(
     """
     found = []
     for arm, recipe, dataset in zip(arms, recipes, datasets, strict=True):
-        with within(f"arms.{arm.name}"):
-            plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+        with error_prefix(f"arms.{arm.name}"):
+            plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
             check_before_training(recipe, plan, dataset, device)
-        train, facts = recipe.train, (dataset.form.shape, len(dataset.classes))
+        train, facts = recipe.train, (dataset.image_spec.shape, len(dataset.classes))
         key = repr(
-            [facts, recipe.model, train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)]
+            [
+                facts,
+                recipe.model,
+                train.batch_size,
+                train.precision,
+                train.memory_format,
+                *_feature_cache_key(recipe, dataset),
+            ]
         )
         found.append(hashlib.sha256(key.encode()).hexdigest()[:DIGITS])
     return found
 
 
-def choose_study_way(
+def choose_study_precision(
     networks: Sequence[str],
     recipes: Sequence[Recipe],
     datasets: Sequence[Dataset],
     device: torch.device,
-    kept: StudyWay | None = None,
+    saved_precision: StudyPrecision | None = None,
     *,
     quick: bool = False,
-) -> StudyWay:
+) -> StudyPrecision:
     """What is right for all networks, and each one's speed in a trial; a network that was tried is not tried again.
 
     The way that the study computed in before stays where it is right for the new networks too, though another may be
@@ -67,97 +74,112 @@ def choose_study_way(
         quick: make no trial, for a plan: the way is that of trials made before, or plain computing, and a speed that
             of one step; networks of one size are timed once.
     """
-    if kept is not None and kept.device != device.type:
-        kept = None
-    speeds = dict(kept.speeds) if kept is not None else {}
-    tried: dict[str, _Tried] = {}
-    by_size: dict[str, ExpectedWay] = {}
+    if saved_precision is not None and saved_precision.device != device.type:
+        saved_precision = None
+    speeds = dict(saved_precision.speeds) if saved_precision is not None else {}
+    tried: dict[str, _NetworkBenchmark] = {}
+    by_size: dict[str, PrecisionEstimate] = {}
     for key, recipe, dataset in zip(networks, recipes, datasets, strict=True):
         if key in speeds or key in tried:
             continue
-        plan = plan_network(recipe.model, dataset.form.shape, len(dataset.classes))
+        plan = plan_network(recipe.model, dataset.image_spec.shape, len(dataset.classes))
         is_open = recipe.train.precision == "auto"
         if quick:
-            size = _size(recipe, plan, dataset)
+            size = _cost_key(recipe, plan, dataset)
             if size not in by_size:
-                by_size[size] = expected_way(recipe, plan, dataset, device)
+                by_size[size] = estimate_precision(recipe, plan, dataset, device)
             found = by_size[size]
-            tried[key] = _Tried(found.way, is_open and found.is_known, _is_fed_vectors(found.features))
+            tried[key] = _NetworkBenchmark(
+                found.precision_config, is_open and found.is_known, _has_vector_input(found.cache_plan)
+            )
         else:
-            network = plan.make(recipe.train.seed, "cpu").to(device)
-            features = choose_features(recipe, plan, network, dataset, device)
-            way = timed_way(recipe, dataset, network, device, features)
-            tried[key] = _Tried(way, is_open, _is_fed_vectors(features))
+            network = plan.build(recipe.train.seed, "cpu").to(device)
+            features = choose_cache_plan(recipe, plan, network, dataset, device)
+            way = benchmark_precision(recipe, dataset, network, device, features)
+            tried[key] = _NetworkBenchmark(way, is_open, _has_vector_input(features))
     # What an arm sets itself decides nothing for the others.
-    deciding = [one for one in tried.values() if one.is_open] or (list(tried.values()) if kept is None else [])
-    if kept is None:
-        way = _common([one.way for one in deciding], [one.way for one in deciding if not one.of_vectors])
-    elif all(one.speed(kept.way) is not None for one in deciding):
-        way = kept.way
+    deciding = [one for one in tried.values() if one.is_auto] or (
+        list(tried.values()) if saved_precision is None else []
+    )
+    if saved_precision is None:
+        way = _common_precision(
+            [one.precision_config for one in deciding],
+            [one.precision_config for one in deciding if not one.has_vector_input],
+        )
+    elif all(one.speed(saved_precision.precision_config) is not None for one in deciding):
+        way = saved_precision.precision_config
     else:  # it is wrong for a new network: plain computing is right for all
-        way = Way(precision="fp32", memory_format="contiguous", reason="right for every network of the study")
-        speeds = dict.fromkeys(speeds, UNKNOWN)
+        way = PrecisionConfig(
+            precision="fp32", memory_format="contiguous", reason="right for every network of the study"
+        )
+        speeds = dict.fromkeys(speeds, UNKNOWN_SPEED)
     for key, one in tried.items():
-        speed = one.speed(way) if one.is_open else max(one.way.tried.values(), default=UNKNOWN)
-        speeds[key] = UNKNOWN if speed is None else float(speed)
-    return StudyWay(way=way, device=device.type, speeds=speeds)
+        speed = one.speed(way) if one.is_auto else max(one.precision_config.tried.values(), default=UNKNOWN_SPEED)
+        speeds[key] = UNKNOWN_SPEED if speed is None else float(speed)
+    return StudyPrecision(precision_config=way, device=device.type, speeds=speeds)
 
 
-class _Tried(NamedTuple):
+class _NetworkBenchmark(NamedTuple):
     """A network's trial.
 
     Attributes:
-        is_open: whether it decides how the study computes.
-        of_vectors: whether it is trained on features without height and width, for which the memory format is of no
-            account.
+        is_auto: whether it decides how the study computes.
+        has_vector_input: whether it is trained on features without height and width, for which the memory format is of
+            no account.
     """
 
-    way: Way
-    is_open: bool
-    of_vectors: bool
+    precision_config: PrecisionConfig
+    is_auto: bool
+    has_vector_input: bool
 
-    def speed(self, way: Way) -> float | None:
+    def speed(self, precision_config: PrecisionConfig) -> float | None:
         """How fast the network was in a way; None where that is wrong for it."""
-        formats = FORMATS if self.of_vectors else (way.memory_format,)
-        names = [f"{way.precision} {layout}" for layout in formats]
-        return next((self.way.tried[name] for name in names if name in self.way.tried), None)
+        formats = MEMORY_FORMATS if self.has_vector_input else (precision_config.memory_format,)
+        names = [f"{precision_config.precision} {layout}" for layout in formats]
+        return next((self.precision_config.tried[name] for name in names if name in self.precision_config.tried), None)
 
 
-def _size(recipe: Recipe, plan: NetworkPlan, dataset: Dataset) -> str:
+def _cost_key(recipe: Recipe, plan: NetworkPlan, dataset: Dataset) -> str:
     """The same for networks whose steps take as long: those that differ in a rate of dropout, say."""
     train, macs = recipe.train, sum(row.macs for row in plan.layers)
-    how = [train.batch_size, train.precision, train.memory_format, *_frozen(recipe, dataset)]
-    return repr([dataset.form.shape, macs, plan.parameters, plan.trainable, *how])
+    how = [train.batch_size, train.precision, train.memory_format, *_feature_cache_key(recipe, dataset)]
+    return repr([dataset.image_spec.shape, macs, plan.parameters, plan.trainable, *how])
 
 
-def computed_in(recipe: Recipe, way: Way) -> Recipe:
+def recipe_with_precision(recipe: Recipe, precision_config: PrecisionConfig) -> Recipe:
     """The recipe with a study's way, where it leaves that open."""
     train = recipe.train
     if train.precision == "auto":
-        fixed: dict[str, str] = {"precision": way.precision}
-        fixed |= {"memory_format": way.memory_format} if train.memory_format == "auto" else {}
+        fixed: dict[str, str] = {"precision": precision_config.precision}
+        fixed |= {"memory_format": precision_config.memory_format} if train.memory_format == "auto" else {}
     else:
         fixed = {"memory_format": "contiguous"} if train.memory_format == "auto" else {}
     return recipe.model_copy(update={"train": train.model_copy(update=fixed)})
 
 
-def _frozen(recipe: Recipe, dataset: Dataset) -> list[object]:
+def _feature_cache_key(recipe: Recipe, dataset: Dataset) -> list[object]:
     """What decides whether features of a frozen part are kept: a step is another one then."""
     if recipe.model.backbone is None:
         return []
-    train, sizes = recipe.train, [dataset.size(part) for part in ("train", "validation")]
+    train, sizes = recipe.train, [dataset.num_images(part) for part in ("train", "validation")]
     passes = [train.epochs, train.budget, train.validations_per_epoch, train.average, train.sampling]
     return [train.cache, recipe.data.augment, train.mix, *passes, *sizes]
 
 
-def _is_fed_vectors(features: Choice | None) -> bool:
+def _has_vector_input(cache_plan: CachePlan | None) -> bool:
     """Whether a network is trained on features without height and width."""
-    return features is not None and features.parting is not None and len(features.parting.features) != MAPS
+    return (
+        cache_plan is not None
+        and cache_plan.model_split is not None
+        and len(cache_plan.model_split.feature_shape) != FEATURE_MAP_NDIM
+    )
 
 
-def _common(ways: Sequence[Way], of_maps: Sequence[Way]) -> Way:
+def _common_precision(
+    precision_configs: Sequence[PrecisionConfig], of_feature_maps: Sequence[PrecisionConfig]
+) -> PrecisionConfig:
     """bf16 only where it is right and fastest for all; of the memory formats that of most that have a choice."""
-    precision = "bf16" if all(way.precision == "bf16" for way in ways) else "fp32"
-    formats = [way.memory_format for way in of_maps or ways]
+    precision = "bf16" if all(way.precision == "bf16" for way in precision_configs) else "fp32"
+    formats = [way.memory_format for way in of_feature_maps or precision_configs]
     memory_format = max(sorted(set(formats)), key=formats.count)
-    return ways[0].model_copy(update={"precision": precision, "memory_format": memory_format})
+    return precision_configs[0].model_copy(update={"precision": precision, "memory_format": memory_format})

@@ -15,23 +15,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cnnlab.atomic_io import write_whole
-from cnnlab.config.arms import settings
+from cnnlab.atomic_io import atomic_write
+from cnnlab.config.arms import experiment_settings
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError, SpecError
 from cnnlab.records import Record
 
-DECLARED = "declared.json"
+PREREGISTRATION_FILE = "declared.json"
 STUDY = "study.toml"
-UNREAD = "what was declared before the first run can't be read"
+UNREADABLE_MESSAGE = "what was declared before the first run can't be read"
 DIGITS = 12
 AFTER = "after the first run had begun"
 # So many arms make a comparison that another study has seen before.
-FEWEST_SHARED = 2
+MIN_SHARED_ARMS = 2
 
 
-class Declaration(Record):
+class Preregistration(Record):
     """What a study must say before it sees a result, for its verdicts to be worth what they say.
 
     `base` and `arms` have digests of the recipes' content: data, network and training, without seed and claims;
@@ -58,7 +58,7 @@ class Declaration(Record):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:DIGITS]
 
 
-class Declared(Record):
+class PreregistrationLog(Record):
     """What a study's folder keeps.
 
     Attributes:
@@ -69,16 +69,16 @@ class Declared(Record):
     """
 
     file: str
-    versions: tuple[Declaration, ...]
+    versions: tuple[Preregistration, ...]
     before: tuple[str, ...] = ()
 
-    def told(self) -> tuple[str, ...]:
+    def deviations(self) -> tuple[str, ...]:
         """A sentence for each thing that was changed since, once, and for each earlier study of the same arms."""
-        changed = (line for was, now in pairwise(self.versions) for line in _changed(was, now))
+        changed = (line for was, now in pairwise(self.versions) for line in _describe_changes(was, now))
         return tuple(dict.fromkeys((*self.before, *changed)))
 
 
-def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
+def check_study_name(folder: Path, study: Study, file: Path | None = None) -> None:
     """Refuse a study whose folder is that of another one.
 
     Its own are one that declares the same, wherever its file lies, and one that was changed in the same file, as long
@@ -92,7 +92,7 @@ def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
     Raises:
         RunError: the folder is another study's.
     """
-    kept, now = _read(folder), declaration(study)
+    kept, now = _read(folder), make_preregistration(study)
     if kept is None or now in kept.versions:
         return
     is_own = file is not None and _is_own(file, folder, kept)
@@ -106,7 +106,7 @@ def check_name(folder: Path, study: Study, file: Path | None = None) -> None:
     raise RunError(what, where=str(folder), received=str(file or "a study made in Python"), next_step=step)
 
 
-def declare(folder: Path, study: Study, file: Path | None = None) -> Declared:
+def preregister(folder: Path, study: Study, file: Path | None = None) -> PreregistrationLog:
     """Write down what a study declares, where it is the first time or has changed; all that is known of it then.
 
     Args:
@@ -116,23 +116,23 @@ def declare(folder: Path, study: Study, file: Path | None = None) -> Declared:
     Raises:
         RunError: the folder can't be written to.
     """
-    kept, now = _read(folder), declaration(study)
+    kept, now = _read(folder), make_preregistration(study)
     if kept is None:
-        before = tuple(_seen_before(folder, now))
-        if any((folder / name).exists() for name in (DECLARED, STUDY, "result.json")):
-            before = (f"{UNREAD}: it was declared anew", *before)
-        kept = Declared(file="", versions=(now,), before=before)
+        before = tuple(_earlier_studies(folder, now))
+        if any((folder / name).exists() for name in (PREREGISTRATION_FILE, STUDY, "result.json")):
+            before = (f"{UNREADABLE_MESSAGE}: it was declared anew", *before)
+        kept = PreregistrationLog(file="", versions=(now,), before=before)
     elif kept.versions[-1] != now:
         kept = kept.model_copy(update={"versions": (*kept.versions, now)})
     if file is not None and not _is_own(file, folder, kept) and not (kept.file and Path(kept.file).is_file()):
         kept = kept.model_copy(update={"file": str(file.resolve())})
-    write_whole(folder / DECLARED, kept.to_json(indent=2).encode())
+    atomic_write(folder / PREREGISTRATION_FILE, kept.to_json(indent=2).encode())
     return kept
 
 
-def declaration(study: Study) -> Declaration:
+def make_preregistration(study: Study) -> Preregistration:
     """What a study declares now."""
-    return Declaration(
+    return Preregistration(
         base=_digest(study.base, split=study.base.train.seed),
         arms={arm.name: _digest(arm.recipe) for arm in study.list_arms()},
         baseline=study.baseline,
@@ -145,20 +145,20 @@ def declaration(study: Study) -> Declaration:
         confirm=study.confirm,
         shifts=study.shifts,
         shift_difference=study.shift_difference,
-        published=dict(_published(study)),
+        published=dict(_published_digests(study)),
     )
 
 
 def _digest(recipe: Recipe, **more: int) -> str:
     """Of what a study's run takes from a recipe: it shuts the test set itself."""
-    return _digest_of({key: value for key, value in settings(recipe).items() if key != "train.test"} | more)
+    return _digest_of({key: value for key, value in experiment_settings(recipe).items() if key != "train.test"} | more)
 
 
 def _digest_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def _published(study: Study) -> Iterator[tuple[str, str]]:
+def _published_digests(study: Study) -> Iterator[tuple[str, str]]:
     """A digest of what documents say, by kind; where it stands and what is noted of it decide nothing."""
     tables = study.model_dump(mode="json", include={"claims", "says", "under"})
     claims = [
@@ -169,33 +169,33 @@ def _published(study: Study) -> Iterator[tuple[str, str]]:
         yield kind, _digest_of(sorted(told, key=str))
 
 
-def _read(folder: Path) -> Declared | None:
+def _read(folder: Path) -> PreregistrationLog | None:
     """What a folder keeps; None where it has neither that nor its study."""
     try:
-        return Declared.from_json((folder / DECLARED).read_bytes())
+        return PreregistrationLog.from_json((folder / PREREGISTRATION_FILE).read_bytes())
     except (OSError, ValidationError):
         pass
     try:
-        last = declaration(Study.read(folder / STUDY))
+        last = make_preregistration(Study.read(folder / STUDY))
     except SpecError:
         return None
-    taken = f"{UNREAD}: the {STUDY} that the folder keeps was taken for it"
-    return Declared(file="", versions=(last,), before=(taken,))
+    taken = f"{UNREADABLE_MESSAGE}: the {STUDY} that the folder keeps was taken for it"
+    return PreregistrationLog(file="", versions=(last,), before=(taken,))
 
 
-def _is_own(file: Path, folder: Path, kept: Declared) -> bool:
+def _is_own(file: Path, folder: Path, log: PreregistrationLog) -> bool:
     """Whether a file is the one that is known, or the copy in the study's own folder."""
-    return file.resolve() in (Path(kept.file), (folder / STUDY).resolve())
+    return file.resolve() in (Path(log.file), (folder / STUDY).resolve())
 
 
-def _is_changed(was: Declaration, now: Declaration, is_own: bool) -> bool:
+def _is_changed(was: Preregistration, now: Preregistration, is_own: bool) -> bool:
     """Whether a study is another version of one: an arm is left, by its content, or by its name in the same file."""
     same = {*was.arms.values()} & {*now.arms.values()}
     named = was.arms.keys() & now.arms.keys()
     return bool(same or (named and (is_own or was.base == now.base)))
 
 
-def _seen_before(folder: Path, now: Declaration) -> Iterator[str]:
+def _earlier_studies(folder: Path, now: Preregistration) -> Iterator[str]:
     """Who carries the same arms out under a second name may have seen what comes."""
     for other in sorted(folder.parent.iterdir()):
         kept = _read(other) if other != folder else None
@@ -203,14 +203,14 @@ def _seen_before(folder: Path, now: Declaration) -> Iterator[str]:
             continue
         known = {digest for version in kept.versions for digest in version.arms.values()}
         shared = [name for name, digest in now.arms.items() if digest in known]
-        if len(shared) >= FEWEST_SHARED:
+        if len(shared) >= MIN_SHARED_ARMS:
             arms = f"{len(shared)} of these arms" if len(shared) < len(now.arms) else "all of these arms"
-            rules = [f"{name} {was}, here {here}" for name, was, here in _rules(kept.versions[-1], now)]
+            rules = [f"{name} {was}, here {here}" for name, was, here in _changed_rules(kept.versions[-1], now)]
             otherwise = f", with {'; '.join(rules)}" if rules else ""
             yield f"study '{other.name}' had begun to run {arms} before this one was declared{otherwise}"
 
 
-def _rules(was: Declaration, now: Declaration) -> Iterator[tuple[str, object, object]]:
+def _changed_rules(was: Preregistration, now: Preregistration) -> Iterator[tuple[str, object, object]]:
     """What differs of that by which arms are judged: its name, as it was, and as it is."""
     named = {
         "metric": "the metric",
@@ -224,11 +224,11 @@ def _rules(was: Declaration, now: Declaration) -> Iterator[tuple[str, object, ob
     }
     for key, name in named.items():
         if getattr(was, key) != getattr(now, key):
-            yield name, _shown(getattr(was, key)), _shown(getattr(now, key))
+            yield name, _display_value(getattr(was, key)), _display_value(getattr(now, key))
 
 
-def _changed(was: Declaration, now: Declaration) -> Iterator[str]:
-    for name, before, is_now in _rules(was, now):
+def _describe_changes(was: Preregistration, now: Preregistration) -> Iterator[str]:
+    for name, before, is_now in _changed_rules(was, now):
         yield f"{name} was changed {AFTER}: from {before} to {is_now}"
     if published := [kind for kind, digest in now.published.items() if was.published.get(kind) != digest]:
         yield f"what is published was changed {AFTER}: {', '.join(published)}"
@@ -250,23 +250,23 @@ def _changed(was: Declaration, now: Declaration) -> Iterator[str]:
         yield f"added {AFTER}: {', '.join(added)}"
     if (was.seeds, was.baseline_seeds) != (now.seeds, now.baseline_seeds):
         yield (
-            f"the seeds were changed {AFTER}: from {_counted(was)} to {_counted(now)}; where seeds are added until a "
+            f"the seeds were changed {AFTER}: from {_describe_seeds(was)} to {_describe_seeds(now)}; where seeds are added until a "
             "verdict comes, more verdicts are wrong than α says"
         )
 
 
-def _counted(declared: Declaration) -> str:
+def _describe_seeds(preregistration: Preregistration) -> str:
     """How many seeds an arm has, and which where they are not the first ones."""
 
-    def told(seeds: tuple[int, ...], whose: str) -> str:
+    def describe(seeds: tuple[int, ...], whose: str) -> str:
         which = "" if seeds == tuple(range(len(seeds))) else f" ({', '.join(map(str, seeds))})"
         return f"{len(seeds)} {whose}{which}"
 
-    own, baseline = told(declared.seeds, "an arm"), declared.baseline_seeds
-    return own if baseline is None else f"{own}, {told(baseline, 'of the baseline')}"
+    own, baseline = describe(preregistration.seeds, "an arm"), preregistration.baseline_seeds
+    return own if baseline is None else f"{own}, {describe(baseline, 'of the baseline')}"
 
 
-def _shown(value: object) -> object:
+def _display_value(value: object) -> object:
     if isinstance(value, tuple):
         return ", ".join(f"'{each}'" for each in value) or "none"
     return "none" if value is None else f"'{value}'" if isinstance(value, str) else value

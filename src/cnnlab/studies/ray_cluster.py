@@ -23,21 +23,21 @@ from typing import Any
 
 import torch
 
-from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, UsageError
-from cnnlab.studies.plan import Task
-from cnnlab.studies.tasks import CLAIMS, Outcome, Place, carry_out
-from cnnlab.studies.worker_pool import PATIENCE_S, Executor, GoOn, Outcomes, Watch
+from cnnlab.studies.plan import StudyTask
+from cnnlab.studies.tasks import LOCKS_FOLDER, ExecutionContext, TaskResult, run_task
+from cnnlab.studies.worker_pool import POLL_INTERVAL_S, ContinueFn, Executor, TaskProgressFn, TaskResults
 
 # A network file system shows other machines' files after some seconds.
-SEEN_WITHIN_S = 10.0
+VISIBLE_TIMEOUT_S = 10.0
 POLL_S = 0.2
 
 
 @contextmanager
-def shared(runs: Path) -> Iterator[Path]:
+def shared_token(runs: Path) -> Iterator[Path]:
     """A file in the runs folder by which a node can tell that it sees the same folder."""
-    folder = runs / CLAIMS
+    folder = runs / LOCKS_FOLDER
     token = folder / f"shared-{secrets.token_hex(8)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,11 +53,11 @@ def shared(runs: Path) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
-def answer(token: Path, node: str) -> str:
+def write_reply(token: Path, node: str) -> str:
     """On a node: a file beside the token, by its name; none where the token is not seen, or nothing can be written."""
     found = token.with_name(f"{token.name}-{node}")
     try:
-        if not is_seen(token):
+        if not is_visible(token):
             return ""
         found.write_text(node)
         return found.name
@@ -65,9 +65,9 @@ def answer(token: Path, node: str) -> str:
         return ""
 
 
-def is_seen(path: Path) -> bool:
+def is_visible(path: Path) -> bool:
     """Whether a file is there, or comes within some seconds."""
-    ends = time.monotonic() + SEEN_WITHIN_S
+    ends = time.monotonic() + VISIBLE_TIMEOUT_S
     while not path.exists():
         if time.monotonic() > ends:
             return False
@@ -75,11 +75,11 @@ def is_seen(path: Path) -> bool:
     return True
 
 
-HEARD_EVERY_S = 0.5
-ASKED_EVERY_S = 0.3
+PROGRESS_INTERVAL_S = 0.5
+READY_POLL_INTERVAL_S = 0.3
 ANSWERED_WITHIN_S = 10.0
 # A run is tried on another node where its process or node ended; both may be the cluster's fault and not the run's.
-MORE_TRIES = 3
+MAX_RETRIES = 3
 
 
 def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
@@ -97,33 +97,35 @@ def ray_cluster(address: str | None = None, *, jobs: int = 1) -> Executor:
         UsageError: Ray is not installed; there is no cluster at the address; no node has room for a run.
         RunError: a node does not see the runs folder, or can't run cnnlab.
     """
-    ray = _ray()
+    ray = _import_ray()
 
-    def carry(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn) -> Outcomes:
-        threads = place.threads or max(1, torch.get_num_threads() // jobs)
+    def run_tasks(
+        tasks: Sequence[StudyTask], context: ExecutionContext, on_progress: TaskProgressFn, should_continue: ContinueFn
+    ) -> TaskResults:
+        threads = context.threads or max(1, torch.get_num_threads() // jobs)
         if not tasks:
             return
-        with _connected(ray, address), shared(place.runs) as token:
-            cluster = _Cluster(ray, replace(place, threads=threads), token)
+        with _connected(ray, address), shared_token(context.runs) as token:
+            cluster = _Cluster(ray, replace(context, threads=threads), token)
             try:
                 cluster.check()
-                yield from cluster.carry(deque(tasks), watch, go_on)
+                yield from cluster.run_tasks(deque(tasks), on_progress, should_continue)
             finally:
-                cluster.dismiss()
+                cluster.shutdown()
 
-    return carry
+    return run_tasks
 
 
-class _Board:
+class _ProgressBoard:
     """Where tasks write how far they are, and the study reads it."""
 
     def __init__(self) -> None:
         self.latest: dict[str, tuple[int, str]] = {}
 
-    def tell(self, task: str, images: int, words: str) -> None:
+    def update(self, task: str, images: int, words: str) -> None:
         self.latest[task] = (images, words)
 
-    def take(self) -> dict[str, tuple[int, str]]:
+    def take_updates(self) -> dict[str, tuple[int, str]]:
         taken, self.latest = self.latest, {}
         return taken
 
@@ -133,31 +135,31 @@ class _Cluster:
     """The nodes, what they are at, and how often each run was tried."""
 
     ray: Any
-    place: Place
+    context: ExecutionContext
     token: Path
-    running: dict[Any, Task] = field(default_factory=dict)
+    running: dict[Any, StudyTask] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # On the study's own node: another one may end.
-        here = self._on(self.ray.get_runtime_context().get_node_id(), soft=True)
-        self.board = self.ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
-        wanted = {"num_cpus": self.place.threads, "num_gpus": int(self.place.device == "cuda")}
+        here = self._node_affinity(self.ray.get_runtime_context().get_node_id(), soft=True)
+        self.board = self.ray.remote(_ProgressBoard).options(num_cpus=0, scheduling_strategy=here).remote()
+        wanted = {"num_cpus": self.context.threads, "num_gpus": int(self.context.device == "cuda")}
         # Ray would try a run again without end where it is the memory that is full.
-        self.work = self.ray.remote(_carried_out).options(max_retries=0, **wanted)
+        self.remote_task = self.ray.remote(_run_remote_task).options(max_retries=0, **wanted)
 
     def check(self) -> None:
         """Refuse a cluster whose nodes do not all see the runs folder, or have no room for a run."""
-        if not any(self._room(node) for node in self._nodes()):
+        if not any(self._node_slots(node) for node in self._nodes()):
             raise UsageError(
-                f"no node of the cluster has room for a run: {self._wanted()}",
+                f"no node of the cluster has room for a run: {self._requirements()}",
                 where="--executor ray",
-                received=", ".join(_told(node) for node in self._nodes()),
+                received=", ".join(_describe_node(node) for node in self._nodes()),
                 next_step="let a run have fewer threads with --jobs, or start nodes that have more",
             )
-        asked = self.ray.remote(answer)
+        asked = self.ray.remote(write_reply)
         answers = [
-            (node["NodeManagerAddress"], asked.options(**self._everywhere(node)).remote(self.token, node["NodeID"]))
+            (node["NodeManagerAddress"], asked.options(**self._node_options(node)).remote(self.token, node["NodeID"]))
             for node in self._nodes()
         ]
         for address, asked_there in answers:
@@ -168,33 +170,39 @@ class _Cluster:
                 raise RunError(
                     f"a node can't run cnnlab: {_first_line(error)}", where=address, next_step=step
                 ) from None
-            if not name or not is_seen(self.token.with_name(name)):
-                raise _not_shared(self.place.runs, address)
+            if not name or not is_visible(self.token.with_name(name)):
+                raise _not_shared_error(self.context.runs, address)
 
-    def carry(self, waiting: deque[Task], watch: Watch, go_on: GoOn) -> Outcomes:
+    def run_tasks(
+        self, queue: deque[StudyTask], on_progress: TaskProgressFn, should_continue: ContinueFn
+    ) -> TaskResults:
         """An outcome for each task, in the order in which they end."""
-        by_id = {task.id: task for task in waiting}
+        by_id = {task.id: task for task in queue}
         while True:
             # One more than there is room for: a cluster that grows by demand sees that there is more to do.
-            while waiting and len(self.running) <= self._slots() and go_on():
-                task = waiting.popleft()
-                self.running[self.work.remote(task, self.place, self.token, str(Path.cwd()), self.board)] = task
+            while queue and len(self.running) <= self._num_slots() and should_continue():
+                task = queue.popleft()
+                self.running[self.remote_task.remote(task, self.context, self.token, str(Path.cwd()), self.board)] = (
+                    task
+                )
             if not self.running:
                 return
-            time.sleep(ASKED_EVERY_S)  # not in Ray's own waiting, which makes another exit code of a termination
+            time.sleep(
+                READY_POLL_INTERVAL_S
+            )  # not in Ray's own waiting, which makes another exit code of a termination
             running = list(self.running)
             ready, _ = self.ray.wait(running, num_returns=len(running), timeout=0)
-            for told, (images, words) in self._heard().items():
-                watch(by_id[told], images, words)
+            for told, (images, words) in self._take_progress().items():
+                on_progress(by_id[told], images, words)
             for ended in ready:
-                outcome = self._outcome(ended, self.running.pop(ended))
+                outcome = self._task_result(ended, self.running.pop(ended))
                 if outcome.status in ("busy", "again"):
-                    waiting.append(by_id[outcome.id])
-                    time.sleep(PATIENCE_S if outcome.status == "busy" else 0)
+                    queue.append(by_id[outcome.id])
+                    time.sleep(POLL_INTERVAL_S if outcome.status == "busy" else 0)
                 else:
                     yield outcome
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """End what the nodes are at; a run that is cut off can be gone on with."""
         for running in self.running:
             with suppress(self.ray.exceptions.RayError):
@@ -202,71 +210,73 @@ class _Cluster:
         with suppress(self.ray.exceptions.RayError):
             self.ray.kill(self.board)
 
-    def _outcome(self, ended: Any, task: Task) -> Outcome:
+    def _task_result(self, future: Any, task: StudyTask) -> TaskResult:
         errors = self.ray.exceptions
         try:
-            outcome: Outcome = self.ray.get(ended)
+            outcome: TaskResult = self.ray.get(future)
             return outcome
         except errors.RayTaskError as error:  # an exception: the same again on every node
-            return Outcome(id=task.id, status="failed", message=_first_line(error.cause))
+            return TaskResult(id=task.id, status="failed", message=_first_line(error.cause))
         except errors.RayError as error:
             self.tries[task.id] = self.tries.get(task.id, 0) + 1
-            if self.tries[task.id] <= MORE_TRIES:
-                return Outcome(id=task.id, status="again")
+            if self.tries[task.id] <= MAX_RETRIES:
+                return TaskResult(id=task.id, status="again")
             said = f"its process or node was ended {self.tries[task.id]} times ({_first_line(error)})"
-            return Outcome(id=task.id, status="failed", message=said)
+            return TaskResult(id=task.id, status="failed", message=said)
 
-    def _heard(self) -> dict[str, tuple[int, str]]:
+    def _take_progress(self) -> dict[str, tuple[int, str]]:
         with suppress(self.ray.exceptions.RayError):
-            taken: dict[str, tuple[int, str]] = self.ray.get(self.board.take.remote(), timeout=HEARD_EVERY_S)
+            taken: dict[str, tuple[int, str]] = self.ray.get(self.board.take.remote(), timeout=PROGRESS_INTERVAL_S)
             return taken
         return {}
 
     def _nodes(self) -> list[dict[str, Any]]:
         return [node for node in self.ray.nodes() if node["Alive"]]
 
-    def _slots(self) -> int:
+    def _num_slots(self) -> int:
         """How many runs the nodes have room for at once."""
-        return sum(self._room(node) for node in self._nodes())
+        return sum(self._node_slots(node) for node in self._nodes())
 
-    def _room(self, node: dict[str, Any]) -> int:
-        has, threads = node["Resources"], self.place.threads or 1
+    def _node_slots(self, node: dict[str, Any]) -> int:
+        has, threads = node["Resources"], self.context.threads or 1
         room = int(has.get("CPU", 0) // threads)
-        return min(room, int(has.get("GPU", 0))) if self.place.device == "cuda" else room
+        return min(room, int(has.get("GPU", 0))) if self.context.device == "cuda" else room
 
-    def _wanted(self) -> str:
-        gpu = " and a GPU" if self.place.device == "cuda" else ""
-        return f"it takes {self.place.threads} CPU{'s' if self.place.threads != 1 else ''}{gpu}"
+    def _requirements(self) -> str:
+        gpu = " and a GPU" if self.context.device == "cuda" else ""
+        return f"it takes {self.context.threads} CPU{'s' if self.context.threads != 1 else ''}{gpu}"
 
-    def _everywhere(self, node: dict[str, Any]) -> dict[str, Any]:
-        return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": self._on(node["NodeID"])}
+    def _node_options(self, node: dict[str, Any]) -> dict[str, Any]:
+        return {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": self._node_affinity(node["NodeID"])}
 
-    def _on(self, node: str, soft: bool = False) -> Any:
+    def _node_affinity(self, node: str, soft: bool = False) -> Any:
         strategies = importlib.import_module("ray.util.scheduling_strategies")
         return strategies.NodeAffinitySchedulingStrategy(node_id=node, soft=soft)
 
 
-def _carried_out(task: Task, place: Place, token: Path, cwd: str, board: Any) -> Outcome:
+def _run_remote_task(task: StudyTask, context: ExecutionContext, token: Path, cwd: str, board: Any) -> TaskResult:
     """On a node: do a task unless it is done."""
-    if not is_seen(token):
-        return Outcome(id=task.id, status="failed", message=f"the runs folder {place.runs} is not shared with its node")
+    if not is_visible(token):
+        return TaskResult(
+            id=task.id, status="failed", message=f"the runs folder {context.runs} is not shared with its node"
+        )
     with suppress(OSError):
         os.chdir(cwd)  # from which the paths of recipes are seen
     last = 0.0
 
-    def heard(images: int, words: str) -> None:
+    def on_progress(images: int, words: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= HEARD_EVERY_S:
+        if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
             board.tell.remote(task.id, images, words)
 
-    return carry_out(task, place, _shelf(place.root), heard)
+    return run_task(task, context, _dataset_cache(context.root), on_progress)
 
 
 @cache
-def _shelf(root: Path | None) -> Shelf:
+def _dataset_cache(root: Path | None) -> DatasetCache:
     """What a process has decoded, for all the tasks that it does."""
-    return Shelf(root)
+    return DatasetCache(root)
 
 
 @contextmanager
@@ -279,7 +289,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminated = signal.getsignal(signal.SIGTERM)
     try:
-        _check_answered(address or os.environ.get("RAY_ADDRESS", ""))
+        _check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(
             address, log_to_driver=False, logging_level="ERROR", **({} if address else {"include_dashboard": False})
         )
@@ -298,7 +308,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_answered(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Ask at an address with a port, where Ray itself would wait for many minutes.
 
     Raises:
@@ -309,7 +319,7 @@ def _check_answered(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), ANSWERED_WITHIN_S).close()
 
 
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
@@ -317,7 +327,7 @@ def _ray() -> Any:
         raise UsageError("Ray is not installed", where="--executor ray", next_step=step) from None
 
 
-def _not_shared(runs: Path, address: str) -> RunError:
+def _not_shared_error(runs: Path, address: str) -> RunError:
     return RunError(
         f"the node {address} does not see the runs folder",
         where=str(runs),
@@ -326,7 +336,7 @@ def _not_shared(runs: Path, address: str) -> RunError:
     )
 
 
-def _told(node: dict[str, Any]) -> str:
+def _describe_node(node: dict[str, Any]) -> str:
     has = node["Resources"]
     return f"{node['NodeManagerAddress']} with {has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
 

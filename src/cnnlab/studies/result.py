@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cnnlab.records import ClaimRecord, PlainName, Record, Verdict, Way
-from cnnlab.runs.robustness.result import Shifted
+from cnnlab.records import ClaimRecord, PrecisionConfig, Record, SafeFilename, Verdict
+from cnnlab.runs.robustness.result import ShiftResult
 from cnnlab.stats.ablation import Ablation
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.sweep import DoseCurve
+from cnnlab.stats.sweep import SweepCurve
 
 Status: TypeAlias = Literal["finished", "stopped early", "diverged", "failed", "not run"]
 # How the note of a study begins that asks for a confirmation, or a look under shifts, which could not be had.
 UNCONFIRMED = "nothing is confirmed"
 UNTESTED = "the test set could not be scored"
 UNSHIFTED = "its networks have not been tested under its shifts"
-Answer: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data", "shortened"]
+OrdinalVerdict: TypeAlias = Literal["holds", "contradicted", "not enough evidence", "other data", "shortened"]
 
 
-class StudyWay(Record):
+class StudyPrecision(Record):
     """How all runs of a study compute, kept with it so that a later trial can't make two of its runs differ.
 
     `speeds` has each network's images/s of training steps in a trial, by its digest; not a number where none was made.
     """
 
-    way: Way
+    precision_config: PrecisionConfig
     device: str
     speeds: dict[str, float]
 
@@ -37,7 +37,7 @@ class SeedRecord(Record):
     """
 
     seed: int
-    run: PlainName
+    run: SafeFilename
     status: Status
     value: float | None = None
     train: float | None = None
@@ -64,7 +64,7 @@ class ArmRecord(Record):
 
     name: str
     changes: dict[str, str]
-    dose: float | None
+    sweep_value: float | None
     same_as: str = ""
     parameters: int
     seeds: tuple[SeedRecord, ...]
@@ -91,13 +91,13 @@ class Confirmation(Record):
     looks: int = 1
 
 
-class SayingRecord(Record):
+class OrdinalClaimRecord(Record):
     """What a document says of an arm, and what the study answers."""
 
     arm: str
     than: str
     published: str
-    answer: Answer
+    verdict: OrdinalVerdict
     reason: str
     source: str = ""
     note: str = ""
@@ -110,13 +110,13 @@ class ArmClaim(Record):
     claim: ClaimRecord
 
 
-class UnderRecord(Record):
+class ShiftClaimRecord(Record):
     """What a document says of an arm under a shift, and what the study answers; a figure is judged as claims are."""
 
     arm: str
     shift: str
     published: str
-    answer: Answer | Verdict
+    verdict: OrdinalVerdict | Verdict
     reason: str
     source: str = ""
     note: str = ""
@@ -149,12 +149,12 @@ class StudyResult(Record):
     baseline: str | None
     arms: tuple[ArmRecord, ...]
     ablation: Ablation | None
-    curve: DoseCurve | None
+    curve: SweepCurve | None
     confirmation: Confirmation | None = None
     claims: tuple[ArmClaim, ...] = ()
-    sayings: tuple[SayingRecord, ...] = ()
-    shifted: Shifted | None = None
-    under: tuple[UnderRecord, ...] = ()
+    ordinal_claims: tuple[OrdinalClaimRecord, ...] = ()
+    shifted: ShiftResult | None = None
+    shift_claims: tuple[ShiftClaimRecord, ...] = ()
     notes: tuple[str, ...] = ()
     declared: str = ""
     trials: int
@@ -165,7 +165,7 @@ class StudyResult(Record):
     complete: bool
 
     @property
-    def untested(self) -> bool:
+    def is_untested(self) -> bool:
         """Whether the study asks for a confirmation, or a look under shifts, that could not be had."""
         return any(note.startswith((UNCONFIRMED, UNTESTED, UNSHIFTED)) for note in self.notes)
 

@@ -8,83 +8,83 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cnnlab.atomic_io import write_whole
-from cnnlab.data.sources.base import Progress, silent
-from cnnlab.runs.callbacks import nothing
-from cnnlab.runs.index.run_index import Found, Listing
-from cnnlab.studies.plan import Plan, Task
-from cnnlab.studies.tasks import Outcome, Place
+from cnnlab.atomic_io import atomic_write
+from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.runs.callbacks import no_op
+from cnnlab.runs.index.run_index import FinishedRun, RunIndex
+from cnnlab.studies.plan import StudyPlan, StudyTask
+from cnnlab.studies.tasks import ExecutionContext, TaskResult
 from cnnlab.studies.worker_pool import Executor
 
 
 @dataclass(frozen=True)
-class Audience:
+class StudyCallbacks:
     """Whoever wants to see a study while it goes on; by default nobody.
 
-    `planned` is told the plan, all tasks of a stage, and those that are still to be done; `heard` how far a run is;
-    `ended` each outcome.
+    `on_stage_start` is told the plan, all tasks of a stage, and those that are still to be done; `on_run_progress` how
+    far a run is; `on_run_end` each outcome.
     """
 
-    progress: Progress = silent
-    planned: Callable[[Plan, Sequence[Task], Sequence[Task]], None] = nothing
-    heard: Callable[[Task, int, str], None] = nothing
-    ended: Callable[[Task, Outcome], None] = nothing
-    say: Callable[[str], None] = nothing
+    progress: ProgressCallback = no_progress
+    on_stage_start: Callable[[StudyPlan, Sequence[StudyTask], Sequence[StudyTask]], None] = no_op
+    on_run_progress: Callable[[StudyTask, int, str], None] = no_op
+    on_run_end: Callable[[StudyTask, TaskResult], None] = no_op
+    log: Callable[[str], None] = no_op
 
 
-NOBODY = Audience()
+NO_STUDY_CALLBACKS = StudyCallbacks()
 
 
 @dataclass
-class Course:
+class StudyRunner:
     """A study on its way: what failed, whether the budget ended it, and why a test that was asked for was not made."""
 
-    plan: Plan
-    place: Place
+    plan: StudyPlan
+    context: ExecutionContext
     executor: Executor
-    audience: Audience
+    callbacks: StudyCallbacks
     folder: Path
     failures: dict[str, str] = field(default_factory=dict)
-    counted: set[str] = field(default_factory=set)
+    counted_runs: set[str] = field(default_factory=set)
     seconds: float = 0.0
     images: int = 0
-    spent: bool = False
-    untested: str = ""
+    budget_exhausted: bool = False
+    untested_reason: str = ""
 
-    def count(self, found: Found) -> None:
+    def add_cost(self, run: FinishedRun) -> None:
         """Take a run's share of the budget, once; runs that were there already count too."""
-        if found.folder.name not in self.counted:
-            self.counted.add(found.folder.name)
-            self.seconds += found.result.seconds
-            self.images += round(found.result.seconds * found.result.images_per_second)
+        if run.folder.name not in self.counted_runs:
+            self.counted_runs.add(run.folder.name)
+            self.seconds += run.result.seconds
+            self.images += round(run.result.seconds * run.result.images_per_second)
 
-    def goes_on(self) -> bool:
+    def has_budget(self) -> bool:
         """Whether the budget lets another run begin."""
-        return not self.plan.study.budget.spent(self.images, self.seconds)
+        return not self.plan.study.budget.is_exhausted(self.images, self.seconds)
 
-    def listing(self) -> Listing:
+    def run_index(self) -> RunIndex:
         """The runs that are there now."""
-        return Listing(self.place.runs, self.place.any_code)
+        return RunIndex(self.context.runs, self.context.any_code)
 
 
-def carry(course: Course, tasks: Sequence[Task]) -> bool:
+def run_tasks(runner: StudyRunner, tasks: Sequence[StudyTask]) -> bool:
     """Carry out what is not done yet, until it is done or the budget is spent; whether all of it is done."""
-    place, audience, listing = course.place, course.audience, course.listing()
+    place, audience, listing = runner.context, runner.callbacks, runner.run_index()
     by_id = {task.id: task for task in tasks}
-    there = {task.id: found for task in tasks if (found := listing.finished(task.id)) is not None}
+    there = {task.id: found for task in tasks if (found := listing.find_finished(task.id)) is not None}
     for found in there.values():
-        course.count(found)
+        runner.add_cost(found)
     missing = [task for task in tasks if task.id not in there]
-    audience.planned(course.plan, tasks, missing)
-    with closing(course.executor(missing, place, audience.heard, course.goes_on)) as outcomes:
+    audience.on_stage_start(runner.plan, tasks, missing)
+    with closing(runner.executor(missing, place, audience.on_run_progress, runner.has_budget)) as outcomes:
         for outcome in outcomes:
             if outcome.status == "failed":
-                course.failures[outcome.id] = outcome.message
-            elif (made := course.listing().finished(outcome.id)) is not None:
-                course.count(made)
-            audience.ended(by_id[outcome.id], outcome)
-    now = course.listing()
-    done = all(now.finished(task.id) is not None for task in missing)
-    course.spent = not done and not course.goes_on()
-    write_whole(course.folder / "failures.json", json.dumps(course.failures, indent=2).encode())
+                runner.failures[outcome.id] = outcome.message
+            elif (made := runner.run_index().find_finished(outcome.id)) is not None:
+                runner.add_cost(made)
+            audience.on_run_end(by_id[outcome.id], outcome)
+    now = runner.run_index()
+    done = all(now.find_finished(task.id) is not None for task in missing)
+    runner.budget_exhausted = not done and not runner.has_budget()
+    atomic_write(runner.folder / "failures.json", json.dumps(runner.failures, indent=2).encode())
     return done

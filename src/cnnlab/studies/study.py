@@ -7,31 +7,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnlab.atomic_io import write_whole
+from cnnlab.atomic_io import atomic_write
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.studies.analysis import Reading, analyse, claims_judged
+from cnnlab.studies.analysis import CollectedResults, analyse, judge_arm_claims
 from cnnlab.studies.confirmation import confirm_winner
-from cnnlab.studies.folder import kept_way, study_folder, study_name
+from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.plan import make_plan
-from cnnlab.studies.preregistration import check_name, declare
+from cnnlab.studies.preregistration import check_study_name, preregister
 from cnnlab.studies.result import StudyResult
-from cnnlab.studies.robustness import before_shifts, under_shifts
-from cnnlab.studies.runner import NOBODY, Audience, Course, carry
-from cnnlab.studies.tasks import Place
-from cnnlab.studies.worker_pool import Executor, here
+from cnnlab.studies.robustness import evaluate_under_shifts, with_pending_shift_claims
+from cnnlab.studies.runner import NO_STUDY_CALLBACKS, StudyCallbacks, StudyRunner, run_tasks
+from cnnlab.studies.tasks import ExecutionContext
+from cnnlab.studies.worker_pool import Executor, in_process
 
 
-def carry_out_study(
+def execute_study(
     study: Study,
     name: str,
     *,
     runs: Path = Path("runs"),
     root: Path | None = None,
     device: str = "auto",
-    executor: Executor = here,
+    executor: Executor = in_process,
     any_code: bool = False,
-    audience: Audience = NOBODY,
+    callbacks: StudyCallbacks = NO_STUDY_CALLBACKS,
     file: Path | None = None,
 ) -> StudyResult:
     """Do what a study still needs, and say what came out. Its folder is `runs`/studies/`name`.
@@ -52,36 +52,38 @@ def carry_out_study(
         RunError: another study has this name, or the runs folder can't be written to.
     """
     folder = study_folder(runs, study_name(name))
-    check_name(folder, study, file)
-    plan = make_plan(study, name, root=root, device=device, progress=audience.progress, kept=kept_way(folder))
-    place = Place(runs.resolve(), root, plan.way.device, any_code=any_code)
-    course = Course(plan, place, executor, audience, folder)
-    _make(folder)
-    declared = declare(folder, study, file)
-    for line in declared.told():
-        audience.say(f"! {line}")
-    write_whole(folder / "study.toml", study.to_toml().encode())
-    write_whole(folder / "way.json", plan.way.to_json(indent=2).encode())
-    carry(course, plan.tasks())
-    reading = Reading(plan, place.runs, course.failures, any_code)
-    result = analyse(reading, spent=course.spent)
-    notes = (*result.notes, *declared.told())
+    check_study_name(folder, study, file)
+    plan = make_plan(
+        study, name, root=root, device=device, progress=callbacks.progress, saved_precision=read_study_precision(folder)
+    )
+    place = ExecutionContext(runs.resolve(), root, plan.study_precision.device, any_code=any_code)
+    course = StudyRunner(plan, place, executor, callbacks, folder)
+    _make_folder(folder)
+    declared = preregister(folder, study, file)
+    for line in declared.deviations():
+        callbacks.log(f"! {line}")
+    atomic_write(folder / "study.toml", study.to_toml().encode())
+    atomic_write(folder / "way.json", plan.study_precision.to_json(indent=2).encode())
+    run_tasks(course, plan.tasks())
+    reading = CollectedResults(plan, place.runs, course.failures, any_code)
+    result = analyse(reading, budget_exhausted=course.budget_exhausted)
+    notes = (*result.notes, *declared.deviations())
     result = result.model_copy(update={"notes": notes, "declared": declared.versions[0].digest})
-    result = before_shifts(study, result)
-    write_whole(folder / "result.json", result.to_json(indent=2).encode())
+    result = with_pending_shift_claims(study, result)
+    atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if study.confirm is not None:
         confirmation = confirm_winner(course, reading, result)
-        claims = claims_judged(reading, confirmation)
-        notes = (*result.notes, course.untested) if course.untested else result.notes
+        claims = judge_arm_claims(reading, confirmation)
+        notes = (*result.notes, course.untested_reason) if course.untested_reason else result.notes
         result = result.model_copy(update={"confirmation": confirmation, "claims": claims, "notes": notes})
-        write_whole(folder / "result.json", result.to_json(indent=2).encode())
+        atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if study.shifts:
-        result = under_shifts(course, reading, result)
-        write_whole(folder / "result.json", result.to_json(indent=2).encode())
+        result = evaluate_under_shifts(course, reading, result)
+        atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     return result
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -12,28 +12,28 @@ from typing import Literal, TypeAlias
 import torch
 
 from cnnlab.config.arms import file_name
-from cnnlab.config.backbones import write_backbone
+from cnnlab.config.backbones import format_backbone
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import CnnlabError, RunError, SourceError
 from cnnlab.records import EpochRecord, Record, StepMeans
-from cnnlab.runs.callbacks import Listener, nothing
+from cnnlab.runs.callbacks import RunCallbacks, no_op
 from cnnlab.runs.run import resume_run, run
-from cnnlab.storage.lock import HeldError, locked
+from cnnlab.storage.lock import LockedError, locked
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.plan import Task, maker, run_id
+from cnnlab.studies.plan import StudyTask, environment_digest, run_id
 from cnnlab.training.device import choose_device
 
 # A folder beside the runs, with a lock for each run that is being done.
-CLAIMS = ".claims"
-PATIENCE_S = 0.2
+LOCKS_FOLDER = ".claims"
+POLL_INTERVAL_S = 0.2
 # (images so far of this run, what is to be said)
-Heard: TypeAlias = Callable[[int, str], None]
-Point: TypeAlias = Callable[[EpochRecord], None]
+ProgressFn: TypeAlias = Callable[[int, str], None]
+ValidationFn: TypeAlias = Callable[[EpochRecord], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class ExecutionContext:
     """Where a task is carried out: the runs folder, the data, the device, and how many threads compute.
 
     With `any_code` a finished run of the same work counts that another version of cnnlab made.
@@ -46,7 +46,7 @@ class Place:
     any_code: bool = False
 
 
-class Outcome(Record):
+class TaskResult(Record):
     """How a task ended: `failed` means that it has no result, and says why; `stopped`, that who hears of it ended it.
 
     `busy` and `again` are for executors only: another process is at it, or the one that was has died.
@@ -62,25 +62,31 @@ class StopRunError(Exception):
     """Raised by who is told of a run's points: the run ends here, and can be gone on with."""
 
 
-def carry_out(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point = nothing) -> Outcome:
+def run_task(
+    task: StudyTask,
+    context: ExecutionContext,
+    dataset_cache: DatasetCache,
+    on_progress: ProgressFn,
+    on_validation: ValidationFn = no_op,
+) -> TaskResult:
     """Do a task unless it is done; one that was cut off is gone on with.
 
     Whatever goes wrong with one run is its outcome, and no end of the study.
 
     Args:
-        point: told of each point of the learning curve that is made; it may raise StopRunError.
+        on_validation: told of each point of the learning curve that is made; it may raise StopRunError.
     """
-    claim = place.runs / CLAIMS / task.id
+    claim = context.runs / LOCKS_FOLDER / task.id
     try:
         claim.mkdir(parents=True, exist_ok=True)
-        with locked(claim, lambda words: heard(0, words)):
-            return _done(task, place, shelf, heard, point)
-    except HeldError:
-        return Outcome(id=task.id, status="busy")
+        with locked(claim, lambda words: on_progress(0, words)):
+            return _run_or_resume(task, context, dataset_cache, on_progress, on_validation)
+    except LockedError:
+        return TaskResult(id=task.id, status="busy")
     except StopRunError as stop:
-        return Outcome(id=task.id, status="stopped", message=str(stop))
+        return TaskResult(id=task.id, status="stopped", message=str(stop))
     except Exception as error:
-        return Outcome(id=task.id, status="failed", message=_words(error))
+        return TaskResult(id=task.id, status="failed", message=_error_text(error))
 
 
 def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
@@ -98,48 +104,54 @@ def find_run(runs: Path, task: str, any_code: bool = False) -> RunFolder | None:
 
 
 @contextmanager
-def alone(runs: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+def exclusive(runs: Path, name: str, log: Callable[[str], None]) -> Iterator[None]:
     """Within it no other process is, on this runs folder, within one of the same name; the others wait."""
-    claim = runs / CLAIMS / what
+    claim = runs / LOCKS_FOLDER / name
     claim.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(locked(claim, say))
+                held.enter_context(locked(claim, log))
                 break
-            except HeldError:
-                time.sleep(PATIENCE_S)
+            except LockedError:
+                time.sleep(POLL_INTERVAL_S)
         yield
 
 
-def _done(task: Task, place: Place, shelf: Shelf, heard: Heard, point: Point) -> Outcome:
-    folder = find_run(place.runs, task.id, place.any_code)
+def _run_or_resume(
+    task: StudyTask,
+    context: ExecutionContext,
+    dataset_cache: DatasetCache,
+    on_progress: ProgressFn,
+    on_validation: ValidationFn,
+) -> TaskResult:
+    folder = find_run(context.runs, task.id, context.any_code)
     if folder is not None and folder.result() is not None:
-        return Outcome(id=task.id, status="found", folder=folder.name)
-    if place.threads is not None:
-        torch.set_num_threads(place.threads)
-    listener = Listener(
-        progress=shelf.progress,
-        watch=lambda images, _total, means: heard(images, _figures(means)),
-        point=point,
-        say=_quiet,
+        return TaskResult(id=task.id, status="found", folder=folder.name)
+    if context.threads is not None:
+        torch.set_num_threads(context.threads)
+    listener = RunCallbacks(
+        progress=dataset_cache.progress,
+        on_step=lambda images, _total, means: on_progress(images, _format_metrics(means)),
+        on_validation=on_validation,
+        log=_discard,
     )
-    device, root, opener = place.device, place.root, shelf.open
+    device, root, opener = context.device, context.root, dataset_cache.open
     recipe = Recipe.from_toml(task.recipe)
-    _check_as_planned(task, recipe, shelf, device)
+    _check_as_planned(task, recipe, dataset_cache, device)
     if folder is not None:
-        folder = resume_run(folder.path, root=root, device=device, listener=listener, opener=opener)
+        folder = resume_run(folder.path, root=root, device=device, callbacks=listener, dataset_factory=opener)
     else:
-        into = _begun(task, place.runs)
-        folder = run(recipe, into=into, root=root, device=device, listener=listener, opener=opener)
-    return Outcome(id=task.id, status="done", folder=folder.name)
+        into = _run_path(task, context.runs)
+        folder = run(recipe, folder_path=into, root=root, device=device, callbacks=listener, dataset_factory=opener)
+    return TaskResult(id=task.id, status="done", folder=folder.name)
 
 
-def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf, device: str) -> None:
+def _check_as_planned(task: StudyTask, recipe: Recipe, dataset_cache: DatasetCache, device: str) -> None:
     """A run is filed under what it was planned to be: data, code, torch and device must not have changed since."""
     seed = recipe.train.seed
-    data = shelf.facts(recipe.data, seed).digest
-    found = run_id(recipe, data, maker(choose_device(device).type))
+    data = dataset_cache.fingerprint(recipe.data, seed).digest
+    found = run_id(recipe, data, environment_digest(choose_device(device).type))
     if found == task.id:
         return
     other = found.rpartition("-")[0] == task.id.rpartition("-")[0]
@@ -147,25 +159,25 @@ def _check_as_planned(task: Task, recipe: Recipe, shelf: Shelf, device: str) -> 
     if other:
         what = "cnnlab's code, torch or device here is not that"
     elif recipe.model.backbone is not None and data == task.data:
-        what = f"the backbone {write_backbone(recipe.model.backbone)} here is not the one"
+        what = f"the backbone {format_backbone(recipe.model.backbone)} here is not the one"
     raise RunError(f"{what} with which the study was planned", next_step="give the study's command again")
 
 
-def _begun(task: Task, runs: Path) -> Path:
+def _run_path(task: StudyTask, runs: Path) -> Path:
     """The run's folder; where a process was killed before it wrote its run down, the one that it had made."""
     found = [path for path in sorted(runs.glob(f"*-{task.id}")) if path.is_dir()]
     return found[0] if found else runs / task.folder
 
 
-def _figures(means: StepMeans | None) -> str:
+def _format_metrics(means: StepMeans | None) -> str:
     return "" if means is None else f"loss {means.loss:.3f}, accuracy {means.accuracy:.3f}"
 
 
-def _quiet(_: str) -> None:
+def _discard(_: str) -> None:
     """A study tells what its runs came to, not each of their steps."""
 
 
-def _words(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, SourceError):  # which image it is
         return str(error.problems[0]).partition("\n")[0]
     if isinstance(error, CnnlabError):

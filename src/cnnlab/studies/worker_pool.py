@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -22,35 +23,41 @@ from typing import TypeAlias
 
 import torch
 
-from cnnlab.data.dataset_cache import Shelf
-from cnnlab.studies.plan import Task
-from cnnlab.studies.tasks import Outcome, Place, carry_out
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.studies.plan import StudyTask
+from cnnlab.studies.tasks import ExecutionContext, TaskResult, run_task
 
 # (task, images so far of its run, what is to be said)
-Watch: TypeAlias = Callable[[Task, int, str], None]
+TaskProgressFn: TypeAlias = Callable[[StudyTask, int, str], None]
 # Asked before each task is begun: False ends the study there.
-GoOn: TypeAlias = Callable[[], bool]
+ContinueFn: TypeAlias = Callable[[], bool]
 # Closing what an executor answers ends all that it is at.
-Outcomes: TypeAlias = Generator[Outcome, None, None]
-Executor: TypeAlias = Callable[[Sequence[Task], Place, Watch, GoOn], Outcomes]
+TaskResults: TypeAlias = Generator[TaskResult, None, None]
+Executor: TypeAlias = Callable[[Sequence[StudyTask], ExecutionContext, TaskProgressFn, ContinueFn], TaskResults]
 
 # A fresh interpreter: a fork of this process would have its threads' locks, and can't compute on a GPU.
-START = "spawn"
+START_METHOD = "spawn"
 # How often a run is asked for that another process is at.
-PATIENCE_S = 0.5
-HEARD_EVERY_S = 0.2
+POLL_INTERVAL_S = 0.5
+PROGRESS_INTERVAL_S = 0.2
 # A process that ends in a run is given this many more tries: the machine's memory may be full for a moment.
-MORE_TRIES = 1
+MAX_RETRIES = 1
 
 
-def here(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn, shelf: Shelf | None = None) -> Outcomes:
+def in_process(
+    tasks: Sequence[StudyTask],
+    context: ExecutionContext,
+    on_progress: TaskProgressFn,
+    should_continue: ContinueFn,
+    dataset_cache: DatasetCache | None = None,
+) -> TaskResults:
     """Carry the tasks out in this process, one after another."""
-    shelf = shelf or Shelf(place.root)
+    dataset_cache = dataset_cache or DatasetCache(context.root)
     waiting = deque(tasks)
     refused = 0
-    while waiting and go_on():
+    while waiting and should_continue():
         task = waiting.popleft()
-        outcome = carry_out(task, place, shelf, lambda images, words, task=task: watch(task, images, words))  # type: ignore[misc]
+        outcome = run_task(task, context, dataset_cache, partial(on_progress, task))
         if outcome.status != "busy":
             refused = 0
             yield outcome
@@ -58,7 +65,7 @@ def here(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn, shelf: 
         waiting.append(task)
         refused += 1
         if refused >= len(waiting):
-            time.sleep(PATIENCE_S)
+            time.sleep(POLL_INTERVAL_S)
 
 
 def processes(count: int) -> Executor:
@@ -67,57 +74,61 @@ def processes(count: int) -> Executor:
     A process that dies takes only its run with it: that is tried once more, and then has failed.
     """
 
-    def carry(tasks: Sequence[Task], place: Place, watch: Watch, go_on: GoOn) -> Outcomes:
-        threads = place.threads or max(1, torch.get_num_threads() // count)
-        crew = _Crew(replace(place, threads=threads), min(count, len(tasks)))
+    def run_tasks(
+        tasks: Sequence[StudyTask], context: ExecutionContext, on_progress: TaskProgressFn, should_continue: ContinueFn
+    ) -> TaskResults:
+        threads = context.threads or max(1, torch.get_num_threads() // count)
+        crew = _WorkerPool(replace(context, threads=threads), min(count, len(tasks)))
         try:
-            yield from crew.carry(deque(tasks), watch, go_on)
+            yield from crew.run_tasks(deque(tasks), on_progress, should_continue)
         finally:
-            crew.dismiss()
+            crew.shutdown()
 
-    return carry
+    return run_tasks
 
 
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
-    task: Task | None = None
+    task: StudyTask | None = None
 
 
-class _Crew:
+class _WorkerPool:
     """Processes that stay for the whole study, so that torch is imported and data is decoded once in each."""
 
-    def __init__(self, place: Place, count: int) -> None:
-        self.place = place
-        self.workers = [self._hired() for _ in range(count)]
+    def __init__(self, context: ExecutionContext, count: int) -> None:
+        self.context = context
+        self.workers = [self._start_worker() for _ in range(count)]
         self.tries: dict[str, int] = {}
 
-    def carry(self, waiting: deque[Task], watch: Watch, go_on: GoOn) -> Outcomes:
+    def run_tasks(
+        self, queue: deque[StudyTask], on_progress: TaskProgressFn, should_continue: ContinueFn
+    ) -> TaskResults:
         """An outcome for each task, those that other processes are at last."""
         while True:
             for worker in self.workers:
-                if worker.task is None and waiting and go_on():
-                    worker.task = waiting.popleft()
+                if worker.task is None and queue and should_continue():
+                    worker.task = queue.popleft()
                     with suppress(OSError):  # it died idle: its pipe's end is heard below
                         worker.pipe.send(worker.task)
             busy = [worker for worker in self.workers if worker.task is not None]
             if not busy:
                 return
-            for worker in self._heard_of(busy):
-                task, outcome = worker.task, self._answer(worker, watch)
+            for worker in self._ready_workers(busy):
+                task, outcome = worker.task, self._receive(worker, on_progress)
                 if outcome is None or task is None:
                     continue
                 worker.task = None
                 if outcome.status == "busy":
-                    waiting.append(task)
-                    time.sleep(PATIENCE_S / len(self.workers))
+                    queue.append(task)
+                    time.sleep(POLL_INTERVAL_S / len(self.workers))
                 elif outcome.status == "again":
-                    waiting.append(task)
+                    queue.append(task)
                 else:
                     yield outcome
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """End all processes, whatever they are at; a run that is cut off can be gone on with."""
         for worker in self.workers:
             worker.process.terminate()
@@ -128,48 +139,48 @@ class _Crew:
                 worker.process.join()
             worker.pipe.close()
 
-    def _hired(self) -> _Worker:
-        context = multiprocessing.get_context(START)
+    def _start_worker(self) -> _Worker:
+        context = multiprocessing.get_context(START_METHOD)
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.place), daemon=True)  # type: ignore[attr-defined]
-        with _interrupts_held_back():
+        process = context.Process(target=_worker_main, args=(theirs, self.context), daemon=True)  # type: ignore[attr-defined]
+        with _ignore_interrupts():
             process.start()
         theirs.close()
         return _Worker(process, ours)
 
-    def _heard_of(self, workers: list[_Worker]) -> list[_Worker]:
+    def _ready_workers(self, workers: list[_Worker]) -> list[_Worker]:
         ready = wait([worker.pipe for worker in workers])
         return [worker for worker in workers if worker.pipe in ready]
 
-    def _answer(self, worker: _Worker, watch: Watch) -> Outcome | None:
+    def _receive(self, worker: _Worker, on_progress: TaskProgressFn) -> TaskResult | None:
         """What a worker answers; None where it only tells how far it is."""
         assert worker.task is not None
         try:
             said = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._replaced(worker, worker.task)
-        if isinstance(said, Outcome):
+            return self._replace_worker(worker, worker.task)
+        if isinstance(said, TaskResult):
             return said
         images, words = said
-        watch(worker.task, images, words)
+        on_progress(worker.task, images, words)
         return None
 
-    def _replaced(self, worker: _Worker, task: Task) -> Outcome:
+    def _replace_worker(self, worker: _Worker, task: StudyTask) -> TaskResult:
         """A worker that died gives its place to another; its run is tried again, or has failed."""
         worker.process.join()
-        ended = _how(worker.process.exitcode)
-        fresh = self._hired()
+        ended = _describe_exit(worker.process.exitcode)
+        fresh = self._start_worker()
         worker.process, worker.pipe = fresh.process, fresh.pipe
         self.tries[task.id] = self.tries.get(task.id, 0) + 1
-        if self.tries[task.id] <= MORE_TRIES:
-            return Outcome(id=task.id, status="again")
-        return Outcome(
+        if self.tries[task.id] <= MAX_RETRIES:
+            return TaskResult(id=task.id, status="again")
+        return TaskResult(
             id=task.id, status="failed", message=f"its process was ended {self.tries[task.id]} times ({ended})"
         )
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
+def _ignore_interrupts() -> Iterator[None]:
     """A process that is started within it is never interrupted: Ctrl-C reaches all of a terminal's processes, and the
     parent alone answers it and ends the others."""
     resource_tracker.ensure_running()  # it would take the mask away when it is first started
@@ -180,27 +191,27 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _how(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {-code}{', as when the memory is full' if code == -9 else ''}"
     return f"exit code {code}"
 
 
-def _serve(pipe: Connection, place: Place) -> None:
+def _worker_main(pipe: Connection, context: ExecutionContext) -> None:
     """A worker's life: tasks in, outcomes out, until the pipe or the parent ends."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    shelf = Shelf(place.root)
+    shelf = DatasetCache(context.root)
     last = 0.0
 
-    def heard(images: int, words: str) -> None:
+    def on_progress(images: int, words: str) -> None:
         nonlocal last
-        if time.monotonic() - last >= HEARD_EVERY_S:
+        if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
             pipe.send((images, words))
 
     with suppress(EOFError, OSError):
         while True:
-            pipe.send(carry_out(pipe.recv(), place, shelf, heard))
+            pipe.send(run_task(pipe.recv(), context, shelf, on_progress))
 
 
 def end_with_parent() -> None:

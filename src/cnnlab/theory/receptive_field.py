@@ -12,13 +12,13 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
-Span: TypeAlias = tuple[int, int]
+NodeRange: TypeAlias = tuple[int, int]
 # Views repeat from node to node with the product of all scales; this many are enough for any network that is drawn.
-MOST_PHASES = 256
+MAX_PHASES = 256
 
 
 @dataclass(frozen=True)
-class Field:
+class ReceptiveField1d:
     """A node's view of the input, in input pixels. A fresh one is that of the input itself.
 
     `jump` is how far apart the views of two neighbours are, on average.
@@ -26,39 +26,39 @@ class Field:
 
     jump: Fraction = Fraction(1)
     _phases: int = 1
-    _before: Field | None = None
-    _step: Callable[[Span], Span] = field(default=lambda span: span, compare=False)
-    _grown: Fraction = Fraction(1)
+    _previous: ReceptiveField1d | None = None
+    _step: Callable[[NodeRange], NodeRange] = field(default=lambda span: span, compare=False)
+    _growth: Fraction = Fraction(1)
     _start: Fraction = Fraction(0)
 
     @cached_property
     def size(self) -> int:
         """How many pixels a node sees: the most that any node does."""
         if self._phases == 1:
-            return int(self._grown)
-        views = (self.trail(node)[-1] for node in range(min(self._phases, MOST_PHASES)))
+            return int(self._growth)
+        views = (self.trace_back(node)[-1] for node in range(min(self._phases, MAX_PHASES)))
         return max(last - first + 1 for first, last in views)
 
     @cached_property
     def first_centre(self) -> Fraction:
         """The middle of the first node's view, in pixels from the middle of the first pixel; padding is below 0."""
         if self._phases == 1:  # all nodes see alike: no need to go all the way back
-            return self._start + (self._grown - 1) / 2
-        return Fraction(sum(self.trail(0)[-1]), 2)
+            return self._start + (self._growth - 1) / 2
+        return Fraction(sum(self.trace_back(0)[-1]), 2)
 
-    def trail(self, node: int) -> list[Span]:
+    def trace_back(self, node: int) -> list[NodeRange]:
         """What one node sees, layer by layer back to the input: first and last node of each map, its own in front.
 
         >>> Field().through(5).through(3).trail(0)
         [(0, 0), (0, 2), (0, 6)]
         """
         spans, at = [(node, node)], self
-        while at._before is not None:
+        while at._previous is not None:
             spans.append(at._step(spans[-1]))
-            at = at._before
+            at = at._previous
         return spans
 
-    def behind(self, span: Span) -> Span:
+    def input_range(self, span: NodeRange) -> NodeRange:
         """What the nodes of a span see on the map in front of the last layer: first and last node.
 
         >>> Field().through(3, stride=2, padding=1).behind((0, 1))
@@ -66,31 +66,31 @@ class Field:
         """
         return self._step(span)
 
-    def through(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Field:
+    def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> ReceptiveField1d:
         """The view after one more sliding window; `padding` is that in front of the first pixel.
 
         >>> Field().through(5).through(3).size
         7
         """
         reach = dilation * (kernel - 1)
-        grown, start = self._grown + reach * self.jump, self._start - padding * self.jump
+        grown, start = self._growth + reach * self.jump, self._start - padding * self.jump
 
-        def step(span: Span) -> Span:
+        def step(span: NodeRange) -> NodeRange:
             return span[0] * stride - padding, span[1] * stride - padding + reach
 
-        return Field(self.jump * stride, self._phases, self, step, grown, start)
+        return ReceptiveField1d(self.jump * stride, self._phases, self, step, grown, start)
 
-    def enlarged(self, scale: int, mode: str = "nearest") -> Field:
+    def after_upsample(self, scale: int, mode: str = "nearest") -> ReceptiveField1d:
         """The view after enlarging by `scale`: "nearest" copies a node, "bilinear" mixes the two around a place."""
 
-        def step(span: Span) -> Span:
+        def step(span: NodeRange) -> NodeRange:
             if mode == "nearest":
                 return span[0] // scale, span[1] // scale
             return (2 * span[0] + 1 - scale) // (2 * scale), -(-(2 * span[1] + 1 - scale) // (2 * scale))
 
-        return Field(self.jump / scale, self._phases * scale, self, step, self._grown, self._start)
+        return ReceptiveField1d(self.jump / scale, self._phases * scale, self, step, self._growth, self._start)
 
 
-def widest(fields: Sequence[Field]) -> Field:
+def widest(fields: Sequence[ReceptiveField1d]) -> ReceptiveField1d:
     """The view of a node that several paths lead to: the widest of theirs."""
     return max(fields, key=lambda seen: (seen.size, seen.jump))

@@ -15,18 +15,20 @@ from cnnlab.data.loader import Batch
 from cnnlab.models.pretrained.transfer import unfreeze
 
 
-class Average:
+class WeightAverage:
     """The average that a recipe names, of the weights of `source`.
 
-    `count` is how many states are in it; before the first one it is a copy of the network as it began. `fed` is the
-    network as it takes the batches of its training, which may be features.
+    `num_averaged` is how many states are in it; before the first one it is a copy of the network as it began.
+    `train_model` is the network as it takes the batches of its training, which may be features.
     """
 
-    def __init__(self, choice: Any, source: nn.Module, fed: Callable[[nn.Module], nn.Module] = lambda own: own) -> None:
-        self.choice = choice
+    def __init__(
+        self, config: Any, source: nn.Module, make_train_model: Callable[[nn.Module], nn.Module] = lambda own: own
+    ) -> None:
+        self.config = config
         self.network = deepcopy(source).requires_grad_(False).eval()
-        self.fed = fed(self.network)
-        self.count = 0
+        self.train_model = make_train_model(self.network)
+        self.num_averaged = 0
 
     def begin_epoch(self, epoch: int) -> None:
         """Know what trains from this epoch on, whose statistics are to be found."""
@@ -35,36 +37,36 @@ class Average:
 
     def after_step(self, source: nn.Module) -> None:
         """Take in a step, where the average is a running one. Buffers are copied, as torch's AveragedModel does."""
-        if isinstance(self.choice, EMA):
-            self._take_in(source, 1 - self.choice.decay)
+        if isinstance(self.config, EMA):
+            self._update(source, 1 - self.config.decay)
 
-    def after_epoch(self, source: nn.Module, done: float, batches: Iterator[Batch]) -> None:
+    def after_epoch(self, source: nn.Module, progress: float, batches: Iterator[Batch]) -> None:
         """Take in an epoch, where the average is one of epochs, and find the statistics that belong to it.
 
         Args:
-            done: the share of the training that is over.
-            batches: the training part, un-augmented, as `fed` takes it.
+            progress: the share of the training that is over.
+            batches: the training part, un-augmented, as `train_model` takes it.
         """
-        if isinstance(self.choice, SWA) and done >= self.choice.start:
-            self._take_in(source, 1 / (self.count + 1))
-            find_statistics(self.fed, batches)
+        if isinstance(self.config, SWA) and progress >= self.config.start:
+            self._update(source, 1 / (self.num_averaged + 1))
+            update_batchnorm_stats(self.train_model, batches)
 
     @torch.no_grad()
-    def _take_in(self, source: nn.Module, share: float) -> None:
+    def _update(self, source: nn.Module, weight: float) -> None:
         own: list[Tensor] = list(self.network.parameters())
         new: list[Tensor] = list(source.parameters())
-        if self.count:
-            torch._foreach_lerp_(own, new, share)
+        if self.num_averaged:
+            torch._foreach_lerp_(own, new, weight)
         else:
             torch._foreach_copy_(own, new)
         buffers = list(self.network.buffers())
         if buffers:
             torch._foreach_copy_(buffers, list(source.buffers()))
-        self.count += 1
+        self.num_averaged += 1
 
 
 @torch.no_grad()
-def find_statistics(network: nn.Module, batches: Iterator[Batch]) -> None:
+def update_batchnorm_stats(network: nn.Module, batches: Iterator[Batch]) -> None:
     """Set the running means and variances of batch norms to the plain means over these batches.
 
     Dropout stays off, so that nothing is drawn; a batch of one image is left out, since it has no variance.

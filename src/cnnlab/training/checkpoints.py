@@ -21,17 +21,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cnnlab.atomic_io import write_whole
+from cnnlab.atomic_io import atomic_write
 from cnnlab.errors import RunError
-from cnnlab.records import PlainName, Record, first_problem
-from cnnlab.training.early_stopping import Waited
-from cnnlab.training.loop import Training
+from cnnlab.records import Record, SafeFilename, first_validation_error
+from cnnlab.training.early_stopping import EarlyStoppingState
+from cnnlab.training.loop import TrainingState
 
-Kind = Literal["best", "last"]
+CheckpointKind = Literal["best", "last"]
 _WEIGHTS, _AVERAGE, _OPTIMIZER = "network/", "average/", "optimizer/"
 
 
-class Progress(Record):
+class TrainingProgress(Record):
     """What a training needs beside its tensors to go on. `best` is what `best.json` held at that time."""
 
     epoch: int
@@ -42,64 +42,70 @@ class Progress(Record):
     diverged: bool
     factor: float
     averaged: int = 0
-    chooser: Waited
-    stopper: Waited | None
-    plateau: Waited | None
-    best: Checkpoint | None = None
+    best_tracker: EarlyStoppingState
+    early_stopping: EarlyStoppingState | None
+    plateau: EarlyStoppingState | None
+    best: CheckpointIndex | None = None
 
 
-class Saved(Record):
+class CheckpointFile(Record):
     """One file of tensors."""
 
-    file: PlainName
+    file: SafeFilename
     sha256: str
     epoch: float
-    progress: Progress | None = None
+    progress: TrainingProgress | None = None
 
 
-class Checkpoint(Record):
+class CheckpointIndex(Record):
     """What `best.json` and `last.json` hold."""
 
-    newest: Saved
-    before: Saved | None = None
+    newest: CheckpointFile
+    before: CheckpointFile | None = None
 
 
-def save_weights(folder: Path, training: Training, epoch: float) -> None:
+def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
     """Keep the weights, or their average where that is what counts, as the best so far.
 
     Raises:
         RunError: the file can't be written; the older state is as it was.
     """
-    _save(folder, "best", training.step, _named(_WEIGHTS, training.judged), Saved(file="", sha256="", epoch=epoch))
+    _save(
+        folder,
+        "best",
+        training.step,
+        _add_prefix(_WEIGHTS, training.eval_model),
+        CheckpointFile(file="", sha256="", epoch=epoch),
+    )
 
 
-def save_progress(folder: Path, training: Training) -> None:
+def save_training_state(folder: Path, training: TrainingState) -> None:
     """Keep everything that a resumed training needs; errors as `save_weights`."""
-    schedule, stopper = training.schedule, training.stopper
-    progress = Progress(
+    schedule, stopper = training.schedule, training.early_stopping
+    progress = TrainingProgress(
         epoch=training.epoch,
         step=training.step,
         seconds=training.seconds,
         selected_epoch=training.selected_epoch,
         stopped=training.stopped,
         diverged=training.diverged,
-        factor=schedule.factor,
-        averaged=training.average.count if training.average else 0,
-        chooser=training.chooser.state,
-        stopper=stopper.state if stopper else None,
-        plateau=schedule.patience.state if schedule.patience else None,
-        best=_pointer_or_none(folder, "best"),
+        factor=schedule.plateau_factor,
+        averaged=training.average.num_averaged if training.average else 0,
+        best_tracker=training.best_tracker.state,
+        early_stopping=stopper.state if stopper else None,
+        plateau=schedule.plateau_tracker.state if schedule.plateau_tracker else None,
+        best=_read_index_or_none(folder, "best"),
     )
-    tensors = {**_named(_WEIGHTS, training.network), **_optimizer_tensors(training)}
+    tensors = {**_add_prefix(_WEIGHTS, training.network), **_optimizer_tensors(training)}
     if training.average is not None:
-        tensors |= _named(_AVERAGE, training.average.network)
-    saved = Saved(file="", sha256="", epoch=float(training.epoch), progress=progress)
+        tensors |= _add_prefix(_AVERAGE, training.average.network)
+    saved = CheckpointFile(file="", sha256="", epoch=float(training.epoch), progress=progress)
     _save(folder, "last", training.step, tensors, saved)
 
 
 def load_weights(
-    folder: Path, kind: Kind, warn: Callable[[str], None], epoch: float | None = None
-) -> tuple[dict[str, Tensor], Saved]:
+    folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
+) -> tuple[dict[str, Tensor], CheckpointFile]:
     """The network's tensors of a checkpoint, on the CPU.
 
     Args:
@@ -109,60 +115,62 @@ def load_weights(
         RunError: there is none, or none of those that will do is whole.
     """
     tensors, saved = _load(folder, kind, warn, epoch)
-    return _without(_WEIGHTS, tensors), saved
+    return _strip_prefix(_WEIGHTS, tensors), saved
 
 
-def resume(folder: Path, training: Training, warn: Callable[[str], None], *, writes: bool = True) -> None:
-    """Put a training into the state that `save_progress` kept; without one it starts anew.
+def restore_training_state(
+    folder: Path, training: TrainingState, warn: Callable[[str], None], *, is_main: bool = True
+) -> None:
+    """Put a training into the state that `save_training_state` kept; without one it starts anew.
 
     Best weights that were kept after that state are not those of the training that follows: another machine's may
     take another course.
 
     Args:
-        writes: False for a process that only reads in the folder.
+        is_main: False for a process that only reads in the folder.
 
     Raises:
         RunError: as `load_weights`.
     """
     if not (folder / "last.json").exists():
-        if writes:
-            _set_best(folder, None)
+        if is_main:
+            _write_best_index(folder, None)
         return
     tensors, saved = _load(folder, "last", warn)
     progress = saved.progress
     if progress is None:
         raise RunError("this checkpoint holds weights only", where=str(folder), next_step="train it again")
-    load_into(training.network, _without(_WEIGHTS, tensors), str(folder))
+    load_network_state(training.network, _strip_prefix(_WEIGHTS, tensors), str(folder))
     if training.average is not None:
-        load_into(training.average.network, _without(_AVERAGE, tensors), str(folder))
-        training.average.count = progress.averaged
+        load_network_state(training.average.network, _strip_prefix(_AVERAGE, tensors), str(folder))
+        training.average.num_averaged = progress.averaged
     training.epoch, training.step, training.seconds = progress.epoch, progress.step, progress.seconds
     training.selected_epoch = progress.selected_epoch
     training.stopped, training.diverged = progress.stopped, progress.diverged
-    training.schedule.factor, training.chooser.state = progress.factor, progress.chooser
-    if training.stopper and progress.stopper:
-        training.stopper.state = progress.stopper
-    if training.schedule.patience and progress.plateau:
-        training.schedule.patience.state = progress.plateau
+    training.schedule.plateau_factor, training.best_tracker.state = progress.factor, progress.best_tracker
+    if training.early_stopping and progress.early_stopping:
+        training.early_stopping.state = progress.early_stopping
+    if training.schedule.plateau_tracker and progress.plateau:
+        training.schedule.plateau_tracker.state = progress.plateau
     _load_optimizer(training, tensors)
     # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
-    if writes and (progress.best is not None or not progress.selected_epoch):
-        _set_best(folder, progress.best)
-    if writes:
-        _sweep(folder)
+    if is_main and (progress.best is not None or not progress.selected_epoch):
+        _write_best_index(folder, progress.best)
+    if is_main:
+        _delete_unreferenced(folder)
 
 
-def epochs_kept(folder: Path) -> int:
+def completed_epochs(folder: Path) -> int:
     """How many whole epochs a resumed training need not make again.
 
     Raises:
         RunError: `last.json` is damaged.
     """
-    pointer = _pointer(folder, "last")
+    pointer = _read_index(folder, "last")
     return int(pointer.newest.epoch) if pointer else 0
 
 
-def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Fill a network with tensors of the same names and shapes.
 
     Raises:
@@ -173,38 +181,38 @@ def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: st
         here, there = own.get(name), tensors.get(name)
         if here is None or there is None or here.shape != there.shape:
             raise RunError(
-                f"these weights are of another network: '{name}' is {_shape(there)} there, and {_shape(here)} here",
+                f"these weights are of another network: '{name}' is {_shape_text(there)} there, and {_shape_text(here)} here",
                 where=where,
                 next_step="use the recipe that the weights were trained with",
             )
     network.load_state_dict(dict(tensors))
 
 
-def _save(folder: Path, kind: Kind, step: int, tensors: Mapping[str, Tensor], saved: Saved) -> None:
+def _save(folder: Path, kind: CheckpointKind, step: int, tensors: Mapping[str, Tensor], saved: CheckpointFile) -> None:
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     file = f"{kind}-{step}.safetensors"
     newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
-    older = _pointer_or_none(folder, kind)
+    older = _read_index_or_none(folder, kind)
     # A resumed training comes to the same step again: what it writes anew is no state before itself.
     others = [kept for kept in (older.newest, older.before) if kept and kept.file != file] if older else []
     before = others[0] if others else None
-    write_whole(folder / file, content)
-    write_whole(folder / f"{kind}.json", Checkpoint(newest=newest, before=before).to_json(indent=2).encode())
-    _sweep(folder)
+    atomic_write(folder / file, content)
+    atomic_write(folder / f"{kind}.json", CheckpointIndex(newest=newest, before=before).to_json(indent=2).encode())
+    _delete_unreferenced(folder)
 
 
-def _sweep(folder: Path) -> None:
+def _delete_unreferenced(folder: Path) -> None:
     """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read.
 
     What a process that was killed had half written goes, too: one process at a time works in a run.
     """
     try:
-        best, last = _pointer(folder, "best"), _pointer(folder, "last")
+        best, last = _read_index(folder, "best"), _read_index(folder, "last")
     except RunError:
         return
     states = [saved for saved in (last.newest, last.before) if saved] if last else []
-    named = {file for pointer in (best, last) for file in _files(pointer)}
-    named |= {file for saved in states if saved.progress for file in _files(saved.progress.best)}
+    named = {file for pointer in (best, last) for file in _referenced_files(pointer)}
+    named |= {file for saved in states if saved.progress for file in _referenced_files(saved.progress.best)}
     for kind in ("best", "last"):
         for path in folder.glob(f"{kind}-*.safetensors"):
             if path.name not in named:
@@ -213,40 +221,40 @@ def _sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _files(pointer: Checkpoint | None) -> list[str]:
-    return [saved.file for saved in (pointer.newest, pointer.before) if saved] if pointer else []
+def _referenced_files(index: CheckpointIndex | None) -> list[str]:
+    return [saved.file for saved in (index.newest, index.before) if saved] if index else []
 
 
-def _set_best(folder: Path, best: Checkpoint | None) -> None:
+def _write_best_index(folder: Path, best: CheckpointIndex | None) -> None:
     if best is None:
         (folder / "best.json").unlink(missing_ok=True)
-    elif best != _pointer_or_none(folder, "best"):
-        write_whole(folder / "best.json", best.to_json(indent=2).encode())
+    elif best != _read_index_or_none(folder, "best"):
+        atomic_write(folder / "best.json", best.to_json(indent=2).encode())
 
 
-def _pointer_or_none(folder: Path, kind: Kind) -> Checkpoint | None:
-    """The same as `_pointer`, where a damaged one is as good as none."""
+def _read_index_or_none(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
+    """The same as `_read_index`, where a damaged one is as good as none."""
     try:
-        return _pointer(folder, kind)
+        return _read_index(folder, kind)
     except RunError:
         return None
 
 
-def _pointer(folder: Path, kind: Kind) -> Checkpoint | None:
+def _read_index(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
     path = folder / f"{kind}.json"
     try:
-        return Checkpoint.from_json(path.read_bytes())
+        return CheckpointIndex.from_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        what = first_problem(error) if isinstance(error, ValidationError) else str(error)
+        what = first_validation_error(error) if isinstance(error, ValidationError) else str(error)
         raise RunError(f"{path.name} can't be read: {what}", where=str(path), next_step="train it again") from None
 
 
 def _load(
-    folder: Path, kind: Kind, warn: Callable[[str], None], epoch: float | None = None
-) -> tuple[dict[str, Tensor], Saved]:
-    pointer = _pointer(folder, kind)
+    folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
+) -> tuple[dict[str, Tensor], CheckpointFile]:
+    pointer = _read_index(folder, kind)
     if pointer is None:
         raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
     damage: list[str] = []
@@ -266,15 +274,15 @@ def _load(
     raise RunError(what, where=str(folder), next_step="train it again")
 
 
-def _named(prefix: str, network: torch.nn.Module) -> dict[str, Tensor]:
+def _add_prefix(prefix: str, network: torch.nn.Module) -> dict[str, Tensor]:
     return {prefix + name: tensor for name, tensor in network.state_dict().items()}
 
 
-def _without(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
+def _optimizer_tensors(training: TrainingState) -> dict[str, Tensor]:
     state = training.optimizer.state_dict()["state"]
     return {
         f"{_OPTIMIZER}{index}/{name}": torch.as_tensor(value)
@@ -284,24 +292,24 @@ def _optimizer_tensors(training: Training) -> dict[str, Tensor]:
     }
 
 
-def _load_optimizer(training: Training, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(training: TrainingState, tensors: Mapping[str, Tensor]) -> None:
     parameters = [parameter for group in training.optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
             _, index, entry = name.split("/")
-            state.setdefault(int(index), {})[entry] = _laid_out_as(parameters[int(index)], tensor)
+            state.setdefault(int(index), {})[entry] = _match_memory_layout(parameters[int(index)], tensor)
     # The groups are the recipe's; the schedule sets their rates.
     groups = training.optimizer.state_dict()["param_groups"]
     training.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+def _match_memory_layout(parameter: Tensor, tensor: Tensor) -> Tensor:
     """torch's fused optimisers read memory in its order, so that a moment must lie as its parameter does."""
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
-def _shape(tensor: Tensor | None) -> str:
+def _shape_text(tensor: Tensor | None) -> str:
     return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "one number"

@@ -37,7 +37,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def whole_floats() -> Iterator[None]:
+def disable_tf32() -> Iterator[None]:
     """A context (or decorator) in which CUDA computes in full 32-bit floats, without TensorFloat-32.
 
     The flags are those of the whole process; they are restored afterwards.
@@ -55,10 +55,10 @@ def whole_floats() -> Iterator[None]:
 
 def device_name(device: torch.device) -> str:
     """The device as its maker calls it."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's model, where the system tells it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -7,32 +7,34 @@ from dataclasses import dataclass, field
 from cnnlab.records import Record, Score
 
 
-class Waited(Record):
+class EarlyStoppingState(Record):
     """How long a figure has not improved; `best` is None before the first validation."""
 
     best: float | None = None
-    waited: int = 0
+    num_bad_validations: int = 0
 
 
 @dataclass
-class Patience:
+class EarlyStopping:
     """Counts the validations since `metric` last improved by more than `min_change`."""
 
     metric: str
     min_change: float = 0.0
-    state: Waited = field(default_factory=Waited)
+    state: EarlyStoppingState = field(default_factory=EarlyStoppingState)
 
-    def improved(self, score: Score) -> bool:
+    def update(self, score: Score) -> bool:
         """Take in one validation; True when the figure is better than ever. NaN is never better."""
         figure = score.metric(self.metric)
         value = -figure if self.metric == "loss" else figure
         better = self.state.best is None or value > self.state.best + self.min_change
         better = better and value == value
         self.state = (
-            Waited(best=value, waited=0) if better else self.state.model_copy(update={"waited": self.waited + 1})
+            EarlyStoppingState(best=value, num_bad_validations=0)
+            if better
+            else self.state.model_copy(update={"num_bad_validations": self.num_bad_validations + 1})
         )
         return better
 
     @property
-    def waited(self) -> int:
-        return self.state.waited
+    def num_bad_validations(self) -> int:
+        return self.state.num_bad_validations

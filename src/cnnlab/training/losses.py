@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cnnlab.config import losses
 from cnnlab.data.sources.base import Labels
 
-Mass: TypeAlias = Tensor | int
+TotalWeight: TypeAlias = Tensor | int
 
 
 @dataclass(frozen=True)
@@ -29,31 +29,31 @@ class Loss:
         """The mean over N images, from logits N×K and labels N."""
         return self.function(outputs, labels)
 
-    def mass(self, labels: Tensor) -> Mass:
+    def total_weight(self, labels: Tensor) -> TotalWeight:
         """What these images count in a mean over more: their number, or the sum of their weights."""
         return len(labels) if self.weights is None else self.weights[labels].sum()
 
 
-def loss_function(choice: Any, labels: Labels, classes: int, device: torch.device) -> Loss:
+def loss_function(config: Any, labels: Labels, num_classes: int, device: torch.device) -> Loss:
     """The loss of a recipe.
 
     Args:
         labels: of the training part, by which 'balanced' weights the classes.
-        classes: how many there are.
+        num_classes: how many there are.
     """
-    weights = class_weights(choice.weights, labels, classes)
+    weights = class_weights(config.weights, labels, num_classes)
     on_device = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
-    if isinstance(choice, losses.Focal):
-        return Loss(partial(_focal, gamma=choice.gamma, weights=on_device), on_device)
-    return Loss(partial(F.cross_entropy, weight=on_device, label_smoothing=choice.smoothing), on_device)
+    if isinstance(config, losses.Focal):
+        return Loss(partial(_focal, gamma=config.gamma, weights=on_device), on_device)
+    return Loss(partial(F.cross_entropy, weight=on_device, label_smoothing=config.smoothing), on_device)
 
 
-def class_weights(chosen: Any, labels: Labels, classes: int) -> list[float] | None:
+def class_weights(weights: Any, labels: Labels, num_classes: int) -> list[float] | None:
     """A weight for each class; 'balanced' is N / (K · N of the class), and 0 for a class without images."""
-    if chosen != "balanced":
-        return None if chosen is None else list(chosen)
-    counts = np.bincount(labels, minlength=classes)
-    return [len(labels) / (classes * int(count)) if count else 0.0 for count in counts]
+    if weights != "balanced":
+        return None if weights is None else list(weights)
+    counts = np.bincount(labels, minlength=num_classes)
+    return [len(labels) / (num_classes * int(count)) if count else 0.0 for count in counts]
 
 
 def _focal(outputs: Tensor, labels: Tensor, gamma: float, weights: Tensor | None) -> Tensor:

@@ -7,28 +7,28 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cnnlab.distributed import World
+from cnnlab.distributed import ProcessGroup
 from cnnlab.records import StepMeans
 
 
-class Adding(Protocol):
+class MetricAccumulator(Protocol):
     """Whoever is told of each batch: its summed loss, what the network made of it, and its labels."""
 
-    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
+    def update(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
         """Take a batch in."""
 
 
-class Sums:
+class RunningMetrics:
     """Loss and hits summed on the device; the host looks at them without making the device wait."""
 
     def __init__(self, device: torch.device) -> None:
         self.images = 0
         self.totals = torch.zeros(2, dtype=torch.float64 if device.type != "mps" else torch.float32, device=device)
-        self.seen = torch.zeros(2, dtype=self.totals.dtype, pin_memory=device.type == "cuda")
-        self.seen_images = 0
+        self.host_totals = torch.zeros(2, dtype=self.totals.dtype, pin_memory=device.type == "cuda")
+        self.host_images = 0
         self.pending: tuple[torch.cuda.Event, int] | None = None
 
-    def add(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
+    def update(self, loss: Tensor, outputs: Tensor, labels: Tensor) -> None:
         """Count images in.
 
         Args:
@@ -38,31 +38,31 @@ class Sums:
         self.totals += torch.stack([loss.to(self.totals), hits.to(self.totals)])
         self.images += len(labels)
 
-    def glance(self) -> StepMeans | None:
+    def poll(self) -> StepMeans | None:
         """The means as far as they are known now; None before the first are."""
         if not self.images:  # the writer has counted what there was
             return None
         if self.totals.device.type == "cpu":
-            return self._means(self.totals.tolist(), self.images)
+            return self._step_means(self.totals.tolist(), self.images)
         if self.totals.device.type != "cuda":
             return None
         if self.pending is None:
-            self.seen.copy_(self.totals, non_blocking=True)
+            self.host_totals.copy_(self.totals, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self.pending = (event, self.images)
         elif self.pending[0].query():  # type: ignore[no-untyped-call]
-            self.seen_images, self.pending = self.pending[1], None
-            return self._means(self.seen.tolist(), self.seen_images)
+            self.host_images, self.pending = self.pending[1], None
+            return self._step_means(self.host_totals.tolist(), self.host_images)
         return None
 
-    def means(self, world: World) -> StepMeans:
+    def compute(self, process_group: ProcessGroup) -> StepMeans:
         """The means of all steps, and of all processes; waits for the device."""
         counted = self.totals.new_tensor([self.images])
-        *totals, images = world.sum(torch.cat([self.totals, counted])).tolist()
-        return self._means(totals, int(images))
+        *totals, images = process_group.all_reduce(torch.cat([self.totals, counted])).tolist()
+        return self._step_means(totals, int(images))
 
     @staticmethod
-    def _means(totals: list[float], images: int) -> StepMeans:
+    def _step_means(totals: list[float], images: int) -> StepMeans:
         loss, hits = totals
         return StepMeans(images=images, loss=loss / images, accuracy=hits / images)

@@ -12,141 +12,146 @@ from torch.optim import Optimizer
 
 from cnnlab.config import optimization
 from cnnlab.records import Score
-from cnnlab.training.early_stopping import Patience
-from cnnlab.training.optimizers.muon import Several
+from cnnlab.training.early_stopping import EarlyStopping
+from cnnlab.training.optimizers.muon import CombinedOptimizer
 
 
 @dataclass
-class Schedule:
+class LRScheduler:
     """Sets an optimiser's rate before each step: the rate that it was made with, times a multiplier.
 
     Args:
-        choice: what the recipe names.
+        config: what the recipe names.
         total_steps: the steps of the whole training.
         steps_per_epoch: those of one epoch.
 
-    `factor` is what a plateau schedule has made of the rate so far; all else depends on the step alone.
+    `plateau_factor` is what a plateau schedule has made of the rate so far; all else depends on the step alone.
     """
 
-    choice: Any
+    config: Any
     total_steps: int
     steps_per_epoch: int = 1
-    factor: float = 1.0
-    multiplier: float = 1.0
-    patience: Patience | None = field(init=False, default=None)
+    plateau_factor: float = 1.0
+    lr_multiplier: float = 1.0
+    plateau_tracker: EarlyStopping | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        plateau = self._plateau
+        plateau = self._plateau_config
         if plateau is not None:
-            self.patience = Patience(plateau.metric)
+            self.plateau_tracker = EarlyStopping(plateau.metric)
 
-    def before_step(self, step: int, optimizer: Optimizer | Several, spent: float = 0.0) -> None:
+    def before_step(self, step: int, optimizer: Optimizer | CombinedOptimizer, budget_used: float = 0.0) -> None:
         """Set the rate of step `step` (from 0), before which this share of a budget was spent."""
-        place = Place(step, self.total_steps, self.steps_per_epoch, spent)
-        self.multiplier = self.factor * multiplier(self.choice, place)
+        place = TrainingPosition(step, self.total_steps, self.steps_per_epoch, budget_used)
+        self.lr_multiplier = self.plateau_factor * lr_multiplier(self.config, place)
         for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("first_lr", group["lr"]) * self.multiplier
+            group["lr"] = group.setdefault("first_lr", group["lr"]) * self.lr_multiplier
 
     def after_validation(self, score: Score) -> None:
         """Let a plateau schedule see a validation.
 
-        The rate falls with the `patience`-th validation in a row that is no better than the best; torch's
+        The rate falls with the `plateau_tracker`-th validation in a row that is no better than the best; torch's
         ReduceLROnPlateau waits for one more. Behind a warm-up it sees the validations within that, too.
         """
-        plateau = self._plateau
-        if self.patience is None or plateau is None or self.patience.improved(score):
+        plateau = self._plateau_config
+        if self.plateau_tracker is None or plateau is None or self.plateau_tracker.update(score):
             return
-        if self.patience.waited >= plateau.patience:
-            self.factor *= plateau.factor
-            self.patience.state = self.patience.state.model_copy(update={"waited": 0})
+        if self.plateau_tracker.num_bad_validations >= plateau.patience:
+            self.plateau_factor *= plateau.factor
+            self.plateau_tracker.state = self.plateau_tracker.state.model_copy(update={"num_bad_validations": 0})
 
     @property
-    def _plateau(self) -> optimization.Plateau | None:
-        inner = self.choice.then if isinstance(self.choice, optimization.Warmup) else self.choice
-        return inner if isinstance(inner, optimization.Plateau) else None
+    def _plateau_config(self) -> optimization.PlateauSchedule | None:
+        inner = self.config.then if isinstance(self.config, optimization.WarmupSchedule) else self.config
+        return inner if isinstance(inner, optimization.PlateauSchedule) else None
 
 
-class Place(NamedTuple):
+class TrainingPosition(NamedTuple):
     """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch.
 
-    `spent` is the share of a budget that is spent: where it ends the training before the epochs do, a rate that falls
-    over the whole training falls with it.
+    `budget_used` is the share of a budget that is spent: where it ends the training before the epochs do, a rate that
+    falls over the whole training falls with it.
     """
 
     step: int
-    total: int
-    per_epoch: int
-    spent: float = 0.0
+    total_steps: int
+    steps_per_epoch: int
+    budget_used: float = 0.0
 
     @property
-    def part(self) -> float:
+    def fraction_done(self) -> float:
         """The share of the training that is done."""
-        return min(1.0, max(self.step / self.total, self.spent))
+        return min(1.0, max(self.step / self.total_steps, self.budget_used))
 
     @property
     def epoch(self) -> int:
         """The whole epochs that are done."""
-        return self.step // self.per_epoch
+        return self.step // self.steps_per_epoch
 
 
 @dataclass(frozen=True)
-class Steps:
+class StepMultipliers:
     """A multiplier for each step, as a range test has it; no recipe names it."""
 
     multipliers: tuple[float, ...]
 
 
-def multiplier(choice: Any, place: Place) -> float:
+def lr_multiplier(config: Any, position: TrainingPosition) -> float:
     """What a schedule makes of the rate at a step, without what it learns from validations.
 
     Args:
-        choice: a schedule of `cnnlab.config.optimization`, or `Steps`.
+        config: a schedule of `cnnlab.config.optimization`, or `StepMultipliers`.
     """
-    rule = _RULES.get(type(choice))
-    return 1.0 if rule is None else rule(choice, place)
+    rule = _MULTIPLIERS.get(type(config))
+    return 1.0 if rule is None else rule(config, position)
 
 
-def _warmup(choice: optimization.Warmup, place: Place) -> float:
-    rising = max(1, round(choice.epochs * place.per_epoch))
-    if place.step < rising:
-        return choice.start + (1 - choice.start) * place.step / rising
+def _warmup(config: optimization.WarmupSchedule, position: TrainingPosition) -> float:
+    rising = max(1, round(config.epochs * position.steps_per_epoch))
+    if position.step < rising:
+        return config.start + (1 - config.start) * position.step / rising
     # Of what is spent the warm-up took its share of the steps; what follows falls over the rest.
-    taken = place.spent * rising / place.step
-    spent = (place.spent - taken) / (1 - taken) if taken < 1 else 1.0
-    return multiplier(choice.then, Place(place.step - rising, max(1, place.total - rising), place.per_epoch, spent))
+    taken = position.budget_used * rising / position.step
+    spent = (position.budget_used - taken) / (1 - taken) if taken < 1 else 1.0
+    return lr_multiplier(
+        config.then,
+        TrainingPosition(
+            position.step - rising, max(1, position.total_steps - rising), position.steps_per_epoch, spent
+        ),
+    )
 
 
-def _restarts(choice: optimization.Restarts, place: Place) -> float:
-    step, length = place.step, choice.epochs * place.per_epoch
-    if choice.growth == 1:
+def _restarts(config: optimization.CosineRestartsSchedule, position: TrainingPosition) -> float:
+    step, length = position.step, config.epochs * position.steps_per_epoch
+    if config.growth == 1:
         step %= length
     while step >= length:
-        step, length = step - length, length * choice.growth
-    return _fall(step / length, choice.floor)
+        step, length = step - length, length * config.growth
+    return _cosine_decay(step / length, config.floor)
 
 
-def _onecycle(choice: optimization.OneCycle, place: Place) -> float:
-    first = 1 / choice.first
-    top = choice.rise * place.total - 1  # the step of the highest rate; a fraction, as in torch
-    step = max(place.step, min(place.spent, 1.0) * (place.total - 1))
+def _onecycle(config: optimization.OneCycleSchedule, position: TrainingPosition) -> float:
+    first = 1 / config.first
+    top = config.rise * position.total_steps - 1  # the step of the highest rate; a fraction, as in torch
+    step = max(position.step, min(position.budget_used, 1.0) * (position.total_steps - 1))
     if step < top:
-        return _fall(1 - step / top, first)
-    return _fall((step - top) / (place.total - 1 - top), first / choice.last)
+        return _cosine_decay(1 - step / top, first)
+    return _cosine_decay((step - top) / (position.total_steps - 1 - top), first / config.last)
 
 
-def _fall(part: float, floor: float) -> float:
-    """Half a cosine, from 1 at `part` 0 to `floor` at 1."""
-    return floor + (1 - floor) * (1 + math.cos(math.pi * part)) / 2
+def _cosine_decay(fraction: float, floor: float) -> float:
+    """Half a cosine, from 1 at `fraction` 0 to `floor` at 1."""
+    return floor + (1 - floor) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-_RULES: dict[type, Callable[[Any, Place], float]] = {
-    optimization.Step: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
-    optimization.MultiStep: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
-    optimization.Exponential: lambda choice, place: choice.factor**place.epoch,
-    optimization.Linear: lambda choice, place: 1 + (choice.floor - 1) * place.part,
-    optimization.Cosine: lambda choice, place: _fall(place.part, choice.floor),
-    optimization.Restarts: _restarts,
-    optimization.OneCycle: _onecycle,
-    optimization.Warmup: _warmup,
-    Steps: lambda choice, place: choice.multipliers[place.step],
+_MULTIPLIERS: dict[type, Callable[[Any, TrainingPosition], float]] = {
+    optimization.StepSchedule: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
+    optimization.MultiStepSchedule: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
+    optimization.ExponentialSchedule: lambda choice, place: choice.factor**place.epoch,
+    optimization.LinearSchedule: lambda choice, place: 1 + (choice.floor - 1) * place.fraction_done,
+    optimization.CosineSchedule: lambda choice, place: _cosine_decay(place.fraction_done, choice.floor),
+    optimization.CosineRestartsSchedule: _restarts,
+    optimization.OneCycleSchedule: _onecycle,
+    optimization.WarmupSchedule: _warmup,
+    StepMultipliers: lambda choice, place: choice.multipliers[place.step],
 }

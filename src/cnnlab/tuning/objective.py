@@ -9,57 +9,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.config.search import Search
-from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import RunError, SpecError
-from cnnlab.records import EpochRecord, Result, Score
-from cnnlab.runs.callbacks import nothing
+from cnnlab.records import EpochRecord, RunResult, Score
+from cnnlab.runs.callbacks import no_op
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.plan import Task, make_plan
-from cnnlab.studies.tasks import Outcome, Place, StopRunError, carry_out, find_run
-from cnnlab.studies.worker_pool import PATIENCE_S
+from cnnlab.studies.plan import StudyTask, make_plan
+from cnnlab.studies.tasks import ExecutionContext, StopRunError, TaskResult, find_run, run_task
+from cnnlab.studies.worker_pool import POLL_INTERVAL_S
 from cnnlab.tuning.result import TrialRecord
-from cnnlab.tuning.trials import Asked, Ended, Trials
+from cnnlab.tuning.trials import PendingTrial, TrialOutcome, TrialStore
 
 
 @dataclass(frozen=True)
-class Job:
+class SearchJob:
     """All that a process needs to know to work on a search; it can be sent to another one.
 
-    `search` is as it was asked for, and `fixed` as its runs are made: with one way of computing and one backbone.
+    `search` is as it was asked for, and `resolved_search` as its runs are made: with one way of computing and one
+    backbone.
     """
 
     search: Search
-    fixed: Search
+    resolved_search: Search
     name: str
     folder: Path
     storage: str | None
-    place: Place
+    context: ExecutionContext
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrialCallbacks:
     """Whoever wants to see trials go on: told a trial's number, its images so far and a word; and how it ended."""
 
-    heard: Callable[[int, int, str], None] = nothing
-    ended: Callable[[TrialRecord], None] = nothing
+    on_trial_progress: Callable[[int, int, str], None] = no_op
+    on_trial_end: Callable[[TrialRecord], None] = no_op
 
 
-def try_all(trials: Trials, job: Job, shelf: Shelf, seen: Seen) -> None:
+def run_trials(trials: TrialStore, job: SearchJob, dataset_cache: DatasetCache, callbacks: TrialCallbacks) -> None:
     """Make trials until all are made or the budget is spent; those of other processes are waited for."""
 
-    def go_on() -> bool:
-        return not job.search.budget.spent(*trials.spent())
+    def should_continue() -> bool:
+        return not job.search.budget.is_exhausted(*trials.budget_used())
 
     while True:
-        asked = trials.ask(go_on)
-        if asked is None and not trials.others_work():
+        asked = trials.ask(should_continue)
+        if asked is None and not trials.others_running():
             return
         if asked is None:
-            time.sleep(PATIENCE_S)
+            time.sleep(POLL_INTERVAL_S)
             continue
-        ended = _Trial(asked, job, shelf, seen.heard).carried_out()
+        ended = _Objective(asked, job, dataset_cache, callbacks.on_trial_progress).evaluate()
         trials.tell(asked, ended)
-        seen.ended(next(record for record in trials.records() if record.number == asked.number))
+        callbacks.on_trial_end(next(record for record in trials.records() if record.number == asked.number))
 
 
 def arm_name(number: int) -> str:
@@ -67,96 +68,111 @@ def arm_name(number: int) -> str:
     return f"trial {number}"
 
 
-class _Trial:
+class _Objective:
     """One trial on its way: the runs of its seeds, one after another."""
 
-    def __init__(self, asked: Asked, job: Job, shelf: Shelf, heard: Callable[[int, int, str], None]) -> None:
-        self.asked, self.place, self.shelf, self.heard = asked, job.place, shelf, heard
-        self.search, self.name = job.fixed, job.name
-        self.ended = Ended("finished")
+    def __init__(
+        self,
+        pending: PendingTrial,
+        job: SearchJob,
+        dataset_cache: DatasetCache,
+        on_trial_progress: Callable[[int, int, str], None],
+    ) -> None:
+        self.pending, self.context, self.dataset_cache, self.on_trial_progress = (
+            pending,
+            job.context,
+            dataset_cache,
+            on_trial_progress,
+        )
+        self.search, self.name = job.resolved_search, job.name
+        self.outcome = TrialOutcome("finished")
 
-    def carried_out(self) -> Ended:
+    def evaluate(self) -> TrialOutcome:
         """Do its runs; the first that does not finish ends the trial."""
-        changes, arm = self.search.changes(self.asked.values), arm_name(self.asked.number)
+        changes, arm = self.search.changes(self.pending.values), arm_name(self.pending.number)
         try:
             study = self.search.study({arm: changes})
-            plan = make_plan(study, self.name, device=self.place.device, shelf=self.shelf)
+            plan = make_plan(study, self.name, device=self.context.device, dataset_cache=self.dataset_cache)
         except (SpecError, RunError) as error:  # the run that it begins with may be gone
-            self.ended.status, self.ended.message = "failed", error.problems[0].what
-            return self.ended
+            self.outcome.status, self.outcome.message = "failed", error.problems[0].what
+            return self.outcome
         recipe, values = plan.arms[-1].recipe, []
-        self.ended.code = plan.arms[-1].tasks[0].id.rpartition("-")[2]
-        self.epochs, self.points = recipe.train.epochs, recipe.train.validations_per_epoch
+        self.outcome.code = plan.arms[-1].tasks[0].id.rpartition("-")[2]
+        self.epochs, self.validations_per_epoch = recipe.train.epochs, recipe.train.validations_per_epoch
         for turn, task in enumerate(plan.arms[-1].tasks):
-            value = self._run(turn, task)
+            value = self._run_seed(turn, task)
             if value is None:
-                return self.ended
+                return self.outcome
             values.append(value)
-        self.ended.value = sum(values) / len(values)
-        return self.ended
+        self.outcome.value = sum(values) / len(values)
+        return self.outcome
 
-    def _run(self, turn: int, task: Task) -> float | None:
+    def _run_seed(self, turn: int, task: StudyTask) -> float | None:
         """Carry one run out; its figure, or None where that ends the trial, and why is kept."""
-        before = find_run(self.place.runs, task.id)
+        before = find_run(self.context.runs, task.id)
         images = turn * task.images
         try:
-            self._replay(turn, before)
-            outcome = self._carry(turn, task, images)
+            self._replay_curve(turn, before)
+            outcome = self._run_task(turn, task, images)
         except StopRunError as stop:
-            outcome = Outcome(id=task.id, status="stopped", message=str(stop))
-        folder = find_run(self.place.runs, task.id)
+            outcome = TaskResult(id=task.id, status="stopped", message=str(stop))
+        folder = find_run(self.context.runs, task.id)
         result = folder.result() if folder is not None else None
         if folder is not None:
-            self._count(folder, result, found=outcome.status == "found")
-        self.ended.message = outcome.message
+            self._add_cost(folder, result, found=outcome.status == "found")
+        self.outcome.message = outcome.message
         if outcome.status == "stopped":
-            self.ended.status = "pruned"
+            self.outcome.status = "pruned"
         elif outcome.status == "failed" or result is None:
-            self.ended.status = "failed"
+            self.outcome.status = "failed"
         else:
-            return self._figure(result)
+            return self._final_value(result)
         return None
 
-    def _carry(self, turn: int, task: Task, images: int) -> Outcome:
+    def _run_task(self, turn: int, task: StudyTask, images: int) -> TaskResult:
         """The run, or that of another process that is at the same one."""
         while True:
-            outcome = carry_out(
+            outcome = run_task(
                 task,
-                self.place,
-                self.shelf,
-                lambda done, words: self.heard(self.asked.number, images + done, words),
-                lambda record: self._point(turn, record),
+                self.context,
+                self.dataset_cache,
+                lambda done, words: self.on_trial_progress(self.pending.number, images + done, words),
+                lambda record: self._on_validation(turn, record),
             )
             if outcome.status != "busy":
                 return outcome
-            time.sleep(PATIENCE_S)
+            time.sleep(POLL_INTERVAL_S)
 
-    def _figure(self, result: Result) -> float | None:
-        score = getattr(result, self.search.part)
-        value = score.metric(self.search.figure) if result.status != "diverged" and score is not None else math.nan
+    def _final_value(self, result: RunResult) -> float | None:
+        score = getattr(result, self.search.split)
+        value = (
+            score.metric(self.search.split_metric) if result.status != "diverged" and score is not None else math.nan
+        )
         if math.isfinite(value):
             return float(value)
-        self.ended.status, self.ended.message = "diverged", result.message
+        self.outcome.status, self.outcome.message = "diverged", result.message
         return None
 
-    def _replay(self, turn: int, folder: RunFolder | None) -> None:
+    def _replay_curve(self, turn: int, folder: RunFolder | None) -> None:
         """Report the points of a run that was made, or begun, before; one that has finished is not ended early."""
         for record in folder.epochs() if folder is not None else ():
-            self._point(turn, record, may_stop=folder is not None and folder.result() is None)
+            self._on_validation(turn, record, may_stop=folder is not None and folder.result() is None)
 
-    def _point(self, turn: int, record: EpochRecord, may_stop: bool = True) -> None:
-        value = _measured(record, self.search)
+    def _on_validation(self, turn: int, record: EpochRecord, may_stop: bool = True) -> None:
+        value = _metric_at(record, self.search)
         if value is None or not math.isfinite(value):
             return
-        self.ended.last = value
-        self.asked.report(value, turn * self.epochs * self.points + round(record.epoch * self.points))
+        self.outcome.last = value
+        self.pending.report(
+            value, turn * self.epochs * self.validations_per_epoch + round(record.epoch * self.validations_per_epoch)
+        )
         # After the last epoch nothing is left to save.
-        if may_stop and record.epoch < self.epochs and self.asked.should_stop():
+        if may_stop and record.epoch < self.epochs and self.pending.should_prune():
             raise StopRunError(f"ended after epoch {record.epoch:g}: it promised less than others at that point")
 
-    def _count(self, folder: RunFolder, result: Result | None, found: bool) -> None:
+    def _add_cost(self, folder: RunFolder, result: RunResult | None, found: bool) -> None:
         """What a run took; one that was there already took nothing."""
-        ended, records = self.ended, folder.epochs()
+        ended, records = self.outcome, folder.epochs()
         ended.runs.append(folder.name)
         ended.epochs += records[-1].epoch if records else 0.0
         ended.found = found and (ended.found or len(ended.runs) == 1)
@@ -165,10 +181,10 @@ class _Trial:
             ended.images += sum(record.train.images for record in records)
 
 
-def _measured(record: EpochRecord, search: Search) -> float | None:
+def _metric_at(record: EpochRecord, search: Search) -> float | None:
     """The metric at a point of the learning curve, where it is measured there."""
-    score = getattr(record, search.part)
+    score = getattr(record, search.split)
     if isinstance(score, Score):
-        return score.metric(search.figure)
-    found = getattr(score, search.figure, None)
+        return score.metric(search.split_metric)
+    found = getattr(score, search.split_metric, None)
     return None if found is None else float(found)

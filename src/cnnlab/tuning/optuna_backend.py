@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnlab.config.search import Search
-from cnnlab.config.search_space import Halving, Integer, Log, Median, Options, Uniform
+from cnnlab.config.search_space import (
+    CategoricalSpace,
+    IntegerSpace,
+    LogUniformSpace,
+    MedianPruner,
+    SuccessiveHalvingPruner,
+    UniformSpace,
+)
 from cnnlab.errors import UsageError
 from cnnlab.randomness import generator
 from cnnlab.tuning.result import ImportanceRecord
@@ -19,10 +26,10 @@ if TYPE_CHECKING:
     import optuna
 
 # Importance is what sets the best tenth apart, or so many where that is more: one or two are chance.
-FEWEST_BEST, BEST_SHARE = 5, 0.1
+MIN_BEST_TRIALS, BEST_SHARE = 5, 0.1
 # Optuna begins by drawing at random; a short search has fewer such trials than its ten.
 RANDOM_TRIALS, RANDOM_SHARE = 10, 3
-DATABASE_PATIENCE_S = 60
+DATABASE_TIMEOUT_S = 60
 
 
 def load_optuna() -> Any:
@@ -41,7 +48,7 @@ def load_optuna() -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_warnings() -> Iterator[None]:
     """Without the warnings that parts of Optuna are new and may change."""
     from optuna.exceptions import ExperimentalWarning
 
@@ -58,7 +65,7 @@ def open_storage(url: str | None, folder: Path) -> Any:
         url = f"sqlite:///{folder.resolve() / 'optuna.db'}"
     try:
         if url.startswith("sqlite:"):
-            waiting = {"connect_args": {"timeout": DATABASE_PATIENCE_S}}
+            waiting = {"connect_args": {"timeout": DATABASE_TIMEOUT_S}}
             return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=waiting))
         return optuna.storages.get_storage(url)
     except (SQLAlchemyError, ValueError, ImportError, OSError) as error:
@@ -71,25 +78,25 @@ def open_storage(url: str | None, folder: Path) -> Any:
         ) from None
 
 
-def suggested(trial: optuna.Trial, name: str, space: Any) -> Any:
-    if isinstance(space, Log):
+def suggest(trial: optuna.Trial, name: str, space: Any) -> Any:
+    if isinstance(space, LogUniformSpace):
         return trial.suggest_float(name, space.low, space.high, log=True)
-    if isinstance(space, Uniform):
-        return trial.suggest_float(name, space.low, float(space.ends()[1]), step=space.step)
-    if isinstance(space, Integer):
-        return trial.suggest_int(name, space.low, int(space.ends()[1]), step=space.step, log=space.log)
-    assert isinstance(space, Options)
-    return trial.suggest_categorical(name, space.all())
+    if isinstance(space, UniformSpace):
+        return trial.suggest_float(name, space.low, float(space.bounds()[1]), step=space.step)
+    if isinstance(space, IntegerSpace):
+        return trial.suggest_int(name, space.low, int(space.bounds()[1]), step=space.step, log=space.log)
+    assert isinstance(space, CategoricalSpace)
+    return trial.suggest_categorical(name, space.values())
 
 
 def new_pruner(search: Search) -> Any:
     import optuna
 
     points, kind = search.base.train.validations_per_epoch, search.pruner
-    if isinstance(kind, Median):
+    if isinstance(kind, MedianPruner):
         # Steps count validations from 1: none is ended in the steps up to the warm-up's last.
         return optuna.pruners.MedianPruner(n_startup_trials=kind.startup, n_warmup_steps=kind.warmup * points + 1)
-    if isinstance(kind, Halving):
+    if isinstance(kind, SuccessiveHalvingPruner):
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=kind.first * points, reduction_factor=kind.factor)
     return optuna.pruners.NopPruner()
 
@@ -106,18 +113,18 @@ def new_sampler(search: Search, number: int) -> Any:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=first, constant_liar=True)
 
 
-def importance_of(study: optuna.Study, finished: int) -> tuple[ImportanceRecord, ...]:
+def param_importances(study: optuna.Study, finished: int) -> tuple[ImportanceRecord, ...]:
     """How much each parameter matters, the most important first; empty where there are too few finished trials.
 
     PED-ANOVA: S. Watanabe, A. Bansal, F. Hutter: PED-ANOVA: Efficiently quantifying hyperparameter importance in
     arbitrary subspaces, IJCAI 2023.
     """
-    share = max(BEST_SHARE, FEWEST_BEST / max(finished, 1))
+    share = max(BEST_SHARE, MIN_BEST_TRIALS / max(finished, 1))
     if share > 0.5:
         return ()
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-    with quiet():
+    with silence_warnings():
         try:
             shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=share))
         except (ValueError, RuntimeError):  # all values are the same, or no parameter is in all trials

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cnnlab.config.arms import Changes, as_setting
-from cnnlab.config.backbones import OfRun, read_backbone, write_backbone
+from cnnlab.config.arms import Changes, format_override
+from cnnlab.config.backbones import RunBackbone, format_backbone, read_backbone
 from cnnlab.config.search import Search
-from cnnlab.config.search_space import Options, pruners, write_space
-from cnnlab.data.dataset_cache import Shelf
-from cnnlab.runs.resolve_recipe import with_run_named
-from cnnlab.stats.power import detectable, planning_sd
-from cnnlab.studies.plan import Plan, make_plan
+from cnnlab.config.search_space import CategoricalSpace, pruners, write_space
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.runs.resolve_recipe import with_named_run
+from cnnlab.stats.power import detectable_difference, planning_sd
+from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.plan_summary import ASSUMED_ERROR
-from cnnlab.studies.result import StudyWay
-from cnnlab.tuning.result import ParameterRecord, PlannedTuning
-from cnnlab.tuning.trials import Trials
+from cnnlab.studies.result import StudyPrecision
+from cnnlab.tuning.result import ParameterRecord, TuningPlanSummary
+from cnnlab.tuning.trials import TrialStore
 
 ACCURACY = "accuracy"
 # What a study keeps beside its trials.
-WAY, SECONDS, BACKBONE = "way", "seconds", "backbone"
+PRECISION_KEY, SECONDS, BACKBONE = "way", "seconds", "backbone"
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,21 @@ class TuningPlan:
 
     name: str
     search: Search
-    plan: Plan
-    way: StudyWay
+    plan: StudyPlan
+    study_precision: StudyPrecision
     images: int
     seconds: float
 
 
 def plan_search(
-    search: Search, name: str, *, device: str = "auto", shelf: Shelf, trials: Trials | None = None
+    search: Search, name: str, *, device: str = "auto", dataset_cache: DatasetCache, trials: TrialStore | None = None
 ) -> TuningPlan:
     """What is known of a search before its trials; networks are tried for their speed, and none is trained.
 
     Args:
         name: what the search is called.
         device: auto, cpu, cuda or mps.
-        shelf: opens the data.
+        dataset_cache: opens the data.
         trials: keeps the way of computing for other processes and later calls.
 
     Raises:
@@ -59,99 +59,104 @@ def plan_search(
         RunError: the run that the base's backbone is from is gone.
     """
     if trials is None:
-        search = _with_run_named(search)
-        way, seconds = _tried(search, name, device, shelf)
+        search = _with_named_run(search)
+        way, seconds = _benchmark_extremes(search, name, device, dataset_cache)
     else:
-        with trials.holding("planning"):
-            search = _with_run_named(search, trials)
-            kept = trials.note(WAY)
+        with trials.lock("planning"):
+            search = _with_named_run(search, trials)
+            kept = trials.get_attr(PRECISION_KEY)
             if kept is not None:
-                way, seconds = StudyWay.from_json(kept), float(trials.note(SECONDS) or math.nan)
+                way, seconds = StudyPrecision.from_json(kept), float(trials.get_attr(SECONDS) or math.nan)
             else:
-                way, seconds = _tried(search, name, device, shelf)
-                trials.keep(SECONDS, repr(seconds))
-                trials.keep(WAY, way.to_json())
-    fixed = computed(search, way)
-    plan = make_plan(fixed.study(dict([_corners(fixed)[0]])), name, device=device, shelf=shelf)
+                way, seconds = _benchmark_extremes(search, name, device, dataset_cache)
+                trials.set_attr(SECONDS, repr(seconds))
+                trials.set_attr(PRECISION_KEY, way.to_json())
+    fixed = search_with_precision(search, way)
+    plan = make_plan(fixed.study(dict([_extreme_values(fixed)[0]])), name, device=device, dataset_cache=dataset_cache)
     images = sum(task.images for task in plan.arms[0].tasks)
     return TuningPlan(name, fixed, plan, way, images, seconds)
 
 
-def summary(planned: TuningPlan) -> PlannedTuning:
+def summarize_tuning_plan(tuning_plan: TuningPlan) -> TuningPlanSummary:
     """What a person weighs before a search: its runs, its time, and what its confirmation can find."""
-    search, plan = planned.search, planned.plan
+    search, plan = tuning_plan.search, tuning_plan.plan
     confirmed = 2 * search.confirm if plan.test_set else 0
-    known = math.isfinite(planned.seconds)
-    return PlannedTuning(
-        study=planned.name,
+    known = math.isfinite(tuning_plan.seconds)
+    return TuningPlanSummary(
+        study=tuning_plan.name,
         question=search.question,
-        parameters=parameters(search),
-        trials=trials_wanted(search),
+        parameters=parameter_records(search),
+        trials=num_trials(search),
         seeds=search.seeds,
         confirm=search.confirm if plan.test_set else 0,
         sampler=search.sampler,
-        pruner=str(pruners.write(search.pruner)),
-        runs=(trials_wanted(search) + 1) * search.seeds + confirmed,
-        images=planned.images,
-        seconds=planned.seconds * (trials_wanted(search) + 1 + confirmed / search.seeds) if known else None,
-        basis=f"a trial of the extreme values on {planned.way.device}, one run at a time, none ended early",
-        detectable=_detectable(search, plan) if confirmed and search.figure == ACCURACY else None,
+        pruner=str(pruners.to_call(search.pruner)),
+        runs=(num_trials(search) + 1) * search.seeds + confirmed,
+        images=tuning_plan.images,
+        seconds=tuning_plan.seconds * (num_trials(search) + 1 + confirmed / search.seeds) if known else None,
+        basis=f"a trial of the extreme values on {tuning_plan.study_precision.device}, one run at a time, none ended early",
+        detectable=_detectable_difference(search, plan) if confirmed and search.split_metric == ACCURACY else None,
     )
 
 
-def trials_wanted(search: Search) -> int:
+def num_trials(search: Search) -> int:
     """How many trials there will be: a grid may have fewer than were asked for."""
-    return min(search.trials, sum(1 for _ in search.grid())) if search.sampler == "grid" else search.trials
+    return min(search.trials, sum(1 for _ in search.grid_values())) if search.sampler == "grid" else search.trials
 
 
-def parameters(search: Search) -> tuple[ParameterRecord, ...]:
+def parameter_records(search: Search) -> tuple[ParameterRecord, ...]:
     """The parameters as a result tells them."""
     return tuple(
         ParameterRecord(
             name=name,
             space=write_space(space),
             log=search.is_log(name),
-            options=tuple(str(option) for option in space.all()) if isinstance(space, Options) else (),
+            options=tuple(str(option) for option in space.values()) if isinstance(space, CategoricalSpace) else (),
         )
         for name, space in search.search.items()
     )
 
 
-def computed(search: Search, way: StudyWay) -> Search:
+def search_with_precision(search: Search, study_precision: StudyPrecision) -> Search:
     """The search with a base that says how its runs compute, so that no later trial can make two of them differ."""
-    fixed = {"precision": way.way.precision, "memory_format": way.way.memory_format}
+    fixed = {
+        "precision": study_precision.precision_config.precision,
+        "memory_format": study_precision.precision_config.memory_format,
+    }
     train = search.base.train.model_copy(update=fixed)
     return search.model_copy(update={"base": search.base.model_copy(update={"train": train})})
 
 
-def _tried(search: Search, name: str, device: str, shelf: Shelf) -> tuple[StudyWay, float]:
+def _benchmark_extremes(
+    search: Search, name: str, device: str, dataset_cache: DatasetCache
+) -> tuple[StudyPrecision, float]:
     """The way that is right for the base and all extreme values, and how long a trial takes in the mean of them."""
-    plan = make_plan(search.study(dict(_corners(search))), name, device=device, shelf=shelf)
+    plan = make_plan(search.study(dict(_extreme_values(search))), name, device=device, dataset_cache=dataset_cache)
     times = [sum(task.seconds for task in arm.tasks) for arm in plan.arms if not arm.same_as]
     known = [seconds for seconds in times if math.isfinite(seconds)]
-    return plan.way, sum(known) / len(known) if known else math.nan
+    return plan.study_precision, sum(known) / len(known) if known else math.nan
 
 
-def _with_run_named(search: Search, trials: Trials | None = None) -> Search:
+def _with_named_run(search: Search, trials: TrialStore | None = None) -> Search:
     """The search with one run behind all its trials, those of later calls too: another may finish meanwhile."""
-    base, kept = search.base, trials.note(BACKBONE) if trials is not None else None
-    if not isinstance(base.model.backbone, OfRun):
+    base, kept = search.base, trials.get_attr(BACKBONE) if trials is not None else None
+    if not isinstance(base.model.backbone, RunBackbone):
         return search
     if kept is None:
-        base = with_run_named(base)
+        base = with_named_run(base)
         if trials is not None and base.model.backbone is not None:
-            trials.keep(BACKBONE, write_backbone(base.model.backbone))
+            trials.set_attr(BACKBONE, format_backbone(base.model.backbone))
     else:
         base = base.model_copy(update={"model": base.model.model_copy(update={"backbone": read_backbone(kept)})})
     return search.model_copy(update={"base": base})
 
 
-def _corners(search: Search) -> list[tuple[str, Changes]]:
+def _extreme_values(search: Search) -> list[tuple[str, Changes]]:
     """The extreme values as arms, named by what they change."""
-    made = [search.changes(values) for values in search.corners()]
-    return [(", ".join(as_setting(key, value) for key, value in changes.items()), changes) for changes in made]
+    made = [search.changes(values) for values in search.boundary_values()]
+    return [(", ".join(format_override(key, value) for key, value in changes.items()), changes) for changes in made]
 
 
-def _detectable(search: Search, plan: Plan) -> float:
+def _detectable_difference(search: Search, plan: StudyPlan) -> float:
     """At the spread of small networks on so many test images."""
-    return detectable(planning_sd(ASSUMED_ERROR, plan.test_images), search.confirm, alpha=search.alpha)
+    return detectable_difference(planning_sd(ASSUMED_ERROR, plan.test_images), search.confirm, alpha=search.alpha)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from cnnlab.records import PlainName, Record
+from cnnlab.records import Record, SafeFilename
 from cnnlab.studies.result import UNCONFIRMED, UNTESTED, Confirmation
 
-Plain: TypeAlias = int | float | bool | str
+ParamValue: TypeAlias = int | float | bool | str
 # `diverged` and `failed` have no figure; `pruned` was ended early and has only that of its last validation.
 TrialStatus: TypeAlias = Literal["finished", "pruned", "diverged", "failed", "running"]
 
@@ -38,14 +38,14 @@ class TrialRecord(Record):
     """
 
     number: int
-    params: dict[str, Plain]
+    params: dict[str, ParamValue]
     changes: dict[str, str]
     status: TrialStatus
     value: float | None = None
     last: float | None = None
     epochs: float = 0.0
     seconds: float = 0.0
-    runs: tuple[PlainName, ...] = ()
+    runs: tuple[SafeFilename, ...] = ()
     found: bool = False
     code: str = ""
     again: int = 0
@@ -58,7 +58,7 @@ class BaselineRecord(Record):
     status: TrialStatus
     value: float | None
     seconds: float
-    runs: tuple[PlainName, ...]
+    runs: tuple[SafeFilename, ...]
     message: str = ""
 
 
@@ -70,7 +70,7 @@ class ImportanceRecord(Record):
     best: int
 
 
-class PlannedTuning(Record):
+class TuningPlanSummary(Record):
     """A search before it runs.
 
     Attributes:
@@ -136,7 +136,7 @@ class TuningResult(Record):
     complete: bool
 
     @property
-    def untested(self) -> bool:
+    def is_untested(self) -> bool:
         """Whether the search asks for a confirmation that could not be had."""
         return any(note.startswith((UNCONFIRMED, UNTESTED)) for note in self.notes)
 

@@ -12,55 +12,55 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cnnlab.atomic_io import write_whole
+from cnnlab.atomic_io import atomic_write
 from cnnlab.config.search import Search
 from cnnlab.config.search_space import pruners
-from cnnlab.data.dataset_cache import Shelf
-from cnnlab.data.sources.base import Progress, silent
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.errors import RunError
-from cnnlab.records import first_problem
-from cnnlab.runs.callbacks import nothing
-from cnnlab.stats.ranking import FEWEST_TO_CHOOSE
-from cnnlab.studies.analysis import Reading
+from cnnlab.records import first_validation_error
+from cnnlab.runs.callbacks import no_op
+from cnnlab.stats.ranking import MIN_RUNS_TO_RANK
+from cnnlab.studies.analysis import CollectedResults
 from cnnlab.studies.confirmation import confirm
 from cnnlab.studies.folder import study_name
-from cnnlab.studies.plan import Plan, make_plan
+from cnnlab.studies.plan import StudyPlan, make_plan
 from cnnlab.studies.result import UNCONFIRMED, Confirmation, SeedRecord
-from cnnlab.studies.runner import NOBODY, Audience, Course, carry
-from cnnlab.studies.tasks import Place
-from cnnlab.studies.worker_pool import Executor, here, processes
+from cnnlab.studies.runner import NO_STUDY_CALLBACKS, StudyCallbacks, StudyRunner, run_tasks
+from cnnlab.studies.tasks import ExecutionContext
+from cnnlab.studies.worker_pool import Executor, in_process, processes
 from cnnlab.training.device import choose_device
-from cnnlab.tuning.objective import Job, Seen, arm_name, try_all
+from cnnlab.tuning.objective import SearchJob, TrialCallbacks, arm_name, run_trials
 from cnnlab.tuning.optuna_backend import load_optuna
-from cnnlab.tuning.plan import TuningPlan, parameters, plan_search, trials_wanted
+from cnnlab.tuning.plan import TuningPlan, num_trials, parameter_records, plan_search
 from cnnlab.tuning.result import BaselineRecord, TrialRecord, TrialStatus, TuningResult, is_better
-from cnnlab.tuning.trials import Trials
-from cnnlab.tuning.worker_pool import try_side_by_side
+from cnnlab.tuning.trials import TrialStore
+from cnnlab.tuning.worker_pool import run_trials_in_processes
 
 TUNING = "tuning"
 
 
 @dataclass(frozen=True)
-class Onlookers:
+class SearchCallbacks:
     """Whoever wants to see a tuning while it goes on; by default nobody.
 
-    `planned` is told the plan and the trials that there are already; `heard` a trial's number, the images of its runs
-    so far, and a word; `ended` each trial that ends in this call. `stages` sees the baseline's runs and those of the
-    confirmation.
+    `on_search_start` is told the plan and the trials that there are already; `on_trial_progress` a trial's number, the
+    images of its runs so far, and a word; `on_trial_end` each trial that ends in this call. `study_callbacks` sees the
+    baseline's runs and those of the confirmation.
     """
 
-    progress: Progress = silent
-    planned: Callable[[TuningPlan, Sequence[TrialRecord]], None] = nothing
-    heard: Callable[[int, int, str], None] = nothing
-    ended: Callable[[TrialRecord], None] = nothing
-    say: Callable[[str], None] = nothing
-    stages: Audience = NOBODY
+    progress: ProgressCallback = no_progress
+    on_search_start: Callable[[TuningPlan, Sequence[TrialRecord]], None] = no_op
+    on_trial_progress: Callable[[int, int, str], None] = no_op
+    on_trial_end: Callable[[TrialRecord], None] = no_op
+    log: Callable[[str], None] = no_op
+    study_callbacks: StudyCallbacks = NO_STUDY_CALLBACKS
 
 
-UNSEEN = Onlookers()
+NO_SEARCH_CALLBACKS = SearchCallbacks()
 
 
-def carry_out_search(
+def execute_search(
     search: Search,
     name: str,
     *,
@@ -69,7 +69,7 @@ def carry_out_search(
     device: str = "auto",
     jobs: int = 1,
     storage: str | None = None,
-    onlookers: Onlookers = UNSEEN,
+    callbacks: SearchCallbacks = NO_SEARCH_CALLBACKS,
 ) -> TuningResult:
     """Make the trials that are still to be made, and say what came out. Its folder is `runs`/tuning/`name`.
 
@@ -89,27 +89,30 @@ def carry_out_search(
         RunError: the runs folder can't be written to, or no trial came to an end.
     """
     load_optuna()
-    name, shelf = study_name(name), Shelf(root, onlookers.progress)
+    name, shelf = study_name(name), DatasetCache(root, callbacks.progress)
     folder = tuning_folder(runs, name)
-    _make(folder)
-    with Trials(search, name, folder, storage) as trials:
-        planned = plan_search(search, name, device=device, shelf=shelf, trials=trials)
-        write_whole(folder / "search.toml", search.to_toml().encode())
-        place = Place(runs.resolve(), root, choose_device(device).type)
-        stages = _Stages(planned, place, folder, processes(jobs) if jobs > 1 else here, onlookers, shelf)
-        onlookers.planned(planned, trials.records())
-        baseline = stages.baseline()
-        job, seen = Job(search, planned.search, name, folder, storage, place), Seen(onlookers.heard, onlookers.ended)
+    _make_folder(folder)
+    with TrialStore(search, name, folder, storage) as trials:
+        planned = plan_search(search, name, device=device, dataset_cache=shelf, trials=trials)
+        atomic_write(folder / "search.toml", search.to_toml().encode())
+        place = ExecutionContext(runs.resolve(), root, choose_device(device).type)
+        stages = _SearchStages(planned, place, folder, processes(jobs) if jobs > 1 else in_process, callbacks, shelf)
+        callbacks.on_search_start(planned, trials.records())
+        baseline = stages.run_baseline()
+        job, seen = (
+            SearchJob(search, planned.search, name, folder, storage, place),
+            TrialCallbacks(callbacks.on_trial_progress, callbacks.on_trial_end),
+        )
         if jobs > 1:
-            try_side_by_side(trials, job, jobs, seen)
+            run_trials_in_processes(trials, job, jobs, seen)
         else:
-            try_all(trials, job, shelf, seen)
-        result = _result(planned, trials, baseline)
-        with trials.holding("confirming"):
-            confirmation, untested = stages.confirmation(result)
+            run_trials(trials, job, shelf, seen)
+        result = _make_result(planned, trials, baseline)
+        with trials.lock("confirming"):
+            confirmation, untested = stages.run_confirmation(result)
         notes = (*result.notes, untested) if untested else result.notes
         result = result.model_copy(update={"confirmation": confirmation, "notes": notes})
-    _write_down(folder, search, planned.search, result)
+    _write_result(folder, search, planned.search, result)
     if result.trials and all(trial.status == "failed" for trial in result.trials):
         where, why = str(folder), result.trials[0].message
         raise RunError(f"every trial failed, the first because {why}", where=where, next_step="search other values")
@@ -134,36 +137,36 @@ def read_tuning(folder: Path) -> TuningResult:
         step = "carry it out: cnnlab tune FILE"
         raise RunError("there is no tuning with a result here", where=str(folder), next_step=step) from None
     except ValidationError as error:
-        what = f"result.json is damaged: {first_problem(error)}"
+        what = f"result.json is damaged: {first_validation_error(error)}"
         step = "give the tuning's command again: it reads its trials anew"
         raise RunError(what, where=str(path), next_step=step) from None
 
 
 @dataclass(frozen=True)
-class _Stages:
+class _SearchStages:
     """The runs around the trials: the baseline's before them, and the confirmation's after."""
 
-    planned: TuningPlan
-    place: Place
+    tuning_plan: TuningPlan
+    context: ExecutionContext
     folder: Path
     executor: Executor
-    onlookers: Onlookers
-    shelf: Shelf
+    callbacks: SearchCallbacks
+    dataset_cache: DatasetCache
 
-    def baseline(self) -> BaselineRecord:
+    def run_baseline(self) -> BaselineRecord:
         """The base as it is, with the seeds of the trials."""
-        plan = self.planned.plan
-        course, arm = self._course(plan), plan.arms[0]
-        carry(course, arm.tasks)
-        reading = Reading(plan, self.place.runs, course.failures)
-        return _baseline([reading.seed(task, self.planned.search.metric) for task in arm.tasks])
+        plan = self.tuning_plan.plan
+        course, arm = self._study_runner(plan), plan.arms[0]
+        run_tasks(course, arm.tasks)
+        reading = CollectedResults(plan, self.context.runs, course.failures)
+        return _baseline_record([reading.seed_record(task, self.tuning_plan.search.metric) for task in arm.tasks])
 
-    def confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
+    def run_confirmation(self, result: TuningResult) -> tuple[Confirmation | None, str]:
         """The best trial against the baseline with fresh seeds, and then the test set, opened once.
 
         Beside it, why that was asked for and could not be done; else empty.
         """
-        search, best, say = self.planned.search, result.best, self.onlookers.say
+        search, best, say = self.tuning_plan.search, result.best, self.callbacks.log
         if not search.confirm or best is None or best.value is None or not result.complete:
             return None, ""
         held = result.baseline.value
@@ -173,20 +176,20 @@ class _Stages:
         arm = arm_name(best.number)
         study = search.study({arm: search.changes(best.params)})
         try:
-            plan = make_plan(study, self.planned.name, device=self.place.device, shelf=self.shelf)
+            plan = make_plan(study, self.tuning_plan.name, device=self.context.device, dataset_cache=self.dataset_cache)
         except RunError as error:
             untested = f"{UNCONFIRMED}: {error.problems[0].what}"
             say(untested)
             return None, untested
-        course = self._course(plan)
-        confirmation = confirm(course, Reading(plan, self.place.runs, course.failures), arm)
-        return confirmation, course.untested
+        course = self._study_runner(plan)
+        confirmation = confirm(course, CollectedResults(plan, self.context.runs, course.failures), arm)
+        return confirmation, course.untested_reason
 
-    def _course(self, plan: Plan) -> Course:
-        return Course(plan, self.place, self.executor, self.onlookers.stages, self.folder)
+    def _study_runner(self, plan: StudyPlan) -> StudyRunner:
+        return StudyRunner(plan, self.context, self.executor, self.callbacks.study_callbacks, self.folder)
 
 
-def _baseline(seeds: Sequence[SeedRecord]) -> BaselineRecord:
+def _baseline_record(seeds: Sequence[SeedRecord]) -> BaselineRecord:
     values = [math.nan if seed.value is None or seed.status == "diverged" else seed.value for seed in seeds]
     value = sum(values) / len(values)
     ended: dict[str, TrialStatus] = {"diverged": "diverged", "failed": "failed", "not run": "failed"}
@@ -200,17 +203,17 @@ def _baseline(seeds: Sequence[SeedRecord]) -> BaselineRecord:
     )
 
 
-def _result(planned: TuningPlan, trials: Trials, baseline: BaselineRecord) -> TuningResult:
+def _make_result(tuning_plan: TuningPlan, trials: TrialStore, baseline: BaselineRecord) -> TuningResult:
     """What the trials say."""
-    search, plan, way, records = planned.search, planned.plan, planned.way, trials.records()
+    search, plan, way, records = tuning_plan.search, tuning_plan.plan, tuning_plan.study_precision, trials.records()
     finished = [trial for trial in records if trial.value is not None]
     sign = -1 if search.higher_is_better else 1
     best = min(finished, key=lambda trial: sign * trial.value, default=None)  # type: ignore[operator]
-    spent = search.budget.spent(*trials.spent())
+    spent = search.budget.is_exhausted(*trials.budget_used())
     running = any(trial.status == "running" for trial in records)
-    wanted = trials_wanted(search)
+    wanted = num_trials(search)
     return TuningResult(
-        study=planned.name,
+        study=tuning_plan.name,
         question=search.question,
         metric=search.metric,
         higher_is_better=search.higher_is_better,
@@ -219,26 +222,26 @@ def _result(planned: TuningPlan, trials: Trials, baseline: BaselineRecord) -> Tu
         data=plan.data,
         images=plan.images,
         sampler=search.sampler,
-        pruner=str(pruners.write(search.pruner)),
+        pruner=str(pruners.to_call(search.pruner)),
         seeds=search.seeds,
         wanted=wanted,
-        parameters=parameters(search),
+        parameters=parameter_records(search),
         trials=records,
         best=best,
         chosen_from=len(finished),
         baseline=baseline,
-        importance=trials.importance(),
+        importance=trials.param_importances(),
         notes=tuple(_notes(search, records, spent and len(records) < wanted, wanted)),
-        precision=way.way.precision,
-        memory_format=way.way.memory_format,
+        precision=way.precision_config.precision,
+        memory_format=way.precision_config.memory_format,
         device=way.device,
         seconds=math.fsum(trial.seconds for trial in records) + baseline.seconds,
         complete=not running and (spent or len(records) >= wanted),
     )
 
 
-def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: int) -> Iterator[str]:
-    if spent:
+def _notes(search: Search, records: Sequence[TrialRecord], budget_exhausted: bool, wanted: int) -> Iterator[str]:
+    if budget_exhausted:
         yield f"the budget was spent after {len(records)} of {wanted} trials"
     running = [trial.number for trial in records if trial.status == "running"]
     if running:
@@ -247,11 +250,11 @@ def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: 
     codes = sorted({trial.code for trial in records if trial.code})
     if len(codes) > 1:
         yield f"the trials were made by {len(codes)} versions of cnnlab's code: {', '.join(codes)}"
-    if search.seeds < FEWEST_TO_CHOOSE:
+    if search.seeds < MIN_RUNS_TO_RANK:
         runs = "one run" if search.seeds == 1 else f"{search.seeds} runs"
         yield (
             f"each trial has {runs}: the best value flatters it, and another trial may be better; "
-            f"seeds = {FEWEST_TO_CHOOSE} chooses by a mean"
+            f"seeds = {MIN_RUNS_TO_RANK} chooses by a mean"
         )
     for status in ("diverged", "failed"):
         ended = [trial for trial in records if trial.status == status]
@@ -260,17 +263,17 @@ def _notes(search: Search, records: Sequence[TrialRecord], spent: bool, wanted: 
             yield f"{status}: trial {numbers}: {message}"
 
 
-def _write_down(folder: Path, search: Search, fixed: Search, result: TuningResult) -> None:
+def _write_result(folder: Path, search: Search, resolved_search: Search, result: TuningResult) -> None:
     """The result, and the best trial's recipe, ready to be trained."""
-    write_whole(folder / "result.json", result.to_json(indent=2).encode())
+    atomic_write(folder / "result.json", result.to_json(indent=2).encode())
     if result.best is not None:
         # It begins with the very run that its trials began with.
-        base = search.base.model_copy(update={"model": fixed.base.model})
+        base = search.base.model_copy(update={"model": resolved_search.base.model})
         best = search.model_copy(update={"base": base}).recipe(result.best.params)
-        write_whole(folder / "best.toml", best.to_toml().encode())
+        atomic_write(folder / "best.toml", best.to_toml().encode())
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -21,19 +21,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cnnlab.config.arms import as_setting
-from cnnlab.config.search import Search, Values
-from cnnlab.config.search_space import Plain
+from cnnlab.config.arms import format_override
+from cnnlab.config.search import ParameterValues, Search
+from cnnlab.config.search_space import ScalarValue
 from cnnlab.errors import UsageError
-from cnnlab.tuning.live_workers import ASKING, Workers
+from cnnlab.tuning.live_workers import ASK_LOCK, WorkerRegistry
 from cnnlab.tuning.optuna_backend import (
-    importance_of,
     load_optuna,
     new_pruner,
     new_sampler,
     open_storage,
-    quiet,
-    suggested,
+    param_importances,
+    silence_warnings,
+    suggest,
 )
 from cnnlab.tuning.result import ImportanceRecord, TrialRecord, TrialStatus
 
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     import optuna
 
 # What may differ between two calls for one study; everything else makes its trials incomparable.
-MAY_DIFFER = frozenset(
+MUTABLE_FIELDS = frozenset(
     ("question", "trials", "sampler", "pruner", "budget", "seed", "confirm", "smallest_difference", "alpha")
 )
 # A process that dies in a trial gives it up to so many more tries: the memory may be full for a moment.
-MORE_TRIES = 2
+MAX_RETRIES = 2
 # A process writes its name into a trial at once; one that died before it could has left none.
-NAMELESS_S = 60
+UNNAMED_TIMEOUT_S = 60
 
 
 @dataclass
-class Ended:
+class TrialOutcome:
     """How a trial ended, as its runs say it."""
 
     status: TrialStatus
@@ -67,24 +67,24 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingTrial:
     """A trial to be carried out."""
 
     number: int
-    values: Values
-    trial: optuna.Trial
+    values: ParameterValues
+    optuna_trial: optuna.Trial
 
     def report(self, value: float, step: int) -> None:
         """Say how far the trial is; a step that was told before is passed over."""
-        if step not in self.trial.storage.get_trial(self.trial._trial_id).intermediate_values:
-            self.trial.report(value, step)
+        if step not in self.optuna_trial.storage.get_trial(self.optuna_trial._trial_id).intermediate_values:
+            self.optuna_trial.report(value, step)
 
-    def should_stop(self) -> bool:
+    def should_prune(self) -> bool:
         """Whether the pruner ends it, by what has been reported."""
-        return bool(self.trial.should_prune())
+        return bool(self.optuna_trial.should_prune())
 
 
-class Trials:
+class TrialStore:
     """The trials of one search. Within `with`, this process counts as one that works on it."""
 
     def __init__(self, search: Search, name: str, folder: Path, storage: str | None = None) -> None:
@@ -94,22 +94,22 @@ class Trials:
         storage: an Optuna storage URL.
         """
         self.search, self.name, self.folder = search, name, folder
-        self.workers = Workers(folder)
-        self.open = ExitStack()
+        self.workers = WorkerRegistry(folder)
+        self.exit_stack = ExitStack()
         self.optuna = load_optuna()
-        with self.holding("opening"), quiet():
+        with self.lock("opening"), silence_warnings():
             self.storage = open_storage(storage, folder)
-            self.study = self._opened()
-        self._check_same()
+            self.study = self._load_study()
+        self._check_same_search()
 
     def __enter__(self) -> Self:
-        self.open.enter_context(self.workers.joined())
+        self.exit_stack.enter_context(self.workers.register())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self._give_back()
-        self.open.close()
+            self._release_running()
+        self.exit_stack.close()
         self.close()
 
     def close(self) -> None:
@@ -119,27 +119,27 @@ class Trials:
         if engine is not None:
             engine.dispose()
 
-    def holding(self, what: str) -> AbstractContextManager[None]:
+    def lock(self, name: str) -> AbstractContextManager[None]:
         """Only one process at a time does this, of those that share the folder; the others wait."""
-        return self.workers.holding(what)
+        return self.workers.lock(name)
 
-    def note(self, key: str) -> str | None:
+    def get_attr(self, key: str) -> str | None:
         """What the study keeps beside its trials."""
         found = self.study.user_attrs.get(key)
         return None if found is None else str(found)
 
-    def keep(self, key: str, text: str) -> None:
+    def set_attr(self, key: str, text: str) -> None:
         """Keep something beside the trials, for all processes and later calls."""
         self.study.set_user_attr(key, text)
 
-    def ask(self, go_on: Callable[[], bool]) -> Asked | None:
-        """The next trial; None where all have been begun, or `go_on` says that the budget is spent."""
-        with self.holding(ASKING), quiet():
-            self.bury()
-            if not go_on() or not self._room():
+    def ask(self, should_continue: Callable[[], bool]) -> PendingTrial | None:
+        """The next trial; None where all have been begun, or `should_continue` says that the budget is spent."""
+        with self.lock(ASK_LOCK), silence_warnings():
+            self.requeue_lost()
+            if not should_continue() or not self._enqueue_next():
                 return None
             trial = self.study.ask()
-            trial.set_user_attr("worker", self.workers.own)
+            trial.set_user_attr("worker", self.workers.own_name)
             if self._is_surplus(trial.number):
                 trial.set_user_attr("surplus", True)
                 self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
@@ -147,20 +147,22 @@ class Trials:
             # A sampler of its own for each trial: what is drawn depends on (seed, number) and the trials before it,
             # and not on which process draws, nor on whether the search was cut off in between.
             self.study.sampler = new_sampler(self.search, trial.number)
-            return Asked(trial.number, self.search.draw(lambda name, space: suggested(trial, name, space)), trial)
+            return PendingTrial(
+                trial.number, self.search.sample(lambda name, space: suggest(trial, name, space)), trial
+            )
 
-    def tell(self, asked: Asked, ended: Ended) -> None:
+    def tell(self, pending: PendingTrial, outcome: TrialOutcome) -> None:
         """Keep how a trial ended."""
         states = self.optuna.trial.TrialState
         # At once: each attribute is a write to the disk.
-        asked.trial.set_user_attr("ended", vars(ended))
+        pending.optuna_trial.set_user_attr("ended", vars(outcome))
         # One that diverged is told as pruned: of those that failed a sampler learns nothing, and would try them again.
-        told = {"finished": states.COMPLETE, "failed": states.FAIL}.get(ended.status, states.PRUNED)
-        with quiet():
-            value = ended.value if told == states.COMPLETE else None
-            self.study.tell(asked.trial, value, state=told, skip_if_finished=True)
+        told = {"finished": states.COMPLETE, "failed": states.FAIL}.get(outcome.status, states.PRUNED)
+        with silence_warnings():
+            value = outcome.value if told == states.COMPLETE else None
+            self.study.tell(pending.optuna_trial, value, state=told, skip_if_finished=True)
 
-    def bury(self, counted: bool = True) -> None:
+    def requeue_lost(self, counted: bool = True) -> None:
         """Find the trials whose process has ended, and have them made again.
 
         Args:
@@ -169,32 +171,32 @@ class Trials:
         running = self.optuna.trial.TrialState.RUNNING
         for trial in self.study.get_trials(deepcopy=False, states=(running,)):
             worker = trial.user_attrs.get("worker")
-            if self.workers.died(worker) if worker is not None else _is_old(trial):
-                self._again(trial, tries=1 if counted else 0)
-        self.workers.sweep()
+            if self.workers.is_dead(worker) if worker is not None else _is_old(trial):
+                self._requeue(trial, tries=1 if counted else 0)
+        self.workers.remove_dead()
 
-    def others_work(self) -> bool:
+    def others_running(self) -> bool:
         """Whether a process that is known to live is at a trial."""
         running = self.optuna.trial.TrialState.RUNNING
         trials = self.study.get_trials(deepcopy=False, states=(running,))
-        return any(self.workers.live(trial.user_attrs.get("worker", "")) for trial in trials)
+        return any(self.workers.is_alive(trial.user_attrs.get("worker", "")) for trial in trials)
 
     def records(self) -> tuple[TrialRecord, ...]:
         """The trials that count and have been begun, in the order in which they were."""
         waiting = self.optuna.trial.TrialState.WAITING
-        return tuple(self._record(trial) for trial in self._counted() if trial.state != waiting)
+        return tuple(self._record(trial) for trial in self._counted_trials() if trial.state != waiting)
 
-    def spent(self) -> tuple[int, float]:
+    def budget_used(self) -> tuple[int, float]:
         """What all trials have taken: images trained on, and seconds of training."""
-        ended = [_ended(trial) for trial in self._counted() if trial.state.is_finished()]
+        ended = [_read_outcome(trial) for trial in self._counted_trials() if trial.state.is_finished()]
         return sum(one.images for one in ended), math.fsum(one.seconds for one in ended)
 
-    def importance(self) -> tuple[ImportanceRecord, ...]:
+    def param_importances(self) -> tuple[ImportanceRecord, ...]:
         """How much each parameter matters, the most important first; empty with too few finished trials to tell."""
         finished = sum(trial.status == "finished" for trial in self.records())
-        return importance_of(self.study, finished) if len(self.search.search) > 1 else ()
+        return param_importances(self.study, finished) if len(self.search.search) > 1 else ()
 
-    def _opened(self) -> optuna.Study:
+    def _load_study(self) -> optuna.Study:
         return self.optuna.create_study(
             storage=self.storage,
             study_name=self.name,
@@ -204,22 +206,22 @@ class Trials:
             pruner=new_pruner(self.search),
         )
 
-    def _check_same(self) -> None:
+    def _check_same_search(self) -> None:
         """Trials of another search are no trials of this one."""
-        ours = Search.model_dump_json(self.search, exclude=set(MAY_DIFFER))
-        theirs = self.note("search")
+        ours = Search.model_dump_json(self.search, exclude=set(MUTABLE_FIELDS))
+        theirs = self.get_attr("search")
         if theirs is None:
-            self.keep("search", ours)
+            self.set_attr("search", ours)
         elif theirs != ours:
             self.close()
             step = "give this search another name: --name NAME"
             what = f"'{self.name}' has trials of another search: its base, parameters, seeds or metric were different"
             raise UsageError(what, where=str(self.folder), next_step=step)
 
-    def _room(self) -> bool:
+    def _enqueue_next(self) -> bool:
         """Whether a trial is left to begin; for a grid, its next combination is queued."""
         waiting = self.optuna.trial.TrialState.WAITING
-        counted = self._counted()
+        counted = self._counted_trials()
         if any(trial.state == waiting for trial in counted):
             return True
         if len(counted) >= self.search.trials:
@@ -227,35 +229,35 @@ class Trials:
         if self.search.sampler != "grid":
             return True
         taken = {trial.user_attrs.get("combination") for trial in counted}
-        for number, values in enumerate(self.search.grid()):
+        for number, values in enumerate(self.search.grid_values()):
             if number not in taken:
                 self.study.enqueue_trial(values, user_attrs={"combination": number})
                 return True
         return False
 
-    def _give_back(self) -> None:
+    def _release_running(self) -> None:
         """Leave the trial that this process is at to whoever goes on: it was told to end, and did not die of it."""
         running = self.optuna.trial.TrialState.RUNNING
-        with self.holding(ASKING), quiet():
+        with self.lock(ASK_LOCK), silence_warnings():
             for trial in self.study.get_trials(deepcopy=False, states=(running,)):
-                if trial.user_attrs.get("worker") == self.workers.own:
-                    self._again(trial, tries=0)
+                if trial.user_attrs.get("worker") == self.workers.own_name:
+                    self._requeue(trial, tries=0)
 
     def _is_surplus(self, number: int) -> bool:
-        return self.search.trials < len([trial for trial in self._counted() if trial.number <= number])
+        return self.search.trials < len([trial for trial in self._counted_trials() if trial.number <= number])
 
-    def _counted(self) -> list[optuna.trial.FrozenTrial]:
+    def _counted_trials(self) -> list[optuna.trial.FrozenTrial]:
         """The trials that are neither surplus nor lost."""
         trials = self.study.get_trials(deepcopy=False)
         lost = {number for trial in trials for number in trial.user_attrs.get("again", ())}
         return [trial for trial in trials if trial.number not in lost and not trial.user_attrs.get("surplus")]
 
-    def _again(self, trial: optuna.trial.FrozenTrial, tries: int) -> None:
+    def _requeue(self, trial: optuna.trial.FrozenTrial, tries: int) -> None:
         """Let another trial with the same values take the place of one that is lost; it fails after many tries."""
         states = self.optuna.trial.TrialState
         tried = int(trial.user_attrs.get("tries", 0)) + tries
-        if tried > MORE_TRIES:
-            ended = Ended("failed", message=f"its process was ended {tried} times")
+        if tried > MAX_RETRIES:
+            ended = TrialOutcome("failed", message=f"its process was ended {tried} times")
             self.storage.set_trial_user_attr(trial._trial_id, "ended", vars(ended))
         elif trial.number not in {old for one in self.study.get_trials() for old in one.user_attrs.get("again", ())}:
             before = trial.user_attrs.get("again", [])
@@ -265,11 +267,11 @@ class Trials:
         self.study.tell(trial.number, state=states.FAIL, skip_if_finished=True)
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        ended = _ended(trial) if trial.state.is_finished() else Ended("running")
+        ended = _read_outcome(trial) if trial.state.is_finished() else TrialOutcome("running")
         return TrialRecord(
             number=trial.number,
             params=trial.params,
-            changes=told(self.search, trial.params),
+            changes=describe_changes(self.search, trial.params),
             status=ended.status,
             value=ended.value if ended.status == "finished" else None,
             last=ended.last,
@@ -285,18 +287,18 @@ class Trials:
 
 def _is_old(trial: optuna.trial.FrozenTrial) -> bool:
     began = trial.datetime_start
-    return began is not None and (datetime.now() - began).total_seconds() > NAMELESS_S
+    return began is not None and (datetime.now() - began).total_seconds() > UNNAMED_TIMEOUT_S
 
 
-def _ended(trial: optuna.trial.FrozenTrial) -> Ended:
+def _read_outcome(trial: optuna.trial.FrozenTrial) -> TrialOutcome:
     """What was kept of how a trial ended."""
-    return Ended(**trial.user_attrs.get("ended", {"status": "failed", "message": "it was ended from outside"}))
+    return TrialOutcome(**trial.user_attrs.get("ended", {"status": "failed", "message": "it was ended from outside"}))
 
 
-def told(search: Search, values: Mapping[str, Plain]) -> dict[str, str]:
+def describe_changes(search: Search, values: Mapping[str, ScalarValue]) -> dict[str, str]:
     """What a trial changes of the base, as `--set` says it."""
     try:
         made = search.changes(values)
     except KeyError:  # its process ended while the values were drawn
         return {}
-    return {key: as_setting(key, value).partition("=")[2] for key, value in made.items()}
+    return {key: format_override(key, value).partition("=")[2] for key, value in made.items()}

@@ -12,20 +12,20 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
-from cnnlab.data.dataset_cache import Shelf
+from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.errors import CnnlabError, Problem, RunError
-from cnnlab.studies.worker_pool import HEARD_EVERY_S, end_with_parent
-from cnnlab.tuning.live_workers import ASKING
-from cnnlab.tuning.objective import Job, Seen, try_all
+from cnnlab.studies.worker_pool import PROGRESS_INTERVAL_S, end_with_parent
+from cnnlab.tuning.live_workers import ASK_LOCK
+from cnnlab.tuning.objective import SearchJob, TrialCallbacks, run_trials
 from cnnlab.tuning.result import TrialRecord
-from cnnlab.tuning.trials import Trials
+from cnnlab.tuning.trials import TrialStore
 
 # Processes that end in a row without one trial in between: then it is not the trials.
-MOST_DEATHS = 5
+MAX_CONSECUTIVE_DEATHS = 5
 
 
 @dataclass(frozen=True)
-class Trouble:
+class WorkerFailure:
     """What a worker can't go on for; an error itself would not come through the pipe whole."""
 
     problems: tuple[Problem, ...]
@@ -37,28 +37,29 @@ class _Worker:
     pipe: Connection
 
 
-def try_side_by_side(trials: Trials, job: Job, count: int, seen: Seen) -> None:
-    """As `try_all`, in `count` processes, which share the machine's threads; one that dies gives its place to another.
+def run_trials_in_processes(trials: TrialStore, job: SearchJob, count: int, callbacks: TrialCallbacks) -> None:
+    """As `run_trials`, in `count` processes, which share the machine's threads; one that dies gives its place to
+    another.
 
     Raises:
         RunError: the processes can't work.
     """
-    threads = job.place.threads or max(1, torch.get_num_threads() // count)
-    job = replace(job, place=replace(job.place, threads=threads))
-    workers = [_hired(job) for _ in range(count)]
+    threads = job.context.threads or max(1, torch.get_num_threads() // count)
+    job = replace(job, context=replace(job.context, threads=threads))
+    workers = [_start_worker(job) for _ in range(count)]
     try:
-        _listen(workers, job, seen)
+        _relay_messages(workers, job, callbacks)
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
             worker.process.join()
             worker.pipe.close()
-        with trials.holding(ASKING):
-            trials.bury(counted=False)
+        with trials.lock(ASK_LOCK):
+            trials.requeue_lost(counted=False)
 
 
-def _listen(workers: list[_Worker], job: Job, seen: Seen) -> None:
+def _relay_messages(workers: list[_Worker], job: SearchJob, callbacks: TrialCallbacks) -> None:
     """Tell what is heard, until all have ended."""
     deaths = 0
     while workers:
@@ -72,46 +73,46 @@ def _listen(workers: list[_Worker], job: Job, seen: Seen) -> None:
                 workers.remove(worker)
                 if worker.process.exitcode:
                     deaths += 1
-                    if deaths >= MOST_DEATHS:
+                    if deaths >= MAX_CONSECUTIVE_DEATHS:
                         what = (
                             f"{deaths} processes have ended in a row, the last with exit code {worker.process.exitcode}"
                         )
                         raise RunError(what, next_step="take fewer side by side: --jobs 1") from None
-                    workers.append(_hired(job))
+                    workers.append(_start_worker(job))
                 continue
-            if isinstance(said, Trouble):
-                raise RunError.together(said.problems)
+            if isinstance(said, WorkerFailure):
+                raise RunError.from_problems(said.problems)
             if isinstance(said, TrialRecord):
                 deaths = 0
-                seen.ended(said)
+                callbacks.on_trial_end(said)
             else:
-                seen.heard(*said)
+                callbacks.on_trial_progress(*said)
 
 
-def _hired(job: Job) -> _Worker:
+def _start_worker(job: SearchJob) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_serve, args=(theirs, job), daemon=True)
+    process = context.Process(target=_worker_main, args=(theirs, job), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _serve(pipe: Connection, job: Job) -> None:
+def _worker_main(pipe: Connection, job: SearchJob) -> None:
     """A worker's life."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     last = 0.0
 
-    def heard(*said: object) -> None:
+    def on_progress(*said: object) -> None:
         nonlocal last
-        if time.monotonic() - last >= HEARD_EVERY_S:
+        if time.monotonic() - last >= PROGRESS_INTERVAL_S:
             last = time.monotonic()
             pipe.send(said)
 
     with suppress(BrokenPipeError, KeyboardInterrupt):
         try:
-            with Trials(job.search, job.name, job.folder, job.storage) as trials:
-                try_all(trials, job, Shelf(job.place.root), Seen(heard, pipe.send))
+            with TrialStore(job.search, job.name, job.folder, job.storage) as trials:
+                run_trials(trials, job, DatasetCache(job.context.root), TrialCallbacks(on_progress, pipe.send))
         except CnnlabError as error:
-            pipe.send(Trouble(error.problems))
+            pipe.send(WorkerFailure(error.problems))
     pipe.close()

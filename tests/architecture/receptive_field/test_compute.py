@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.layers import Conv, layers
-from cnnlab.architecture.receptive_field.compute import fields_of, is_table, receptive_field, traced
-from cnnlab.architecture.receptive_field.result import LayerView, Sight
+from cnnlab.architecture.receptive_field.compute import fields_from_records, is_layer_row, receptive_field, trace_table
+from cnnlab.architecture.receptive_field.result import LayerField, MapSpan
 from cnnlab.architecture.receptive_field.view import ReceptiveFields
 from cnnlab.errors import CnnlabError, SpecError, UsageError
 
@@ -78,7 +78,7 @@ def test_two_sides_that_differ_are_told_apart() -> None:
     told = json.loads(found.to_json())
     assert (told["receptive_field"], told["jump"], told["first_centre"]) == (5, [1, 2], 2)
     assert told["rule"] == ["A − 4", "⌊(B − 3)/2⌋"]
-    assert found.chosen.output == (1, 16, 14)
+    assert found.selected.output == (1, 16, 14)
     wide = receptive_field("conv(1, [1, 5])")
     assert json.loads(wide.to_json())["receptive_field"] == [1, 5]
 
@@ -136,7 +136,7 @@ def _places(text: str, nodes: set[int]) -> set[int]:
 def test_what_a_node_sees_on_each_map_is_what_it_reaches(rows: list[str], row: int, column: int) -> None:
     found = receptive_field(*rows, size=280, channels=1, node=(row, column))
     names = [view.name for view in found.layers if "." not in view.name]
-    sees = {sight.name: sight for sight in found.sees}
+    sees = {sight.name: sight for sight in found.spans}
     for axis, node in ((0, row), (1, column)):
         nodes = {node}
         for place in reversed(range(len(rows))):
@@ -148,12 +148,12 @@ def test_what_a_node_sees_on_each_map_is_what_it_reaches(rows: list[str], row: i
 
 @given(_rows().filter(lambda rows: not any("upsample" in row for row in rows)), st.integers(0, 9))
 def test_rows_of_kinds_that_no_table_has_are_followed_by_their_views(rows: list[str], node: int) -> None:
-    found = traced(read_table(rows, {}, 10), 280, 1)
-    own = fields_of(found.records(), found.input, node=(node, 0))
+    found = trace_table(read_table(rows, {}, 10), 280, 1)
+    own = fields_from_records(found.records(), found.input, node=(node, 0))
     others = [record.model_copy(update={"text": "a kind of its own"}) for record in found.records()]
     frames = {record.name for record in found.records() if record.kind == "residual"}
     others = [old if old.name in frames else new for old, new in zip(found.records(), others, strict=True)]
-    assert fields_of(others, found.input, layer=own.layer, node=(node, 0)).sees == own.sees
+    assert fields_from_records(others, found.input, layer=own.layer, node=(node, 0)).spans == own.spans
 
 
 @given(_rows())
@@ -179,11 +179,11 @@ def test_inputs_are_counted_with_padding_and_without(
     rows = range(-padding, kernel - padding)
     inside = [place for place in rows if 0 <= place < side]
     assert found.inputs == channels * len(rows) ** 2
-    assert found.chosen.inputs_inside == channels * len(inside) ** 2
+    assert found.selected.inputs_inside == channels * len(inside) ** 2
     end = found.maps["conv1"][0] - 1
-    last = receptive_field(found.chosen.text, size=side, channels=channels, node=(end, end))
+    last = receptive_field(found.selected.text, size=side, channels=channels, node=(end, end))
     inside = [place for place in range(end * stride - padding, end * stride - padding + kernel) if 0 <= place < side]
-    assert last.chosen.inputs_inside == channels * len(inside) ** 2
+    assert last.selected.inputs_inside == channels * len(inside) ** 2
 
 
 def test_what_sees_everything_says_so() -> None:
@@ -191,21 +191,21 @@ def test_what_sees_everything_says_so() -> None:
     last = found.row("dense2")
     assert (last.receptive_field, last.jump, last.inputs, last.inputs_inside) == (None, None, 3072, 3072)
     assert found.layer == "maxpool3"
-    assert "Every node sees the whole image: dense1, relu4, dense2, softmax1." in found.sheet().to_markdown()
+    assert "Every node sees the whole image: dense1, relu4, dense2, softmax1." in found.document().to_markdown()
     dense = receptive_field(*LENET, size=32, layer="dense1")
     assert dense.receptive_field is dense.node is None
-    assert {sight.name: sight.size for sight in dense.sees}["maxpool3"] == (4, 4)
-    assert dense.sees[-1] == Sight(name="input", size=(32, 32), rows=(0, 31), columns=(0, 31))
-    assert "A node of dense1 sees the whole image" in dense.sheet().title
+    assert {sight.name: sight.size for sight in dense.spans}["maxpool3"] == (4, 4)
+    assert dense.spans[-1] == MapSpan(name="input", size=(32, 32), rows=(0, 31), columns=(0, 31))
+    assert "A node of dense1 sees the whole image" in dense.document().title
     unknown = receptive_field(*LENET, layer="dense1")
-    assert (unknown.inputs, unknown.sees) == (None, ())
+    assert (unknown.inputs, unknown.spans) == (None, ())
     assert receptive_field("globalpool").receptive_field is None
 
 
 def test_a_flattened_map_still_has_its_places() -> None:
     found = receptive_field(*LENET, size=32, layer="flatten1", node=(3, 0))
     assert found.receptive_field == (36, 36)
-    assert found.sees[0] == Sight(name="maxpool3", size=(1, 1), rows=(3, 3), columns=(0, 0))
+    assert found.spans[0] == MapSpan(name="maxpool3", size=(1, 1), rows=(3, 3), columns=(0, 0))
 
 
 def test_the_widest_path_of_a_residual_is_named() -> None:
@@ -216,12 +216,12 @@ def test_the_widest_path_of_a_residual_is_named() -> None:
     assert wide_shortcut.receptive_field == (5, 5)
     assert wide_shortcut.windows == ("residual1.shortcut.conv1", "residual1.shortcut.conv2")
     note = "Where paths meet, the widest counts: residual1 through residual1.shortcut.conv2."
-    assert note in wide_shortcut.sheet().notes
+    assert note in wide_shortcut.document().notes
 
 
 def test_the_sum_is_written_out() -> None:
     def formulas(*rows: str) -> list[str]:
-        return [line.text for line in receptive_field(*rows).sheet().lines if hasattr(line, "text")][1:]
+        return [line.text for line in receptive_field(*rows).document().lines if hasattr(line, "text")][1:]
 
     assert formulas("conv(1, 5)", "conv(1, 3)") == ["r = 1 + (5 − 1)·1 + (3 − 1)·1 = 7"]
     assert formulas("maxpool(2)", "conv(1, 3, dilation=2)") == ["r = 1 + (2 − 1)·1 + (5 − 1)·2 = 10"]
@@ -237,12 +237,12 @@ def test_rows_may_be_layers_of_python() -> None:
 
 def test_the_answer_takes_every_form() -> None:
     found = receptive_field(*LENET, size=32)
-    markdown = found.sheet().to_markdown()
+    markdown = found.document().to_markdown()
     assert "| maxpool3 | `maxpool(2)` | 128×4×4 | 36×36 | 8 | 7/2 | 3,888 |" in markdown
-    assert r"\toprule" in found.sheet().to_latex()
+    assert r"\toprule" in found.document().to_latex()
     assert "data:image/svg+xml" in found._repr_html_()
-    again = LayerView.from_json(found.chosen.to_json())
-    assert again == found.chosen
+    again = LayerField.from_json(found.selected.to_json())
+    assert again == found.selected
 
 
 def _texts(svg: str) -> list[str]:
@@ -282,7 +282,7 @@ def test_a_picture_of_a_view_far_beyond_the_image_keeps_its_size() -> None:
 def test_hidden_sizes_are_large_enough_for_every_window() -> None:
     found = receptive_field(*ALEXNET)
     assert found.image[1] >= 195
-    assert not found.given
+    assert not found.size_given
     assert prod(found.maps[found.layer]) > 1
 
 
@@ -305,8 +305,8 @@ def test_faults_are_told(kind: type[CnnlabError], rows: Sequence[str], options: 
 
 
 def test_rows_are_told_from_names() -> None:
-    assert all(map(is_table, ("relu", "conv(3, 5)", "first: conv(3, 5)", "first: relu", "cov(3)")))
-    assert not any(map(is_table, ("resnet18", "timm/convnext_tiny", "lenet.toml", "runs/x")))
+    assert all(map(is_layer_row, ("relu", "conv(3, 5)", "first: conv(3, 5)", "first: relu", "cov(3)")))
+    assert not any(map(is_layer_row, ("resnet18", "timm/convnext_tiny", "lenet.toml", "runs/x")))
 
 
 def _calls(work: Callable[[], object]) -> int:
@@ -328,7 +328,7 @@ def _calls(work: Callable[[], object]) -> int:
 
 def test_the_work_grows_with_the_rows_and_no_faster() -> None:
     def answer(rows: int) -> object:
-        return receptive_field(f"repeat({rows}, [conv(3, 3, padding=1)])").sheet()
+        return receptive_field(f"repeat({rows}, [conv(3, 3, padding=1)])").document()
 
     answer(2)
     assert _calls(lambda: answer(300)) < 2.5 * _calls(lambda: answer(150))
@@ -344,5 +344,5 @@ def test_a_row_is_found_as_fast_at_the_end_as_at_the_start() -> None:
 def test_long_tables_tell_what_the_chosen_layer_sees_only() -> None:
     found: ReceptiveFields = receptive_field("repeat(70, [conv(3, 3, padding=1)])", layer="repeat1.50.conv1")
     assert found.receptive_field == (103, 103)
-    assert found.sees
+    assert found.spans
     assert not found.row("repeat1.2.conv1").sees

@@ -35,10 +35,10 @@ def ask(*words: str) -> str:
 def test_every_form(pair: list[str], tmp_path: Path) -> None:
     found = compare(pair)
     told = json.loads(ask(*pair, "--json"))
-    assert {name: told[name] for name in ("verdict", "difference", "low", "high", "level")} == found.headline()
+    assert {name: told[name] for name in ("verdict", "difference", "low", "high", "level")} == found.key_fields()
     assert sum(told["mcnemar"][name] for name in ("both_right", "only_a", "only_b", "both_wrong")) == 9
-    assert ask(*pair, "--markdown") == found.sheet().to_markdown()
-    assert ask(*pair, "--latex") == found.sheet().to_latex()
+    assert ask(*pair, "--markdown") == found.document().to_markdown()
+    assert ask(*pair, "--latex") == found.document().to_latex()
     assert "No verdict on the recipes" in ask(*pair, "--svg", str(tmp_path / "x.svg"))
     assert (tmp_path / "x.svg").read_text() == found.svg()
 

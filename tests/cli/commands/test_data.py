@@ -59,7 +59,7 @@ def test_fetch_of_what_is_generated_and_of_what_can_not_be_had(tmp_path):
 
 
 def test_fetch_says_what_it_compared(tmp_path, monkeypatch):
-    form = CATALOGUE["svhn"].forms[0]
+    form = CATALOGUE["svhn"].releases[0]
     for file in form.downloads:
         (tmp_path / file.name).write_bytes(b"mat")
     wrong = call("data", "fetch", "svhn", "--data", tmp_path)
@@ -78,7 +78,7 @@ def test_fetch_says_what_it_compared(tmp_path, monkeypatch):
 
 def test_fetch_says_where_nothing_can_be_compared(tmp_path):
     (tmp_path / "mnist").mkdir()
-    for names in CATALOGUE["mnist"].forms[0].files.values():
+    for names in CATALOGUE["mnist"].releases[0].files.values():
         for name in names:
             (tmp_path / "mnist" / name).write_bytes(b"")
     done = call("data", "fetch", "mnist", "--data", tmp_path)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cnnlab.cli.commands import runs as commands_runs
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.runs_table import results
+from cnnlab.reports.runs_table import collect_results
 from cnnlab.storage.run_folder import RunFolder
 
 NO_RUNS = "no runs in runs; 'cnnlab train RECIPE' makes one\n"
@@ -39,10 +39,10 @@ def ask(runs: Path, *options: str) -> str:
 
 
 def test_claims_in_every_form(made: Path) -> None:
-    found = results(made)
+    found = collect_results(made)
     assert json.loads(ask(made, "--claims", "--json")) == json.loads(found.to_json())
-    assert ask(made, "--claims", "--markdown") == found.sheet().to_markdown()
-    assert ask(made, "--claims", "--latex") == found.sheet().to_latex()
+    assert ask(made, "--claims", "--markdown") == found.document().to_markdown()
+    assert ask(made, "--claims", "--latex") == found.document().to_latex()
     shown = ask(made, "--claims")
     assert all(text in shown for text in ("Published and measured", "table 1", "Left out: 20260101-000000-cut"))
 
@@ -56,7 +56,7 @@ def test_the_list_in_every_form(made: Path) -> None:
 
 
 def test_a_long_list_is_not_folded(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands_runs, "MOST_FOLDED", 1)
+    monkeypatch.setattr(commands_runs, "MAX_FOLDED_ROWS", 1)
     head, rule, *rows = ask(made).splitlines()[1:]
     assert head.split() == ["run", "status", "data", "parameters", "epochs", "validation", "test", "time"]
     assert [row.split()[1] for row in rows] == ["unfinished", "finished"]

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 import cnnlab
 from cnnlab.api.shift import shift
 from cnnlab.cli.main import app
-from cnnlab.config.corruptions import read_shifts
+from cnnlab.config.corruptions import read_corruptions
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
-from cnnlab.evaluation.corruptions import shifted
+from cnnlab.evaluation.corruptions import apply_corruption
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.runs.run import run
-from cnnlab.stats.intervals import wilson
+from cnnlab.stats.intervals import wilson_interval
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.storage.test_ledger import LEDGER
 
@@ -75,12 +75,12 @@ def test_rows_are_the_accuracies_of_a_plain_loop(runs: Path, flat: str, tmp_path
     mean, std = (torch.tensor(values)[:, None, None] for values in (kept.mean, kept.std))
     net = trained_network(folder, torch.device("cpu"), print)
     assert [row["call"] for row in told["rows"]] == calls
-    for row, each in zip(told["rows"], read_shifts(calls, 8, 8, 3), strict=True):
-        changed = shifted(pixels, each, np.arange(len(pixels)))
+    for row, each in zip(told["rows"], read_corruptions(calls, 8, 8, 3), strict=True):
+        changed = apply_corruption(pixels, each, np.arange(len(pixels)))
         with torch.no_grad():
             right = (net((changed.float() / 255 - mean) / std).argmax(1).numpy() == labels).sum()
         assert row["accuracy"] == right / len(labels)
-        assert (row["low"], row["high"]) == wilson(int(right), len(labels))
+        assert (row["low"], row["high"]) == wilson_interval(int(right), len(labels))
         assert (row["shift"], row["strength"]) == (each.name, each.strength)
     for name in ("s.png", "s-examples.png"):
         with Image.open(tmp_path / name) as picture:
@@ -122,7 +122,7 @@ def test_validation_images_are_no_look_at_the_test_set(runs: Path, flat: str) ->
 @pytest.mark.full
 def test_the_same_draws_every_time_and_others_with_another_seed(flat: str) -> None:
     calls = ["drawn([hue(0.5)])", "drawn([noise(1.0)])", "hue(60)"]
-    first, again, other = (shift(flat, calls, part="train", seed=seed).shifted for seed in (0, 0, 1))
+    first, again, other = (shift(flat, calls, split="train", seed=seed).shifted for seed in (0, 0, 1))
     assert first == again
     assert [row.values for row in first.groups[0].rows] != [row.values for row in other.groups[0].rows]
 
@@ -251,7 +251,7 @@ def test_an_array_with_a_pickle_in_it_is_not_opened(cifar: tuple[RunFolder, Path
 
 @pytest.mark.full
 def test_from_python_it_is_an_answer(flat: str) -> None:
-    found = cnnlab.shift(flat, ["jpeg"], part="validation")
+    found = cnnlab.shift(flat, ["jpeg"], split="validation")
     assert [row.strength for row in found.shifted.groups[0].rows] == [80, 50, 25, 10, 5]
     assert found.svg().startswith("<svg")
-    assert set(found.plates()) == {"curves", "examples"}
+    assert set(found.figures()) == {"curves", "examples"}

@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.study.answer import StudyAnswer
+from cnnlab.reports.study.answer import StudyView
 from cnnlab.storage.run_folder import list_runs
 from cnnlab.studies.folder import read_result, study_folder
 from cnnlab.studies.result import UNTESTED
-from cnnlab.studies.worker_pool import here
+from cnnlab.studies.worker_pool import in_process
 
 STUDY = """
 base = "base.toml"
@@ -59,7 +59,7 @@ def folder(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFacto
 def carried(folder: Path) -> dict[str, Any]:
     """What the command prints as JSON, once the study has been carried out, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: here)
+        patch.setattr("cnnlab.studies.worker_pool.processes", lambda _count: in_process)
         done = ask(folder, "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
@@ -211,7 +211,7 @@ def test_a_study_whose_test_could_not_be_made_exits_with_1(
 ) -> None:
     result = read_result(study_folder(folder / "runs", carried["study"]))
     untested = result.model_copy(update={"notes": (f"{UNTESTED}: a broken image",)})
-    monkeypatch.setattr("cnnlab.api.train.run_study", lambda *_, **__: StudyAnswer(untested))
+    monkeypatch.setattr("cnnlab.api.train.run_study", lambda *_, **__: StudyView(untested))
     done = ask(folder)
     assert done.exit_code == 1
     assert "a broken image" in done.stdout

@@ -15,7 +15,7 @@ from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import open_dataset
 from cnnlab.errors import RunError
-from cnnlab.runs.callbacks import Listener
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -34,7 +34,12 @@ def cut_at(recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[[str, int]
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run(recipe(), runs=tmp_path / "my runs", listener=Listener(**{function: end}), begun=folders.append)
+            run(
+                recipe(),
+                runs=tmp_path / "my runs",
+                callbacks=RunCallbacks(**{function: end}),
+                on_run_start=folders.append,
+            )
         return folders[0]
 
     return make

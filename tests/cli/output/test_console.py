@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnnlab.cli.output import console
-from cnnlab.cli.output.console import Progressing, Screen, progressing, say, show, show_error, show_json
+from cnnlab.cli.output.console import ProgressReporter, SafeConsole, log, progress_reporter, show, show_error, show_json
 from cnnlab.errors import Problem, SpecError
 
 
@@ -22,7 +22,9 @@ def test_json_has_no_numbers_that_json_lacks(capsys: pytest.CaptureFixture[str])
 
 
 def test_several_problems_are_counted_and_each_told(capsys: pytest.CaptureFixture[str]) -> None:
-    show_error(SpecError.together([Problem("one [bold]thing[/bold]", "a.b", "x", "y", "z"), Problem("another", "c")]))
+    show_error(
+        SpecError.from_problems([Problem("one [bold]thing[/bold]", "a.b", "x", "y", "z"), Problem("another", "c")])
+    )
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.splitlines()[0] == "2 problems"
@@ -35,7 +37,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
 ) -> None:
     clock = iter([0.0, 1.0, 6.0, 7.0, 10.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with progressing() as shown:
+    with progress_reporter() as shown:
         for done in (0, 100, 600, 700, 1000):
             shown("training", done, 1000, "images", "loss 1.234")
     assert capsys.readouterr().err.splitlines() == [
@@ -49,7 +51,7 @@ def test_the_same_work_on_something_else_begins_anew(
 ) -> None:
     clock = iter([0.0, 2.0, 100.0, 101.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    shown = Progressing(None)
+    shown = ProgressReporter(None)
     for done in (0, 20, 0, 20):
         shown("decoding", done, 20, "images")
     assert [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()] == ["10 images/s", "20 images/s"]
@@ -60,7 +62,7 @@ def test_the_speed_of_a_resumed_run_does_not_count_what_was_done_before(
 ) -> None:
     clock = iter([0.0, 10.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    shown = Progressing(None)
+    shown = ProgressReporter(None)
     for done in (1_000_000, 1_000_500):
         shown("training", done, 1_000_500, "images")
     assert capsys.readouterr().err.endswith(", 50 images/s\n")
@@ -86,9 +88,9 @@ def test_names_give_a_terminal_no_orders(capsys: pytest.CaptureFixture[str]) -> 
     table = Table(NAME, title=NAME)
     table.add_row(NAME)
     show(NAME, Text(NAME), table)
-    say(NAME)
+    log(NAME)
     show_error(SpecError(f"no {NAME}", where=NAME, received=NAME))
-    Progressing(None)(NAME, 1, 1, "images", NAME)
+    ProgressReporter(None)(NAME, 1, 1, "images", NAME)
     shown = capsys.readouterr()
     assert "cat" in shown.out
     assert "[31m" in shown.err
@@ -101,12 +103,12 @@ def test_names_give_a_terminal_no_orders(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_on_a_terminal_styles_and_bars_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Screen(file=io.StringIO(), force_terminal=True, width=60, color_system="standard")
+    made = SafeConsole(file=io.StringIO(), force_terminal=True, width=60, color_system="standard")
     monkeypatch.setattr(console, "console", lambda *, stderr: made if stderr else None)
     show_error(SpecError(f"no {NAME}"))
-    with progressing() as shown:
+    with progress_reporter() as shown:
         shown(f"reading {NAME}", 1, 2, "images")
-        shown.say(NAME)
+        shown.log(NAME)
     printed = made.file.getvalue()
     assert "\x1b[1;31m" in printed
     assert "reading cat" in printed

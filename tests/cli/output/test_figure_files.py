@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.cli.output.figure_files import check_place
+from cnnlab.cli.output.figure_files import check_figure_path
 from cnnlab.errors import UsageError
 
 
@@ -23,7 +23,7 @@ from cnnlab.errors import UsageError
 )
 def test_what_is_no_picture_is_told_with_a_name_that_is_one(given: str, step: str) -> None:
     with pytest.raises(UsageError, match="this is no name for a picture") as caught:
-        check_place(Path(given), "maps.png")
+        check_figure_path(Path(given), "maps.png")
     (problem,) = caught.value.problems
     assert problem.next_step == step
-    assert check_place(Path(step.removeprefix("--output ")), "maps.png").suffix == ".png"
+    assert check_figure_path(Path(step.removeprefix("--output ")), "maps.png").suffix == ".png"

@@ -17,8 +17,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 from cnnlab.config.augmentations import Crop, Flip, Maybe, OneOf, augmentations
 from cnnlab.config.recipe import Data
-from cnnlab.data.augmentation.augment import Draws, augment, draw
-from cnnlab.data.augmentation.transforms import CHANGES
+from cnnlab.data.augmentation.augment import AugmentParams, augment, sample_params
+from cnnlab.data.augmentation.transforms import TRANSFORMS
 
 # Every augmentation once at least, with much of what changes between images.
 CALLS = [
@@ -64,15 +64,15 @@ def pictures(count: int, channels: int = 3, height: int = 6, width: int = 5, see
 
 def changed(images: Tensor, *calls: str, seed: int = 0, epoch: int = 0) -> Tensor:
     choices = read(*calls)
-    return augment(images, choices, draw(choices, seed, epoch, np.arange(len(images))))
+    return augment(images, choices, sample_params(choices, seed, epoch, np.arange(len(images))))
 
 
 def test_the_draws_of_crop_and_flip_are_what_they_were() -> None:
     """The digest is of the first release's draws and images: runs made with it are to be repeated bit by bit."""
     choices = read("crop(4)", "flip")
-    draws = draw(choices, 3, 7, np.arange(5, 505))
+    draws = sample_params(choices, 3, 7, np.arange(5, 505))
     found = augment(pictures(500, height=32, width=32), choices, draws).numpy()
-    digest = hashlib.sha256(b"".join([*(drawn.numbers.tobytes() for drawn in draws), found.tobytes()]))
+    digest = hashlib.sha256(b"".join([*(drawn.uniforms.tobytes() for drawn in draws), found.tobytes()]))
     assert digest.hexdigest()[:16] == "d0b4c518e7bf6c7b"
 
 
@@ -85,9 +85,9 @@ def test_the_draws_of_crop_and_flip_are_what_they_were() -> None:
 )
 def test_a_crop_is_torchvisions_pad_and_crop(height: int, width: int, channels: int, padding: int, seed: int) -> None:
     images, choices = pictures(7, channels, height, width), [Crop(padding=padding)]
-    draws = draw(choices, seed, 0, np.arange(7))
+    draws = sample_params(choices, seed, 0, np.arange(7))
     cut = augment(images, choices, draws)
-    for image, found, (down, right) in zip(images, cut, draws[0].numbers.tolist(), strict=True):
+    for image, found, (down, right) in zip(images, cut, draws[0].uniforms.tolist(), strict=True):
         top, left = int(down * (2 * padding + 1)), int(right * (2 * padding + 1))
         expected = transforms.crop(transforms.pad(image, [padding] * 4), top, left, height, width)
         assert torch.equal(found, expected)
@@ -95,22 +95,22 @@ def test_a_crop_is_torchvisions_pad_and_crop(height: int, width: int, channels: 
 
 def test_a_crop_may_reflect() -> None:
     images, choices = pictures(30), read("crop(3, fill='reflect')")
-    draws = draw(choices, 0, 0, np.arange(30))
+    draws = sample_params(choices, 0, 0, np.arange(30))
     cut = augment(images, choices, draws)
-    for image, found, (down, right) in zip(images, cut, draws[0].numbers.tolist(), strict=True):
+    for image, found, (down, right) in zip(images, cut, draws[0].uniforms.tolist(), strict=True):
         padded = transforms.pad(image, [3] * 4, padding_mode="reflect")
         assert torch.equal(found, transforms.crop(padded, int(down * 7), int(right * 7), 6, 5))
 
 
 def test_the_largest_draw_stays_within_the_last_window() -> None:
-    images, largest = pictures(2), Draws(np.full((2, 2), 1 - 2**-24, dtype=np.float32))
+    images, largest = pictures(2), AugmentParams(np.full((2, 2), 1 - 2**-24, dtype=np.float32))
     found = augment(images, [Crop(padding=4)], [largest])
     assert torch.equal(found[:, :, :2, :1], images[:, :, 4:, 4:])
 
 
 def test_every_augmentation_is_carried_out_and_tried_here() -> None:
     assert {call.split("(")[0] for call in CALLS} == set(augmentations.kinds)
-    assert {*CHANGES, Maybe, OneOf} == set(augmentations.kinds.values())
+    assert {*TRANSFORMS, Maybe, OneOf} == set(augmentations.kinds.values())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -132,9 +132,9 @@ def test_what_an_image_gets_is_its_own_whatever_its_batch(
     call: str, order: list[int], size: int, seed: int, epoch: int
 ) -> None:
     images, choices = pictures(23, height=7, width=9), read(call)
-    together = augment(images, choices, draw(choices, seed, epoch, np.arange(23)))
+    together = augment(images, choices, sample_params(choices, seed, epoch, np.arange(23)))
     batch = np.array(order[:size])
-    apart = augment(images[batch], choices, draw(choices, seed, epoch, batch))
+    apart = augment(images[batch], choices, sample_params(choices, seed, epoch, batch))
     assert torch.equal(apart, together[batch])
 
 
@@ -161,18 +161,22 @@ def test_seed_and_epoch_change_what_images_get(call: str) -> None:
 def test_seed_epoch_and_place_in_the_list_each_change_the_draws() -> None:
     images = np.arange(100)
     flip = [Flip(p=0.5)]
-    first = draw(flip, 0, 0, images)[0]
-    others = [draw(flip, 1, 0, images)[0], draw(flip, 0, 1, images)[0], draw([*flip, *flip], 0, 0, images)[1]]
-    assert all(not np.array_equal(first.numbers, other.numbers) for other in others)
+    first = sample_params(flip, 0, 0, images)[0]
+    others = [
+        sample_params(flip, 1, 0, images)[0],
+        sample_params(flip, 0, 1, images)[0],
+        sample_params([*flip, *flip], 0, 0, images)[1],
+    ]
+    assert all(not np.array_equal(first.uniforms, other.uniforms) for other in others)
 
 
 def test_augmentations_within_others_draw_from_streams_of_their_own() -> None:
     flips = "flip, flip, maybe(0.5, [flip, flip])"
-    (outer, nested) = draw(read("flip", f"one_of([{flips}, one_of([{flips}])])"), 0, 0, np.arange(50))
+    (outer, nested) = sample_params(read("flip", f"one_of([{flips}, one_of([{flips}])])"), 0, 0, np.arange(50))
     found: list[bytes] = []
 
-    def gather(drawn: Draws) -> None:
-        found.append(drawn.numbers.tobytes())
+    def gather(drawn: AugmentParams) -> None:
+        found.append(drawn.uniforms.tobytes())
         for inner in drawn.inner:
             gather(inner)
 
@@ -185,13 +189,13 @@ def test_augmentations_within_others_draw_from_streams_of_their_own() -> None:
 def test_draws_are_32_bit_floats_below_1(monkeypatch: pytest.MonkeyPatch) -> None:
     """1 - 2⁻⁵³ would round to 1."""
     monkeypatch.setattr("cnnlab.data.augmentation.augment.uniforms", lambda *_: np.array([[0.0, 0.5, 1 - 2**-53]]))
-    (drawn,) = draw([Flip(p=0.5)], 0, 0, np.arange(1))
-    assert drawn.numbers.dtype == np.float32
-    assert drawn.numbers.tolist() == [[0, 0.5, 1 - 2**-24]]
+    (drawn,) = sample_params([Flip(p=0.5)], 0, 0, np.arange(1))
+    assert drawn.uniforms.dtype == np.float32
+    assert drawn.uniforms.tolist() == [[0, 0.5, 1 - 2**-24]]
 
 
 def test_every_shift_is_equally_likely() -> None:
-    places = (draw([Crop(padding=4)], 0, 0, np.arange(40_500))[0].numbers * 9).astype(int)
+    places = (sample_params([Crop(padding=4)], 0, 0, np.arange(40_500))[0].uniforms * 9).astype(int)
     counts = np.bincount(places[:, 0] * 9 + places[:, 1], minlength=81)
     assert chisquare(counts).pvalue > 0.001
 
@@ -242,7 +246,7 @@ def test_maybe_does_all_or_nothing() -> None:
 def test_augmentations_come_in_their_order() -> None:
     images = pictures(50)
     two = read("brightness(0.9)", "invert(1)")
-    draws = draw(two, 0, 0, np.arange(50))
+    draws = sample_params(two, 0, 0, np.arange(50))
     expected = transforms.invert(augment(images, two[:1], draws[:1]))
     assert torch.equal(augment(images, two, draws), expected)
     assert not torch.equal(augment(images, two[::-1], draws[::-1]), expected)
@@ -250,4 +254,4 @@ def test_augmentations_come_in_their_order() -> None:
 
 def test_no_augmentation_leaves_the_images_as_they_are() -> None:
     images = pictures(3)
-    assert torch.equal(augment(images, [], draw([], 0, 0, np.arange(3))), images)
+    assert torch.equal(augment(images, [], sample_params([], 0, 0, np.arange(3))), images)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.storage.run_folder import RunFolder
 
 # With this rate the weights stay what they were, so that figures differ only where images do.
@@ -32,11 +32,11 @@ def test_figures_of_held_out_images_are_those_without_augmentation(
 
 def test_a_feed_evaluates_the_images_that_it_holds() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 3, 6, 5), dtype=np.uint8)
-    feed = Feed(pixels, np.arange(9), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
+    feed = ImageLoader(pixels, np.arange(9), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
     recipe = Recipe.from_tables({"data": {"source": "x", "augment": LOUD}, "model": {"layers": ["flatten"]}})
-    before = torch.cat([images for images, _ in feed.evaluation()])
-    trained = [images for images, _ in feed.training(4, 0, 0, recipe.data.augment)]
-    after = torch.cat([images for images, _ in feed.evaluation()])
+    before = torch.cat([images for images, _ in feed.eval_batches()])
+    trained = [images for images, _ in feed.train_batches(4, 0, 0, recipe.data.augment)]
+    after = torch.cat([images for images, _ in feed.eval_batches()])
     assert torch.equal(before, after)
     np.testing.assert_allclose(after.numpy() * 255, pixels, atol=1e-3)
     assert not torch.allclose(torch.cat(trained).sum(), after.sum())

@@ -11,8 +11,8 @@ from torchvision.transforms.v2 import InterpolationMode, RandAugment, TrivialAug
 
 from cnnlab.config import augmentations
 from cnnlab.data.augmentation import auto_augment
-from cnnlab.data.augmentation.augment import augment, draw
-from cnnlab.data.augmentation.auto_augment import BINS, OPERATIONS, magnitudes, operate
+from cnnlab.data.augmentation.augment import augment, sample_params
+from cnnlab.data.augmentation.auto_augment import BINS, OPERATIONS, apply_operations, magnitudes
 
 SPACES = {False: RandAugment(), True: TrivialAugmentWide()}
 
@@ -56,7 +56,7 @@ def test_an_operation_is_torchvisions_at_each_magnitude(name: str, wide: bool, c
     images = pictures(BINS, channels)
     for negative in signs:
         chosen = np.full(BINS, OPERATIONS.index(name))
-        found = operate(images, chosen, np.full(BINS, negative), np.arange(BINS), wide=wide)
+        found = apply_operations(images, chosen, np.full(BINS, negative), np.arange(BINS), wide=wide)
         for place, image in enumerate(images):
             value = 0.0 if values is None else float(values[place]) * (-1 if negative else 1)
             # A little more and a little less decide where a pixel comes from the middle between two.
@@ -69,10 +69,10 @@ def test_operations_that_are_drawn_together_are_those_that_are_drawn_apart() -> 
     count = 14 * 6
     images, random = pictures(count), np.random.default_rng(1)
     chosen, negative, bins = np.arange(count) % 14, random.random(count) < 0.5, random.integers(0, BINS, count)
-    together = operate(images, chosen, negative, bins, wide=True)
+    together = apply_operations(images, chosen, negative, bins, wide=True)
     for n in range(count):
         here = slice(n, n + 1)
-        alone = operate(images[here], chosen[here], negative[here], bins[here], wide=True)
+        alone = apply_operations(images[here], chosen[here], negative[here], bins[here], wide=True)
         assert torch.equal(together[here], alone)
 
 
@@ -85,10 +85,10 @@ def test_operations_signs_and_magnitudes_are_drawn_alike(choice: object, monkeyp
 
     def watched(images: Tensor, *drawn: np.ndarray, wide: bool) -> Tensor:
         calls.append(drawn)
-        return operate(images, *drawn, wide=wide)
+        return apply_operations(images, *drawn, wide=wide)
 
-    monkeypatch.setattr(auto_augment, "operate", watched)
-    augment(pictures(4000, 1, 4, 4), [choice], draw([choice], 0, 0, np.arange(4000)))
+    monkeypatch.setattr(auto_augment, "apply_operations", watched)
+    augment(pictures(4000, 1, 4, 4), [choice], sample_params([choice], 0, 0, np.arange(4000)))
     assert len(calls) == (3 if isinstance(choice, augmentations.RandAugment) else 1)
     for chosen, negative, bins in calls:
         assert chisquare(np.bincount(chosen, minlength=14)).pvalue > 0.001

@@ -20,7 +20,7 @@ from torchvision.transforms import functional as first
 from torchvision.transforms.v2 import functional as second
 
 from cnnlab.data.augmentation import color, filters, geometry, pixel
-from cnnlab.data.augmentation.geometry import Move
+from cnnlab.data.augmentation.geometry import AffineParams
 
 COUNT = 12
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(1, 12), st.integers(1, 12))
@@ -133,10 +133,12 @@ def test_sharpness_is_torchvisions(shape: tuple[int, int, int], seed: int) -> No
 ANGLES = np.array([-180, -135, -90, -47.3, -15, -1e-3, 0, 3, 45, 90, 111.1, 180])
 
 
-def moved(images: Tensor, how: Move, interpolation: str, count: int = COUNT) -> list[Tensor]:
+def moved(images: Tensor, how: AffineParams, interpolation: str, count: int = COUNT) -> list[Tensor]:
     """torchvision's `affine` with the numbers of each image."""
     values = {
-        name: np.broadcast_to(getattr(how, name), count) for name in Move.__dataclass_fields__ if name != "from_corner"
+        name: np.broadcast_to(getattr(how, name), count)
+        for name in AffineParams.__dataclass_fields__
+        if name != "from_corner"
     }
     corner = np.broadcast_to(how.from_corner, count)
     return [
@@ -154,12 +156,12 @@ def moved(images: Tensor, how: Move, interpolation: str, count: int = COUNT) -> 
 
 
 MOVES = {
-    "turn": Move(angle=ANGLES),
-    "translation": Move(right=np.arange(-6, 6), down=np.arange(5, -7, -1)),
-    "scale": Move(scale=np.linspace(0.3, 3.1, COUNT)),
-    "shear": Move(shear_x=np.linspace(-60, 60, COUNT), shear_y=np.linspace(20, -33, COUNT)),
-    "shear from the corner": Move(shear_x=np.linspace(-40, 44, COUNT), from_corner=1.0),
-    "all": Move(ANGLES * 0.9, np.arange(COUNT), -2.0, 0.8, np.linspace(-30, 30, COUNT)),
+    "turn": AffineParams(angle=ANGLES),
+    "translation": AffineParams(translate_x=np.arange(-6, 6), translate_y=np.arange(5, -7, -1)),
+    "scale": AffineParams(scale=np.linspace(0.3, 3.1, COUNT)),
+    "shear": AffineParams(shear_x=np.linspace(-60, 60, COUNT), shear_y=np.linspace(20, -33, COUNT)),
+    "shear from the corner": AffineParams(shear_x=np.linspace(-40, 44, COUNT), from_corner=1.0),
+    "all": AffineParams(ANGLES * 0.9, np.arange(COUNT), -2.0, 0.8, np.linspace(-30, 30, COUNT)),
 }
 
 
@@ -168,7 +170,7 @@ MOVES = {
 def test_a_move_is_torchvisions(name: str, size: tuple[int, int]) -> None:
     """Within a level for bilinear sums; with the nearest pixel equal but where two are equally near."""
     images = pictures((3, *size))
-    smooth, sharp = (geometry.move(images, MOVES[name], way) for way in ("bilinear", "nearest"))
+    smooth, sharp = (geometry.affine(images, MOVES[name], way) for way in ("bilinear", "nearest"))
     assert far(smooth, moved(images, MOVES[name], "bilinear")) <= 1
     expected = torch.stack(moved(images, MOVES[name], "nearest"))
     where = (sharp != expected).any(1)
@@ -177,10 +179,10 @@ def test_a_move_is_torchvisions(name: str, size: tuple[int, int]) -> None:
         assert torch.equal(sharp, expected)
 
 
-def near_a_half(how: Move, size: tuple[int, int]) -> Tensor:
+def near_a_half(how: AffineParams, size: tuple[int, int]) -> Tensor:
     """Pixels that come from (almost) the middle between two: N×H×W, computed in 64 bits from the matrices."""
     height, width = size
-    a, b, c, d, e, f = (column[:, None, None] for column in how.matrices(COUNT, height, width).T)
+    a, b, c, d, e, f = (column[:, None, None] for column in how.inverse_matrices(COUNT, height, width).T)
     ys, xs = np.mgrid[:height, :width] - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
     places = np.stack([a * xs + b * ys + c + (width - 1) / 2, d * xs + e * ys + f + (height - 1) / 2])
     return torch.from_numpy((np.abs(places % 1 - 0.5) < 1e-4).any(0))

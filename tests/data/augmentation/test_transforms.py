@@ -15,9 +15,9 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as second
 
 from cnnlab.config.recipe import Data
-from cnnlab.data.augmentation.augment import augment, draw
+from cnnlab.data.augmentation.augment import augment, sample_params
 from cnnlab.data.augmentation.transforms import erasing_rectangles
-from cnnlab.randomness import torch_state
+from cnnlab.randomness import fork_rng
 
 SMOOTH = InterpolationMode.BILINEAR
 COUNT = 40
@@ -30,7 +30,7 @@ def pictures(count: int = COUNT, height: int = 10, width: int = 14) -> Tensor:
 def drawn(call: str, count: int = COUNT) -> tuple[tuple[Any, ...], np.ndarray]:
     """The augmentation and its draws, in 64 bits."""
     choices = Data(source="x", augment=[call]).augment
-    return choices, draw(choices, 5, 2, np.arange(count))[0].numbers.astype(np.float64)
+    return choices, sample_params(choices, 5, 2, np.arange(count))[0].uniforms.astype(np.float64)
 
 
 def within(u: float, low: float, high: float) -> float:
@@ -84,7 +84,7 @@ MEANING: dict[str, Callable[[Tensor, np.ndarray], Tensor]] = {
 def test_arguments_mean_what_they_say(call: str) -> None:
     """Within a level or two: jitter carries a level on from step to step."""
     images, (choices, numbers) = pictures(), drawn(call)
-    found = augment(images, choices, draw(choices, 5, 2, np.arange(COUNT)))
+    found = augment(images, choices, sample_params(choices, 5, 2, np.arange(COUNT)))
     expected = torch.stack([MEANING[call](image, u) for image, u in zip(images, numbers, strict=True)])
     apart = (found.int() - expected.int()).abs() > (2 if call.startswith("jitter") else 1)
     assert float(apart.float().mean()) < (0.01 if "nearest" in call else 1e-9)
@@ -101,7 +101,7 @@ def test_ranges_are_those_of_torchvisions_transforms() -> None:
 def test_a_cutout_is_a_black_square_about_a_random_pixel() -> None:
     images = torch.full((3000, 1, 7, 9), 255, dtype=torch.uint8)
     choices, numbers = drawn("cutout(4)", 3000)
-    found = augment(images, choices, draw(choices, 5, 2, np.arange(3000)))
+    found = augment(images, choices, sample_params(choices, 5, 2, np.arange(3000)))
     for image, (down, right) in zip(found, numbers, strict=True):
         top, left = int(down * 7) - 2, int(right * 9) - 2
         expected = torch.full((7, 9), 255, dtype=torch.uint8)
@@ -118,7 +118,7 @@ def test_erased_rectangles_are_drawn_like_torchvisions() -> None:
     assert tall.max() < 32
     assert wide.max() < 32
     image = torch.ones(1, height, width)
-    with torch_state():
+    with fork_rng():
         torch.manual_seed(0)
         found = [RandomErasing.get_params(image, (low, high), (0.3, 3.3), [0.0])[:4] for _ in range(2000)]
     theirs = np.array(found).T
@@ -137,4 +137,4 @@ def test_where_no_rectangle_fits_nothing_is_erased() -> None:
     assert 0 <= lefts[0] <= 6
     images = pictures(5)
     choices, _ = drawn("erasing(1, 1, 1)", 5)
-    assert torch.equal(augment(images, choices, draw(choices, 0, 0, np.arange(5))), images)
+    assert torch.equal(augment(images, choices, sample_params(choices, 0, 0, np.arange(5))), images)

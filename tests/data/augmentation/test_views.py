@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.config.augmentations import read_augmentations
-from cnnlab.data.augmentation.augment import augment, draw
-from cnnlab.data.augmentation.views import Augmented, Mirrored, only_flips
-from cnnlab.data.loader import Feed
+from cnnlab.data.augmentation.augment import augment, sample_params
+from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews, only_flips
+from cnnlab.data.loader import ImageLoader
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 3, 4), dtype=np.uint8)
-FEED = Feed(IMAGES, np.arange(40), (0.0,), (1 / 255,), torch.device("cpu"))
+FEED = ImageLoader(IMAGES, np.arange(40), (0.0,), (1 / 255,), torch.device("cpu"))
 
 flips = st.sampled_from(["flip(0.3)", "flip(1)", "alternating_flip", "vertical_flip", "vertical_flip(0.8)"])
 nested = st.recursive(
@@ -31,15 +31,15 @@ nested = st.recursive(
 def test_of_flips_the_chosen_view_is_the_augmented_image(calls: list[str], seed: int, epoch: int) -> None:
     choices = read_augmentations(calls)
     assert only_flips(choices)
-    views = Mirrored(choices)
-    kept = [torch.cat(list(views.images(number, FEED))) for number in range(len(views.names))]
+    views = FlippedViews(choices)
+    kept = [torch.cat(list(views.view_batches(number, FEED))) for number in range(len(views.names))]
     places = np.random.default_rng(epoch).permutation(40).astype(np.int64)[:17]
-    expected = augment(torch.from_numpy(IMAGES)[places], choices, draw(choices, seed, epoch, places)).float()
-    chosen = views.chosen(seed, epoch, places)
+    expected = augment(torch.from_numpy(IMAGES)[places], choices, sample_params(choices, seed, epoch, places)).float()
+    chosen = views.view_indices(seed, epoch, places)
     found = torch.stack([kept[view][place] for view, place in zip(chosen, places, strict=True)])
     torch.testing.assert_close(found, expected)
     assert len(kept) == len(set(views.names)) <= 4
-    assert torch.equal(kept[views.plain], torch.cat([images for images, _ in FEED.evaluation()]))
+    assert torch.equal(kept[views.unaugmented], torch.cat([images for images, _ in FEED.eval_batches()]))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_of_flips_the_chosen_view_is_the_augmented_image(calls: list[str], seed:
     [([], 1), (["flip"], 2), (["vertical_flip"], 2), (["flip", "vertical_flip"], 4), (["maybe(0.1, [flip])"], 2)],
 )
 def test_there_are_as_many_views_as_flips_can_give(calls: list[str], views: int) -> None:
-    assert len(Mirrored(read_augmentations(calls) if calls else ()).names) == views
+    assert len(FlippedViews(read_augmentations(calls) if calls else ()).names) == views
 
 
 @pytest.mark.parametrize("call", ["crop(1)", "maybe(0.5, [flip, crop(1)])", "one_of([flip, blur])", "rotation(180)"])
@@ -58,20 +58,24 @@ def test_what_does_more_than_flipping_is_known(call: str) -> None:
 
 def test_epochs_take_turns_with_views_and_each_is_that_of_its_epoch() -> None:
     choices = read_augmentations(["crop(1)", "flip"])
-    views = Augmented(choices, seed=3, count=2, with_plain=True)
+    views = AugmentedViews(choices, seed=3, count=2, include_unaugmented=True)
     for epoch in range(2):
-        kept = torch.cat(list(views.images(epoch, FEED)))
-        batches = list(FEED.training(8, 3, epoch, choices))
+        kept = torch.cat(list(views.view_batches(epoch, FEED)))
+        batches = list(FEED.train_batches(8, 3, epoch, choices))
         labels = torch.cat([labels for _, labels in batches])
         torch.testing.assert_close(kept[labels], torch.cat([images for images, _ in batches]))
-    assert [int(views.chosen(3, epoch, np.arange(1))[0]) for epoch in range(5)] == [0, 1, 0, 1, 0]
-    plain = torch.cat(list(views.images(views.plain, FEED)))
-    assert torch.equal(plain, torch.cat([images for images, _ in FEED.evaluation()]))
-    assert Augmented(choices, 3, 2).plain is None
+    assert [int(views.view_indices(3, epoch, np.arange(1))[0]) for epoch in range(5)] == [0, 1, 0, 1, 0]
+    plain = torch.cat(list(views.view_batches(views.unaugmented, FEED)))
+    assert torch.equal(plain, torch.cat([images for images, _ in FEED.eval_batches()]))
+    assert AugmentedViews(choices, 3, 2).unaugmented is None
 
 
 def test_views_of_other_draws_have_other_names() -> None:
     choices = read_augmentations(["crop(1)"])
-    ones = [Augmented(choices, 0, 2), Augmented(choices, 1, 2), Augmented(read_augmentations(["crop(2)"]), 0, 2)]
+    ones = [
+        AugmentedViews(choices, 0, 2),
+        AugmentedViews(choices, 1, 2),
+        AugmentedViews(read_augmentations(["crop(2)"]), 0, 2),
+    ]
     names = [name for views in ones for name in views.names]
     assert len(set(names)) == 6

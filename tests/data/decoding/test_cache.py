@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.data.decoding import cache as decoding_cache
-from cnnlab.data.decoding.cache import cache_dir, cached_facts, cached_pixels, pixels_key
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.decoding.cache import cache_dir, cached_json, cached_pixels, pixels_key
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import CnnlabError, SourceError
 
-FORM = ImageForm(3, 2, 2)
+FORM = ImageSpec(3, 2, 2)
 
 
 class Filler:
@@ -113,7 +113,7 @@ def test_two_processes_at_once(make_folder, cache):
     command = [sys.executable, "-c", script, str(root)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = {process.communicate()[0].strip() for process in running}
-    assert sums == {str(open_folder(root).pixels("train", np.arange(60), ImageForm(3, 6, 8)).sum())}
+    assert sums == {str(open_folder(root).pixels("train", np.arange(60), ImageSpec(3, 6, 8)).sum())}
     assert [path.suffix for path in kept(cache)] == [".npy"]
 
 
@@ -144,7 +144,7 @@ def test_the_cache_folder_is_the_environments_or_the_users(monkeypatch, tmp_path
     assert cache_dir().name == "cnnlab"
 
 
-FORMS = [FORM, ImageForm(1, 2, 2), ImageForm(3, 2, 4), ImageForm(3, 4, 2), ImageForm(3, 2, 2, "nearest")]
+FORMS = [FORM, ImageSpec(1, 2, 2), ImageSpec(3, 2, 4), ImageSpec(3, 4, 2), ImageSpec(3, 2, 2, "nearest")]
 
 
 def test_every_form_and_content_has_its_own_key():
@@ -160,19 +160,19 @@ def test_facts_are_found_once_and_again_when_the_file_is_damaged(cache):
         return {"channels": 3}
 
     for _ in range(2):
-        assert cached_facts("a", make) == {"channels": 3}
+        assert cached_json("a", make) == {"channels": 3}
     assert len(calls) == 1
     (path,) = kept(cache)
     path.write_text(path.read_text().replace("3", "1", 1))
-    assert cached_facts("a", make) == {"channels": 3}
+    assert cached_json("a", make) == {"channels": 3}
     path.write_bytes(b"\xff")
-    assert cached_facts("a", make) == {"channels": 3}
+    assert cached_json("a", make) == {"channels": 3}
     assert len(calls) == 3
 
 
 def test_a_changed_file_is_decoded_again(make_folder, encode, draw):
     root = make_folder({"cat": 2, "dog": 1})
-    form = ImageForm(3, 6, 8)
+    form = ImageSpec(3, 6, 8)
     before = np.array(open_folder(root).pixels("train", np.arange(3), form))
     path = root / "cat" / "0.png"
     about = path.stat()

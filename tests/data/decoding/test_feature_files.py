@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from cnnlab.data.decoding import cache
-from cnnlab.data.decoding.cache import Kept, features_dir, found_or_made, make_array, make_room
+from cnnlab.data.decoding.cache import CachedArray, create_array, evict, features_dir, get_or_create
 from cnnlab.errors import CnnlabError
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -25,13 +25,13 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
 
 
-def kept(key: str, calls: list[str] | None = None, agrees: Any = lambda _: True) -> Kept:
+def kept(key: str, calls: list[str] | None = None, agrees: Any = lambda _: True) -> CachedArray:
     def fill(file: Path, start: int) -> None:
         if calls is not None:
             calls.append(key)
         np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
 
-    return found_or_made(key, ARRAY.shape, np.float32, fill, agrees)
+    return get_or_create(key, ARRAY.shape, np.float32, fill, agrees)
 
 
 def names() -> list[str]:
@@ -45,7 +45,7 @@ def used_at(key: str, seconds: int) -> None:
 def test_an_array_is_made_once_and_found_again() -> None:
     calls: list[str] = []
     first, second = kept("a", calls), kept("a", calls)
-    assert (first.made, second.made, calls) == (True, False, ["a"])
+    assert (first.created, second.created, calls) == (True, False, ["a"])
     assert second.name == "a.npy"
     np.testing.assert_array_equal(second.array, ARRAY)
     assert not second.array.flags.writeable
@@ -64,11 +64,11 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
         used_at(key, number)
     kept("a")  # it is used again
     size = (features_dir() / "a.npy").stat().st_size
-    make_room(2 * size)
+    evict(2 * size)
     assert names() == ["a", "c"]
-    make_room(2 * size)
+    evict(2 * size)
     assert names() == ["a", "c"]
-    make_room(0)
+    evict(0)
     assert names() == []
 
 
@@ -76,20 +76,20 @@ def test_what_is_in_use_stays() -> None:
     held = kept("a")
     kept("b")
     used_at("a", 0)
-    make_room(0)
+    evict(0)
     assert names() == ["a"]
     np.testing.assert_array_equal(held.array, ARRAY)
     del held
-    make_room(0)
+    evict(0)
     assert names() == []
 
 
 def test_room_is_made_for_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST_BYTES", 1)
+    monkeypatch.setattr(cache, "MAX_CACHE_BYTES", 1)
     kept("a")
     new = kept("b")
     assert names() == ["b"]
-    assert new.made
+    assert new.created
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_what_a_killed_process_left_goes_at_once_and_all_else_after_a_day(ended:
     left("old.lock", 100_000)
     left(f"{own}-4.new")
     left(".nobody-4.new")
-    make_room(10**9)
+    evict(10**9)
     rest = {".nobody-4.new", f"{own}-4.new", "a.lock", "a.npy"}
     assert {path.name for path in features_dir().iterdir()} == rest
 
@@ -126,9 +126,9 @@ def test_a_file_that_a_process_elsewhere_writes_stays(ended: int) -> None:
     path = left(f".{ended}-2.new")
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        make_room(10**9)
+        evict(10**9)
         assert path.exists()
-    make_room(10**9)
+    evict(10**9)
     assert not path.exists()
 
 
@@ -141,17 +141,17 @@ def test_what_is_being_written_is_locked_and_counts() -> None:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         np.memmap(file, np.float32, "r+", start, ARRAY.shape)[:] = ARRAY
         size = (features_dir() / "a.npy").stat().st_size
-        make_room(size + 1)
+        evict(size + 1)
         seen.extend(names())
 
-    found = found_or_made("b", ARRAY.shape, np.float32, fill, lambda _: True)
+    found = get_or_create("b", ARRAY.shape, np.float32, fill, lambda _: True)
     assert seen == []
     np.testing.assert_array_equal(found.array, ARRAY)
 
 
 def test_room_on_the_disk_is_made_before_a_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     kept("a")
-    monkeypatch.setattr(cache, "free_bytes", lambda: 10)
+    monkeypatch.setattr(cache, "free_disk_bytes", lambda: 10)
     kept("b")
     assert names() == ["b"]
 
@@ -180,7 +180,7 @@ def test_another_dtype_is_another_file(tmp_path: Path) -> None:
     def fill(file: Path, start: int) -> None:
         np.memmap(file, np.int16, "r+", start, (4, 3))[:] = 7
 
-    found = make_array(tmp_path / "a.npy", (4, 3), fill, np.int16)
+    found = create_array(tmp_path / "a.npy", (4, 3), fill, np.int16)
     assert found.dtype == np.int16
     assert found.sum() == 84
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), found)

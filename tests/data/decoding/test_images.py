@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnnlab.data.decoding import images
-from cnnlab.data.decoding.images import Fault, Header, try_decode, try_header, try_inspect
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.decoding.images import ImageFault, ImageHeader, try_decode, try_header, try_inspect
+from cnnlab.data.sources.base import ImageSpec
 
-GREY = ImageForm(1, 6, 8)
-COLOUR = ImageForm(3, 6, 8)
+GREY = ImageSpec(1, 6, 8)
+COLOUR = ImageSpec(3, 6, 8)
 
 
-def decode(file: images.ImageFile, form: ImageForm) -> np.ndarray:
+def decode(file: images.ImageFile, form: ImageSpec) -> np.ndarray:
     found = try_decode(file, form)
-    assert not isinstance(found, Fault), found
+    assert not isinstance(found, ImageFault), found
     return found
 
 
@@ -55,13 +55,13 @@ def test_sixteen_bits_are_scaled_not_clipped(format, order):
     values = (np.arange(48, dtype=np.uint16) * 1394).reshape(6, 8)
     content = b"P5 8 6 65535\n" + values.astype(order).tobytes() if order else saved(Image.fromarray(values), format)
     np.testing.assert_array_equal(decode(content, GREY)[0], np.round(values / 257).astype(np.uint8))
-    assert try_header(content) == Header(8, 6, 1, format)
+    assert try_header(content) == ImageHeader(8, 6, 1, format)
 
 
 @pytest.mark.parametrize("values", [np.full((6, 8), 70000, np.int32), np.full((6, 8), 0.5, np.float32)])
 def test_values_of_unknown_range_are_a_fault(values):
     fault = try_decode(saved(Image.fromarray(values), "TIFF"), GREY)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ImageFault)
     assert (fault.kind, "values" in fault.message) == ("unreadable", True)
 
 
@@ -115,15 +115,15 @@ def test_exif_rotation_is_applied(format, orientation, draw):
     exif[0x0112] = orientation
     content = saved(Image.fromarray(array), format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
     height, width = turned.shape[:2]
-    assert try_header(content) == Header(width, height, 3, format)
-    np.testing.assert_array_equal(decode(content, ImageForm(3, height, width)), turned.transpose(2, 0, 1))
+    assert try_header(content) == ImageHeader(width, height, 3, format)
+    np.testing.assert_array_equal(decode(content, ImageSpec(3, height, width)), turned.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_resized_as_pillow_does(interpolation, encode, draw):
     array = draw(5, height=20, width=14)
     want = Image.fromarray(array).resize((8, 6), Image.Resampling[interpolation.upper()])
-    found = decode(encode(array), ImageForm(3, 6, 8, interpolation))
+    found = decode(encode(array), ImageSpec(3, 6, 8, interpolation))
     np.testing.assert_array_equal(found, np.asarray(want).transpose(2, 0, 1))
 
 
@@ -142,7 +142,7 @@ def test_header_tells_grey_from_colour(mode, channels, format):
     image = Image.new(mode, (8, 6))
     if mode == "P":
         image.putpalette([0, 0, 0, 10, 200, 30])
-    assert try_header(saved(image, format)) == Header(8, 6, channels, format)
+    assert try_header(saved(image, format)) == ImageHeader(8, 6, channels, format)
 
 
 def test_from_a_path_and_an_open_file_as_from_bytes(encode, draw, tmp_path):
@@ -169,7 +169,7 @@ def png_with_size(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [8001, 10_000, 50_000])
 def test_a_header_of_too_many_pixels_is_refused_before_decoding(side):
     fault = try_header(png_with_size(side, side))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ImageFault)
     assert fault.kind == "too large"
     assert "64,000,000" in fault.message
 
@@ -208,10 +208,10 @@ def test_damaged_bytes_give_pixels_or_a_fault_never_another_exception(data, form
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     found = try_decode(bytes(content[: data.draw(st.integers(0, len(content)))]), COLOUR)
-    assert isinstance(found, Fault) or (found.shape == (3, 6, 8) and found.dtype == np.uint8)
+    assert isinstance(found, ImageFault) or (found.shape == (3, 6, 8) and found.dtype == np.uint8)
 
 
 def test_every_ending_belongs_to_one_format():
-    assert len(set(images.ENDINGS)) == len(images.ENDINGS)
-    assert {Image.registered_extensions()[ending] for ending in images.ENDINGS} == set(images.FORMATS)
-    assert Path("x.JPG").suffix.lower() in images.ENDINGS
+    assert len(set(images.EXTENSIONS)) == len(images.EXTENSIONS)
+    assert {Image.registered_extensions()[ending] for ending in images.EXTENSIONS} == set(images.FORMATS)
+    assert Path("x.JPG").suffix.lower() in images.EXTENSIONS

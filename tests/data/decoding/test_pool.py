@@ -12,38 +12,38 @@ import numpy as np
 import pytest
 
 from cnnlab.data.decoding import pool
-from cnnlab.data.decoding.worker import FRAME, Task, serve
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.decoding.worker import FRAME_FORMAT, ImageTask, serve
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import CnnlabError
 
-FORM = ImageForm(3, 6, 8)
+FORM = ImageSpec(3, 6, 8)
 SIZE = 3 * 6 * 8
 
 
 @pytest.fixture
 def apart(monkeypatch):
     """However little the work, two processes do it."""
-    monkeypatch.setattr(pool, "FEW_FILES", 0)
-    monkeypatch.setattr(pool, "cpus", lambda: 2)
+    monkeypatch.setattr(pool, "MIN_FILES_FOR_WORKERS", 0)
+    monkeypatch.setattr(pool, "available_cpus", lambda: 2)
 
 
-def task_to(path: Path, count: int, start: int = 7) -> Task:
+def task_to(path: Path, count: int, start: int = 7) -> ImageTask:
     path.write_bytes(b"\0" * (start + count * SIZE))
-    return Task("decode", FORM, str(path), start)
+    return ImageTask("decode", FORM, str(path), start)
 
 
 def test_a_task_survives_its_way_to_a_worker():
-    for task in (Task("decode", FORM, "a file", 12), Task("inspect")):
-        assert Task.from_json(task.to_json()) == task
+    for task in (ImageTask("decode", FORM, "a file", 12), ImageTask("inspect")):
+        assert ImageTask.from_json(task.to_json()) == task
 
 
 @pytest.mark.usefixtures("apart")
 def test_workers_do_what_one_process_does(encode, draw, tmp_path, monkeypatch):
     items = [(row, b"bad" if row % 50 == 3 else encode(draw(row))) for row in range(200)]
-    there = list(pool.run(task_to(tmp_path / "apart", 200), iter(items), 200, 0))
-    monkeypatch.setattr(pool, "cpus", lambda: 1)
-    here = list(pool.run(task_to(tmp_path / "here", 200), iter(items), 200, 0))
+    there = list(pool.run_image_task(task_to(tmp_path / "apart", 200), iter(items), 200, 0))
+    monkeypatch.setattr(pool, "available_cpus", lambda: 1)
+    here = list(pool.run_image_task(task_to(tmp_path / "here", 200), iter(items), 200, 0))
     assert (tmp_path / "apart").read_bytes() == (tmp_path / "here").read_bytes()
     found = np.frombuffer((tmp_path / "apart").read_bytes()[7:], dtype=np.uint8).reshape(200, 3, 6, 8)
     np.testing.assert_array_equal(found[123], draw(123).transpose(2, 0, 1))
@@ -56,7 +56,7 @@ def test_workers_do_what_one_process_does(encode, draw, tmp_path, monkeypatch):
 
 def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(encode, draw):
     items = [(0, encode(draw(1))), (1, encode(draw(1), "BMP")), (2, encode(draw(2)))]
-    found = dict(answer for answer in pool.run(Task("inspect"), iter(items), 3, 0) if answer)
+    found = dict(answer for answer in pool.run_image_task(ImageTask("inspect"), iter(items), 3, 0) if answer)
     assert [(found[row]["height"], found[row]["width"]) for row in range(3)] == [(6, 8)] * 3
     assert [found[row]["format"] for row in range(3)] == ["PNG", "BMP", "PNG"]
     assert found[0]["hash"] == found[1]["hash"] != found[2]["hash"]
@@ -64,9 +64,9 @@ def test_inspecting_tells_size_format_and_a_hash_of_the_pixels(encode, draw):
 
 @pytest.mark.usefixtures("apart")
 def test_a_worker_that_can_not_write_is_an_error(encode, draw, tmp_path):
-    task = Task("decode", FORM, str(tmp_path / "gone"), 0)
+    task = ImageTask("decode", FORM, str(tmp_path / "gone"), 0)
     with pytest.raises(CnnlabError) as caught:
-        list(pool.run(task, ((row, encode(draw(row))) for row in range(50_000)), 50_000, 0))
+        list(pool.run_image_task(task, ((row, encode(draw(row))) for row in range(50_000)), 50_000, 0))
     (problem,) = caught.value.problems
     assert "ended early" in problem.what
     assert "FileNotFoundError" in problem.received
@@ -76,17 +76,17 @@ def test_a_worker_that_can_not_write_is_an_error(encode, draw, tmp_path):
 @pytest.mark.full
 @pytest.mark.usefixtures("apart")
 def test_a_full_disk_ends_a_worker_with_its_message(encode, draw):
-    task = Task("decode", FORM, "/dev/full", 0)
+    task = ImageTask("decode", FORM, "/dev/full", 0)
     with pytest.raises(CnnlabError, match="No space left on device"):
-        list(pool.run(task, ((row, encode(draw(row))) for row in range(5)), 5, 0))
+        list(pool.run_image_task(task, ((row, encode(draw(row))) for row in range(5)), 5, 0))
 
 
 @pytest.mark.usefixtures("apart")
 def test_when_reading_fails_no_worker_stays(encode, draw, tmp_path):
     started = []
-    start = pool._start
+    start = pool._start_worker
 
-    def watched(task: Task) -> object:
+    def watched(task: ImageTask) -> object:
         started.append(start(task))
         return started[-1]
 
@@ -95,9 +95,9 @@ def test_when_reading_fails_no_worker_stays(encode, draw, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pool, "_start", watched)
+        patch.setattr(pool, "_start_worker", watched)
         with pytest.raises(KeyboardInterrupt):
-            list(pool.run(task_to(tmp_path / "a", 1), items(), 1, 0))
+            list(pool.run_image_task(task_to(tmp_path / "a", 1), items(), 1, 0))
     assert len(started) == 2
     assert all(worker.process.poll() is not None for worker in started)
 
@@ -108,9 +108,9 @@ def test_a_worker_that_is_held_up_leaves_the_files_to_the_others(encode, draw, m
     large = encode(draw(0, 200, 200))
     assert len(large) > 2 * 65536 - 20_000
     workers, answered = [], []
-    start, answers = pool._start, pool._answers
+    start, answers = pool._start_worker, pool._read_replies
 
-    def stopped(task: Task) -> object:
+    def stopped(task: ImageTask) -> object:
         workers.append(start(task))
         os.kill(workers[0].process.pid, signal.SIGSTOP)
         return workers[-1]
@@ -127,12 +127,12 @@ def test_a_worker_that_is_held_up_leaves_the_files_to_the_others(encode, draw, m
         yield from ((row, large) for row in range(20))
         go_on()
 
-    monkeypatch.setattr(pool, "_start", stopped)
-    monkeypatch.setattr(pool, "_answers", counted)
+    monkeypatch.setattr(pool, "_start_worker", stopped)
+    monkeypatch.setattr(pool, "_read_replies", counted)
     otherwise = threading.Timer(20, go_on)
     otherwise.start()
     try:
-        assert len([answer for answer in pool.run(Task("inspect"), items(), 20, 0) if answer]) == 20
+        assert len([answer for answer in pool.run_image_task(ImageTask("inspect"), items(), 20, 0) if answer]) == 20
     finally:
         otherwise.cancel()
         otherwise.join()
@@ -142,7 +142,7 @@ def test_a_worker_that_is_held_up_leaves_the_files_to_the_others(encode, draw, m
 def test_a_worker_answers_after_its_input_has_ended(encode, draw, tmp_path):
     task = task_to(tmp_path / "a", 2)
     frames = b"".join(
-        struct.pack(FRAME, row, len(content)) + content for row, content in [(1, encode(draw(5))), (0, b"x")]
+        struct.pack(FRAME_FORMAT, row, len(content)) + content for row, content in [(1, encode(draw(5))), (0, b"x")]
     )
     answers = io.BytesIO()
     serve(task, io.BytesIO(frames), answers)
@@ -159,7 +159,7 @@ def test_progress_is_told_in_images_up_to_the_end(make_folder):
 
 
 def test_processors_are_counted():
-    assert pool.cpus() >= 1
+    assert pool.available_cpus() >= 1
 
 
 @pytest.mark.usefixtures("apart")
@@ -173,5 +173,5 @@ def test_workers_run_nothing_of_the_current_folder_and_may_complain_at_length(en
     monkeypatch.chdir(here)
     monkeypatch.syspath_prepend(site)
     items = [(row, encode(draw(row))) for row in range(20)]
-    assert list(pool.run(task_to(tmp_path / "a", 20), iter(items), 20, 0)) == [None] * 20
+    assert list(pool.run_image_task(task_to(tmp_path / "a", 20), iter(items), 20, 0)) == [None] * 20
     assert not (tmp_path / "was run").exists()

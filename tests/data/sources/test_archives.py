@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnnlab.data.decoding.images import Fault
+from cnnlab.data.decoding.images import ImageFault
 from cnnlab.data.sources import archives
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
 
-FORM = ImageForm(3, 6, 8)
+FORM = ImageSpec(3, 6, 8)
 
 
 def pack_zip(path: Path, members: list[tuple[str, bytes]]) -> Path:
@@ -50,14 +50,14 @@ def test_an_archive_gives_what_its_folder_gives(name, make_folder, tmp_path):
     packed = open_folder(pack_zip(tmp_path / name, members) if "ZIP" in name else pack(tmp_path / name, members))
     plain = open_folder(root)
     assert packed.classes == plain.classes == ("s2", "s10")
-    assert packed.parts == plain.parts == ("train", "test")
+    assert packed.splits == plain.splits == ("train", "test")
     assert packed.name == str(tmp_path / name)
-    for part in plain.parts:
+    for part in plain.splits:
         assert packed.labels(part).tolist() == plain.labels(part).tolist()
         assert packed.image_names(part) == [f"wrap/{found}" for found in plain.image_names(part)]
         some = np.array([1, 0])
         np.testing.assert_array_equal(packed.pixels(part, some, FORM), plain.pixels(part, some, FORM))
-    assert packed.natural_form() == plain.natural_form() == FORM
+    assert packed.native_spec() == plain.native_spec() == FORM
 
 
 def test_a_leading_dot_and_back_slashes_are_understood(encode, draw, tmp_path):
@@ -142,7 +142,7 @@ def test_a_member_of_too_many_bytes_is_a_fault_and_not_read(name, tmp_path, monk
     monkeypatch.setattr(archives, "MAX_BYTES", 4)
     source = open_folder(pack(tmp_path / name, [("cat/1.png", b"12345"), ("dog/1.png", b"1234")]))
     found = dict(source.reader.read(source.layout.entries["train"]))
-    assert found == {0: Fault("too large", "5 bytes, where 4 are allowed"), 1: b"1234"}
+    assert found == {0: ImageFault("too large", "5 bytes, where 4 are allowed"), 1: b"1234"}
 
 
 def test_a_damaged_member_of_a_zip_is_named(tmp_path, encode, draw):
@@ -169,16 +169,16 @@ def test_an_archive_is_listed_again_only_when_it_has_changed(name, tmp_path, enc
     ]
     path = pack(tmp_path / name, [*members, ("read me", b"")])
     first = open_folder(path)
-    assert [finding.kind for finding in first.layout.findings] == ["not an image"]
+    assert [finding.kind for finding in first.layout.issues] == ["not an image"]
     with monkeypatch.context() as patch:
         for kind in (archives.ZipReader, archives.TarReader):
-            patch.setattr(kind, "files", lambda _: pytest.fail("it was listed again"))
+            patch.setattr(kind, "list_files", lambda _: pytest.fail("it was listed again"))
         assert open_folder(path) == first
     (kept,) = (cache / "facts").iterdir()
     kept.write_bytes(kept.read_bytes()[:-9])
     assert open_folder(path) == first
     pack(tmp_path / f"new {name}", members[1:]).replace(path)
-    assert open_folder(path).count("train") == 3
+    assert open_folder(path).num_images("train") == 3
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(SourceError, match="this archive can't be read"):
         open_folder(path)
@@ -214,12 +214,12 @@ def test_gzip_is_known_by_its_content_not_its_ending(tmp_path, encode, draw):
 def test_real_faces(orl_faces):
     source = open_folder(orl_faces)
     assert source.classes == tuple(f"s{number:02d}" for number in range(1, 41))
-    assert source.parts == ("train",)
+    assert source.splits == ("train",)
     assert np.bincount(source.labels("train")).tolist() == [10] * 40
-    assert source.natural_form() == ImageForm(1, 112, 92)
+    assert source.native_spec() == ImageSpec(1, 112, 92)
     row = source.image_names("train").index("s01/2.pgm")
     with zipfile.ZipFile(orl_faces) as archive:
         content = archive.read("s01/2.pgm")
     # A binary PGM ends in its pixels, row by row.
     want = np.frombuffer(content[-112 * 92 :], dtype=np.uint8).reshape(112, 92)
-    np.testing.assert_array_equal(source.pixels("train", np.array([row]), ImageForm(1, 112, 92))[0, 0], want)
+    np.testing.assert_array_equal(source.pixels("train", np.array([row]), ImageSpec(1, 112, 92))[0, 0], want)

@@ -17,13 +17,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnnlab.data.sources.catalogue import download_seconds, facts, find_at_hand, is_offline, open_catalogue, open_facts
-from cnnlab.data.sources.download import Patience
-from cnnlab.data.sources.releases import CATALOGUE, Facts, RemoteFile
+from cnnlab.data.sources.catalogue import (
+    dataset_info,
+    estimate_download_s,
+    find_local,
+    is_offline,
+    open_catalogue,
+    open_published,
+)
+from cnnlab.data.sources.download import RetryPolicy
+from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, RemoteFile
 from cnnlab.data.sources.shapes import CLASSES, COUNTS, ShapesSource
 from cnnlab.errors import DownloadError, SourceError
 
-HASTE = Patience(silence_s=0.2, minimum_rate=0, window_s=1, rounds=1, pause_s=0)
+HASTE = RetryPolicy(read_timeout_s=0.2, min_bytes_per_s=0, window_s=1, rounds=1, pause_s=0)
 
 
 @pytest.fixture(autouse=True)
@@ -32,34 +39,34 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remote_files() -> list[RemoteFile]:
-    forms = [form for known in CATALOGUE.values() for form in known.forms]
+    forms = [form for known in CATALOGUE.values() for form in known.releases]
     return [file for form in forms for file in (*form.downloads, *([form.archive] if form.archive else []))]
 
 
-def tiny_cifar() -> tuple[Facts, bytes]:
+def tiny_cifar() -> tuple[DatasetInfo, bytes]:
     """CIFAR-10's binary form with two images a file, and its archive."""
-    known = facts("cifar10")
+    known = dataset_info("cifar10")
     images = np.random.default_rng(1).integers(0, 256, (12, 3072), dtype=np.uint8)
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        names = [name for part in ("train", "test") for name in known.forms[0].files[part]]
+        names = [name for part in ("train", "test") for name in known.releases[0].files[part]]
         for index, name in enumerate(names):
             content = b"".join(bytes([index]) + image.tobytes() for image in images[2 * index : 2 * index + 2])
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     archive = stream.getvalue()
-    return replace(known, counts={"train": 10, "test": 2}), archive
+    return replace(known, split_sizes={"train": 10, "test": 2}), archive
 
 
-def with_archive(known: Facts, archive: bytes, *mirrors: str) -> Facts:
+def with_archive(known: DatasetInfo, archive: bytes, *mirrors: str) -> DatasetInfo:
     file = RemoteFile("cifar-10-binary.tar.gz", "sha256:" + hashlib.sha256(archive).hexdigest(), len(archive), mirrors)
-    return replace(known, forms=(replace(known.forms[0], archive=file), *known.forms[1:]))
+    return replace(known, releases=(replace(known.releases[0], archive=file), *known.releases[1:]))
 
 
 def test_facts_are_the_published_ones() -> None:
     assert {
-        name: (f.channels, f.height, f.width, len(f.classes), *f.counts.values()) for name, f in CATALOGUE.items()
+        name: (f.channels, f.height, f.width, len(f.classes), *f.split_sizes.values()) for name, f in CATALOGUE.items()
     } == {
         "cifar10": (3, 32, 32, 10, 50_000, 10_000),
         "cifar100": (3, 32, 32, 100, 50_000, 10_000),
@@ -71,22 +78,22 @@ def test_facts_are_the_published_ones() -> None:
     }
     for known in CATALOGUE.values():
         assert len(set(known.classes)) == len(known.classes)
-    assert list(facts("cifar100").classes) == sorted(facts("cifar100").classes)
-    assert facts("shapes").classes == CLASSES
-    assert facts("shapes").counts == COUNTS
+    assert list(dataset_info("cifar100").classes) == sorted(dataset_info("cifar100").classes)
+    assert dataset_info("shapes").classes == CLASSES
+    assert dataset_info("shapes").split_sizes == COUNTS
 
 
 def test_checksums_agree_with_torchvision() -> None:
     from torchvision.datasets import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
 
-    ours = {file.name: file.checksum for form in facts("mnist").forms for file in form.downloads}
+    ours = {file.name: file.checksum for form in dataset_info("mnist").releases for file in form.downloads}
     assert ours == {name: f"md5:{md5}" for name, md5 in MNIST.resources}
-    ours = {file.name: file.checksum for form in facts("fashion_mnist").forms for file in form.downloads}
+    ours = {file.name: file.checksum for form in dataset_info("fashion_mnist").releases for file in form.downloads}
     assert ours == {name: f"md5:{md5}" for name, md5 in FashionMNIST.resources}
-    ours = {file.name: file.checksum for form in facts("svhn").forms for file in form.downloads}
+    ours = {file.name: file.checksum for form in dataset_info("svhn").releases for file in form.downloads}
     assert ours == {SVHN.split_list[part][1]: f"md5:{SVHN.split_list[part][2]}" for part in ("train", "test")}
-    assert facts("stl10").forms[0].archive.checksum == f"md5:{STL10.tgz_md5}"
-    names = [known.forms[1].archive.name for known in (facts("cifar10"), facts("cifar100"))]
+    assert dataset_info("stl10").releases[0].archive.checksum == f"md5:{STL10.tgz_md5}"
+    names = [known.releases[1].archive.name for known in (dataset_info("cifar10"), dataset_info("cifar100"))]
     assert names == [CIFAR10.filename, CIFAR100.filename]
 
 
@@ -104,7 +111,7 @@ def test_every_file_has_mirrors_on_several_addresses_and_a_whole_checksum() -> N
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(SourceError, match=r"(?s)no data set.*cifra10.*cifar10, cifar100.*did you mean 'cifar10'\?"):
-        facts("cifra10")
+        dataset_info("cifra10")
 
 
 def test_finding_and_decoding_data_loads_no_torch_and_facts_no_numpy(tmp_path: Path) -> None:
@@ -150,22 +157,22 @@ def test_what_someone_has_is_found_without_opening_it(
         (tmp_path / "data" / file).touch()
     (tmp_path / "empty").mkdir()
     expected = tmp_path / "data" / found if found else None
-    assert find_at_hand(name, [tmp_path / "empty", tmp_path / "absent", tmp_path / "data"]) == expected
+    assert find_local(name, [tmp_path / "empty", tmp_path / "absent", tmp_path / "data"]) == expected
 
 
 def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
-    for part in facts("mnist").forms[0].files.values():
+    for part in dataset_info("mnist").releases[0].files.values():
         for name in part:
             (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True, exist_ok=True)
             (tmp_path / "FashionMNIST" / "raw" / f"{name}.gz").touch()
-    assert find_at_hand("mnist", tmp_path) is None
-    assert find_at_hand("fashion_mnist", tmp_path) == tmp_path / "FashionMNIST" / "raw"
+    assert find_local("mnist", tmp_path) is None
+    assert find_local("fashion_mnist", tmp_path) == tmp_path / "FashionMNIST" / "raw"
 
 
 def test_the_generated_set_needs_nothing(tmp_path: Path) -> None:
     assert isinstance(open_catalogue("shapes", tmp_path, download=False), ShapesSource)
-    assert find_at_hand("shapes", tmp_path) is None
-    assert download_seconds("shapes") is None
+    assert find_local("shapes", tmp_path) is None
+    assert estimate_download_s("shapes") is None
 
 
 @pytest.mark.parametrize("offline", [True, False])
@@ -178,7 +185,7 @@ def test_offline_says_which_file_from_where_and_whereto(
     with pytest.raises(DownloadError, match="svhn is not at hand, and downloads are off") as raised:
         open_catalogue("svhn", tmp_path, download=offline)
     told = str(raised.value)
-    for file in facts("svhn").forms[0].downloads:
+    for file in dataset_info("svhn").releases[0].downloads:
         assert all(words in told for words in (file.name, file.checksum.split(":")[1], *file.mirrors))
     assert str(tmp_path / "svhn") in told
     assert "a folder" not in told
@@ -192,7 +199,7 @@ def test_offline_says_which_file_from_where_and_whereto(
 def test_offline_switch(monkeypatch: pytest.MonkeyPatch, value: str, offline: bool) -> None:
     monkeypatch.setenv("CNNLAB_OFFLINE", value)
     assert is_offline() == offline
-    assert not offline or download_seconds("cifar10") is None
+    assert not offline or estimate_download_s("cifar10") is None
 
 
 def test_a_download_is_read_and_found_again(tmp_path: Path) -> None:
@@ -201,37 +208,37 @@ def test_a_download_is_read_and_found_again(tmp_path: Path) -> None:
     known = with_archive(known, archive, (tmp_path / "mirror").as_uri())
     told: list[str] = []
     roots = [tmp_path / "first", tmp_path / "second"]
-    source = open_facts(known, roots, progress=lambda *said: told.append(said[0]), patience=HASTE)
+    source = open_published(known, roots, progress=lambda *said: told.append(said[0]), retry=HASTE)
     assert source.labels("train").tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert "downloading cifar-10-binary.tar.gz" in told
-    assert find_at_hand("cifar10", roots) == tmp_path / "first" / "cifar10" / "cifar-10-binary.tar.gz"
+    assert find_local("cifar10", roots) == tmp_path / "first" / "cifar10" / "cifar-10-binary.tar.gz"
     (tmp_path / "mirror").unlink()
-    assert open_facts(known, roots, download=False).labels("test").tolist() == [5, 5]
+    assert open_published(known, roots, download=False).labels("test").tolist() == [5, 5]
 
 
 def test_the_other_form_is_tried_and_all_failures_are_told(tmp_path: Path) -> None:
     known, archive = tiny_cifar()
     absent = (tmp_path / "absent").as_uri()
-    binary = with_archive(known, archive, absent).forms[0]
-    python = replace(known.forms[1], archive=replace(known.forms[1].archive, size=7, mirrors=(absent,)))
+    binary = with_archive(known, archive, absent).releases[0]
+    python = replace(known.releases[1], archive=replace(known.releases[1].archive, size=7, mirrors=(absent,)))
     with pytest.raises(DownloadError, match=r"(?s)2 problems.*gave cifar-10-binary.*gave cifar-10-python"):
-        open_facts(replace(known, forms=(binary, python)), tmp_path / "data", patience=HASTE)
+        open_published(replace(known, releases=(binary, python)), tmp_path / "data", retry=HASTE)
 
 
 def test_download_seconds_is_size_over_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {"cifar-10-python.tar.gz": 1e6, "train_32x32.mat": 2e6}
     asked: list[float] = []
     monkeypatch.setattr(
-        "cnnlab.data.sources.download.reachable", lambda file, s: asked.append(s) or rates.get(file.name)
+        "cnnlab.data.sources.download.measure_bandwidth", lambda file, s: asked.append(s) or rates.get(file.name)
     )
-    assert download_seconds("cifar10", 2.0) == pytest.approx(170.498071)
+    assert estimate_download_s("cifar10", 2.0) == pytest.approx(170.498071)
     assert asked == [1.0, 1.0]
-    assert download_seconds("svhn", 2.0) == pytest.approx((182_040_794 + 64_275_384) / 2e6)
-    assert download_seconds("stl10", 1.0) is None
+    assert estimate_download_s("svhn", 2.0) == pytest.approx((182_040_794 + 64_275_384) / 2e6)
+    assert estimate_download_s("stl10", 1.0) is None
 
 
 def test_packed_and_unpacked_files_may_lie_side_by_side(tmp_path: Path) -> None:
-    known = replace(facts("mnist"), counts={"train": 1, "test": 1})
+    known = replace(dataset_info("mnist"), counts={"train": 1, "test": 1})
     folder = tmp_path / "mnist"
     folder.mkdir()
     for part, label in (("train", 3), ("t10k", 4)):
@@ -240,6 +247,6 @@ def test_packed_and_unpacked_files_may_lie_side_by_side(tmp_path: Path) -> None:
         )
         packed = gzip.compress(bytes((0, 0, 8, 1, 0, 0, 0, 1, label)))
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(packed)
-    source = open_facts(known, tmp_path, download=False)
+    source = open_published(known, tmp_path, download=False)
     assert (source.labels("train").tolist(), source.labels("test").tolist()) == ([3], [4])
-    assert find_at_hand("mnist", tmp_path) == folder
+    assert find_local("mnist", tmp_path) == folder

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.data.sources.cifar_pickles import read_pickled
+from cnnlab.data.sources.cifar_pickles import read_cifar_pickle
 from cnnlab.errors import SourceError
 
 
@@ -53,7 +53,7 @@ def test_python2_batch_gives_what_pickle_gives(by_columns: bool) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         truth = pickle.loads(stream, encoding="bytes")
-    found = read_pickled(stream, "data_batch_1")
+    found = read_cifar_pickle(stream, "data_batch_1")
     assert sorted(found) == ["batch_label", "data", "filenames", "labels"]
     np.testing.assert_array_equal(truth[b"data"], rows_of(3))
     np.testing.assert_array_equal(found["data"], rows_of(3))
@@ -64,7 +64,7 @@ def test_python2_batch_gives_what_pickle_gives(by_columns: bool) -> None:
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_batch_written_again_by_python3_is_read(protocol: int) -> None:
     batch = {b"data": rows_of(2), b"labels": [1, 2], b"batch_label": b"one", b"filenames": [b"a.png", b"b.png"]}
-    found = read_pickled(pickle.dumps(batch, protocol=protocol), "batch")
+    found = read_cifar_pickle(pickle.dumps(batch, protocol=protocol), "batch")
     np.testing.assert_array_equal(found["data"], batch[b"data"])
     assert found["labels"] == [1, 2]
 
@@ -78,7 +78,7 @@ plain = st.recursive(
 
 @given(st.dictionaries(st.text(), plain))
 def test_plain_values_are_what_they_were(values: dict[str, Any]) -> None:
-    assert read_pickled(pickle.dumps(values, protocol=3), "file") == values
+    assert read_cifar_pickle(pickle.dumps(values, protocol=3), "file") == values
 
 
 class Malice:
@@ -101,7 +101,7 @@ def test_forged_pickle_is_refused_and_runs_nothing(how: str, protocol: int, tmp_
     }[how]
     stream = pickle.dumps({b"data": forged, b"labels": [0]}, protocol=protocol)
     with pytest.raises(SourceError, match=r"holds what CIFAR's files don't; nothing of it was run(.|\n)*published"):
-        read_pickled(stream, "data_batch_1")
+        read_cifar_pickle(stream, "data_batch_1")
     assert not trace.exists()
 
 
@@ -121,7 +121,7 @@ def test_forged_pickle_is_refused_and_runs_nothing(how: str, protocol: int, tmp_
 )
 def test_what_the_files_never_hold_is_named(stream: bytes, received: str) -> None:
     with pytest.raises(SourceError) as raised:
-        read_pickled(stream, "batch")
+        read_cifar_pickle(stream, "batch")
     assert received in raised.value.problems[0].received
     assert raised.value.problems[0].where == "batch"
 
@@ -130,10 +130,10 @@ def test_what_the_files_never_hold_is_named(stream: bytes, received: str) -> Non
 def test_cut_short_at_any_byte_is_a_source_error(length: int) -> None:
     stream = python2_batch(rows_of(2), [1, 2])
     with pytest.raises(SourceError, match=r"broken or cut short|nothing of it was run"):
-        read_pickled(stream[: min(length, len(stream) - 1)], "data_batch_1")
+        read_cifar_pickle(stream[: min(length, len(stream) - 1)], "data_batch_1")
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_dictionary_or_a_source_error(stream: bytes) -> None:
     with contextlib.suppress(SourceError):
-        assert isinstance(read_pickled(b"\x80\x02" + stream, "file"), dict)
+        assert isinstance(read_cifar_pickle(b"\x80\x02" + stream, "file"), dict)

@@ -4,15 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.data.sources.class_folders import Entry, Files, Finding, arrange, digest, is_ignored, natural_key
+from cnnlab.data.sources.class_folders import (
+    FileEntry,
+    FileListing,
+    SourceIssue,
+    digest_entries,
+    find_class_folders,
+    is_ignored,
+    natural_sort_key,
+)
 
 
-def files(*paths: str, folders: tuple[str, ...] = ()) -> Files:
-    return Files(tuple(Entry(path, 1, "0", path) for path in paths), frozenset(folders))
+def files(*paths: str, folders: tuple[str, ...] = ()) -> FileListing:
+    return FileListing(tuple(FileEntry(path, 1, "0", path) for path in paths), frozenset(folders))
 
 
 def arranged(*paths: str, folders: tuple[str, ...] = ()) -> dict[str, list[tuple[str, str]]]:
-    layout = arrange(files(*paths, folders=folders))
+    layout = find_class_folders(files(*paths, folders=folders))
     return {
         part: [(entry.path, layout.classes[label]) for entry, label in zip(entries, layout.labels[part], strict=True)]
         for part, entries in layout.entries.items()
@@ -20,7 +28,10 @@ def arranged(*paths: str, folders: tuple[str, ...] = ()) -> dict[str, list[tuple
 
 
 def kinds(*paths: str, folders: tuple[str, ...] = ()) -> list[tuple[str, str, bool]]:
-    return [(finding.kind, finding.file, finding.fatal) for finding in arrange(files(*paths, folders=folders)).findings]
+    return [
+        (finding.kind, finding.file, finding.fatal)
+        for finding in find_class_folders(files(*paths, folders=folders)).issues
+    ]
 
 
 def test_top_folders_are_classes_of_train():
@@ -45,7 +56,9 @@ def test_names_of_parts_in_any_letters(train, validation, test):
 
 @pytest.mark.parametrize("parts", [("train_set", "test_set"), ("dev", "eval"), ("Trainingsdaten", "Testdaten")])
 def test_parts_that_are_not_understood_are_no_classes(parts):
-    (finding,) = arrange(files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))).findings
+    (finding,) = find_class_folders(
+        files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
+    ).issues
     assert (finding.kind, finding.file, finding.fatal) == ("parts not understood", ", ".join(sorted(parts)), True)
     assert finding.message.endswith("train, training, validation, val, valid, test, testing")
 
@@ -65,8 +78,8 @@ def test_classes_with_names_like_parts_stay_classes(paths):
 
 def test_a_path_below_the_class_is_the_same_wherever_the_class_lies():
     for above in ("", "train/", "around/", "around/training/"):
-        layout = arrange(files(*(f"{above}{name}/old/1.png" for name in ("cat", "dog"))))
-        assert [layout.below_class(entry) for entry in layout.entries["train"]] == ["old/1.png"] * 2
+        layout = find_class_folders(files(*(f"{above}{name}/old/1.png" for name in ("cat", "dog"))))
+        assert [layout.path_in_class(entry) for entry in layout.entries["train"]] == ["old/1.png"] * 2
 
 
 @pytest.mark.parametrize("root", ["data/", "a/b/"])
@@ -87,7 +100,7 @@ def test_a_class_may_be_called_train():
 
 
 def test_classes_are_in_natural_order_and_labels_follow_names():
-    layout = arrange(files("s10/1.png", "s2/1.png", "s1/1.png"))
+    layout = find_class_folders(files("s10/1.png", "s2/1.png", "s1/1.png"))
     assert layout.classes == ("s1", "s2", "s10")
     assert dict(zip([entry.path for entry in layout.entries["train"]], layout.labels["train"], strict=True)) == {
         "s1/1.png": 0,
@@ -97,12 +110,14 @@ def test_classes_are_in_natural_order_and_labels_follow_names():
 
 
 def test_labels_of_other_parts_are_by_name():
-    layout = arrange(files("train/a/1.png", "train/b/1.png", "train/c/1.png", "test/c/1.png", "test/a/1.png"))
+    layout = find_class_folders(
+        files("train/a/1.png", "train/b/1.png", "train/c/1.png", "test/c/1.png", "test/a/1.png")
+    )
     assert layout.labels["test"] == (0, 2)
 
 
 def test_a_name_is_one_class_however_its_letters_are_composed():
-    layout = arrange(files("train/caf\u00e9/1.png", "train/tea/1.png", "test/cafe\u0301/1.png"))
+    layout = find_class_folders(files("train/caf\u00e9/1.png", "train/tea/1.png", "test/cafe\u0301/1.png"))
     assert layout.classes == ("caf\u00e9", "tea")
     assert layout.labels["test"] == (0,)
 
@@ -172,9 +187,9 @@ def test_a_class_that_train_lacks_is_fatal():
 
 
 def test_findings_of_the_files_are_kept():
-    finding = Finding("link", "a", "leads out", fatal=True)
-    listed = Files(files("cat/1.png", "dog/1.png").entries, frozenset(), (finding,))
-    assert finding in arrange(listed).findings
+    finding = SourceIssue("link", "a", "leads out", fatal=True)
+    listed = FileListing(files("cat/1.png", "dog/1.png").entries, frozenset(), (finding,))
+    assert finding in find_class_folders(listed).issues
 
 
 @given(
@@ -184,18 +199,20 @@ def test_findings_of_the_files_are_kept():
 )
 def test_natural_order_does_not_depend_on_the_order_given(both):
     names, shuffled = both
-    assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
+    assert sorted(names, key=natural_sort_key) == sorted(shuffled, key=natural_sort_key)
 
 
 @given(st.lists(st.integers(0, 10**6), unique=True))
 def test_numbers_in_names_are_ordered_as_numbers(numbers):
     names = [f"s{number}" for number in numbers]
-    assert sorted(names, key=natural_key) == [f"s{number}" for number in sorted(numbers)]
+    assert sorted(names, key=natural_sort_key) == [f"s{number}" for number in sorted(numbers)]
 
 
-@pytest.mark.parametrize("other", [Entry("b", 1, "0", "k"), Entry("a", 2, "0", "k"), Entry("a", 1, "1", "k")])
+@pytest.mark.parametrize(
+    "other", [FileEntry("b", 1, "0", "k"), FileEntry("a", 2, "0", "k"), FileEntry("a", 1, "1", "k")]
+)
 def test_digest_sees_name_size_and_stamp(other):
-    first = Entry("a", 1, "0", "k")
-    assert digest([first]) == digest([Entry("a", 1, "0", "elsewhere")])
-    assert digest([first]) != digest([other])
-    assert digest([first, other]) != digest([other, first])
+    first = FileEntry("a", 1, "0", "k")
+    assert digest_entries([first]) == digest_entries([FileEntry("a", 1, "0", "elsewhere")])
+    assert digest_entries([first]) != digest_entries([other])
+    assert digest_entries([first, other]) != digest_entries([other, first])

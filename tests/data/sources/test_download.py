@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from cnnlab.data.sources import download
-from cnnlab.data.sources.download import Patience, fetch, is_verified, reachable
+from cnnlab.data.sources.download import RetryPolicy, fetch, is_verified, measure_bandwidth
 from cnnlab.data.sources.releases import RemoteFile
 from cnnlab.errors import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(400_000)
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
-CALM = Patience(silence_s=30, minimum_rate=0, window_s=1, rounds=2, pause_s=0)
+CALM = RetryPolicy(read_timeout_s=30, min_bytes_per_s=0, window_s=1, rounds=2, pause_s=0)
 # For mirrors that are slow on purpose: a busy machine must not make a good one look like them.
-HASTE = Patience(silence_s=0.4, minimum_rate=50_000, window_s=0.2, rounds=2, pause_s=0)
+HASTE = RetryPolicy(read_timeout_s=0.4, min_bytes_per_s=50_000, window_s=0.2, rounds=2, pause_s=0)
 SLOW = ("stalls", "silent", "crawls")
 
 
@@ -169,7 +169,7 @@ def test_a_good_mirror_with_progress(server: Server, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
     assert told[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
     assert [done for _, done, _, _ in told] == sorted(done for _, done, _, _ in told)
-    fetch(server.file("good"), path.parent, patience=CALM)
+    fetch(server.file("good"), path.parent, retry=CALM)
     assert server.paths == ["/good"], "a verified file is not asked for again"
 
 
@@ -178,7 +178,7 @@ def test_more_than_the_file_is_left_unread_and_a_redirect_followed(
     server: Server, tmp_path: Path, path: str, asked: int
 ) -> None:
     (tmp_path / "data.bin").write_bytes(b"other content is replaced")
-    assert fetch(server.file(path), tmp_path, patience=CALM).read_bytes() == CONTENT
+    assert fetch(server.file(path), tmp_path, retry=CALM).read_bytes() == CONTENT
     assert len(server.requests) == asked
 
 
@@ -204,19 +204,19 @@ def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
     server: Server, tmp_path: Path, bad: str, reason: str
 ) -> None:
     patience = HASTE if bad in SLOW else CALM
-    assert fetch(server.file(bad, "good"), tmp_path, patience=patience).read_bytes() == CONTENT
+    assert fetch(server.file(bad, "good"), tmp_path, retry=patience).read_bytes() == CONTENT
     (tmp_path / "data.bin").unlink()
     if bad == "crawls":
         reason = "stopped after 10,000"  # in the last round a slow mirror is borne with
     with pytest.raises(DownloadError, match=rf"no mirror gave data\.bin(.|\n)*{bad}: {reason}") as raised:
-        fetch(server.file(bad), tmp_path, patience=replace(patience, rounds=1))
+        fetch(server.file(bad), tmp_path, retry=replace(patience, rounds=1))
     told = raised.value.problems[0].next_step
     assert all(word in told for word in (server.address + bad, SHA256.split(":")[1], str(tmp_path), "400,000"))
     assert not (tmp_path / "data.bin").exists()
 
 
 def test_a_slow_mirror_is_left_before_its_end(server: Server, tmp_path: Path) -> None:
-    fetch(server.file("crawls", "good"), tmp_path, patience=HASTE)
+    fetch(server.file("crawls", "good"), tmp_path, retry=HASTE)
     (_, (path, asked)) = server.requests
     assert path == "/good"
     assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) < 10_000
@@ -226,28 +226,28 @@ def test_refused_connections_and_other_schemes(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("no_proxy", "*")
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/data.bin", "ftp://127.0.0.1/data.bin"))
     with pytest.raises(DownloadError, match=r"refused(.|\n)*'ftp' isn't http, https or file"):
-        fetch(file, tmp_path, patience=CALM)
+        fetch(file, tmp_path, retry=CALM)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_address(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(CONTENT)
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ((tmp_path / "there").as_uri(),))
-    assert fetch(file, tmp_path / "here", patience=CALM).read_bytes() == CONTENT
+    assert fetch(file, tmp_path / "here", retry=CALM).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("between", [[], ["page"], ["longer"], ["other_range"], ["missing"]])
 def test_a_part_is_resumed_from_another_mirror_and_a_liar_costs_nothing(
     server: Server, tmp_path: Path, between: list[str]
 ) -> None:
-    fetch(server.file("half", *between, "good"), tmp_path, patience=CALM)
+    fetch(server.file("half", *between, "good"), tmp_path, retry=CALM)
     assert server.requests[0] == ("/half", "")
     assert server.requests[-1] == ("/good", "bytes=150000-")
     assert is_verified(tmp_path / "data.bin", SHA256)
 
 
 def test_rounds_resume_until_the_file_is_whole(server: Server, tmp_path: Path) -> None:
-    assert fetch(server.file("half"), tmp_path, patience=replace(CALM, rounds=3)).read_bytes() == CONTENT
+    assert fetch(server.file("half"), tmp_path, retry=replace(CALM, rounds=3)).read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == ["", "bytes=150000-", "bytes=300000-"]
 
 
@@ -259,7 +259,7 @@ def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         fetch(server.file("good"), tmp_path, interrupt, CALM)
     assert not (tmp_path / "data.bin").exists()
-    fetch(server.file("good"), tmp_path, patience=CALM)
+    fetch(server.file("good"), tmp_path, retry=CALM)
     start = int(server.requests[1][1].removeprefix("bytes=").removesuffix("-"))
     assert 100_000 < start < len(CONTENT)
     assert is_verified(tmp_path / "data.bin", SHA256)
@@ -268,19 +268,19 @@ def test_an_interrupted_download_goes_on_in_the_next_call(server: Server, tmp_pa
 @pytest.mark.parametrize("path", ["good", "rangeless", "other_range"])
 def test_a_part_of_another_file_is_begun_anew(server: Server, tmp_path: Path, path: str) -> None:
     (tmp_path / "data.bin.part").write_bytes(b"rubbish" * 1000)
-    fetch(server.file(path, "good"), tmp_path, patience=CALM)
+    fetch(server.file(path, "good"), tmp_path, retry=CALM)
     assert (tmp_path / "data.bin").read_bytes() == CONTENT
 
 
 def test_a_whole_part_needs_no_server(tmp_path: Path) -> None:
     (tmp_path / "data.bin.part").write_bytes(CONTENT)
     file = RemoteFile("data.bin", SHA256, len(CONTENT), ("http://127.0.0.1:1/",))
-    assert fetch(file, tmp_path, patience=CALM).read_bytes() == CONTENT
+    assert fetch(file, tmp_path, retry=CALM).read_bytes() == CONTENT
 
 
 def test_a_final_no_is_asked_once_and_a_passing_one_again(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError):
-        fetch(server.file("missing", "broken"), tmp_path, patience=CALM)
+        fetch(server.file("missing", "broken"), tmp_path, retry=CALM)
     assert server.paths == ["/missing", "/broken", "/broken"]
 
 
@@ -290,7 +290,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     usage = download.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DownloadError, match=r"the disk is full(.|\n)*1,000 bytes are free, 400,000 are needed"):
-        fetch(server.file("good"), tmp_path, patience=CALM)
+        fetch(server.file("good"), tmp_path, retry=CALM)
     assert server.requests == []
     assert list(tmp_path.iterdir()) == []
 
@@ -298,7 +298,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
 def test_a_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("no folder")
     with pytest.raises(DownloadError, match=r"can't be written(.|\n)*folder(.|\n)*give another data folder"):
-        fetch(server.file("good"), tmp_path / "folder", patience=CALM)
+        fetch(server.file("good"), tmp_path / "folder", retry=CALM)
 
 
 def test_threads_that_ask_for_the_same_file_download_it_once(server: Server, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Pat
 
     def first() -> None:
         try:
-            fetch(server.file("missing_at_first"), tmp_path, patience=CALM)
+            fetch(server.file("missing_at_first"), tmp_path, retry=CALM)
         except DownloadError as error:
             errors.append(error)
 
@@ -330,23 +330,23 @@ def test_who_waits_goes_on_where_the_first_gave_up(server: Server, tmp_path: Pat
     thread.start()
     while not server.requests:
         time.sleep(0.005)
-    assert fetch(server.file("missing_at_first"), tmp_path, patience=CALM).read_bytes() == CONTENT
+    assert fetch(server.file("missing_at_first"), tmp_path, retry=CALM).read_bytes() == CONTENT
     thread.join()
     assert len(errors) == 1
 
 
 def test_reachable_measures_the_fastest_and_passes_over_liars(server: Server) -> None:
-    rate = reachable(server.file("silent", "page", "missing", "longer", "good"), 10.0)
+    rate = measure_bandwidth(server.file("silent", "page", "missing", "longer", "good"), 10.0)
     assert rate is not None
     assert rate > 0
-    assert reachable(server.file("page", "missing", "longer"), 10.0) is None
-    crawling = reachable(server.file("crawls", "missing"), 10.0)
+    assert measure_bandwidth(server.file("page", "missing", "longer"), 10.0) is None
+    crawling = measure_bandwidth(server.file("crawls", "missing"), 10.0)
     assert crawling is not None
     assert 0 < crawling < 40_000  # it sends no more than 20 kB/s, on a busy machine less
 
 
 def test_reachable_does_not_wait_for_a_silent_mirror(server: Server) -> None:
     began = time.monotonic()
-    assert reachable(server.file("silent", "missing"), 0.2) is None
+    assert measure_bandwidth(server.file("silent", "missing"), 0.2) is None
     assert time.monotonic() - began < 3
     assert ("silent to the end", "") not in server.requests

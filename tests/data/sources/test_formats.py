@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from cnnlab.data.sources.base import ImageForm
-from cnnlab.data.sources.formats import NamedBytes, decode, in_form
+from cnnlab.data.sources.base import ImageSpec
+from cnnlab.data.sources.formats import NamedBytes, convert_pixels, decode
 from cnnlab.errors import SourceError
 
 
@@ -127,9 +127,9 @@ def test_damage_names_the_file(kind: str, files: list[NamedBytes], words: str) -
 
 def test_in_form_leaves_what_fits_and_follows_pillow() -> None:
     images = random_images(2, 3, 32)
-    assert in_form(images, ImageForm(3, 32, 32)) is images
-    small = in_form(images, ImageForm(1, 16, 20, "bicubic"))
+    assert convert_pixels(images, ImageSpec(3, 32, 32)) is images
+    small = convert_pixels(images, ImageSpec(1, 16, 20, "bicubic"))
     truth = Image.fromarray(images[1].transpose(1, 2, 0)).convert("L").resize((20, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(small[1, 0], np.asarray(truth))
     grey = random_images(1, 1, 28)
-    np.testing.assert_array_equal(in_form(grey, ImageForm(3, 28, 28)), np.repeat(grey, 3, axis=1))
+    np.testing.assert_array_equal(convert_pixels(grey, ImageSpec(3, 28, 28)), np.repeat(grey, 3, axis=1))

@@ -5,18 +5,18 @@ import os
 import numpy as np
 import pytest
 
-from cnnlab.data.decoding.images import Fault
+from cnnlab.data.decoding.images import ImageFault
 from cnnlab.data.sources import image_folder
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import SourceError
 
-FORM = ImageForm(3, 6, 8)
+FORM = ImageSpec(3, 6, 8)
 
 
 def test_a_folder_of_class_folders(make_folder, draw):
     source = open_folder(make_folder({"cat": 2, "dog": 1}))
-    assert (source.classes, source.parts) == (("cat", "dog"), ("train",))
+    assert (source.classes, source.splits) == (("cat", "dog"), ("train",))
     assert source.labels("train").dtype == np.int64
     assert source.image_names("train") == ["cat/0.png", "cat/1.png", "dog/0.png"]
     pixels = source.pixels("train", np.array([2, 0]), FORM)
@@ -86,7 +86,7 @@ def test_special_files_are_left_out_and_never_opened(make_folder):
     os.mkfifo(root / "cat" / "pipe.png")
     source = open_folder(root)
     assert len(source.labels("train")) == 2
-    assert [(finding.kind, finding.file) for finding in source.layout.findings] == [("not an image", "cat/pipe.png")]
+    assert [(finding.kind, finding.file) for finding in source.layout.issues] == [("not an image", "cat/pipe.png")]
 
 
 def test_folders_and_images_whose_names_can_not_be_shown_are_refused(make_folder):
@@ -107,7 +107,7 @@ def test_folders_and_images_whose_names_can_not_be_shown_are_refused(make_folder
 def test_other_files_whose_names_can_not_be_shown_are_left_out(make_folder):
     root = make_folder({"cat": 1, "dog": 1})
     (root / "cat" / "Icon\r").write_bytes(b"")
-    (finding,) = open_folder(root).layout.findings
+    (finding,) = open_folder(root).layout.issues
     assert (finding.kind, finding.file, finding.fatal) == ("name", r"'cat/Icon\r'", False)
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_vanished_or_is_too_large_is_a_fault(make_folder, monkeypatc
     root = make_folder({"cat": 2, "dog": 1})
     source = open_folder(root)
     (root / "cat" / "0.png").unlink()
-    assert dict(source.reader.read(source.layout.entries["train"]))[0] == Fault(
+    assert dict(source.reader.read(source.layout.entries["train"]))[0] == ImageFault(
         "unreadable", "No such file or directory"
     )
     monkeypatch.setattr(image_folder, "MAX_BYTES", 3)
@@ -163,7 +163,7 @@ def test_bad_images_that_are_not_asked_for_are_no_matter(make_folder):
     root = make_folder({"train/cat": 1, "train/dog": 1, "test/cat": 1})
     (root / "test/cat/0.png").write_bytes(b"bad")
     source = open_folder(root)
-    assert source.natural_form() == FORM
+    assert source.native_spec() == FORM
     assert source.pixels("train", np.arange(2), FORM).shape == (2, 3, 6, 8)
 
 
@@ -171,7 +171,7 @@ def test_different_sizes_are_an_error_that_names_them(make_folder, encode, draw)
     root = make_folder({"cat": 3, "dog": 1})
     (root / "dog" / "big.png").write_bytes(encode(draw(1, height=20, width=30)))
     with pytest.raises(SourceError) as caught:
-        open_folder(root).natural_form()
+        open_folder(root).native_spec()
     (problem,) = caught.value.problems
     assert "different sizes" in problem.what
     assert problem.received == "6×8 (4 images), 20×30 (1 image: dog/big.png)"
@@ -191,23 +191,23 @@ def test_of_many_images_with_another_size_a_few_are_named(make_folder, encode, d
 
 def _different(root):
     with pytest.raises(SourceError) as caught:
-        open_folder(root).natural_form()
+        open_folder(root).native_spec()
     return caught.value.problems[0]
 
 
 def test_the_size_of_a_test_image_is_not_looked_at(make_folder, encode, draw):
     root = make_folder({"train/cat": 2, "train/dog": 1, "test/cat": 1})
     (root / "test" / "cat" / "0.png").write_bytes(encode(draw(1, height=20, width=30)))
-    assert open_folder(root).natural_form() == FORM
+    assert open_folder(root).native_spec() == FORM
 
 
 def test_channels_are_one_where_all_are_grey_and_three_where_any_has_colour(make_folder, encode, draw):
     root = make_folder({"cat": 1, "dog": 1})
     for folder in ("cat", "dog"):
         (root / folder / "0.png").write_bytes(encode(draw(1, channels=1)))
-    assert open_folder(root).look().channels == 1
+    assert open_folder(root).scan_headers().channels == 1
     (root / "dog" / "1.png").write_bytes(encode(draw(2)))
-    assert open_folder(root).look().channels == 3
+    assert open_folder(root).scan_headers().channels == 3
 
 
 def test_no_readable_header_is_an_error(make_folder):
@@ -215,4 +215,4 @@ def test_no_readable_header_is_an_error(make_folder):
     for folder in ("cat", "dog"):
         (root / folder / "0.png").write_bytes(b"bad")
     with pytest.raises(SourceError, match="2 of the files give no image"):
-        open_folder(root).natural_form()
+        open_folder(root).native_spec()

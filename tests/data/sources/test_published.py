@@ -18,10 +18,10 @@ import pytest
 from cnnlab.config.recipe import Data
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources import published, releases
-from cnnlab.data.sources.base import ImageForm, Part, Source
-from cnnlab.data.sources.catalogue import open_facts
-from cnnlab.data.sources.formats import in_form
-from cnnlab.data.sources.releases import CATALOGUE, Facts, RemoteFile
+from cnnlab.data.sources.base import DataSource, ImageSpec, Split
+from cnnlab.data.sources.catalogue import open_published
+from cnnlab.data.sources.formats import convert_pixels
+from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, RemoteFile
 from cnnlab.data.splits import split_hash
 from cnnlab.errors import SourceError
 
@@ -41,13 +41,13 @@ def pickled(rows: slice) -> bytes:
 
 
 def members(form: int, encode: Callable[[slice], bytes]) -> dict[str, bytes]:
-    files = CIFAR.forms[form].files
+    files = CIFAR.releases[form].files
     contents = {name: encode(slice(2 * index, 2 * index + 2)) for index, name in enumerate(files["train"])}
     return contents | {files["test"][0]: encode(slice(10, 13))}
 
 
 def folder(root: Path, form: int, encode: Callable[[slice], bytes]) -> Path:
-    place = root / CIFAR.forms[form].folders[0]
+    place = root / CIFAR.releases[form].folders[0]
     place.mkdir()
     for name, content in members(form, encode).items():
         (place / name).write_bytes(content)
@@ -59,7 +59,7 @@ def archive(
     contents: dict[str, bytes],
     cut: int | None = None,
     member_of: Callable[[str], tarfile.TarInfo] = tarfile.TarInfo,
-) -> Facts:
+) -> DatasetInfo:
     """The archive under `root`, and the facts with its checksum."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
@@ -70,16 +70,16 @@ def archive(
     packed = stream.getvalue()[:cut]
     (root / "cifar-10-binary.tar.gz").write_bytes(packed)
     file = RemoteFile("cifar-10-binary.tar.gz", "md5:" + hashlib.md5(packed).hexdigest(), len(packed), ())
-    return replace(CIFAR, forms=(replace(CIFAR.forms[0], archive=file),))
+    return replace(CIFAR, releases=(replace(CIFAR.releases[0], archive=file),))
 
 
 def in_top_folder(contents: dict[str, bytes], prefix: str = "") -> dict[str, bytes]:
     return {f"{prefix}cifar-10-batches-bin/{name}": content for name, content in contents.items()}
 
 
-def check(source: Source) -> None:
-    form = source.natural_form()
-    assert (source.name, source.parts, form.shape, len(source.classes)) == (
+def check(source: DataSource) -> None:
+    form = source.native_spec()
+    assert (source.name, source.splits, form.shape, len(source.classes)) == (
         "cifar10",
         ("train", "test"),
         (3, 32, 32),
@@ -95,13 +95,13 @@ def check(source: Source) -> None:
 @pytest.mark.parametrize(("form", "encode"), [(0, binary), (1, pickled)])
 def test_an_unpacked_folder(tmp_path: Path, form: int, encode: Callable[[slice], bytes]) -> None:
     folder(tmp_path, form, encode)
-    check(open_facts(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, tmp_path, download=False))
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])
 def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> None:
     known = archive(tmp_path, in_top_folder(members(0, binary), prefix))
-    check(open_facts(known, tmp_path, download=False))
+    check(open_published(known, tmp_path, download=False))
     assert {path.name for path in tmp_path.iterdir()} == {"cifar-10-binary.tar.gz", "cache"}
 
 
@@ -114,62 +114,62 @@ def test_an_archive_is_read_without_unpacking(tmp_path: Path, prefix: str) -> No
     ],
 )
 def test_a_part_reads_no_file_of_another(
-    tmp_path: Path, asked: Part, file: str, content: bytes | None, words: str
+    tmp_path: Path, asked: Split, file: str, content: bytes | None, words: str
 ) -> None:
     place = folder(tmp_path, 0, binary)
-    source = open_facts(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, tmp_path, download=False)
     if content is None:
         (place / file).unlink()
     else:
         (place / file).write_bytes(content)
     rows, other = (slice(0, 10), "test") if asked == "train" else (slice(10, 13), "train")
     assert source.labels(asked).tolist() == LABELS[rows]
-    assert source.pixels(asked, np.arange(3), source.natural_form()).shape == (3, 3, 32, 32)
+    assert source.pixels(asked, np.arange(3), source.native_spec()).shape == (3, 3, 32, 32)
     with pytest.raises(SourceError, match=words):
         source.labels(other)  # type: ignore[arg-type]
 
 
 def test_a_part_is_read_once_and_not_written_to(tmp_path: Path) -> None:
     place = folder(tmp_path, 0, binary)
-    source = open_facts(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, tmp_path, download=False)
     told: list[tuple[str, int, int, str]] = []
-    pixels = source.pixels("train", ALL, source.natural_form(), lambda *said: told.append(said))
+    pixels = source.pixels("train", ALL, source.native_spec(), lambda *said: told.append(said))
     assert told == [("reading cifar10 train", 0, 10, "images"), ("reading cifar10 train", 10, 10, "images")]
     (place / "data_batch_1.bin").unlink()
     assert source.labels("train").tolist() == LABELS[:10]
     with pytest.raises(ValueError, match="read-only"):
         pixels[0] = 0
-    assert source.pixels("train", np.array([1]), ImageForm(1, 16, 24)).shape == (1, 1, 16, 24)
+    assert source.pixels("train", np.array([1]), ImageSpec(1, 16, 24)).shape == (1, 1, 16, 24)
 
 
 def test_an_archive_is_read_again_only_when_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = archive(tmp_path, in_top_folder(members(0, binary)))
-    check(open_facts(known, tmp_path, download=False))
+    check(open_published(known, tmp_path, download=False))
     with monkeypatch.context() as patch:
         patch.setattr(published, "is_verified", lambda *_: pytest.fail("the archive was read again"))
-        check(open_facts(known, tmp_path, download=False))
-        pixels = open_facts(known, tmp_path, download=False).pixels("train", ALL, ImageForm(3, 32, 32))
+        check(open_published(known, tmp_path, download=False))
+        pixels = open_published(known, tmp_path, download=False).pixels("train", ALL, ImageSpec(3, 32, 32))
         assert isinstance(pixels, np.memmap)
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(SourceError, match="or it is cut short"):
-        open_facts(known, tmp_path, download=False).labels("train")
+        open_published(known, tmp_path, download=False).labels("train")
 
 
 def test_a_file_that_is_written_anew_is_read_again(tmp_path: Path) -> None:
     place = folder(tmp_path, 0, binary)
-    check(open_facts(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, tmp_path, download=False))
     new = tmp_path / "new"
     new.write_bytes(binary(slice(4, 6)))
     new.replace(place / "data_batch_1.bin")
-    assert open_facts(CIFAR, tmp_path, download=False).labels("train").tolist() == [5, 9, *LABELS[2:10]]
+    assert open_published(CIFAR, tmp_path, download=False).labels("train").tolist() == [5, 9, *LABELS[2:10]]
 
 
 @pytest.mark.parametrize("which", ["-labels.npy", "[0-9].npy"])
 @pytest.mark.parametrize("damage", ["gone", "cut", "another"])
 def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path, which: str, damage: str) -> None:
     folder(tmp_path, 0, binary)
-    check(open_facts(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, tmp_path, download=False))
     whole = {path: path.read_bytes() for path in (cache / "images").iterdir()}
     assert len(whole) == 4
     for path in (cache / "images").glob(f"*{which}"):
@@ -177,31 +177,31 @@ def test_what_the_cache_holds_damaged_is_made_again(tmp_path: Path, cache: Path,
             path.unlink()
         else:
             path.write_bytes(whole[path][:-9] if damage == "cut" else whole[path].replace(b"\5", b"\6"))
-    check(open_facts(CIFAR, tmp_path, download=False))
+    check(open_published(CIFAR, tmp_path, download=False))
     assert {path: path.read_bytes() for path in (cache / "images").iterdir()} == whole
 
 
 def test_two_processes_may_keep_a_part_at_once(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path, 0, binary)
-    keep = published.keep_array
+    keep = published.save_array
 
     def after_another(path: Path, array: np.ndarray) -> np.ndarray:
-        monkeypatch.setattr(published, "keep_array", keep)
-        check(open_facts(CIFAR, tmp_path, download=False))
+        monkeypatch.setattr(published, "save_array", keep)
+        check(open_published(CIFAR, tmp_path, download=False))
         return keep(path, array)
 
-    monkeypatch.setattr(published, "keep_array", after_another)
-    check(open_facts(CIFAR, tmp_path, download=False))
+    monkeypatch.setattr(published, "save_array", after_another)
+    check(open_published(CIFAR, tmp_path, download=False))
     assert len(list((cache / "images").iterdir())) == 4
 
 
 def test_images_of_another_size_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path, 0, binary)
-    form = ImageForm(1, 16, 24)
-    first = open_facts(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
-    np.testing.assert_array_equal(first, in_form(IMAGES[[7, 2]], form))
-    monkeypatch.setattr(published, "in_form", lambda *_: pytest.fail("they were resized again"))
-    again = open_facts(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
+    form = ImageSpec(1, 16, 24)
+    first = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
+    np.testing.assert_array_equal(first, convert_pixels(IMAGES[[7, 2]], form))
+    monkeypatch.setattr(published, "convert_pixels", lambda *_: pytest.fail("they were resized again"))
+    again = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, first)
 
@@ -214,10 +214,10 @@ def test_a_disk_without_room_for_the_images_costs_only_time(
 
     folder(tmp_path, 0, binary)
     monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
-    source = open_facts(CIFAR, tmp_path, download=False)
+    source = open_published(CIFAR, tmp_path, download=False)
     order = np.arange(len(source.labels("train")))
-    small = ImageForm(3, 8, 8)
-    shapes = [source.pixels("train", order, form).shape[1:] for form in (source.natural_form(), small)]
+    small = ImageSpec(3, 8, 8)
+    shapes = [source.pixels("train", order, form).shape[1:] for form in (source.native_spec(), small)]
     assert shapes == [(3, 32, 32), (3, 8, 8)]
     assert list((cache / "images").iterdir()) == []
 
@@ -226,13 +226,13 @@ def test_a_pickle_that_runs_something_is_refused(tmp_path: Path) -> None:
     place = folder(tmp_path, 1, pickled)
     (place / "data_batch_2").write_bytes(b"\x80\x02cos\nsystem\nU\x04true\x85R.")
     with pytest.raises(SourceError, match=r"nothing of it was run(.|\n)*os\.system"):
-        open_facts(CIFAR, tmp_path, download=False).labels("train")
+        open_published(CIFAR, tmp_path, download=False).labels("train")
 
 
 def test_an_archive_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
     archive(tmp_path, in_top_folder(members(0, binary)))
     with pytest.raises(SourceError, match=r"isn't the published archive(.|\n)*170,052,171 bytes(.|\n)*delete it"):
-        open_facts(CIFAR, tmp_path, download=False).labels("train")
+        open_published(CIFAR, tmp_path, download=False).labels("train")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_an_archive_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
 def test_a_wrong_archive(tmp_path: Path, contents: dict[str, bytes], cut: int | None, words: str) -> None:
     known = archive(tmp_path, contents, cut=cut)
     with pytest.raises(SourceError, match=words):
-        open_facts(known, tmp_path, download=False).labels("train")
+        open_published(known, tmp_path, download=False).labels("train")
 
 
 def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
@@ -257,19 +257,19 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         return member
 
-    names = [f"cifar-10-batches-bin/{name}" for name in CIFAR.forms[0].files["train"]]
+    names = [f"cifar-10-batches-bin/{name}" for name in CIFAR.releases[0].files["train"]]
     known = archive(tmp_path, dict.fromkeys(names, b""), member_of=link)
     with pytest.raises(SourceError, match="lacks a file"):
-        open_facts(known, tmp_path, download=False).labels("train")
+        open_published(known, tmp_path, download=False).labels("train")
 
 
 def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
     known = replace(CATALOGUE["mnist"], counts=COUNTS)
     (tmp_path / "mnist").mkdir()
-    for names in known.forms[0].files.values():
+    for names in known.releases[0].files.values():
         for name in names:
             (tmp_path / "mnist" / f"{name}.gz").write_bytes(b"\x1f\x8b\x08\0broken")
-    source = open_facts(known, tmp_path, download=False)
+    source = open_published(known, tmp_path, download=False)
     with pytest.raises(SourceError, match=r"train-images-idx3-ubyte\.gz: the file can't be read"):
         source.labels("train")
     with pytest.raises(SourceError, match=r"mnist has no such part(.|\n)*test, train(.|\n)*split it off"):
@@ -280,13 +280,13 @@ def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
 def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A CIFAR-10 of 13 images whose test file must not be opened."""
     place = folder(tmp_path, 0, binary)
-    opened = published._from_folder
+    opened = published._read_from_folder
 
     def watched(path: Path, name: str, limit: int) -> tuple[str, bytes]:
         assert not name.startswith("test"), "the test file was opened"
         return opened(path, name, limit)
 
-    monkeypatch.setattr(published, "_from_folder", watched)
+    monkeypatch.setattr(published, "_read_from_folder", watched)
     monkeypatch.setitem(releases.CATALOGUE, "cifar10", CIFAR)
     return place.parent
 
@@ -294,15 +294,15 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("classes", [None, ("cat", "automobile", "frog", "truck")])
 def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tuple[str, ...] | None) -> None:
     found = open_dataset(Data(source="cifar10", classes=classes, validation=0.3), seed=0, root=sealed)
-    assert found.parts == ("train", "validation", "test")
+    assert found.splits == ("train", "validation", "test")
     for part in ("train", "validation"):
-        assert len(found.pixels(part)) == len(found.labels(part)) == found.size(part)
+        assert len(found.pixels(part)) == len(found.labels(part)) == found.num_images(part)
     assert len(found.mean) == 3
     assert len(found.split_hash) == len(found.content_digest) == 64
     assert len(found.test_set_id()) == 24
     if classes is None:  # then the size of the test part is the catalogue's
-        want = {part: found.indices[part][1] for part in found.parts}
-        assert (found.size("test"), want["test"].tolist()) == (3, [0, 1, 2])
+        want = {part: found.indices[part][1] for part in found.splits}
+        assert (found.num_images("test"), want["test"].tolist()) == (3, [0, 1, 2])
         assert found.split_hash == split_hash(want)
     with pytest.raises(AssertionError, match="the test file was opened"):
         found.labels("test")
@@ -319,7 +319,7 @@ def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
 
     found = opened("truck", "cat", "ship")
     before = found.split_hash
-    assert found.size("test") == 2
+    assert found.num_images("test") == 2
     assert found.labels("test").tolist() == [2, 0]
     np.testing.assert_array_equal(found.pixels("test"), IMAGES[11:])
     assert found.split_hash == before == opened("truck", "ship", "cat").split_hash
@@ -329,13 +329,13 @@ def test_test_images_of_some_classes_are_found_when_they_are_asked_for(
 def test_files_at_hand_are_compared_with_their_checksums(tmp_path: Path) -> None:
     (tmp_path / "unpacked").mkdir()
     folder(tmp_path / "unpacked", 0, binary)
-    assert open_facts(CIFAR, tmp_path / "unpacked", download=False).verified() == ()
+    assert open_published(CIFAR, tmp_path / "unpacked", download=False).verify_checksums() == ()
     known = archive(tmp_path, in_top_folder(members(0, binary)))
-    source = open_facts(known, tmp_path, download=False)
-    assert source.verified() == ("cifar-10-binary.tar.gz",)
+    source = open_published(known, tmp_path, download=False)
+    assert source.verify_checksums() == ("cifar-10-binary.tar.gz",)
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"something else")
     with pytest.raises(SourceError, match=r"this isn't the published archive(.|\n)*delete it and fetch it again"):
-        source.verified()
+        source.verify_checksums()
 
 
 def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -> None:
@@ -344,8 +344,8 @@ def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -
         (tmp_path / "SVHN" / name).write_bytes(b"mat")
     known = CATALOGUE["svhn"]
     with pytest.raises(SourceError, match="this isn't the published file"):
-        open_facts(known, tmp_path, download=False).verified()
-    (form,) = known.forms
+        open_published(known, tmp_path, download=False).verify_checksums()
+    (form,) = known.releases
     right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
-    known = replace(known, forms=(replace(form, downloads=right),))
-    assert open_facts(known, tmp_path, download=False).verified() == ("train_32x32.mat", "test_32x32.mat")
+    known = replace(known, releases=(replace(form, downloads=right),))
+    assert open_published(known, tmp_path, download=False).verify_checksums() == ("train_32x32.mat", "test_32x32.mat")

@@ -7,26 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.data.sources.base import ImageForm
-from cnnlab.data.sources.shapes import CLASSES, COUNTS, ShapesSource, draw
+from cnnlab.data.sources.base import ImageSpec
+from cnnlab.data.sources.shapes import CLASSES, COUNTS, ShapesSource, render
 from cnnlab.errors import SourceError
 
 
 def test_source() -> None:
     source = ShapesSource()
-    assert (source.parts, source.natural_form().shape) == (("train", "test"), (3, 32, 32))
+    assert (source.splits, source.native_spec().shape) == (("train", "test"), (3, 32, 32))
     for part, count in COUNTS.items():
         assert np.bincount(source.labels(part)).tolist() == [count // 10] * 10
         assert source.image_names(part)[-1] == f"{part}[{count - 1}]"
-    grey = source.pixels("test", np.arange(3), ImageForm(1, 16, 16))
+    grey = source.pixels("test", np.arange(3), ImageSpec(1, 16, 16))
     assert grey.shape == (3, 1, 16, 16)
     assert grey.dtype == np.uint8
 
 
 @given(st.lists(st.integers(0, 9_999), max_size=5))
 def test_an_image_is_the_same_in_whatever_company(indices: list[int]) -> None:
-    together = draw("train", np.array(indices, np.int64))
-    alone = [draw("train", np.array([index]))[0] for index in indices]
+    together = render("train", np.array(indices, np.int64))
+    alone = [render("train", np.array([index]))[0] for index in indices]
     assert together.shape == (len(indices), 3, 32, 32)
     np.testing.assert_array_equal(together, np.array(alone, np.uint8).reshape(together.shape))
 
@@ -34,28 +34,28 @@ def test_an_image_is_the_same_in_whatever_company(indices: list[int]) -> None:
 def test_chunks_leave_no_seams_and_report() -> None:
     told: list[int] = []
     indices = np.arange(490, 1010)
-    together = draw("train", indices, lambda *said: told.append(said[1]))
-    np.testing.assert_array_equal(together[505:], draw("train", indices[505:]))
+    together = render("train", indices, lambda *said: told.append(said[1]))
+    np.testing.assert_array_equal(together[505:], render("train", indices[505:]))
     assert told == [500, 520]
 
 
 def test_pictures_do_not_change_between_versions() -> None:
     """A change of these pictures changes every figure published with them."""
-    means = draw("train", np.arange(4)).mean((2, 3))
+    means = render("train", np.arange(4)).mean((2, 3))
     np.testing.assert_allclose(
         means, [[138.9, 92.0, 114.6], [67.6, 85.0, 53.5], [92.6, 86.4, 134.1], [13.8, 26.0, 26.1]], atol=0.1
     )  # another processor's sine may move single grey levels
 
 
 def test_parts_share_no_picture() -> None:
-    train, test = draw("train", np.arange(300)), draw("test", np.arange(300))
+    train, test = render("train", np.arange(300)), render("test", np.arange(300))
     assert len({image.tobytes() for image in (*train, *test)}) == 600
 
 
 @pytest.mark.parametrize("index", [-1, 2000])
 def test_an_index_outside(index: int) -> None:
     with pytest.raises(SourceError, match=rf"no such image(.|\n)*index {index}(.|\n)*0 to 1999"):
-        draw("test", np.array([0, index]))
+        render("test", np.array([0, index]))
 
 
 def test_a_part_that_does_not_exist() -> None:
@@ -65,7 +65,7 @@ def test_a_part_that_does_not_exist() -> None:
 
 def normalised() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     source = ShapesSource()
-    train, test = (source.pixels(part, np.arange(COUNTS[part]), source.natural_form()) for part in source.parts)
+    train, test = (source.pixels(part, np.arange(COUNTS[part]), source.native_spec()) for part in source.splits)
     mean, deviation = train.mean((0, 2, 3), keepdims=True), train.std((0, 2, 3), keepdims=True)
     train, test = (((part - mean) / deviation).astype(np.float32) for part in (train, test))
     return train, source.labels("train"), test, source.labels("test")

@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.feature_maps import example_activations, inspect_activations
-from cnnlab.interpret.activations.feature_maps_result import ActivationsRecord, MapFigures
-from cnnlab.interpret.activations.feature_maps_view import short
-from cnnlab.interpret.loaded_model import Subject, open_subject
+from cnnlab.interpret.activations.feature_maps_result import ActivationsRecord, MapStatistics
+from cnnlab.interpret.activations.feature_maps_view import format_short
+from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.pretrained.transfer import Resize
 from cnnlab.render.plots import to_svg
 from cnnlab.storage.run_folder import RunFolder
@@ -36,11 +36,11 @@ SMALL = ["conv(12, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(20, 
 END = ["flatten", "dense(7)", "tanh", "dense(classes)"]
 
 
-def subject(texts: list[str], channels: int = 3, side: int = 16, classes: tuple[str, ...] = ()) -> Subject:
+def subject(texts: list[str], channels: int = 3, side: int = 16, classes: tuple[str, ...] = ()) -> LoadedModel:
     found = trace(read_rows([text.replace("classes", "3") for text in texts], layers), (channels, side, side))
     network = build(found)
-    initialise(network, "default", 0)
-    return Subject("tiny", network.eval(), tuple(found.records()), ImageForm(channels, side, side), classes=classes)
+    init_weights(network, "default", 0)
+    return LoadedModel("tiny", network.eval(), tuple(found.records()), ImageSpec(channels, side, side), classes=classes)
 
 
 def by_hook(network: nn.Module, name: str, image: Tensor) -> np.ndarray:
@@ -55,7 +55,7 @@ def by_hook(network: nn.Module, name: str, image: Tensor) -> np.ndarray:
 
 def test_maps_are_what_torchs_functions_give() -> None:
     one = subject([*SMALL, *END])
-    image = one.picture()
+    image = one.load_image()
     found = inspect_activations(one, image, layers=[row.name for row in one.layers], maps=4)
     for layer in found.layers:
         expected = by_hook(one.network, layer.name, image.values)
@@ -74,7 +74,7 @@ def test_what_a_layer_gave_is_shown_though_the_next_one_works_in_place() -> None
     one = subject(["conv(4, 3)", "relu", "flatten", "dense(classes)"])
     network = nn.Sequential(OrderedDict(one.network.named_children()))
     network.relu1 = nn.ReLU(inplace=True)
-    image = one.picture()
+    image = one.load_image()
     found = inspect_activations(replace(one, network=network), image, layers=["conv1"])
     with torch.no_grad():
         hand = F.conv2d(image.values[None], *network.conv1.parameters())
@@ -86,28 +86,28 @@ def test_of_more_maps_those_that_vary_most_are_shown_in_their_order() -> None:
     one = subject([*SMALL, *END])
     # Without names the first and the last convolution are shown.
     first, last = inspect_activations(one).layers
-    assert (first.name, first.shape_text(), first.chosen()) == ("conv1", "1×12×16×16", "all 12 maps")
-    assert first.shown == tuple(range(12))
-    assert (last.name, len(last.shown)) == ("conv2", 16)
+    assert (first.name, first.shape_text(), first.selection_note()) == ("conv1", "1×12×16×16", "all 12 maps")
+    assert first.displayed == tuple(range(12))
+    assert (last.name, len(last.displayed)) == ("conv2", 16)
     found = inspect_activations(one, layers=["conv2", "dense1"], maps=5)
     maps, units = found.layers
     spread = {number: float(np.std(values)) for number, values in enumerate(maps.values.astype(np.float64))}
     best = sorted(sorted(spread, key=lambda number: -spread[number])[:5])
-    assert list(maps.shown) == best
-    assert maps.chosen() == "5 of 20 maps, those of the largest standard deviation over the map"
+    assert list(maps.displayed) == best
+    assert maps.selection_note() == "5 of 20 maps, those of the largest standard deviation over the map"
     sizes = np.abs(units.values[:, 0, 0])
-    assert list(units.shown) == sorted(np.argsort(-sizes)[:5].tolist())
-    assert units.chosen() == "5 of 7 numbers, those of the largest size"
+    assert list(units.displayed) == sorted(np.argsort(-sizes)[:5].tolist())
+    assert units.selection_note() == "5 of 7 numbers, those of the largest size"
 
 
 def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
     one = subject([*SMALL, *END])
-    image = one.picture()
+    image = one.load_image()
     found = inspect_activations(one, image, layers=["relu1"])
     grey = np.asarray(Image.fromarray(image.pixels.transpose(1, 2, 0)).convert("F"), dtype=np.float64)
     down, right = np.gradient(grey)
     values = found.layer("relu1").values.astype(np.float64)
-    for figures, each in zip(found.figures["relu1"], values, strict=True):
+    for figures, each in zip(found.statistics["relu1"], values, strict=True):
         assert figures.min == each.min()
         assert figures.max == each.max()
         assert figures.mean == pytest.approx(each.mean())
@@ -123,9 +123,9 @@ def test_the_statistics_are_those_of_numpy_and_scipy() -> None:
 def test_a_smaller_map_is_held_against_the_mean_of_what_it_stands_for() -> None:
     one = subject(["avgpool(4)", "flatten", "dense(classes)"], channels=1)
     found = inspect_activations(one, layers=["avgpool1"])
-    (figures,) = found.figures["avgpool1"]
+    (figures,) = found.statistics["avgpool1"]
     assert figures.brightness == pytest.approx(1.0, abs=1e-5)
-    assert "1 of 1 maps follow the image's brightness" in found.seen(found.layers[0])
+    assert "1 of 1 maps follow the image's brightness" in found.describe_layer(found.layers[0])
 
 
 def test_a_dead_map_is_told_by_its_number() -> None:
@@ -134,24 +134,24 @@ def test_a_dead_map_is_told_by_its_number() -> None:
         one.network.get_submodule("batchnorm1").bias[[3, 8]] = -1e6
     found = inspect_activations(one, layers=["relu1"])
     zeros = float(np.mean(found.layer("relu1").values == 0))
-    assert found.seen(found.layers[0]).startswith(
+    assert found.describe_layer(found.layers[0]).startswith(
         f"{100 * zeros:.1f} % of its numbers are 0; 2 maps (3, 8) of 12 are 0"
     )
-    assert found.figures["relu1"][3].brightness is None
+    assert found.statistics["relu1"][3].brightness is None
 
 
 def test_what_the_network_says_is_its_softmax() -> None:
     one = subject([*SMALL, *END], classes=("ant", "bee", "<b>"))
-    image = one.picture()
+    image = one.load_image()
     found = inspect_activations(one, image)
     with torch.no_grad():
         shares = one.network(image.values[None])[0].softmax(dim=0)
     order = shares.argsort(descending=True)
-    assert [guess.name for guess in found.guesses] == [one.classes[k] for k in order]
-    assert [guess.probability for guess in found.guesses] == pytest.approx(shares[order].tolist(), abs=1e-6)
-    assert found.called().startswith(f"The network calls the image “{one.classes[order[0]]}”")
+    assert [guess.name for guess in found.top_predictions] == [one.classes[k] for k in order]
+    assert [guess.probability for guess in found.top_predictions] == pytest.approx(shares[order].tolist(), abs=1e-6)
+    assert found.prediction_text().startswith(f"The network calls the image “{one.classes[order[0]]}”")
     named = inspect_activations(one, replace(image, label=1))
-    assert named.called().endswith("It is “bee”.")
+    assert named.prediction_text().endswith("It is “bee”.")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -159,9 +159,9 @@ def test_a_perceptron_and_grey_images_have_answers_too(channels: int) -> None:
     found = inspect_activations(subject(["flatten", "dense(30)", "relu", "dense(classes)"], channels, 8))
     assert [layer.name for layer in found.layers] == ["dense1", "dense2"]
     assert found.layer("dense1").values.shape == (30, 1, 1)
-    assert "| unit | value |" in found.sheet().to_markdown()
-    assert "brightness" not in found.sheet().notes[0]  # only columns that are there are explained
-    assert to_svg(found.plates()["activations"].figure, "x", "y", alone=True).startswith("<svg")
+    assert "| unit | value |" in found.document().to_markdown()
+    assert "brightness" not in found.document().notes[0]  # only columns that are there are explained
+    assert to_svg(found.figures()["activations"].figure, "x", "y", alone=True).startswith("<svg")
 
 
 def test_the_answer_is_json_and_a_sheet_and_a_picture() -> None:
@@ -169,15 +169,15 @@ def test_the_answer_is_json_and_a_sheet_and_a_picture() -> None:
     read = json.loads(found.to_json())
     assert read["layers"][0]["shape"] == [12, 16, 16]
     assert len(read["layers"][1]["maps"]) == 20
-    assert MapFigures.model_validate(read["layers"][0]["maps"][4]) == found.figures["conv1"][4]
-    sheet = found.sheet().to_markdown()
+    assert MapStatistics.model_validate(read["layers"][0]["maps"][4]) == found.statistics["conv1"][4]
+    sheet = found.document().to_markdown()
     assert "conv2: conv\\(20" not in sheet
     assert "16 of 20 maps, those of the largest standard deviation over the map" in sheet
-    figure = found.plates()["activations"].figure
+    figure = found.figures()["activations"].figure
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     assert [picture.shape[:2] for picture in shown] == [(16, 16)] * 13 + [(4, 4)] * 16
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    for number in found.layer("conv2").shown:
+    for number in found.layer("conv2").displayed:
         assert str(number) in texts
     assert "svg" in found._repr_html_()
 
@@ -227,15 +227,15 @@ RESNET = {
 
 
 @pytest.mark.full
-def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Callable[[Recipe], Subject]) -> None:
+def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Callable[[Recipe], LoadedModel]) -> None:
     one = subject_of(Recipe.from_tables(RESNET))
-    image = one.picture()
+    image = one.load_image()
     found = inspect_activations(one, image, maps=10)
     first, last = found.layers
     assert (first.name, first.shape_text()) == ("backbone.conv1", "1×64×128×128")
     assert (last.name, last.shape_text()) == ("backbone.layer4.1.conv2", "1×512×8×8")
-    assert len(first.shown) == len(last.shown) == 10
-    assert "1×64×128×128" in found.sheet().to_markdown()
+    assert len(first.displayed) == len(last.displayed) == 10
+    assert "1×64×128×128" in found.document().to_markdown()
     with torch.no_grad():
         large = Resize((256, 256), "nearest")(image.values[None])
         hand = F.conv2d(large, one.network.get_parameter("backbone.conv1.weight"), stride=2, padding=3)
@@ -248,22 +248,22 @@ def test_resnet18_on_256_by_256_has_the_shapes_that_reports_show(subject_of: Cal
 
 def test_a_run_shows_the_image_that_it_keeps(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> None:
     folder = trained(recipe())
-    one = open_subject(str(folder.path), device="cpu")
+    one = load_model(str(folder.path), device="cpu")
     found = inspect_activations(one)
     shown = example_activations(folder, print)
     assert shown is not None
     assert shown.to_json() == found.to_json()
     assert example_activations(trained(recipe(("flatten", "dense(classes)"), epochs=1)), print) is None
     assert found.image.startswith("validation:0, ")
-    assert np.array_equal(found.pixels, one.picture("validation:0").pixels)
-    assert found.label == one.classes[int(one.part("validation", "test").labels[0])]
+    assert np.array_equal(found.pixels, one.load_image("validation:0").pixels)
+    assert found.label == one.classes[int(one.open_split("validation", "test").labels[0])]
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0, "0"), (12345.6, "12346"), (-0.00012, "−1.2e-04"), (float("nan"), "nan")]
 )
 def test_numbers_are_short(value: float, text: str) -> None:
-    assert short(value) == text
+    assert format_short(value) == text
 
 
 def test_a_softmax_at_the_end_is_told_to_pass_the_logits_on() -> None:
@@ -271,18 +271,18 @@ def test_a_softmax_at_the_end_is_told_to_pass_the_logits_on() -> None:
     found = inspect_activations(one, layers=["softmax1", "dense1"])
     assert np.array_equal(found.layer("softmax1").values, found.layer("dense1").values)
     told = "softmax1 passes the logits on: the loss works on them."
-    assert found.seen(found.layer("softmax1")).startswith(told)
-    assert told in found.sheet().to_markdown()
-    assert "passes" not in found.seen(found.layer("dense1"))
+    assert found.describe_layer(found.layer("softmax1")).startswith(told)
+    assert told in found.document().to_markdown()
+    assert "passes" not in found.describe_layer(found.layer("dense1"))
     inner = inspect_activations(subject(["conv(4, 3)", "flatten", "softmax", "dense(classes)"]), layers=["softmax1"])
     assert inner.layer("softmax1").values.sum() == pytest.approx(1)
-    assert "passes" not in inner.seen(inner.layer("softmax1"))
+    assert "passes" not in inner.describe_layer(inner.layer("softmax1"))
 
 
 def test_a_long_name_of_the_image_is_whole_in_the_picture() -> None:
     found = inspect_activations(subject([*SMALL, *END]), layers="conv1")
     name = "a photograph of my dog.jpg (resized from 480 high × 720 wide)"
-    plate = replace(found, image=name).plates()["activations"]
+    plate = replace(found, image=name).figures()["activations"]
     texts = [text.get_text() for axes in plate.figure.axes for text in axes.texts]
     assert any(text.startswith(name[:55]) and "called" in text for text in texts)
 
@@ -291,10 +291,10 @@ def test_the_logits_have_the_names_of_their_classes() -> None:
     one = subject([*SMALL, "flatten", "dense(3)", "dense(classes)", "softmax"], classes=("ant", "bee", "$cat$"))
     found = inspect_activations(one, layers=["dense1", "dense2", "softmax1"])
     assert [layer.classes for layer in found.layers] == [(), one.classes, one.classes]
-    (_, plain), (_, named), _ = found.sheet().tables
+    (_, plain), (_, named), _ = found.document().tables
     assert [column.title for column in plain.columns] == ["unit", "value"]
     assert [row[:2] for row in named.rows] == [("0", "ant"), ("1", "bee"), ("2", "$cat$")]
-    texts = [text.get_text() for axes in found.plates()["activations"].figure.axes for text in axes.texts]
+    texts = [text.get_text() for axes in found.figures()["activations"].figure.axes for text in axes.texts]
     assert texts.count("$cat$") == 2
 
 
@@ -303,8 +303,8 @@ def test_what_is_not_a_number_is_told_in_words_and_null_in_json() -> None:
     with torch.no_grad():
         one.network.conv1.bias[3] = float("nan")
     found = inspect_activations(one, layers=["conv1"])
-    assert "1 of 12 maps hold NaN or ±Inf, which are not numbers." in found.seen(found.layer("conv1"))
-    assert found.called() == "The network names no class: its logits are not numbers (NaN or ±Inf)."
+    assert "1 of 12 maps hold NaN or ±Inf, which are not numbers." in found.describe_layer(found.layer("conv1"))
+    assert found.prediction_text() == "The network names no class: its logits are not numbers (NaN or ±Inf)."
     told = json.loads(found.to_json())
     assert told["guesses"][0]["probability"] is None
     assert [each["max"] is None for each in told["layers"][0]["maps"]] == [number == 3 for number in range(12)]

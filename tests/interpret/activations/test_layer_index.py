@@ -9,23 +9,23 @@ from torch import Tensor, nn
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import Spots, reading
+from cnnlab.interpret.activations.layer_index import LayerIndex, capture_outputs
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import fork_rng, manual_seed_torch
 
 
-def made(texts: list[str], side: int = 8) -> Spots:
+def made(texts: list[str], side: int = 8) -> LayerIndex:
     found = trace(read_rows(texts, layers), (3, side, side))
     network = build(found)
-    initialise(network, "default", 0)
-    return Spots(network.eval(), found.records(), (3, side, side))
+    init_weights(network, "default", 0)
+    return LayerIndex(network.eval(), found.records(), (3, side, side))
 
 
 def fresh(kind: type[nn.Module]) -> nn.Module:
-    with torch_state():
-        seed_torch(0, "test")
+    with fork_rng():
+        manual_seed_torch(0, "test")
         return kind().eval()
 
 
@@ -46,13 +46,13 @@ class Sum(nn.Module):
 
 def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
     network = fresh(Sum)
-    spots = Spots(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
+    spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
     image, found = torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8), {}
 
     def keep(spot: object, tensor: Tensor) -> None:
         found[spot.name] = tensor.detach().clone()  # type: ignore[attr-defined]
 
-    with reading(network, [spots.named(name) for name in ("add", "relu", "one")], keep), torch.no_grad():
+    with capture_outputs(network, [spots.find(name) for name in ("add", "relu", "one")], keep), torch.no_grad():
         network(image)
         first = network.one(image)
         total = network.two(first) + first
@@ -62,13 +62,13 @@ def test_a_step_that_is_no_module_is_read_in_front_of_its_reader() -> None:
     assert not network.relu._forward_hooks
     assert not network.relu._forward_pre_hooks
     with pytest.raises(UsageError, match="the output of 'multiply' can't be read: it is no module"):
-        spots.named("multiply")
+        spots.find("multiply")
 
 
 def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
     spots = made(["first: conv(4, 3)", "relu", "flatten", "dense(2)"])
     with pytest.raises(UsageError) as caught:
-        spots.named("fist")
+        spots.find("fist")
     told = str(caught.value)
     assert "there is no layer 'fist'" in told
     assert "allowed:  first, relu1, flatten1, dense1" in told
@@ -100,7 +100,7 @@ def test_an_unknown_layer_is_told_with_all_layers_and_the_nearest() -> None:
 def test_the_first_and_the_last_convolution_are_those_by_the_flow_of_the_data(
     texts: list[str], ends: list[str]
 ) -> None:
-    assert [spot.name for spot in made(texts).ends()] == ends
+    assert [spot.name for spot in made(texts).first_and_last()] == ends
 
 
 def test_maps_have_their_channels_in_front() -> None:
@@ -115,15 +115,15 @@ def test_maps_have_their_channels_in_front() -> None:
             return self.after(self.norm(self.conv(images).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
     network = fresh(Last)
-    spots = Spots(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
+    spots = LayerIndex(network, network_table(network, (3, 8, 8)).layers, (3, 8, 8))
     output = torch.arange(2 * 4 * 4 * 6.0).reshape(2, 4, 4, 6)
-    norm = spots.named("norm")
-    maps = spots.maps(norm, output)
+    norm = spots.find("norm")
+    maps = spots.as_feature_maps(norm, output)
     assert maps is not None
     assert maps.shape == (2, 6, 4, 4)
     assert torch.equal(maps[1, 3], output[1, :, :, 3])
-    assert (spots.units(norm), spots.units(spots.named("after"))) == (6, 5)
-    tokens = spots.maps(norm, torch.arange(2 * 7 * 6.0).reshape(2, 7, 6))
+    assert (spots.num_units(norm), spots.num_units(spots.find("after"))) == (6, 5)
+    tokens = spots.as_feature_maps(norm, torch.arange(2 * 7 * 6.0).reshape(2, 7, 6))
     assert tokens is not None
     assert tokens.shape == (2, 6, 7, 1)
     assert torch.equal(tokens[1, 2, :, 0], torch.arange(2 * 7 * 6.0).reshape(2, 7, 6)[1, :, 2])

@@ -18,44 +18,46 @@ from torch import Tensor, nn
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.loader import Feed
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.loader import ImageLoader
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import Spots
-from cnnlab.interpret.activations.patches import inspect_patches, most_exciting
+from cnnlab.interpret.activations.layer_index import LayerIndex
+from cnnlab.interpret.activations.patches import inspect_patches, top_activations
 from cnnlab.interpret.activations.patches_result import Patch
 from cnnlab.interpret.hooks import activations
-from cnnlab.interpret.loaded_model import Subject
+from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.models.pretrained.transfer import Resize, Transfer
-from cnnlab.models.pretrained.truncate import Place
+from cnnlab.models.init import init_weights
+from cnnlab.models.pretrained.transfer import Resize, TransferModel
+from cnnlab.models.pretrained.truncate import CutPoint
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import fork_rng, manual_seed_torch
 from cnnlab.render.plots import to_svg
 
 TABLE = ("conv(6, 3, padding=1)", "relu", "maxpool(2)", "conv(5, 3, padding=1)", "relu", "flatten", "dense(classes)")
 
 
 @pytest.fixture
-def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]) -> Subject:
+def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], LoadedModel]) -> LoadedModel:
     return subject_of(recipe(TABLE))
 
 
 @pytest.mark.parametrize("layer", ["relu1", "conv2", "dense1"])
-def test_the_patches_are_those_of_brute_force(subject: Subject, layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_patches_are_those_of_brute_force(
+    subject: LoadedModel, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Batches of 7, so that several of them compete.
-    monkeypatch.setattr(Feed, "at_a_time", property(lambda _: 7))
+    monkeypatch.setattr(ImageLoader, "eval_batch_size", property(lambda _: 7))
     # Of a filter that is 0 everywhere all images are equal.
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = -1e6
-    feed = subject.part("train", "test")
-    images = torch.cat([images for images, _ in feed.evaluation()])
+    feed = subject.open_split("train", "test")
+    images = torch.cat([images for images, _ in feed.eval_batches()])
     values = activations(subject.network, images, [layer])[layer].flatten(2 if layer != "dense1" else 1)
     values = values if layer != "dense1" else values[..., None]
     filters = list(range(values.shape[1]))
     found = inspect_patches(subject, layer, filters, "train", count=4)
-    assert (found.images, found.total) == (len(feed), values.shape[1])
+    assert (found.images, found.num_filters) == (len(feed), values.shape[1])
     for each in found.filters:
         # (−value, image, place): of equal ones the first image and the first place.
         every = sorted(
@@ -70,8 +72,8 @@ def test_the_patches_are_those_of_brute_force(subject: Subject, layer: str, monk
             assert patch.label == feed.labels[patch.image]
 
 
-def test_images_keep_their_numbers_where_there_is_a_limit(subject: Subject) -> None:
-    feed = subject.part("train", "test")
+def test_images_keep_their_numbers_where_there_is_a_limit(subject: LoadedModel) -> None:
+    feed = subject.open_split("train", "test")
     some = np.linspace(0, len(feed) - 1, 6).round().astype(int)
     found = inspect_patches(subject, "conv1", [0], "train", count=6, limit=6)
     assert sorted(patch.image for patch in found.filters[0].patches) == some.tolist()
@@ -79,15 +81,15 @@ def test_images_keep_their_numbers_where_there_is_a_limit(subject: Subject) -> N
         assert np.array_equal(patch.pixels, feed.pixels[patch.image])
 
 
-def test_a_patch_is_cut_out_with_grey_outside(subject: Subject) -> None:
+def test_a_patch_is_cut_out_with_grey_outside(subject: LoadedModel) -> None:
     found = inspect_patches(subject, "conv1", list(range(6)), "train", count=24)
     for patch in (patch for each in found.filters for patch in each.patches):
         row, column = patch.node
         padded = np.pad(patch.pixels / 255, ((0, 0), (1, 1), (1, 1)), constant_values=0.5)
         expected = padded[:, row : row + 3, column : column + 3].transpose(1, 2, 0)
-        assert patch.seen == ((row - 1, row + 1), (column - 1, column + 1))
-        assert np.allclose(patch.cut(), expected)
-        assert not patch.is_whole
+        assert patch.receptive_field == ((row - 1, row + 1), (column - 1, column + 1))
+        assert np.allclose(patch.crop(), expected)
+        assert not patch.covers_image
 
 
 conv = st.builds(
@@ -124,15 +126,15 @@ def test_the_gradient_lies_within_the_patch(texts: list[str], draw: int) -> None
     except UsageError:
         return
     network = build(found)
-    initialise(network, "default", 1)
+    init_weights(network, "default", 1)
     network.eval()
-    spots = Spots(network, found.records(), (2, 19, 17))
+    spots = LayerIndex(network, found.records(), (2, 19, 17))
     numbers = np.random.default_rng(draw)
     image = torch.from_numpy(numbers.normal(size=(2, 19, 17)).astype(np.float32))
     last = found.rows[-1]
     channels, high, wide = last.output
     node = int(numbers.integers(high)), int(numbers.integers(wide))
-    seen = spots.seen(spots.named(last.name), node)
+    seen = spots.receptive_field(spots.find(last.name), node)
     assert seen is not None
     by_pixel = gradient(network, image, last.name, int(numbers.integers(channels)), node)
     assert outside(by_pixel, seen).abs().sum() == 0
@@ -149,17 +151,17 @@ SIZES = [
 
 @pytest.mark.parametrize(("size", "mode"), SIZES)
 def test_a_network_that_resizes_images_has_patches_in_their_own_pixels(size: tuple[int, int], mode: Any) -> None:
-    with torch_state():
-        seed_torch(0, "test")
+    with fork_rng():
+        manual_seed_torch(0, "test")
         body = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.AvgPool2d(2), nn.Conv2d(3, 2, 1))
-    network = Transfer(Resize(size, mode), body, Place(), nn.Sequential(nn.Flatten())).eval()
+    network = TransferModel(Resize(size, mode), body, CutPoint(), nn.Sequential(nn.Flatten())).eval()
     rows = network_table(network, (3, 8, 10)).layers
-    spots = Spots(network, rows, (3, 8, 10))
+    spots = LayerIndex(network, rows, (3, 8, 10))
     (row,) = [row for row in rows if row.kind == "conv"][-1:]
     image = torch.linspace(-2, 3, 240).sin().reshape(3, 8, 10)
     _, high, wide = row.output
     for node in ((0, 0), (high // 2, wide // 2), (high - 1, wide - 1)):
-        seen = spots.seen(spots.named(row.name), node)
+        seen = spots.receptive_field(spots.find(row.name), node)
         assert seen is not None
         by_pixel = gradient(network, image, row.name, 1, node)
         assert outside(by_pixel, seen).abs().sum() == 0
@@ -170,28 +172,28 @@ def test_a_network_that_resizes_images_has_patches_in_their_own_pixels(size: tup
             assert min(last, image.shape[1 + axis] - 1) - float(touched.max()) <= 2
 
 
-def test_a_node_that_sees_everything_shows_whole_images(subject: Subject) -> None:
+def test_a_node_that_sees_everything_shows_whole_images(subject: LoadedModel) -> None:
     found = inspect_patches(subject, "dense1", [1], "train", count=2)
     patch = found.filters[0].patches[0]
-    assert patch.is_whole
-    assert np.allclose(patch.cut(), patch.pixels.transpose(1, 2, 0) / 255)
-    assert "Each node sees the whole image" in found.geometry()
-    wider = replace(patch, seen=((-3, 9), (-1, 11)))
-    assert wider.is_whole
-    assert wider.cut().shape == (8, 8, 3)
+    assert patch.covers_image
+    assert np.allclose(patch.crop(), patch.pixels.transpose(1, 2, 0) / 255)
+    assert "Each node sees the whole image" in found.patch_size_text()
+    wider = replace(patch, receptive_field=((-3, 9), (-1, 11)))
+    assert wider.covers_image
+    assert wider.crop().shape == (8, 8, 3)
 
 
-def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(subject: Subject) -> None:
-    found = inspect_patches(subject, "conv2", part="train", count=3)
+def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(subject: LoadedModel) -> None:
+    found = inspect_patches(subject, "conv2", split="train", count=3)
     assert [each.number for each in found.filters] == [0, 1, 2, 3, 4]
-    best = max(found.filters, key=lambda each: found.of_one_class(each)[1])  # type: ignore[index]
-    name, count = found.of_one_class(best) or ("", 0)
-    classes = [found.named(patch) for patch in best.patches]
+    best = max(found.filters, key=lambda each: found.majority_class(each)[1])  # type: ignore[index]
+    name, count = found.majority_class(best) or ("", 0)
+    classes = [found.class_name(patch) for patch in best.patches]
     assert classes.count(name) == count == max(classes.count(other) for other in classes)
-    assert f"the most in filter {best.number}: {count} of 3 are “{name}”" in found.answer()
+    assert f"the most in filter {best.number}: {count} of 3 are “{name}”" in found.summary()
     read = json.loads(found.to_json())
     assert read["filters"][2]["patches"][0]["image"] == found.filters[2].patches[0].image
-    figure = found.plates()["patches"].figure
+    figure = found.figures()["patches"].figure
     assert sum(len(axes.images) for axes in figure.axes) == 15
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert f"train:{found.filters[0].patches[0].image}" in texts
@@ -199,45 +201,47 @@ def test_without_numbers_some_filters_are_shown_and_the_answer_counts_classes(su
     assert to_svg(figure, "patches", "told").startswith("<svg")
 
 
-def test_filters_that_are_never_above_0_are_named_and_numbers_that_are_none_are_no_patches(subject: Subject) -> None:
+def test_filters_that_are_never_above_0_are_named_and_numbers_that_are_none_are_no_patches(
+    subject: LoadedModel,
+) -> None:
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[4] = -1e6
-    found = inspect_patches(subject, "conv1", part="train", count=2)
-    assert found.answer().endswith("Never above 0: 1 filter (4).")
+    found = inspect_patches(subject, "conv1", split="train", count=2)
+    assert found.summary().endswith("Never above 0: 1 filter (4).")
     with torch.no_grad():
         subject.network.get_submodule("conv1").bias[2] = float("nan")
     found = inspect_patches(subject, "conv1", [1, 2], "train", count=2)
     assert [len(each.patches) for each in found.filters] == [2, 0]
-    assert "| 2 | – | – |" in found.sheet().to_markdown()
+    assert "| 2 | – | – |" in found.document().to_markdown()
 
 
 def test_of_fewer_images_than_wanted_all_are_shown_and_grey_ones_too() -> None:
     found = trace(read_rows(["conv(2, 3)"], layers), (1, 8, 8))
     network = build(found)
-    initialise(network, "default", 0)
-    one = Subject("grey", network.eval(), tuple(found.records()), ImageForm(1, 8, 8))
+    init_weights(network, "default", 0)
+    one = LoadedModel("grey", network.eval(), tuple(found.records()), ImageSpec(1, 8, 8))
     pixels = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
-    feed = Feed(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
-    spots = Spots(one.network, one.layers, (1, 8, 8))
-    top = most_exciting(one, spots, spots.named("conv1"), feed, 5)
+    feed = ImageLoader(pixels, np.zeros(3, np.int64), [0.5], [0.2], torch.device("cpu"))
+    spots = LayerIndex(one.network, one.layers, (1, 8, 8))
+    top = top_activations(one, spots, spots.find("conv1"), feed, 5)
     assert top.values.shape == (3, 2)
     assert sorted(top.images[:, 1].tolist()) == [0, 1, 2]
-    assert Patch(1.0, 0, 0, (0, 0), ((-1, 1), (0, 2)), pixels[0]).cut().shape == (3, 3, 3)
+    assert Patch(1.0, 0, 0, (0, 0), ((-1, 1), (0, 2)), pixels[0]).crop().shape == (3, 3, 3)
 
 
 def test_the_network_is_untouched_also_after_an_error_in_the_middle(
-    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+    subject: LoadedModel, untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
     network = subject.network.train()
     with untouched(network):
-        inspect_patches(subject, "relu1", part="train")
+        inspect_patches(subject, "relu1", split="train")
 
     def broken(_module: nn.Module, _inputs: Any) -> None:
         raise RuntimeError("in the middle")
 
     network.get_submodule("maxpool1").register_forward_pre_hook(broken)
     with untouched(network), pytest.raises(RuntimeError, match="in the middle"):
-        inspect_patches(subject, "relu1", part="train")
+        inspect_patches(subject, "relu1", split="train")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +253,6 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
         ("conv1", {"count": 65}, "--top: these are too many"),
     ],
 )
-def test_mistakes_are_told(subject: Subject, layer: str, asked: dict[str, Any], words: str) -> None:
+def test_mistakes_are_told(subject: LoadedModel, layer: str, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}"):
-        inspect_patches(subject, layer, part="train", **asked)
+        inspect_patches(subject, layer, split="train", **asked)

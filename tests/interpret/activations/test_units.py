@@ -20,7 +20,7 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.units import inspect_units
 from cnnlab.interpret.activations.units_result import LayerUnits, UnitActivity
 from cnnlab.interpret.hooks import activations
-from cnnlab.interpret.loaded_model import Subject
+from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.render.plots import to_svg
 
 TABLE = (
@@ -30,7 +30,7 @@ TABLE = (
 
 
 @pytest.fixture
-def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]) -> Subject:
+def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], LoadedModel]) -> LoadedModel:
     """Random weights with planted units: dead relu1:2, relu2:0 and gelu1:3; saturated tanh1:1, sigmoid1:4."""
     one = subject_of(recipe(TABLE))
     planted = {"conv1": (2, -1e6), "dense2": (0, -1e6), "conv3": (3, -1e6), "conv2": (1, 1e3), "dense1": (4, -60.0)}
@@ -43,13 +43,13 @@ def subject(recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subjec
     return one
 
 
-def everything(one: Subject, part: str, names: list[str]) -> dict[str, Tensor]:
+def everything(one: LoadedModel, part: str, names: list[str]) -> dict[str, Tensor]:
     """All activations of a part at once, by name."""
-    images = torch.cat([images for images, _ in one.part(part, "test").evaluation()])
+    images = torch.cat([images for images, _ in one.open_split(part, "test").eval_batches()])
     return {name: tensor.transpose(0, 1).flatten(1) for name, tensor in activations(one.network, images, names).items()}
 
 
-def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: Subject) -> None:
+def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbers(subject: LoadedModel) -> None:
     found = inspect_units(subject, "train")
     names = [layer.name for layer in found.layers]
     assert names == ["relu1", "tanh1", "gelu1", "leaky_relu1", "sigmoid1", "relu2"]
@@ -68,7 +68,7 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
         assert layer.cases == numbers.shape[1]
         assert layer.above == pytest.approx((numbers > 0).double().mean(dim=1).numpy())
         assert layer.steep == pytest.approx((slope.abs() >= 1e-3).double().mean(dim=1).numpy(), abs=2e-3)
-        assert np.array_equal(layer.highest, numbers.amax(dim=1).double().numpy())
+        assert np.array_equal(layer.maximum, numbers.amax(dim=1).double().numpy())
         dead = (numbers <= 0).all(dim=1) if layer.kind == "relu" else (slope.abs() < 1e-3).all(dim=1)
         assert layer.dead == tuple(dead.nonzero().flatten().tolist())
         if layer.far is None:
@@ -87,19 +87,19 @@ def test_planted_units_are_found_and_no_others_and_shares_are_those_of_all_numbe
     assert 0.01 < partly[2] < 0.99
 
 
-def test_a_limit_takes_images_spread_over_the_part(subject: Subject) -> None:
+def test_a_limit_takes_images_spread_over_the_part(subject: LoadedModel) -> None:
     said: list[str] = []
-    found = inspect_units(subject, "train", layers=["relu1"], limit=5, say=said.append)
+    found = inspect_units(subject, "train", layers=["relu1"], limit=5, log=said.append)
     assert (found.images, found.layer("relu1").cases) == (5, 5 * 64)
-    feed = subject.part("train", "test")
+    feed = subject.open_split("train", "test")
     some = np.linspace(0, len(feed) - 1, 5).round().astype(int)
     values = everything(subject, "train", ["relu1"])["relu1"].reshape(6, len(feed), 64)[:, some]
     assert found.layer("relu1").above == pytest.approx((values > 0).double().mean(dim=(1, 2)).numpy())
     assert said == [f"5 of the {len(feed)} images of the train part, spread evenly over it"]
-    assert list(subject.places("train", 5)) == list(some)
+    assert list(subject.split_indices("train", 5)) == list(some)
 
 
-def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(subject: Subject) -> None:
+def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(subject: LoadedModel) -> None:
     class Twice(nn.Module):
         def __init__(self, conv: nn.Module) -> None:
             super().__init__()
@@ -114,9 +114,9 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
 
     network = Twice(copy.deepcopy(subject.network.get_submodule("conv1"))).eval()
     rows = network_table(network, (3, 8, 8)).layers
-    twice = Subject("twice", network, rows, subject.form, subject.mean, subject.std, dataset=subject.dataset)
+    twice = LoadedModel("twice", network, rows, subject.image_spec, subject.mean, subject.std, dataset=subject.dataset)
     found = inspect_units(twice, "train")
-    images = torch.cat([images for images, _ in twice.part("train", "test").evaluation()])
+    images = torch.cat([images for images, _ in twice.open_split("train", "test").eval_batches()])
     with torch.no_grad():
         first = network.conv(images).clamp(min=0)
     assert [layer.name for layer in found.layers] == ["relu", "relu#2"]
@@ -126,7 +126,7 @@ def test_a_function_that_works_in_place_and_is_called_twice_is_counted_right(sub
         assert layer.cases == values.shape[0] * 64
 
 
-def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: Subject) -> None:
+def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subject: LoadedModel) -> None:
     network = subject.network
     with torch.no_grad():
         network.get_submodule("conv1").bias[:3] = -50.0
@@ -140,13 +140,13 @@ def test_the_slope_is_that_of_what_went_in_where_a_function_works_in_place(subje
     assert found.steep[3:].min() > 0
 
 
-def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
+def test_the_answer_tells_numbers_and_definitions(subject: LoadedModel) -> None:
     found = inspect_units(subject, "train")
     dead = [(layer.name, len(layer.dead)) for layer in found.layers]
     total = sum(count for _, count in dead)
-    assert found.answer().startswith(f"{total} of the 33 units are dead, ")
-    assert "2 of the 14 units with a range are saturated, 1 of them in tanh1" in found.answer()
-    sheet = found.sheet().to_markdown()
+    assert found.summary().startswith(f"{total} of the 33 units are dead, ")
+    assert "2 of the 14 units with a range are saturated, 1 of them in tanh1" in found.summary()
+    sheet = found.document().to_markdown()
     assert "dead: 2" in sheet
     assert "saturated: 1" in sheet
     for told in ("never above 0", "below 0.001 in every case", "0.99 of half the range"):
@@ -154,7 +154,7 @@ def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
     read = json.loads(found.to_json())
     assert [len(layer["above"]) for layer in read["layers"]] == [6, 5, 4, 4, 9, 5]
     assert read["layers"][0]["dead"] == [2]
-    figure = found.plates()["units"].figure
+    figure = found.figures()["units"].figure
     strips = [axes for axes in figure.axes if axes.patches]
     assert len(strips) == 6
     marks = [bar.get_x() + bar.get_width() / 2 for bar in strips[0].patches if bar.get_height() < 0]
@@ -164,7 +164,7 @@ def test_the_answer_tells_numbers_and_definitions(subject: Subject) -> None:
 
 
 def test_the_network_is_untouched_also_after_an_error_in_the_middle(
-    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+    subject: LoadedModel, untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
     network = subject.network.train()
     next(network.parameters()).requires_grad_(False)
@@ -192,13 +192,13 @@ def test_the_network_is_untouched_also_after_an_error_in_the_middle(
         ("test", {}, "the test part is opened for a run only"),
     ],
 )
-def test_mistakes_are_told(subject: Subject, part: str, asked: dict[str, Any], words: str) -> None:
+def test_mistakes_are_told(subject: LoadedModel, part: str, asked: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}"):
         inspect_units(subject, part, **asked)
 
 
 def test_a_network_without_activation_functions_is_told(
-    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], Subject]
+    recipe: Callable[..., Recipe], subject_of: Callable[[Recipe], LoadedModel]
 ) -> None:
     with pytest.raises(UsageError, match="no activation function that is a module"):
         inspect_units(subject_of(recipe(("flatten", "dense(classes)"))), "train")
@@ -213,8 +213,8 @@ def test_units_that_are_not_numbers_are_neither_dead_nor_alive() -> None:
     nan = float("nan")
     found = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]), units("relu", [0.0, 1.0])))
     assert (found.layer("gelu1").dead, found.layer("gelu1").broken) == ((), (0, 1))
-    assert found.answer().startswith("2 of the 4 units gave NaN or ±Inf, which are not numbers: in gelu1.")
-    assert "1 of the 2 units is dead, in relu1." in found.answer()
+    assert found.summary().startswith("2 of the 4 units gave NaN or ±Inf, which are not numbers: in gelu1.")
+    assert "1 of the 2 units is dead, in relu1." in found.summary()
     alone = UnitActivity("net", "train", 1, (units("gelu", [nan, nan]),))
-    assert "None" not in alone.answer()
-    assert "not a number: 0, 1" in alone.sheet().to_markdown()
+    assert "None" not in alone.summary()
+    assert "not a number: 0, 1" in alone.document().to_markdown()

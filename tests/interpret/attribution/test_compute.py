@@ -19,18 +19,18 @@ from cnnlab import inspect_attribution
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import RunError, SourceError, UsageError
 from cnnlab.interpret.attribution import compute
-from cnnlab.interpret.attribution.compute import background, read_class
+from cnnlab.interpret.attribution.compute import baseline_image, parse_class
 from cnnlab.interpret.attribution.methods import METHODS
 from cnnlab.interpret.attribution.result import Attributions
-from cnnlab.interpret.images import normalised
-from cnnlab.interpret.loaded_model import Subject
+from cnnlab.interpret.images import normalize_pixels
+from cnnlab.interpret.loaded_model import LoadedModel
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import plan_network
-from cnnlab.randomness import torch_state
+from cnnlab.randomness import fork_rng
 
 SIDE, CORNER = 16, (slice(0, 4), slice(12, 16))
 CLASSES = ("red", "$x_{", "</script><img onerror=…>")
@@ -53,15 +53,15 @@ def cued(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def subject() -> LoadedModel:
     """A small table that has learned what the corner says."""
     found = made(ROWS, (3, SIDE, SIDE))
     pixels, labels = cued(512, 0)
-    images, wanted = normalised(pixels, HALF, QUARTER), torch.from_numpy(labels)
+    images, wanted = normalize_pixels(pixels, HALF, QUARTER), torch.from_numpy(labels)
     network, order = found.network, np.random.default_rng(2)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     network.train()
-    with torch_state():
+    with fork_rng():
         torch.manual_seed(2)  # of dropout
         for _ in range(150):
             batch = torch.from_numpy(order.integers(0, 512, 64))
@@ -73,13 +73,13 @@ def subject() -> Subject:
     return found
 
 
-def made(rows: tuple[str, ...], shape: tuple[int, int, int]) -> Subject:
+def made(rows: tuple[str, ...], shape: tuple[int, int, int]) -> LoadedModel:
     traced = trace(read_table(rows, {}, 3), shape)
     network = build(traced)
-    initialise(network, "default", 0)
+    init_weights(network, "default", 0)
     channels = shape[0]
     normal = (HALF[:channels], QUARTER[:channels])
-    return Subject("mine", network.eval(), tuple(traced.records()), ImageForm(*shape), *normal, CLASSES)
+    return LoadedModel("mine", network.eval(), tuple(traced.records()), ImageSpec(*shape), *normal, CLASSES)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def held_out(tmp_path: Path) -> tuple[list[Path], list[int]]:
     return paths, labels.tolist()
 
 
-def test_every_method_finds_the_planted_cue(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+def test_every_method_finds_the_planted_cue(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     paths, labels = held_out
     found = inspect_attribution(subject, paths)
     assert [image.target for image in found.images] == labels
@@ -100,62 +100,67 @@ def test_every_method_finds_the_planted_cue(subject: Subject, held_out: tuple[li
     for image in found.images:
         assert image.probability > 0.9
         for map_ in image.maps:
-            row, column = np.unravel_index(map_.heat.argmax(), map_.heat.shape)
+            row, column = np.unravel_index(map_.heatmap.argmax(), map_.heatmap.shape)
             assert row < 4, map_.method
             assert column >= 12, map_.method
-            assert map_.mass[CORNER].sum() > 2.5 * area, map_.method
-            assert len(map_.redrawn) == 3
-            assert max(value for value in map_.redrawn if value is not None) < 0.6, map_.method
-            assert map_.insertion.area > max(curve.area for curve in image.random_insertion), map_.method
-        random = np.mean([curve.area for curve in image.random_deletion])
-        assert all(map_.deletion.area < random - 0.1 for map_ in image.maps)
-    shares = {name: np.mean([map_.mass[CORNER].sum() for map_ in found.of(name)]) for name in found.methods}
+            assert map_.normalized_magnitude[CORNER].sum() > 2.5 * area, map_.method
+            assert len(map_.randomization_correlations) == 3
+            assert max(value for value in map_.randomization_correlations if value is not None) < 0.6, map_.method
+            assert map_.insertion.auc > max(curve.auc for curve in image.random_insertion), map_.method
+        random = np.mean([curve.auc for curve in image.random_deletion])
+        assert all(map_.deletion.auc < random - 0.1 for map_ in image.maps)
+    shares = {
+        name: np.mean([map_.normalized_magnitude[CORNER].sum() for map_ in found.for_method(name)])
+        for name in found.methods
+    }
     assert min(shares.values()) > 3 * area
     assert max(shares.values()) > 8 * area
-    sums = [map_.completeness for map_ in found.of("integrated-gradients")]
+    sums = [map_.completeness for map_ in found.for_method("integrated-gradients")]
     assert all(each.gap < 0.01 for each in sums)
     assert "saliency 5 and 5" in found.findings()[1]
     assert "barely" not in found.findings()[2]
 
 
-def test_what_is_told_are_the_numbers(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+def test_what_is_told_are_the_numbers(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     found = inspect_attribution(subject, held_out[0][:1], methods=["occlusion", "saliency"], draws=2, orders=3)
     image = found.images[0]
     saliency, occlusion = image.maps
     assert (saliency.method, occlusion.method) == ("saliency", "occlusion")
     for map_ in image.maps:
         quarters = {"upper left": (0, 0), "upper right": (0, 8), "lower left": (8, 0), "lower right": (8, 8)}
-        shares = {name: map_.mass[r : r + 8, c : c + 8].sum() for name, (r, c) in quarters.items()}
+        shares = {name: map_.normalized_magnitude[r : r + 8, c : c + 8].sum() for name, (r, c) in quarters.items()}
         best = max(shares, key=shares.get)
         assert f"{map_.method}: {100 * shares[best]:.1f} % in the {best} quarter" in found.findings()[0]
     numbers = json.loads(found.to_json())
     told = numbers["images"][0]["methods"]["occlusion"]
     assert told["deletion"]["area"] == pytest.approx(np.trapezoid(told["deletion"]["curve"]) / 20)
-    assert told["redrawn"] == list(occlusion.redrawn)
+    assert told["redrawn"] == list(occlusion.randomization_correlations)
     assert len(told["redrawn"]) == 2
     assert len(numbers["images"][0]["random"]["insertion"]) == 3
     assert numbers["agreement"][0]["methods"] == ["saliency", "occlusion"]
-    text = found.sheet().to_markdown()
-    assert f"| {occlusion.deletion.area:.4f} | {occlusion.insertion.area:.4f} |" in text
+    text = found.document().to_markdown()
+    assert f"| {occlusion.deletion.auc:.4f} | {occlusion.insertion.auc:.4f} |" in text
     assert "Integrated gradients" not in text.partition("Baseline")[0]
-    assert list(found.plates()) == ["attribution", "curves"]
+    assert list(found.figures()) == ["attribution", "curves"]
     assert "image/svg+xml" in found._repr_html_()
 
 
-def test_it_is_the_same_each_time_and_in_any_company(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+def test_it_is_the_same_each_time_and_in_any_company(
+    subject: LoadedModel, held_out: tuple[list[Path], list[int]]
+) -> None:
     one = inspect_attribution(subject, held_out[0][:1], draws=1, orders=2)
     two = inspect_attribution(subject, held_out[0][:2], draws=1, orders=2)
     for alone, together in zip(one.images[0].maps, two.images[0].maps, strict=True):
-        assert np.array_equal(alone.heat, together.heat)
-        assert alone.redrawn == together.redrawn
-        assert alone.deletion.area == together.deletion.area
+        assert np.array_equal(alone.heatmap, together.heatmap)
+        assert alone.randomization_correlations == together.randomization_correlations
+        assert alone.deletion.auc == together.deletion.auc
     other = inspect_attribution(subject, held_out[0][:1], draws=1, orders=2, seed=1)
-    assert other.images[0].random_deletion[0].area != one.images[0].random_deletion[0].area
-    assert other.images[0].maps[0].redrawn != one.images[0].maps[0].redrawn
+    assert other.images[0].random_deletion[0].auc != one.images[0].random_deletion[0].auc
+    assert other.images[0].maps[0].randomization_correlations != one.images[0].maps[0].randomization_correlations
 
 
 def test_the_network_stays_as_it_was(
-    subject: Subject,
+    subject: LoadedModel,
     held_out: tuple[list[Path], list[int]],
     monkeypatch: pytest.MonkeyPatch,
     untouched: Callable[[nn.Module], AbstractContextManager[None]],
@@ -187,8 +192,8 @@ def test_a_cut_backbone_stays_as_it_was(
     fields = {"backbone": "resnet18(weights='none', cut='layer2')", "head": ["globalpool", "dense(classes)"]}
     tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": "own"}}
     plan = plan_network(Recipe.from_tables(tables).model, (3, SIDE, SIDE), 3)
-    network = plan.begin(0, print)[0].train()
-    subject = Subject("cut", network, plan.layers, ImageForm(3, SIDE, SIDE), HALF, QUARTER, CLASSES)
+    network = plan.initialize(0, print)[0].train()
+    subject = LoadedModel("cut", network, plan.layers, ImageSpec(3, SIDE, SIDE), HALF, QUARTER, CLASSES)
     with untouched(network):
         found = inspect_attribution(subject, held_out[0][:1], steps=2, draws=1, orders=1)
     assert found.methods == tuple(METHODS)
@@ -211,7 +216,7 @@ def _failing_after(calls: int, forward: object) -> object:
     return wrapper
 
 
-def test_a_named_class_is_asked_about(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
+def test_a_named_class_is_asked_about(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
     path, label = held_out[0][0], held_out[1][0]
     other = (label + 1) % 3
     found = inspect_attribution(subject, path, target=CLASSES[other], methods="saliency", draws=1, orders=1)
@@ -219,7 +224,7 @@ def test_a_named_class_is_asked_about(subject: Subject, held_out: tuple[list[Pat
     assert (image.target, image.class_name, image.predicted) == (other, CLASSES[other], CLASSES[label])
     assert (image.name, found.methods) == (path.name, ("saliency",))
     assert image.probability < 0.1
-    assert "<img onerror" not in found.sheet().to_html()
+    assert "<img onerror" not in found.document().to_html()
     drawn(found)
 
 
@@ -227,20 +232,20 @@ def test_a_named_class_is_asked_about(subject: Subject, held_out: tuple[list[Pat
     ("given", "number"), [("7", 1), ("1", 1), (" 2 ", 2), (0, 0), ("0", 0), ("10", 2), ("<b>", 3), ("=cmd()", 4)]
 )
 def test_a_name_goes_before_a_number(given: str | int, number: int) -> None:
-    assert read_class(given, ["9", "7", "10", "<b>", "=cmd()"], 5) == number
+    assert parse_class(given, ["9", "7", "10", "<b>", "=cmd()"], 5) == number
 
 
 @pytest.mark.parametrize("given", ["cta", "5", "-1", "1e0", "٣", "", "9" * 5000, 5, -1])
 def test_a_class_that_is_not_there_is_told(given: str | int) -> None:
     words = "(?s)class: the network has no such class.*a number from 0 to 4, or a name: cat"
     with pytest.raises(UsageError, match=words) as caught:
-        read_class(given, ["cat", "dog", "hen", "ape", "eel"], 5)
+        parse_class(given, ["cat", "dog", "hen", "ape", "eel"], 5)
     assert given != "cta" or "did you mean 'cat'" in str(caught.value)
 
 
 def test_of_classes_without_names_the_numbers_are_told() -> None:
     with pytest.raises(UsageError, match=r"allowed: *a number from 0 to 999\n"):
-        read_class("cat", [], 1000)
+        parse_class("cat", [], 1000)
 
 
 def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
@@ -249,9 +254,9 @@ def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "grey.png")
     found = inspect_attribution(flat, [tmp_path / "grey.png"], draws=1, orders=2)
     assert found.methods == ("saliency", "integrated-gradients", "occlusion")
-    assert found.images[0].maps[0].heat.shape == (9, 11)
-    assert found.left_out == (("grad-cam", "no layer of this network gives maps of places"),)
-    assert "No Grad-CAM: no layer of this network gives maps of places." in found.sheet().notes
+    assert found.images[0].maps[0].heatmap.shape == (9, 11)
+    assert found.skipped_methods == (("grad-cam", "no layer of this network gives maps of places"),)
+    assert "No Grad-CAM: no layer of this network gives maps of places." in found.document().notes
     assert found.layer == ""
     assert (found.window, found.stride) == (2, 1)
     drawn(found)
@@ -260,7 +265,7 @@ def test_grey_images_and_networks_without_maps(tmp_path: Path) -> None:
 
 
 def drawn(found: Attributions) -> None:
-    for plate in found.plates().values():
+    for plate in found.figures().values():
         plate.figure.savefig("/dev/null", format="png")
         assert plate.description
 
@@ -270,9 +275,9 @@ def test_a_map_that_is_zero_everywhere_is_told(held_out: tuple[list[Path], list[
     with torch.no_grad():
         dead.network.conv2.bias.fill_(-1e3)
     found = inspect_attribution(dead, held_out[0][:1], draws=1, orders=2)
-    assert all(not map_.heat.any() for map_ in found.images[0].maps)
+    assert all(not map_.heatmap.any() for map_ in found.images[0].maps)
     assert "saliency, integrated gradients, occlusion, Grad-CAM: zero everywhere" in found.findings()[0]
-    assert [map_.redrawn for map_ in found.images[0].maps] == [(None,)] * 4
+    assert [map_.randomization_correlations for map_ in found.images[0].maps] == [(None,)] * 4
     assert found.agreement == ()
     assert json.loads(found.to_json())["images"][0]["methods"]["saliency"]["half_on"] is None
     drawn(found)
@@ -288,21 +293,21 @@ def test_a_network_that_gives_no_numbers_is_told(
         inspect_attribution(broken, held_out[0][:1])
 
 
-def test_baselines_are_what_they_are_called(subject: Subject, held_out: tuple[list[Path], list[int]]) -> None:
-    picture = subject.picture(held_out[0][0])
-    assert not background(subject, picture, "mean").any()
-    black = background(subject, picture, "black")
+def test_baselines_are_what_they_are_called(subject: LoadedModel, held_out: tuple[list[Path], list[int]]) -> None:
+    picture = subject.load_image(held_out[0][0])
+    assert not baseline_image(subject, picture, "mean").any()
+    black = baseline_image(subject, picture, "black")
     assert torch.equal(black, torch.full_like(black, -2.0))
-    blurred = background(subject, picture, "blur")
+    blurred = baseline_image(subject, picture, "blur")
     assert blurred.std() < 0.5 * picture.values.std()
     assert torch.allclose(blurred.mean(), picture.values.mean(), atol=0.1)
 
 
-def test_black_is_black_where_an_image_is_normalised_by_itself(subject: Subject) -> None:
+def test_black_is_black_where_an_image_is_normalised_by_itself(subject: LoadedModel) -> None:
     """Where a pixel is the darkest of its channel, the picture and a black image differ by that channel's minimum."""
     by_itself = replace(subject, mean=None, std=None)
-    picture = by_itself.picture()
-    black = background(by_itself, picture, "black")
+    picture = by_itself.load_image()
+    black = baseline_image(by_itself, picture, "black")
     scaled = torch.from_numpy(picture.pixels.astype(np.float32)) / 255
     lowest = scaled.amin(dim=(1, 2), keepdim=True)
     expected = black + lowest / scaled.std(dim=(1, 2), keepdim=True)
@@ -327,7 +332,7 @@ def test_black_is_black_where_an_image_is_normalised_by_itself(subject: Subject)
     ],
 )
 def test_what_cannot_be_is_told(
-    subject: Subject,
+    subject: LoadedModel,
     fields: dict[str, object],
     told: str,
     untouched: Callable[[nn.Module], AbstractContextManager[None]],

@@ -16,12 +16,12 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
-from cnnlab.interpret.attribution.grad_cam_layers import choose_layer, tap
-from cnnlab.interpret.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
+from cnnlab.interpret.attribution.grad_cam_layers import choose_layer, find_hook_point
+from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, load_captum, max_batch_size, to_heatmap
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import NetworkPlan, plan_network
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.randomness import fork_rng, manual_seed_torch
 
 PLAIN = ("conv(4, 3, padding=1)", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 RESIDUAL = (
@@ -51,7 +51,7 @@ class InPlace(nn.Module):
 def made(rows: tuple[str, ...], shape: tuple[int, int, int] = (3, 12, 12), seed: int = 0) -> tuple[Trace, nn.Module]:
     traced = trace(read_table(list(rows), {}, 3), shape)
     network = build(traced)
-    initialise(network, "kaiming", seed)
+    init_weights(network, "kaiming", seed)
     return traced, network.eval()
 
 
@@ -61,8 +61,10 @@ def transferred() -> NetworkPlan:
     return plan_network(Recipe.from_tables(tables).model, (3, 16, 16), 3)
 
 
-def setting(image: Tensor, **fields: object) -> Setting:
-    plain = Setting(target=1, baseline=torch.zeros_like(image), layer="", steps=40, window=4, stride=2, batch=7)
+def setting(image: Tensor, **fields: object) -> AttributionConfig:
+    plain = AttributionConfig(
+        target=1, baseline=torch.zeros_like(image), layer="", steps=40, window=4, stride=2, batch_size=7
+    )
     return replace(plain, **fields)
 
 
@@ -71,11 +73,11 @@ def case(request: pytest.FixtureRequest) -> tuple[nn.Module, str, Tensor]:
     """A network, the layer whose maps are weighed, and an image."""
     noise = torch.Generator().manual_seed(3)
     if request.param == "transferred":
-        return transferred().begin(0, print)[0], "backbone.layer2", torch.randn(3, 16, 16, generator=noise)
+        return transferred().initialize(0, print)[0], "backbone.layer2", torch.randn(3, 16, 16, generator=noise)
     image = torch.randn(3, 12, 12, generator=noise)
     if request.param == "in place":
-        with torch_state():
-            seed_torch(5, "test")
+        with fork_rng():
+            manual_seed_torch(5, "test")
             return InPlace().eval(), "relu#2", image
     rows, layer = (PLAIN, "relu2") if request.param == "plain" else (RESIDUAL, "relu1")
     return made(rows)[1], layer, image
@@ -91,7 +93,7 @@ def test_saliency_is_the_size_of_the_gradient(case: tuple[nn.Module, str, Tensor
     network, _, image = case
     found = METHODS["saliency"](network, image, setting(image))
     assert torch.allclose(found, gradient(network, image).abs(), atol=1e-6)
-    assert torch.equal(heat("saliency", found, (1, 1)), found.max(dim=0).values)
+    assert torch.equal(to_heatmap("saliency", found, (1, 1)), found.max(dim=0).values)
 
 
 def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.Module, str, Tensor]) -> None:
@@ -107,7 +109,7 @@ def test_integrated_gradients_are_a_mean_of_gradients_on_the_way(case: tuple[nn.
     expected = (image - start) * total
     assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()) + 1e-7)
     # A step or two at a time, as where there is little room, change nothing.
-    few = METHODS["integrated-gradients"](network, image, replace(mine, batch=5))
+    few = METHODS["integrated-gradients"](network, image, replace(mine, batch_size=5))
     assert torch.allclose(found, few, atol=1e-5 * float(expected.abs().max()) + 1e-7)
 
 
@@ -140,7 +142,7 @@ def test_grad_cam_is_the_sum_of_maps_weighted_by_their_mean_gradient(case: tuple
     assert found.shape == expected.shape
     assert torch.allclose(found, expected, atol=1e-6)
     size = tuple(image.shape[1:])
-    assert heat("grad-cam", found, size).shape == size
+    assert to_heatmap("grad-cam", found, size).shape == size
 
 
 def halves(network: nn.Module, layer: str, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,12 +201,12 @@ def test_the_last_layer_that_makes_maps_is_weighed(rows: tuple[str, ...], layer:
 
 def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
     plan = transferred()
-    network = plan.begin(0, print)[0]
+    network = plan.initialize(0, print)[0]
     assert choose_layer(network, plan.layers, plan.input) == "backbone.layer2"
-    module, by_input = tap(network, "backbone.layer2")
+    module, by_input = find_hook_point(network, "backbone.layer2")
     assert (module, by_input) == (network.head, True)
     assert choose_layer(network, plan.layers, plan.input, "backbone.layer1") == "backbone.layer1"
-    assert tap(network, "backbone.layer1") == (network.backbone.layer1, False)
+    assert find_hook_point(network, "backbone.layer1") == (network.backbone.layer1, False)
 
 
 @pytest.mark.parametrize(
@@ -218,17 +220,17 @@ def test_of_a_cut_backbone_the_maps_are_those_that_the_head_gets() -> None:
 def test_a_layer_that_cannot_be_weighed_is_told(layer: str, told: str) -> None:
     plan = transferred()
     with pytest.raises(UsageError, match=f"(?s){told}"):
-        choose_layer(plan.begin(0, print)[0], plan.layers, plan.input, layer)
+        choose_layer(plan.initialize(0, print)[0], plan.layers, plan.input, layer)
 
 
 def test_as_many_images_are_computed_at_a_time_as_their_size_admits() -> None:
     _, network = made(PLAIN)
-    assert at_a_time(network, torch.zeros(3, 12, 12)) == 500
-    assert at_a_time(network, torch.zeros(3, 224, 224)) == 10
+    assert max_batch_size(network, torch.zeros(3, 12, 12)) == 500
+    assert max_batch_size(network, torch.zeros(3, 224, 224)) == 10
     fields = {"backbone": "squeezenet1_1(weights='none')", "head": ["globalpool", "dense(classes)"]}
     tables = {"data": {"source": "shapes"}, "model": {**fields, "resize": [224, 224]}}
-    enlarging = plan_network(Recipe.from_tables(tables).model, (3, 32, 32), 3).make(0, "cpu")
-    assert at_a_time(enlarging, torch.zeros(3, 32, 32)) == 10
+    enlarging = plan_network(Recipe.from_tables(tables).model, (3, 32, 32), 3).build(0, "cpu")
+    assert max_batch_size(enlarging, torch.zeros(3, 32, 32)) == 10
 
 
 @pytest.mark.parametrize("name", list(METHODS))

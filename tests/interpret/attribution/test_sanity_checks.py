@@ -13,28 +13,28 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
-from cnnlab.interpret.attribution.methods import METHODS, Setting, heat
-from cnnlab.interpret.attribution.result import Attribution, Completeness, Curve
+from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, to_heatmap
+from cnnlab.interpret.attribution.result import AttributionMap, Completeness, PerturbationCurve
 from cnnlab.interpret.attribution.sanity_checks import (
-    PORTIONS,
-    area,
-    complete,
-    curves,
-    order_of,
-    random_orders,
+    NUM_CURVE_STEPS,
+    converged_integrated_gradients,
+    curve_auc,
+    perturbation_curves,
+    pixel_ranking,
+    random_rankings,
+    randomize_weights,
     rank_correlation,
-    redrawn,
 )
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.randomness import torch_state
+from cnnlab.models.init import init_weights
+from cnnlab.randomness import fork_rng
 
 ROWS = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "conv(6, 3)", "relu", "flatten", "dense(classes)")
 
 
 def made(rows: tuple[str, ...] = ROWS, shape: tuple[int, int, int] = (3, 10, 10)) -> nn.Module:
     network = build(trace(read_table(rows, {}, 3), shape))
-    initialise(network, "kaiming", 0)
+    init_weights(network, "kaiming", 0)
     return network.eval()
 
 
@@ -42,19 +42,19 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def setting(baseline: Tensor, **fields: object) -> Setting:
+def setting(baseline: Tensor, **fields: object) -> AttributionConfig:
     plain = {"target": 1, "layer": "", "steps": 16, "window": 4, "stride": 2, "batch": 7}
-    return Setting(baseline=baseline, **{**plain, **fields})
+    return AttributionConfig(baseline=baseline, **{**plain, **fields})
 
 
 def test_curves_are_those_of_a_loop_that_exchanges_pixel_by_pixel() -> None:
     network, image, start = made(), picture(3, 10, 10), picture(3, 10, 10, seed=1)
-    (order,) = random_orders(100, 5, 0, 1)
-    found = curves(network, image, setting(start), order)
+    (order,) = random_rankings(100, 5, 0, 1)
+    found = perturbation_curves(network, image, setting(start), order)
     for curve, begun, into in zip(found, (image, start), (start, image), strict=True):
         shown, expected = begun.clone(), []
         for count in range(101):
-            if count % (100 // PORTIONS) == 0:
+            if count % (100 // NUM_CURVE_STEPS) == 0:
                 with torch.no_grad():
                     expected.append(float(network(shown[None]).softmax(dim=1)[0, 1]))
             if count < 100:
@@ -67,24 +67,24 @@ def test_curves_are_those_of_a_loop_that_exchanges_pixel_by_pixel() -> None:
     ("curve", "expected"), [([1.0, 1.0, 1.0], 1.0), ([1.0, 0.0], 0.5), ([0.0, 0.0, 1.0], 0.25), ([0.2, 0.6, 0.4], 0.45)]
 )
 def test_the_area_is_that_of_trapezia(curve: list[float], expected: float) -> None:
-    assert area(np.array(curve)) == pytest.approx(expected)
+    assert curve_auc(np.array(curve)) == pytest.approx(expected)
 
 
 def test_the_highest_come_first_and_equal_ones_in_a_drawn_order() -> None:
     flat = np.zeros((6, 6))
     flat[2, 3], flat[4, 1], flat[0, 0] = 2.0, 1.0, -1.0
-    order = order_of(flat, 0, 0)
+    order = pixel_ranking(flat, 0, 0)
     assert order[:2].tolist() == [2 * 6 + 3, 4 * 6 + 1]
     assert order[-1] == 0
     assert sorted(order.tolist()) == list(range(36))
     middle = order[2:-1].tolist()
     assert middle != sorted(middle)
-    assert np.array_equal(order, order_of(flat, 0, 0))
-    assert not np.array_equal(order, order_of(flat, 1, 0))
+    assert np.array_equal(order, pixel_ranking(flat, 0, 0))
+    assert not np.array_equal(order, pixel_ranking(flat, 1, 0))
 
 
 def test_random_orders_differ_by_seed_image_and_number() -> None:
-    found = [tuple(order) for seed in (0, 1) for image in (0, 1) for order in random_orders(50, seed, image, 3)]
+    found = [tuple(order) for seed in (0, 1) for image in (0, 1) for order in random_rankings(50, seed, image, 3)]
     assert len(set(found)) == 12
     assert all(sorted(order) == list(range(50)) for order in found)
 
@@ -98,12 +98,12 @@ def test_steps_are_doubled_until_the_sum_is_the_rise() -> None:
             return torch.stack([total, 50 * torch.relu(total - 0.93)], dim=1)
 
     image = torch.full((1, 2, 2), 0.25)
-    found, told = complete(Sharp(), image, setting(torch.zeros_like(image), steps=2))
+    found, told = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2))
     assert told.rise == pytest.approx(50 * 0.07)
     assert told.steps > 2
     assert told.gap < 0.01
     assert told.total == pytest.approx(float(found.sum()))
-    linear, once = complete(Sharp(), image, setting(torch.zeros_like(image), steps=2, target=0))
+    linear, once = converged_integrated_gradients(Sharp(), image, setting(torch.zeros_like(image), steps=2, target=0))
     assert (once.steps, once.gap) == (2, pytest.approx(0, abs=1e-6))
     assert torch.allclose(linear, image)
 
@@ -118,7 +118,7 @@ def test_a_sum_that_never_fits_is_told() -> None:
             return torch.stack([total, total * 0 + (total > 0.5).float()], dim=1)
 
     image = torch.full((1, 2, 2), 0.25)
-    _, told = complete(Jump(), image, setting(torch.zeros_like(image), steps=512))
+    _, told = converged_integrated_gradients(Jump(), image, setting(torch.zeros_like(image), steps=512))
     assert (told.steps, told.total, told.rise, told.gap) == (1024, 0.0, 1.0, 1.0)
 
 
@@ -148,7 +148,11 @@ def test_all_weights_of_a_copy_are_drawn_anew_and_the_network_is_not() -> None:
         network.batchnorm1.weight *= 2
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = torch.get_rng_state()
-    one, again, other = redrawn(network, 0, 0), redrawn(network, 0, 0), redrawn(network, 0, 1)
+    one, again, other = (
+        randomize_weights(network, 0, 0),
+        randomize_weights(network, 0, 0),
+        randomize_weights(network, 0, 1),
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
     for name, tensor in one.state_dict().items():
@@ -168,9 +172,9 @@ def test_what_no_layer_begins_is_shuffled() -> None:
             self.token = nn.Parameter(torch.arange(40.0).reshape(4, 10))
             self.dense = nn.Linear(10, 2)
 
-    with torch_state():
+    with fork_rng():
         network = Tokens()
-    found = redrawn(network, 0, 0).token
+    found = randomize_weights(network, 0, 0).token
     assert not torch.equal(found, network.token)
     assert torch.equal(found.flatten().sort().values, network.token.flatten())
 
@@ -185,24 +189,24 @@ def test_a_map_of_edges_is_told_from_a_map_of_the_network() -> None:
         return np.hypot(*np.gradient(grey))
 
     def saliency(of: nn.Module) -> np.ndarray:
-        return heat("saliency", METHODS["saliency"](of, image, mine), (10, 10)).numpy()
+        return to_heatmap("saliency", METHODS["saliency"](of, image, mine), (10, 10)).numpy()
 
-    copies = [redrawn(network, 0, draw) for draw in range(4)]
+    copies = [randomize_weights(network, 0, draw) for draw in range(4)]
     assert [rank_correlation(edges(network), edges(copy)) for copy in copies] == [1.0] * 4
     assert max(rank_correlation(saliency(network), saliency(copy)) for copy in copies) < 0.6
 
 
 def test_where_the_mass_lies() -> None:
-    curve = Curve(np.zeros(2), 0.0)
+    curve = PerturbationCurve(np.zeros(2), 0.0)
     map_ = np.zeros((8, 8))
     map_[3, 3], map_[0, 7] = -3.0, 1.0
-    found = Attribution("occlusion", map_, curve, curve, (0.2, None, 0.4))
-    assert found.mass.sum() == pytest.approx(1)
-    assert found.centre == pytest.approx(0.75)
-    assert found.half_on == pytest.approx(1 / 64)
-    assert found.independence == pytest.approx(0.3)
-    even = Attribution("occlusion", np.ones((8, 8)), curve, curve)
-    assert (even.half_on, even.centre, even.independence) == (0.5, 0.25, None)
-    empty = Attribution("occlusion", np.zeros((8, 8)), curve, curve)
-    assert np.isnan(empty.half_on)
-    assert np.isnan(empty.centre)
+    found = AttributionMap("occlusion", map_, curve, curve, (0.2, None, 0.4))
+    assert found.normalized_magnitude.sum() == pytest.approx(1)
+    assert found.central_mass == pytest.approx(0.75)
+    assert found.half_mass_area == pytest.approx(1 / 64)
+    assert found.mean_randomization_correlation == pytest.approx(0.3)
+    even = AttributionMap("occlusion", np.ones((8, 8)), curve, curve)
+    assert (even.half_mass_area, even.central_mass, even.mean_randomization_correlation) == (0.5, 0.25, None)
+    empty = AttributionMap("occlusion", np.zeros((8, 8)), curve, curve)
+    assert np.isnan(empty.half_mass_area)
+    assert np.isnan(empty.central_mass)

@@ -12,9 +12,9 @@ from matplotlib.text import Text
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from cnnlab.data.loader import Feed
+from cnnlab.data.loader import ImageLoader
 from cnnlab.interpret.mistakes import embedding as mistakes_embedding
-from cnnlab.interpret.mistakes.embedding import Embedding, embedding, features, last_layer
+from cnnlab.interpret.mistakes.embedding import PCAEmbedding, embed_images, last_layer, layer_inputs
 from cnnlab.interpret.mistakes.embedding_plot import embedding_figure
 from cnnlab.interpret.mistakes.view import map_sentence
 from cnnlab.records import LayerRecord
@@ -23,10 +23,10 @@ from cnnlab.render.plots import to_svg
 CPU = torch.device("cpu")
 
 
-def feed(count: int = 30, kinds: int = 3) -> Feed:
+def feed(count: int = 30, kinds: int = 3) -> ImageLoader:
     numbers = np.random.default_rng(0)
     pixels = numbers.integers(0, 256, (count, 3, 8, 8), dtype=np.uint8)
-    return Feed(pixels, np.arange(count) % kinds, (0.5,) * 3, (0.25,) * 3, CPU)
+    return ImageLoader(pixels, np.arange(count) % kinds, (0.5,) * 3, (0.25,) * 3, CPU)
 
 
 def row(name: str, kind: str, shape: tuple[int, ...], parameters: int = 1) -> LayerRecord:
@@ -48,11 +48,11 @@ def network() -> nn.Sequential:
 def test_features_are_what_goes_into_the_layer(network: nn.Sequential) -> None:
     network.eval()
     places = np.array([0, 3, 29])
-    images = torch.cat([batch for batch, _ in feed().evaluation()])[places]
+    images = torch.cat([batch for batch, _ in feed().eval_batches()])[places]
     expected = network[:5](images).detach().numpy()
-    np.testing.assert_allclose(features(network, "5", feed(), places), expected, atol=1e-6)
+    np.testing.assert_allclose(layer_inputs(network, "5", feed(), places), expected, atol=1e-6)
     maps = network[:2](images).mean(dim=(2, 3)).detach().numpy()
-    np.testing.assert_allclose(features(network, "2", feed(), places), maps, atol=1e-6)
+    np.testing.assert_allclose(layer_inputs(network, "2", feed(), places), maps, atol=1e-6)
 
 
 def test_sequences_are_averaged_over_their_steps() -> None:
@@ -65,9 +65,9 @@ def test_sequences_are_averaged_over_their_steps() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.last(images.reshape(len(images), 12, 16)).mean(dim=1)
 
-    images = torch.cat([batch for batch, _ in feed().evaluation()])[:4]
+    images = torch.cat([batch for batch, _ in feed().eval_batches()])[:4]
     expected = images.reshape(4, 12, 16).mean(dim=1).numpy()
-    np.testing.assert_allclose(features(Steps(), "last", feed(), np.arange(4)), expected, atol=1e-6)
+    np.testing.assert_allclose(layer_inputs(Steps(), "last", feed(), np.arange(4)), expected, atol=1e-6)
 
 
 def test_pieces_change_nothing_and_the_mode_stays(
@@ -77,9 +77,9 @@ def test_pieces_change_nothing_and_the_mode_stays(
 ) -> None:
     network.train()
     with untouched(network):
-        whole = features(network, "5", feed(), np.arange(30))
-        monkeypatch.setattr(mistakes_embedding, "PIECE", 7 * 192)
-        np.testing.assert_allclose(features(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
+        whole = layer_inputs(network, "5", feed(), np.arange(30))
+        monkeypatch.setattr(mistakes_embedding, "CHUNK_NUMBERS", 7 * 192)
+        np.testing.assert_allclose(layer_inputs(network, "5", feed(), np.arange(30)), whole, atol=1e-6)
 
 
 def test_an_error_in_the_middle_leaves_no_hook(
@@ -88,31 +88,31 @@ def test_an_error_in_the_middle_leaves_no_hook(
     network[4] = nn.Identity()  # four-dimensional maps do not fit the last layer
     network.train()
     with untouched(network), pytest.raises(RuntimeError):
-        features(network, "5", feed(), np.arange(30))
+        layer_inputs(network, "5", feed(), np.arange(30))
 
 
 def test_the_plane_is_that_of_scikit_learn(network: nn.Sequential) -> None:
-    found = embedding(network, row("5", "dense", (216,)), feed())
+    found = embed_images(network, row("5", "dense", (216,)), feed())
     assert found is not None
     network.eval()
-    images = torch.cat([batch for batch, _ in feed().evaluation()])
+    images = torch.cat([batch for batch, _ in feed().eval_batches()])
     oracle = PCA(2, svd_solver="full").fit(network[:5](images).detach().numpy())
-    assert found.shares == pytest.approx(oracle.explained_variance_ratio_, rel=1e-4)
-    assert (found.size, found.averaged, found.layer) == (216, False, "5")
+    assert found.explained_variance == pytest.approx(oracle.explained_variance_ratio_, rel=1e-4)
+    assert (found.num_features, found.is_averaged, found.layer) == (216, False, "5")
     assert np.array_equal(found.labels, np.arange(30) % 3)
 
 
 def test_many_images_are_thinned_evenly(network: nn.Sequential) -> None:
-    found = embedding(network, row("5", "dense", (216,)), feed(), most=7)
+    found = embed_images(network, row("5", "dense", (216,)), feed(), max_points=7)
     assert found is not None
-    assert found.places.tolist() == [0, 5, 10, 14, 19, 24, 29]
-    assert np.array_equal(found.labels, found.places % 3)
+    assert found.image_indices.tolist() == [0, 5, 10, 14, 19, 24, 29]
+    assert np.array_equal(found.labels, found.image_indices % 3)
 
 
 def test_features_that_are_no_numbers_give_no_map(network: nn.Sequential) -> None:
     with torch.no_grad():
         network[0].bias.fill_(torch.nan)
-    assert embedding(network, row("5", "dense", (216,)), feed()) is None
+    assert embed_images(network, row("5", "dense", (216,)), feed()) is None
 
 
 def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential) -> None:
@@ -127,7 +127,7 @@ def test_the_last_layer_is_the_last_dense_or_convolution(network: nn.Sequential)
 @pytest.mark.full
 @pytest.mark.parametrize("kinds", [1, 3, 20, pytest.param(21, marks=pytest.mark.full)])
 def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, kinds: int) -> None:
-    found = embedding(network, row("5", "dense", (216,)), feed(90, kinds))
+    found = embed_images(network, row("5", "dense", (216,)), feed(90, kinds))
     assert found is not None
     wrong = np.arange(90) % 7 == 0
     names = [f"$class_{k}" for k in range(kinds)]
@@ -135,7 +135,7 @@ def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, ki
     main, *small = figure.axes
     drawn = np.concatenate([group.get_offsets() for group in main.collections])
     assert sorted(map(tuple, drawn)) == sorted(map(tuple, found.points))
-    assert main.get_xlabel() == f"component 1, {100 * found.shares[0]:.1f} % of the variance"
+    assert main.get_xlabel() == f"component 1, {100 * found.explained_variance[0]:.1f} % of the variance"
     # Names of many classes would cover the map.
     assert [text.get_text() for text in main.texts] == (names if kinds <= 20 else [])
     told = " ".join(text.get_text() for text in figure.findobj(Text))
@@ -153,5 +153,5 @@ def test_the_figure_has_every_point_and_every_mistake(network: nn.Sequential, ki
 def test_centres_of_one_or_two_images_are_not_told_of(each: int, told: bool) -> None:
     labels = np.arange(4 * each) % 4
     points = np.random.default_rng(0).normal(size=(len(labels), 2))
-    found = Embedding("dense1", 84, False, np.arange(len(labels)), points, labels, (0.31, 0.2), 0.5, 0.4)
+    found = PCAEmbedding("dense1", 84, False, np.arange(len(labels)), points, labels, (0.31, 0.2), 0.5, 0.4)
     assert ("nearest class centre" in map_sentence(found)) is told

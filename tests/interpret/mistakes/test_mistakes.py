@@ -23,7 +23,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, UsageError
 from cnnlab.interpret.mistakes import compute
 from cnnlab.interpret.mistakes.compute import inspect_mistakes
-from cnnlab.interpret.mistakes.prediction_table import Said
+from cnnlab.interpret.mistakes.prediction_table import PredictionTable
 from cnnlab.interpret.mistakes.result import MistakesRecord
 from cnnlab.render.plots import to_svg
 from cnnlab.storage.run_folder import Predictions, RunFolder
@@ -60,32 +60,32 @@ def test_the_figures_are_those_of_the_predictions(kept: RunFolder) -> None:
     named = predictions.logits.argmax(axis=1)
     assert found.accuracy.value == validation.accuracy
     assert np.array_equal(found.confusion, oracle.confusion_matrix(predictions.labels, named, labels=range(3)))
-    recalls = [each.recall and each.recall.value for each in found.figures]
+    recalls = [each.recall and each.recall.value for each in found.class_metrics]
     assert recalls == pytest.approx([each.recall for each in validation.per_class])
     assert found.calibration.before.loss == pytest.approx(validation.loss, abs=1e-6)
     assert found.calibration.after is None  # 9 images are too few
-    assert found.missing == ""
+    assert found.missing_images_reason == ""
 
 
 def test_the_gallery_shows_the_images_of_its_numbers(own: RunFolder, colours: Path) -> None:
     logits = np.eye(3)[[1, 2, 0] * 3] * np.arange(1, 10)[:, None] / 4
     rewritten(own, logits)
-    found = inspect_mistakes(own.path, device="cpu", most=3)
+    found = inspect_mistakes(own.path, device="cpu", max_mistakes=3)
     labels = found.labels
     wrong = [place for place in range(9) if logits[place].argmax() != labels[place]]
     expected = sorted(wrong, key=lambda place: -logits[place].max())[:3]
-    assert [case.image for case in found.mistakes] == [f"validation:{place}" for place in expected]
-    dataset = cnnlab.open_subject(str(own.path), device="cpu")
-    for case, place in zip(found.mistakes, expected, strict=True):
+    assert [case.image for case in found.confident_errors] == [f"validation:{place}" for place in expected]
+    dataset = cnnlab.load_model(str(own.path), device="cpu")
+    for case, place in zip(found.confident_errors, expected, strict=True):
         assert case.probability == pytest.approx(softmax(logits[place]).max(), rel=1e-6)
         assert case.own == pytest.approx(softmax(logits[place])[labels[place]], rel=1e-6)
-        picture = dataset.picture(case.image)
+        picture = dataset.load_image(case.image)
         assert picture.label == labels[place]
         assert np.array_equal(found.images[place], picture.pixels)
         files = [np.asarray(Image.open(file)) for file in (colours / case.true).iterdir()]
         assert any(np.array_equal(found.images[place].transpose(1, 2, 0), file) for file in files)
-    assert list(found.plates()) == ["confusion", "gallery", "reliability", "map"]
-    assert own.data().classes[labels[expected[0]]] == found.mistakes[0].true
+    assert list(found.figures()) == ["confusion", "gallery", "reliability", "map"]
+    assert own.data().classes[labels[expected[0]]] == found.confident_errors[0].true
 
 
 @given(st.integers(0, 2**32), st.integers(1, 60), st.integers(2, 5), st.integers(1, 3))
@@ -95,23 +95,26 @@ def test_mistakes_are_ordered_by_probability_then_by_place(seed: int, count: int
     logits = numbers.integers(0, 3, (count, kinds)).astype(np.float32)
     logits[numbers.random(count) < 0.1] = np.nan
     labels = numbers.integers(0, kinds, count)
-    said = Said.of(Predictions(labels, logits))
-    places = said.mistakes(10_000, None, None)
+    said = PredictionTable.from_predictions(Predictions(labels, logits))
+    places = said.confident_errors(10_000, None, None)
     named = np.where(np.isfinite(logits).all(axis=1), logits.argmax(axis=1), -1)
     wrong = [n for n in range(count) if named[n] >= 0 and named[n] != labels[n]]
     sure = softmax(logits.astype(np.float64), axis=1).max(axis=1)
     assert places == sorted(wrong, key=lambda n: (-sure[n], n))
-    assert said.count(None) == len(wrong)
-    assert said.unsure(4) == sorted((n for n in range(count) if named[n] == labels[n]), key=lambda n: (sure[n], n))[:4]
+    assert said.num_errors(None) == len(wrong)
+    assert (
+        said.uncertain_correct(4)
+        == sorted((n for n in range(count) if named[n] == labels[n]), key=lambda n: (sure[n], n))[:4]
+    )
     few: dict[tuple[int, int], int] = {}
     expected = []
     for n in places:
         pair = (int(labels[n]), int(named[n]))
         few[pair] = few.get(pair, 0) + 1
         expected += [n] if few[pair] <= limit else []
-    assert said.mistakes(10_000, None, limit) == expected
-    assert said.mistakes(2, None, limit) == expected[:2]
-    assert said.mistakes(10_000, (0, 1), None) == [n for n in places if (labels[n], named[n]) == (0, 1)]
+    assert said.confident_errors(10_000, None, limit) == expected
+    assert said.confident_errors(2, None, limit) == expected[:2]
+    assert said.confident_errors(10_000, (0, 1), None) == [n for n in places if (labels[n], named[n]) == (0, 1)]
 
 
 def test_logits_that_are_no_numbers_count_as_wrong_and_nothing_breaks(own: RunFolder) -> None:
@@ -120,16 +123,16 @@ def test_logits_that_are_no_numbers_count_as_wrong_and_nothing_breaks(own: RunFo
     logits[0], logits[1, 2], logits[2] = np.nan, np.inf, -np.inf
     rewritten(own, logits)
     found = inspect_mistakes(own.path, images=False)
-    assert (found.right, found.wrong, found.unnamed) == (6, 3, 3)
+    assert (found.num_correct, found.num_wrong, found.num_unpredicted) == (6, 3, 3)
     assert found.confusion.sum() == 6
     assert (found.calibration.images, found.calibration.left_out) == (6, 3)
-    assert found.mistakes == ()
-    assert "3 images got no name" in found.sheet().lines[0]
-    assert [each.images for each in found.figures] == np.bincount(labels).tolist()
+    assert found.confident_errors == ()
+    assert "3 images got no name" in found.document().lines[0]
+    assert [each.images for each in found.class_metrics] == np.bincount(labels).tolist()
     rewritten(own, np.full((9, 3), np.nan))
     nothing = inspect_mistakes(own.path, device="cpu")
-    assert (nothing.right, nothing.calibration, nothing.mistakes) == (0, None, ())
-    assert list(nothing.plates()) == ["confusion", "map"]
+    assert (nothing.num_correct, nothing.calibration, nothing.confident_errors) == (0, None, ())
+    assert list(nothing.figures()) == ["confusion", "map"]
     assert MistakesRecord.from_json(nothing.to_json()) == nothing.record()
 
 
@@ -137,30 +140,30 @@ def test_equal_logits_have_no_temperature(own: RunFolder) -> None:
     labels = np.arange(30) % 3
     rewritten(own, np.zeros((30, 3)), labels)
     found = inspect_mistakes(own.path, images=False)
-    assert any("No temperature changes anything: the logits" in line for line in found.sheet().lines)
+    assert any("No temperature changes anything: the logits" in line for line in found.document().lines)
 
 
 def test_a_perfect_run_has_no_mistakes_to_show(own: RunFolder) -> None:
     labels = own.predictions("validation").labels
     rewritten(own, np.eye(3)[labels] * 5)
     found = inspect_mistakes(own.path, device="cpu")
-    assert (found.mistakes, found.pairs, len(found.unsure)) == ((), (), 6)
-    assert list(found.plates()) == ["confusion", "gallery", "reliability", "map"]
-    assert "0 mistakes" in found.sheet().lines[0]
-    assert all("taken for" not in line for line in found.sheet().lines)
+    assert (found.confident_errors, found.pairs, len(found.uncertain_correct)) == ((), (), 6)
+    assert list(found.figures()) == ["confusion", "gallery", "reliability", "map"]
+    assert "0 mistakes" in found.document().lines[0]
+    assert all("taken for" not in line for line in found.document().lines)
 
 
 def test_a_look_at_the_test_parts_images_is_one_line_and_its_predictions_are_none(own: RunFolder) -> None:
     before = ledger(own)
     alone = inspect_mistakes(own.path, "test", images=False)
     assert ledger(own) == before
-    assert alone.missing == "they were not asked for"
+    assert alone.missing_images_reason == "they were not asked for"
     looked = inspect_mistakes(own.path, "test", device="cpu")
     (line,) = ledger(own)[len(before) :]
     assert json.loads(line)["purpose"] == "inspect mistakes"
     assert json.loads(line)["run"] == own.path.name
     assert looked.images
-    assert looked.map is not None
+    assert looked.embedding is not None
     assert looked.accuracy == alone.accuracy
     for part in ("train", "validation"):
         inspect_mistakes(own.path, part, device="cpu")
@@ -179,18 +182,21 @@ def test_without_its_data_a_run_has_figures_but_no_pictures_of_images(own: RunFo
     file = own.path / "recipe.toml"
     file.write_text(file.read_text(encoding="utf-8").replace(str(colours), "/gone/data"), encoding="utf-8")
     said: list[str] = []
-    found = inspect_mistakes(own.path, device="cpu", say=said.append)
-    assert found.missing
+    found = inspect_mistakes(own.path, device="cpu", log=said.append)
+    assert found.missing_images_reason
     assert any(line.startswith("without images: ") for line in said)
-    assert list(found.plates()) == ["confusion", "reliability"]
-    assert found.record().without_images == found.missing
-    assert found.missing in found.sheet().notes[0]
+    assert list(found.figures()) == ["confusion", "reliability"]
+    assert found.record().without_images == found.missing_images_reason
+    assert found.missing_images_reason in found.document().notes[0]
 
 
 def test_other_images_than_those_of_the_predictions_are_not_shown(own: RunFolder) -> None:
     predictions = own.predictions("validation")
     rewritten(own, predictions.logits, predictions.labels[::-1].copy())
-    assert inspect_mistakes(own.path, device="cpu").missing == "the images are not those of the kept predictions"
+    assert (
+        inspect_mistakes(own.path, device="cpu").missing_images_reason
+        == "the images are not those of the kept predictions"
+    )
 
 
 def test_a_temperature_is_fitted_on_validation_and_judged_elsewhere(own: RunFolder) -> None:
@@ -214,15 +220,15 @@ def test_a_temperature_is_fitted_on_validation_and_judged_elsewhere(own: RunFold
         assert each.before.width.beyond_chance
         assert not each.after.sureness.width.beyond_chance
     found = inspect_mistakes(own.path, "test", images=False)
-    assert "fitted on the 900 validation images and judged here" in found.sheet().lines[5]
+    assert "fitted on the 900 validation images and judged here" in found.document().lines[5]
 
 
 def test_one_pair_of_classes_is_asked_for(own: RunFolder) -> None:
     rewritten(own, np.eye(3)[[1] * 9])
     found = inspect_mistakes(own.path, device="cpu", pair="blue:green")
-    assert {(case.true, case.predicted) for case in found.mistakes} == {("blue", "green")}
-    assert found.of_pair == len(found.mistakes) == (found.labels == 0).sum()
-    assert inspect_mistakes(own.path, pair=("green", "red"), images=False).mistakes == ()
+    assert {(case.true, case.predicted) for case in found.confident_errors} == {("blue", "green")}
+    assert found.num_pair_mistakes == len(found.confident_errors) == (found.labels == 0).sum()
+    assert inspect_mistakes(own.path, pair=("green", "red"), images=False).confident_errors == ()
     renamed(own, ("a:b", "c", "a"))
     assert inspect_mistakes(own.path, pair="a:b:c", images=False).pair == ("a:b", "c")
 
@@ -278,11 +284,11 @@ def test_predictions_of_another_shape_are_told(own: RunFolder, shape: tuple[int,
 def test_the_network_is_not_touched(
     kept: RunFolder, monkeypatch: pytest.MonkeyPatch, untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
-    subject = cnnlab.open_subject(str(kept.path), device="cpu")
+    subject = cnnlab.load_model(str(kept.path), device="cpu")
     subject.network.train()
-    monkeypatch.setattr(compute, "open_subject", lambda *_args, **_options: subject)
+    monkeypatch.setattr(compute, "load_model", lambda *_args, **_options: subject)
     with untouched(subject.network):
-        assert inspect_mistakes(kept.path, device="cpu").map is not None
+        assert inspect_mistakes(kept.path, device="cpu").embedding is not None
 
 
 @pytest.mark.full
@@ -295,12 +301,12 @@ def test_any_number_of_classes_and_any_names_are_drawn(own: RunFolder, kinds: in
     labels = numbers.choice([k for k in range(kinds) if k % 3 != 2], 300)
     rewritten(own, numbers.normal(0, 2, (300, kinds)) + 2 * np.eye(kinds)[labels], labels)
     found = inspect_mistakes(own.path, images=False)
-    assert len(found.figures) == kinds
-    assert all(each.recall is None for each in found.figures[2::3])
-    sheet = found.sheet()
+    assert len(found.class_metrics) == kinds
+    assert all(each.recall is None for each in found.class_metrics[2::3])
+    sheet = found.document()
     assert len(sheet.tables[0][1].rows) == min(kinds, 20)
     assert "<img" not in sheet.to_html()
-    for name, plate in found.plates(equal_mass=kinds == 2).items():
+    for name, plate in found.figures(equal_mass=kinds == 2).items():
         svg = to_svg(plate.figure, name, plate.description, alone=True)
         assert "<img" not in svg
         assert "x" * 60 not in svg
@@ -310,7 +316,7 @@ def test_any_number_of_classes_and_any_names_are_drawn(own: RunFolder, kinds: in
 @pytest.mark.parametrize("equal_mass", [False, True])
 def test_the_histogram_of_the_reliability_diagram_has_an_axis(own: RunFolder, equal_mass: bool) -> None:
     found = inspect_mistakes(own.path, device="cpu", images=False)
-    figure = found.plates(equal_mass=equal_mass)["reliability"].figure
+    figure = found.figures(equal_mass=equal_mass)["reliability"].figure
     below = next(axes for axes in figure.axes if axes.get_xlabel() == "probability of the named class")
     assert below.get_ylabel() == ("density" if equal_mass else "images")
     bars = [bar for bar in below.patches if isinstance(bar, Rectangle)]

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.receptive_field.compute import fields_of, receptive_field
+from cnnlab.architecture.receptive_field.compute import fields_from_records, receptive_field
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
-from cnnlab.interpret.hooks import watching
-from cnnlab.interpret.receptive_field.effective import effective_field, last_layer, named_effective_fields
+from cnnlab.interpret.hooks import forward_hooks
+from cnnlab.interpret.receptive_field.effective import effective_field, last_layer, target_effective_fields
 from cnnlab.interpret.receptive_field.result import EffectiveField, EffectiveFields
-from cnnlab.interpret.receptive_field.theoretical import named_fields
-from cnnlab.interpret.weights.initial_weights import random_start
+from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
+from cnnlab.interpret.weights.initial_weights import random_initial_network
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
-from cnnlab.models.pretrained.architectures import network as backbone
+from cnnlab.models.init import init_weights
+from cnnlab.models.pretrained.architectures import create_model as backbone
 from cnnlab.models.tracing.trace import network_table
-from cnnlab.randomness import generator, torch_state
+from cnnlab.randomness import fork_rng, generator
 from cnnlab.storage.run_folder import RunFolder
 
 RUNNING = ["conv(4, 3, padding=1)", "batchnorm", "relu", "dropout(0.5)", "maxpool(2)", "conv(4, 3)", "flatten"]
@@ -83,19 +83,19 @@ def test_what_a_node_sees_on_every_map_is_where_its_gradient_reaches(rows: list[
     _, high, wide = found.output
     anywhere = st.tuples(st.integers(0, high - 1), st.integers(0, wide - 1))
     node = data.draw(st.just((high // 2, wide // 2)) | anywhere)
-    fields = fields_of(found.records(), found.input, layer=found.rows[-1].name, node=node)
+    fields = fields_from_records(found.records(), found.input, layer=found.rows[-1].name, node=node)
     maps: dict[str, Tensor] = {}
-    with watching(network, [view.name for view in fields.layers], maps.__setitem__):
+    with forward_hooks(network, [view.name for view in fields.layers], maps.__setitem__):
         network(image)
     signal = maps[found.rows[-1].name][0, :, node[0], node[1]].sum()
-    tensors = {sight.name: image if sight.name == "input" else maps[sight.name] for sight in fields.sees}
+    tensors = {sight.name: image if sight.name == "input" else maps[sight.name] for sight in fields.spans}
     # Beyond a border the outermost place that a view with gaps would reach may not be there.
     whole = all(
         first >= 0 and last < side
-        for sight in fields.sees
+        for sight in fields.spans
         for (first, last), side in zip((sight.rows, sight.columns), tensors[sight.name].shape[2:], strict=True)
     )
-    for sight in fields.sees:
+    for sight in fields.spans:
         (gradient,) = torch.autograd.grad(signal, tensors[sight.name], retain_graph=True)
         touched = gradient[0].abs().sum(0) > 0
         for axis, (first, last) in ((1, sight.rows), (0, sight.columns)):
@@ -106,14 +106,14 @@ def test_what_a_node_sees_on_every_map_is_where_its_gradient_reaches(rows: list[
 
 @pytest.mark.parametrize(("name", "size", "jump"), [("alexnet", 195, 32), ("vgg16", 212, 32), ("resnet18", 435, 32)])
 def test_backbones_see_what_is_published(name: str, size: int, jump: int) -> None:
-    found = named_fields([name])
+    found = target_receptive_fields([name])
     assert (found.receptive_field, found.jump) == ((size, size), (jump, jump))
 
 
 def test_views_of_gates_that_see_everything_and_of_pools_that_round_up() -> None:
-    gated = named_fields(["mobilenet_v3_small"])
-    assert gated.sees[-1].size == gated.receptive_field == (639, 639)
-    rounded = named_fields(["googlenet"])
+    gated = target_receptive_fields(["mobilenet_v3_small"])
+    assert gated.spans[-1].size == gated.receptive_field == (639, 639)
+    rounded = target_receptive_fields(["googlenet"])
     assert rounded.row("conv1.conv").rule == ("⌊(A + 1)/2⌋", "⌊(A + 1)/2⌋")
     assert rounded.row("maxpool1").rule is None
 
@@ -125,7 +125,7 @@ def test_views_are_those_of_torchlens(name: str) -> None:
     made = backbone(name, device="cpu")
     seen = torchlens.trace(made, torch.zeros(1, 3, 96, 96))
     compared = 0
-    for view in named_fields([name], size=(96, 96)).layers:
+    for view in target_receptive_fields([name], size=(96, 96)).layers:
         if view.kind in ("conv", "maxpool", "batchnorm"):
             theirs = seen.modules[view.name].receptive_field
             assert (theirs.size, theirs.jump, theirs.center0) == (view.receptive_field, view.jump, view.first_centre)
@@ -134,7 +134,7 @@ def test_views_are_those_of_torchlens(name: str) -> None:
 
 
 def test_a_backbones_view_is_where_its_gradient_reaches() -> None:
-    found = named_fields(["resnet18"], size=(320, 320), layer="layer2.1.relu#2", node=(20, 17))
+    found = target_receptive_fields(["resnet18"], size=(320, 320), layer="layer2.1.relu#2", node=(20, 17))
     network = backbone("resnet18", device="cpu")
     for parameter in network.parameters():
         nn.init.constant_(parameter, 0.01)
@@ -143,7 +143,7 @@ def test_a_backbones_view_is_where_its_gradient_reaches() -> None:
     stages = nn.Sequential(network.conv1, network.maxpool, network.layer1, network.layer2)
     (gradient,) = torch.autograd.grad(stages(image)[0, :, 20, 17].sum(), image)
     touched = gradient[0].abs().sum(0) > 0
-    sight = found.sees[-1]
+    sight = found.spans[-1]
     for axis, (first, last) in ((1, sight.rows), (0, sight.columns)):
         reached = torch.nonzero(touched.any(axis)).flatten().tolist()
         assert (reached[0], reached[-1]) == (max(first, 0), min(last, 319))
@@ -175,10 +175,10 @@ def test_the_support_is_the_theoretical_view() -> None:
     found = _table(["conv(4, 5, padding=2)", "avgpool(2)", "conv(4, 3, padding=1)"], (3, 32, 32))
     field = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2)
     assert field.node == (8, 8)
-    assert (field.theoretical, field.support, field.outside) == ((10, 10), (10, 10), 0.0)
+    assert (field.theoretical_size, field.support_size, field.padding_share) == ((10, 10), (10, 10), 0.0)
     corner = effective_field(build(found), "conv2", (3, 32, 32), rows=found.records(), images=2, node=(0, 0))
-    assert (corner.theoretical, corner.rows, corner.support) == ((10, 10), (-4, 5), (6, 6))
-    assert corner.outside == 1 - 36 / 100
+    assert (corner.theoretical_size, corner.rows, corner.support_size) == ((10, 10), (-4, 5), (6, 6))
+    assert corner.padding_share == 1 - 36 / 100
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
@@ -192,7 +192,7 @@ def test_the_theoretical_view_behind_an_enlargement_is_that_of_the_node(mode: st
         for axis, span in ((1, field.rows), (0, field.columns)):
             reached = np.flatnonzero(field.gradient.any(axis=axis))
             assert (int(reached[0]), int(reached[-1])) == span
-        assert field.support == field.theoretical
+        assert field.support_size == field.theoretical_size
 
 
 def _field(gradient: np.ndarray, rows: tuple[int, int] | None = None) -> EffectiveField:
@@ -208,7 +208,7 @@ def test_uniform_weights_of_many_layers_make_a_bell_that_grows_with_their_root()
         for parameter in network.parameters():
             nn.init.constant_(parameter, 1 / 9)
         field = effective_field(network, f"conv{layers}", (1, side, side), rows=found.records(), images=1)
-        assert field.theoretical == field.support == (side, side)
+        assert field.theoretical_size == field.support_size == (side, side)
         profile = field.gradient.sum(0) / field.gradient.sum()
         places = np.arange(side) - layers
         assert (profile * places**2).sum() == pytest.approx(layers * 8 / 12, rel=1e-4)
@@ -222,20 +222,20 @@ def test_effective_sizes_by_hand() -> None:
     gradient[4, 4], gradient[4, 5], gradient[0, 0] = 1.0, 0.05, 0.04
     field = _field(gradient, (0, 8))
     assert field.effective_size == np.sqrt(2)
-    assert field.support == (5, 6)
-    assert field.held == 3
+    assert field.support_size == (5, 6)
+    assert field.energy_size == 3
     wide = np.ones((10, 10))
-    assert (_field(wide, (0, 9)).held, _field(wide, (0, 9)).effective_size) == (10, 10.0)
-    assert _field(np.pad(np.ones((2, 2)), 4), (0, 9)).held == 2
+    assert (_field(wide, (0, 9)).energy_size, _field(wide, (0, 9)).effective_size) == (10, 10.0)
+    assert _field(np.pad(np.ones((2, 2)), 4), (0, 9)).energy_size == 2
     # Where the windows are not known, the middle is that of the gradient.
-    assert _field(np.pad(np.ones((3, 3)), ((0, 5), (2, 3)))).held == 3
+    assert _field(np.pad(np.ones((3, 3)), ((0, 5), (2, 3)))).energy_size == 3
 
 
 def test_a_node_that_nothing_changes_is_told() -> None:
     field = _field(np.zeros((4, 4)), (0, 3))
-    assert (field.support, field.effective_size, field.held) == ((0, 0), 0.0, 0)
+    assert (field.support_size, field.effective_size, field.energy_size) == ((0, 0), 0.0, 0)
     told = EffectiveFields((field,))
-    assert "No pixel changes this node: n" in told.sheet().to_markdown()
+    assert "No pixel changes this node: n" in told.document().to_markdown()
     assert "<svg" in told.svg()
 
 
@@ -254,7 +254,7 @@ def test_the_network_is_left_as_it_was(network: nn.Module) -> None:
     with torch.no_grad():
         field = effective_field(network, "conv2", (3, 12, 12), images=3)
     assert field.gradient.any()
-    assert field.theoretical is None
+    assert field.theoretical_size is None
     with pytest.raises(RuntimeError):
         effective_field(network, "conv2", (5, 12, 12))
 
@@ -284,14 +284,14 @@ def test_a_layer_that_does_not_run_is_told() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.used(images)
 
-    with torch_state():
+    with fork_rng():
         made = Idle()
     with pytest.raises(UsageError, match="it does not run"):
         effective_field(made, "idle", (1, 8, 8))
 
 
 def test_a_step_in_place_behind_the_layer_does_not_change_its_gradient() -> None:
-    with torch_state():
+    with fork_rng():
         conv = nn.Conv2d(1, 2, 3)
     plain = effective_field(nn.Sequential(conv), "0", (1, 7, 7), images=2)
     followed = effective_field(nn.Sequential(conv, nn.ReLU(inplace=True)), "0", (1, 7, 7), images=2)
@@ -307,11 +307,11 @@ def test_channels_may_come_last() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.norm(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
 
-    with torch_state():
+    with fork_rng():
         made = Last()
     field = effective_field(made, "norm", (3, 20, 16), rows=network_table(made, (3, 20, 16)).layers, images=2)
     assert field.node == (5, 4)
-    assert field.support == (5, 5)
+    assert field.support_size == (5, 5)
 
 
 def test_the_last_layer_is_the_last_with_places() -> None:
@@ -326,39 +326,39 @@ def test_the_last_layer_is_the_last_with_places() -> None:
 def test_a_run_stands_beside_its_random_start(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> None:
     made = recipe()
     folder = trained(made)
-    found = named_effective_fields([str(folder.path)], images=3, device="cpu")
+    found = target_effective_fields([str(folder.path)], images=3, device="cpu")
     after, start = found.fields
     assert (start.network, after.layer) == ("before training", start.layer)
     fresh = build(made.model.trace((3, 8, 8), 3))
-    initialise(fresh, made.model.init, made.train.seed)
+    init_weights(fresh, made.model.init, made.train.seed)
     alone = effective_field(fresh, "maxpool1", (3, 8, 8), images=3)
     assert np.array_equal(alone.gradient, start.gradient)
     assert not np.allclose(after.gradient, start.gradient)
-    again = random_start(folder).state_dict()
+    again = random_initial_network(folder).state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in fresh.state_dict().items())
     told = json.loads(found.to_json())["fields"]
     assert [field["network"] for field in told] == [after.network, "before training"]
     assert np.max(told[0]["gradient"]) == 1.0
     assert told[1]["effective_size"] == start.effective_size
     assert "before training" in found.svg()
-    assert named_fields([str(folder.path)]).image == (3, 8, 8)
+    assert target_receptive_fields([str(folder.path)]).image == (3, 8, 8)
     # Rows are those of the size that is asked for.
-    wide, before = named_effective_fields([str(folder.path)], size=(16, 12), layer="conv1", images=2).fields
+    wide, before = target_effective_fields([str(folder.path)], size=(16, 12), layer="conv1", images=2).fields
     assert (wide.node, wide.gradient.shape, wide.rows, wide.columns) == ((8, 6), (16, 12), (7, 9), (5, 7))
-    assert before.support == before.theoretical == (3, 3)
+    assert before.support_size == before.theoretical_size == (3, 3)
 
 
 def test_rows_alone_and_a_recipe_have_random_weights_of_the_seed(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(recipe().to_toml(), encoding="utf-8")
-    (own,) = named_effective_fields([str(path)], layer="conv1", images=2, device="cpu").fields
+    (own,) = target_effective_fields([str(path)], layer="conv1", images=2, device="cpu").fields
     assert own.network.startswith("mine")
-    assert own.support == own.theoretical == (3, 3)
+    assert own.support_size == own.theoretical_size == (3, 3)
     rows = ["conv(2, 5)", "conv(2, 3)"]
-    first, second = (named_effective_fields(rows, images=2, device="cpu").fields[0] for _ in range(2))
+    first, second = (target_effective_fields(rows, images=2, device="cpu").fields[0] for _ in range(2))
     assert np.array_equal(first.gradient, second.gradient)
-    assert first.support == first.theoretical == receptive_field(*rows).receptive_field
-    other = named_effective_fields(rows, images=2, seed=1, device="cpu").fields[0]
+    assert first.support_size == first.theoretical_size == receptive_field(*rows).receptive_field
+    other = target_effective_fields(rows, images=2, seed=1, device="cpu").fields[0]
     assert not np.array_equal(first.gradient, other.gradient)
     with pytest.raises(UsageError, match="has its channels"):
-        named_effective_fields(["resnet18"], channels=1)
+        target_effective_fields(["resnet18"], channels=1)

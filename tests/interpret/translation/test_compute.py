@@ -15,13 +15,13 @@ from torch import nn
 
 from cnnlab.architecture.layers import layers, read_rows
 from cnnlab.architecture.trace import trace
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.sources.base import ImageSpec
 from cnnlab.errors import UsageError
-from cnnlab.interpret.images import drawn_image
-from cnnlab.interpret.translation.compute import DIRECTIONS, moved, translation
-from cnnlab.interpret.translation.result import Translation
+from cnnlab.interpret.images import generated_image
+from cnnlab.interpret.translation.compute import DIRECTION_STEPS, shift_image, translation_sensitivity
+from cnnlab.interpret.translation.result import TranslationSensitivity
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.tracing.trace import network_table
 
 LENET = ["conv(16, 5, padding=2)", "relu", "maxpool(2)", "conv(32, 5, padding=2)", "relu", "maxpool(2)"]
@@ -30,7 +30,7 @@ END = ["flatten", "dense(10)"]
 
 def picture(size: int = 32) -> torch.Tensor:
     """A drawn image with edges and shades, as a network takes it."""
-    pixels, _ = drawn_image(ImageForm(3, size, size))
+    pixels, _ = generated_image(ImageSpec(3, size, size))
     scaled = torch.from_numpy(pixels.astype(np.float32))
     return (scaled - scaled.mean()) / scaled.std()
 
@@ -38,36 +38,36 @@ def picture(size: int = 32) -> torch.Tensor:
 def made(texts: list[str], seed: int = 0, size: int = 32) -> tuple[nn.Sequential, tuple[Any, ...]]:
     found = trace(read_rows(texts, layers), (3, size, size))
     network = build(found)
-    initialise(network, "default", seed)
+    init_weights(network, "default", seed)
     return network, tuple(found.records())
 
 
-def measured(texts: list[str], image: torch.Tensor, seed: int = 0, **ways: Any) -> Translation:
+def measured(texts: list[str], image: torch.Tensor, seed: int = 0, **ways: Any) -> TranslationSensitivity:
     network, records = made(texts, seed, image.shape[-1])
-    return translation(network, image, records, **ways)
+    return translation_sensitivity(network, image, records, **ways)
 
 
 @given(
     st.integers(1, 4),
-    st.sampled_from(sorted(DIRECTIONS)),
+    st.sampled_from(sorted(DIRECTION_STEPS)),
     st.sampled_from([("edge", "edge"), ("zero", "constant")]),
 )
 def test_an_image_moves_as_numpy_pads_it(shift: int, direction: Any, fills: tuple[Any, Any]) -> None:
     image = torch.arange(2 * 5 * 6, dtype=torch.float32).reshape(2, 5, 6) + 1
-    down, right = (shift * moves for moves in DIRECTIONS[direction])
+    down, right = (shift * moves for moves in DIRECTION_STEPS[direction])
     padded = np.pad(image.numpy(), ((0, 0), (down, 0), (right, 0)), mode=fills[1])
     before = image.clone()
-    assert np.array_equal(moved(image, shift, direction, fills[0]).numpy(), padded[:, :5, :6])
+    assert np.array_equal(shift_image(image, shift, direction, fills[0]).numpy(), padded[:, :5, :6])
     assert torch.equal(image, before)
 
 
 def test_a_change_is_the_distance_as_a_share_of_the_length() -> None:
     network, records = made([*LENET, *END])
     image = picture()
-    found = translation(network, image, records, shifts=3, direction="diagonal", fill="zero")
+    found = translation_sensitivity(network, image, records, shifts=3, direction="diagonal", fill="zero")
     assert found.shifts == (0, 1, 2, 3)
     assert [layer.name for layer in found.layers] == [name for name, _ in network.named_children()]
-    inputs = [moved(image, shift, "diagonal", "zero")[None] for shift in found.shifts]
+    inputs = [shift_image(image, shift, "diagonal", "zero")[None] for shift in found.shifts]
     before = found.changes
     for layer, module in zip(found.layers, network, strict=True):
         with torch.no_grad():
@@ -87,7 +87,7 @@ def test_pooling_lowers_the_change(pool: str) -> None:
     assert factors.shape == (5, 2)
     assert factors.mean() < 0.9
     assert (factors < 1).mean() > 0.8
-    of_kinds = found[0].answer()
+    of_kinds = found[0].summary()
     assert f"Of the kinds of layers that work on maps {found[0].pools[0].kind} lowers it most" in of_kinds
 
 
@@ -95,8 +95,8 @@ def test_a_constant_image_does_not_change() -> None:
     found = measured([*LENET, *END], torch.full((3, 32, 32), 0.7))
     assert set(found.changes) == {0.0}
     assert {change for layer in found.layers for change in (*layer.before, *layer.after)} == {0.0}
-    assert "Moving this image changes nothing" in found.answer()
-    assert "–" in found.sheet().to_markdown()
+    assert "Moving this image changes nothing" in found.summary()
+    assert "–" in found.document().to_markdown()
 
 
 def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
@@ -116,12 +116,12 @@ def test_a_traced_network_with_reused_layers_and_channels_last() -> None:
         torch.manual_seed(0)
         network = Block()
     image = picture(48)
-    found = translation(network, image, network_table(network, (3, 48, 48)).layers)
+    found = translation_sensitivity(network, image, network_table(network, (3, 48, 48)).layers)
     layers_by_name = {layer.name: layer for layer in found.layers}
     assert list(layers_by_name) == ["conv", "norm", "relu", "relu#2", "pool"]
     for name in ("conv", "norm", "relu", "relu#2"):
         assert layers_by_name[name].map == (12, 12)
-        assert layers_by_name[name].kept == (4,)
+        assert layers_by_name[name].equivariant_shifts == (4,)
     assert found.stages == (layers_by_name["pool"],)
 
 
@@ -134,7 +134,7 @@ def test_a_norm_over_channels_tells_where_they_are() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.last(self.first(images[:, :, ::2, ::2]).permute(0, 2, 3, 1))
 
-    found = translation(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
+    found = translation_sensitivity(Norms(), picture(48)[:, :, :32], network_table(Norms(), (3, 48, 32)).layers)
     assert [layer.map for layer in found.layers] == [(24, 16), (24, 16)]
 
 
@@ -142,9 +142,9 @@ def test_the_network_is_left_as_it_was(untouched: Callable[[nn.Module], Abstract
     network, records = made(["conv(4, 3)", "batchnorm", "dropout(0.5)", "maxpool(2)", *END])
     network.train()
     with untouched(network):
-        translation(network, picture(), records)
+        translation_sensitivity(network, picture(), records)
     with untouched(network), pytest.raises(RuntimeError):
-        translation(network, picture()[:1], records)
+        translation_sensitivity(network, picture()[:1], records)
 
 
 def test_the_last_rows_softmax_is_not_there() -> None:

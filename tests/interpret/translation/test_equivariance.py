@@ -7,12 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.architecture.layers import Row, layers, read_rows
+from cnnlab.architecture.layers import LayerRow, layers, read_rows
 from cnnlab.architecture.trace import Trace, trace
-from cnnlab.interpret.translation.compute import translation
-from cnnlab.interpret.translation.result import Direction, MovedLayer
+from cnnlab.interpret.translation.compute import translation_sensitivity
+from cnnlab.interpret.translation.result import Direction, LayerTranslation
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 
 SIZE = 24
 
@@ -22,26 +22,26 @@ def picture(size: int = SIZE, seed: int = 0) -> torch.Tensor:
 
 
 def traced(texts: list[str]) -> Trace:
-    rows: tuple[Row, ...] = read_rows(texts, layers)
+    rows: tuple[LayerRow, ...] = read_rows(texts, layers)
     return trace(rows, (2, SIZE, SIZE))
 
 
-def measured(texts: list[str], direction: Direction = "right", shifts: int = 4) -> dict[str, MovedLayer]:
+def measured(texts: list[str], direction: Direction = "right", shifts: int = 4) -> dict[str, LayerTranslation]:
     found = traced(texts)
     network = build(found)
-    initialise(network, "default", 0)
-    moved = translation(network, picture(), found.records(), shifts=shifts, direction=direction)
+    init_weights(network, "default", 0)
+    moved = translation_sensitivity(network, picture(), found.records(), shifts=shifts, direction=direction)
     return {layer.name: layer for layer in moved.layers}
 
 
 def seen_whole(found: Trace, row: int, shift: int) -> int:
     """Places whose view, followed back node by node, lies in the image both before and after a shift to the right."""
-    fields = found.rows[row].receptive
+    fields = found.rows[row].receptive_field
     assert fields is not None
     _, high, wide = found.rows[row].output
 
     def inside(axis: int, node: int, by: int) -> bool:
-        first, last = fields[axis].trail(node)[-1]
+        first, last = fields[axis].trace_back(node)[-1]
         return first >= 0 and last + by < SIZE
 
     rows = sum(inside(0, node, 0) for node in range(high))
@@ -50,9 +50,13 @@ def seen_whole(found: Trace, row: int, shift: int) -> int:
 
 def test_a_chain_of_strides_follows_multiples_of_their_product() -> None:
     found = measured(["conv(4, 3, stride=2, padding=1)", "relu", "maxpool(2)"])
-    assert (found["conv1"].kept, found["relu1"].kept, found["maxpool1"].kept) == ((2, 4), (2, 4), (4,))
-    assert found["maxpool1"].keeps() == "multiples of 4 px"
-    lost = [move for move in found["maxpool1"].moves if not move.kept]
+    assert (
+        found["conv1"].equivariant_shifts,
+        found["relu1"].equivariant_shifts,
+        found["maxpool1"].equivariant_shifts,
+    ) == ((2, 4), (2, 4), (4,))
+    assert found["maxpool1"].equivariance_text() == "multiples of 4 px"
+    lost = [move for move in found["maxpool1"].moves if not move.is_equivariant]
     assert [move.shift for move in lost] == [1, 2, 3]
     assert min(move.difference for move in lost) > 0.01
 
@@ -60,20 +64,20 @@ def test_a_chain_of_strides_follows_multiples_of_their_product() -> None:
 def test_a_period_beyond_the_largest_shift_is_measured_too() -> None:
     layer = measured(["avgpool(2)", "avgpool(2)", "conv(3, 3, stride=2)"], shifts=1)["conv1"]
     assert layer.period == 8
-    assert layer.kept == (8,)
+    assert layer.equivariant_shifts == (8,)
     assert layer.after[1:] == (layer.after[1],), "only the shifts that were asked for have a change"
 
 
 def test_enlarging_again_does_not_bring_back_what_a_stride_lost() -> None:
     layer = measured(["conv(4, 3, stride=2, padding=1)", "upsample(2)"])["upsample1"]
-    assert (layer.period, layer.kept) == (2, (2, 4))
+    assert (layer.period, layer.equivariant_shifts) == (2, (2, 4))
 
 
 def test_each_direction_has_the_strides_of_its_axis() -> None:
     table = ["conv(3, 3, stride=[2, 3])"]
-    assert measured(table, "right")["conv1"].kept == (3,)
-    assert measured(table, "down")["conv1"].kept == (2, 4)
-    assert measured(table, "diagonal", shifts=7)["conv1"].kept == (6,)
+    assert measured(table, "right")["conv1"].equivariant_shifts == (3,)
+    assert measured(table, "down")["conv1"].equivariant_shifts == (2, 4)
+    assert measured(table, "diagonal", shifts=7)["conv1"].equivariant_shifts == (6,)
     assert measured(table, "diagonal", shifts=7)["conv1"].moves[5].steps == (3, 2)
 
 
@@ -87,21 +91,21 @@ def test_each_direction_has_the_strides_of_its_axis() -> None:
 def test_a_sum_has_the_period_of_both_its_paths_and_of_what_lies_within_it(block: str) -> None:
     found = measured([block, "relu", "repeat(2, [avgpool(2)])"], shifts=8)
     assert found["residual1"].period == found["relu1"].period == 2
-    assert found["relu1"].kept == (2, 4, 6, 8)
-    assert found["relu1"].keeps() == "multiples of 2 px"
+    assert found["relu1"].equivariant_shifts == (2, 4, 6, 8)
+    assert found["relu1"].equivariance_text() == "multiples of 2 px"
     assert found["repeat1"].period == (8 if "shortcut" in block else 4)
 
 
 def test_what_depends_on_the_whole_image_is_found_out_by_measuring() -> None:
     found = measured(["conv(4, 3)", "layernorm", "relu"])
-    assert found["conv1"].keeps() == "every shift"
-    assert found["relu1"].keeps() == "of those measured: none"
+    assert found["conv1"].equivariance_text() == "every shift"
+    assert found["relu1"].equivariance_text() == "of those measured: none"
 
 
 def test_where_no_view_lies_inside_the_strides_alone_tell() -> None:
     layer = measured(["conv(2, 23, padding=11)", "maxpool(2)"])["maxpool1"]
     assert layer.moves == ()
-    assert layer.keeps() == "multiples of 2 px, by the strides alone"
+    assert layer.equivariance_text() == "multiples of 2 px, by the strides alone"
 
 
 def test_a_map_of_zeros_tells_nothing() -> None:
@@ -109,7 +113,7 @@ def test_a_map_of_zeros_tells_nothing() -> None:
     network = build(found)
     for tensor in network.parameters():
         torch.nn.init.zeros_(tensor)
-    (conv, _) = translation(network, picture(), found.records(), shifts=2).layers
+    (conv, _) = translation_sensitivity(network, picture(), found.records(), shifts=2).layers
     assert conv.moves == ()
     assert conv.after == (0.0, 0.0, 0.0)
 

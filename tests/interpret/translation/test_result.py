@@ -8,19 +8,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cnnlab.interpret.translation.result import Moved, MovedLayer, Translation
+from cnnlab.interpret.translation.result import LayerTranslation, MapShift, TranslationSensitivity
 from cnnlab.interpret.translation.view import translation_figure
 
 
-def layer(name: str, before: float, after: float, kind: str = "maxpool", **fields: Any) -> MovedLayer:
+def layer(name: str, before: float, after: float, kind: str = "maxpool", **fields: Any) -> LayerTranslation:
     sizes: dict[str, Any] = {"input": (4, 8, 8), "output": (4, 4, 4), "map": (4, 4), "period": 2}
     changes = {"before": (0.0, before, 2 * before), "after": (0.0, after, 2 * after)}
-    return MovedLayer(name=name, kind=kind, text=f"{kind}(2)", **{**sizes, **changes, **fields})
+    return LayerTranslation(name=name, kind=kind, text=f"{kind}(2)", **{**sizes, **changes, **fields})
 
 
-def translation(*layers: MovedLayer) -> Translation:
+def translation(*layers: LayerTranslation) -> TranslationSensitivity:
     told: dict[str, Any] = {"network": "net_1", "image": "an image", "direction": "down", "fill": "zero"}
-    return Translation(size=(3, 32, 32), shifts=(0, 1, 2), changes=(0.0, 0.4, 0.8), layers=layers, **told)
+    return TranslationSensitivity(size=(3, 32, 32), shifts=(0, 1, 2), changes=(0.0, 0.4, 0.8), layers=layers, **told)
 
 
 CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
@@ -38,7 +38,7 @@ CONV = layer("conv1", 0.5, 0.55, "conv", period=1)
 )
 def test_the_answer_is_that_of_the_numbers(factors: tuple[float, ...], words: str) -> None:
     pools = [layer(f"maxpool{number}", 0.4, 0.4 * factor) for number, factor in enumerate(factors)]
-    assert re.search(words, translation(CONV, *pools).answer())
+    assert re.search(words, translation(CONV, *pools).summary())
 
 
 def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
@@ -46,9 +46,9 @@ def test_the_kind_that_lowers_most_is_the_one_measured() -> None:
     found = translation(CONV, layer("p", 0.4, 0.3), layer("r", 0.4, 0.2, "relu"), dense)
     assert (
         "Of the kinds of layers that work on maps relu lowers it most: relu 0.50, maxpool 0.75, conv 1.10."
-        in found.answer()
+        in found.summary()
     )
-    assert "none lowers it: maxpool 1.00, conv 1.10." in translation(CONV, layer("p", 0.4, 0.4)).answer()
+    assert "none lowers it: maxpool 1.00, conv 1.10." in translation(CONV, layer("p", 0.4, 0.4)).summary()
 
 
 def test_a_pool_that_gives_what_it_gets_is_none() -> None:
@@ -64,12 +64,12 @@ def test_stages_are_pools_or_else_what_makes_maps_smaller() -> None:
     assert translation(CONV, strided).stages == (strided,)
     assert translation(strided).stages == (strided,)
     assert translation(CONV).stages == (CONV,)
-    assert translation(CONV).answer().startswith("No pooling layer was measured.")
+    assert translation(CONV).summary().startswith("No pooling layer was measured.")
 
 
-def moves(*differences: float) -> tuple[Moved, ...]:
+def moves(*differences: float) -> tuple[MapShift, ...]:
     return tuple(
-        Moved(shift=shift, steps=(0, 0), nodes=9 - shift, difference=difference)
+        MapShift(shift=shift, steps=(0, 0), nodes=9 - shift, difference=difference)
         for shift, difference in enumerate(differences, start=1)
     )
 
@@ -88,12 +88,12 @@ def moves(*differences: float) -> tuple[Moved, ...]:
 def test_which_shifts_are_kept_is_said_of_what_was_measured(
     period: int, differences: tuple[float, ...], words: str
 ) -> None:
-    assert layer("pool", 0.4, 0.3, period=period, moves=moves(*differences)).keeps() == words
+    assert layer("pool", 0.4, 0.3, period=period, moves=moves(*differences)).equivariance_text() == words
 
 
 def test_the_sheet_has_every_layers_change_and_every_kept_shift() -> None:
     found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), layer("vector", 0.2, 0.1, period=None))
-    sheet = found.sheet()
+    sheet = found.document()
     assert "pool: 0.40 before, 0.30 after, at a shift of 1 px" in sheet.lines
     changes, kept = (table for _, table in sheet.tables)
     assert [column.title for column in changes.columns] == ["layer", "row", "1 px", "2 px", "after/before"]
@@ -110,7 +110,7 @@ def test_many_shifts_share_few_columns() -> None:
     found = translation().model_copy(
         update={"shifts": tuple(range(12)), "changes": wide["after"], "layers": (CONV.model_copy(update=wide),)}
     )
-    titles = [column.title for column in found.sheet().tables[0][1].columns]
+    titles = [column.title for column in found.document().tables[0][1].columns]
     assert titles[2:-1] == ["1 px", "3 px", "5 px", "7 px", "9 px", "11 px"]
 
 
@@ -141,7 +141,7 @@ def test_the_picture_stands_alone_in_light_and_dark() -> None:
     children = [child.tag.rpartition("}")[2] for child in root]
     assert children[:3] == ["title", "style", "rect"]
     assert "prefers-color-scheme: dark" in (root[1].text or "")
-    assert found.answer() in (root[0].text or "")
+    assert found.summary() in (root[0].text or "")
     assert found.svg() == found.svg()
     assert found._repr_html_().count("data:image/svg+xml;base64,") == 1
 
@@ -149,7 +149,7 @@ def test_the_picture_stands_alone_in_light_and_dark() -> None:
 def test_a_record_survives_json() -> None:
     unknown = layer("none", 0.4, 0.3).model_copy(update={"after": (0.0, None, None)})
     found = translation(CONV, layer("pool", 0.4, 0.3, moves=moves(0.5, 0.0)), unknown)
-    assert Translation.from_json(found.to_json()) == found
+    assert TranslationSensitivity.from_json(found.to_json()) == found
     assert found.layers[2].factor() is None
-    assert found.sheet().tables[0][1].rows[3][2:] == ("–", "–", "–")
+    assert found.document().tables[0][1].rows[3][2:] == ("–", "–", "–")
     assert found.svg()

@@ -19,11 +19,11 @@ from torch import nn
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import UsageError
-from cnnlab.interpret.loaded_model import Subject, open_subject
+from cnnlab.interpret.loaded_model import LoadedModel, load_model
 from cnnlab.interpret.weights.compute import inspect_weights
-from cnnlab.interpret.weights.filters import Scale
+from cnnlab.interpret.weights.filters import WeightScale
 from cnnlab.interpret.weights.result import LayerWeights
-from cnnlab.randomness import torch_state
+from cnnlab.randomness import fork_rng
 from cnnlab.render.plots import to_svg
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
@@ -38,23 +38,23 @@ def two(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> Run
 
 
 @pytest.fixture
-def subject(two: RunFolder) -> Subject:
-    return open_subject(str(two.path), device="cpu")
+def subject(two: RunFolder) -> LoadedModel:
+    return load_model(str(two.path), device="cpu")
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Subject:
-    return open_subject("resnet18", device="cpu")
+def backbone() -> LoadedModel:
+    return load_model("resnet18", device="cpu")
 
 
 def drawn(figure: Figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: Subject) -> None:
+def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: LoadedModel) -> None:
     found = inspect_weights(subject)
     assert np.array_equal(found.filters.after, subject.network.conv1.weight.detach().numpy())
-    assert found.filters.begun == "checked"
+    assert found.filters.initial_weights == "checked"
     assert found.unchanged == ()
     change = np.linalg.norm((found.filters.after - found.filters.before).reshape(4, -1), axis=1)
     np.testing.assert_allclose(
@@ -63,7 +63,7 @@ def test_the_weights_are_the_networks_and_its_start_the_seeds(subject: Subject) 
 
 
 def test_the_network_is_left_as_it_was(
-    subject: Subject, untouched: Callable[[nn.Module], AbstractContextManager[None]]
+    subject: LoadedModel, untouched: Callable[[nn.Module], AbstractContextManager[None]]
 ) -> None:
     subject.network.train()
     subject.network.conv1.bias.requires_grad_(False)
@@ -71,33 +71,33 @@ def test_the_network_is_left_as_it_was(
         for layer in ("conv2", "dense2"):
             answer = inspect_weights(subject, layer)
             answer.filters.after[:] = 7  # the answer's own copy
-            answer.plates()
+            answer.figures()
         with pytest.raises(UsageError):
             inspect_weights(subject, "conv9")
 
 
-def test_a_layer_that_does_not_learn_is_named(subject: Subject) -> None:
+def test_a_layer_that_does_not_learn_is_named(subject: LoadedModel) -> None:
     found = inspect_weights(subject, "dense1")
     assert found.unchanged == (0, 1, 2, 3, 4)
-    assert any("Training changed nothing: every unit is bit for bit" in said for said in found.sentences())
-    assert "never changed" in found.sheet().to_markdown()
-    figure = found.plates()["kernels"].figure
+    assert any("Training changed nothing: every unit is bit for bit" in said for said in found.findings())
+    assert "never changed" in found.document().to_markdown()
+    figure = found.figures()["kernels"].figure
     assert any(text.endswith("=, after training") for text in drawn(figure))
     assert any("= is bit for bit what it began as" in text for text in drawn(figure))
 
 
-def test_single_filters_that_never_or_hardly_changed_are_named(subject: Subject) -> None:
+def test_single_filters_that_never_or_hardly_changed_are_named(subject: LoadedModel) -> None:
     folder = subject.folder
     start = inspect_weights(subject).filters.before
     with torch.no_grad():
         subject.network.conv1.weight[1] = torch.from_numpy(start[1])
         subject.network.conv1.weight[2] = torch.from_numpy(start[2]) * 1.005
-    found = inspect_weights(Subject("x", subject.network, subject.layers, subject.form, folder=folder))
+    found = inspect_weights(LoadedModel("x", subject.network, subject.layers, subject.image_spec, folder=folder))
     assert (found.unchanged, found.hardly_changed) == ((1,), (2,))
-    said = "\n".join(found.sentences())
+    said = "\n".join(found.findings())
     assert "Bit for bit what they began as: filter 1." in said
     assert "Changed by less than 1 % of their size: filter 2." in said
-    texts = drawn(found.plates()["filters"].figure)
+    texts = drawn(found.figures()["filters"].figure)
     assert texts.count("1 =") == texts.count("2 ~") == texts.count("1") == 1
 
 
@@ -109,23 +109,27 @@ def test_a_frozen_backbone_is_bit_equal_and_drawn_once(
     made = Recipe.from_tables({**recipe(epochs=1).to_tables(), "model": model})
     folder = run(made, runs=tmp_path / "runs", device="cpu")
     found = inspect_weights(folder.path)
-    assert (found.filters.layer, found.filters.begun, found.unchanged) == ("backbone.conv1", "checked", (0, 1, 2, 3))
-    said = "\n".join(found.sentences())
+    assert (found.filters.layer, found.filters.initial_weights, found.unchanged) == (
+        "backbone.conv1",
+        "checked",
+        (0, 1, 2, 3),
+    )
+    said = "\n".join(found.findings())
     assert f"made anew from the seed and run {two.name}" in said
     assert "The layer is frozen: every filter is bit for bit" in said
-    texts = drawn(found.plates()["filters"].figure)
+    texts = drawn(found.figures()["filters"].figure)
     assert "frozen" in texts
     assert texts.count("0") == 1
     shutil.rmtree(behind)
     lost = inspect_weights(folder.path)
-    assert (lost.filters.begun, lost.filters.before is None) == ("lost", False)
-    assert any("this layer is frozen, and began as it is" in each for each in lost.sentences())
+    assert (lost.filters.initial_weights, lost.filters.before is None) == ("lost", False)
+    assert any("this layer is frozen, and began as it is" in each for each in lost.findings())
 
 
 def test_a_perceptrons_units_lie_as_its_image_does(
     recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
-    subject = open_subject(str(trained(recipe(layers=PERCEPTRON, epochs=1)).path), device="cpu")
+    subject = load_model(str(trained(recipe(layers=PERCEPTRON, epochs=1)).path), device="cpu")
     found = inspect_weights(subject)
     assert (found.filters.layer, found.filters.kind, found.filters.after.shape) == ("dense1", "dense", (7, 3, 8, 8))
     assert found.filters.in_colour
@@ -133,11 +137,11 @@ def test_a_perceptrons_units_lie_as_its_image_does(
     hidden = (found.filters.after * image.numpy()).sum(axis=(1, 2, 3)) + subject.network.dense1.bias.detach().numpy()
     expected = cnnlab.activations(subject.network, image, ["dense1"])["dense1"][0]
     np.testing.assert_allclose(hidden, expected.numpy(), rtol=1e-4, atol=1e-5)
-    assert list(found.plates()) == ["filters", "channels", "spectra"]
-    assert "Units of dense1" in drawn(found.plates()["filters"].figure)[0]
+    assert list(found.figures()) == ["filters", "channels", "spectra"]
+    assert "Units of dense1" in drawn(found.figures()["filters"].figure)[0]
 
 
-def test_units_behind_maps_see_them_in_their_place(subject: Subject) -> None:
+def test_units_behind_maps_see_them_in_their_place(subject: LoadedModel) -> None:
     found = inspect_weights(subject, "dense1")
     maps = torch.from_numpy(np.random.default_rng(0).standard_normal(found.filters.after.shape[1:]).astype(np.float32))
     hidden = (found.filters.after * maps.numpy()).sum(axis=(1, 2, 3))
@@ -146,11 +150,11 @@ def test_units_behind_maps_see_them_in_their_place(subject: Subject) -> None:
     np.testing.assert_allclose(hidden, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Subject) -> None:
+def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: LoadedModel) -> None:
     found = inspect_weights(subject, "conv2")
     assert found.filters.after.shape == (6, 2, 3, 3)
     assert [found.filters.channel(number, 1) for number in range(6)] == [1, 1, 1, 3, 3, 3]
-    plate = found.plates()["kernels"]
+    plate = found.figures()["kernels"]
     for number in range(6):
         texts = drawn(plate.figure)
         place = texts.index(next(text for text in texts if re.match(rf"filter {number}\b.*, after training", text)))
@@ -160,18 +164,18 @@ def test_a_grouped_filters_channels_have_their_numbers_in_the_layer(subject: Sub
 @pytest.mark.parametrize(
     "layer", ["", "conv2", *(pytest.param(layer, marks=pytest.mark.full) for layer in ("dense1", "dense2"))]
 )
-def test_every_plate_is_drawn_and_told(subject: Subject, layer: str) -> None:
+def test_every_plate_is_drawn_and_told(subject: LoadedModel, layer: str) -> None:
     found = inspect_weights(subject, layer)
-    for name, plate in found.plates().items():
+    for name, plate in found.figures().items():
         assert "<title" in to_svg(plate.figure, name, plate.description, alone=True)
         assert any(word in plate.description for word in ("weight", "Fourier", "norm"))
     json.loads(found.to_json())
     assert found._repr_html_().startswith('<div class="cnnlab">')
 
 
-def test_a_channel_alone_is_that_channel(subject: Subject) -> None:
+def test_a_channel_alone_is_that_channel(subject: LoadedModel) -> None:
     found = inspect_weights(subject)
-    images = found.plates()["channels"].figure.axes[0].images
+    images = found.figures()["channels"].figure.axes[0].images
     after = found.filters.after
     scaled = 0.5 + 0.5 * after / np.abs(after).max(axis=(1, 2, 3), keepdims=True)
     # Rows of red, green and blue, each before and then after, of four filters.
@@ -182,9 +186,9 @@ def test_a_channel_alone_is_that_channel(subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("order", ["number", "orientation", "colour", "norm"])
-def test_an_order_sorts_by_what_it_is_called(backbone: Subject, order: str) -> None:
-    found = inspect_weights(backbone, order=order, most=20)
-    measures, shown = found.measures, list(found.shown)
+def test_an_order_sorts_by_what_it_is_called(backbone: LoadedModel, order: str) -> None:
+    found = inspect_weights(backbone, order=order, max_filters=20)
+    measures, shown = found.measures, list(found.shown_filters)
     assert len(set(shown)) == 20
     if order == "number":
         assert shown == list(range(20))
@@ -202,11 +206,11 @@ def test_an_order_sorts_by_what_it_is_called(backbone: Subject, order: str) -> N
 
 
 @pytest.mark.full
-def test_random_weights_say_nothing_of_training(backbone: Subject) -> None:
+def test_random_weights_say_nothing_of_training(backbone: LoadedModel) -> None:
     found = inspect_weights(backbone, "layer1.0.conv1")
-    assert found.filters.begun == "untrained"
-    assert not any("raining" in said for said in found.sentences())
-    assert list(found.plates()) == ["kernels", "norms", "spectra"]
+    assert found.filters.initial_weights == "untrained"
+    assert not any("raining" in said for said in found.findings())
+    assert list(found.figures()) == ["kernels", "norms", "spectra"]
 
 
 @pytest.mark.parametrize(
@@ -221,36 +225,36 @@ def test_random_weights_say_nothing_of_training(backbone: Subject) -> None:
         ({"layer": "fc", "order": "orientation"}, "have one number a channel, and so no orientation"),
     ],
 )
-def test_what_cannot_be_shown_is_told(backbone: Subject, given: dict[str, object], words: str) -> None:
+def test_what_cannot_be_shown_is_told(backbone: LoadedModel, given: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         inspect_weights(backbone, **given)
 
 
-def test_a_network_without_filters_is_told(subject: Subject) -> None:
-    with torch_state():
-        bare = Subject("bare", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.ReLU()), (), subject.form)
+def test_a_network_without_filters_is_told(subject: LoadedModel) -> None:
+    with fork_rng():
+        bare = LoadedModel("bare", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.ReLU()), (), subject.image_spec)
     with pytest.raises(UsageError, match="neither a convolution nor a dense layer"):
         inspect_weights(bare)
 
 
-def test_an_answer_without_rows_is_still_one(subject: Subject) -> None:
-    with torch_state():
+def test_an_answer_without_rows_is_still_one(subject: LoadedModel) -> None:
+    with fork_rng():
         network = torch.nn.Sequential(torch.nn.Linear(12, 300))
-    found = inspect_weights(Subject("bare", network, (), subject.form))
+    found = inspect_weights(LoadedModel("bare", network, (), subject.image_spec))
     assert isinstance(found, LayerWeights)
-    assert len(found.shown) == 256
-    assert "the first 256 of 300" in found.plates()["matrix"].description
+    assert len(found.shown_filters) == 256
+    assert "the first 256 of 300" in found.figures()["matrix"].description
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2"])
-def test_one_scale_shows_that_filters_grew(subject: Subject, layer: str) -> None:
+def test_one_scale_shows_that_filters_grew(subject: LoadedModel, layer: str) -> None:
     found = inspect_weights(subject, layer)
     before = found.filters.before
     assert before is not None
     grown = replace(found, filters=replace(found.filters, after=2 * before))
 
-    def pictures(scale: Scale) -> list[np.ndarray]:
-        plate = next(iter(grown.plates(scale=scale).values()))
+    def pictures(scale: WeightScale) -> list[np.ndarray]:
+        plate = next(iter(grown.figures(scale=scale).values()))
         return [np.asarray(image.get_array()) for axes in plate.figure.axes for image in axes.images]
 
     # A filter that only grew looks the same by its own scale, and paler before by one for both.

@@ -8,7 +8,7 @@ import pytest
 
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
-from cnnlab.interpret.weights.filters import layout_of
+from cnnlab.interpret.weights.filters import input_layout
 
 CONV = ("conv(4, 3)", "relu", "maxpool(2)")
 
@@ -33,12 +33,12 @@ def test_maps_keep_their_place_up_to_a_dense_layer(
 ) -> None:
     table = trace(read_table(rows, {}, 2), (3, 12, 8)).records()
     row = next(row for row in table if row.name == name)
-    found = layout_of(table, name, row.input[0])
+    found = input_layout(table, name, row.input[0])
     if row.kind == "dense":
         assert found.shape == shape
-    assert found.on_image == on_image
+    assert found.reads_image == on_image
 
 
 def test_a_layer_without_a_row_is_taken_for_a_line() -> None:
-    found = layout_of((), "fc", 8)
-    assert (found.shape, found.on_image) == ((8, 1, 1), False)
+    found = input_layout((), "fc", 8)
+    assert (found.shape, found.reads_image) == ((8, 1, 1), False)

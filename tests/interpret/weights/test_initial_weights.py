@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cnnlab.interpret.weights.compute import inspect_weights
-from cnnlab.interpret.weights.initial_weights import loaded_start, start_of
-from cnnlab.models.network_plan import plan_of_run
+from cnnlab.interpret.weights.initial_weights import initial_network, loaded_initial_network
+from cnnlab.models.network_plan import plan_run_network
 from cnnlab.storage.run_folder import RunFolder
 
 
@@ -20,12 +20,12 @@ def edit(folder: RunFolder, name: str, old: str, new: str) -> None:
 
 
 def test_a_start_with_the_runs_digest_is_shown_and_said(own: RunFolder) -> None:
-    start = start_of(own)
-    assert start.begun == "checked"
-    assert torch.equal(start.network.conv1.weight, plan_of_run(own).make(0, "cpu").conv1.weight)
+    start = initial_network(own)
+    assert start.status == "checked"
+    assert torch.equal(start.network.conv1.weight, plan_run_network(own).build(0, "cpu").conv1.weight)
     found = inspect_weights(own.path)
     assert found.filters.before is not None
-    assert any("SHA-256" in said for said in found.sentences())
+    assert any("SHA-256" in said for said in found.findings())
 
 
 @pytest.mark.parametrize(("digest", "why"), [(None, "wrote no digest of its start"), ("{", "start.json")])
@@ -34,8 +34,8 @@ def test_a_start_whose_digest_is_not_there_is_shown_unchecked(own: RunFolder, di
     if digest:
         (own.path / "start.json").write_text(digest)
     found = inspect_weights(own.path)
-    assert (found.filters.begun, found.filters.before is not None) == ("unchecked", True)
-    assert any(why in said for said in found.sentences())
+    assert (found.filters.initial_weights, found.filters.before is not None) == ("unchecked", True)
+    assert any(why in said for said in found.findings())
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_another_start_is_not_shown_and_why_is_said(own: RunFolder, name: str, o
         (own.path / "start.json").write_text(json.dumps({**start, "sha256": "0" * 64}, indent=2))
     edit(own, name, old, new)
     found = inspect_weights(own.path)
-    assert (found.filters.begun, found.filters.before, found.measures.change) == ("other", None, None)
-    (said,) = [said for said in found.sentences() if "before training is not shown" in said]
+    assert (found.filters.initial_weights, found.filters.before, found.measures.change) == ("other", None, None)
+    (said,) = [said for said in found.findings() if "before training is not shown" in said]
     assert why in said
-    assert "before training" not in json.dumps([text.get_text() for text in found.plates()["filters"].figure.texts])
+    assert "before training" not in json.dumps([text.get_text() for text in found.figures()["filters"].figure.texts])
     heard: list[str] = []
-    assert loaded_start(own, heard.append) is None
+    assert loaded_initial_network(own, heard.append) is None
     assert len(heard) == 1
     assert heard[0].startswith("! what the seed of")

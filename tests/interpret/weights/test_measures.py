@@ -9,9 +9,17 @@ from hypothesis import strategies as st
 from numpy.fft import fft2, fftshift
 
 from cnnlab.interpret.weights import measures
-from cnnlab.interpret.weights.filters import Filters
-from cnnlab.interpret.weights.measures import alike, colours, measure, moved, orientations, random_coherence, spectrum
-from cnnlab.interpret.weights.view import sentences
+from cnnlab.interpret.weights.filters import LayerFilters
+from cnnlab.interpret.weights.measures import (
+    colour_axes,
+    measure_filters,
+    orientations,
+    random_coherence,
+    relative_change,
+    similar_pairs,
+    spectrum,
+)
+from cnnlab.interpret.weights.view import weight_findings
 
 
 def gabor(angle: float, frequency: float, size: int, phase: float = 0.0, channels: int = 1) -> np.ndarray:
@@ -101,7 +109,7 @@ def test_a_spectrum_is_numpys_with_low_frequencies_in_the_middle() -> None:
 def test_parts_do_not_change_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = np.random.default_rng(1).standard_normal((7, 4, 3, 3))
     whole = (*orientations(weights), spectrum(weights, 8))
-    monkeypatch.setattr(measures, "AT_ONCE", 600)
+    monkeypatch.setattr(measures, "CHUNK_NUMBERS", 600)
     for one, other in zip(whole, (*orientations(weights), spectrum(weights, 8)), strict=True):
         np.testing.assert_allclose(one, other)
 
@@ -111,7 +119,7 @@ def test_so_many_random_filters_are_clearer_than_the_limit_as_it_says() -> None:
     drawn = np.random.default_rng(5).standard_normal((4000, 3, 5, 5))
     above = (orientations(drawn)[1] > random_coherence(3, 5, 5)).mean()
     assert above == pytest.approx(0.05, abs=0.02)
-    purer = (colours(drawn)[2] > measures.random_purity(5, 5)).mean()
+    purer = (colour_axes(drawn)[2] > measures.random_purity(5, 5)).mean()
     assert purer == pytest.approx(0.05, abs=0.02)
 
 
@@ -131,7 +139,7 @@ def test_a_filter_of_one_colour_against_another_has_their_axis(
     halves = np.zeros((1, 3, 4, 4))
     halves[0, :, :, :2] = np.array(first)[:, None, None]
     halves[0, :, :, 2:] = -np.array(second)[:, None, None]
-    share, axis, found = colours(halves)
+    share, axis, found = colour_axes(halves)
     assert apart(float(axis[0]), angle) < 1e-6
     assert found[0] == pytest.approx(purity)
     assert 0 < share[0] < 1
@@ -139,23 +147,23 @@ def test_a_filter_of_one_colour_against_another_has_their_axis(
 
 def test_grey_is_colourless_and_random_weights_are_two_thirds_colour() -> None:
     grey = np.repeat(np.random.default_rng(0).standard_normal((1, 1, 5, 5)), 3, axis=1)
-    share, axis, purity = colours(grey)
+    share, axis, purity = colour_axes(grey)
     assert share[0] == pytest.approx(0)
     assert np.isnan(axis[0])
     assert purity[0] == 0
     drawn = np.random.default_rng(1).standard_normal((2000, 3, 5, 5))
-    assert colours(drawn)[0].mean() == pytest.approx(2 / 3, abs=0.01)
+    assert colour_axes(drawn)[0].mean() == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_change_norm_and_cosine_are_those_of_the_vectors() -> None:
     before = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]], dtype=np.float32).reshape(3, 1, 1, 2)
     after = np.array([[3.0, 4.0], [0.0, 2.0], [0.0, 5.0]], dtype=np.float32).reshape(3, 1, 1, 2)
-    found = measure(Filters("x", before, after))
+    found = measure_filters(LayerFilters("x", before, after))
     np.testing.assert_allclose(found.norm, [5, 2, 5])
     np.testing.assert_allclose(found.change, [0, np.sqrt(5), 5])
     np.testing.assert_allclose(found.cosine, [1, 0, np.nan])
     assert found.equal.tolist() == [True, False, False]
-    np.testing.assert_allclose(moved(before, after), found.change)
+    np.testing.assert_allclose(relative_change(before, after), found.change)
 
 
 def test_equal_is_bit_for_bit() -> None:
@@ -165,7 +173,7 @@ def test_equal_is_bit_for_bit() -> None:
     after = before.copy()
     after[0, 0, 0, 0] = -0.0
     after[1, 0, 0, 0] = np.nextafter(np.float32(1), np.float32(2))
-    assert measure(Filters("x", before, after)).equal.tolist() == [False, False, True]
+    assert measure_filters(LayerFilters("x", before, after)).equal.tolist() == [False, False, True]
 
 
 def test_what_is_almost_nothing_or_twice_there_is_named() -> None:
@@ -173,10 +181,10 @@ def test_what_is_almost_nothing_or_twice_there_is_named() -> None:
     weights[1] = 1e-4 * weights[2]  # dead, and no twin of a living one
     weights[4] = 2.5 * weights[0]
     weights[5] = -weights[3]
-    filters = Filters("x", None, weights)
-    found = measure(filters)
+    filters = LayerFilters("x", None, weights)
+    found = measure_filters(filters)
     assert found.dead == (1,)
-    assert "median: filter 1." in " ".join(sentences(filters, found, (), ()))
+    assert "median: filter 1." in " ".join(weight_findings(filters, found, (), ()))
     assert found.twins == ((0, 4),)
     assert found.opposites == ((3, 5),)
     assert (found.change, found.cosine, found.equal) == (None, None, None)
@@ -190,7 +198,7 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
     units = flat / np.linalg.norm(flat, axis=1, keepdims=True)
     cosines = units @ units.T
     near = np.abs(np.abs(cosines) - 0.99) < 1e-5  # rounding may take these either way
-    twins, opposites = (each.first for each in alike(flat, np.ones(count, dtype=bool), most=10_000))
+    twins, opposites = (each.pairs for each in similar_pairs(flat, np.ones(count, dtype=bool), max_pairs=10_000))
     for found, right in ((set(twins), cosines > 0.99), (set(opposites), cosines < -0.99)):
         expected = {(a, b) for a in range(count) for b in range(a + 1, count) if right[a, b] and not near[a, b]}
         assert expected <= found
@@ -200,45 +208,45 @@ def test_twins_are_those_of_all_pairs(seed: int, count: int) -> None:
 def test_many_filters_are_compared_with_all_others_once() -> None:
     flat = np.random.default_rng(2).standard_normal((1040, 27))
     flat[1030], flat[1035], flat[1036] = flat[3], 2 * flat[1027], -flat[1028]
-    twins, opposites = alike(flat, np.ones(1040, dtype=bool))
-    assert (twins.first, opposites.first) == (((3, 1030), (1027, 1035)), ((1028, 1036),))
-    assert np.flatnonzero(twins.of).tolist() == [3, 1027, 1030, 1035]
+    twins, opposites = similar_pairs(flat, np.ones(1040, dtype=bool))
+    assert (twins.pairs, opposites.pairs) == (((3, 1030), (1027, 1035)), ((1028, 1036),))
+    assert np.flatnonzero(twins.is_member).tolist() == [3, 1027, 1030, 1035]
 
 
 def test_of_very_many_pairs_all_are_counted_and_the_first_kept() -> None:
     flat = np.ones((1500, 4))
     flat[7] = -1
-    twins, opposites = alike(flat, np.ones(1500, dtype=bool))
+    twins, opposites = similar_pairs(flat, np.ones(1500, dtype=bool))
     assert twins.count == 1499 * 1498 // 2
     assert opposites.count == 1499
-    assert twins.first == tuple((0, number) for number in range(1, 22) if number != 7)
-    assert np.flatnonzero(~twins.of).tolist() == [7]
-    weights = Filters("x", None, flat.reshape(1500, 1, 2, 2).astype(np.float32))
-    assert "and 1,122,739 more pairs" in " ".join(sentences(weights, measure(weights), (), ()))
+    assert twins.pairs == tuple((0, number) for number in range(1, 22) if number != 7)
+    assert np.flatnonzero(~twins.is_member).tolist() == [7]
+    weights = LayerFilters("x", None, flat.reshape(1500, 1, 2, 2).astype(np.float32))
+    assert "and 1,122,739 more pairs" in " ".join(weight_findings(weights, measure_filters(weights), (), ()))
 
 
 def test_two_numbers_alike_are_no_twins() -> None:
-    assert [each.count for each in alike(np.ones((3, 2)), np.ones(3, dtype=bool))] == [0, 0]
+    assert [each.count for each in similar_pairs(np.ones((3, 2)), np.ones(3, dtype=bool))] == [0, 0]
 
 
 def test_filters_without_extent_or_colour_have_no_numbers_of_them() -> None:
-    found = measure(Filters("x", None, np.ones((2, 3, 1, 1)), on_image=False))
+    found = measure_filters(LayerFilters("x", None, np.ones((2, 3, 1, 1)), reads_image=False))
     assert (found.orientation, found.colourfulness, found.random_coherence) == (None, None, None)
-    assert measure(Filters("x", None, np.ones((2, 3, 3, 3)), on_image=False)).colourfulness is None
-    assert measure(Filters("x", None, np.ones((2, 3, 3, 3)))).colourfulness is not None
+    assert measure_filters(LayerFilters("x", None, np.ones((2, 3, 3, 3)), reads_image=False)).colourfulness is None
+    assert measure_filters(LayerFilters("x", None, np.ones((2, 3, 3, 3)))).colourfulness is not None
 
 
 def test_a_filter_that_is_not_a_number_is_told_as_that_and_as_nothing_else() -> None:
     weights = np.random.default_rng(0).standard_normal((4, 1, 5, 5)).astype(np.float32)
     weights[2] = weights[0]
     weights[0, 0, 0, 0], weights[1] = np.inf, np.nan
-    filters = Filters("x", None, weights)
-    found = measure(filters)
+    filters = LayerFilters("x", None, weights)
+    found = measure_filters(filters)
     assert (found.broken, found.dead, found.twins) == ((0, 1), (), ())
     assert found.norm[1] == 0
     assert found.norm[0] == pytest.approx(np.linalg.norm(weights[0].ravel()[1:]))
     assert np.isnan(found.orientation).tolist() == [True, True, False, False]
-    said = " ".join(sentences(filters, found, (), ()))
+    said = " ".join(weight_findings(filters, found, (), ()))
     assert "Some weights are not a number (NaN or ±Inf), and count as 0: of filters 0 and 1." in said
     assert "of 2 filters are oriented" in said
     assert "No other filter is almost 0" in said

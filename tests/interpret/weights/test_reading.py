@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.weights.compute import first_convolution
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.storage.run_folder import RunFolder
 
 
@@ -23,7 +23,7 @@ def test_it_is_the_seeds_weights_before_and_the_selected_ones_after(
     folder = trained(made)
     filters = first_convolution(folder, print)
     fresh = build(made.model.trace((3, 8, 8), 3))
-    initialise(fresh, "default", made.train.seed)
+    init_weights(fresh, "default", made.train.seed)
     step = round(folder.result().selected_epoch * 4)
     (best,) = [path for path in folder.path.glob("best-*") if f"-{step}." in path.name]
     assert filters.layer == "conv1"

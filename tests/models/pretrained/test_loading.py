@@ -15,11 +15,11 @@ from torchvision.models import WeightsEnum, get_model, get_model_builder, get_mo
 
 from cnnlab.errors import RunError
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.architectures import names, network
-from cnnlab.models.pretrained.loading import as_published, fill, sentences
-from cnnlab.models.pretrained.weights import Found, weights_label
-from cnnlab.randomness import torch_state
-from cnnlab.records import LoadedRecord
+from cnnlab.models.pretrained.architectures import create_model, list_models
+from cnnlab.models.pretrained.loading import load_state_dict_report, report_lines, set_published_attributes
+from cnnlab.models.pretrained.weights import PretrainedWeights, weights_label
+from cnnlab.randomness import fork_rng
+from cnnlab.records import WeightLoadReport
 
 State = Mapping[str, Tensor]
 SET = ("googlenet", "inception_v3")
@@ -29,8 +29,8 @@ FAMILIES = (
 )  # fmt: skip
 
 
-def _found(tensors: State, file: str = "folder/w.pth") -> Found:
-    return Found(dict(tensors), "V1 of a network", file, "ab" * 32, True)
+def _found(tensors: State, file: str = "folder/w.pth") -> PretrainedWeights:
+    return PretrainedWeights(dict(tensors), "V1 of a network", file, "ab" * 32, True)
 
 
 def _shapes(state: State) -> dict[str, tuple[int, ...]]:
@@ -39,13 +39,13 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 
 def _zeros(name: str) -> dict[str, Tensor]:
     """Zeros under a network's names and in its shapes, which take no memory."""
-    state = network(name).state_dict()
+    state = create_model(name).state_dict()
     return {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in state.items()}
 
 
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
-    return network("resnet18", device="cpu", seed=3)
+    return create_model("resnet18", device="cpu", seed=3)
 
 
 def _without(network: nn.Module, *rows: str) -> nn.Module:
@@ -57,15 +57,15 @@ def _without(network: nn.Module, *rows: str) -> nn.Module:
 
 
 def test_a_filled_network_is_what_torch_makes_of_the_same_tensors(mobilenet: State) -> None:
-    ours, theirs = (network("mobilenet_v3_small", device="cpu", seed=2) for _ in range(2))
+    ours, theirs = (create_model("mobilenet_v3_small", device="cpu", seed=2) for _ in range(2))
     pointers = [tensor.data_ptr() for tensor in ours.state_dict().values()]
-    record = fill(ours, _found(mobilenet), _shapes(mobilenet))
+    record = load_state_dict_report(ours, _found(mobilenet), _shapes(mobilenet))
     theirs.load_state_dict(dict(mobilenet))
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(ours.state_dict()[name], tensor), name
     assert [tensor.data_ptr() for tensor in ours.state_dict().values()] == pointers
     assert all(parameter.requires_grad and parameter.grad_fn is None for parameter in ours.parameters())
-    assert record == LoadedRecord(
+    assert record == WeightLoadReport(
         source="V1 of a network", file="folder/w.pth", sha256="ab" * 32, published=True, loaded=len(mobilenet)
     )
 
@@ -94,7 +94,7 @@ def test_every_tensor_is_loaded_or_told(resnet: nn.Module, case: str) -> None:
     rows, change, counts = CASES[case]
     state = change({name: tensor + 1 for name, tensor in resnet.state_dict().items()})
     filled = _without(resnet, *rows)
-    record = fill(filled, _found(state), _shapes(resnet.state_dict()))
+    record = load_state_dict_report(filled, _found(state), _shapes(resnet.state_dict()))
     assert (record.loaded, len(record.missing), len(record.behind), len(record.ignored)) == counts
     assert all(name.startswith(rows) for name in record.behind)
     for name, tensor in filled.state_dict().items():
@@ -105,21 +105,21 @@ def test_every_tensor_is_loaded_or_told(resnet: nn.Module, case: str) -> None:
 def test_a_deeper_network_of_the_same_widths_is_refused(resnet: nn.Module) -> None:
     before = copy.deepcopy(resnet.state_dict())
     with pytest.raises(RunError, match=r"another network: 96 of 218 tensors have no place(?s:.*)layer1\.2\.conv1"):
-        fill(resnet, _found(_zeros("resnet34")), _shapes(before))
+        load_state_dict_report(resnet, _found(_zeros("resnet34")), _shapes(before))
     assert all(torch.equal(tensor, before[name]) for name, tensor in resnet.state_dict().items())
 
 
 def test_what_is_told_of_a_file() -> None:
-    record = LoadedRecord(
+    record = WeightLoadReport(
         source="run 3", file="", sha256="", published=None, loaded=1, missing=("a",), ignored=("b",), behind=("c",)
     )
-    assert sentences(record) == [
+    assert report_lines(record) == [
         "run 3: 1 tensor loaded, 1 behind the cut left out",
         "! run 3: 1 tensor is missing and begins at random: a",
         "! run 3: 1 tensor belongs to nothing here: b",
     ]
     more = {"file": "folder/w.pth", "loaded": 90, "missing": tuple("abcdefg"), "ignored": ()}
-    loaded, missing = sentences(record.model_copy(update=more))
+    loaded, missing = report_lines(record.model_copy(update=more))
     assert loaded.startswith("w.pth: 90 tensors")
     assert missing.startswith("! w.pth: 7 tensors are")
     assert missing.endswith("a, b, c, d, e and 2 more")
@@ -132,21 +132,21 @@ def test_what_begins_anew_is_neither_expected_nor_loaded(resnet: nn.Module) -> N
     state = {name: tensor + 1 for name, tensor in resnet.state_dict().items()}
     state["conv1.weight"] = torch.full((64, 3, 7, 7), torch.nan)
     with pytest.raises(RunError, match=r"'conv1\.weight' is 64×3×7×7 there and 64×3×3×3 here"):
-        fill(small, _found(state), _shapes(resnet.state_dict()))
+        load_state_dict_report(small, _found(state), _shapes(resnet.state_dict()))
     for fresh in (["conv1"], ("conv1.weight",)):
-        record = fill(small, _found(state), _shapes(resnet.state_dict()), fresh)
+        record = load_state_dict_report(small, _found(state), _shapes(resnet.state_dict()), fresh)
         assert (record.loaded, record.missing, record.ignored, record.behind) == (121, (), (), ())
     assert torch.equal(small.conv1.weight, torch.full((64, 3, 3, 3), 5.0))
     del state["conv1.weight"]
-    assert fill(small, _found(state), _shapes(resnet.state_dict()), ["conv1"]).missing == ()
+    assert load_state_dict_report(small, _found(state), _shapes(resnet.state_dict()), ["conv1"]).missing == ()
     # Only whole names: layer1 is not layer10.
-    assert fill(copy.deepcopy(resnet), _found(resnet.state_dict()), {}, ["layer"]).loaded == 122
+    assert load_state_dict_report(copy.deepcopy(resnet), _found(resnet.state_dict()), {}, ["layer"]).loaded == 122
 
 
 def _untouched(network: nn.Module, tensors: State, words: str, fresh: Collection[str] = ()) -> None:
     before = copy.deepcopy(network.state_dict())
     with pytest.raises(RunError, match=words):
-        fill(network, _found(tensors), _shapes(before), fresh)
+        load_state_dict_report(network, _found(tensors), _shapes(before), fresh)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -191,7 +191,7 @@ def test_a_backbone_with_nothing_to_load_is_refused() -> None:
 def test_the_networks_number_format_stays(format: torch.dtype) -> None:
     row = nn.Linear(2, 2, device="meta").to_empty(device="cpu")
     tensors = {"weight": torch.tensor([[1.5, -2.0], [0.25, 3.0]], dtype=format), "bias": torch.ones(2, dtype=format)}
-    fill(row, _found(tensors), {})
+    load_state_dict_report(row, _found(tensors), {})
     assert row.weight.dtype == torch.float32
     assert row.weight.tolist() == [[1.5, -2.0], [0.25, 3.0]]
 
@@ -210,9 +210,9 @@ def test_every_tensor_is_counted_once(own: set[str], whole: set[str], given_: se
     strangers = given_ - whole - fresh
     if not shared or len(strangers) > len(given_ - fresh) / 10:
         with pytest.raises(RunError):
-            fill(backbone, found, dict.fromkeys(whole, (1,)), fresh)
+            load_state_dict_report(backbone, found, dict.fromkeys(whole, (1,)), fresh)
         return
-    record = fill(backbone, found, dict.fromkeys(whole, (1,)), fresh)
+    record = load_state_dict_report(backbone, found, dict.fromkeys(whole, (1,)), fresh)
     assert record.loaded == len(shared)
     assert {name for name in own if backbone.get_buffer(name).item() == 1} == shared
     assert set(record.missing) == own - given_ - fresh
@@ -223,9 +223,9 @@ def test_every_tensor_is_counted_once(own: set[str], whole: set[str], given_: se
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_timms_network_of_the_same_name_stays_as_it_is() -> None:
-    made = network("timm/inception_v3")
+    made = create_model("timm/inception_v3")
     before = _plain(made)
-    as_published(made, "timm/inception_v3")
+    set_published_attributes(made, "timm/inception_v3")
     assert _plain(made) == before
 
 
@@ -236,20 +236,20 @@ def test_nothing_else_is_set_beside_published_tensors(family: str, monkeypatch: 
     """The largest network of a family, made by torchvision's builder for its weights, but without numbers."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda *_, **__: {})
     monkeypatch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
-    own = [name for name in names() if get_model_builder(name).__module__.rpartition(".")[2] == family]
+    own = [name for name in list_models() if get_model_builder(name).__module__.rpartition(".")[2] == family]
     name = max(own, key=lambda name: get_model_weights(name).DEFAULT.meta["num_params"])
-    with torch_state(), architectures._WithoutNumbers():
+    with fork_rng(), architectures._MetaParameterMode():
         theirs = _plain(get_model(name, weights=weights_label(name, "imagenet")).eval())
-    ours = network(name)
+    ours = create_model(name)
     before = _plain(ours)
-    as_published(ours, name)
+    set_published_attributes(ours, name)
     after = _plain(ours)
     assert {key: after.get(key) for key in theirs} == theirs
     assert (after != before) == (name in SET)
 
 
 def test_every_family_is_known() -> None:
-    found = {get_model_builder(name).__module__.rpartition(".")[2] for name in names()}
+    found = {get_model_builder(name).__module__.rpartition(".")[2] for name in list_models()}
     assert found == {"googlenet", "resnet", *FAMILIES}
 
 

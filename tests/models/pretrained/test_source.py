@@ -15,24 +15,24 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cnnlab.api.train import write_report
-from cnnlab.config.backbones import Known, OfRun
+from cnnlab.config.backbones import LibraryBackbone, RunBackbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
 from cnnlab.export.predict import predict
-from cnnlab.models.network_plan import plan_network, plan_of_run
+from cnnlab.models.network_plan import plan_network, plan_run_network
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained import source as pretrained_source
-from cnnlab.models.pretrained.source import KEPT, identity
-from cnnlab.models.pretrained.weight_files import sha256
-from cnnlab.runs.callbacks import Listener
+from cnnlab.models.pretrained.source import BACKBONE_FOLDER, backbone_fingerprint
+from cnnlab.models.pretrained.weight_files import file_sha256
+from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test, trained_network
-from cnnlab.runs.resolve_recipe import resolve
+from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.run import resume_run, run
-from cnnlab.runs.verify.recompute import recalculate
+from cnnlab.runs.verify.recompute import verify_run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.plan import make_plan, run_id
-from cnnlab.studies.tasks import Place, carry_out
+from cnnlab.studies.tasks import ExecutionContext, run_task
 from cnnlab.training.checkpoints import load_weights
 
 CPU = torch.device("cpu")
@@ -55,7 +55,7 @@ def test_features_are_those_of_the_run_up_to_the_cut(transferring: Any) -> None:
     images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     for cut, last in (("batchnorm2", "batchnorm2"), ("relu2", "relu2"), ("", "relu3")):
         plan = plan_network(transferring.recipe("none", of(transferring.source, cut)).model, (3, 8, 8), 3)
-        network, loaded = plan.begin(0, lambda _: None)
+        network, loaded = plan.initialize(0, lambda _: None)
         expected = images
         with torch.no_grad():
             for name, module in whole.named_children():
@@ -71,9 +71,9 @@ def test_features_are_those_of_the_run_up_to_the_cut(transferring: Any) -> None:
 
 def test_without_weights_it_is_the_same_network_from_scratch(transferring: Any) -> None:
     plan = plan_network(transferring.recipe("all", of(transferring.source, weights="none")).model, (3, 8, 8), 3)
-    assert plan.load is None
-    made = transferring.within("backbone.", plan.make(5, "cpu").state_dict())
-    fresh = plan_of_run(transferring.source).make(5, "cpu").state_dict()
+    assert plan.load_weights is None
+    made = transferring.within("backbone.", plan.build(5, "cpu").state_dict())
+    fresh = plan_run_network(transferring.source).build(5, "cpu").state_dict()
     assert transferring.changed(fresh, made) == set()
     weighted = {name.rpartition(".")[0] for name in made}
     assert transferring.trained({f"backbone.{name}": tensor for name, tensor in made.items()}) == weighted
@@ -87,7 +87,11 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, tra
         runs=tmp_path,
         device="cpu",
     )
-    assert [path.name for path in sorted((second.path / KEPT).iterdir())] == [KEPT, "data.json", "recipe.toml"]
+    assert [path.name for path in sorted((second.path / BACKBONE_FOLDER).iterdir())] == [
+        BACKBONE_FOLDER,
+        "data.json",
+        "recipe.toml",
+    ]
     before = trained_network(second, CPU, print).state_dict()
     shutil.rmtree(source.path)
     shutil.rmtree(first.path)
@@ -102,7 +106,7 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: RunFolder, tra
     picture = next(Path(second.recipe().data.source).glob("red/*.png"))
     (answer,) = predict(second, [picture], device="cpu")
     assert not answer.error
-    told = recalculate(second.path, device="cpu")
+    told = verify_run(second.path, device="cpu")
     assert told.holds, told.failures
 
 
@@ -121,7 +125,7 @@ def test_a_nested_backbone_is_what_both_trainings_left(transferring: Any, tmp_pa
 def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
     first = run(transferring.recipe("none"), name="first", runs=tmp_path, device="cpu")
     plan = plan_network(transferring.recipe("all", of(first, cut="backbone.relu1")).model, (3, 8, 8), 3)
-    network, _ = plan.begin(0, lambda _: None)
+    network, _ = plan.initialize(0, lambda _: None)
     whole = trained_network(transferring.source, CPU, print)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -131,7 +135,7 @@ def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_refused(transferring: Any, tmp_path: Path) -> None:
-    for work in (lambda made: resolve(made), lambda made: run(made, runs=tmp_path, device="cpu")):
+    for work in (lambda made: resolve_recipe(made), lambda made: run(made, runs=tmp_path, device="cpu")):
         with pytest.raises(RunError, match="there is no run here"):
             work(transferring.recipe("all", of(tmp_path / "nowhere")))
     assert list(tmp_path.iterdir()) == []
@@ -166,7 +170,7 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
     monkeypatch.chdir(source.path.parent)
     made = transferring.recipe("none", of("source"))
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
-        run(made, runs=tmp_path / "runs", device="cpu", listener=Listener(watch=cut(2)))
+        run(made, runs=tmp_path / "runs", device="cpu", callbacks=RunCallbacks(on_step=cut(2)))
     (folder,) = (tmp_path / "runs").iterdir()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -180,15 +184,17 @@ def test_a_relative_path_is_followed_from_where_the_run_was_started(
 def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
     transferring: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: Callable[..., Any]
 ) -> None:
-    save_file(architectures.network("squeezenet1_1", device="cpu", seed=3).state_dict(), tmp_path / "w.safetensors")
+    save_file(
+        architectures.create_model("squeezenet1_1", device="cpu", seed=3).state_dict(), tmp_path / "w.safetensors"
+    )
     model = {"backbone": "squeezenet1_1(weights='w.safetensors')", "resize": 32}
     monkeypatch.chdir(tmp_path)
     with pytest.raises(cut.error):  # type: ignore[attr-defined]
         run(
             transferring.recipe("none", model, epochs=1),
-            into=Path("cut"),
+            folder_path=Path("cut"),
             device="cpu",
-            listener=Listener(watch=cut(2)),
+            callbacks=RunCallbacks(on_step=cut(2)),
         )
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -200,10 +206,10 @@ def test_a_relative_file_of_weights_is_followed_from_where_the_run_was_started(
 
 def test_equal_work_has_one_identity_wherever_it_lies(source: RunFolder, transferring: Any, tmp_path: Path) -> None:
     there = shutil.copytree(source.path, tmp_path / "there")
-    one, two = OfRun(str(source.path)), OfRun(str(there))
-    assert identity(one) == identity(two)
-    assert identity(one) != identity(OfRun(str(there), weights="none"))
-    assert identity(one) != identity(OfRun(str(there), cut="conv2"))
+    one, two = RunBackbone(str(source.path)), RunBackbone(str(there))
+    assert backbone_fingerprint(one) == backbone_fingerprint(two)
+    assert backbone_fingerprint(one) != backbone_fingerprint(RunBackbone(str(there), weights="none"))
+    assert backbone_fingerprint(one) != backbone_fingerprint(RunBackbone(str(there), cut="conv2"))
     recipes = [transferring.recipe("none", of(path)) for path in (source.path, there)]
     ids = [run_id(recipe, "data", "made") for recipe in recipes]
     assert ids[0] == ids[1]
@@ -265,16 +271,20 @@ def test_a_file_of_weights_is_told_by_what_is_in_it_and_hashed_once_for_each_sta
 ) -> None:
     path = tmp_path / "w.safetensors"
     hashed: list[Path] = []
-    monkeypatch.setattr(pretrained_source, "sha256", lambda one: hashed.append(one) or sha256(one))
+    monkeypatch.setattr(pretrained_source, "file_sha256", lambda one: hashed.append(one) or file_sha256(one))
     found = []
     for value in (0.0, 1.0):
         save_file({"x": torch.full((1,), value)}, path)
         os.utime(path, ns=(0, int(value)))
-        found += [identity(Known("resnet18", str(path))) for _ in range(2)]
+        found += [backbone_fingerprint(LibraryBackbone("resnet18", str(path))) for _ in range(2)]
     assert (len(hashed), len(set(found))) == (2, 2)
     (tmp_path / "elsewhere").mkdir()
     moved = path.rename(tmp_path / "elsewhere" / "w.safetensors")
-    assert identity(Known("resnet18", str(moved))) == found[-1] != identity(Known("resnet18", "none"))
+    assert (
+        backbone_fingerprint(LibraryBackbone("resnet18", str(moved)))
+        == found[-1]
+        != backbone_fingerprint(LibraryBackbone("resnet18", "none"))
+    )
 
 
 @pytest.mark.full
@@ -288,9 +298,9 @@ def test_a_trunk_that_was_trained_anew_since_the_plan_is_named(
     shutil.rmtree(source.path)
     tables = transferring.source.recipe().to_tables()
     tables["data"]["split_seed"], tables["train"]["seed"] = tables["train"]["seed"], 9
-    run(Recipe.from_tables(tables), into=source.path, device="cpu")
-    place = Place(tmp_path / "runs", device="cpu")
-    outcome = carry_out(task, place, plan.shelf, lambda *_: None)
+    run(Recipe.from_tables(tables), folder_path=source.path, device="cpu")
+    place = ExecutionContext(tmp_path / "runs", device="cpu")
+    outcome = run_task(task, place, plan.dataset_cache, lambda *_: None)
     assert outcome.status == "failed"
     assert "the backbone run(" in outcome.message
     assert str(source.path) in outcome.message
@@ -303,10 +313,10 @@ def test_a_file_at_the_published_ones_place_that_is_another_has_an_id_of_its_own
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     there = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     there.parent.mkdir(parents=True)
-    found = [identity(Known("resnet18", "IMAGENET1K_V1"))]
+    found = [backbone_fingerprint(LibraryBackbone("resnet18", "IMAGENET1K_V1"))]
     for content in (b"one", b"another"):
         there.write_bytes(content)
-        found.append(identity(Known("resnet18", "IMAGENET1K_V1")))
+        found.append(backbone_fingerprint(LibraryBackbone("resnet18", "IMAGENET1K_V1")))
     assert len(set(found)) == 3
     assert hashlib.sha256(b"another").hexdigest() in found[2]
     assert hashlib.sha256(b"one").hexdigest() not in found[0]

@@ -18,9 +18,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cnnlab.errors import DownloadError, RunError, SpecError
-from cnnlab.models.pretrained.architectures import network
-from cnnlab.models.pretrained.weights import Found, find_weights, natural, weights_label
-from cnnlab.randomness import torch_state
+from cnnlab.models.pretrained.architectures import create_model
+from cnnlab.models.pretrained.weights import (
+    PretrainedWeights,
+    load_pretrained_weights,
+    pretrained_config,
+    weights_label,
+)
+from cnnlab.randomness import fork_rng
 
 pytestmark = [
     pytest.mark.usefixtures("asked", "torch_store"),
@@ -39,8 +44,8 @@ def _silent(text: str) -> None:
     raise AssertionError(f"nothing was to be said, and not: {text}")
 
 
-def _find(name: str = NAME, weights: str = "imagenet", download: bool = False) -> Found:
-    return find_weights(name, weights, download=download, say=_silent)
+def _find(name: str = NAME, weights: str = "imagenet", download: bool = False) -> PretrainedWeights:
+    return load_pretrained_weights(name, weights, download=download, log=_silent)
 
 
 def _same(found: State, expected: State) -> bool:
@@ -49,7 +54,7 @@ def _same(found: State, expected: State) -> bool:
 
 @pytest.fixture
 def state() -> State:
-    return dict(network(NAME, device="cpu", seed=1).state_dict())
+    return dict(create_model(NAME, device="cpu", seed=1).state_dict())
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_natural_is_what_timm_resolves(step: int) -> None:
         facts = _timm().get_pretrained_cfg(name)
         expected = _timm().data.resolve_data_config({}, pretrained_cfg=facts.to_dict())
         for weights in ("none", "w.pth", *(["imagenet", facts.tag] if facts.has_weights and facts.tag else [])):
-            made_for = natural(f"timm/{name}", weights)
+            made_for = pretrained_config(f"timm/{name}", weights)
             assert made_for.shape == expected["input_size"], name
             assert (made_for.mean, made_for.std) == (expected["mean"], expected["std"]), name
             assert made_for.interpolation == expected["interpolation"], name
@@ -96,10 +101,10 @@ def test_tags_are_timms() -> None:
         assert weights_label(f"timm/{name}", "imagenet") == default
         for tag in published:
             assert weights_label(f"timm/{name}", tag) == weights_label(f"timm/{name}.{tag}", "imagenet") == tag
-    larger = natural("timm/convnext_tiny", "fb_in22k_ft_in1k_384")
+    larger = pretrained_config("timm/convnext_tiny", "fb_in22k_ft_in1k_384")
     assert larger.shape == (3, 384, 384)
     for weights in ("imagenet", "none", "w.pth"):
-        assert natural("timm/convnext_tiny.fb_in22k_ft_in1k_384", weights) == larger
+        assert pretrained_config("timm/convnext_tiny.fb_in22k_ft_in1k_384", weights) == larger
 
 
 @EACH
@@ -114,7 +119,9 @@ def test_networks_without_published_weights_are_told(step: int) -> None:
 
 def test_old_names_stand_for_todays() -> None:
     assert weights_label("timm/tv_resnet34", "imagenet") == "tv_in1k"
-    assert natural("timm/vit_base_patch16_224_in21k") == natural("timm/vit_base_patch16_224.augreg_in21k")
+    assert pretrained_config("timm/vit_base_patch16_224_in21k") == pretrained_config(
+        "timm/vit_base_patch16_224.augreg_in21k"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +138,7 @@ def test_old_names_stand_for_todays() -> None:
     ],
 )  # fmt: skip
 def test_unknown_tags_are_told_with_those_that_there_are(name: str, weights: str, words: str) -> None:
-    for ask in (weights_label, natural, _find):
+    for ask in (weights_label, pretrained_config, _find):
         with pytest.raises(SpecError, match=words):
             ask(name, weights)
 
@@ -152,7 +159,7 @@ def test_a_kept_file_is_found_as_timm_finds_it(hub: Path, state: State, asked: l
     assert found.sha256 == hashlib.sha256(link.read_bytes()).hexdigest()
     assert _same(found.tensors, state)
     assert not any(tensor.requires_grad for tensor in found.tensors.values())
-    with torch_state():
+    with fork_rng():
         assert _same(
             found.tensors, dict(_timm().create_model(REPOSITORY.removeprefix("timm/"), pretrained=True).state_dict())
         )
@@ -168,7 +175,7 @@ def test_old_names_in_a_file_become_todays(hub: Path, tmp_path: Path, state: Sta
         old[first.get(begin, "") + name.removeprefix(begin)] = tensor
     torch.save({"model": old}, tmp_path / "w.pth")
     _keep(hub, (tmp_path / "w.pth").read_bytes(), "pytorch_model.bin")
-    with torch_state():
+    with fork_rng():
         overlay = {"file": str(tmp_path / "w.pth")}
         expected = _timm().create_model("test_convnext", pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
     assert set(old) != set(expected)
@@ -205,7 +212,7 @@ def test_what_is_not_at_hand_is_told_with_what_is_needed_to_get_it(hub: Path, do
     with pytest.raises(
         DownloadError, match=rf"r160_in1k of timm's test_convnext are not at hand\n.*{reason}"
     ) as caught:
-        find_weights(NAME, "imagenet", download=download, say=said.append)
+        load_pretrained_weights(NAME, "imagenet", download=download, log=said.append)
     needed = (f"`hf download {REPOSITORY} model.safetensors`", str(hub), "weights='FILE'")
     assert all(part in caught.value.problems[0].next_step for part in needed)
     assert said == [f"downloading {REPOSITORY} from the Hugging Face hub to {hub}"] * download
@@ -216,7 +223,7 @@ def test_weights_with_an_address_only_are_kept_where_torch_keeps_them(torch_stor
     words = rf"{path}: the weights in1k of timm's legacy_seresnet18 are not at hand(?s:.*)download https://github\.com/"
     with pytest.raises(DownloadError, match=rf"{words}.*/{path.name}, and put it at {path}"):
         _find("timm/legacy_seresnet18")
-    state = dict(network("timm/legacy_seresnet18", device="cpu", seed=1).state_dict())
+    state = dict(create_model("timm/legacy_seresnet18", device="cpu", seed=1).state_dict())
     torch.save(state, path)
     found = _find("timm/legacy_seresnet18")
     assert (found.file, found.published) == (str(path), False)
@@ -231,11 +238,11 @@ def test_a_download_from_a_hub(hub: Path, state: State, listening: Any, monkeypa
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     said: list[str] = []
     with pytest.raises(DownloadError, match=rf"{REPOSITORY} has no model\.safetensors and no pytorch_model\.bin"):
-        find_weights(NAME, "imagenet", say=said.append)
+        load_pretrained_weights(NAME, "imagenet", log=said.append)
     torch.save(state, hub.parent / "w.pth")
     listening.commit = "2" * 40  # what a commit lacked once, it lacks for ever
     listening.files[f"/{REPOSITORY}/resolve/main/pytorch_model.bin"] = (hub.parent / "w.pth").read_bytes()
-    found = find_weights(NAME, "imagenet", say=said.append)
+    found = load_pretrained_weights(NAME, "imagenet", log=said.append)
     assert said == [f"downloading {REPOSITORY} from the Hugging Face hub to {hub}"] * 2
     assert Path(found.file).is_relative_to(hub)
     assert found.published is True

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from cnnlab.config.model import Model
 from cnnlab.models.network_plan import NetworkPlan, plan_network
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.transfer import Resize, Transfer, owner, owners, unfreeze
-from cnnlab.models.pretrained.truncate import Place
+from cnnlab.models.pretrained.transfer import Resize, TransferModel, row_of_module, stateful_modules, unfreeze
+from cnnlab.models.pretrained.truncate import CutPoint
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 FULL, SLOW = pytest.mark.full, pytest.mark.slow
@@ -27,7 +27,7 @@ CONVOLUTIONAL = ("squeezenet1_0", "squeezenet1_1")
 
 def planned(name: str, shape: tuple[int, int, int] | None = None, classes: int = 10, **model: Any) -> NetworkPlan:
     text = {"backbone": f"{name}(weights='none')", **model}
-    return plan_network(Model(**text), shape or architectures.natural_shape(name), classes)
+    return plan_network(Model(**text), shape or architectures.default_input_size(name), classes)
 
 
 @pytest.mark.full
@@ -43,7 +43,7 @@ def planned(name: str, shape: tuple[int, int, int] | None = None, classes: int =
 def test_the_known_counts_of_resnet18(trainable: str, count: int) -> None:
     plan = planned("resnet18", trainable=trainable)
     assert (plan.parameters, plan.trainable) == (11_181_642, count)
-    made = plan.make(0, "meta")
+    made = plan.build(0, "meta")
     assert sum(parameter.numel() for parameter in made.parameters() if parameter.requires_grad) == count
     assert sum(row.parameters for row in plan.layers if not row.frozen) == count
     assert sum(row.parameters for row in plan.layers) == 11_181_642
@@ -68,16 +68,16 @@ def test_a_deep_head_behind_vgg() -> None:
     """512 maps, their means, 256 hidden numbers and 10 classes; the classifier of 120 million is gone."""
     head = ["globalpool", "dense(256)", "relu", "dense(classes)"]
     plan = planned("vgg11_bn", cut="features", head=head, trainable="none")
-    features = sum(parameter.numel() for parameter in architectures.network("vgg11_bn").features.parameters())  # type: ignore[union-attr]
+    features = sum(parameter.numel() for parameter in architectures.create_model("vgg11_bn").features.parameters())  # type: ignore[union-attr]
     assert plan.trainable == 512 * 256 + 256 + 256 * 10 + 10 == 133_898
     assert plan.parameters == features + 133_898
-    made = plan.make(0, "meta")
+    made = plan.build(0, "meta")
     assert made.features(torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 512, 7, 7)  # type: ignore[operator]
     assert not [name for name, _ in made.named_parameters() if "classifier" in name]
 
 
 def dense_networks() -> list[Any]:
-    names = [name for name in architectures.names() if name not in (*NO_BIAS, *CONVOLUTIONAL)]
+    names = [name for name in architectures.list_models() if name not in (*NO_BIAS, *CONVOLUTIONAL)]
     breadth = {name: FULL if name in FEW else SLOW for name in names}
     return ["resnet18", *(pytest.param(name, marks=tier) for name, tier in breadth.items() if name != "resnet18")]
 
@@ -85,7 +85,7 @@ def dense_networks() -> list[Any]:
 @pytest.mark.parametrize("name", dense_networks())
 def test_a_new_head_has_the_parameters_of_the_librarys_own(name: str) -> None:
     """As torchvision makes the network for so many classes; auxiliary classifiers are no part of what predicts."""
-    theirs = architectures.network(name, 7)
+    theirs = architectures.create_model(name, 7)
     expected = sum(one.numel() for own, one in theirs.named_parameters() if not own.lower().startswith("aux"))
     plan = planned(name, classes=7)
     assert plan.parameters == plan.trainable == expected
@@ -100,7 +100,7 @@ def test_a_new_head_has_the_parameters_of_the_librarys_own(name: str) -> None:
 )
 def test_where_the_last_layer_is_no_dense_one_or_has_no_bias(name: str, model: dict[str, Any]) -> None:
     plan = planned(name, classes=7, **model)
-    assert plan.parameters == sum(one.numel() for one in architectures.network(name, 7).parameters())
+    assert plan.parameters == sum(one.numel() for one in architectures.create_model(name, 7).parameters())
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_where_the_last_layer_is_no_dense_one_or_has_no_bias(name: str, model: d
     ],
 )
 def test_with_the_librarys_weights_the_logits_are_the_librarys(name: str, size: int, last: str) -> None:
-    whole = architectures.network(name, 5, device="cpu", seed=1)
-    ours = planned(name, (3, size, size), 5, resize="own").make(0, "cpu")
+    whole = architectures.create_model(name, 5, device="cpu", seed=1)
+    ours = planned(name, (3, size, size), 5, resize="own").build(0, "cpu")
     given = whole.state_dict()
     ours.load_state_dict(
         {
@@ -141,7 +141,7 @@ def test_with_the_librarys_weights_the_logits_are_the_librarys(name: str, size: 
 def test_a_timm_network_that_names_no_classes_is_kept_whole() -> None:
     name = "timm/vit_small_patch14_dinov2"
     plan = planned(name, (3, 518, 518), 5)
-    whole = architectures.network(name)
+    whole = architectures.create_model(name)
     width = whole(torch.empty(1, 3, 518, 518, device="meta")).shape[1]
     assert plan.parameters == sum(one.numel() for one in whole.parameters()) + width * 5 + 5
 
@@ -182,13 +182,13 @@ class Trunk(nn.Module):
 ORDER = ("", "backbone", "backbone.first", "backbone.drop", "backbone.norm", "backbone.last", "head")
 
 
-def trunk(**begins: int) -> Transfer:
-    made = Transfer(None, Trunk(), Place(), nn.Linear(4, 2, device="meta"))
-    made.set_policy({"head": 0, **{f"backbone.{name}": epoch for name, epoch in begins.items()}}, ORDER)
+def trunk(**begins: int) -> TransferModel:
+    made = TransferModel(None, Trunk(), CutPoint(), nn.Linear(4, 2, device="meta"))
+    made.set_unfreeze_schedule({"head": 0, **{f"backbone.{name}": epoch for name, epoch in begins.items()}}, ORDER)
     return made
 
 
-def training(network: Transfer) -> set[str]:
+def training(network: TransferModel) -> set[str]:
     network.train()
     return {name.removeprefix("backbone.") for name, module in network.named_modules() if module.training} - {""}
 
@@ -216,8 +216,8 @@ def test_a_normalised_weight_is_of_its_row() -> None:
         "last.parametrizations.weight.original0",
         "last.parametrizations.weight.original1",
     }
-    assert owners(made.backbone) == ["first", "norm", "last"]
-    assert owner("last.parametrizations.weight") == "last"
+    assert stateful_modules(made.backbone) == ["first", "norm", "last"]
+    assert row_of_module("last.parametrizations.weight") == "last"
 
 
 def test_unfreezing_another_network_changes_nothing() -> None:
@@ -227,7 +227,7 @@ def test_unfreezing_another_network_changes_nothing() -> None:
 
 def test_a_copy_of_a_cut_network_stops_where_its_own_does() -> None:
     inner = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Softmax(1))
-    made = Transfer(None, inner, Place("1"), nn.Identity())
+    made = TransferModel(None, inner, CutPoint("1"), nn.Identity())
     copied = deepcopy(made)
     images = torch.ones(2, 3, 1, 1)
     assert torch.equal(made(images), copied(images))
@@ -238,9 +238,9 @@ def test_a_backbone_within_a_backbone_is_frozen_by_the_outer_one_alone() -> None
     """What was frozen while the inner network trained itself may train now, statistics and all."""
     inner = trunk()
     inner.unfreeze(0)
-    outer = Transfer(None, inner, Place(), nn.Identity())
+    outer = TransferModel(None, inner, CutPoint(), nn.Identity())
     names = [name for name, _ in outer.named_modules() if name.startswith("backbone.")]
-    outer.set_policy(dict.fromkeys(owners(outer), 0), ["", "backbone", *names, "head"])
+    outer.set_unfreeze_schedule(dict.fromkeys(stateful_modules(outer), 0), ["", "backbone", *names, "head"])
     outer.unfreeze(0)
     outer.train()
     assert all(module.training for module in inner.modules())
@@ -249,22 +249,24 @@ def test_a_backbone_within_a_backbone_is_frozen_by_the_outer_one_alone() -> None
 
 def test_each_of_two_networks_stops_at_its_own_cut() -> None:
     """The outer cut lies within the inner network, and is no cut of that one."""
-    inner = Transfer(None, nn.Sequential(nn.Flatten(), nn.Hardtanh(0, 2), nn.Softmax(1)), Place("1"), nn.Softplus())
-    outer = Transfer(None, inner, Place("backbone.0"), nn.Identity())
+    inner = TransferModel(
+        None, nn.Sequential(nn.Flatten(), nn.Hardtanh(0, 2), nn.Softmax(1)), CutPoint("1"), nn.Softplus()
+    )
+    outer = TransferModel(None, inner, CutPoint("backbone.0"), nn.Identity())
     images = torch.full((1, 3, 1, 1), 5.0)
-    assert (inner.level, outer.level) == (1, 2)
+    assert (inner.nesting_level, outer.nesting_level) == (1, 2)
     assert outer(images).tolist() == [[5.0, 5.0, 5.0]]
-    whole = Transfer(None, inner.backbone, Place(), nn.Identity())
-    assert whole.level == 1
+    whole = TransferModel(None, inner.backbone, CutPoint(), nn.Identity())
+    assert whole.nesting_level == 1
 
 
 def test_a_norm_without_weights_trains_where_all_trains() -> None:
     with torch.random.fork_rng():
         backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False))
-        made = Transfer(None, backbone, Place(), nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2)))
-    assert owners(made) == ["backbone.0", "backbone.1", "head.1"]
-    for begins, moves in ((dict.fromkeys(owners(made), 0), True), ({"backbone.0": 0, "head.1": 0}, False)):
-        made.set_policy(begins, ["backbone", "backbone.0", "backbone.1", "head", "head.0", "head.1"])
+        made = TransferModel(None, backbone, CutPoint(), nn.Sequential(nn.Flatten(), nn.Linear(4 * 36, 2)))
+    assert stateful_modules(made) == ["backbone.0", "backbone.1", "head.1"]
+    for begins, moves in ((dict.fromkeys(stateful_modules(made), 0), True), ({"backbone.0": 0, "head.1": 0}, False)):
+        made.set_unfreeze_schedule(begins, ["backbone", "backbone.0", "backbone.1", "head", "head.0", "head.1"])
         made.unfreeze(0)
         before = made.state_dict()["backbone.1.running_mean"].clone()
         made.train()(torch.linspace(0, 1, 4 * 3 * 64).view(4, 3, 8, 8))

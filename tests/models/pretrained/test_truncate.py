@@ -15,9 +15,16 @@ from cnnlab.config.model import Model
 from cnnlab.errors import SpecError
 from cnnlab.models.network_plan import plan_network
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.transfer import Transfer
-from cnnlab.models.pretrained.truncate import Place, Reached, cut, last_with_weights, make_stem_small, prune
-from cnnlab.models.tracing.trace import see, trace_network
+from cnnlab.models.pretrained.transfer import TransferModel
+from cnnlab.models.pretrained.truncate import (
+    CutPoint,
+    EarlyExit,
+    find_classifier_layer,
+    make_stem_small,
+    prune,
+    truncate,
+)
+from cnnlab.models.tracing.trace import trace_execution, trace_network
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 FULL, SLOW = pytest.mark.full, pytest.mark.slow
@@ -54,8 +61,8 @@ def images(size: int, count: int = 2) -> Tensor:
 
 @pytest.mark.parametrize(("name", "where", "size"), CUTS)
 def test_features_are_those_that_torchvision_takes_out(name: str, where: str, size: int) -> None:
-    ours = planned(name, size, cut=where).make(3, "cpu")
-    whole = architectures.network(name, device="cpu", seed=3)
+    ours = planned(name, size, cut=where).build(3, "cpu")
+    whole = architectures.create_model(name, device="cpu", seed=3)
     theirs = create_feature_extractor(whole, {where: "features"}, suppress_diff_warning=True)
     with torch.no_grad():
         found, expected = ours.features(images(size)), theirs(images(size))["features"]
@@ -67,7 +74,7 @@ def test_features_are_those_that_torchvision_takes_out(name: str, where: str, si
 @pytest.mark.parametrize(("name", "where", "size"), CUTS)
 def test_what_is_left_is_what_autograd_reaches_from_the_cut(name: str, where: str, size: int) -> None:
     plan = planned(name, size, cut=where)
-    ours, whole = plan.make(3, "meta"), architectures.network(name)
+    ours, whole = plan.build(3, "meta"), architectures.create_model(name)
     theirs = create_feature_extractor(whole, {where: "features"}, suppress_diff_warning=True)
     blank = torch.empty(2, 3, size, size, device="meta")
     theirs.eval()(blank)["features"].sum().backward()
@@ -92,15 +99,15 @@ def test_what_is_left_is_what_autograd_reaches_from_the_cut(name: str, where: st
     ],
 )
 def test_every_weight_of_a_timm_network_that_is_left_has_a_gradient(name: str, where: str) -> None:
-    made = planned(name, 224, cut=where).make(0, "meta")
+    made = planned(name, 224, cut=where).build(0, "meta")
     made(torch.empty(2, 3, 224, 224, device="meta")).sum().backward()
     assert [name for name, parameter in made.named_parameters() if parameter.grad is None] == []
 
 
 @needs_timm
 def test_a_timm_network_is_cut_where_its_modules_say() -> None:
-    ours = planned("timm/resnet18", 64, cut="layer2").make(1, "cpu")
-    whole = architectures.network("timm/resnet18", device="cpu", seed=1)
+    ours = planned("timm/resnet18", 64, cut="layer2").build(1, "cpu")
+    whole = architectures.create_model("timm/resnet18", device="cpu", seed=1)
     with torch.no_grad():
         before = whole.maxpool(whole.act1(whole.bn1(whole.conv1(images(64)))))
         assert torch.equal(ours.features(images(64)), whole.layer2(whole.layer1(before)))
@@ -108,7 +115,7 @@ def test_a_timm_network_is_cut_where_its_modules_say() -> None:
 
 @FULL
 def test_alexnets_fourth_convolution_and_its_relu() -> None:
-    ours = planned("alexnet", 96, cut="features.9").make(5, "cpu")
+    ours = planned("alexnet", 96, cut="features.9").build(5, "cpu")
     with torch.random.fork_rng(devices=[]):
         theirs = alexnet(weights=None).eval()
     own = {f"features.{name}": tensor for name, tensor in ours.backbone.features.state_dict().items()}
@@ -134,7 +141,7 @@ def test_a_layer_that_gives_several_tensors_is_no_cut() -> None:
             return images, images
 
     made = nn.Sequential(Two())
-    cut(made, Place("0"), 1)
+    truncate(made, CutPoint("0"), 1)
     with pytest.raises(SpecError, match=r"what this layer gives is no tensor(?s:.*)cut at another layer"):
         made(torch.zeros(1))
 
@@ -152,8 +159,8 @@ def test_pruning_keeps_what_is_lent() -> None:
             return nn.functional.linear(images.flatten(1)[:, :3], self.lent.weight)
 
     made = Lending()
-    seen = see(made, (3, 2, 2))
-    prune(made, seen.entered, seen.used)
+    seen = trace_execution(made, (3, 2, 2))
+    prune(made, seen.executed_modules, seen.used_tensors)
     assert {name for name, _ in made.named_parameters()} == {"lent.weight"}
     assert made(torch.ones(1, 3, 2, 2, device="meta")).shape == (1, 4)
 
@@ -173,12 +180,12 @@ def test_what_is_left_out_leaves_its_input_alone() -> None:
             return self.behind(main) + side.mean()
 
     made = Branched()
-    cut(made, Place("main"), 1)
-    seen = see(Transfer(None, Branched(), Place("main"), nn.Identity()), (3, 1, 1))
-    prune(made, [name.removeprefix("backbone.") for name in seen.entered], ())
+    truncate(made, CutPoint("main"), 1)
+    seen = trace_execution(TransferModel(None, Branched(), CutPoint("main"), nn.Identity()), (3, 1, 1))
+    prune(made, [name.removeprefix("backbone.") for name in seen.executed_modules], ())
     assert not list(made.parameters())
     images = torch.full((1, 3, 1, 1), 2.0)
-    with pytest.raises(Reached) as reached:
+    with pytest.raises(EarlyExit) as reached:
         made(images)
     assert reached.value.features.tolist() == [[2.0, 2.0, 2.0]]
 
@@ -194,9 +201,9 @@ def test_what_is_left_out_leaves_its_input_alone() -> None:
     ],
 )
 def test_the_last_row_with_weights_is_the_classifier(name: str, last: str) -> None:
-    whole = architectures.network(name)
-    rows = trace_network(whole, architectures.natural_shape(name))
-    assert last_with_weights(rows, dict(whole.named_modules())) == last
+    whole = architectures.create_model(name)
+    rows = trace_network(whole, architectures.default_input_size(name))
+    assert find_classifier_layer(rows, dict(whole.named_modules())) == last
 
 
 @pytest.mark.full
@@ -211,8 +218,8 @@ def test_the_last_row_with_weights_is_the_classifier(name: str, last: str) -> No
     ],
 )
 def test_a_small_stem_keeps_the_size_of_a_small_image(name: str, first: str) -> None:
-    network = architectures.network(name)
-    entered = see(network, (3, 64, 64)).entered
+    network = architectures.create_model(name)
+    entered = trace_execution(network, (3, 64, 64)).executed_modules
     assert make_stem_small(network, entered) == first
     conv = network.get_submodule(first)
     assert isinstance(conv, nn.Conv2d)
@@ -225,10 +232,10 @@ def test_a_small_stem_keeps_the_size_of_a_small_image(name: str, first: str) -> 
 
 @pytest.mark.parametrize("name", ["", *(pytest.param(name, marks=FULL) for name in ("vgg11_bn", "vit_b_16"))])
 def test_a_network_without_such_a_stem_refuses(name: str) -> None:
-    network = architectures.network(name) if name else nn.Sequential(nn.Flatten(), nn.ReLU())
-    shape = architectures.natural_shape(name) if name else (3, 8, 8)
+    network = architectures.create_model(name) if name else nn.Sequential(nn.Flatten(), nn.ReLU())
+    shape = architectures.default_input_size(name) if name else (3, 8, 8)
     with pytest.raises(SpecError, match=r"this network has no stem that could be made small(?s:.*)leave stem out"):
-        make_stem_small(network, see(network, shape).entered)
+        make_stem_small(network, trace_execution(network, shape).executed_modules)
 
 
 @pytest.mark.full
@@ -236,8 +243,8 @@ def test_a_small_stem_by_hand() -> None:
     """The first features of a ResNet at 8×8: one convolution of our own, its norm, ReLU, and no max pool."""
     text = "resnet18(weights='none', stem='small')"
     plan = plan_network(Model(backbone=text, cut="layer1", resize="own"), (3, 8, 8), 5)
-    made, again, other = (plan.make(seed, "cpu") for seed in (2, 2, 3))
-    library = architectures.network("resnet18", device="cpu", seed=2)
+    made, again, other = (plan.build(seed, "cpu") for seed in (2, 2, 3))
+    library = architectures.create_model("resnet18", device="cpu", seed=2)
     weight = made.backbone.conv1.weight.detach()
     with torch.no_grad():
         by_hand = library.layer1(library.relu(library.bn1(nn.functional.conv2d(images(8), weight, padding=1))))
@@ -250,7 +257,7 @@ def test_a_small_stem_by_hand() -> None:
 def test_a_small_stem_trains_where_all_else_is_frozen() -> None:
     text = "resnet18(weights='none', stem='small')"
     plan = plan_network(Model(backbone=text, trainable="none"), (3, 32, 32), 5)
-    made = plan.make(0, "cpu")
+    made = plan.build(0, "cpu")
     trains = {name for name, parameter in made.named_parameters() if parameter.requires_grad}
     assert trains == {"backbone.conv1.weight", "head.dense1.weight", "head.dense1.bias"}
     assert plan.trainable == 64 * 3 * 9 + 512 * 5 + 5

@@ -15,9 +15,15 @@ from torchvision.models import VisionTransformer, get_model, get_model_weights, 
 from torchvision.transforms import InterpolationMode
 
 from cnnlab.errors import DownloadError, RunError, SpecError
-from cnnlab.models.pretrained.architectures import names, natural_shape, network
-from cnnlab.models.pretrained.weights import Found, find_weights, natural, weights_label, whereabouts
-from cnnlab.randomness import torch_state
+from cnnlab.models.pretrained.architectures import create_model, default_input_size, list_models
+from cnnlab.models.pretrained.weights import (
+    PretrainedWeights,
+    load_pretrained_weights,
+    locate_weights,
+    pretrained_config,
+    weights_label,
+)
+from cnnlab.randomness import fork_rng
 
 pytestmark = pytest.mark.usefixtures("asked")
 Publish = Callable[..., Path]
@@ -31,8 +37,8 @@ def _silent(text: str) -> None:
     raise AssertionError(f"nothing was to be said, and not: {text}")
 
 
-def _find(name: str, weights: str = "imagenet", download: bool = False) -> Found:
-    return find_weights(name, weights, download=download, say=_silent)
+def _find(name: str, weights: str = "imagenet", download: bool = False) -> PretrainedWeights:
+    return load_pretrained_weights(name, weights, download=download, log=_silent)
 
 
 def _same(found: State, expected: State) -> bool:
@@ -40,13 +46,13 @@ def _same(found: State, expected: State) -> bool:
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.full) for name in names()]
+    "name", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.full) for name in list_models()]
 )
 def test_natural_is_what_the_weights_transforms_do(name: str) -> None:
     for member in get_model_weights(name):
-        if member.meta["min_size"][0] > natural_shape(name)[1]:
+        if member.meta["min_size"][0] > default_input_size(name)[1]:
             continue  # for a transformer of another size
-        made_for = natural(name, member.name)
+        made_for = pretrained_config(name, member.name)
         # A picture of one colour comes out of torchvision's own transforms in that colour, normalised.
         colour = torch.tensor([10, 100, 200], dtype=torch.uint8).reshape(3, 1, 1)
         seen = member.transforms()(colour.expand(3, 40, 30))
@@ -57,12 +63,20 @@ def test_natural_is_what_the_weights_transforms_do(name: str) -> None:
 
 
 def test_imagenet_is_the_first_version_where_there_is_one() -> None:
-    without = {name for name in names() if "IMAGENET1K_V1" not in get_model_weights(name).__members__}
+    without = {name for name in list_models() if "IMAGENET1K_V1" not in get_model_weights(name).__members__}
     assert without == set(OTHERS)
-    for name in names():
+    for name in list_models():
         label = weights_label(name, "imagenet")
         assert label == OTHERS.get(name, "IMAGENET1K_V1")
-        assert len({natural(name), *(natural(name, text) for text in ("imagenet", "none", "w.pth", label))}) == 1
+        assert (
+            len(
+                {
+                    pretrained_config(name),
+                    *(pretrained_config(name, text) for text in ("imagenet", "none", "w.pth", label)),
+                }
+            )
+            == 1
+        )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +108,7 @@ def test_files_and_none_stay_what_they_are() -> None:
     ],
 )  # fmt: skip
 def test_unknown_weights_are_told_with_those_that_there_are(name: str, written: str, words: str) -> None:
-    for ask in (weights_label, natural, _find):
+    for ask in (weights_label, pretrained_config, _find):
         with pytest.raises(SpecError, match=words):
             ask(name, written)
 
@@ -105,7 +119,7 @@ def test_a_kept_file_is_found_as_torchvision_finds_it(publish: Publish, mobilene
     assert found.source == "IMAGENET1K_V1 of torchvision's mobilenet_v3_small"
     assert (found.file, found.published, found.warnings) == (str(path), True, ())
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    with torch_state():
+    with fork_rng():
         assert _same(found.tensors, dict(get_model("mobilenet_v3_small", weights="IMAGENET1K_V1").state_dict()))
 
 
@@ -123,13 +137,13 @@ def test_the_weights_that_are_asked_for_are_found(publish: Publish, squeezenet: 
 
 @pytest.mark.full
 def test_old_names_of_densenets_become_todays(publish: Publish) -> None:
-    state = network("densenet121", device="cpu", seed=1).state_dict()
+    state = create_model("densenet121", device="cpu", seed=1).state_dict()
     # As in densenet121-a639ec97.pth, which is from before batch norm counted its batches.
     dot = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")
     old = {dot.sub(r"\1.\2", name): tensor for name, tensor in state.items() if "num_batches" not in name}
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     path = publish("densenet121", old)
-    with torch_state():
+    with fork_rng():
         expected = get_model("densenet121", weights="IMAGENET1K_V1").state_dict()
     expected = {name: tensor for name, tensor in expected.items() if "num_batches" not in name}
     assert _same(_find("densenet121").tensors, expected)
@@ -137,7 +151,7 @@ def test_old_names_of_densenets_become_todays(publish: Publish) -> None:
 
 
 def test_old_names_of_transformers_become_todays(tmp_path: Path) -> None:
-    with torch_state():
+    with fork_rng():
         small = VisionTransformer(8, 4, num_layers=2, num_heads=2, hidden_dim=4, mlp_dim=8, num_classes=3)
     names_now = {".mlp.linear_1.": ".mlp.0.", ".mlp.linear_2.": ".mlp.3."}
     state = {name: torch.rand(tensor.shape, generator=torch.Generator()) for name, tensor in small.state_dict().items()}
@@ -191,7 +205,7 @@ def test_kept_files_that_are_damaged_cut_empty_or_pages_are_found(publish: Publi
             _find("squeezenet1_1")
         told = caught.value.problems[0].next_step
         assert all(part in told for part in ("delete it", f"https://weights.invalid/models/{path.name}", str(path)))
-    with torch_state():
+    with fork_rng():
         get_model("squeezenet1_1", weights="IMAGENET1K_V1")  # torchvision takes the one with the flipped bit
 
 
@@ -225,7 +239,7 @@ def test_what_is_not_at_hand_is_told_with_all_that_is_needed_to_get_it(torch_sto
 def test_without_a_network_it_is_the_same_with_the_reason(torch_store: Path, asked: list[str]) -> None:
     said: list[str] = []
     with pytest.raises(DownloadError, match=r"(?s)not at hand.*download\.pytorch\.org can't be reached: Name or"):
-        find_weights("resnet18", "imagenet", say=said.append)
+        load_pretrained_weights("resnet18", "imagenet", log=said.append)
     assert asked == ["download.pytorch.org"]
     assert said == [f"downloading resnet18-f37072fd.pth (46.8 MB) to {torch_store}"]
     assert list(torch_store.iterdir()) == []
@@ -236,7 +250,7 @@ def test_a_download_is_said_kept_and_not_repeated(
 ) -> None:
     served = publish("squeezenet1_1", squeezenet, served=tmp_path)
     said: list[str] = []
-    found = find_weights("squeezenet1_1", "imagenet", say=said.append)
+    found = load_pretrained_weights("squeezenet1_1", "imagenet", log=said.append)
     assert said == [f"downloading {served.name} (5.0 MB) to {torch_store}"]
     assert (found.file, found.published) == (str(torch_store / served.name), True)
     assert _same(found.tensors, squeezenet)
@@ -247,6 +261,6 @@ def test_a_download_is_said_kept_and_not_repeated(
 def test_a_file_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save_file({"x": torch.ones(1)}, tmp_path / "w.safetensors")
-    assert whereabouts("squeezenet1_1", "~/w.safetensors").at_hand
+    assert locate_weights("squeezenet1_1", "~/w.safetensors").is_local
     found = _find("squeezenet1_1", "~/w.safetensors")
     assert (found.file, set(found.tensors)) == (str(tmp_path / "w.safetensors"), {"x"})

@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
-from cnnlab.models.pretrained.architectures import names, natural_shape, network
+from cnnlab.models.pretrained.architectures import create_model, default_input_size, list_models
 from cnnlab.models.tracing.trace import backbone_table, network_table
-from cnnlab.records import LayerRecord, Table
+from cnnlab.records import LayerRecord, LayerTable
 
 CONVOLUTIONAL = (
     "alexnet", "vgg11_bn", "vgg16", "resnet18", "resnet50", "squeezenet1_1", "densenet121", "mobilenet_v3_small",
@@ -35,19 +35,19 @@ def _networks(*always: str, breadth: tuple[str, ...]) -> list[Any]:
 
 
 @cache
-def _table(name: str) -> Table:
+def _table(name: str) -> LayerTable:
     return backbone_table(name)
 
 
 def _counted(made: nn.Module, name: str) -> int:
     """torch's own count of operations with weights, of one image."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        made(torch.empty(1, *natural_shape(name), device="meta"))
+        made(torch.empty(1, *default_input_size(name), device="meta"))
     found = counter.get_flop_counts()["Global"].items()
     return sum(count for function, count in found if "bmm" not in str(function) and "attention" not in str(function))
 
 
-def _last_map(table: Table) -> LayerRecord:
+def _last_map(table: LayerTable) -> LayerRecord:
     """The last row whose nodes do not see the whole image."""
     return [row for row in table.layers if row.receptive_field is not None][-1]
 
@@ -77,7 +77,7 @@ def test_the_receptive_field_is_the_published_one(name: str, size: int, jump: in
     ],
 )
 def test_layers_are_those_of_torchinfo(name: str) -> None:
-    made, shape = network(name), natural_shape(name)
+    made, shape = create_model(name), default_input_size(name)
     rows = {row.name: row for row in _table(name).layers}
     found = torchinfo.summary(made, input_data=torch.empty(1, *shape, device="meta"), device="meta", verbose=0)
     called = {id(module): module_name for module_name, module in made.named_modules()}
@@ -102,7 +102,7 @@ def test_layers_are_those_of_torchinfo(name: str) -> None:
 def test_torch_counts_two_operations_for_each_multiply_add_of_weights(name: str) -> None:
     table = _table(name)
     assert table.macs == sum(row.macs for row in table.layers) > 0
-    assert 2 * table.macs == _counted(network(name), name)
+    assert 2 * table.macs == _counted(create_model(name), name)
 
 
 @full
@@ -112,7 +112,7 @@ def test_steps_and_their_order_are_those_of_torchlens(name: str) -> None:
     import torchlens
     from torchlens.backends.torch.wrappers import unwrap_torch
 
-    made = network(name, device="cpu")
+    made = create_model(name, device="cpu")
     try:
         seen = torchlens.trace(made, torch.zeros(1, 3, 64, 64))
     finally:  # it replaces torch's functions by slow ones
@@ -137,9 +137,9 @@ def test_every_text_is_a_layer_that_makes_the_same_window(name: str) -> None:
         layer = layers.read(row.text)
         assert layer.kind == row.kind
         if row.kind in ("conv", "depthwise"):
-            assert layer.output(row.input) == row.output
+            assert layer.output_shape(row.input) == row.output
             assert layer.macs(row.input) == row.macs
-            assert sum(map(prod, layer.tensors(row.input).values())) == row.parameters
+            assert sum(map(prod, layer.parameter_shapes(row.input).values())) == row.parameters
     row_names = [row.name for row in table.layers]
     assert len(set(row_names)) == len(row_names)
     for place, row in enumerate(table.layers):
@@ -151,14 +151,14 @@ def test_parts_that_do_not_run_count_and_have_no_row() -> None:
     table = _table("googlenet")
     assert table.parameters == 13_004_888
     auxiliary = sum(
-        p.numel() for part in ("aux1", "aux2") for p in network("googlenet").get_submodule(part).parameters()
+        p.numel() for part in ("aux1", "aux2") for p in create_model("googlenet").get_submodule(part).parameters()
     )
     assert sum(row.parameters for row in table.layers) == table.parameters - auxiliary
     assert not [row.name for row in table.layers if row.name.startswith("aux")]
 
 
 def test_shape_and_classes_are_as_asked() -> None:
-    table = backbone_table("resnet18", (3, 64, 96), classes=10)
+    table = backbone_table("resnet18", (3, 64, 96), num_classes=10)
     assert table.layers[-1].output == (10,)
     assert _last_map(table).output == (512, 2, 3)
     with pytest.raises(SpecError, match=r"conv1: this network stops at an image of 5×64×64(?s:.*)received: 5×64×64"):
@@ -202,7 +202,7 @@ def test_rows_hold_all_parameters(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", list_models())
 def test_all_of_torchvision(name: str) -> None:
     table = backbone_table(name)
     assert table.layers[-1].output == (1000,)
@@ -214,8 +214,8 @@ def test_all_of_torchvision(name: str) -> None:
 )
 def test_timm_networks_count_as_torch_counts(name: str) -> None:
     name = f"timm/{name}"
-    made = network(name)
-    table = network_table(made, natural_shape(name))
+    made = create_model(name)
+    table = network_table(made, default_input_size(name))
     assert table.parameters == sum(row.parameters for row in table.layers)
     assert 2 * table.macs == _counted(made, name)
 

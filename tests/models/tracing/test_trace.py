@@ -17,15 +17,15 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.layers import Row, layers
+from cnnlab.architecture.layers import LayerRow, layers
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.architecture.warnings import table_warnings
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.models.build import build
-from cnnlab.models.pretrained.architectures import network
+from cnnlab.models.pretrained.architectures import create_model
 from cnnlab.models.tracing.trace import network_table, trace_network
-from cnnlab.randomness import torch_state
+from cnnlab.randomness import fork_rng
 from cnnlab.records import LayerRecord
 
 ROOT = Path(__file__).parents[3]
@@ -35,7 +35,7 @@ Shape = tuple[int, int, int]
 @pytest.fixture(autouse=True)
 def _global_state() -> Iterator[None]:
     """New layers draw their first weights from torch's global state."""
-    with torch_state():
+    with fork_rng():
         yield
 
 
@@ -116,7 +116,7 @@ TEXTS = [
 
 @given(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=9), st.sampled_from([(2, 24, 20), (4, 33, 33)]))
 def test_a_built_table_is_its_table(texts: list[str], shape: Shape) -> None:
-    kept: list[Row] = []
+    kept: list[LayerRow] = []
     for row in read_table(texts, {}, classes=2):  # rows that don't fit behind those in front are left out
         try:
             trace([*kept, row], shape)
@@ -208,7 +208,7 @@ class _Stages(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        whole: Any = network("resnet18", device="cpu")
+        whole: Any = create_model("resnet18", device="cpu")
         self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, nn.AvgPool2d(3, 2, 1))
         self.stages = nn.Sequential(whole.layer1, whole.layer2)
 
@@ -223,7 +223,7 @@ def test_a_resnet_sees_what_the_gradient_reaches() -> None:
 
 def test_same_padding_with_strides_sees_what_the_gradient_reaches() -> None:
     pytest.importorskip("timm")
-    whole: Any = network("timm/tf_efficientnet_lite0", device="cpu")
+    whole: Any = create_model("timm/tf_efficientnet_lite0", device="cpu")
     start = nn.Sequential(whole.conv_stem, whole.bn1, *whole.blocks[:3])
     for module in start.modules():  # a rectifier that is cut off at 6 would stop the gradient
         if hasattr(module, "act"):
@@ -381,7 +381,7 @@ def _hooks(module: nn.Module) -> list[int]:
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (5, 64, 64)], ids=["well", "after an error"])
 def test_the_network_is_left_as_it_was(shape: Shape) -> None:
-    module = network("resnet18", device="cpu")
+    module = create_model("resnet18", device="cpu")
     module.train()
     module.get_submodule("layer1").eval()
     module.get_submodule("conv1").register_forward_hook(lambda *_: None)

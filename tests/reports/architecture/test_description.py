@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.architecture.memory import memory
+from cnnlab.architecture.memory import estimate_memory
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.records import WarningRecord
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_bytes
 from cnnlab.reports.architecture.description import BATCH_SIZE, Description, describe, is_recipe
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +25,7 @@ def small(**train: object) -> Recipe:
 
 
 def column(found: Description, title: str) -> list[str]:
-    ((_, table),) = found.sheet().tables
+    ((_, table),) = found.document().tables
     index = [each.title for each in table.columns].index(title)
     return [row[index] for row in table.rows]
 
@@ -37,7 +37,7 @@ def test_a_recipe_is_its_table_with_the_sums() -> None:
     assert (found.parameters, found.trainable, found.macs) == (390_410, 390_410, trace.macs)
     assert (found.input, found.num_classes, found.source) == ((3, 32, 32), 10, "cifar10")
     assert found.classes[:2] == ("airplane", "automobile")
-    assert found.memory == memory(found.layers, 390_410, 64, 2)
+    assert found.memory == estimate_memory(found.layers, 390_410, 64, 2)
     assert describe(str(LENET)) == found
 
 
@@ -61,9 +61,9 @@ def test_size_classes_and_batch_take_the_recipes_place() -> None:
 def test_the_memory_is_that_of_the_recipes_optimizer() -> None:
     plain, adam = describe(small(optimizer="sgd(0.1)")), describe(small(optimizer="adam"))
     assert (plain.memory.optimizer, adam.memory.optimizer) == (0, 2 * adam.memory.weights)
-    notes = " ".join(plain.sheet().notes)
+    notes = " ".join(plain.document().notes)
     assert "state" not in notes
-    assert "adam's state" in " ".join(adam.sheet().notes)
+    assert "adam's state" in " ".join(adam.document().notes)
 
 
 def test_the_shares_add_up_and_the_memory_column_too() -> None:
@@ -72,21 +72,21 @@ def test_the_shares_add_up_and_the_memory_column_too() -> None:
         shares = [float(cell.strip("<% ")) for cell in column(found, title) if cell]
         assert sum(shares) == pytest.approx(100, abs=0.5)
     *cells, total = column(found, "memory")
-    assert total == formatting.memory(found.memory.activations)
+    assert total == format_bytes(found.memory.activations)
     assert sum(found.memory.layers.values()) == found.memory.activations
-    assert cells[1] == formatting.memory(64 * 32 * 32 * 32 * 4)
+    assert cells[1] == format_bytes(64 * 32 * 32 * 32 * 4)
 
 
 def test_the_sheet_ends_with_sums_and_warnings() -> None:
     found = describe(small())
     warned = WarningRecord(name="made-up", where="conv1", message="it is made up", fix="leave it")
-    sheet = found.model_copy(update={"warnings": (warned,)}).sheet()
+    sheet = found.model_copy(update={"warnings": (warned,)}).document()
     assert sheet.title == "recipe: 3×32×32 images of cifar10, 10 classes"
     assert sheet.notes[0] == f"{found.parameters:,} parameters, all trained; {found.macs:,} multiply-adds an image."
     assert sheet.notes[1].startswith(
-        f"Memory to train with 64 images at a time, in 32-bit floats: {formatting.memory(found.memory.total)} = "
+        f"Memory to train with 64 images at a time, in 32-bit floats: {format_bytes(found.memory.total)} = "
     )
-    assert sheet.notes[2].endswith(f": {formatting.memory(found.memory.prediction)}.")
+    assert sheet.notes[2].endswith(f": {format_bytes(found.memory.prediction)}.")
     assert sheet.notes[3] == "! made-up (conv1): it is made up; leave it"
 
 
@@ -107,7 +107,7 @@ def test_a_notebook_sees_the_drawing_and_the_table() -> None:
 
 
 def test_its_latex_has_no_sign_that_needs_a_package() -> None:
-    assert describe(LENET).sheet().to_latex().isascii()
+    assert describe(LENET).document().to_latex().isascii()
 
 
 def test_a_recipe_is_a_toml_file_or_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,5 +185,5 @@ def test_warnings_that_are_switched_off_are_named() -> None:
     off = ["bias-before-batchnorm"]
     found = describe(ROOT / "recipes" / "model2.toml", overrides={"warnings.off": off})
     assert "bias-before-batchnorm" not in {warning.name for warning in found.warnings}
-    assert found.sheet().notes[-1] == "Warnings switched off: bias-before-batchnorm."
+    assert found.document().notes[-1] == "Warnings switched off: bias-before-batchnorm."
     assert describe(ROOT / "recipes" / "model2.toml", overrides={"warnings.off": off[0]}) == found

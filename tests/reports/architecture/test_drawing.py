@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.trace import trace
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import overview
-from cnnlab.records import LayerRecord, Table
-from cnnlab.reports.architecture.drawing import architecture
-from cnnlab.reports.architecture.layout import PAGE, Placed, height_of, place, short_label, width_of
+from cnnlab.config.warnings import summarize
+from cnnlab.records import LayerRecord, LayerTable
+from cnnlab.reports.architecture.drawing import draw_architecture
+from cnnlab.reports.architecture.layout import PAGE, NetworkDiagram, height_of, lay_out_network, short_label, width_of
 
 ROOT = Path(__file__).parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -32,8 +32,8 @@ SIXTY = [*(["conv(32, 3, padding=1)", "batchnorm", "relu"] * 19), "globalpool", 
 TABLES = {"lenet": list(LENET), "deep": DEEP, "sixty": SIXTY, "flat": ["batchnorm", "flatten", "dense(10)"]}
 
 
-def table(rows: list[str]) -> Table:
-    return overview(trace(read_table(rows, {}, 10), (3, 32, 32)).records())
+def table(rows: list[str]) -> LayerTable:
+    return summarize(trace(read_table(rows, {}, 10), (3, 32, 32)).records())
 
 
 def shapes(svg: str) -> list[ElementTree.Element]:
@@ -45,14 +45,14 @@ def titles(svg: str) -> list[str]:
     return [element.find(f"{SVG}title").text for element in root.iter(f"{SVG}rect") if len(element)]
 
 
-def boxes(placed: Placed) -> list[tuple[int, float, float]]:
+def boxes(placed: NetworkDiagram) -> list[tuple[int, float, float]]:
     return [(item.line, item.left, item.left + item.slot) for item in placed.items]
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_row_is_drawn_once_under_its_name_and_nothing_over_the_edge(name: str) -> None:
     known = table(TABLES[name])
-    svg = architecture(known, name).to_svg(alone=True)
+    svg = draw_architecture(known, name).to_svg(alone=True)
     named = Counter(title.partition(": ")[0] for title in titles(svg))
     assert named == Counter({"images of 3×32×32": 1, **{row.name: 1 for row in known.layers}})
     root = ElementTree.fromstring(svg)
@@ -79,7 +79,7 @@ def test_every_row_is_drawn_once_under_its_name_and_nothing_over_the_edge(name: 
 )
 def test_items_stand_side_by_side_in_the_order_of_the_data(rows: list[str]) -> None:
     known = table(["conv(24, 3, padding=1)", *rows, "flatten", "dense(10)"])
-    placed = place(known.layers)
+    placed = lay_out_network(known.layers)
     assert placed.width <= PAGE
     for before, after in zip(boxes(placed), boxes(placed)[1:], strict=False):
         assert after[0] == before[0] + 1 or (after[0] == before[0] and after[1] > before[2])
@@ -98,36 +98,36 @@ def test_sizes_grow_with_the_side_and_with_the_channels(one: int, other: int, la
 
 
 def test_blocks_follow_their_own_outputs() -> None:
-    by_name = {item.row.name: item for item in place(table(list(LENET)).layers).items if item.row is not None}
+    by_name = {item.row.name: item for item in lay_out_network(table(list(LENET)).layers).items if item.row is not None}
     assert by_name["conv1"].height > by_name["maxpool1"].height > by_name["maxpool2"].height
-    assert by_name["conv1"].height == place(table(list(LENET)).layers).items[0].height
+    assert by_name["conv1"].height == lay_out_network(table(list(LENET)).layers).items[0].height
     assert by_name["conv1"].width == by_name["maxpool1"].width < by_name["conv2"].width < by_name["flatten1"].width
     assert [row.name for row in by_name["dense2"].strips] == ["softmax1"]
 
 
 def test_an_arc_leads_from_what_goes_in_to_the_sum() -> None:
-    placed = place(table(["conv(8, 3)", "relu", "residual([conv(8, 3, padding=1), relu])", "flatten"]).layers)
+    placed = lay_out_network(table(["conv(8, 3)", "relu", "residual([conv(8, 3, padding=1), relu])", "flatten"]).layers)
     names = [item.row.name if item.row else "images" for item in placed.items]
     assert names == ["images", "conv1", "residual1.body.conv1", "residual1", "flatten1"]
     (arc,) = placed.arcs
     # Behind the relu, the second piece of conv1, over the body's convolution.
-    assert (names[arc.start], arc.piece, names[arc.end]) == ("conv1", 1, "residual1")
+    assert (names[arc.start], arc.strip_index, names[arc.end]) == ("conv1", 1, "residual1")
 
 
 def test_a_shortcut_of_its_own_is_a_way_past_the_body() -> None:
-    placed = place(table(["conv(8, 3)", DOWN, "flatten"]).layers)
+    placed = lay_out_network(table(["conv(8, 3)", DOWN, "flatten"]).layers)
     names = [item.row.name if item.row else "images" for item in placed.items]
     assert {(names[arc.start], names[arc.end]) for arc in placed.arcs} == {
         ("conv1", "residual1.shortcut.conv1"),
         ("residual1.body.conv1", "residual1"),
     }
-    assert [item.row.name for item in placed.items if not item.follows] == ["residual1.shortcut.conv1"]
+    assert [item.row.name for item in placed.items if not item.is_connected] == ["residual1.shortcut.conv1"]
 
 
 def test_arcs_that_cross_have_lanes_of_their_own() -> None:
     from cnnlab.reports.architecture.drawing import _lanes
 
-    placed = place(table(DEEP).layers)
+    placed = lay_out_network(table(DEEP).layers)
     lanes, _ = _lanes(placed)
     for one, lane in zip(placed.arcs, lanes, strict=True):
         for other, second in zip(placed.arcs, lanes, strict=True):
@@ -135,7 +135,7 @@ def test_arcs_that_cross_have_lanes_of_their_own() -> None:
 
 
 def test_a_repeat_is_a_bracket_under_its_rows() -> None:
-    placed = place(table(DEEP).layers)
+    placed = lay_out_network(table(DEEP).layers)
     names = [item.row.name if item.row else "" for item in placed.items]
     outer, second, *inner = placed.brackets
     assert (names[outer.first], names[outer.last], outer.level) == (
@@ -152,7 +152,7 @@ def test_a_repeat_is_a_bracket_under_its_rows() -> None:
 
 
 def test_a_block_is_not_parted_from_its_sum_where_it_fits_on_a_line() -> None:
-    placed = place(table(["conv(16, 3, padding=1)", *[BLOCK, "relu"] * 8, "flatten", "dense(10)"]).layers)
+    placed = lay_out_network(table(["conv(16, 3, padding=1)", *[BLOCK, "relu"] * 8, "flatten", "dense(10)"]).layers)
     assert placed.lines > 2
     for arc in placed.arcs:
         assert placed.items[arc.start + 1].line == placed.items[arc.end].line
@@ -160,7 +160,7 @@ def test_a_block_is_not_parted_from_its_sum_where_it_fits_on_a_line() -> None:
 
 def test_few_layers_make_a_small_drawing_and_many_a_high_one() -> None:
     def size(rows: list[str]) -> tuple[float, float]:
-        root = ElementTree.fromstring(architecture(table(rows), "a network").to_svg(alone=True))
+        root = ElementTree.fromstring(draw_architecture(table(rows), "a network").to_svg(alone=True))
         return float(root.attrib["width"]), float(root.attrib["height"])
 
     few, many = size(["conv(8, 3)", "relu", "maxpool(2)", "flatten", "dense(10)"]), size(SIXTY)
@@ -186,7 +186,7 @@ def test_a_label_says_what_a_row_is_in_short(row: str, label: str) -> None:
 
 def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
     name = "a_very_long_name_of_a_row_that_nobody_reads"
-    svg = architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(alone=True)
+    svg = draw_architecture(table([f"{name}: conv(8, 3)", "flatten", "dense(10)"]), "x" * 300).to_svg(alone=True)
     texts = [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert name not in texts
     assert any(text.startswith("a_very_long") and text.endswith("…") for text in texts)
@@ -195,13 +195,13 @@ def test_long_names_are_cut_and_told_in_full_where_the_pointer_rests() -> None:
 
 
 def test_the_legend_names_the_kinds_that_are_there() -> None:
-    texts = [element.text for element in shapes(architecture(table(list(LENET)), "lenet").to_svg(alone=True))]
+    texts = [element.text for element in shapes(draw_architecture(table(list(LENET)), "lenet").to_svg(alone=True))]
     assert {"convolution", "dense", "pooling", "activation", "reshaping"} <= set(texts)
     assert not {"normalisation", "dropout", "sum", "other"} & set(texts)
 
 
 def test_the_drawing_stands_alone_in_light_and_dark() -> None:
-    svg = architecture(table(DEEP), "<a & b>").to_svg(alone=True)
+    svg = draw_architecture(table(DEEP), "<a & b>").to_svg(alone=True)
     assert "prefers-color-scheme: dark" in svg
     assert "<a & b>" not in svg
     assert "&lt;a &amp; b&gt;" in svg
@@ -220,26 +220,28 @@ def test_operations_that_no_table_has_are_drawn_too() -> None:
         for name, before in zip(many, ("", *many), strict=False)
     ]
     rows += [record("act", "quick_gelu", (many[-1],)), record("all", "concatenate", (*many[:-1], "act"))]
-    placed = place(rows)
+    placed = lay_out_network(rows)
     # What keeps the shape and learns nothing is a strip; what takes very many rows says how many.
     assert [row.name for row in placed.items[8].strips] == ["act"]
     assert placed.items[9].label == "concatenate 8"
     assert placed.arcs == ()
-    svg = architecture(Table(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(alone=True)
+    svg = draw_architecture(LayerTable(parameters=0, macs=0, layers=tuple(rows), warnings=()), "rows").to_svg(
+        alone=True
+    )
     assert {title.partition(":")[0] for title in titles(svg)} >= {*many, "act", "all"}
 
 
 def test_what_is_frozen_is_pale_and_the_legend_says_so() -> None:
     known = table(list(LENET))
-    plain = architecture(known, "lenet").to_svg(alone=True)
+    plain = draw_architecture(known, "lenet").to_svg(alone=True)
     assert "opacity" not in plain
     assert "frozen" not in plain
     still = {"conv1", "dense1"}
     rows = [
-        row.model_copy(update={"frozen": row.name in still, "begins": 2 * (row.name == "conv2")})
+        row.model_copy(update={"frozen": row.name in still, "unfreeze_at": 2 * (row.name == "conv2")})
         for row in known.layers
     ]
-    drawn = architecture(known.model_copy(update={"layers": tuple(rows)}), "lenet").to_svg(alone=True)
+    drawn = draw_architecture(known.model_copy(update={"layers": tuple(rows)}), "lenet").to_svg(alone=True)
     boxes = [box for box in ElementTree.fromstring(drawn).iter(f"{SVG}rect") if len(box)]
     pale = {box.find(f"{SVG}title").text for box in boxes if "opacity" in box.attrib["style"]}
     assert {title.partition(":")[0] for title in pale} == still

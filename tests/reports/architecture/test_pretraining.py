@@ -11,21 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.config.optimization import Adam
+from cnnlab.config.optimization import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
-from cnnlab.models.network_plan import plan_of_run
-from cnnlab.models.pretrained.weights import whereabouts
-from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Table
+from cnnlab.models.network_plan import plan_run_network
+from cnnlab.models.pretrained.weights import locate_weights
+from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
 from cnnlab.reports.architecture.description import Description, describe
 from cnnlab.reports.architecture.pretraining import (
-    Beginning,
-    frozen,
-    has_states,
-    loaded_facts,
-    state_of,
-    too_late,
-    trained,
+    InitialWeights,
+    freeze_state,
+    frozen_text,
+    has_frozen_layers,
+    late_unfreeze_warning,
+    loaded_weights_facts,
+    trainable_text,
 )
 from cnnlab.reports.run.tables import layer_table
 from cnnlab.runs.run import run
@@ -37,7 +37,7 @@ RESNET = {"backbone": "resnet18(weights='imagenet')", "trainable": "rows(['layer
 def row(name: str, parameters: int = 8, *, frozen: bool = False, begins: int = 0) -> LayerRecord:
     return LayerRecord(
         name=name, kind="dense", text="dense(2)", input=(3,), output=(2,), parameters=parameters, formula="", macs=6,
-        receptive_field=None, jump=None, frozen=frozen, begins=begins,
+        receptive_field=None, jump=None, frozen=frozen, unfreeze_at=begins,
     )  # fmt: skip
 
 
@@ -66,37 +66,37 @@ def test_what_trains_is_told_by_the_shortest_names() -> None:
         row("backbone.conv1", frozen=True), row("backbone.relu", 0), row("backbone.layer4.0.conv1"),
         row("backbone.layer4.0.bn1"), row("backbone.layer4.1.conv1"), row("head.dense1"),
     ]  # fmt: skip
-    assert trained(rows) == "backbone.layer4, head.dense1"
-    assert frozen(rows) == "backbone.conv1"
-    assert [state_of(each) for each in rows] == ["frozen", "", "trains", "trains", "trains", "trains"]
-    assert trained([row("a"), row("b")]) == ""
+    assert trainable_text(rows) == "backbone.layer4, head.dense1"
+    assert frozen_text(rows) == "backbone.conv1"
+    assert [freeze_state(each) for each in rows] == ["frozen", "", "trains", "trains", "trains", "trains"]
+    assert trainable_text([row("a"), row("b")]) == ""
 
 
 def test_what_begins_later_is_told_with_its_epoch() -> None:
     rows = [row("backbone.a.x", begins=2), row("backbone.a.y", begins=2), row("backbone.b", begins=1), row("head.d")]
-    assert trained(rows) == "head.d; backbone.b after 1 epoch; backbone.a after 2 epochs"
-    assert state_of(rows[0]) == "after epoch 2"
-    assert too_late(rows, 3) == ""
-    assert too_late(rows, 2).startswith("training ends after 2 epochs, before 16 parameters would begin")
+    assert trainable_text(rows) == "head.d; backbone.b after 1 epoch; backbone.a after 2 epochs"
+    assert freeze_state(rows[0]) == "after epoch 2"
+    assert late_unfreeze_warning(rows, 3) == ""
+    assert late_unfreeze_warning(rows, 2).startswith("training ends after 2 epochs, before 16 parameters would begin")
     many = [row(f"backbone.{number}", begins=number) for number in range(9, 0, -1)]
-    told = trained([*many, row("head.d")])
+    told = trainable_text([*many, row("head.d")])
     assert told == "head.d; backbone.1 after 1 epoch; then, after 7 other steps, backbone.9 after 9 epochs"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.booleans()), min_size=1, max_size=6))
 def test_the_names_hold_all_that_is_frozen_and_nothing_else(drawn: list[tuple[str, str, bool]]) -> None:
     rows = [row(f"{a}.{b}.{number}", frozen=still) for number, (a, b, still) in enumerate(drawn)]
-    told = frozen(rows)
+    told = frozen_text(rows)
     names = told.split(", ") if told else []
     held = {each.name for each in rows if any(f"{each.name}.".startswith(f"{name}.") for name in names)}
     assert held == {each.name for each in rows if each.frozen}
 
 
 def test_a_table_says_what_is_frozen_only_where_something_is() -> None:
-    plain = Table(parameters=8, macs=6, layers=(row("a"),), warnings=())
+    plain = LayerTable(parameters=8, macs=6, layers=(row("a"),), warnings=())
     assert "weights" not in [each.title for each in layer_table(plain).columns]
     mixed = plain.model_copy(update={"layers": (row("a", frozen=True), row("b", 0), row("c", begins=1))})
-    assert has_states(mixed)
+    assert has_frozen_layers(mixed)
     assert column(layer_table(mixed), "weights") == ["frozen", "", "after epoch 1", ""]
 
 
@@ -109,14 +109,14 @@ def test_the_sums_are_the_published_ones(resnet: Description) -> None:
     # 8,393,728 in layer4 and 5,130 in the head, as the assignment counts them.
     assert (resnet.parameters, resnet.trainable) == (11_181_642, 8_398_858)
     assert resnet.title == "recipe: 3×32×32 images of cifar10, 10 classes"
-    notes = resnet.sheet().notes
+    notes = resnet.document().notes
     assert notes[0].startswith("11,181,642 parameters, 8,398,858 of them trained: backbone.layer4, head.dense1; ")
     assert sum(each.parameters for each in resnet.layers if not each.frozen) == 8_398_858
     assert resnet.memory.gradients == 4 * 8_398_858
 
 
 def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Description) -> None:
-    said = resnet.sheet().notes[1:4]
+    said = resnet.document().notes[1:4]
     assert re.fullmatch(
         r"The backbone begins with IMAGENET1K_V1 of torchvision's resnet18: resnet18-f37072fd\.pth \(46\.8 MB\), "
         r"which (is in|training will download to) .*checkpoints\.",
@@ -132,27 +132,27 @@ def test_what_it_begins_with_is_told_and_nothing_is_downloaded(resnet: Descripti
 
 def test_a_file_is_at_hand_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    place = whereabouts("resnet18", "imagenet")
-    assert (place.at_hand, place.label) == (False, "IMAGENET1K_V1 of torchvision's resnet18")
+    place = locate_weights("resnet18", "imagenet")
+    assert (place.is_local, place.label) == (False, "IMAGENET1K_V1 of torchvision's resnet18")
     path = Path(place.path)
     assert path.is_relative_to(tmp_path)
     assert not path.parent.exists()
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
-    assert whereabouts("resnet18", "IMAGENET1K_V1").at_hand
+    assert locate_weights("resnet18", "IMAGENET1K_V1").is_local
     mine = tmp_path / "mine.pth"
-    found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).beginning
+    found = describe(on_cifar({"backbone": f"resnet18(weights='{mine}')", "resize": "own"})).initial_weights
     assert found.lines()[0] == f"! The backbone begins with mine.pth, and there is no such file: {mine}."
     mine.write_bytes(b"x" * 2_000_000)
-    assert whereabouts("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
+    assert locate_weights("resnet18", str(mine))[1:] == (str(mine), True, 2.0)
 
 
 @pytest.mark.full
 def test_the_weights_of_timm_are_told_too() -> None:
     pytest.importorskip("timm")
-    place = whereabouts("timm/resnet18", "imagenet")
+    place = locate_weights("timm/resnet18", "imagenet")
     assert place.label == "a1_in1k of timm's resnet18"
-    assert "huggingface" in place.path or place.path.endswith("hub") or place.at_hand
+    assert "huggingface" in place.path or place.path.endswith("hub") or place.is_local
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_weights_of_timm_are_told_too() -> None:
     ],
 )
 def test_what_is_done_to_images_is_told(model: dict[str, Any], data: dict[str, Any], words: str) -> None:
-    found = describe(on_cifar({"resize": "own", **model}, **data)).beginning
+    found = describe(on_cifar({"resize": "own", **model}, **data)).initial_weights
     assert ("deviation that the backbone was made for" in "\n".join(found.lines())) == (not data)
     assert words in "\n".join(found.lines())
     assert "resized" not in "\n".join(found.lines())
@@ -242,18 +242,18 @@ def test_a_missing_run_is_named(recipe: Callable[..., Recipe], tmp_path: Path) -
 
 def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: RunFolder, tmp_path: Path) -> None:
     made = of_run(recipe, trunk, trainable="gradual(['batchnorm1', 'conv1'])")
-    made = made.model_copy(update={"train": made.train.model_copy(update={"optimizer": Adam()})})
-    found = describe(made).beginning
+    made = made.model_copy(update={"train": made.train.model_copy(update={"optimizer": AdamConfig()})})
+    found = describe(made).initial_weights
     assert found.lines()[0] == f"The backbone begins with the trained weights of run {trunk.name}."
     folder = run(made, runs=tmp_path, device="cpu")
-    facts = dict(loaded_facts(folder.recipe(), folder.table(), folder.loaded()))
+    facts = dict(loaded_weights_facts(folder.recipe(), folder.table(), folder.loaded_weights()))
     weights = trunk.path / f"best-{round(trunk.result().selected_epoch * 3)}.safetensors"
     assert facts["weights"] == f"run {trunk.name}"
-    assert facts["file"].startswith(Path(folder.loaded().file).name)
-    assert facts["file"].endswith(f"SHA-256 {folder.loaded().sha256}")
+    assert facts["file"].startswith(Path(folder.loaded_weights().file).name)
+    assert facts["file"].endswith(f"SHA-256 {folder.loaded_weights().sha256}")
     assert str(weights.parent) not in facts["file"]
     assert facts["tensors"] == "7 loaded; 2 behind the cut left out"
-    plan = plan_of_run(folder)
+    plan = plan_run_network(folder)
     own = sum(each.parameters for each in plan.layers)
     assert facts["trained"].startswith(f"{own} of {own} parameters: head.dense1; backbone.batchnorm1 after 1 epoch; ")
     # The recipe has two epochs.
@@ -266,26 +266,28 @@ def test_a_run_tells_what_it_began_with(recipe: Callable[..., Recipe], trunk: Ru
     [(True, ", the published file"), (False, ", not the published file"), (None, "")],
 )
 def test_a_page_says_whether_the_file_is_the_published_one(published: bool | None, words: str) -> None:
-    loaded = LoadedRecord(
+    loaded = WeightLoadReport(
         source="W of resnet18", file="/somewhere/w.pth", sha256="ab" * 32, published=published, loaded=3,
         missing=("a", "b"), ignored=("c",), behind=("d",),
     )  # fmt: skip
-    table = Table(
+    table = LayerTable(
         parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
     )
-    facts = dict(loaded_facts(on_cifar(RESNET), table, loaded))
+    facts = dict(loaded_weights_facts(on_cifar(RESNET), table, loaded))
     assert facts["file"] == f"w.pth, SHA-256 {'ab' * 32}{words}"
     assert facts["tensors"] == (
         "3 loaded; 2 missing in the file, which began at random (a, b); "
         "1 ignored, since they belong to nothing here (c); 1 behind the cut left out"
     )
     assert (facts["trained"], facts["frozen"]) == ("8 of 16 parameters: head.b", "8 parameters: backbone.a")
-    assert dict(loaded_facts(on_cifar(RESNET), table, None))["weights"] == "none: all began at random"
+    assert dict(loaded_weights_facts(on_cifar(RESNET), table, None))["weights"] == "none: all began at random"
 
 
 def test_a_beginning_is_a_record_that_comes_back() -> None:
-    made = Beginning(backbone="x(weights='none')", weights="", features="a", features_shape=(3,), normalized="data")
-    assert Beginning.from_json(made.to_json()) == made
+    made = InitialWeights(
+        backbone="x(weights='none')", weights="", features="a", features_shape=(3,), normalized="data"
+    )
+    assert InitialWeights.from_json(made.to_json()) == made
 
 
 @pytest.mark.full
@@ -320,9 +322,9 @@ def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
     ],
 )
 def test_a_page_says_what_was_kept_of_the_frozen_part(changes: dict[str, Any], words: str) -> None:
-    record = FeaturesRecord(**{"kept": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
-    table = Table(
+    record = FeatureCacheRecord(**{"kept": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
+    table = LayerTable(
         parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
     )
-    assert words in dict(loaded_facts(on_cifar(RESNET), table, None, record))["kept"]
-    assert "kept" not in dict(loaded_facts(on_cifar(RESNET), table, None))
+    assert words in dict(loaded_weights_facts(on_cifar(RESNET), table, None, record))["kept"]
+    assert "kept" not in dict(loaded_weights_facts(on_cifar(RESNET), table, None))

@@ -7,7 +7,7 @@ from statistics import fmean
 import pytest
 
 from cnnlab.records import EpochRecord, Score, StepMeans
-from cnnlab.render.plots import new_figure, quiet_axes
+from cnnlab.render.plots import minimal_axes, new_figure
 from cnnlab.reports.comparison.curves import TONES, draw_curves, loss_curves
 
 
@@ -31,10 +31,10 @@ def points(train: list[float], validation: list[float | None]) -> list[EpochReco
 
 def test_a_curve_is_the_mean_and_the_range_of_the_seeds() -> None:
     train, validation = loss_curves([points([3, 2, 1], [4, 3, 2]), points([5, 2], [6, 5])])
-    assert (train.part, train.epochs) == ("train", (1, 2, 3))
+    assert (train.split, train.epochs) == ("train", (1, 2, 3))
     assert train.mean == (fmean([3, 5]), 2, 1)
     assert (train.low, train.high) == ((3, 2, 1), (5, 2, 1))
-    assert (validation.part, validation.mean, validation.high) == ("validation", (5, 4, 2), (6, 5, 2))
+    assert (validation.split, validation.mean, validation.high) == ("validation", (5, 4, 2), (6, 5, 2))
 
 
 def test_what_is_no_number_and_what_was_not_measured_is_left_out() -> None:
@@ -51,7 +51,7 @@ def test_each_group_has_two_lines_in_its_colour(many: int) -> None:
         for number in range(many)
     ]
     figure = new_figure(600, 300)
-    axes = quiet_axes(figure, 40, 40, 400, 200)
+    axes = minimal_axes(figure, 40, 40, 400, 200)
     draw_curves(axes, groups)
     drawn = min(many, len(TONES))
     lines = axes.get_lines()
@@ -71,6 +71,6 @@ def test_each_group_has_two_lines_in_its_colour(many: int) -> None:
 
 def test_losses_far_apart_have_a_scale_of_powers() -> None:
     figure = new_figure(600, 300)
-    axes = quiet_axes(figure, 40, 40, 400, 200)
+    axes = minimal_axes(figure, 40, 40, 400, 200)
     draw_curves(axes, [("one", loss_curves([points([300, 2, 1], [3, 2, 1])]))])
     assert axes.get_yscale() == "log"

@@ -85,7 +85,7 @@ def test_a_loss_has_no_smallest_difference_that_nobody_gave(made: dict[str, list
     assert (found.delta, one.delta, one.p_equal, one.equal_low, one.needed) == (None, None, None, None, None)
     assert one.verdict == "better"
     told = "The smallest difference of interest is not given (--delta), so that nothing is called practically equal"
-    assert told in found.sheet().to_markdown()
+    assert told in found.document().to_markdown()
     assert found.svg()
     several = compare(paths(*made.values()), metric="validation_loss")
     assert {each.p_equal_adjusted for each in several.comparisons} == {None}
@@ -151,8 +151,8 @@ def test_one_run_a_side_gives_no_verdict_but_mcnemars_test_of_the_two_models(mad
     exact = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     assert found.mcnemar.p == pytest.approx(exact)
     assert (found.verdict, found.low) == ("no verdict", None)
-    assert "these two trained models only" in found.sheet().to_markdown()
-    assert "No verdict on the recipes: 1 run against 1 run" in found.answer()
+    assert "these two trained models only" in found.document().to_markdown()
+    assert "No verdict on the recipes: 1 run against 1 run" in found.summary()
 
 
 def test_two_seeds_of_one_recipe_are_two_models(made: dict[str, list[RunFolder]]) -> None:
@@ -167,7 +167,7 @@ def test_four_seeds_give_an_interval_and_no_verdict(made: dict[str, list[RunFold
     found = compare(paths(made["fast"][:4], made["slow"]), metric="validation_loss")
     assert found.verdict == "no verdict"
     assert found.low is not None
-    assert "4 runs against 6 runs" in found.answer()
+    assert "4 runs against 6 runs" in found.summary()
 
 
 def test_images_of_different_splits_are_never_set_side_by_side(own: dict[str, list[RunFolder]]) -> None:
@@ -178,7 +178,7 @@ def test_images_of_different_splits_are_never_set_side_by_side(own: dict[str, li
     assert any("their validation images are not the same" in note for note in found.notes)
     pair = compare([own["fast"][0].path, own["slow"][0].path])
     assert pair.mcnemar is None
-    assert "the two models can't be compared: their validation images" in pair.sheet().to_markdown()
+    assert "the two models can't be compared: their validation images" in pair.document().to_markdown()
     # The test images are the same whatever the split of the rest.
     tested = compare([own["fast"][0].path, own["slow"][0].path], metric="test_accuracy")
     assert tested.mcnemar.images == 12
@@ -213,7 +213,7 @@ def test_a_diverged_run_is_counted_as_a_failure(own: dict[str, list[RunFolder]])
     assert (slow.n, slow.failures, slow.runs[5].value) == (5, 1, None)
     assert found.comparisons[0].failures_b == 1
     assert found.comparisons[0].new_images is not None
-    for text in (found.sheet().to_markdown(), found.svg()):
+    for text in (found.document().to_markdown(), found.svg()):
         assert "diverged" in text
 
 
@@ -238,7 +238,7 @@ def test_of_a_seed_that_was_run_again_the_last_counts(own: dict[str, list[RunFol
 def test_other_epochs_code_precision_and_device_are_told(own: dict[str, list[RunFolder]]) -> None:
     for folder in own["slow"]:
         rewritten(folder, "train.epochs", 3)
-        folder.write("way.json", folder.way().model_copy(update={"precision": "bf16"}).to_json())
+        folder.write("way.json", folder.precision_config().model_copy(update={"precision": "bf16"}).to_json())
     one = own["fast"][0]
     machine = {"code": "other", "device": "cuda: x", "torch": "1.0", "threads": 7}
     one.write("environment.json", one.environment().model_copy(update=machine).to_json())
@@ -281,7 +281,7 @@ def without_a_test_part(folder: RunFolder, source: str, **data: str) -> None:
     """The run as of data that has no test images."""
     rewritten(folder, "data.test", 0.0)
     rewritten(folder, "data.source", source)
-    parts = {part: count for part, count in folder.data().parts.items() if part != "test"}
+    parts = {part: count for part, count in folder.data().splits.items() if part != "test"}
     changes = {"source": source, "test_set": "", "parts": parts, **data}
     folder.write("data.json", folder.data().model_copy(update=changes).to_json())
     changed(folder, test=None)
@@ -308,14 +308,14 @@ def test_folders_of_one_name_without_test_images_are_other_data(own: dict[str, l
 
 
 def test_seeds_of_a_recipe_on_other_data_of_one_name_are_no_one_group(own: dict[str, list[RunFolder]]) -> None:
-    from cnnlab.runs.index.finished_runs import ReadRun
+    from cnnlab.runs.index.finished_runs import LoadedRun
 
     a, b = own["fast"][:2]
     for folder, content in ((a, "a"), (b, "a")):
         without_a_test_part(folder, "/A/imgs", content=content)
-    assert ReadRun.read(a).experiment == ReadRun.read(b).experiment
+    assert LoadedRun.load(a).experiment_key == LoadedRun.load(b).experiment_key
     without_a_test_part(b, "/B/imgs", content="b")
-    assert ReadRun.read(a).experiment != ReadRun.read(b).experiment
+    assert LoadedRun.load(a).experiment_key != LoadedRun.load(b).experiment_key
 
 
 def test_runs_that_do_not_say_what_their_data_held_are_not_compared_image_by_image(
@@ -373,7 +373,7 @@ def test_only_shares_of_images_have_an_error_that_changes(
     for groups in ([own["middle"], own["slow"]], list(own.values())):
         found = compare(paths(*groups), metric=f"train_{figure}", delta=0.01)
         assert [each.error_change is not None for each in found.comparisons] == [has] * len(found.comparisons)
-        assert ("error, relative" in found.sheet().to_markdown()) is has
+        assert ("error, relative" in found.document().to_markdown()) is has
 
 
 def test_test_figures_are_compared_where_all_have_some_and_the_looks_are_told(
@@ -381,7 +381,7 @@ def test_test_figures_are_compared_where_all_have_some_and_the_looks_are_told(
 ) -> None:
     found = compare(paths(own["fast"], own["slow"]), metric="test_accuracy", delta=0.01)
     assert found.looks == 18
-    assert "looked at 18 times" in found.sheet().to_markdown()
+    assert "looked at 18 times" in found.document().to_markdown()
     changed(own["slow"][1], test=None)
     with pytest.raises(RunError) as caught:
         compare(paths(own["fast"], own["slow"]), metric="test_accuracy")
@@ -423,6 +423,6 @@ def test_the_answer_comes_in_every_form(made: dict[str, list[RunFolder]]) -> Non
     texts = [element.text for element in picture.iter() if element.tag.endswith("text")]
     assert {"slow", "middle", "fast"} <= {str(text).strip() for text in texts}
     assert sum(each.verdict in str(text) for each in found.comparisons for text in texts) >= 2
-    sheet = found.sheet().to_markdown()
+    sheet = found.document().to_markdown()
     assert all(folder.name in sheet for runs in made.values() for folder in runs)
     assert "<img" in found._repr_html_()

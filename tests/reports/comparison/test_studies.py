@@ -57,7 +57,7 @@ def test_every_form(pair: tuple[StudyResult, StudyResult]) -> None:
     assert ComparedStudies.from_json(found.to_json()) == found
     texts = [str(one.text).strip() for one in ElementTree.fromstring(found.svg()).iter() if one.tag.endswith("text")]
     assert {"plain", "flips", "dropout", "warm-up"} <= set(texts)
-    assert "Studies first and second" in found.sheet().to_markdown()
+    assert "Studies first and second" in found.document().to_markdown()
     assert "<img" in found._repr_html_()
 
 
@@ -86,7 +86,7 @@ def test_folders_of_studies_on_the_command_line(pair: tuple[StudyResult, StudyRe
     assert found == compare_studies(pair)
     assert ask("--json", "--svg", str(tmp_path / "both.svg")).startswith("{")
     assert (tmp_path / "both.svg").read_text() == found.svg()
-    assert ask("--markdown") == found.sheet().to_markdown()
+    assert ask("--markdown") == found.document().to_markdown()
     assert "studies are not compared with runs" in ask(str(tmp_path), code=2)
     assert "a study has declared these itself" in ask("--delta", "0.1", code=2)
     with pytest.raises(RunError, match="there is no study with a result here"):

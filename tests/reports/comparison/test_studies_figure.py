@@ -22,7 +22,7 @@ def test_arms_are_matched_by_name(make_study):
 
 def test_doses_share_an_axis(make_study):
     rows = overlay_rows([make_study(doses=DOSES[1:], runs=5), make_study(doses=DOSES[::-1], runs=5, seed=1)])
-    assert [row.dose for row in rows] == list(DOSES)
+    assert [row.sweep_value for row in rows] == list(DOSES)
     assert [len(row.marks) for row in rows] == [1, 2, 2, 2]
 
 

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlab.config.corruptions import read_shifts
+from cnnlab.config.corruptions import read_corruptions
 from cnnlab.render.plots import to_png, to_svg
-from cnnlab.reports.robustness.answer import ShiftAnswer
-from cnnlab.reports.robustness.text import reach, summary
-from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftedRun, shifted_group
-from cnnlab.stats.comparison import Rules
-from cnnlab.stats.paired import Effect
+from cnnlab.reports.robustness.answer import ShiftView
+from cnnlab.reports.robustness.text import invariance_summary, scope_text
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftedRun, ShiftResult, shifted_group
+from cnnlab.stats.comparison import DecisionRules
+from cnnlab.stats.paired import PairedEffect
 
 
 def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "net") -> ShiftedGroup:
     """A group with a row for each call: its accuracy and its verdict; 0.7 on the images as they are."""
-    shifts = read_shifts(list(verdicts), 32, 32, 3)
+    shifts = read_corruptions(list(verdicts), 32, 32, 3)
     rows = []
     for shift, (accuracy, verdict) in zip(shifts, verdicts.values(), strict=True):
-        effect = Effect(n=runs, difference=accuracy - 0.7, low=accuracy - 0.71, high=accuracy - 0.69, verdict=verdict)
+        effect = PairedEffect(
+            n=runs, difference=accuracy - 0.7, low=accuracy - 0.71, high=accuracy - 0.69, verdict=verdict
+        )
         rows.append(
             {
                 "shift": shift.name,
@@ -43,7 +45,7 @@ def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "ne
 
 
 def said(found: ShiftedGroup) -> str:
-    return summary(found, shifted((found,)))
+    return invariance_summary(found, shifted((found,)))
 
 
 EQUAL, WORSE, OPEN = "practically equal", "worse", "undecided"
@@ -63,9 +65,9 @@ def test_what_is_said_of_networks_under_shifts(golden: Callable[..., None]) -> N
         "one network": group({"invert": (0.3, WORSE)}, runs=1),
         "a screening": group({f"brightness({number / 10})": (0.3, WORSE) for number in range(21)}),
     }
-    sections = [(name, [said(one), reach(shifted((one,)))]) for name, one in found.items()]
+    sections = [(name, [said(one), scope_text(shifted((one,)))]) for name, one in found.items()]
     both = shifted((found["one network"], found["nothing kept"]))
-    golden("shifts", [*sections, ("one network and several", [reach(both)])])
+    golden("shifts", [*sections, ("one network and several", [scope_text(both)])])
 
 
 def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
@@ -95,8 +97,8 @@ def test_a_summary_names_the_strengths_up_to_which_nothing_changes() -> None:
     )
 
 
-def shifted(groups: tuple[ShiftedGroup, ...]) -> Shifted:
-    return Shifted(part="test", images=100, chance=0.1, seed=0, delta=0.01, alpha=0.05, groups=groups)
+def shifted(groups: tuple[ShiftedGroup, ...]) -> ShiftResult:
+    return ShiftResult(split="test", images=100, chance=0.1, seed=0, delta=0.01, alpha=0.05, groups=groups)
 
 
 @pytest.mark.full
@@ -108,8 +110,8 @@ def test_pictures_hold_hostile_names_and_every_number_of_groups(name: str) -> No
     calls = {"jpeg(5)": (0.3, WORSE), "jpeg(50)": (0.6, WORSE), "invert": (0.2, WORSE), "greyscale": (0.7, EQUAL)}
     example = np.zeros((5, 1, 8, 8), np.uint8)
     for count in (1, 2, 7):
-        answer = ShiftAnswer(shifted(tuple(group(calls, name=f"{name}{n}") for n in range(count))), example)
-        for plate in answer.plates().values():
+        answer = ShiftView(shifted(tuple(group(calls, name=f"{name}{n}") for n in range(count))), example)
+        for plate in answer.figures().values():
             assert to_png(plate.figure).startswith(b"\x89PNG")
             assert "<script" not in to_svg(plate.figure, "x", plate.description, alone=True)
 
@@ -124,21 +126,21 @@ def test_two_draws_of_one_kind_keep_their_own_figures() -> None:
         "drawn brightness, contrast 0.5, 0.5",
         "drawn brightness, contrast 0.1, 0.1",
     ]
-    (axes,) = ShiftAnswer(found).plates()["curves"].figure.axes
+    (axes,) = ShiftView(found).figures()["curves"].figure.axes
     drawn = sorted(float(line.get_ydata()[0]) for line in axes.lines if len(line.get_ydata()) == 1)
     assert drawn == [0.2, 0.6]
 
 
 def test_the_image_as_it_is_has_its_place_between_weaker_and_stronger() -> None:
     found = shifted((group({"contrast(0.5)": (0.5, WORSE), "contrast(1.5)": (0.6, WORSE)}),))
-    (axes,) = ShiftAnswer(found).plates()["curves"].figure.axes
+    (axes,) = ShiftView(found).figures()["curves"].figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "1", "1.5"]
     assert [0.5, 0.7, 0.6] in [list(line.get_ydata()) for line in axes.lines]
 
 
 def test_dots_of_many_groups_stay_in_their_row() -> None:
     groups = tuple(group({"invert": (0.3, WORSE), "greyscale": (0.6, WORSE)}, name=f"n{n}") for n in range(9))
-    (axes,) = ShiftAnswer(shifted(groups)).plates()["curves"].figure.axes
+    (axes,) = ShiftView(shifted(groups)).figures()["curves"].figure.axes
     heights = [float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() not in ("None", "")]
     assert len(set(heights)) == 18
     assert all(abs(height - round(height)) < 0.5 for height in heights)
@@ -146,13 +148,13 @@ def test_dots_of_many_groups_stay_in_their_row() -> None:
 
 def test_a_group_is_its_runs_means_and_their_spread() -> None:
     drawn = np.random.default_rng(0)
-    shifts = read_shifts(["invert", "greyscale"], 8, 8, 3)
+    shifts = read_corruptions(["invert", "greyscale"], 8, 8, 3)
     runs = []
     for number in range(6):
         right = drawn.random((3, 500)) < np.array([0.8, 0.3, 0.8])[:, None]
         labels, example = np.zeros(500, np.int64), np.zeros((3, 3, 8, 8), np.uint8)
         runs.append(ShiftedRun(f"r{number}", shifts, right, labels, example, 10))
-    found = shifted_group("net", runs, Rules(0.05))
+    found = shifted_group("net", runs, DecisionRules(0.05))
     values = [float(run.right[1].mean()) for run in runs]
     assert found.rows[0].values == tuple(values)
     assert found.rows[0].accuracy == pytest.approx(np.mean(values))

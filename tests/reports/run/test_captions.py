@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cnnlab.reports.run import captions
-from cnnlab.reports.run.contents import Confusion
-from cnnlab.stats.intervals import wilson
+from cnnlab.reports.run.contents import ConfusionMatrix
+from cnnlab.stats.intervals import wilson_interval
 
 
 @pytest.mark.parametrize(("parts", "part"), [(("train", "validation", "test"), "test"), (("train",), "train")])
@@ -14,7 +14,7 @@ def test_a_run_is_judged_by_the_best_part_that_it_has_with_its_interval(make_vie
     score = getattr(view.result, part)
     title, details = captions.headline(view)
     assert title.startswith(f"{100 * score.accuracy:.1f} % of {score.images:,} {part}")
-    low, high = wilson(round(score.accuracy * score.images), score.images)
+    low, high = wilson_interval(round(score.accuracy * score.images), score.images)
     assert f"{100 * low:.1f} % to {100 * high:.1f} %" in details
 
 
@@ -26,7 +26,7 @@ def test_a_gap_between_training_and_validation_images_is_said(make_view):
 
 def test_the_most_frequent_mistakes_are_named_in_their_order():
     counts = np.random.default_rng(0).permutation(9).reshape(3, 3)
-    said = captions.confusion_caption(Confusion("test", counts), ("cat", "dog", "ship"))
+    said = captions.confusion_caption(ConfusionMatrix("test", counts), ("cat", "dog", "ship"))
     wrong = sorted(((counts[i, j], i) for i in range(3) for j in range(3) if i != j and counts[i, j]), reverse=True)[:3]
     places = [said.index(f"({count} of {counts[row].sum()}") for count, row in wrong]
     assert places == sorted(places)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from cnnlab.config.recipe import Recipe
-from cnnlab.interpret.activations.feature_maps_result import Guess
-from cnnlab.records import LoadedRecord, WarningRecord
+from cnnlab.interpret.activations.feature_maps_result import TopPrediction
+from cnnlab.records import WarningRecord, WeightLoadReport
 from cnnlab.reports.run import page
 
 VARIANTS = {
@@ -28,14 +28,14 @@ FAST = ("no validation part", "diverged at once")
 @pytest.fixture(scope="module")
 def html(make_view):
     """The page of the usual run."""
-    return page.render(make_view())
+    return page.render_run(make_view())
 
 
 @pytest.mark.parametrize(
     "variant", [name if name in FAST else pytest.param(name, marks=pytest.mark.full) for name in VARIANTS]
 )
 def test_every_kind_of_run_has_a_whole_page_that_needs_nothing_else(make_view, read_page, variant):
-    rendered = page.render(make_view(**VARIANTS[variant]))
+    rendered = page.render_run(make_view(**VARIANTS[variant]))
     reader = read_page(rendered)
     reader.assert_whole()
     reader.assert_alone()
@@ -50,7 +50,7 @@ def test_references_within_figures_are_found(html, read_page):
 
 def test_the_parts_stand_in_their_order(make_view):
     headings = re.findall(
-        r"<h[23][^>]*>(.*?)</h", page.render(make_view(layers=["conv(4, 5, stride=4)", "flatten", "dense(10)"]))
+        r"<h[23][^>]*>(.*?)</h", page.render_run(make_view(layers=["conv(4, 5, stride=4)", "flatten", "dense(10)"]))
     )
     assert headings == [
         "How often this test set was opened",
@@ -90,7 +90,7 @@ def test_what_another_person_needs_is_there(make_view, html, read_page):
 def test_hostile_names_are_only_text(make_view, read_page, hostile):
     nasty = hostile[0] + hostile[8]
     view = make_view()
-    rendered = page.render(
+    rendered = page.render_run(
         make_view(
             classes=hostile,
             name=nasty,
@@ -104,7 +104,7 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
                 view.activations,
                 image=nasty,
                 label=nasty,
-                guesses=(Guess(name=nasty, probability=0.5),),
+                guesses=(TopPrediction(name=nasty, probability=0.5),),
                 layers=(replace(view.activations.layers[0], name=nasty),),
             ),
         )
@@ -134,7 +134,7 @@ def test_activations_stand_with_the_image_and_what_is_seen(make_view, html, read
 
 @pytest.mark.full
 def test_the_same_run_gives_the_same_page(make_view, html):
-    assert page.render(make_view()) == html
+    assert page.render_run(make_view()) == html
 
 
 def test_light_dark_print_and_narrow_are_provided_for(html):
@@ -150,7 +150,7 @@ def test_the_warnings_of_a_run_are_told_and_those_that_were_switched_off(make_vi
     )
     recipe = Recipe.from_tables({**view.recipe.to_tables(), "warnings": {"off": ["initial-loss", "learning-rate"]}})
     told = make_view(table=view.table.model_copy(update={"warnings": found}), recipe=recipe)
-    reader = read_page(page.render(told))
+    reader = read_page(page.render_run(told))
     assert "leak train, <b>test</b> 1 of 25 images take them out very-large too many weights" in reader.text
     assert "Switched off by the recipe, and not looked for: initial-loss, learning-rate." in reader.text
     assert "#warnings" in reader.values("href")
@@ -161,7 +161,7 @@ def test_the_warnings_of_a_run_are_told_and_those_that_were_switched_off(make_vi
 def test_how_a_train_point_differs_from_the_others_is_told(make_view, html):
     tables = make_view().recipe.to_tables()
     tables["train"] |= {"mix": "mixup(0.4)", "loss": "cross_entropy(smoothing=0.1)"}
-    other = page.render(make_view(recipe=Recipe.from_tables(tables)))
+    other = page.render_run(make_view(recipe=Recipe.from_tables(tables)))
     for words in ("mixed with others", "its loss is cross_entropy(smoothing=0.1)"):
         assert words in other
         assert words.partition("(")[0] not in html
@@ -175,11 +175,11 @@ def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
     first = first.model_copy(update={"frozen": True})
     trainable = view.table.parameters - first.parameters
     table = view.table.model_copy(update={"layers": (first, *rest), "trainable": trainable})
-    loaded = LoadedRecord(
+    loaded = WeightLoadReport(
         source="IMAGENET1K_V1 of torchvision's resnet18", file="/home/me/w<b>.pth", sha256="ab" * 32, published=False,
         loaded=120, missing=("<i>",),
     )  # fmt: skip
-    html = page.render(make_view(recipe=recipe, table=table, loaded=loaded))
+    html = page.render_run(make_view(recipe=recipe, table=table, loaded=loaded))
     told = " ".join(read_page(html).texts)
     assert 'href="#beginning"' in html
     for words in (
@@ -194,14 +194,14 @@ def test_a_page_tells_what_a_backbone_began_with(make_view, read_page):
 def test_filters_that_were_loaded_say_so_whatever_is_left_of_them(make_view, make_filters):
     filters = make_filters()
     loaded = replace(filters, loaded="W of resnet18")
-    both = page.render(make_view(filters=loaded))
+    both = page.render_run(make_view(filters=loaded))
     assert "before training: as loaded" in both
     assert "They were loaded: W of resnet18." in both
     assert "Training moved them by" in both
-    lost = page.render(make_view(filters=replace(loaded, before=None)))
+    lost = page.render_run(make_view(filters=replace(loaded, before=None)))
     assert "What they began as can&#39;t be had any more." in lost
     assert "filters-before" not in lost
     assert "First-layer weights<" in lost
-    still = page.render(make_view(filters=replace(loaded, before=filters.after, frozen=True)))
+    still = page.render_run(make_view(filters=replace(loaded, before=filters.after, frozen=True)))
     assert "They are frozen, and the same before and after training." in still
     assert "filters-before" not in still

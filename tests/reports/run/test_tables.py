@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.architecture.memory import memory
+from cnnlab.architecture.memory import estimate_memory
 from cnnlab.records import ClassScore, Score
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_bytes
 from cnnlab.reports.run import tables
-from cnnlab.stats.intervals import wilson
+from cnnlab.stats.intervals import wilson_interval
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tables.txt"
 
@@ -39,7 +39,7 @@ def test_the_tables_of_a_run_are_those_of_the_snapshot(make_view):
         tables.final_table(view.result, view.data),
         tables.class_table(view.result.test),
         tables.claim_table(view.claims),
-        tables.opening_table(view.openings),
+        tables.ledger_table(view.openings),
     ]
     assert "\n\n".join(map(as_text, made)) + "\n" == GOLDEN.read_text(encoding="utf-8")
 
@@ -65,10 +65,10 @@ def test_the_shares_are_of_the_sums(make_view):
 
 def test_with_a_memory_each_row_has_what_it_keeps(make_view):
     known = make_view().table
-    taken = memory(known.layers, known.parameters, batch_size=64, state=2)
+    taken = estimate_memory(known.layers, known.parameters, batch_size=64, state_per_parameter=2)
     *cells, total = column(tables.layer_table(known, taken), "memory")
     assert cells[:3] == ["768.0 KiB", "8.0 MiB", "4.0 MiB"]
-    assert total == formatting.memory(taken.activations)
+    assert total == format_bytes(taken.activations)
     assert len({len(row) for row in tables.layer_table(known, taken).rows}) == 1
 
 
@@ -78,7 +78,7 @@ def test_every_row_has_a_cell_for_every_column(make_view):
         tables.layer_table(view.table),
         tables.final_table(view.result, view.data),
         tables.claim_table(view.claims),
-        tables.opening_table(make_view().openings),
+        tables.ledger_table(make_view().openings),
         tables.class_table(view.result.train),
     ):
         assert table.rows
@@ -107,7 +107,7 @@ def test_a_diverged_run_has_dashes_everywhere(make_view):
 
 def test_accuracies_have_wilson_intervals(make_view):
     score = make_view().result.test
-    assert tables.accuracy_interval(score) == wilson(7318, 10_000)
+    assert tables.accuracy_interval(score) == wilson_interval(7318, 10_000)
     assert tables.accuracy_interval(None) is None
     assert tables.accuracy_interval(score.model_copy(update={"accuracy": nan})) is None
 

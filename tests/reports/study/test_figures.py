@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy import stats
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import display_width
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.comparison.studies_figure import overlay_figure
 from cnnlab.reports.study import figures
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.figures import difference_rows, forest_figure, learning_figure, seed_figure, seed_rows
-from cnnlab.reports.study.sweep_figure import dose_figure
+from cnnlab.reports.study.sweep_figure import sweep_figure
 from cnnlab.stats.welch import nominal_level
 
 finite = st.floats(-1e6, 1e6)
@@ -75,7 +75,7 @@ def test_an_arm_without_a_figure_stands_last(make_study):
 
 @given(st.lists(finite, max_size=40), st.floats(1e-3, 1e5))
 def test_dots_of_one_level_do_not_touch(places, gap):
-    levels = figures.swarm(places, gap)
+    levels = figures.swarm_levels(places, gap)
     assert len(levels) == len(places)
     for level in set(levels):
         alike = sorted(place for place, own in zip(places, levels, strict=True) if own == level)
@@ -85,15 +85,15 @@ def test_dots_of_one_level_do_not_touch(places, gap):
 
 @given(st.lists(finite, min_size=1, max_size=20), st.lists(st.tuples(finite, finite).map(sorted), max_size=10))
 def test_every_point_is_on_the_axis(points, bounds):
-    low, high = figures.limits([*points, float("nan")], [tuple(bound) for bound in bounds])
+    low, high = figures.axis_limits([*points, float("nan")], [tuple(bound) for bound in bounds])
     assert low < min(points) <= max(points) < high
 
 
 def test_one_enormous_interval_does_not_squeeze_the_others():
     usual = [(0.7, 0.71), (0.705, 0.715), (0.70, 0.712)]
-    low, high = figures.limits([0.70, 0.71], usual)
+    low, high = figures.axis_limits([0.70, 0.71], usual)
     assert low < 0.70 < 0.715 < high
-    low, high = figures.limits([0.70, 0.71], [*usual, (-5.0, 7.0)])
+    low, high = figures.axis_limits([0.70, 0.71], [*usual, (-5.0, 7.0)])
     assert 0.67 < low < high < 0.75
 
 
@@ -103,9 +103,9 @@ def test_names_are_short_and_each_its_own(names, longest):
     shown = [" ".join(name.split()) for name in names]
     short = study_text.short_names(names, longest)
     assert len(set(short)) == len(short)
-    assert all(formatting.columns(name) <= longest + 4 for name in short)
+    assert all(display_width(name) <= longest + 4 for name in short)
     for name, kept in zip(shown, short, strict=True):
-        if formatting.columns(name) <= longest and shown.count(name) == 1:
+        if display_width(name) <= longest and shown.count(name) == 1:
             assert kept.partition(" (")[0] in name
 
 
@@ -181,7 +181,7 @@ def test_no_text_covers_another(make_study, kwargs):
 def test_no_number_of_a_dose_covers_another(make_study, doses):
     doses = tuple(doses)
     result = make_study({f"{dose:g}": 0.001 * dose for dose in doses}, doses=doses, runs=7, failed={f"{doses[0]:g}": 7})
-    assert overlapping(dose_figure(result, result.curve)) == []
+    assert overlapping(sweep_figure(result, result.curve)) == []
     assert overlapping(overlay_figure([result, result])) == []
 
 

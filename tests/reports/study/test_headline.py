@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from cnnlab.render.formatting import quoted
+from cnnlab.render.formatting import quote
 from cnnlab.reports.study.text import comparisons, headline
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -13,7 +13,7 @@ DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 def clause(text, name):
     """The piece of a sentence that names an arm."""
-    (found,) = [piece for piece in re.split(r"[;.] ", text) if quoted(name) in piece and "a new study" not in piece]
+    (found,) = [piece for piece in re.split(r"[;.] ", text) if quote(name) in piece and "a new study" not in piece]
     return found
 
 
@@ -34,7 +34,7 @@ def test_a_single_arm_has_its_interval(make_study):
     (found,) = comparisons(result)
     gap = f"{100 * (np.mean(result.arm('flips').sample.values) - np.mean(result.arm('plain').sample.values)):.2f}"
     assert headline(result) == (
-        f"{quoted('flips')} is better than {quoted('plain')} by {gap} points "
+        f"{quote('flips')} is better than {quote('plain')} by {gap} points "
         f"(95 % interval +{100 * found.low:.2f} to +{100 * found.high:.2f} points)."
     )
 
@@ -45,7 +45,7 @@ def test_less_loss_is_better(make_study):
     )
     assert [each.a for each in comparisons(result)] == ["low", "high"]
     text = headline(result)
-    assert f"is better than {quoted('plain')}" in clause(text, "low")
+    assert f"is better than {quote('plain')}" in clause(text, "low")
     assert "points" not in text
 
 

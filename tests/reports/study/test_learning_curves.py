@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnnlab.reports.study.figures import bands, coloured, learning_figure
+from cnnlab.reports.study.figures import arm_colours, learning_bands, learning_figure
 from cnnlab.studies.result import CurveRecord
 
 
@@ -14,7 +14,7 @@ def with_curve(result, name, curve):
 
 def test_a_line_is_the_mean_and_a_band_from_lowest_to_highest(make_study):
     ragged = CurveRecord(epochs=(1, 2, 3, 4), values=((0.1, 0.3, 0.5), (0.2, float("nan"), 0.6), (0.4,), ()))
-    band = next(band for band in bands(with_curve(make_study(), "flips", ragged)) if band.name == "flips")
+    band = next(band for band in learning_bands(with_curve(make_study(), "flips", ragged)) if band.name == "flips")
     assert band.epochs == (1, 2, 3)
     assert band.mean == pytest.approx([np.mean([0.1, 0.3, 0.5]), np.mean([0.2, 0.6]), 0.4])
     assert (band.low, band.high, band.seeds) == ((0.1, 0.2, 0.4), (0.5, 0.6, 0.4), 3)
@@ -22,7 +22,7 @@ def test_a_line_is_the_mean_and_a_band_from_lowest_to_highest(make_study):
 
 def test_an_arm_without_a_curve_is_left_out(make_study):
     result = with_curve(with_curve(make_study(), "flips", None), "dropout", CurveRecord(epochs=(), values=()))
-    assert [band.name for band in bands(result)] == ["plain", "warm-up"]
+    assert [band.name for band in learning_bands(result)] == ["plain", "warm-up"]
     assert learning_figure(result)
 
 
@@ -31,12 +31,12 @@ def test_an_arm_without_a_curve_is_left_out(make_study):
 )
 def test_baseline_best_and_worst_have_colours(make_study, metric, best, worst):
     result = make_study({"plain": 0.0, "a": -0.1, "b": 0.1, "c": 0.0}, metric=metric)
-    assert coloured(result, bands(result)) == {"plain": "ink", best: "train", worst: "other"}
+    assert arm_colours(result, learning_bands(result)) == {"plain": "ink", best: "train", worst: "other"}
 
 
 def test_of_two_arms_the_other_is_the_best(make_study):
     result = make_study({"plain": 0.0, "a": -0.1})
-    assert coloured(result, bands(result)) == {"plain": "ink", "a": "train"}
+    assert arm_colours(result, learning_bands(result)) == {"plain": "ink", "a": "train"}
 
 
 def names(figure):
@@ -51,7 +51,7 @@ def test_of_many_lines_only_the_coloured_are_named(make_study):
 
 def test_a_study_of_doses_has_no_baseline_to_colour(make_study):
     result = make_study(doses=(0.0, 0.1, 0.2, 0.3, 0.4, 0.5), runs=3, sd=0.0)
-    assert coloured(result, bands(result)) == {"0.3": "train", "0": "other"}
+    assert arm_colours(result, learning_bands(result)) == {"0.3": "train", "0": "other"}
 
 
 def test_one_epoch_is_a_point(make_study):

@@ -8,13 +8,13 @@ import pytest
 
 from cnnlab.records import ClaimRecord
 from cnnlab.reports.study.page import render_study
-from cnnlab.studies.result import ArmClaim, SayingRecord
+from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 CLAIM = ArmClaim(
     arm="flips", claim=ClaimRecord(name="test_accuracy", published=0.7, measured=0.7, n=5, verdict="reproduced")
 )
-SAYING = SayingRecord(arm="flips", than="plain", published="better", answer="holds", reason="by 1 point")
+SAYING = OrdinalClaimRecord(arm="flips", than="plain", published="better", verdict="holds", reason="by 1 point")
 VARIANTS = {
     "arms": {},
     "two arms": {"effects": {"plain": 0.0, "flips": 0.01}},

@@ -1,12 +1,12 @@
 """The sheet of a plan."""
 
-from cnnlab.reports.study.plan import plan_sheet
+from cnnlab.reports.study.plan import plan_document
 from cnnlab.studies.plan_summary import ArmPlan, plan_summary
 
 
 def sheet(arms, **fields):
     known = {"metric": "validation_accuracy", "images": 5000, "delta": 0.002, "baseline": "plain"}
-    return plan_sheet(plan_summary("flips", arms, **{**known, **fields}))
+    return plan_document(plan_summary("flips", arms, **{**known, **fields}))
 
 
 def arms(count=3, seeds=10, **fields):

@@ -11,13 +11,13 @@ from scipy import stats
 
 from cnnlab.render.plots import COLOURS
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.sweep_figure import dose_figure, dose_picture
+from cnnlab.reports.study.sweep_figure import sweep_figure, sweep_plot
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def picture(result):
-    return dose_picture(result, result.curve)
+    return sweep_plot(result, result.curve)
 
 
 def test_each_dose_has_its_runs_mean_interval_and_train_figure(make_study):
@@ -34,7 +34,7 @@ def test_each_dose_has_its_runs_mean_interval_and_train_figure(make_study):
 
 def test_the_fit_is_the_quadratic_between_the_doses_with_runs(make_study):
     result = make_study(doses=DOSES, runs=6, failed={"0.6": 6})
-    fit = np.array(picture(result).fit)
+    fit = np.array(picture(result).fitted_curve)
     values = [arm.sample.values for arm in result.arms[:-1]]
     expected = np.polyfit(np.repeat(DOSES[:-1], 6), np.concatenate(values), 2)
     assert (fit[0, 0], fit[-1, 0]) == (0.0, pytest.approx(0.5))
@@ -43,14 +43,14 @@ def test_the_fit_is_the_quadratic_between_the_doses_with_runs(make_study):
 
 def test_two_doses_have_no_quadratic(make_study):
     result = make_study(doses=(0.0, 0.5), runs=6)
-    assert picture(result).fit == ()
-    assert dose_figure(result, result.curve)
+    assert picture(result).fitted_curve == ()
+    assert sweep_figure(result, result.curve)
 
 
 @given(st.lists(st.integers(-50, 50), min_size=6, max_size=10, unique=True), st.data())
 def test_ranges_hold_the_chosen_doses_and_no_others(doses, data):
     chosen = data.draw(st.sets(st.integers(0, len(doses) - 1)))
-    runs = study_text.neighbours(doses, chosen)
+    runs = study_text.adjacent_groups(doses, chosen)
     assert sorted(index for run in runs for index in run) == sorted(chosen)
     for run in runs:
         low, high = doses[run[0]], doses[run[-1]]
@@ -80,16 +80,16 @@ def test_the_shade_covers_the_plateau_and_nothing_else(make_study, doses, seed):
 
 def test_train_figures_far_away_get_axes_of_their_own(make_study):
     near = make_study(doses=DOSES, runs=6, sd=0.03)
-    assert not picture(near).apart
-    assert len(dose_figure(near, near.curve).axes) == 2
+    assert not picture(near).separate_train_axes
+    assert len(sweep_figure(near, near.curve).axes) == 2
     far = make_study(doses=DOSES, runs=6, sd=0.0001)
-    assert picture(far).apart
-    assert len(dose_figure(far, far.curve).axes) == 3
+    assert picture(far).separate_train_axes
+    assert len(sweep_figure(far, far.curve).axes) == 3
 
 
 def test_failed_runs_are_marked(make_study):
     result = make_study(doses=DOSES, runs=6, failed={"0.6": 2, "0.5": 1})
-    _, axes, *_ = dose_figure(result, result.curve).axes
+    _, axes, *_ = sweep_figure(result, result.curve).axes
     marks = {text.get_text(): text.xy[0] for text in axes.texts if "×" in text.get_text()}
     assert marks == {"×": 0.5, "2×": 0.6}
     assert all(text.get_color() == COLOURS["validation"] for text in axes.texts if "×" in text.get_text())
@@ -98,5 +98,5 @@ def test_failed_runs_are_marked(make_study):
 def test_a_curve_without_any_figure_is_still_a_picture(make_study):
     result = make_study(doses=DOSES, runs=3, failed={f"{dose:g}": 3 for dose in DOSES})
     assert picture(result).plateau == ()
-    assert picture(result).fit == ()
-    assert dose_figure(result, result.curve)
+    assert picture(result).fitted_curve == ()
+    assert sweep_figure(result, result.curve)

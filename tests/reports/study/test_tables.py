@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.reports.study.answer import StudyAnswer
+from cnnlab.reports.study.answer import StudyView
 from cnnlab.reports.study.page import render_study
-from cnnlab.reports.study.tables import study_sheet, study_tables
+from cnnlab.reports.study.tables import study_document, study_tables
 from cnnlab.stats.welch import nominal_level
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -44,7 +44,7 @@ def test_an_arm_has_its_figures_and_its_difference(make_study):
 
 def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
     result = make_study(runs=8).model_copy(update={"alpha": 0.1})
-    flips = json.loads(StudyAnswer(result).to_json())["arms"][1]
+    flips = json.loads(StudyView(result).to_json())["arms"][1]
     assert rows(result, "arms")[1]["95 % interval"] == f"{flips['low']:.4f} to {flips['high']:.4f}"
     assert (
         rows(result, "arms")[1]["its interval"] == f"+{flips['difference_low']:.4f} to +{flips['difference_high']:.4f}"
@@ -54,11 +54,11 @@ def test_the_json_has_the_tables_intervals_and_says_their_levels(make_study):
 
 def test_a_loss_without_a_smallest_difference_has_no_band(make_study):
     result = make_study(runs=8).model_copy(update={"smallest_difference": None, "metric": "validation_loss"})
-    told = " ".join(study_sheet(result).notes)
+    told = " ".join(study_document(result).notes)
     assert "no arm is called “practically equal”: no smallest difference of interest was given" in told
     assert "two one-sided tests at" not in told
-    assert "smallest difference of interest –" in study_sheet(result).to_markdown()
-    assert StudyAnswer(result).svg()
+    assert "smallest difference of interest –" in study_document(result).to_markdown()
+    assert StudyView(result).svg()
     assert "too small to matter" not in render_study(result, study_toml="", command="")
 
 
@@ -69,7 +69,7 @@ def test_failed_runs_stay_with_their_exact_interval(make_study):
     assert (flips["n"], flips["failed"]) == ("7 of 12", f"3 ({100 * exact.low:.0f}–{100 * exact.high:.0f} %)")
     assert (dropout["n"], dropout["failed"], dropout["mean"]) == ("0 of 12", "10 (69–100 %)", "–")
     assert (dropout["difference"], dropout["verdict"], dropout["minutes"]) == ("–", "no verdict", "–")
-    assert any("Failed runs stay in the table" in note for note in study_sheet(result).notes)
+    assert any("Failed runs stay in the table" in note for note in study_document(result).notes)
 
 
 def test_undecided_says_how_many_runs_it_takes(make_study):
@@ -114,7 +114,7 @@ def test_the_plateau_is_marked(make_study):
     assert [row["dose"] for row in table] == [f"{dose:g}" for dose in DOSES]
     assert table[curve.best]["p against the best"] == "–"
     assert table[0]["train mean"] == f"{np.mean(result.arms[0].train.values):.4f}"
-    lines = " ".join(study_sheet(result).lines)
+    lines = " ".join(study_document(result).lines)
     assert "Does the dose matter at all? p < 0.001" in lines
     square, line, start = np.polyfit(np.repeat(DOSES, 8), np.concatenate([arm.sample.values for arm in result.arms]), 2)
     assert f"Fitted quadratic: {start:.4g} + {line:.4g}·x − {-square:.4g}·x²" in lines
@@ -124,7 +124,7 @@ def test_the_plateau_is_marked(make_study):
 
 @pytest.mark.parametrize("kwargs", [{}, {"doses": DOSES}, {"runs": 1}, {"failed": {"flips": 10}}, {"confirm": 3}])
 def test_a_sheet_can_be_set_in_every_form(make_study, kwargs):
-    sheet = study_sheet(make_study(**kwargs, notes=("other code & 100 %",)))
+    sheet = study_document(make_study(**kwargs, notes=("other code & 100 %",)))
     assert sheet.title == "Study augmentation"
     assert sheet.lines[0] == "Which augmentation helps LeNet on CIFAR-10?"
     assert r"other code \& 100 \%" in sheet.to_latex()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from cnnlab.reports.tuning.answer import PlannedAnswer, TuningAnswer
-from cnnlab.reports.tuning.figures import history_figure, importance_figure, slice_figure, spots, steps
+from cnnlab.reports.tuning.answer import TuningPlanView, TuningView
+from cnnlab.reports.tuning.figures import best_so_far, history_figure, importance_figure, slice_figure, trial_points
 from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.reports.tuning.tables import MOST_TRIALS, headline, parameter_table, ranked, reading, trial_table
+from cnnlab.reports.tuning.tables import MAX_TRIALS, column_notes, headline, parameter_table, ranked_trials, trial_table
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
 from cnnlab.studies.result import Confirmation, SeedRecord
@@ -18,8 +18,8 @@ from cnnlab.tuning.result import (
     BaselineRecord,
     ImportanceRecord,
     ParameterRecord,
-    PlannedTuning,
     TrialRecord,
+    TuningPlanSummary,
     TuningResult,
 )
 
@@ -97,14 +97,14 @@ def test_what_is_said_of_a_search(golden: Callable[..., None]) -> None:
         "nothing begun": result(()),
         "nothing finished": result((trial(0, None, "failed"),)),
     }
-    plan = PlannedTuning(
+    plan = TuningPlanSummary(
         study="x", question="Which?", parameters=PARAMETERS, trials=30, seeds=1, confirm=5, sampler="tpe",
         pruner="none", runs=41, images=1000, seconds=3600.0, basis="a trial", detectable=0.0072,
     )  # fmt: skip
     plans = {"a plan": plan, "a plan without a time": plan.model_copy(update={"seconds": None})}
-    answers = {name: TuningAnswer(one) for name, one in searches.items()}
-    answers |= {name: PlannedAnswer(one) for name, one in plans.items()}
-    golden("searches", ((name, [answer.sheet().to_markdown()]) for name, answer in answers.items()))
+    answers = {name: TuningView(one) for name, one in searches.items()}
+    answers |= {name: TuningPlanView(one) for name, one in plans.items()}
+    golden("searches", ((name, [answer.document().to_markdown()]) for name, answer in answers.items()))
     assert "<svg" in answers["nothing begun"].svg()
 
 
@@ -112,7 +112,7 @@ def test_of_losses_the_lowest_is_the_best() -> None:
     found = result(metric="validation_loss", higher_is_better=False)
     assert "Trial 1 is the best" in headline(found)
     assert "chosen for being the lowest" in headline(found)
-    assert [one.number for one in ranked(found)[:4]] == [1, 0, 4, 5]
+    assert [one.number for one in ranked_trials(found)[:4]] == [1, 0, 4, 5]
     assert list(found.best_so_far()) == [(0, 0.61), (1, 0.55)]
 
 
@@ -121,13 +121,13 @@ def test_trials_stand_in_the_order_of_their_figures_and_pruned_ones_after_them()
     assert [row[0] for row in table.rows] == ["4", "5", "0", "1", "6", "2", "3"]
     assert [row[4] for row in table.rows] == ["0.6600", "0.6600", "0.6100", "0.5500", "–", "(0.7000)", "–"]
     assert [row[7] for row in table.rows][:3] == ["–", "20 s", "20 s"], "what was found took no time"
-    assert any("in brackets" in note for note in reading(result()))
+    assert any("in brackets" in note for note in column_notes(result()))
 
 
 def test_a_long_search_shows_its_best_trials() -> None:
     many = result(tuple(trial(number, number / 100) for number in range(50)))
-    sheet = TuningAnswer(many).sheet()
-    assert [row[0] for row in sheet.tables[0][1].rows] == [str(49 - number) for number in range(MOST_TRIALS)]
+    sheet = TuningView(many).document()
+    assert [row[0] for row in sheet.tables[0][1].rows] == [str(49 - number) for number in range(MAX_TRIALS)]
     assert "Of 50 trials 20 are shown; --json has all." in sheet.notes
     assert len(trial_table(many).rows) == 50
 
@@ -142,7 +142,7 @@ def test_importance_stands_beside_the_best_values() -> None:
         ("16", "–"),
         ("0.4", "25.0 %"),
     ]
-    assert any("the best 5 of 4 finished" in note for note in reading(result(importance=shares)))
+    assert any("the best 5 of 4 finished" in note for note in column_notes(result(importance=shares)))
     figure = importance_figure(result(importance=shares))
     dots = [line.get_xdata()[0] for axes in figure.axes for line in axes.lines if line.get_marker() == "o"]
     assert dots == [0.75, 0.25]
@@ -150,14 +150,14 @@ def test_importance_stands_beside_the_best_values() -> None:
 
 def test_each_trial_is_a_dot_and_the_best_so_far_a_line() -> None:
     found = result()
-    assert [(spot.number, spot.value, spot.best) for spot in spots(found)] == [
+    assert [(spot.number, spot.value, spot.best) for spot in trial_points(found)] == [
         (0, 0.61, False), (1, 0.55, False), (2, 0.7, False), (3, None, False), (4, 0.66, True), (5, 0.66, False),
     ]  # fmt: skip
     # A pruned trial's figure is higher, and does not count.
-    assert steps(found) == ((0, 0.61), (4, 0.61), (4, 0.66), (6, 0.66))
+    assert best_so_far(found) == ((0, 0.61), (4, 0.61), (4, 0.66), (6, 0.66))
     _, axes = history_figure(found).axes
     (line, *_) = axes.lines
-    assert list(zip(*line.get_data(), strict=True)) == list(steps(found))
+    assert list(zip(*line.get_data(), strict=True)) == list(best_so_far(found))
     dots = {tuple(map(float, offset)) for dots in axes.collections for offset in dots.get_offsets()}
     assert {(0.0, 0.61), (1.0, 0.55), (2.0, 0.7), (4.0, 0.66), (5.0, 0.66)} <= dots
     assert (3.0, axes.get_ylim()[0]) in dots, "one without a figure stands at the lower edge"
@@ -194,7 +194,7 @@ def test_the_page_is_whole_and_a_persons_words_are_no_markup() -> None:
 
 
 def test_an_answer_is_drawn_and_dumped() -> None:
-    answer = TuningAnswer(result())
+    answer = TuningView(result())
     assert ElementTree.fromstring(answer.svg()).tag.endswith("svg")
     dumped = json.loads(answer.to_json())
     assert (dumped["best"]["number"], len(dumped["trials"])) == (4, 7)

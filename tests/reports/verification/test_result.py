@@ -13,14 +13,14 @@ from scipy import stats
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError, UsageError
-from cnnlab.grammar.toml_files import shipped
+from cnnlab.grammar.toml_files import bundled_recipe
 from cnnlab.records import ClaimRecord
-from cnnlab.reports.verification.result import CheckedClaim, RecomputedRuns, Verified, verify
+from cnnlab.reports.verification.result import ClaimVerification, VerifiedClaim, VerifiedRuns, verify
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
-from cnnlab.runs.verify.result import Checks, Recomputed
+from cnnlab.runs.verify.result import RunVerification, VerificationChecks
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.result import ArmClaim, SayingRecord, StudyResult
+from cnnlab.studies.result import ArmClaim, OrdinalClaimRecord, StudyResult
 
 LOSSES = (0.50, 0.52, 0.51, 0.53, 0.49, 0.52)
 CLOSE = {"smallest_difference": 0.1}
@@ -79,7 +79,7 @@ def recipe_file(finished: RunFolder, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def only(found: Verified) -> CheckedClaim:
+def only(found: ClaimVerification) -> VerifiedClaim:
     (claim,) = found.claims
     return claim
 
@@ -225,7 +225,7 @@ def test_a_run_of_a_known_recipe_on_other_data_is_not_judged_by_it_either(
     another: Callable[..., RunFolder], folder: Path
 ) -> None:
     """The recipe that comes with cnnlab, trained with `--set data.source=…`."""
-    shipped_one = Recipe.read(shipped("small-dropout"))
+    shipped_one = Recipe.read(bundled_recipe("small-dropout"))
     for seed in range(5):
         made = another(seed, name="small-dropout", **on("/elsewhere/dogs", "d" * 24))
         tables = shipped_one.to_tables()
@@ -317,7 +317,7 @@ def test_without_a_run_nothing_is_measured(recipe_file: Callable[..., Path], fol
     found = verify(file, runs=folder)
     assert [(claim.verdict, claim.n, claim.measured) for claim in found.claims] == [("not measured", 0, None)] * 2
     assert found.notes == (f"No finished run of this recipe is in {folder}: cnnlab train {file}",)
-    assert verify(recipe_file(), runs=folder).answer() == "Nothing is claimed."
+    assert verify(recipe_file(), runs=folder).summary() == "Nothing is claimed."
 
 
 def test_runs_are_judged_by_the_claims_that_they_hold(another: Callable[..., RunFolder], folder: Path) -> None:
@@ -345,7 +345,7 @@ def _study_result(**fields: Any) -> StudyResult:
 
 def test_a_studys_folder_says_what_its_result_says(folder: Path) -> None:
     claim = ClaimRecord(name="test_accuracy", published=0.7, measured=0.74, low=0.72, high=0.76, n=6, verdict="differs")
-    saying = SayingRecord(arm="flip", than="plain", published="better", answer="holds", reason="+1 point")
+    saying = OrdinalClaimRecord(arm="flip", than="plain", published="better", verdict="holds", reason="+1 point")
     result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), sayings=(saying,), complete=False)
     place = folder / "studies" / "drop"
     place.mkdir(parents=True)
@@ -354,9 +354,9 @@ def test_a_studys_folder_says_what_its_result_says(folder: Path) -> None:
     found = verify(place)
     one = only(found)
     assert (one.of, one.verdict, one.reason) == ("flip", "differs", "ours is 0.0400 higher")
-    assert found.sayings == (saying,)
+    assert found.ordinal_claims == (saying,)
     assert "The study is not complete" in found.notes[0]
-    sheet = found.sheet().to_markdown()
+    sheet = found.document().to_markdown()
     assert "1 published figure: 1 differs; 1 published word: 1 holds." in sheet
 
 
@@ -380,23 +380,23 @@ def test_claims_come_in_every_form(
 ) -> None:
     another(loss=0.5)
     found = cnnlab.verify(recipe_file(validation_loss={"published": 0.4, "source": "table 9"}), runs=folder)
-    assert Verified.from_json(found.to_json()) == found
-    for text in (found.sheet().to_markdown(), found.sheet().to_latex(), found._repr_html_()):
+    assert ClaimVerification.from_json(found.to_json()) == found
+    for text in (found.document().to_markdown(), found.document().to_latex(), found._repr_html_()):
         assert "table 9" in text
         assert "not enough evidence" in text
 
 
 def test_recalculated_runs_on_a_sheet() -> None:
-    checks = Checks()
-    checks.same("parameters", 5, 5, "never told")
-    checks.near("test loss", 0.5, float("nan"), 0.1, "no number")
-    checks.near("train loss", float("nan"), float("nan"), 0.1, "never told")
-    wrong = Recomputed(run="a", figures=tuple(checks.figures), notes=("same", "a alone"))
-    right = Recomputed(run="b", figures=tuple(checks.figures[:1]), notes=("same",))
-    found = RecomputedRuns(runs=(wrong, right))
-    text = found.sheet().to_markdown()
+    checks = VerificationChecks()
+    checks.check_equal("parameters", 5, 5, "never told")
+    checks.check_close("test loss", 0.5, float("nan"), 0.1, "no number")
+    checks.check_close("train loss", float("nan"), float("nan"), 0.1, "never told")
+    wrong = RunVerification(run="a", figures=tuple(checks.figures), notes=("same", "a alone"))
+    right = RunVerification(run="b", figures=tuple(checks.figures[:1]), notes=("same",))
+    found = VerifiedRuns(runs=(wrong, right))
+    text = found.document().to_markdown()
     assert "1 figure of 4 figures does not hold, in 1 of 2 runs." in text
     assert "| test loss | 0.5 | nan | no number |" in text
     assert "never told" not in text
-    assert found.sheet().notes == ("same", "a: a alone")
-    assert "2 figures: all hold" in RecomputedRuns(runs=(right, right)).sheet().to_markdown()
+    assert found.document().notes == ("same", "a: a alone")
+    assert "2 figures: all hold" in VerifiedRuns(runs=(right, right)).document().to_markdown()

@@ -15,11 +15,11 @@ from scipy import stats
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.reports.verification.result import Verified, verify
-from cnnlab.runs.verify.recompute import recalculate
+from cnnlab.reports.verification.result import ClaimVerification, verify
+from cnnlab.runs.verify.recompute import verify_run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.result import StudyResult
-from cnnlab.studies.study import carry_out_study
+from cnnlab.studies.study import execute_study
 
 ARMS: dict[str, Any] = {"plain": {"train.optimizer": "sgd(1e-9)"}, "fast": {}}
 
@@ -40,7 +40,7 @@ def made_of(recipe: Callable[..., Recipe]) -> Callable[..., Study]:
 def carried(made_of: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResult]:
     """The runs folder of a real study, to be read only, and what the study found."""
     runs = tmp_path_factory.mktemp("carried") / "runs"
-    return runs, carry_out_study(made_of(), "drop", runs=runs, device="cpu")
+    return runs, execute_study(made_of(), "drop", runs=runs, device="cpu")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def file(made_of: Callable[..., Study], tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def verdicts(found: Verified) -> dict[tuple[str, str], str]:
+def verdicts(found: ClaimVerification) -> dict[tuple[str, str], str]:
     return {(claim.of, claim.name): claim.verdict for claim in found.claims}
 
 
@@ -122,13 +122,13 @@ def test_words_are_judged_as_the_file_has_them_now(
     assert carried[1].ablation.comparisons[0].verdict == "better"
     for published, answer in (("better", "holds"), ("worse", "contradicted")):
         says = [{"arm": "fast", "published": published}]
-        (saying,) = verify(file(says=says), runs=runs).sayings
-        assert (saying.arm, saying.than, saying.answer) == ("fast", "plain", answer)
-    assert verify(file(), runs=runs).sayings == ()
+        (saying,) = verify(file(says=says), runs=runs).ordinal_claims
+        assert (saying.arm, saying.than, saying.verdict) == ("fast", "plain", answer)
+    assert verify(file(), runs=runs).ordinal_claims == ()
     # Also the smallest difference that matters is that of the file.
     says = [{"arm": "fast", "published": "equal"}]
-    (saying,) = verify(file(says=says, smallest_difference=0.99), runs=runs).sayings
-    assert saying.answer == "holds"
+    (saying,) = verify(file(says=says, smallest_difference=0.99), runs=runs).ordinal_claims
+    assert saying.verdict == "holds"
 
 
 def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
@@ -139,7 +139,7 @@ def test_a_claim_of_other_data_and_one_of_few_images_are_not_judged(
     assert verdicts(found) == {("fast", "validation_accuracy"): "other data"}
     few = {"base": {"limit": 12}, "confirm": None}
     shutil.rmtree(runs / "studies" / "drop")  # of another base, it would be another study
-    carry_out_study(made_of(**few), "drop", runs=runs, device="cpu")
+    execute_study(made_of(**few), "drop", runs=runs, device="cpu")
     found = verify(file(claims={"fast": {"validation_accuracy": 0.3}}, **few), runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
 
@@ -153,10 +153,10 @@ def test_a_study_that_was_made_smaller_by_hand_is_the_same_one_and_shortened(
         **longer, claims={"fast": {"validation_accuracy": 0.3}}, says=[{"arm": "fast", "published": "better"}]
     )
     study = Study.read(written, {"train.epochs": 3})
-    carry_out_study(study, "drop", runs=runs, device="cpu")
+    execute_study(study, "drop", runs=runs, device="cpu")
     found = verify(written, runs=runs)
     assert verdicts(found) == {("fast", "validation_accuracy"): "shortened"}
-    assert [saying.answer for saying in found.sayings] == ["shortened"]
+    assert [saying.verdict for saying in found.ordinal_claims] == ["shortened"]
     with pytest.raises(RunError, match="of another study"):
         verify(file(base={"epochs": 9, "batch_size": 4}, confirm=None), runs=runs)
 
@@ -222,10 +222,10 @@ def test_other_seeds_than_the_files_are_told(file: Callable[..., Path], runs: Pa
 
 def test_a_run_that_confirmed_a_study_has_its_look_in_the_ledger(carried: tuple[Path, StudyResult], runs: Path) -> None:
     for seed in (carried[1].confirmation.runs[0], carried[1].confirmation.baseline_runs[1]):
-        found = recalculate(runs / seed.run, device="cpu")
+        found = verify_run(runs / seed.run, device="cpu")
         assert found.holds
         assert "Its test figures are of the confirmation of study drop, as the ledger tells." in found.notes
     place = runs / "studies" / "drop" / "result.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"confirmation": None}))
-    notes = recalculate(runs / seed.run, device="cpu").notes
+    notes = verify_run(runs / seed.run, device="cpu").notes
     assert any("only the confirmation of study drop; no result of a study there names this run" in one for one in notes)

@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import binomtest
 
 from cnnlab.cli.options import overrides
-from cnnlab.config.arms import settings
+from cnnlab.config.arms import experiment_settings
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.runs_table import results
-from cnnlab.runs.claims import judged
+from cnnlab.reports.runs_table import collect_results
+from cnnlab.runs.claims import judge_claims
 from cnnlab.runs.index.experiments import Experiment, experiments
 from cnnlab.storage.run_folder import RunFolder
 
@@ -119,7 +119,7 @@ def test_a_shortened_run_is_held_against_the_recipes_file(
         "train.schedule=step(epochs=2)",
     }
     again = Recipe.read(recipes / "net.toml", overrides(options[1::2]))
-    assert settings(again) == settings(folder.recipe())
+    assert experiment_settings(again) == experiment_settings(folder.recipe())
 
 
 def test_seeds_are_in_the_command(another: Callable[..., RunFolder]) -> None:
@@ -155,8 +155,8 @@ def test_no_path_of_the_machine_is_told(own: RunFolder, another: Callable[..., R
     another("20260101-000000-net", {"train.epochs": 9})
     folder = another("20260101-000001-net", {"data.source": "/somewhere/else/colours.zip"})
     assert own.recipe().data.source.startswith("/")
-    found = results(folder.path.parent)
-    sheet = found.sheet()
+    found = collect_results(folder.path.parent)
+    sheet = found.document()
     for text in (found.to_json(), sheet.to_markdown(), sheet.to_latex(), found._repr_html_()):
         assert "colours.zip" in text
         for path in (own.recipe().data.source, str(folder.path.parent), str(Path.cwd()), "/somewhere"):
@@ -173,11 +173,11 @@ def test_a_claims_data_may_be_told_by_name_or_by_path(own: RunFolder) -> None:
         ("/elsewhere/colours", "other data"),
     ):
         made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": told}}})
-        assert [record.verdict for record in judged(made, [result], data)] == [verdict]
+        assert [record.verdict for record in judge_claims(made, [result], data)] == [verdict]
     # A folder that is called as published data is other data.
     made = Recipe.from_tables({**tables, "claims": {"test_accuracy": {"published": 0.5, "data": "cifar10"}}})
     for source, verdict in (("/somewhere/cifar10", "other data"), ("cifar10", "not enough evidence")):
-        found = judged(made, [result], data.model_copy(update={"source": source}))
+        found = judge_claims(made, [result], data.model_copy(update={"source": source}))
         assert [record.verdict for record in found] == [verdict]
 
 
@@ -191,7 +191,9 @@ def test_shortened_runs_are_not_judged(
         folder = another(f"20260101-00000{seed}-net", {"train.seed": seed, **changed}, validation=score)
     claims = {figures.claim.name: figures.claim for figures in only(folder)[0].claims}
     assert claims["validation_loss"].verdict == verdict
-    assert ("differs: ours is 0.9800 lower" in results(folder.path.parent).sheet().to_markdown()) is (limit is None)
+    assert ("differs: ours is 0.9800 lower" in collect_results(folder.path.parent).document().to_markdown()) is (
+        limit is None
+    )
 
 
 def test_the_command_of_several_processes_starts_them(own: RunFolder, another: Callable[..., RunFolder]) -> None:
@@ -199,7 +201,7 @@ def test_the_command_of_several_processes_starts_them(own: RunFolder, another: C
     folder.write("environment.json", own.environment().model_copy(update={"processes": 2, "threads": 1}).to_json())
     (found,) = only(folder)
     assert found.command == f"torchrun --nproc-per-node 2 -m cnnlab train runs/{folder.name}/recipe.toml"
-    assert "2 processes of 1 thread" in results(own.path.parent).sheet().to_markdown()
+    assert "2 processes of 1 thread" in collect_results(own.path.parent).document().to_markdown()
 
 
 def test_the_published_figures_are_those_of_the_recipes_file(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cnnlab.config.arms import changes
+from cnnlab.config.arms import diff_recipes
 from cnnlab.config.recipe import Recipe
-from cnnlab.runs.index.experiments import experiments_of
-from cnnlab.runs.index.finished_runs import ReadRun
-from cnnlab.runs.index.recipe_claims import runs_of_recipe
+from cnnlab.runs.index.experiments import group_experiments
+from cnnlab.runs.index.finished_runs import LoadedRun
+from cnnlab.runs.index.recipe_claims import judge_recipe_claims
 from cnnlab.runs.run import run
 from cnnlab.storage.run_folder import RunFolder
 
@@ -39,36 +39,36 @@ def carried_out(path: Path, overrides: dict[str, Any] | None = None) -> RunFolde
 def test_what_the_weights_decide_is_no_change(file: Path) -> None:
     folder = carried_out(file)
     assert folder.recipe().data.normalize not in (None, "data")
-    read = ReadRun.read(folder, file.parent)
+    read = LoadedRun.load(folder, file.parent)
     assert (read.stem, read.file) == ("mine", file)
-    assert changes(read.recipe, read.base) == {}
-    (found,) = experiments_of([read], lambda _: "")
+    assert diff_recipes(read.recipe, read.file_recipe) == {}
+    (found,) = group_experiments([read], lambda _: "")
     assert found.command == "cnnlab train recipes/mine.toml"
 
 
 def test_what_a_person_changed_is_told(file: Path) -> None:
     changed = {"data.normalize": [[0.5] * 3, [0.25] * 3], "model.trainable": "all", "train.batch_size": 4}
-    read = ReadRun.read(carried_out(file, changed), file.parent)
+    read = LoadedRun.load(carried_out(file, changed), file.parent)
     assert read.file == file
-    assert changes(read.recipe, read.base) == changed
+    assert diff_recipes(read.recipe, read.file_recipe) == changed
 
 
 def test_another_backbone_of_that_name_is_another_recipe(file: Path) -> None:
     other = {"model.cut": "none", "model.backbone": "squeezenet1_1(weights='none')", "model.resize": 32}
-    read = ReadRun.read(carried_out(file, other), file.parent)
+    read = LoadedRun.load(carried_out(file, other), file.parent)
     assert (read.stem, read.file) == ("mine", None)
 
 
 def test_a_later_trunk_does_not_make_the_old_run_another(file: Path, recipe: Callable[..., Recipe]) -> None:
     folder = carried_out(file)
     run(recipe(epochs=1, seed=5), name="trunk", runs=file.parents[1] / "runs", device="cpu")
-    read = ReadRun.read(folder, file.parent)
-    assert (read.file, changes(read.recipe, read.base)) == (file, {})
+    read = LoadedRun.load(folder, file.parent)
+    assert (read.file, diff_recipes(read.recipe, read.file_recipe)) == (file, {})
 
 
 def test_a_recipes_claims_find_its_runs(file: Path) -> None:
     folder = carried_out(file)
     other = carried_out(file, {"train.batch_size": 4})
-    found = runs_of_recipe(file, folder.path.parent)
+    found = judge_recipe_claims(file, folder.path.parent)
     assert [each.run for made in found.experiments for each in made.runs] == [folder.name]
     assert any(other.name in note and "batch_size=4" in note for note in found.notes)

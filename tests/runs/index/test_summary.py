@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cnnlab.runs.index import summary
-from cnnlab.runs.index.summary import SORTS, Summary, sort_runs, summaries
+from cnnlab.runs.index.summary import SORT_KEYS, RunSummary, sort_runs, summarize_runs
 from cnnlab.storage.run_folder import RunFolder
 
 
@@ -21,8 +21,8 @@ def test_a_finished_an_unfinished_and_a_damaged_run(own: RunFolder) -> None:
     (runs / "x-unfinished" / "result.json").unlink()
     (runs / "y-damaged" / "result.json").write_text("{")
     (runs / "z-broken" / "recipe.toml").write_text("[data]\n")
-    found = summaries(runs)
-    assert found[0] == Summary(
+    found = summarize_runs(runs)
+    assert found[0] == RunSummary(
         run=own.name,
         status="finished",
         source=own.recipe().data.source,
@@ -33,16 +33,16 @@ def test_a_finished_an_unfinished_and_a_damaged_run(own: RunFolder) -> None:
         seconds=result.seconds,
         seed=0,
     )
-    assert found[1] == Summary(run="x-unfinished", status="unfinished", source=own.recipe().data.source, seed=0)
+    assert found[1] == RunSummary(run="x-unfinished", status="unfinished", source=own.recipe().data.source, seed=0)
     assert found[2].status.startswith("damaged: result.json is damaged: ")
     assert found[3].status.startswith("damaged: ")
 
 
 RUNS = [
-    Summary(run="a", status="finished", source="s", parameters=3, epochs=5, validation=0.5, test=0.25, seconds=9),
-    Summary(run="b", status="unfinished", source="s"),
-    Summary(run="c", status="finished", source="s", parameters=2, epochs=7, validation=0.75, test=0.0, seconds=8),
-    Summary(run="d", status="finished", source="s", parameters=9, epochs=1, validation=0.25, seconds=7),
+    RunSummary(run="a", status="finished", source="s", parameters=3, epochs=5, validation=0.5, test=0.25, seconds=9),
+    RunSummary(run="b", status="unfinished", source="s"),
+    RunSummary(run="c", status="finished", source="s", parameters=2, epochs=7, validation=0.75, test=0.0, seconds=8),
+    RunSummary(run="d", status="finished", source="s", parameters=9, epochs=1, validation=0.25, seconds=7),
 ]
 
 
@@ -63,20 +63,20 @@ def test_the_best_is_first_and_what_has_no_figure_last(column: str, order: str, 
 
 
 def test_every_column_can_be_sorted_by() -> None:
-    assert all(len(sort_runs(RUNS, column)) == len(RUNS) for column in SORTS)
+    assert all(len(sort_runs(RUNS, column)) == len(RUNS) for column in SORT_KEYS)
 
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the runs whose records are read; what was just written counts as settled."""
     names: list[str] = []
-    whole = summary._summary
+    whole = summary._summarize_run
 
-    def reading(path: Path) -> Summary:
+    def reading(path: Path) -> RunSummary:
         names.append(path.name)
         return whole(path)
 
-    monkeypatch.setattr(summary, "_summary", reading)
+    monkeypatch.setattr(summary, "_summarize_run", reading)
     monkeypatch.setattr(summary, "SETTLED_NS", -1)
     return names
 
@@ -119,52 +119,55 @@ def test_only_what_has_changed_is_read_again(
         shutil.copytree(own.path, runs / name)
     own.path.rename(runs / "a")
     (runs / "cut" / "result.json").unlink()
-    summaries(runs)
+    summarize_runs(runs)
     change(runs)
     read.clear()
-    found = summaries(runs)
+    found = summarize_runs(runs)
     assert read == again
-    (runs / summary.KEPT).unlink()
-    assert found == summaries(runs)  # as without what is kept
+    (runs / summary.SUMMARIES_FILE).unlink()
+    assert found == summarize_runs(runs)  # as without what is kept
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b'{"version": 0, "runs": {}}', b'{"version": 1, "runs": {"a": 3}}']
 )
 def test_a_broken_file_of_summaries_is_made_anew(content: bytes, own: RunFolder, read: list[str]) -> None:
-    found, kept = summaries(own.path.parent), own.path.parent / summary.KEPT
+    found, kept = summarize_runs(own.path.parent), own.path.parent / summary.SUMMARIES_FILE
     whole = kept.read_bytes()
     kept.write_bytes(content)
-    assert summaries(own.path.parent) == found
+    assert summarize_runs(own.path.parent) == found
     assert kept.read_bytes() == whole
     assert read == [own.name] * 2
 
 
 def test_runs_are_listed_where_no_summary_can_be_written_and_none_is_where_no_run_is(own: RunFolder) -> None:
     runs = own.path.parent
-    (runs / summary.KEPT).mkdir()  # as in a folder that may not be written to, which root may
-    assert [run.run for run in summaries(runs)] == [own.name]
-    assert summaries(runs / own.name) == []
-    assert not (own.path / summary.KEPT).exists()
-    assert summaries(runs / "nowhere") == []
+    (runs / summary.SUMMARIES_FILE).mkdir()  # as in a folder that may not be written to, which root may
+    assert [run.run for run in summarize_runs(runs)] == [own.name]
+    assert summarize_runs(runs / own.name) == []
+    assert not (own.path / summary.SUMMARIES_FILE).exists()
+    assert summarize_runs(runs / "nowhere") == []
 
 
 def test_what_changed_a_moment_ago_or_is_damaged_is_not_kept(own: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second change within the same tick of the clock would leave the same stamp."""
     runs = own.path.parent
-    summaries(runs)
-    assert not (runs / summary.KEPT).exists()
+    summarize_runs(runs)
+    assert not (runs / summary.SUMMARIES_FILE).exists()
     monkeypatch.setattr(summary, "SETTLED_NS", -1)
     shutil.copytree(own.path, runs / "damaged")
     (runs / "damaged" / "result.json").write_text("{")
-    assert len(summaries(runs)) == 2
-    assert list(summary._kept(runs / summary.KEPT)) == [own.name]
+    assert len(summarize_runs(runs)) == 2
+    assert list(summary._read_cache(runs / summary.SUMMARIES_FILE)) == [own.name]
 
 
 def _listed(runs: Path) -> list[str]:
     summary.SETTLED_NS = -1
     return [
-        run.run for _ in range(20) for run in summaries(runs) if (runs / summary.KEPT).unlink(missing_ok=True) is None
+        run.run
+        for _ in range(20)
+        for run in summarize_runs(runs)
+        if (runs / summary.SUMMARIES_FILE).unlink(missing_ok=True) is None
     ]
 
 

@@ -17,19 +17,19 @@ from safetensors.torch import load, save
 import cnnlab
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError
-from cnnlab.evaluation.metrics import score
+from cnnlab.evaluation.metrics import compute_score
 from cnnlab.runs.run import run
-from cnnlab.runs.verify.recompute import recalculate
-from cnnlab.runs.verify.result import Recomputed
+from cnnlab.runs.verify.recompute import verify_run
+from cnnlab.runs.verify.result import RunVerification
 from cnnlab.storage.run_folder import Predictions, RunFolder
-from cnnlab.storage.test_ledger import LEDGER, note_opening, openings
+from cnnlab.storage.test_ledger import LEDGER, openings, record_opening
 
 PARTS = ("train", "validation", "test")
 FULL = pytest.mark.full
 
 
-def recalculated(folder: RunFolder) -> Recomputed:
-    return recalculate(folder.path, device="cpu")
+def recalculated(folder: RunFolder) -> RunVerification:
+    return verify_run(folder.path, device="cpu")
 
 
 def failing(folder: RunFolder) -> dict[str, tuple[object, object]]:
@@ -82,7 +82,7 @@ def test_a_look_at_the_test_set_is_a_line_in_the_ledger(own: RunFolder) -> None:
 def test_test_figures_without_a_look_are_told(own: RunFolder) -> None:
     runs = own.path.parent
     (runs / LEDGER).unlink()
-    note_opening(runs, "study flips", "f" * 24, "confirmation with 4 runs")  # of another test set
+    record_opening(runs, "study flips", "f" * 24, "confirmation with 4 runs")  # of another test set
     assert any("the ledger beside it has no line of the look" in note for note in recalculated(own).notes)
 
 
@@ -91,8 +91,8 @@ def test_the_look_of_a_study_gave_its_runs_their_test_figures(own: RunFolder, ki
     """The line in the ledger is the study's, and its result says with which runs it confirmed."""
     runs, test_set = own.path.parent, own.data().test_set
     (runs / LEDGER).unlink()
-    note_opening(runs, "study flips", test_set, "confirmation with 4 runs")
-    note_opening(runs, "study other", test_set, "confirmation with 2 runs")
+    record_opening(runs, "study flips", test_set, "confirmation with 4 runs")
+    record_opening(runs, "study other", test_set, "confirmation with 2 runs")
     place = runs / kind / "flips"
     place.mkdir(parents=True)
 
@@ -162,11 +162,11 @@ def test_figures_and_predictions_that_were_edited_together_are_found_by_the_weig
     kept = own.predictions("test")
     forged_logits = np.roll(kept.logits, 1, axis=1)
     own.write_predictions("test", Predictions(kept.labels, forged_logits))
-    forged = score(forged_logits, kept.labels, own.data().classes)
-    assert forged.accuracy < kept.right().mean() - 0.1
+    forged = compute_score(forged_logits, kept.labels, own.data().classes)
+    assert forged.accuracy < kept.correct().mean() - 0.1
     edit(own, "result.json", lambda result: result.update(test=json.loads(forged.to_json())))
     found = failing(own)
-    assert found["test accuracy"] == (pytest.approx(forged.accuracy), pytest.approx(float(kept.right().mean())))
+    assert found["test accuracy"] == (pytest.approx(forged.accuracy), pytest.approx(float(kept.correct().mean())))
     assert "predictions-test.npz: images whose logits differ" in found
     assert not any("of predictions" in name for name in found)
 
@@ -345,9 +345,9 @@ def test_a_folder_of_runs_and_what_is_left_of_one(own: RunFolder) -> None:
         progress=lambda what, done, total, _: told.append((done, total)) if what == "recalculating" else None,
     )
     assert [(one.run, one.holds) for one in found.runs] == [(own.name, True), ("zz-other", False)]
-    assert not found.holds
+    assert not found.all_match
     assert told == [(0, 2), (1, 2), (2, 2)]
-    sheet = found.sheet().to_markdown()
+    sheet = found.document().to_markdown()
     assert "zz-other: what does not hold" in sheet
     assert "recipe.toml | there | missing" in sheet
 

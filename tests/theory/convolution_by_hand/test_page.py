@@ -81,7 +81,7 @@ def test_the_first_step_and_the_whole_output_are_there_without_a_script() -> Non
     assert page.table("used") == _texts([row[::-1] for row in KERNEL[::-1]])
     assert page.table("written") == _texts(KERNEL)
     assert page.table("output") == _texts(FOUND.output)
-    products = [str(product.product) for product in FOUND.at(0, 0).products]
+    products = [str(product.product) for product in FOUND.step_at(0, 0).products]
     assert [cell for row in page.table("products") for cell in row] == products
     assert all(step.text in FOUND.page() for step in FOUND.steps)
 
@@ -150,7 +150,7 @@ def test_the_page_opens_at_a_step(found: Convolution, number: int, tmp_path: Pat
     step = found.steps[number - 1]
     assert f"step {number} of {len(found.steps)}" in done.stdout
     assert f'<span id="text">{step.text}</span>' in done.stdout
-    (top, _), (left, _) = found.setting.margins
+    (top, _), (left, _) = found.setup.margins
     seen = {(product.channel, product.row + top, product.column + left) for product in step.products}
     page = Page(done.stdout)
     assert page.seen == seen

@@ -62,7 +62,7 @@ def cases(draw: st.DrawFn, most_padding: bool = False) -> dict[str, Any]:
 def test_the_assignments_question_has_the_assignments_answer() -> None:
     found = convolve(IMAGE, KERNEL, padding=1)
     assert found.output == ANSWER
-    assert found.at(0, 1).text == "1·0 + 0·0 + (-1)·0 + 2·2 + 0·1 + (-2)·2 + 1·3 + 0·9 + (-1)·1 = 2"
+    assert found.step_at(0, 1).text == "1·0 + 0·0 + (-1)·0 + 2·2 + 0·1 + (-2)·2 + 1·3 + 0·9 + (-1)·1 = 2"
     # The kernel is its own mirror image but for the sign, so that its cross-correlation is the answer's negative.
     assert convolve(IMAGE, KERNEL, padding=1, flip=False).output == [[-value for value in row] for row in ANSWER]
 
@@ -139,8 +139,8 @@ def test_decimals_are_exact() -> None:
     # In binary floats 0.1 + 0.2 is 0.30000000000000004, and 3·0.1 is 0.30000000000000004.
     found = convolve([[0.1, 0.2]], [[1, 1]])
     assert found.output == [[0.3]]
-    assert convolve([[3, 1]], [[0.5, 0.1]], flip=False).at(0, 0).text == "0.5·3 + 0.1·1 = 1.6"
-    assert convolve([[0.1]], [[3]]).at(0, 0).products[0].product == 0.3
+    assert convolve([[3, 1]], [[0.5, 0.1]], flip=False).step_at(0, 0).text == "0.5·3 + 0.1·1 = 1.6"
+    assert convolve([[0.1]], [[3]]).step_at(0, 0).products[0].product == 0.3
     assert repr(convolve([[0.5]], [[4.0]]).output) == "[[2]]"
 
 
@@ -152,8 +152,8 @@ def test_sums_of_decimals_are_the_nearest_floats(values: list[Any]) -> None:
 
 
 def test_a_bias_is_written_even_where_it_adds_nothing() -> None:
-    assert convolve([[2]], [[3]], bias=0).at(0, 0).text == "3·2 + 0 (bias) = 6"
-    assert convolve([[2]], [[3]]).at(0, 0).text == "3·2 = 6"
+    assert convolve([[2]], [[3]], bias=0).step_at(0, 0).text == "3·2 + 0 (bias) = 6"
+    assert convolve([[2]], [[3]]).step_at(0, 0).text == "3·2 = 6"
 
 
 def test_the_output_has_the_kernels_axis_where_the_kernel_has_it() -> None:
@@ -165,7 +165,7 @@ def test_the_output_has_the_kernels_axis_where_the_kernel_has_it() -> None:
 def test_reflected_and_replicated_padding_say_what_they_copy() -> None:
     reflected = convolve([[1, 2, 3]], [[1]], padding=(0, 2), padding_mode="reflect")
     assert reflected.output == [[3, 2, 1, 2, 3, 2, 1]]
-    first = reflected.at(0, 0).products[0]
+    first = reflected.step_at(0, 0).products[0]
     assert (first.row, first.column, first.padding, first.pixel) == (0, -2, True, 3)
     assert convolve([[1, 2, 3]], [[1]], padding=(0, 2), padding_mode="replicate").output == [[1, 1, 1, 2, 3, 3, 3]]
 
@@ -180,7 +180,9 @@ def test_json_has_what_was_put_in_and_every_step() -> None:
         "channel": 0, "row": 1, "column": 2, "padding": False, "pixel": 1,
         "weight_row": 0, "weight_column": 0, "weight": -1, "product": -1,
     }  # fmt: skip
-    assert [step["text"] for step in json.loads(found.to_json(at=found.at(1, 2)))["steps"]] == [found.at(1, 2).text]
+    assert [step["text"] for step in json.loads(found.to_json(at=found.step_at(1, 2)))["steps"]] == [
+        found.step_at(1, 2).text
+    ]
 
 
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
@@ -222,7 +224,7 @@ def test_what_is_wrong_is_told(changed: dict[str, Any], told: list[str]) -> None
 
 def test_no_product_and_no_sum_vanishes() -> None:
     found = convolve([[1e-100, 1e100, 1]], [[1e-100, 0, 3]], flip=False, bias=-3)
-    assert (found.output, found.at(0, 0).products[0].product) == ([[1e-200]], 1e-200)
+    assert (found.output, found.step_at(0, 0).products[0].product) == ([[1e-200]], 1e-200)
     # 1·(1 − 1/n) − 1 = −1/n, for an n that no float reaches.
     with pytest.raises(UsageError, match=r"too small to be written, and not 0(.|\n)*round the numbers that go in"):
         convolve([[1 - Fraction(1, 10**400)]], [[1]], bias=-1)
@@ -231,11 +233,11 @@ def test_no_product_and_no_sum_vanishes() -> None:
 def test_elements_outside_are_told_with_those_that_there_are() -> None:
     found = convolve(IMAGE, [[KERNEL]])
     with pytest.raises(UsageError, match=r"the output has no row 1(.|\n)*rows 0 to 0, columns 0 to 2"):
-        found.at(1, 0)
+        found.step_at(1, 0)
     with pytest.raises(UsageError, match=r"the output has no column -1"):
-        found.at(0, -1)
+        found.step_at(0, -1)
     with pytest.raises(UsageError, match=r"there is no kernel 1(.|\n)*0 to 0"):
-        found.at(0, 0, kernel=1)
+        found.step_at(0, 0, kernel=1)
 
 
 @pytest.mark.full
@@ -243,7 +245,7 @@ def test_too_many_steps_are_not_written_out() -> None:
     found = convolve([[1] * 400] * 300, [[1]])
     with pytest.raises(UsageError, match="too many products to write them all out"):
         found.to_json()
-    assert len(json.loads(found.to_json(at=found.at(0, 0)))["steps"]) == 1
+    assert len(json.loads(found.to_json(at=found.step_at(0, 0)))["steps"]) == 1
 
 
 def test_arrays_are_taken_as_they_are() -> None:

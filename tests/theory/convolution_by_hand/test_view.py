@@ -16,16 +16,16 @@ FOUND = convolve(IMAGE, KERNEL, padding=1)
 
 
 def test_the_operation_and_the_reason_are_said() -> None:
-    first, why = FOUND.sheet().lines[:2]
+    first, why = FOUND.document().lines[:2]
     assert first.startswith("True convolution: each kernel is flipped")
     assert "Deep-learning libraries do the other one, cross-correlation" in why
-    first, why = convolve(IMAGE, KERNEL, flip=False).sheet().lines[:2]
+    first, why = convolve(IMAGE, KERNEL, flip=False).document().lines[:2]
     assert first.startswith("Cross-correlation: each kernel slides over the image as it is written")
     assert "This is what deep-learning libraries call convolution" in why
 
 
 def test_the_textbooks_definition_has_the_operations_sign() -> None:
-    plus, minus = (convolve(IMAGE, KERNEL, flip=flip).sheet().lines[2] for flip in (False, True))
+    plus, minus = (convolve(IMAGE, KERNEL, flip=flip).document().lines[2] for flip in (False, True))
     assert (plus.text, minus.text) == (
         "(w ⋆ x)(i, j) = Σm Σn w(m, n)·x(i + m, j + n)",
         "(w ∗ x)(i, j) = Σm Σn w(m, n)·x(i − m, j − n)",
@@ -35,7 +35,7 @@ def test_the_textbooks_definition_has_the_operations_sign() -> None:
 
 
 def test_the_sheet_has_image_kernels_output_and_every_sum() -> None:
-    tables = dict(FOUND.sheet().tables)
+    tables = dict(FOUND.document().tables)
     assert tables["image, with its padding in parentheses"].rows[1] == ("0", "(0)", "2", "1", "2", "3", "1", "(0)")
     assert [row[1:] for row in tables["kernel, as written"].rows] == [tuple(map(str, row)) for row in KERNEL]
     assert [row[1:] for row in tables["kernel, flipped as it is used"].rows] == [
@@ -44,22 +44,22 @@ def test_the_sheet_has_image_kernels_output_and_every_sum() -> None:
     assert [row[1:] for row in tables["output"].rows] == [tuple(map(str, row)) for row in FOUND.output]
     assert tables["every output element: weight·pixel, in the window's reading order"].rows[1] == (
         "y[0, 1]",
-        FOUND.at(0, 1).text,
+        FOUND.step_at(0, 1).text,
     )
 
 
 def test_one_element_is_laid_out_as_its_window() -> None:
-    sheet = FOUND.sheet(FOUND.at(0, 1))
+    sheet = FOUND.document(FOUND.step_at(0, 1))
     tables = dict(sheet.tables)
     assert tables["weight·pixel"].rows[1] == ("0", "2·2 = 4", "0·1 = 0", "(-2)·2 = -4")
     assert tables["pixels under the window"].rows[0] == ("-1", "(0)", "(0)", "(0)")
     last = sheet.lines[-1]
     assert isinstance(last, Formula)
-    assert last.text == f"y[0, 1] = {FOUND.at(0, 1).text}"
+    assert last.text == f"y[0, 1] = {FOUND.step_at(0, 1).text}"
     assert last.latex.count("\\\\") == 3  # three rows of the window, and the sum
     assert sheet.notes == ("9 products, 3 of them with padding.",)
     # In the corner five are padding, and two zeros are pixels.
-    assert FOUND.sheet(FOUND.at(2, 4)).notes == ("9 products, 5 of them with padding.",)
+    assert FOUND.document(FOUND.step_at(2, 4)).notes == ("9 products, 5 of them with padding.",)
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,21 @@ def test_one_element_is_laid_out_as_its_window() -> None:
     ],
 )
 def test_the_formula_has_the_indices_of_this_image(options: dict, text: str) -> None:
-    assert convolve(IMAGE, KERNEL, **options).sheet().lines[3].text == text
+    assert convolve(IMAGE, KERNEL, **options).document().lines[3].text == text
 
 
 def test_the_formula_of_several_channels_and_kernels() -> None:
     found = convolve([IMAGE] * 2, [[KERNEL] * 2] * 3, bias=[0, 1, 2])
-    formula = found.sheet().lines[3]
+    formula = found.document().lines[3]
     assert isinstance(formula, Formula)
     assert formula.text == "y[k, i, j] = Σc=0..1 Σm=0..2 Σn=0..2 w[k, c, 2−m, 2−n]·x[c, i + m, j + n] + b[k]"
     assert "w_{k, c, 2-m, 2-n}" in formula.latex
-    assert found.sheet().title == "True convolution of a 2×3×5 image with 3 kernels of 2×3×3"
+    assert found.document().title == "True convolution of a 2×3×5 image with 3 kernels of 2×3×3"
 
 
 def test_much_is_left_out_and_said_so() -> None:
     found = convolve([[1] * 30] * 30, [[1]], stride=2)
-    sheet = found.sheet()
+    sheet = found.document()
     assert not [title for title, _ in sheet.tables if title.startswith(("every output", "image"))]
     notes = " ".join(sheet.notes)
     assert "225 output elements are too many to write out here" in notes
@@ -98,9 +98,9 @@ def test_much_is_left_out_and_said_so() -> None:
 
 def test_sheets_are_written_in_every_form() -> None:
     found = convolve([[1e-07, 2]], [[-3]], bias=0.5)
-    at = found.at(0, 0)
-    assert r"(-3) \cdot 1 \cdot 10^{-7}" in found.sheet(at).to_markdown()
-    assert r"\begin{tabular}{lrr}" in found.sheet().to_latex()
+    at = found.step_at(0, 0)
+    assert r"(-3) \cdot 1 \cdot 10^{-7}" in found.document(at).to_markdown()
+    assert r"\begin{tabular}{lrr}" in found.document().to_latex()
     assert "data:image/svg+xml;base64," in found._repr_html_()
 
 
@@ -111,9 +111,9 @@ def _drawn(svg: str) -> tuple[list[str], list[ElementTree.Element]]:
 
 
 def test_the_picture_shows_the_step() -> None:
-    texts, rectangles = _drawn(FOUND.svg(FOUND.at(1, 2)))
+    texts, rectangles = _drawn(FOUND.svg(FOUND.step_at(1, 2)))
     assert "True convolution: the element in row 1, column 2" in texts
-    assert f"y[1, 2] = {FOUND.at(1, 2).text}" in texts
+    assert f"y[1, 2] = {FOUND.step_at(1, 2).text}" in texts
     tinted = [rectangle.get("style", "") for rectangle in rectangles if "opacity: 0.22" in rectangle.get("style", "")]
     counts = {name: sum(name in style for style in tinted) for name in ("--train", "--validation", "--test")}
     # Nine pixels, nine weights; nine products and the output's element.
@@ -122,7 +122,7 @@ def test_the_picture_shows_the_step() -> None:
 
 def test_a_large_image_is_drawn_around_the_window_and_nothing_leaves_the_picture() -> None:
     found = convolve([[list(range(50))] * 40] * 2, [[[-1.25] * 5] * 3] * 2, bias=1000, dilation=2)
-    svg = found.svg(found.at(30, 41))
+    svg = found.svg(found.step_at(30, 41))
     texts, rectangles = _drawn(svg)
     assert {"image, channel 0, a part", "image, channel 1, a part", "output, a part"} <= set(texts)
     width, height = map(float, re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups())

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as functional
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import Slide, Stretch
+from cnnlab.theory.size_arithmetic.arithmetic import Span, Window
 
 
 @st.composite
-def _slides(draw: st.DrawFn) -> Slide:
+def _slides(draw: st.DrawFn) -> Window:
     """Windows of every kind, those that torch refuses among them."""
     kind = draw(st.sampled_from(["convolution", "pool", "ceil", "transposed"]))
     kernel, dilation, padding = draw(st.integers(1, 7)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
     # Most windows are to fit on their image.
     smallest = max(dilation * (kernel - 1) - 2 * padding - 2, 1) if kind != "transposed" else 1
-    return Slide(
+    return Window(
         size=draw(st.integers(smallest, smallest + 23)),
         kernel=kernel,
         stride=draw(st.integers(1, 7)),
@@ -33,14 +33,14 @@ def _slides(draw: st.DrawFn) -> Slide:
 
 
 # Tests draw them with st.from_type(Slide).
-st.register_type_strategy(Slide, _slides())
+st.register_type_strategy(Window, _slides())
 
 
 @pytest.fixture(scope="session")
-def torch_size() -> Callable[[Slide], int | None]:
+def torch_size() -> Callable[[Window], int | None]:
     """What torch makes of a window; None where it refuses or makes an empty image."""
 
-    def size(slide: Slide) -> int | None:
+    def size(slide: Window) -> int | None:
         made = _torch_output(slide)
         return None if made is None else made.shape[2] or None
 
@@ -48,10 +48,10 @@ def torch_size() -> Callable[[Slide], int | None]:
 
 
 @pytest.fixture(scope="session")
-def listed() -> Callable[[Iterable[Stretch]], list[int]]:
+def listed() -> Callable[[Iterable[Span]], list[int]]:
     """Every pixel of some stretches, one by one."""
 
-    def places(found: Iterable[Stretch]) -> list[int]:
+    def places(found: Iterable[Span]) -> list[int]:
         return sorted(
             place + turn * stretch.every
             for stretch in found
@@ -62,7 +62,7 @@ def listed() -> Callable[[Iterable[Stretch]], list[int]]:
     return places
 
 
-def _torch_output(slide: Slide) -> torch.Tensor | None:
+def _torch_output(slide: Window) -> torch.Tensor | None:
     """What torch makes of a column of ones; None where it refuses."""
     image = torch.ones(1, 1, slide.size, 1, device="meta")
     kernel = torch.ones(1, 1, slide.kernel, 1, device="meta")

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as functional
 
 from cnnlab.theory.size_arithmetic.answers import (
-    OutputAnswer,
+    OutputSizeResult,
     SizeSolution,
     solve_kernel,
     solve_output,
     solve_padding,
     solve_stride,
 )
-from cnnlab.theory.size_arithmetic.arithmetic import Stretch
+from cnnlab.theory.size_arithmetic.arithmetic import Span
 
 
 @pytest.mark.parametrize("kernel", [2, 4, 7, 10])
@@ -60,7 +60,7 @@ def test_exercise_parameters() -> None:
     assert sum(weights.numel() for weights in layer.parameters()) == answer.parameters
 
 
-def test_exercise_that_does_not_fit(listed: Callable[[Iterable[Stretch]], list[int]]) -> None:
+def test_exercise_that_does_not_fit(listed: Callable[[Iterable[Span]], list[int]]) -> None:
     answer = solve_output(32, 5, padding=2, stride=2, channels=3, filters=32)
     (axis,) = answer.axes
     assert (answer.size, answer.exact, answer.fits, axis.left_over) == (16, "33/2", False, 1)
@@ -96,7 +96,7 @@ def test_two_dimensions_are_told_apart() -> None:
     assert (answer.exact, [axis.axis for axis in answer.axes]) == (("33/2", "27/2"), ["rows", "columns"])
     assert solve_stride((32, 64), 16, 4, padding=(1, 0)).stride == (2, 4)
     assert solve_padding(32, (7, 4)).padding == (3, None)
-    assert OutputAnswer.from_json(answer.to_json()) == answer
+    assert OutputSizeResult.from_json(answer.to_json()) == answer
 
 
 def test_a_pool_keeps_its_channels() -> None:
@@ -111,5 +111,5 @@ def test_notebooks_show_the_sheet_and_its_picture() -> None:
     assert "Padding of a convolution, 32 → 32: 3" in solve_padding(32, 7)._repr_html_()
 
 
-def _text(answer: OutputAnswer | SizeSolution) -> list[str]:
-    return [line if isinstance(line, str) else line.text for line in answer.sheet().lines]
+def _text(answer: OutputSizeResult | SizeSolution) -> list[str]:
+    return [line if isinstance(line, str) else line.text for line in answer.document().lines]

@@ -8,17 +8,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import solve_output
-from cnnlab.theory.size_arithmetic.arithmetic import Slide
+from cnnlab.theory.size_arithmetic.arithmetic import Window
 
 
-@given(st.from_type(Slide))
-def test_pictures_are_drawn_of_every_window(slide: Slide) -> None:
+@given(st.from_type(Window))
+def test_pictures_are_drawn_of_every_window(slide: Window) -> None:
     assume(slide.output is not None)
-    told = {name: getattr(slide, name) for name in Slide.__dataclass_fields__}
+    told = {name: getattr(slide, name) for name in Window.__dataclass_fields__}
     root = ElementTree.fromstring(solve_output(**told).svg())
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     windows = {text for text in titles if text and text.startswith(("output", "input"))}
-    last = max(slide.strip.window(slide.strip.windows - 1)[-1] + 1, slide.strip.inner + slide.padding)
+    last = max(
+        slide.layout.window_pixels(slide.layout.num_windows - 1)[-1] + 1, slide.layout.num_pixels + slide.padding
+    )
     if slide.padding + last <= 76:
         assert len(windows) == (slide.size if slide.transposed else slide.output)
     width = float(root.attrib["width"])

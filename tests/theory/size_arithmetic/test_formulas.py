@@ -9,22 +9,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import (
-    OutputAnswer,
+    OutputSizeResult,
     SizeSolution,
     solve_kernel,
     solve_output,
     solve_padding,
     solve_stride,
 )
-from cnnlab.theory.size_arithmetic.arithmetic import Slide
+from cnnlab.theory.size_arithmetic.arithmetic import Window
 
 
-@given(st.from_type(Slide), st.sampled_from(["output", "padding", "kernel", "stride"]))
-def test_sheets_work_out_what_they_say(slide: Slide, unknown: str) -> None:
+@given(st.from_type(Window), st.sampled_from(["output", "padding", "kernel", "stride"]))
+def test_sheets_work_out_what_they_say(slide: Window, unknown: str) -> None:
     """The arithmetic as it is written comes to the fraction beside it."""
     assume(slide.output is not None)
     answer = _asked(slide, unknown)
-    for line in answer.sheet().lines:
+    for line in answer.document().lines:
         text = line if isinstance(line, str) else line.text
         parts = text.split(" = ")
         if not re.search(r"\d", parts[1]) or re.search(r"[A-Z]", parts[1]) or len(parts) < 3 or "less" in text:
@@ -34,8 +34,8 @@ def test_sheets_work_out_what_they_say(slide: Slide, unknown: str) -> None:
         assert counted == Fraction(value), text
 
 
-def _asked(slide: Slide, unknown: str) -> OutputAnswer | SizeSolution:
-    told = {name: getattr(slide, name) for name in Slide.__dataclass_fields__ if name != unknown}
+def _asked(slide: Window, unknown: str) -> OutputSizeResult | SizeSolution:
+    told = {name: getattr(slide, name) for name in Window.__dataclass_fields__ if name != unknown}
     if unknown == "output":
         return solve_output(**told)
     solve = {"padding": solve_padding, "kernel": solve_kernel, "stride": solve_stride}[unknown]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import SizeRule, output_size
+from cnnlab.theory.size_arithmetic.arithmetic import SizeExpression, output_size
 
 SMALL = st.integers(1, 12)
 WINDOW = st.tuples(st.integers(1, 7), st.integers(1, 4), st.integers(1, 3), st.integers(0, 6))
@@ -57,10 +57,10 @@ def test_published_examples(arguments: dict[str, int], size: int, exact: str, fi
     assert (found.size, found.exact, found.fits) == (size, Fraction(exact), fits)
 
 
-def _rule(steps: list[tuple[int, int, int, int] | int]) -> SizeRule:
-    rule = SizeRule()
+def _rule(steps: list[tuple[int, int, int, int] | int]) -> SizeExpression:
+    rule = SizeExpression()
     for step in steps:
-        rule = rule.enlarged(step) if isinstance(step, int) else rule.through(*step)
+        rule = rule.after_upsample(step) if isinstance(step, int) else rule.after_window(*step)
     return rule
 
 
@@ -111,5 +111,5 @@ def test_rules_as_they_are_written(steps: list[tuple[int, int, int, int] | int],
 
 
 def test_a_fixed_size_stays_whatever_the_image() -> None:
-    rule = SizeRule.fixed(7).through(3)
+    rule = SizeExpression.fixed(7).after_window(3)
     assert (rule.text(), rule.size(4), rule.size(400)) == ("5", 5, 5)

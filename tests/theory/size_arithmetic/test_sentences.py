@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import SizeSolution, solve_kernel, solve_output, solve_padding, solve_stride
-from cnnlab.theory.size_arithmetic.view import number
+from cnnlab.theory.size_arithmetic.view import format_fraction
 
 
 @given(st.fractions(max_denominator=65_536))
@@ -19,7 +19,7 @@ from cnnlab.theory.size_arithmetic.view import number
 @example(Fraction(1, 10**9 + 7))
 @example(Fraction(-(2**33) - 1, 2))
 def test_no_fraction_looks_whole(value: Fraction) -> None:
-    text = number(value).replace("−", "-")
+    text = format_fraction(value).replace("−", "-")
     if value.denominator == 1:
         assert text == str(value)
         return
@@ -41,7 +41,7 @@ def test_fractions_have_as_many_digits_as_they_need() -> None:
         "24691/2 = 12345.5",
         "1/65536 ≈ 0.00001526",
     ]
-    assert [number(text.split(" ")[0].replace("−", "-")) for text in told] == told
+    assert [format_fraction(text.split(" ")[0].replace("−", "-")) for text in told] == told
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding
-from cnnlab.theory.size_arithmetic.arithmetic import Nearby, Puzzle, Slide
+from cnnlab.theory.size_arithmetic.arithmetic import NearbySetting, SizeSolver, Window
 
 FEW = st.integers(1, 7)
 # Each example tries many values.
@@ -17,25 +17,25 @@ BRUTE = settings(max_examples=15)
 
 
 @BRUTE
-@given(st.from_type(Slide), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
+@given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
 def test_every_answer_is_found(
-    torch_size: Callable[[Slide], int | None], slide: Slide, unknown: Any, output: int
+    torch_size: Callable[[Window], int | None], slide: Window, unknown: Any, output: int
 ) -> None:
-    found, any_from = Puzzle(slide, unknown, output).fits()
+    found, any_from = SizeSolver(slide, unknown, output).solutions()
     most = 120
     values = [answer.value for answer in found if answer.value <= most]
     if any_from is not None:
         assert values[-1] == any_from
         values += range(any_from + 1, most + 1)
-    question = {name: getattr(slide, name) for name in Slide.__dataclass_fields__}
+    question = {name: getattr(slide, name) for name in Window.__dataclass_fields__}
     tried = range(unknown != "padding", most + 1)
-    assert values == [value for value in tried if torch_size(Slide(**{**question, unknown: value})) == output]
+    assert values == [value for value in tried if torch_size(Window(**{**question, unknown: value})) == output]
 
 
 @BRUTE
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 5), st.integers(1, 3), st.booleans())
 def test_a_pools_kernel_is_its_stride(
-    torch_size: Callable[[Slide], int | None], size: int, output: int, padding: int, dilation: int, ceil: bool
+    torch_size: Callable[[Window], int | None], size: int, output: int, padding: int, dilation: int, ceil: bool
 ) -> None:
     answer = solve_kernel(size, output, padding=padding, dilation=dilation, pool=True, ceil=ceil)
     (axis,) = answer.axes
@@ -43,14 +43,14 @@ def test_a_pools_kernel_is_its_stride(
     if axis.any_from is not None:
         values += range(axis.any_from + 1, 61)
     alike = {"padding": padding, "dilation": dilation, "pool": True, "ceil": ceil}
-    assert values == [k for k in range(1, 61) if torch_size(Slide(size, k, k, **alike)) == output]
+    assert values == [k for k in range(1, 61) if torch_size(Window(size, k, k, **alike)) == output]
     assert answer.stride == answer.kernel
 
 
-@given(st.from_type(Slide), st.sampled_from(["padding", "kernel", "stride"]))
-def test_the_formula_gives_back_what_went_in(slide: Slide, unknown: Any) -> None:
+@given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]))
+def test_the_formula_gives_back_what_went_in(slide: Window, unknown: Any) -> None:
     assume(slide.output is not None and slide.exact.denominator == 1)
-    exact = Puzzle(slide, unknown, int(slide.exact)).exact
+    exact = SizeSolver(slide, unknown, int(slide.exact)).exact
     assert exact is None or exact == getattr(slide, unknown)
 
 
@@ -58,28 +58,31 @@ def test_the_formula_gives_back_what_went_in(slide: Slide, unknown: Any) -> None
 def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding: int, dilation: int) -> None:
     size = (output - 1) * kernel + dilation * (kernel - 1) + 1 - 2 * padding
     assume(size > 0)
-    assert Puzzle(Slide(size, 1, padding=padding, dilation=dilation, pool=True), "kernel", output, True).exact == kernel
+    assert (
+        SizeSolver(Window(size, 1, padding=padding, dilation=dilation, pool=True), "kernel", output, True).exact
+        == kernel
+    )
 
 
-@given(st.from_type(Slide), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
-def test_what_fits_exactly_leaves_nothing_over(slide: Slide, unknown: Any, output: int) -> None:
-    puzzle = Puzzle(slide, unknown, output)
-    for answer in puzzle.fits()[0]:
-        found = puzzle.at(answer.value)
+@given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
+def test_what_fits_exactly_leaves_nothing_over(slide: Window, unknown: Any, output: int) -> None:
+    puzzle = SizeSolver(slide, unknown, output)
+    for answer in puzzle.solutions()[0]:
+        found = puzzle.with_value(answer.value)
         last = (output - 1) * found.stride + found.dilation * (found.kernel - 1)
         ends = found.transposed or last + 1 == found.size + 2 * found.padding
         assert answer.fits == ends
         assert found.transposed or answer.left_over == found.size + 2 * found.padding - last - 1
 
 
-@given(st.from_type(Slide))
-def test_no_nearer_setting_fits(torch_size: Callable[[Slide], int | None], slide: Slide) -> None:
+@given(st.from_type(Window))
+def test_no_nearer_setting_fits(torch_size: Callable[[Window], int | None], slide: Window) -> None:
     assume(slide.output is not None and not slide.fits and not slide.transposed)
     kind = {"dilation": slide.dilation, "pool": slide.pool, "ceil": slide.ceil}
     told = {"size": slide.size, "kernel": slide.kernel, "stride": slide.stride, "padding": slide.padding}
     nearest = solve_output(**told, **kind).axes[0].nearest
 
-    sound = slide.padding < slide.reach
+    sound = slide.padding < slide.extent
 
     def fits(setting: dict[str, int]) -> bool:
         reach = slide.dilation * (setting["kernel"] - 1) + 1
@@ -94,7 +97,7 @@ def test_no_nearer_setting_fits(torch_size: Callable[[Slide], int | None], slide
         expected = [at for at in near if abs(at - value) == distance]
         found = [item for item in nearest if item.change == name]
         assert [getattr(item, name) for item in found] == expected
-        assert all(item.output == torch_size(Slide(**_told(item), **kind)) for item in found)
+        assert all(item.output == torch_size(Window(**_told(item), **kind)) for item in found)
 
 
 def test_no_window_over_padding_alone_is_advised() -> None:
@@ -107,18 +110,18 @@ def test_no_window_over_padding_alone_is_advised() -> None:
 @BRUTE
 @given(st.integers(1, 24), FEW, FEW, st.integers(1, 24))
 def test_the_nearest_solutions_are_solutions(
-    torch_size: Callable[[Slide], int | None], size: int, kernel: int, stride: int, output: int
+    torch_size: Callable[[Window], int | None], size: int, kernel: int, stride: int, output: int
 ) -> None:
     (axis,) = solve_padding(size, kernel, stride=stride, output=output).axes
     told = {"size": size, "kernel": kernel, "stride": stride, "output": output}
     assert bool(axis.nearest) <= (not axis.fits)
     for item in axis.nearest:
-        setting = Slide(**_told(item))
+        setting = Window(**_told(item))
         assert torch_size(setting) == item.output
         assert (item.output - 1) * item.stride + item.kernel == item.size + 2 * item.padding
         changed = [name for name, value in told.items() if getattr(item, name) != value]
         assert changed == [item.change]
 
 
-def _told(item: Nearby) -> dict[str, int]:
+def _told(item: NearbySetting) -> dict[str, int]:
     return {name: getattr(item, name) for name in ("size", "kernel", "stride", "padding")}

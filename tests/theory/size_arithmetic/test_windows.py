@@ -10,20 +10,20 @@ import torch.nn.functional as functional
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cnnlab.theory.size_arithmetic.arithmetic import Slide, Stretch, stretches
+from cnnlab.theory.size_arithmetic.arithmetic import Span, Window, to_spans
 
 
-@given(st.from_type(Slide))
+@given(st.from_type(Window))
 # Its third window would begin behind the image.
-@example(Slide(5, kernel=1, stride=3, pool=True, ceil=True))
-def test_torch_makes_the_same_size(torch_size: Callable[[Slide], int | None], slide: Slide) -> None:
+@example(Window(5, kernel=1, stride=3, pool=True, ceil=True))
+def test_torch_makes_the_same_size(torch_size: Callable[[Window], int | None], slide: Window) -> None:
     assert slide.output == torch_size(slide)
 
 
-@given(st.from_type(Slide))
-@example(Slide(2, kernel=2, padding=2, dilation=3, transposed=True))
+@given(st.from_type(Window))
+@example(Window(2, kernel=2, padding=2, dilation=3, transposed=True))
 def test_unseen_pixels_are_those_without_a_gradient(
-    listed: Callable[[Iterable[Stretch]], list[int]], slide: Slide
+    listed: Callable[[Iterable[Span]], list[int]], slide: Window
 ) -> None:
     assume(slide.output is not None)
     if slide.pool:
@@ -42,19 +42,17 @@ def test_unseen_pixels_are_those_without_a_gradient(
             more = (slide.output_padding, 0)
             made = functional.conv_transpose2d(image, kernel, None, stride, padding, more, 1, dilation)
             empty = [place for place, reached in enumerate(made[0, 0, :, 0].tolist()) if reached == 0]
-            assert listed(slide.strip.untouched()[1]) == empty
+            assert listed(slide.layout.untouched_pixels()[1]) == empty
         else:
             made = functional.conv2d(image, kernel, None, stride, padding, dilation)
         (covered,) = torch.autograd.grad(made.sum(), image)
     lost = [place for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    found = slide.strip.idle() if slide.transposed else slide.strip.untouched()[1]
+    found = slide.layout.idle_windows() if slide.transposed else slide.layout.untouched_pixels()[1]
     assert listed(found) == lost
 
 
-@given(st.from_type(Slide))
-def test_unseen_padding_is_that_of_a_padded_image(
-    listed: Callable[[Iterable[Stretch]], list[int]], slide: Slide
-) -> None:
+@given(st.from_type(Window))
+def test_unseen_padding_is_that_of_a_padded_image(listed: Callable[[Iterable[Span]], list[int]], slide: Window) -> None:
     slide = replace(slide, pool=False, ceil=False, transposed=False, output_padding=0)
     assume(slide.output is not None)
     padded = torch.ones(1, 1, slide.size + 2 * slide.padding, 1, requires_grad=True)
@@ -62,15 +60,13 @@ def test_unseen_padding_is_that_of_a_padded_image(
     made = functional.conv2d(padded, kernel, None, (slide.stride, 1), 0, (slide.dilation, 1))
     (covered,) = torch.autograd.grad(made.sum(), padded)
     lost = [place - slide.padding for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    front, _, behind = slide.strip.untouched()
+    front, _, behind = slide.layout.untouched_pixels()
     assert listed([*front, *behind]) == [place for place in lost if not 0 <= place < slide.size]
 
 
 @given(st.sets(st.integers(-20, 60)))
-def test_stretches_hold_exactly_their_pixels(
-    listed: Callable[[Iterable[Stretch]], list[int]], places: set[int]
-) -> None:
-    found = stretches(sorted(places))
+def test_stretches_hold_exactly_their_pixels(listed: Callable[[Iterable[Span]], list[int]], places: set[int]) -> None:
+    found = to_spans(sorted(places))
     assert listed(found) == sorted(places)
-    assert {place for place in range(-30, 70) if any(stretch.holds(place) for stretch in found)} == places
+    assert {place for place in range(-30, 70) if any(stretch.contains(place) for stretch in found)} == places
     assert sum(stretch.count for stretch in found) == len(places)

@@ -12,37 +12,37 @@ import torch
 
 from cnnlab.config.augmentations import read_augmentations
 from cnnlab.config.recipe import Recipe
-from cnnlab.data.augmentation.views import Augmented, Mirrored
+from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.decoding.cache import as_bits, features_dir
-from cnnlab.data.loader import Feed
-from cnnlab.data.sources.base import silent
+from cnnlab.data.decoding.cache import features_dir, storage_dtype
+from cnnlab.data.loader import ImageLoader
+from cnnlab.data.sources.base import no_progress
 from cnnlab.errors import RunError
-from cnnlab.models.model_split import Parting, part
+from cnnlab.models.model_split import ModelSplit, split_frozen
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.transfer import Resize, Transfer
-from cnnlab.randomness import torch_state
-from cnnlab.training.feature_cache.features import FeatureFeed, Trunk
-from cnnlab.training.feature_cache.plan import Choice, choose_keeping
-from cnnlab.training.precision import PLAIN as FP32
+from cnnlab.models.pretrained.transfer import Resize, TransferModel
+from cnnlab.randomness import fork_rng
+from cnnlab.training.feature_cache.features import FeatureExtractor, FeatureLoader
+from cnnlab.training.feature_cache.plan import CachePlan, plan_feature_cache
+from cnnlab.training.precision import FP32 as FP32
 
 CPU = torch.device("cpu")
 FLIP = read_augmentations(["flip"])
 
 
-def feed(count: int = 21, **options: Any) -> FeatureFeed:
+def feed(count: int = 21, **options: Any) -> FeatureLoader:
     """Image n has the number n in its plain view and 100 + n in its mirrored one, and the label n."""
     arrays = [np.arange(count, dtype=np.float32)[:, None] + 100 * view for view in range(2)]
-    return FeatureFeed(arrays, np.arange(count), Mirrored(FLIP), CPU, batch=8, **options)
+    return FeatureLoader(arrays, np.arange(count), FlippedViews(FLIP), CPU, eval_batch_size=8, **options)
 
 
 def test_the_order_and_the_draws_are_those_of_the_images() -> None:
     """An image feed whose images are as wide as to tell whether they were mirrored."""
     pixels = np.zeros((21, 1, 1, 2), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(21), 200
-    images = Feed(pixels, np.arange(21), (0.0,), (1 / 255,), CPU)
+    images = ImageLoader(pixels, np.arange(21), (0.0,), (1 / 255,), CPU)
     for epoch in range(3):
-        pairs = zip(images.training(4, 7, epoch, FLIP), feed().training(4, 7, epoch, FLIP), strict=True)
+        pairs = zip(images.train_batches(4, 7, epoch, FLIP), feed().train_batches(4, 7, epoch, FLIP), strict=True)
         for (shown, labels), (features, own) in pairs:
             assert torch.equal(labels, own)
             turned = shown[:, 0, 0, 0] == 200
@@ -51,23 +51,25 @@ def test_the_order_and_the_draws_are_those_of_the_images() -> None:
 
 def test_sampled_images_are_augmented_by_their_places() -> None:
     places = np.zeros(21, dtype=np.int64)
-    found = torch.cat([features for features, _ in feed().sampled(places).training(4, 7, 0)])
+    found = torch.cat([features for features, _ in feed().with_sampling(places).train_batches(4, 7, 0)])
     assert set(found.flatten().tolist()) == {0.0, 100.0}
 
 
 def test_evaluation_is_of_the_images_as_they_are() -> None:
-    batches = list(feed().evaluation())
+    batches = list(feed().eval_batches())
     assert [len(labels) for _, labels in batches] == [8, 8, 5]
     assert torch.cat([features for features, _ in batches]).flatten().tolist() == list(range(21))
-    assert not FeatureFeed([np.zeros((3, 1), np.float32)], np.arange(3), Augmented(FLIP, 0, 1), CPU, 8).has_plain
+    assert not FeatureLoader(
+        [np.zeros((3, 1), np.float32)], np.arange(3), AugmentedViews(FLIP, 0, 1), CPU, 8
+    ).has_unaugmented
 
 
 def test_the_bits_of_bf16_are_floats_again() -> None:
     numbers = torch.randn(5, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     bits = numbers.to(torch.bfloat16).view(torch.int16).numpy()
-    assert bits.dtype == as_bits("bf16")
-    made = FeatureFeed([bits], np.arange(5), Mirrored(), CPU, 8, memory_format="channels_last")
-    ((found, _),) = made.evaluation()
+    assert bits.dtype == storage_dtype("bf16")
+    made = FeatureLoader([bits], np.arange(5), FlippedViews(), CPU, 8, memory_format="channels_last")
+    ((found, _),) = made.eval_batches()
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(found, numbers.to(torch.bfloat16).float())
@@ -76,11 +78,11 @@ def test_the_bits_of_bf16_are_floats_again() -> None:
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
-    with torch_state():
+    with fork_rng():
         yield
 
 
-Made = tuple[Recipe, Dataset, Transfer, Choice]
+Made = tuple[Recipe, Dataset, TransferModel, CachePlan]
 
 
 @pytest.fixture
@@ -97,26 +99,28 @@ def made(recipe: Callable[..., Recipe]) -> Callable[..., Made]:
         }
         own = Recipe.from_tables({**recipe(epochs=4, **fields).to_tables(), "model": model})
         dataset = open_dataset(own.data, seed=0)
-        network, _ = plan_network(own.model, dataset.form.shape, 3).begin(seed, lambda _: None)
-        assert isinstance(network, Transfer)
+        network, _ = plan_network(own.model, dataset.image_spec.shape, 3).initialize(seed, lambda _: None)
+        assert isinstance(network, TransferModel)
         # Its random weights would give features near zero, which tell nothing apart.
         for name, buffer in network.named_buffers():
             if name.endswith("running_var"):
                 buffer.fill_(0.05)
-        images, _ = next(images_of(dataset).evaluation(3))
-        return own, dataset, network, choose_keeping(own, network, images, (27, 9))
+        images, _ = next(images_of(dataset).eval_batches(3))
+        return own, dataset, network, plan_feature_cache(own, network, images, (27, 9))
 
     return make
 
 
-def images_of(dataset: Dataset, part: Any = "train", **changes: Any) -> Feed:
+def images_of(dataset: Dataset, part: Any = "train", **changes: Any) -> ImageLoader:
     given = {"mean": dataset.mean, "std": dataset.std, **changes}
-    return Feed(dataset.pixels(part), dataset.labels(part), given.pop("mean"), given.pop("std"), CPU, **given)
+    return ImageLoader(dataset.pixels(part), dataset.labels(part), given.pop("mean"), given.pop("std"), CPU, **given)
 
 
-def file_of(dataset: Dataset, network: Transfer, choice: Choice, part: Any = "train", **changes: Any) -> str:
+def file_of(dataset: Dataset, network: TransferModel, choice: CachePlan, part: Any = "train", **changes: Any) -> str:
     """The file of the plain view."""
-    found = Trunk(choice, network, dataset, silent).feed(part, images_of(dataset, part, **changes), Mirrored())
+    found = FeatureExtractor(choice, network, dataset, no_progress).cached_features(
+        part, images_of(dataset, part, **changes), FlippedViews()
+    )
     return found.files[0]
 
 
@@ -144,10 +148,10 @@ def test_whatever_changes_features_changes_the_file(made: Callable[..., Made]) -
 
 def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made()
-    trunk = Trunk(choice, network, dataset, silent)
+    trunk = FeatureExtractor(choice, network, dataset, no_progress)
     names = [
-        trunk.feed("train", images_of(dataset), views).files
-        for views in (Mirrored(), Mirrored(FLIP), Augmented(FLIP, 0, 1), Augmented(FLIP, 1, 1))
+        trunk.cached_features("train", images_of(dataset), views).files
+        for views in (FlippedViews(), FlippedViews(FLIP), AugmentedViews(FLIP, 0, 1), AugmentedViews(FLIP, 1, 1))
     ]
     assert [len(each) for each in names] == [1, 2, 1, 1]
     assert names[0][0] == names[1][0]
@@ -158,7 +162,7 @@ def test_every_view_has_a_file_and_flips_share_the_plain_one(made: Callable[...,
 def test_what_stands_behind_the_trunk_changes_no_file(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made()
     other = made(head=["globalpool", "dropout(0.2)", "dense(5)", "relu", "dense(classes)"])
-    assert other[3].parting.place != choice.parting.place
+    assert other[3].model_split.cut_module != choice.model_split.cut_module
     assert file_of(dataset, network, choice) == file_of(dataset, *other[2:])
 
 
@@ -167,17 +171,23 @@ def test_features_are_those_of_eval_mode_and_the_network_stays_as_it_is(made: Ca
     network.train()
     modes = [module.training for module in network.modules()]
     strides = [parameter.stride() for parameter in network.parameters()]
-    found = Trunk(choice, network, dataset, silent).feed("train", images_of(dataset), Mirrored(FLIP)).feed
+    found = (
+        FeatureExtractor(choice, network, dataset, no_progress)
+        .cached_features("train", images_of(dataset), FlippedViews(FLIP))
+        .loader
+    )
     assert [module.training for module in network.modules()] == modes
     assert [parameter.stride() for parameter in network.parameters()] == strides
-    (pictures, _), (features, _) = (next(one.evaluation()) for one in (images_of(dataset), found))
+    (pictures, _), (features, _) = (next(one.eval_batches()) for one in (images_of(dataset), found))
     network.eval()
-    torch.testing.assert_close(features, choice.parting.trunk(network, pictures), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features, choice.model_split.extract_features(network, pictures), rtol=1e-4, atol=1e-5)
     with torch.no_grad():
-        logits = choice.parting.rest(network).eval()(features)
+        logits = choice.model_split.trainable_tail(network).eval()(features)
         torch.testing.assert_close(logits, network(pictures), rtol=1e-4, atol=1e-5)
     mirrored = torch.from_numpy(np.array(found.arrays[1]))
-    torch.testing.assert_close(mirrored, choice.parting.trunk(network, pictures.flip(3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        mirrored, choice.model_split.extract_features(network, pictures.flip(3)), rtol=1e-4, atol=1e-5
+    )
     assert not torch.allclose(mirrored, features, rtol=1e-2)
 
 
@@ -186,7 +196,7 @@ def test_nothing_but_the_features_is_left_in_the_cache(made: Callable[..., Made]
     name = file_of(dataset, network, choice)
     assert sorted(path.suffix for path in features_dir().iterdir()) == [".lock", ".npy"]
     kept = np.load(features_dir() / name)
-    assert kept.shape == (27, *choice.parting.features)
+    assert kept.shape == (27, *choice.model_split.feature_shape)
     assert kept.dtype == np.float32
 
 
@@ -205,12 +215,12 @@ def test_features_are_kept_where_that_saves_passes(
     recipe: Callable[..., Recipe], made: Callable[..., Made], fields: dict[str, Any], kept: bool
 ) -> None:
     own, dataset, network, _ = made()
-    images, _ = next(images_of(dataset).evaluation(3))
+    images, _ = next(images_of(dataset).eval_batches(3))
     other = Recipe.from_tables({**recipe(**fields).to_tables(), "model": own.to_tables()["model"]})
-    choice = choose_keeping(other, network, images, (27, 9))
-    assert (choice.parting is not None) == kept, choice.reason
-    begun = choose_keeping(other, network, images, (27, 9), begun=True)
-    assert begun.parting is not None
+    choice = plan_feature_cache(other, network, images, (27, 9))
+    assert (choice.model_split is not None) == kept, choice.reason
+    begun = plan_feature_cache(other, network, images, (27, 9), resuming=True)
+    assert begun.model_split is not None
 
 
 def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large(
@@ -220,13 +230,13 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
     sizes: list[int] = []
     network.resize.register_forward_hook(lambda _module, given, _output: sizes.append(len(given[0])))
     network.resize.size = (224, 224)
-    parting = part(network, next(images_of(dataset).evaluation(3))[0])
+    parting = split_frozen(network, next(images_of(dataset).eval_batches(3))[0])
     sizes.clear()
-    for views in (Mirrored(), Augmented(FLIP, 0, 1)):
-        found = Trunk(replace(choice, parting=parting), network, dataset, silent).feed(
+    for views in (FlippedViews(), AugmentedViews(FLIP, 0, 1)):
+        found = FeatureExtractor(replace(choice, model_split=parting), network, dataset, no_progress).cached_features(
             "train", images_of(dataset), views
         )
-        assert found.feed.batch == 500  # of maps of 14×14
+        assert found.loader.eval_batch_size == 500  # of maps of 14×14
     assert sizes == [10, 10, 7] * 2
 
 
@@ -234,8 +244,10 @@ def test_features_are_computed_of_as_many_images_as_the_network_makes_them_large
 def test_features_that_are_resized_later_are_evaluated_as_images_of_that_size_are(made: Callable[..., Made]) -> None:
     _, dataset, network, choice = made(head=["flatten", "dense(classes)"])
     network.head.later = Resize((224, 224), "nearest")
-    made_feed = Trunk(choice, network, dataset, silent).feed("train", images_of(dataset), Mirrored())
-    assert made_feed.feed.batch == 10
+    made_feed = FeatureExtractor(choice, network, dataset, no_progress).cached_features(
+        "train", images_of(dataset), FlippedViews()
+    )
+    assert made_feed.loader.eval_batch_size == 10
 
 
 @pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
@@ -243,12 +255,16 @@ def test_features_are_bitwise_where_what_follows_is_the_same_in_batches_of_image
     made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
 ) -> None:
     _, dataset, network, choice = made()
-    monkeypatch.setattr(Feed, "at_a_time", 10)
-    monkeypatch.setattr(Parting, "rest", lambda *_: lambda rows: rows.flatten(1) * (1 + rounding * len(rows)))
+    monkeypatch.setattr(ImageLoader, "eval_batch_size", 10)
+    monkeypatch.setattr(
+        ModelSplit, "trainable_tail", lambda *_: lambda rows: rows.flatten(1) * (1 + rounding * len(rows))
+    )
     images = images_of(dataset)
-    kept = Trunk(choice, network, dataset, silent)
-    monkeypatch.setattr(Parting, "trunk", lambda parting, _, shown: shown[:, 0, 0, :1].expand(-1, *parting.features))
-    assert kept.is_bitwise(images, kept.feed("train", images, choice.views).feed, FP32) is bitwise
+    kept = FeatureExtractor(choice, network, dataset, no_progress)
+    monkeypatch.setattr(
+        ModelSplit, "extract_features", lambda parting, _, shown: shown[:, 0, 0, :1].expand(-1, *parting.features)
+    )
+    assert kept.is_bitwise_equal(images, kept.cached_features("train", images, choice.views).loader, FP32) is bitwise
 
 
 def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goes(
@@ -257,38 +273,38 @@ def test_where_the_cache_takes_nothing_features_are_in_memory_as_far_as_that_goe
     _, dataset, network, choice = made()
     features_dir().parent.mkdir(parents=True, exist_ok=True)
     features_dir().write_bytes(b"")
-    size = 27 * 4 * int(np.prod(choice.parting.features))
+    size = 27 * 4 * int(np.prod(choice.model_split.feature_shape))
     monkeypatch.setattr("cnnlab.training.feature_cache.features.resident_bytes", lambda _: 2 * size)
-    trunk = Trunk(choice, network, dataset, silent)
-    assert trunk.feed("train", images_of(dataset), Mirrored(FLIP)).files == ()
+    trunk = FeatureExtractor(choice, network, dataset, no_progress)
+    assert trunk.cached_features("train", images_of(dataset), FlippedViews(FLIP)).files == ()
     with pytest.raises(RunError, match=r"train.cache: the features can't be kept(.|\n)*train.cache = .never."):
-        trunk.feed("validation", images_of(dataset, "validation"), Mirrored())
+        trunk.cached_features("validation", images_of(dataset, "validation"), FlippedViews())
 
 
 def test_what_may_be_removed_is_room(made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch) -> None:
     own, dataset, network, choice = made()
-    images, _ = next(images_of(dataset).evaluation(3))
-    monkeypatch.setattr("cnnlab.training.feature_cache.plan.free_bytes", lambda: 0)
-    refused = choose_keeping(own, network, images, (27, 9))
-    assert refused.parting is None
+    images, _ = next(images_of(dataset).eval_batches(3))
+    monkeypatch.setattr("cnnlab.training.feature_cache.plan.free_disk_bytes", lambda: 0)
+    refused = plan_feature_cache(own, network, images, (27, 9))
+    assert refused.model_split is None
     assert refused.reason.endswith("iB, and there is room for 0 B")
     features_dir().mkdir(parents=True, exist_ok=True)
-    (features_dir() / "other.npy").write_bytes(bytes(choice.bytes))
-    assert choose_keeping(own, network, images, (27, 9)).parting is not None
+    (features_dir() / "other.npy").write_bytes(bytes(choice.size_bytes))
+    assert plan_feature_cache(own, network, images, (27, 9)).model_split is not None
 
 
 @pytest.mark.parametrize(("rounding", "bitwise"), [(0.0, True), (1e-7, False)])
 def test_features_are_bitwise_where_no_batch_size_changes_them(
     made: Callable[..., Made], monkeypatch: pytest.MonkeyPatch, rounding: float, bitwise: bool
 ) -> None:
-    def trunk(parting: Parting, _network: Transfer, images: torch.Tensor) -> torch.Tensor:
-        numbers = images[:, 0, 0, :1].expand(-1, *parting.features)
+    def trunk(parting: ModelSplit, _network: TransferModel, images: torch.Tensor) -> torch.Tensor:
+        numbers = images[:, 0, 0, :1].expand(-1, *parting.feature_shape)
         return numbers * (1 + rounding * len(images))
 
     _, dataset, network, choice = made()
-    monkeypatch.setattr(Parting, "trunk", trunk)
+    monkeypatch.setattr(ModelSplit, "extract_features", trunk)
     images = images_of(dataset)
-    kept = Trunk(choice, network, dataset, silent)
-    features = kept.feed("train", images, choice.views).feed
-    assert kept.is_bitwise(images, features, FP32, [8, 3]) is bitwise
-    assert not kept.is_bitwise(images, features, FP32.model_copy(update={"precision": "bf16"}), [8, 3])
+    kept = FeatureExtractor(choice, network, dataset, no_progress)
+    features = kept.cached_features("train", images, choice.views).loader
+    assert kept.is_bitwise_equal(images, features, FP32, [8, 3]) is bitwise
+    assert not kept.is_bitwise_equal(images, features, FP32.model_copy(update={"precision": "bf16"}), [8, 3])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.errors import UsageError
-from cnnlab.training.lr_finder.curve import WIDTH, ladder, read_curve, steps_that_count
+from cnnlab.training.lr_finder.curve import WIDTH, analyze_curve, geometric_rates, num_valid_steps
 
-RATES = ladder(1e-6, 1.0, 200)
+RATES = geometric_rates(1e-6, 1.0, 200)
 RUNG = RATES[1] / RATES[0]
 losses_of_any_kind = st.lists(
     st.floats(-2, 2).map(lambda power: 10**power) | st.sampled_from([math.nan, math.inf, 1e30]), min_size=1, max_size=60
@@ -25,7 +25,7 @@ def fall(rate: float, middle: float, steep: float = 1.5) -> float:
 
 
 def test_a_ladder_rises_in_equal_ratios_between_its_ends() -> None:
-    rates = ladder(3e-5, 0.7, 37)
+    rates = geometric_rates(3e-5, 0.7, 37)
     assert (rates[0], rates[-1], len(rates)) == (3e-5, 0.7, 37)
     ratios = np.array(rates[1:]) / np.array(rates[:-1])
     np.testing.assert_allclose(ratios, (0.7 / 3e-5) ** (1 / 36), rtol=1e-12)
@@ -43,7 +43,7 @@ def test_a_ladder_rises_in_equal_ratios_between_its_ends() -> None:
 )
 def test_rates_and_steps_that_cannot_be_are_told(arguments: tuple[float, float, int], told: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ladder(*arguments)
+        geometric_rates(*arguments)
     assert told in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -55,12 +55,12 @@ def test_the_blow_up_is_where_the_running_mean_passes_four_times_its_lowest(loss
         with np.errstate(invalid="ignore"):
             means.append(np.average(losses[: step + 1], weights=0.9 ** np.arange(step, -1, -1.0)))
     bad = [step for step, mean in enumerate(means) if not mean <= 4 * min(means[: step + 1]) or math.isinf(mean)]
-    assert steps_that_count(losses) == (bad[0] if bad else len(losses))
+    assert num_valid_steps(losses) == (bad[0] if bad else len(losses))
 
 
 def test_a_leap_to_elevenfold_counts_until_the_mean_has_followed_it_to_fourfold() -> None:
     # After m steps at 11 the mean is 11 - 10 · 0.9^m: 3.71 after three, 4.44 after four.
-    assert steps_that_count([1.0] * 100 + [11.0] * 50) == 103
+    assert num_valid_steps([1.0] * 100 + [11.0] * 50) == 103
 
 
 def test_smoothing_is_a_mean_under_a_bell() -> None:
@@ -69,13 +69,13 @@ def test_smoothing_is_a_mean_under_a_bell() -> None:
     width = WIDTH * len(RATES)
     expected = [np.average(losses, weights=np.exp(-0.5 * ((places - here) / width) ** 2)) for here in places]
     # The bell ends at three widths, beyond which lies 0.3 % of it.
-    np.testing.assert_allclose(read_curve(RATES, losses).smoothed, expected, rtol=0.005)
+    np.testing.assert_allclose(analyze_curve(RATES, losses).smoothed, expected, rtol=0.005)
 
 
 @pytest.mark.parametrize("middle", [1e-5, 3e-4, 1e-3, 0.02])
 def test_the_steepest_point_of_a_logistic_curve_is_its_middle(middle: float) -> None:
     blown = [fall(rate, middle) if rate < 0.5 else 1e3 for rate in RATES]
-    found = read_curve(RATES, blown)
+    found = analyze_curve(RATES, blown)
     assert middle / RUNG <= found.steepest <= middle * RUNG
     assert len(found.smoothed) == sum(rate < 0.5 for rate in RATES)
     # It falls up to the end: the lowest loss is the last that counts.
@@ -85,15 +85,15 @@ def test_the_steepest_point_of_a_logistic_curve_is_its_middle(middle: float) -> 
 
 def test_a_valley_is_lowest_in_its_middle() -> None:
     losses = [1 + 0.2 * (math.log10(rate) + 2.5) ** 2 for rate in RATES]
-    found = read_curve(RATES, losses)
+    found = analyze_curve(RATES, losses)
     assert found.limit == pytest.approx(10**-2.5, rel=RUNG - 1)
     # A parabola is the steepest where it begins, and the lower of the two readings is suggested.
     assert found.suggestion == found.steepest == pytest.approx(RATES[0], rel=1)
 
 
 def test_a_suggestion_is_no_lower_than_the_first_rate() -> None:
-    rates = ladder(1e-3, 10.0, 100)
-    found = read_curve(rates, [fall(rate, 2e-3, 4) + 10 * rate for rate in rates])
+    rates = geometric_rates(1e-3, 10.0, 100)
+    found = analyze_curve(rates, [fall(rate, 2e-3, 4) + 10 * rate for rate in rates])
     assert found.limit < 10 * rates[0]
     assert found.suggestion == rates[0]
 
@@ -112,16 +112,16 @@ curves = st.builds(
 
 @given(curves, st.integers(-20, 20))
 def test_the_unit_of_the_loss_changes_no_reading(losses: list[float], power: int) -> None:
-    found = read_curve(RATES, losses)
-    scaled = read_curve(RATES, [loss * 2.0**power for loss in losses])
+    found = analyze_curve(RATES, losses)
+    scaled = analyze_curve(RATES, [loss * 2.0**power for loss in losses])
     assert found.suggestion is not None
     assert (scaled.suggestion, scaled.limit, scaled.steepest) == (found.suggestion, found.limit, found.steepest)
 
 
 @given(curves)
 def test_readings_lie_between_the_first_and_the_last_rate_tried(losses: list[float]) -> None:
-    kept = steps_that_count(losses)
-    found = read_curve(RATES, losses)
+    kept = num_valid_steps(losses)
+    found = analyze_curve(RATES, losses)
     assert RATES[0] <= found.suggestion <= found.limit <= RATES[kept - 1]
     assert found.suggestion <= found.steepest <= found.limit
     assert min(losses[:kept]) <= min(found.smoothed) <= max(found.smoothed) <= max(losses[:kept])
@@ -129,14 +129,14 @@ def test_readings_lie_between_the_first_and_the_last_rate_tried(losses: list[flo
 
 @given(curves, losses_of_any_kind)
 def test_what_follows_the_blow_up_changes_nothing(losses: list[float], after: list[float]) -> None:
-    kept = losses[: steps_that_count(losses)]
+    kept = losses[: num_valid_steps(losses)]
     room = len(RATES) - len(kept)
-    assert read_curve(RATES, [*kept, math.nan, *after][: len(kept) + room]) == read_curve(RATES, kept)
+    assert analyze_curve(RATES, [*kept, math.nan, *after][: len(kept) + room]) == analyze_curve(RATES, kept)
 
 
 @given(losses_of_any_kind)
 def test_any_losses_are_read_or_refused_in_words(losses: list[float]) -> None:
-    found = read_curve(RATES, losses)
+    found = analyze_curve(RATES, losses)
     assert (found.suggestion is None) == bool(found.trouble) == bool(found.advice)
 
 
@@ -159,7 +159,7 @@ def test_any_losses_are_read_or_refused_in_words(losses: list[float]) -> None:
     ],
 )
 def test_where_nothing_can_be_suggested_it_says_why(losses: list[float], trouble: str, advice: str) -> None:
-    found = read_curve(RATES, losses)
+    found = analyze_curve(RATES, losses)
     assert found.suggestion is found.limit is found.steepest is None
     assert trouble in found.trouble
     assert advice in found.advice
@@ -167,6 +167,6 @@ def test_where_nothing_can_be_suggested_it_says_why(losses: list[float], trouble
 
 def test_noise_alone_is_no_fall() -> None:
     draws = np.random.default_rng(0)
-    found = [read_curve(RATES, (2.3 + 0.2 * draws.normal(size=200)).tolist()) for _ in range(200)]
+    found = [analyze_curve(RATES, (2.3 + 0.2 * draws.normal(size=200)).tolist()) for _ in range(200)]
     # The lowest of a dozen smoothed values, which share nothing, rarely passes four times their noise.
     assert sum(one.suggestion is not None for one in found) <= 4

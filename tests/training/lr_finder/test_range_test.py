@@ -12,17 +12,17 @@ from torch.nn import functional as F
 
 from cnnlab.training.losses import Loss
 from cnnlab.training.lr_finder import range_test
-from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
-from cnnlab.training.lr_finder.range_test import losses_of_rates
+from cnnlab.training.lr_finder.curve import analyze_curve, geometric_rates, num_valid_steps
+from cnnlab.training.lr_finder.range_test import range_test_losses
 
 LINEAR = ("flatten", "dense(classes)")
 NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
 HIDDEN = ("conv(4, 3, padding=1)", "relu", "conv(8, 3)", "relu", "flatten", "dense(classes)")
-RATES = ladder(1e-5, 0.1, 21)
+RATES = geometric_rates(1e-5, 0.1, 21)
 
 
 def found_by(made: Any, rates: tuple[float, ...] = RATES, **arguments: Any) -> list[float]:
-    return losses_of_rates(made.training, made.feeds.train, len(made.feeds.classes), rates, **arguments)
+    return range_test_losses(made.training, made.feeds.train, len(made.feeds.classes), rates, **arguments)
 
 
 def rates_at_steps(made: Any) -> list[list[float]]:
@@ -81,7 +81,7 @@ def test_a_plain_torch_loop_has_the_same_losses(bench: Callable[..., Any]) -> No
 
 
 def test_a_step_of_several_batches_has_the_mean_over_their_images(bench: Callable[..., Any]) -> None:
-    still = ladder(1e-30, 2e-30, 10)
+    still = geometric_rates(1e-30, 2e-30, 10)
     together = found_by(bench(layers=LINEAR, optimizer="sgd(1.0)", accumulate=4), still)
     made = bench(layers=LINEAR, optimizer="sgd(1.0)")
     images, labels = next(made.feeds.train.evaluation(len(made.feeds.train)))
@@ -100,25 +100,25 @@ def test_a_recipe_draws_as_in_its_training(bench: Callable[..., Any]) -> None:
     }
     run = bench(**fields, epochs=3, validations_per_epoch=4)
     expected = [record.train.loss for record in run.fit()]
-    losses = found_by(bench(**fields, epochs=1), ladder(1e-30, 2e-30, len(expected)))
+    losses = found_by(bench(**fields, epochs=1), geometric_rates(1e-30, 2e-30, len(expected)))
     assert losses == pytest.approx(expected, rel=1e-6)
-    assert found_by(bench(**fields, seed=1), ladder(1e-30, 2e-30, 12)) != pytest.approx(losses, rel=1e-3)
+    assert found_by(bench(**fields, seed=1), geometric_rates(1e-30, 2e-30, 12)) != pytest.approx(losses, rel=1e-3)
 
 
 def test_one_seed_gives_the_same_losses_however_often_the_host_looks(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = found_by(bench())
-    monkeypatch.setattr(range_test, "LOOK_EVERY", 3)
+    monkeypatch.setattr(range_test, "SYNC_EVERY", 3)
     assert found_by(bench()) == first
     assert found_by(bench(seed=1)) != first
 
 
 def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(bench: Callable[..., Any]) -> None:
     seen: list[tuple[int, int, float | None]] = []
-    losses = found_by(bench(layers=HIDDEN), ladder(1.0, 1e9, 200), watch=lambda *told: seen.append(told))
-    kept = steps_that_count(losses)
-    assert kept < len(losses) <= kept + range_test.LOOK_EVERY < 200
+    losses = found_by(bench(layers=HIDDEN), geometric_rates(1.0, 1e9, 200), watch=lambda *told: seen.append(told))
+    kept = num_valid_steps(losses)
+    assert kept < len(losses) <= kept + range_test.SYNC_EVERY < 200
     assert [told[:2] for told in seen] == [(step, 200) for step in range(1, len(losses) + 1)]
     assert seen[0][2] is None
     assert seen[-1][2] == losses[-1]
@@ -142,13 +142,13 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
     images, _ = next(made.feeds.train.evaluation(64))
     rows = torch.cat([images.flatten(1), torch.ones(len(images), 1)], dim=1).double()
     stable = 2 * (1 + momentum) / float(torch.linalg.eigvalsh(rows.T @ rows / len(rows))[-1])
-    rates = ladder(stable / 10, stable * 10, 600)
+    rates = geometric_rates(stable / 10, stable * 10, 600)
     losses = found_by(made, rates)
-    kept = steps_that_count(losses)
+    kept = num_valid_steps(losses)
     blown = rates[kept]
     # It falls at every stable step, and some unstable ones must pass before it shows: with these rungs, a few tenths.
     assert stable < blown < 1.6 * stable
-    found = read_curve(rates, losses)
+    found = analyze_curve(rates, losses)
     assert stable / 3 < found.limit < blown
     assert found.suggestion < stable
 
@@ -157,6 +157,6 @@ def test_a_loss_that_is_no_number_ends_it(bench: Callable[..., Any]) -> None:
     made = bench(layers=LINEAR)
     with torch.no_grad():
         next(made.training.network.parameters()).fill_(math.nan)
-    losses = found_by(made, ladder(1e-6, 1.0, 100))
-    assert len(losses) == range_test.LOOK_EVERY
-    assert steps_that_count(losses) == 0
+    losses = found_by(made, geometric_rates(1e-6, 1.0, 100))
+    assert len(losses) == range_test.SYNC_EVERY
+    assert num_valid_steps(losses) == 0

@@ -7,16 +7,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cnnlab.training.lr_finder.curve import ladder, read_curve, steps_that_count
-from cnnlab.training.lr_finder.result import RangeTest
+from cnnlab.training.lr_finder.curve import analyze_curve, geometric_rates, num_valid_steps
+from cnnlab.training.lr_finder.result import LRRangeResult
 
-RATES = ladder(1e-6, 1.0, 121)
+RATES = geometric_rates(1e-6, 1.0, 121)
 
 
-def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields: object) -> RangeTest:
+def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields: object) -> LRRangeResult:
     """A curve that falls around `middle` and blows up at `edge`."""
     losses = [2.3 - 1.5 / (1 + (middle / rate) ** 2) if rate < edge else math.inf for rate in RATES]
-    kept = steps_that_count(losses)
+    kept = num_valid_steps(losses)
     given = {
         "recipe": "tiny",
         "optimizer": "adam",
@@ -29,19 +29,19 @@ def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields
         "batch": 32,
         "seed": 7,
         "way": "fp32 on cpu",
-        "reading": read_curve(RATES, losses),
+        "reading": analyze_curve(RATES, losses),
         "suggested": "adam(lr=0.003, weight_decay=0.01)",
     }
-    return RangeTest(**{**given, **fields})
+    return LRRangeResult(**{**given, **fields})
 
 
 def test_the_answer_states_its_rules() -> None:
-    said = answer().answer()
+    said = answer().summary()
     assert said.startswith(
         "Suggested rate: 0.0032, where the smoothed loss falls most steeply; a tenth of the rate with"
     )
     assert "higher, 0.018. Upper limit: 0.18, the rate with the lowest smoothed loss." in said
-    said = answer(middle=0.05).answer()
+    said = answer(middle=0.05).summary()
     assert said.startswith("Suggested rate: 0.018, a tenth of the rate with the lowest smoothed loss; it falls most")
     assert "steeply at 0.071. Upper limit: 0.18" in said
 
@@ -58,19 +58,19 @@ def test_the_answer_states_its_rules() -> None:
 def test_the_own_rate_is_compared(own: float, verdict: str, told: str) -> None:
     found = answer(own=own)
     assert found.verdict == verdict
-    assert found.comparison().startswith(told)
+    assert found.comparison_text().startswith(told)
 
 
 def test_where_the_loss_still_falls_at_the_last_rate_no_higher_one_is_too_high() -> None:
     found = answer(own=100.0, edge=math.inf, middle=RATES[-1])
     assert found.verdict is None
-    assert found.comparison() == "The recipe's own rate, 100, is above all that were tried."
-    assert f"No upper limit was found up to {RATES[-1]:g}, the last rate that was tried." in found.answer()
+    assert found.comparison_text() == "The recipe's own rate, 100, is above all that were tried."
+    assert f"No upper limit was found up to {RATES[-1]:g}, the last rate that was tried." in found.summary()
 
 
 def test_the_sheet_has_the_line_in_every_form() -> None:
     found = answer(remarks=("The schedule did not act.",))
-    sheet = found.sheet()
+    sheet = found.document()
     lines = [getattr(line, "text", line) for line in sheet.lines]
     assert lines[0].startswith("Rates from 1e-06 up, 106 of 121 steps: at 0.2 the loss blew up")
     assert 'optimizer = "adam(lr=0.003, weight_decay=0.01)"' in lines
@@ -84,34 +84,34 @@ def test_the_sheet_has_the_line_in_every_form() -> None:
 
 
 def test_the_table_marks_both_readings_and_the_ends() -> None:
-    (_, table), *_ = answer().sheet().tables
+    (_, table), *_ = answer().document().tables
     assert (table.rows[0][0], table.rows[-1][0]) == ("1e-06", "0.18")
     assert {row[3]: row[0] for row in table.rows if row[3]} == {"steepest fall": "0.0032", "lowest": "0.18"}
 
 
 def test_a_loss_that_still_falls_asks_for_higher_rates() -> None:
     found = answer(edge=2.0)
-    assert found.ended is None
-    assert "in 121 steps; the loss did not blow up." in found.sheet().lines[0]
-    assert any("higher ones may do; see with --to 10." in note for note in found.sheet().notes)
-    assert not any("--to" in note for note in answer().sheet().notes)
+    assert found.stopped_at_lr is None
+    assert "in 121 steps; the loss did not blow up." in found.document().lines[0]
+    assert any("higher ones may do; see with --to 10." in note for note in found.document().notes)
+    assert not any("--to" in note for note in answer().document().notes)
 
 
 def test_without_a_suggestion_it_says_what_to_do() -> None:
     found = answer(middle=1e9, suggested="")
     assert found.suggestion is found.verdict is None
-    assert found.answer().startswith("No rate can be suggested: the loss did not fall clearly")
-    assert "Next: take more steps" in found.answer()
-    assert found.comparison() == ""
-    assert "optimizer" not in found.sheet().to_markdown()
+    assert found.summary().startswith("No rate can be suggested: the loss did not fall clearly")
+    assert "Next: take more steps" in found.summary()
+    assert found.comparison_text() == ""
+    assert "optimizer" not in found.document().to_markdown()
     ElementTree.fromstring(found.svg())
 
 
 def test_a_first_rate_that_is_suggested_says_so() -> None:
-    low = ladder(1e-3, 1.0, 121)
+    low = geometric_rates(1e-3, 1.0, 121)
     losses = [2.3 - 2 / (1 + (3e-3 / rate) ** 4) + 40 * rate for rate in low]
-    found = answer(planned=low, rates=low, losses=tuple(losses), reading=read_curve(low, losses))
-    assert found.answer().startswith("Suggested rate: 0.001, the first rate that was tried; a tenth of the rate with")
+    found = answer(planned=low, rates=low, losses=tuple(losses), reading=analyze_curve(low, losses))
+    assert found.summary().startswith("Suggested rate: 0.001, the first rate that was tried; a tenth of the rate with")
 
 
 @pytest.mark.parametrize("own", [1e-3, 0.9, 1e-9])
@@ -127,4 +127,4 @@ def test_the_picture_marks_the_rates_where_they_are(own: float) -> None:
 
 def test_a_record_survives_json() -> None:
     found = answer()
-    assert RangeTest.from_json(found.to_json()) == found
+    assert LRRangeResult.from_json(found.to_json()) == found

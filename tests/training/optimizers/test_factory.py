@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cnnlab.config.optimization import optimizers
-from cnnlab.training.optimizers.factory import optimizer
+from cnnlab.training.optimizers.factory import build_optimizer
 
 ADAM = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}
 ADAM_TEXT = "beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1"
@@ -67,7 +67,7 @@ def stepped(made: nn.Sequential, chosen: torch.optim.Optimizer) -> list[torch.Te
 @pytest.mark.parametrize(("text", "kind", "arguments"), CASES, ids=[case[0] for case in CASES])
 def test_it_steps_as_torchs_plain_one(text: str, kind: Callable[..., torch.optim.Optimizer], arguments: dict) -> None:
     ours, plain = network(), network()
-    found = stepped(ours, optimizer(optimizers.read(text), ours))
+    found = stepped(ours, build_optimizer(optimizers.read(text), ours))
     expected = stepped(plain, kind(plain.parameters(), **arguments, **plain_form(kind)))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
@@ -79,7 +79,7 @@ def test_the_state_that_it_says_it_keeps_is_what_it_keeps(name: str) -> None:
     more = {"sgd": ["sgd(0.1, momentum=0.9)", "sgd(0.1)"], "rmsprop": ["rmsprop(momentum=0.9, centered=true)"]}
     for text in [*more.get(name, []), *([] if name == "sgd" else [name])]:
         choice, made = optimizers.read(text), network()
-        chosen = optimizer(choice, made)
+        chosen = build_optimizer(choice, made)
         stepped(made, chosen)
         kept = [
             sum(value.shape == parameter.shape for value in values.values() if torch.is_tensor(value))

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from cnnlab.config.optimization import optimizers
-from cnnlab.training.optimizers.factory import optimizer
-from cnnlab.training.optimizers.muon import Muon, Several, hidden_weights, orthogonal
+from cnnlab.training.optimizers.factory import build_optimizer
+from cnnlab.training.optimizers.muon import CombinedOptimizer, Muon, hidden_weight_ids, orthogonalize
 
 SHAPES = [(4, 3, 3, 3), (30, 2, 3, 3), (7, 5), (5, 7)]
 
@@ -39,7 +39,7 @@ def test_it_steps_as_torchs_does_with_the_weight_as_a_matrix(shape: tuple[int, .
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6)])
 def test_a_direction_has_singular_values_near_one_and_the_vectors_of_its_matrix(shape: tuple[int, int]) -> None:
     matrix = gradient(shape, 1)
-    found = orthogonal(matrix).float()
+    found = orthogonalize(matrix).float()
     values = torch.linalg.svdvals(found)
     assert 0.6 < float(values.min()) <= float(values.max()) < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
@@ -70,10 +70,10 @@ def network() -> nn.Sequential:
 
 def test_hidden_weights_are_muons_and_all_others_the_companions() -> None:
     made = network()
-    assert hidden_weights(made) == {id(made[3].weight), id(made[5].weight)}
-    chosen = optimizer(optimizers.read("muon(0.03, companion=adamw(0.002))"), made, "weights", {"5": 0.5})
-    assert isinstance(chosen, Several)
-    muon, companion = chosen.parts
+    assert hidden_weight_ids(made) == {id(made[3].weight), id(made[5].weight)}
+    chosen = build_optimizer(optimizers.read("muon(0.03, companion=adamw(0.002))"), made, "weights", {"5": 0.5})
+    assert isinstance(chosen, CombinedOptimizer)
+    muon, companion = chosen.optimizers
     assert [(group["lr"], len(group["params"])) for group in muon.param_groups] == [(0.03, 1), (0.015, 1)]
     assert isinstance(muon, Muon)
     assert isinstance(companion, torch.optim.AdamW)
@@ -87,14 +87,14 @@ def test_hidden_weights_are_muons_and_all_others_the_companions() -> None:
 def test_a_network_without_hidden_layers_is_the_companions() -> None:
     with torch.random.fork_rng(devices=[]):
         made = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(36, 2))
-    chosen = optimizer(optimizers.read("muon"), made)
+    chosen = build_optimizer(optimizers.read("muon"), made)
     assert isinstance(chosen, torch.optim.AdamW)
     assert chosen.param_groups[0]["lr"] == 3e-4
 
 
 def test_the_state_of_both_goes_out_and_in() -> None:
     made, other = network(), network()
-    chosen, fresh = (optimizer(optimizers.read("muon"), one) for one in (made, other))
+    chosen, fresh = (build_optimizer(optimizers.read("muon"), one) for one in (made, other))
 
     def step(one: nn.Module, with_it: Any, number: int) -> None:
         with_it.zero_grad()

@@ -11,9 +11,9 @@ from torch import nn
 from cnnlab.config.model import Model
 from cnnlab.config.optimization import optimizers
 from cnnlab.models.build import build
-from cnnlab.models.pretrained.transfer import Transfer
-from cnnlab.models.pretrained.truncate import Place
-from cnnlab.training.optimizers.factory import optimizer
+from cnnlab.models.pretrained.transfer import TransferModel
+from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.training.optimizers.factory import build_optimizer
 
 LAYERS = [
     "conv(4, 3, padding=1, weightnorm=true)", "batchnorm",
@@ -38,12 +38,12 @@ def settings_of(chosen: torch.optim.Optimizer, made: nn.Module) -> dict[str, tup
 
 def made_with(**arguments: Any) -> dict[str, tuple[float, float]]:
     made = network()
-    return settings_of(optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made, **arguments), made)
+    return settings_of(build_optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made, **arguments), made)
 
 
 def test_without_a_word_all_parameters_are_one_group() -> None:
     made = network()
-    (group,) = optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made).param_groups
+    (group,) = build_optimizer(optimizers.read("sgd(0.1, weight_decay=0.5)"), made).param_groups
     assert [id(one) for one in group["params"]] == [id(one) for one in made.parameters()]
     assert set(made_with().values()) == {(0.1, 0.5)}
 
@@ -84,7 +84,12 @@ def test_a_step_is_that_of_torch_with_the_same_groups() -> None:
         {"params": [p for p in theirs.parameters() if id(p) in head], "lr": 0.1},
     ]
     pairs = [
-        (ours, optimizer(optimizers.read("sgd(0.01, momentum=0.9, weight_decay=0.1)"), ours, rates={"head": 10.0})),
+        (
+            ours,
+            build_optimizer(
+                optimizers.read("sgd(0.01, momentum=0.9, weight_decay=0.1)"), ours, lr_factors={"head": 10.0}
+            ),
+        ),
         (theirs, torch.optim.SGD(groups, momentum=0.9, weight_decay=0.1, fused=False, foreach=False)),
     ]
     for made, chosen in pairs:
@@ -102,7 +107,9 @@ TABLE = ["conv(4, 3)", "batchnorm", "relu", "conv(4, 3)", "flatten", "dense(8, b
 def by_row(first_rate: float, **arguments: Any) -> dict[str, float]:
     """Each row's rate, where the optimiser's is 0.1."""
     made = build(Model(layers=TABLE).trace((3, 8, 8), 5))
-    settings = settings_of(optimizer(optimizers.read("sgd(0.1)"), made, first_rate=first_rate, **arguments), made)
+    settings = settings_of(
+        build_optimizer(optimizers.read("sgd(0.1)"), made, first_lr_factor=first_rate, **arguments), made
+    )
     return {name.rpartition(".")[0]: rate for name, (rate, _) in settings.items()}
 
 
@@ -114,9 +121,9 @@ def test_rates_grow_geometrically_with_depth_by_hand() -> None:
     falling = by_row(8.0)
     assert (falling["conv1"], falling["conv2"], falling["dense2"]) == pytest.approx((0.8, 0.4, 0.1))
     alone = build(Model(layers=["flatten", "dense(classes)"]).trace((3, 4, 4), 5))
-    assert set(settings_of(optimizer(optimizers.read("sgd(0.1)"), alone, first_rate=0.01), alone).values()) == {
-        (0.1, 0.0)
-    }
+    assert set(
+        settings_of(build_optimizer(optimizers.read("sgd(0.1)"), alone, first_lr_factor=0.01), alone).values()
+    ) == {(0.1, 0.0)}
 
 
 def test_a_rate_by_depth_is_multiplied_by_a_rows_own() -> None:
@@ -134,10 +141,10 @@ def test_a_normalised_weight_has_its_rows_depth() -> None:
             assert rate == pytest.approx(0.1 * 0.001 ** (1 - depth[row] / 3)), name
 
 
-def transfer(begins: dict[str, int]) -> Transfer:
+def transfer(begins: dict[str, int]) -> TransferModel:
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 4))
-    made = Transfer(None, trunk, Place(), nn.Linear(4, 2))
-    made.set_policy({"head": 0, **begins}, [name for name, _ in made.named_modules()])
+    made = TransferModel(None, trunk, CutPoint(), nn.Linear(4, 2))
+    made.set_unfreeze_schedule({"head": 0, **begins}, [name for name, _ in made.named_modules()])
     return made
 
 
@@ -148,7 +155,7 @@ def test_what_is_frozen_has_no_group_and_what_begins_later_one_of_its_own(text: 
         torch.manual_seed(0)
         made = transfer({"backbone.2": 1, "backbone.3": 2})
     made.unfreeze(float("inf"))
-    chosen = optimizer(optimizers.read(text), made)
+    chosen = build_optimizer(optimizers.read(text), made)
     names = {id(parameter): name.rpartition(".")[0] for name, parameter in made.named_parameters()}
     assert [{names[id(one)] for one in group["params"]} for group in chosen.param_groups] == [
         {"backbone.2"},

@@ -9,33 +9,33 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from cnnlab.records import Record
 
-IMAGE = "input"
+IMAGE_NAME = "input"
 
 
-def _both(value: Any) -> Any:
+def _as_pair(value: Any) -> Any:
     return value if value is None or isinstance(value, list | tuple) else (value, value)
 
 
-def _fractions(value: Any) -> Any:
-    sides = _both(value)
+def _as_fractions(value: Any) -> Any:
+    sides = _as_pair(value)
     return sides if sides is None else tuple(Fraction(side) for side in sides)
 
 
-def _number(side: Any) -> Any:
+def _as_number(side: Any) -> Any:
     if not isinstance(side, Fraction):
         return side
     return side.numerator if side.denominator == 1 else str(side)
 
 
-def _once(sides: Any) -> Any:
-    numbers = [_number(side) for side in sides]
+def _collapse_equal(sides: Any) -> Any:
+    numbers = [_as_number(side) for side in sides]
     return numbers[0] if numbers[0] == numbers[1] else numbers
 
 
-_Serialized = PlainSerializer(_once, when_used="json")
-Sides: TypeAlias = Annotated[tuple[int, int], BeforeValidator(_both), _Serialized]
-Fractions: TypeAlias = Annotated[tuple[Fraction, Fraction], BeforeValidator(_fractions), _Serialized]
-Texts: TypeAlias = Annotated[tuple[str, str], BeforeValidator(_both), _Serialized]
+_Serialized = PlainSerializer(_collapse_equal, when_used="json")
+IntPair: TypeAlias = Annotated[tuple[int, int], BeforeValidator(_as_pair), _Serialized]
+FractionPair: TypeAlias = Annotated[tuple[Fraction, Fraction], BeforeValidator(_as_fractions), _Serialized]
+TextPair: TypeAlias = Annotated[tuple[str, str], BeforeValidator(_as_pair), _Serialized]
 
 
 def rule_text(rule: tuple[str, str]) -> str:
@@ -47,19 +47,19 @@ def rule_text(rule: tuple[str, str]) -> str:
     return rule[0] if rule[0] == rule[1] else " by ".join(rule)
 
 
-class Sight(Record):
+class MapSpan(Record):
     """What one node sees on one earlier map: `size` (rows, columns), and the first and last row and column.
 
     A row or column below 0, or beyond the map, is padding. The image itself is called "input".
     """
 
     name: str
-    size: Sides
+    size: IntPair
     rows: tuple[int, int]
     columns: tuple[int, int]
 
 
-class LayerView(Record):
+class LayerField(Record):
     """What the nodes of one layer see of the image; pairs are (vertical, horizontal), in pixels.
 
     Attributes:
@@ -79,12 +79,12 @@ class LayerView(Record):
     kind: str
     text: str
     output: tuple[int, ...] | None = None
-    rule: Texts | None = None
-    window: Sides | None = None
-    receptive_field: Sides | None = None
-    jump: Fractions | None = None
-    first_centre: Fractions | None = None
+    rule: TextPair | None = None
+    window: IntPair | None = None
+    receptive_field: IntPair | None = None
+    jump: FractionPair | None = None
+    first_centre: FractionPair | None = None
     inputs: int | None = None
     inputs_inside: int | None = None
     path: str = ""
-    sees: tuple[Sight, ...] = ()
+    sees: tuple[MapSpan, ...] = ()

@@ -14,22 +14,22 @@ from math import ceil, floor
 from typing import TypeAlias
 
 from cnnlab.architecture.layer import Layer, Pair
-from cnnlab.architecture.layer_graph import FRAMES, layer_of
+from cnnlab.architecture.layer_graph import CONTAINER_KINDS, layer_from_record
 from cnnlab.architecture.layers import BatchNorm, GroupNorm, LocalResponseNorm, Upsample
-from cnnlab.architecture.receptive_field.result import IMAGE, Sight
+from cnnlab.architecture.receptive_field.result import IMAGE_NAME, MapSpan
 from cnnlab.records import LayerRecord
-from cnnlab.theory.receptive_field import Field, Span
+from cnnlab.theory.receptive_field import NodeRange, ReceptiveField1d
 
-Spans: TypeAlias = tuple[Span, Span]
-Back: TypeAlias = Callable[[Span], Span]
+SpanPair: TypeAlias = tuple[NodeRange, NodeRange]
+SpanMap: TypeAlias = Callable[[NodeRange], NodeRange]
 # Beside windows, what takes no other map than C×H×W.
 _CHANNELS_FIRST = (Upsample, BatchNorm, GroupNorm, LocalResponseNorm)
 # The image's own key: a row without inputs reads it, and no row has this name.
-_IMAGE = ""
+_IMAGE_KEY = ""
 
 
 @dataclass(frozen=True)
-class Sights:
+class SpanTracer:
     """The rows of a table over an image of this shape (C, H, W)."""
 
     records: Sequence[LayerRecord]
@@ -41,25 +41,25 @@ class Sights:
         return {record.name: record for record in self.records}
 
     @cached_property
-    def order(self) -> dict[str, int]:
+    def position(self) -> dict[str, int]:
         """Each row's place in the order of the data: behind all that it reads."""
         graph = {record.name: record.inputs for record in self.records}
         return {name: place for place, name in enumerate(TopologicalSorter(graph).static_order())}
 
     def last_map(self) -> LayerRecord:
         """The last row whose nodes see a part of the image, or, where all see everything, the last row."""
-        rows = sorted(self.records, key=lambda record: self.order[record.name])
+        rows = sorted(self.records, key=lambda record: self.position[record.name])
         return next((row for row in reversed(rows) if row.receptive_field and len(row.output) == 3), rows[-1])
 
-    def sides(self, name: str) -> Pair | None:
+    def map_size(self, name: str) -> Pair | None:
         """The height and width of a row's map; a flattened one still has its places. None for numbers without one."""
-        while name != _IMAGE:
+        while name != _IMAGE_KEY:
             record = self.rows[name]
             if len(record.output) == 3:
                 return record.output[:2] if self.channels_last(record) else record.output[1:]
             if record.receptive_field is None:
                 return None
-            name = record.inputs[0] if record.inputs else _IMAGE
+            name = record.inputs[0] if record.inputs else _IMAGE_KEY
         return self.image[1:]
 
     def channels_last(self, record: LayerRecord) -> bool:
@@ -69,60 +69,60 @@ class Sights:
         """
         if len(record.output) != 3 or record.jump is None:
             return False
-        known = self._sizes.get(record.jump, set())
+        known = self._known_sizes.get(record.jump, set())
         return record.output[:2] in known and record.output[1:] not in known
 
-    def middle(self, name: str) -> Pair:
+    def centre_node(self, name: str) -> Pair:
         """The node in the middle of a row's map."""
-        high, wide = self.sides(name) or (1, 1)
+        high, wide = self.map_size(name) or (1, 1)
         return high // 2, wide // 2
 
-    def seen(self, name: str, node: Pair) -> tuple[Sight, ...]:
+    def spans(self, name: str, node: Pair) -> tuple[MapSpan, ...]:
         """What a node of a row sees on each map in front of it, the nearest first and the image last."""
         whole = self.rows[name].receptive_field is None
-        spans: dict[str, Spans | None] = {name: None if whole else ((node[0], node[0]), (node[1], node[1]))}
-        for row in self._back_from(name):
-            for source, span in self._one_back(row, spans[row.name]) if row.name in spans else ():
+        spans: dict[str, SpanPair | None] = {name: None if whole else ((node[0], node[0]), (node[1], node[1]))}
+        for row in self._ancestors(name):
+            for source, span in self._input_spans(row, spans[row.name]) if row.name in spans else ():
                 spans[source] = _hull(spans[source], span) if source in spans else span
         del spans[name]
-        nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE else self.order[source], reverse=True)
-        maps = [source for source in nearest if source == _IMAGE or self._is_map(self.rows[source])]
-        found = [(source, spans[source], self.sides(source)) for source in maps]
+        nearest = sorted(spans, key=lambda source: -1 if source == _IMAGE_KEY else self.position[source], reverse=True)
+        maps = [source for source in nearest if source == _IMAGE_KEY or self._is_map(self.rows[source])]
+        found = [(source, spans[source], self.map_size(source)) for source in maps]
         # What sees everything sees the maps and no padding: its view is not that of one window.
         return tuple(
-            _sight(source or IMAGE, _within(span, sides) if whole and sides else span)
+            _map_span(source or IMAGE_NAME, _clip(span, sides) if whole and sides else span)
             for source, span, sides in found
             if span is not None
         )
 
-    def path(self, record: LayerRecord) -> str:
+    def widest_branch(self, record: LayerRecord) -> str:
         """Where several paths meet in a row, the one of its inputs whose nodes see the most; "" where none do."""
         if len(record.inputs) < 2 and record.kind != "residual":
             return ""
-        return self.widest(record)
+        return self.widest_input(record)
 
-    def widest(self, record: LayerRecord) -> str:
+    def widest_input(self, record: LayerRecord) -> str:
         """The one of a row's inputs whose nodes see the most; "" for the image."""
 
         def area(name: str) -> int:
             seen = self.rows[name].receptive_field
             return seen[0] * seen[1] if seen else 0
 
-        return max(record.inputs, key=area, default=_IMAGE)
+        return max(record.inputs, key=area, default=_IMAGE_KEY)
 
-    def windows(self, name: str) -> list[LayerRecord]:
+    def windows_to(self, name: str) -> list[LayerRecord]:
         """The rows on the widest path from the image to a row that widen or move the view, the first one first."""
         found = []
-        while name != _IMAGE:
+        while name != _IMAGE_KEY:
             record = self.rows[name]
             if record.receptive_field is not None and self.window(record) is not None:
                 found.append(record)
-            name = self.widest(record)
+            name = self.widest_input(record)
         return found[::-1]
 
     def window(self, record: LayerRecord) -> Pair | None:
         """The rows and columns of its input that a node of a row takes; None for single nodes, place by place."""
-        back = self._back(record)
+        back = self._span_maps(record)
         if back is None or all(step((node, node)) == (node, node) for step in back for node in (0, 1)):
             return None
         high, wide = (step((0, 0)) for step in back)
@@ -130,10 +130,10 @@ class Sights:
 
     def layer(self, record: LayerRecord) -> Layer | None:
         """A row's layer with its arguments; None for a row that no table can have."""
-        return layer_of(record)
+        return layer_from_record(record)
 
     @cached_property
-    def _sizes(self) -> dict[tuple[str, str], set[Pair]]:
+    def _known_sizes(self) -> dict[tuple[str, str], set[Pair]]:
         """The sizes of maps at each jump that are surely C×H×W: the image's, and those that windows give."""
         found = {("1", "1"): {self.image[1:]}}
         for record in self.records:
@@ -146,49 +146,49 @@ class Sights:
     def _is_map(self, record: LayerRecord) -> bool:
         return len(record.output) == 3 and record.kind != "repeat"
 
-    def _back_from(self, name: str) -> list[LayerRecord]:
+    def _ancestors(self, name: str) -> list[LayerRecord]:
         """A row and all in front of it, each behind all of them that read it."""
         found, waiting = {name}, [name]
         while waiting:
             fresh = set(self.rows[waiting.pop()].inputs) - found
             found |= fresh
             waiting += fresh
-        return [self.rows[known] for known in sorted(found, key=lambda known: -self.order[known])]
+        return [self.rows[known] for known in sorted(found, key=lambda known: -self.position[known])]
 
-    def _one_back(self, record: LayerRecord, span: Spans | None) -> list[tuple[str, Spans | None]]:
-        back = self._back(record)
-        sources = record.inputs or (_IMAGE,)
+    def _input_spans(self, record: LayerRecord, span: SpanPair | None) -> list[tuple[str, SpanPair | None]]:
+        back = self._span_maps(record)
+        sources = record.inputs or (_IMAGE_KEY,)
         if back is not None and span is not None:
             seen = back[0](span[0]), back[1](span[1])
             # A gate that has seen everything is left out, as the receptive field leaves it out.
-            return [(source, seen) for source in sources if source == _IMAGE or self.rows[source].receptive_field]
-        wholes = [(source, self.sides(source)) for source in sources]
+            return [(source, seen) for source in sources if source == _IMAGE_KEY or self.rows[source].receptive_field]
+        wholes = [(source, self.map_size(source)) for source in sources]
         return [(source, sides and ((0, sides[0] - 1), (0, sides[1] - 1))) for source, sides in wholes]
 
-    def _back(self, record: LayerRecord) -> tuple[Back, Back] | None:
+    def _span_maps(self, record: LayerRecord) -> tuple[SpanMap, SpanMap] | None:
         """What a row's nodes see one map back, along each axis; None: all of it."""
         if record.receptive_field is None:
             return None
-        if record.kind in FRAMES or len(record.inputs) > 1:
-            return _same, _same
+        if record.kind in CONTAINER_KINDS or len(record.inputs) > 1:
+            return _identity, _identity
         layer = self.layer(record)
-        views = None if layer is None else layer.view((Field(), Field()))
+        views = None if layer is None else layer.receptive_field((ReceptiveField1d(), ReceptiveField1d()))
         if views is not None:
-            return views[0].behind, views[1].behind
+            return views[0].input_range, views[1].input_range
         before = self.rows[record.inputs[0]] if record.inputs else None
-        return _between(before, record, 0), _between(before, record, 1)
+        return _span_map_between(before, record, 0), _span_map_between(before, record, 1)
 
 
-def _same(span: Span) -> Span:
+def _identity(span: NodeRange) -> NodeRange:
     return span
 
 
-def _between(before: LayerRecord | None, after: LayerRecord, axis: int) -> Back:
+def _span_map_between(source: LayerRecord | None, target: LayerRecord, axis: int) -> SpanMap:
     """The step from one row back to the row in front of it, by their views of the image."""
-    start, end, jump = _first_view(after, axis)
-    start_before, end_before, jump_before = _first_view(before, axis)
+    start, end, jump = _first_field(target, axis)
+    start_before, end_before, jump_before = _first_field(source, axis)
 
-    def step(span: Span) -> Span:
+    def step(span: NodeRange) -> NodeRange:
         first = (start + span[0] * jump - start_before) / jump_before
         last = (end + span[1] * jump - end_before) / jump_before
         return floor(first), ceil(last)
@@ -196,7 +196,7 @@ def _between(before: LayerRecord | None, after: LayerRecord, axis: int) -> Back:
     return step
 
 
-def _first_view(record: LayerRecord | None, axis: int) -> tuple[Fraction, Fraction, Fraction]:
+def _first_field(record: LayerRecord | None, axis: int) -> tuple[Fraction, Fraction, Fraction]:
     """The first and last pixel that a map's first node sees, and the jump; those of the image for None."""
     if record is None or record.jump is None or record.first_centre is None or record.receptive_field is None:
         return Fraction(0), Fraction(0), Fraction(1)
@@ -205,7 +205,7 @@ def _first_view(record: LayerRecord | None, axis: int) -> tuple[Fraction, Fracti
     return centre - reach, centre + reach, Fraction(record.jump[axis])
 
 
-def _hull(one: Spans | None, other: Spans | None) -> Spans | None:
+def _hull(one: SpanPair | None, other: SpanPair | None) -> SpanPair | None:
     if one is None or other is None:
         return one or other
     (a, b), (c, d) = one
@@ -213,11 +213,11 @@ def _hull(one: Spans | None, other: Spans | None) -> Spans | None:
     return (min(a, e), max(b, f)), (min(c, g), max(d, h))
 
 
-def _within(span: Spans, sides: Pair) -> Spans:
+def _clip(span: SpanPair, sides: Pair) -> SpanPair:
     rows, columns = ((max(first, 0), min(last, side - 1)) for (first, last), side in zip(span, sides, strict=True))
     return rows, columns
 
 
-def _sight(name: str, span: Spans) -> Sight:
+def _map_span(name: str, span: SpanPair) -> MapSpan:
     rows, columns = span
-    return Sight(name=name, size=(rows[1] - rows[0] + 1, columns[1] - columns[0] + 1), rows=rows, columns=columns)
+    return MapSpan(name=name, size=(rows[1] - rows[0] + 1, columns[1] - columns[0] + 1), rows=rows, columns=columns)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, check_picture, find_run, guarded
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import Debug, Json, check_svg_path, find_run, handle_errors
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 from cnnlab.errors import UsageError
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
@@ -45,11 +45,20 @@ SvgFile = Annotated[
 ]
 METRIC = "validation_accuracy"
 # What a narrow terminal goes without, the first to go first.
-SPARE = ("minutes", "parameters", "spread (sd)", "error, relative", "p", "P(better)", "epochs", "for new images too")
+OPTIONAL_COLUMNS = (
+    "minutes",
+    "parameters",
+    "spread (sd)",
+    "error, relative",
+    "p",
+    "P(better)",
+    "epochs",
+    "for new images too",
+)
 
 
 def register(app: typer.Typer) -> None:
-    app.command("compare")(guarded(compare_runs))
+    app.command("compare")(handle_errors(compare_runs))
 
 
 def compare_runs(
@@ -69,10 +78,10 @@ def compare_runs(
     One run a side gives no verdict on the recipes; McNemar's test then speaks of these two trained models.
     Folders of studies (runs/studies/NAME) are laid side by side.
     """
-    form = Form(json, markdown, latex)
+    form = OutputFormat(json, markdown, latex)
     if svg is not None:
-        check_picture(svg, "compared.svg")
-    from cnnlab.atomic_io import write_whole
+        check_svg_path(svg, "compared.svg")
+    from cnnlab.atomic_io import atomic_write
     from cnnlab.reports.comparison.result import compare
     from cnnlab.reports.comparison.studies import compare_studies, is_study
 
@@ -80,17 +89,17 @@ def compare_runs(
     studies = [path for path in paths if is_study(path)]
     found: ComparedRuns | ComparedStudies
     if studies:
-        _only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, None, ALPHA, None))
+        _require_only_studies(paths, studies, (metric, delta, alpha, baseline) == (METRIC, None, ALPHA, None))
         found, extra = compare_studies(studies), None
     else:
         found = compare(paths, metric=metric, delta=delta, alpha=alpha, baseline=baseline)
-        extra = found.headline()
+        extra = found.key_fields()
     if svg is not None:
-        write_whole(svg, found.svg().encode("utf-8"), "choose another place with --svg")
-    show_answer(found, form, SPARE, extra)
+        atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")
+    show_output(found, form, OPTIONAL_COLUMNS, extra)
 
 
-def _only_studies(paths: Sequence[Path], studies: Sequence[Path], is_plain: bool) -> None:
+def _require_only_studies(paths: Sequence[Path], studies: Sequence[Path], is_plain: bool) -> None:
     """Studies have declared everything, and runs beside them have not."""
     if len(studies) < len(paths):
         raise UsageError(

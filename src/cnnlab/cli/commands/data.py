@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Json, guarded
+from cnnlab.cli.options import DataFolder, Debug, Json, handle_errors
 
 if TYPE_CHECKING:
     from cnnlab.config.recipe import Recipe
     from cnnlab.data.checks import SourceReport
-    from cnnlab.data.sources.base import ImageForm
+    from cnnlab.data.sources.base import ImageSpec
 
 SourceName = Annotated[
     str,
@@ -30,7 +30,7 @@ Augment = Annotated[
     list[str] | None,
     typer.Option("--augment", metavar="CALL", help="Show what this makes of images: 'crop(4)' (repeatable)."),
 ]
-Augmented = Annotated[
+AugmentRecipe = Annotated[
     Path | None,
     typer.Option("--recipe", metavar="RECIPE", help="Show what this recipe's augmentations make of images."),
 ]
@@ -41,10 +41,10 @@ SHOWN_PROBLEMS = 20
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Data sets: list, fetch, check, show.")
-    group.command("list")(guarded(list_))
-    group.command()(guarded(fetch))
-    group.command()(guarded(check))
-    group.command()(guarded(show))
+    group.command("list")(handle_errors(list_))
+    group.command()(handle_errors(fetch))
+    group.command()(handle_errors(check))
+    group.command()(handle_errors(show))
     app.add_typer(group, name="data")
 
 
@@ -55,10 +55,10 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
     from cnnlab.cli.output.console import show as print_
     from cnnlab.cli.output.console import show_json
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.sources.catalogue import GENERATED, find_at_hand
+    from cnnlab.data.sources.catalogue import GENERATED, find_local
     from cnnlab.data.sources.releases import CATALOGUE
 
-    found = {name: find_at_hand(name, data_roots(data)) for name in CATALOGUE}
+    found = {name: find_local(name, data_roots(data)) for name in CATALOGUE}
     if json:
         show_json(
             [
@@ -66,7 +66,7 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
                     "name": name,
                     "image": [known.channels, known.height, known.width],
                     "classes": known.classes,
-                    "splits": dict(known.counts),
+                    "splits": dict(known.split_sizes),
                     "at_hand": name == GENERATED or found[name] is not None,
                     "path": str(found[name]) if found[name] else None,
                 }
@@ -77,38 +77,38 @@ def list_(data: DataFolder = None, json: Json = False, debug: Debug = False) -> 
     table = Table("name", "image", "classes", "images", "at hand", box=None, header_style="bold")
     for name, known in CATALOGUE.items():
         at_hand = "generated here" if name == GENERATED else str(found[name] or f"no: cnnlab data fetch {name}")
-        images = ", ".join(f"{count:,} {part}" for part, count in known.counts.items())
+        images = ", ".join(f"{count:,} {part}" for part, count in known.split_sizes.items())
         table.add_row(name, f"{known.channels}×{known.height}×{known.width}", str(len(known.classes)), images, at_hand)
     print_(table)
 
 
 def fetch(name: Name, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
     """Download a data set of the catalogue, unless it is at hand, and compare its files with their checksums."""
-    from cnnlab.cli.output.console import progressing, say, show_json
+    from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.data.dataset import data_roots
     from cnnlab.data.sources.catalogue import open_catalogue
     from cnnlab.data.sources.published import PublishedSource
 
     roots = data_roots(data)
-    with progressing() as progress:
+    with progress_reporter() as progress:
         source = open_catalogue(name, roots, progress=progress)
-    path, verified = (source.path, source.verified()) if isinstance(source, PublishedSource) else (None, ())
+    path, verified = (source.path, source.verify_checksums()) if isinstance(source, PublishedSource) else (None, ())
     if json:
         show_json({"name": name, "path": path and str(path), "classes": source.classes, "verified": verified})
     elif path is None:
-        say(f"{name} is generated here; there is nothing to fetch")
+        log(f"{name} is generated here; there is nothing to fetch")
     elif verified:
-        say(f"{name} is at hand: {path}; checksums are right: {', '.join(verified)}")
+        log(f"{name} is at hand: {path}; checksums are right: {', '.join(verified)}")
     else:
-        say(f"{name} is at hand: {path}; unpacked files have no published checksum to compare")
+        log(f"{name} is at hand: {path}; unpacked files have no published checksum to compare")
 
 
 def check(source: SourceName, data: DataFolder = None, json: Json = False, debug: Debug = False) -> None:
     """Decode every image and say what is wrong; exit 1 where it can't be trained on before that is mended."""
-    from cnnlab.cli.output.console import progressing, show_json
-    from cnnlab.data.checks import check as check_source
+    from cnnlab.cli.output.console import progress_reporter, show_json
+    from cnnlab.data.checks import check_source as check_source
 
-    with progressing() as progress:
+    with progress_reporter() as progress:
         report = check_source(source, data, progress=progress)
     if json:
         show_json(report.model_dump(mode="json"))
@@ -123,7 +123,7 @@ def show(
     output: Output = Path("examples.png"),
     per_class: PerClass = None,
     augment: Augment = None,
-    recipe: Augmented = None,
+    recipe: AugmentRecipe = None,
     epochs: Epochs = 8,
     data: DataFolder = None,
     json: Json = False,
@@ -132,11 +132,11 @@ def show(
     """Write a picture with some training images of each class, or of what augmentations make of them."""
     from io import BytesIO
 
-    from cnnlab.atomic_io import write_whole
-    from cnnlab.cli.output.console import progressing, say, show_json
+    from cnnlab.atomic_io import atomic_write
+    from cnnlab.cli.output.console import log, progress_reporter, show_json
     from cnnlab.config.augmentations import augmentations
     from cnnlab.data.contact_sheet import contact_sheet
-    from cnnlab.data.dataset import open_source, shown_form
+    from cnnlab.data.dataset import open_source, preview_spec
     from cnnlab.errors import RunError, UsageError
 
     if output.suffix.lower() != ".png":
@@ -149,10 +149,10 @@ def show(
         )
     known = _recipe(augment, recipe)
     choices = _augmentations(augment) if known is None else known.data.augment
-    with progressing() as progress:
+    with progress_reporter() as progress:
         opened = open_source(source, data, progress=progress)
     picture = BytesIO()
-    form = _form(shown_form(opened), known)
+    form = _image_spec(preview_spec(opened), known)
     if choices:
         from cnnlab.data.augmented_examples import augmented_sheet
 
@@ -162,7 +162,7 @@ def show(
         made = contact_sheet(opened, form, per_class or 8)
     made.save(picture, format="PNG")
     try:
-        write_whole(output, picture.getvalue())
+        atomic_write(output, picture.getvalue())
     except RunError as error:
         raise UsageError(
             "the picture can't be written",
@@ -172,10 +172,10 @@ def show(
             next_step="choose another place with --output",
         ) from None
     if json:
-        written = [str(augmentations.write(choice, defaults=True)) for choice in choices]
+        written = [str(augmentations.to_call(choice, defaults=True)) for choice in choices]
         show_json({"file": str(output), "classes": opened.classes, "augment": written})
     else:
-        say(f"Written to {output}.")
+        log(f"Written to {output}.")
 
 
 def _recipe(augment: list[str] | None, path: Path | None) -> Recipe | None:
@@ -207,17 +207,17 @@ def _augmentations(calls: list[str] | None) -> tuple[Any, ...]:
     try:
         return read_augmentations(calls)
     except SpecError as error:
-        raise SpecError.together(problem.within("--augment") for problem in error.problems) from None
+        raise SpecError.from_problems(problem.with_prefix("--augment") for problem in error.problems) from None
 
 
-def _form(shown: ImageForm, known: Recipe | None) -> ImageForm:
+def _image_spec(shown: ImageSpec, known: Recipe | None) -> ImageSpec:
     """The form in which a recipe takes the images, by what it says of it."""
-    from cnnlab.data.sources.base import ImageForm
+    from cnnlab.data.sources.base import ImageSpec
 
     if known is None:
         return shown
     height, width = known.data.size or (shown.height, shown.width)
-    return ImageForm(known.data.channels or shown.channels, height, width, known.data.interpolation)
+    return ImageSpec(known.data.channels or shown.channels, height, width, known.data.interpolation)
 
 
 def _print_report(report: SourceReport) -> None:

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cnnlab.cli.options import Debug, Json, Set, guarded, overrides, read_image_size
-from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import Debug, Json, Set, handle_errors, overrides, read_image_size
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
 
 # Columns that a narrow terminal goes without, the first to go first.
-SPARE = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
+OPTIONAL_COLUMNS = ("jump", "memory", "their share", "share", "multiply-adds", "receptive field")
 
-What = Annotated[
+NetworkArgument = Annotated[
     str,
     typer.Argument(
         metavar="RECIPE|BACKBONE",
@@ -41,7 +41,7 @@ Data = Annotated[
 Images = Annotated[bool, typer.Option("--images", hidden=True)]
 
 
-class WithImages(TyperCommand):
+class DataFlagCommand(TyperCommand):
     """A command whose `--data` may stand without a folder; where it stands at all, the images are looked at.
 
     CNNLAB_DATA alone only says where they are.
@@ -49,15 +49,15 @@ class WithImages(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read `--data` as a flag, and as the option where a folder is behind it."""
-        return super().parse_args(ctx, list(_flagged(args)))
+        return super().parse_args(ctx, list(_mark_data_flags(args)))
 
 
 def register(app: typer.Typer) -> None:
-    app.command(cls=WithImages)(guarded(describe))
+    app.command(cls=DataFlagCommand)(handle_errors(describe))
 
 
 def describe(
-    what: What,
+    what: NetworkArgument,
     size: Size = "",
     classes: Classes = None,
     batch: Batch = None,
@@ -71,12 +71,12 @@ def describe(
     debug: Debug = False,
 ) -> None:
     """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
-    form = Form(json, markdown, latex, svg)
-    from cnnlab.cli.output.console import progressing
+    form = OutputFormat(json, markdown, latex, svg)
+    from cnnlab.cli.output.console import progress_reporter
     from cnnlab.reports.architecture import description
 
     changed, sides = overrides(set_), read_image_size(size)
-    with progressing() as shown:
+    with progress_reporter() as shown:
         found = description.describe(
             what,
             size=sides,
@@ -87,10 +87,10 @@ def describe(
             images=images,
             progress=shown,
         )
-    show_answer(found, form, SPARE)
+    show_output(found, form, OPTIONAL_COLUMNS)
 
 
-def _flagged(words: Sequence[str]) -> Iterator[str]:
+def _mark_data_flags(words: Sequence[str]) -> Iterator[str]:
     """The words of a command line with `--images` for each `--data`, which stays where a folder is behind it."""
     for place, word in enumerate(words):
         if word != "--data":

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Json, RunsFolder, guarded
+from cnnlab.cli.options import DataFolder, Debug, Json, RunsFolder, handle_errors
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(doctor))
+    app.command()(handle_errors(doctor))
 
 
 def doctor(
@@ -29,10 +29,10 @@ def doctor(
     debug: Debug = False,
 ) -> None:
     """Versions, devices, memory, folders and data at hand. Exit code 1 where something is wrong."""
-    from cnnlab.api.doctor import examine
+    from cnnlab.api.doctor import run_doctor
     from cnnlab.cli.output.console import show, show_json
 
-    found = examine(runs, data, retune=retune)
+    found = run_doctor(runs, data, retune=retune)
     if json:
         show_json(found.model_dump())
     else:

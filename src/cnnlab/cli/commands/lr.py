@@ -15,13 +15,13 @@ from cnnlab.cli.options import (
     RecipeFile,
     Seed,
     Set,
-    about_file,
-    check_picture,
-    guarded,
+    check_svg_path,
+    handle_errors,
+    name_file_in_errors,
     overrides,
     read_recipe,
 )
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 from cnnlab.errors import RunError
 
 Low = Annotated[float, typer.Option("--from", metavar="RATE", help="The first learning rate.")]
@@ -33,7 +33,7 @@ SvgFile = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(lr))
+    app.command()(handle_errors(lr))
 
 
 def lr(
@@ -55,15 +55,15 @@ def lr(
 
     The training part alone is read, and no run folder is made.
     """
-    form = Form(json, markdown, latex)
+    form = OutputFormat(json, markdown, latex)
     if svg is not None:
-        check_picture(svg, "rates.svg")
+        check_svg_path(svg, "rates.svg")
     known = read_recipe(recipe, overrides(set_, seed), data)
     from cnnlab.api.lr_finder import lr_range
-    from cnnlab.atomic_io import write_whole
-    from cnnlab.cli.output.console import progressing
+    from cnnlab.atomic_io import atomic_write
+    from cnnlab.cli.output.console import progress_reporter
 
-    with progressing() as shown, about_file(recipe):
+    with progress_reporter() as shown, name_file_in_errors(recipe):
 
         def watch(done: int, total: int, loss: float | None) -> None:
             shown("range test", done, total, "steps", "" if loss is None else f"loss {loss:.3f}")
@@ -77,19 +77,19 @@ def lr(
             data=data,
             device=device,
             progress=shown,
-            watch=watch,
-            say=shown.say,
+            on_step=watch,
+            log=shown.log,
         )
     if svg is not None:
-        write_whole(svg, found.svg().encode("utf-8"), "choose another place with --svg")
+        atomic_write(svg, found.svg().encode("utf-8"), "choose another place with --svg")
     extra = {
         "suggestion": found.suggestion,
         "limit": found.limit,
         "verdict": found.verdict,
-        "answer": found.answer(),
-        "ended": found.ended,
+        "answer": found.summary(),
+        "ended": found.stopped_at_lr,
         "set": found.suggested and f"train.optimizer={found.suggested}",
     }
-    show_answer(found, form, extra=extra)
+    show_output(found, form, extra=extra)
     if found.suggestion is None:
         raise RunError(f"no rate can be suggested: {found.reading.trouble}", next_step=found.reading.advice)

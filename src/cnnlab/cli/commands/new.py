@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, guarded
+from cnnlab.cli.options import Debug, Json, handle_errors
 
 NewFile = Annotated[Path, typer.Argument(metavar="FILE", help="The recipe to write: a .toml file.", show_default=False)]
 SourceFolder = Annotated[
@@ -17,19 +17,19 @@ Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is 
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(new))
+    app.command()(handle_errors(new))
 
 
 def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = False, debug: Debug = False) -> None:
     """Look at a folder of images and write a recipe for it, with the reasons for its choices."""
-    from cnnlab.atomic_io import write_whole
-    from cnnlab.cli.output.console import say, show_json
-    from cnnlab.data.recipe_template import glimpse, starter_recipe
+    from cnnlab.atomic_io import atomic_write
+    from cnnlab.cli.output.console import log, show_json
+    from cnnlab.data.recipe_template import recipe_template, summarize_source
     from cnnlab.data.sources.image_folder import open_folder
     from cnnlab.errors import RunError, UsageError
-    from cnnlab.render.formatting import escaped
+    from cnnlab.render.formatting import escape_control
 
-    text = starter_recipe(glimpse(open_folder(source)))
+    text = recipe_template(summarize_source(open_folder(source)))
     if file.is_dir():
         raise UsageError(
             "the recipe can't be written",
@@ -47,7 +47,7 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
             next_step=f"choose another name, or: cnnlab new {file} --source {source} --force",
         )
     try:
-        write_whole(file, text.encode())
+        atomic_write(file, text.encode())
     except RunError as error:
         raise UsageError(
             "the recipe can't be written",
@@ -59,5 +59,5 @@ def new(file: NewFile, source: SourceFolder, force: Force = False, json: Json = 
     if json:
         show_json({"file": str(file), "source": source})
     else:
-        print(escaped(text), end="")
-        say(f"Written to {file}. Next: cnnlab describe {file}, then: cnnlab train {file}")
+        print(escape_control(text), end="")
+        log(f"Written to {file}. Next: cnnlab describe {file}, then: cnnlab train {file}")

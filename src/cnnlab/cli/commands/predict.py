@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Device, Json, RunPath, find_run, guarded
+from cnnlab.cli.options import Debug, Device, Json, RunPath, find_run, handle_errors
 
 if TYPE_CHECKING:
     from cnnlab.export.predict import Prediction
@@ -20,7 +20,7 @@ Top = Annotated[int, typer.Option(min=1, help="How many classes to name.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(predict))
+    app.command()(handle_errors(predict))
 
 
 def predict(
@@ -30,15 +30,15 @@ def predict(
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
-    from cnnlab.cli.output.console import say, show, show_json
-    from cnnlab.cli.output.text_tables import drawn
+    from cnnlab.cli.output.console import log, show, show_json
+    from cnnlab.cli.output.text_tables import rich_table
     from cnnlab.export.predict import predict as answer
 
-    predictions = list(answer(folder, images, device=device, top=top, say=say))
+    predictions = list(answer(folder, images, device=device, top_k=top, log=log))
     if json:
-        show_json([_plain(prediction) for prediction in predictions])
+        show_json([_prediction_json(prediction) for prediction in predictions])
     else:
-        show(drawn(_table(predictions)))
+        show(rich_table(_table(predictions)))
     if any(prediction.error for prediction in predictions):
         raise typer.Exit(1)
 
@@ -56,7 +56,7 @@ def _table(predictions: list[Prediction]) -> TextTable:
     return TextTable(columns, tuple(rows))
 
 
-def _plain(prediction: Prediction) -> dict[str, object]:
+def _prediction_json(prediction: Prediction) -> dict[str, object]:
     if prediction.error:
         return {"image": prediction.image, "error": prediction.error}
     first = prediction.top[0]

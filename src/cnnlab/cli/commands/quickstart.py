@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, handle_errors
 
 if TYPE_CHECKING:
-    from cnnlab.data.sources.base import Progress
+    from cnnlab.data.sources.base import ProgressCallback
     from cnnlab.storage.run_folder import RunFolder
 
 # A download that takes longer than this is not what a person expects of a quick start.
-PATIENCE_S = 120.0
+MAX_DOWNLOAD_S = 120.0
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(quickstart))
+    app.command()(handle_errors(quickstart))
 
 
 def quickstart(
@@ -31,17 +31,17 @@ def quickstart(
 ) -> None:
     """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
     from cnnlab.cli.commands.train import resumable, show_result
-    from cnnlab.cli.output.console import progressing, say
-    from cnnlab.cli.output.progress_bars import Watching
+    from cnnlab.cli.output.console import log, progress_reporter
+    from cnnlab.cli.output.progress_bars import RunProgressBar
     from cnnlab.config.recipe import Recipe
-    from cnnlab.grammar.toml_files import shipped
+    from cnnlab.grammar.toml_files import bundled_recipe
     from cnnlab.runs.run import run
 
-    with progressing() as shown:
-        listener = Watching(shown).listener()
+    with progress_reporter() as shown:
+        listener = RunProgressBar(shown).callbacks()
         source, reason = choose_source(data, listener.progress)
-        listener.say(f"data: {source}, because {reason}")
-        recipe = Recipe.read(shipped("lenet"), {"data.source": source})
+        listener.log(f"data: {source}, because {reason}")
+        recipe = Recipe.read(bundled_recipe("lenet"), {"data.source": source})
         made: list[RunFolder] = []
         with resumable(made, data, device):
             run(
@@ -50,54 +50,54 @@ def quickstart(
                 runs=runs,
                 root=data,
                 device=device,
-                listener=listener,
-                begun=made.append,
+                callbacks=listener,
+                on_run_start=made.append,
             )
             [folder] = made
             from cnnlab.api.train import write_report  # what draws loads behind the training
 
-            write_report(folder, listener.say)
+            write_report(folder, listener.log)
     show_result(folder, json)
     if not json:
-        say(f"next: cnnlab describe {folder.path / 'recipe.toml'}, or change that recipe and train it")
+        log(f"next: cnnlab describe {folder.path / 'recipe.toml'}, or change that recipe and train it")
 
 
-def choose_source(data: Path | None, progress: Progress) -> tuple[str, str]:
+def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, str]:
     """CIFAR-10 if it is at hand or can be fetched in reasonable time, else the built-in shapes; and why."""
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.sources.catalogue import download_seconds, find_at_hand, is_offline, open_catalogue
+    from cnnlab.data.sources.catalogue import estimate_download_s, find_local, is_offline, open_catalogue
     from cnnlab.errors import DownloadError
 
     roots = data_roots(data)
-    found = find_at_hand("cifar10", roots)
+    found = find_local("cifar10", roots)
     if found is not None:
         return "cifar10", f"it is at hand in {found}"
     if is_offline():
         return "shapes", "CIFAR-10 is not at hand and CNNLAB_OFFLINE is set"
-    seconds = download_seconds("cifar10")
+    seconds = estimate_download_s("cifar10")
     if seconds is None:
         return "shapes", "CIFAR-10 is not at hand and none of its mirrors answers"
-    if seconds > PATIENCE_S:
+    if seconds > MAX_DOWNLOAD_S:
         return "shapes", f"CIFAR-10 is not at hand and would take about {seconds / 60:.0f} minutes to download"
     try:
-        open_catalogue("cifar10", roots, progress=_impatient(progress))
+        open_catalogue("cifar10", roots, progress=_stop_if_slow(progress))
     except DownloadError as error:
         return "shapes", f"the download of CIFAR-10 failed: {error.problems[0].what}"
     return "cifar10", "it could be downloaded"
 
 
-def _impatient(progress: Progress) -> Progress:
+def _stop_if_slow(progress: ProgressCallback) -> ProgressCallback:
     """The same progress, until it has gone on for three times as long as a download was expected to take."""
     from cnnlab.errors import DownloadError
 
-    deadline = time.monotonic() + 3 * PATIENCE_S
+    deadline = time.monotonic() + 3 * MAX_DOWNLOAD_S
 
-    def watched(what: str, done: int, total: int, unit: str) -> None:
+    def checked_progress(what: str, done: int, total: int, unit: str) -> None:
         progress(what, done, total, unit)
         if time.monotonic() > deadline and done < total:
             raise DownloadError(
-                f"it took longer than {3 * PATIENCE_S / 60:.0f} minutes",
+                f"it took longer than {3 * MAX_DOWNLOAD_S / 60:.0f} minutes",
                 next_step="go on with: cnnlab data fetch cifar10",
             )
 
-    return watched
+    return checked_progress

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, find_run, guarded
+from cnnlab.cli.options import Debug, Json, find_run, handle_errors
 
 RunOrStudy = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run, a study or a search.", show_default=False)
@@ -15,7 +15,7 @@ RunOrStudy = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(report))
+    app.command()(handle_errors(report))
 
 
 def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
@@ -26,10 +26,10 @@ def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
     is_study, is_search = ((folder / name).is_file() for name in ("study.toml", "search.toml"))
     known = None if is_study or is_search else RunFolder.open(folder)
     from cnnlab.api.train import write_report, write_study_report, write_tuning_report
-    from cnnlab.cli.output.console import say, show, show_json
+    from cnnlab.cli.output.console import log, show, show_json
 
     if known is not None:
-        path = write_report(known, say)
+        path = write_report(known, log)
     else:
         path = write_study_report(folder) if is_study else write_tuning_report(folder)
     if json:

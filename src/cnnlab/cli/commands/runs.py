@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, RunsFolder, guarded
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
-from cnnlab.errors import UsageError, nearest
+from cnnlab.cli.options import Debug, Json, RunsFolder, handle_errors
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
+from cnnlab.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from cnnlab.render.tables import TextTable
-    from cnnlab.runs.index.summary import Summary
+    from cnnlab.runs.index.summary import RunSummary
 
 Sort = Annotated[str, typer.Option(metavar="COLUMN", help="name, test, validation, parameters, seconds or epochs.")]
 Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
@@ -27,14 +27,14 @@ Recipes = Annotated[
     ),
 ]
 # What a narrow terminal goes without, the first to go first.
-SPARE = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
+OPTIONAL_COLUMNS = ("precision", "images/s", "95 % interval", "trained on", "seeds", "interval or range")
 
 # Of more runs than these a table is not fitted to the terminal, which takes a millisecond a row.
-MOST_FOLDED = 200
+MAX_FOLDED_ROWS = 200
 
 
 def register(app: typer.Typer) -> None:
-    app.command("runs")(guarded(list_runs))
+    app.command("runs")(handle_errors(list_runs))
 
 
 def list_runs(
@@ -49,7 +49,7 @@ def list_runs(
     debug: Debug = False,
 ) -> None:
     """List runs with their figures: the newest last, or the best first; or set them beside published ones."""
-    form = Form(json=json, markdown=markdown, latex=latex)
+    form = OutputFormat(json=json, markdown=markdown, latex=latex)
     if not claims:
         if recipes is not None:
             raise UsageError("a list of runs needs no recipes", where="--recipes", next_step="add --claims")
@@ -60,33 +60,36 @@ def list_runs(
         raise UsageError("claims stand by recipe", where="--claims", next_step="leave --sort and --reverse out")
 
 
-def _show_list(runs: Path, sort: str, reverse: bool, form: Form) -> None:
+def _show_list(runs: Path, sort: str, reverse: bool, output_format: OutputFormat) -> None:
     from cnnlab.cli.output.console import show, show_json, write
-    from cnnlab.cli.output.text_tables import drawn, plain
-    from cnnlab.render.document import Sheet
-    from cnnlab.runs.index.summary import SORTS, sort_runs, summaries
+    from cnnlab.cli.output.text_tables import plain_text, rich_table
+    from cnnlab.render.document import Document
+    from cnnlab.runs.index.summary import SORT_KEYS, sort_runs, summarize_runs
 
-    if sort not in SORTS:
+    if sort not in SORT_KEYS:
         raise UsageError(
-            f"unknown column '{sort}'", where="--sort", allowed=", ".join(SORTS), next_step=nearest(sort, SORTS)
+            f"unknown column '{sort}'",
+            where="--sort",
+            allowed=", ".join(SORT_KEYS),
+            next_step=did_you_mean(sort, SORT_KEYS),
         )
-    found = sort_runs(summaries(runs), sort, reverse)
-    if form.json:
+    found = sort_runs(summarize_runs(runs), sort, reverse)
+    if output_format.json:
         show_json([summary.model_dump() for summary in found])
-    elif form.markdown or form.latex:
-        sheet = Sheet("Runs", tables=(("", _table(found)),))
-        write(sheet.to_markdown() if form.markdown else sheet.to_latex())
-    elif len(found) > MOST_FOLDED:
-        write(f"{plain(_table(found))}\n")
+    elif output_format.markdown or output_format.latex:
+        sheet = Document("Runs", tables=(("", _table(found)),))
+        write(sheet.to_markdown() if output_format.markdown else sheet.to_latex())
+    elif len(found) > MAX_FOLDED_ROWS:
+        write(f"{plain_text(_table(found))}\n")
     elif found:
-        show(drawn(_table(found)))
+        show(rich_table(_table(found)))
     else:
-        show(_no_runs(runs))
+        show(_no_runs_message(runs))
 
 
-def _show_claims(runs: Path, recipes: Path | None, form: Form) -> None:
+def _show_claims(runs: Path, recipes: Path | None, output_format: OutputFormat) -> None:
     from cnnlab.cli.output.console import show
-    from cnnlab.reports.runs_table import results
+    from cnnlab.reports.runs_table import collect_results
 
     if recipes is not None and not recipes.is_dir():
         raise UsageError(
@@ -96,36 +99,36 @@ def _show_claims(runs: Path, recipes: Path | None, form: Form) -> None:
             allowed="a folder of recipes",
             next_step="leave it out for the recipes that come with cnnlab",
         )
-    found = results(runs, recipes)
-    if found.experiments or found.left_out or form.json:
-        show_answer(found, form, SPARE)
+    found = collect_results(runs, recipes)
+    if found.experiments or found.left_out or output_format.json:
+        show_output(found, output_format, OPTIONAL_COLUMNS)
     else:
-        show(_no_runs(runs))
+        show(_no_runs_message(runs))
 
 
-def _no_runs(runs: Path) -> str:
+def _no_runs_message(runs: Path) -> str:
     return f"no runs in {runs}; 'cnnlab train RECIPE' makes one"
 
 
-def _table(found: list[Summary]) -> TextTable:
+def _table(summaries: list[RunSummary]) -> TextTable:
     from cnnlab.render import formatting
     from cnnlab.render.tables import Column, TextTable
 
-    def cell(value: float | None, number: formatting.Number) -> str:
-        return formatting.NONE if value is None else number(value)
+    def cell(value: float | None, number: formatting.NumberFormatter) -> str:
+        return formatting.MISSING if value is None else number(value)
 
     rows = [
         (
             run.run,
             run.status,
             run.source,
-            cell(run.parameters, formatting.count),
-            cell(run.epochs, formatting.epoch),
-            cell(run.validation, formatting.fraction),
-            cell(run.test, formatting.fraction),
-            cell(run.seconds, formatting.duration),
+            cell(run.parameters, formatting.format_count),
+            cell(run.epochs, formatting.format_epoch),
+            cell(run.validation, formatting.format_fraction),
+            cell(run.test, formatting.format_fraction),
+            cell(run.seconds, formatting.format_duration),
         )
-        for run in found
+        for run in summaries
     ]
     numbers = ("parameters", "epochs", "validation", "test", "time")
     columns = (Column("run"), Column("status"), Column("data"), *(Column(name, number=True) for name in numbers))

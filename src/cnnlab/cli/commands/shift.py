@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded
-from cnnlab.cli.output.documents import Form, Latex, Markdown
-from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, handle_errors
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 
 # Columns that a narrow terminal goes without, the first to go first.
-SPARE = ("interval", "95 % interval", "against as it is")
+OPTIONAL_COLUMNS = ("interval", "95 % interval", "against as it is")
 
 Runs = Annotated[
     list[Path],
@@ -29,7 +29,7 @@ Shifts = Annotated[
         show_default=False,
     ),
 ]
-PartName = Annotated[
+SplitName = Annotated[
     str | None,
     typer.Option(
         "--part",
@@ -57,13 +57,13 @@ Corrupted = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(shift))
+    app.command()(handle_errors(shift))
 
 
 def shift(
     runs: Runs,
     shifts: Shifts = None,
-    part: PartName = None,
+    split: SplitName = None,
     limit: Limit = None,
     delta: Delta = SMALLEST_DIFFERENCE,
     alpha: Alpha = ALPHA,
@@ -83,25 +83,25 @@ def shift(
 
     The same images and draws for every network; a test set that is shut stays so, unless --part test opens it.
     """
-    form = Form(json, markdown, latex)
-    place = None if no_pictures else check_place(output, "shift.png")
+    form = OutputFormat(json, markdown, latex)
+    place = None if no_pictures else check_figure_path(output, "shift.png")
     from cnnlab.api.shift import shift as test_under_shifts
-    from cnnlab.cli.output.console import progressing
+    from cnnlab.cli.output.console import progress_reporter
 
-    with progressing() as progress:
+    with progress_reporter() as progress:
         found = test_under_shifts(
             [find_run(path) for path in runs],
             shifts or (),
-            part=part,
+            split=split,
             limit=limit,
             smallest_difference=delta,
             alpha=alpha,
             seed=seed,
-            apart=apart,
+            per_run=apart,
             cifar10c=cifar10c,
             device=device,
             data=data,
-            say=progress.say,
+            log=progress.log,
             progress=progress,
         )
-    show_with_plates(found, form, found.plates, place, SPARE)
+    show_with_figures(found, form, found.figures, place, OPTIONAL_COLUMNS)

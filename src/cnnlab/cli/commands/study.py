@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, Set, about_file, guarded, overrides
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import (
+    DataFolder,
+    Debug,
+    Device,
+    Json,
+    RunsFolder,
+    Set,
+    handle_errors,
+    name_file_in_errors,
+    overrides,
+)
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,11 +31,11 @@ StudyFile = Annotated[
     ),
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, metavar="N", help="So many seeds an arm, instead of the file's.")]
-OnlyPlan = Annotated[
+PlanOnly = Annotated[
     bool, typer.Option("--plan", help="Say what would run, how long, and what its seeds can detect; run nothing.")
 ]
 Jobs = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="So many runs side by side.")]
-Carrier = Annotated[
+ExecutorName = Annotated[
     str, typer.Option("--executor", metavar="processes|ray", help="Who runs: this machine, or a Ray cluster.")
 ]
 Address = Annotated[
@@ -37,20 +47,20 @@ AnyCode = Annotated[
 ]
 
 # Columns that a narrow terminal goes without.
-SPARE = ("minutes", "parameters", "changes", "95 % interval", "p, permuted")
+OPTIONAL_COLUMNS = ("minutes", "parameters", "changes", "95 % interval", "p, permuted")
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(study))
+    app.command()(handle_errors(study))
 
 
 def study(
     file: StudyFile,
     set_: Set = None,
     seeds: Seeds = None,
-    plan: OnlyPlan = False,
+    plan: PlanOnly = False,
     jobs: Jobs = 1,
-    executor: Carrier = "processes",
+    executor: ExecutorName = "processes",
     address: Address = "",
     name: Name = "",
     any_code: AnyCode = False,
@@ -66,28 +76,28 @@ def study(
 
     Given again, it goes on where it was; runs that were made for another study count.
     """
-    form = Form(json, markdown, latex)
+    form = OutputFormat(json, markdown, latex)
     from cnnlab.config.study import Study
 
     keys = {} if seeds is None else {"seeds": seeds}
-    file = _found(file)
+    file = _find_study_file(file)
     known = Study.read(file, overrides(set_), **keys)
     # Behind the reading, since they load torch, which takes seconds.
     from cnnlab.api.train import plan_study, run_study
-    from cnnlab.cli.output.console import progressing, say
-    from cnnlab.cli.output.progress_bars import Studying, resumable
+    from cnnlab.cli.output.console import log, progress_reporter
+    from cnnlab.cli.output.progress_bars import StudyProgressBar, resumable
     from cnnlab.studies.folder import study_folder
 
-    called, carrier = name or file.stem, _carrier(executor, jobs, address)
+    called, carrier = name or file.stem, _make_executor(executor, jobs, address)
     if plan:
-        with progressing() as shown, about_file(file):
+        with progress_reporter() as shown, name_file_in_errors(file):
             planned = plan_study(
                 known, name=called, runs=runs, data=data, device=device, any_code=any_code, progress=shown, file=file
             )
-        show_answer(planned, form)
+        show_output(planned, form)
         return
-    with progressing() as shown, about_file(file):
-        studying = Studying(shown)
+    with progress_reporter() as shown, name_file_in_errors(file):
+        studying = StudyProgressBar(shown)
         with resumable(lambda: studying.is_planned):
             answer = run_study(
                 known,
@@ -97,28 +107,28 @@ def study(
                 device=device,
                 executor=carrier,
                 any_code=any_code,
-                audience=studying.audience(),
+                callbacks=studying.callbacks(),
                 file=file,
             )
     page = study_folder(runs, answer.result.study) / "report.html"
-    show_answer(answer, form, SPARE, extra={"report": str(page)})
+    show_output(answer, form, OPTIONAL_COLUMNS, extra={"report": str(page)})
     if not form.json:
-        say(f"report: {page}")
-    if answer.result.untested:
+        log(f"report: {page}")
+    if answer.result.is_untested:
         raise typer.Exit(1)
 
 
-def _found(file: Path) -> Path:
+def _find_study_file(file: Path) -> Path:
     """The file, with its ending or without, or else the study of that name that comes with cnnlab."""
-    from cnnlab.grammar.toml_files import shipped_study
+    from cnnlab.grammar.toml_files import bundled_study
 
     if file.is_file() or file.parent != Path():
         return file
-    here, named = file.with_name(f"{file.stem}.toml"), shipped_study(file.stem)
+    here, named = file.with_name(f"{file.stem}.toml"), bundled_study(file.stem)
     return next((path for path in (here, named) if path.is_file()), file)
 
 
-def _carrier(executor: str, jobs: int, address: str) -> Executor:
+def _make_executor(executor: str, jobs: int, address: str) -> Executor:
     if executor not in ("processes", "ray"):
         raise UsageError("there is no such executor", where="--executor", received=executor, allowed="processes, ray")
     if executor == "ray":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, guarded
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, find_run, handle_errors
 
 
 def register(app: typer.Typer) -> None:
-    app.command("test")(guarded(open_test_set))
+    app.command("test")(handle_errors(open_test_set))
 
 
 def open_test_set(
@@ -20,15 +20,15 @@ def open_test_set(
     folder = RunFolder.open(find_run(run))
     from cnnlab.api.train import write_report
     from cnnlab.cli.commands.train import show_result
-    from cnnlab.cli.output.console import progressing
-    from cnnlab.cli.output.progress_bars import Watching
+    from cnnlab.cli.output.console import progress_reporter
+    from cnnlab.cli.output.progress_bars import RunProgressBar
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.storage.test_ledger import openings
 
-    with progressing() as shown:
-        listener = Watching(shown).listener()
-        open_test(folder.path, root=data, device=device, listener=listener)
-        write_report(folder, listener.say)
+    with progress_reporter() as shown:
+        listener = RunProgressBar(shown).callbacks()
+        open_test(folder.path, root=data, device=device, callbacks=listener)
+        write_report(folder, listener.log)
         looks = len(openings(folder.path.parent, folder.data().test_set))
-        listener.say(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
+        listener.log(f"this test set has been looked at {looks} times, by all runs in {folder.path.parent}")
     show_result(folder, json)

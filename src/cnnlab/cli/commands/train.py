@@ -19,13 +19,13 @@ from cnnlab.cli.options import (
     RunsFolder,
     Seed,
     Set,
-    about_file,
-    guarded,
+    handle_errors,
+    name_file_in_errors,
     overrides,
     read_recipe,
 )
 from cnnlab.errors import CnnlabError, UsageError
-from cnnlab.render.formatting import clean
+from cnnlab.render.formatting import sanitize
 
 if TYPE_CHECKING:
     from cnnlab.storage.run_folder import RunFolder
@@ -39,7 +39,7 @@ Resume = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(train))
+    app.command()(handle_errors(train))
 
 
 def train(
@@ -67,36 +67,42 @@ def train(
         RunFolder.open(resume)
     known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
     # Behind the reading, since they load torch, which takes seconds.
-    from cnnlab.cli.output.console import progressing
-    from cnnlab.cli.output.progress_bars import Watching
-    from cnnlab.distributed import is_writer
+    from cnnlab.cli.output.console import progress_reporter
+    from cnnlab.cli.output.progress_bars import RunProgressBar
+    from cnnlab.distributed import is_main_process
     from cnnlab.runs.run import resume_run, run
 
-    with progressing() as shown:
-        listener = Watching(shown).listener()
+    with progress_reporter() as shown:
+        listener = RunProgressBar(shown).callbacks()
         made: list[RunFolder] = []
         with resumable(made, data, device):
             if resume is not None:
-                folder = resume_run(resume, root=data, device=device, listener=listener, begun=made.append)
+                folder = resume_run(resume, root=data, device=device, callbacks=listener, on_run_start=made.append)
             else:
                 assert recipe is not None
                 assert known is not None
                 name = recipe.stem
-                with about_file(recipe):
+                with name_file_in_errors(recipe):
                     folder = run(
-                        known, name=name, runs=runs, root=data, device=device, listener=listener, begun=made.append
+                        known,
+                        name=name,
+                        runs=runs,
+                        root=data,
+                        device=device,
+                        callbacks=listener,
+                        on_run_start=made.append,
                     )
-            if is_writer():
+            if is_main_process():
                 from cnnlab.api.train import write_report  # what draws loads behind the training
 
-                write_report(folder, listener.say)
-    if is_writer():
+                write_report(folder, listener.log)
+    if is_main_process():
         show_result(folder, json)
 
 
 @contextmanager
-def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str = "auto") -> Iterator[None]:
-    """Whatever ends the work within it, say how to go on with the run in `made`, once there is one.
+def resumable(started_runs: Sequence[RunFolder], data: Path | None = None, device: str = "auto") -> Iterator[None]:
+    """Whatever ends the work within it, say how to go on with the run in `started_runs`, once there is one.
 
     Args:
         data, device: as the command was given them, since a run does not keep them.
@@ -106,24 +112,24 @@ def resumable(made: Sequence[RunFolder], data: Path | None = None, device: str =
     except BaseException:
         # A run folder or a checkpoint that can't be read can't be gone on with, and is not to hide what happened.
         with suppress(CnnlabError, OSError):
-            for folder in made:
-                print(f"\n{clean(_way_on(folder, data, device))}", file=sys.stderr)
+            for folder in started_runs:
+                print(f"\n{sanitize(_resume_command(folder, data, device))}", file=sys.stderr)
         raise
 
 
-def _way_on(folder: RunFolder, data: Path | None, device: str) -> str:
-    from cnnlab.distributed import command
+def _resume_command(folder: RunFolder, data: Path | None, device: str) -> str:
+    from cnnlab.distributed import launch_command
     from cnnlab.storage.run_folder import RunFolder
-    from cnnlab.training.checkpoints import epochs_kept
+    from cnnlab.training.checkpoints import completed_epochs
 
     path = shlex.quote(str(RunFolder.open(folder.path).path))
     given = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""
     given += f" --device {device}" if device != "auto" else ""
     if folder.result() is not None:
         return f"the run has finished; write its report with: cnnlab report {path}"
-    kept = epochs_kept(folder.path)
+    kept = completed_epochs(folder.path)
     start = f"from the end of epoch {kept}" if kept else "from the start"
-    return f"{start}, go on with: {command()} train --resume {path}{given}"
+    return f"{start}, go on with: {launch_command()} train --resume {path}{given}"
 
 
 def show_result(folder: Any, json: bool) -> None:
@@ -131,8 +137,8 @@ def show_result(folder: Any, json: bool) -> None:
 
     A run that diverged has failed, and so has one whose recipe opens a test part that could not be read; it is kept.
     """
-    from cnnlab.cli.output.console import say, show, show_json
-    from cnnlab.cli.output.text_tables import drawn
+    from cnnlab.cli.output.console import log, show, show_json
+    from cnnlab.cli.output.text_tables import rich_table
     from cnnlab.render import formatting
     from cnnlab.reports.run.tables import final_table
 
@@ -141,14 +147,16 @@ def show_result(folder: Any, json: bool) -> None:
     if json:
         show_json({**result.model_dump(), "run": str(folder.path), "report": str(page)})
     else:
-        ended = f"{result.status} after {formatting.epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
-        weights = f"weights of epoch {formatting.epoch(result.selected_epoch)}"
-        show(drawn(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
+        ended = (
+            f"{result.status} after {formatting.format_epoch(result.epochs)} epoch{'' if result.epochs == 1 else 's'}"
+        )
+        weights = f"weights of epoch {formatting.format_epoch(result.selected_epoch)}"
+        show(rich_table(final_table(result, folder.data()), f"{result.parameters:,} parameters, {ended}; {weights}"))
         if result.message:
             show(f"! {result.message}")
         show(f"report: {page}")
     if result.status == "diverged":
         raise typer.Exit(1)
     if folder.recipe().train.test != "sealed" and "test" in folder.data().parts and result.test is None:
-        say(f"the training is kept; once its test images can be read: cnnlab test {shlex.quote(str(folder.path))}")
+        log(f"the training is kept; once its test images can be read: cnnlab test {shlex.quote(str(folder.path))}")
         raise typer.Exit(1)

@@ -14,12 +14,12 @@ from cnnlab.cli.options import (
     Json,
     RunsFolder,
     Set,
-    about_file,
-    check_picture,
-    guarded,
+    check_svg_path,
+    handle_errors,
+    name_file_in_errors,
     overrides,
 )
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 
 SearchFile = Annotated[
     Path,
@@ -37,18 +37,18 @@ Storage = Annotated[
 SvgFile = Annotated[
     Path | None, typer.Option("--svg", metavar="FILE", help="Also write the picture: an .svg file.", show_default=False)
 ]
-OnlyPlan = Annotated[bool, typer.Option("--plan", help="Say what would run and how long it may take; run nothing.")]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Say what would run and how long it may take; run nothing.")]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(guarded(tune))
+    app.command()(handle_errors(tune))
 
 
 def tune(
     file: SearchFile,
     set_: Set = None,
     trials: Trials = None,
-    plan: OnlyPlan = False,
+    plan: PlanOnly = False,
     jobs: Jobs = 1,
     name: Name = "",
     storage: Storage = None,
@@ -65,29 +65,29 @@ def tune(
 
     Given again, it goes on where it was; with more --trials it makes the rest. Needs pip install 'cnnlab\\[optuna]'.
     """
-    form = Form(json, markdown, latex)
+    form = OutputFormat(json, markdown, latex)
     if svg is not None:
-        check_picture(svg, "trials.svg")
-    from cnnlab.cli.output.console import progressing, say
+        check_svg_path(svg, "trials.svg")
+    from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.config.search import Search
 
-    known = Search.read(_found(file), overrides(set_), **({} if trials is None else {"trials": trials}))
+    known = Search.read(_find_search_file(file), overrides(set_), **({} if trials is None else {"trials": trials}))
     called = name or file.stem
     if plan:
-        from cnnlab.data.dataset_cache import Shelf
-        from cnnlab.reports.tuning.answer import PlannedAnswer
-        from cnnlab.tuning.plan import plan_search, summary
+        from cnnlab.data.dataset_cache import DatasetCache
+        from cnnlab.reports.tuning.answer import TuningPlanView
+        from cnnlab.tuning.plan import plan_search, summarize_tuning_plan
 
-        with progressing() as shown, about_file(file):
-            planned = plan_search(known, called, device=device, shelf=Shelf(data, shown, download=False))
-        show_answer(PlannedAnswer(summary(planned)), form)
+        with progress_reporter() as shown, name_file_in_errors(file):
+            planned = plan_search(known, called, device=device, dataset_cache=DatasetCache(data, shown, download=False))
+        show_output(TuningPlanView(summarize_tuning_plan(planned)), form)
         return
     from cnnlab.api.train import tune as carry_out
-    from cnnlab.cli.output.progress_bars import Tuning, resumable
+    from cnnlab.cli.output.progress_bars import SearchProgressBar, resumable
     from cnnlab.tuning.search import tuning_folder
 
-    with progressing() as shown, about_file(file):
-        tuning = Tuning(shown)
+    with progress_reporter() as shown, name_file_in_errors(file):
+        tuning = SearchProgressBar(shown)
         with resumable(lambda: tuning.is_planned):
             answer = carry_out(
                 known,
@@ -97,27 +97,27 @@ def tune(
                 device=device,
                 jobs=jobs,
                 storage=storage,
-                onlookers=tuning.onlookers(),
+                callbacks=tuning.callbacks(),
             )
     if svg is not None:
-        from cnnlab.atomic_io import write_whole
+        from cnnlab.atomic_io import atomic_write
 
-        write_whole(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
+        atomic_write(svg, answer.svg().encode("utf-8"), "choose another place with --svg")
     folder = tuning_folder(runs, answer.result.study)
-    show_answer(answer, form, extra={"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")})
+    show_output(answer, form, extra={"report": str(folder / "report.html"), "recipe": str(folder / "best.toml")})
     if not form.json:
-        say(f"report: {folder / 'report.html'}")
+        log(f"report: {folder / 'report.html'}")
         if answer.result.best is not None:
-            say(f"the best trial's recipe: {folder / 'best.toml'}")
-    if answer.result.untested:
+            log(f"the best trial's recipe: {folder / 'best.toml'}")
+    if answer.result.is_untested:
         raise typer.Exit(1)
 
 
-def _found(file: Path) -> Path:
+def _find_search_file(file: Path) -> Path:
     """The file, with its ending or without, or else the search of that name that comes with cnnlab."""
-    from cnnlab.grammar.toml_files import shipped_search
+    from cnnlab.grammar.toml_files import bundled_search
 
     if file.is_file() or file.parent != Path():
         return file
-    here, named = file.with_name(f"{file.stem}.toml"), shipped_search(file.stem)
+    here, named = file.with_name(f"{file.stem}.toml"), bundled_search(file.stem)
     return next((path for path in (here, named) if path.is_file()), file)

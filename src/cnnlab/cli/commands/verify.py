@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, find_run, guarded
-from cnnlab.cli.output.documents import Form, Latex, Markdown, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunsFolder, find_run, handle_errors
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, show_output
 from cnnlab.errors import UsageError
 
 Subjects = Annotated[
@@ -23,11 +23,11 @@ Recompute = Annotated[
     ),
 ]
 # What a narrow terminal goes without, the first to go first.
-SPARE = ("source", "95 % interval", "why")
+OPTIONAL_COLUMNS = ("source", "95 % interval", "why")
 
 
 def register(app: typer.Typer) -> None:
-    app.command("verify")(guarded(verify_claims))
+    app.command("verify")(handle_errors(verify_claims))
 
 
 def verify_claims(
@@ -45,18 +45,18 @@ def verify_claims(
 
     A recipe's figures are judged by all its finished runs in --runs, a study's by its result there.
     """
-    form = Form(json, markdown, latex)
+    form = OutputFormat(json, markdown, latex)
     if recompute:
-        _recompute(subjects, data, device, form)
+        _verify_runs(subjects, data, device, form)
         return
     from cnnlab.reports.verification.result import verify
 
-    show_answer(verify([find_run(path) for path in subjects], runs=runs), form, SPARE)
+    show_output(verify([find_run(path) for path in subjects], runs=runs), form, OPTIONAL_COLUMNS)
 
 
-def _recompute(paths: list[Path], data: Path | None, device: str, form: Form) -> None:
+def _verify_runs(paths: list[Path], data: Path | None, device: str, output_format: OutputFormat) -> None:
     from cnnlab.api.train import recompute
-    from cnnlab.cli.output.console import progressing
+    from cnnlab.cli.output.console import progress_reporter
 
     if any(path.suffix == ".toml" for path in paths):
         raise UsageError(
@@ -65,8 +65,8 @@ def _recompute(paths: list[Path], data: Path | None, device: str, form: Form) ->
             allowed="run folders, or a folder of them",
             next_step="leave --recompute out to judge the claims of a file",
         )
-    with progressing() as shown:
+    with progress_reporter() as shown:
         found = recompute([find_run(path) for path in paths], data=data, device=device, progress=shown)
-    show_answer(found, form, extra={"holds": found.holds})
-    if not found.holds:
+    show_output(found, output_format, extra={"holds": found.all_match})
+    if not found.all_match:
         raise typer.Exit(1)

@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from cnnlab.errors import CnnlabError
-from cnnlab.render.formatting import clean, escaped
+from cnnlab.render.formatting import escape_control, sanitize
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -40,7 +40,7 @@ class SpeedColumn(ProgressColumn):
         )
 
 
-class Screen(Console):
+class SafeConsole(Console):
     """A rich console that replaces control characters in what it prints: the name of a file may hold escape sequences.
 
     The styles and cursor movements of rich itself are kept.
@@ -49,7 +49,7 @@ class Screen(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """The pieces of what is shown, cleaned."""
         for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else clean(text), style, control)
+            yield Segment(text if control else sanitize(text), style, control)
 
 
 PLAIN_EVERY_S = 5.0
@@ -62,8 +62,8 @@ DETAIL_INDENT = 12
 def console(*, stderr: bool = False) -> Console:
     """A rich console on stdout or stderr."""
 
-    made = Screen(stderr=stderr, highlight=False)
-    return made if made.is_terminal else Screen(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
+    made = SafeConsole(stderr=stderr, highlight=False)
+    return made if made.is_terminal else SafeConsole(stderr=stderr, highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def show(*what: RenderableType) -> None:
@@ -75,15 +75,15 @@ def show(*what: RenderableType) -> None:
 
 def show_json(value: Any) -> None:
     """Print a result for other programs. NaN and ±Inf become null, which JSON has."""
-    print(escaped(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)))
+    print(escape_control(json.dumps(_nan_to_none(value), indent=2, ensure_ascii=False, allow_nan=False)))
 
 
 def write(text: str) -> None:
     """Print a result that is a text as it stands: Markdown, LaTeX, SVG."""
-    print(clean(text), end="")
+    print(sanitize(text), end="")
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """A message to the person, on stderr."""
     console(stderr=True).print(text, markup=False, soft_wrap=True)
 
@@ -105,22 +105,22 @@ def show_error(error: CnnlabError) -> None:
             made.print(Text(detail), soft_wrap=True)
 
 
-def _finite(value: Any) -> Any:
+def _nan_to_none(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: _nan_to_none(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Progressing:
+class ProgressReporter:
     """Reports of long work: a bar with speed and time left on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, bars: Progress | None) -> None:
         self.bars = bars
         self.tasks: dict[str, TaskID] = {}
         self.began: dict[str, tuple[float, int]] = {}
-        self.spoken: dict[str, float] = {}
+        self.last_printed: dict[str, float] = {}
         self.done: dict[str, int] = {}
 
     def __call__(self, what: str, done: int, total: int, unit: str, note: str = "") -> None:
@@ -132,35 +132,35 @@ class Progressing:
         else:
             self._plain(what, done, total, unit, note)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A message above the bars."""
         if self.bars is not None:
             self.bars.console.print(text, markup=False, soft_wrap=True)
         else:
-            say(text)
+            log(text)
 
     def _plain(self, what: str, done: int, total: int, unit: str, note: str) -> None:
         now = time.monotonic()
         if done < self.done.get(what, 0):
             del self.began[what]  # the same work on something else
-            self.spoken.pop(what, None)
+            self.last_printed.pop(what, None)
         self.done[what] = done
         began, at_first = self.began.setdefault(what, (now, done))
-        if done < total and now - self.spoken.get(what, began) < PLAIN_EVERY_S:
+        if done < total and now - self.last_printed.get(what, began) < PLAIN_EVERY_S:
             return
-        self.spoken[what] = now
-        speed = f", {_amount((done - at_first) / (now - began), unit)}/s" if now > began else ""
-        of = f" of {_amount(total, unit)}" if total else ""
-        count = f"{done:,}" if of and unit != "bytes" else _amount(done, unit)
-        say(f"{what}: {count}{of}{speed}{', ' + note if note else ''}")
+        self.last_printed[what] = now
+        speed = f", {_format_amount((done - at_first) / (now - began), unit)}/s" if now > began else ""
+        of = f" of {_format_amount(total, unit)}" if total else ""
+        count = f"{done:,}" if of and unit != "bytes" else _format_amount(done, unit)
+        log(f"{what}: {count}{of}{speed}{', ' + note if note else ''}")
 
 
 @contextlib.contextmanager
-def progressing() -> Iterator[Progressing]:
+def progress_reporter() -> Iterator[ProgressReporter]:
     """Within it, long work may report itself."""
     made = console(stderr=True)
     if not made.is_terminal:
-        yield Progressing(None)
+        yield ProgressReporter(None)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -172,8 +172,8 @@ def progressing() -> Iterator[Progressing]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=made) as bars:
-        yield Progressing(bars)
+        yield ProgressReporter(bars)
 
 
-def _amount(number: float, unit: str) -> str:
+def _format_amount(number: float, unit: str) -> str:
     return f"{number / 1e6:.1f} MB" if unit == "bytes" else f"{number:,.0f} {unit}"

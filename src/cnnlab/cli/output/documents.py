@@ -12,7 +12,7 @@ import typer
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Answer, Sheet
+    from cnnlab.render.document import Document, Renderable
 
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 Latex = Annotated[bool, typer.Option("--latex", help="Print LaTeX (amsmath, booktabs).")]
@@ -20,7 +20,7 @@ Svg = Annotated[bool, typer.Option("--svg", help="Print the picture as SVG: … 
 
 
 @dataclass(frozen=True)
-class Form:
+class OutputFormat:
     """The form that a person asked for; at most one.
 
     Raises:
@@ -38,47 +38,52 @@ class Form:
             raise UsageError("an answer has one form", received=" ".join(wanted), next_step=f"keep {wanted[0]} alone")
 
 
-def show_answer(answer: Answer, form: Form, spare: Sequence[str] = (), extra: dict[str, Any] | None = None) -> None:
+def show_output(
+    result: Renderable,
+    output_format: OutputFormat,
+    optional_columns: Sequence[str] = (),
+    extra: dict[str, Any] | None = None,
+) -> None:
     """Print an answer in the form that was asked for.
 
     Args:
-        spare: columns that a narrow terminal goes without.
+        optional_columns: columns that a narrow terminal goes without.
         extra: fields beside the answer's own in its JSON.
     """
     from cnnlab.cli.output.console import show_json, write
 
-    if form.json:
-        show_json({**json.loads(answer.to_json()), **(extra or {})})
-    elif form.svg:
-        write(f"{answer.svg()}\n")  # type: ignore[attr-defined]
-    elif form.markdown:
-        write(answer.sheet().to_markdown())
-    elif form.latex:
-        write(answer.sheet().to_latex())
+    if output_format.json:
+        show_json({**json.loads(result.to_json()), **(extra or {})})
+    elif output_format.svg:
+        write(f"{result.svg()}\n")  # type: ignore[attr-defined]
+    elif output_format.markdown:
+        write(result.document().to_markdown())
+    elif output_format.latex:
+        write(result.document().to_latex())
     else:
-        show_sheet(answer.sheet(), spare)
+        show_document(result.document(), optional_columns)
 
 
-def show_sheet(sheet: Sheet, spare: Sequence[str] = ()) -> None:
+def show_document(document: Document, optional_columns: Sequence[str] = ()) -> None:
     """Print a sheet in the terminal."""
     from rich.padding import Padding
     from rich.text import Text
 
     from cnnlab.cli.output.console import console, show
-    from cnnlab.cli.output.text_tables import drawn, left_out
+    from cnnlab.cli.output.text_tables import hidden_columns, rich_table
 
-    show(Text(sheet.title, style="bold"))
-    for line in sheet.lines:
+    show(Text(document.title, style="bold"))
+    for line in document.lines:
         show(Text(line) if isinstance(line, str) else Padding(Text(line.text, style="cyan"), (0, 0, 0, 4)))
-    for title, table in sheet.tables:
+    for title, table in document.tables:
         # A title that is wider than its table would be folded to the width of the columns.
-        alone = console().measure(drawn(table, "", spare)).maximum < len(title)
+        alone = console().measure(rich_table(table, "", optional_columns)).maximum < len(title)
         if alone:
             show(Text(title, style="bold"))
-        show(drawn(table, "" if alone else title, spare))
-        if missing := left_out(table, spare):
+        show(rich_table(table, "" if alone else title, optional_columns))
+        if missing := hidden_columns(table, optional_columns):
             show(
                 Text(f"Left out for want of width: {', '.join(missing)}. --markdown and --json have all.", style="dim")
             )
-    for note in sheet.notes:
+    for note in document.notes:
         show(Text(note))

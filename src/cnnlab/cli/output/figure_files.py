@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.output.documents import Form, show_answer
+from cnnlab.cli.output.documents import OutputFormat, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Answer
-    from cnnlab.render.plots import Plate
+    from cnnlab.render.document import Renderable
+    from cnnlab.render.plots import CaptionedFigure
 
 ENDINGS = (".png", ".svg")
 PictureFile = Annotated[
@@ -29,7 +29,7 @@ PictureFile = Annotated[
 NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Write no pictures.")]
 
 
-def check_place(output: Path | None, default: str) -> Path:
+def check_figure_path(output: Path | None, default: str) -> Path:
     """Where the first picture goes, before anything is computed.
 
     Raises:
@@ -50,53 +50,54 @@ def check_place(output: Path | None, default: str) -> Path:
     return path
 
 
-def show_with_plates(
-    answer: Answer,
-    form: Form,
-    plates: Callable[[], Mapping[str, Plate]],
-    first: Path | None,
-    spare: Sequence[str] = (),
+def show_with_figures(
+    result: Renderable,
+    output_format: OutputFormat,
+    figures: Callable[[], Mapping[str, CaptionedFigure]],
+    first_path: Path | None,
+    optional_columns: Sequence[str] = (),
 ) -> None:
     """Write the figures of an answer, print it, and say where they are.
 
     They are written first, and told of in any case: the answer's reader may go before its end (`… | head`).
 
     Args:
-        first: where the first figure goes; None: none is drawn.
-        spare: columns that a narrow terminal goes without.
+        first_path: where the first figure goes; None: none is drawn.
+        optional_columns: columns that a narrow terminal goes without.
 
     Raises:
         UsageError: a figure can't be written.
     """
-    from cnnlab.cli.output.console import say
+    from cnnlab.cli.output.console import log
 
-    written = write_plates(plates(), first) if first is not None else []
+    written = write_figures(figures(), first_path) if first_path is not None else []
     try:
-        show_answer(answer, form, spare)
+        show_output(result, output_format, optional_columns)
     finally:
         for path in written:
-            say(f"Written to {path}")
+            log(f"Written to {path}")
 
 
-def write_plates(plates: Mapping[str, Plate], first: Path) -> list[Path]:
-    """Write the figures of an answer: the first as `first`, the others beside it, named after it and after themselves.
+def write_figures(figures: Mapping[str, CaptionedFigure], first_path: Path) -> list[Path]:
+    """Write the figures of an answer: the first as `first_path`, the others beside it, named after it and after
+    themselves.
 
     Raises:
         UsageError: one can't be written.
     """
-    from cnnlab.atomic_io import write_whole
+    from cnnlab.atomic_io import atomic_write
     from cnnlab.errors import RunError
     from cnnlab.render.plots import to_png, to_svg
 
     written: list[Path] = []
-    for name, plate in plates.items():
-        path = first if not written else first.with_name(f"{first.stem}-{name}{first.suffix}")
+    for name, plate in figures.items():
+        path = first_path if not written else first_path.with_name(f"{first_path.stem}-{name}{first_path.suffix}")
         if path.suffix.lower() == ".png":
             content = to_png(plate.figure)
         else:
             content = to_svg(plate.figure, name, plate.description, alone=True).encode("utf-8")
         try:
-            write_whole(path, content)
+            atomic_write(path, content)
         except RunError as error:
             raise UsageError(
                 "the picture can't be written",

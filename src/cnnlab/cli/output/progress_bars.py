@@ -8,44 +8,46 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from cnnlab.cli.output.console import Progressing
+from cnnlab.cli.output.console import ProgressReporter
 from cnnlab.records import EpochRecord, StepMeans
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_fraction, pluralize, sanitize
 from cnnlab.reports.study.text import metric_name
-from cnnlab.reports.tuning.tables import shown
-from cnnlab.runs.callbacks import Listener
-from cnnlab.studies.plan import Plan, Task
-from cnnlab.studies.runner import Audience
-from cnnlab.studies.tasks import Outcome
+from cnnlab.reports.tuning.tables import format_parameter
+from cnnlab.runs.callbacks import RunCallbacks
+from cnnlab.studies.plan import StudyPlan, StudyTask
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.tasks import TaskResult
 from cnnlab.tuning.plan import TuningPlan
 from cnnlab.tuning.result import TrialRecord, is_better
-from cnnlab.tuning.search import Onlookers
+from cnnlab.tuning.search import SearchCallbacks
 
 
-class Watching:
+class RunProgressBar:
     """Turns the reports of a run into a bar and lines on stderr."""
 
-    def __init__(self, progressing: Progressing) -> None:
-        self.progressing = progressing
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
         self.note = ""
 
-    def listener(self) -> Listener:
+    def callbacks(self) -> RunCallbacks:
         """What a run calls."""
-        return Listener(progress=self.progressing, watch=self.watch, point=self.point, say=self.progressing.say)
+        return RunCallbacks(
+            progress=self.reporter, on_step=self.on_step, on_validation=self.on_validation, log=self.reporter.log
+        )
 
-    def watch(self, images: int, total: int, means: StepMeans | None) -> None:
+    def on_step(self, images: int, total: int, means: StepMeans | None) -> None:
         """Called after every step."""
         if means is not None:
             self.note = f"loss {means.loss:.3f}, accuracy {means.accuracy:.3f}"
-        self.progressing("training", images, total, "images", self.note)
+        self.reporter("training", images, total, "images", self.note)
 
-    def point(self, record: EpochRecord) -> None:
+    def on_validation(self, record: EpochRecord) -> None:
         """Called after every validation."""
         parts = [f"epoch {record.epoch:g}", f"train {record.train.loss:.3f} / {record.train.accuracy:.3f}"]
         for name, score in (("validation", record.validation), ("test", record.test)):
             if score is not None:
                 parts.append(f"{name} {score.loss:.3f} / {score.accuracy:.3f}")
-        self.progressing.say(", ".join(parts) + f" (loss / accuracy), {record.images_per_second:,.0f} images/s")
+        self.reporter.log(", ".join(parts) + f" (loss / accuracy), {record.images_per_second:,.0f} images/s")
 
 
 @contextmanager
@@ -55,112 +57,126 @@ def resumable(is_planned: Callable[[], bool]) -> Iterator[None]:
         yield
     except BaseException:
         if is_planned():  # before that nothing has been made
-            command = formatting.clean(shlex.join(["cnnlab", *sys.argv[1:]]))
+            command = sanitize(shlex.join(["cnnlab", *sys.argv[1:]]))
             print(f"\nthe runs are kept; go on with: {command}", file=sys.stderr)
         raise
 
 
-class Studying:
+class StudyProgressBar:
     """Turns the reports of a study into a bar, counted in images of all runs, and lines on stderr."""
 
-    def __init__(self, shown: Progressing) -> None:
-        self.shown = shown
-        self.tasks: Sequence[Task] = ()
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.tasks: Sequence[StudyTask] = ()
         self.images: dict[str, int] = {}
         self.ended_runs = 0
         self.is_planned = False
 
-    def audience(self) -> Audience:
+    def callbacks(self) -> StudyCallbacks:
         """What a study calls."""
-        return Audience(
-            progress=self.shown, planned=self.planned, heard=self.heard, ended=self.ended, say=self.shown.say
+        return StudyCallbacks(
+            progress=self.reporter,
+            on_stage_start=self.on_stage_start,
+            on_run_progress=self.on_run_progress,
+            on_run_end=self.on_run_end,
+            log=self.reporter.log,
         )
 
-    def planned(self, plan: Plan, tasks: Sequence[Task], missing: Sequence[Task]) -> None:
+    def on_stage_start(self, plan: StudyPlan, tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
         """Called once a stage, with all its runs and those that are to be made."""
         self.tasks, self.images, self.ended_runs = missing, {}, 0
         self.is_planned = True
-        runs, there = formatting.plural(len(tasks), "run"), len(tasks) - len(missing)
+        runs, there = pluralize(len(tasks), "run"), len(tasks) - len(missing)
         made = f"{there} of {runs} are there already" if there else runs
-        self.shown.say(f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.way.way.precision}")
+        self.reporter.log(
+            f"study {plan.name}: {len(plan.arms)} arms, {made}; computing in {plan.study_precision.precision_config.precision}"
+        )
 
-    def heard(self, task: Task, images: int, said: str) -> None:
+    def on_run_progress(self, task: StudyTask, images: int, text: str) -> None:
         """Called while a run goes on."""
         self.images[task.id] = images
-        note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {said}"
-        self.shown("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
+        note = f"{self.ended_runs} of {len(self.tasks)} runs; {task.arm}, seed {task.seed}: {text}"
+        self.reporter("study", sum(self.images.values()), sum(one.images for one in self.tasks), "images", note)
 
-    def ended(self, task: Task, outcome: Outcome) -> None:
+    def on_run_end(self, task: StudyTask, result: TaskResult) -> None:
         """Called at each run's end."""
         self.images[task.id] = task.images
         self.ended_runs += 1
-        how = outcome.folder if outcome.status != "failed" else f"failed: {outcome.message}"
-        self.shown.say(f"{self.ended_runs} of {len(self.tasks)}: {task.arm}, seed {task.seed}: {how}")
+        how = result.folder if result.status != "failed" else f"failed: {result.message}"
+        self.reporter.log(f"{self.ended_runs} of {len(self.tasks)}: {task.arm}, seed {task.seed}: {how}")
 
 
-class Tuning:
+class SearchProgressBar:
     """Turns the reports of a search into a bar, counted in images of all trials, and lines on stderr."""
 
-    def __init__(self, shown: Progressing) -> None:
-        self.shown = shown
-        self.stages = Studying(shown)
+    def __init__(self, reporter: ProgressReporter) -> None:
+        self.reporter = reporter
+        self.study_progress_bar = StudyProgressBar(reporter)
         self.images: dict[int, int] = {}
-        self.ended_trials = self.already = 0
+        self.ended_trials = self.finished_before = 0
         self.best: float | None = None
         self.is_planned = False
 
-    def onlookers(self) -> Onlookers:
+    def callbacks(self) -> SearchCallbacks:
         """What a search calls."""
-        return Onlookers(
-            progress=self.shown,
-            planned=self.planned,
-            heard=self.heard,
-            ended=self.ended,
-            say=self.shown.say,
-            stages=replace(self.stages.audience(), planned=self.stage),
+        return SearchCallbacks(
+            progress=self.reporter,
+            on_search_start=self.on_search_start,
+            on_trial_progress=self.on_trial_progress,
+            on_trial_end=self.on_trial_end,
+            log=self.reporter.log,
+            study_callbacks=replace(self.study_progress_bar.callbacks(), on_stage_start=self.on_stage_start),
         )
 
-    def planned(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
+    def on_search_start(self, plan: TuningPlan, trials: Sequence[TrialRecord]) -> None:
         """Called before the trials."""
         self.plan, self.is_planned = plan, True
         over = [trial for trial in trials if trial.status != "running"]
-        self.already = len(over)
+        self.finished_before = len(over)
         for trial in over:
-            self._remember(trial)
-        wanted = formatting.plural(plan.search.trials, "trial")
-        made = f"{self.already} of {wanted} are there already" if over else wanted
-        self.shown.say(f"search {plan.name}: {made}; computing in {plan.way.way.precision}")
+            self._update_best(trial)
+        wanted = pluralize(plan.search.trials, "trial")
+        made = f"{self.finished_before} of {wanted} are there already" if over else wanted
+        self.reporter.log(f"search {plan.name}: {made}; computing in {plan.study_precision.precision_config.precision}")
 
-    def stage(self, _plan: Plan, _tasks: Sequence[Task], missing: Sequence[Task]) -> None:
+    def on_stage_start(self, _plan: StudyPlan, _tasks: Sequence[StudyTask], missing: Sequence[StudyTask]) -> None:
         """Called before the baseline's runs, and before those of the confirmation."""
-        self.stages.tasks, self.stages.images, self.stages.ended_runs = missing, {}, 0
+        self.study_progress_bar.tasks, self.study_progress_bar.images, self.study_progress_bar.ended_runs = (
+            missing,
+            {},
+            0,
+        )
 
-    def heard(self, trial: int, images: int, said: str) -> None:
+    def on_trial_progress(self, trial: int, images: int, text: str) -> None:
         """Called while a trial goes on."""
         self.images[trial] = images
-        self._show(f"trial {trial}: {said}")
+        self._show(f"trial {trial}: {text}")
 
-    def ended(self, trial: TrialRecord) -> None:
+    def on_trial_end(self, trial: TrialRecord) -> None:
         """Called at each trial's end."""
         self.images[trial.number] = self.plan.images
         self.ended_trials += 1
-        self._remember(trial)
-        values = ", ".join(f"{name.rpartition('.')[2]} {shown(value)}" for name, value in trial.params.items())
-        figure = "" if trial.value is None else f" {formatting.fraction(trial.value)}"
+        self._update_best(trial)
+        values = ", ".join(
+            f"{name.rpartition('.')[2]} {format_parameter(value)}" for name, value in trial.params.items()
+        )
+        figure = "" if trial.value is None else f" {format_fraction(trial.value)}"
         how = metric_name(self.plan.search.metric) + figure if trial.value is not None else trial.status
         why = f": {trial.message}" if trial.message else ", which was there already" if trial.found else ""
-        done = self.already + self.ended_trials
-        self.shown.say(f"{done} of {self.plan.search.trials}: trial {trial.number}, {values}: {how}{why}")
+        done = self.finished_before + self.ended_trials
+        self.reporter.log(f"{done} of {self.plan.search.trials}: trial {trial.number}, {values}: {how}{why}")
         self._show("")
 
-    def _remember(self, trial: TrialRecord) -> None:
+    def _update_best(self, trial: TrialRecord) -> None:
         better = self.plan.search.higher_is_better
         if trial.value is not None and (self.best is None or is_better(trial.value, self.best, better)):
             self.best = trial.value
 
-    def _show(self, said: str) -> None:
+    def _show(self, text: str) -> None:
         wanted = self.plan.search.trials
-        best = "none yet" if self.best is None else formatting.fraction(self.best)
-        note = f"{self.already + self.ended_trials} of {wanted} trials, best {best}" + (f"; {said}" if said else "")
-        total = max(wanted - self.already, 1) * self.plan.images
-        self.shown("search", sum(self.images.values()), total, "images", note)
+        best = "none yet" if self.best is None else format_fraction(self.best)
+        note = f"{self.finished_before + self.ended_trials} of {wanted} trials, best {best}" + (
+            f"; {text}" if text else ""
+        )
+        total = max(wanted - self.finished_before, 1) * self.plan.images
+        self.reporter("search", sum(self.images.values()), total, "images", note)

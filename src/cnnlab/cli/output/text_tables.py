@@ -17,13 +17,13 @@ from cnnlab.render.tables import TextTable
 GAP = 2
 
 
-def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table:
+def rich_table(table: TextTable, title: str = "", optional_columns: Sequence[str] = ()) -> Table:
     """A rich table of a text table; a person's words are never read as markup.
 
     Args:
-        spare: columns that a narrow terminal goes without, the first to go first.
+        optional_columns: columns that a narrow terminal goes without, the first to go first.
     """
-    table = _fitted(table, spare, console().width)
+    table = _fit_to_width(table, optional_columns, console().width)
     made = Table(
         title=Text(title, style="bold") if title else None,
         title_justify="left",
@@ -52,8 +52,8 @@ def drawn(table: TextTable, title: str = "", spare: Sequence[str] = ()) -> Table
     return made
 
 
-def plain(table: TextTable) -> str:
-    """A table without a total as `drawn` shows it, in a fraction of the time; nothing is folded.
+def plain_text(table: TextTable) -> str:
+    """A table without a total as `rich_table` shows it, in a fraction of the time; nothing is folded.
 
     >>> print(plain(TextTable.of(["run", "#epochs"], [["first", "10"]])))
     <BLANKLINE>
@@ -74,18 +74,18 @@ def plain(table: TextTable) -> str:
     return "\n".join(("", *(f" {line}" for line in (head, rule, *rows))))
 
 
-def left_out(table: TextTable, spare: Sequence[str]) -> list[str]:
-    """The titles of the columns that `drawn` goes without on this terminal."""
-    kept = _fitted(table, spare, console().width).columns
+def hidden_columns(table: TextTable, optional_columns: Sequence[str]) -> list[str]:
+    """The titles of the columns that `rich_table` goes without on this terminal."""
+    kept = _fit_to_width(table, optional_columns, console().width).columns
     return [column.title for column in table.columns if column not in kept]
 
 
-def _fitted(table: TextTable, spare: Sequence[str], width: int) -> TextTable:
+def _fit_to_width(table: TextTable, optional_columns: Sequence[str], width: int) -> TextTable:
     """The table without as many of its spare columns as it takes to be no wider than `width`."""
-    for title in spare:
+    for title in optional_columns:
         if _width(table) <= width:
             break
-        table = table.without([title])
+        table = table.drop_columns([title])
     return table
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 # A parameter per image, shape N, or a row of them, N×D.
-Numbers: TypeAlias = npt.NDArray[np.floating[Any]]
-Whole: TypeAlias = npt.NDArray[np.int64]
-Chosen: TypeAlias = npt.NDArray[np.bool_]
+FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
-def on_device(array: npt.NDArray[Any], like: Tensor) -> Tensor:
+def to_device_of(array: npt.NDArray[Any], like: Tensor) -> Tensor:
     """A host array where `like` lies; numbers as 32-bit floats, since some devices have no others.
 
     The copy to a CUDA device is from pinned memory, so that the host goes on at once.
@@ -30,26 +30,26 @@ def on_device(array: npt.NDArray[Any], like: Tensor) -> Tensor:
 
 def per_image(numbers: npt.NDArray[Any], images: Tensor) -> Tensor:
     """A number per image on the images' device, shape N×1×1×1."""
-    return on_device(numbers, images)[:, None, None, None]
+    return to_device_of(numbers, images)[:, None, None, None]
 
 
-def changed_where(chosen: Chosen, images: Tensor, change: Callable[[Tensor, Whole], Tensor]) -> Tensor:
+def apply_where(mask: BoolArray, images: Tensor, transform: Callable[[Tensor, IntArray], Tensor]) -> Tensor:
     """The batch, with what `change` makes of the chosen images in their places. `images` itself stays.
 
     Args:
-        chosen: for each image whether it is; shape N.
-        change: gets the chosen images and where they stand in the batch.
+        mask: for each image whether it is; shape N.
+        transform: gets the chosen images and where they stand in the batch.
     """
-    places = np.flatnonzero(chosen)
+    places = np.flatnonzero(mask)
     if not len(places):
         return images
-    if len(places) == len(chosen):
-        return change(images, places)
-    there = on_device(places, images)
-    return images.index_copy(0, there, change(images.index_select(0, there), places))
+    if len(places) == len(mask):
+        return transform(images, places)
+    there = to_device_of(places, images)
+    return images.index_copy(0, there, transform(images.index_select(0, there), places))
 
 
-def as_levels(values: Tensor) -> Tensor:
+def to_uint8(values: Tensor) -> Tensor:
     """Floats as uint8, without their fractions, as torchvision cuts them off; what is out of range at the nearer end.
 
     Works in place.

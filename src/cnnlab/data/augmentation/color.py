@@ -9,36 +9,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentation.batches import Numbers, as_levels, per_image
+from cnnlab.data.augmentation.batches import FloatArray, per_image, to_uint8
 
 # The weights of red, green and blue in grey (ITU-R BT.601), in torchvision's digits.
 _RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
 
 
-def brightness(images: Tensor, factors: Numbers) -> Tensor:
+def brightness(images: Tensor, factors: FloatArray) -> Tensor:
     """Each image times its factor."""
-    return as_levels(images * per_image(factors, images))
+    return to_uint8(images * per_image(factors, images))
 
 
-def contrast(images: Tensor, factors: Numbers) -> Tensor:
+def contrast(images: Tensor, factors: FloatArray) -> Tensor:
     """Each image times its factor, and the mean of its grey for the rest of 1."""
-    flat = grey(images).flatten(1)
+    flat = luma(images).flatten(1)
     # Added up as whole numbers, whose sum does not depend on the order.
     means = flat.sum(1, dtype=torch.int64).to(torch.float32) / flat.shape[1]
     return _blend(images, means[:, None, None, None], factors)
 
 
-def saturation(images: Tensor, factors: Numbers) -> Tensor:
+def saturation(images: Tensor, factors: FloatArray) -> Tensor:
     """Each image times its factor, and its grey for the rest of 1; grey images stay."""
-    return images if images.shape[1] == 1 else _blend(images, grey(images), factors)
+    return images if images.shape[1] == 1 else _blend(images, luma(images), factors)
 
 
 def greyscale(images: Tensor) -> Tensor:
     """The grey of each pixel in all channels."""
-    return grey(images).expand_as(images)
+    return luma(images).expand_as(images)
 
 
-def grey(images: Tensor) -> Tensor:
+def luma(images: Tensor) -> Tensor:
     """How light each pixel is: uint8, N×1×H×W."""
     if images.shape[1] == 1:
         return images
@@ -46,7 +46,7 @@ def grey(images: Tensor) -> Tensor:
     return (red * _RED + green * _GREEN).add_(blue * _BLUE).to(torch.uint8)
 
 
-def hue(images: Tensor, shifts: Numbers) -> Tensor:
+def hue(images: Tensor, shifts: FloatArray) -> Tensor:
     """The hue of each pixel moved by its image's shift, in turns of the circle; grey images stay.
 
     In hue, saturation and value a channel is value - range · min(max(min(k, 4 - k), 0), 1) with k = (n + 6·hue) mod 6
@@ -62,7 +62,7 @@ def hue(images: Tensor, shifts: Numbers) -> Tensor:
         k = (moved + n).fmod_(6)
         channels.append(value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(extent))
     # As torchvision makes levels of numbers from 0 to 1: times 255.999, and cut off.
-    return as_levels(torch.cat(channels, 1).mul_(255.999 / 255))
+    return to_uint8(torch.cat(channels, 1).mul_(255.999 / 255))
 
 
 def _hue_in_sixths(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,6 +78,6 @@ def _hue_in_sixths(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return value, extent, sixths
 
 
-def _blend(images: Tensor, others: Tensor, factors: Numbers) -> Tensor:
+def _blend(images: Tensor, others: Tensor, factors: FloatArray) -> Tensor:
     factor = per_image(factors, images)
-    return as_levels((images * factor).add_(others * (1 - factor)))
+    return to_uint8((images * factor).add_(others * (1 - factor)))

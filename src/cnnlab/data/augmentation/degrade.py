@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnlab.data.augmentation.batches import on_device
+from cnnlab.data.augmentation.batches import to_device_of
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
@@ -21,10 +21,10 @@ def jpeg(images: Tensor, quality: int) -> Tensor:
         stored = io.BytesIO()
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(stored, format="JPEG", quality=quality)
         found[place] = np.asarray(Image.open(stored)).reshape(image.shape)
-    return on_device(found.transpose(0, 3, 1, 2), images)
+    return to_device_of(found.transpose(0, 3, 1, 2), images)
 
 
-def fewer_pixels(images: Tensor, side: int) -> Tensor:
+def downsample(images: Tensor, side: int) -> Tensor:
     """Shrunk until the shorter side has `side` pixels, each the mean of those it stands for, and enlarged again.
 
     An image that is not larger stays as it is.

@@ -8,33 +8,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentation.batches import Numbers, Whole, on_device, per_image
-from cnnlab.data.augmentation.geometry import reflected
+from cnnlab.data.augmentation.batches import FloatArray, IntArray, per_image, to_device_of
+from cnnlab.data.augmentation.geometry import reflect_pad
 
 # Noise is looked up by 16 bits: 65,536 equally likely values of the normal distribution, up to 4.3.
 _NOISE_BITS = 16
 
 
-def blur(images: Tensor, sigmas: Numbers, kernel: int) -> Tensor:
+def blur(images: Tensor, sigmas: FloatArray, kernel: int) -> Tensor:
     """Gaussian blur with each image's standard deviation in pixels, over `kernel` pixels; the border is reflected."""
     half = kernel // 2
     places = np.arange(-half, half + 1)
     weights = np.exp(-0.5 * (places / np.asarray(sigmas, dtype=np.float64)[:, None]) ** 2)
-    taps = on_device(weights / weights.sum(1, keepdims=True), images)[:, :, None, None, None].unbind(1)
-    found = reflected(images, half).to(torch.float32)
+    taps = to_device_of(weights / weights.sum(1, keepdims=True), images)[:, :, None, None, None].unbind(1)
+    found = reflect_pad(images, half).to(torch.float32)
     for dim, size in ((2, images.shape[2]), (3, images.shape[3])):
-        found = _weighted([found.narrow(dim, start, size) for start in range(kernel)], list(taps))
+        found = _weighted_sum([found.narrow(dim, start, size) for start in range(kernel)], list(taps))
     return found.round_().to(torch.uint8)
 
 
-def _weighted(parts: list[Tensor], weights: list[Tensor]) -> Tensor:
-    total = parts[0] * weights[0]
-    for part, weight in zip(parts[1:], weights[1:], strict=True):
+def _weighted_sum(tensors: list[Tensor], weights: list[Tensor]) -> Tensor:
+    total = tensors[0] * weights[0]
+    for part, weight in zip(tensors[1:], weights[1:], strict=True):
         total += part * weight
     return total
 
 
-def sharpness(images: Tensor, factors: Numbers) -> Tensor:
+def sharpness(images: Tensor, factors: FloatArray) -> Tensor:
     """Away from (above 1) or towards (below 1) a smoothed image, by each image's factor; the border stays."""
     height, width = images.shape[2:]
     if height <= 2 or width <= 2:
@@ -48,12 +48,12 @@ def sharpness(images: Tensor, factors: Numbers) -> Tensor:
     return values.clamp_(0, 255).to(torch.uint8)
 
 
-def noise(images: Tensor, keys: Whole, std: float) -> Tensor:
+def noise(images: Tensor, seeds: IntArray, std: float) -> Tensor:
     """Gaussian noise for each number, drawn by its image's key (32 bits) and its place; `std` of pixels from 0 to 1."""
     table = _normal_table(images.device) * (std * 255)
     numbers = images[0].numel()
-    places = on_device(np.arange((numbers + 1) // 2, dtype=np.int64), images)
-    hashed = _mixed(_mixed(places)[None, :] ^ on_device(keys, images)[:, None])
+    places = to_device_of(np.arange((numbers + 1) // 2, dtype=np.int64), images)
+    hashed = _hash_32bit(_hash_32bit(places)[None, :] ^ to_device_of(seeds, images)[:, None])
     halves = torch.cat((hashed >> _NOISE_BITS, hashed & (2**_NOISE_BITS - 1)), 1)[:, :numbers]
     added = table.index_select(0, halves.flatten()).view(images.shape)
     return added.add_(images).round_().clamp_(0, 255).to(torch.uint8)
@@ -67,7 +67,7 @@ def _normal_table(device: torch.device) -> Tensor:
     return quantiles.to(torch.float32).to(device)
 
 
-def _mixed(state: Tensor) -> Tensor:
+def _hash_32bit(state: Tensor) -> Tensor:
     """A 32-bit hash in 64-bit integers (C. Wellons' lowbias32): whole numbers are the same on every device."""
     state = ((state ^ (state >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
     state = ((state ^ (state >> 15)) * 0x846CA68B) & 0xFFFFFFFF

@@ -10,60 +10,60 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cnnlab.data.augmentation.batches import Numbers, Whole, on_device, per_image
+from cnnlab.data.augmentation.batches import FloatArray, IntArray, per_image, to_device_of
 
 
-def padded(images: Tensor, margin: int, fill: Literal["zero", "reflect"]) -> Tensor:
+def pad(images: Tensor, margin: int, fill: Literal["zero", "reflect"]) -> Tensor:
     """`margin` pixels more on each side: black, or the image reflected at its border pixels."""
-    return reflected(images, margin) if fill == "reflect" else F.pad(images, (margin,) * 4)
+    return reflect_pad(images, margin) if fill == "reflect" else F.pad(images, (margin,) * 4)
 
 
-def reflected(images: Tensor, margin: int) -> Tensor:
+def reflect_pad(images: Tensor, margin: int) -> Tensor:
     """`margin` pixels more on each side, reflected at the border pixels; there and back where the image is smaller."""
     for dim in (2, 3):
         order = np.pad(np.arange(images.shape[dim]), margin, mode="reflect")
-        images = images.index_select(dim, on_device(order, images))
+        images = images.index_select(dim, to_device_of(order, images))
     return images
 
 
-def windows(images: Tensor, tops: Whole, lefts: Whole, height: int, width: int) -> Tensor:
+def crop(images: Tensor, tops: IntArray, lefts: IntArray, height: int, width: int) -> Tensor:
     """A window of height×width from a place of its own in each image."""
     # Every possible window, as a view; one indexing step copies a window an image.
     views = images.unfold(2, height, 1).unfold(3, width, 1)
-    rows = on_device(np.arange(len(images)), images)
-    return views[rows, :, on_device(tops, images), on_device(lefts, images)]
+    rows = to_device_of(np.arange(len(images)), images)
+    return views[rows, :, to_device_of(tops, images), to_device_of(lefts, images)]
 
 
-def erase(images: Tensor, tops: Whole, lefts: Whole, heights: Whole, widths: Whole) -> Tensor:
+def erase(images: Tensor, tops: IntArray, lefts: IntArray, heights: IntArray, widths: IntArray) -> Tensor:
     """A black rectangle in each image; what lies outside of the image is passed over."""
     inside = []
     for dim, starts, sizes in ((2, tops, heights), (3, lefts, widths)):
         places = np.arange(images.shape[dim])
-        inside.append(on_device((places >= starts[:, None]) & (places < (starts + sizes)[:, None]), images))
+        inside.append(to_device_of((places >= starts[:, None]) & (places < (starts + sizes)[:, None]), images))
     rows, columns = inside
     return images.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
 
 
 @dataclass(frozen=True)
-class Move:
+class AffineParams:
     """How each image is moved: arrays of shape N, or numbers for all.
 
     Attributes:
         angle, shear_x, shear_y: degrees, clockwise as one looks at the image.
-        right, down: pixels.
+        translate_x, translate_y: pixels.
         scale: above 1 enlarges.
         from_corner: about the upper left corner, not the centre.
     """
 
-    angle: Numbers | float = 0.0
-    right: Numbers | float = 0.0
-    down: Numbers | float = 0.0
-    scale: Numbers | float = 1.0
-    shear_x: Numbers | float = 0.0
-    shear_y: Numbers | float = 0.0
-    from_corner: Numbers | float = 0.0
+    angle: FloatArray | float = 0.0
+    translate_x: FloatArray | float = 0.0
+    translate_y: FloatArray | float = 0.0
+    scale: FloatArray | float = 1.0
+    shear_x: FloatArray | float = 0.0
+    shear_y: FloatArray | float = 0.0
+    from_corner: FloatArray | float = 0.0
 
-    def matrices(self, count: int, height: int, width: int) -> Numbers:
+    def inverse_matrices(self, count: int, height: int, width: int) -> FloatArray:
         """Where each pixel comes from, in pixels from the centre: N×6, [a b c; d e f] row by row, as torchvision's.
 
         It is the inverse of translation · rotation · scale · shear in y · shear in x.
@@ -76,30 +76,30 @@ class Move:
         across, up, back, along = d / self.scale, -b / self.scale, -c / self.scale, a / self.scale
         # What stays in its place: the corner, or the centre, which is at 0.
         x, y = -0.5 * width * self.from_corner, -0.5 * height * self.from_corner
-        to_right = x - across * (x + self.right) - up * (y + self.down)
-        to_down = y - back * (x + self.right) - along * (y + self.down)
+        to_right = x - across * (x + self.translate_x) - up * (y + self.translate_y)
+        to_down = y - back * (x + self.translate_x) - along * (y + self.translate_y)
         rows = [np.broadcast_to(value, count) for value in (across, up, to_right, back, along, to_down)]
         return np.stack(rows, axis=1)
 
 
-def move(images: Tensor, how: Move, interpolation: Literal["nearest", "bilinear"]) -> Tensor:
+def affine(images: Tensor, params: AffineParams, interpolation: Literal["nearest", "bilinear"]) -> Tensor:
     """Each image moved in its own way; black comes in from outside."""
     count, _, height, width = images.shape
-    matrices = how.matrices(count, height, width)
+    matrices = params.inverse_matrices(count, height, width)
     # One multiplication and one addition at a time; see `cnnlab.data.augmentation.color`.
     across, up, to_right, back, along, to_down = (per_image(matrices[:, place], images)[:, 0] for place in range(6))
-    xs = on_device(np.arange(width) - (width - 1) / 2, images)[None, None, :]
-    ys = on_device(np.arange(height) - (height - 1) / 2, images)[None, :, None]
+    xs = to_device_of(np.arange(width) - (width - 1) / 2, images)[None, None, :]
+    ys = to_device_of(np.arange(height) - (height - 1) / 2, images)[None, :, None]
     from_x = xs * across + (ys * up + to_right)
     from_y = xs * back + (ys * along + to_down)
     if interpolation == "nearest":
-        return _nearest(images, from_x + (width - 1) / 2, from_y + (height - 1) / 2)
+        return _sample_nearest(images, from_x + (width - 1) / 2, from_y + (height - 1) / 2)
     grid = torch.stack((from_x.mul_(2 / width), from_y.mul_(2 / height)), dim=3)
     found = F.grid_sample(images.to(torch.float32), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return found.round_().to(torch.uint8)
 
 
-def _nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
+def _sample_nearest(images: Tensor, from_x: Tensor, from_y: Tensor) -> Tensor:
     """The pixel nearest to each place (N×H×W, in pixels from the upper left pixel's centre); black outside."""
     count, channels, height, width = images.shape
     columns, rows = from_x.round_(), from_y.round_()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnlab.data.augmentation.batches import Whole, per_image
+from cnnlab.data.augmentation.batches import IntArray, per_image
 
 
 def invert(images: Tensor) -> Tensor:
@@ -13,13 +13,13 @@ def invert(images: Tensor) -> Tensor:
     return images.bitwise_not()
 
 
-def posterize(images: Tensor, bits: Whole) -> Tensor:
+def posterize(images: Tensor, bits: IntArray) -> Tensor:
     """The upper bits of each number, as many as its image is given (0 to 8)."""
     masks = (256 - 2 ** (8 - bits)).astype("uint8")
     return images & per_image(masks, images)
 
 
-def solarize(images: Tensor, thresholds: Whole) -> Tensor:
+def solarize(images: Tensor, thresholds: IntArray) -> Tensor:
     """Numbers from their image's threshold (0 to 255) on inverted."""
     return torch.where(images >= per_image(thresholds.astype("uint8"), images), invert(images), images)
 

@@ -30,19 +30,19 @@ import PIL
 import platformdirs
 
 from cnnlab.data.decoding.images import DECODER_VERSION
-from cnnlab.data.sources.base import ImageForm, Pixels
+from cnnlab.data.sources.base import ImageSpec, Pixels
 from cnnlab.errors import CnnlabError
 
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
 _BLOCK = 64 * 2**20
 # A file system that can't set room aside says one of these.
-_NOT_HERE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
+_UNSUPPORTED_ERRNOS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
 # How the name of a file ends that is being written.
-UNFINISHED = ".new"
+TEMP_SUFFIX = ".new"
 
 # Writes every row into (file, from this byte on).
-Fill = Callable[[Path, int], None]
+FillFunction = Callable[[Path, int], None]
 
 
 def cache_dir() -> Path:
@@ -50,25 +50,25 @@ def cache_dir() -> Path:
     return Path(os.environ.get("CNNLAB_CACHE") or platformdirs.user_cache_dir("cnnlab"))
 
 
-def pixels_key(content: str, form: ImageForm) -> str:
+def pixels_key(content: str, image_spec: ImageSpec) -> str:
     """The name of decoded images: their content's digest, the form, and what decodes them."""
-    size = f"{form.channels}x{form.height}x{form.width}-{form.interpolation}"
+    size = f"{image_spec.channels}x{image_spec.height}x{image_spec.width}-{image_spec.interpolation}"
     return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
 
 
-def cached_pixels(key: str, count: int, form: ImageForm, fill: Fill) -> Pixels:
+def cached_pixels(key: str, count: int, image_spec: ImageSpec, fill: FillFunction) -> Pixels:
     """The array N×C×H×W named `key`, as a read-only memory map; `fill` makes it where it is absent or damaged.
 
     Raises:
         CnnlabError: the cache can't be written.
     """
-    shape = (count, *form.shape)
+    shape = (count, *image_spec.shape)
     path = cache_dir() / "images" / f"{key}.npy"
-    found = kept_array(path, shape)
-    return found if found is not None else make_array(path, shape, fill)
+    found = load_array(path, shape)
+    return found if found is not None else create_array(path, shape, fill)
 
 
-def kept_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any] | None:
+def load_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any] | None:
     """The array in a whole file, as a read-only memory map; None where there is none, or a damaged one."""
     header, dtype = _header(shape, np.dtype(dtype)), np.dtype(dtype)
     start, length = len(header), math.prod(shape) * dtype.itemsize
@@ -86,46 +86,50 @@ def kept_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike = np.uin
         return None
 
 
-def make_array(
-    path: Path, shape: tuple[int, ...], fill: Fill, dtype: npt.DTypeLike = np.uint8, what: str = "decoded images"
+def create_array(
+    path: Path,
+    shape: tuple[int, ...],
+    fill: FillFunction,
+    dtype: npt.DTypeLike = np.uint8,
+    description: str = "decoded images",
 ) -> npt.NDArray[Any]:
-    """Make a file that `kept_array` finds; it takes the place of one of that name.
+    """Make a file that `load_array` finds; it takes the place of one of that name.
 
     Args:
-        what: what the array holds, for an error.
+        description: what the array holds, for an error.
 
     Raises:
         CnnlabError: the file can't be written.
     """
     header = _header(shape, np.dtype(dtype))
     start, length = len(header), math.prod(shape) * np.dtype(dtype).itemsize
-    with _new_file(path, what) as new, new.open("wb") as file:
+    with _atomic_file(path, description) as new, new.open("wb") as file:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_SH)  # as long as it is written: whoever makes room leaves it
         file.write(header)
-        _reserve(file, length)
+        _preallocate(file, length)
         file.flush()
         fill(new, start)
         file.seek(start + length)
         file.write(_TRAILER.pack(_MAGIC, _checksum(new, start, length)))
-    made = kept_array(path, shape, dtype)
+    made = load_array(path, shape, dtype)
     if made is None:
-        raise _unwritable(path, "what was written reads back differently", what)
+        raise _unwritable_error(path, "what was written reads back differently", description)
     return made
 
 
-def keep_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Write an array that `kept_array` finds; it comes back as a read-only memory map. Errors as `make_array`."""
+def save_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Write an array that `load_array` finds; it comes back as a read-only memory map. Errors as `create_array`."""
 
     def fill(file: Path, start: int) -> None:
         with file.open("r+b") as opened:
             opened.seek(start)
             opened.write(np.ascontiguousarray(array).data)
 
-    return make_array(path, array.shape, fill, array.dtype)
+    return create_array(path, array.shape, fill, array.dtype)
 
 
-def cached_facts(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Facts by name, of values that JSON has, which take long to find.
 
     They are found anew where the file is absent or damaged, and each time where it can't be written.
@@ -137,9 +141,9 @@ def cached_facts(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]
             return dict(json.loads(text))
     except (OSError, ValueError):
         pass
-    facts = make()
+    facts = compute()
     text = json.dumps(facts)
-    with suppress(CnnlabError), _new_file(path) as new:
+    with suppress(CnnlabError), _atomic_file(path) as new:
         new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
     return facts
 
@@ -150,7 +154,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
     return header.getvalue()
 
 
-def _reserve(file: IO[bytes], length: int) -> None:
+def _preallocate(file: IO[bytes], length: int) -> None:
     """Take so many bytes of the disk from here on: where a memory map meets a full disk, its process is killed.
 
     Raises:
@@ -162,7 +166,7 @@ def _reserve(file: IO[bytes], length: int) -> None:
             os.posix_fallocate(file.fileno(), file.tell(), length)
             return
         except OSError as error:
-            if error.errno not in _NOT_HERE:
+            if error.errno not in _UNSUPPORTED_ERRNOS:
                 raise
     zeros = bytes(min(_BLOCK, length))
     for done in range(0, length, _BLOCK):
@@ -180,55 +184,55 @@ def _checksum(path: Path, start: int, length: int) -> int:
 
 
 @contextmanager
-def _new_file(path: Path, what: str = "decoded images") -> Iterator[Path]:
+def _atomic_file(path: Path, description: str = "decoded images") -> Iterator[Path]:
     """A file to write that takes `path`'s place at the end; nothing is left behind when that fails."""
-    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
+    new = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}{TEMP_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield new
         new.replace(path)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error), what) from error
+        raise _unwritable_error(path, error.strerror or str(error), description) from error
     finally:
         with suppress(OSError):
             new.unlink(missing_ok=True)
 
 
-def _unwritable(path: Path, received: str, what: str = "decoded images") -> CnnlabError:
+def _unwritable_error(path: Path, received: str, description: str = "decoded images") -> CnnlabError:
     return CnnlabError(
-        f"{what} can't be kept",
+        f"{description} can't be kept",
         where=str(path.parent),
         received=received,
-        allowed=f"a folder that can be written, with room for the {what.split()[-1]}",
+        allowed=f"a folder that can be written, with room for the {description.split()[-1]}",
         next_step="make room, or set CNNLAB_CACHE to another folder",
     )
 
 
 # What the folder may hold; beyond it what has not been used for longest goes, but never what is in use.
-MOST_BYTES = 20 * 2**30
+MAX_CACHE_BYTES = 20 * 2**30
 # What a process that was killed had half written is left for so long.
-LEFT_OVER_S = 24 * 3600
+STALE_AFTER_S = 24 * 3600
 _LOCK = ".lock"
 
 Array = npt.NDArray[Any]
 
 
 @dataclass
-class Kept:
+class CachedArray:
     """An array, as a read-only memory map; as long as this object lives nobody removes its file.
 
     Attributes:
-        made: whether it had to be made.
+        created: whether it had to be made.
     """
 
     array: Array
     name: str
-    made: bool
-    _held: IO[bytes] | None = None
+    created: bool
+    _lock_file: IO[bytes] | None = None
 
     def __del__(self) -> None:
-        if self._held is not None:
-            self._held.close()
+        if self._lock_file is not None:
+            self._lock_file.close()
 
 
 def features_dir() -> Path:
@@ -236,9 +240,9 @@ def features_dir() -> Path:
     return cache_dir() / "features"
 
 
-def found_or_made(
-    key: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: Fill, agrees: Callable[[Array], bool]
-) -> Kept:
+def get_or_create(
+    key: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: FillFunction, is_valid: Callable[[Array], bool]
+) -> CachedArray:
     """The array of that name; `fill` makes it where it is absent, damaged, or not what `agrees` expects.
 
     Another process that wants the same one waits, and finds it.
@@ -247,23 +251,23 @@ def found_or_made(
         CnnlabError: the cache can't be written.
     """
     path = features_dir() / f"{key}.npy"
-    with _alone(path):
-        held = _held(path)
-        array = kept_array(path, shape, dtype)
-        if array is not None and agrees(array):
+    with _exclusive(path):
+        held = _open_locked(path)
+        array = load_array(path, shape, dtype)
+        if array is not None and is_valid(array):
             with suppress(OSError):
                 os.utime(path)
-            return Kept(array, path.name, made=False, _held=held)
+            return CachedArray(array, path.name, created=False, _lock_file=held)
         if held is not None:
             held.close()
-        _make_room_for(math.prod(shape) * np.dtype(dtype).itemsize)
-        array = make_array(path, shape, fill, dtype, "features")
-        kept = Kept(array, path.name, made=True, _held=_held(path))
-    make_room(MOST_BYTES)
+        _evict_for(math.prod(shape) * np.dtype(dtype).itemsize)
+        array = create_array(path, shape, fill, dtype, "features")
+        kept = CachedArray(array, path.name, created=True, _lock_file=_open_locked(path))
+    evict(MAX_CACHE_BYTES)
     return kept
 
 
-def make_room(most: int) -> None:
+def evict(max_bytes: int) -> None:
     """Remove the files that have not been used for longest until the rest has at most so many bytes.
 
     What is being written counts; what a process that has ended left half written goes.
@@ -275,21 +279,21 @@ def make_room(most: int) -> None:
             if path.suffix == ".npy":
                 found.append((about.st_mtime, about.st_size, path))
                 total += about.st_size
-            elif path.suffix == UNFINISHED and not (_has_ended(path) and _removed(path)):
-                if time.time() - about.st_mtime > LEFT_OVER_S:
+            elif path.suffix == TEMP_SUFFIX and not (_writer_has_exited(path) and _remove_unused(path)):
+                if time.time() - about.st_mtime > STALE_AFTER_S:
                     path.unlink()
                 else:
                     total += about.st_size
-            elif path.suffix == _LOCK and time.time() - about.st_mtime > LEFT_OVER_S:
+            elif path.suffix == _LOCK and time.time() - about.st_mtime > STALE_AFTER_S:
                 path.unlink()
     for _, size, path in sorted(found):
-        if total <= most:
+        if total <= max_bytes:
             return
-        if _removed(path):
+        if _remove_unused(path):
             total -= size
 
 
-def kept_bytes() -> int:
+def cache_size() -> int:
     """What the folder of features holds."""
     total = 0
     for path in features_dir().glob("*"):
@@ -298,7 +302,7 @@ def kept_bytes() -> int:
     return total
 
 
-def free_bytes() -> int:
+def free_disk_bytes() -> int:
     """What is free on the disk of the cache."""
     place = cache_dir()
     while not place.exists():
@@ -306,12 +310,12 @@ def free_bytes() -> int:
     return shutil.disk_usage(place).free
 
 
-def _make_room_for(size: int) -> None:
+def _evict_for(size: int) -> None:
     with suppress(OSError):
-        make_room(min(MOST_BYTES, kept_bytes() + free_bytes()) - size)
+        evict(min(MAX_CACHE_BYTES, cache_size() + free_disk_bytes()) - size)
 
 
-def _has_ended(path: Path) -> bool:
+def _writer_has_exited(path: Path) -> bool:
     """Whether the process that a half written file names is gone from here; a lock says so of other machines' ones."""
     try:
         os.kill(int(path.name[1:].partition("-")[0]), 0)
@@ -322,7 +326,7 @@ def _has_ended(path: Path) -> bool:
     return False
 
 
-def _removed(path: Path) -> bool:
+def _remove_unused(path: Path) -> bool:
     """Whether a file is gone now; one that a process uses stays, and so does one that can't be locked."""
     try:
         with path.open("rb") as file:
@@ -333,7 +337,7 @@ def _removed(path: Path) -> bool:
     return True
 
 
-def _held(path: Path) -> IO[bytes] | None:
+def _open_locked(path: Path) -> IO[bytes] | None:
     """The file, marked as in use as long as it is open; None where there is none."""
     try:
         file = path.open("rb")
@@ -345,7 +349,7 @@ def _held(path: Path) -> IO[bytes] | None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _exclusive(path: Path) -> Iterator[None]:
     """Within it no other process makes this file; where nothing can be locked, several may."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -359,7 +363,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def as_bits(dtype: str) -> np.dtype[Any]:
+def storage_dtype(dtype: str) -> np.dtype[Any]:
     """How numbers lie in a file; NumPy has no bf16, whose bits are kept as they are.
 
     >>> as_bits("bf16")

@@ -16,7 +16,7 @@ from typing import IO, TypeVar
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cnnlab.data.sources.base import ImageForm, Pixels
+from cnnlab.data.sources.base import ImageSpec, Pixels
 
 # Part of every cache key: raise it when the same file would give other pixels.
 DECODER_VERSION = 1
@@ -36,23 +36,23 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-ENDINGS = tuple(ending for endings in FORMATS.values() for ending in endings)
+EXTENSIONS = tuple(ending for endings in FORMATS.values() for ending in endings)
 
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-_GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)
+_GRAYSCALE_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_EXIF_ORIENTATION = 0x0112
+_EXIF_ROTATED = (5, 6, 7, 8)
 
 ImageFile = bytes | Path | IO[bytes]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Fault:
+class ImageFault:
     """Why a file gives no image. `kind` is one of "empty", "too large", "not an image", "truncated", "unreadable",
     and, of a path that a person gave, "missing" or "no image".
     """
@@ -62,7 +62,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """What a file says about itself: its size as it is shown (after EXIF rotation), 1 or 3 channels, its format."""
 
     width: int
@@ -71,8 +71,8 @@ class Header:
     format: str
 
 
-def try_decode(file: ImageFile, form: ImageForm) -> Pixels | Fault:
-    """The image as uint8, C×H×W, in the size and channels of `form`; a fault where the file gives none.
+def try_decode(file: ImageFile, image_spec: ImageSpec) -> Pixels | ImageFault:
+    """The image as uint8, C×H×W, in the size and channels of `image_spec`; a fault where the file gives none.
 
     EXIF rotation is applied, transparency is laid over white, 16 bits are scaled to 8, an animation gives its first
     frame, and grey is ITU-R 601 luma as Pillow computes it. A fault is returned, not raised: many can be collected.
@@ -80,47 +80,47 @@ def try_decode(file: ImageFile, form: ImageForm) -> Pixels | Fault:
     Args:
         file: its bytes, its path, or an open binary file.
     """
-    return _with_image(file, lambda image: to_pixels(image, form))
+    return _open_and_use(file, lambda image: to_pixels(image, image_spec))
 
 
-def try_header(file: ImageFile) -> Header | Fault:
+def try_header(file: ImageFile) -> ImageHeader | ImageFault:
     """What the header says; nothing is decoded."""
-    return _with_image(file, header_of)
+    return _open_and_use(file, image_header)
 
 
-def try_inspect(file: ImageFile) -> tuple[Header, Pixels] | Fault:
+def try_inspect(file: ImageFile) -> tuple[ImageHeader, Pixels] | ImageFault:
     """The header, and the pixels in RGB at the image's own size: what tells whether two files show the same."""
-    return _with_image(file, lambda image: (header_of(image), to_pixels(image)))
+    return _open_and_use(file, lambda image: (image_header(image), to_pixels(image)))
 
 
-def to_pixels(image: Image.Image, form: ImageForm | None = None) -> Pixels:
+def to_pixels(image: Image.Image, image_spec: ImageSpec | None = None) -> Pixels:
     """An opened image as uint8, C×H×W; without a form as RGB in its own size."""
-    channels, size = (form.channels, (form.width, form.height)) if form else (3, None)
-    flat = _flattened(ImageOps.exif_transpose(image))
+    channels, size = (image_spec.channels, (image_spec.width, image_spec.height)) if image_spec else (3, None)
+    flat = _to_opaque_8bit(ImageOps.exif_transpose(image))
     flat = flat.convert("L" if channels == 1 else "RGB")
-    if form and size and flat.size != size:
-        flat = flat.resize(size, _FILTERS[form.interpolation])
+    if image_spec and size and flat.size != size:
+        flat = flat.resize(size, _FILTERS[image_spec.interpolation])
     array = np.asarray(flat)
     return array[None] if channels == 1 else np.ascontiguousarray(array.transpose(2, 0, 1))
 
 
-def header_of(image: Image.Image) -> Header:
+def image_header(image: Image.Image) -> ImageHeader:
     """The header of an opened image."""
     width, height = image.size
     # Pillow has turned a TIFF's size already when it is opened.
-    if image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+    if image.format != "TIFF" and image.getexif().get(_EXIF_ORIENTATION) in _EXIF_ROTATED:
         width, height = height, width
-    return Header(width, height, _channels(image), image.format or "")
+    return ImageHeader(width, height, _channels(image), image.format or "")
 
 
 def _channels(image: Image.Image) -> int:
     if image.mode == "P":
         palette = image.getpalette("RGB") or []
         return 1 if palette[0::3] == palette[1::3] == palette[2::3] else 3
-    return 1 if image.mode in _GREY_MODES else 3
+    return 1 if image.mode in _GRAYSCALE_MODES else 3
 
 
-def _flattened(image: Image.Image) -> Image.Image:
+def _to_opaque_8bit(image: Image.Image) -> Image.Image:
     """The image with 8 bits a channel and without transparency."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
@@ -136,7 +136,7 @@ def _flattened(image: Image.Image) -> Image.Image:
     return page
 
 
-def _with_image(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Fault:
+def _open_and_use(file: ImageFile, use: Callable[[Image.Image], T]) -> T | ImageFault:
     """What `use` makes of the opened image. Only its header has been read, and its size is allowed."""
     try:
         if isinstance(file, Path):
@@ -146,27 +146,27 @@ def _with_image(file: ImageFile, use: Callable[[Image.Image], T]) -> T | Fault:
             return _use_opened(io.BytesIO(file), len(file), use)
         return _use_opened(file, None, use)
     except UnidentifiedImageError:
-        return Fault("not an image", f"it is of no known format; {_first_bytes(file)}")
+        return ImageFault("not an image", f"it is of no known format; {_first_bytes(file)}")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return Fault("too large", f"its header promises more than {MAX_PIXELS:,} pixels")
+        return ImageFault("too large", f"its header promises more than {MAX_PIXELS:,} pixels")
     # Pillow's readers answer damaged bytes with almost any exception; each means that this file can't be used.
     except Exception as error:
         text = str(error) or type(error).__name__
-        return Fault("truncated" if "truncated" in text.lower() else "unreadable", text)
+        return ImageFault("truncated" if "truncated" in text.lower() else "unreadable", text)
 
 
-def _use_opened(opened: IO[bytes], size: int | None, use: Callable[[Image.Image], T]) -> T | Fault:
+def _use_opened(opened: IO[bytes], size: int | None, use: Callable[[Image.Image], T]) -> T | ImageFault:
     if size == 0:
-        return Fault("empty", "0 bytes")
+        return ImageFault("empty", "0 bytes")
     if size is not None and size > MAX_BYTES:
-        return Fault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
+        return ImageFault("too large", f"{size:,} bytes, where {MAX_BYTES:,} are allowed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(opened, formats=tuple(FORMATS)) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                return Fault("too large", f"{width:,}×{height:,} pixels, where {MAX_PIXELS:,} are allowed")
+                return ImageFault("too large", f"{width:,}×{height:,} pixels, where {MAX_PIXELS:,} are allowed")
             return use(image)
 
 

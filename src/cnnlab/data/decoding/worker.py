@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cnnlab.data.decoding.images import Fault, try_decode, try_inspect
-from cnnlab.data.sources.base import ImageForm
+from cnnlab.data.decoding.images import ImageFault, try_decode, try_inspect
+from cnnlab.data.sources.base import ImageSpec
 
 # Row (signed 64 bits) and length of the content (unsigned 64 bits), little-endian.
-FRAME = "<qQ"
+FRAME_FORMAT = "<qQ"
 
 
 @dataclass(frozen=True)
-class Task:
+class ImageTask:
     """What to do with each image.
 
     `decode` writes the pixels in `form` to `file`, at `start` + row × image size; its answer is a fault, if any.
@@ -32,7 +32,7 @@ class Task:
     """
 
     kind: Literal["decode", "inspect"]
-    form: ImageForm | None = None
+    form: ImageSpec | None = None
     file: str = ""
     start: int = 0
 
@@ -40,13 +40,13 @@ class Task:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Task:
+    def from_json(cls, text: str) -> ImageTask:
         fields = json.loads(text)
-        return cls(**{**fields, "form": ImageForm(**fields["form"]) if fields["form"] else None})
+        return cls(**{**fields, "form": ImageSpec(**fields["form"]) if fields["form"] else None})
 
 
 @contextmanager
-def opened(task: Task) -> Iterator[IO[bytes] | None]:
+def open_output(task: ImageTask) -> Iterator[IO[bytes] | None]:
     """The file that a task writes to, if it writes."""
     if not task.file:
         yield None
@@ -56,38 +56,38 @@ def opened(task: Task) -> Iterator[IO[bytes] | None]:
         yield file
 
 
-def act(task: Task, file: IO[bytes] | None, row: int, content: bytes) -> dict[str, Any] | None:
+def process_image(task: ImageTask, file: IO[bytes] | None, row: int, content: bytes) -> dict[str, Any] | None:
     """Do the task for one image; the answer, if it has one. `{"fault": [kind, message]}` tells what is wrong."""
     if task.form is None or file is None:
         found = try_inspect(content)
-        if isinstance(found, Fault):
-            return _fault(found)
+        if isinstance(found, ImageFault):
+            return _fault_reply(found)
         header, pixels = found
         return {**asdict(header), "hash": hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}
     pixels_or_fault = try_decode(content, task.form)
-    if isinstance(pixels_or_fault, Fault):
-        return _fault(pixels_or_fault)
+    if isinstance(pixels_or_fault, ImageFault):
+        return _fault_reply(pixels_or_fault)
     file.seek(task.start + row * pixels_or_fault.nbytes)
     file.write(pixels_or_fault.tobytes())
     return None
 
 
-def serve(task: Task, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
+def serve(task: ImageTask, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
     """Do the task for every frame that comes, then write all answers."""
     answers = []
-    with opened(task) as file:
-        while len(head := incoming.read(struct.calcsize(FRAME))) == struct.calcsize(FRAME):
-            row, length = struct.unpack(FRAME, head)
-            answer = act(task, file, row, incoming.read(length))
+    with open_output(task) as file:
+        while len(head := incoming.read(struct.calcsize(FRAME_FORMAT))) == struct.calcsize(FRAME_FORMAT):
+            row, length = struct.unpack(FRAME_FORMAT, head)
+            answer = process_image(task, file, row, incoming.read(length))
             if answer is not None:
                 answers.append([row, answer])
     outgoing.write("".join(json.dumps(answer) + "\n" for answer in answers).encode())
     outgoing.flush()
 
 
-def _fault(fault: Fault) -> dict[str, Any]:
+def _fault_reply(fault: ImageFault) -> dict[str, Any]:
     return {"fault": [fault.kind, fault.message]}
 
 
 if __name__ == "__main__":
-    serve(Task.from_json(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
+    serve(ImageTask.from_json(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

@@ -13,22 +13,22 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-Part = Literal["train", "validation", "test"]
-PART_ORDER: tuple[Part, ...] = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 # Long work reports itself: (what is being done, how much is done, how much there is, the unit: "images" or "bytes").
-Progress = Callable[[str, int, int, str], None]
+ProgressCallback = Callable[[str, int, int, str], None]
 
 
-def silent(what: str, done: int, total: int, unit: str) -> None:
+def no_progress(description: str, done: int, total: int, unit: str) -> None:
     """The progress of a caller that shows none."""
 
 
 @dataclass(frozen=True)
-class ImageForm:
+class ImageSpec:
     """How images are decoded.
 
     `height`, `width` and `channels` (1 or 3) are those of the result; `interpolation` is Pillow's filter for
@@ -45,14 +45,14 @@ class ImageForm:
         return (self.channels, self.height, self.width)
 
 
-class Source(Protocol):
+class DataSource(Protocol):
     """Images with labels, in one to three parts.
 
     Attributes:
         name: what the recipe calls it: a catalogue name, or the folder's or archive's path as it was given.
         classes: the class names; a label is an index into them.
-        parts: the parts that the source brings itself; "train" is always one of them.
-        fixed: whether the name and the part alone say which images these are: so for a published set, not for a
+        splits: the parts that the source brings itself; "train" is always one of them.
+        is_fixed: whether the name and the part alone say which images these are: so for a published set, not for a
             folder. Asking a fixed source for labels may open the part's files.
     """
 
@@ -63,20 +63,20 @@ class Source(Protocol):
     def classes(self) -> tuple[str, ...]: ...
 
     @property
-    def parts(self) -> tuple[Part, ...]: ...
+    def splits(self) -> tuple[Split, ...]: ...
 
     @property
-    def fixed(self) -> bool: ...
+    def is_fixed(self) -> bool: ...
 
-    def natural_form(self) -> ImageForm:
+    def native_spec(self) -> ImageSpec:
         """The images' own channels and size, from others than test images; a SourceError names sizes that differ."""
         ...
 
-    def count(self, part: Part) -> int:
+    def num_images(self, split: Split) -> int:
         """How many images a part has; no file of images is opened for it."""
         ...
 
-    def identity(self, part: Part, indices: Indices) -> list[str]:
+    def image_ids(self, split: Split, indices: Indices) -> list[str]:
         """For each image at `indices` a text that is the same wherever the source lies; nothing is opened."""
         ...
 
@@ -84,14 +84,16 @@ class Source(Protocol):
         """A digest in hex of what is known of all parts' images without opening one; see `Dataset.content_digest`."""
         ...
 
-    def labels(self, part: Part) -> Labels:
+    def labels(self, split: Split) -> Labels:
         """A label for each image of a part, in a fixed order; shape N."""
         ...
 
-    def image_names(self, part: Part) -> list[str]:
+    def image_names(self, split: Split) -> list[str]:
         """A name for each image, in the order of `labels`: its path in the source, or "test[17]"."""
         ...
 
-    def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
+    def pixels(
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+    ) -> Pixels:
         """The images at `indices`, decoded: uint8, N×C×H×W; a read-only memory map where that is cheaper."""
         ...

@@ -18,18 +18,18 @@ from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 
 SEVERITIES = 5
-LABELS = "labels.npy"
+LABELS_FILE = "labels.npy"
 CLASSES = CATALOGUE["cifar10"].classes
-HOME = "https://zenodo.org/records/2535967"
+HOMEPAGE = "https://zenodo.org/records/2535967"
 
 
 @dataclass(frozen=True)
-class Corruption:
+class Cifar10CCorruption:
     """One corruption of one severity, from 1 to 5; it has what a shift has."""
 
     name: str
     severity: int
-    unchanged: float = 0.0
+    identity_strength: float = 0.0
 
     @property
     def strength(self) -> float:
@@ -45,7 +45,7 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class Corrupted:
+class Cifar10C:
     """A folder of CIFAR-10-C's arrays; `labels` are of the N test images."""
 
     folder: Path
@@ -53,60 +53,60 @@ class Corrupted:
     labels: Labels
 
     @property
-    def corruptions(self) -> tuple[Corruption, ...]:
+    def corruptions(self) -> tuple[Cifar10CCorruption, ...]:
         """Each corruption in each severity."""
-        return tuple(Corruption(name, severity) for name in self.names for severity in range(1, SEVERITIES + 1))
+        return tuple(Cifar10CCorruption(name, severity) for name in self.names for severity in range(1, SEVERITIES + 1))
 
-    def pixels(self, corruption: Corruption) -> Pixels:
+    def pixels(self, corruption: Cifar10CCorruption) -> Pixels:
         """The N images under a corruption, uint8, N×3×32×32."""
-        images = _array(self.folder / f"{corruption.name}.npy")
+        images = _open_array(self.folder / f"{corruption.name}.npy")
         first = (corruption.severity - 1) * len(self.labels)
         return np.ascontiguousarray(images[first : first + len(self.labels)].transpose(0, 3, 1, 2))
 
 
-def open_corrupted(folder: Path) -> Corrupted:
+def open_cifar10c(folder: Path) -> Cifar10C:
     """The arrays in a folder; nothing but their headers and the labels is read, and no pickle.
 
     Raises:
         SourceError: there are none, or they are not of this shape.
     """
-    if not (folder / LABELS).is_file():
+    if not (folder / LABELS_FILE).is_file():
         raise SourceError(
             "there are no arrays of CIFAR-10-C here",
             where=str(folder),
-            allowed=f"a folder with {LABELS} and an array for each corruption, such as fog.npy",
-            next_step=f"unpack CIFAR-10-C.tar from {HOME}, and name the folder",
+            allowed=f"a folder with {LABELS_FILE} and an array for each corruption, such as fog.npy",
+            next_step=f"unpack CIFAR-10-C.tar from {HOMEPAGE}, and name the folder",
         )
-    labels = _array(folder / LABELS)
+    labels = _open_array(folder / LABELS_FILE)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % SEVERITIES or not len(labels):
-        raise _misshapen(folder / LABELS, labels, f"whole numbers, {SEVERITIES} severities of as many labels")
+        raise _shape_error(folder / LABELS_FILE, labels, f"whole numbers, {SEVERITIES} severities of as many labels")
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         raise SourceError(
             "there are labels that CIFAR-10 does not have",
-            where=str(folder / LABELS),
+            where=str(folder / LABELS_FILE),
             received=f"{labels.min()} to {labels.max()}",
             allowed=f"0 to {len(CLASSES) - 1}",
         )
     each = len(labels) // SEVERITIES
     if not all(np.array_equal(labels[:each], part) for part in np.split(labels, SEVERITIES)):
-        raise _misshapen(folder / LABELS, labels, "the same labels for each severity")
-    names = tuple(_names(folder, (len(labels), 32, 32, 3)))
+        raise _shape_error(folder / LABELS_FILE, labels, "the same labels for each severity")
+    names = tuple(_corruption_names(folder, (len(labels), 32, 32, 3)))
     if not names:
         raise SourceError("there are labels here, and no images", where=str(folder), allowed="fog.npy and the like")
-    return Corrupted(folder, names, labels[:each].astype(np.int64))
+    return Cifar10C(folder, names, labels[:each].astype(np.int64))
 
 
-def _names(folder: Path, shape: tuple[int, ...]) -> Iterator[str]:
+def _corruption_names(folder: Path, shape: tuple[int, ...]) -> Iterator[str]:
     for path in sorted(folder.glob("*.npy")):
-        if path.name == LABELS:
+        if path.name == LABELS_FILE:
             continue
-        found = _array(path)
+        found = _open_array(path)
         if found.shape != shape or found.dtype != np.uint8:
-            raise _misshapen(path, found, f"{' × '.join(map(str, shape))} numbers of 8 bits")
+            raise _shape_error(path, found, f"{' × '.join(map(str, shape))} numbers of 8 bits")
         yield path.stem
 
 
-def _array(path: Path) -> npt.NDArray[Any]:
+def _open_array(path: Path) -> npt.NDArray[Any]:
     try:
         found: Any = np.load(path, mmap_mode="r", allow_pickle=False)
         reason = "" if isinstance(found, np.ndarray) else "an archive of arrays"
@@ -115,11 +115,11 @@ def _array(path: Path) -> npt.NDArray[Any]:
     except (OSError, ValueError, EOFError) as error:
         found, reason = None, str(error) or "it ends too early"
     if found is None or reason:
-        step = f"unpack it again from {HOME}"
+        step = f"unpack it again from {HOMEPAGE}"
         raise SourceError("this array can't be read", where=str(path), received=reason, next_step=step)
     return np.asarray(found)
 
 
-def _misshapen(path: Path, array: npt.NDArray[Any], allowed: str) -> SourceError:
+def _shape_error(path: Path, array: npt.NDArray[Any], allowed: str) -> SourceError:
     received = f"{' × '.join(map(str, array.shape))} of {array.dtype}"
     return SourceError("this is no array of CIFAR-10-C", where=str(path), received=received, allowed=allowed)

@@ -30,7 +30,7 @@ _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def read_pickled(data: bytes, where: str) -> dict[str, Any]:
+def read_cifar_pickle(data: bytes, where: str) -> dict[str, Any]:
     """The dictionary that a CIFAR batch or meta file holds; its keys as str, byte arrays as uint8 arrays.
 
     Raises:
@@ -41,12 +41,12 @@ def read_pickled(data: bytes, where: str) -> dict[str, Any]:
         for opcode, argument, _ in pickletools.genops(data):
             if opcode.name == "STOP":
                 break
-            _step(stack, opcode.name, argument)
+            _execute(stack, opcode.name, argument)
         (found,) = stack.values
         if not isinstance(found, dict):
-            raise _RefusedError(f"a {type(found).__name__}, not a dictionary")
+            raise _UnexpectedContentError(f"a {type(found).__name__}, not a dictionary")
         return {key.decode("latin-1") if isinstance(key, bytes) else str(key): value for key, value in found.items()}
-    except _RefusedError as refused:
+    except _UnexpectedContentError as refused:
         raise SourceError(
             "this pickle holds what CIFAR's files don't; nothing of it was run",
             where=where,
@@ -64,19 +64,19 @@ def read_pickled(data: bytes, where: str) -> dict[str, Any]:
         ) from broken
 
 
-class _RefusedError(Exception):
+class _UnexpectedContentError(Exception):
     """Something that the published files don't hold."""
 
 
 @dataclass
-class _Name:
+class _GlobalName:
     """A name that the file mentions; it stands for itself and is never looked up."""
 
     meaning: str
 
 
 @dataclass
-class _Made:
+class _PendingObject:
     """An array or a dtype between its REDUCE and its BUILD."""
 
     meaning: str
@@ -89,13 +89,13 @@ class _Stack:
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
-    def above_mark(self) -> list[Any]:
+    def pop_to_mark(self) -> list[Any]:
         start = self.marks.pop()
         taken, self.values[start:] = self.values[start:], []
         return taken
 
 
-def _step(stack: _Stack, opcode: str, argument: Any) -> None:
+def _execute(stack: _Stack, opcode: str, argument: Any) -> None:
     values = stack.values
     if opcode in _BYTES:
         values.append(argument.encode("latin-1") if isinstance(argument, str) else argument)
@@ -104,20 +104,20 @@ def _step(stack: _Stack, opcode: str, argument: Any) -> None:
     elif opcode in _CONSTANTS:
         values.append(_CONSTANTS[opcode])
     elif opcode in _TUPLES:
-        values.append(tuple(_popped(values, _TUPLES[opcode])))
+        values.append(tuple(_pop(values, _TUPLES[opcode])))
     elif opcode in ("BINPUT", "LONG_BINPUT"):
         stack.memo[argument] = values[-1]
     elif opcode in ("BINGET", "LONG_BINGET"):
         values.append(stack.memo[argument])
     elif opcode == "GLOBAL":
         if argument not in _NAMES:
-            raise _RefusedError(f"the name {str(argument).replace(' ', '.')[:100]}")
-        values.append(_Name(_NAMES[argument]))
-    elif not _collect(stack, opcode):
-        raise _RefusedError(f"the opcode {opcode}")
+            raise _UnexpectedContentError(f"the name {str(argument).replace(' ', '.')[:100]}")
+        values.append(_GlobalName(_NAMES[argument]))
+    elif not _execute_container(stack, opcode):
+        raise _UnexpectedContentError(f"the opcode {opcode}")
 
 
-def _collect(stack: _Stack, opcode: str) -> bool:
+def _execute_container(stack: _Stack, opcode: str) -> bool:
     """The opcodes that make and fill containers; False when it is none of these."""
     values = stack.values
     match opcode:
@@ -130,31 +130,31 @@ def _collect(stack: _Stack, opcode: str) -> bool:
         case "EMPTY_LIST":
             values.append([])
         case "TUPLE":
-            values.append(tuple(stack.above_mark()))
+            values.append(tuple(stack.pop_to_mark()))
         case "APPEND":
             item = values.pop()
             _top(values, list).append(item)
         case "APPENDS":
-            items = stack.above_mark()
+            items = stack.pop_to_mark()
             _top(values, list).extend(items)
         case "SETITEM":
-            key, value = _popped(values, 2)
+            key, value = _pop(values, 2)
             _top(values, dict)[key] = value
         case "SETITEMS":
-            pairs = stack.above_mark()
+            pairs = stack.pop_to_mark()
             _top(values, dict).update(zip(pairs[::2], pairs[1::2], strict=True))
         case "REDUCE":
-            name, arguments = _popped(values, 2)
-            values.append(_reduced(name, arguments))
+            name, arguments = _pop(values, 2)
+            values.append(_reduce(name, arguments))
         case "BUILD":
             state = values.pop()
-            values[-1] = _built(values[-1], state)
+            values[-1] = _build(values[-1], state)
         case _:
             return False
     return True
 
 
-def _popped(values: list[Any], number: int) -> list[Any]:
+def _pop(values: list[Any], number: int) -> list[Any]:
     if number > len(values):
         raise ValueError("the file takes more values than it has given")
     taken = values[len(values) - number :]
@@ -164,29 +164,29 @@ def _popped(values: list[Any], number: int) -> list[Any]:
 
 def _top(values: list[Any], kind: type) -> Any:
     if not isinstance(values[-1], kind):
-        raise _RefusedError(f"items for a {type(values[-1]).__name__}")
+        raise _UnexpectedContentError(f"items for a {type(values[-1]).__name__}")
     return values[-1]
 
 
-def _reduced(name: Any, arguments: Any) -> Any:
+def _reduce(name: Any, arguments: Any) -> Any:
     """What a call would give, for the three calls that the files hold."""
-    meaning = name.meaning if isinstance(name, _Name) else ""
-    if meaning == "array" and isinstance(arguments[0], _Name) and arguments[0].meaning == "ndarray":
-        return _Made("array")
+    meaning = name.meaning if isinstance(name, _GlobalName) else ""
+    if meaning == "array" and isinstance(arguments[0], _GlobalName) and arguments[0].meaning == "ndarray":
+        return _PendingObject("array")
     if meaning == "dtype" and arguments[0] in ("u1", b"u1", "|u1", b"|u1"):
-        return _Made("dtype")
+        return _PendingObject("dtype")
     if meaning == "encode" and arguments[1] == "latin1":
         return arguments[0].encode("latin-1")
-    raise _RefusedError(f"a call of {meaning or type(name).__name__}")
+    raise _UnexpectedContentError(f"a call of {meaning or type(name).__name__}")
 
 
-def _built(made: Any, state: Any) -> Any:
+def _build(pending: Any, state: Any) -> Any:
     """A dtype stays a dtype; an array gets its shape and bytes, and becomes the numpy array that it stands for."""
-    if not isinstance(made, _Made):
-        raise _RefusedError(f"a state for a {type(made).__name__}")
-    if made.meaning == "dtype":
-        return made
+    if not isinstance(pending, _PendingObject):
+        raise _UnexpectedContentError(f"a state for a {type(pending).__name__}")
+    if pending.meaning == "dtype":
+        return pending
     _version, shape, dtype, by_columns, content = state
-    if not (isinstance(dtype, _Made) and dtype.meaning == "dtype" and isinstance(content, bytes)):
-        raise _RefusedError("an array of something else than bytes")
+    if not (isinstance(dtype, _PendingObject) and dtype.meaning == "dtype" and isinstance(content, bytes)):
+        raise _UnexpectedContentError("an array of something else than bytes")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from cnnlab.data.decoding.images import to_pixels
-from cnnlab.data.sources.base import ImageForm, Labels, Pixels
-from cnnlab.data.sources.cifar_pickles import read_pickled
-from cnnlab.data.sources.releases import Kind
+from cnnlab.data.sources.base import ImageSpec, Labels, Pixels
+from cnnlab.data.sources.cifar_pickles import read_cifar_pickle
+from cnnlab.data.sources.releases import FileFormat
 from cnnlab.errors import SourceError
 
 NamedBytes = tuple[str, bytes]
@@ -26,13 +26,13 @@ Decoded = tuple[Pixels, Labels]
 _CIFAR_PIXELS = 3 * 32 * 32
 
 
-def decode(kind: Kind, files: Sequence[NamedBytes]) -> Decoded:
+def decode(file_format: FileFormat, files: Sequence[NamedBytes]) -> Decoded:
     """The images and labels in the files of one part, in the files' order.
 
     Raises:
         SourceError: a file isn't in the format or is cut short, or images and labels differ in number; it is named.
     """
-    pixels, labels = _READERS[kind](files)
+    pixels, labels = _DECODERS[file_format](files)
     if len(pixels) != len(labels):
         raise SourceError(
             "images and labels differ in number",
@@ -43,14 +43,14 @@ def decode(kind: Kind, files: Sequence[NamedBytes]) -> Decoded:
     return pixels, labels
 
 
-def in_form(pixels: Pixels, form: ImageForm) -> Pixels:
+def convert_pixels(pixels: Pixels, image_spec: ImageSpec) -> Pixels:
     """The images with the form's size and channels; unchanged (not copied) where they have them."""
-    if pixels.shape[1:] == form.shape:
+    if pixels.shape[1:] == image_spec.shape:
         return pixels
-    changed = np.empty((len(pixels), *form.shape), np.uint8)
+    changed = np.empty((len(pixels), *image_spec.shape), np.uint8)
     for index, image in enumerate(pixels):
         rows = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-        changed[index] = to_pixels(Image.fromarray(np.ascontiguousarray(rows)), form)
+        changed[index] = to_pixels(Image.fromarray(np.ascontiguousarray(rows)), image_spec)
     return changed
 
 
@@ -60,7 +60,7 @@ def _cifar_binary(files: Sequence[NamedBytes], label_bytes: int) -> Decoded:
     pixels, labels = [], []
     for name, content in files:
         if not content or len(content) % length:
-            raise _wrong_length(name, len(content), f"a whole number of records of {length} bytes")
+            raise _length_error(name, len(content), f"a whole number of records of {length} bytes")
         records = np.frombuffer(content, np.uint8).reshape(-1, length)
         pixels.append(records[:, label_bytes:])
         labels.append(records[:, label_bytes - 1].astype(np.int64))
@@ -70,12 +70,12 @@ def _cifar_binary(files: Sequence[NamedBytes], label_bytes: int) -> Decoded:
 def _cifar_python(files: Sequence[NamedBytes], label_key: str) -> Decoded:
     pixels, labels = [], []
     for name, content in files:
-        batch = read_pickled(content, name)
+        batch = read_cifar_pickle(content, name)
         rows, row_labels = batch.get("data"), batch.get(label_key)
         if not (isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == _CIFAR_PIXELS):
-            raise _wrong_content(name, "no 'data' of N×3072 bytes")
+            raise _content_error(name, "no 'data' of N×3072 bytes")
         if not (isinstance(row_labels, list) and all(type(label) is int for label in row_labels)):
-            raise _wrong_content(name, f"no list of whole numbers in '{label_key}'")
+            raise _content_error(name, f"no list of whole numbers in '{label_key}'")
         pixels.append(rows)
         labels.append(np.array(row_labels, np.int64))
     return np.concatenate(pixels).reshape(-1, 3, 32, 32), np.concatenate(labels)
@@ -90,11 +90,11 @@ def _idx_array(name: str, content: bytes, axes: int) -> Pixels:
     """IDX: two zero bytes, 8 (for bytes), the number of axes, each axis' length (32 bits, big-endian), the values."""
     header = 4 + 4 * axes
     if len(content) < header or content[:4] != bytes((0, 0, 8, axes)):
-        raise _wrong_content(name, f"begins with {content[:4].hex(' ') or 'nothing'}, not with 00 00 08 {axes:02x}")
+        raise _content_error(name, f"begins with {content[:4].hex(' ') or 'nothing'}, not with 00 00 08 {axes:02x}")
     shape = tuple(int(length) for length in np.frombuffer(content, ">u4", axes, 4))
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
-        raise _wrong_length(name, len(content), f"{header + expected:,} bytes, as its header says")
+        raise _length_error(name, len(content), f"{header + expected:,} bytes, as its header says")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -107,9 +107,9 @@ def _svhn(files: Sequence[NamedBytes]) -> Decoded:
         found = loadmat(io.BytesIO(content), variable_names=["X", "y"])
         images, labels = found["X"], found["y"].reshape(-1).astype(np.int64)
     except Exception as broken:  # scipy raises a different type for nearly every kind of damage
-        raise _wrong_content(name, f"{type(broken).__name__}: {broken}") from broken
+        raise _content_error(name, f"{type(broken).__name__}: {broken}") from broken
     if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
-        raise _wrong_content(name, f"X is {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)")
+        raise _content_error(name, f"X is {images.dtype} of shape {images.shape}, not uint8 of shape (32, 32, 3, N)")
     return np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels % 10
 
 
@@ -117,12 +117,12 @@ def _stl10(files: Sequence[NamedBytes]) -> Decoded:
     """Images of 3×96×96 bytes, each channel column after column; labels count from 1."""
     (name, images), (_, labels) = files
     if not images or len(images) % (3 * 96 * 96):
-        raise _wrong_length(name, len(images), "a whole number of images of 27,648 bytes")
+        raise _length_error(name, len(images), "a whole number of images of 27,648 bytes")
     by_columns = np.frombuffer(images, np.uint8).reshape(-1, 3, 96, 96)
     return np.ascontiguousarray(by_columns.transpose(0, 1, 3, 2)), np.frombuffer(labels, np.uint8).astype(np.int64) - 1
 
 
-def _wrong_length(name: str, length: int, allowed: str) -> SourceError:
+def _length_error(name: str, length: int, allowed: str) -> SourceError:
     return SourceError(
         "the file is cut short or isn't in this format",
         where=name,
@@ -132,7 +132,7 @@ def _wrong_length(name: str, length: int, allowed: str) -> SourceError:
     )
 
 
-def _wrong_content(name: str, received: str) -> SourceError:
+def _content_error(name: str, received: str) -> SourceError:
     return SourceError(
         "the file isn't in the published format",
         where=name,
@@ -142,7 +142,7 @@ def _wrong_content(name: str, received: str) -> SourceError:
     )
 
 
-_READERS: dict[Kind, Callable[[Sequence[NamedBytes]], Decoded]] = {
+_DECODERS: dict[FileFormat, Callable[[Sequence[NamedBytes]], Decoded]] = {
     "cifar10-binary": partial(_cifar_binary, label_bytes=1),
     "cifar100-binary": partial(_cifar_binary, label_bytes=2),
     "cifar10-python": partial(_cifar_python, label_key="labels"),

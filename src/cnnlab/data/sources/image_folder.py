@@ -8,56 +8,56 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnnlab.data.decoding.cache import cached_facts
-from cnnlab.data.decoding.images import MAX_BYTES, Fault, Header, try_header
-from cnnlab.data.sources.archives import TAR_ENDINGS, ZIP_ENDINGS, TarReader, ZipReader, too_large
+from cnnlab.data.decoding.cache import cached_json
+from cnnlab.data.decoding.images import MAX_BYTES, ImageFault, ImageHeader, try_header
+from cnnlab.data.sources.archives import TAR_EXTENSIONS, ZIP_EXTENSIONS, TarReader, ZipReader, too_large_fault
 from cnnlab.data.sources.class_folders import (
     LAYOUT_VERSION,
-    Entry,
-    Files,
-    Finding,
-    Layout,
-    arrange,
+    ClassFolders,
+    FileEntry,
+    FileListing,
+    SourceIssue,
+    file_stamp,
+    find_class_folders,
     is_ignored,
-    stamp_of,
 )
-from cnnlab.data.sources.image_files import ImageFiles, Reader
+from cnnlab.data.sources.image_files import FileReader, ImageFolder
 from cnnlab.errors import Problem, SourceError
-from cnnlab.render.formatting import clean
+from cnnlab.render.formatting import sanitize
 
-SHOWN = 5
+MAX_LISTED = 5
 
 
-def open_folder(path: str | Path) -> ImageFiles:
+def open_folder(path: str | Path) -> ImageFolder:
     """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `Source`.
 
     Only names are read, no image, and of an archive that has not changed since it was last opened not even those;
-    `cnnlab.data.sources.class_folders.arrange` says which folders are parts and which classes. The source's name is the path as it is
-    given; "~" stands for the home folder.
+    `cnnlab.data.sources.class_folders.find_class_folders` says which folders are parts and which classes. The source's
+    name is the path as it is given; "~" stands for the home folder.
 
     Raises:
         SourceError: it is not there, is unsafe (links, paths that lead outside), or holds no usable classes; all
             its problems are told together.
     """
-    reader = reader_for(at_home(path))
-    layout = layout_of(reader)
-    fatal = [finding for finding in layout.findings if finding.fatal]
+    reader = open_reader(expand_home(path))
+    layout = read_layout(reader)
+    fatal = [finding for finding in layout.issues if finding.fatal]
     if fatal:
-        raise SourceError.together(problem_of(finding, str(path)) for finding in fatal[:SHOWN])
-    return ImageFiles(str(path), reader, layout)
+        raise SourceError.from_problems(problem_from_issue(finding, str(path)) for finding in fatal[:MAX_LISTED])
+    return ImageFolder(str(path), reader, layout)
 
 
-def layout_of(reader: Reader) -> Layout:
+def read_layout(reader: FileReader) -> ClassFolders:
     """Parts, classes and labels of what a reader has; those of an archive are kept in the cache until it changes."""
     if isinstance(reader, FolderReader):
-        return arrange(reader.files())
+        return find_class_folders(reader.list_files())
     about = reader.path.stat()
-    file = f"{type(reader).__name__}:{about.st_size}:{stamp_of(about)}"
+    file = f"{type(reader).__name__}:{about.st_size}:{file_stamp(about)}"
     key = f"{hashlib.sha256(file.encode()).hexdigest()[:40]}-layout-{LAYOUT_VERSION}"
-    return Layout.of_facts(cached_facts(key, lambda: arrange(reader.files()).as_facts()))
+    return ClassFolders.from_dict(cached_json(key, lambda: find_class_folders(reader.list_files()).to_dict()))
 
 
-def at_home(path: str | Path) -> Path:
+def expand_home(path: str | Path) -> Path:
     """The path with "~" or "~name" at its beginning replaced by that home folder, where there is one."""
     try:
         return Path(path).expanduser()
@@ -65,7 +65,7 @@ def at_home(path: str | Path) -> Path:
         return Path(path)
 
 
-def reader_for(path: Path) -> Reader:
+def open_reader(path: Path) -> FileReader:
     """The reader for a folder or an archive, by its ending.
 
     Raises:
@@ -79,9 +79,9 @@ def reader_for(path: Path) -> Reader:
         raise SourceError(
             "no data is found here", where=str(path), received=received, allowed=_ALLOWED, next_step="check the path"
         )
-    if name.endswith(ZIP_ENDINGS):
+    if name.endswith(ZIP_EXTENSIONS):
         return ZipReader(path)
-    if name.endswith(TAR_ENDINGS):
+    if name.endswith(TAR_EXTENSIONS):
         return TarReader(path)
     raise SourceError(
         "this file is no archive that is read here",
@@ -92,7 +92,7 @@ def reader_for(path: Path) -> Reader:
     )
 
 
-_ALLOWED = f"a folder of class folders, or such an archive ({', '.join((*ZIP_ENDINGS, *TAR_ENDINGS))})"
+_ALLOWED = f"a folder of class folders, or such an archive ({', '.join((*ZIP_EXTENSIONS, *TAR_EXTENSIONS))})"
 
 
 @dataclass(frozen=True)
@@ -101,71 +101,73 @@ class FolderReader:
 
     path: Path
 
-    def files(self) -> Files:
+    def list_files(self) -> FileListing:
         """The folder's files and folders. Links that leave it or make a loop are fatal findings.
 
         Stamps are inode and times: reading all content for a checksum would take as long as decoding it, and the
         time of the last status change can't be set back by tools that keep modification times.
         """
         root = self.path.resolve()
-        entries: list[Entry] = []
+        entries: list[FileEntry] = []
         folders: set[str] = set()
-        findings: list[Finding] = []
+        findings: list[SourceIssue] = []
         for found in _walk(root, root, "", (root,)):
-            if isinstance(found, Entry):
+            if isinstance(found, FileEntry):
                 entries.append(found)
-            elif isinstance(found, Finding):
+            elif isinstance(found, SourceIssue):
                 findings.append(found)
             else:
                 folders.add(found)
-        return Files(tuple(entries), frozenset(folders), tuple(findings))
+        return FileListing(tuple(entries), frozenset(folders), tuple(findings))
 
-    def read(self, entries: Sequence[Entry]) -> Iterator[tuple[int, bytes | Fault]]:
+    def read(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, bytes | ImageFault]]:
         """(position in `entries`, content or why there is none), in order."""
         for position, entry in enumerate(entries):
-            yield position, _content(Path(entry.key))
+            yield position, _read_content(Path(entry.key))
 
-    def headers(self, entries: Sequence[Entry]) -> Iterator[tuple[int, Header | Fault]]:
+    def read_headers(self, entries: Sequence[FileEntry]) -> Iterator[tuple[int, ImageHeader | ImageFault]]:
         """(position in `entries`, what the image's header says), in order; no more of a file is read."""
         for position, entry in enumerate(entries):
             yield position, try_header(Path(entry.key))
 
 
-def problem_of(finding: Finding, source: str) -> Problem:
+def problem_from_issue(issue: SourceIssue, source: str) -> Problem:
     """A fatal finding as the problem that an error tells."""
     return Problem(
-        f"this data can't be used: {finding.kind}",
-        where=f"{source}: {finding.file}" if finding.file else source,
-        received=finding.message,
+        f"this data can't be used: {issue.kind}",
+        where=f"{source}: {issue.file}" if issue.file else source,
+        received=issue.message,
         allowed="folders named by class with images in them, at the top or below train/, validation/ and test/",
         next_step=f"mend it; `cnnlab data check {source}` lists all problems",
     )
 
 
-def _walk(root: Path, folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[Entry | Finding | str]:
+def _walk(
+    root: Path, folder: Path, prefix: str, ancestors: tuple[Path, ...]
+) -> Iterator[FileEntry | SourceIssue | str]:
     """Files as entries, folders as their paths, and what was seen on the way."""
     try:
         children = sorted(os.scandir(folder), key=lambda child: child.name)
     except OSError as error:
-        yield Finding("unreadable", prefix or ".", error.strerror or str(error), fatal=True)
+        yield SourceIssue("unreadable", prefix or ".", error.strerror or str(error), fatal=True)
         return
     for child in children:
         path = f"{prefix}{child.name}"
         if is_ignored(child.name):
             continue
-        if child.is_symlink() and (refusal := _link_refusal(root, Path(child.path), above)):
-            yield Finding("link", clean(path), refusal, fatal=True)
+        if child.is_symlink() and (refusal := _link_error(root, Path(child.path), ancestors)):
+            yield SourceIssue("link", sanitize(path), refusal, fatal=True)
         elif child.is_dir():
             yield path
-            yield from _walk(root, Path(child.path), f"{path}/", (*above, Path(child.path).resolve()))
+            yield from _walk(root, Path(child.path), f"{path}/", (*ancestors, Path(child.path).resolve()))
         elif child.is_file():
             about = child.stat()
-            yield Entry(path, about.st_size, stamp_of(about), child.path, str(about.st_mtime_ns))
+            yield FileEntry(path, about.st_size, file_stamp(about), child.path, str(about.st_mtime_ns))
         else:
-            yield Finding("not an image", clean(path), "it is no plain file")
+            yield SourceIssue("not an image", sanitize(path), "it is no plain file")
 
 
-def _link_refusal(root: Path, link: Path, above: tuple[Path, ...]) -> str:
+def _link_error(root: Path, link: Path, ancestors: tuple[Path, ...]) -> str:
     """Why a link is refused, or ""."""
     try:
         target = link.resolve(strict=True)
@@ -173,12 +175,12 @@ def _link_refusal(root: Path, link: Path, above: tuple[Path, ...]) -> str:
         return "this link leads nowhere, or to itself"
     if not target.is_relative_to(root):
         return "this link leads out of the folder"
-    return "this link leads back to a folder that it lies in" if target in above else ""
+    return "this link leads back to a folder that it lies in" if target in ancestors else ""
 
 
-def _content(path: Path) -> bytes | Fault:
+def _read_content(path: Path) -> bytes | ImageFault:
     try:
         size = path.stat().st_size
-        return too_large(size) if size > MAX_BYTES else path.read_bytes()
+        return too_large_fault(size) if size > MAX_BYTES else path.read_bytes()
     except OSError as error:
-        return Fault("unreadable", error.strerror or str(error))
+        return ImageFault("unreadable", error.strerror or str(error))

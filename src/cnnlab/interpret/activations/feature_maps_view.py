@@ -12,34 +12,34 @@ from matplotlib.figure import Figure
 
 from cnnlab.interpret.activations.feature_maps_result import (
     ActivationsRecord,
-    Guess,
-    LayerFigures,
     LayerMaps,
-    MapFigures,
-    map_figures,
+    LayerStatistics,
+    MapStatistics,
+    TopPrediction,
+    map_statistics,
 )
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_heat, in_signs
-from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_percent, format_shape, pluralize, quote, shorten
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_diverging_rgb, to_hwc, to_viridis_rgb
+from cnnlab.render.plots import CaptionedFigure, to_svg
 from cnnlab.render.tables import TextTable
 
 # From this correlation on a map is said to follow what it is compared with.
-FOLLOWS = 0.7
+CORRELATION_THRESHOLD = 0.7
 # Fewer zeros than this are told of no layer: a convolution gives them by chance.
 FEW_ZEROS = 0.005
 
 
-def seen_on(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
+def describe_maps(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
     """What is seen on a layer's maps, by their numbers."""
-    passed = f"{layer.name} passes the logits on: the loss works on them." if layer.passed_on else ""
-    told = [passed, _of_zeros(layer, figures), _of_peaks(layer, figures)]
-    if layer.has_places:
-        told += [_of_likeness(figures), _of_view(layer)]
+    passed = f"{layer.name} passes the logits on: the loss works on them." if layer.is_identity_softmax else ""
+    told = [passed, _zeros_text(layer, statistics), _peaks_text(layer, statistics)]
+    if layer.is_spatial:
+        told += [_similarity_text(statistics), _receptive_field_text(layer)]
     return " ".join(filter(None, told))
 
 
-def short(value: float, digits: int = 3) -> str:
+def format_short(value: float, digits: int = 3) -> str:
     """A number with few digits, as a table or a tile has room for.
 
     >>> short(0.012345), short(-4.5678), short(-4.5678, 2), short(123456.0)
@@ -52,61 +52,63 @@ def short(value: float, digits: int = 3) -> str:
     return text.replace("-", "−", 1) if value < 0 else text
 
 
-def signed(value: float | None) -> str:
+def format_correlation(value: float | None) -> str:
     """A correlation with its sign; `–` where there is none."""
-    return formatting.NONE if value is None else f"{value:+.2f}".replace("-", "−")
+    return MISSING if value is None else f"{value:+.2f}".replace("-", "−")
 
 
-def _of_zeros(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
-    zeros = float(np.mean([each.zeros for each in figures]))
-    negative = float(np.mean([each.negative for each in figures]))
+def _zeros_text(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
+    zeros = float(np.mean([each.zeros for each in statistics]))
+    negative = float(np.mean([each.negative for each in statistics]))
     if not np.isfinite(layer.values).any():
         return ""
     what = "maps" if layer.values[0].size > 1 else "numbers"
     if zeros < FEW_ZEROS:
-        told = "None of its numbers is" if negative == 0 else f"{formatting.percent(negative)} of its numbers are"
-        return f"{told} below 0{', which a ReLU would set to 0' if layer.has_places and negative else ''}."
-    empty = [each.number for each in figures if each.min == each.max == 0]
-    told = f"{formatting.percent(zeros)} of its numbers are 0"
+        told = "None of its numbers is" if negative == 0 else f"{format_percent(negative)} of its numbers are"
+        return f"{told} below 0{', which a ReLU would set to 0' if layer.is_spatial and negative else ''}."
+    empty = [each.number for each in statistics if each.min == each.max == 0]
+    told = f"{format_percent(zeros)} of its numbers are 0"
     if not empty or what == "numbers":
         return f"{told}."
     named = "" if len(empty) > 8 else f" ({', '.join(map(str, empty))})"
-    count, are = formatting.plural(len(empty), "map"), "is" if len(empty) == 1 else "are"
-    return f"{told}; {count}{named} of {len(figures)} {are} 0 everywhere."
+    count, are = pluralize(len(empty), "map"), "is" if len(empty) == 1 else "are"
+    return f"{told}; {count}{named} of {len(statistics)} {are} 0 everywhere."
 
 
-def _of_peaks(layer: LayerMaps, figures: tuple[MapFigures, ...]) -> str:
-    finite = [each for each in figures if np.isfinite(each.min) and np.isfinite(each.max)]
-    if len(finite) < len(figures):
+def _peaks_text(layer: LayerMaps, statistics: tuple[MapStatistics, ...]) -> str:
+    finite = [each for each in statistics if np.isfinite(each.min) and np.isfinite(each.max)]
+    if len(finite) < len(statistics):
         kind = "map" if layer.values[0].size > 1 else "number"
-        what = f"{len(figures) - len(finite):,} of {formatting.plural(len(figures), kind)}"
+        what = f"{len(statistics) - len(finite):,} of {pluralize(len(statistics), kind)}"
         return f"{what} {'hold' if kind == 'map' else 'are'} NaN or ±Inf, which are not numbers."
-    top = max(figures, key=lambda each: each.max)
+    top = max(statistics, key=lambda each: each.max)
     what = "map" if layer.values[0].size > 1 else "unit"
-    if not layer.has_places:
-        return f"The highest number is {short(top.max)}, of {what} {top.number}."
+    if not layer.is_spatial:
+        return f"The highest number is {format_short(top.max)}, of {what} {top.number}."
     row, column = np.unravel_index(int(layer.values[top.number].argmax()), layer.values.shape[1:])
-    return f"The highest number is {short(top.max)}, in map {top.number} at row {row}, column {column}."
+    return f"The highest number is {format_short(top.max)}, in map {top.number} at row {row}, column {column}."
 
 
-def _of_likeness(figures: tuple[MapFigures, ...]) -> str:
-    known = [each for each in figures if each.brightness is not None and each.edges is not None]
+def _similarity_text(statistics: tuple[MapStatistics, ...]) -> str:
+    known = [each for each in statistics if each.brightness is not None and each.edges is not None]
     if not known:
         return ""
-    bright, edges = (sum(abs(getattr(each, name)) >= FOLLOWS for each in known) for name in ("brightness", "edges"))
+    bright, edges = (
+        sum(abs(getattr(each, name)) >= CORRELATION_THRESHOLD for each in known) for name in ("brightness", "edges")
+    )
     typical = float(np.median([abs(each.brightness or 0) for each in known]))
     most = max(known, key=lambda each: abs(each.brightness or 0))
     return (
-        f"{bright} of {len(figures)} maps follow the image's brightness (|correlation| from {FOLLOWS}), {edges} its "
+        f"{bright} of {len(statistics)} maps follow the image's brightness (|correlation| from {CORRELATION_THRESHOLD}), {edges} its "
         f"edges; the median |correlation| with brightness is {typical:.2f}, and map {most.number} has the largest "
-        f"({signed(most.brightness)})."
+        f"({format_correlation(most.brightness)})."
     )
 
 
-def _of_view(layer: LayerMaps) -> str:
-    if layer.view is None:
+def _receptive_field_text(layer: LayerMaps) -> str:
+    if layer.receptive_field is None:
         return "Each node sees the whole image." if layer.kind else ""
-    high, wide = (last - first + 1 for first, last in layer.view)
+    high, wide = (last - first + 1 for first, last in layer.receptive_field)
     return f"The node in the middle sees {high}×{wide} pixels of the image, padding included."
 
 
@@ -115,54 +117,54 @@ ACROSS = 8
 PAGE_WIDTH = 1072.0
 # Numbers without places are small fields of colour, more of them side by side.
 NUMBERS_ACROSS = 12
-FIELD = (1, 3)
+SWATCH_SHAPE = (1, 3)
 
 
-def maps_figure(found: ActivationMaps) -> Figure:
+def maps_figure(result: ActivationMaps) -> Figure:
     """The image, below it the maps of each layer, and what is seen on them."""
-    headings = {layer.name: f"{layer.name}, {layer.shape_text()}: {layer.chosen()}" for layer in found.layers}
-    rows = [[_image(found)], *([_panel(layer, headings[layer.name])] for layer in found.layers)]
+    headings = {layer.name: f"{layer.name}, {layer.shape_text()}: {layer.selection_note()}" for layer in result.layers}
+    rows = [[_image(result)], *([_panel(layer, headings[layer.name])] for layer in result.layers)]
     told = [
-        f"Image: {found.image}. {found.called()}",
-        *(f"{layer.name}: {found.seen(layer)}" for layer in found.layers),
+        f"Image: {result.image}. {result.prediction_text()}",
+        *(f"{layer.name}: {result.describe_layer(layer)}" for layer in result.layers),
     ]
-    return gallery(f"Activations of {formatting.shown(found.network, 80)}", rows, [*reading_notes(found.layers), *told])
+    return draw_gallery(f"Activations of {shorten(result.network, 80)}", rows, [*reading_notes(result.layers), *told])
 
 
-def layer_figure(found: ActivationMaps, layer: LayerMaps) -> Figure:
+def layer_figure(result: ActivationMaps, layer: LayerMaps) -> Figure:
     """The image beside the maps of one layer, for a page that has its own words."""
-    image = Panel("the image", (Tile(as_picture(found.pixels)),), across=1)
-    return gallery("", [[image, _panel(layer, f"{layer.name}, {layer.shape_text()}")]], (), PAGE_WIDTH)
+    image = GalleryPanel("the image", (Tile(to_hwc(result.pixels)),), num_columns=1)
+    return draw_gallery("", [[image, _panel(layer, f"{layer.name}, {layer.shape_text()}")]], (), PAGE_WIDTH)
 
 
-def _image(found: ActivationMaps) -> Panel:
+def _image(result: ActivationMaps) -> GalleryPanel:
     # In the heading, which has the whole row: below the image long names would be cut off.
-    named = [f"called {formatting.shown(guess.name)}, {guess.probability:.2f}" for guess in found.guesses[:1]]
-    return Panel("; ".join([formatting.shown(found.image, 60), *named]), (Tile(as_picture(found.pixels)),), across=1)
+    named = [f"called {shorten(guess.name)}, {guess.probability:.2f}" for guess in result.top_predictions[:1]]
+    return GalleryPanel("; ".join([shorten(result.image, 60), *named]), (Tile(to_hwc(result.pixels)),), num_columns=1)
 
 
-def _panel(layer: LayerMaps, heading: str) -> Panel:
+def _panel(layer: LayerMaps, heading: str) -> GalleryPanel:
     """The maps of a layer that are shown, numbered."""
     if layer.values[0].size > 1:
-        return Panel(heading, tuple(_map(layer, number) for number in layer.shown), ACROSS)
+        return GalleryPanel(heading, tuple(_map(layer, number) for number in layer.displayed), ACROSS)
     numbers = layer.values[:, 0, 0]
     largest = float(np.abs(np.nan_to_num(numbers)).max(initial=0.0))
     tiles = tuple(
         Tile(
-            in_signs(np.full(FIELD, numbers[number]), largest),
-            (str(number), *layer.classes[number : number + 1], short(float(numbers[number]))),
+            to_diverging_rgb(np.full(SWATCH_SHAPE, numbers[number]), largest),
+            (str(number), *layer.classes[number : number + 1], format_short(float(numbers[number]))),
         )
-        for number in layer.shown
+        for number in layer.displayed
     )
     # Names of classes need more room than numbers.
-    return Panel(heading, tiles, ACROSS if layer.classes else NUMBERS_ACROSS)
+    return GalleryPanel(heading, tiles, ACROSS if layer.classes else NUMBERS_ACROSS)
 
 
 def _map(layer: LayerMaps, number: int) -> Tile:
     values = layer.values[number]
     low, high = float(values.min()), float(values.max())
-    reach = f"{short(low)} all over" if low == high else f"{short(low, 2)} to {short(high, 2)}"
-    return Tile(in_heat(values), (str(number), reach))
+    reach = f"{format_short(low)} all over" if low == high else f"{format_short(low, 2)} to {format_short(high, 2)}"
+    return Tile(to_viridis_rgb(values), (str(number), reach))
 
 
 def reading_notes(layers: Sequence[LayerMaps]) -> list[str]:
@@ -192,14 +194,14 @@ class ActivationMaps:
         image: what was shown.
         pixels: it, uint8, C×H×W, before the normalisation.
         label: its true class; "" where nobody knows it.
-        guesses: what the network calls it, most probable first; none where it gives no logits.
+        top_predictions: what the network calls it, most probable first; none where it gives no logits.
     """
 
     network: str
     image: str
     pixels: npt.NDArray[np.uint8]
     label: str
-    guesses: tuple[Guess, ...]
+    top_predictions: tuple[TopPrediction, ...]
     layers: tuple[LayerMaps, ...]
 
     def layer(self, name: str) -> LayerMaps:
@@ -207,11 +209,11 @@ class ActivationMaps:
         return {layer.name: layer for layer in self.layers}[name]
 
     @cached_property
-    def figures(self) -> dict[str, tuple[MapFigures, ...]]:
+    def statistics(self) -> dict[str, tuple[MapStatistics, ...]]:
         """The statistics of every map of every layer, by the layer's name."""
         # ∞ − ∞ is NaN, which is told.
         with np.errstate(invalid="ignore"):
-            return {layer.name: map_figures(layer, self.pixels) for layer in self.layers}
+            return {layer.name: map_statistics(layer, self.pixels) for layer in self.layers}
 
     def record(self) -> ActivationsRecord:
         """The statistics without the arrays."""
@@ -220,16 +222,16 @@ class ActivationMaps:
             image=self.image,
             size=tuple(self.pixels.shape),
             label=self.label,
-            guesses=self.guesses,
+            guesses=self.top_predictions,
             layers=tuple(
-                LayerFigures(
+                LayerStatistics(
                     name=layer.name,
                     kind=layer.kind,
                     text=layer.text,
                     shape=layer.shape,
-                    shown=layer.shown,
-                    seen=self.seen(layer),
-                    maps=self.figures[layer.name],
+                    shown=layer.displayed,
+                    seen=self.describe_layer(layer),
+                    maps=self.statistics[layer.name],
                 )
                 for layer in self.layers
             ),
@@ -239,77 +241,81 @@ class ActivationMaps:
         """The record as JSON."""
         return self.record().to_json(indent)
 
-    def called(self) -> str:
+    def prediction_text(self) -> str:
         """What the network says of the image."""
-        if not self.guesses:
+        if not self.top_predictions:
             return "The network gives no logits that would name a class."
-        if not all(np.isfinite(guess.probability) for guess in self.guesses):
+        if not all(np.isfinite(guess.probability) for guess in self.top_predictions):
             return "The network names no class: its logits are not numbers (NaN or ±Inf)."
-        named = ", ".join(f"{formatting.quoted(guess.name)} ({guess.probability:.2f})" for guess in self.guesses)
-        truth = f" It is {formatting.quoted(self.label)}." if self.label else ""
+        named = ", ".join(f"{quote(guess.name)} ({guess.probability:.2f})" for guess in self.top_predictions)
+        truth = f" It is {quote(self.label)}." if self.label else ""
         return f"The network calls the image {named}.{truth}"
 
-    def seen(self, layer: LayerMaps) -> str:
+    def describe_layer(self, layer: LayerMaps) -> str:
         """What is seen on a layer's maps, by their numbers."""
-        return seen_on(layer, self.figures[layer.name])
+        return describe_maps(layer, self.statistics[layer.name])
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """What the network says, what is seen, and the statistics of every map that is shown."""
-        return Sheet(
-            title=f"Activations of {self.network} for {self.image}, {formatting.sizes(tuple(self.pixels.shape))}",
+        return Document(
+            title=f"Activations of {self.network} for {self.image}, {format_shape(tuple(self.pixels.shape))}",
             lines=(
-                self.called(),
-                *(f"{layer.name}, {layer.shape_text()}: {self.seen(layer)}" for layer in self.layers),
+                self.prediction_text(),
+                *(f"{layer.name}, {layer.shape_text()}: {self.describe_layer(layer)}" for layer in self.layers),
             ),
             tables=tuple(
-                (f"{layer.name}: {layer.text}, {layer.shape_text()}; {layer.chosen()}", self._table(layer))
+                (f"{layer.name}: {layer.text}, {layer.shape_text()}; {layer.selection_note()}", self._table(layer))
                 for layer in self.layers
             ),
-            notes=(self._columns(),),
+            notes=(self._columns_note(),),
         )
 
-    def _columns(self) -> str:
+    def _columns_note(self) -> str:
         """What the columns of these layers' tables mean."""
         told = ["Maps and units are numbered from 0, as torch indexes them."]
         if any(layer.values[0].size > 1 for layer in self.layers):
             told.append("Zeros and below 0: shares of a map's numbers.")
-        if any(layer.has_places for layer in self.layers):
+        if any(layer.is_spatial for layer in self.layers):
             told.append(
                 "Like brightness and like edges: correlation with the image's brightness and with the size of its "
                 "gradient, both averaged down to the map."
             )
         return " ".join([*told, "32-bit floats, eval mode."])
 
-    def plates(self) -> dict[str, Plate]:
+    def figures(self) -> dict[str, CaptionedFigure]:
         """The image and the maps of every layer, numbered."""
 
-        seen = " ".join(f"{layer.name}: {self.seen(layer)}" for layer in self.layers)
-        return {"activations": Plate(maps_figure(self), f"The image and activations for it. {self.called()} {seen}")}
+        seen = " ".join(f"{layer.name}: {self.describe_layer(layer)}" for layer in self.layers)
+        return {
+            "activations": CaptionedFigure(
+                maps_figure(self), f"The image and activations for it. {self.prediction_text()} {seen}"
+            )
+        }
 
     def _repr_html_(self) -> str:
-        plate = self.plates()["activations"]
-        return self.sheet().to_html(to_svg(plate.figure, "activations", plate.description, alone=True))
+        plate = self.figures()["activations"]
+        return self.document().to_html(to_svg(plate.figure, "activations", plate.description, alone=True))
 
     def _table(self, layer: LayerMaps) -> TextTable:
-        figures = [self.figures[layer.name][number] for number in layer.shown]
+        figures = [self.statistics[layer.name][number] for number in layer.displayed]
         if layer.values[0].size == 1:
-            units = [(str(each.number), short(each.mean)) for each in figures]
+            units = [(str(each.number), format_short(each.mean)) for each in figures]
             if not layer.classes:
-                return TextTable.of(["#unit", "#value"], units)
-            named = [(number, formatting.shown(layer.classes[int(number)]), value) for number, value in units]
-            return TextTable.of(["#unit", "class", "#value"], named)
+                return TextTable.from_rows(["#unit", "#value"], units)
+            named = [(number, shorten(layer.classes[int(number)]), value) for number, value in units]
+            return TextTable.from_rows(["#unit", "class", "#value"], named)
         titles = ["#map", "#min", "#mean", "#max", "#std", "#zeros", "#below 0"]
         rows = [
             [
                 str(each.number),
-                *(short(value) for value in (each.min, each.mean, each.max, each.std)),
-                formatting.percent(each.zeros),
-                formatting.percent(each.negative),
+                *(format_short(value) for value in (each.min, each.mean, each.max, each.std)),
+                format_percent(each.zeros),
+                format_percent(each.negative),
             ]
             for each in figures
         ]
-        if layer.has_places:
+        if layer.is_spatial:
             titles += ["#like brightness", "#like edges"]
             for row, each in zip(rows, figures, strict=True):
-                row += [signed(each.brightness), signed(each.edges)]
-        return TextTable.of(titles, rows)
+                row += [format_correlation(each.brightness), format_correlation(each.edges)]
+        return TextTable.from_rows(titles, rows)

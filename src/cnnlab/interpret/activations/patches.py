@@ -11,136 +11,138 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cnnlab.data.loader import Feed, spread_places
+from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
-from cnnlab.interpret.activations.layer_index import Spot, Spots, reading
+from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.patches_result import FilterPatches, Patch, Patches
-from cnnlab.interpret.loaded_model import Subject, as_subject
-from cnnlab.interpret.targets import MOST_PATCHES, require_number
-from cnnlab.models.pretrained.transfer import resized
-from cnnlab.models.train_mode import evaluating
-from cnnlab.render import formatting
-from cnnlab.runs.callbacks import NOBODY
-from cnnlab.training.device import whole_floats
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
+from cnnlab.interpret.targets import MAX_PATCHES, validate_count
+from cnnlab.models.pretrained.transfer import max_resize
+from cnnlab.models.train_mode import eval_mode
+from cnnlab.render.formatting import format_shape
+from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.training.device import disable_tf32
 
 # Of a layer whose filters nobody chose, so many are shown.
-SOME = 8
+DEFAULT_NUM_FILTERS = 8
 Pixels = npt.NDArray[np.uint8]
 
 
-@whole_floats()
+@disable_tf32()
 def inspect_patches(
-    subject: Subject | str | Path,
+    model: LoadedModel | str | Path,
     layer: str,
     filters: Sequence[int] | None = None,
-    part: str = "validation",
+    split: str = "validation",
     *,
     count: int = 8,
     limit: int | None = None,
-    say: Callable[[str], None] = NOBODY.say,
+    log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> Patches:
     """The patches of a part's images that excite filters of a layer most, one of each image at most.
 
     A patch is what the node of the highest activation sees of the image, by the layers' windows.
 
     Args:
-        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `open_subject`, or a name as it takes them; its network is left as it was.
         layer: the name of a row or a module.
         filters: their numbers, from 0; None: some, spread evenly over the layer.
-        part: train, validation or test; a look at the test part is written into the ledger.
+        split: train, validation or test; a look at the test part is written into the ledger.
         count: how many patches of each filter, 1 to 64.
         limit: look at so many images at most, spread evenly over the part.
-        say: told of images that are left out.
+        log: told of images that are left out.
 
     Raises:
         UsageError: no such part, layer or filter, or a layer that gives no maps.
         SourceError: the data can't be used.
     """
-    subject = as_subject(subject)
-    require_number("--top", count, MOST_PATCHES)
+    model = as_loaded_model(model)
+    validate_count("--top", count, MAX_PATCHES)
     if limit is not None and limit < 1:
         raise UsageError("nothing would be shown", where="--limit", received=str(limit), allowed="1 or more")
-    shape = (subject.form.channels, subject.form.height, subject.form.width)
-    spots = Spots(subject.network, subject.layers, shape)
-    spot = spots.named(layer, "--patches")
-    known = spots.units(spot)
+    shape = (model.image_spec.channels, model.image_spec.height, model.image_spec.width)
+    spots = LayerIndex(model.network, model.layers, shape)
+    spot = spots.find(layer, "--patches")
+    known = spots.num_units(spot)
     if known is not None:
-        _chosen(layer, filters, known)
-    feed = subject.part(part, "inspect activations --patches", limit, say)
-    top = most_exciting(subject, spots, spot, feed, count)
-    places = subject.places(part, limit)
+        _selected_filters(layer, filters, known)
+    feed = model.open_split(split, "inspect activations --patches", limit, log)
+    top = top_activations(model, spots, spot, feed, count)
+    places = model.split_indices(split, limit)
     return Patches(
-        network=subject.name,
+        network=model.name,
         layer=layer,
         text=spot.row.text if spot.row is not None else "",
-        total=top.values.shape[1],
-        part=part,
+        num_filters=top.values.shape[1],
+        split=split,
         images=len(feed),
-        classes=subject.classes,
+        classes=model.classes,
         filters=tuple(
             FilterPatches(
                 number, tuple(_patch(spots, spot, feed, top, number, rank, places) for rank in top.ranks(number))
             )
-            for number in _chosen(layer, filters, top.values.shape[1])
+            for number in _selected_filters(layer, filters, top.values.shape[1])
         ),
-        passed_on=spots.passes_on(spot),
+        is_identity_softmax=spots.is_identity_softmax(spot),
     )
 
 
 @dataclass(frozen=True)
-class Top:
+class TopActivations:
     """The highest activations so far, highest first, each K×F: their values, images, and places on the map.
 
-    `wide` is the map's width, by which a place is a row and a column.
+    `map_width` is the map's width, by which a place is a row and a column.
     """
 
     values: npt.NDArray[np.float64]
     images: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-    wide: int
+    positions: npt.NDArray[np.int64]
+    map_width: int
 
     def ranks(self, number: int) -> list[int]:
         """The ranks of a filter that are numbers."""
         return [rank for rank in range(len(self.values)) if np.isfinite(self.values[rank, number])]
 
 
-def most_exciting(subject: Subject, spots: Spots, spot: Spot, feed: Feed, count: int) -> Top:
+def top_activations(
+    model: LoadedModel, layer_index: LayerIndex, layer_ref: LayerRef, loader: ImageLoader, count: int
+) -> TopActivations:
     """The `count` images with the highest activation of each filter, and where on the map it is; in one pass, of which
     no more is held than that. Of equal ones the earlier image, and the first place, row by row.
     """
-    network, kept, wide = subject.network, _Kept(count), 1
+    network, kept, wide = model.network, _TopActivationTracker(count), 1
     seen = 0
 
-    def see(_: Spot, output: Tensor) -> None:
+    def see(_: LayerRef, output: Tensor) -> None:
         nonlocal wide
-        maps = spots.maps(spot, output)
+        maps = layer_index.as_feature_maps(layer_ref, output)
         if maps is None or len(maps) != at_once:
             raise UsageError(
-                f"'{spot.name}' gives nothing in which each image has its own maps",
+                f"'{layer_ref.name}' gives nothing in which each image has its own maps",
                 where="--patches",
-                received=formatting.sizes(tuple(output.shape)),
+                received=format_shape(tuple(output.shape)),
                 next_step="choose another layer",
             )
         wide = maps.shape[3]
-        kept.add(maps, seen)
+        kept.update(maps, seen)
 
-    with evaluating(network), torch.no_grad():
-        for images, _ in feed.enlarged(resized(network)).evaluation():
+    with eval_mode(network), torch.no_grad():
+        for images, _ in loader.with_input_size(max_resize(network)).eval_batches():
             at_once = len(images)
-            with reading(network, [spot], see):
+            with capture_outputs(network, [layer_ref], see):
                 network(images)
             seen += at_once
-    return kept.found(spot.name, wide)
+    return kept.result(layer_ref.name, wide)
 
 
-class _Kept:
+class _TopActivationTracker:
     """The highest values of each filter over the batches so far; tensors K×F on the device."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self.best: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def add(self, maps: Tensor, first: int) -> None:
+    def update(self, maps: Tensor, first: int) -> None:
         """A batch whose first image has this place in the part."""
         flat = torch.nan_to_num(maps.detach().flatten(2), nan=-torch.inf)
         values = flat.amax(dim=2)
@@ -153,31 +155,37 @@ class _Kept:
         order = values.sort(dim=0, descending=True, stable=True).indices[: self.count]
         self.best = values.gather(0, order), images.gather(0, order), places.gather(0, order)
 
-    def found(self, name: str, wide: int) -> Top:
+    def result(self, name: str, map_width: int) -> TopActivations:
         if self.best is None:
             raise UsageError(f"'{name}' did not run", where="--patches", next_step="choose another layer")
         values, images, places = (tensor.cpu().numpy() for tensor in self.best)
-        return Top(values.astype(np.float64), images, places, wide)
+        return TopActivations(values.astype(np.float64), images, places, map_width)
 
 
 def _patch(
-    spots: Spots, spot: Spot, feed: Feed, top: Top, number: int, rank: int, places: npt.NDArray[np.int64]
+    layer_index: LayerIndex,
+    layer_ref: LayerRef,
+    loader: ImageLoader,
+    top: TopActivations,
+    number: int,
+    rank: int,
+    image_indices: npt.NDArray[np.int64],
 ) -> Patch:
     image = int(top.images[rank, number])
-    node = divmod(int(top.places[rank, number]), top.wide)
+    node = divmod(int(top.positions[rank, number]), top.map_width)
     return Patch(
         value=float(top.values[rank, number]),
-        image=int(places[image]),
-        label=int(feed.labels[image]),
+        image=int(image_indices[image]),
+        label=int(loader.labels[image]),
         node=node,
-        seen=spots.seen(spot, node),
-        pixels=np.array(feed.pixels[image]),
+        receptive_field=layer_index.receptive_field(layer_ref, node),
+        pixels=np.array(loader.pixels[image]),
     )
 
 
-def _chosen(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
+def _selected_filters(layer: str, filters: Sequence[int] | None, total: int) -> list[int]:
     if filters is None:
-        return [int(number) for number in spread_places(total, SOME)]
+        return [int(number) for number in evenly_spaced_indices(total, DEFAULT_NUM_FILTERS)]
     for number in filters:
         if not 0 <= number < total:
             raise UsageError(

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.interpret.activations.feature_maps_view import short
+from cnnlab.interpret.activations.feature_maps_view import format_short
 from cnnlab.records import Record
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_shape, pluralize, quote, shorten
+from cnnlab.render.plots import CaptionedFigure, to_svg
 from cnnlab.render.tables import TextTable
 
 Pair = tuple[int, int]
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 # Of what lies outside the image, from 0 to 1.
-OUTSIDE = 0.5
+OUTSIDE_GREY = 0.5
 
 
 class PatchRecord(Record):
@@ -49,7 +49,7 @@ class PatchesRecord(Record):
     layer: str
     text: str
     filters_in_all: int
-    part: str
+    split: str
     images: int
     filters: tuple[FilterRecord, ...]
 
@@ -63,7 +63,8 @@ class Patch:
         image: the image's number in the part, from 0.
         label: the index of its class.
         node: (row, column) on the map.
-        seen: the first and last row, and column, of the image that the node sees, padding included; None for all of it.
+        receptive_field: the first and last row, and column, of the image that the node sees, padding included; None for
+            all of it.
         pixels: the whole image, uint8, C×H×W.
     """
 
@@ -71,29 +72,29 @@ class Patch:
     image: int
     label: int
     node: Pair
-    seen: tuple[Pair, Pair] | None
+    receptive_field: tuple[Pair, Pair] | None
     pixels: Pixels
 
     @property
     def size(self) -> Pair | None:
         """How many rows and columns the node sees; None for all of them."""
-        if self.seen is None:
+        if self.receptive_field is None:
             return None
-        (top, bottom), (left, right) = self.seen
+        (top, bottom), (left, right) = self.receptive_field
         return bottom - top + 1, right - left + 1
 
     @property
-    def is_whole(self) -> bool:
+    def covers_image(self) -> bool:
         """Whether the node sees the whole image, or, beside padding, more than it."""
         return self.size is None or all(np.greater_equal(self.size, self.pixels.shape[1:]))
 
-    def cut(self) -> Floats:
+    def crop(self) -> Floats:
         """What the node sees, H×W×3 or, with what lies outside, in grey; the whole image where it sees all."""
         whole = np.broadcast_to(self.pixels / 255, (3, *self.pixels.shape[1:])).transpose(1, 2, 0)
-        if self.seen is None or self.is_whole:
+        if self.receptive_field is None or self.covers_image:
             return np.asarray(whole)
-        (top, bottom), (left, right) = self.seen
-        found = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE)
+        (top, bottom), (left, right) = self.receptive_field
+        found = np.full((bottom - top + 1, right - left + 1, 3), OUTSIDE_GREY)
         high, wide = whole.shape[:2]
         rows, columns = slice(max(top, 0), min(bottom + 1, high)), slice(max(left, 0), min(right + 1, wide))
         found[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = whole[rows, columns]
@@ -113,23 +114,23 @@ class Patches:
     """The patches that excite filters of one layer most, over a part of the data.
 
     Attributes:
-        total: how many filters the layer has.
+        num_filters: how many filters the layer has.
         images: how many images were looked at.
         classes: the classes' names.
-        passed_on: whether the layer is a softmax that hands on the logits as they are.
+        is_identity_softmax: whether the layer is a softmax that hands on the logits as they are.
     """
 
     network: str
     layer: str
     text: str
-    total: int
-    part: str
+    num_filters: int
+    split: str
     images: int
     classes: tuple[str, ...]
     filters: tuple[FilterPatches, ...]
-    passed_on: bool = False
+    is_identity_softmax: bool = False
 
-    def named(self, patch: Patch) -> str:
+    def class_name(self, patch: Patch) -> str:
         """The class of a patch's image."""
         return self.classes[patch.label] if patch.label < len(self.classes) else f"class {patch.label}"
 
@@ -139,8 +140,8 @@ class Patches:
             network=self.network,
             layer=self.layer,
             text=self.text,
-            filters_in_all=self.total,
-            part=self.part,
+            filters_in_all=self.num_filters,
+            split=self.split,
             images=self.images,
             filters=tuple(
                 FilterRecord(number=each.number, patches=tuple(map(self._record, each.patches)))
@@ -152,11 +153,11 @@ class Patches:
         """The record as JSON."""
         return self.record().to_json(indent)
 
-    def answer(self) -> str:
+    def summary(self) -> str:
         """How far each filter's patches are of one class."""
         told = []
         for each in self.filters:
-            share = self.of_one_class(each)
+            share = self.majority_class(each)
             if share is not None:
                 told.append((share[1] / len(each.patches), each, *share))
         if not told:
@@ -164,41 +165,45 @@ class Patches:
         _, each, name, count = max(told, key=lambda one: one[0])
         alike = sum(share > 0.5 for share, *_ in told)
         idle = [str(each.number) for each in self.filters if each.patches and each.patches[0].value <= 0]
-        never = f" Never above 0: {formatting.plural(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
+        never = f" Never above 0: {pluralize(len(idle), 'filter')} ({', '.join(idle)})." if idle else ""
         return (
-            f"Of {formatting.plural(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
+            f"Of {pluralize(len(told), 'filter')} {alike or 'none'} {'has' if alike == 1 else 'have'} more than "
             f"half of the patches from images of one class; the most in filter {each.number}: {count} of "
-            f"{len(each.patches)} are {formatting.quoted(name)}.{never}"
+            f"{len(each.patches)} are {quote(name)}.{never}"
         )
 
-    def of_one_class(self, each: FilterPatches) -> tuple[str, int] | None:
+    def majority_class(self, filter_patches: FilterPatches) -> tuple[str, int] | None:
         """The most frequent class among a filter's patches, and how many are of it; of equal ones the first."""
-        found = Counter(self.named(patch) for patch in each.patches).most_common(1)
+        found = Counter(self.class_name(patch) for patch in filter_patches.patches).most_common(1)
         return found[0] if found else None
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The answer, and for each filter the values and images of its patches."""
         titles = ["#filter", "#highest", "#lowest shown", "most frequent class", "images"]
-        return Sheet(
-            title=f"What excites {self.layer} of {self.network} most, in {self.looked_at()}",
-            lines=(self.answer(),),
-            tables=((self.chosen(), TextTable.of(titles, [self._row(each) for each in self.filters])),),
-            notes=(*self.passing(), self.geometry(), "Filters are numbered from 0, and so are the images of a part."),
+        return Document(
+            title=f"What excites {self.layer} of {self.network} most, in {self.images_text()}",
+            lines=(self.summary(),),
+            tables=((self.selection_note(), TextTable.from_rows(titles, [self._row(each) for each in self.filters])),),
+            notes=(
+                *self.identity_softmax_notes(),
+                self.patch_size_text(),
+                "Filters are numbered from 0, and so are the images of a part.",
+            ),
         )
 
-    def chosen(self) -> str:
+    def selection_note(self) -> str:
         """Which filters are shown."""
-        return f"{self.layer}: {self.text}; {len(self.filters)} of {formatting.plural(self.total, 'filter')}"
+        return f"{self.layer}: {self.text}; {len(self.filters)} of {pluralize(self.num_filters, 'filter')}"
 
-    def passing(self) -> tuple[str, ...]:
+    def identity_softmax_notes(self) -> tuple[str, ...]:
         """That a softmax hands on the logits as they are, where it does."""
-        return (f"{self.layer} passes the logits on: the loss works on them.",) if self.passed_on else ()
+        return (f"{self.layer} passes the logits on: the loss works on them.",) if self.is_identity_softmax else ()
 
-    def looked_at(self) -> str:
+    def images_text(self) -> str:
         """The images that were looked at."""
-        return f"{formatting.plural(self.images, 'image')} of the {self.part} part"
+        return f"{pluralize(self.images, 'image')} of the {self.split} part"
 
-    def geometry(self) -> str:
+    def patch_size_text(self) -> str:
         """What a patch is, with its size."""
         found = [patch for each in self.filters for patch in each.patches]
         once = "one of each image at most"
@@ -207,41 +212,50 @@ class Patches:
         views = {patch.size for patch in found if patch.size is not None}
         if not views:
             return f"Each node sees the whole image, which is shown; {once}."
-        largest = formatting.sizes(max(views))
+        largest = format_shape(max(views))
         # Views on an enlarged image are not all of one size.
         sides = largest if len(views) == 1 else f"up to {largest}"
-        if all(patch.is_whole for patch in found):
+        if all(patch.covers_image for patch in found):
             return (
                 f"A node sees {sides} pixels by the layers' windows, as much as the image or more: whole images are "
                 f"shown, the middle of the view marked by a frame; {once}."
             )
         return f"A patch is what the node sees by the layers' windows, {sides} pixels, grey outside the image; {once}."
 
-    def plates(self) -> dict[str, Plate]:
+    def figures(self) -> dict[str, CaptionedFigure]:
         """A row of patches for each filter."""
         from cnnlab.interpret.activations.patches_view import patches_figure
 
-        return {"patches": Plate(patches_figure(self), f"What excites filters of {self.layer} most. {self.answer()}")}
+        return {
+            "patches": CaptionedFigure(
+                patches_figure(self), f"What excites filters of {self.layer} most. {self.summary()}"
+            )
+        }
 
     def _repr_html_(self) -> str:
-        plate = self.plates()["patches"]
-        return self.sheet().to_html(to_svg(plate.figure, "patches", plate.description, alone=True))
+        plate = self.figures()["patches"]
+        return self.document().to_html(to_svg(plate.figure, "patches", plate.description, alone=True))
 
     def _record(self, patch: Patch) -> PatchRecord:
-        rows, columns = patch.seen or (None, None)
+        rows, columns = patch.receptive_field or (None, None)
         return PatchRecord(
             value=patch.value,
             image=patch.image,
-            label=self.named(patch),
+            label=self.class_name(patch),
             node=patch.node,
             rows=rows,
             columns=columns,
         )
 
-    def _row(self, each: FilterPatches) -> tuple[str, ...]:
-        common = self.of_one_class(each)
+    def _row(self, filter_patches: FilterPatches) -> tuple[str, ...]:
+        common = self.majority_class(filter_patches)
         if common is None:
-            return str(each.number), formatting.NONE, formatting.NONE, "", ""
-        images = ", ".join(str(patch.image) for patch in each.patches)
-        values = short(each.patches[0].value), short(each.patches[-1].value)
-        return str(each.number), *values, f"{formatting.shown(common[0])} ({common[1]} of {len(each.patches)})", images
+            return str(filter_patches.number), MISSING, MISSING, "", ""
+        images = ", ".join(str(patch.image) for patch in filter_patches.patches)
+        values = format_short(filter_patches.patches[0].value), format_short(filter_patches.patches[-1].value)
+        return (
+            str(filter_patches.number),
+            *values,
+            f"{shorten(common[0])} ({common[1]} of {len(filter_patches.patches)})",
+            images,
+        )

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlab.records import Record
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_percent, pluralize
+from cnnlab.render.plots import CaptionedFigure, to_svg
 from cnnlab.render.tables import TextTable
 
 Floats = npt.NDArray[np.float64]
 # A derivative below this lets nothing through that training could use.
-FLAT = 1e-3
+DERIVATIVE_THRESHOLD = 1e-3
 # As a share of half the range, from its middle; and the share of cases from which on a unit counts as saturated.
-SATURATED, MOSTLY = 0.99, 0.99
-MOST_NAMED = 12
+SATURATION_THRESHOLD, SATURATED_SHARE = 0.99, 0.99
+MAX_NAMED = 12
 
 
 class UnitsRecord(Record):
@@ -45,7 +45,7 @@ class UnitActivityRecord(Record):
     """`UnitActivity` as JSON has it."""
 
     network: str
-    part: str
+    split: str
     images: int
     layers: tuple[UnitsRecord, ...]
 
@@ -60,7 +60,7 @@ class LayerUnits:
         steep: the share in which the function's |derivative| was 0.001 or more.
         far: the share in which it was farther from the middle of the range than 0.99 of half the range; None for a
             function without ends on both sides.
-        highest: the highest number that it gave.
+        maximum: the highest number that it gave.
         dead_by: "output": dead where it was never above 0; "derivative": where `steep` is 0.
     """
 
@@ -71,27 +71,27 @@ class LayerUnits:
     above: Floats
     steep: Floats
     far: Floats | None
-    highest: Floats
+    maximum: Floats
     dead_by: Literal["output", "derivative"]
 
     @property
     def dead(self) -> tuple[int, ...]:
         """The units that did nothing in any case, from 0."""
-        idle = self.highest <= 0 if self.dead_by == "output" else self.steep == 0
-        return _numbers(idle & np.isfinite(self.highest))
+        idle = self.maximum <= 0 if self.dead_by == "output" else self.steep == 0
+        return _numbers(idle & np.isfinite(self.maximum))
 
     @property
     def broken(self) -> tuple[int, ...]:
         """The units that gave NaN or ±Inf in some case; none of them counts as dead."""
-        return _numbers(~np.isfinite(self.highest))
+        return _numbers(~np.isfinite(self.maximum))
 
     @property
     def saturated(self) -> tuple[int, ...]:
         """The units near the ends of the range in more than 99 % of the cases."""
-        return () if self.far is None else _numbers(self.far > MOSTLY)
+        return () if self.far is None else _numbers(self.far > SATURATED_SHARE)
 
     @property
-    def shown(self) -> Floats:
+    def displayed_shares(self) -> Floats:
         """What a picture shows of each unit: the share above 0, or, between two ends, the share away from them."""
         return self.above if self.far is None else 1 - self.far
 
@@ -117,7 +117,7 @@ class UnitActivity:
     """How the units of a network fared over a part of the data, layer by layer."""
 
     network: str
-    part: str
+    split: str
     images: int
     layers: tuple[LayerUnits, ...]
 
@@ -128,47 +128,47 @@ class UnitActivity:
     def record(self) -> UnitActivityRecord:
         """All numbers, as JSON has them."""
         layers = tuple(layer.record() for layer in self.layers)
-        return UnitActivityRecord(network=self.network, part=self.part, images=self.images, layers=layers)
+        return UnitActivityRecord(network=self.network, split=self.split, images=self.images, layers=layers)
 
     def to_json(self, indent: int | None = None) -> str:
         """The record as JSON."""
         return self.record().to_json(indent)
 
-    def answer(self) -> str:
+    def summary(self) -> str:
         """How many units are dead or saturated, and where most of them are."""
         units = sum(len(layer.above) for layer in self.layers)
         told = []
         if broken := [layer for layer in self.layers if layer.broken]:
             count = sum(len(layer.broken) for layer in broken)
-            gave = f"{count:,} of the {formatting.plural(units, 'unit')} gave NaN or ±Inf, which are not numbers"
+            gave = f"{count:,} of the {pluralize(units, 'unit')} gave NaN or ±Inf, which are not numbers"
             told.append(
                 f"{gave}: in {', '.join(layer.name for layer in broken)}. They count as neither dead nor alive."
             )
             units -= count
         if units:
-            told.append(self._of("dead", [layer.dead for layer in self.layers], units))
+            told.append(self._units_text("dead", [layer.dead for layer in self.layers], units))
         if ranged := [layer for layer in self.layers if layer.far is not None]:
             count = sum(len(layer.above) for layer in ranged)
-            told.append(self._of("saturated", [layer.saturated for layer in self.layers], count))
+            told.append(self._units_text("saturated", [layer.saturated for layer in self.layers], count))
         sound = [layer for layer in self.layers if not layer.broken]
         if not sound:
             return " ".join(told)
-        least = min(sound, key=lambda layer: float(np.median(layer.shown)))
+        least = min(sound, key=lambda layer: float(np.median(layer.displayed_shares)))
         share = "above 0" if least.far is None else "away from the ends of its range"
         told.append(
             f"{least.name} is the least active layer: its median unit is {share} in "
-            f"{formatting.percent(float(np.median(least.shown)))} of its cases."
+            f"{format_percent(float(np.median(least.displayed_shares)))} of its cases."
         )
         return " ".join(told)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The answer, and a row for each layer with its dead and saturated units named."""
         titles = ["layer", "function", "#units", "#dead", "#saturated", "#median share", "#lowest", "#highest", "which"]
         rows = [self._row(layer) for layer in self.layers]
-        return Sheet(
-            title=f"Units of {self.network} over {formatting.plural(self.images, 'image')} of the {self.part} part",
-            lines=(self.answer(),),
-            tables=(("", TextTable.of(titles, rows)),),
+        return Document(
+            title=f"Units of {self.network} over {pluralize(self.images, 'image')} of the {self.split} part",
+            lines=(self.summary(),),
+            tables=(("", TextTable.from_rows(titles, rows)),),
             notes=self.definitions(),
         )
 
@@ -190,19 +190,23 @@ class UnitActivity:
             notes.append("The share is that of the cases above 0.")
         return tuple(notes)
 
-    def plates(self) -> dict[str, Plate]:
+    def figures(self) -> dict[str, CaptionedFigure]:
         """A strip for each layer: the share of every unit."""
         from cnnlab.interpret.activations.units_view import units_figure
 
-        return {"units": Plate(units_figure(self), f"How often each unit is active, layer by layer. {self.answer()}")}
+        return {
+            "units": CaptionedFigure(
+                units_figure(self), f"How often each unit is active, layer by layer. {self.summary()}"
+            )
+        }
 
     def _repr_html_(self) -> str:
-        plate = self.plates()["units"]
-        return self.sheet().to_html(to_svg(plate.figure, "units", plate.description, alone=True))
+        plate = self.figures()["units"]
+        return self.document().to_html(to_svg(plate.figure, "units", plate.description, alone=True))
 
-    def _of(self, what: str, numbers: Sequence[tuple[int, ...]], units: int) -> str:
+    def _units_text(self, what: str, numbers: Sequence[tuple[int, ...]], units: int) -> str:
         found = sum(map(len, numbers))
-        of = f"of the {formatting.plural(units, 'unit')}" + (" with a range" if what == "saturated" else "")
+        of = f"of the {pluralize(units, 'unit')}" + (" with a range" if what == "saturated" else "")
         if not found:
             return f"None {of} is {what}."
         most = max(range(len(numbers)), key=lambda place: len(numbers[place]))
@@ -212,17 +216,17 @@ class UnitActivity:
         return f"{found} {of} {'is' if found == 1 else 'are'} {what}, {where if found > 1 else f'in {layer.name}'}."
 
     def _row(self, layer: LayerUnits) -> tuple[str, ...]:
-        named = [f"not a number: {_few(layer.broken)}"] if layer.broken else []
-        named += [f"dead: {_few(layer.dead)}"] if layer.dead else []
-        named += [f"saturated: {_few(layer.saturated)}"] if layer.saturated else []
-        shares = layer.shown
+        named = [f"not a number: {_unit_list_text(layer.broken)}"] if layer.broken else []
+        named += [f"dead: {_unit_list_text(layer.dead)}"] if layer.dead else []
+        named += [f"saturated: {_unit_list_text(layer.saturated)}"] if layer.saturated else []
+        shares = layer.displayed_shares
         return (
             layer.name,
             layer.kind,
             str(len(shares)),
             str(len(layer.dead)),
-            formatting.NONE if layer.far is None else str(len(layer.saturated)),
-            *(formatting.percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
+            MISSING if layer.far is None else str(len(layer.saturated)),
+            *(format_percent(float(value)) for value in (np.median(shares), shares.min(), shares.max())),
             "; ".join(named),
         )
 
@@ -231,6 +235,6 @@ def _numbers(which: npt.NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(number) for number in np.flatnonzero(which))
 
 
-def _few(numbers: tuple[int, ...]) -> str:
-    more = len(numbers) - MOST_NAMED
-    return ", ".join(map(str, numbers[:MOST_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _unit_list_text(numbers: tuple[int, ...]) -> str:
+    more = len(numbers) - MAX_NAMED
+    return ", ".join(map(str, numbers[:MAX_NAMED])) + (f" and {more} more" if more > 0 else "")

@@ -7,41 +7,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnnlab.interpret.activations.units_result import LayerUnits, UnitActivity
-from cnnlab.render import formatting
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.formatting import pluralize, shorten, wrap
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
 
 WIDTH, MARGIN, LEFT = 720.0, 12.0, 56.0
 TITLE, HEAD, STRIP, FOOT, LINE = 30.0, 24.0, 64.0, 26.0, 15.0
 # From so many units on, bars have no gaps.
-MANY = 90
-LETTER = 0.52
+MAX_BARS_WITH_GAPS = 90
+CHARACTER_WIDTH = 0.52
 # How deep the mark of a dead or saturated unit is, below the strip; as a share of its height.
 MARK = 0.12
 
 
-def units_figure(found: UnitActivity) -> Figure:
+def units_figure(result: UnitActivity) -> Figure:
     """A bar a unit, as high as its share; marks below for dead and saturated ones; then what is seen."""
     told = [
-        line for text in _notes(found) for line in formatting.folded(text, int((WIDTH - 2 * MARGIN) / (LETTER * SMALL)))
+        line for text in _notes(result) for line in wrap(text, int((WIDTH - 2 * MARGIN) / (CHARACTER_WIDTH * SMALL)))
     ]
     each = HEAD + STRIP + FOOT
-    height = 2 * MARGIN + TITLE + each * len(found.layers) + LINE * len(told) + 4
+    height = 2 * MARGIN + TITLE + each * len(result.layers) + LINE * len(told) + 4
     figure = new_figure(WIDTH, height)
-    title = f"How often units are active: {formatting.shown(found.network, 60)}"
+    title = f"How often units are active: {shorten(result.network, 60)}"
     _write(figure, MARGIN, height - MARGIN - 8, title, NORMAL + 1, "ink", bold=True)
-    for number, layer in enumerate(found.layers):
+    for number, layer in enumerate(result.layers):
         top = height - MARGIN - TITLE - number * each
         _write(figure, MARGIN, top - HEAD / 2, _heading(layer), SMALL, "ink", bold=True)
-        axes = quiet_axes(figure, LEFT, top - HEAD - STRIP, WIDTH - LEFT - MARGIN, STRIP)
-        _strip(axes, layer)
+        axes = minimal_axes(figure, LEFT, top - HEAD - STRIP, WIDTH - LEFT - MARGIN, STRIP)
+        _draw_layer(axes, layer)
     for number, line in enumerate(told):
         _write(figure, MARGIN, MARGIN + LINE * (len(told) - number - 0.5), line, SMALL, "muted")
     return figure
 
 
-def _strip(axes: Axes, layer: LayerUnits) -> None:
-    shares, count = layer.shown, len(layer.shown)
-    axes.bar(np.arange(count), shares, width=1.0 if count > MANY else 0.8, color=COLOURS["train"], linewidth=0)
+def _draw_layer(axes: Axes, layer: LayerUnits) -> None:
+    shares, count = layer.displayed_shares, len(layer.displayed_shares)
+    axes.bar(
+        np.arange(count), shares, width=1.0 if count > MAX_BARS_WITH_GAPS else 0.8, color=COLOURS["train"], linewidth=0
+    )
     for units, colour in ((layer.dead, "validation"), (layer.saturated, "other")):
         if units:
             # In front of the axis, where no bar can hide them.
@@ -67,18 +69,18 @@ def _heading(layer: LayerUnits) -> str:
     found = [f"{len(layer.dead)} dead"] if layer.dead else []
     found += [f"{len(layer.saturated)} saturated"] if layer.saturated else []
     told = f"; {', '.join(found)}" if found else ""
-    return f"{formatting.shown(layer.name, 40)}, {layer.kind}, {formatting.plural(len(layer.above), 'unit')}: {share}{told}"
+    return f"{shorten(layer.name, 40)}, {layer.kind}, {pluralize(len(layer.above), 'unit')}: {share}{told}"
 
 
-def _notes(found: UnitActivity) -> list[str]:
+def _notes(result: UnitActivity) -> list[str]:
     marks = []
-    if any(layer.dead for layer in found.layers):
+    if any(layer.dead for layer in result.layers):
         marks.append("orange below the strip: dead")
-    if any(layer.saturated for layer in found.layers):
+    if any(layer.saturated for layer in result.layers):
         marks.append("violet below the strip: saturated")
-    images = f"{formatting.plural(found.images, 'image')} of the {found.part} part"
+    images = f"{pluralize(result.images, 'image')} of the {result.split} part"
     read = f"A bar for each unit, by its number from 0, over {images}{'; ' if marks else ''}{'; '.join(marks)}."
-    return [read, found.answer(), " ".join(found.definitions())]
+    return [read, result.summary(), " ".join(result.definitions())]
 
 
 def _write(figure: Figure, x: float, y: float, text: str, size: float, colour: str, *, bold: bool = False) -> None:

@@ -15,31 +15,37 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from cnnlab.data.sources.base import Progress, silent
-from cnnlab.errors import RunError, UsageError, listed, nearest
+from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.interpret.attribution.grad_cam_layers import choose_layer
-from cnnlab.interpret.attribution.methods import METHODS, Setting, at_a_time, heat, load_captum
-from cnnlab.interpret.attribution.result import Attribution, Attributions, Completeness, Curve, Explained
-from cnnlab.interpret.attribution.sanity_checks import (
-    MOST_STEPS,
-    area,
-    complete,
-    curves,
-    order_of,
-    random_orders,
-    rank_correlation,
-    redrawn,
+from cnnlab.interpret.attribution.methods import METHODS, AttributionConfig, load_captum, max_batch_size, to_heatmap
+from cnnlab.interpret.attribution.result import (
+    AttributionMap,
+    Attributions,
+    Completeness,
+    ImageAttributions,
+    PerturbationCurve,
 )
-from cnnlab.interpret.hooks import probing
-from cnnlab.interpret.images import Picture, normalised
-from cnnlab.interpret.loaded_model import Subject, as_subject
-from cnnlab.interpret.targets import one_or_more
-from cnnlab.render import formatting
-from cnnlab.runs.callbacks import NOBODY
-from cnnlab.training.device import whole_floats
+from cnnlab.interpret.attribution.sanity_checks import (
+    MAX_STEPS,
+    converged_integrated_gradients,
+    curve_auc,
+    perturbation_curves,
+    pixel_ranking,
+    random_rankings,
+    randomize_weights,
+    rank_correlation,
+)
+from cnnlab.interpret.hooks import frozen_eval
+from cnnlab.interpret.images import InputImage, normalize_pixels
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
+from cnnlab.interpret.targets import as_tuple
+from cnnlab.render.formatting import shorten
+from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.training.device import disable_tf32
 
 Baseline: TypeAlias = Literal["mean", "black", "blur"]
-MOST_IMAGES = 8
+MAX_IMAGES = 8
 # Of occlusion's square where no size is given: a quarter of the shorter side, 8 pixels of 32.
 SQUARE = 4
 # The blur's standard deviation: 2 pixels of 32.
@@ -51,7 +57,7 @@ BASELINES = {
 }
 
 
-def read_class(given: str | int, classes: Sequence[str], count: int) -> int:
+def parse_class(value: str | int, classes: Sequence[str], count: int) -> int:
     """The number of a class that is given by its name or its number; a name goes before a number.
 
     Args:
@@ -64,42 +70,42 @@ def read_class(given: str | int, classes: Sequence[str], count: int) -> int:
     >>> read_class("cat", ["dog", "cat"], 2), read_class("0", ["1", "0"], 2), read_class(0, ["1", "0"], 2)
     (1, 1, 0)
     """
-    if isinstance(given, str) and given in classes:
-        return list(classes).index(given)
-    text = str(given).strip()
+    if isinstance(value, str) and value in classes:
+        return list(classes).index(value)
+    text = str(value).strip()
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < count:
         return int(text)
-    names = ", ".join(formatting.shown(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
+    names = ", ".join(shorten(name, 24) for name in classes[:20]) + (", …" if len(classes) > 20 else "")
     raise UsageError(
         "the network has no such class",
         where="--class",
-        received=formatting.shown(text),
+        received=shorten(text),
         allowed=f"a number from 0 to {count - 1}" + (f", or a name: {names}" if classes else ""),
-        next_step=formatting.shown(nearest(text, classes)) or "leave it out for the class that is predicted",
+        next_step=shorten(did_you_mean(text, classes)) or "leave it out for the class that is predicted",
     )
 
 
-def background(subject: Subject, picture: Picture, baseline: Baseline) -> Tensor:
+def baseline_image(model: LoadedModel, input_image: InputImage, baseline: Baseline) -> Tensor:
     """C×H×W floats on the CPU, as the network takes them: what is shown where nothing is to be seen."""
     if baseline == "mean":
-        return torch.zeros_like(picture.values)
+        return torch.zeros_like(input_image.values)
     if baseline == "blur":
-        sigma = min(picture.values.shape[1:]) / BLUR
-        return torch.from_numpy(gaussian_filter(picture.values.numpy(), (0, sigma, sigma), mode="nearest"))
-    mean, std = subject.mean, subject.std
-    if mean is None and picture.label is not None and subject.dataset is not None:
-        mean, std = subject.dataset().mean, subject.dataset().std
-    black = np.zeros_like(picture.pixels)
+        sigma = min(input_image.values.shape[1:]) / BLUR
+        return torch.from_numpy(gaussian_filter(input_image.values.numpy(), (0, sigma, sigma), mode="nearest"))
+    mean, std = model.mean, model.std
+    if mean is None and input_image.label is not None and model.dataset is not None:
+        mean, std = model.dataset().mean, model.dataset().std
+    black = np.zeros_like(input_image.pixels)
     if mean is not None:
-        return normalised(black, mean, std)
+        return normalize_pixels(black, mean, std)
     # The image's own mean and spread, as it was normalised itself.
-    scaled = torch.from_numpy(picture.pixels.astype(np.float32)) / 255
+    scaled = torch.from_numpy(input_image.pixels.astype(np.float32)) / 255
     spread = scaled.std(dim=(1, 2), keepdim=True)
     lowest = -scaled.mean(dim=(1, 2), keepdim=True) / spread.where(spread > 0, torch.ones(()))
-    return lowest.expand_as(picture.values).contiguous()
+    return lowest.expand_as(input_image.values).contiguous()
 
 
-def choose_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
+def select_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...], Mapping[str, str]]:
     """The methods in their order, and those that there is nothing for, with the reason."""
     for name in methods:
         if name not in METHODS:
@@ -107,8 +113,8 @@ def choose_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...],
                 "there is no such method",
                 where="--method",
                 received=name,
-                allowed=listed(METHODS),
-                next_step=nearest(name, METHODS) or "take one of these",
+                allowed=comma_separated(METHODS),
+                next_step=did_you_mean(name, METHODS) or "take one of these",
             )
     wanted = tuple(name for name in METHODS if not methods or name in methods)
     if layer or "grad-cam" not in wanted:
@@ -123,8 +129,8 @@ def choose_methods(methods: Sequence[str], layer: str) -> tuple[tuple[str, ...],
     return tuple(name for name in wanted if name != "grad-cam"), {"grad-cam": reason}
 
 
-def square(subject: Subject, window: int | None, stride: int | None) -> tuple[int, int]:
-    shorter = min(subject.form.height, subject.form.width)
+def occlusion_window(model: LoadedModel, window: int | None, stride: int | None) -> tuple[int, int]:
+    shorter = min(model.image_spec.height, model.image_spec.width)
     side = max(1, shorter // SQUARE) if window is None else window
     move = max(1, side // 2) if stride is None else stride
     for what, given, most in (("window", side, shorter), ("stride", move, side)):
@@ -138,12 +144,12 @@ def square(subject: Subject, window: int | None, stride: int | None) -> tuple[in
     return side, move
 
 
-def require(images: Sequence[object], steps: int, baseline: str, draws: int, orders: int) -> None:
+def validate_options(images: Sequence[object], steps: int, baseline: str, draws: int, orders: int) -> None:
     if baseline not in get_args(Baseline):
-        raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=listed(BASELINES))
+        raise UsageError(f"unknown baseline '{baseline}'", where="--baseline", allowed=comma_separated(BASELINES))
     ranges = (
-        ("--image", len(images), 1, MOST_IMAGES),
-        ("--steps", steps, 1, MOST_STEPS),
+        ("--image", len(images), 1, MAX_IMAGES),
+        ("--steps", steps, 1, MAX_STEPS),
         ("draws", draws, 0, 100),
         ("orders", orders, 1, 100),
     )
@@ -158,18 +164,18 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Question:
+class _AttributionInput:
     """One image with what is asked about it."""
 
-    picture: Picture
+    input_image: InputImage
     image: Tensor
-    setting: Setting
+    config: AttributionConfig
     probabilities: Floats
 
 
-@whole_floats()
+@disable_tf32()
 def inspect_attribution(
-    subject: Subject | str | Path,
+    model: LoadedModel | str | Path,
     images: str | Path | Sequence[str | Path | None] | None = None,
     *,
     target: str | int | None = None,
@@ -182,15 +188,15 @@ def inspect_attribution(
     draws: int = 3,
     orders: int = 8,
     seed: int = 0,
-    say: Callable[[str], None] = NOBODY.say,
-    progress: Progress = silent,
+    log: Callable[[str], None] = NO_CALLBACKS.log,
+    progress: ProgressCallback = no_progress,
 ) -> Attributions:
     """Which pixels speak for a class, by saliency, integrated gradients, occlusion and Grad-CAM, with their checks.
 
     All look at the class's logit. Needs the extra `cnnlab[captum]`.
 
     Args:
-        subject: of `open_subject`, or a name as it takes them; its network is left as it was.
+        model: of `open_subject`, or a name as it takes them; its network is left as it was.
         images: one or several: a file, or a place in its data such as "validation:12"; None: pictures that the
             program draws.
         target: the class, by its name or its number from 0; None: for each image the one that is predicted.
@@ -202,7 +208,7 @@ def inspect_attribution(
         draws: how many times the weights are drawn anew, in a copy.
         orders: how many random orders of the pixels deletion and insertion are held against.
         seed: of these draws and orders.
-        say: told of each image as it begins.
+        log: told of each image as it begins.
         progress: told of the images that are done, and then of the draws.
 
     Returns:
@@ -214,140 +220,150 @@ def inspect_attribution(
         SourceError: an image can't be used.
         RunError: the network gives NaN or ±Inf.
     """
-    subject, methods = as_subject(subject), one_or_more(methods)
+    model, methods = as_loaded_model(model), as_tuple(methods)
     images = (images,) if images is None or isinstance(images, str | Path) else tuple(images)
     load_captum()
-    network = subject.network
-    side, move = square(subject, window, stride)
-    require(images, steps, baseline, draws, orders)
-    with probing(network):
-        place = choose_layer(network, subject.layers, subject.form.shape, layer)
-        chosen, left_out = choose_methods(methods, place)
-        if target is not None and subject.classes:
+    network = model.network
+    side, move = occlusion_window(model, window, stride)
+    validate_options(images, steps, baseline, draws, orders)
+    with frozen_eval(network):
+        place = choose_layer(network, model.layers, model.image_spec.shape, layer)
+        chosen, left_out = select_methods(methods, place)
+        if target is not None and model.classes:
             # Before any image is looked at: a look at the test part is written down for good.
-            read_class(target, subject.classes, len(subject.classes))
-        pictures = subject.pictures(images, "inspect attribution")
+            parse_class(target, model.classes, len(model.classes))
+        pictures = model.load_images(images, "inspect attribution")
         questions = [
-            _question(subject, picture, target, Setting(0, torch.empty(0), place, steps, side, move, 1), baseline)
+            _attribution_input(
+                model, picture, target, AttributionConfig(0, torch.empty(0), place, steps, side, move, 1), baseline
+            )
             for picture in pictures
         ]
         explained = []
         for number, question in enumerate(questions):
-            say(f"{formatting.shown(question.picture.name)} …")
+            log(f"{shorten(question.input_image.name)} …")
             progress("attribution", number, len(questions), "images")
-            explained.append(_explained(subject, question, chosen, orders, seed, number))
+            explained.append(_attribute_image(model, question, chosen, orders, seed, number))
         progress("attribution", len(questions), len(questions), "images")
-        explained = _with_redrawn(network, questions, explained, draws, seed, progress)
+        explained = _with_randomization(network, questions, explained, draws, seed, progress)
     return Attributions(
-        network=subject.name,
+        network=model.name,
         images=tuple(explained),
         layer=place if "grad-cam" in chosen else "",
         baseline=BASELINES[baseline],
         window=side,
         stride=move,
-        left_out=tuple(left_out.items()),
+        skipped_methods=tuple(left_out.items()),
         agreement=_agreement(explained, chosen),
     )
 
 
-def _question(
-    subject: Subject, picture: Picture, target: str | int | None, setting: Setting, baseline: Baseline
-) -> _Question:
-    image = picture.values.to(subject.device)
+def _attribution_input(
+    model: LoadedModel, input_image: InputImage, target: str | int | None, config: AttributionConfig, baseline: Baseline
+) -> _AttributionInput:
+    image = input_image.values.to(model.device)
     with torch.no_grad():
-        logits = subject.network(image[None])[0].float()
+        logits = model.network(image[None])[0].float()
     found = logits.softmax(dim=0).cpu().double().numpy()
     if not np.isfinite(found).all():
-        raise RunError("the network gives NaN or ±Inf for this image", where=picture.name, received=subject.name)
-    number = int(found.argmax()) if target is None else read_class(target, subject.classes, len(found))
-    behind = background(subject, picture, baseline).to(subject.device)
-    batch = at_a_time(subject.network, image)
-    return _Question(picture, image, replace(setting, target=number, baseline=behind, batch=batch), found)
+        raise RunError("the network gives NaN or ±Inf for this image", where=input_image.name, received=model.name)
+    number = int(found.argmax()) if target is None else parse_class(target, model.classes, len(found))
+    behind = baseline_image(model, input_image, baseline).to(model.device)
+    batch = max_batch_size(model.network, image)
+    return _AttributionInput(
+        input_image, image, replace(config, target=number, baseline=behind, batch_size=batch), found
+    )
 
 
-def _explained(
-    subject: Subject, question: _Question, methods: Sequence[str], orders: int, seed: int, number: int
-) -> Explained:
+def _attribute_image(
+    model: LoadedModel, inputs: _AttributionInput, methods: Sequence[str], orders: int, seed: int, number: int
+) -> ImageAttributions:
     """One image with all maps and curves; nothing is drawn anew yet."""
-    network, image, setting = subject.network, question.image, question.setting
+    network, image, setting = model.network, inputs.image, inputs.config
     size = (image.shape[1], image.shape[2])
     maps = []
     for name in methods:
-        found, sums = _map(network, question, name)
-        deletion, insertion = _curves(network, image, setting, order_of(found, seed, number))
-        maps.append(Attribution(name, found, deletion, insertion, (), sums))
+        found, sums = _attribution_map(network, inputs, name)
+        deletion, insertion = _curves(network, image, setting, pixel_ranking(found, seed, number))
+        maps.append(AttributionMap(name, found, deletion, insertion, (), sums))
     chance = [
-        _curves(network, image, setting, order) for order in random_orders(size[0] * size[1], seed, number, orders)
+        _curves(network, image, setting, order) for order in random_rankings(size[0] * size[1], seed, number, orders)
     ]
-    names = subject.classes or tuple(str(number) for number in range(len(question.probabilities)))
-    return Explained(
-        name=question.picture.name,
-        pixels=question.picture.pixels,
+    names = model.classes or tuple(str(number) for number in range(len(inputs.probabilities)))
+    return ImageAttributions(
+        name=inputs.input_image.name,
+        pixels=inputs.input_image.pixels,
         target=setting.target,
         class_name=names[setting.target],
-        probability=float(question.probabilities[setting.target]),
-        predicted=names[int(question.probabilities.argmax())],
+        probability=float(inputs.probabilities[setting.target]),
+        predicted=names[int(inputs.probabilities.argmax())],
         maps=tuple(maps),
         random_deletion=tuple(deleted for deleted, _ in chance),
         random_insertion=tuple(inserted for _, inserted in chance),
     )
 
 
-def _map(network: nn.Module, question: _Question, name: str) -> tuple[Floats, Completeness | None]:
-    image, setting, sums = question.image, question.setting, None
+def _attribution_map(network: nn.Module, inputs: _AttributionInput, name: str) -> tuple[Floats, Completeness | None]:
+    image, setting, sums = inputs.image, inputs.config, None
     if name == "integrated-gradients":
-        found, sums = complete(network, image, setting)
+        found, sums = converged_integrated_gradients(network, image, setting)
     else:
         found = METHODS[name](network, image, setting)
-    return _numbers(heat(name, found, (image.shape[1], image.shape[2]))), sums
+    return _to_numpy(to_heatmap(name, found, (image.shape[1], image.shape[2]))), sums
 
 
-def _with_redrawn(
+def _with_randomization(
     network: nn.Module,
-    questions: Sequence[_Question],
-    explained: Sequence[Explained],
+    inputs: Sequence[_AttributionInput],
+    images: Sequence[ImageAttributions],
     draws: int,
     seed: int,
-    progress: Progress,
-) -> list[Explained]:
+    progress: ProgressCallback,
+) -> list[ImageAttributions]:
     """The same with the correlations of maps of copies whose weights are drawn anew."""
     found: dict[tuple[int, str], list[float | None]] = {}
     # Without weights there is nothing to draw.
     times = draws if any(True for _ in network.parameters()) else 0
     for draw in range(times):
         progress("weights drawn anew", draw, times, "draws")
-        other = redrawn(network, seed, draw)
-        for number, (question, image) in enumerate(zip(questions, explained, strict=True)):
+        other = randomize_weights(network, seed, draw)
+        for number, (question, image) in enumerate(zip(inputs, images, strict=True)):
             size = (question.image.shape[1], question.image.shape[2])
             for own in image.maps:
-                drawn = METHODS[own.method](other, question.image, question.setting)
-                correlation = rank_correlation(own.heat, _numbers(heat(own.method, drawn, size)))
+                drawn = METHODS[own.method](other, question.image, question.config)
+                correlation = rank_correlation(own.heatmap, _to_numpy(to_heatmap(own.method, drawn, size)))
                 found.setdefault((number, own.method), []).append(correlation)
     if times:
         progress("weights drawn anew", times, times, "draws")
     return [
         replace(
-            image, maps=tuple(replace(own, redrawn=tuple(found.get((number, own.method), ()))) for own in image.maps)
+            image,
+            maps=tuple(
+                replace(own, randomization_correlations=tuple(found.get((number, own.method), ())))
+                for own in image.maps
+            ),
         )
-        for number, image in enumerate(explained)
+        for number, image in enumerate(images)
     ]
 
 
-def _curves(network: nn.Module, image: Tensor, setting: Setting, order: npt.NDArray[np.int64]) -> tuple[Curve, Curve]:
-    deleted, inserted = curves(network, image, setting, order)
-    return Curve(deleted, area(deleted)), Curve(inserted, area(inserted))
+def _curves(
+    network: nn.Module, image: Tensor, config: AttributionConfig, order: npt.NDArray[np.int64]
+) -> tuple[PerturbationCurve, PerturbationCurve]:
+    deleted, inserted = perturbation_curves(network, image, config, order)
+    return PerturbationCurve(deleted, curve_auc(deleted)), PerturbationCurve(inserted, curve_auc(inserted))
 
 
-def _agreement(explained: Sequence[Explained], methods: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
+def _agreement(images: Sequence[ImageAttributions], methods: Sequence[str]) -> tuple[tuple[str, str, float], ...]:
     found = []
     for one, other in combinations(methods, 2):
-        maps = [{own.method: own.heat for own in image.maps} for image in explained]
+        maps = [{own.method: own.heatmap for own in image.maps} for image in images]
         known = [value for each in maps if (value := rank_correlation(each[one], each[other])) is not None]
         if known:
             found.append((one, other, fmean(known)))
     return tuple(found)
 
 
-def _numbers(found: Tensor) -> Floats:
+def _to_numpy(tensor: Tensor) -> Floats:
     # To the CPU before they become float64, which an Apple GPU has none of.
-    return found.cpu().double().numpy()
+    return tensor.cpu().double().numpy()

@@ -10,10 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from cnnlab.interpret.attribution.result import TITLES, Attribution, Attributions, Curve, Explained, signed
-from cnnlab.render import formatting
-from cnnlab.render.gallery import Panel, Tile, as_picture, gallery, in_signs
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, new_figure, quiet_axes
+from cnnlab.interpret.attribution.result import (
+    TITLES,
+    AttributionMap,
+    Attributions,
+    ImageAttributions,
+    PerturbationCurve,
+    format_correlation,
+)
+from cnnlab.render.formatting import format_percent, pluralize, quote, shorten
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_diverging_rgb, to_hwc
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, CaptionedFigure, minimal_axes, new_figure
 
 Floats = npt.NDArray[np.floating]
 COLOUR = {
@@ -23,9 +30,9 @@ COLOUR = {
     "grad-cam": "other",
 }
 # A bold letter's width.
-LETTER = 7.3
+CHARACTER_WIDTH = 7.3
 # A few pixels tower above all others: the colour is full from here on.
-FULL = 99.0
+SATURATION_PERCENTILE = 99.0
 # The image behind a map is so light that it takes no part in the colours.
 LIGHTEST, DARKEST = 1.0, 0.55
 LEGEND = (
@@ -46,38 +53,38 @@ AXES = {
 }
 
 
-def maps_plate(found: Attributions) -> Plate:
+def maps_figure(result: Attributions) -> CaptionedFigure:
     """A row for each image: the image, and every method's map."""
-    rows = [[Panel(_heading(image), _tiles(image), 1 + len(image.maps))] for image in found.images]
-    notes = (*found.findings()[:1], *LEGEND, found.setting())
-    figure = gallery(f"What speaks for a class: {formatting.shown(found.network, 60)}", rows, notes)
-    return Plate(figure, " ".join(found.findings()))
+    rows = [[GalleryPanel(_heading(image), _tiles(image), 1 + len(image.maps))] for image in result.images]
+    notes = (*result.findings()[:1], *LEGEND, result.settings_text())
+    figure = draw_gallery(f"What speaks for a class: {shorten(result.network, 60)}", rows, notes)
+    return CaptionedFigure(figure, " ".join(result.findings()))
 
 
-def curves_plate(found: Attributions) -> Plate:
+def curves_figure(result: Attributions) -> CaptionedFigure:
     """For each image the class's probability while pixels are deleted, left, and inserted, right."""
-    height = HEAD + ROW * len(found.images) + 8
+    height = HEAD + ROW * len(result.images) + 8
     figure = new_figure(WIDTH, height)
     title = "The class's probability as the pixels are exchanged, the highest of each map first"
     figure.text(12 / WIDTH, 1 - 20 / height, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
-    _legend(figure, found, height)
+    _legend(figure, result, height)
     wide = (WIDTH - LEFT - BETWEEN - RIGHT) / 2
-    for number, image in enumerate(found.images):
-        last = number == len(found.images) - 1
+    for number, image in enumerate(result.images):
+        last = number == len(result.images) - 1
         bottom = height - HEAD - ROW * number - ROW + 32
         for side, which in enumerate(("deletion", "insertion")):
-            axes = quiet_axes(figure, LEFT + side * (wide + BETWEEN), bottom, wide, AXES_HEIGHT)
+            axes = minimal_axes(figure, LEFT + side * (wide + BETWEEN), bottom, wide, AXES_HEIGHT)
             _draw_curves(axes, image, which)
             axes.set_xlabel(AXES[which] if last else "", color=COLOURS["muted"], fontsize=SMALL)
         top = bottom + AXES_HEIGHT + 10
-        heading = formatting.shown(_heading(image), 100)
+        heading = shorten(_heading(image), 100)
         figure.text(
             LEFT / WIDTH, top / height, heading, fontsize=SMALL, color=COLOURS["ink"], weight="bold", parse_math=False
         )
-    return Plate(figure, " ".join(_curve_sentence(image) for image in found.images))
+    return CaptionedFigure(figure, " ".join(_curve_text(image) for image in result.images))
 
 
-def overlaid(heat: Floats, picture: Floats) -> Floats:
+def overlay_heatmap(heat: Floats, picture: Floats) -> Floats:
     """H×W×3: a map in orange above 0 and blue below, over the image in pale grey.
 
     Args:
@@ -86,43 +93,43 @@ def overlaid(heat: Floats, picture: Floats) -> Floats:
     """
     grey = DARKEST + (LIGHTEST - DARKEST) * picture.mean(axis=-1, keepdims=True)
     sizes = np.abs(heat)
-    largest = float(np.percentile(sizes, FULL)) or float(sizes.max(initial=0.0))
+    largest = float(np.percentile(sizes, SATURATION_PERCENTILE)) or float(sizes.max(initial=0.0))
     shares = np.clip(heat / largest, -1, 1) if largest > 0 else np.zeros_like(heat)
-    full = in_signs(np.sign(shares), 1.0)
+    full = to_diverging_rgb(np.sign(shares), 1.0)
     return np.asarray(grey + np.abs(shares)[..., None] * (full - grey))
 
 
-def _tiles(image: Explained) -> tuple[Tile, ...]:
-    picture = as_picture(image.pixels)
-    first = Tile(picture, (f"class {image.target}", formatting.percent(image.probability)))
-    return (first, *(Tile(overlaid(found.heat, picture), _lines(found)) for found in image.maps))
+def _tiles(image: ImageAttributions) -> tuple[Tile, ...]:
+    picture = to_hwc(image.pixels)
+    first = Tile(picture, (f"class {image.target}", format_percent(image.probability)))
+    return (first, *(Tile(overlay_heatmap(found.heatmap, picture), _lines(found)) for found in image.maps))
 
 
-def _lines(found: Attribution) -> tuple[str, ...]:
+def _lines(attribution: AttributionMap) -> tuple[str, ...]:
     return (
-        found.title,
-        f"del {_area(found.deletion)}, ins {_area(found.insertion)}",
-        f"redrawn {signed(found.independence)}",
+        attribution.title,
+        f"del {_auc_text(attribution.deletion)}, ins {_auc_text(attribution.insertion)}",
+        f"redrawn {format_correlation(attribution.mean_randomization_correlation)}",
     )
 
 
-def _area(curve: Curve) -> str:
-    return f"{curve.area:.2f}" if curve.area >= 0.095 else f"{curve.area:.3f}"
+def _auc_text(curve: PerturbationCurve) -> str:
+    return f"{curve.auc:.2f}" if curve.auc >= 0.095 else f"{curve.auc:.3f}"
 
 
-def _heading(image: Explained) -> str:
-    asked = f"for {formatting.quoted(image.class_name)}, {formatting.percent(image.probability)}"
-    other = "" if image.predicted == image.class_name else f" (predicted: {formatting.quoted(image.predicted)})"
-    return f"{formatting.shown(image.name, 50)}: {asked}{other}"
+def _heading(image: ImageAttributions) -> str:
+    asked = f"for {quote(image.class_name)}, {format_percent(image.probability)}"
+    other = "" if image.predicted == image.class_name else f" (predicted: {quote(image.predicted)})"
+    return f"{shorten(image.name, 50)}: {asked}{other}"
 
 
-def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
-    chance: Sequence[Curve] = image.random_deletion if which == "deletion" else image.random_insertion
+def _draw_curves(axes: Axes, image: ImageAttributions, measure: str) -> None:
+    chance: Sequence[PerturbationCurve] = image.random_deletion if measure == "deletion" else image.random_insertion
     share = np.linspace(0, 1, len(chance[0].values))
     values = np.stack([curve.values for curve in chance])
     axes.fill_between(share, values.min(axis=0), values.max(axis=0), color=COLOURS["muted"], alpha=0.3, linewidth=0)
     axes.plot(share, values.mean(axis=0), color=COLOURS["muted"], linewidth=1.2, linestyle=(0, (4, 2.5)))
-    shown = [(each.deletion if which == "deletion" else each.insertion).values for each in image.maps]
+    shown = [(each.deletion if measure == "deletion" else each.insertion).values for each in image.maps]
     for found, curve in zip(image.maps, shown, strict=True):
         axes.plot(share, curve, color=COLOURS[COLOUR[found.method]], linewidth=1.8)
     axes.set_xlim(0, 1)
@@ -134,15 +141,15 @@ def _draw_curves(axes: Axes, image: Explained, which: str) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _legend(figure: Figure, found: Attributions, height: float) -> None:
+def _legend(figure: Figure, result: Attributions, height: float) -> None:
     x = 12.0
-    named = [(TITLES.get(name, name), COLOURS[COLOUR[name]]) for name in found.methods]
-    orders = formatting.plural(len(found.images[0].random_deletion), "random order")
+    named = [(TITLES.get(name, name), COLOURS[COLOUR[name]]) for name in result.methods]
+    orders = pluralize(len(result.images[0].random_deletion), "random order")
     for name, colour in (*named, (f"{orders}: mean and range", COLOURS["muted"])):
         figure.text(x / WIDTH, 1 - 40 / height, name, fontsize=SMALL, color=colour, weight="bold", parse_math=False)
-        x += LETTER * len(name) + 20
+        x += CHARACTER_WIDTH * len(name) + 20
 
 
-def _curve_sentence(image: Explained) -> str:
-    told = [f"{found.method} {found.deletion.area:.2f} and {found.insertion.area:.2f}" for found in image.maps]
+def _curve_text(image: ImageAttributions) -> str:
+    told = [f"{found.method} {found.deletion.auc:.2f} and {found.insertion.auc:.2f}" for found in image.maps]
     return f"{image.name}: areas under deletion and insertion: {', '.join(told)}."

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cnnlab.architecture.receptive_field.spans import Sights
-from cnnlab.errors import UsageError, nearest
-from cnnlab.interpret.hooks import AGAIN, module_name, watching
-from cnnlab.models.pretrained.transfer import Resize, Transfer
+from cnnlab.architecture.receptive_field.spans import SpanTracer
+from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.interpret.hooks import CALL_SEPARATOR, forward_hooks, module_name
+from cnnlab.models.pretrained.transfer import Resize, TransferModel
 from cnnlab.records import LayerRecord
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_shape, shorten
 
 # What only thins out the maps of the layer in front of it.
-_THINNING = (
+_POOLS_AND_DROPOUT = (
     *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
     *(nn.Dropout, nn.Dropout2d, nn.Identity),
 )
-MOST_NAMED = 20
+MAX_NAMED = 20
 
 
 def choose_layer(
@@ -40,7 +40,7 @@ def choose_layer(
     outputs = _outputs(network, rows, shape)
     fitting = [name for name, output in outputs.items() if _is_map(output, rows, shape)]
     if layer is None:
-        making = [name for name in fitting if not _thins(network, name)]
+        making = [name for name in fitting if not _is_pool_or_dropout(network, name)]
         return (making or fitting or [""])[-1]
     if layer in fitting:
         return layer
@@ -50,25 +50,25 @@ def choose_layer(
     elif layer in outputs:
         what, received = (
             "this layer gives no maps of places",
-            f"{layer}, which gives {formatting.sizes(outputs[layer])}",
+            f"{layer}, which gives {format_shape(outputs[layer])}",
         )
     else:
-        what, received = "the network has no layer of this name", formatting.shown(layer)
+        what, received = "the network has no layer of this name", shorten(layer)
     raise UsageError(
         what,
         where="--layer",
         received=received,
-        allowed=", ".join(fitting[-MOST_NAMED:]) or "none: no layer of this network gives maps",
-        next_step=f"write it as '{again}'" if again else nearest(layer, fitting) or "take a name from the list",
+        allowed=", ".join(fitting[-MAX_NAMED:]) or "none: no layer of this network gives maps",
+        next_step=f"write it as '{again}'" if again else did_you_mean(layer, fitting) or "take a name from the list",
     )
 
 
-def tap(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
+def find_hook_point(network: nn.Module, layer: str) -> tuple[nn.Module, bool]:
     """The module that has a layer's maps, and whether they are what goes into it.
 
     Behind the module at which a backbone is cut nothing of it runs, no hook either: its maps are what the head gets.
     """
-    for cut, head in _cuts(network).items():
+    for cut, head in _cut_points(network).items():
         if module_name(layer) == cut:
             return network.get_submodule(head), True
     return network.get_submodule(module_name(layer)), False
@@ -79,8 +79,8 @@ def _outputs(
 ) -> dict[str, tuple[int, ...]]:
     """The shape of what each module gives for one image, in the order in which they end; of several calls the last."""
     modules = {name: module for name, module in network.named_modules() if name and not isinstance(module, Resize)}
-    cuts = {head: cut for cut, head in _cuts(network).items()}
-    calls = [row.name for row in rows if AGAIN in row.name and module_name(row.name) in modules]
+    cuts = {head: cut for cut, head in _cut_points(network).items()}
+    calls = [row.name for row in rows if CALL_SEPARATOR in row.name and module_name(row.name) in modules]
     found: dict[str, tuple[int, ...]] = {}
 
     def done(name: str, output: Tensor) -> None:
@@ -93,18 +93,18 @@ def _outputs(
             found[cuts[name]] = tuple(given.shape[1:])
 
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    with watching(network, [*modules, *calls], done, begins), torch.no_grad():
+    with forward_hooks(network, [*modules, *calls], done, begins), torch.no_grad():
         network(torch.zeros(1, *shape, device=device))
     return found
 
 
-def _cuts(network: nn.Module) -> dict[str, str]:
+def _cut_points(network: nn.Module) -> dict[str, str]:
     """For each module behind which a backbone is cut, by name, the head that gets what it gives."""
     found = {}
     for outer, part in network.named_modules():
-        if isinstance(part, Transfer) and part.place.module and not part.place.before:
+        if isinstance(part, TransferModel) and part.cut_point.module and not part.cut_point.before:
             prefix = f"{outer}." if outer else ""
-            found[f"{prefix}backbone.{part.place.module}"] = f"{prefix}head"
+            found[f"{prefix}backbone.{part.cut_point.module}"] = f"{prefix}head"
     return found
 
 
@@ -112,14 +112,14 @@ def _is_map(output: tuple[int, ...], rows: Sequence[LayerRecord], shape: tuple[i
     """Whether it is C×H×W with more than one row and column; in some transformers the channels are last."""
     if len(output) != 3 or min(output[1:]) < 2:
         return False
-    sights = Sights(rows, shape)
+    sights = SpanTracer(rows, shape)
     last = [sights.channels_last(row) for row in rows if row.output == output]
     return not last or not all(last)
 
 
-def _thins(network: nn.Module, name: str) -> bool:
+def _is_pool_or_dropout(network: nn.Module, name: str) -> bool:
     """Whether a module, or the last one of a sequence, is a pool or dropout."""
     module = network.get_submodule(module_name(name))
     while type(module) is nn.Sequential and len(module):
         module = module[-1]
-    return isinstance(module, _THINNING)
+    return isinstance(module, _POOLS_AND_DROPOUT)

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnlab.data.loader import evaluation_batch
+from cnnlab.data.loader import max_eval_batch_size
 from cnnlab.errors import UsageError
-from cnnlab.interpret.attribution.grad_cam_layers import tap
-from cnnlab.models.pretrained.transfer import resized
+from cnnlab.interpret.attribution.grad_cam_layers import find_hook_point
+from cnnlab.models.pretrained.transfer import max_resize
 
 # What a backward pass keeps takes several times the room of a forward pass.
-GRADIENT_SHARE = 4
+GRADIENT_BATCH_DIVISOR = 4
 
 
 @dataclass(frozen=True)
-class Setting:
+class AttributionConfig:
     """What the methods need beside a network and an image.
 
     Attributes:
@@ -35,7 +35,7 @@ class Setting:
         layer: whose maps Grad-CAM weighs, a row's name; empty where there is none.
         steps: of the way from the baseline to the image.
         window, stride: of the square that occlusion moves, in pixels.
-        batch: how many images are computed at a time.
+        batch_size: how many images are computed at a time.
     """
 
     target: int
@@ -44,15 +44,15 @@ class Setting:
     steps: int
     window: int
     stride: int
-    batch: int
+    batch_size: int
 
     @property
-    def gradients(self) -> int:
+    def gradient_batch_size(self) -> int:
         """How many images are computed at a time where gradients are wanted."""
-        return max(1, self.batch // GRADIENT_SHARE)
+        return max(1, self.batch_size // GRADIENT_BATCH_DIVISOR)
 
 
-Method: TypeAlias = Callable[[nn.Module, Tensor, Setting], Tensor]
+Method: TypeAlias = Callable[[nn.Module, Tensor, AttributionConfig], Tensor]
 
 
 def load_captum() -> Any:
@@ -68,28 +68,28 @@ def load_captum() -> Any:
         raise UsageError("attribution needs Captum, and it is not installed", next_step=step) from None
 
 
-def saliency(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+def saliency(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, the size of the logit's gradient by each number of a C×H×W image."""
     one = image[None].detach().clone().requires_grad_(True)
-    found: Tensor = load_captum().Saliency(network).attribute(one, target=setting.target)
+    found: Tensor = load_captum().Saliency(network).attribute(one, target=config.target)
     return found[0].detach()
 
 
-def integrated_gradients(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+def integrated_gradients(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, the mean gradient on the way from the baseline to the image, times their difference."""
     method = load_captum().IntegratedGradients(network)
     found: Tensor = method.attribute(
         image[None].detach(),
-        setting.baseline[None],
-        target=setting.target,
-        n_steps=setting.steps,
-        internal_batch_size=setting.gradients,
+        config.baseline[None],
+        target=config.target,
+        n_steps=config.steps,
+        internal_batch_size=config.gradient_batch_size,
     )
     # Captum computes a part of this in 64-bit floats.
     return found[0].detach().to(image.dtype)
 
 
-def occlusion(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+def occlusion(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """C×H×W, by how much the logit falls when a square is the baseline's: the mean over the squares on a pixel."""
     channels = len(image)
     with torch.no_grad():
@@ -98,22 +98,22 @@ def occlusion(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
             .Occlusion(network)
             .attribute(
                 image[None].detach(),
-                sliding_window_shapes=(channels, setting.window, setting.window),
-                strides=(channels, setting.stride, setting.stride),
-                baselines=setting.baseline[None],
-                target=setting.target,
-                perturbations_per_eval=setting.batch,
+                sliding_window_shapes=(channels, config.window, config.window),
+                strides=(channels, config.stride, config.stride),
+                baselines=config.baseline[None],
+                target=config.target,
+                perturbations_per_eval=config.batch_size,
             )
         )
     return found[0].detach().to(image.dtype)
 
 
-def grad_cam(network: nn.Module, image: Tensor, setting: Setting) -> Tensor:
+def grad_cam(network: nn.Module, image: Tensor, config: AttributionConfig) -> Tensor:
     """1×h×w, the maps of a layer, each times the mean of the logit's gradient over it, summed; nothing below 0."""
-    module, by_input = tap(network, setting.layer)
+    module, by_input = find_hook_point(network, config.layer)
     method = load_captum().LayerGradCam(network, module)
     found: Tensor = method.attribute(
-        image[None].detach(), target=setting.target, attribute_to_layer_input=by_input, relu_attributions=True
+        image[None].detach(), target=config.target, attribute_to_layer_input=by_input, relu_attributions=True
     )
     return found[0].detach()
 
@@ -125,25 +125,25 @@ METHODS: Mapping[str, Method] = {
     "grad-cam": grad_cam,
 }
 # What has no sign: a gradient's size, and what is cut off below 0.
-UNSIGNED = frozenset({"saliency", "grad-cam"})
+UNSIGNED_METHODS = frozenset({"saliency", "grad-cam"})
 
 
-def heat(name: str, found: Tensor, size: tuple[int, int]) -> Tensor:
+def to_heatmap(name: str, attribution: Tensor, size: tuple[int, int]) -> Tensor:
     """One number for each pixel, H×W, of what a method gives.
 
     The largest over the channels for saliency (Simonyan et al., section 3.1), the sum for integrated gradients, which
     keeps what all add up to; occlusion has one number for all channels; the maps of Grad-CAM are enlarged.
     """
     if name == "saliency":
-        return found.amax(dim=0)
+        return attribution.amax(dim=0)
     if name == "integrated-gradients":
-        return found.sum(dim=0)
+        return attribution.sum(dim=0)
     if name == "occlusion":
-        return found.mean(dim=0)
-    return F.interpolate(found[None], size, mode="bilinear", align_corners=False)[0, 0]
+        return attribution.mean(dim=0)
+    return F.interpolate(attribution[None], size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def at_a_time(network: nn.Module, image: Tensor) -> int:
+def max_batch_size(network: nn.Module, image: Tensor) -> int:
     """How many images of this one's size, as it is and as the network resizes it, are computed at a time."""
-    sizes = [tuple(image.shape[-2:]), *filter(None, [resized(network)])]
-    return min(evaluation_batch(*size, device=image.device) for size in sizes)
+    sizes = [tuple(image.shape[-2:]), *filter(None, [max_resize(network)])]
+    return min(max_eval_batch_size(*size, device=image.device) for size in sizes)

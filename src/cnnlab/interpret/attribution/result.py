@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_shape
 
 if TYPE_CHECKING:
-    from cnnlab.render.plots import Plate
+    from cnnlab.render.plots import CaptionedFigure
 
 Floats = npt.NDArray[np.float64]
 # How the methods are called in sentences, where that is not their name.
 TITLES = {"integrated-gradients": "integrated gradients", "grad-cam": "Grad-CAM"}
 # A sum that is off by less than this share is complete.
-COMPLETE = 0.01
+COMPLETENESS_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -39,36 +39,36 @@ class Completeness:
 
 
 @dataclass(frozen=True)
-class Curve:
+class PerturbationCurve:
     """A class's probability as more and more pixels are exchanged, in even steps from none to all.
 
     Attributes:
         values: the probabilities.
-        area: below them; 1 where the probability is 1 all the way.
+        auc: below them; 1 where the probability is 1 all the way.
     """
 
     values: Floats
-    area: float
+    auc: float
 
 
 @dataclass(frozen=True)
-class Attribution:
+class AttributionMap:
     """One method's answer for one image.
 
     Attributes:
         method: its name.
-        heat: H×W, how much each pixel speaks for the class; below 0 against it, where the method has signs.
-        deletion, insertion: the pixels exchanged in the order of `heat`, the highest first.
-        redrawn: Spearman's correlation of |heat| with that of the same network with weights drawn anew, for each draw;
-            None where a map is the same everywhere.
+        heatmap: H×W, how much each pixel speaks for the class; below 0 against it, where the method has signs.
+        deletion, insertion: the pixels exchanged in the order of `heatmap`, the highest first.
+        randomization_correlations: Spearman's correlation of |heat| with that of the same network with weights drawn
+            anew, for each draw; None where a map is the same everywhere.
         completeness: of integrated gradients.
     """
 
     method: str
-    heat: Floats
-    deletion: Curve
-    insertion: Curve
-    redrawn: tuple[float | None, ...] = ()
+    heatmap: Floats
+    deletion: PerturbationCurve
+    insertion: PerturbationCurve
+    randomization_correlations: tuple[float | None, ...] = ()
     completeness: Completeness | None = None
 
     @property
@@ -77,34 +77,34 @@ class Attribution:
         return TITLES.get(self.method, self.method)
 
     @property
-    def mass(self) -> Floats:
+    def normalized_magnitude(self) -> Floats:
         """H×W, each pixel's share of all sizes; zeros where all are zero."""
-        sizes: Floats = np.abs(self.heat)
+        sizes: Floats = np.abs(self.heatmap)
         return np.asarray(sizes / sizes.sum()) if sizes.any() else sizes
 
     @property
-    def half_on(self) -> float:
+    def half_mass_area(self) -> float:
         """The smallest share of the pixels that holds half of the mass; nan without any."""
-        falling: Floats = np.cumsum(np.sort(self.mass.ravel())[::-1])
+        falling: Floats = np.cumsum(np.sort(self.normalized_magnitude.ravel())[::-1])
         enough = int(np.searchsorted(falling, 0.5)) + 1
         return enough / len(falling) if falling[-1] else float("nan")
 
     @property
-    def centre(self) -> float:
+    def central_mass(self) -> float:
         """The share of the mass in the middle half of the rows and columns; nan without any."""
-        high, wide = self.heat.shape
-        within = self.mass[high // 4 : high - high // 4, wide // 4 : wide - wide // 4].sum()
-        return float(within) if self.heat.any() else float("nan")
+        high, wide = self.heatmap.shape
+        within = self.normalized_magnitude[high // 4 : high - high // 4, wide // 4 : wide - wide // 4].sum()
+        return float(within) if self.heatmap.any() else float("nan")
 
     @property
-    def independence(self) -> float | None:
-        """The mean of `redrawn`; None where there is none."""
-        known = [value for value in self.redrawn if value is not None]
+    def mean_randomization_correlation(self) -> float | None:
+        """The mean of `randomization_correlations`; None where there is none."""
+        known = [value for value in self.randomization_correlations if value is not None]
         return fmean(known) if known else None
 
 
 @dataclass(frozen=True)
-class Explained:
+class ImageAttributions:
     """One image with the answers of all methods.
 
     Attributes:
@@ -124,13 +124,13 @@ class Explained:
     class_name: str
     probability: float
     predicted: str
-    maps: tuple[Attribution, ...]
-    random_deletion: tuple[Curve, ...]
-    random_insertion: tuple[Curve, ...]
+    maps: tuple[AttributionMap, ...]
+    random_deletion: tuple[PerturbationCurve, ...]
+    random_insertion: tuple[PerturbationCurve, ...]
 
     @property
-    def centre_area(self) -> float:
-        """The share of the pixels that `Attribution.centre` looks at."""
+    def central_area(self) -> float:
+        """The share of the pixels that `AttributionMap.central_mass` looks at."""
         high, wide = self.pixels.shape[1:]
         return float((high - 2 * (high // 4)) * (wide - 2 * (wide // 4)) / (high * wide))
 
@@ -145,17 +145,17 @@ class Attributions:
         layer: whose maps Grad-CAM weighed; empty where it did not.
         baseline: in words, what stands for nothing to be seen.
         window, stride: of occlusion, in pixels.
-        left_out: methods that this network has nothing for, with the reason.
+        skipped_methods: methods that this network has nothing for, with the reason.
         agreement: for each pair of methods the mean of Spearman's correlations of |heat| over the images.
     """
 
     network: str
-    images: tuple[Explained, ...]
+    images: tuple[ImageAttributions, ...]
     layer: str
     baseline: str
     window: int
     stride: int
-    left_out: tuple[tuple[str, str], ...] = ()
+    skipped_methods: tuple[tuple[str, str], ...] = ()
     agreement: tuple[tuple[str, str, float], ...] = ()
 
     @property
@@ -163,7 +163,7 @@ class Attributions:
         """Those that answered."""
         return tuple(found.method for found in self.images[0].maps)
 
-    def of(self, method: str) -> tuple[Attribution, ...]:
+    def for_method(self, method: str) -> tuple[AttributionMap, ...]:
         """A method's answers, one for each image."""
         return tuple(found for image in self.images for found in image.maps if found.method == method)
 
@@ -175,49 +175,49 @@ class Attributions:
 
     def to_json(self, indent: int | None = None) -> str:
         """All numbers but the maps themselves."""
-        from cnnlab.interpret.attribution.view import figures
+        from cnnlab.interpret.attribution.view import attribution_dict
 
-        return json.dumps(figures(self), indent=indent, ensure_ascii=False)
+        return json.dumps(attribution_dict(self), indent=indent, ensure_ascii=False)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The worked answer: what is seen, the methods' tables, and what the words mean."""
         from cnnlab.interpret.attribution.view import NOTES, tables
 
-        missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.left_out)
-        return Sheet(
+        missing = (f"No {TITLES.get(name, name)}: {reason}." for name, reason in self.skipped_methods)
+        return Document(
             title=f"What speaks for a class in {self.network}",
             lines=self.findings(),
             tables=tables(self),
-            notes=(self.setting(), *NOTES, *missing),
+            notes=(self.settings_text(), *NOTES, *missing),
         )
 
-    def plates(self) -> dict[str, Plate]:
+    def figures(self) -> dict[str, CaptionedFigure]:
         """The maps, and the curves of deletion and insertion."""
-        from cnnlab.interpret.attribution.figures import curves_plate, maps_plate
+        from cnnlab.interpret.attribution.figures import curves_figure, maps_figure
 
-        return {"attribution": maps_plate(self), "curves": curves_plate(self)}
+        return {"attribution": maps_figure(self), "curves": curves_figure(self)}
 
-    def setting(self) -> str:
+    def settings_text(self) -> str:
         """How the maps were made, in a sentence."""
         parts = [f"Baseline: {self.baseline}"]
         if "occlusion" in self.methods:
             parts.append(f"occlusion: a square of {self.window} pixels that moves by {self.stride}")
         if "grad-cam" in self.methods:
             high, wide = self.images[0].pixels.shape[1:]
-            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {formatting.sizes((high, wide))}")
+            parts.append(f"Grad-CAM: the maps of {self.layer}, enlarged to {format_shape((high, wide))}")
         return "; ".join(parts) + "."
 
     def _repr_html_(self) -> str:
         from cnnlab.render.plots import to_svg
 
-        plate = self.plates()["attribution"]
-        return self.sheet().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
+        plate = self.figures()["attribution"]
+        return self.document().to_html(to_svg(plate.figure, "attribution", plate.description, alone=True))
 
 
-def signed(value: float | None) -> str:
+def format_correlation(value: float | None) -> str:
     """A correlation with two digits.
 
     >>> signed(-0.314), signed(None)
     ('−0.31', '–')
     """
-    return formatting.NONE if value is None else f"{value:.2f}".replace("-", "−")
+    return MISSING if value is None else f"{value:.2f}".replace("-", "−")

@@ -18,49 +18,53 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from cnnlab.interpret.attribution.methods import Setting, integrated_gradients
-from cnnlab.interpret.attribution.result import COMPLETE, Completeness
-from cnnlab.models.init import initialise
-from cnnlab.randomness import generator, key
+from cnnlab.interpret.attribution.methods import AttributionConfig, integrated_gradients
+from cnnlab.interpret.attribution.result import COMPLETENESS_TOLERANCE, Completeness
+from cnnlab.models.init import init_weights
+from cnnlab.randomness import generator, stream_key
 
 Floats = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 # How many times some pixels are taken away, the first time none: each time 5 % more.
-PORTIONS = 20
+NUM_CURVE_STEPS = 20
 # The steps of integrated gradients are doubled up to so many.
-MOST_STEPS = 1024
+MAX_STEPS = 1024
 
 
-def complete(network: nn.Module, image: Tensor, setting: Setting) -> tuple[Tensor, Completeness]:
-    """Integrated gradients with as many steps as their sum needs to be the logit's rise, from `setting.steps` on.
+def converged_integrated_gradients(
+    network: nn.Module, image: Tensor, config: AttributionConfig
+) -> tuple[Tensor, Completeness]:
+    """Integrated gradients with as many steps as their sum needs to be the logit's rise, from `config.steps` on.
 
     Returns:
         The attribution, C×H×W, and how far its sum is from f(image) − f(baseline).
     """
     with torch.no_grad():
-        ends = [float(network(one[None])[0, setting.target]) for one in (setting.baseline, image)]
-    rise, steps = ends[1] - ends[0], setting.steps
+        ends = [float(network(one[None])[0, config.target]) for one in (config.baseline, image)]
+    rise, steps = ends[1] - ends[0], config.steps
     while True:
-        found = integrated_gradients(network, image, replace(setting, steps=steps))
+        found = integrated_gradients(network, image, replace(config, steps=steps))
         # To the CPU before it becomes float64, which an Apple GPU has none of.
         told = Completeness(steps, float(found.cpu().double().sum()), rise)
-        if told.gap < COMPLETE or 2 * steps > MOST_STEPS:
+        if told.gap < COMPLETENESS_TOLERANCE or 2 * steps > MAX_STEPS:
             return found, told
         steps *= 2
 
 
-def order_of(heat: Floats, seed: int, image: int) -> Places:
+def pixel_ranking(heat: Floats, seed: int, image: int) -> Indices:
     """The places of a map from the highest number to the lowest; equal ones in an order that is drawn."""
     ties = generator(seed, "attribution ties", image).permutation(heat.size)
     return np.lexsort((ties, -heat.ravel()))
 
 
-def random_orders(size: int, seed: int, image: int, count: int) -> list[Places]:
+def random_rankings(size: int, seed: int, image: int, count: int) -> list[Indices]:
     """Orders of that many places that know nothing of the image."""
     return [generator(seed, "attribution order", image, number).permutation(size) for number in range(count)]
 
 
-def curves(network: nn.Module, image: Tensor, setting: Setting, order: Places) -> tuple[Floats, Floats]:
+def perturbation_curves(
+    network: nn.Module, image: Tensor, config: AttributionConfig, order: Indices
+) -> tuple[Floats, Floats]:
     """The class's probability as pixels are deleted, and as they are inserted, in this order.
 
     Args:
@@ -68,38 +72,38 @@ def curves(network: nn.Module, image: Tensor, setting: Setting, order: Places) -
         order: all H·W places.
 
     Returns:
-        Two arrays of `PORTIONS` + 1 numbers: while the baseline takes the place of the image's pixels, and while the
-        image's take that of the baseline's.
+        Two arrays of `NUM_CURVE_STEPS` + 1 numbers: while the baseline takes the place of the image's pixels, and while
+        the image's take that of the baseline's.
     """
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     place = torch.from_numpy(rank.reshape(tuple(image.shape[1:]))).to(image.device)
-    taken = [round(order.size * number / PORTIONS) for number in range(PORTIONS + 1)]
+    taken = [round(order.size * number / NUM_CURVE_STEPS) for number in range(NUM_CURVE_STEPS + 1)]
 
     def pictures() -> Iterator[Tensor]:
-        for front, behind in ((setting.baseline, image), (image, setting.baseline)):
+        for front, behind in ((config.baseline, image), (image, config.baseline)):
             for count in taken:
                 yield torch.where(place < count, front, behind)
 
-    found = probabilities(network, pictures(), setting)
-    return found[: PORTIONS + 1], found[PORTIONS + 1 :]
+    found = class_probabilities(network, pictures(), config)
+    return found[: NUM_CURVE_STEPS + 1], found[NUM_CURVE_STEPS + 1 :]
 
 
-def probabilities(network: nn.Module, pictures: Iterator[Tensor], setting: Setting) -> Floats:
+def class_probabilities(network: nn.Module, pictures: Iterator[Tensor], config: AttributionConfig) -> Floats:
     """The class's probability on each picture, C×H×W, a batch of them at a time."""
     found = []
     with torch.no_grad():
-        while batch := list(islice(pictures, setting.batch)):
-            found.append(network(torch.stack(batch)).float().softmax(dim=1)[:, setting.target])
+        while batch := list(islice(pictures, config.batch_size)):
+            found.append(network(torch.stack(batch)).float().softmax(dim=1)[:, config.target])
     return torch.cat(found).cpu().double().numpy()
 
 
-def area(curve: Floats) -> float:
+def curve_auc(curve: Floats) -> float:
     """The area under a curve whose steps are even, over a way of length 1."""
     return float(np.trapezoid(curve) / (len(curve) - 1))
 
 
-def redrawn(network: nn.Module, seed: int, number: int) -> nn.Module:
+def randomize_weights(network: nn.Module, seed: int, number: int) -> nn.Module:
     """A copy of a network whose weights are all drawn anew, on its device; the network is left as it was.
 
     Convolutions, dense layers and norms begin again as before training. What no layer knows to begin, such as a
@@ -108,8 +112,8 @@ def redrawn(network: nn.Module, seed: int, number: int) -> nn.Module:
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     # Drawn on the CPU, so that every device gets the same.
     made = copy.deepcopy(network).cpu()
-    initialise(made, "default", key(seed, "attribution weights", number))
-    begun = {id(parameter) for module in made.modules() if _begins(module) for parameter in module.parameters()}
+    init_weights(made, "default", stream_key(seed, "attribution weights", number))
+    begun = {id(parameter) for module in made.modules() if _is_initialized(module) for parameter in module.parameters()}
     for place, parameter in enumerate(made.parameters()):
         if id(parameter) not in begun:
             order = generator(seed, "attribution weights", number, place).permutation(parameter.numel())
@@ -131,6 +135,6 @@ def rank_correlation(one: Floats, other: Floats) -> float | None:
     return round(float((first * second).sum()) / length, 12) if length else None
 
 
-def _begins(module: nn.Module) -> bool:
-    """Whether `initialise` fills it anew."""
+def _is_initialized(module: nn.Module) -> bool:
+    """Whether `init_weights` fills it anew."""
     return isinstance(module, nn.Conv2d | nn.Linear) or callable(getattr(module, "reset_parameters", None))

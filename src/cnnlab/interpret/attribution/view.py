@@ -9,129 +9,129 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnnlab.interpret.attribution.result import COMPLETE, TITLES, signed
-from cnnlab.render import formatting
-from cnnlab.render.document import Titled
+from cnnlab.interpret.attribution.result import COMPLETENESS_TOLERANCE, TITLES, format_correlation
+from cnnlab.render.document import TitledTable
+from cnnlab.render.formatting import format_count, format_fraction, format_percent, pluralize, shorten
 from cnnlab.render.tables import TextTable
 
 if TYPE_CHECKING:
-    from cnnlab.interpret.attribution.result import Attribution, Attributions, Curve, Explained
+    from cnnlab.interpret.attribution.result import AttributionMap, Attributions, ImageAttributions, PerturbationCurve
 
 
-def tables(answer: Attributions) -> tuple[Titled, ...]:
+def tables(result: Attributions) -> tuple[TitledTable, ...]:
     """The images with their classes, every map's figures, and the sums of integrated gradients."""
-    found = [("Images", _classes(answer)), ("Methods", _methods(answer))]
-    sums = _sums_table(answer)
+    found = [("Images", _image_table(result)), ("Methods", _method_table(result))]
+    sums = _sums_table(result)
     return (*found, ("What integrated gradients add up to", sums)) if sums.rows else tuple(found)
 
 
-def figures(answer: Attributions) -> dict[str, Any]:
+def attribution_dict(result: Attributions) -> dict[str, Any]:
     """All numbers by name, but the maps themselves; None for what is not a number."""
     return {
-        "network": answer.network,
-        "baseline": answer.baseline,
-        "window": answer.window,
-        "stride": answer.stride,
-        "layer": answer.layer or None,
-        "left_out": dict(answer.left_out),
-        "findings": answer.findings(),
-        "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in answer.agreement],
-        "images": [_image_figures(image) for image in answer.images],
+        "network": result.network,
+        "baseline": result.baseline,
+        "window": result.window,
+        "stride": result.stride,
+        "layer": result.layer or None,
+        "left_out": dict(result.skipped_methods),
+        "findings": result.findings(),
+        "agreement": [{"methods": [one, other], "correlation": value} for one, other, value in result.agreement],
+        "images": [_image_dict(image) for image in result.images],
     }
 
 
-def _classes(answer: Attributions) -> TextTable:
+def _image_table(result: Attributions) -> TextTable:
     rows = [
         (
-            formatting.shown(image.name),
+            shorten(image.name),
             # Where nobody knows the names, the number is the name.
-            formatting.shown(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
-            formatting.percent(image.probability),
-            formatting.shown(image.predicted),
+            shorten(" ".join(dict.fromkeys((str(image.target), image.class_name)))),
+            format_percent(image.probability),
+            shorten(image.predicted),
         )
-        for image in answer.images
+        for image in result.images
     ]
-    return TextTable.of(["image", "class", "#probability", "predicted"], rows)
+    return TextTable.from_rows(["image", "class", "#probability", "predicted"], rows)
 
 
-def _methods(answer: Attributions) -> TextTable:
+def _method_table(result: Attributions) -> TextTable:
     titles = ["image", "method", "#deletion", "#insertion", "#redrawn", "#half on", "#centre"]
     rows: list[tuple[str, ...]] = []
-    for image in answer.images:
+    for image in result.images:
         rows += [
             (
-                "" if number else formatting.shown(image.name),
+                "" if number else shorten(image.name),
                 found.title,
-                formatting.fraction(found.deletion.area),
-                formatting.fraction(found.insertion.area),
-                signed(found.independence),
-                formatting.percent(found.half_on),
-                formatting.percent(found.centre),
+                format_fraction(found.deletion.auc),
+                format_fraction(found.insertion.auc),
+                format_correlation(found.mean_randomization_correlation),
+                format_percent(found.half_mass_area),
+                format_percent(found.central_mass),
             )
             for number, found in enumerate(image.maps)
         ]
-        areas = (_spread(image.random_deletion), _spread(image.random_insertion))
-        rows.append(("", "random orders", *areas, "", "", formatting.percent(image.centre_area)))
-    return TextTable.of(titles, rows)
+        areas = (_mean_and_sd_text(image.random_deletion), _mean_and_sd_text(image.random_insertion))
+        rows.append(("", "random orders", *areas, "", "", format_percent(image.central_area)))
+    return TextTable.from_rows(titles, rows)
 
 
-def _sums_table(answer: Attributions) -> TextTable:
+def _sums_table(result: Attributions) -> TextTable:
     rows = [
         (
-            formatting.shown(image.name),
-            formatting.count(sums.steps),
+            shorten(image.name),
+            format_count(sums.steps),
             f"{sums.total:.4f}".replace("-", "−"),
             f"{sums.rise:.4f}".replace("-", "−"),
-            formatting.percent(sums.gap),
+            format_percent(sums.gap),
         )
-        for image in answer.images
+        for image in result.images
         for found in image.maps
         if (sums := found.completeness) is not None
     ]
-    return TextTable.of(["image", "#steps", "#sum", "#f(image) − f(baseline)", "#gap"], rows)
+    return TextTable.from_rows(["image", "#steps", "#sum", "#f(image) − f(baseline)", "#gap"], rows)
 
 
-def _image_figures(image: Explained) -> dict[str, Any]:
+def _image_dict(image: ImageAttributions) -> dict[str, Any]:
     return {
         "image": image.name,
         "class": {"number": image.target, "name": image.class_name, "probability": image.probability},
         "predicted": image.predicted,
         "random": {
-            "deletion": [curve.area for curve in image.random_deletion],
-            "insertion": [curve.area for curve in image.random_insertion],
+            "deletion": [curve.auc for curve in image.random_deletion],
+            "insertion": [curve.auc for curve in image.random_insertion],
         },
-        "methods": {found.method: _map_figures(found) for found in image.maps},
+        "methods": {found.method: _map_dict(found) for found in image.maps},
     }
 
 
-def _map_figures(found: Attribution) -> dict[str, Any]:
-    row, column = np.unravel_index(int(found.heat.argmax()), found.heat.shape)
-    sums = found.completeness
+def _map_dict(attribution: AttributionMap) -> dict[str, Any]:
+    row, column = np.unravel_index(int(attribution.heatmap.argmax()), attribution.heatmap.shape)
+    sums = attribution.completeness
     return {
-        "deletion": {"area": found.deletion.area, "curve": found.deletion.values.tolist()},
-        "insertion": {"area": found.insertion.area, "curve": found.insertion.values.tolist()},
-        "redrawn": list(found.redrawn),
-        "half_on": _known(found.half_on),
-        "centre": _known(found.centre),
-        "highest": {"row": int(row), "column": int(column), "value": float(found.heat.max())},
-        **({"completeness": {**vars(sums), "gap": _known(sums.gap)}} if sums else {}),
+        "deletion": {"area": attribution.deletion.auc, "curve": attribution.deletion.values.tolist()},
+        "insertion": {"area": attribution.insertion.auc, "curve": attribution.insertion.values.tolist()},
+        "redrawn": list(attribution.randomization_correlations),
+        "half_on": _finite_or_none(attribution.half_mass_area),
+        "centre": _finite_or_none(attribution.central_mass),
+        "highest": {"row": int(row), "column": int(column), "value": float(attribution.heatmap.max())},
+        **({"completeness": {**vars(sums), "gap": _finite_or_none(sums.gap)}} if sums else {}),
     }
 
 
-def _known(value: float) -> float | None:
+def _finite_or_none(value: float) -> float | None:
     return value if isfinite(value) else None
 
 
-def _spread(curves: Iterable[Curve]) -> str:
+def _mean_and_sd_text(curves: Iterable[PerturbationCurve]) -> str:
     """The mean of the areas and their standard deviation."""
-    areas = [curve.area for curve in curves]
+    areas = [curve.auc for curve in curves]
     deviation = float(np.std(areas, ddof=1)) if len(areas) > 1 else float("nan")
-    return f"{fmean(areas):.4f} ± {formatting.fraction(deviation)}"
+    return f"{fmean(areas):.4f} ± {format_fraction(deviation)}"
 
 
 # From this correlation on a map hardly changes when the weights are drawn anew.
-HARDLY = 0.7
-QUARTERS = ("upper left", "upper right", "lower left", "lower right")
+WEAK_CORRELATION = 0.7
+QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 NOTES = (
     "Deletion and insertion: the area under the class's probability while the pixels are exchanged, the highest first: "
     "deletion makes the image the baseline, where less is better; insertion makes the baseline the image, where more "
@@ -142,89 +142,105 @@ NOTES = (
 )
 
 
-def findings(found: Attributions) -> tuple[str, ...]:
+def findings(result: Attributions) -> tuple[str, ...]:
     """A sentence each on the place, the order, the weights, the agreement, and the sum."""
     return tuple(
-        filter(None, (_places(found), _orders(found), _weights(found), _agreement(found), _sums_sentence(found)))
+        filter(
+            None,
+            (
+                _location_text(result),
+                _perturbation_text(result),
+                _randomization_text(result),
+                _agreement_text(result),
+                _sums_sentence(result),
+            ),
+        )
     )
 
 
-def quarter(found: Attribution) -> tuple[str, float]:
+def dominant_quadrant(attribution: AttributionMap) -> tuple[str, float]:
     """The quarter of the image with the most of the mass, and its share."""
-    high, wide = found.heat.shape
-    parts = [half for rows in np.split(found.mass, [high // 2]) for half in np.split(rows, [wide // 2], axis=1)]
+    high, wide = attribution.heatmap.shape
+    parts = [
+        half
+        for rows in np.split(attribution.normalized_magnitude, [high // 2])
+        for half in np.split(rows, [wide // 2], axis=1)
+    ]
     shares = [float(part.sum()) for part in parts]
     most = int(np.argmax(shares))
-    return QUARTERS[most], shares[most]
+    return QUADRANTS[most], shares[most]
 
 
-def _places(found: Attributions) -> str:
-    if len(found.images) == 1:
-        image = found.images[0]
+def _location_text(result: Attributions) -> str:
+    if len(result.images) == 1:
+        image = result.images[0]
         told = [
-            f"{map_.title}: {formatting.percent(share)} in the {name} quarter"
+            f"{map_.title}: {format_percent(share)} in the {name} quarter"
             for map_ in image.maps
-            if map_.heat.any()
-            for name, share in [quarter(map_)]
+            if map_.heatmap.any()
+            for name, share in [dominant_quadrant(map_)]
         ]
-        empty = [map_.title for map_ in image.maps if not map_.heat.any()]
+        empty = [map_.title for map_ in image.maps if not map_.heatmap.any()]
         told += [f"{', '.join(empty)}: zero everywhere"] if empty else []
         return "Where it lies: " + "; ".join(told) + "."
-    shares = {name: [map_.centre for map_ in found.of(name) if map_.heat.any()] for name in found.methods}
-    told = [f"{_title(name)} {formatting.percent(fmean(each))}" for name, each in shares.items() if each]
-    area = formatting.percent(found.images[0].centre_area)
+    shares = {
+        name: [map_.central_mass for map_ in result.for_method(name) if map_.heatmap.any()] for name in result.methods
+    }
+    told = [f"{_title(name)} {format_percent(fmean(each))}" for name, each in shares.items() if each]
+    area = format_percent(result.images[0].central_area)
     return f"Of |map| the centre, {area} of the pixels, has on average: {', '.join(told)}." if told else ""
 
 
-def _orders(found: Attributions) -> str:
-    count, orders = len(found.images), len(found.images[0].random_deletion)
+def _perturbation_text(result: Attributions) -> str:
+    count, orders = len(result.images), len(result.images[0].random_deletion)
     told = []
-    for name in found.methods:
-        pairs = list(zip(found.images, found.of(name), strict=True))
-        deleted = sum(map_.deletion.area < min(_areas(image, "deletion")) for image, map_ in pairs)
-        inserted = sum(map_.insertion.area > max(_areas(image, "insertion")) for image, map_ in pairs)
+    for name in result.methods:
+        pairs = list(zip(result.images, result.for_method(name), strict=True))
+        deleted = sum(map_.deletion.auc < min(_aucs(image, "deletion")) for image, map_ in pairs)
+        inserted = sum(map_.insertion.auc > max(_aucs(image, "insertion")) for image, map_ in pairs)
         told.append(f"{_title(name)} {deleted} and {inserted}")
-    of = f"of {formatting.plural(count, 'image')}"
+    of = f"of {pluralize(count, 'image')}"
     return f"Better than each of {orders} random orders at deletion and at insertion, {of}: {', '.join(told)}."
 
 
-def _weights(found: Attributions) -> str:
+def _randomization_text(result: Attributions) -> str:
     means = {
-        name: [each for map_ in found.of(name) if (each := map_.independence) is not None] for name in found.methods
+        name: [each for map_ in result.for_method(name) if (each := map_.mean_randomization_correlation) is not None]
+        for name in result.methods
     }
     known = {name: fmean(each) for name, each in means.items() if each}
     if not known:
         return ""
-    told = ", ".join(f"{_title(name)} {signed(value)}" for name, value in known.items())
-    still = [_title(name) for name, value in known.items() if value >= HARDLY]
+    told = ", ".join(f"{_title(name)} {format_correlation(value)}" for name, value in known.items())
+    still = [_title(name) for name, value in known.items() if value >= WEAK_CORRELATION]
     verdict = f"; {' and '.join(still)} barely depends on the weights" if len(still) == 1 else ""
     if len(still) > 1:
         verdict = f"; {', '.join(still)} barely depend on the weights"
     return f"With weights drawn anew the maps correlate with these by: {told}{verdict}."
 
 
-def _agreement(found: Attributions) -> str:
-    if not found.agreement:
+def _agreement_text(result: Attributions) -> str:
+    if not result.agreement:
         return ""
-    ordered = sorted(found.agreement, key=lambda pair: pair[2])
-    told = [(f"{_title(one)} and {_title(other)}", signed(value)) for one, other, value in ordered]
+    ordered = sorted(result.agreement, key=lambda pair: pair[2])
+    told = [(f"{_title(one)} and {_title(other)}", format_correlation(value)) for one, other, value in ordered]
     (least, low), (most, high) = told[0], told[-1]
     if len(told) == 1:
         return f"The maps of {most} agree by a rank correlation of {high}."
     return f"Most alike are the maps of {most} (rank correlation {high}), least those of {least} ({low})."
 
 
-def _sums_sentence(found: Attributions) -> str:
-    sums = [map_.completeness for image in found.images for map_ in image.maps if map_.completeness]
+def _sums_sentence(result: Attributions) -> str:
+    sums = [map_.completeness for image in result.images for map_ in image.maps if map_.completeness]
     if not sums:
         return ""
     worst = max(sums, key=lambda each: each.gap)
-    if worst.gap < COMPLETE:
-        return f"Integrated gradients add up to the logit's rise, to {formatting.percent(worst.gap)} at worst."
-    short = sum(each.gap >= COMPLETE for each in sums)
+    if worst.gap < COMPLETENESS_TOLERANCE:
+        return f"Integrated gradients add up to the logit's rise, to {format_percent(worst.gap)} at worst."
+    short = sum(each.gap >= COMPLETENESS_TOLERANCE for each in sums)
     return (
-        f"Integrated gradients do not add up to the logit's rise on {short} of {formatting.plural(len(sums), 'image')}: "
-        f"they are off by up to {formatting.percent(worst.gap)} with {formatting.count(worst.steps)} steps."
+        f"Integrated gradients do not add up to the logit's rise on {short} of {pluralize(len(sums), 'image')}: "
+        f"they are off by up to {format_percent(worst.gap)} with {format_count(worst.steps)} steps."
     )
 
 
@@ -232,6 +248,6 @@ def _title(method: str) -> str:
     return TITLES.get(method, method)
 
 
-def _areas(image: Explained, which: str) -> Iterator[float]:
-    for curve in image.random_deletion if which == "deletion" else image.random_insertion:
-        yield curve.area
+def _aucs(image: ImageAttributions, measure: str) -> Iterator[float]:
+    for curve in image.random_deletion if measure == "deletion" else image.random_insertion:
+        yield curve.auc

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.interpret.mistakes.embedding import Embedding
+from cnnlab.interpret.mistakes.embedding import PCAEmbedding
 from cnnlab.records import Record
-from cnnlab.render.document import Sheet
-from cnnlab.render.plots import Plate
-from cnnlab.stats.calibration import Sureness, Temperature
-from cnnlab.stats.per_class import ClassFigures, ConfusedPair, Share
+from cnnlab.render.document import Document
+from cnnlab.render.plots import CaptionedFigure
+from cnnlab.stats.calibration import CalibrationMetrics, Temperature
+from cnnlab.stats.per_class import ClassMetrics, ConfusedPair, Proportion
 
 Numbers = npt.NDArray[np.float64]
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 
-class Case(Record):
+class ImagePrediction(Record):
     """One image: as `validation:12`, with its class, what it was taken for, and the probabilities of both."""
 
     image: str
@@ -30,7 +30,7 @@ class Case(Record):
     own: float
 
 
-class Rescaled(Record):
+class TemperatureScaledMetrics(Record):
     """The probabilities with a temperature that was fitted on the validation part.
 
     `halves`: the temperatures of two halves of the validation part, where that part itself is judged: each half is
@@ -39,7 +39,7 @@ class Rescaled(Record):
 
     temperature: Temperature
     halves: tuple[float, float] | None
-    sureness: Sureness
+    sureness: CalibrationMetrics
 
 
 class Calibration(Record):
@@ -47,11 +47,11 @@ class Calibration(Record):
 
     images: int
     left_out: int
-    before: Sureness
-    after: Rescaled | None
+    before: CalibrationMetrics
+    after: TemperatureScaledMetrics | None
 
 
-class MapRecord(Record):
+class EmbeddingRecord(Record):
     """Of the map: the layer whose input it shows, how many images and dimensions, and what the plane keeps."""
 
     layer: str
@@ -67,19 +67,19 @@ class MistakesRecord(Record):
     """What a network gets wrong, in plain numbers. Accuracies and probabilities are fractions."""
 
     run: str
-    part: str
+    split: str
     classes: tuple[str, ...]
     images: int
     right: int
     unnamed: int
-    accuracy: Share
+    accuracy: Proportion
     confusion: tuple[tuple[int, ...], ...]
-    per_class: tuple[ClassFigures, ...]
+    per_class: tuple[ClassMetrics, ...]
     pairs: tuple[ConfusedPair, ...]
     calibration: Calibration | None
-    mistakes: tuple[Case, ...]
-    unsure: tuple[Case, ...]
-    map: MapRecord | None
+    mistakes: tuple[ImagePrediction, ...]
+    unsure: tuple[ImagePrediction, ...]
+    map: EmbeddingRecord | None
     without_images: str
     sentences: tuple[str, ...]
 
@@ -93,86 +93,87 @@ class Mistakes:
         predicted: what each was taken for, N; −1 where the logits were not finite.
         probability: of the named class, N; NaN where none was named.
         confusion: K×K counts: row = true class, column = predicted class.
-        figures: of each class, in their order.
+        class_metrics: of each class, in their order.
         pairs: every pair that was confused, the most frequent first.
         pair: (true, predicted), where the gallery was asked for one pair of classes.
         per_pair: the most mistakes of one pair in the gallery, where it was asked for.
-        mistakes: the surest mistakes, the surest first; `of_pair` counts those that they were chosen from.
-        unsure: the right answers with the least probability.
+        confident_errors: the surest mistakes, the surest first; `num_pair_mistakes` counts those that they were chosen
+            from.
+        uncertain_correct: the right answers with the least probability.
         images: the pixels of these, uint8 C×H×W, by their place in the part.
-        map: the images on a plane of their features; None where there is none.
-        missing: why there are no images; "" where there are.
+        embedding: the images on a plane of their features; None where there is none.
+        missing_images_reason: why there are no images; "" where there are.
     """
 
     run: str
-    part: str
+    split: str
     classes: tuple[str, ...]
-    labels: Places = field(repr=False)
-    predicted: Places = field(repr=False)
+    labels: Indices = field(repr=False)
+    predicted: Indices = field(repr=False)
     probability: Numbers = field(repr=False)
-    confusion: Places = field(repr=False)
-    figures: tuple[ClassFigures, ...] = field(repr=False)
+    confusion: Indices = field(repr=False)
+    class_metrics: tuple[ClassMetrics, ...] = field(repr=False)
     pairs: tuple[ConfusedPair, ...] = field(repr=False)
     calibration: Calibration | None = field(repr=False)
     pair: tuple[str, str] | None
     per_pair: int | None
-    mistakes: tuple[Case, ...]
-    unsure: tuple[Case, ...] = field(repr=False)
-    of_pair: int
+    confident_errors: tuple[ImagePrediction, ...]
+    uncertain_correct: tuple[ImagePrediction, ...] = field(repr=False)
+    num_pair_mistakes: int
     images: Mapping[int, Pixels] = field(repr=False)
-    map: Embedding | None = field(repr=False)
-    missing: str
+    embedding: PCAEmbedding | None = field(repr=False)
+    missing_images_reason: str
 
     @property
-    def right(self) -> int:
+    def num_correct(self) -> int:
         """How many images were named right."""
         return int((self.predicted == self.labels).sum())
 
     @property
-    def wrong(self) -> int:
-        return len(self.labels) - self.right
+    def num_wrong(self) -> int:
+        return len(self.labels) - self.num_correct
 
     @property
-    def unnamed(self) -> int:
+    def num_unpredicted(self) -> int:
         """How many got no name, since their logits were not finite: they count as wrong."""
         return int((self.predicted < 0).sum())
 
     @property
-    def accuracy(self) -> Share:
+    def accuracy(self) -> Proportion:
         """The share that was named right, with its 95 % Wilson interval."""
-        return Share.of(self.right, len(self.labels))
+        return Proportion.from_counts(self.num_correct, len(self.labels))
 
     def record(self) -> MistakesRecord:
         """All but the images, the map's points and what was said of each image."""
         from cnnlab.interpret.mistakes.view import sentences
 
-        found = self.map
+        found = self.embedding
         return MistakesRecord(
             run=self.run,
-            part=self.part,
+            split=self.split,
             classes=self.classes,
             images=len(self.labels),
-            right=self.right,
-            unnamed=self.unnamed,
+            right=self.num_correct,
+            unnamed=self.num_unpredicted,
             accuracy=self.accuracy,
             confusion=tuple(tuple(row) for row in self.confusion.tolist()),
-            per_class=self.figures,
+            per_class=self.class_metrics,
             pairs=self.pairs,
             calibration=self.calibration,
-            mistakes=self.mistakes,
-            unsure=self.unsure,
+            mistakes=self.confident_errors,
+            unsure=self.uncertain_correct,
             map=None
             if found is None
-            else MapRecord(
+            else EmbeddingRecord(
                 layer=found.layer,
-                images=len(found.places),
-                size=found.size,
-                averaged=found.averaged,
-                shares=found.shares,
-                apart=found.apart,
-                apart_on_map=found.apart_on_map,
+                images=len(found.image_indices),
+                size=found.num_features,
+                averaged=found.is_averaged,
+                shares=found.explained_variance,
+                apart=found.centroid_accuracy,
+                apart_on_map=found.centroid_accuracy_on_map,
             ),
-            without_images=self.missing,
+            without_images=self.missing_images_reason,
             sentences=tuple(sentences(self)),
         )
 
@@ -180,18 +181,18 @@ class Mistakes:
         """The record as JSON."""
         return self.record().to_json(indent=indent)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The sentences and tables."""
-        from cnnlab.interpret.mistakes.view import mistakes_sheet
+        from cnnlab.interpret.mistakes.view import mistakes_document
 
-        return mistakes_sheet(self)
+        return mistakes_document(self)
 
-    def plates(self, *, equal_mass: bool = False) -> dict[str, Plate]:
+    def figures(self, *, equal_mass: bool = False) -> dict[str, CaptionedFigure]:
         """The confusion matrix, the reliability diagram, and, with images, the gallery and the map.
 
         Args:
             equal_mass: whether the diagram's bins hold as many images each; by default they are as wide as each other.
         """
-        from cnnlab.interpret.mistakes.figures import mistakes_plates
+        from cnnlab.interpret.mistakes.figures import mistakes_figures
 
-        return mistakes_plates(self, equal_mass=equal_mass)
+        return mistakes_figures(self, equal_mass=equal_mass)

@@ -4,93 +4,98 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnlab.interpret.mistakes.embedding import Embedding
-from cnnlab.interpret.mistakes.result import Calibration, Case, Mistakes, Rescaled
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet, Titled
-from cnnlab.render.tables import TextTable, columns
-from cnnlab.stats.calibration import CalibrationError, Sureness
-from cnnlab.stats.per_class import ClassFigures, Share
+from cnnlab.interpret.mistakes.embedding import PCAEmbedding
+from cnnlab.interpret.mistakes.result import Calibration, ImagePrediction, Mistakes, TemperatureScaledMetrics
+from cnnlab.render.document import Document, TitledTable
+from cnnlab.render.formatting import MISSING, format_count, format_loss, format_percent, pluralize, quote, shorten
+from cnnlab.render.tables import TextTable, parse_columns
+from cnnlab.stats.calibration import CalibrationError, CalibrationMetrics
+from cnnlab.stats.per_class import ClassMetrics, Proportion
 
-MOST_CLASSES, MOST_PAIRS, MOST_CASES, MOST_TOLD = 20, 10, 10, 3
-LONGEST = 24
+MAX_CLASSES, MAX_PAIRS, MAX_CASES, MAX_PAIRS_IN_TEXT = 20, 10, 10, 3
+MAX_NAME_LENGTH = 24
 # From so many images of a class on, on average, it is told how many lie nearest to their own centre.
-FEWEST_EACH = 3
-CERTAIN = 0.99
+MIN_IMAGES_EACH = 3
+CERTAINTY_THRESHOLD = 0.99
 
 
-def sentences(found: Mistakes) -> Iterator[str]:
+def sentences(result: Mistakes) -> Iterator[str]:
     """All that is told, one after the other; what is not there is not told."""
-    yield accuracy_sentence(found)
-    yield from filter(None, (pairs_sentence(found), class_sentence(found), gallery_sentence(found)))
-    if found.calibration is not None:
-        yield calibration_sentence(found.calibration)
-        yield temperature_sentence(found)
-    if found.map is not None:
-        yield map_sentence(found.map)
+    yield accuracy_sentence(result)
+    yield from filter(None, (pairs_sentence(result), class_sentence(result), gallery_sentence(result)))
+    if result.calibration is not None:
+        yield calibration_sentence(result.calibration)
+        yield temperature_sentence(result)
+    if result.embedding is not None:
+        yield map_sentence(result.embedding)
 
 
-def accuracy_sentence(found: Mistakes) -> str:
+def accuracy_sentence(result: Mistakes) -> str:
     """How many are right, with an interval."""
-    share = found.accuracy
+    share = result.accuracy
     said = (
-        f"{formatting.percent(share.value)} of {formatting.plural(len(found.labels), f'{found.part} image')} right "
-        f"(95 % interval {formatting.percent(share.low)} to {formatting.percent(share.high)}), "
-        f"{formatting.plural(found.wrong, 'mistake')}."
+        f"{format_percent(share.value)} of {pluralize(len(result.labels), f'{result.split} image')} right "
+        f"(95 % interval {format_percent(share.low)} to {format_percent(share.high)}), "
+        f"{pluralize(result.num_wrong, 'mistake')}."
     )
-    if not found.unnamed:
+    if not result.num_unpredicted:
         return said
-    return f"{said} {formatting.plural(found.unnamed, 'image')} got no name: logits that are not finite count as wrong."
+    return (
+        f"{said} {pluralize(result.num_unpredicted, 'image')} got no name: logits that are not finite count as wrong."
+    )
 
 
-def pairs_sentence(found: Mistakes) -> str:
+def pairs_sentence(result: Mistakes) -> str:
     """The most frequent confusions, and how much of all mistakes they are."""
-    if not found.pairs:
+    if not result.pairs:
         return ""
-    told = found.pairs[:MOST_TOLD]
+    told = result.pairs[:MAX_PAIRS_IN_TEXT]
     each = [
-        f"{formatting.quoted(pair.true)} taken for {formatting.quoted(pair.predicted)} ({formatting.count(pair.images)}, "
-        f"{formatting.percent(pair.share)} of its class)"
+        f"{quote(pair.true)} taken for {quote(pair.predicted)} ({format_count(pair.images)}, "
+        f"{format_percent(pair.share)} of its class)"
         for pair in told
     ]
-    share = sum(pair.images for pair in told) / found.wrong
-    rest = f"; together {formatting.percent(share)} of all mistakes" if len(found.pairs) > len(told) else ""
+    share = sum(pair.images for pair in told) / result.num_wrong
+    rest = f"; together {format_percent(share)} of all mistakes" if len(result.pairs) > len(told) else ""
     return f"Most frequent: {', '.join(each)}{rest}."
 
 
-def class_sentence(found: Mistakes) -> str:
+def class_sentence(result: Mistakes) -> str:
     """The classes with the highest and the lowest F1."""
-    known = [(each, each.f1) for each in found.figures if each.f1 is not None]
+    known = [(each, each.f1) for each in result.class_metrics if each.f1 is not None]
     if len(known) < 2:
         return ""
     best, worst = (choose(known, key=lambda item: item[1].value) for choose in (max, min))
     if best[1].value == worst[1].value:
         return f"F1 is {best[1].value:.2f} for every class."
     return (
-        f"F1 is highest for {formatting.quoted(best[0].name)} ({_with_interval(best[1])}) and lowest for "
-        f"{formatting.quoted(worst[0].name)} ({_with_interval(worst[1])})."
+        f"F1 is highest for {quote(best[0].name)} ({_with_interval(best[1])}) and lowest for "
+        f"{quote(worst[0].name)} ({_with_interval(worst[1])})."
     )
 
 
-def gallery_sentence(found: Mistakes) -> str:
+def gallery_sentence(result: Mistakes) -> str:
     """How sure the surest mistakes are."""
-    if not found.mistakes:
+    if not result.confident_errors:
         return ""
-    first, sure = found.mistakes[0], sum(case.probability >= CERTAIN for case in found.mistakes)
+    first, sure = (
+        result.confident_errors[0],
+        sum(case.probability >= CERTAINTY_THRESHOLD for case in result.confident_errors),
+    )
     many = f"{sure or 'none'} {'have' if sure > 1 else 'has'}"
     return (
-        f"The surest mistake is {first.image}: {formatting.quoted(first.true)} taken for {formatting.quoted(first.predicted)} "
-        f"with a probability of {probability(first.probability)}; its own class had {probability(first.own)}. Of the "
-        f"{len(found.mistakes)} shown, {many} a probability of {CERTAIN} or more."
+        f"The surest mistake is {first.image}: {quote(first.true)} taken for {quote(first.predicted)} "
+        f"with a probability of {format_probability(first.probability)}; its own class had {format_probability(first.own)}. Of the "
+        f"{len(result.confident_errors)} shown, {many} a probability of {CERTAINTY_THRESHOLD} or more."
     )
 
 
-def calibration_sentence(known: Calibration) -> str:
+def calibration_sentence(calibration: Calibration) -> str:
     """Whether the probabilities are right on average, and whether the error is more than chance."""
-    before = known.before
+    before = calibration.before
     return (
         f"Its mean probability is {before.confidence:.3f}, and {before.accuracy:.3f} of these images are right"
-        f"{_leaning(before)}. The expected calibration error is {before.width.value:.3f} "
+        f"{_confidence_bias_text(before)}. The expected calibration error is {before.width.value:.3f} "
         f"({error_sentence(before.width)}); with bins of equal mass it is {before.mass.value:.3f}."
     )
 
@@ -104,9 +109,9 @@ def error_sentence(error: CalibrationError) -> str:
     )
 
 
-def temperature_sentence(found: Mistakes) -> str:
+def temperature_sentence(result: Mistakes) -> str:
     """What a temperature changes, and on which images it was fitted and judged."""
-    known = found.calibration
+    known = result.calibration
     if known is None:
         return ""
     if known.after is None:
@@ -116,13 +121,13 @@ def temperature_sentence(found: Mistakes) -> str:
     if fitted.indifferent:
         return "No temperature changes anything: the logits of each validation image are all equal."
     if after.halves is None:
-        how = f"fitted on the {formatting.plural(fitted.images, 'validation image')} and judged here"
+        how = f"fitted on the {pluralize(fitted.images, 'validation image')} and judged here"
     else:
         how = "fitted on the validation images; judged by halves, each with the temperature of the other"
     said = (
         f"With a temperature of {fitted.value:.2f} (95 % interval {fitted.low:.2f} to {fitted.high:.2f}), {how}, the "
         f"calibration error goes from {before.width.value:.3f} to {after.sureness.width.value:.3f} and the loss from "
-        f"{formatting.loss(before.loss)} to {formatting.loss(after.sureness.loss)}; no prediction changes."
+        f"{format_loss(before.loss)} to {format_loss(after.sureness.loss)}; no prediction changes."
     )
     if fitted.at_bound:
         return f"{said} That is the end of what is looked at (0.01 to 100): the best one lies beyond."
@@ -133,36 +138,36 @@ def temperature_sentence(found: Mistakes) -> str:
     return f"{said} The interval holds 1: no sign that its probabilities are too sure, or not sure enough."
 
 
-def map_sentence(found: Embedding) -> str:
+def map_sentence(embedding: PCAEmbedding) -> str:
     """What the map shows, and what it loses."""
-    averaged = ", each the mean over its map," if found.averaged else ""
+    averaged = ", each the mean over its map," if embedding.is_averaged else ""
     shown = (
-        f"The map shows {formatting.plural(len(found.places), 'image')} by the {formatting.count(found.size)} numbers{averaged} "
-        f"that go into {formatting.quoted(found.layer)}, along their first two principal components, each with a "
+        f"The map shows {pluralize(len(embedding.image_indices), 'image')} by the {format_count(embedding.num_features)} numbers{averaged} "
+        f"that go into {quote(embedding.layer)}, along their first two principal components, each with a "
         f"scale of its own: these hold "
-        f"{formatting.percent(found.shares[0])} and {formatting.percent(found.shares[1])} of the variance."
+        f"{format_percent(embedding.explained_variance[0])} and {format_percent(embedding.explained_variance[1])} of the variance."
     )
     # Of one or two images a centre says nothing: it lies on them.
-    if len(found.labels) < FEWEST_EACH * len(set(found.labels.tolist())):
+    if len(embedding.labels) < MIN_IMAGES_EACH * len(set(embedding.labels.tolist())):
         return shown
     return (
-        f"{shown} The nearest class centre is an image's own for {formatting.percent(found.apart_on_map)} on the map and "
-        f"for {formatting.percent(found.apart)} in all dimensions: classes that overlap here may lie apart there."
+        f"{shown} The nearest class centre is an image's own for {format_percent(embedding.centroid_accuracy_on_map)} on the map and "
+        f"for {format_percent(embedding.centroid_accuracy)} in all dimensions: classes that overlap here may lie apart there."
     )
 
 
-def mistakes_sheet(found: Mistakes) -> Sheet:
+def mistakes_document(result: Mistakes) -> Document:
     """Sentences, then classes, pairs, calibration and the surest mistakes as tables."""
-    notes = [f"No gallery and no map: {found.missing}."] if found.missing else []
-    return Sheet(
-        f"Mistakes of {formatting.shown(found.run, 80)} on the {found.part} part",
-        tuple(sentences(found)),
-        tuple(_tables(found)),
+    notes = [f"No gallery and no map: {result.missing_images_reason}."] if result.missing_images_reason else []
+    return Document(
+        f"Mistakes of {shorten(result.run, 80)} on the {result.split} part",
+        tuple(sentences(result)),
+        tuple(_tables(result)),
         tuple(notes),
     )
 
 
-def probability(value: float) -> str:
+def format_probability(value: float) -> str:
     """A probability in three digits; one that only rounding makes certain is not called so.
 
     >>> probability(0.99996), probability(0.98), probability(0.0001)
@@ -173,44 +178,46 @@ def probability(value: float) -> str:
     return "< 0.001" if value < 0.0005 else f"{value:.3f}"
 
 
-def _tables(found: Mistakes) -> Iterator[Titled]:
-    yield _class_table(found.figures)
-    if found.pairs:
+def _tables(result: Mistakes) -> Iterator[TitledTable]:
+    yield _class_table(result.class_metrics)
+    if result.pairs:
         pairs = (
             (
-                formatting.shown(p.true, LONGEST),
-                formatting.shown(p.predicted, LONGEST),
-                formatting.count(p.images),
+                shorten(p.true, MAX_NAME_LENGTH),
+                shorten(p.predicted, MAX_NAME_LENGTH),
+                format_count(p.images),
                 f"{p.share:.3f}",
             )
-            for p in found.pairs[:MOST_PAIRS]
+            for p in result.pairs[:MAX_PAIRS]
         )
         yield (
-            _some("The most confused pairs", len(found.pairs), MOST_PAIRS),
-            TextTable(columns("true class", "taken for", "#images", "#share of the class"), tuple(pairs)),
+            _count_text("The most confused pairs", len(result.pairs), MAX_PAIRS),
+            TextTable(parse_columns("true class", "taken for", "#images", "#share of the class"), tuple(pairs)),
         )
-    if found.calibration is not None:
-        yield _calibration_table(found.calibration)
-    if found.mistakes:
-        cases = (_case_row(case) for case in found.mistakes[:MOST_CASES])
+    if result.calibration is not None:
+        yield _calibration_table(result.calibration)
+    if result.confident_errors:
+        cases = (_case_row(case) for case in result.confident_errors[:MAX_CASES])
         yield (
-            _some("The surest mistakes", len(found.mistakes), MOST_CASES),
-            TextTable(columns("`image", "true class", "taken for", "#probability", "#of its own class"), tuple(cases)),
+            _count_text("The surest mistakes", len(result.confident_errors), MAX_CASES),
+            TextTable(
+                parse_columns("`image", "true class", "taken for", "#probability", "#of its own class"), tuple(cases)
+            ),
         )
 
 
-def _class_table(figures: tuple[ClassFigures, ...]) -> Titled:
+def _class_table(class_metrics: tuple[ClassMetrics, ...]) -> TitledTable:
     """Every class in its order; of many, those with the lowest F1."""
     title = "Precision, recall and F1 with 95 % intervals"
-    shown = figures
-    if len(figures) > MOST_CLASSES:
-        shown = tuple(sorted(figures, key=lambda each: 2 if each.f1 is None else each.f1.value)[:MOST_CLASSES])
-        title += f": the {MOST_CLASSES} lowest F1 of {len(figures):,} classes; --json has all"
-    heads = columns("class", "#images", "#precision", "#recall", "#F1")
+    shown = class_metrics
+    if len(class_metrics) > MAX_CLASSES:
+        shown = tuple(sorted(class_metrics, key=lambda each: 2 if each.f1 is None else each.f1.value)[:MAX_CLASSES])
+        title += f": the {MAX_CLASSES} lowest F1 of {len(class_metrics):,} classes; --json has all"
+    heads = parse_columns("class", "#images", "#precision", "#recall", "#F1")
     rows = (
         (
-            formatting.shown(each.name, LONGEST),
-            formatting.count(each.images),
+            shorten(each.name, MAX_NAME_LENGTH),
+            format_count(each.images),
             *(_with_interval(share) for share in (each.precision, each.recall, each.f1)),
         )
         for each in shown
@@ -218,52 +225,54 @@ def _class_table(figures: tuple[ClassFigures, ...]) -> Titled:
     return title, TextTable(heads, tuple(rows))
 
 
-def _calibration_table(known: Calibration) -> Titled:
-    heads = columns("", "#loss", "#Brier score", "#mean probability", "#right", "#ECE, equal width", "#ECE, equal mass")
-    rows = [_sureness_row("as it is", known.before)]
-    if known.after is not None:
-        rows.append(_sureness_row(_scaled(known.after), known.after.sureness))
-    title = f"Calibration of {formatting.plural(known.images, 'image')}"
-    if known.left_out:
-        title += f"; {known.left_out:,} without finite logits are left out"
+def _calibration_table(calibration: Calibration) -> TitledTable:
+    heads = parse_columns(
+        "", "#loss", "#Brier score", "#mean probability", "#right", "#ECE, equal width", "#ECE, equal mass"
+    )
+    rows = [_metrics_row("as it is", calibration.before)]
+    if calibration.after is not None:
+        rows.append(_metrics_row(_temperature_text(calibration.after), calibration.after.sureness))
+    title = f"Calibration of {pluralize(calibration.images, 'image')}"
+    if calibration.left_out:
+        title += f"; {calibration.left_out:,} without finite logits are left out"
     return f"{title}; in brackets the 97.5 % limit of a calibrated network", TextTable(heads, tuple(rows))
 
 
-def _scaled(after: Rescaled) -> str:
-    used = (after.temperature.value,) if after.halves is None else after.halves
+def _temperature_text(scaled: TemperatureScaledMetrics) -> str:
+    used = (scaled.temperature.value,) if scaled.halves is None else scaled.halves
     return "temperature " + " and ".join(f"{value:.2f}" for value in used)
 
 
-def _sureness_row(name: str, sure: Sureness) -> tuple[str, ...]:
-    errors = (f"{error.value:.4f} ({error.limit:.4f})" for error in (sure.width, sure.mass))
+def _metrics_row(name: str, metrics: CalibrationMetrics) -> tuple[str, ...]:
+    errors = (f"{error.value:.4f} ({error.limit:.4f})" for error in (metrics.width, metrics.mass))
     return (
         name,
-        formatting.loss(sure.loss),
-        f"{sure.brier:.4f}",
-        f"{sure.confidence:.4f}",
-        f"{sure.accuracy:.4f}",
+        format_loss(metrics.loss),
+        f"{metrics.brier:.4f}",
+        f"{metrics.confidence:.4f}",
+        f"{metrics.accuracy:.4f}",
         *errors,
     )
 
 
-def _case_row(case: Case) -> tuple[str, ...]:
-    names = (formatting.shown(name, LONGEST) for name in (case.true, case.predicted))
-    return (case.image, *names, probability(case.probability), probability(case.own))
+def _case_row(case: ImagePrediction) -> tuple[str, ...]:
+    names = (shorten(name, MAX_NAME_LENGTH) for name in (case.true, case.predicted))
+    return (case.image, *names, format_probability(case.probability), format_probability(case.own))
 
 
-def _leaning(sure: Sureness) -> str:
+def _confidence_bias_text(metrics: CalibrationMetrics) -> str:
     """In which direction it errs, where it errs by more than chance."""
-    gap = sure.confidence - sure.accuracy
-    if not sure.width.beyond_chance:
+    gap = metrics.confidence - metrics.accuracy
+    if not metrics.width.beyond_chance:
         return ""
-    if abs(gap) < sure.width.value / 2:
+    if abs(gap) < metrics.width.value / 2:
         return ": too sure of some images, and not sure enough of others"
     return f": {'too sure' if gap > 0 else 'not sure enough'} by {100 * abs(gap):.1f} points"
 
 
-def _with_interval(share: Share | None) -> str:
-    return formatting.NONE if share is None else f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
+def _with_interval(share: Proportion | None) -> str:
+    return MISSING if share is None else f"{share.value:.3f} [{share.low:.3f}, {share.high:.3f}]"
 
 
-def _some(title: str, there: int, most: int) -> str:
-    return title if there <= most else f"{title}: {most} of {there:,}; --json has all"
+def _count_text(title: str, total: int, max_shown: int) -> str:
+    return title if total <= max_shown else f"{title}: {max_shown} of {total:,}; --json has all"

@@ -19,44 +19,44 @@ from torch import Tensor, nn
 
 from cnnlab.architecture.layer import Pair
 from cnnlab.architecture.layer_table import read_table
-from cnnlab.architecture.receptive_field.compute import CLASSES, traced
-from cnnlab.architecture.receptive_field.spans import Sights
+from cnnlab.architecture.receptive_field.compute import DEFAULT_CLASSES, trace_table
+from cnnlab.architecture.receptive_field.spans import SpanTracer
 from cnnlab.architecture.trace import Trace
 from cnnlab.errors import UsageError
-from cnnlab.interpret.hooks import module_name, watching
-from cnnlab.interpret.loaded_model import begun, subject_of
+from cnnlab.interpret.hooks import forward_hooks, module_name
+from cnnlab.interpret.loaded_model import build_initial_network, load_target
 from cnnlab.interpret.receptive_field.result import EffectiveField, EffectiveFields
 from cnnlab.interpret.targets import (
-    Backbone,
     Image,
-    Named,
+    LayerRows,
+    NamedBackbone,
     RecipeFile,
-    Rows,
-    Traced,
-    resolve,
-    shaped,
-    traced_recipe,
-    traced_run,
+    Target,
+    TracedRecipe,
+    input_shape,
+    resolve_target,
+    trace_recipe,
+    trace_run,
 )
-from cnnlab.interpret.weights.initial_weights import loaded_start
+from cnnlab.interpret.weights.initial_weights import loaded_initial_network
 from cnnlab.models.build import build
-from cnnlab.models.init import initialise
+from cnnlab.models.init import init_weights
 from cnnlab.models.network_plan import plan_network
-from cnnlab.models.pretrained.transfer import Transfer
+from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.tracing.trace import backbone_table
-from cnnlab.models.train_mode import evaluating
+from cnnlab.models.train_mode import eval_mode
 from cnnlab.randomness import generator
 from cnnlab.records import LayerRecord
-from cnnlab.render import formatting
-from cnnlab.runs.callbacks import NOBODY
-from cnnlab.training.device import choose_device, whole_floats
+from cnnlab.render.formatting import format_shape
+from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.training.device import choose_device, disable_tf32
 
 
-class _Enough(Exception):  # noqa: N818  (nothing went wrong)
+class _LayerReached(Exception):  # noqa: N818  (nothing went wrong)
     """The layer that was asked for has run."""
 
 
-@whole_floats()
+@disable_tf32()
 def effective_field(
     network: nn.Module,
     layer: str,
@@ -91,24 +91,24 @@ def effective_field(
     """
     if images < 1 or batch < 1:
         raise UsageError("a mean needs one image at least", where="--images", received=str(min(images, batch)))
-    sights = Sights(rows, shape)
+    sights = SpanTracer(rows, shape)
     row = sights.rows.get(layer)
     last = row is not None and sights.channels_last(row)
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     gradient, place = np.zeros(shape[1:]), node
-    with evaluating(network), torch.enable_grad():
+    with eval_mode(network), torch.enable_grad():
         for start in range(0, images, batch):
             numbers = range(start, min(start + batch, images))
             pictures = torch.from_numpy(np.stack([_noise(seed, number, shape) for number in numbers]))
             pictures = pictures.to(device).requires_grad_(True)
             maps = _maps(network, pictures, layer, last)
-            place = _checked(place, maps, layer)
+            place = _validated_node(place, maps, layer)
             at_node = maps[:, :, place[0], place[1]]
             signs = np.stack([_signs(seed, number, at_node.shape[1]) for number in numbers])
             (found,) = torch.autograd.grad((at_node * torch.from_numpy(signs).to(device)).sum(), pictures)
             gradient += found.abs().mean(dim=1).cpu().double().sum(dim=0).numpy()
     assert place is not None
-    seen = sights.seen(layer, place)[-1] if row is not None and row.receptive_field is not None else None
+    seen = sights.spans(layer, place)[-1] if row is not None and row.receptive_field is not None else None
     spans = (None, None) if seen is None else (seen.rows, seen.columns)
     return EffectiveField(name, layer, place, images, gradient / images, *spans)
 
@@ -120,7 +120,7 @@ def last_layer(network: nn.Module, rows: Sequence[LayerRecord]) -> LayerRecord:
         UsageError: there is none.
     """
     modules = {name for name, _ in network.named_modules(remove_duplicate=False)}
-    order = Sights(rows, (1, 1, 1)).order
+    order = SpanTracer(rows, (1, 1, 1)).position
     fitting = [row for row in rows if row.receptive_field and len(row.output) == 3 and module_name(row.name) in modules]
     if not fitting:
         raise UsageError(
@@ -139,20 +139,20 @@ def _signs(seed: int, number: int, channels: int) -> npt.NDArray[np.float32]:
     return generator(seed, "effective field signs", number).choice(np.array([-1, 1], np.float32), channels)
 
 
-def _maps(network: nn.Module, pictures: Tensor, layer: str, channels_last: bool) -> Tensor:
+def _maps(network: nn.Module, images: Tensor, layer: str, channels_last: bool) -> Tensor:
     """The layer's output as N×C×H×W, still tied to the pictures."""
     found: list[Tensor] = []
 
     def keep(_: str, output: Tensor) -> None:
         found.append(output)
-        raise _Enough
+        raise _LayerReached
 
     # What is behind the layer is not computed: it may want images of one size.
-    with watching(network, [layer], keep), contextlib.suppress(_Enough):
-        network(pictures)
+    with forward_hooks(network, [layer], keep), contextlib.suppress(_LayerReached):
+        network(images)
     maps = found[0] if found else None
     if maps is None or maps.ndim != 4:
-        gives = "does not run for these images" if maps is None else f"gives {formatting.sizes(tuple(maps.shape[1:]))}"
+        gives = "does not run for these images" if maps is None else f"gives {format_shape(tuple(maps.shape[1:]))}"
         raise UsageError(
             f"'{layer}' has no map to look back from: it {gives}",
             where="--layer",
@@ -161,7 +161,7 @@ def _maps(network: nn.Module, pictures: Tensor, layer: str, channels_last: bool)
     return maps.permute(0, 3, 1, 2) if channels_last else maps
 
 
-def _checked(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[int, int]:
+def _validated_node(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[int, int]:
     high, wide = maps.shape[2:]
     place = node or (high // 2, wide // 2)
     if not (0 <= place[0] < high and 0 <= place[1] < wide):
@@ -175,7 +175,7 @@ def _checked(node: tuple[int, int] | None, maps: Tensor, layer: str) -> tuple[in
 
 
 @dataclass(frozen=True)
-class _Found:
+class _ResolvedNetworks:
     """The networks by name, and their rows for images of this shape (C, H, W)."""
 
     networks: Sequence[tuple[str, nn.Module]]
@@ -183,9 +183,9 @@ class _Found:
     shape: Image
 
 
-@whole_floats()
-def named_effective_fields(
-    what: Sequence[str],
+@disable_tf32()
+def target_effective_fields(
+    target: Sequence[str],
     *,
     size: Pair | None = None,
     channels: int | None = None,
@@ -195,12 +195,12 @@ def named_effective_fields(
     images: int = 32,
     seed: int | None = None,
     device: str = "auto",
-    say: Callable[[str], None] = NOBODY.say,
+    log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> EffectiveFields:
     """How much a node looks at each pixel: with a run's trained weights and those it began with, or random ones.
 
     Args:
-        what: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
+        target: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
         size: (height, width) of the images, instead of their own; for rows, one that is large enough.
         channels: C of the images for rows, 3 where it is left out, or for a recipe, instead of its own.
         data: where catalogue data lives.
@@ -209,13 +209,13 @@ def named_effective_fields(
         images: how many random ones.
         seed: of images and random weights; where it is left out, 0 for images and a recipe's own for its weights.
         device: auto, cpu, cuda or mps.
-        say: told of anything odd about a run's weights.
+        log: told of anything odd about a run's weights.
 
     Raises:
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there, or channels for what has its own.
     """
-    found = _found(resolve(what), size, channels, data, seed, device, say)
+    found = _resolve_networks(resolve_target(target), size, channels, data, seed, device, log)
     chosen = layer or last_layer(found.networks[0][1], found.rows).name
     return EffectiveFields(
         tuple(
@@ -227,52 +227,54 @@ def named_effective_fields(
     )
 
 
-def _found(
-    named: Rows | Named,
+def _resolve_networks(
+    resolved: LayerRows | Target,
     size: Pair | None,
     channels: int | None,
     data: Path | None,
     seed: int | None,
     device: str,
-    say: Callable[[str], None],
-) -> _Found:
+    log: Callable[[str], None],
+) -> _ResolvedNetworks:
     target = choose_device(device)
-    if isinstance(named, Rows):
-        table = traced(read_table(named.texts, {}, CLASSES), size, channels or 3)
-        return _random(table, seed or 0, target)
-    if isinstance(named, RecipeFile):
-        recipe = traced_recipe(named, size, channels, data)
-        name, network = begun(recipe, named.path.stem, seed, say)
-        return _Found([(name, network.to(target))], recipe.rows, recipe.input)
+    if isinstance(resolved, LayerRows):
+        table = trace_table(read_table(resolved.texts, {}, DEFAULT_CLASSES), size, channels or 3)
+        return _random_network(table, seed or 0, target)
+    if isinstance(resolved, RecipeFile):
+        recipe = trace_recipe(resolved, size, channels, data)
+        name, network = build_initial_network(recipe, resolved.path.stem, seed, log)
+        return _ResolvedNetworks([(name, network.to(target))], recipe.rows, recipe.input)
     if channels is not None:
         raise UsageError("this network has its channels", where="--channels", next_step="leave --channels out")
-    if isinstance(named, Backbone):
-        subject = subject_of(named, seed=seed, device=device, data=data, say=say)
-        shape = shaped(named.shape, size)
-        rows = backbone_table(named.name, shape).layers if size else subject.layers
-        return _Found([(subject.name, subject.network)], rows, shape)
+    if isinstance(resolved, NamedBackbone):
+        subject = load_target(resolved, seed=seed, device=device, data=data, log=log)
+        shape = input_shape(resolved.shape, size)
+        rows = backbone_table(resolved.name, shape).layers if size else subject.layers
+        return _ResolvedNetworks([(subject.name, subject.network)], rows, shape)
     # A run has its weights; the seed is that of the images.
-    subject = subject_of(named, seed=None, device=device, data=data, say=say)
-    run = traced_run(named, size)
+    subject = load_target(resolved, seed=None, device=device, data=data, log=log)
+    run = trace_run(resolved, size)
     networks = [(subject.name, subject.network)]
-    start = loaded_start(named, say)
+    start = loaded_initial_network(resolved, log)
     if start is not None:
         networks.append(("before training", start.to(target)))
     for _, network in networks:
         _fit_resize(network, run)
-    return _Found(networks, run.rows, run.input)
+    return _ResolvedNetworks(networks, run.rows, run.input)
 
 
-def _fit_resize(network: nn.Module, run: Traced) -> None:
+def _fit_resize(network: nn.Module, run: TracedRecipe) -> None:
     """A backbone's images are brought to its size from whatever size they have."""
-    if isinstance(network, Transfer):
-        planned = plan_network(run.recipe.model, run.input, run.classes, run.kept).make(0, "meta")
-        assert isinstance(planned, Transfer)
+    if isinstance(network, TransferModel):
+        planned = plan_network(run.recipe.model, run.input, run.classes, run.backbone_run_dir).build(0, "meta")
+        assert isinstance(planned, TransferModel)
         network.resize = planned.resize
 
 
-def _random(table: Trace, seed: int, device: torch.device) -> _Found:
+def _random_network(table: Trace, seed: int, device: torch.device) -> _ResolvedNetworks:
     network = build(table)
-    initialise(network, "default", seed)
+    init_weights(network, "default", seed)
     channels, high, wide = table.input
-    return _Found([(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, high, wide))
+    return _ResolvedNetworks(
+        [(f"random weights, seed {seed}", network.to(device))], table.records(), (channels, high, wide)
+    )

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cnnlab.architecture.layer import Pair
-from cnnlab.architecture.receptive_field.compute import fields_of, receptive_field
+from cnnlab.architecture.receptive_field.compute import fields_from_records, receptive_field
 from cnnlab.architecture.receptive_field.view import ReceptiveFields
-from cnnlab.interpret.targets import Backbone, Rows, resolve, shaped, traced_recipe, traced_run
+from cnnlab.interpret.targets import LayerRows, NamedBackbone, input_shape, resolve_target, trace_recipe, trace_run
 from cnnlab.storage.run_folder import RunFolder
 
 
-def named_fields(
-    what: Sequence[str],
+def target_receptive_fields(
+    target: Sequence[str],
     *,
     size: Pair | None = None,
     channels: int | None = None,
@@ -24,7 +24,7 @@ def named_fields(
     """What every layer sees of the image; a recipe, a run and a backbone have images of their own.
 
     Args:
-        what: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
+        target: the rows of a table, or one path of a recipe or a run, or one name of a backbone.
         size: (height, width) of the image, instead of their own; needed for a recipe whose data is not at hand.
         channels: C of the image, instead of their own; 3 for rows.
         data: where catalogue data lives.
@@ -34,16 +34,18 @@ def named_fields(
         SpecError, SourceError, RunError: it can't be used, or nothing of this name is known.
         UsageError: a layer or a node that is not there.
     """
-    found = resolve(what)
-    if isinstance(found, Rows):
+    found = resolve_target(target)
+    if isinstance(found, LayerRows):
         return receptive_field(*found.texts, size=size, channels=channels or 3, layer=layer, node=node)
-    if isinstance(found, Backbone):
+    if isinstance(found, NamedBackbone):
         from cnnlab.models.tracing.trace import backbone_table
 
-        shape = shaped(found.shape, size, channels)
-        return fields_of(backbone_table(found.name, shape).layers, shape, layer=layer, node=node, title=found.name)
+        shape = input_shape(found.shape, size, channels)
+        return fields_from_records(
+            backbone_table(found.name, shape).layers, shape, layer=layer, node=node, title=found.name
+        )
     if isinstance(found, RunFolder):
-        table, title = traced_run(found, size, channels), found.name
+        table, title = trace_run(found, size, channels), found.name
     else:
-        table, title = traced_recipe(found, size, channels, data), found.path.stem
-    return fields_of(table.rows, table.input, layer=layer, node=node, title=title)
+        table, title = trace_recipe(found, size, channels, data), found.path.stem
+    return fields_from_records(table.rows, table.input, layer=layer, node=node, title=title)

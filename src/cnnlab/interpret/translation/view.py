@@ -6,56 +6,58 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.interpret.translation.result import TOWARDS, MovedLayer, Translation, spread_over
-from cnnlab.render import formatting
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes, to_svg
+from cnnlab.interpret.translation.result import DIRECTION_TEXT, LayerTranslation, TranslationSensitivity, evenly_spaced
+from cnnlab.render.formatting import shorten
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure, to_svg
 from cnnlab.render.svg import text_width
 
 WIDTH, HEIGHT = 560, 360
 # More lines than these would hide one another.
 STAGE_COLOURS = ("train", "validation", "test", "ink")
-IN_FRONT, AFTER, IMAGE = (0, (4, 2.5)), (0, ()), (0, (1.2, 2))
-LONGEST_NAME = 22
+BEFORE_DASH, AFTER_DASH, IMAGE_DASH = (0, (4, 2.5)), (0, ()), (0, (1.2, 2))
+MAX_NAME_LENGTH = 22
 # How much wider bold letters are.
-BOLD = 1.15
+BOLD_WIDTH = 1.15
 IMAGE_NAME = "the image"
 
 
-def translation_svg(found: Translation) -> str:
+def translation_svg(result: TranslationSensitivity) -> str:
     """The plot, standing alone."""
-    shown = ", ".join(stage.name for stage in _drawn(found))
-    description = f"How far activations move when the image does, in front of and after {shown}. {found.answer()}"
-    return to_svg(translation_figure(found), "translation", description, alone=True)
+    shown = ", ".join(stage.name for stage in _drawn_layers(result))
+    description = f"How far activations move when the image does, in front of and after {shown}. {result.summary()}"
+    return to_svg(translation_figure(result), "translation", description, alone=True)
 
 
-def translation_figure(found: Translation) -> Figure:
+def translation_figure(result: TranslationSensitivity) -> Figure:
     """One colour for each stage: dashed in front of it, solid after it; the image itself dotted."""
     figure = new_figure(WIDTH, HEIGHT)
-    stages = _drawn(found)
-    names = [formatting.shown(stage.name, LONGEST_NAME) for stage in stages]
-    right = 18 + BOLD * max(text_width(name) for name in (*names, IMAGE_NAME))
-    axes = quiet_axes(figure, 44, 46, WIDTH - 44 - right, HEIGHT - 46 - 72)
-    _line(axes, found.shifts, found.changes, "muted", IMAGE, "image")
-    ends = [(IMAGE_NAME, _last(found.changes), COLOURS["muted"])]
+    stages = _drawn_layers(result)
+    names = [shorten(stage.name, MAX_NAME_LENGTH) for stage in stages]
+    right = 18 + BOLD_WIDTH * max(text_width(name) for name in (*names, IMAGE_NAME))
+    axes = minimal_axes(figure, 44, 46, WIDTH - 44 - right, HEIGHT - 46 - 72)
+    _line(axes, result.shifts, result.changes, "muted", IMAGE_DASH, "image")
+    ends = [(IMAGE_NAME, _last(result.changes), COLOURS["muted"])]
     for colour, stage, name in zip(STAGE_COLOURS, stages, names, strict=False):
-        _line(axes, found.shifts, stage.before, colour, IN_FRONT, f"{stage.name}, in front")
-        _line(axes, found.shifts, stage.after, colour, AFTER, stage.name)
+        _line(axes, result.shifts, stage.before, colour, BEFORE_DASH, f"{stage.name}, in front")
+        _line(axes, result.shifts, stage.after, colour, AFTER_DASH, stage.name)
         ends.append((name, _last(stage.after), COLOURS[colour]))
-    _scale(axes, found)
-    name_ends(axes, ends)
-    axes.set_xlabel(f"shift {TOWARDS[found.direction]}, pixels", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
+    _scale(axes, result)
+    label_line_ends(axes, ends)
+    axes.set_xlabel(
+        f"shift {DIRECTION_TEXT[result.direction]}, pixels", color=COLOURS["muted"], fontsize=SMALL, labelpad=6
+    )
     title = "change of the activations, as a share of their length"
     figure.text(12 / WIDTH, 1 - 24 / HEIGHT, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
-    figure.text(12 / WIDTH, 1 - 42 / HEIGHT, _note(found), fontsize=SMALL, color=COLOURS["muted"])
+    figure.text(12 / WIDTH, 1 - 42 / HEIGHT, _note(result), fontsize=SMALL, color=COLOURS["muted"])
     return figure
 
 
-def _drawn(found: Translation) -> list[MovedLayer]:
-    return spread_over(found.stages, len(STAGE_COLOURS))
+def _drawn_layers(result: TranslationSensitivity) -> list[LayerTranslation]:
+    return evenly_spaced(result.stages, len(STAGE_COLOURS))
 
 
-def _note(found: Translation) -> str:
-    drawn, there = len(_drawn(found)), len(found.stages)
+def _note(result: TranslationSensitivity) -> str:
+    drawn, there = len(_drawn_layers(result)), len(result.stages)
     note = "dashed: in front of a layer, solid: after it"
     return note + (f"; {drawn} of {there} layers" if drawn < there else "")
 
@@ -64,7 +66,7 @@ def _line(
     axes: Axes, shifts: tuple[int, ...], values: tuple[float | None, ...], colour: str, dash: object, name: str
 ) -> None:
     numbers = [float("nan") if value is None else value for value in values]
-    faint = dash != AFTER
+    faint = dash != AFTER_DASH
     axes.plot(
         shifts,
         numbers,
@@ -79,10 +81,10 @@ def _line(
     )
 
 
-def _scale(axes: Axes, found: Translation) -> None:
-    shown = [found.changes, *(values for stage in found.stages for values in (stage.before, stage.after))]
+def _scale(axes: Axes, result: TranslationSensitivity) -> None:
+    shown = [result.changes, *(values for stage in result.stages for values in (stage.before, stage.after))]
     highest = max((value for values in shown for value in values if value is not None), default=0.0)
-    axes.set_xlim(0, found.shifts[-1])
+    axes.set_xlim(0, result.shifts[-1])
     axes.set_ylim(0, 1.06 * highest or 1.0)
     # The two zeros stand apart.
     axes.tick_params(axis="x", pad=9)

@@ -9,41 +9,41 @@ import numpy as np
 import torch
 from torch import nn
 
-from cnnlab.errors import UsageError, nearest
-from cnnlab.interpret.loaded_model import Subject, open_subject
-from cnnlab.interpret.targets import require_number
-from cnnlab.interpret.weights.filters import LOST, UNTRAINED, Filters, Floats, Layout, layout_of, row_of
-from cnnlab.interpret.weights.initial_weights import Start, start_of
-from cnnlab.interpret.weights.measures import Order, check_order, chosen, measure
+from cnnlab.errors import UsageError, did_you_mean
+from cnnlab.interpret.loaded_model import LoadedModel, load_model
+from cnnlab.interpret.targets import validate_count
+from cnnlab.interpret.weights.filters import LOST, UNTRAINED, Floats, InputLayout, LayerFilters, find_row, input_layout
+from cnnlab.interpret.weights.initial_weights import InitialNetwork, initial_network
+from cnnlab.interpret.weights.measures import FilterOrder, measure_filters, resolve_order, select_filters
 from cnnlab.interpret.weights.result import LayerWeights
 from cnnlab.records import LayerRecord
-from cnnlab.runs.callbacks import NOBODY
+from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.final_evaluation import trained_network
 from cnnlab.storage.run_folder import RunFolder
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
-def first_convolution(folder: RunFolder, say: Callable[[str], None]) -> Filters | None:
+def first_convolution(folder: RunFolder, log: Callable[[str], None]) -> LayerFilters | None:
     """The first convolution's weights, after training and before it, where these can still be had.
 
     Returns:
         None for a network without a convolution.
     """
-    trained = trained_network(folder, torch.device("cpu"), say)
+    trained = trained_network(folder, torch.device("cpu"), log)
     if not any(isinstance(module, nn.Conv2d) for module in trained.modules()):
         return None
     found = read_filters(trained, folder.table().layers, folder=folder)
     if found.before is None:
-        say(f"! {found.reason}")
+        log(f"! {found.reason}")
     elif found.reason and not found.frozen:  # what is frozen is what it began with, whatever can still be had
-        say(f"! what {folder.name} began with is not checked: {found.reason}")
+        log(f"! what {folder.name} began with is not checked: {found.reason}")
     return found
 
 
 def read_filters(
     network: nn.Module, rows: Sequence[LayerRecord], layer: str = "", folder: RunFolder | None = None
-) -> Filters:
+) -> LayerFilters:
     """The weights of one layer; the network is only read.
 
     Args:
@@ -55,25 +55,25 @@ def read_filters(
         UsageError: there is no such layer, or it has no filters.
     """
     name = _chosen(network, layer)
-    module, row = network.get_submodule(name), row_of(rows, name)
-    place = layout_of(rows, name, _inputs(module))
+    module, row = network.get_submodule(name), find_row(rows, name)
+    place = input_layout(rows, name, _inputs(module))
     after = _weights(module, place)
-    start = start_of(folder) if folder is not None else Start(None, UNTRAINED)
-    loaded = folder.loaded() if folder is not None else None
+    start = initial_network(folder) if folder is not None else InitialNetwork(None, UNTRAINED)
+    loaded = folder.loaded_weights() if folder is not None else None
     frozen = folder is not None and row is not None and row.frozen
     before = None if start.network is None else _weights(start.network.get_submodule(name), place)
-    if frozen and start.begun == LOST:
+    if frozen and start.status == LOST:
         before = after  # it never trained: what it began with is what it is
-    return Filters(
+    return LayerFilters(
         name,
         before,
         after,
         loaded=loaded.source if loaded is not None and name.startswith("backbone.") else "",
         frozen=frozen,
         kind="conv" if isinstance(module, nn.Conv2d) else "dense",
-        on_image=place.on_image,
+        reads_image=place.reads_image,
         groups=module.groups if isinstance(module, nn.Conv2d) else 1,
-        begun=start.begun,
+        initial_weights=start.status,
         reason=start.reason,
     )
 
@@ -87,11 +87,11 @@ def _chosen(network: nn.Module, layer: str) -> str:
     known = layers_with_filters(network)
     if layer in known:
         return layer
-    allowed = ", ".join(known[:MOST_LISTED]) + (f", … ({len(known)} in all)" if len(known) > MOST_LISTED else "")
+    allowed = ", ".join(known[:MAX_LISTED]) + (f", … ({len(known)} in all)" if len(known) > MAX_LISTED else "")
     if layer:
         modules = dict(network.named_modules())
         what = "this layer has no filters" if layer in modules else f"the network has no layer '{layer}' with weights"
-        step = nearest(layer, known) or "take a name from the list"
+        step = did_you_mean(layer, known) or "take a name from the list"
         raise UsageError(what, where="--layer", received=layer, allowed=allowed or "none", next_step=step)
     if not known:
         raise UsageError("this network has neither a convolution nor a dense layer")
@@ -104,22 +104,22 @@ def _inputs(module: nn.Module) -> int:
     return module.in_channels if isinstance(module, nn.Conv2d) else module.in_features
 
 
-def _weights(module: nn.Module, place: Layout) -> Floats:
+def _weights(module: nn.Module, layout: InputLayout) -> Floats:
     weight = module.weight
     assert isinstance(weight, torch.Tensor)
     values: Floats = np.array(weight.detach().cpu().float().numpy())
-    return values if values.ndim == 4 else values.reshape(len(values), *place.shape)
+    return values if values.ndim == 4 else values.reshape(len(values), *layout.shape)
 
 
 def inspect_weights(
-    what: Subject | str | Path,
+    model: LoadedModel | str | Path,
     layer: str = "",
     *,
-    most: int | None = None,
-    order: Order | None = None,
+    max_filters: int | None = None,
+    order: FilterOrder | None = None,
     seed: int | None = None,
     data: str | Path | None = None,
-    say: Callable[[str], None] = NOBODY.say,
+    log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> LayerWeights:
     """The filters of one layer: measured, and drawn before and after training.
 
@@ -127,28 +127,28 @@ def inspect_weights(
     began; where they differ, or the weights can't be had any more, there is none, and the answer says why.
 
     Args:
-        what: a subject of `open_subject`, or what that takes: a recipe, a run or a backbone.
+        model: a subject of `load_model`, or what that takes: a recipe, a run or a backbone.
         layer: the name of a convolution or a dense layer; "": the first convolution, or the first dense layer of a
             network without any.
-        most: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256 rows of
-            a matrix.
+        max_filters: how many filters tables and pictures show, 1 to 256; None: 64 pictures, 12 rows of kernels, 256
+            rows of a matrix.
         order: number, orientation, colour or norm; None: by norm for rows of kernels, else by number.
         seed: of random weights, where `what` is a name.
         data: where catalogue data lives, where `what` is a name.
-        say: told of anything odd about a run's weights.
+        log: told of anything odd about a run's weights.
 
     Raises:
         UsageError: there is no such layer, it has no filters, or no such order.
-        SpecError, SourceError, RunError: as `open_subject`.
+        SpecError, SourceError, RunError: as `load_model`.
     """
-    require_number("--most", most)
-    if isinstance(what, Subject):
-        subject = what
+    validate_count("--most", max_filters)
+    if isinstance(model, LoadedModel):
+        subject = model
     else:
         root = Path(data) if data is not None else None
-        subject = open_subject(str(what), seed=seed, device="cpu", data=root, say=say)
+        subject = load_model(str(model), seed=seed, device="cpu", data=root, log=log)
     filters = read_filters(subject.network, subject.layers, layer, subject.folder)
-    ordered = check_order(order, filters)
-    measures = measure(filters)
-    shown = chosen(filters, measures, ordered, most)
+    ordered = resolve_order(order, filters)
+    measures = measure_filters(filters)
+    shown = select_filters(filters, measures, ordered, max_filters)
     return LayerWeights(subject.name, filters, measures, tuple(shown), ordered)

@@ -9,24 +9,24 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from cnnlab.interpret.weights.filters import CHANNEL_NAMES, UNTRAINED, Filters, Floats, Scale
+from cnnlab.interpret.weights.filters import CHANNEL_NAMES, UNTRAINED, Floats, LayerFilters, WeightScale
 from cnnlab.interpret.weights.measures import (
-    MOST_ROWS,
-    STILL,
-    Measures,
-    Order,
-    finite,
-    has_axis,
-    is_clear,
+    MAX_ROWS,
+    SMALL_CHANGE,
+    FilterMeasures,
+    FilterOrder,
+    has_colour_axis,
     is_grey,
+    is_oriented,
+    nan_to_zero,
     spectrum,
 )
-from cnnlab.render import formatting
-from cnnlab.render.gallery import Panel, Tile, gallery, in_heat, in_signs
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, Plate, new_figure
+from cnnlab.render.formatting import MISSING, pluralize, shorten, wrap
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_diverging_rgb, to_viridis_rgb
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, CaptionedFigure, new_figure
 
 
-def around_grey(weights: Floats, largest: Floats | None = None) -> npt.NDArray[np.float64]:
+def weights_to_rgb(weights: Floats, largest: Floats | None = None) -> npt.NDArray[np.float64]:
     """F×H×W×3 colours from 0 to 1: weight 0 is mid-grey, and the largest size of weight in a filter is full range.
 
     Three channels are red, green and blue; one is grey; of any other number the mean over the channels is shown.
@@ -43,81 +43,95 @@ def around_grey(weights: Floats, largest: Floats | None = None) -> npt.NDArray[n
     return np.broadcast_to(scaled, (len(values), 3, *values.shape[2:])).transpose(0, 2, 3, 1)
 
 
-def channel_around_grey(weights: Floats, channel: int, largest: Floats | None = None) -> npt.NDArray[np.float64]:
-    """One channel of each filter, F×H×W×3, on the scale that the filter has in `around_grey`."""
-    whole = around_grey(weights, largest)
+def channel_to_rgb(weights: Floats, channel: int, largest: Floats | None = None) -> npt.NDArray[np.float64]:
+    """One channel of each filter, F×H×W×3, on the scale that the filter has in `weights_to_rgb`."""
+    whole = weights_to_rgb(weights, largest)
     return np.repeat(whole[..., channel : channel + 1], 3, axis=-1)
 
 
 WIDTH, LEFT, TOP, BOTTOM, BETWEEN = 720.0, 56.0, 50.0, 44.0, 56.0
-LARGEST_CELL, LEAST_HEIGHT, MOST_HEIGHT = 14.0, 60.0, 640.0
-MOST_COLUMNS = 1024
+MAX_CELL, MIN_HEIGHT, MAX_HEIGHT = 14.0, 60.0, 640.0
+MAX_COLUMNS = 1024
 
 Cells = npt.NDArray[np.floating]
 
 
-def matrix_plate(network: str, filters: Filters, shown: Sequence[int], order: Order) -> Plate:
+def matrix_figure(network: str, filters: LayerFilters, shown: Sequence[int], order: FilterOrder) -> CaptionedFigure:
     """The weights of a layer that has one number a channel, before training above after."""
     columns = _columns(filters)
-    sides = [("" if filters.begun == UNTRAINED else "frozen" if filters.frozen else "after training", filters.after)]
+    sides = [
+        (
+            "" if filters.initial_weights == UNTRAINED else "frozen" if filters.frozen else "after training",
+            filters.after,
+        )
+    ]
     if filters.before is not None and not filters.frozen:
         sides.insert(0, ("before training", filters.before))
-    matrices = [(side, finite(weights)[list(shown)][:, columns, 0, 0].astype(np.float64)) for side, weights in sides]
+    matrices = [
+        (side, nan_to_zero(weights)[list(shown)][:, columns, 0, 0].astype(np.float64)) for side, weights in sides
+    ]
     largest = max((float(np.abs(matrix).max(initial=0)) for _, matrix in matrices), default=0.0)
-    title = f"Weights of {formatting.shown(filters.layer)} of {formatting.shown(network, 60)}"
+    title = f"Weights of {shorten(filters.layer)} of {shorten(network, 60)}"
     kind = "a filter" if filters.kind == "conv" else "a unit"
     seen = (
-        f"A row is {kind}{_which(len(shown), len(filters.after), order)}, "
-        f"a column one of its inputs{_which(len(columns), filters.after.shape[1], 'norm')}: orange is a positive "
+        f"A row is {kind}{_selection_note(len(shown), len(filters.after), order)}, "
+        f"a column one of its inputs{_selection_note(len(columns), filters.after.shape[1], 'norm')}: orange is a positive "
         f"weight, blue a negative one, white 0; full colour at {largest:.3g}."
     )
     rows = [str(number) for number in shown]
-    pictures = [(side, in_signs(matrix, largest)) for side, matrix in matrices]
-    return Plate(_figure(title, pictures, rows, [str(number) for number in columns], filters.noun, seen), seen)
+    pictures = [(side, to_diverging_rgb(matrix, largest)) for side, matrix in matrices]
+    return CaptionedFigure(
+        _figure(title, pictures, rows, [str(number) for number in columns], filters.noun, seen), seen
+    )
 
 
-def norms_plate(network: str, filters: Filters) -> Plate:
+def norms_figure(network: str, filters: LayerFilters) -> CaptionedFigure:
     """The norm of each kernel: which input channels a filter looks at."""
-    norms = np.linalg.norm(finite(filters.after), axis=(2, 3)).astype(np.float64)
-    rows = _largest_positions(np.linalg.norm(norms, axis=1), MOST_ROWS)
+    norms = np.linalg.norm(nan_to_zero(filters.after), axis=(2, 3)).astype(np.float64)
+    rows = _largest_positions(np.linalg.norm(norms, axis=1), MAX_ROWS)
     columns = _columns(filters)
-    title = f"Which channels {formatting.shown(filters.layer)} of {formatting.shown(network, 60)} looks at"
+    title = f"Which channels {shorten(filters.layer)} of {shorten(network, 60)} looks at"
     kind = "a filter" if filters.kind == "conv" else "a unit"
     within = " of its group" if filters.groups > 1 else ""
     seen = (
-        f"A row is {kind}{_which(len(rows), len(norms), 'norm')}, a column an input channel{within}"
-        f"{_which(len(columns), norms.shape[1], 'norm')}: the norm of its kernel, from dark blue, 0, to yellow, "
+        f"A row is {kind}{_selection_note(len(rows), len(norms), 'norm')}, a column an input channel{within}"
+        f"{_selection_note(len(columns), norms.shape[1], 'norm')}: the norm of its kernel, from dark blue, 0, to yellow, "
         f"{norms.max(initial=0):.3g}."
     )
-    picture = in_heat(norms[rows][:, columns], 0)
+    picture = to_viridis_rgb(norms[rows][:, columns], 0)
     texts = [str(number) for number in rows], [str(number) for number in columns]
-    return Plate(_figure(title, [("", picture)], *texts, filters.noun, seen), seen)
+    return CaptionedFigure(_figure(title, [("", picture)], *texts, filters.noun, seen), seen)
 
 
-def _columns(filters: Filters) -> list[int]:
-    return _largest_positions((finite(filters.after) ** 2).sum(axis=(0, 2, 3)), MOST_COLUMNS)
+def _columns(filters: LayerFilters) -> list[int]:
+    return _largest_positions((nan_to_zero(filters.after) ** 2).sum(axis=(0, 2, 3)), MAX_COLUMNS)
 
 
-def _largest_positions(sizes: npt.NDArray[np.floating], most: int) -> list[int]:
+def _largest_positions(sizes: npt.NDArray[np.floating], max_count: int) -> list[int]:
     """The places of the largest numbers, in the order of places."""
-    return sorted(int(place) for place in np.argsort(-sizes, kind="stable")[:most])
+    return sorted(int(place) for place in np.argsort(-sizes, kind="stable")[:max_count])
 
 
-def _which(shown: int, count: int, order: str) -> str:
+def _selection_note(shown: int, count: int, order: str) -> str:
     if shown == count:
         return ""
     return f" ({'the first' if order == 'number' else 'the largest'} {shown:,} of {count:,})"
 
 
 def _figure(
-    title: str, pictures: Sequence[tuple[str, Cells]], rows: Sequence[str], columns: Sequence[str], noun: str, seen: str
+    title: str,
+    images: Sequence[tuple[str, Cells]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    noun: str,
+    description: str,
 ) -> Figure:
     """One picture below the other, with the numbers of rows and columns."""
     wide = WIDTH - LEFT - 16
-    cell = min(wide / len(columns), LARGEST_CELL)
-    height = min(max(len(rows) * cell, LEAST_HEIGHT), MOST_HEIGHT)
-    folded = formatting.folded(seen, 105)
-    whole = TOP + len(pictures) * (height + BETWEEN) + 14 * len(folded) + 8
+    cell = min(wide / len(columns), MAX_CELL)
+    height = min(max(len(rows) * cell, MIN_HEIGHT), MAX_HEIGHT)
+    folded = wrap(description, 105)
+    whole = TOP + len(images) * (height + BETWEEN) + 14 * len(folded) + 8
     figure = new_figure(WIDTH, whole)
     figure.text(
         12 / WIDTH,
@@ -130,7 +144,7 @@ def _figure(
         parse_math=False,
     )
     top = TOP
-    for heading, picture in pictures:
+    for heading, picture in images:
         place = (LEFT / WIDTH, 1 - (top + height) / whole, cell * len(columns) / WIDTH, height / whole)
         axes = figure.add_axes(place)
         axes.imshow(picture, interpolation="none", aspect="auto")
@@ -158,91 +172,95 @@ def _ticks(names: Sequence[str], room: float, length: float) -> tuple[list[int],
 
 
 SPECTRUM_SIZE = 32
-KERNELS_BESIDE, KERNELS_ALONE = 8, 16
+MAX_KERNELS_BESIDE, MAX_KERNELS_ALONE = 8, 16
 Pictures = Sequence[Floats] | Floats
 
 
-def draw(
+def draw_filters(
     network: str,
-    filters: Filters,
-    measures: Measures,
-    shown: Sequence[int],
-    order: Order,
-    scale: Scale = "own",
-) -> dict[str, Plate]:
+    filters: LayerFilters,
+    measures: FilterMeasures,
+    shown_filters: Sequence[int],
+    order: FilterOrder,
+    scale: WeightScale = "own",
+) -> dict[str, CaptionedFigure]:
     """The pictures of a layer by name, the main one first."""
-    drawing = _Drawing(network, filters, measures, shown, order, scale)
-    if filters.as_pictures:
-        plates = {"filters": drawing.filters_plate()}
+    drawing = _FilterDrawing(network, filters, measures, shown_filters, order, scale)
+    if filters.is_single_picture:
+        plates = {"filters": drawing.filters_figure()}
         if filters.in_colour:
-            plates["channels"] = drawing.channels_plate()
-        return {**plates, "spectra": drawing.spectra_plate()}
-    if filters.has_extent:
-        plates = {"kernels": drawing.kernels_plate(), "norms": norms_plate(network, filters)}
-        return {**plates, "spectra": drawing.spectra_plate()}
-    return {"matrix": matrix_plate(network, filters, shown, order)}
+            plates["channels"] = drawing.channels_figure()
+        return {**plates, "spectra": drawing.spectra_figure()}
+    if filters.is_spatial:
+        plates = {"kernels": drawing.kernels_figure(), "norms": norms_figure(network, filters)}
+        return {**plates, "spectra": drawing.spectra_figure()}
+    return {"matrix": matrix_figure(network, filters, shown_filters, order)}
 
 
-class _Drawing:
+class _FilterDrawing:
     """What all pictures of a layer need."""
 
     def __init__(
         self,
         network: str,
-        filters: Filters,
-        measures: Measures,
-        shown: Sequence[int],
-        order: Order,
-        scale: Scale,
+        filters: LayerFilters,
+        measures: FilterMeasures,
+        shown_filters: Sequence[int],
+        order: FilterOrder,
+        scale: WeightScale,
     ) -> None:
-        self.name = f"{formatting.shown(filters.layer)} of {formatting.shown(network, 60)}"
-        self.filters, self.measures, self.shown, self.order = filters, measures, list(shown), order
+        self.name = f"{shorten(filters.layer)} of {shorten(network, 60)}"
+        self.filters, self.measures, self.shown, self.order = filters, measures, list(shown_filters), order
         after, before = filters.after[self.shown], filters.before
-        self.sides: list[tuple[str, Floats]] = [(self._headed(), after)]
-        if before is not None and filters.is_paired:
+        self.sides: list[tuple[str, Floats]] = [(self._heading(), after)]
+        if before is not None and filters.shows_before_and_after:
             self.sides.insert(0, ("before training", before[self.shown]))
         self.common = scale == "common" and len(self.sides) > 1
         self.largest = _largest_sizes(self.sides) if self.common else None
 
-    def filters_plate(self) -> Plate:
-        row = [self._panel(side, around_grey(weights, self.largest), self._lines(side)) for side, weights in self.sides]
+    def filters_figure(self) -> CaptionedFigure:
+        row = [
+            self._panel(side, weights_to_rgb(weights, self.largest), self._lines(side)) for side, weights in self.sides
+        ]
         colours = "red, green and blue as in an image" if self.filters.in_colour else "grey"
-        seen = f"{self._counted()}, {colours}: mid-grey is weight 0."
+        seen = f"{self._count_text()}, {colours}: mid-grey is weight 0."
         scale = _COMMON if self.common else _SCALE
         notes = [f"{seen} {scale}", *self._notes()]
         title = f"{self.filters.noun.capitalize()}s of {self.name}"
-        return Plate(gallery(title, [row], notes), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, [row], notes), f"{title}. {seen}")
 
-    def channels_plate(self) -> Plate:
+    def channels_figure(self) -> CaptionedFigure:
         rows = [
             [
                 self._panel(
                     f"{colour}, {side}" if side else colour,
-                    channel_around_grey(weights, channel, self.largest),
+                    channel_to_rgb(weights, channel, self.largest),
                     self._lines(side),
                 )
                 for side, weights in self.sides
             ]
             for channel, colour in enumerate(CHANNEL_NAMES)
         ]
-        seen = f"{self._counted()}, each channel alone: black is a negative weight, mid-grey 0, white a positive one."
+        seen = (
+            f"{self._count_text()}, each channel alone: black is a negative weight, mid-grey 0, white a positive one."
+        )
         both = ", before and after training together" if self.common else ""
         scale = f"All three channels of a filter have one scale: its largest weight{both}."
         title = f"Red, green and blue alone: {self.name}"
-        return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
 
-    def spectra_plate(self) -> Plate:
+    def spectra_figure(self) -> CaptionedFigure:
         high, wide = self.filters.after.shape[2:]
         size = max(SPECTRUM_SIZE, 1 << (max(high, wide) - 1).bit_length())
         spectra = [(side, spectrum(weights, size)) for side, weights in self.sides]
         highest = _largest_sizes(spectra) if self.common else [None] * len(self.shown)
         row = [
-            self._panel(side, list(map(in_heat, found, repeat(0), highest)), self._turned(side))
+            self._panel(side, list(map(to_viridis_rgb, found, repeat(0), highest)), self._spectrum_lines(side))
             for side, found in spectra
         ]
         full = "the highest of a filter's two" if self.common else "its own highest"
         seen = (
-            f"{self._counted()}: the magnitude of each one's two-dimensional Fourier transform over all its channels. "
+            f"{self._count_text()}: the magnitude of each one's two-dimensional Fourier transform over all its channels. "
             f"In the middle is frequency 0, at the edges half a cycle a pixel; yellow is {full}, dark blue 0."
         )
         degrees = (
@@ -250,62 +268,62 @@ class _Drawing:
             "in random weights."
         )
         title = f"Spectra of {self.name}"
-        return Plate(gallery(title, [row], [seen, degrees]), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, [row], [seen, degrees]), f"{title}. {seen}")
 
-    def kernels_plate(self) -> Plate:
+    def kernels_figure(self) -> CaptionedFigure:
         rows = [self._kernels(place, number) for place, number in enumerate(self.shown)]
         beside = len(self.sides) > 1
         piece = "kernels" if self.filters.kind == "conv" else "maps"
-        most = f"its {self._across()} {piece} of the largest norm"
+        most = f"its {self._num_kernels()} {piece} of the largest norm"
         seen = (
-            f"{self._counted()}, each with {most}, under the number of the input channel: orange is a positive "
+            f"{self._count_text()}, each with {most}, under the number of the input channel: orange is a positive "
             "weight, blue a negative one, white 0."
         )
         scale = "The scale is the largest weight of the row" + (
             f", before and after {'together' if self.common else 'apart'}." if beside else "."
         )
         title = f"{'Kernels' if self.filters.kind == 'conv' else 'Units, map by map,'} of {self.name}"
-        return Plate(gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
+        return CaptionedFigure(draw_gallery(title, rows, [f"{seen} {scale}", *self._notes()]), f"{title}. {seen}")
 
-    def _kernels(self, place: int, number: int) -> list[Panel]:
-        norms = np.linalg.norm(finite(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
-        largest = [int(channel) for channel in np.argsort(-norms, kind="stable")[: self._across()]]
+    def _kernels(self, position: int, number: int) -> list[GalleryPanel]:
+        norms = np.linalg.norm(nan_to_zero(self.filters.after[number]).reshape(self.filters.after.shape[1], -1), axis=1)
+        largest = [int(channel) for channel in np.argsort(-norms, kind="stable")[: self._num_kernels()]]
         named = [(str(self.filters.channel(number, channel)),) for channel in largest]
-        pair = [finite(weights[place][largest]) for _, weights in self.sides]
+        pair = [nan_to_zero(weights[position][largest]) for _, weights in self.sides]
         full = float(np.abs(pair).max(initial=0)) if self.common else None
         return [
-            Panel(
+            GalleryPanel(
                 f"{self.filters.noun} {number}{self._marks(number)}" + (f", {side}" if side else ""),
-                tuple(map(Tile, in_signs(weights[place][largest], full), named)),
-                KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE,
+                tuple(map(Tile, to_diverging_rgb(weights[position][largest], full), named)),
+                MAX_KERNELS_BESIDE if len(self.sides) > 1 else MAX_KERNELS_ALONE,
             )
             for side, weights in self.sides
         ]
 
-    def _across(self) -> int:
+    def _num_kernels(self) -> int:
         """How many kernels of a filter are shown."""
-        return min(KERNELS_BESIDE if len(self.sides) > 1 else KERNELS_ALONE, int(self.filters.after.shape[1]))
+        return min(MAX_KERNELS_BESIDE if len(self.sides) > 1 else MAX_KERNELS_ALONE, int(self.filters.after.shape[1]))
 
-    def _panel(self, heading: str, pictures: Pictures, lines: Sequence[tuple[str, ...]]) -> Panel:
-        across = min(8 if len(self.sides) > 1 else 14, max(len(pictures), 4))
+    def _panel(self, heading: str, images: Pictures, lines: Sequence[tuple[str, ...]]) -> GalleryPanel:
+        across = min(8 if len(self.sides) > 1 else 14, max(len(images), 4))
         colours = ["validation" if " " in line[0] else "muted" for line in lines]  # behind the number stand marks
-        return Panel(heading, tuple(map(Tile, pictures, lines, colours)), across)
+        return GalleryPanel(heading, tuple(map(Tile, images, lines, colours)), across)
 
-    def _headed(self) -> str:
+    def _heading(self) -> str:
         if self.filters.frozen:
             return "frozen"
-        return "" if self.filters.begun == UNTRAINED else "after training"
+        return "" if self.filters.initial_weights == UNTRAINED else "after training"
 
-    def _counted(self) -> str:
+    def _count_text(self) -> str:
         count, shown, noun = len(self.filters.after), len(self.shown), self.filters.noun
         if shown == count:
-            return formatting.plural(count, noun)
+            return pluralize(count, noun)
         which = "first" if self.order == "number" else "largest"
         return f"The {which} {shown:,} of {count:,} {noun}s"
 
     def _lines(self, side: str) -> list[tuple[str, ...]]:
         """Below each picture: its number, and of the weights as they are, its marks and what it is ordered by."""
-        if side != self._headed():
+        if side != self._heading():
             return [(str(number),) for number in self.shown]
         return [(f"{number}{self._marks(number)}", *self._ordered_by(number)) for number in self.shown]
 
@@ -316,19 +334,19 @@ class _Drawing:
         if self.order == "orientation":
             return (self._degrees(number),)
         if self.order == "colour" and measures.axis is not None:
-            axis = f"{measures.axis[number]:.0f}°" if has_axis(measures, number) else formatting.NONE
+            axis = f"{measures.axis[number]:.0f}°" if has_colour_axis(measures, number) else MISSING
             return ("grey" if is_grey(measures, number) else axis,)
         return ()
 
-    def _turned(self, side: str) -> list[tuple[str, ...]]:
+    def _spectrum_lines(self, side: str) -> list[tuple[str, ...]]:
         """Below each spectrum; the orientation is that of the weights as they are."""
-        if side != self._headed():
+        if side != self._heading():
             return [(str(number),) for number in self.shown]
         return [(str(number), self._degrees(number)) for number in self.shown]
 
     def _degrees(self, number: int) -> str:
-        if self.measures.orientation is None or not is_clear(self.measures, number):
-            return formatting.NONE
+        if self.measures.orientation is None or not is_oriented(self.measures, number):
+            return MISSING
         return f"{self.measures.orientation[number]:.0f}°"
 
     def _marks(self, number: int) -> str:
@@ -336,7 +354,7 @@ class _Drawing:
         marks = ""
         if measures.equal is not None and not self.filters.frozen and measures.equal[number]:
             marks += "="
-        elif measures.change is not None and not self.filters.frozen and measures.change[number] < STILL:
+        elif measures.change is not None and not self.filters.frozen and measures.change[number] < SMALL_CHANGE:
             marks += "~"
         if number in measures.dead:
             marks += "×"
@@ -349,14 +367,14 @@ class _Drawing:
         marks = "".join(map(self._marks, self.shown))
         meanings = {
             "=": "= is bit for bit what it began as",
-            "~": f"~ changed by less than {100 * STILL:g} %",
+            "~": f"~ changed by less than {100 * SMALL_CHANGE:g} %",
             "×": "× is almost 0",
             "≈": "≈ points the same way as another",
         }
         told = [meaning for mark, meaning in meanings.items() if mark in marks]
-        if self.order == "norm" and self.filters.as_pictures:
+        if self.order == "norm" and self.filters.is_single_picture:
             told.append("below the number stands the norm")
-        if self.order == "orientation" and self.filters.as_pictures:
+        if self.order == "orientation" and self.filters.is_single_picture:
             told.append("degrees: of the stripes, 0 lying, 90 standing, counter-clockwise; – no clear ones, at the end")
         if self.order == "colour":
             told.append(
@@ -368,7 +386,7 @@ class _Drawing:
 
 def _largest_sizes(sides: Sequence[tuple[str, Floats]]) -> npt.NDArray[np.float64]:
     """The largest size of each filter's numbers on all sides."""
-    sizes = [np.abs(finite(values)).reshape(len(values), -1).max(axis=1) for _, values in sides]
+    sizes = [np.abs(nan_to_zero(values)).reshape(len(values), -1).max(axis=1) for _, values in sides]
     return np.asarray(np.max(sizes, axis=0), dtype=np.float64)
 
 

@@ -8,16 +8,23 @@ from math import isfinite
 
 import numpy as np
 
-from cnnlab.interpret.weights.figures import draw
-from cnnlab.interpret.weights.filters import Filters, Scale
-from cnnlab.interpret.weights.measures import STILL, Measures, Order, has_axis, is_clear, is_grey
-from cnnlab.interpret.weights.view import axis_name, legend, sentences
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.plots import Plate, to_svg
+from cnnlab.interpret.weights.figures import draw_filters
+from cnnlab.interpret.weights.filters import LayerFilters, WeightScale
+from cnnlab.interpret.weights.measures import (
+    SMALL_CHANGE,
+    FilterMeasures,
+    FilterOrder,
+    has_colour_axis,
+    is_grey,
+    is_oriented,
+)
+from cnnlab.interpret.weights.view import axis_name, legend, weight_findings
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_percent, format_shape, pluralize
+from cnnlab.render.plots import CaptionedFigure, to_svg
 from cnnlab.render.tables import TextTable
 
-_OF_ALL = (
+_LAYER_MEASURES = (
     "random_coherence",
     "random_purity",
     "dead",
@@ -37,15 +44,15 @@ class LayerWeights:
         network: what it is called, with where its weights are from.
         filters: the weights, before and after training.
         measures: numbers for each filter.
-        shown: the numbers of those that tables and pictures show, in their order.
+        shown_filters: the numbers of those that tables and pictures show, in their order.
         order: what that is.
     """
 
     network: str
-    filters: Filters
-    measures: Measures
-    shown: tuple[int, ...]
-    order: Order
+    filters: LayerFilters
+    measures: FilterMeasures
+    shown_filters: tuple[int, ...]
+    order: FilterOrder
 
     @property
     def unchanged(self) -> tuple[int, ...]:
@@ -57,11 +64,11 @@ class LayerWeights:
         """Those that changed, by less than 1 % of their size."""
         if self.measures.change is None or self.measures.equal is None:
             return ()
-        return tuple(map(int, np.flatnonzero((self.measures.change < STILL) & ~self.measures.equal)))
+        return tuple(map(int, np.flatnonzero((self.measures.change < SMALL_CHANGE) & ~self.measures.equal)))
 
-    def sentences(self) -> list[str]:
+    def findings(self) -> list[str]:
         """What is seen, made from the numbers."""
-        return sentences(self.filters, self.measures, self.unchanged, self.hardly_changed)
+        return weight_findings(self.filters, self.measures, self.unchanged, self.hardly_changed)
 
     def to_json(self, indent: int | None = None) -> str:
         """The numbers of every filter, and what is said of them; the weights themselves are left out."""
@@ -71,52 +78,52 @@ class LayerWeights:
             "layer": filters.layer,
             "kind": filters.kind,
             "shape": filters.after.shape,
-            "on_image": filters.on_image,
+            "on_image": filters.reads_image,
             "groups": filters.groups,
-            "start": {"begun": filters.begun, "loaded": filters.loaded, "reason": filters.reason},
+            "start": {"begun": filters.initial_weights, "loaded": filters.loaded, "reason": filters.reason},
             "frozen": filters.frozen,
             "order": self.order,
-            "shown": self.shown,
+            "shown": self.shown_filters,
             "unchanged": self.unchanged,
             "hardly_changed": self.hardly_changed,
-            **{name: getattr(self.measures, name) for name in _OF_ALL},
-            "sentences": self.sentences(),
-            "filters": [self._numbers(number) for number in range(len(filters.after))],
+            **{name: getattr(self.measures, name) for name in _LAYER_MEASURES},
+            "sentences": self.findings(),
+            "filters": [self._filter_dict(number) for number in range(len(filters.after))],
         }
         return json.dumps(found, indent=indent, ensure_ascii=False)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The worked answer."""
         filters = self.filters
         count, *shape = filters.after.shape
-        what = formatting.plural(count, filters.noun)
-        return Sheet(
-            title=f"Weights of {filters.layer} in {self.network}: {what} of {formatting.sizes(tuple(shape))}",
-            lines=tuple(self.sentences()),
+        what = pluralize(count, filters.noun)
+        return Document(
+            title=f"Weights of {filters.layer} in {self.network}: {what} of {format_shape(tuple(shape))}",
+            lines=tuple(self.findings()),
             tables=(("", self._table()),),
-            notes=tuple(legend(filters, self.measures, len(self.shown), self.order)),
+            notes=tuple(legend(filters, self.measures, len(self.shown_filters), self.order)),
         )
 
-    def plates(self, *, scale: Scale = "own") -> dict[str, Plate]:
+    def figures(self, *, scale: WeightScale = "own") -> dict[str, CaptionedFigure]:
         """The pictures by name, the main one first.
 
         Args:
             scale: "own": each filter by its own largest weight, before and after training apart, which shows its shape;
                 "common": both by the larger of the two, which shows how it grew or shrank.
         """
-        return draw(self.network, self.filters, self.measures, self.shown, self.order, scale)
+        return draw_filters(self.network, self.filters, self.measures, self.shown_filters, self.order, scale)
 
     def svg(self) -> str:
         """The main picture."""
-        name, plate = next(iter(self.plates().items()))
+        name, plate = next(iter(self.figures().items()))
         return to_svg(plate.figure, name, plate.description, alone=True)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
-    def _numbers(self, number: int) -> dict[str, float | bool | int | None]:
+    def _filter_dict(self, number: int) -> dict[str, float | bool | int | None]:
         found: dict[str, float | bool | int | None] = {"number": number}
-        for each in fields(Measures):
+        for each in fields(FilterMeasures):
             values = getattr(self.measures, each.name)
             if isinstance(values, np.ndarray):
                 value = values[number].item()
@@ -132,8 +139,8 @@ class LayerWeights:
             titles += ["#orientation", "#coherence", "#cycles/px"]
         if measures.colourfulness is not None:
             titles += ["#colour", "axis"]
-        table = TextTable.of([*titles, "remark"], [self._row(number) for number in self.shown])
-        return table if any(row[-1] for row in table.rows) else table.without(["remark"])
+        table = TextTable.from_rows([*titles, "remark"], [self._row(number) for number in self.shown_filters])
+        return table if any(row[-1] for row in table.rows) else table.drop_columns(["remark"])
 
     def _row(self, number: int) -> list[str]:
         measures = self.measures
@@ -141,14 +148,14 @@ class LayerWeights:
         if measures.change is not None and measures.cosine is not None:
             row += [_number(measures.change[number]), _number(measures.cosine[number], ".3f")]
         if measures.orientation is not None and measures.coherence is not None and measures.frequency is not None:
-            clear = is_clear(measures, number)
+            clear = is_oriented(measures, number)
             angle = _number(measures.orientation[number], ".0f")
-            row += [f"{angle}°" if clear else formatting.NONE, _number(measures.coherence[number], ".2f")]
+            row += [f"{angle}°" if clear else MISSING, _number(measures.coherence[number], ".2f")]
             row += [_number(measures.frequency[number], ".2f")]
         if measures.colourfulness is not None and measures.axis is not None:
-            axis = axis_name(float(measures.axis[number])) if has_axis(measures, number) else formatting.NONE
+            axis = axis_name(float(measures.axis[number])) if has_colour_axis(measures, number) else MISSING
             axis = "grey" if is_grey(measures, number) else axis
-            row += [formatting.percent(float(measures.colourfulness[number])), axis]
+            row += [format_percent(float(measures.colourfulness[number])), axis]
         return [*row, "; ".join(self._remarks(number))]
 
     def _remarks(self, number: int) -> list[str]:
@@ -171,4 +178,4 @@ class LayerWeights:
 
 
 def _number(value: float, form: str = ".3g") -> str:
-    return f"{value:{form}}" if isfinite(value) else formatting.NONE
+    return f"{value:{form}}" if isfinite(value) else MISSING

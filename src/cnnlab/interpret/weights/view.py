@@ -6,53 +6,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, Filters
+from cnnlab.interpret.weights.filters import CHECKED, LOST, UNCHECKED, UNTRAINED, LayerFilters
 from cnnlab.interpret.weights.measures import (
-    DEAD,
-    FEWEST_NUMBERS,
-    GREY,
+    DEAD_NORM,
+    GREY_THRESHOLD,
+    MIN_NUMBERS,
     RANDOM_QUANTILE,
-    SAME,
-    STILL,
-    Measures,
-    Order,
-    has_axis,
+    SIMILAR_COSINE,
+    SMALL_CHANGE,
+    FilterMeasures,
+    FilterOrder,
+    has_colour_axis,
 )
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_percent, shorten
 
-MOST_NAMED = 12
+MAX_NAMED = 12
 AXES = {0: "red–cyan", 60: "yellow–blue", 120: "green–magenta"}
 # Of random weights two of three dimensions are colour.
 RANDOM_COLOUR = 2 / 3
 
 
-def sentences(
-    filters: Filters,
-    measures: Measures,
+def weight_findings(
+    filters: LayerFilters,
+    measures: FilterMeasures,
     unchanged: Sequence[int],
     hardly: Sequence[int],
 ) -> list[str]:
     """All that is seen."""
-    said = [*start_sentences(filters), *_changed(filters, measures, unchanged, hardly)]
+    said = [*initial_weights_notes(filters), *_change_findings(filters, measures, unchanged, hardly)]
     if measures.coherence is not None:
-        said.append(_oriented(filters, measures))
+        said.append(_orientation_text(filters, measures))
     if measures.colourfulness is not None:
-        said.append(_coloured(filters, measures))
-    return [*said, *_dead_or_twice(filters, measures)]
+        said.append(_colour_text(filters, measures))
+    return [*said, *_dead_and_duplicate_findings(filters, measures)]
 
 
-def start_sentences(filters: Filters) -> list[str]:
+def initial_weights_notes(filters: LayerFilters) -> list[str]:
     """How the state before training is known, or why it is not shown; nothing where nothing was trained."""
-    if filters.begun == UNTRAINED:
+    if filters.initial_weights == UNTRAINED:
         return []
-    loaded = f" and {formatting.shown(filters.loaded, 80)}" if filters.loaded else ""
-    if filters.begun == CHECKED:
+    loaded = f" and {shorten(filters.loaded, 80)}" if filters.loaded else ""
+    if filters.initial_weights == CHECKED:
         return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
-    if filters.begun == UNCHECKED:
+    if filters.initial_weights == UNCHECKED:
         how = filters.reason or "the run wrote no digest of its start (start.json)"
         how += ", so this is not checked"
         return [f"Before training: made anew from the seed{loaded}; {how}."]
-    if filters.begun == LOST and filters.before is not None:
+    if filters.initial_weights == LOST and filters.before is not None:
         return [f"Not checked: {filters.reason}; but this layer is frozen, and began as it is."]
     return [f"What was before training is not shown: {filters.reason}."]
 
@@ -66,7 +66,7 @@ def axis_name(angle: float) -> str:
     return AXES[min(AXES, key=lambda known: abs((angle - known + 90) % 180 - 90))]
 
 
-def numbered(noun: str, numbers: Sequence[int]) -> str:
+def filter_list_text(noun: str, numbers: Sequence[int]) -> str:
     """Filters by their numbers.
 
     >>> numbered("filter", [3]), numbered("filter", [1, 2, 5])
@@ -74,12 +74,12 @@ def numbered(noun: str, numbers: Sequence[int]) -> str:
     """
     if len(numbers) == 1:
         return f"{noun} {numbers[0]}"
-    if len(numbers) > MOST_NAMED:
-        return f"{noun}s {', '.join(map(str, numbers[:MOST_NAMED]))} and {len(numbers) - MOST_NAMED:,} more"
+    if len(numbers) > MAX_NAMED:
+        return f"{noun}s {', '.join(map(str, numbers[:MAX_NAMED]))} and {len(numbers) - MAX_NAMED:,} more"
     return f"{noun}s {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
-def legend(filters: Filters, measures: Measures, shown: int, order: Order) -> list[str]:
+def legend(filters: LayerFilters, measures: FilterMeasures, shown: int, order: FilterOrder) -> list[str]:
     """How to read the table."""
     count = len(filters.after)
     notes = []
@@ -96,13 +96,15 @@ def legend(filters: Filters, measures: Measures, shown: int, order: Order) -> li
         )
     if measures.colourfulness is not None:
         told.append(
-            f"colour: the share of ‖w‖² that differs between red, green and blue, grey below {100 * GREY:g} %; "
+            f"colour: the share of ‖w‖² that differs between red, green and blue, grey below {100 * GREY_THRESHOLD:g} %; "
             "axis: the opposites that its colours lie between, – where no clearer than in random weights."
         )
     return [*notes, " ".join(told)]
 
 
-def _changed(filters: Filters, measures: Measures, unchanged: Sequence[int], hardly: Sequence[int]) -> list[str]:
+def _change_findings(
+    filters: LayerFilters, measures: FilterMeasures, unchanged: Sequence[int], hardly: Sequence[int]
+) -> list[str]:
     change = measures.change
     if change is None or not len(change):
         return []
@@ -116,15 +118,17 @@ def _changed(filters: Filters, measures: Measures, unchanged: Sequence[int], har
         f"{filters.noun} {most} (by {change[most]:.2f})."
     ]
     if unchanged:
-        said.append(f"Bit for bit what they began as: {numbered(filters.noun, unchanged)}.")
+        said.append(f"Bit for bit what they began as: {filter_list_text(filters.noun, unchanged)}.")
     if hardly:
-        said.append(f"Changed by less than {100 * STILL:g} % of their size: {numbered(filters.noun, hardly)}.")
+        said.append(
+            f"Changed by less than {100 * SMALL_CHANGE:g} % of their size: {filter_list_text(filters.noun, hardly)}."
+        )
     if not unchanged and not hardly:
-        said[0] += f" None changed by less than {100 * STILL:g} %."
+        said[0] += f" None changed by less than {100 * SMALL_CHANGE:g} %."
     return said
 
 
-def _oriented(filters: Filters, measures: Measures) -> str:
+def _orientation_text(filters: LayerFilters, measures: FilterMeasures) -> str:
     assert measures.coherence is not None
     assert measures.random_coherence is not None
     limit, total = measures.random_coherence, len(measures.coherence) - len(measures.broken)
@@ -137,37 +141,39 @@ def _oriented(filters: Filters, measures: Measures) -> str:
     )
 
 
-def _coloured(filters: Filters, measures: Measures) -> str:
+def _colour_text(filters: LayerFilters, measures: FilterMeasures) -> str:
     assert measures.colourfulness is not None
     assert measures.axis is not None
     share = measures.colourfulness
     most = int(np.argmax(share))
-    named = f", {axis_name(float(measures.axis[most]))}" if has_axis(measures, most) else ""
+    named = f", {axis_name(float(measures.axis[most]))}" if has_colour_axis(measures, most) else ""
     return (
-        f"{formatting.percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of random "
-        f"weights {formatting.percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
-        f"({formatting.percent(float(share[most]))}{named})."
+        f"{format_percent(float(np.median(share)))} of a {filters.noun}'s squared weights are colour (median; of random "
+        f"weights {format_percent(RANDOM_COLOUR)}); the most colourful is {filters.noun} {most} "
+        f"({format_percent(float(share[most]))}{named})."
     )
 
 
-def _dead_or_twice(filters: Filters, measures: Measures) -> list[str]:
+def _dead_and_duplicate_findings(filters: LayerFilters, measures: FilterMeasures) -> list[str]:
     said = []
     if measures.broken:
-        named = numbered(filters.noun, measures.broken)
+        named = filter_list_text(filters.noun, measures.broken)
         said.append(f"Some weights are not a number (NaN or ±Inf), and count as 0: of {named}.")
     if measures.dead:
-        named = numbered(filters.noun, measures.dead)
-        said.append(f"Almost 0, their norm below {100 * DEAD:g} % of the median: {named}.")
+        named = filter_list_text(filters.noun, measures.dead)
+        said.append(f"Almost 0, their norm below {100 * DEAD_NORM:g} % of the median: {named}.")
     for pairs, total, how in (
-        (measures.twins, measures.twins_in_all, f"above {SAME}"),
-        (measures.opposites, measures.opposites_in_all, f"below −{SAME}"),
+        (measures.twins, measures.twins_in_all, f"above {SIMILAR_COSINE}"),
+        (measures.opposites, measures.opposites_in_all, f"below −{SIMILAR_COSINE}"),
     ):
         if pairs:
-            named = ", ".join(f"{a} and {b}" for a, b in pairs[:MOST_NAMED])
-            more = f" and {total - MOST_NAMED:,} more pairs" if total > MOST_NAMED else ""
+            named = ", ".join(f"{a} and {b}" for a, b in pairs[:MAX_NAMED])
+            more = f" and {total - MAX_NAMED:,} more pairs" if total > MAX_NAMED else ""
             said.append(f"Cosine {how}: {filters.noun}s {named}{more}.")
     whole = len(measures.broken) < len(filters.after)
-    if whole and not measures.dead and not measures.twins and filters.after[0].size >= FEWEST_NUMBERS:
+    if whole and not measures.dead and not measures.twins and filters.after[0].size >= MIN_NUMBERS:
         other = "other " if measures.broken else ""
-        said.append(f"No {other}{filters.noun} is almost 0, and no two point the same way (cosine above {SAME}).")
+        said.append(
+            f"No {other}{filters.noun} is almost 0, and no two point the same way (cosine above {SIMILAR_COSINE})."
+        )
     return said

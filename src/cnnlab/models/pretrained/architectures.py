@@ -16,48 +16,50 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnnlab.errors import SpecError, nearest
-from cnnlab.randomness import seed_torch, torch_state
+from cnnlab.errors import SpecError, did_you_mean
+from cnnlab.randomness import fork_rng, manual_seed_torch
 
 # They would warn that their way to begin is to change, were it not asked for.
-_OWN_INIT = ("googlenet", "inception_v3")
-_TIMM = "timm/"
+_NEEDS_INIT_WEIGHTS = ("googlenet", "inception_v3")
+_TIMM_PREFIX = "timm/"
 
 
-def names() -> tuple[str, ...]:
+def list_models() -> tuple[str, ...]:
     """The classification networks of torchvision, sorted. timm's are asked for as `timm/NAME`."""
     models = _torchvision()
     return tuple(models.list_models(module=models))
 
 
-def network(name: str, classes: int | None = None, *, device: str | torch.device = "meta", seed: int = 0) -> nn.Module:
+def create_model(
+    name: str, num_classes: int | None = None, *, device: str | torch.device = "meta", seed: int = 0
+) -> nn.Module:
     """A network with fresh weights, in eval mode: N×C×H×W images to N×K logits.
 
     GoogLeNet and Inception v3 come with the auxiliary classifiers that they are trained with, as the libraries have
     them: these count as parameters, and don't run in eval mode.
 
     Args:
-        name: one of `names()`, or `timm/NAME`; a bare name that only timm has is taken from there.
-        classes: K; the library's own number (1000, for most) where it is left out.
+        name: one of `list_models()`, or `timm/NAME`; a bare name that only timm has is taken from there.
+        num_classes: K; the library's own number (1000, for most) where it is left out.
         device: where the weights are made; "meta" makes none.
         seed: what the weights are drawn from, each library in its own way.
 
     Raises:
         SpecError: an unknown name, or a network that can't have this number of classes.
     """
-    if classes is not None and classes < 1:
-        raise SpecError("a network needs a class at least", received=str(classes), allowed="classes from 1")
-    make = _maker(name, classes, begin=torch.device(device).type != "meta")
-    with torch_state(), warnings.catch_warnings():
+    if num_classes is not None and num_classes < 1:
+        raise SpecError("a network needs a class at least", received=str(num_classes), allowed="classes from 1")
+    make = _model_factory(name, num_classes, init_weights=torch.device(device).type != "meta")
+    with fork_rng(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, about how they will begin in future
-        seed_torch(seed, "init")
+        manual_seed_torch(seed, "init")
         if torch.device(device).type != "meta":
             return make().to(device).eval()
-        with _WithoutNumbers():
+        with _MetaParameterMode():
             return make().to("meta").eval()
 
 
-def natural_shape(name: str) -> tuple[int, int, int]:
+def default_input_size(name: str) -> tuple[int, int, int]:
     """(channels, height, width) of the images that the network was made for.
 
     >>> natural_shape("resnet18")
@@ -66,19 +68,19 @@ def natural_shape(name: str) -> tuple[int, int, int]:
     Raises:
         SpecError: an unknown name.
     """
-    if name in names():
+    if name in list_models():
         # Some have weights for larger images too, which not all of these networks take.
         size = min(weights.transforms.keywords["crop_size"] for weights in _torchvision().get_model_weights(name))
         return (3, size, size)
-    inner = _timm_name(name)
+    inner = _resolve_timm_name(name)
     if inner is None:
-        raise _unknown(name)
+        raise _unknown_model(name)
     configuration = _timm().get_pretrained_cfg(inner)
     shape = (3, 224, 224) if configuration is None else configuration.input_size
     return (shape[0], shape[1], shape[2])
 
 
-def natural_classes(name: str) -> int:
+def default_num_classes(name: str) -> int:
     """How many classes the network tells apart as its library makes it; 0 for one that ends with features.
 
     >>> natural_classes("resnet18")
@@ -87,16 +89,16 @@ def natural_classes(name: str) -> int:
     Raises:
         SpecError: an unknown name.
     """
-    if name in names():
+    if name in list_models():
         return len(_torchvision().get_model_weights(name).DEFAULT.meta["categories"])
-    inner = _timm_name(name)
+    inner = _resolve_timm_name(name)
     if inner is None:
-        raise _unknown(name)
+        raise _unknown_model(name)
     configuration = _timm().get_pretrained_cfg(inner)
     return 1000 if configuration is None else int(configuration.num_classes)
 
 
-class _WithoutNumbers(TorchFunctionMode):
+class _MetaParameterMode(TorchFunctionMode):
     """Weights are made without numbers. Other tensors are real: some networks compute their widths with them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -106,27 +108,27 @@ class _WithoutNumbers(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _maker(name: str, classes: int | None, begin: bool) -> Callable[[], nn.Module]:
-    """What makes the network; `begin` is whether it needs numbers to begin with."""
-    given: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    if name in names():
-        if name in _OWN_INIT:
-            given["init_weights"] = begin
-        return lambda: _module(_torchvision().get_model(name, weights=None, **given))
-    inner = _timm_name(name)
+def _model_factory(name: str, num_classes: int | None, init_weights: bool) -> Callable[[], nn.Module]:
+    """What makes the network; `init_weights` is whether it needs numbers to begin with."""
+    given: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if name in list_models():
+        if name in _NEEDS_INIT_WEIGHTS:
+            given["init_weights"] = init_weights
+        return lambda: _as_module(_torchvision().get_model(name, weights=None, **given))
+    inner = _resolve_timm_name(name)
     if inner is None:
-        raise _unknown(name)
-    return lambda: _module(_timm().create_model(inner, pretrained=False, **given))
+        raise _unknown_model(name)
+    return lambda: _as_module(_timm().create_model(inner, pretrained=False, **given))
 
 
-def _module(made: Any) -> nn.Module:
-    assert isinstance(made, nn.Module)
-    return made
+def _as_module(model: Any) -> nn.Module:
+    assert isinstance(model, nn.Module)
+    return model
 
 
-def _timm_name(name: str) -> str | None:
+def _resolve_timm_name(name: str) -> str | None:
     """timm's own name for it, where timm is installed and knows it."""
-    inner = name.removeprefix(_TIMM)
+    inner = name.removeprefix(_TIMM_PREFIX)
     return inner if importlib.util.find_spec("timm") and _timm().is_model(inner) else None
 
 
@@ -140,15 +142,15 @@ def _timm() -> Any:
         return importlib.import_module("timm")
 
 
-def _unknown(name: str) -> SpecError:
+def _unknown_model(name: str) -> SpecError:
     has_timm = importlib.util.find_spec("timm") is not None
-    inner = name.removeprefix(_TIMM)
+    inner = name.removeprefix(_TIMM_PREFIX)
     steps = []
-    if not name.startswith(_TIMM):
-        steps.append(nearest(name, names()))
+    if not name.startswith(_TIMM_PREFIX):
+        steps.append(did_you_mean(name, list_models()))
     if has_timm and not any(steps):
-        found = nearest(inner, _timm().list_models())
-        steps.append(found.replace("'", f"'{_TIMM}", 1))
+        found = did_you_mean(inner, _timm().list_models())
+        steps.append(found.replace("'", f"'{_TIMM_PREFIX}", 1))
     if not has_timm:
         steps.append("for the networks of timm: pip install 'cnnlab[timm]'")
     return SpecError(

@@ -13,94 +13,102 @@ from typing import Protocol
 
 from torch import nn
 
-from cnnlab.config.arms import within
-from cnnlab.config.backbones import Backbone, Known, OfRun, at_path, with_weights, write_backbone
+from cnnlab.config.arms import error_prefix
+from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, format_backbone, with_path, with_weights
 from cnnlab.data.sources.catalogue import is_offline
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.pretrained.loading import as_published
-from cnnlab.models.pretrained.weight_files import sha256
-from cnnlab.models.pretrained.weights import Found, Natural, find_weights, natural, whereabouts
-from cnnlab.render.formatting import plural
-from cnnlab.runs.callbacks import NOBODY
-from cnnlab.storage.run_folder import KEPT, RunFolder
+from cnnlab.models.pretrained.loading import set_published_attributes
+from cnnlab.models.pretrained.weight_files import file_sha256
+from cnnlab.models.pretrained.weights import (
+    PretrainedConfig,
+    PretrainedWeights,
+    load_pretrained_weights,
+    locate_weights,
+    pretrained_config,
+)
+from cnnlab.render.formatting import pluralize
+from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
 from cnnlab.training.checkpoints import load_weights
 
-Say = Callable[[str], None]
-_RECORDS = ("recipe.toml", "data.json")
+LogFn = Callable[[str], None]
+_RECORD_FILES = ("recipe.toml", "data.json")
 
 
-class Planned(Protocol):
+class BuildableNetwork(Protocol):
     """What `runs.networks` knows of a network; it stands above this module."""
 
     @property
-    def make(self) -> Callable[[int, str], nn.Module]: ...
+    def build(self) -> Callable[[int, str], nn.Module]: ...
 
 
 @dataclass(frozen=True)
-class Source:
+class BackboneSource:
     """Where a backbone is from.
 
     Attributes:
-        natural: the images that its weights were made for.
-        make: the whole network with random weights, from a seed and a device ("meta": without numbers), in eval mode.
-        find: looks for its weights; None where all begin at random.
+        pretrained_config: the images that its weights were made for.
+        build: the whole network with random weights, from a seed and a device ("meta": without numbers), in eval mode.
+        load_pretrained: looks for its weights; None where all begin at random.
         small_stem: whether its first layers are fitted to small images.
         ends_with_features: whether it names no classes.
     """
 
-    natural: Natural
-    make: Callable[[int, str], nn.Module]
-    find: Callable[[Say], Found] | None
+    pretrained_config: PretrainedConfig
+    build: Callable[[int, str], nn.Module]
+    load_pretrained: Callable[[LogFn], PretrainedWeights] | None
     small_stem: bool = False
     ends_with_features: bool = False
 
 
-def find_source(backbone: Backbone, plan: Callable[[RunFolder], Planned], kept: Path | None = None) -> Source:
+def find_backbone_source(
+    backbone: Backbone, plan: Callable[[RunFolder], BuildableNetwork], saved_backbone: Path | None = None
+) -> BackboneSource:
     """The source that a recipe names; no weights are looked for yet.
 
     Args:
         plan: plans the network of a run.
-        kept: what a run kept of the run that its backbone is from.
+        saved_backbone: what a run kept of the run that its backbone is from.
 
     Raises:
         SpecError: nothing has this name.
         RunError: the run can't be read.
     """
-    if isinstance(backbone, OfRun):
-        return _of_run(backbone, plan, kept)
-    return _of_library(backbone)
+    if isinstance(backbone, RunBackbone):
+        return _run_source(backbone, plan, saved_backbone)
+    return _library_source(backbone)
 
 
-def fetch_ahead(backbone: Backbone | None, say: Say) -> None:
+def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
     """Fetch a library's weights, or say that they can't be had, before time is spent on the data.
 
     Raises:
         DownloadError: they are not at hand, and no server gives them.
         RunError: the file is not there, or damaged.
     """
-    begun = isinstance(backbone, Known) and backbone.weights != "none"
-    if isinstance(backbone, Known) and begun and not whereabouts(backbone.name, backbone.weights).at_hand:
-        find_weights(backbone.name, backbone.weights, download=not is_offline(), say=say)
+    begun = isinstance(backbone, LibraryBackbone) and backbone.weights != "none"
+    if isinstance(backbone, LibraryBackbone) and begun and not locate_weights(backbone.name, backbone.weights).is_local:
+        load_pretrained_weights(backbone.name, backbone.weights, download=not is_offline(), log=log)
 
 
-def run_behind(backbone: OfRun, kept: Path | None = None) -> RunFolder:
+def backbone_run(backbone: RunBackbone, saved_backbone: Path | None = None) -> RunFolder:
     """The run that a backbone is from, or what was kept of it; of several that a pattern names the newest.
 
     Raises:
         RunError: there is none.
     """
-    if kept is not None and (kept / _RECORDS[0]).is_file():
-        return RunFolder(kept)
-    path = newest(backbone.path)
+    if saved_backbone is not None and (saved_backbone / _RECORD_FILES[0]).is_file():
+        return RunFolder(saved_backbone)
+    path = newest_run_path(backbone.path)
     try:
         return RunFolder.open(path)
     except RunError as error:
         problems = (replace(problem, where=f"model.backbone: {problem.where}") for problem in error.problems)
-        raise RunError.together(problems) from None
+        raise RunError.from_problems(problems) from None
 
 
-def newest(path: str) -> str:
+def newest_run_path(path: str) -> str:
     """The last finished run, by name and so by time, of those that a pattern such as 'runs/*-trunk' names.
 
     Raises:
@@ -117,93 +125,93 @@ def newest(path: str) -> str:
     return str(found[-1])
 
 
-def images_of(backbone: Backbone, kept: Path | None = None) -> Natural:
+def backbone_pretrained_config(backbone: Backbone, saved_backbone: Path | None = None) -> PretrainedConfig:
     """The images that a backbone's weights were made for.
 
     Args:
-        kept: as for `run_behind`.
+        saved_backbone: as for `backbone_run`.
 
     Raises:
         SpecError: nothing has this name, or there are no such weights.
         RunError: the run can't be read.
     """
-    if isinstance(backbone, OfRun):
-        form = run_behind(backbone, kept).data().preprocessing
-        return Natural((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
-    with within("model.backbone"):
-        architectures.natural_classes(backbone.name)  # an unknown name is told in its own words
-        return natural(backbone.name, backbone.weights)
+    if isinstance(backbone, RunBackbone):
+        form = backbone_run(backbone, saved_backbone).data().preprocessing
+        return PretrainedConfig((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
+    with error_prefix("model.backbone"):
+        architectures.default_num_classes(backbone.name)  # an unknown name is told in its own words
+        return pretrained_config(backbone.name, backbone.weights)
 
 
-def require_channels(channels: int, made_for: Natural) -> None:
+def require_channels(channels: int, pretrained_config: PretrainedConfig) -> None:
     """Refuse images of other channels than a backbone takes.
 
     Raises:
         SpecError: they have others.
     """
-    if channels != made_for.shape[0]:
+    if channels != pretrained_config.shape[0]:
         raise SpecError(
-            f"the backbone takes images of {plural(made_for.shape[0], 'channel')}",
+            f"the backbone takes images of {pluralize(pretrained_config.shape[0], 'channel')}",
             where="data.channels",
             received=str(channels),
             next_step="leave it out: images then come with the backbone's channels, grey ones too",
         )
 
 
-def identity(backbone: Backbone, kept: Path | None = None) -> str:
+def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None) -> str:
     """A backbone without the places where its files lie, and with what tells these from others: equal work is equal.
 
     Args:
-        kept: what a run kept of the run that its backbone is from.
+        saved_backbone: what a run kept of the run that its backbone is from.
 
     Raises:
         RunError: the run can't be read, or has no weights.
     """
-    if isinstance(backbone, OfRun):
-        folder = run_behind(backbone, kept)
-        weights = _trained_sha256(folder) if backbone.weights == "trained" and kept is None else ""
-        return f"{write_backbone(at_path(backbone, ''))} {_structure(folder)} {weights}"
+    if isinstance(backbone, RunBackbone):
+        folder = backbone_run(backbone, saved_backbone)
+        weights = _trained_sha256(folder) if backbone.weights == "trained" and saved_backbone is None else ""
+        return f"{format_backbone(with_path(backbone, ''))} {_structure_digest(folder)} {weights}"
     path = Path(backbone.weights).expanduser()
     if not path.is_file():
-        return f"{write_backbone(backbone)} {_unpublished(backbone)}".rstrip()
-    return f"{write_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
+        return f"{format_backbone(backbone)} {_unpublished_digest(backbone)}".rstrip()
+    return f"{format_backbone(with_weights(backbone, path.name))} {_sha256(path)}"
 
 
-def _unpublished(backbone: Known) -> str:
+def _unpublished_digest(backbone: LibraryBackbone) -> str:
     """The digest of a file that lies where a library's lies and is another, by the digits in its name; "" otherwise."""
     if backbone.weights == "none":
         return ""
-    found = whereabouts(backbone.name, backbone.weights)
+    found = locate_weights(backbone.name, backbone.weights)
     digits = re.search(r"-([0-9a-f]{8,})\.", Path(found.path).name)
-    if not found.at_hand or digits is None:
+    if not found.is_local or digits is None:
         return ""
     digest = _sha256(Path(found.path))
     return "" if digest.startswith(digits[1]) else digest
 
 
-def _structure(folder: RunFolder) -> str:
+def _structure_digest(folder: RunFolder) -> str:
     """A digest of what a run's network is, whatever its weights are."""
     recipe, data = folder.recipe(), folder.data()
     model = recipe.to_tables()["model"]
     if recipe.model.backbone is not None:
-        model["backbone"] = identity(recipe.model.backbone, folder.path / KEPT)
+        model["backbone"] = backbone_fingerprint(recipe.model.backbone, folder.path / BACKBONE_FOLDER)
     form = data.preprocessing
     what = [model, form.channels, form.height, form.width, len(data.classes)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def keep_run_behind(backbone: Backbone | None, folder: RunFolder) -> None:
+def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
     """Copy into a run what is needed to make its network again: recipe and data of each run behind it."""
-    into, kept = folder.path / KEPT, None
-    while isinstance(backbone, OfRun):
-        behind = run_behind(backbone, kept)
+    into, kept = folder.path / BACKBONE_FOLDER, None
+    while isinstance(backbone, RunBackbone):
+        behind = backbone_run(backbone, kept)
         into.mkdir(exist_ok=True)
-        for name in _RECORDS:
+        for name in _RECORD_FILES:
             RunFolder(into).write(name, (behind.path / name).read_text(encoding="utf-8"))
-        backbone, into, kept = behind.recipe().model.backbone, into / KEPT, behind.path / KEPT
+        backbone, into, kept = behind.recipe().model.backbone, into / BACKBONE_FOLDER, behind.path / BACKBONE_FOLDER
 
 
-def records_behind(backbone: Backbone, kept: Path | None = None) -> list[str]:
+def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> list[str]:
     """All that decides the network of a run, whatever its weights are: the records of it and of each run behind it.
 
     Raises:
@@ -211,86 +219,88 @@ def records_behind(backbone: Backbone, kept: Path | None = None) -> list[str]:
     """
     found: list[str] = []
     following: Backbone | None = backbone
-    while isinstance(following, OfRun):
-        behind = run_behind(following, kept)
+    while isinstance(following, RunBackbone):
+        behind = backbone_run(following, saved_backbone)
         recipe = behind.recipe()
         found += [recipe.to_toml(), behind.data().to_json()]
-        following, kept = recipe.model.backbone, behind.path / KEPT
+        following, saved_backbone = recipe.model.backbone, behind.path / BACKBONE_FOLDER
     return found
 
 
-def _of_library(backbone: Known) -> Source:
+def _library_source(backbone: LibraryBackbone) -> BackboneSource:
     name, weights = backbone.name, backbone.weights
     begun = weights != "none"
 
     def make(seed: int, device: str) -> nn.Module:
-        network = architectures.network(name, device=device, seed=seed)
+        network = architectures.create_model(name, device=device, seed=seed)
         if begun:
-            as_published(network, name)
+            set_published_attributes(network, name)
         return network
 
-    def find(say: Say) -> Found:
-        return find_weights(name, weights, download=not is_offline(), say=say)
+    def find(log: LogFn) -> PretrainedWeights:
+        return load_pretrained_weights(name, weights, download=not is_offline(), log=log)
 
-    return Source(
-        images_of(backbone),
+    return BackboneSource(
+        backbone_pretrained_config(backbone),
         make,
         find if begun else None,
         small_stem=backbone.stem == "small",
-        ends_with_features=architectures.natural_classes(name) == 0,
+        ends_with_features=architectures.default_num_classes(name) == 0,
     )
 
 
-def _of_run(backbone: OfRun, plan: Callable[[RunFolder], Planned], kept: Path | None) -> Source:
-    planned = plan(run_behind(backbone, kept))
+def _run_source(
+    backbone: RunBackbone, plan: Callable[[RunFolder], BuildableNetwork], saved_backbone: Path | None
+) -> BackboneSource:
+    planned = plan(backbone_run(backbone, saved_backbone))
 
     def make(seed: int, device: str) -> nn.Module:
-        return planned.make(seed, device).eval()
+        return planned.build(seed, device).eval()
 
-    def find(say: Say) -> Found:
-        return _trained(RunFolder.open(newest(backbone.path)), say)
+    def find(log: LogFn) -> PretrainedWeights:
+        return _trained_weights(RunFolder.open(newest_run_path(backbone.path)), log)
 
     trained = backbone.weights == "trained"
-    return Source(images_of(backbone, kept), make, find if trained else None)
+    return BackboneSource(backbone_pretrained_config(backbone, saved_backbone), make, find if trained else None)
 
 
-def _trained(folder: RunFolder, say: Say) -> Found:
+def _trained_weights(folder: RunFolder, log: LogFn) -> PretrainedWeights:
     result = folder.result()
     if result is None or result.status == "diverged":
         state = "has not finished" if result is None else "diverged"
         step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "choose another run"
         raise RunError(f"the run that the backbone is from {state}", where=str(folder.path), next_step=step)
-    tensors, saved = load_weights(folder.path, "best", say, result.selected_epoch)
-    return Found(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
+    tensors, saved = load_weights(folder.path, "best", log, result.selected_epoch)
+    return PretrainedWeights(tensors, f"run {folder.name}", str(folder.path / saved.file), saved.sha256, None, ())
 
 
 def _trained_sha256(folder: RunFolder) -> str:
     """Of the weights that a run gives, which are read once for each state of its files."""
-    return _read_sha256(folder.path, tuple(_states(folder)))
+    return _read_sha256(folder.path, tuple(_file_stamps(folder)))
 
 
 @lru_cache(maxsize=64)
 def _read_sha256(path: Path, _states: tuple[object, ...]) -> str:
-    return _trained(RunFolder(path), NOBODY.say).sha256
+    return _trained_weights(RunFolder(path), NO_CALLBACKS.log).sha256
 
 
-def _states(folder: RunFolder) -> Iterator[object]:
+def _file_stamps(folder: RunFolder) -> Iterator[object]:
     """What another result or other weights in a run's folder can't leave as it was."""
     for path in sorted((*folder.path.glob("best*"), folder.path / "result.json")):
         if path.is_file():
-            yield _state(path)
+            yield _file_stamp(path)
 
 
 def _sha256(path: Path) -> str:
     """The SHA-256 of a file, which is read once for each state of it."""
-    return _hashed(path.resolve(), _state(path))
+    return _cached_sha256(path.resolve(), _file_stamp(path))
 
 
 @lru_cache(maxsize=64)
-def _hashed(path: Path, _state: object) -> str:
-    return sha256(path)
+def _cached_sha256(path: Path, _state: object) -> str:
+    return file_sha256(path)
 
 
-def _state(path: Path) -> tuple[str, int, int, int]:
+def _file_stamp(path: Path) -> tuple[str, int, int, int]:
     known = path.stat()
     return path.name, known.st_size, known.st_mtime_ns, known.st_ino

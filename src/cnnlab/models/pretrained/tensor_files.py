@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cnnlab.errors import RunError
-from cnnlab.render.formatting import shown
+from cnnlab.render.formatting import shorten
 
 # Where training scripts keep the network's tensors among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
@@ -41,33 +41,33 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         RunError: the file is missing, empty, damaged, no file of tensors, or one that holds a program.
     """
     path = Path(path)
-    begin = _beginning(path)
+    begin = _read_header(path)
     if not begin:
         raise RunError("this file is empty", where=str(path), next_step=_FETCH_AGAIN)
     if begin[8:9] == b"{":  # behind the length of its header
-        loaded = _from_safetensors(path)
+        loaded = _load_safetensors(path)
     elif begin[:4] == b"PK\x03\x04":
-        _check_archive(path)
-        loaded = _from_torch(path)
+        _check_torch_archive(path)
+        loaded = _load_torch(path)
     elif begin[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
-        loaded = _from_torch(path)
+        loaded = _load_torch(path)
     else:
-        raise _other_file(path, begin)
-    return _checked(_named(loaded), path)
+        raise _unrecognized_file(path, begin)
+    return _check_dense(_extract_tensors(loaded), path)
 
 
-def few(names: Iterable[str], most: int = 5) -> str:
+def abbreviate(names: Iterable[str], limit: int = 5) -> str:
     """The first of these names, and how many more there are.
 
     >>> few(["a", "b", "c", "d"], most=2)
     'a, b and 2 more'
     """
     listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(shown(name) for name in listed[:most]) + more
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(shorten(name) for name in listed[:limit]) + more
 
 
-def _beginning(path: Path) -> bytes:
+def _read_header(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(512)
@@ -80,45 +80,45 @@ def _beginning(path: Path) -> bytes:
         raise RunError(f"this file can't be read: {error.strerror}", where=str(path)) from None
 
 
-def _from_safetensors(path: Path) -> Any:
+def _load_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged_file(path, error) from None
 
 
-def _check_archive(path: Path) -> None:
+def _check_torch_archive(path: Path) -> None:
     """torch doesn't look at the checksums within the files that it writes."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             names = {member.filename.rpartition("/")[2] for member in members}
             if "constants.pkl" in names:
-                raise _refused(path, "this is TorchScript: a program with its tensors, which is not run")
+                raise _unsafe_file(path, "this is TorchScript: a program with its tensors, which is not run")
             if "data.pkl" not in names:
                 raise RunError(
                     "this archive is not one that torch.save wrote",
                     where=str(path),
-                    received=few(member.filename for member in members),
+                    received=abbreviate(member.filename for member in members),
                     next_step=_SAVE_TENSORS,
                 )
             for member in members:
                 # With torch.serialization.set_crc32_options(False) there are none.
                 if member.CRC:
-                    _read_through(archive, member)
+                    _check_crc(archive, member)
     except RunError:
         raise
     except Exception as error:  # damaged archives fail with bad names, unknown methods, passwords
-        raise _damaged(path, error) from None
+        raise _damaged_file(path, error) from None
 
 
-def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+def _check_crc(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     with archive.open(member) as content:
         while content.read(_CHUNK):
             pass
 
 
-def _from_torch(path: Path) -> Any:
+def _load_torch(path: Path) -> Any:
     try:
         # An open file, since torch goes by the name of a path.
         with path.open("rb") as file, warnings.catch_warnings():
@@ -126,34 +126,34 @@ def _from_torch(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
-            what = f"this file holds more than tensors: to read it, '{shown(wanted[1])}' would have to be run"
-            raise _refused(path, what) from None
-        raise _damaged(path, error) from None
+            what = f"this file holds more than tensors: to read it, '{shorten(wanted[1])}' would have to be run"
+            raise _unsafe_file(path, what) from None
+        raise _damaged_file(path, error) from None
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle may fail with anything
-        raise _damaged(path, error) from None
+        raise _damaged_file(path, error) from None
 
 
-def _named(loaded: Any) -> dict[str, Tensor]:
+def _extract_tensors(loaded: Any) -> dict[str, Tensor]:
     """The tensors of what a file kept, opened and without prefix; none where it kept something else."""
     if not isinstance(loaded, Mapping):
         return {}
     inner = (loaded[key] for key in _WRAPPERS if key in loaded)
-    found = next((one for one in map(_only_tensors, inner) if one), _only_tensors(loaded))
+    found = next((one for one in map(_filter_tensors, inner) if one), _filter_tensors(loaded))
     for prefix in _PREFIXES:
         if found and all(name.startswith(prefix) for name in found):
             found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
     return found
 
 
-def _only_tensors(values: Any) -> dict[str, Tensor]:
+def _filter_tensors(values: Any) -> dict[str, Tensor]:
     if not isinstance(values, Mapping):
         return {}
     return {str(name): tensor.detach() for name, tensor in values.items() if isinstance(tensor, Tensor)}
 
 
-def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _check_dense(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise RunError(
             "this file holds no tensors by name",
@@ -165,7 +165,7 @@ def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
             kind = "quantised" if tensor.is_quantized else "complex" if tensor.is_complex() else "sparse"
             raise RunError(
-                f"'{shown(name)}' is {kind}",
+                f"'{shorten(name)}' is {kind}",
                 where=str(path),
                 allowed="dense tensors of plain numbers",
                 next_step="use the weights as they were before",
@@ -173,26 +173,28 @@ def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _other_file(path: Path, begin: bytes) -> RunError:
-    text = begin.lstrip(b"\xef\xbb\xbf \t\r\n")
+def _unrecognized_file(path: Path, header: bytes) -> RunError:
+    text = header.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text[:1] == b"<":
         what, step = "this is a web page, not a file of weights", "fetch the file itself, not the page that shows it"
     elif text.startswith(b"version https://git-lfs"):
         what, step = "this is the pointer that Git LFS leaves in place of a file", "git lfs pull"
-    elif begin[:1] == b"\x80" and begin[1:2] > b"\x02":
-        return _refused(path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run")
+    elif header[:1] == b"\x80" and header[1:2] > b"\x02":
+        return _unsafe_file(
+            path, "this is a pickle, and no file of torch.save: to read it, a program would have to be run"
+        )
     else:
         what, step = "this is no file of weights, or its beginning is damaged", _FETCH_AGAIN
     return RunError(
         what,
         where=str(path),
-        received=f"a file that begins with {begin[:16]!r}",
+        received=f"a file that begins with {header[:16]!r}",
         allowed="a .safetensors file, or one that torch.save wrote (.pth, .pt, .bin)",
         next_step=step,
     )
 
 
-def _refused(path: Path, what: str) -> RunError:
+def _unsafe_file(path: Path, what: str) -> RunError:
     return RunError(
         what,
         where=str(path),
@@ -201,10 +203,10 @@ def _refused(path: Path, what: str) -> RunError:
     )
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
+def _damaged_file(path: Path, error: Exception) -> RunError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # torch gives its reason after a page of advice.
     reason = next(
         (line for line in lines if line.startswith("Unsupported")), lines[0] if lines else "it ends too early"
     )
-    return RunError("this file is damaged", where=str(path), received=shown(reason, 160), next_step=_FETCH_AGAIN)
+    return RunError("this file is damaged", where=str(path), received=shorten(reason, 160), next_step=_FETCH_AGAIN)

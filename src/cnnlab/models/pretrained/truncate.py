@@ -9,22 +9,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from cnnlab.architecture.layers import layers
-from cnnlab.errors import SpecError, nearest
+from cnnlab.errors import SpecError, did_you_mean
 from cnnlab.records import LayerRecord
 
 # In front of the names of a backbone's rows in the table of a recipe.
-_IN_TABLE = "backbone."
+_TABLE_PREFIX = "backbone."
 
 
 @dataclass(frozen=True)
-class Place:
+class CutPoint:
     """Where a network is cut: behind a module, or in front of it. An empty name: the network is whole."""
 
     module: str = ""
     before: bool = False
 
 
-class Reached(Exception):  # noqa: N818
+class EarlyExit(Exception):  # noqa: N818
     """A network has come to its cut. `level` says whose it is, where one network is a part of another."""
 
     def __init__(self, features: Tensor, level: int) -> None:
@@ -33,7 +33,7 @@ class Reached(Exception):  # noqa: N818
         self.level = level
 
 
-class Stop:
+class TruncateHook:
     """A hook that ends a network's way, with what has been computed so far.
 
     An object, not a function: a copy of a network has a copy of it.
@@ -47,35 +47,35 @@ class Stop:
         found = given[0] if self.before else output
         if not isinstance(found, Tensor):
             raise SpecError("what this layer gives is no tensor", where="model.cut", next_step="cut at another layer")
-        raise Reached(found, self.level)
+        raise EarlyExit(found, self.level)
 
 
-def cut(network: nn.Module, place: Place, level: int) -> None:
+def truncate(network: nn.Module, cut_point: CutPoint, level: int) -> None:
     """Let a network stop at a place, in place.
 
     Raises:
         SpecError: there is no such module; says the nearest name.
     """
-    if not place.module:
+    if not cut_point.module:
         return
     modules = dict(network.named_modules())
-    if place.module not in modules:
-        raise _unknown(place.module, modules)
-    stop = Stop(level, place.before)
-    if place.before:
-        modules[place.module].register_forward_pre_hook(stop)
+    if cut_point.module not in modules:
+        raise _unknown_layer(cut_point.module, modules)
+    stop = TruncateHook(level, cut_point.before)
+    if cut_point.before:
+        modules[cut_point.module].register_forward_pre_hook(stop)
     else:
-        modules[place.module].register_forward_hook(stop)
+        modules[cut_point.module].register_forward_hook(stop)
 
 
-class Idle(nn.Module):
+class PrunedModule(nn.Module):
     """Stands for a module whose results lead nowhere. It gives a copy, since what comes next may write to it."""
 
     def forward(self, given: Any, *_others: Any, **_named: Any) -> Any:
         return given.detach().clone() if isinstance(given, Tensor) else given
 
 
-def find_place(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> Place:
+def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> CutPoint:
     """The place behind the layer of this name, as the network has it or as a table names it, 'backbone.' in front.
 
     Args:
@@ -85,12 +85,12 @@ def find_place(network: nn.Module, name: str, rows: Callable[[], Collection[Laye
         SpecError: no module has the name; says the nearest one, or the one that the function is a part of.
     """
     modules = dict(network.named_modules())
-    for known in (name, name.removeprefix(_IN_TABLE)):
+    for known in (name, name.removeprefix(_TABLE_PREFIX)):
         if known in modules:
-            return Place(known)
-    bare = name.removeprefix(_IN_TABLE)
+            return CutPoint(known)
+    bare = name.removeprefix(_TABLE_PREFIX)
     if bare not in [row.name for row in rows()]:
-        raise _unknown(name, modules)
+        raise _unknown_layer(name, modules)
     pieces = bare.split(".")
     outer = next((whole for size in range(len(pieces) - 1, 0, -1) if (whole := ".".join(pieces[:size])) in modules), "")
     raise SpecError(
@@ -104,48 +104,49 @@ def find_place(network: nn.Module, name: str, rows: Callable[[], Collection[Laye
     )
 
 
-def prune(network: nn.Module, entered: Collection[str], used: Collection[str]) -> None:
-    """Take out what has no part in what a network gives, in place: `Idle` stands for a module, None for a weight.
+def prune(network: nn.Module, executed_modules: Collection[str], used_tensors: Collection[str]) -> None:
+    """Take out what has no part in what a network gives, in place: `PrunedModule` stands for a module, None for a
+    weight.
 
     Args:
-        entered: the modules that run, by name.
-        used: the parameters and buffers that are used; some modules lend theirs without running.
+        executed_modules: the modules that run, by name.
+        used_tensors: the parameters and buffers that are used; some modules lend theirs without running.
     """
     needed = {""}
-    for name in (*entered, *(tensor.rpartition(".")[0] for tensor in used)):
+    for name in (*executed_modules, *(tensor.rpartition(".")[0] for tensor in used_tensors)):
         pieces = name.split(".")
         needed |= {".".join(pieces[:size]) for size in range(1, len(pieces) + 1)}
     for name, module in list(network.named_modules()):
         for child in list(dict(module.named_children())):
             if f"{name}.{child}".lstrip(".") not in needed:
-                setattr(module, child, Idle())
-    for name in [name for name, _ in network.named_parameters() if name not in used]:
+                setattr(module, child, PrunedModule())
+    for name in [name for name, _ in network.named_parameters() if name not in used_tensors]:
         holder, _, own = name.rpartition(".")
         setattr(network.get_submodule(holder), own, None)
 
 
-def _unknown(name: str, modules: Collection[str]) -> SpecError:
+def _unknown_layer(name: str, modules: Collection[str]) -> SpecError:
     return SpecError(
         "the backbone has no layer of this name",
         where="model.cut",
         received=name,
         allowed="the name of a module, such as those in the table of 'cnnlab describe RECIPE'",
-        next_step=nearest(name.removeprefix(_IN_TABLE), [known for known in modules if known])
+        next_step=did_you_mean(name.removeprefix(_TABLE_PREFIX), [known for known in modules if known])
         or "leave the cut out, and see the names: cnnlab describe RECIPE",
     )
 
 
-def last_with_weights(records: Collection[LayerRecord], modules: Collection[str]) -> str:
+def find_classifier_layer(records: Collection[LayerRecord], modules: Collection[str]) -> str:
     """The last row with weights that is a module of its own, and so the layer that names the classes."""
     found = [row.name for row in records if row.parameters and row.name in modules and row.kind in layers.kinds]
     return found[-1] if found else ""
 
 
-def make_stem_small(network: nn.Module, entered: Collection[str]) -> str:
+def make_stem_small(network: nn.Module, executed_modules: Collection[str]) -> str:
     """Fit a network's first layers to small images, in place: a 3×3 window, stride 1, and no max pool behind it.
 
     Args:
-        entered: the modules that run, by name, in their order.
+        executed_modules: the modules that run, by name, in their order.
 
     Returns:
         The name of the convolution, whose weights are new.
@@ -153,7 +154,7 @@ def make_stem_small(network: nn.Module, entered: Collection[str]) -> str:
     Raises:
         SpecError: the network's first layer is no convolution that could be made smaller.
     """
-    run = [(name, network.get_submodule(name)) for name in entered]
+    run = [(name, network.get_submodule(name)) for name in executed_modules]
     convs = [(name, module) for name, module in run if isinstance(module, nn.Conv2d)]
     name, first = convs[0] if convs else ("", None)
     if first is None or first.stride == (1, 1) or max(first.kernel_size) > 11 or first.groups > 1:

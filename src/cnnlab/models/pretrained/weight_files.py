@@ -17,12 +17,12 @@ import torch
 
 from cnnlab.errors import DownloadError
 
-Say = Callable[[str], None]
-A_FILE = "or give the weights as a file: weights='FILE'"
+LogFn = Callable[[str], None]
+LOCAL_FILE_HINT = "or give the weights as a file: weights='FILE'"
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """A file of weights that a library publishes.
 
     Attributes:
@@ -40,18 +40,18 @@ class Published:
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(self.url).path).name
 
     @property
-    def begin_of_sha256(self) -> str:
+    def sha256_prefix(self) -> str:
         """The first digits of the file's SHA-256, which torch's files have in their names; "" where it has none."""
         found = re.search(r"-([0-9a-f]{8,})\.", self.path.name)
         return found[1] if found else ""
 
-    def by_hand(self) -> str:
+    def manual_instructions(self) -> str:
         """What a person does where the program can't."""
         size = "" if self.megabytes is None else f" ({self.megabytes:.1f} MB)"
-        return f"where there is a network, download {self.url}{size}, and put it at {self.path}; {A_FILE}"
+        return f"where there is a network, download {self.url}{size}, and put it at {self.path}; {LOCAL_FILE_HINT}"
 
 
-def fetch_weights(published: Published, *, download: bool, say: Say) -> Path:
+def fetch_weights(published: PublishedWeights, *, download: bool, log: LogFn) -> Path:
     """The path of the file, downloaded unless it is there. What is there is not checked.
 
     Raises:
@@ -61,22 +61,29 @@ def fetch_weights(published: Published, *, download: bool, say: Say) -> Path:
     if path.is_file():
         return path
     if not download:
-        raise absent(published.label, str(path), "downloads are switched off", published.by_hand())
+        raise missing_weights_error(
+            published.label, str(path), "downloads are switched off", published.manual_instructions()
+        )
     size = "" if published.megabytes is None else f" ({published.megabytes:.1f} MB)"
-    say(f"downloading {path.name}{size} to {path.parent}")
+    log(f"downloading {path.name}{size} to {path.parent}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # What torchvision itself calls; its other half would read the file as a pickle that may run programs.
         torch.hub.download_url_to_file(
-            published.url, str(path), published.begin_of_sha256 or None, progress=sys.stderr.isatty()
+            published.url, str(path), published.sha256_prefix or None, progress=sys.stderr.isatty()
         )
     except RuntimeError as error:  # torch's word for a wrong checksum
         what = f"what came is not {path.name}"
         raise DownloadError(
-            what, where=published.url, received=str(error), next_step=f"try again, or, {published.by_hand()}"
+            what,
+            where=published.url,
+            received=str(error),
+            next_step=f"try again, or, {published.manual_instructions()}",
         ) from None
     except (URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException) as error:
-        raise absent(published.label, str(path), _in_words(error, published.url), published.by_hand()) from None
+        raise missing_weights_error(
+            published.label, str(path), _describe_error(error, published.url), published.manual_instructions()
+        ) from None
     except OSError as error:
         raise DownloadError(
             f"this file can't be written: {error.strerror or error}",
@@ -86,18 +93,18 @@ def fetch_weights(published: Published, *, download: bool, say: Say) -> Path:
     return path
 
 
-def absent(label: str, where: str, received: str, next_step: str) -> DownloadError:
+def missing_weights_error(label: str, where: str, received: str, next_step: str) -> DownloadError:
     """The error about weights that are not on this machine."""
     return DownloadError(f"the weights {label} are not at hand", where=where, received=received, next_step=next_step)
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _in_words(error: Exception, url: str) -> str:
+def _describe_error(error: Exception, url: str) -> str:
     host = urlsplit(url).netloc or url
     if isinstance(error, HTTPError):
         error.close()

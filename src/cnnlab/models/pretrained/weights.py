@@ -15,25 +15,25 @@ from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor
 
-from cnnlab.errors import RunError, SpecError, listed, nearest
+from cnnlab.errors import RunError, SpecError, comma_separated, did_you_mean
 from cnnlab.models.pretrained import timm_weights
-from cnnlab.models.pretrained.architectures import names, natural_shape
+from cnnlab.models.pretrained.architectures import default_input_size, list_models
 from cnnlab.models.pretrained.tensor_files import read_tensors
-from cnnlab.models.pretrained.weight_files import Published, Say, fetch_weights, sha256
+from cnnlab.models.pretrained.weight_files import LogFn, PublishedWeights, fetch_weights, file_sha256
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-_ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 # Old names in published files, which torchvision changes as it loads them: its densenet.py and vision_transformer.py.
-_RENAMED = (
+_KEY_RENAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"), r"\1\2"),
     (re.compile(r"(\.mlp\.)linear_1\.(weight|bias)$"), r"\g<1>0.\2"),
     (re.compile(r"(\.mlp\.)linear_2\.(weight|bias)$"), r"\g<1>3.\2"),
 )
 
 
-class Natural(NamedTuple):
+class PretrainedConfig(NamedTuple):
     """How the images came to the network when its published weights were evaluated.
 
     `shape` is (C, H, W), after their centre was cut out; `mean` and `std` are those of a normalisation of values from
@@ -47,7 +47,7 @@ class Natural(NamedTuple):
 
 
 @dataclass
-class Found:
+class PretrainedWeights:
     """Tensors for a backbone, on the CPU, under the names that the library gives them.
 
     Attributes:
@@ -66,7 +66,7 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def natural(name: str, weights: str = "imagenet") -> Natural:
+def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
     """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
 
     >>> natural("resnet18").shape, natural("efficientnet_b3").interpolation
@@ -75,22 +75,22 @@ def natural(name: str, weights: str = "imagenet") -> Natural:
     Raises:
         SpecError: an unknown network, or weights that it doesn't have.
     """
-    known = names_file(weights) or weights == "none"
-    if name in names():
-        preset = _member(name, "imagenet" if known else weights).transforms()
+    known = is_weights_file(weights) or weights == "none"
+    if name in list_models():
+        preset = _weights_enum_member(name, "imagenet" if known else weights).transforms()
         size = int(preset.crop_size[0])
-        return Natural(
-            (3, size, size), tuple(preset.mean), tuple(preset.std), _interpolation(preset.interpolation.value)
+        return PretrainedConfig(
+            (3, size, size), tuple(preset.mean), tuple(preset.std), _supported_interpolation(preset.interpolation.value)
         )
-    facts = timm_weights.configuration(name, "none" if known else weights)
+    facts = timm_weights.pretrained_cfg(name, "none" if known else weights)
     if facts is None:
-        return Natural(natural_shape(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
+        return PretrainedConfig(default_input_size(name), _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
     channels, height, width = facts.input_size
     mean, std = tuple(facts.mean or _IMAGENET_MEAN), tuple(facts.std or _IMAGENET_STD)
-    return Natural((channels, height, width), mean, std, _interpolation(facts.interpolation))
+    return PretrainedConfig((channels, height, width), mean, std, _supported_interpolation(facts.interpolation))
 
 
-class Whereabouts(NamedTuple):
+class WeightsLocation(NamedTuple):
     """Where weights are kept, or will be: `label` says which they are, `path` is the file's, or the store's folder.
 
     `megabytes` is the file's size in 10⁶ bytes, None where it is not known before a download.
@@ -98,20 +98,20 @@ class Whereabouts(NamedTuple):
 
     label: str
     path: str
-    at_hand: bool
+    is_local: bool
     megabytes: float | None = None
 
 
-def names_file(weights: str) -> bool:
+def is_weights_file(weights: str) -> bool:
     """Whether weights are a person's own file, and none that a library publishes.
 
     >>> names_file("trunk.pth"), names_file("imagenet")
     (True, False)
     """
-    return "/" in weights or weights.lower().endswith(_ENDINGS)
+    return "/" in weights or weights.lower().endswith(_SUFFIXES)
 
 
-def whereabouts(name: str, weights: str) -> Whereabouts:
+def locate_weights(name: str, weights: str) -> WeightsLocation:
     """Where these weights are, or will be when they are downloaded; nothing is opened or downloaded.
 
     Args:
@@ -121,16 +121,16 @@ def whereabouts(name: str, weights: str) -> Whereabouts:
     Raises:
         SpecError: as `weights_label`.
     """
-    if names_file(weights):
+    if is_weights_file(weights):
         path = Path(weights).expanduser()
-        return Whereabouts(path.name, weights, path.is_file(), _megabytes(path))
-    if name not in names():
-        kept, store = timm_weights.kept_file(name, weights)
+        return WeightsLocation(path.name, weights, path.is_file(), _file_megabytes(path))
+    if name not in list_models():
+        kept, store = timm_weights.cached_weights_file(name, weights)
         path = kept or store
-        return Whereabouts(timm_weights.label(name, weights), str(path), kept is not None, _megabytes(path))
-    published = _published(name, _member(name, weights))
+        return WeightsLocation(timm_weights.label(name, weights), str(path), kept is not None, _file_megabytes(path))
+    published = _published_weights(name, _weights_enum_member(name, weights))
     at_hand = published.path.is_file()
-    return Whereabouts(published.label, str(published.path), at_hand, published.megabytes)
+    return WeightsLocation(published.label, str(published.path), at_hand, published.megabytes)
 
 
 def weights_label(name: str, weights: str) -> str:
@@ -149,22 +149,24 @@ def weights_label(name: str, weights: str) -> str:
     Raises:
         SpecError: an unknown network, or weights that it doesn't have, with those that it has.
     """
-    if weights == "none" or names_file(weights):
-        natural_shape(name)
+    if weights == "none" or is_weights_file(weights):
+        default_input_size(name)
         return weights
-    if name in names():
-        return str(_member(name, weights).name)
-    return timm_weights.tag(name, weights)
+    if name in list_models():
+        return str(_weights_enum_member(name, weights).name)
+    return timm_weights.resolve_tag(name, weights)
 
 
-def find_weights(name: str, weights: str, *, download: bool = True, say: Callable[[str], None]) -> Found:
+def load_pretrained_weights(
+    name: str, weights: str, *, download: bool = True, log: Callable[[str], None]
+) -> PretrainedWeights:
     """The tensors of these weights, downloaded where they are not kept yet.
 
     Args:
         name: a network of torchvision or timm.
         weights: as in `weights_label`, and not 'none'.
         download: whether they may be downloaded.
-        say: is told before a download, with the file, its size and where it will be kept.
+        log: is told before a download, with the file, its size and where it will be kept.
 
     Raises:
         SpecError: as `weights_label`.
@@ -173,117 +175,126 @@ def find_weights(name: str, weights: str, *, download: bool = True, say: Callabl
         RunError: the file is damaged, or not one of tensors.
     """
     assert weights != "none"
-    if names_file(weights):
-        return _from_file(name, Path(weights).expanduser())
-    return _torchvision(name, weights, download, say) if name in names() else _timm(name, weights, download, say)
-
-
-def _from_file(name: str, path: Path) -> Found:
-    natural_shape(name)
-    tensors = read_tensors(path)
-    digest = sha256(path)
-    published: bool | None = None
-    if name in names():
-        tensors = _renamed(tensors)
-        begins = [_published(name, member).begin_of_sha256 for member in _enum(name)]
-        published = any(begin and digest.startswith(begin) for begin in begins) or None
-    return Found(tensors, path.name, str(path), digest, published)
-
-
-def _torchvision(name: str, weights: str, download: bool, say: Say) -> Found:
-    published = _published(name, _member(name, weights))
-    path = fetch_weights(published, download=download, say=say)
-    tensors = _kept_tensors(path, f"delete it: it will be downloaded again; or, {published.by_hand()}")
-    return _compared(
-        Found(_renamed(tensors), published.label, str(path), sha256(path), None), published.begin_of_sha256
+    if is_weights_file(weights):
+        return _load_file(name, Path(weights).expanduser())
+    return (
+        _load_torchvision(name, weights, download, log)
+        if name in list_models()
+        else _load_timm(name, weights, download, log)
     )
 
 
-def _timm(name: str, weights: str, download: bool, say: Say) -> Found:
-    path, expected = timm_weights.weights_file(name, weights, download=download, say=say)
-    raw = _kept_tensors(path, "delete it: it will be downloaded again")
-    tensors = timm_weights.as_timm_has_them(name, weights, raw, path)
-    return _compared(Found(tensors, timm_weights.label(name, weights), str(path), sha256(path), None), expected)
+def _load_file(name: str, path: Path) -> PretrainedWeights:
+    default_input_size(name)
+    tensors = read_tensors(path)
+    digest = file_sha256(path)
+    published: bool | None = None
+    if name in list_models():
+        tensors = _rename_keys(tensors)
+        begins = [_published_weights(name, member).sha256_prefix for member in _weights_enum(name)]
+        published = any(begin and digest.startswith(begin) for begin in begins) or None
+    return PretrainedWeights(tensors, path.name, str(path), digest, published)
 
 
-def _kept_tensors(path: Path, advice: str) -> dict[str, Tensor]:
+def _load_torchvision(name: str, weights: str, download: bool, log: LogFn) -> PretrainedWeights:
+    published = _published_weights(name, _weights_enum_member(name, weights))
+    path = fetch_weights(published, download=download, log=log)
+    tensors = _read_cached_tensors(
+        path, f"delete it: it will be downloaded again; or, {published.manual_instructions()}"
+    )
+    return _verify_checksum(
+        PretrainedWeights(_rename_keys(tensors), published.label, str(path), file_sha256(path), None),
+        published.sha256_prefix,
+    )
+
+
+def _load_timm(name: str, weights: str, download: bool, log: LogFn) -> PretrainedWeights:
+    path, expected = timm_weights.fetch_weights_file(name, weights, download=download, log=log)
+    raw = _read_cached_tensors(path, "delete it: it will be downloaded again")
+    tensors = timm_weights.remap_to_timm_keys(name, weights, raw, path)
+    return _verify_checksum(
+        PretrainedWeights(tensors, timm_weights.label(name, weights), str(path), file_sha256(path), None), expected
+    )
+
+
+def _read_cached_tensors(path: Path, next_step: str) -> dict[str, Tensor]:
     """The tensors of a file in a library's store, where what to do with a bad one is `advice`."""
     try:
         return read_tensors(path)
     except RunError as error:
-        raise RunError(replace(error.problems[0], next_step=advice)) from None
+        raise RunError(replace(error.problems[0], next_step=next_step)) from None
 
 
-def _compared(found: Found, expected: str) -> Found:
+def _verify_checksum(weights: PretrainedWeights, expected_prefix: str) -> PretrainedWeights:
     """Held against the first digits that the published file's checksum has, where they are known."""
-    if not expected:
-        return found
-    if found.sha256.startswith(expected):
-        return replace(found, published=True)
+    if not expected_prefix:
+        return weights
+    if weights.sha256.startswith(expected_prefix):
+        return replace(weights, published=True)
     warning = (
-        f"{found.file}: this is not the published file: its checksum begins with {found.sha256[: len(expected)]}, "
-        f"not with {expected}. It is used as it is"
+        f"{weights.file}: this is not the published file: its checksum begins with {weights.sha256[: len(expected_prefix)]}, "
+        f"not with {expected_prefix}. It is used as it is"
     )
-    return replace(found, published=False, warnings=(*found.warnings, warning))
+    return replace(weights, published=False, warnings=(*weights.warnings, warning))
 
 
-def _megabytes(path: Path) -> float | None:
+def _file_megabytes(path: Path) -> float | None:
     return path.stat().st_size / 1e6 if path.is_file() else None
 
 
-def _published(name: str, member: Any) -> Published:
+def _published_weights(name: str, member: Any) -> PublishedWeights:
     size = member.meta.get("_file_size")
     # torchvision counts in 2²⁰ bytes.
     megabytes = None if size is None else size * 2**20 / 1e6
-    return Published(f"{member.name} of torchvision's {name}", member.url, megabytes)
+    return PublishedWeights(f"{member.name} of torchvision's {name}", member.url, megabytes)
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_keys(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The same, where old names became today's."""
-    return {_today(name): tensor for name, tensor in tensors.items()}
+    return {_rename_key(name): tensor for name, tensor in tensors.items()}
 
 
-def _today(name: str) -> str:
-    for pattern, replacement in _RENAMED:
+def _rename_key(name: str) -> str:
+    for pattern, replacement in _KEY_RENAMES:
         name = pattern.sub(replacement, name)
     return name
 
 
-def _member(name: str, weights: str) -> Any:
+def _weights_enum_member(name: str, weights: str) -> Any:
     """The member of torchvision's enum."""
-    enum = _enum(name)
+    enum = _weights_enum(name)
     members = enum.__members__
     if weights == "imagenet":
         first = members.get("IMAGENET1K_V1", members["DEFAULT"])
-        return first if _fits(name, first) else next(member for member in enum if _fits(name, member))
+        return first if _is_compatible(name, first) else next(member for member in enum if _is_compatible(name, member))
     found = members.get(weights.removeprefix(f"{enum.__name__}."))
-    allowed = [member.name for member in enum if _fits(name, member)]
+    allowed = [member.name for member in enum if _is_compatible(name, member)]
     if found is None:
         raise SpecError(
             f"there are no weights '{weights}' of {name}",
             received=weights,
-            allowed=listed(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_ENDINGS)})",
-            next_step=nearest(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
+            allowed=comma_separated(["none", "imagenet", *allowed]) + f", or a file ({', '.join(_SUFFIXES)})",
+            next_step=did_you_mean(weights.rpartition(".")[2], ["none", "imagenet", "DEFAULT", *allowed]),
         )
-    if not _fits(name, found):
-        size, own = found.meta["min_size"][0], natural_shape(name)[1]
+    if not _is_compatible(name, found):
+        size, own = found.meta["min_size"][0], default_input_size(name)[1]
         raise SpecError(
             f"{found.name} is for a {name} that takes {size}×{size} images, and ours takes {own}×{own}",
             received=weights,
-            allowed=listed(["none", "imagenet", *allowed]),
+            allowed=comma_separated(["none", "imagenet", *allowed]),
         )
     return found
 
 
-def _fits(name: str, member: Any) -> bool:
+def _is_compatible(name: str, member: Any) -> bool:
     """Whether these weights are for the network as it is made here: a vision transformer is made for one size."""
-    return bool(member.meta["min_size"][0] <= natural_shape(name)[1])
+    return bool(member.meta["min_size"][0] <= default_input_size(name)[1])
 
 
-def _interpolation(value: str) -> Interpolation:
+def _supported_interpolation(value: str) -> Interpolation:
     """The library's interpolation, the smooth one where ours have no such."""
     return cast(Interpolation, value) if value in ("nearest", "bilinear", "bicubic") else "bicubic"
 
 
-def _enum(name: str) -> Any:
+def _weights_enum(name: str) -> Any:
     return importlib.import_module("torchvision.models").get_model_weights(name)

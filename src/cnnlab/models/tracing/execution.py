@@ -11,15 +11,15 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from cnnlab.architecture.layer import Shape
-from cnnlab.architecture.layers import Row
+from cnnlab.architecture.layers import LayerRow
 from cnnlab.models.tracing import operations
-from cnnlab.models.tracing.field_map import WHOLE, Place
-from cnnlab.models.tracing.layers import folded, layer_of
-from cnnlab.models.tracing.operations import Operation
-from cnnlab.models.tracing.propagate import COPIES, MADE_NEW, MOVES, follow
+from cnnlab.models.tracing.field_map import WHOLE_IMAGE, FieldMap
+from cnnlab.models.tracing.layers import fold_padding, layer_from_call
+from cnnlab.models.tracing.operations import FunctionCall
+from cnnlab.models.tracing.propagate import COPYING_FUNCTIONS, FACTORY_FUNCTIONS, REARRANGING_FUNCTIONS, propagate
 
 # They put numbers of several tensors together, which deserves a row, though each number stays as it is.
-_JOINS = ("concatenate", "stack")
+_CONCATENATIONS = ("concatenate", "stack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,202 +27,220 @@ class ModuleCall:
     """One call of a module. A leaf has no modules within it."""
 
     name: str
-    leaf: bool
+    is_leaf: bool
 
 
 @dataclass
-class Draft:
-    """A row before the names are given. `uses` are its parameters.
+class TracedOp:
+    """A row before the names are given. `parameters` are its parameters.
 
-    `inputs` are numbers of drafts. `moves` is True of what only puts numbers elsewhere.
+    `inputs` are numbers of drafts. `is_rearrangement` is True of what only puts numbers elsewhere.
     """
 
-    call: Operation
+    call: FunctionCall
     module: ModuleCall
     kind: str
     text: str
     input: Shape
     output: Shape
-    uses: tuple[str, ...]
+    parameters: tuple[str, ...]
     macs: int
     macs_formula: str
-    place: Place
+    field_map: FieldMap
     inputs: tuple[int, ...]
-    moves: bool
-    left_out: bool = False
+    is_rearrangement: bool
+    is_omitted: bool = False
 
 
 @dataclass(frozen=True)
-class _Origin:
+class _TensorOrigin:
     """What is known of a tensor: its place (None: it does not depend on the image), the drafts and the parameters
     that it is made of, and whether it is a weight that was normalised."""
 
-    place: Place | None
-    drafts: tuple[int, ...] = ()
+    field_map: FieldMap | None
+    op_indices: tuple[int, ...] = ()
     parameters: tuple[str, ...] = ()
     weightnorm: bool = False
 
 
-class Watch(TorchFunctionMode):
-    """Within it, every call of a torch function is noted: `drafts` has the rows so far.
+class TracingMode(TorchFunctionMode):
+    """Within it, every call of a torch function is noted: `ops` has the rows so far.
 
-    `leading` has the numbers of those that lead to what the network returned, once it is `done`: all of them where a
-    tensor on the way came past torch's functions, so that nobody knows what it was made of; it is `lost` then.
-    `touched` are the parameters that any function was given.
+    `contributing` has the numbers of those that lead to what the network returned, once it is `finish`: all of them
+    where a tensor on the way came past torch's functions, so that nobody knows what it was made of; it is
+    `has_unknown_origin` then. `touched_parameters` are the parameters that any function was given.
 
     Args:
         image: the tensor that is followed.
         constants: the tensors that don't depend on it, with the name of a parameter, or "".
     """
 
-    def __init__(self, image: Tensor, place: Place, constants: Iterable[tuple[Tensor, str]]) -> None:
+    def __init__(self, image: Tensor, field_map: FieldMap, constants: Iterable[tuple[Tensor, str]]) -> None:
         super().__init__()
-        self.drafts: list[Draft] = []
-        self.modules: list[ModuleCall] = []
-        self.entered: list[str] = []
-        self.stopped = ""  # the module in which an error arose, while nothing has come out since
-        self.returned: Any = None
-        self.noting = False  # whether an error is ours, and not the network's
-        self.leading: set[int] = set()
-        self.touched: set[str] = set()
-        self.lost = False
-        self._known: MutableMapping[Tensor, _Origin] = WeakIdKeyDictionary()
+        self.ops: list[TracedOp] = []
+        self.module_stack: list[ModuleCall] = []
+        self.executed_modules: list[str] = []
+        self.failed_module = ""  # the module in which an error arose, while nothing has come out since
+        self.network_output: Any = None
+        self.is_recording = False  # whether an error is ours, and not the network's
+        self.contributing: set[int] = set()
+        self.touched_parameters: set[str] = set()
+        self.has_unknown_origin = False
+        self._origin_by_tensor: MutableMapping[Tensor, _TensorOrigin] = WeakIdKeyDictionary()
         for tensor, name in constants:
-            self._known[tensor] = _Origin(None, parameters=(name,) if name else ())
-        self._known[image] = _Origin(place)
+            self._origin_by_tensor[tensor] = _TensorOrigin(None, parameters=(name,) if name else ())
+        self._origin_by_tensor[image] = _TensorOrigin(field_map)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.noting = True
+        self.is_recording = True
         name = getattr(func, "__name__", "")
         if name == "__setitem__":
-            self._change(args[0], self._origins((args, kwargs)))
-        elif outputs := tensors_of(result):
-            self._note(Operation.of(func, args, kwargs), outputs)
-        self.noting = False
+            self._record_write(args[0], self._origins((args, kwargs)))
+        elif outputs := collect_tensors(result):
+            self._record_call(FunctionCall.from_function(func, args, kwargs), outputs)
+        self.is_recording = False
         return result
 
-    def enter(self, module: nn.Module, name: str) -> None:
+    def enter_module(self, module: nn.Module, name: str) -> None:
         """A module begins."""
         inner = [child for child, _ in module.named_children() if child != "parametrizations"]
-        self.modules.append(ModuleCall(name, leaf=not inner))
-        self.entered.append(name)
+        self.module_stack.append(ModuleCall(name, is_leaf=not inner))
+        self.executed_modules.append(name)
 
-    def leave(self, arguments: Any, result: Any) -> None:
+    def exit_module(self, arguments: Any, result: Any) -> None:
         """A module is done. What comes out of it unseen, past torch's functions, may depend on all that went in."""
-        call = self.modules.pop()
-        self.stopped = (self.stopped or call.name) if result is None else ""
-        for tensor in tensors_of(result):
-            if tensor not in self._known:
-                self.lost = True
-                self._known[tensor] = _Origin(WHOLE, _drafts(self._origins(arguments).values()))
+        call = self.module_stack.pop()
+        self.failed_module = (self.failed_module or call.name) if result is None else ""
+        for tensor in collect_tensors(result):
+            if tensor not in self._origin_by_tensor:
+                self.has_unknown_origin = True
+                self._origin_by_tensor[tensor] = _TensorOrigin(
+                    WHOLE_IMAGE, _op_indices(self._origins(arguments).values())
+                )
 
-    def done(self, returned: Any) -> None:
+    def finish(self, returned: Any) -> None:
         """The network has returned: what leads to any tensor in it is known."""
-        self.returned = returned
-        waiting = list(_drafts(self._origins(returned).values()))
+        self.network_output = returned
+        waiting = list(_op_indices(self._origins(returned).values()))
         while waiting:
             number = waiting.pop()
-            if number not in self.leading:
-                self.leading.add(number)
-                waiting += self.drafts[number].inputs
-        if self.lost or not self.leading:
-            self.leading = set(range(len(self.drafts)))
+            if number not in self.contributing:
+                self.contributing.add(number)
+                waiting += self.ops[number].inputs
+        if self.has_unknown_origin or not self.contributing:
+            self.contributing = set(range(len(self.ops)))
 
-    def _origins(self, value: Any) -> dict[int, _Origin]:
+    def _origins(self, value: Any) -> dict[int, _TensorOrigin]:
         """The origins of all tensors in it, by their id; one that nobody has seen may depend on the whole image."""
-        found = tensors_of(value)
-        self.lost = self.lost or any(tensor not in self._known for tensor in found)
-        origins = {id(tensor): self._known.get(tensor, _Origin(WHOLE)) for tensor in found}
-        self.touched |= {name for origin in origins.values() for name in origin.parameters}
+        found = collect_tensors(value)
+        self.has_unknown_origin = self.has_unknown_origin or any(
+            tensor not in self._origin_by_tensor for tensor in found
+        )
+        origins = {id(tensor): self._origin_by_tensor.get(tensor, _TensorOrigin(WHOLE_IMAGE)) for tensor in found}
+        self.touched_parameters |= {name for origin in origins.values() for name in origin.parameters}
         return origins
 
-    def _change(self, changed: Tensor, origins: dict[int, _Origin]) -> None:
+    def _record_write(self, written: Tensor, origins: dict[int, _TensorOrigin]) -> None:
         """A part of a tensor was written to."""
-        if any(origin.place is not None for origin in origins.values()):
-            self._known[changed] = _Origin(WHOLE, _drafts(origins.values()))
+        if any(origin.field_map is not None for origin in origins.values()):
+            self._origin_by_tensor[written] = _TensorOrigin(WHOLE_IMAGE, _op_indices(origins.values()))
 
-    def _note(self, call: Operation, outputs: list[Tensor]) -> None:
+    def _record_call(self, call: FunctionCall, outputs: list[Tensor]) -> None:
         origins = self._origins((call.args, call.kwargs))
         made_of = tuple(dict.fromkeys(name for origin in origins.values() for name in origin.parameters))
-        tracked = {key: origin.place for key, origin in origins.items() if origin.place is not None}
-        if not tracked or call.name in MADE_NEW:
+        tracked = {key: origin.field_map for key, origin in origins.items() if origin.field_map is not None}
+        if not tracked or call.name in FACTORY_FUNCTIONS:
             for output in outputs:
-                self._known[output] = _Origin(None, (), made_of, "weight_norm" in call.name)
+                self._origin_by_tensor[output] = _TensorOrigin(None, (), made_of, "weight_norm" in call.name)
             return
-        places = follow(call, tracked, outputs)
-        sources = _drafts(origins.values())
-        if self._deserves_a_row(call, outputs[0]):
-            self.drafts.append(self._draft(call, origins, made_of, outputs[0], places[0]))
-            sources = (len(self.drafts) - 1,)
+        places = propagate(call, tracked, outputs)
+        sources = _op_indices(origins.values())
+        if self._needs_row(call, outputs[0]):
+            self.ops.append(self._make_op(call, origins, made_of, outputs[0], places[0]))
+            sources = (len(self.ops) - 1,)
         for output, place in zip(outputs, places, strict=True):
-            self._known[output] = _Origin(place, sources)
+            self._origin_by_tensor[output] = _TensorOrigin(place, sources)
             whole = output._base
-            if call.in_place and whole is not None:  # what it is a part of has changed too
-                self._change(whole, {**self._origins(whole), id(output): self._known[output]})
+            if call.is_inplace and whole is not None:  # what it is a part of has changed too
+                self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
 
-    def _deserves_a_row(self, call: Operation, output: Tensor) -> bool:
-        if call.name in COPIES or call.pads_nothing:
+    def _needs_row(self, call: FunctionCall, output: Tensor) -> bool:
+        if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
             return False
-        if call.word in ("dropout", "dropout2d"):
+        if call.kind in ("dropout", "dropout2d"):
             return bool(call.get("p", 0.5))
-        return call.name not in MOVES or call.word in _JOINS or self.modules[-1].leaf or _flattens(call, output)
-
-    def _draft(
-        self, call: Operation, origins: dict[int, _Origin], made_of: tuple[str, ...], output: Tensor, place: Place
-    ) -> Draft:
-        first = next(tensor for tensor in tensors_of(call.args) if origins[id(tensor)].place is not None)
-        incoming, outgoing, inputs = _shape(call, first), _shape(call, output), _drafts(origins.values())
-        margin = self._margin(call, inputs)
-        padding = None
-        if margin is not None:
-            padding = folded(call, margin.call)
-            margin.left_out = True
-            incoming, inputs = margin.input, margin.inputs
-        kind = "flatten" if _flattens(call, output) else "reshape" if call.name == "flatten" else call.word
-        weightnorm = any(origin.weightnorm for origin in origins.values())
-        layer = layer_of(kind, call, padding=padding, weightnorm=weightnorm)
-        return Draft(
-            call=call,
-            module=self.modules[-1],
-            kind=kind,
-            text=str(Row(layer)) if layer is not None else kind,
-            input=incoming,
-            output=outgoing,
-            uses=made_of,
-            macs=operations.macs(call, output),
-            macs_formula=operations.used_weights(call, outgoing),
-            place=place,
-            inputs=inputs,
-            moves=call.name in MOVES and kind not in ("flatten", *_JOINS),
+        return (
+            call.name not in REARRANGING_FUNCTIONS
+            or call.kind in _CONCATENATIONS
+            or self.module_stack[-1].is_leaf
+            or _is_flatten(call, output)
         )
 
-    def _margin(self, call: Operation, inputs: tuple[int, ...]) -> Draft | None:
+    def _make_op(
+        self,
+        call: FunctionCall,
+        origins: dict[int, _TensorOrigin],
+        parameters: tuple[str, ...],
+        output: Tensor,
+        field_map: FieldMap,
+    ) -> TracedOp:
+        first = next(tensor for tensor in collect_tensors(call.args) if origins[id(tensor)].field_map is not None)
+        incoming, outgoing, inputs = (
+            _shape_without_batch(call, first),
+            _shape_without_batch(call, output),
+            _op_indices(origins.values()),
+        )
+        margin = self._preceding_pad(call, inputs)
+        padding = None
+        if margin is not None:
+            padding = fold_padding(call, margin.call)
+            margin.is_omitted = True
+            incoming, inputs = margin.input, margin.inputs
+        kind = "flatten" if _is_flatten(call, output) else "reshape" if call.name == "flatten" else call.kind
+        weightnorm = any(origin.weightnorm for origin in origins.values())
+        layer = layer_from_call(kind, call, padding=padding, weightnorm=weightnorm)
+        return TracedOp(
+            call=call,
+            module=self.module_stack[-1],
+            kind=kind,
+            text=str(LayerRow(layer)) if layer is not None else kind,
+            input=incoming,
+            output=outgoing,
+            parameters=parameters,
+            macs=operations.macs(call, output),
+            macs_formula=operations.weight_macs_formula(call, outgoing),
+            field_map=field_map,
+            inputs=inputs,
+            is_rearrangement=call.name in REARRANGING_FUNCTIONS and kind not in ("flatten", *_CONCATENATIONS),
+        )
+
+    def _preceding_pad(self, call: FunctionCall, inputs: tuple[int, ...]) -> TracedOp | None:
         """The `pad` in front of a convolution in one module, where the two are one convolution of a table."""
         if len(inputs) != 1:
             return None
-        margin = self.drafts[inputs[0]]
-        if margin.call.name != "pad" or margin.module is not self.modules[-1]:
+        margin = self.ops[inputs[0]]
+        if margin.call.name != "pad" or margin.module is not self.module_stack[-1]:
             return None
-        return margin if folded(call, margin.call) is not None else None
+        return margin if fold_padding(call, margin.call) is not None else None
 
 
-def tensors_of(value: Any) -> list[Tensor]:
+def collect_tensors(value: Any) -> list[Tensor]:
     """All tensors in nested lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [tensor for item in items for tensor in tensors_of(item)]
+    return [tensor for item in items for tensor in collect_tensors(item)]
 
 
-def _flattens(call: Operation, output: Tensor) -> bool:
+def _is_flatten(call: FunctionCall, output: Tensor) -> bool:
     """Whether a map becomes a vector: also by `view` or `reshape`."""
     if call.name == "flatten":
         return output.ndim == 2
     return call.name in ("view", "reshape") and output.ndim == 2 and call.args[0].ndim == 4 and len(output) == 1
 
 
-def _shape(call: Operation, tensor: Tensor) -> Shape:
+def _shape_without_batch(call: FunctionCall, tensor: Tensor) -> Shape:
     """Without N, unless N has been put into another axis; torch's own attention has it second."""
     sizes = tuple(tensor.shape)
     if call.name == "multi_head_attention_forward" and sizes[1:2] == (1,):
@@ -230,5 +248,5 @@ def _shape(call: Operation, tensor: Tensor) -> Shape:
     return sizes[1:] if sizes[:1] == (1,) else sizes
 
 
-def _drafts(origins: Iterable[_Origin]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(number for origin in origins for number in origin.drafts))
+def _op_indices(origins: Iterable[_TensorOrigin]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(number for origin in origins for number in origin.op_indices))

@@ -9,12 +9,12 @@ from cnnlab.architecture.layer import Layer
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.grammar.calls import Call
-from cnnlab.models.tracing.operations import Operation, pair, sides_padded
+from cnnlab.models.tracing.operations import FunctionCall, padding_per_side, pair
 
 Arguments: TypeAlias = dict[str, Any]
 
 
-def layer_of(kind: str, call: Operation, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
+def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
     """The layer of this kind that a call is, or None where a table has none such.
 
     A pool that rounds up is told as one that rounds down, and a norm over channels as the norm of its name: a table
@@ -22,7 +22,7 @@ def layer_of(kind: str, call: Operation, *, padding: Any = None, weightnorm: boo
 
     Args:
         kind: a layer's name, or any other.
-        padding: of a convolution, where it is not the call's own (`folded`).
+        padding: of a convolution, where it is not the call's own (`fold_padding`).
         weightnorm: the weight is a length and a direction.
     """
     if kind not in _ARGUMENTS:
@@ -38,13 +38,13 @@ def layer_of(kind: str, call: Operation, *, padding: Any = None, weightnorm: boo
         return None
 
 
-def folded(call: Operation, padded: Operation) -> Any:
+def fold_padding(call: FunctionCall, pad_call: FunctionCall) -> Any:
     """The padding of a convolution with the `pad` in front of it in one argument; None where no argument says it."""
-    sides = sides_padded(padded)
+    sides = padding_per_side(pad_call)
     own = call.get("padding", 0)
-    if call.name != "conv2d" or sides is None or isinstance(own, str) or padded.get("mode", "constant") != "constant":
+    if call.name != "conv2d" or sides is None or isinstance(own, str) or pad_call.get("mode", "constant") != "constant":
         return None
-    if padded.get("value") not in (None, 0, 0.0):
+    if pad_call.get("value") not in (None, 0, 0.0):
         return None
     if all(before == behind >= 0 for before, behind in sides):
         return tuple(before + margin for (before, _), margin in zip(sides, pair(own), strict=True))
@@ -54,7 +54,7 @@ def folded(call: Operation, padded: Operation) -> Any:
     return "same" if same and pair(own) == (0, 0) and pair(call.get("stride", 1)) == (1, 1) else None
 
 
-def _convolution(call: Operation) -> Arguments:
+def _convolution(call: FunctionCall) -> Arguments:
     weight, padding = tuple(call.weight.shape), call.get("padding", 0)
     groups = int(call.get("groups", 1))
     depthwise = {"multiplier": weight[0] // groups}
@@ -64,15 +64,15 @@ def _convolution(call: Operation) -> Arguments:
         "padding": padding if padding == "same" else (0, 0) if padding == "valid" else pair(padding),
         "dilation": pair(call.get("dilation", 1)),
         "bias": call.get("bias") is not None,
-        **(depthwise if call.word == "depthwise" else {"filters": weight[0], "groups": groups}),
+        **(depthwise if call.kind == "depthwise" else {"filters": weight[0], "groups": groups}),
     }
 
 
-def _dense(call: Operation) -> Arguments:
+def _dense(call: FunctionCall) -> Arguments:
     return {"units": int(call.weight.shape[0]), "bias": call.get("bias") is not None}
 
 
-def _pool(call: Operation) -> Arguments:
+def _pool(call: FunctionCall) -> Arguments:
     spread = pair(call.get("dilation", 1)) if call.name.startswith("max") else (1, 1)
     size = pair(call.get("kernel_size"))
     kernel = tuple(step * (side - 1) + 1 for step, side in zip(spread, size, strict=True))
@@ -84,14 +84,14 @@ def _pool(call: Operation) -> Arguments:
     }
 
 
-def _adaptive_pool(call: Operation) -> Arguments:
+def _adaptive_pool(call: FunctionCall) -> Arguments:
     wanted = call.get("output_size")
     sides = wanted if isinstance(wanted, list | tuple) else [wanted, wanted]
     kept = [have if side is None else side for side, have in zip(sides, call.args[0].shape[-2:], strict=True)]
     return {"size": pair(kept), "how": "mean" if "avg" in call.name else "max"}
 
 
-def _upsample(call: Operation) -> Arguments:
+def _upsample(call: FunctionCall) -> Arguments:
     sides, size, scale = call.args[0].shape[-2:], call.get("size"), call.get("scale_factor")
     if size is not None:
         scale = [after / before for after, before in zip(pair(size), sides, strict=True)]
@@ -102,26 +102,26 @@ def _upsample(call: Operation) -> Arguments:
     return {"scale": int(min(scales)), "mode": mode}
 
 
-def _norm(call: Operation) -> Arguments:
+def _norm(call: FunctionCall) -> Arguments:
     return {"eps": float(call.get("eps", 1e-5)), "affine": call.get("weight") is not None}
 
 
-def _batchnorm(call: Operation) -> Arguments:
+def _batchnorm(call: FunctionCall) -> Arguments:
     momentum = call.get("momentum")
     return {**_norm(call), **({} if momentum is None else {"momentum": float(momentum)})}
 
 
-def _same(**names: str) -> Callable[[Operation], Arguments]:
+def _same_arguments(**names: str) -> Callable[[FunctionCall], Arguments]:
     """The arguments of a table's layer under torch's names for them; what is not given has the same default."""
 
-    def read(call: Operation) -> Arguments:
+    def read(call: FunctionCall) -> Arguments:
         found = {ours: call.get(theirs) for ours, theirs in names.items()}
         return {ours: value for ours, value in found.items() if value is not None}
 
     return read
 
 
-_ARGUMENTS: dict[str, Callable[[Operation], Arguments]] = {
+_ARGUMENTS: dict[str, Callable[[FunctionCall], Arguments]] = {
     "conv": _convolution,
     "depthwise": _convolution,
     "dense": _dense,
@@ -130,19 +130,19 @@ _ARGUMENTS: dict[str, Callable[[Operation], Arguments]] = {
     "globalpool": lambda call: {"how": "mean" if call.name == "mean" else "max"},
     "adaptivepool": _adaptive_pool,
     "upsample": _upsample,
-    "flatten": _same(),
+    "flatten": _same_arguments(),
     "batchnorm": _batchnorm,
     "layernorm": _norm,
     "groupnorm": lambda call: {"groups": call.get("num_groups"), **_norm(call)},
-    "lrn": _same(size="size", alpha="alpha", beta="beta", k="k"),
-    "dropout": _same(rate="p"),
-    "dropout2d": _same(rate="p"),
-    "relu": _same(),
-    "leaky_relu": _same(slope="negative_slope"),
-    "elu": _same(alpha="alpha"),
-    "gelu": _same(),
-    "silu": _same(),
-    "tanh": _same(),
-    "sigmoid": _same(),
-    "softmax": _same(),
+    "lrn": _same_arguments(size="size", alpha="alpha", beta="beta", k="k"),
+    "dropout": _same_arguments(rate="p"),
+    "dropout2d": _same_arguments(rate="p"),
+    "relu": _same_arguments(),
+    "leaky_relu": _same_arguments(slope="negative_slope"),
+    "elu": _same_arguments(alpha="alpha"),
+    "gelu": _same_arguments(),
+    "silu": _same_arguments(),
+    "tanh": _same_arguments(),
+    "sigmoid": _same_arguments(),
+    "softmax": _same_arguments(),
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 from cnnlab.architecture.layer import Pair, Shape, macs_formula
 
 # Python's and torch's names of one thing, to one word.
-_WORDS = {
+_KINDS = {
     "iadd": "add", "radd": "add", "sub": "subtract", "isub": "subtract", "rsub": "subtract", "mul": "multiply",
     "imul": "multiply", "rmul": "multiply", "div": "divide", "truediv": "divide", "itruediv": "divide",
     "rtruediv": "divide", "true_divide": "divide", "cat": "concatenate", "concat": "concatenate", "bmm": "matmul",
@@ -45,12 +45,12 @@ _ARGUMENTS = {
     "norm": "input p dim keepdim",
     "normalize": "input p dim",
 }
-_BY_DIMENSION = "input dim keepdim"
+_REDUCTION_ARGUMENTS = "input dim keepdim"
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One call. `name` is torch's, without underscores; `word` is the field's."""
+class FunctionCall:
+    """One call. `name` is torch's, without underscores; `kind` is the field's."""
 
     name: str
     function: Callable[..., Any]
@@ -58,7 +58,9 @@ class Operation:
     kwargs: dict[str, Any]
 
     @classmethod
-    def of(cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None) -> Operation:
+    def from_function(
+        cls, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any] | None
+    ) -> FunctionCall:
         """The call of `function`; a property of a tensor (`x.mT`) is a call too."""
         name = getattr(function, "__name__", "operation")
         if name in ("__get__", "__set__"):
@@ -69,14 +71,14 @@ class Operation:
         return cls(name.strip("_") or name, function, args, kwargs)
 
     @property
-    def word(self) -> str:
+    def kind(self) -> str:
         if self.name == "conv2d":
             return "depthwise" if 1 < self.get("groups", 1) == self.args[0].shape[-3] else "conv"
         if self.name == "hardtanh" and (self.get("min_val"), self.get("max_val")) == (0, 6):
             return "relu6"
-        if self.name in ("mean", "amax") and self.is_global:
+        if self.name in ("mean", "amax") and self.is_global_reduction:
             return "globalpool"
-        return _WORDS.get(self.name, self.name)
+        return _KINDS.get(self.name, self.name)
 
     @property
     def weight(self) -> Any:
@@ -84,16 +86,16 @@ class Operation:
         return self.kwargs.get("weight", self.args[1] if len(self.args) > 1 else None)
 
     @property
-    def is_global(self) -> bool:
+    def is_global_reduction(self) -> bool:
         """True of a reduction of images over both of their sides."""
-        return bool(self.args) and getattr(self.args[0], "ndim", 0) == 4 and len(self.dimensions()) == 2
+        return bool(self.args) and getattr(self.args[0], "ndim", 0) == 4 and len(self.dims()) == 2
 
     @property
-    def pads_nothing(self) -> bool:
+    def is_empty_pad(self) -> bool:
         return self.name == "pad" and not any(self.get("pad", ()))
 
     @property
-    def in_place(self) -> bool:
+    def is_inplace(self) -> bool:
         name = getattr(self.function, "__name__", "")
         return (name.endswith("_") and not name.startswith("__")) or name == "__setitem__"
 
@@ -101,11 +103,11 @@ class Operation:
         """An argument by its name; also torch's other name for the same, `axis`."""
         if argument in self.kwargs:
             return self.kwargs[argument]
-        names = _ARGUMENTS.get(self.name, _BY_DIMENSION).split()
+        names = _ARGUMENTS.get(self.name, _REDUCTION_ARGUMENTS).split()
         place = names.index(argument) if argument in names else len(self.args)
         return self.args[place] if place < len(self.args) else default
 
-    def dimensions(self) -> tuple[int, ...]:
+    def dims(self) -> tuple[int, ...]:
         """The axes that a reduction or a softmax goes over, counted from 0."""
         count = self.args[0].ndim
         given = self.get("dim", self.kwargs.get("axis"))
@@ -120,7 +122,7 @@ def pair(value: Any) -> Pair:
     return (int(items[0]), int(items[-1]))
 
 
-def sides_padded(call: Operation) -> tuple[Pair, Pair] | None:
+def padding_per_side(call: FunctionCall) -> tuple[Pair, Pair] | None:
     """The rows in front and behind, and the columns, that a `pad` adds; None where it pads other axes too."""
     given = [int(number) for number in call.get("pad", ())]
     if any(given[4:]) or len(given) % 2:
@@ -129,20 +131,20 @@ def sides_padded(call: Operation) -> tuple[Pair, Pair] | None:
     return ((given[2], given[3]), (given[0], given[1]))
 
 
-def macs(call: Operation, output: Tensor) -> int:
+def macs(call: FunctionCall, output: Tensor) -> int:
     """Multiply-adds of weights for one image."""
-    if call.word in ("conv", "depthwise", "conv1d", "conv3d"):
+    if call.kind in ("conv", "depthwise", "conv1d", "conv3d"):
         return output.numel() * int(prod(call.weight.shape[1:]))
     if call.name.startswith("conv_transpose"):
         return int(call.args[0].numel()) * int(prod(call.weight.shape[1:]))
-    if call.word == "dense":
+    if call.kind == "dense":
         return output.numel() * int(call.args[0].shape[-1])
     if call.name == "multi_head_attention_forward" and (weight := call.get("in_proj_weight")) is not None:
         return int(call.args[0].numel()) * int(weight.shape[0]) + output.numel() * int(output.shape[-1])
     return 0
 
 
-def used_weights(call: Operation, output: Shape) -> str:
+def weight_macs_formula(call: FunctionCall, output: Shape) -> str:
     """The formula of an operation's multiply-adds; "" where none is written."""
-    places = {"conv": output[-2:], "depthwise": output[-2:], "dense": output[:-1]}.get(call.word)
+    places = {"conv": output[-2:], "depthwise": output[-2:], "dense": output[:-1]}.get(call.kind)
     return "" if places is None else macs_formula(tuple(call.weight.shape), places)

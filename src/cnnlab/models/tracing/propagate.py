@@ -18,13 +18,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cnnlab.architecture.layer import Fields
-from cnnlab.models.tracing.field_map import POOLED, WHOLE, Place, ends, equal, fields_on_grid, is_grid, on_grid, settled
-from cnnlab.models.tracing.operations import Operation, pair, sides_padded
+from cnnlab.architecture.layer import ReceptiveFieldPair
+from cnnlab.models.tracing.field_map import (
+    GLOBAL_POOL,
+    WHOLE_IMAGE,
+    FieldMap,
+    grid_field_map,
+    grid_fields,
+    is_index_grid,
+    maps_equal,
+    min_max_along,
+    shared_field_map,
+)
+from cnnlab.models.tracing.operations import FunctionCall, padding_per_side, pair
 from cnnlab.theory.receptive_field import widest
 
 # They keep each number as it is, and put it elsewhere or nowhere.
-MOVES = frozenset(
+REARRANGING_FUNCTIONS = frozenset(
     """
     view reshape permute transpose swapaxes swapdims movedim moveaxis flatten unflatten squeeze unsqueeze expand
     expand_as broadcast_to chunk split tensor_split unbind getitem select narrow t T mT roll flip repeat tile view_as
@@ -32,15 +42,15 @@ MOVES = frozenset(
     """.split()  # noqa: SIM905
 )
 # They give the numbers as they are.
-COPIES = frozenset(
+COPYING_FUNCTIONS = frozenset(
     "contiguous clone detach to float half bfloat16 double type type_as cpu cuda data requires_grad".split()  # noqa: SIM905
 )
 # They ask a tensor for its shape or kind only.
-MADE_NEW = frozenset(
+FACTORY_FUNCTIONS = frozenset(
     "new_zeros new_ones new_empty new_full new_tensor zeros_like ones_like empty_like full_like rand_like".split()  # noqa: SIM905
 )
 # Each number by itself, or with others of its place; torch marks most functions of the first sort itself.
-_IN_PLACE = frozenset(
+_POINTWISE_FUNCTIONS = frozenset(
     """
     relu6 dropout dropout2d dropout1d dropout3d alpha_dropout feature_alpha_dropout softsign softplus logsigmoid prelu
     rrelu celu selu tanhshrink softshrink hardshrink hardtanh iadd imul isub itruediv radd rmul rsub rtruediv truediv
@@ -48,55 +58,60 @@ _IN_PLACE = frozenset(
     rms_norm where lerp hardswish hardsigmoid mish
     """.split()  # noqa: SIM905
 )
-_REDUCTIONS = frozenset("mean sum amax amin std var norm logsumexp prod std_mean var_mean".split())  # noqa: SIM905
-_MIXING_ONE_AXIS = frozenset("softmax log_softmax softmin cumsum cumprod normalize sort".split())  # noqa: SIM905
-_WINDOWS = frozenset(("conv2d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "lp_pool2d"))
-_TRIED = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
+_REDUCTION_FUNCTIONS = frozenset("mean sum amax amin std var norm logsumexp prod std_mean var_mean".split())  # noqa: SIM905
+_SINGLE_AXIS_FUNCTIONS = frozenset("softmax log_softmax softmin cumsum cumprod normalize sort".split())  # noqa: SIM905
+_WINDOW_FUNCTIONS = frozenset(("conv2d", "max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "lp_pool2d"))
+_REPLAY_ERRORS = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
 
 
-def follow(call: Operation, tracked: dict[int, Place], outputs: Sequence[Tensor]) -> list[Place]:
+def propagate(call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]) -> list[FieldMap]:
     """Where the outputs of a call stand.
 
     Args:
-        tracked: the places of those of its tensors that depend on the image, by their `id`.
+        field_maps: the places of those of its tensors that depend on the image, by their `id`.
     """
-    if call.name in MOVES and call.word not in ("concatenate", "stack"):  # a second tensor only lends its shape
-        tracked = {key: place for key, place in tracked.items() if key == id(call.args[0])} or tracked
-    places = list(tracked.values())
+    if call.name in REARRANGING_FUNCTIONS and call.kind not in (
+        "concatenate",
+        "stack",
+    ):  # a second tensor only lends its shape
+        field_maps = {key: place for key, place in field_maps.items() if key == id(call.args[0])} or field_maps
+    places = list(field_maps.values())
     seeing = [place for place in places if place.fields is not None]
     if not seeing:
-        return [POOLED if all(place.pooled for place in places) else WHOLE] * len(outputs)
-    if len(seeing) < len(places) and (call.word != "multiply" or not all(p.pooled or p.fields for p in places)):
-        return [WHOLE] * len(outputs)
-    if call.name in COPIES or call.pads_nothing:
+        return [GLOBAL_POOL if all(place.is_pooled for place in places) else WHOLE_IMAGE] * len(outputs)
+    if len(seeing) < len(places) and (call.kind != "multiply" or not all(p.is_pooled or p.fields for p in places)):
+        return [WHOLE_IMAGE] * len(outputs)
+    if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
         return [places[0]] * len(outputs)
-    if call.name in MOVES:
-        return _moved(call, tracked, outputs)
-    one = _one(call, tracked, seeing, outputs[0])
-    return [one if output.shape == outputs[0].shape else WHOLE for output in outputs]
+    if call.name in REARRANGING_FUNCTIONS:
+        return _propagate_rearrangement(call, field_maps, outputs)
+    one = _propagate_computation(call, field_maps, seeing, outputs[0])
+    return [one if output.shape == outputs[0].shape else WHOLE_IMAGE for output in outputs]
 
 
-def _one(call: Operation, tracked: dict[int, Place], seeing: list[Place], output: Tensor) -> Place:
+def _propagate_computation(
+    call: FunctionCall, field_maps: dict[int, FieldMap], known_maps: list[FieldMap], output: Tensor
+) -> FieldMap:
     """The place of the one output of a call that computes something."""
-    first = tracked.get(id(call.args[0])) if call.args else None
-    if call.name in _WINDOWS or call.name in ("pad", "interpolate"):
-        return WHOLE if first is None or len(tracked) > 1 else _slid(call, first, output)
+    first = field_maps.get(id(call.args[0])) if call.args else None
+    if call.name in _WINDOW_FUNCTIONS or call.name in ("pad", "interpolate"):
+        return WHOLE_IMAGE if first is None or len(field_maps) > 1 else _propagate_window(call, first, output)
     if call.name == "linear":
-        tokens = first is not None and len(tracked) == 1 and output.ndim > 2  # else a vector: all of the image
-        return _without_mixing(first, (-1,), output.shape) if first is not None and tokens else WHOLE
+        tokens = first is not None and len(field_maps) == 1 and output.ndim > 2  # else a vector: all of the image
+        return _reduce_along(first, (-1,), output.shape) if first is not None and tokens else WHOLE_IMAGE
     if call.name.startswith("adaptive_"):
-        return POOLED if tuple(output.shape[-2:]) == (1, 1) else WHOLE
-    if call.name in _REDUCTIONS:
-        return WHOLE if first is None else _reduced(call, first, output)
+        return GLOBAL_POOL if tuple(output.shape[-2:]) == (1, 1) else WHOLE_IMAGE
+    if call.name in _REDUCTION_FUNCTIONS:
+        return WHOLE_IMAGE if first is None else _propagate_reduction(call, first, output)
     if call.name == "softmax" and output.ndim == 2:  # a norm, as tables have it
-        return seeing[0]
-    if call.name in _MIXING_ONE_AXIS:
+        return known_maps[0]
+    if call.name in _SINGLE_AXIS_FUNCTIONS:
         told = call.get("dim", call.kwargs.get("axis")) is not None
-        axes = call.dimensions() if told else (-1 if call.name == "sort" else 1,)
-        return WHOLE if first is None else _without_mixing(first, axes, output.shape)
-    if call.name in _IN_PLACE or _is_pointwise(call.name):
-        return _together(seeing, output)
-    return WHOLE
+        axes = call.dims() if told else (-1 if call.name == "sort" else 1,)
+        return WHOLE_IMAGE if first is None else _reduce_along(first, axes, output.shape)
+    if call.name in _POINTWISE_FUNCTIONS or _is_pointwise(call.name):
+        return _combine_pointwise(known_maps, output)
+    return WHOLE_IMAGE
 
 
 @lru_cache(maxsize=512)
@@ -107,73 +122,77 @@ def _is_pointwise(name: str) -> bool:
     return any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in overloads)
 
 
-def _together(seeing: Sequence[Place], output: Tensor) -> Place:
+def _combine_pointwise(known_maps: Sequence[FieldMap], output: Tensor) -> FieldMap:
     """Numbers that are put together place by place: the widest view, where the places agree."""
-    first = max(seeing, key=lambda place: 0 if place.rows is None else place.rows.numel())
+    first = max(known_maps, key=lambda place: 0 if place.rows is None else place.rows.numel())
     try:
-        maps = [_broadcast(place, output.shape) for place in seeing]
-    except _TRIED:
-        return WHOLE
+        maps = [_broadcast(place, output.shape) for place in known_maps]
+    except _REPLAY_ERRORS:
+        return WHOLE_IMAGE
     rows, columns = _broadcast(first, output.shape)
     for other_rows, other_columns in maps:
-        if not equal(rows, other_rows) or not equal(columns, other_columns):
-            return WHOLE
-    return Place(_widest(seeing), rows, columns)
+        if not maps_equal(rows, other_rows) or not maps_equal(columns, other_columns):
+            return WHOLE_IMAGE
+    return FieldMap(_widest_fields(known_maps), rows, columns)
 
 
-def _broadcast(place: Place, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
-    assert place.rows is not None
-    assert place.columns is not None
-    if place.rows.shape == shape:
-        return place.rows, place.columns
-    return place.rows.broadcast_to(shape), place.columns.broadcast_to(shape)
+def _broadcast(field_map: FieldMap, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
+    assert field_map.rows is not None
+    assert field_map.columns is not None
+    if field_map.rows.shape == shape:
+        return field_map.rows, field_map.columns
+    return field_map.rows.broadcast_to(shape), field_map.columns.broadcast_to(shape)
 
 
-def _widest(places: Sequence[Place]) -> Fields:
-    found = [place.fields for place in places if place.fields is not None]
+def _widest_fields(field_maps: Sequence[FieldMap]) -> ReceptiveFieldPair:
+    found = [place.fields for place in field_maps if place.fields is not None]
     return widest([fields[0] for fields in found]), widest([fields[1] for fields in found])
 
 
-def _moved(call: Operation, tracked: dict[int, Place], outputs: Sequence[Tensor]) -> list[Place]:
+def _propagate_rearrangement(
+    call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]
+) -> list[FieldMap]:
     """The same call on the maps."""
-    seeing = list(tracked.values())
-    if call.word == "concatenate" and outputs[0].ndim == 4 and _joins_channels(call, tracked):
-        return [on_grid(_widest(seeing), outputs[0].shape)]
+    seeing = list(field_maps.values())
+    if call.kind == "concatenate" and outputs[0].ndim == 4 and _concatenates_channels(call, field_maps):
+        return [grid_field_map(_widest_fields(seeing), outputs[0].shape)]
     # A view of the tensor need not be one of its map, whose numbers share memory.
     move = torch.reshape if call.name == "view" else call.function
     if call.name == "view" and not isinstance(call.args[1], list | tuple):
         call = replace(call, args=(call.args[0], call.args[1:]))
     try:
         maps = [
-            _as_list(move(*_swap(call.args, tracked, side), **_swap(call.kwargs, tracked, side)))
+            _as_list(
+                move(*_replace_by_maps(call.args, field_maps, side), **_replace_by_maps(call.kwargs, field_maps, side))
+            )
             for side in ("rows", "columns")
         ]
-    except _TRIED:
-        return [WHOLE] * len(outputs)
-    fields = _widest(seeing)
+    except _REPLAY_ERRORS:
+        return [WHOLE_IMAGE] * len(outputs)
+    fields = _widest_fields(seeing)
     return [
-        settled(fields, rows, columns) if rows.shape == output.shape else WHOLE
+        shared_field_map(fields, rows, columns) if rows.shape == output.shape else WHOLE_IMAGE
         for rows, columns, output in zip(*maps, outputs, strict=True)
     ]
 
 
-def _joins_channels(call: Operation, tracked: dict[int, Place]) -> bool:
+def _concatenates_channels(call: FunctionCall, field_maps: dict[int, FieldMap]) -> bool:
     """Whether whole maps are put behind one another: the common case, for which no map needs to be made."""
-    maps = [tracked.get(id(tensor)) for tensor in call.args[0]]
+    maps = [field_maps.get(id(tensor)) for tensor in call.args[0]]
     return call.get("dim", 0) in (1, -3) and all(
-        place is not None and place.rows is not None and is_grid(place.rows) for place in maps
+        place is not None and place.rows is not None and is_index_grid(place.rows) for place in maps
     )
 
 
-def _swap(value: Any, tracked: dict[int, Place], side: str) -> Any:
+def _replace_by_maps(value: Any, field_maps: dict[int, FieldMap], side: str) -> Any:
     """An argument with each tensor's map in its stead; what does not depend on the image stands at the first place."""
     if isinstance(value, Tensor):
-        place = tracked.get(id(value))
+        place = field_maps.get(id(value))
         return torch.zeros((), dtype=torch.int32).expand(value.shape) if place is None else getattr(place, side)
     if isinstance(value, dict):
-        return {key: _swap(item, tracked, side) for key, item in value.items()}
+        return {key: _replace_by_maps(item, field_maps, side) for key, item in value.items()}
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
-        return type(value)(_swap(item, tracked, side) for item in value)
+        return type(value)(_replace_by_maps(item, field_maps, side) for item in value)
     return value
 
 
@@ -181,63 +200,65 @@ def _as_list(value: Any) -> list[Tensor]:
     return [value] if isinstance(value, Tensor) else list(value)
 
 
-def _without_mixing(place: Place, axes: Sequence[int], shape: Sequence[int]) -> Place:
+def _reduce_along(field_map: FieldMap, axes: Sequence[int], shape: Sequence[int]) -> FieldMap:
     """The place of numbers that are made of all those along these axes: kept where these are of one place."""
-    assert place.rows is not None
-    assert place.columns is not None
+    assert field_map.rows is not None
+    assert field_map.columns is not None
     maps = []
-    for side in (place.rows, place.columns):
-        low, high = ends(side, axes)
-        if not equal(low, high):
-            return WHOLE
+    for side in (field_map.rows, field_map.columns):
+        low, high = min_max_along(side, axes)
+        if not maps_equal(low, high):
+            return WHOLE_IMAGE
         maps.append(low.expand(shape))
-    return Place(place.fields, maps[0], maps[1])
+    return FieldMap(field_map.fields, maps[0], maps[1])
 
 
-def _reduced(call: Operation, place: Place, output: Tensor) -> Place:
-    axes = call.dimensions()
-    if call.is_global and _covers(place, axes):
-        return POOLED
+def _propagate_reduction(call: FunctionCall, field_map: FieldMap, output: Tensor) -> FieldMap:
+    axes = call.dims()
+    if call.is_global_reduction and _covers_all_positions(field_map, axes):
+        return GLOBAL_POOL
     kept = [1 if axis in axes else size for axis, size in enumerate(call.args[0].shape)]
-    within = _without_mixing(place, axes, kept)
+    within = _reduce_along(field_map, axes, kept)
     if within.rows is None or within.columns is None:
-        return POOLED if _covers(place, axes) else WHOLE
+        return GLOBAL_POOL if _covers_all_positions(field_map, axes) else WHOLE_IMAGE
     return replace(within, rows=within.rows.reshape(output.shape), columns=within.columns.reshape(output.shape))
 
 
-def _covers(place: Place, axes: Sequence[int]) -> bool:
+def _covers_all_positions(field_map: FieldMap, axes: Sequence[int]) -> bool:
     """Whether all places of the map lie along these axes."""
-    for side in (place.rows, place.columns):
+    for side in (field_map.rows, field_map.columns):
         assert side is not None
-        low, high = ends(side, axes)
+        low, high = min_max_along(side, axes)
         if bool((low != side.min()).any() or (high != side.max()).any()):
             return False
     return True
 
 
-def _slid(call: Operation, place: Place, output: Tensor) -> Place:
+def _propagate_window(call: FunctionCall, field_map: FieldMap, output: Tensor) -> FieldMap:
     """After a window that slides, a margin, or an enlargement: N×C×H×W to N×C×H×W."""
-    fields = fields_on_grid(place)
+    fields = grid_fields(field_map)
     if fields is None or output.ndim != 4:
-        return WHOLE
+        return WHOLE_IMAGE
     if call.name == "pad":
-        sides = sides_padded(call)
+        sides = padding_per_side(call)
         if sides is None:
-            return WHOLE
-        return on_grid(_each(fields, lambda axis, field: field.through(1, padding=sides[axis][0])), output.shape)
+            return WHOLE_IMAGE
+        return grid_field_map(
+            _map_axes(fields, lambda axis, field: field.through(1, padding=sides[axis][0])), output.shape
+        )
     if call.name == "interpolate":
-        return _enlarged(call, fields, output)
+        return _propagate_upsampling(call, fields, output)
     kernel = pair(tuple(call.weight.shape[2:]) if call.name == "conv2d" else call.get("kernel_size"))
     stride = pair(call.get("stride") or (1 if call.name == "conv2d" else kernel))
     dilation = (1, 1) if call.name.startswith(("avg", "lp")) else pair(call.get("dilation", 1))
-    margins = _margins(call, kernel, dilation)
-    return on_grid(
-        _each(fields, lambda axis, field: field.through(kernel[axis], stride[axis], dilation[axis], margins[axis])),
+    margins = _leading_padding(call, kernel, dilation)
+    return grid_field_map(
+        _map_axes(fields, lambda axis, field: field.through(kernel[axis], stride[axis], dilation[axis], margins[axis])),
         output.shape,
     )
 
 
-def _margins(call: Operation, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+def _leading_padding(call: FunctionCall, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
     """The padding in front, vertically and horizontally."""
     padding = 0 if call.name.startswith("lp") else call.get("padding", 0)
     if padding == "same":
@@ -245,16 +266,16 @@ def _margins(call: Operation, kernel: tuple[int, int], dilation: tuple[int, int]
     return (0, 0) if padding == "valid" else pair(padding)
 
 
-def _enlarged(call: Operation, fields: Fields, output: Tensor) -> Place:
+def _propagate_upsampling(call: FunctionCall, fields: ReceptiveFieldPair, output: Tensor) -> FieldMap:
     sizes = tuple(call.args[0].shape[-2:])
     mode = call.get("mode", "nearest")
     exact = mode in ("nearest", "nearest-exact") or (mode == "bilinear" and not call.get("align_corners"))
     if not exact or any(after % before for after, before in zip(output.shape[-2:], sizes, strict=True)):
-        return WHOLE
+        return WHOLE_IMAGE
     scales = [after // before for after, before in zip(output.shape[-2:], sizes, strict=True)]
     kind = "bilinear" if mode == "bilinear" else "nearest"
-    return on_grid(_each(fields, lambda axis, field: field.enlarged(scales[axis], kind)), output.shape)
+    return grid_field_map(_map_axes(fields, lambda axis, field: field.enlarged(scales[axis], kind)), output.shape)
 
 
-def _each(fields: Fields, step: Any) -> Fields:
-    return step(0, fields[0]), step(1, fields[1])
+def _map_axes(fields: ReceptiveFieldPair, update: Any) -> ReceptiveFieldPair:
+    return update(0, fields[0]), update(1, fields[1])

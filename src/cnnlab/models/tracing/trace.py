@@ -19,17 +19,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
-from cnnlab.architecture.layer import Shape, formula, times
+from cnnlab.architecture.layer import Shape, format_shape, parameter_formula
 from cnnlab.architecture.layers import layers
 from cnnlab.errors import SpecError
 from cnnlab.models.pretrained import architectures
-from cnnlab.models.tracing.execution import Draft, ModuleCall, Watch
-from cnnlab.models.tracing.field_map import on_grid
-from cnnlab.records import LayerRecord, Table
-from cnnlab.theory.receptive_field import Field
+from cnnlab.models.tracing.execution import ModuleCall, TracedOp, TracingMode
+from cnnlab.models.tracing.field_map import grid_field_map
+from cnnlab.records import LayerRecord, LayerTable
+from cnnlab.theory.receptive_field import ReceptiveField1d
 
 # Kinds that are the work of the module whose own weights they use, whatever else it calls.
-_WORK = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
+_MAIN_KINDS = frozenset(("conv", "depthwise", "dense", "batchnorm", "layernorm", "groupnorm", "attention"))
 # How torch says that a tensor without numbers was asked for them.
 _META = re.compile(r"\bmeta\b", re.IGNORECASE)
 
@@ -68,50 +68,52 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
             it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
             has not run yet.
     """
-    watch, sizes = _watched(network, shape)
-    return _records(watch.drafts, watch.leading, sizes)
+    watch, sizes = _run_traced(network, shape)
+    return _layer_records(watch.ops, watch.contributing, sizes)
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExecutionTrace:
     """What a network does with an image: the shape of what it gives, and what of it has a part in that.
 
     Attributes:
-        output: without N.
-        entered: the modules that run, by name, in their order; one that comes again stands at its first place. Those
-            with weights whose results lead nowhere are left out, with all that is in them.
-        used: the names of the parameters and buffers that are used, or may be.
+        output_shape: without N.
+        executed_modules: the modules that run, by name, in their order; one that comes again stands at its first place.
+            Those with weights whose results lead nowhere are left out, with all that is in them.
+        used_tensors: the names of the parameters and buffers that are used, or may be.
     """
 
-    output: Shape
-    entered: tuple[str, ...]
-    used: frozenset[str]
+    output_shape: Shape
+    executed_modules: tuple[str, ...]
+    used_tensors: frozenset[str]
 
 
-def see(network: nn.Module, shape: tuple[int, int, int]) -> Seen:
+def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> ExecutionTrace:
     """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
-    watch, sizes = _watched(network, shape)
-    assert isinstance(watch.returned, Tensor)
-    output, entered = tuple(watch.returned.shape[1:]), dict.fromkeys(watch.entered)
-    if watch.lost:  # nobody knows what leads to what
-        return Seen(output, tuple(entered), frozenset(sizes))
-    drafts = [watch.drafts[number] for number in watch.leading]
-    leading = {draft.module.name for draft in drafts} | {_holder(name) for draft in drafts for name in draft.uses}
-    working = _with_those_around(leading)
+    watch, sizes = _run_traced(network, shape)
+    assert isinstance(watch.network_output, Tensor)
+    output, entered = tuple(watch.network_output.shape[1:]), dict.fromkeys(watch.executed_modules)
+    if watch.has_unknown_origin:  # nobody knows what leads to what
+        return ExecutionTrace(output, tuple(entered), frozenset(sizes))
+    drafts = [watch.ops[number] for number in watch.contributing]
+    leading = {draft.module.name for draft in drafts} | {
+        _parent_module(name) for draft in drafts for name in draft.parameters
+    }
+    working = _with_ancestors(leading)
     parameters = {name for name, _ in network.named_parameters()}
     # What holds buffers alone may lend them, which nobody sees: tables of places, as rotary embeddings have them.
-    idle = _with_those_around(_holder(name) for name in parameters) - working
-    running = tuple(name for name in entered if not idle & _with_those_around([name]))
-    used = {name for name in sizes if not idle & _with_those_around([_holder(name)])}
-    return Seen(output, running, frozenset(used - (parameters - watch.touched)))
+    idle = _with_ancestors(_parent_module(name) for name in parameters) - working
+    running = tuple(name for name in entered if not idle & _with_ancestors([name]))
+    used = {name for name in sizes if not idle & _with_ancestors([_parent_module(name)])}
+    return ExecutionTrace(output, running, frozenset(used - (parameters - watch.touched_parameters)))
 
 
-def _holder(tensor: str) -> str:
+def _parent_module(tensor: str) -> str:
     """The module that a parameter or a buffer is of."""
     return tensor.rpartition(".")[0]
 
 
-def _with_those_around(modules: Iterable[str]) -> set[str]:
+def _with_ancestors(modules: Iterable[str]) -> set[str]:
     """Modules with all that they lie in but the network itself.
 
     >>> sorted(_with_those_around(["layer1.0.conv1"]))
@@ -121,7 +123,7 @@ def _with_those_around(modules: Iterable[str]) -> set[str]:
     return {".".join(piece[:size]) for piece in pieces for size in range(1, len(piece) + 1)}
 
 
-def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
+def network_table(network: nn.Module, shape: tuple[int, int, int]) -> LayerTable:
     """Any network for images of `shape` (C, H, W), as `trace_network` follows it.
 
     `parameters` is all that the network has, also those of parts that don't run when it predicts, or whose result is
@@ -131,7 +133,7 @@ def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
         SpecError: as `trace_network`.
     """
     rows = trace_network(network, shape)
-    return Table(
+    return LayerTable(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         macs=sum(row.macs for row in rows),
         layers=rows,
@@ -139,39 +141,41 @@ def network_table(network: nn.Module, shape: tuple[int, int, int]) -> Table:
     )
 
 
-def backbone_table(name: str, shape: tuple[int, int, int] | None = None, classes: int | None = None) -> Table:
+def backbone_table(name: str, shape: tuple[int, int, int] | None = None, num_classes: int | None = None) -> LayerTable:
     """A torchvision or timm network by name, followed for one image without computing anything.
 
     Args:
-        name: as `cnnlab.models.pretrained.architectures.network` takes it.
+        name: as `cnnlab.models.pretrained.architectures.create_model` takes it.
         shape: (C, H, W) of the images; those that the network was made for where it is left out.
-        classes: K; the library's own number where it is left out.
+        num_classes: K; the library's own number where it is left out.
 
     Raises:
         SpecError: an unknown name, or images that the network can't take.
     """
-    return network_table(architectures.network(name, classes), shape or architectures.natural_shape(name))
+    return network_table(architectures.create_model(name, num_classes), shape or architectures.default_input_size(name))
 
 
-def _watched(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Watch, dict[str, Shape]]:
+def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[TracingMode, dict[str, Shape]]:
     """What was seen while the network ran for one image, and the shapes of its parameters and buffers."""
-    stand_ins = {name: _stand_in(name, tensor) for name, tensor in _tensors(network)}
+    stand_ins = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
     numbers = next((tensor.dtype for tensor in stand_ins.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
-    watch = Watch(image, on_grid((Field(), Field()), image.shape), _constants(network, stand_ins))
-    with _hooked(network, watch), torch.no_grad():
+    watch = TracingMode(
+        image, grid_field_map((ReceptiveField1d(), ReceptiveField1d()), image.shape), _constants(network, stand_ins)
+    )
+    with _module_hooks(network, watch), torch.no_grad():
         try:
             with watch:
                 returned = functional_call(network, stand_ins, (image,))
         except Exception as error:
-            if watch.noting:
+            if watch.is_recording:
                 raise
-            raise _cannot(error, shape, watch.stopped) from error
-    watch.done(returned)
+            raise _tracing_error(error, shape, watch.failed_module) from error
+    watch.finish(returned)
     return watch, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()}
 
 
-def _stand_in(name: str, tensor: Tensor) -> Tensor:
+def _meta_copy(name: str, tensor: Tensor) -> Tensor:
     """A tensor of the same shape without numbers."""
     if is_lazy(tensor):
         raise SpecError(
@@ -187,24 +191,24 @@ def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
     return [*network.named_parameters(), *network.named_buffers()]
 
 
-def _constants(network: nn.Module, stand_ins: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
+def _constants(network: nn.Module, meta_tensors: dict[str, Tensor]) -> Iterator[tuple[Tensor, str]]:
     """What does not depend on the image: parameters by name, buffers, and tensors that modules just hold."""
     parameters = {name for name, _ in network.named_parameters()}
-    yield from ((tensor, name if name in parameters else "") for name, tensor in stand_ins.items())
+    yield from ((tensor, name if name in parameters else "") for name, tensor in meta_tensors.items())
     for module in network.modules():
         yield from ((value, "") for value in vars(module).values() if isinstance(value, Tensor))
 
 
 @contextmanager
-def _hooked(network: nn.Module, watch: Watch) -> Iterator[None]:
+def _module_hooks(network: nn.Module, tracing_mode: TracingMode) -> Iterator[None]:
     """In eval mode, each module tells when it begins and ends; afterwards all is as it was."""
     modes = {module: module.training for module in network.modules()}
     with ExitStack() as undo:
         try:
             for name, module in network.named_modules():
                 # First and always: a network that is cut stops within a module, by a hook of its own.
-                undo.enter_context(module.register_forward_pre_hook(_entering(watch, name), prepend=True))
-                undo.enter_context(module.register_forward_hook(_leaving(watch), always_call=True))
+                undo.enter_context(module.register_forward_pre_hook(_pre_hook(tracing_mode, name), prepend=True))
+                undo.enter_context(module.register_forward_hook(_post_hook(tracing_mode), always_call=True))
                 module.training = False
             yield
         finally:
@@ -212,15 +216,15 @@ def _hooked(network: nn.Module, watch: Watch) -> Iterator[None]:
                 module.training = mode
 
 
-def _entering(watch: Watch, name: str) -> Any:
-    return lambda module, _arguments: watch.enter(module, name)
+def _pre_hook(tracing_mode: TracingMode, name: str) -> Any:
+    return lambda module, _arguments: tracing_mode.enter_module(module, name)
 
 
-def _leaving(watch: Watch) -> Any:
-    return lambda _module, arguments, result: watch.leave(arguments, result)
+def _post_hook(tracing_mode: TracingMode) -> Any:
+    return lambda _module, arguments, result: tracing_mode.exit_module(arguments, result)
 
 
-def _cannot(error: Exception, shape: Shape, where: str) -> SpecError:
+def _tracing_error(error: Exception, shape: Shape, where: str) -> SpecError:
     """The words for a network that stopped on its way."""
     reason = str(error).strip().split("\n")[0]
     if isinstance(error, RuntimeError) and _META.search(str(error)):
@@ -231,72 +235,78 @@ def _cannot(error: Exception, shape: Shape, where: str) -> SpecError:
         )
     # Torch has one kind of error for an image that does not fit and for a mistake in the code, so neither is blamed.
     return SpecError(
-        f"this network stops at an image of {times(shape)}: {type(error).__name__}: {reason}",
+        f"this network stops at an image of {format_shape(shape)}: {type(error).__name__}: {reason}",
         where=where,
-        received=times(shape),
+        received=format_shape(shape),
         next_step="give the shape that it was made for, channels×height×width; if it stops there too, mend the network",
     )
 
 
-def _records(drafts: Sequence[Draft], leading: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
+def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
     """The rows; names are given before those that lead nowhere go, as the number of a call is that of the network."""
     of_call: dict[ModuleCall, list[int]] = defaultdict(list)
-    for number, draft in enumerate(drafts):
+    for number, draft in enumerate(ops):
         of_call[draft.module].append(number)
-    main = {max(numbers, key=lambda number: _work(drafts[number], number)) for numbers in of_call.values()}
+    main = {max(numbers, key=lambda number: _main_op_key(ops[number], number)) for numbers in of_call.values()}
     for numbers in of_call.values():
-        _take_turns(drafts, numbers, main)
-    kept = [number for number, draft in enumerate(drafts) if not draft.left_out and (number in main or not draft.moves)]
-    names = _names(drafts, kept, main)
-    kept = [number for number in kept if number in leading]
-    sources, learned = _sources(drafts, names), _learned(drafts, kept, sizes)
-    return tuple(_record(drafts[number], names[number], sources[number], learned[number]) for number in kept)
+        _merge_permutes(ops, numbers, main)
+    kept = [
+        number
+        for number, draft in enumerate(ops)
+        if not draft.is_omitted and (number in main or not draft.is_rearrangement)
+    ]
+    names = _row_names(ops, kept, main)
+    kept = [number for number in kept if number in contributing]
+    sources, learned = _input_rows(ops, names), _parameter_shapes(ops, kept, sizes)
+    return tuple(_layer_record(ops[number], names[number], sources[number], learned[number]) for number in kept)
 
 
-def _work(draft: Draft, number: int) -> tuple[bool, bool, bool, int]:
+def _main_op_key(op: TracedOp, number: int) -> tuple[bool, bool, bool, int]:
     """How much a row is what its module was made for: it has weights, it is a layer, it computes, it comes last."""
-    return (bool(draft.uses) and not draft.left_out, draft.text != draft.kind, not draft.moves, number)
+    return (bool(op.parameters) and not op.is_omitted, op.text != op.kind, not op.is_rearrangement, number)
 
 
-def _take_turns(drafts: Sequence[Draft], numbers: Sequence[int], main: set[int]) -> None:
+def _merge_permutes(ops: Sequence[TracedOp], numbers: Sequence[int], main: set[int]) -> None:
     """A module without others within it that turns an image, works and turns it back: its row has its own shapes."""
-    if drafts[numbers[0]].module.leaf and all(drafts[number].moves or number in main for number in numbers):
+    if ops[numbers[0]].module.is_leaf and all(ops[number].is_rearrangement or number in main for number in numbers):
         for number in main.intersection(numbers):
-            drafts[number].input, drafts[number].output = drafts[numbers[0]].input, drafts[numbers[-1]].output
+            ops[number].input, ops[number].output = ops[numbers[0]].input, ops[numbers[-1]].output
 
 
-def _names(drafts: Sequence[Draft], kept: Sequence[int], main: set[int]) -> dict[int, str]:
+def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int]) -> dict[int, str]:
     """A module's name for its work, with the kind behind it for the rest; a number for what comes again."""
     times_seen: Counter[str] = Counter()
     names = {}
-    for number in kept:
-        draft = drafts[number]
+    for number in op_indices:
+        draft = ops[number]
         module = draft.module.name
-        own = any(name.rpartition(".")[0] == module for name in draft.uses)
-        is_work = number in main and (draft.module.leaf or (own and draft.kind in _WORK))
+        own = any(name.rpartition(".")[0] == module for name in draft.parameters)
+        is_work = number in main and (draft.module.is_leaf or (own and draft.kind in _MAIN_KINDS))
         name = module if is_work and module else f"{module}.{draft.kind}".lstrip(".")
         times_seen[name] += 1
         names[number] = name if times_seen[name] == 1 else f"{name}#{times_seen[name]}"
     return names
 
 
-def _sources(drafts: Sequence[Draft], names: dict[int, str]) -> list[tuple[str, ...]]:
+def _input_rows(ops: Sequence[TracedOp], names: dict[int, str]) -> list[tuple[str, ...]]:
     """For each draft the names of the rows in front of it, past those that have no row."""
     found: list[tuple[str, ...]] = []
-    for draft in drafts:
+    for draft in ops:
         before = [(names[number],) if number in names else found[number] for number in draft.inputs]
         found.append(tuple(dict.fromkeys(name for group in before for name in group)))
     return found
 
 
-def _learned(drafts: Sequence[Draft], kept: Sequence[int], sizes: dict[str, Shape]) -> dict[int, list[Shape]]:
+def _parameter_shapes(
+    ops: Sequence[TracedOp], op_indices: Sequence[int], sizes: dict[str, Shape]
+) -> dict[int, list[Shape]]:
     """For each row the shapes of the parameters that no row in front of it uses."""
     order = {name: place for place, name in enumerate(sizes)}
     counted: set[str] = set()
     found = {}
-    for number in kept:
-        draft = drafts[number]
-        fresh = set(draft.uses) - counted
+    for number in op_indices:
+        draft = ops[number]
+        fresh = set(draft.parameters) - counted
         counted |= fresh
         # Weights before biases, as a layer of a table has them.
         shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
@@ -306,19 +316,19 @@ def _learned(drafts: Sequence[Draft], kept: Sequence[int], sizes: dict[str, Shap
     return found
 
 
-def _record(draft: Draft, name: str, inputs: tuple[str, ...], learned: Sequence[Shape]) -> LayerRecord:
-    fields = draft.place.fields
+def _layer_record(op: TracedOp, name: str, inputs: tuple[str, ...], parameter_shapes: Sequence[Shape]) -> LayerRecord:
+    fields = op.field_map.fields
     return LayerRecord(
         name=name,
-        kind=draft.kind,
-        text=draft.text,
-        input=draft.input,
-        output=draft.output,
-        parameters=sum(map(prod, learned)),
-        formula=formula(learned),
-        macs=draft.macs,
-        macs_formula=draft.macs_formula,
-        activations=prod(draft.output),
+        kind=op.kind,
+        text=op.text,
+        input=op.input,
+        output=op.output,
+        parameters=sum(map(prod, parameter_shapes)),
+        formula=parameter_formula(parameter_shapes),
+        macs=op.macs,
+        macs_formula=op.macs_formula,
+        activations=prod(op.output),
         receptive_field=None if fields is None else (fields[0].size, fields[1].size),
         jump=None if fields is None else (str(fields[0].jump), str(fields[1].jump)),
         first_centre=None if fields is None else (str(fields[0].first_centre), str(fields[1].first_centre)),

@@ -6,20 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnlab.architecture.memory import MemoryRecord, memory
-from cnnlab.architecture.warnings import in_words, table_warnings
-from cnnlab.config.optimization import Adam
+from cnnlab.architecture.memory import MemoryRecord, estimate_memory
+from cnnlab.architecture.warnings import format_warning, table_warnings
+from cnnlab.config.optimization import AdamConfig
 from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import overview
-from cnnlab.data.sources.base import Progress, silent
+from cnnlab.config.warnings import summarize
+from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.grammar.toml_files import in_file
-from cnnlab.records import LayerRecord, Record, Table, WarningRecord
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.reports.architecture.pretraining import Beginning, beginning, too_late, trained
+from cnnlab.grammar.toml_files import locate_in_file
+from cnnlab.records import LayerRecord, LayerTable, Record, WarningRecord
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import format_bytes, format_count, format_shape, pluralize
+from cnnlab.reports.architecture.pretraining import (
+    InitialWeights,
+    describe_initial_weights,
+    late_unfreeze_warning,
+    trainable_text,
+)
 from cnnlab.reports.run.tables import layer_table
-from cnnlab.storage.run_folder import KEPT
+from cnnlab.storage.run_folder import BACKBONE_FOLDER
 
 BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
 SUFFIX = ".toml"
@@ -28,9 +33,9 @@ SUFFIX = ".toml"
 class Description(Record):
     """A recipe's network or a backbone. `classes` holds their names, where they are known; `num_classes` counts them.
 
-    `input` is (channels, height, width); `source` is what the images are of, empty for a backbone. `beginning` is what
-    a recipe's backbone begins with, None where it has a table. `too_late` tells of weights that would begin to train
-    after the last epoch.
+    `input` is (channels, height, width); `source` is what the images are of, empty for a backbone.
+    `describe_initial_weights` is what a recipe's backbone begins with, None where it has a table.
+    `late_unfreeze_warning` tells of weights that would begin to train after the last epoch.
     """
 
     name: str
@@ -46,14 +51,14 @@ class Description(Record):
     warnings: tuple[WarningRecord, ...]
     memory: MemoryRecord
     switched_off: tuple[str, ...] = ()
-    beginning: Beginning | None = None
+    initial_weights: InitialWeights | None = None
     too_late: str = ""
 
     @property
-    def table(self) -> Table:
+    def table(self) -> LayerTable:
         """The rows and their sums."""
         trainable = None if self.trainable == self.parameters else self.trainable
-        return Table(
+        return LayerTable(
             parameters=self.parameters,
             trainable=trainable,
             macs=self.macs,
@@ -64,37 +69,33 @@ class Description(Record):
     @property
     def title(self) -> str:
         """What this is, for which images."""
-        images = f"{formatting.sizes(self.input)} images" + (f" of {self.source}" if self.source else "")
-        end = (
-            formatting.plural(self.num_classes, "class", "classes")
-            if self.num_classes
-            else "features instead of classes"
-        )
+        images = f"{format_shape(self.input)} images" + (f" of {self.source}" if self.source else "")
+        end = pluralize(self.num_classes, "class", "classes") if self.num_classes else "features instead of classes"
         return f"{self.name}: {images}, {end}"
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The table, with the sums and the warnings under it."""
         rows = layer_table(self.table, self.memory)
-        warned = [f"! {in_words(warning)}" for warning in self.warnings]
+        warned = [f"! {format_warning(warning)}" for warning in self.warnings]
         off = [f"Warnings switched off: {', '.join(self.switched_off)}."] if self.switched_off else []
-        begins = self.beginning.lines() if self.beginning is not None else []
+        begins = self.initial_weights.lines() if self.initial_weights is not None else []
         if self.too_late:
             begins.append(f"! {self.too_late}")
-        notes = (_sums(self), *begins, *_memory_lines(self), *warned, *off)
-        return Sheet(self.title, tables=(("", rows),), notes=notes)
+        notes = (_totals_text(self), *begins, *_memory_lines(self), *warned, *off)
+        return Document(self.title, tables=(("", rows),), notes=notes)
 
     def svg(self) -> str:
         """The drawing of the network, standing alone."""
-        from cnnlab.reports.architecture.drawing import architecture
+        from cnnlab.reports.architecture.drawing import draw_architecture
 
-        return architecture(self.table, self.title).to_svg(alone=True)
+        return draw_architecture(self.table, self.title).to_svg(alone=True)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 def describe(
-    what: Recipe | str | Path,
+    target: Recipe | str | Path,
     *,
     size: int | tuple[int, int] | None = None,
     classes: int | None = None,
@@ -102,12 +103,12 @@ def describe(
     overrides: Mapping[str, Any] | None = None,
     data: str | Path | None = None,
     images: bool = False,
-    progress: Progress = silent,
+    progress: ProgressCallback = no_progress,
 ) -> Description:
     """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe's table.
 
     Args:
-        what: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
+        target: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
             network.
         size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
             made for.
@@ -131,64 +132,64 @@ def describe(
     >>> describe(lenet).parameters
     47506
     """
-    what, sides = _meant(what), (size, size) if isinstance(size, int) else size
+    target, sides = _resolve_target(target), (size, size) if isinstance(size, int) else size
     numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
-    if overrides and not is_recipe(what):
+    if overrides and not is_recipe(target):
         raise UsageError(
             "only a recipe has values that can be changed",
             where="--set",
-            received=str(what),
+            received=str(target),
             allowed="a recipe, a .toml file",
             next_step="use --size, --classes and --batch for a backbone",
         )
-    if isinstance(what, Recipe) or is_recipe(what):
+    if isinstance(target, Recipe) or is_recipe(target):
         root = Path(data) if data else None
-        found, recipe = _of_recipe(what, sides, classes, batch_size, dict(overrides or {}), root)
+        found, recipe = _describe_recipe(target, sides, classes, batch_size, dict(overrides or {}), root)
         return _with_images(found, recipe, root, progress) if images else found
     if images:
         step = "leave --data out, or describe a recipe"
-        raise UsageError("only a recipe has images to look at", where="--data", received=str(what), next_step=step)
-    return _of_backbone(str(what), sides, classes, batch_size or BATCH_SIZE)
+        raise UsageError("only a recipe has images to look at", where="--data", received=str(target), next_step=step)
+    return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
 
 
-def is_recipe(what: Recipe | str | Path) -> bool:
+def is_recipe(target: Recipe | str | Path) -> bool:
     """Whether a word of the command line is a recipe's file: it ends with .toml, or there is a file of that name."""
-    return not isinstance(what, Recipe) and (str(what).endswith(SUFFIX) or Path(what).is_file())
+    return not isinstance(target, Recipe) and (str(target).endswith(SUFFIX) or Path(target).is_file())
 
 
-def _meant(what: Any) -> Recipe | str | Path:
+def _resolve_target(target: Any) -> Recipe | str | Path:
     """What a person means: of a run its recipe; a recipe's name without its ending is none, unless a network has it."""
-    if isinstance(what, Recipe):
-        return what
-    if not isinstance(what, str | Path):
+    if isinstance(target, Recipe):
+        return target
+    if not isinstance(target, str | Path):
         raise UsageError(
             "this can't be described",
-            received=repr(what),
+            received=repr(target),
             allowed="a recipe, the path of a recipe or a run, or the name of a network",
         )
-    path = Path(what)
+    path = Path(target)
     if (path / "recipe.toml").is_file():
         return path / "recipe.toml"
     for file in (path.with_suffix(SUFFIX), Path("recipes", path.name).with_suffix(SUFFIX)) if path.name else ():
-        if path.suffix != SUFFIX and not path.is_file() and file.is_file() and not _is_network(str(what)):
+        if path.suffix != SUFFIX and not path.is_file() and file.is_file() and not _is_network(str(target)):
             raise UsageError(
-                f"'{what}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
+                f"'{target}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
             )
-    return what
+    return target
 
 
 def _is_network(name: str) -> bool:
     """Whether a network has this name; asked only where a recipe has it too, since that takes a second."""
-    from cnnlab.models.pretrained.architectures import names
+    from cnnlab.models.pretrained.architectures import list_models
 
-    return name in names()
+    return name in list_models()
 
 
-def _of_recipe(
-    what: Recipe | str | Path,
+def _describe_recipe(
+    target: Recipe | str | Path,
     size: tuple[int, int] | None,
     classes: int | None,
     batch_size: int | None,
@@ -196,26 +197,26 @@ def _of_recipe(
     data: Path | None,
 ) -> tuple[Description, Recipe]:
     """The description, and the recipe as it was changed."""
-    from cnnlab.data.dataset import facts
+    from cnnlab.data.dataset import input_spec
 
-    if isinstance(what, Recipe):
-        recipe, name = what, "recipe"
+    if isinstance(target, Recipe):
+        recipe, name = target, "recipe"
     else:
-        recipe, name = Recipe.read(what, overrides), str(what)
+        recipe, name = Recipe.read(target, overrides), str(target)
     if size is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
     if batch_size is not None:
         recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
-    given, kept, begins = recipe, None if isinstance(what, Recipe) else Path(what).parent / KEPT, None
+    given, kept, begins = recipe, None if isinstance(target, Recipe) else Path(target).parent / BACKBONE_FOLDER, None
     try:
-        recipe = _resolved(given, data, kept)
-        known = facts(recipe.data, data)
+        recipe = _resolve_recipe(given, data, kept)
+        known = input_spec(recipe.data, data)
         count = classes or len(known.classes)
         table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
         if recipe.model.backbone is not None:
-            begins = beginning(recipe, table, given, kept)
+            begins = describe_initial_weights(recipe, table, given, kept)
     except (SpecError, SourceError) as error:
-        raise error if isinstance(what, Recipe) else in_file(error, what) from None
+        raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
     choice = recipe.train.optimizer
     trainable = table.parameters if table.trainable is None else table.trainable
     found = Description(
@@ -230,45 +231,49 @@ def _of_recipe(
         macs=table.macs,
         layers=table.layers,
         warnings=table.warnings,
-        memory=memory(table.layers, table.parameters, recipe.train.batch_size, choice.state, trainable),
+        memory=estimate_memory(
+            table.layers, table.parameters, recipe.train.batch_size, choice.state_per_parameter, trainable
+        ),
         switched_off=recipe.warnings.off,
-        beginning=begins,
-        too_late=too_late(table.layers, recipe.train.epochs),
+        initial_weights=begins,
+        too_late=late_unfreeze_warning(table.layers, recipe.train.epochs),
     )
     return found, recipe
 
 
-def _resolved(recipe: Recipe, data: Path | None, kept: Path | None) -> Recipe:
+def _resolve_recipe(recipe: Recipe, data: Path | None, backbone_run_dir: Path | None) -> Recipe:
     if recipe.model.backbone is None:
         return recipe
-    from cnnlab.runs.resolve_recipe import resolve
+    from cnnlab.runs.resolve_recipe import resolve_recipe
 
-    return resolve(recipe, data, kept)
+    return resolve_recipe(recipe, data, backbone_run_dir)
 
 
 def _table(
-    recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], kept: Path | None
-) -> Table:
+    recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], backbone_run_dir: Path | None
+) -> LayerTable:
     """The rows of a recipe's network; only a backbone loads torch."""
     named = classes if count == len(classes) else ()
     if recipe.model.backbone is None:
-        return overview(recipe.model.trace(shape, count).records(), recipe, named)
+        return summarize(recipe.model.trace(shape, count).records(), recipe, named)
     from cnnlab.models.network_plan import plan_network
 
-    plan = plan_network(recipe.model, shape, count, kept)
-    return overview(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
+    plan = plan_network(recipe.model, shape, count, backbone_run_dir)
+    return summarize(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
 
 
-def _with_images(found: Description, recipe: Recipe, data: Path | None, progress: Progress) -> Description:
+def _with_images(
+    description: Description, recipe: Recipe, data: Path | None, progress: ProgressCallback
+) -> Description:
     """The description with the warnings that only the images can give."""
-    from cnnlab.runs.warnings import warnings_of_images
+    from cnnlab.runs.warnings import image_warnings
 
-    warnings = warnings_of_images(recipe, data, progress=progress)
-    return found.model_copy(update={"warnings": (*found.warnings, *warnings)})
+    warnings = image_warnings(recipe, data, progress=progress)
+    return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
 
 
-def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
-    from cnnlab.models.pretrained.architectures import natural_classes
+def _describe_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
+    from cnnlab.models.pretrained.architectures import default_num_classes
     from cnnlab.models.tracing.trace import backbone_table
 
     table = backbone_table(name, None if size is None else (3, *size), classes)
@@ -279,35 +284,35 @@ def _of_backbone(name: str, size: tuple[int, int] | None, classes: int | None, b
         name=name,
         input=(first.input[0], first.input[1], first.input[2]),
         classes=(),
-        num_classes=natural_classes(name) if classes is None else classes,
-        optimizer=Adam.kind,
-        **{field: getattr(table, field) for field in Table.model_fields if field != "trainable"},
+        num_classes=default_num_classes(name) if classes is None else classes,
+        optimizer=AdamConfig.kind,
+        **{field: getattr(table, field) for field in LayerTable.model_fields if field != "trainable"},
         trainable=table.parameters,
-        memory=memory(table.layers, table.parameters, batch_size, Adam.state),
+        memory=estimate_memory(table.layers, table.parameters, batch_size, AdamConfig.state_per_parameter),
     )
 
 
-def _sums(found: Description) -> str:
-    is_whole = found.trainable == found.parameters
-    named = trained(found.layers)
-    which = ("all trained" if is_whole else f"{formatting.count(found.trainable)} of them trained") + (
+def _totals_text(description: Description) -> str:
+    is_whole = description.trainable == description.parameters
+    named = trainable_text(description.layers)
+    which = ("all trained" if is_whole else f"{format_count(description.trainable)} of them trained") + (
         f": {named}" if named else ""
     )
-    return f"{formatting.count(found.parameters)} parameters, {which}; {formatting.count(found.macs)} multiply-adds an image."
+    return f"{format_count(description.parameters)} parameters, {which}; {format_count(description.macs)} multiply-adds an image."
 
 
-def _memory_lines(found: Description) -> tuple[str, str]:
-    taken = found.memory
+def _memory_lines(description: Description) -> tuple[str, str]:
+    taken = description.memory
     parts = {
         "weights": taken.weights,
         "gradients": taken.gradients,
-        f"{found.optimizer}'s state": taken.optimizer,
+        f"{description.optimizer}'s state": taken.optimizer,
         "activations": taken.activations,
         "what passes through": taken.passing,
     }
-    batch = f"with {formatting.plural(taken.batch_size, 'image')} at a time, in 32-bit floats"
-    summed = " + ".join(f"{formatting.memory(size)} of {what}" for what, size in parts.items() if size)
+    batch = f"with {pluralize(taken.batch_size, 'image')} at a time, in 32-bit floats"
+    summed = " + ".join(f"{format_bytes(size)} of {what}" for what, size in parts.items() if size)
     return (
-        f"Memory to train {batch}: {formatting.memory(taken.total)} = {summed}.",
-        f"Memory to predict {batch}: {formatting.memory(taken.prediction)}.",
+        f"Memory to train {batch}: {format_bytes(taken.total)} = {summed}.",
+        f"Memory to predict {batch}: {format_bytes(taken.prediction)}.",
     )

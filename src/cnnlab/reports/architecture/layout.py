@@ -10,24 +10,24 @@ from dataclasses import dataclass, field
 from math import isqrt, log2, sqrt
 from typing import Any, Literal
 
-from cnnlab.architecture.layer_graph import data_order, layer_in
+from cnnlab.architecture.layer_graph import execution_order, layer_from_text
 from cnnlab.records import LayerRecord
-from cnnlab.render import formatting
+from cnnlab.render.formatting import format_shape, shorten
 from cnnlab.render.svg import SMALL, text_width
 
 PAGE, MARGIN, GAP = 1100.0, 24.0, 24.0
-TALLEST, LOWEST = 110.0, 12.0
-WIDEST, NARROWEST = 56.0, 10.0
+MAX_HEIGHT, MIN_HEIGHT = 110.0, 12.0
+MAX_WIDTH, MIN_WIDTH = 56.0, 10.0
 STRIP, NODE = 7.0, 18.0
-LONGEST_LABEL = 16
-MANY = 6  # a dense block's last rows take more, and their arcs would hide everything
+MAX_LABEL_LENGTH = 16
+MANY_INPUTS = 6  # a dense block's last rows take more, and their arcs would hide everything
 WIDE = 1.2  # digits and × are wider than a mean letter
-IMAGES = ""  # the batch itself, among the names of rows
+IMAGE_ROW = ""  # the batch itself, among the names of rows
 
-Kind = Literal[
+BlockKind = Literal[
     "image", "convolution", "dense", "pooling", "activation", "normalisation", "dropout", "reshaping", "sum", "other"
 ]
-_KINDS: dict[Kind, str] = {
+_KINDS: dict[BlockKind, str] = {
     "convolution": "conv depthwise",
     "dense": "dense",
     "pooling": "maxpool avgpool globalpool adaptivepool",
@@ -37,19 +37,19 @@ _KINDS: dict[Kind, str] = {
     "reshaping": "flatten upsample permute transpose reshape view pad",
     "sum": "residual add multiply",
 }
-KIND_OF: dict[str, Kind] = {word: kind for kind, names in _KINDS.items() for word in names.split()}
-_THIN = ("activation", "normalisation", "dropout")
+BLOCK_KIND: dict[str, BlockKind] = {word: kind for kind, names in _KINDS.items() for word in names.split()}
+_STRIP_KINDS = ("activation", "normalisation", "dropout")
 
 
 @dataclass
-class Item:
+class DiagramBlock:
     """A block or a sum with the strips that are joined to it. `row` is None for the images.
 
     `left` and `slot` are the place that its texts and itself stand in, `x` where the block begins.
     """
 
     row: LayerRecord | None
-    kind: Kind
+    kind: BlockKind
     label: str
     size: str
     width: float
@@ -58,46 +58,46 @@ class Item:
     line: int = 0
     left: float = 0.0
     slot: float = 0.0
-    follows: bool = True
+    is_connected: bool = True
 
     @property
-    def name(self) -> str:
+    def short_name(self) -> str:
         """The name as it is written: as many of its last words as there is room for."""
         name = self.row.name if self.row is not None else ""
-        if len(name) <= LONGEST_LABEL:
+        if len(name) <= MAX_LABEL_LENGTH:
             return name
         pieces = name.split(".")
         ends = (".".join(pieces[start:]) for start in range(1, len(pieces)))
-        short = next((end for end in ends if len(end) < LONGEST_LABEL), pieces[-1])
-        return "…" + short if len(short) < LONGEST_LABEL else formatting.shown(short, LONGEST_LABEL)
+        short = next((end for end in ends if len(end) < MAX_LABEL_LENGTH), pieces[-1])
+        return "…" + short if len(short) < MAX_LABEL_LENGTH else shorten(short, MAX_LABEL_LENGTH)
 
     @property
-    def whole(self) -> float:
+    def total_width(self) -> float:
         """The width of the block with its strips."""
         return self.width + STRIP * len(self.strips)
 
     @property
     def x(self) -> float:
         """Where the block begins."""
-        return self.left + (self.slot - self.whole) / 2
+        return self.left + (self.slot - self.total_width) / 2
 
     @property
     def end(self) -> float:
         """Where the last strip ends."""
-        return self.x + self.whole
+        return self.x + self.total_width
 
 
 @dataclass(frozen=True)
-class Arc:
+class SkipArc:
     """A way past other items: from a piece of one item (0: its block, 1: its first strip, …) to another item."""
 
     start: int
-    piece: int
+    strip_index: int
     end: int
 
 
 @dataclass(frozen=True)
-class Bracket:
+class RepeatBracket:
     """The items of a repeat row, the first and the last; `level` counts from the innermost."""
 
     row: LayerRecord
@@ -107,59 +107,64 @@ class Bracket:
 
 
 @dataclass(frozen=True)
-class Placed:
+class NetworkDiagram:
     """A whole network in lines of items."""
 
-    items: tuple[Item, ...]
-    arcs: tuple[Arc, ...]
-    brackets: tuple[Bracket, ...]
+    items: tuple[DiagramBlock, ...]
+    arcs: tuple[SkipArc, ...]
+    brackets: tuple[RepeatBracket, ...]
     lines: int
     width: float
 
 
-def place(rows: Sequence[LayerRecord]) -> Placed:
+def lay_out_network(rows: Sequence[LayerRecord]) -> NetworkDiagram:
     """The items of a table from the images to the last row, each in its line and place."""
-    items, where, resolved = _items(rows)
-    arcs = _arcs(items, where, resolved)
+    items, where, resolved = _make_blocks(rows)
+    arcs = _skip_arcs(items, where, resolved)
     width = _lay_out(items, arcs)
-    return Placed(tuple(items), arcs, _brackets(rows, where), items[-1].line + 1, width)
+    return NetworkDiagram(tuple(items), arcs, _brackets(rows, where), items[-1].line + 1, width)
 
 
 def height_of(side: int, largest: int) -> float:
     """A block's height: it grows with the square root of the side, so that small images are still seen."""
-    return LOWEST + (TALLEST - LOWEST) * sqrt(side / largest)
+    return MIN_HEIGHT + (MAX_HEIGHT - MIN_HEIGHT) * sqrt(side / largest)
 
 
-def width_of(channels: int, most: int) -> float:
+def width_of(channels: int, max_channels: int) -> float:
     """A block's width: it grows with the logarithm of the channels."""
-    return NARROWEST + (WIDEST - NARROWEST) * log2(1 + channels) / log2(1 + most)
+    return MIN_WIDTH + (MAX_WIDTH - MIN_WIDTH) * log2(1 + channels) / log2(1 + max_channels)
 
 
-def _items(rows: Sequence[LayerRecord]) -> tuple[list[Item], dict[str, tuple[int, int]], dict[str, str]]:
+def _make_blocks(rows: Sequence[LayerRecord]) -> tuple[list[DiagramBlock], dict[str, tuple[int, int]], dict[str, str]]:
     """The items, the (item, piece) of each row that is drawn, and what a row's name stands for where it is not."""
-    ordered = data_order(rows)
+    ordered = execution_order(rows)
     image = ordered[0].input
     shapes = [image, *(row.output for row in rows)]
     largest, most = max(map(_side, shapes)), max(map(_channels, shapes))
     items = [
-        Item(
-            None, "image", "images", formatting.sizes(image), width_of(image[0], most), height_of(_side(image), largest)
+        DiagramBlock(
+            None,
+            "image",
+            "images",
+            format_shape(image),
+            width_of(image[0], most),
+            height_of(_side(image), largest),
         )
     ]
-    where, stands_for = {IMAGES: (0, 0)}, {IMAGES: IMAGES}
-    before = IMAGES
+    where, stands_for = {IMAGE_ROW: (0, 0)}, {IMAGE_ROW: IMAGE_ROW}
+    before = IMAGE_ROW
     for row in ordered:
-        inputs = [stands_for[name] for name in row.inputs or (IMAGES,) if name in stands_for]
+        inputs = [stands_for[name] for name in row.inputs or (IMAGE_ROW,) if name in stands_for]
         if row.kind == "repeat":
             stands_for[row.name] = inputs[0]
             continue
         stands_for[row.name] = row.name
         follows = before in inputs
-        if follows and _is_thin(row, inputs):
+        if follows and _is_strip(row, inputs):
             items[-1].strips.append(row)
             where[row.name] = (len(items) - 1, len(items[-1].strips))
         else:
-            items.append(_item(row, largest, most, follows))
+            items.append(_make_block(row, largest, most, follows))
             where[row.name] = (len(items) - 1, 0)
         before = row.name
     return items, where, stands_for
@@ -174,28 +179,30 @@ def _channels(shape: tuple[int, ...]) -> int:
     return shape[-1] if len(shape) == 2 else shape[0]
 
 
-def _is_thin(row: LayerRecord, inputs: Sequence[str]) -> bool:
-    kind = KIND_OF.get(row.kind, "other")
-    return kind in _THIN or (kind == "other" and row.input == row.output and not row.parameters and len(inputs) == 1)
+def _is_strip(row: LayerRecord, inputs: Sequence[str]) -> bool:
+    kind = BLOCK_KIND.get(row.kind, "other")
+    return kind in _STRIP_KINDS or (
+        kind == "other" and row.input == row.output and not row.parameters and len(inputs) == 1
+    )
 
 
-def _item(row: LayerRecord, largest: int, most: int, follows: bool) -> Item:
-    kind = KIND_OF.get(row.kind, "other")
+def _make_block(row: LayerRecord, largest: int, max_channels: int, follows: bool) -> DiagramBlock:
+    kind = BLOCK_KIND.get(row.kind, "other")
     if kind == "sum":
-        return Item(row, kind, "", "", NODE, NODE, follows=follows)
+        return DiagramBlock(row, kind, "", "", NODE, NODE, is_connected=follows)
     shape = row.output
     if kind == "dense" and len(shape) == 3:  # it works on the last axis
         shape = (shape[2], *shape[:2])
-    width, height = width_of(_channels(shape), most), height_of(_side(shape), largest)
-    label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY else short_label(row)
-    return Item(row, kind, label, formatting.sizes(row.output), width, height, follows=follows)
+    width, height = width_of(_channels(shape), max_channels), height_of(_side(shape), largest)
+    label = f"{short_label(row)} {len(row.inputs)}" if len(row.inputs) > MANY_INPUTS else short_label(row)
+    return DiagramBlock(row, kind, label, format_shape(row.output), width, height, is_connected=follows)
 
 
 def short_label(row: LayerRecord) -> str:
     """What a row is in a few words: `conv 5×5, 32`."""
-    layer: Any = layer_in(row.text)
+    layer: Any = layer_from_text(row.text)
     if layer is None or row.kind in ("residual", "repeat"):
-        return formatting.shown(row.kind, LONGEST_LABEL)
+        return shorten(row.kind, MAX_LABEL_LENGTH)
     window = layer.window()
     words_of = {"dense": f"dense {row.output[-1]}", "upsample": f"upsample ×{getattr(layer, 'scale', 1)}"}
     if window is None:
@@ -206,45 +213,47 @@ def short_label(row: LayerRecord) -> str:
     stride = "" if window.stride == usual else f" /{_sizes(window.stride)}"
     filters = f", {row.output[0]}" if row.kind == "conv" else ""
     name = "depthw." if row.kind == "depthwise" else row.kind
-    return f"{name} {_sizes(kernel) if row.kind.endswith('pool') else formatting.sizes(kernel)}{filters}{stride}"
+    return f"{name} {_sizes(kernel) if row.kind.endswith('pool') else format_shape(kernel)}{filters}{stride}"
 
 
 def _sizes(pair: tuple[int, int]) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else formatting.sizes(pair)
+    return str(pair[0]) if pair[0] == pair[1] else format_shape(pair)
 
 
-def _arcs(items: Sequence[Item], where: dict[str, tuple[int, int]], stands_for: dict[str, str]) -> tuple[Arc, ...]:
+def _skip_arcs(
+    items: Sequence[DiagramBlock], where: dict[str, tuple[int, int]], stands_for: dict[str, str]
+) -> tuple[SkipArc, ...]:
     """The inputs that do not come from the item in front; not of a row with many, which says how many."""
-    found: dict[Arc, None] = {}
+    found: dict[SkipArc, None] = {}
     for end, item in enumerate(items):
         if item.row is None:
             continue
-        inputs = [stands_for[name] for name in item.row.inputs or (IMAGES,) if name in stands_for]
-        for name in inputs if len(inputs) <= MANY else ():
+        inputs = [stands_for[name] for name in item.row.inputs or (IMAGE_ROW,) if name in stands_for]
+        for name in inputs if len(inputs) <= MANY_INPUTS else ():
             start, piece = where[name]
             last = start == end - 1 and piece == len(items[start].strips)
             if not last:
-                found[Arc(start, piece, end)] = None
+                found[SkipArc(start, piece, end)] = None
     return tuple(found)
 
 
-def _brackets(rows: Sequence[LayerRecord], where: dict[str, tuple[int, int]]) -> tuple[Bracket, ...]:
-    found: list[Bracket] = []
+def _brackets(rows: Sequence[LayerRecord], where: dict[str, tuple[int, int]]) -> tuple[RepeatBracket, ...]:
+    found: list[RepeatBracket] = []
     for row in reversed(rows):  # inner rows come after outer ones
         if row.kind != "repeat":
             continue
         within = [place for name, (place, _) in where.items() if name.startswith(row.name + ".")] or [0]
         inner = [bracket.level for bracket in found if bracket.row.name.startswith(row.name + ".")]
-        found.append(Bracket(row, min(within), max(within), max(inner, default=-1) + 1))
+        found.append(RepeatBracket(row, min(within), max(within), max(inner, default=-1) + 1))
     return tuple(reversed(found))
 
 
-def _lay_out(items: Sequence[Item], arcs: Sequence[Arc]) -> float:
+def _lay_out(items: Sequence[DiagramBlock], arcs: Sequence[SkipArc]) -> float:
     """Give every item its line and place, and return the width of the longest line with its margins."""
     for item in items:
-        texts = (item.label, item.size, item.name if item.label else "")
-        item.slot = max(item.whole, *(WIDE * text_width(text, SMALL) for text in texts))
-    inside = _inside(len(items), arcs)
+        texts = (item.label, item.size, item.short_name if item.label else "")
+        item.slot = max(item.total_width, *(WIDE * text_width(text, SMALL) for text in texts))
+    inside = _breaks_arc(len(items), arcs)
     begin, line, longest = 0, 0, 0.0
     while begin < len(items):
         end = _line_end(items, begin, inside)
@@ -257,7 +266,7 @@ def _lay_out(items: Sequence[Item], arcs: Sequence[Arc]) -> float:
     return longest + MARGIN + (GAP if line > 1 else 0.0)
 
 
-def _inside(count: int, arcs: Sequence[Arc]) -> list[bool]:
+def _breaks_arc(count: int, arcs: Sequence[SkipArc]) -> list[bool]:
     """Whether a break in front of each item would part a way past others from where it begins.
 
     In front of the first item after its start it may: the way then begins with the new line.
@@ -269,7 +278,7 @@ def _inside(count: int, arcs: Sequence[Arc]) -> list[bool]:
     return inside
 
 
-def _line_end(items: Sequence[Item], begin: int, inside: Sequence[bool]) -> int:
+def _line_end(items: Sequence[DiagramBlock], begin: int, inside: Sequence[bool]) -> int:
     """Where the line that begins here ends: where it is full, or before what belongs together if half is filled."""
     room = PAGE - 2 * MARGIN - 2 * GAP
     end, used = begin, -GAP

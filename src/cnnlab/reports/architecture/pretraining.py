@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from cnnlab.config.backbones import Known, write_backbone
+from cnnlab.config.backbones import LibraryBackbone, format_backbone
 from cnnlab.config.recipe import Recipe
-from cnnlab.records import FeaturesRecord, LayerRecord, LoadedRecord, Record, Table
-from cnnlab.render import formatting
+from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, Record, WeightLoadReport
+from cnnlab.render.formatting import format_bytes, format_count, format_shape, pluralize, shorten
 
-MOST_NAMES = 6
-MOST_STEPS = 5  # of a gradual training
+MAX_NAMES = 6
+MAX_STEPS = 5  # of a gradual training
 BACKBONE = "backbone."
 RESIZE = "resize"
 FROZEN, TRAINS = "frozen", "trains"
 
 
-class Beginning(Record):
+class InitialWeights(Record):
     """What a recipe's backbone begins with.
 
     Attributes:
@@ -44,22 +44,22 @@ class Beginning(Record):
     def lines(self) -> list[str]:
         """What a person is told, a sentence each."""
         shape = self.features_shape
-        what = f"{formatting.count(shape[0])} numbers" if len(shape) == 1 else f"maps of {formatting.sizes(shape)}"
+        what = f"{format_count(shape[0])} numbers" if len(shape) == 1 else f"maps of {format_shape(shape)}"
         resized = ""
         if self.resized:
-            resized = f"resized to {formatting.sizes(self.resized)} ({self.interpolation}) on the device and "
+            resized = f"resized to {format_shape(self.resized)} ({self.interpolation}) on the device and "
         moments = {
             "weights": "of the weights" if self.weights else "that the backbone was made for",
             "data": "of the training images",
             "recipe": "that the recipe gives",
         }
         return [
-            self._begins(),
+            self._origin_text(),
             f"The head's input, {what}, comes from {self.features}.",
             f"Images are {resized}normalised with the mean and standard deviation {moments[self.normalized]}.",
         ]
 
-    def _begins(self) -> str:
+    def _origin_text(self) -> str:
         if not self.weights:
             return "The backbone begins at random."
         told = f"The backbone begins with {self.weights}"
@@ -69,13 +69,13 @@ class Beginning(Record):
         path = PurePath(self.file)
         if path.name == self.weights:  # a person's own file
             return f"{told}{size}." if self.at_hand else f"! {told}, and there is no such file: {self.file}."
-        folder = _at_home(path.parent if path.suffix else path)
+        folder = _home_relative(path.parent if path.suffix else path)
         named = f"{path.name}{size}" if path.suffix else f"a file{size}"
         where = f"which is in {folder}" if self.at_hand else f"which training will download to {folder}"
         return f"{told}: {named}, {where}."
 
 
-def trained(layers: Sequence[LayerRecord]) -> str:
+def trainable_text(layers: Sequence[LayerRecord]) -> str:
     """What trains, by the shortest names that hold nothing frozen, and after how many epochs what begins later does.
 
     Empty where everything trains from the start.
@@ -86,82 +86,84 @@ def trained(layers: Sequence[LayerRecord]) -> str:
     'head.dense1'
     """
     weighted = [row for row in layers if row.parameters]
-    if not any(row.frozen or row.begins for row in weighted):
+    if not any(row.frozen or row.unfreeze_at for row in weighted):
         return ""
     told = []
-    for begin in sorted({row.begins for row in weighted if not row.frozen}):
-        names = _names(weighted, [row for row in weighted if not row.frozen and row.begins == begin])
-        told.append(names + (f" after {formatting.plural(begin, 'epoch')}" if begin else ""))
-    if len(told) > MOST_STEPS:
-        between = formatting.plural(len(told) - 3, "other step")
+    for begin in sorted({row.unfreeze_at for row in weighted if not row.frozen}):
+        names = _names(weighted, [row for row in weighted if not row.frozen and row.unfreeze_at == begin])
+        told.append(names + (f" after {pluralize(begin, 'epoch')}" if begin else ""))
+    if len(told) > MAX_STEPS:
+        between = pluralize(len(told) - 3, "other step")
         told = [*told[:2], f"then, after {between}, {told[-1]}"]
     return "; ".join(told)
 
 
-def too_late(layers: Sequence[LayerRecord], epochs: int) -> str:
+def late_unfreeze_warning(layers: Sequence[LayerRecord], epochs: int) -> str:
     """A warning of weights that training would end before; empty where there are none."""
-    late = sum(row.parameters for row in layers if row.begins >= epochs and not row.frozen)
+    late = sum(row.parameters for row in layers if row.unfreeze_at >= epochs and not row.frozen)
     if not late:
         return ""
-    ends = f"training ends after {formatting.plural(epochs, 'epoch')}"
-    return f"{ends}, before {formatting.plural(late, 'parameter')} would begin to train: they stay as they are"
+    ends = f"training ends after {pluralize(epochs, 'epoch')}"
+    return f"{ends}, before {pluralize(late, 'parameter')} would begin to train: they stay as they are"
 
 
-def frozen(layers: Sequence[LayerRecord]) -> str:
-    """What never trains, as `trained` names it; empty for nothing."""
+def frozen_text(layers: Sequence[LayerRecord]) -> str:
+    """What never trains, as `trainable_text` names it; empty for nothing."""
     weighted = [row for row in layers if row.parameters]
     return _names(weighted, [row for row in weighted if row.frozen])
 
 
-def state_of(layer: LayerRecord) -> str:
+def freeze_state(layer: LayerRecord) -> str:
     """What a row's weights do, in a word or three; empty for a row without weights."""
     if not layer.parameters:
         return ""
-    return FROZEN if layer.frozen else f"after epoch {layer.begins}" if layer.begins else TRAINS
+    return FROZEN if layer.frozen else f"after epoch {layer.unfreeze_at}" if layer.unfreeze_at else TRAINS
 
 
-def has_states(table: Table) -> bool:
+def has_frozen_layers(table: LayerTable) -> bool:
     """Whether anything is frozen, or begins later."""
-    return any(row.frozen or row.begins for row in table.layers)
+    return any(row.frozen or row.unfreeze_at for row in table.layers)
 
 
-def beginning(recipe: Recipe, table: Table, given: Recipe, kept: Path | None = None) -> Beginning:
+def describe_initial_weights(
+    recipe: Recipe, table: LayerTable, unresolved: Recipe, backbone_run_dir: Path | None = None
+) -> InitialWeights:
     """What a resolved recipe's backbone begins with; nothing is opened or downloaded. This loads torch.
 
     Args:
-        given: the recipe before it was resolved.
-        kept: what a run kept of the run that its backbone is from.
+        unresolved: the recipe before it was resolved.
+        backbone_run_dir: what a run kept of the run that its backbone is from.
 
     Raises:
         SpecError: nothing has the backbone's name, or there are no such weights.
         RunError: the run that it is from can't be read.
     """
-    from cnnlab.models.pretrained.source import images_of
-    from cnnlab.models.pretrained.weights import whereabouts
+    from cnnlab.models.pretrained.source import backbone_pretrained_config
+    from cnnlab.models.pretrained.weights import locate_weights
 
     model, backbone = recipe.model, recipe.model.backbone
     assert backbone is not None
-    made_for = images_of(backbone, kept)
+    made_for = backbone_pretrained_config(backbone, backbone_run_dir)
     last = [row for row in table.layers if row.name.startswith(BACKBONE)][-1]
     image = next(row.input for row in table.layers if not row.inputs)
     size = image[1:] if model.resize in (None, "own") else model.resize
     is_theirs = recipe.data.normalize == (made_for.mean, made_for.std)
-    named = "weights" if is_theirs else "data" if given.data.normalize == "data" else "recipe"
+    named = "weights" if is_theirs else "data" if unresolved.data.normalize == "data" else "recipe"
     facts: dict[str, object] = {"weights": ""}
-    if not isinstance(backbone, Known):
+    if not isinstance(backbone, LibraryBackbone):
         run = PurePath(backbone.path).name
         facts["weights"] = f"the trained weights of run {run}" if backbone.weights != "none" else ""
     elif backbone.weights != "none":
-        found = whereabouts(backbone.name, backbone.weights)
+        found = locate_weights(backbone.name, backbone.weights)
         facts = {
             "weights": found.label,
             "file": found.path,
-            "at_hand": found.at_hand,
+            "at_hand": found.is_local,
             "megabytes": found.megabytes,
         }
-    return Beginning.model_validate(
+    return InitialWeights.model_validate(
         {
-            "backbone": write_backbone(backbone),
+            "backbone": format_backbone(backbone),
             "features": last.name,
             "features_shape": last.output,
             "resized": None if size == image[1:] else size,
@@ -172,74 +174,72 @@ def beginning(recipe: Recipe, table: Table, given: Recipe, kept: Path | None = N
     )
 
 
-def loaded_facts(
-    recipe: Recipe, table: Table, loaded: LoadedRecord | None, features: FeaturesRecord | None = None
+def loaded_weights_facts(
+    recipe: Recipe, table: LayerTable, loaded: WeightLoadReport | None, features: FeatureCacheRecord | None = None
 ) -> list[tuple[str, str]]:
     """What a run's page says of where its network began: what, and in words."""
     backbone = recipe.model.backbone
     assert backbone is not None
     last = next((row for row in reversed(table.layers) if row.name.startswith(BACKBONE)), None)
-    facts = [("backbone", write_backbone(backbone))]
+    facts = [("backbone", format_backbone(backbone))]
     if loaded is None:
         facts.append(("weights", "none: all began at random"))
     else:
         facts += [("weights", loaded.source), ("file", _file(loaded)), ("tensors", _tensors(loaded))]
     first = table.layers[0]
     if first.name == RESIZE:
-        facts.append(
-            ("resized", f"to {formatting.sizes(first.output[1:])} ({recipe.model.interpolation}), on the device")
-        )
+        facts.append(("resized", f"to {format_shape(first.output[1:])} ({recipe.model.interpolation}), on the device"))
     if last is not None:
-        facts.append(("features", f"{formatting.sizes(last.output)}, from {last.name}"))
+        facts.append(("features", f"{format_shape(last.output)}, from {last.name}"))
     trains = table.parameters if table.trainable is None else table.trainable
     still = table.parameters - trains
-    count = f"{formatting.count(trains)} of {formatting.count(table.parameters)} parameters"
-    late = too_late(table.layers, recipe.train.epochs)
-    which = trained(table.layers) or "everything, from the start"
+    count = f"{format_count(trains)} of {format_count(table.parameters)} parameters"
+    late = late_unfreeze_warning(table.layers, recipe.train.epochs)
+    which = trainable_text(table.layers) or "everything, from the start"
     facts.append(("trained", f"{count}: {which}" + (f"; {late}" if late else "")))
     if still:
-        facts.append(("frozen", f"{formatting.plural(still, 'parameter')}: {frozen(table.layers)}"))
+        facts.append(("frozen", f"{pluralize(still, 'parameter')}: {frozen_text(table.layers)}"))
     if features is not None:
-        facts.append(("kept", _kept(features)))
+        facts.append(("kept", _feature_cache_text(features)))
     return facts
 
 
-def _kept(features: FeaturesRecord) -> str:
-    if not features.kept:
+def _feature_cache_text(features: FeatureCacheRecord) -> str:
+    if not features.cached:
         return f"nothing: the frozen part was computed for every batch, since {features.reason}"
     equal = "bit for bit as without keeping them" if features.bitwise else "as without keeping them, up to rounding"
     how = equal if features.exact else f"not quite as without keeping them: {features.reason}"
-    what = f"{formatting.sizes(features.shape)} features of {formatting.plural(features.views, 'view')} of each image"
-    return f"{what}, {formatting.memory(features.bytes)} in {features.dtype}, computed once; training is {how}"
+    what = f"{format_shape(features.shape)} features of {pluralize(features.views, 'view')} of each image"
+    return f"{what}, {format_bytes(features.bytes)} in {features.dtype}, computed once; training is {how}"
 
 
-def _file(loaded: LoadedRecord) -> str:
+def _file(loaded: WeightLoadReport) -> str:
     told = {True: ", the published file", False: ", not the published file", None: ""}[loaded.published]
-    return f"{formatting.shown(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{told}"
+    return f"{shorten(PurePath(loaded.file).name, 80)}, SHA-256 {loaded.sha256}{told}"
 
 
-def _tensors(loaded: LoadedRecord) -> str:
-    parts = [f"{formatting.count(loaded.loaded)} loaded"]
+def _tensors(loaded: WeightLoadReport) -> str:
+    parts = [f"{format_count(loaded.loaded)} loaded"]
     for names, what in (
         (loaded.missing, "missing in the file, which began at random"),
         (loaded.ignored, "ignored, since they belong to nothing here"),
     ):
         if names:
-            parts.append(f"{formatting.count(len(names))} {what} ({_few(names)})")
+            parts.append(f"{format_count(len(names))} {what} ({_names_text(names)})")
     if loaded.behind:
-        parts.append(f"{formatting.count(len(loaded.behind))} behind the cut left out")
+        parts.append(f"{format_count(len(loaded.behind))} behind the cut left out")
     return "; ".join(parts)
 
 
-def _names(weighted: Sequence[LayerRecord], chosen: Sequence[LayerRecord]) -> str:
+def _names(weighted: Sequence[LayerRecord], selected: Sequence[LayerRecord]) -> str:
     """The shortest names that hold the chosen rows and no others with weights."""
-    wanted = {row.name for row in chosen}
+    wanted = {row.name for row in selected}
     found: dict[str, None] = {}
-    for row in chosen:
+    for row in selected:
         pieces = row.name.split(".")
         prefixes = (".".join(pieces[:size]) for size in range(1, len(pieces)))
         found[next((prefix for prefix in prefixes if _holds_only(prefix, weighted, wanted)), row.name)] = None
-    return _few([name.partition("#")[0] if name not in wanted else name for name in found])
+    return _names_text([name.partition("#")[0] if name not in wanted else name for name in found])
 
 
 def _holds_only(prefix: str, weighted: Sequence[LayerRecord], wanted: set[str]) -> bool:
@@ -247,12 +247,12 @@ def _holds_only(prefix: str, weighted: Sequence[LayerRecord], wanted: set[str]) 
     return len(within) > 1 and wanted.issuperset(within)
 
 
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+def _names_text(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
-def _at_home(path: PurePath) -> str:
+def _home_relative(path: PurePath) -> str:
     """A path as a person writes it."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

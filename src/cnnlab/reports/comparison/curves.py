@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cnnlab.records import EpochRecord, Record
-from cnnlab.render.plots import COLOURS, name_ends
-from cnnlab.reports.run.figures import LOG_FROM
+from cnnlab.render.plots import COLOURS, label_line_ends
+from cnnlab.reports.run.figures import LOG_SCALE_RATIO
 
-Part = Literal["train", "validation"]
-PARTS: tuple[Part, ...] = ("train", "validation")
+CurveSplit = Literal["train", "validation"]
+CURVE_SPLITS: tuple[CurveSplit, ...] = ("train", "validation")
 # Told apart in light and in dark; more groups than these are not drawn.
 TONES = ("train", "validation", "test", "other", "ink", "muted")
 
@@ -26,7 +26,7 @@ class LossCurve(Record):
     Validation points are of all images in eval mode, those of the training part running means of the steps before.
     """
 
-    part: Part
+    split: CurveSplit
     epochs: tuple[float, ...]
     mean: tuple[float, ...]
     low: tuple[float, ...]
@@ -41,7 +41,7 @@ def loss_curves(runs: Iterable[Sequence[EpochRecord]]) -> tuple[LossCurve, ...]:
     """
     kept = [list(points) for points in runs]
     found = []
-    for part in PARTS:
+    for part in CURVE_SPLITS:
         at: dict[float, list[float]] = {}
         for point in (point for points in kept for point in points):
             score = getattr(point, part)
@@ -51,7 +51,7 @@ def loss_curves(runs: Iterable[Sequence[EpochRecord]]) -> tuple[LossCurve, ...]:
             ordered = sorted(at.items())
             found.append(
                 LossCurve(
-                    part=part,
+                    split=part,
                     epochs=tuple(epoch for epoch, _ in ordered),
                     mean=tuple(fmean(losses) for _, losses in ordered),
                     low=tuple(min(losses) for _, losses in ordered),
@@ -70,11 +70,11 @@ def draw_curves(axes: Axes, groups: Sequence[tuple[str, Sequence[LossCurve]]]) -
         # The validation part's end where there is one: it comes last.
         ends += [(name, curves[-1].mean[-1], COLOURS[tone])] if curves else []
     _scale(axes, [curve for _, curves in groups[: len(TONES)] for curve in curves])
-    name_ends(axes, ends)
+    label_line_ends(axes, ends)
 
 
 def _draw(axes: Axes, curve: LossCurve, colour: str) -> None:
-    is_validation = curve.part == "validation"
+    is_validation = curve.split == "validation"
     alone = len(curve.epochs) == 1
     if is_validation and curve.low != curve.high:
         axes.fill_between(curve.epochs, curve.low, curve.high, color=colour, alpha=0.16, linewidth=0)
@@ -98,7 +98,7 @@ def _scale(axes: Axes, curves: Sequence[LossCurve]) -> None:
     axes.set_xlim(0 if first < 1.5 else first, max(last, 1))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     low, high = min(values), max(values)
-    if low > 0 and high / low > LOG_FROM:
+    if low > 0 and high / low > LOG_SCALE_RATIO:
         axes.set_yscale("log")
     else:
         bottom = 0.0 if low < high / 2 else low - (high - low or high) / 4

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure, to_svg
 from cnnlab.render.svg import text_width
 from cnnlab.reports.comparison.curves import TONES, LossCurve, draw_curves
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns
-from cnnlab.reports.comparison.view import gap
+from cnnlab.reports.comparison.view import format_difference
 from cnnlab.reports.study.text import is_share, short_names
 from cnnlab.stats.comparison import Comparison
 
@@ -22,38 +22,38 @@ ROW = 36.0
 TOP, BETWEEN, BOTTOM = 46.0, 112.0, 52.0
 # Right of the rows there is room to say that runs diverged.
 RIGHT, RIGHT_OF_FAILURES = 24.0, 92.0
-MOST_NAME = 32
-CURVES = 320.0  # the height of the loss curves under the rest
+MAX_NAME_LENGTH = 32
+CURVES_HEIGHT = 320.0  # the height of the loss curves under the rest
 JITTER = 0.16
 
 
-def compared_svg(found: ComparedRuns) -> str:
+def comparison_svg(result: ComparedRuns) -> str:
     """The picture, standing alone."""
-    description = f"{found.metric.replace('_', ' ')} of {len(found.groups)} groups of runs. {found.answer()}"
-    return to_svg(compared_figure(found), "compared", description, alone=True)
+    description = f"{result.metric.replace('_', ' ')} of {len(result.groups)} groups of runs. {result.summary()}"
+    return to_svg(comparison_figure(result), "compared", description, alone=True)
 
 
-def compared_figure(found: ComparedRuns) -> Figure:
+def comparison_figure(result: ComparedRuns) -> Figure:
     """Every run a dot, each group's mean with its 95 % interval; differences with intervals and ±δ; losses by epoch."""
-    above, below = ROW * len(found.groups), ROW * len(found.comparisons)
-    drawn = [group for group in found.groups if group.curves][: len(TONES)]
-    foot = BOTTOM + (CURVES if drawn else 0.0)
+    above, below = ROW * len(result.groups), ROW * len(result.comparisons)
+    drawn = [group for group in result.groups if group.curves][: len(TONES)]
+    foot = BOTTOM + (CURVES_HEIGHT if drawn else 0.0)
     height = TOP + above + BETWEEN + below + foot
-    every = [group.name for group in found.groups]
-    names = dict(zip(every, short_names(every, MOST_NAME), strict=True))
+    every = [group.name for group in result.groups]
+    names = dict(zip(every, short_names(every, MAX_NAME_LENGTH), strict=True))
     left = 20 + max(text_width(name, SMALL) for name in names.values())
-    right = RIGHT_OF_FAILURES if any(group.failures for group in found.groups) else RIGHT
+    right = RIGHT_OF_FAILURES if any(group.failures for group in result.groups) else RIGHT
     figure = new_figure(WIDTH, height)
     upper = _rows(figure, left, right, height - TOP - above, above, list(names.values()))
-    lower = _rows(figure, left, right, foot, below, [names[each.a] for each in found.comparisons])
-    for row, group in enumerate(found.groups):
+    lower = _rows(figure, left, right, foot, below, [names[each.a] for each in result.comparisons])
+    for row, group in enumerate(result.groups):
         _draw_group(upper, row, group)
-    _draw_differences(lower, found)
-    upper.set_xlabel(f"{found.metric.replace('_', ' ')}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
-    unit = ", points" if is_share(found.metric) else ""
+    _draw_differences(lower, result)
+    upper.set_xlabel(f"{result.metric.replace('_', ' ')}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
+    unit = ", points" if is_share(result.metric) else ""
     lower.set_xlabel(f"difference{unit}", color=COLOURS["muted"], fontsize=SMALL, labelpad=4)
-    dotted = "; dotted: for new images too" if any(each.new_images for each in found.comparisons) else ""
-    against = f"against {names[found.baseline]}, with the {_level(found)} interval"
+    dotted = "; dotted: for new images too" if any(each.new_images for each in result.comparisons) else ""
+    against = f"against {names[result.baseline]}, with the {_level_text(result)} interval"
     _title(figure, height - 16, "every run a dot; mean with its 95 % interval")
     _title(figure, foot + below + 36, against)
     under = f"shaded: differences up to δ do not matter{dotted}"
@@ -67,23 +67,23 @@ def _draw_losses(figure: Figure, groups: Sequence[tuple[str, Sequence[LossCurve]
     """The losses of all groups in one plot, under the rest."""
     _, height = figure.get_size_inches() * 72
     right = 20 + max(1.2 * text_width(name, NORMAL) for name, _ in groups)
-    axes = quiet_axes(figure, 44, 42, WIDTH - 44 - right, CURVES - 42 - 64)
+    axes = minimal_axes(figure, 44, 42, WIDTH - 44 - right, CURVES_HEIGHT - 42 - 64)
     draw_curves(axes, groups)
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     log = ", log scale" if axes.get_yscale() == "log" else ""
-    _title(figure, CURVES - 26, f"loss (cross-entropy, nats{log})")
+    _title(figure, CURVES_HEIGHT - 26, f"loss (cross-entropy, nats{log})")
     seeds = (
         "; mean over seeds, band: lowest to highest"
         if any(curve.low != curve.high for _, curves in groups for curve in curves)
         else ""
     )
     under = f"line: validation; dashed: training, running mean of the steps{seeds}"
-    place = (CURVES - 44) / height
+    place = (CURVES_HEIGHT - 44) / height
     figure.text(12 / WIDTH, place, under, fontsize=SMALL, color=COLOURS["muted"], va="center")
 
 
 def _rows(figure: Figure, left: float, right: float, bottom: float, height: float, names: Sequence[str]) -> Axes:
-    axes = quiet_axes(figure, left, bottom, WIDTH - left - right, height)
+    axes = minimal_axes(figure, left, bottom, WIDTH - left - right, height)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=COLOURS["line"], linewidth=0.8)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -117,37 +117,37 @@ def _draw_group(axes: Axes, row: int, group: ComparedGroup) -> None:
         )
 
 
-def _draw_differences(axes: Axes, found: ComparedRuns) -> None:
-    scale = 100.0 if is_share(found.metric) else 1.0
+def _draw_differences(axes: Axes, result: ComparedRuns) -> None:
+    scale = 100.0 if is_share(result.metric) else 1.0
     ends = []
-    if found.delta is not None:
-        ends = [scale * found.delta]
+    if result.delta is not None:
+        ends = [scale * result.delta]
         axes.axvspan(-ends[0], ends[0], color=COLOURS["test"], alpha=0.16, linewidth=0)
     axes.axvline(0, color=COLOURS["muted"], linewidth=1)
-    for row, each in enumerate(found.comparisons):
-        ends += [abs(scale * end) for end in _draw_difference(axes, row, each, scale, found.metric)]
+    for row, each in enumerate(result.comparisons):
+        ends += [abs(scale * end) for end in _draw_difference(axes, row, each, scale, result.metric)]
     # Both sides alike, so that no side looks larger than it is.
     most = max(ends, default=0.0) or 1.0
     axes.set_xlim(-1.12 * most, 1.12 * most)
 
 
-def _draw_difference(axes: Axes, row: int, found: Comparison, scale: float, metric: str) -> list[float]:
+def _draw_difference(axes: Axes, row: int, comparison: Comparison, scale: float, metric: str) -> list[float]:
     """Draw one difference; returns what must lie within the axes."""
-    if found.difference is None:
+    if comparison.difference is None:
         return []
-    kept = [found.difference]
-    if found.new_images is not None:
-        wide = [scale * end for end in found.new_images]
+    kept = [comparison.difference]
+    if comparison.new_images is not None:
+        wide = [scale * end for end in comparison.new_images]
         axes.plot(wide, [row, row], color=COLOURS["muted"], linewidth=1, linestyle=(0, (2, 2)))
-        kept += found.new_images
-    if found.low is not None and found.high is not None:
-        bounds = [scale * found.low, scale * found.high]
+        kept += comparison.new_images
+    if comparison.low is not None and comparison.high is not None:
+        bounds = [scale * comparison.low, scale * comparison.high]
         axes.plot(bounds, [row, row], color=COLOURS["ink"], linewidth=1.8, solid_capstyle="butt")
-        kept += [found.low, found.high]
-    axes.plot([scale * found.difference], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
+        kept += [comparison.low, comparison.high]
+    axes.plot([scale * comparison.difference], [row], "D", color=COLOURS["ink"], markersize=6, markeredgewidth=0)
     axes.annotate(
-        f"{gap(found.difference, metric).removesuffix(' points')}: {found.verdict}",
-        (scale * found.difference, row),
+        f"{format_difference(comparison.difference, metric).removesuffix(' points')}: {comparison.verdict}",
+        (scale * comparison.difference, row),
         xytext=(0, 7),
         textcoords="offset points",
         ha="center",
@@ -158,8 +158,8 @@ def _draw_difference(axes: Axes, row: int, found: Comparison, scale: float, metr
     return kept
 
 
-def _level(found: ComparedRuns) -> str:
-    return f"{100 * found.comparisons[0].level:.4g} %"
+def _level_text(result: ComparedRuns) -> str:
+    return f"{100 * result.comparisons[0].level:.4g} %"
 
 
 def _title(figure: Figure, bottom: float, text: str) -> None:

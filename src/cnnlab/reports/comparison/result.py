@@ -10,16 +10,23 @@ from typing import Any
 from cnnlab.config.arms import file_name
 from cnnlab.errors import RunError
 from cnnlab.records import EpochRecord, Record
-from cnnlab.render.document import Sheet
+from cnnlab.render.document import Document
 from cnnlab.reports.comparison.curves import LossCurve, loss_curves
-from cnnlab.runs.index.run_groups import Gathered, Group, find_group, gather, looks_at_test, right_answers
-from cnnlab.stats.ablation import Ablation, ablate
+from cnnlab.runs.index.run_groups import (
+    RunGroup,
+    RunGroups,
+    collect_run_groups,
+    correct_predictions,
+    count_test_openings,
+    find_group,
+)
+from cnnlab.stats.ablation import Ablation, analyze_ablation
 from cnnlab.stats.claim_test import SHARES_OF_IMAGES
 from cnnlab.stats.comparison import Comparison, Judgement
 from cnnlab.stats.comparison import compare as compare_samples
 from cnnlab.stats.defaults import ALPHA, SMALLEST_DIFFERENCE
 from cnnlab.stats.intervals import random_effects_interval
-from cnnlab.stats.paired import PairedModels, mcnemar
+from cnnlab.stats.paired import McNemarResult, mcnemar_test
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.welch import family_level
 
@@ -80,61 +87,61 @@ class ComparedRuns(Record):
     groups: tuple[ComparedGroup, ...]
     comparisons: tuple[Comparison, ...]
     ablation: Ablation | None = None
-    mcnemar: PairedModels | None = None
+    mcnemar: McNemarResult | None = None
     looks: int | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def alone(self) -> Comparison | None:
+    def pair_comparison(self) -> Comparison | None:
         """The comparison of two groups; None where there are more."""
         return self.comparisons[0] if len(self.comparisons) == 1 else None
 
     @property
     def verdict(self) -> Judgement | None:
         """Of two groups the verdict on the first against the second."""
-        return self.alone.verdict if self.alone else None
+        return self.pair_comparison.verdict if self.pair_comparison else None
 
     @property
     def difference(self) -> float | None:
         """Of two groups the first one's mean − the second's, in the metric's units."""
-        return self.alone.difference if self.alone else None
+        return self.pair_comparison.difference if self.pair_comparison else None
 
     @property
     def low(self) -> float | None:
         """The lower end of the interval of that difference."""
-        return self.alone.low if self.alone else None
+        return self.pair_comparison.low if self.pair_comparison else None
 
     @property
     def high(self) -> float | None:
         """The upper end of it."""
-        return self.alone.high if self.alone else None
+        return self.pair_comparison.high if self.pair_comparison else None
 
-    def headline(self) -> dict[str, Any]:
+    def key_fields(self) -> dict[str, Any]:
         """What other programs read first, beside the record's own fields."""
-        level = self.alone.level if self.alone else None
+        level = self.pair_comparison.level if self.pair_comparison else None
         bounds = {"low": self.low, "high": self.high, "level": level}
         return {"verdict": self.verdict, "difference": self.difference, **bounds}
 
-    def answer(self) -> str:
+    def summary(self) -> str:
         """The verdicts in sentences."""
-        from cnnlab.reports.comparison.view import sentence
+        from cnnlab.reports.comparison.view import comparison_text
 
-        return " ".join(sentence(found, self.metric) for found in self.comparisons)
+        return " ".join(comparison_text(found, self.metric) for found in self.comparisons)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The answer, the groups, the differences, every run, and what a reader must know."""
-        from cnnlab.reports.comparison.view import compared_sheet
+        from cnnlab.reports.comparison.view import comparison_document
 
-        return compared_sheet(self)
+        return comparison_document(self)
 
     def svg(self) -> str:
         """Every run a dot, means with intervals; the differences and the band that does not matter; the losses."""
-        from cnnlab.reports.comparison.figures import compared_svg
+        from cnnlab.reports.comparison.figures import comparison_svg
 
-        return compared_svg(self)
+        return comparison_svg(self)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 def compare(
@@ -164,13 +171,13 @@ def compare(
         UsageError: an unknown metric or baseline, fewer than two groups, or runs of different data.
         RunError: there is no run, or it has no such figure.
     """
-    gathered = gather(runs, metric)
+    gathered = collect_run_groups(runs, metric)
     part, _, figure = metric.partition("_")
     # Only a share of images has an error, which may fall by so many per cent: a mean over classes is none.
     higher, accuracy = figure != "loss", figure in SHARES_OF_IMAGES
     if delta is None and higher:
         delta = SMALLEST_DIFFERENCE
-    arms, base = _sides(gathered.groups, baseline)
+    arms, base = _arms_and_baseline(gathered.groups, baseline)
     samples, reference = [group.sample(metric) for group in arms], base.sample(metric)
     ablation = None
     if len(arms) == 1:
@@ -179,12 +186,14 @@ def compare(
         )
         comparisons: tuple[Comparison, ...] = (compared,)
     else:
-        ablation = ablate(reference, samples, delta=delta, alpha=alpha, higher_is_better=higher, accuracy=accuracy)
+        ablation = analyze_ablation(
+            reference, samples, delta=delta, alpha=alpha, higher_is_better=higher, accuracy=accuracy
+        )
         comparisons = ablation.comparisons
     notes = list(gathered.notes)
     models = None
     if figure == "accuracy":
-        comparisons, models, more = _by_images(arms, base, part, comparisons)
+        comparisons, models, more = _compare_by_images(arms, base, part, comparisons)
         notes += more
     return ComparedRuns(
         metric=metric,
@@ -196,30 +205,30 @@ def compare(
         comparisons=comparisons,
         ablation=None if ablation is None else ablation.model_copy(update={"comparisons": comparisons}),
         mcnemar=models,
-        looks=looks_at_test(gathered.runs) if part == "test" else None,
+        looks=count_test_openings(gathered.runs) if part == "test" else None,
         notes=tuple(notes),
     )
 
 
-def _sides(groups: Sequence[Group], baseline: str | None) -> tuple[list[Group], Group]:
+def _arms_and_baseline(groups: Sequence[RunGroup], baseline: str | None) -> tuple[list[RunGroup], RunGroup]:
     by_place = groups[1] if len(groups) == 2 else groups[0]
     base = by_place if baseline is None else find_group(groups, baseline)
     return [group for group in groups if group is not base], base
 
 
-def _by_images(
-    arms: Sequence[Group], base: Group, part: str, comparisons: Sequence[Comparison]
-) -> tuple[tuple[Comparison, ...], PairedModels | None, list[str]]:
+def _compare_by_images(
+    groups: Sequence[RunGroup], base: RunGroup, split: str, comparisons: Sequence[Comparison]
+) -> tuple[tuple[Comparison, ...], McNemarResult | None, list[str]]:
     """What the runs say image by image: wider intervals for new images, or McNemar's test of two models."""
-    tables = right_answers([*arms, base], part)
+    tables = correct_predictions([*groups, base], split)
     if isinstance(tables, str):
-        what = "the two models" if len(arms) == 1 and len(arms[0].runs) == len(base.runs) == 1 else "the runs"
+        what = "the two models" if len(groups) == 1 and len(groups[0].runs) == len(base.runs) == 1 else "the runs"
         return tuple(comparisons), None, [f"Image by image {what} can't be compared: {tables}."]
     *firsts, second = tables
     if len(firsts) == 1 and len(firsts[0]) == len(second) == 1:
         level = 1 - comparisons[0].alpha
         names = (comparisons[0].a, comparisons[0].b)
-        return tuple(comparisons), mcnemar(firsts[0][0], second[0], names=names, level=level), []
+        return tuple(comparisons), mcnemar_test(firsts[0][0], second[0], names=names, level=level), []
     wider = []
     for found, first in zip(comparisons, firsts, strict=True):
         if min(len(first), len(second)) >= 2:
@@ -230,7 +239,7 @@ def _by_images(
     return tuple(wider), None, []
 
 
-def _record(group: Group, metric: str) -> ComparedGroup:
+def _record(group: RunGroup, metric: str) -> ComparedGroup:
     sample = group.sample(metric)
     low, high = sample.interval() or (None, None)
     runs = (
@@ -258,12 +267,12 @@ def _record(group: Group, metric: str) -> ComparedGroup:
     )
 
 
-def _points(group: Group) -> Iterator[Sequence[EpochRecord]]:
+def _points(group: RunGroup) -> Iterator[Sequence[EpochRecord]]:
     for run in group.runs:
         # Figures don't hang on the curve: where it is damaged, the comparison goes without it.
         with suppress(RunError):
             yield run.folder.epochs()
 
 
-def _data(gathered: Gathered) -> str:
+def _data(gathered: RunGroups) -> str:
     return file_name(gathered.runs[0].data.source)

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cnnlab.records import Record
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.formatting import NONE
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, quote, shorten
 from cnnlab.render.plots import to_svg
 from cnnlab.render.tables import TextTable
-from cnnlab.reports.comparison.view import gap
+from cnnlab.reports.comparison.view import format_difference
 from cnnlab.reports.study import text
 from cnnlab.stats.comparison import Judgement
 from cnnlab.studies.folder import read_result
 from cnnlab.studies.result import ArmRecord, StudyResult
 
-MOST_NAMED = 8
+MAX_NAMED = 8
 
 
 class SharedArm(Record):
@@ -47,26 +46,26 @@ class ComparedStudies(Record):
     arms: tuple[SharedArm, ...]
     notes: tuple[str, ...] = ()
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The arms that they share, a row for each study."""
         metric = text.metric_name(self.studies[0].metric)
-        names = [formatting.shown(study.study) for study in self.studies]
+        names = [shorten(study.study) for study in self.studies]
         shared = len({one.arm for one in self.arms})
-        line = f"{metric}; {formatting.plural(shared, 'arm')} of more than one study: each difference is to its own baseline."
+        line = f"{metric}; {pluralize(shared, 'arm')} of more than one study: each difference is to its own baseline."
         heads = ("arm", "study", "#n", "#failed", "#mean", "#95 % interval", "#difference", "#its interval", "verdict")
         rows = (_row(one, self.studies[0].metric) for one in self.arms)
-        tables = (("Arms that they share", TextTable.of(heads, rows)),) if self.arms else ()
-        return Sheet(f"Studies {text.named(names)}", (line,), tables, self.notes)
+        tables = (("Arms that they share", TextTable.from_rows(heads, rows)),) if self.arms else ()
+        return Document(f"Studies {text.join_names(names)}", (line,), tables, self.notes)
 
     def svg(self) -> str:
         """All arms of all studies, each study in a colour and a shape of its own."""
         from cnnlab.reports.comparison.studies_figure import overlay_figure
 
-        names = text.named([study.study for study in self.studies])
+        names = text.join_names([study.study for study in self.studies])
         return to_svg(overlay_figure(self.studies), "studies", f"The arms of the studies {names}.", alone=True)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStudies:
@@ -85,7 +84,7 @@ def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStud
     overlay_rows(results)
     known = [arm.name for result in results for arm in result.arms]
     shared = [name for name in dict.fromkeys(known) if known.count(name) > 1]
-    arms = (_shared(result, result.arm(name)) for name in shared for result in results if name in _names(result))
+    arms = (_shared_arm(result, result.arm(name)) for name in shared for result in results if name in _names(result))
     return ComparedStudies(studies=results, arms=tuple(arms), notes=tuple(_notes(results, shared)))
 
 
@@ -98,7 +97,7 @@ def _names(result: StudyResult) -> list[str]:
     return [arm.name for arm in result.arms]
 
 
-def _shared(result: StudyResult, arm: ArmRecord) -> SharedArm:
+def _shared_arm(result: StudyResult, arm: ArmRecord) -> SharedArm:
     low, high = arm.sample.interval() or (None, None)
     made = SharedArm(
         arm=arm.name,
@@ -119,9 +118,9 @@ def _shared(result: StudyResult, arm: ArmRecord) -> SharedArm:
 def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]:
     told = {
         "data": [result.data for result in results],
-        "numbers of images": [formatting.count(result.images) for result in results],
+        "numbers of images": [format_count(result.images) for result in results],
         "smallest differences of interest": [
-            NONE if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
+            MISSING if result.smallest_difference is None else f"{result.smallest_difference:g}" for result in results
         ],
         "baselines": [result.baseline or "none" for result in results],
         "precision": [result.precision for result in results],
@@ -134,11 +133,11 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
     for name in shared:
         changes = [result.arm(name).changes for result in results if name in _names(result)]
         if any(each != changes[0] for each in changes):
-            yield f"{formatting.quoted(name)} is called alike in all, and changes other things of the base."
+            yield f"{quote(name)} is called alike in all, and changes other things of the base."
     for result in results:
         own = [name for name in _names(result) if name not in shared]
         if own:
-            yield f"Only in {result.study}: {text.named(own, MOST_NAMED)}."
+            yield f"Only in {result.study}: {text.join_names(own, MAX_NAMED)}."
         if not result.complete:
             yield f"{result.study} is not complete: runs are missing."
     yield (
@@ -147,19 +146,19 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
     )
 
 
-def _row(one: SharedArm, metric: str) -> tuple[str, ...]:
+def _row(arm: SharedArm, metric: str) -> tuple[str, ...]:
     def pair(low: float | None, high: float | None) -> str:
-        return NONE if low is None or high is None else f"{formatting.loss(low)} to {formatting.loss(high)}"
+        return MISSING if low is None or high is None else f"{format_loss(low)} to {format_loss(high)}"
 
-    known = one.difference_low is not None and one.difference_high is not None
+    known = arm.difference_low is not None and arm.difference_high is not None
     return (
-        formatting.shown(one.arm, 60),
-        formatting.shown(one.study),
-        str(one.n),
-        str(one.failures),
-        NONE if one.mean is None else formatting.loss(one.mean),
-        pair(one.low, one.high),
-        NONE if one.difference is None else gap(one.difference, metric),
-        text.between(one.difference_low or 0.0, one.difference_high or 0.0, metric) if known else NONE,
-        one.verdict or NONE,
+        shorten(arm.arm, 60),
+        shorten(arm.study),
+        str(arm.n),
+        str(arm.failures),
+        MISSING if arm.mean is None else format_loss(arm.mean),
+        pair(arm.low, arm.high),
+        MISSING if arm.difference is None else format_difference(arm.difference, metric),
+        text.format_interval(arm.difference_low or 0.0, arm.difference_high or 0.0, metric) if known else MISSING,
+        arm.verdict or MISSING,
     )

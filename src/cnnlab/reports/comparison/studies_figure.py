@@ -12,22 +12,22 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import offset_copy
 
 from cnnlab.errors import UsageError
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
 from cnnlab.render.svg import text_width
 from cnnlab.reports.study import text
 from cnnlab.reports.study.figures import (
-    BOLD,
-    STEPS,
-    limits,
-    name_room,
+    BOLD_WIDTH,
+    TICK_STEPS,
+    axis_limits,
+    format_tick,
+    missing_runs_text,
+    names_width,
     new_canvas,
-    plain_ticks,
-    remark,
     row_axes,
-    tick,
-    write,
+    set_ticks,
+    write_text,
 )
-from cnnlab.reports.study.sweep_figure import dose_scale
+from cnnlab.reports.study.sweep_figure import set_sweep_axis
 from cnnlab.stats.sample import Interval, Sample
 from cnnlab.studies.result import StudyResult
 
@@ -36,12 +36,12 @@ LEFT, FOOT = 48.0, 46.0
 HEAD, LINE = 36.0, 17.0
 # A row is so high for each of its studies, and so much more.
 MARK_HEIGHT, ROW_GAP = 15.0, 12.0
-LONGEST, MOST_ROOM = 28, 216.0
+MAX_NAME_LENGTH, MAX_NAMES_WIDTH = 28, 216.0
 STYLES = (("train", "o"), ("validation", "s"), ("test", "^"), ("ink", "D"), ("muted", "v"))
 
 
 @dataclass(frozen=True)
-class Mark:
+class OverlayMark:
     """What one study says of an arm or a dose; `study` is its number."""
 
     study: int
@@ -56,8 +56,8 @@ class OverlayRow:
     """An arm with what each study that has it says; of a dose curve a dose."""
 
     name: str
-    dose: float | None
-    marks: tuple[Mark, ...]
+    sweep_value: float | None
+    marks: tuple[OverlayMark, ...]
 
 
 def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
@@ -70,11 +70,11 @@ def overlay_rows(results: Sequence[StudyResult]) -> tuple[OverlayRow, ...]:
     rows: dict[str | float, OverlayRow] = {}
     for number, result in enumerate(results):
         for arm in result.arms:
-            key = arm.name if arm.dose is None else arm.dose
-            known = rows.get(key, OverlayRow(arm.name, arm.dose, ()))
-            rows[key] = OverlayRow(known.name, known.dose, (*known.marks, _mark(number, arm.sample)))
+            key = arm.name if arm.sweep_value is None else arm.sweep_value
+            known = rows.get(key, OverlayRow(arm.name, arm.sweep_value, ()))
+            rows[key] = OverlayRow(known.name, known.sweep_value, (*known.marks, _mark(number, arm.sample)))
     found = list(rows.values())
-    return tuple(sorted(found, key=lambda row: row.dose or 0.0) if results[0].curve is not None else found)
+    return tuple(sorted(found, key=lambda row: row.sweep_value or 0.0) if results[0].curve is not None else found)
 
 
 def overlay_figure(results: Sequence[StudyResult]) -> Figure:
@@ -83,60 +83,60 @@ def overlay_figure(results: Sequence[StudyResult]) -> Figure:
     Errors: those of `overlay_rows`.
     """
     rows = overlay_rows(results)
-    return _doses(results, rows) if results[0].curve is not None else _arms(results, rows)
+    return _sweeps_figure(results, rows) if results[0].curve is not None else _arms_figure(results, rows)
 
 
-def _arms(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
+def _arms_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     head, row = HEAD + LINE * len(results), ROW_GAP + MARK_HEIGHT * len(results)
     figure = new_figure(WIDTH, head + row * len(rows) + FOOT)
     canvas = new_canvas(figure)
     _legend(canvas, results, text.metric_name(results[0].metric))
-    names = text.short_names([row.name for row in rows], LONGEST)
-    left, right = name_room(names, MOST_ROOM), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
+    names = text.short_names([row.name for row in rows], MAX_NAME_LENGTH)
+    left, right = names_width(names, MAX_NAMES_WIDTH), 92.0 if any(m.remark for r in rows for m in r.marks) else 8.0
     axes = row_axes(figure, left, head, WIDTH - left - right, len(rows), row)
-    axes.set_xlim(_reach(rows))
+    axes.set_xlim(_value_range(rows))
     for number, each in enumerate(rows):
-        write(canvas, left - 10, head + row * (number + 0.5), names[number], ha="right")
+        write_text(canvas, left - 10, head + row * (number + 0.5), names[number], ha="right")
         if number:
             axes.axhline(number - 0.5, color=COLOURS["line"], linewidth=0.8)
         for mark in each.marks:
             height = (mark.study - (len(results) - 1) / 2) * MARK_HEIGHT
             _draw(axes, mark, number + height / row, along=True)
-            write(canvas, WIDTH - right + 8, head + row * (number + 0.5) + height, mark.remark, colour="muted")
-    plain_ticks(axes, axes.bbox.width)
+            write_text(canvas, WIDTH - right + 8, head + row * (number + 0.5) + height, mark.remark, colour="muted")
+    set_ticks(axes, axes.bbox.width)
     return figure
 
 
-def _doses(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
+def _sweeps_figure(results: Sequence[StudyResult], rows: Sequence[OverlayRow]) -> Figure:
     head = HEAD + LINE * len(results)
     figure = new_figure(WIDTH, HEIGHT + head)
-    _legend(new_canvas(figure), results, f"{text.metric_name(results[0].metric)} against {text.dose_name(results[0])}")
-    axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
-    places = [row.dose for row in rows if row.dose is not None]
-    dose_scale(axes, places)
-    axes.set_ylim(_reach(rows))
+    _legend(new_canvas(figure), results, f"{text.metric_name(results[0].metric)} against {text.sweep_key(results[0])}")
+    axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - 12, HEIGHT - FOOT)
+    places = [row.sweep_value for row in rows if row.sweep_value is not None]
+    set_sweep_axis(axes, places)
+    axes.set_ylim(_value_range(rows))
     for number in range(len(results)):
         # Beside one another: what two studies say of one dose must not cover each other.
         aside = 5.0 * (number - (len(results) - 1) / 2)
         moved = offset_copy(axes.transData, axes.get_figure(root=True), x=aside, units="points")
-        points = [(row.dose or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
+        points = [(row.sweep_value or 0.0, mark) for row in rows for mark in row.marks if mark.study == number]
         means = [(dose, mark.mean) for dose, mark in points if mark.mean is not None]
         if means:
             axes.plot(*zip(*means, strict=True), color=COLOURS[STYLES[number][0]], linewidth=1.4, transform=moved)
         for dose, mark in points:
             _draw(axes, mark, dose, along=False, transform=moved)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
-    name = text.dose_name(results[0])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
+    name = text.sweep_key(results[0])
     axes.set_xlabel(name, color=COLOURS["muted"], fontsize=SMALL, labelpad=6, parse_math=False)
     return figure
 
 
-def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) -> None:
+def _draw(axes: Axes, mark: OverlayMark, position: float, *, along: bool, **style: Any) -> None:
     """Runs faint, interval and mean; `along` an axis of figures, or up it."""
 
     def plot(values: Sequence[float], kind: str, **own: Any) -> None:
-        places = [place] * len(values)
+        places = [position] * len(values)
         axes.plot(*((values, places) if along else (places, values)), kind, color=COLOURS[colour], **own, **style)
 
     colour, marker = STYLES[mark.study]
@@ -149,25 +149,25 @@ def _draw(axes: Axes, mark: Mark, place: float, *, along: bool, **style: Any) ->
 
 
 def _legend(canvas: Axes, results: Sequence[StudyResult], title: str) -> None:
-    write(canvas, 0, 10, title, size=NORMAL, bold=True)
-    names = text.short_names([result.study for result in results], LONGEST)
+    write_text(canvas, 0, 10, title, size=NORMAL, bold=True)
+    names = text.short_names([result.study for result in results], MAX_NAME_LENGTH)
     for number, (result, name) in enumerate(zip(results, names, strict=True)):
         colour, marker = STYLES[number]
         height = 28 + LINE * number
         canvas.plot([5], [height], marker, color=COLOURS[colour], markersize=7.5, markeredgewidth=0)
-        write(canvas, 16, height, name, colour=colour, bold=True)
+        write_text(canvas, 16, height, name, colour=colour, bold=True)
         words = f"{result.images:,} images; mean with 95 % interval" if not number else f"{result.images:,} images"
-        write(canvas, 28 + BOLD * text_width(name, SMALL), height, words, colour="muted")
+        write_text(canvas, 28 + BOLD_WIDTH * text_width(name, SMALL), height, words, colour="muted")
 
 
-def _reach(rows: Sequence[OverlayRow]) -> Interval:
+def _value_range(rows: Sequence[OverlayRow]) -> Interval:
     marks = [mark for row in rows for mark in row.marks]
     values = [value for mark in marks for value in mark.values]
-    return limits(values, [mark.interval for mark in marks if mark.interval is not None])
+    return axis_limits(values, [mark.interval for mark in marks if mark.interval is not None])
 
 
-def _mark(study: int, sample: Sample) -> Mark:
-    return Mark(study, sample.finite, sample.mean, sample.interval(), remark(sample))
+def _mark(study: int, sample: Sample) -> OverlayMark:
+    return OverlayMark(study, sample.finite, sample.mean, sample.interval(), missing_runs_text(sample))
 
 
 def _check(results: Sequence[StudyResult]) -> None:

@@ -4,130 +4,129 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnnlab.render import formatting
-from cnnlab.render.document import Formula, Sheet, Titled
-from cnnlab.render.formatting import NONE
+from cnnlab.render.document import Document, Formula, TitledTable
+from cnnlab.render.formatting import MISSING, format_count, format_epoch, format_loss, pluralize, quote, shorten
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.result import ComparedGroup, ComparedRuns
 from cnnlab.reports.study import text
 from cnnlab.stats.comparison import Comparison
-from cnnlab.stats.sample import FEWEST_RUNS
+from cnnlab.stats.sample import MIN_RUNS
 
 
-def compared_sheet(found: ComparedRuns) -> Sheet:
+def comparison_document(result: ComparedRuns) -> Document:
     """The answer, the groups, the differences, every run, and what a reader must know."""
-    lines: list[str | Formula] = [found.answer()]
-    if found.mcnemar is not None:
-        lines.append(found.mcnemar.sentence)
-    title = f"{found.metric.replace('_', ' ')} on {formatting.shown(found.data)}"
-    if found.alone:
-        title = f"{_shown(found.alone.a)} against {_shown(found.alone.b)}: {title}"
+    lines: list[str | Formula] = [result.summary()]
+    if result.mcnemar is not None:
+        lines.append(result.mcnemar.summary)
+    title = f"{result.metric.replace('_', ' ')} on {shorten(result.data)}"
+    if result.pair_comparison:
+        title = f"{_short_name(result.pair_comparison.a)} against {_short_name(result.pair_comparison.b)}: {title}"
     else:
-        title = f"{len(found.comparisons)} groups against {_shown(found.baseline)}: {title}"
-    return Sheet(title, tuple(lines), tuple(_tables(found)), tuple(_notes(found)))
+        title = f"{len(result.comparisons)} groups against {_short_name(result.baseline)}: {title}"
+    return Document(title, tuple(lines), tuple(_tables(result)), tuple(_notes(result)))
 
 
-def _tables(found: ComparedRuns) -> Iterator[Titled]:
+def _tables(result: ComparedRuns) -> Iterator[TitledTable]:
     heads = ("group", "#n", "#failed", "#mean", "#95 % interval", "#spread (sd)", "#parameters", "#epochs", "#minutes")
-    yield "Groups", TextTable.of(heads, map(_group_row, found.groups))
+    yield "Groups", TextTable.from_rows(heads, map(_group_row, result.groups))
     measures = ("group", "against", "#difference", "#interval", "verdict", "#needs n", "#p", "#P(better)")
-    known = [each for each in found.comparisons if each.low is not None]
+    known = [each for each in result.comparisons if each.low is not None]
     extra = ["#error, relative"] if any(each.error_change is not None for each in known) else []
     extra += ["#for new images too"] if any(each.new_images for each in known) else []
-    differences = (_difference_row(each, found.metric, extra) for each in found.comparisons)
-    yield "Differences", TextTable.of((*measures, *extra), differences)
+    differences = (_difference_row(each, result.metric, extra) for each in result.comparisons)
+    yield "Differences", TextTable.from_rows((*measures, *extra), differences)
     runs = [
         (
-            _shown(group.name),
+            _short_name(group.name),
             str(run.seed),
-            NONE if run.value is None else formatting.loss(run.value),
+            MISSING if run.value is None else format_loss(run.value),
             run.status,
             run.run,
         )
-        for group in found.groups
+        for group in result.groups
         for run in group.runs
     ]
-    yield "Runs", TextTable.of(("group", "#seed", f"#{found.metric.replace('_', ' ')}", "status", "`run"), runs)
+    yield "Runs", TextTable.from_rows(("group", "#seed", f"#{result.metric.replace('_', ' ')}", "status", "`run"), runs)
 
 
 def _group_row(group: ComparedGroup) -> tuple[str, ...]:
     minutes = sum(run.seconds for run in group.runs) / len(group.runs) / 60
     return (
-        _shown(group.name),
+        _short_name(group.name),
         str(group.n),
         str(group.failures),
-        NONE if group.mean is None else formatting.loss(group.mean),
-        NONE
+        MISSING if group.mean is None else format_loss(group.mean),
+        MISSING
         if group.low is None or group.high is None
-        else f"{formatting.loss(group.low)} to {formatting.loss(group.high)}",
-        NONE if group.sd is None else formatting.loss(group.sd),
-        formatting.count(group.parameters),
-        ", ".join(sorted({formatting.epoch(run.epochs) for run in group.runs}, key=float)),
+        else f"{format_loss(group.low)} to {format_loss(group.high)}",
+        MISSING if group.sd is None else format_loss(group.sd),
+        format_count(group.parameters),
+        ", ".join(sorted({format_epoch(run.epochs) for run in group.runs}, key=float)),
         f"{minutes:.1f}",
     )
 
 
-def _difference_row(found: Comparison, metric: str, extra: Sequence[str]) -> tuple[str, ...]:
-    p = found.p_adjusted
+def _difference_row(comparison: Comparison, metric: str, extra: Sequence[str]) -> tuple[str, ...]:
+    p = comparison.p_adjusted
     row = [
-        _shown(found.a),
-        _shown(found.b),
-        NONE if found.difference is None else gap(found.difference, metric),
-        _between(found.low, found.high, metric),
-        found.verdict,
-        NONE if found.needed is None else formatting.count(found.needed),
-        NONE if p is None else text.words_of_p(p),
-        NONE if found.superiority is None or found.low is None else f"{found.superiority:.2f}",
+        _short_name(comparison.a),
+        _short_name(comparison.b),
+        MISSING if comparison.difference is None else format_difference(comparison.difference, metric),
+        _interval_text(comparison.low, comparison.high, metric),
+        comparison.verdict,
+        MISSING if comparison.needed is None else format_count(comparison.needed),
+        MISSING if p is None else text.p_value_cell(p),
+        MISSING if comparison.superiority is None or comparison.low is None else f"{comparison.superiority:.2f}",
     ]
     for title in extra:
         if title == "#error, relative":
             row.append(
-                NONE
-                if found.error_change is None or found.low is None
-                else f"{text.signed(100 * found.error_change, 1)} %"
+                MISSING
+                if comparison.error_change is None or comparison.low is None
+                else f"{text.format_signed(100 * comparison.error_change, 1)} %"
             )
         else:
-            low, high = found.new_images or (None, None)
-            row.append(_between(low, high, metric))
+            low, high = comparison.new_images or (None, None)
+            row.append(_interval_text(low, high, metric))
     return tuple(row)
 
 
-def sentence(found: Comparison, metric: str) -> str:
+def comparison_text(comparison: Comparison, metric: str) -> str:
     """One comparison in words."""
-    a, b = formatting.quoted(found.a), formatting.quoted(found.b)
-    bounds = f"{_between(found.low, found.high, metric)}, {100 * found.level:.4g} % interval"
-    apart = "" if found.difference is None else gap(found.difference, metric)
-    if found.difference is None:
-        return f"No verdict: {a if not found.n_a else b} has no run that ended with a figure."
-    if found.verdict == "no verdict":
-        runs = f"{formatting.plural(found.n_a, 'run')} against {formatting.plural(found.n_b, 'run')}"
-        known = f" ({bounds})" if found.low is not None else ""
+    a, b = quote(comparison.a), quote(comparison.b)
+    bounds = f"{_interval_text(comparison.low, comparison.high, metric)}, {100 * comparison.level:.4g} % interval"
+    apart = "" if comparison.difference is None else format_difference(comparison.difference, metric)
+    if comparison.difference is None:
+        return f"No verdict: {a if not comparison.n_a else b} has no run that ended with a figure."
+    if comparison.verdict == "no verdict":
+        runs = f"{pluralize(comparison.n_a, 'run')} against {pluralize(comparison.n_b, 'run')}"
+        known = f" ({bounds})" if comparison.low is not None else ""
         return (
-            f"No verdict on the recipes: {runs}, and fewer than {FEWEST_RUNS} a side only describe. {a} − {b}: {apart}"
-            f"{known}.{_needs(found)}"
+            f"No verdict on the recipes: {runs}, and fewer than {MIN_RUNS} a side only describe. {a} − {b}: {apart}"
+            f"{known}.{_runs_needed_text(comparison)}"
         )
-    if found.verdict == "practically equal" and found.delta is not None:
-        band = text.smallest(found.delta, metric)[1:]
+    if comparison.verdict == "practically equal" and comparison.delta is not None:
+        band = text.equivalence_band(comparison.delta, metric)[1:]
         return f"{a} and {b} are practically equal: they differ by less than {band} ({apart}; {bounds})."
-    if found.verdict == "undecided":
-        return f"Undecided between {a} and {b}: {apart} ({bounds}).{_needs(found)}"
-    return f"{a} is {found.verdict} than {b}: {apart} ({bounds})."
+    if comparison.verdict == "undecided":
+        return f"Undecided between {a} and {b}: {apart} ({bounds}).{_runs_needed_text(comparison)}"
+    return f"{a} is {comparison.verdict} than {b}: {apart} ({bounds})."
 
 
-def _needs(found: Comparison) -> str:
+def _runs_needed_text(comparison: Comparison) -> str:
     """How many runs it takes."""
-    if found.delta is None and min(found.n_a, found.n_b) >= FEWEST_RUNS:
+    if comparison.delta is None and min(comparison.n_a, comparison.n_b) >= MIN_RUNS:
         return ""
-    if found.needed is None:
-        return f" It takes {FEWEST_RUNS} runs a side or more, with other seeds."
-    return f" At this spread it takes about {found.needed:,} runs a side to decide on the smallest difference."
+    if comparison.needed is None:
+        return f" It takes {MIN_RUNS} runs a side or more, with other seeds."
+    return f" At this spread it takes about {comparison.needed:,} runs a side to decide on the smallest difference."
 
 
-def _notes(found: ComparedRuns) -> Iterator[str]:
-    yield from found.notes
-    if found.looks is not None:
+def _notes(result: ComparedRuns) -> Iterator[str]:
+    yield from result.notes
+    if result.looks is not None:
         yield (
-            f"This test set had been looked at {formatting.plural(found.looks, 'time')} by all runs in the folder: what is "
+            f"This test set had been looked at {pluralize(result.looks, 'time')} by all runs in the folder: what is "
             "chosen by these figures is no longer judged by them."
         )
     else:
@@ -135,30 +134,30 @@ def _notes(found: ComparedRuns) -> Iterator[str]:
             "Validation and train figures choose; what is reported of the one chosen comes from a test set that was "
             "opened once."
         )
-    if found.ablation is not None:
-        rule = "Benjamini's and Hochberg's (a screening)" if found.ablation.screening else "Holm's"
+    if result.ablation is not None:
+        rule = "Benjamini's and Hochberg's (a screening)" if result.ablation.screening else "Holm's"
         yield (
-            f"Intervals hold for all {len(found.comparisons)} differences together; p-values by {rule} correction; "
+            f"Intervals hold for all {len(result.comparisons)} differences together; p-values by {rule} correction; "
             "both are size-corrected."
         )
-    if found.delta is None:
+    if result.delta is None:
         band = "not given (--delta), so that nothing is called practically equal"
     else:
-        band = text.smallest(found.delta, found.metric)[1:]
+        band = text.equivalence_band(result.delta, result.metric)[1:]
     yield (
-        f"Differences are group − against. The smallest difference of interest is {band}, α = {found.alpha:g}; chosen "
+        f"Differences are group − against. The smallest difference of interest is {band}, α = {result.alpha:g}; chosen "
         "after a look at the figures, verdicts are wrong more often than α says: a study declares both before it runs."
     )
 
 
-def gap(value: float, metric: str) -> str:
+def format_difference(value: float, metric: str) -> str:
     """A difference with its sign: `+1.26 points` for a share, else four digits."""
-    return f"{text.signed(100 * value, 2)} points" if text.is_share(metric) else text.signed(value)
+    return f"{text.format_signed(100 * value, 2)} points" if text.is_share(metric) else text.format_signed(value)
 
 
-def _between(low: float | None, high: float | None, metric: str) -> str:
-    return NONE if low is None or high is None else text.between(low, high, metric)
+def _interval_text(low: float | None, high: float | None, metric: str) -> str:
+    return MISSING if low is None or high is None else text.format_interval(low, high, metric)
 
 
-def _shown(name: str) -> str:
-    return formatting.shown(name, 60)
+def _short_name(name: str) -> str:
+    return shorten(name, 60)

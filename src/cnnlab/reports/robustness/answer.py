@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet
-from cnnlab.render.plots import Plate, to_svg
+from cnnlab.render.document import Document
+from cnnlab.render.formatting import pluralize, shorten
+from cnnlab.render.plots import CaptionedFigure, to_svg
 from cnnlab.reports.robustness.figures import curves_figure, examples_figure
 from cnnlab.reports.robustness.tables import shift_tables
-from cnnlab.reports.robustness.text import reach, summary
-from cnnlab.runs.robustness.result import Shifted, ShiftedGroup
+from cnnlab.reports.robustness.text import invariance_summary, scope_text
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult
 
 
 @dataclass(frozen=True)
-class ShiftAnswer:
+class ShiftView:
     """Networks under shifts.
 
     Attributes:
@@ -28,36 +28,36 @@ class ShiftAnswer:
         example: the first image, as it is and under each shift: uint8, (1 + S)×C×H×W; None where it is not kept.
     """
 
-    shifted: Shifted
+    shifted: ShiftResult
     example: npt.NDArray[np.uint8] | None = None
 
     @property
     def summaries(self) -> tuple[str, ...]:
         """For each group one line: what it is and is not invariant to."""
-        return tuple(summary(group, self.shifted) for group in self.shifted.groups)
+        return tuple(invariance_summary(group, self.shifted) for group in self.shifted.groups)
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The summaries, the accuracies under each shift, and what they speak of."""
         groups = self.shifted.groups
-        names = formatting.shown(groups[0].name) if len(groups) == 1 else formatting.plural(len(groups), "group")
-        return Sheet(
-            f"{names} under {formatting.plural(len(groups[0].rows), 'shift')}",
+        names = shorten(groups[0].name) if len(groups) == 1 else pluralize(len(groups), "group")
+        return Document(
+            f"{names} under {pluralize(len(groups[0].rows), 'shift')}",
             self.summaries,
             shift_tables(self.shifted),
-            (reach(self.shifted), *self.shifted.notes),
+            (scope_text(self.shifted), *self.shifted.notes),
         )
 
     def to_json(self, indent: int | None = None) -> str:
         """`rows[]`, one for each group and shift, the images as they are, the summaries, and the settings."""
         shifted = self.shifted
         found = {
-            "part": shifted.part,
+            "part": shifted.split,
             "images": shifted.images,
             "seed": shifted.seed,
             "smallest_difference": shifted.delta,
             "summaries": self.summaries,
-            "unshifted": [_unshifted(group) for group in shifted.groups],
-            "rows": [row for group in shifted.groups for row in _rows(group)],
+            "unshifted": [_unshifted_dict(group) for group in shifted.groups],
+            "rows": [row for group in shifted.groups for row in _row_dicts(group)],
             "between": [each.model_dump(mode="json") for each in shifted.between],
             "notes": shifted.notes,
         }
@@ -65,20 +65,24 @@ class ShiftAnswer:
 
     def svg(self) -> str:
         """The curves, standing alone."""
-        plate = self.plates()["curves"]
+        plate = self.figures()["curves"]
         return to_svg(plate.figure, "curves", plate.description, alone=True)
 
-    def plates(self) -> dict[str, Plate]:
+    def figures(self) -> dict[str, CaptionedFigure]:
         """The curves, a panel for each kind of shift; and an image under each shift."""
         told = " ".join(self.summaries)
-        found = {"curves": Plate(curves_figure(self.shifted), f"Accuracy against the strength of each shift. {told}")}
+        found = {
+            "curves": CaptionedFigure(
+                curves_figure(self.shifted), f"Accuracy against the strength of each shift. {told}"
+            )
+        }
         if self.example is not None:
             what = "One image as it is and under each shift, with the accuracies."
-            found["examples"] = Plate(examples_figure(self.shifted, self.example), what)
+            found["examples"] = CaptionedFigure(examples_figure(self.shifted, self.example), what)
         return found
 
 
-def _unshifted(group: ShiftedGroup) -> dict[str, Any]:
+def _unshifted_dict(group: ShiftedGroup) -> dict[str, Any]:
     return {
         "run": group.name,
         "runs": group.runs,
@@ -89,7 +93,7 @@ def _unshifted(group: ShiftedGroup) -> dict[str, Any]:
     }
 
 
-def _rows(group: ShiftedGroup) -> Iterator[dict[str, Any]]:
+def _row_dicts(group: ShiftedGroup) -> Iterator[dict[str, Any]]:
     for row in group.rows:
         yield {
             "run": group.name,

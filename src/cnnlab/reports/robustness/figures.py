@@ -10,53 +10,53 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnnlab.render import formatting
-from cnnlab.render.gallery import Panel, Tile, as_picture, gallery
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.formatting import display_width, format_fraction, pluralize, shorten
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery, to_hwc
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
 from cnnlab.reports.robustness.text import by_kind
-from cnnlab.reports.study.text import smallest
-from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftRow
+from cnnlab.reports.study.text import equivalence_band
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult, ShiftRow
 
 WIDTH = 760.0
-ACROSS = 4
+NUM_COLUMNS = 4
 LEFT, BOTTOM, PANEL_HEIGHT, BETWEEN, HEAD = 34.0, 30.0, 118.0, 16.0, 24.0
 TOP = 34.0
 LEGEND, LINE = 16.0, 20.0
 # The longest name of a shift of one strength, and a letter's width in points.
-NAMED, LETTER = 44, 6.4
+MAX_NAME_LENGTH, CHARACTER_WIDTH = 44, 6.4
 # The longest name below a small tile.
-LONGEST = 10
+MAX_TICKS_TEXT = 10
 # A group's mark changes when the colours begin again.
 MARKS, SIGNS = "os^Dv", "●■▲◆▼"
 HUES = ("train", "validation", "test", "other", "ink", "muted")
 
 
-def curves_figure(shifted: Shifted) -> Figure:
+def curves_figure(shifted: ShiftResult) -> Figure:
     """Accuracy against the strength of each kind of shift, a line for each group; below, the shifts of one strength."""
     groups = shifted.groups
     kinds = by_kind(groups[0].rows)
     curves = [kind for kind in kinds if len(kind) > 1]
     single = [kind[0] for kind in kinds if len(kind) == 1]
     top = TOP + LEGEND * len(groups)
-    below = top + ceil(len(curves) / ACROSS) * (HEAD + PANEL_HEIGHT + BOTTOM)
+    below = top + ceil(len(curves) / NUM_COLUMNS) * (HEAD + PANEL_HEIGHT + BOTTOM)
     height = below + (HEAD + LINE * len(single) + BOTTOM if single else 0)
     figure = new_figure(WIDTH, height)
     _title(figure, shifted, height)
-    wide = (WIDTH - LEFT - BETWEEN * (ACROSS - 1) - 8) / ACROSS
+    wide = (WIDTH - LEFT - BETWEEN * (NUM_COLUMNS - 1) - 8) / NUM_COLUMNS
     span = _range(groups)
     for number, kind in enumerate(curves):
-        row, column = divmod(number, ACROSS)
+        row, column = divmod(number, NUM_COLUMNS)
         bottom = height - top - row * (HEAD + PANEL_HEIGHT + BOTTOM) - HEAD - PANEL_HEIGHT
-        axes = quiet_axes(figure, LEFT + column * (wide + BETWEEN), bottom, wide, PANEL_HEIGHT)
+        axes = minimal_axes(figure, LEFT + column * (wide + BETWEEN), bottom, wide, PANEL_HEIGHT)
         axes.set_ylim(*span)
         if column:
             axes.set_yticklabels([])
         for place, group in enumerate(groups):
             _draw_curve(axes, shifted, group, kind, place)
-        _name(axes, f"{formatting.shown(kind[0].shift, 24)}{_unit(kind[0])}")
+        _name(axes, f"{shorten(kind[0].shift, 24)}{_unit(kind[0])}")
     if single:
-        left = 12 + LETTER * max(formatting.columns(formatting.shown(row.title, NAMED)) for row in single)
-        axes = quiet_axes(figure, left, BOTTOM, WIDTH - left - 14, LINE * len(single))
+        left = 12 + CHARACTER_WIDTH * max(display_width(shorten(row.title, MAX_NAME_LENGTH)) for row in single)
+        axes = minimal_axes(figure, left, BOTTOM, WIDTH - left - 14, LINE * len(single))
         axes.set_xlim(*span)
         for place, group in enumerate(groups):
             _draw_single(axes, shifted, group, single, place)
@@ -64,28 +64,28 @@ def curves_figure(shifted: Shifted) -> Figure:
     return figure
 
 
-def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
+def examples_figure(shifted: ShiftResult, example: npt.NDArray[np.uint8]) -> Figure:
     """One image as it is and under each shift, with the accuracy under it.
 
     Args:
         example: uint8, (1 + S)×C×H×W.
     """
     group = shifted.groups[0]
-    pictures = {row.call: as_picture(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
+    pictures = {row.call: to_hwc(pixels) for row, pixels in zip(group.rows, example[1:], strict=True)}
     kinds = by_kind(group.rows)
     across = max(max(map(len, kinds)), 5)
     single = [kind[0] for kind in kinds if len(kind) == 1]
-    strengths = any(map(_amount, single))
-    own = ("as it is", *([""] if strengths else []), formatting.fraction(group.accuracy))
-    clean = Tile(as_picture(example[0]), own, "ink")
-    tiles = (clean, *(Tile(pictures[row.call], _below(row, strengths)) for row in single))
+    strengths = any(map(_strength_text, single))
+    own = ("as it is", *([""] if strengths else []), format_fraction(group.accuracy))
+    clean = Tile(to_hwc(example[0]), own, "ink")
+    tiles = (clean, *(Tile(pictures[row.call], _tile_lines(row, strengths)) for row in single))
     # Wide enough for the names, unless they are short and many.
-    single_across = 2 * across if len(tiles) > across and max(len(row.shift) for row in single) <= LONGEST else 6
-    rows = [[Panel("", tiles, single_across)]]
+    single_across = 2 * across if len(tiles) > across and max(len(row.shift) for row in single) <= MAX_TICKS_TEXT else 6
+    rows = [[GalleryPanel("", tiles, single_across)]]
     several = [
-        Panel(
+        GalleryPanel(
             kind[0].shift,
-            tuple(Tile(pictures[row.call], (_amount(row), formatting.fraction(row.accuracy))) for row in kind),
+            tuple(Tile(pictures[row.call], (_strength_text(row), format_fraction(row.accuracy))) for row in kind),
             across,
         )
         for kind in kinds
@@ -93,23 +93,21 @@ def examples_figure(shifted: Shifted, example: npt.NDArray[np.uint8]) -> Figure:
     ]
     rows += [several[start : start + 2] for start in range(0, len(several), 2)]
     if rows and len(rows[-1]) == 1 and len(several) % 2:
-        rows[-1].append(Panel("", (), across))  # so that its tiles are as large as the others
-    note = (
-        f"Below each picture the strength, and the accuracy of {formatting.shown(group.name)} on all images so shifted."
-    )
-    return gallery("The first image under each shift", rows, [note])
+        rows[-1].append(GalleryPanel("", (), across))  # so that its tiles are as large as the others
+    note = f"Below each picture the strength, and the accuracy of {shorten(group.name)} on all images so shifted."
+    return draw_gallery("The first image under each shift", rows, [note])
 
 
-def _title(figure: Figure, shifted: Shifted, height: float) -> None:
-    title = f"Accuracy under shifts, {shifted.images:,} images of the {shifted.part} part"
+def _title(figure: Figure, shifted: ShiftResult, height: float) -> None:
+    title = f"Accuracy under shifts, {shifted.images:,} images of the {shifted.split} part"
     style = {"fontsize": NORMAL + 1, "color": COLOURS["ink"], "weight": "bold", "va": "center"}
     figure.text(8 / WIDTH, 1 - 14 / height, title, style)
     for place, group in enumerate(shifted.groups):
-        over = "" if group.n == 1 else f", mean of {formatting.plural(group.n, 'network')}"
+        over = "" if group.n == 1 else f", mean of {pluralize(group.n, 'network')}"
         sign = SIGNS[place // len(HUES) % len(SIGNS)]
-        text = f"{sign} {formatting.shown(group.name, 60)}{over}: {formatting.fraction(group.accuracy)} as they are (dashed)"
+        text = f"{sign} {shorten(group.name, 60)}{over}: {format_fraction(group.accuracy)} as they are (dashed)"
         if place == 0:
-            text += f", shaded: {smallest(shifted.delta, 'accuracy')}; bars: 95 % intervals"
+            text += f", shaded: {equivalence_band(shifted.delta, 'accuracy')}; bars: 95 % intervals"
         y = 1 - (TOP + LEGEND * place) / height
         style = {"fontsize": SMALL, "color": COLOURS[HUES[place % len(HUES)]], "va": "center"}
         figure.text(8 / WIDTH, y, text, style, parse_math=False)
@@ -122,7 +120,7 @@ def _range(groups: Sequence[ShiftedGroup]) -> tuple[float, float]:
     return max(-0.02, min(finite) - 0.03), min(1.02, max(finite) + 0.03)
 
 
-def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequence[ShiftRow], number: int) -> None:
+def _draw_curve(axes: Axes, shifted: ShiftResult, group: ShiftedGroup, kind: Sequence[ShiftRow], number: int) -> None:
     colour = COLOURS[HUES[number % len(HUES)]]
     axes.axhline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     if number == 0:
@@ -148,7 +146,9 @@ def _draw_curve(axes: Axes, shifted: Shifted, group: ShiftedGroup, kind: Sequenc
     axes.set_xticks(places, [f"{point[0]:g}" for point in points])
 
 
-def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequence[ShiftRow], number: int) -> None:
+def _draw_single(
+    axes: Axes, shifted: ShiftResult, group: ShiftedGroup, single: Sequence[ShiftRow], number: int
+) -> None:
     colour = COLOURS[HUES[number % len(HUES)]]
     axes.axvline(group.accuracy, color=colour, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     if number == 0:
@@ -162,14 +162,14 @@ def _draw_single(axes: Axes, shifted: Shifted, group: ShiftedGroup, single: Sequ
             axes.plot([row.low, row.high], [place + beside] * 2, color=colour, linewidth=1.2)
         axes.plot([row.accuracy], [place + beside], _mark(number), color=colour, markersize=4.5, markeredgewidth=0)
     axes.set_ylim(len(single) - 0.5, -0.5)
-    axes.set_yticks(range(len(single)), [formatting.shown(row.title, NAMED) for row in single], parse_math=False)
+    axes.set_yticks(range(len(single)), [shorten(row.title, MAX_NAME_LENGTH) for row in single], parse_math=False)
 
 
 def _mark(number: int) -> str:
     return MARKS[number // len(HUES) % len(MARKS)]
 
 
-def _band(shifted: Shifted, group: ShiftedGroup) -> tuple[float, float]:
+def _band(shifted: ShiftResult, group: ShiftedGroup) -> tuple[float, float]:
     return group.accuracy - shifted.delta, group.accuracy + shifted.delta
 
 
@@ -187,18 +187,18 @@ def _name(axes: Axes, text: str) -> None:
     )
 
 
-def _below(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
+def _tile_lines(row: ShiftRow, strengths: bool) -> tuple[str, ...]:
     """What stands below a picture of a shift of one strength, with a line for strengths where any has one."""
-    figure = formatting.fraction(row.accuracy)
-    return (row.shift, _amount(row), figure) if strengths else (row.shift, figure)
+    figure = format_fraction(row.accuracy)
+    return (row.shift, _strength_text(row), figure) if strengths else (row.shift, figure)
 
 
 def _unit(row: ShiftRow) -> str:
     """What stands behind a kind's name, since the numbers below its curve stand alone."""
-    unit = _amount(row).replace(f"{row.strength:g}", "").strip()
+    unit = _strength_text(row).replace(f"{row.strength:g}", "").strip()
     told = {"×": "factor", "°": "degrees", "px": "pixels"}.get(unit)
     return f" ({told})" if told else ""
 
 
-def _amount(row: ShiftRow) -> str:
+def _strength_text(row: ShiftRow) -> str:
     return row.title.removeprefix(row.shift).strip()

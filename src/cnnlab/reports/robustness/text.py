@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import MISSING, format_fraction, shorten
 from cnnlab.reports.study import text as study_text
-from cnnlab.runs.robustness.result import Shifted, ShiftedGroup, ShiftRow
-from cnnlab.stats.ablation import MOST_ARMS
-from cnnlab.stats.sample import FEWEST_RUNS
+from cnnlab.runs.robustness.result import ShiftedGroup, ShiftResult, ShiftRow
+from cnnlab.stats.ablation import MAX_ARMS
+from cnnlab.stats.sample import MIN_RUNS
 
 METRIC = "accuracy"
-MOST_HURTS = 3
+MAX_WORST_SHIFTS = 3
 
 
-def summary(group: ShiftedGroup, shifted: Shifted) -> str:
+def invariance_summary(group: ShiftedGroup, shifted: ShiftResult) -> str:
     """One line: what the networks are and are not invariant to, within ±delta of their own accuracy."""
-    clean = f"{formatting.shown(group.name)} ({formatting.fraction(group.accuracy)} on the images as they are)"
+    clean = f"{shorten(group.name)} ({format_fraction(group.accuracy)} on the images as they are)"
     if group.low is not None and group.low <= shifted.chance:
-        return f"{clean} is not shown to be better than chance, {formatting.fraction(shifted.chance)}: nothing can hurt it."
-    if group.n > 1 and group.n < FEWEST_RUNS:
-        hurts = _hurts(group.rows)
+        return f"{clean} is not shown to be better than chance, {format_fraction(shifted.chance)}: nothing can hurt it."
+    if group.n > 1 and group.n < MIN_RUNS:
+        hurts = _worst_shifts_text(group.rows)
         return f"{clean}: {group.n} networks are too few for a verdict. Largest losses: {hurts or 'none'}."
-    spared = [text for kind in by_kind(group.rows) for text in _spared(kind)]
-    delta = study_text.smallest(shifted.delta, METRIC)
-    kept = f"is shown to keep its accuracy {delta} under {_joined(spared) if spared else 'none of these shifts'}"
-    hurts = _hurts([row for row in group.rows if row.effect.verdict == "worse"])
+    spared = [text for kind in by_kind(group.rows) for text in _invariant_strengths(kind)]
+    delta = study_text.equivalence_band(shifted.delta, METRIC)
+    kept = f"is shown to keep its accuracy {delta} under {_join(spared) if spared else 'none of these shifts'}"
+    hurts = _worst_shifts_text([row for row in group.rows if row.effect.verdict == "worse"])
     lost = f"it loses most under {hurts}" if hurts else "nothing is shown to hurt it"
     unclear = sum(row.effect.verdict == "undecided" for row in group.rows)
     rest = f"; {unclear} of {len(group.rows)} are undecided" if unclear else ""
@@ -41,14 +41,14 @@ def by_kind(rows: Iterable[ShiftRow]) -> list[tuple[ShiftRow, ...]]:
     return [tuple(sorted(kind, key=lambda row: row.strength)) for kind in kinds.values()]
 
 
-def reach(shifted: Shifted) -> str:
+def scope_text(shifted: ShiftResult) -> str:
     """Of what these figures speak."""
     return f"{_images(shifted)} {_verdicts(shifted)}"
 
 
-def _verdicts(shifted: Shifted) -> str:
+def _verdicts(shifted: ShiftResult) -> str:
     rows = len(shifted.groups[0].rows)
-    if rows > MOST_ARMS:
+    if rows > MAX_ARMS:
         share = f"{100 * shifted.alpha:g} %"
         rule = f"{rows} shifts are a screening: of all better and worse {share} at most are expected to be wrong"
     else:
@@ -56,51 +56,51 @@ def _verdicts(shifted: Shifted) -> str:
     return f"{rule}; intervals of differences hold all at once, so that a shift can be worse though its own holds 0."
 
 
-def _images(shifted: Shifted) -> str:
-    images = f"{shifted.images:,} images of the {shifted.part} part, the same images and draws for every network."
+def _images(shifted: ShiftResult) -> str:
+    images = f"{shifted.images:,} images of the {shifted.split} part, the same images and draws for every network."
     alone = any(group.n == 1 for group in shifted.groups)
     several = any(group.n > 1 for group in shifted.groups)
     one = " Intervals of one network are over images: they speak of it, not of its recipe." if alone else ""
     return images + one + (" Intervals of several networks are over seeds." if several else "")
 
 
-def _spared(kind: Sequence[ShiftRow]) -> Iterator[str]:
+def _invariant_strengths(kind: Sequence[ShiftRow]) -> Iterator[str]:
     """The strengths, from the image as it is on, up to which nothing changes that matters."""
     weaker = [row for row in kind if row.strength < row.unchanged]
     stronger = [row for row in kind if row.strength > row.unchanged]
-    down = list(takewhile(_same, reversed(weaker)))
-    up = list(takewhile(_same, stronger))
+    down = list(takewhile(_is_practically_equal, reversed(weaker)))
+    up = list(takewhile(_is_practically_equal, stronger))
     name = kind[0].shift
     if len(kind) == 1:
-        yield from ([kind[0].title] if _same(kind[0]) else [])
+        yield from ([kind[0].title] if _is_practically_equal(kind[0]) else [])
     elif down and up:
-        yield f"{name} {_amount(down[-1])} to {_amount(up[-1])}"
+        yield f"{name} {_strength_text(down[-1])} to {_strength_text(up[-1])}"
     elif down:
-        yield f"{name} down to {_amount(down[-1])}"
+        yield f"{name} down to {_strength_text(down[-1])}"
     elif up:
-        yield f"{name} up to {_amount(up[-1])}"
+        yield f"{name} up to {_strength_text(up[-1])}"
 
 
-def _same(row: ShiftRow) -> bool:
+def _is_practically_equal(row: ShiftRow) -> bool:
     return row.effect.verdict == "practically equal"
 
 
-def _amount(row: ShiftRow) -> str:
+def _strength_text(row: ShiftRow) -> str:
     return row.title.removeprefix(row.shift).strip()
 
 
-def _hurts(rows: Sequence[ShiftRow]) -> str:
+def _worst_shifts_text(rows: Sequence[ShiftRow]) -> str:
     """The shifts that cost most, each kind once, at the strength that costs most."""
     losing = [row for row in rows if row.effect.difference is not None and row.effect.difference < 0]
     worst = [min(kind, key=lambda row: row.accuracy) for kind in by_kind(losing)]
     worst.sort(key=lambda row: row.accuracy)
-    return _joined([f"{row.title} ({points(row.effect.difference)})" for row in worst[:MOST_HURTS]])
+    return _join([f"{row.title} ({format_points(row.effect.difference)})" for row in worst[:MAX_WORST_SHIFTS]])
 
 
-def points(difference: float | None) -> str:
+def format_points(difference: float | None) -> str:
     """A difference of accuracies: `−35.2 points`."""
-    return formatting.NONE if difference is None else f"{study_text.signed(100 * difference, 1)} points"
+    return MISSING if difference is None else f"{study_text.format_signed(100 * difference, 1)} points"
 
 
-def _joined(texts: Sequence[str]) -> str:
+def _join(texts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""

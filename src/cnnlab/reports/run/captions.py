@@ -11,27 +11,27 @@ import numpy as np
 from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.activations.feature_maps_result import LayerMaps
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
-from cnnlab.interpret.weights.filters import CHECKED, OTHER, Filters
-from cnnlab.interpret.weights.measures import moved
-from cnnlab.records import ClaimRecord, EpochRecord, Result, Score
-from cnnlab.render import formatting
-from cnnlab.render.confusion_matrix import LARGEST_WITH_COUNTS, Counts, row_shares
-from cnnlab.reports.run.contents import Confusion, RunView
-from cnnlab.reports.run.figures import MOST_FILTERS, Curve, curves
+from cnnlab.interpret.weights.filters import CHECKED, MISMATCH, LayerFilters
+from cnnlab.interpret.weights.measures import relative_change
+from cnnlab.records import ClaimRecord, EpochRecord, RunResult, Score
+from cnnlab.render.confusion_matrix import MAX_CLASSES_WITH_COUNTS, Counts, normalize_rows
+from cnnlab.render.formatting import format_duration, format_epoch, format_percent, pluralize, quote, shorten
+from cnnlab.reports.run.contents import ConfusionMatrix, RunView
+from cnnlab.reports.run.figures import MAX_FILTERS, MetricCurve, metric_curves
 from cnnlab.reports.run.tables import accuracy_interval
 
 NOTICEABLE_RISE = 1.02
 NOTICEABLE_GAP = 0.02
-FEW_POINTS = 2
+MIN_POINTS = 2
 
 
 def headline(view: RunView) -> tuple[str, str]:
     """The outcome in one line, and a second line with its interval, its data and its cost."""
-    part, score = judged_part(view.result)
-    source = formatting.shown(PurePath(view.data.source).name, 40)
+    part, score = reported_split(view.result)
+    source = shorten(PurePath(view.data.source).name, 40)
     work = (
-        f"Trained on {formatting.plural(view.data.parts.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
-        f"{formatting.duration(view.result.seconds)}; {formatting.plural(view.result.parameters, 'parameter')}."
+        f"Trained on {pluralize(view.data.splits.get('train', 0), 'image')}, {_epochs(view.result.epochs)} in "
+        f"{format_duration(view.result.seconds)}; {pluralize(view.result.parameters, 'parameter')}."
     )
     if view.result.status == "diverged":
         return (
@@ -41,23 +41,24 @@ def headline(view: RunView) -> tuple[str, str]:
     interval = accuracy_interval(score)
     if score is None or interval is None:
         return f"No accuracy was measured on {source}", work
-    line = (
-        f"{formatting.percent(score.accuracy)} of {formatting.plural(score.images, f'{part} image')} of {source} right"
+    line = f"{format_percent(score.accuracy)} of {pluralize(score.images, f'{part} image')} of {source} right"
+    return (
+        line,
+        f"95 % interval {format_percent(interval[0])} to {format_percent(interval[1])}. {work}",
     )
-    return line, f"95 % interval {formatting.percent(interval[0])} to {formatting.percent(interval[1])}. {work}"
 
 
-def judged_part(result: Result) -> tuple[str, Score | None]:
+def reported_split(result: RunResult) -> tuple[str, Score | None]:
     """The part that speaks for the run: test, where it was opened, else validation, else train."""
     if result.test is not None:
         return "test", result.test
     return ("validation", result.validation) if result.validation is not None else ("training", result.train)
 
 
-def ledger(view: RunView) -> str:
+def ledger_text(view: RunView) -> str:
     """How often this test set was looked at, and what that means."""
     openings = view.openings
-    if "test" not in view.data.parts:
+    if "test" not in view.data.splits:
         return "This data has no test part, so nothing here was measured on images that no choice depended on."
     if not openings:
         if view.result.test is not None:
@@ -66,29 +67,29 @@ def ledger(view: RunView) -> str:
             )
         return "This test set has never been opened: its figures are unknown to everyone who made a choice here."
     runs = len({opening.run for opening in openings})
-    times = formatting.plural(len(openings), "time")
-    said = f"This test set was opened {times}, by {formatting.plural(runs, 'run')}."
+    times = pluralize(len(openings), "time")
+    said = f"This test set was opened {times}, by {pluralize(runs, 'run')}."
     if len(openings) == 1:
         return said
     return f"{said} Each look at it that leads to a choice makes its figures a little too good."
 
 
-def switched_off(recipe: Recipe) -> str:
+def disabled_warnings_text(recipe: Recipe) -> str:
     """Which warnings the recipe doesn't want; "" for none."""
     off = sorted(set(recipe.warnings.off))
     return f"Switched off by the recipe, and not looked for: {', '.join(off)}." if off else ""
 
 
-def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
+def loss_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     """When validation loss was lowest, and what it did after that."""
-    found = {curve.part: curve for curve in curves(epochs, result, "loss")}
+    found = {curve.split: curve for curve in metric_curves(epochs, result, "loss")}
     if result.status == "diverged":
         return "The loss stopped being a number; the lines end at the last points that were numbers."
     validation = _finite(found.get("validation"))
-    if len(validation) < FEW_POINTS:
+    if len(validation) < MIN_POINTS:
         return _too_short(validation, "loss")
     at, lowest = min(validation, key=lambda point: point[1])
-    said = f"Validation loss is lowest at epoch {formatting.epoch(at)} ({lowest:#.3g})"
+    said = f"Validation loss is lowest at epoch {format_epoch(at)} ({lowest:#.3g})"
     end, last = validation[-1]
     train = _finite(found.get("train"))
     if at == end:
@@ -99,18 +100,18 @@ def loss_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
     return f"{said}; it ends at {last:#.3g}."
 
 
-def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
+def accuracy_caption(epochs: Sequence[EpochRecord], result: RunResult) -> str:
     """When validation accuracy was highest, and how far the training images are above it."""
-    found = {curve.part: curve for curve in curves(epochs, result, "accuracy")}
+    found = {curve.split: curve for curve in metric_curves(epochs, result, "accuracy")}
     validation = _finite(found.get("validation"))
-    if len(validation) < FEW_POINTS:
+    if len(validation) < MIN_POINTS:
         return _too_short(validation, "accuracy")
     at, highest = max(validation, key=lambda point: point[1])
-    said = f"Validation accuracy is highest at epoch {formatting.epoch(at)} ({highest:.3f})."
+    said = f"Validation accuracy is highest at epoch {format_epoch(at)} ({highest:.3f})."
     if result.validation is None or result.train is None:
         return said
     gap = result.train.accuracy - result.validation.accuracy
-    selected = f"With the weights of epoch {formatting.epoch(result.selected_epoch)} the training images score"
+    selected = f"With the weights of epoch {format_epoch(result.selected_epoch)} the training images score"
     if gap > NOTICEABLE_GAP:
         return f"{said} {selected} {gap:.3f} higher than the validation images."
     return f"{said} {selected} about as high as the validation images ({gap:+.3f})."
@@ -119,7 +120,7 @@ def accuracy_caption(epochs: Sequence[EpochRecord], result: Result) -> str:
 def selection_note(view: RunView) -> str:
     """How the weights behind the final figures were chosen."""
     train = view.recipe.train
-    where = f"epoch {formatting.epoch(view.result.selected_epoch)}"
+    where = f"epoch {format_epoch(view.result.selected_epoch)}"
     chosen = {
         "best": f"best validation {train.choose.replace('_', ' ')}",
         "last": "the last",
@@ -129,60 +130,60 @@ def selection_note(view: RunView) -> str:
     return f"Of the weights of {where}{why}, in eval mode on un-augmented images; intervals are Wilson's."
 
 
-def filters_caption(filters: Filters) -> str:
+def filters_caption(filters: LayerFilters) -> str:
     """What the pictures show, and which filters training moved most."""
     number, channels, high, wide = filters.after.shape
     colours = {1: "in grey", 3: "in colour, red, green and blue as in the image"}
     how = colours.get(channels, f"as the mean of {channels} channels")
-    many = f"The first {MOST_FILTERS} of {number}" if number > MOST_FILTERS else f"The {number}"
+    many = f"The first {MAX_FILTERS} of {number}" if number > MAX_FILTERS else f"The {number}"
     said = (
-        f"{many} filters of {formatting.quoted(filters.layer)}, {high}×{wide}, {how}. "
+        f"{many} filters of {quote(filters.layer)}, {high}×{wide}, {how}. "
         "Each is scaled to its own largest weight; mid-grey is 0."
     )
     if filters.loaded:
-        said += f" They were loaded: {formatting.shown(filters.loaded, 80)}."
+        said += f" They were loaded: {shorten(filters.loaded, 80)}."
     if filters.frozen:
         return f"{said} They are frozen, and the same before and after training."
     if filters.before is None:
-        lost = "is not what the seed gives now" if filters.begun == OTHER else "can't be had any more"
+        lost = "is not what the seed gives now" if filters.initial_weights == MISMATCH else "can't be had any more"
         return f"{said} What they began as {lost}."
-    change = moved(filters.before, filters.after)
-    if filters.begun == CHECKED:
+    change = relative_change(filters.before, filters.after)
+    if filters.initial_weights == CHECKED:
         said += " What they began as was made anew from the seed, and has the digest that the run wrote down."
     if not np.isfinite(change).all():
         return f"{said} Weights that are not numbers are drawn as 0."
     if not change.any():
         return f"{said} Training did not change them."
-    most = [int(index) for index in np.argsort(-change[:MOST_FILTERS], kind="stable")[:3]]
+    most = [int(index) for index in np.argsort(-change[:MAX_FILTERS], kind="stable")[:3]]
     named = f"filters {', '.join(map(str, most[:-1]))} and {most[-1]}" if len(most) > 1 else f"filter {most[0]}"
     return f"{said} Training moved them by {np.median(change):.2f} of their size (median); most of all {named}."
 
 
-def example_caption(found: ActivationMaps) -> str:
+def example_caption(activations: ActivationMaps) -> str:
     """Which image it is, and what the network calls it."""
-    return f"The image is {formatting.shown(found.image, 80)}, with the selected weights. {found.called()}"
+    return f"The image is {shorten(activations.image, 80)}, with the selected weights. {activations.prediction_text()}"
 
 
-def activations_caption(found: ActivationMaps, layer: LayerMaps) -> str:
+def activations_caption(activations: ActivationMaps, layer: LayerMaps) -> str:
     """Which maps are shown, and what is seen on them."""
-    return f"{formatting.quoted(layer.name)}, {layer.shape_text()}: {layer.chosen()}. {found.seen(layer)}"
+    return f"{quote(layer.name)}, {layer.shape_text()}: {layer.selection_note()}. {activations.describe_layer(layer)}"
 
 
-def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
+def confusion_caption(confusion: ConfusionMatrix, names: Sequence[str]) -> str:
     """How to read the matrix, and the most frequent mistakes."""
     counts = confusion.counts
-    in_cells = " The numbers are images." if len(names) <= LARGEST_WITH_COUNTS else ""
+    in_cells = " The numbers are images." if len(names) <= MAX_CLASSES_WITH_COUNTS else ""
     read = (
-        f"The {confusion.part} images: each row is a true class, each column what it was taken for. "
+        f"The {confusion.split} images: each row is a true class, each column what it was taken for. "
         f"The deeper the colour, the larger the share of the row.{in_cells}"
     )
-    mistakes = _mistakes(counts)
+    mistakes = _top_confusions(counts)
     if not mistakes:
         return f"{read} There are no mistakes."
-    shares = row_shares(counts)
+    shares = normalize_rows(counts)
     told = [
-        f"{formatting.quoted(names[true])} taken for {formatting.quoted(names[said])} "
-        f"({counts[true, said]} of {counts[true].sum()}, {formatting.percent(shares[true, said])})"
+        f"{quote(names[true])} taken for {quote(names[said])} "
+        f"({counts[true, said]} of {counts[true].sum()}, {format_percent(shares[true, said])})"
         for true, said in mistakes
     ]
     return f"{read} Most frequent: {', '.join(told)}."
@@ -191,11 +192,11 @@ def confusion_caption(confusion: Confusion, names: Sequence[str]) -> str:
 def class_caption(score: Score | None) -> str:
     """The classes that are recognised best and worst."""
     known = [each for each in score.per_class if isfinite(each.recall)] if score is not None else []
-    if len(known) < FEW_POINTS:
+    if len(known) < MIN_POINTS:
         return ""
     best, worst = max(known, key=lambda each: each.recall), min(known, key=lambda each: each.recall)
     return (
-        f"Recognised best: {formatting.quoted(best.name)} ({best.recall:.2f}); worst: {formatting.quoted(worst.name)} "
+        f"Recognised best: {quote(best.name)} ({best.recall:.2f}); worst: {quote(worst.name)} "
         f"({worst.recall:.2f}). Recall is the share of a class's images that were named right, precision the share of "
         "the images given its name that are of it."
     )
@@ -220,10 +221,10 @@ def _sentence(text: str) -> str:
 
 
 def _epochs(number: float) -> str:
-    return f"{formatting.epoch(number)} epoch{'' if number == 1 else 's'}"
+    return f"{format_epoch(number)} epoch{'' if number == 1 else 's'}"
 
 
-def _finite(curve: Curve | None) -> list[tuple[float, float]]:
+def _finite(curve: MetricCurve | None) -> list[tuple[float, float]]:
     points = zip(curve.epochs, curve.values, strict=True) if curve is not None else ()
     return [(epoch, value) for epoch, value in points if isfinite(value)]
 
@@ -232,12 +233,12 @@ def _too_short(validation: Sequence[tuple[float, float]], measure: str) -> str:
     if not validation:
         return "There is no validation part, so nothing here says when to stop."
     at, value = validation[0]
-    return f"One point only: at epoch {formatting.epoch(at)} validation {measure} is {value:.3f}."
+    return f"One point only: at epoch {format_epoch(at)} validation {measure} is {value:.3f}."
 
 
-def _mistakes(counts: Counts, most: int = 3) -> list[tuple[int, int]]:
+def _top_confusions(counts: Counts, max_pairs: int = 3) -> list[tuple[int, int]]:
     """The most frequent (true, predicted) pairs that differ, most frequent first."""
     wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:max_pairs]
     pairs = [divmod(int(index), len(counts)) for index in order]
     return [pair for pair in pairs if wrong[pair] > 0]

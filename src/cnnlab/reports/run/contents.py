@@ -9,18 +9,18 @@ import numpy.typing as npt
 
 from cnnlab.config.recipe import Recipe
 from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
-from cnnlab.interpret.weights.filters import Filters
+from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import (
     ClaimRecord,
     DataRecord,
     Environment,
     EpochRecord,
-    FeaturesRecord,
-    LoadedRecord,
-    Opening,
-    Result,
-    Table,
-    Way,
+    FeatureCacheRecord,
+    LayerTable,
+    PrecisionConfig,
+    RunResult,
+    TestSetOpening,
+    WeightLoadReport,
 )
 from cnnlab.render.confusion_matrix import Counts
 
@@ -28,10 +28,10 @@ Weights = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Confusion:
+class ConfusionMatrix:
     """What the classes of one part were taken for: K×K counts, row = true class, column = predicted class."""
 
-    part: str
+    split: str
     counts: Counts
 
 
@@ -53,16 +53,16 @@ class RunView:
 
     name: str
     recipe: Recipe
-    table: Table
+    table: LayerTable
     data: DataRecord
     environment: Environment
-    way: Way
+    precision_config: PrecisionConfig
     epochs: tuple[EpochRecord, ...]
-    result: Result
+    result: RunResult
     claims: tuple[ClaimRecord, ...] = ()
-    openings: tuple[Opening, ...] = ()
-    filters: Filters | None = None
+    openings: tuple[TestSetOpening, ...] = ()
+    filters: LayerFilters | None = None
     activations: ActivationMaps | None = None
-    confusion: Confusion | None = None
-    loaded: LoadedRecord | None = None
-    features: FeaturesRecord | None = None
+    confusion: ConfusionMatrix | None = None
+    loaded: WeightLoadReport | None = None
+    features: FeatureCacheRecord | None = None

@@ -11,26 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnnlab.interpret.weights.figures import around_grey
-from cnnlab.records import EpochRecord, Result
-from cnnlab.render import formatting
-from cnnlab.render.gallery import Panel, Tile, gallery
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, name_ends, new_figure, quiet_axes
+from cnnlab.interpret.weights.figures import weights_to_rgb
+from cnnlab.records import EpochRecord, RunResult
+from cnnlab.render.formatting import format_epoch
+from cnnlab.render.gallery import GalleryPanel, Tile, draw_gallery
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, label_line_ends, minimal_axes, new_figure
 from cnnlab.reports.run.contents import Weights
 
 Measure = Literal["loss", "accuracy"]
 WIDTH, HEIGHT = 400, 290
 LABELS = {"loss": "loss (cross-entropy, nats)", "accuracy": "accuracy (fraction of images)"}
-LOG_FROM = 100.0
+LOG_SCALE_RATIO = 100.0
 _DASHES = {"train": (0, ()), "validation": (0, ()), "test": (0, (4, 2))}
 _MARKERS = {"train": "", "validation": "o", "test": "s"}
 
 
 @dataclass(frozen=True)
-class Curve:
+class MetricCurve:
     """What was measured of one part; a value that is not finite breaks the line."""
 
-    part: str
+    split: str
     epochs: tuple[float, ...]
     values: tuple[float, ...]
 
@@ -40,64 +40,64 @@ class Curve:
         return next(((e, v) for e, v in zip(self.epochs[::-1], self.values[::-1], strict=True) if isfinite(v)), None)
 
 
-def curves(epochs: Sequence[EpochRecord], result: Result, measure: Measure) -> tuple[Curve, ...]:
+def metric_curves(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> tuple[MetricCurve, ...]:
     """The lines of one measure: train, and validation and test where they were measured.
 
     Without a test curve, the final test figure is a single point at the selected epoch.
     """
-    found = [_curve(part, epochs, measure) for part in _MARKERS]
+    found = [_metric_curve(part, epochs, measure) for part in _MARKERS]
     if result.test is not None and found[-1].last is None:
-        found[-1] = Curve("test", (result.selected_epoch,), (result.test.metric(measure),))
+        found[-1] = MetricCurve("test", (result.selected_epoch,), (result.test.metric(measure),))
     return tuple(curve for curve in found if curve.last is not None)
 
 
-def curve_figure(epochs: Sequence[EpochRecord], result: Result, measure: Measure) -> Figure:
+def curve_figure(epochs: Sequence[EpochRecord], result: RunResult, measure: Measure) -> Figure:
     """Train, validation and test against the epoch, in one plot, with the selected epoch marked."""
     figure = new_figure(WIDTH, HEIGHT)
-    axes = quiet_axes(figure, 34, 42, WIDTH - 34 - 72, HEIGHT - 42 - 64)
-    lines = curves(epochs, result, measure)
+    axes = minimal_axes(figure, 34, 42, WIDTH - 34 - 72, HEIGHT - 42 - 64)
+    lines = metric_curves(epochs, result, measure)
     for curve in lines:
         _draw(axes, curve)
     _scale(axes, lines, measure)
     if lines:
         _mark_selected(axes, result.selected_epoch)
-        _name_lines(axes, lines)
+        _label_lines(axes, lines)
     else:
         axes.text(0.5, 0.5, "nothing was measured", transform=axes.transAxes, ha="center", color=COLOURS["muted"])
     axes.set_xlabel("epoch", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     figure.text(0, 1 - 14 / HEIGHT, _title(axes, measure), fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
-    note = "train: running mean of the steps" + ("; test: final figure" if _lone_test(lines) else "")
+    note = "train: running mean of the steps" + ("; test: final figure" if _test_is_single_point(lines) else "")
     figure.text(0, 1 - 30 / HEIGHT, note, fontsize=SMALL, color=COLOURS["muted"])
     return figure
 
 
-def _lone_test(lines: Sequence[Curve]) -> bool:
-    return any(curve.part == "test" and len(curve.epochs) == 1 for curve in lines)
+def _test_is_single_point(lines: Sequence[MetricCurve]) -> bool:
+    return any(curve.split == "test" and len(curve.epochs) == 1 for curve in lines)
 
 
-def _curve(part: str, epochs: Sequence[EpochRecord], measure: Measure) -> Curve:
-    points = [(record.epoch, getattr(record, part)) for record in epochs]
+def _metric_curve(split: str, epochs: Sequence[EpochRecord], measure: Measure) -> MetricCurve:
+    points = [(record.epoch, getattr(record, split)) for record in epochs]
     measured = [(epoch, float(getattr(score, measure))) for epoch, score in points if score is not None]
-    return Curve(part, tuple(epoch for epoch, _ in measured), tuple(value for _, value in measured))
+    return MetricCurve(split, tuple(epoch for epoch, _ in measured), tuple(value for _, value in measured))
 
 
-def _draw(axes: Axes, curve: Curve) -> None:
+def _draw(axes: Axes, curve: MetricCurve) -> None:
     alone = sum(map(isfinite, curve.values)) == 1
     axes.plot(
         curve.epochs,
         curve.values,
-        color=COLOURS[curve.part],
+        color=COLOURS[curve.split],
         linewidth=1.8,
-        linestyle=_DASHES[curve.part],
-        marker="D" if alone else _MARKERS[curve.part],
+        linestyle=_DASHES[curve.split],
+        marker="D" if alone else _MARKERS[curve.split],
         markersize=6 if alone else 3.6,
         markeredgewidth=0,
-        label=curve.part,
+        label=curve.split,
         clip_on=False,
     )
 
 
-def _scale(axes: Axes, lines: Sequence[Curve], measure: Measure) -> None:
+def _scale(axes: Axes, lines: Sequence[MetricCurve], measure: Measure) -> None:
     values = [value for curve in lines for value in curve.values if isfinite(value)]
     last = max((epoch for curve in lines for epoch in curve.epochs), default=1.0)
     first = min((epoch for curve in lines for epoch in curve.epochs), default=0.0)
@@ -106,7 +106,7 @@ def _scale(axes: Axes, lines: Sequence[Curve], measure: Measure) -> None:
     if measure == "accuracy":
         low = min(values, default=0.0)
         axes.set_ylim(max(0.0, low - 0.05), min(1.0, max(values, default=1.0) + 0.05))
-    elif values and min(values) > 0 and max(values) / min(values) > LOG_FROM:
+    elif values and min(values) > 0 and max(values) / min(values) > LOG_SCALE_RATIO:
         axes.set_yscale("log")
     elif values:
         low, high = min(values), max(values)
@@ -119,7 +119,7 @@ def _mark_selected(axes: Axes, epoch: float) -> None:
     axes.axvline(epoch, color=COLOURS["muted"], linewidth=0.9, linestyle=(0, (1.5, 2.5)), zorder=1)
     right = epoch > sum(axes.get_xlim()) / 2
     axes.annotate(
-        f"selected: epoch {formatting.epoch(epoch)}",
+        f"selected: epoch {format_epoch(epoch)}",
         (epoch, 1),
         xycoords=("data", "axes fraction"),
         xytext=(-5 if right else 5, 3),
@@ -130,26 +130,26 @@ def _mark_selected(axes: Axes, epoch: float) -> None:
     )
 
 
-def _name_lines(axes: Axes, lines: Sequence[Curve]) -> None:
+def _label_lines(axes: Axes, lines: Sequence[MetricCurve]) -> None:
     """Each line's name at its end, in its colour."""
-    name_ends(axes, [(curve.part, curve.last[1], COLOURS[curve.part]) for curve in lines if curve.last])
+    label_line_ends(axes, [(curve.split, curve.last[1], COLOURS[curve.split]) for curve in lines if curve.last])
 
 
 def _title(axes: Axes, measure: Measure) -> str:
     return LABELS[measure] + (", log scale" if axes.get_yscale() == "log" else "")
 
 
-MOST_FILTERS = 64
+MAX_FILTERS = 64
 FILTERS_WIDTH = 424
 
 
 def filter_figure(weights: Weights, title: str) -> Figure:
-    """The filters of a convolution as numbered pictures, at most `MOST_FILTERS` of them.
+    """The filters of a convolution as numbered pictures, at most `MAX_FILTERS` of them.
 
     Args:
         weights: F×C×H×W.
     """
-    pictures = around_grey(weights)[:MOST_FILTERS]
+    pictures = weights_to_rgb(weights)[:MAX_FILTERS]
     across = 8 if len(pictures) > 6 else max(len(pictures), 4)
     tiles = tuple(Tile(picture, (str(number),)) for number, picture in enumerate(pictures))
-    return gallery(title, [[Panel("", tiles, across)]], width=FILTERS_WIDTH)
+    return draw_gallery(title, [[GalleryPanel("", tiles, across)]], width=FILTERS_WIDTH)

@@ -10,24 +10,35 @@ from markupsafe import Markup
 
 from cnnlab.config.losses import losses
 from cnnlab.interpret.activations.feature_maps_view import layer_figure, reading_notes
-from cnnlab.render import formatting
 from cnnlab.render.confusion_matrix import confusion_figure
+from cnnlab.render.formatting import (
+    MISSING,
+    format_count,
+    format_duration,
+    format_epoch,
+    format_fraction,
+    format_loss,
+    format_shape,
+    pluralize,
+    sanitize,
+    shorten,
+)
 from cnnlab.render.palette import style_sheet
 from cnnlab.render.plots import to_svg
-from cnnlab.reports.architecture.drawing import architecture
-from cnnlab.reports.architecture.pretraining import loaded_facts
+from cnnlab.reports.architecture.drawing import draw_architecture
+from cnnlab.reports.architecture.pretraining import loaded_weights_facts
 from cnnlab.reports.run import captions, figures, tables
 from cnnlab.reports.run import figures as run_figures
 from cnnlab.reports.run.contents import RunView
 
 Fact = tuple[str, str]
-MOST_CLASSES_LISTED = 100
+MAX_CLASSES_LISTED = 100
 
 
-def render(view: RunView) -> str:
+def render_run(view: RunView) -> str:
     """The page as HTML: no scripts, nothing loaded from elsewhere, light and dark."""
     title, details = captions.headline(view)
-    part, score = captions.judged_part(view.result)
+    part, score = captions.reported_split(view.result)
     return (
         templates()
         .get_template("report.html.jinja")
@@ -36,17 +47,17 @@ def render(view: RunView) -> str:
             colours=Markup(style_sheet()),
             title=title,
             details=details,
-            key_figures=_key_figures(view),
-            ledger=captions.ledger(view),
-            openings=tables.opening_table(view.openings),
+            key_figures=_key_facts(view),
+            ledger=captions.ledger_text(view),
+            openings=tables.ledger_table(view.openings),
             curves=_curves(view),
             final=tables.final_table(view.result, view.data),
             final_caption=captions.selection_note(view),
-            switched_off=captions.switched_off(view.recipe),
+            switched_off=captions.disabled_warnings_text(view.recipe),
             layers=tables.layer_table(view.table),
-            architecture=Markup(architecture(view.table, "the network").to_svg()),
-            image=formatting.sizes(_image_shape(view)),
-            beginning=loaded_facts(view.recipe, view.table, view.loaded, view.features)
+            architecture=Markup(draw_architecture(view.table, "the network").to_svg()),
+            image=format_shape(_image_shape(view)),
+            beginning=loaded_weights_facts(view.recipe, view.table, view.loaded, view.features)
             if view.recipe.model.backbone
             else [],
             filters=_filters(view),
@@ -60,8 +71,8 @@ def render(view: RunView) -> str:
             recipe=view.recipe.to_toml(),
             data=_data_facts(view),
             made=_environment_facts(view),
-            trained_loss=str(losses.write(view.recipe.train.loss)),
-            tried=sorted(view.way.tried.items(), key=lambda item: -item[1]),
+            trained_loss=str(losses.to_call(view.recipe.train.loss)),
+            tried=sorted(view.precision_config.tried.items(), key=lambda item: -item[1]),
             command=repeat_command(view),
         )
     )
@@ -69,7 +80,7 @@ def render(view: RunView) -> str:
 
 def repeat_command(view: RunView) -> str:
     """The command that makes this run again, computed in the same way, whatever a trial would choose."""
-    recipe, way = shlex.quote(f"{view.name}/recipe.toml"), view.way
+    recipe, way = shlex.quote(f"{view.name}/recipe.toml"), view.precision_config
     return f"cnnlab train {recipe} --set train.precision={way.precision} --set train.memory_format={way.memory_format}"
 
 
@@ -82,26 +93,29 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: formatting.clean(value) if type(value) is str else value,
+        finalize=lambda value: sanitize(value) if type(value) is str else value,
     )
-    environment.filters["count"] = formatting.count
+    environment.filters["count"] = format_count
     return environment
 
 
-def _key_figures(view: RunView) -> list[Fact]:
+def _key_facts(view: RunView) -> list[Fact]:
     result = view.result
-    part, score = captions.judged_part(result)
+    part, score = captions.reported_split(result)
     return [
         (
             f"{part} accuracy" if score else "accuracy",
-            formatting.fraction(score.accuracy) if score else formatting.NONE,
+            format_fraction(score.accuracy) if score else MISSING,
         ),
-        (f"{part} loss" if score else "loss", formatting.loss(score.loss) if score else formatting.NONE),
-        ("parameters", formatting.count(result.parameters)),
-        ("multiply-adds", formatting.count(view.table.macs)),
-        ("selected epoch", f"{formatting.epoch(result.selected_epoch)} of {formatting.epoch(result.epochs)}"),
-        ("training time", formatting.duration(result.seconds)),
-        ("images per second", formatting.count(result.images_per_second)),
+        (f"{part} loss" if score else "loss", format_loss(score.loss) if score else MISSING),
+        ("parameters", format_count(result.parameters)),
+        ("multiply-adds", format_count(view.table.macs)),
+        (
+            "selected epoch",
+            f"{format_epoch(result.selected_epoch)} of {format_epoch(result.epochs)}",
+        ),
+        ("training time", format_duration(result.seconds)),
+        ("images per second", format_count(result.images_per_second)),
         ("status", result.status),
     ]
 
@@ -159,16 +173,16 @@ def _image_shape(view: RunView) -> tuple[int, int, int]:
 
 def _data_facts(view: RunView) -> list[Fact]:
     data, prepared = view.data, view.data.preprocessing
-    listed = [formatting.shown(name) for name in data.classes[:MOST_CLASSES_LISTED]]
+    listed = [shorten(name) for name in data.classes[:MAX_CLASSES_LISTED]]
     more = len(data.classes) - len(listed)
     numbers = [", ".join(f"{number:.4f}" for number in values) for values in (prepared.mean, prepared.std)]
     return [
-        ("source", formatting.shown(data.source, 200)),
-        *((f"{part} images", formatting.count(images)) for part, images in data.parts.items()),
+        ("source", shorten(data.source, 200)),
+        *((f"{part} images", format_count(images)) for part, images in data.splits.items()),
         ("split", data.split_hash),
         (
             "image",
-            f"{formatting.sizes(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}",
+            f"{format_shape(_image_shape(view))} (channels×height×width), resized with {prepared.interpolation}",
         ),
         ("normalised with", f"mean {numbers[0]}; standard deviation {numbers[1]}"),
         (f"{len(data.classes)} classes", ", ".join(listed) + (f" and {more:,} more" if more else "")),
@@ -176,10 +190,10 @@ def _data_facts(view: RunView) -> list[Fact]:
 
 
 def _environment_facts(view: RunView) -> list[Fact]:
-    made, way = view.environment, view.way
+    made, way = view.environment, view.precision_config
     return [
         ("device", made.device),
-        ("processor", f"{made.processor}, {formatting.plural(made.threads, 'thread')}"),
+        ("processor", f"{made.processor}, {pluralize(made.threads, 'thread')}"),
         *([("processes", f"{made.processes:,}, which share each batch")] if made.processes > 1 else []),
         ("system", made.platform),
         ("software", f"cnnlab {made.cnnlab}, Python {made.python}, PyTorch {made.torch}"),

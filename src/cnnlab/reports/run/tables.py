@@ -6,19 +6,28 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from cnnlab.architecture.memory import MemoryRecord
-from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, Opening, Result, Score, Table
-from cnnlab.render import formatting
-from cnnlab.render.formatting import NONE
-from cnnlab.render.tables import TextTable, columns
-from cnnlab.reports.architecture.pretraining import has_states, state_of
-from cnnlab.stats.intervals import wilson
+from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, LayerTable, RunResult, Score, TestSetOpening
+from cnnlab.render.formatting import (
+    MISSING,
+    NumberFormatter,
+    format_bytes,
+    format_count,
+    format_fraction,
+    format_loss,
+    format_percent,
+    format_shape,
+    shorten,
+)
+from cnnlab.render.tables import TextTable, parse_columns
+from cnnlab.reports.architecture.pretraining import freeze_state, has_frozen_layers
+from cnnlab.stats.intervals import wilson_interval
 
-PARTS = ("train", "validation", "test")
-SMALLEST_SHARE = 0.001
-BEHIND_PARAMETERS = 4  # columns
+SPLITS = ("train", "validation", "test")
+MIN_SHARE = 0.001
+NUM_COLUMNS_AFTER_PARAMETERS = 4  # columns
 
 
-def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
+def layer_table(table: LayerTable, memory: MemoryRecord | None = None) -> TextTable:
     """The network, row by row, with a total; with `memory` a column of what each row keeps for the backward pass.
 
     Where weights are frozen, or train later, a column says so.
@@ -32,10 +41,10 @@ def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
         "total",
         "",
         "",
-        formatting.count(table.parameters),
+        format_count(table.parameters),
         "",
         "",
-        formatting.count(table.macs),
+        format_count(table.macs),
         "",
         "",
         "",
@@ -43,22 +52,24 @@ def layer_table(table: Table, memory: MemoryRecord | None = None) -> TextTable:
     if memory is not None:
         titles.append("#memory")
         kept = [memory.layers[layer.name] for layer in table.layers]
-        rows = [(*row, formatting.memory(size) if size else NONE) for row, size in zip(rows, kept, strict=True)]
-        total = (*total, formatting.memory(memory.activations))
-    if has_states(table):
-        titles.insert(BEHIND_PARAMETERS, "weights")
-        states = zip(rows, map(state_of, table.layers), strict=True)
-        rows = [(*row[:BEHIND_PARAMETERS], state, *row[BEHIND_PARAMETERS:]) for row, state in states]
-        total = (*total[:BEHIND_PARAMETERS], "", *total[BEHIND_PARAMETERS:])
-    return TextTable(columns(*titles), (*rows, total), total=True)
+        rows = [(*row, format_bytes(size) if size else MISSING) for row, size in zip(rows, kept, strict=True)]
+        total = (*total, format_bytes(memory.activations))
+    if has_frozen_layers(table):
+        titles.insert(NUM_COLUMNS_AFTER_PARAMETERS, "weights")
+        states = zip(rows, map(freeze_state, table.layers), strict=True)
+        rows = [
+            (*row[:NUM_COLUMNS_AFTER_PARAMETERS], state, *row[NUM_COLUMNS_AFTER_PARAMETERS:]) for row, state in states
+        ]
+        total = (*total[:NUM_COLUMNS_AFTER_PARAMETERS], "", *total[NUM_COLUMNS_AFTER_PARAMETERS:])
+    return TextTable(parse_columns(*titles), (*rows, total), total=True)
 
 
-def final_table(result: Result, data: DataRecord) -> TextTable:
+def final_table(result: RunResult, data: DataRecord) -> TextTable:
     """The final figures of the selected weights, a row for each part of the data; one not evaluated has dashes."""
     measures = ("#loss", "#accuracy", "#95 % interval", "#top 5", "#balanced accuracy", "#macro F1")
-    heads = columns("part", "#images", *measures)
+    heads = parse_columns("part", "#images", *measures)
     scores = {"train": result.train, "validation": result.validation, "test": result.test}
-    parts = [part for part in PARTS if scores[part] is not None or part in data.parts]
+    parts = [part for part in SPLITS if scores[part] is not None or part in data.splits]
     return TextTable(heads, tuple(_score_row(part, scores[part], data) for part in parts))
 
 
@@ -66,63 +77,58 @@ def class_table(score: Score | None) -> TextTable:
     """How each class fared, in the order of the classes."""
     rows = (
         (
-            formatting.shown(each.name, 32),
-            formatting.count(each.images),
-            formatting.fraction(each.recall),
-            formatting.fraction(each.precision),
+            shorten(each.name, 32),
+            format_count(each.images),
+            format_fraction(each.recall),
+            format_fraction(each.precision),
         )
         for each in (score.per_class if score is not None else ())
     )
-    return TextTable(columns("class", "#images", "#recall", "#precision"), tuple(rows))
+    return TextTable(parse_columns("class", "#images", "#recall", "#precision"), tuple(rows))
 
 
 def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
     """Published figures against measured ones, with the difference measured − published."""
-    heads = columns("figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source")
+    heads = parse_columns(
+        "figure", "#published", "#measured", "#difference", "#95 % interval", "#runs", "verdict", "source"
+    )
     return TextTable(heads, tuple(_claim_row(claim) for claim in claims))
 
 
-def opening_table(openings: Iterable[Opening]) -> TextTable:
+def ledger_table(openings: Iterable[TestSetOpening]) -> TextTable:
     """Every look at the test set, in the ledger's order."""
-    rows = (
-        (formatting.shown(o.time.replace("T", " ")), formatting.shown(o.run, 80), formatting.shown(o.purpose))
-        for o in openings
-    )
-    return TextTable(columns("time", "`run", "what for"), tuple(rows))
+    rows = ((shorten(o.time.replace("T", " ")), shorten(o.run, 80), shorten(o.purpose)) for o in openings)
+    return TextTable(parse_columns("time", "`run", "what for"), tuple(rows))
 
 
 def accuracy_interval(score: Score | None) -> tuple[float, float] | None:
     """The 95 % Wilson interval of an accuracy; None where there is none."""
     if score is None or not isfinite(score.accuracy):
         return None
-    return wilson(round(score.accuracy * score.images), score.images)
+    return wilson_interval(round(score.accuracy * score.images), score.images)
 
 
-def _layer_row(layer: LayerRecord, names: set[str], table: Table) -> tuple[str, ...]:
-    view = "whole image" if layer.receptive_field is None else formatting.sizes(layer.receptive_field)
-    jump = NONE if layer.jump is None else "×".join(layer.jump)
+def _layer_row(layer: LayerRecord, names: set[str], table: LayerTable) -> tuple[str, ...]:
+    view = "whole image" if layer.receptive_field is None else format_shape(layer.receptive_field)
+    jump = MISSING if layer.jump is None else "×".join(layer.jump)
     return (
         _indented(layer.name, names),
-        formatting.shown(_layer_text(layer, names), 44),
-        formatting.sizes(layer.output),
-        formatting.count(layer.parameters) if layer.parameters else NONE,
+        shorten(_layer_text(layer, names), 44),
+        format_shape(layer.output),
+        format_count(layer.parameters) if layer.parameters else MISSING,
         layer.formula,
         _share(layer.parameters, table.parameters),
-        formatting.count(layer.macs) if layer.macs else NONE,
+        format_count(layer.macs) if layer.macs else MISSING,
         _share(layer.macs, table.macs),
         view,
         jump,
     )
 
 
-def _share(part: int, whole: int) -> str:
-    if not part:
+def _share(count: int, total: int) -> str:
+    if not count:
         return ""
-    return (
-        formatting.percent(part / whole)
-        if part / whole >= SMALLEST_SHARE
-        else f"< {formatting.percent(SMALLEST_SHARE)}"
-    )
+    return format_percent(count / total) if count / total >= MIN_SHARE else f"< {format_percent(MIN_SHARE)}"
 
 
 def _layer_text(layer: LayerRecord, names: set[str]) -> str:
@@ -138,26 +144,26 @@ def _indented(name: str, names: set[str]) -> str:
     return "    " * len(outer) + (name.removeprefix(outer[-1] + ".") if outer else name)
 
 
-def _score_row(part: str, score: Score | None, data: DataRecord) -> tuple[str, ...]:
+def _score_row(split: str, score: Score | None, data: DataRecord) -> tuple[str, ...]:
     if score is None:
-        return (part, formatting.count(data.parts[part]), *[NONE] * 6)
+        return (split, format_count(data.splits[split]), *[MISSING] * 6)
     interval = accuracy_interval(score)
     return (
-        part,
-        formatting.count(score.images),
-        formatting.loss(score.loss),
-        formatting.fraction(score.accuracy),
-        _interval(interval, formatting.fraction),
-        formatting.fraction(score.top5),
-        formatting.fraction(score.balanced_accuracy),
-        formatting.fraction(score.macro_f1),
+        split,
+        format_count(score.images),
+        format_loss(score.loss),
+        format_fraction(score.accuracy),
+        _interval(interval, format_fraction),
+        format_fraction(score.top5),
+        format_fraction(score.balanced_accuracy),
+        format_fraction(score.macro_f1),
     )
 
 
 def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
-    number = formatting.count if claim.name == "parameters" else formatting.loss
+    number = format_count if claim.name == "parameters" else format_loss
     bounds = None if claim.low is None or claim.high is None else (claim.low, claim.high)
-    difference = NONE
+    difference = MISSING
     if claim.measured is not None:
         sign = "−" if claim.measured < claim.published else "+"
         gap = abs(claim.measured - claim.published)
@@ -165,14 +171,14 @@ def _claim_row(claim: ClaimRecord) -> tuple[str, ...]:
     return (
         claim.name.replace("_", " "),
         number(claim.published),
-        NONE if claim.measured is None else number(claim.measured),
+        MISSING if claim.measured is None else number(claim.measured),
         difference,
         _interval(bounds, number),
-        formatting.count(claim.n),
+        format_count(claim.n),
         claim.verdict,
-        "; ".join(formatting.shown(text, 120) for text in (claim.source, claim.note) if text),
+        "; ".join(shorten(text, 120) for text in (claim.source, claim.note) if text),
     )
 
 
-def _interval(bounds: Sequence[float] | None, number: formatting.Number) -> str:
-    return NONE if bounds is None else f"{number(bounds[0])} to {number(bounds[1])}"
+def _interval(bounds: Sequence[float] | None, number: NumberFormatter) -> str:
+    return MISSING if bounds is None else f"{number(bounds[0])} to {number(bounds[1])}"

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cnnlab.render.document import Sheet
+from cnnlab.render.document import Document
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.study.figures import seed_figure
-from cnnlab.reports.study.plan import plan_sheet
-from cnnlab.reports.study.sweep_figure import dose_figure
-from cnnlab.reports.study.tables import study_sheet
+from cnnlab.reports.study.plan import plan_document
+from cnnlab.reports.study.sweep_figure import sweep_figure
+from cnnlab.reports.study.tables import study_document
 from cnnlab.reports.study.text import headline
 from cnnlab.stats.sample import LEVEL
 from cnnlab.studies.plan_summary import PlanSummary
@@ -19,19 +19,19 @@ from cnnlab.studies.result import ArmRecord, StudyResult
 
 
 @dataclass(frozen=True)
-class StudyAnswer:
+class StudyView:
     """What a study found, ready to be shown; `result` holds the records."""
 
     result: StudyResult
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The question, the answer in a sentence, and the tables."""
-        return study_sheet(self.result)
+        return study_document(self.result)
 
     def svg(self) -> str:
         """Every seed a dot, with the differences to the baseline; or the dose curve."""
         curve = self.result.curve
-        figure = seed_figure(self.result) if curve is None else dose_figure(self.result, curve)
+        figure = seed_figure(self.result) if curve is None else sweep_figure(self.result, curve)
         return to_svg(figure, "study", f"{self.result.question} {headline(self.result)}".strip(), alone=True)
 
     def to_json(self, indent: int | None = None) -> str:
@@ -41,32 +41,32 @@ class StudyAnswer:
         `difference_high` bound its difference to the baseline at `difference_level`, 1 − α for all arms together.
         """
         record = json.loads(self.result.to_json())
-        record["arms"] = [_arm(self.result, arm) for arm in self.result.arms]
+        record["arms"] = [_arm_dict(self.result, arm) for arm in self.result.arms]
         return json.dumps(record, indent=indent)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 @dataclass(frozen=True)
-class PlanAnswer:
+class StudyPlanView:
     """What a study will take and can find, ready to be shown."""
 
     plan: PlanSummary
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The arms, the time, and the differences that the seeds can find."""
-        return plan_sheet(self.plan)
+        return plan_document(self.plan)
 
     def to_json(self, indent: int | None = None) -> str:
         """The plan as JSON text."""
         return self.plan.to_json(indent)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html()
+        return self.document().to_html()
 
 
-def _arm(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:
+def _arm_dict(result: StudyResult, arm: ArmRecord) -> dict[str, Any]:
     sample, interval = arm.sample, arm.sample.interval(LEVEL) or (None, None)
     compared = {one.a: one for one in result.ablation.comparisons} if result.ablation is not None else {}
     found = compared.get(arm.same_as or arm.name)

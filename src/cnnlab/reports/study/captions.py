@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import inf, sqrt
 from statistics import median
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import MISSING, format_count, format_duration, pluralize
 from cnnlab.reports.study import text as study_text
-from cnnlab.reports.study.figures import MOST_LINES_NAMED, bands, coloured
+from cnnlab.reports.study.figures import MAX_LINES_NAMED, arm_colours, learning_bands
 from cnnlab.reports.study.text import comparisons
-from cnnlab.stats.power import detectable
-from cnnlab.stats.sweep import DoseCurve
+from cnnlab.stats.power import detectable_difference
+from cnnlab.stats.sweep import SweepCurve
 from cnnlab.studies.result import StudyResult
 
 Fact = tuple[str, str]
@@ -24,7 +24,7 @@ def pooled_sd(result: StudyResult) -> float | None:
     return sqrt(sum(each * sd**2 for each, sd in known) / freedom) if freedom else None
 
 
-def detected(result: StudyResult) -> float | None:
+def observed_detectable_difference(result: StudyResult) -> float | None:
     """The true difference that these runs find in 80 % of studies, at the spread seen; None where they can find none.
 
     Of one arm against the baseline, or of one dose against the best, at its share of alpha.
@@ -36,29 +36,32 @@ def detected(result: StudyResult) -> float | None:
     if result.ablation is not None and compared:
         typical = int(median(each.n_a for each in compared))
         size = len(result.ablation.arms)
-        found = detectable(sd, typical, result.ablation.baseline.n, alpha=result.alpha, comparisons=size)
+        found = detectable_difference(sd, typical, result.ablation.baseline.n, alpha=result.alpha, comparisons=size)
     elif result.curve is not None and len(result.curve.samples) > 1:
         typical = int(median(sample.n for sample in result.curve.samples))
-        found = detectable(sd, typical, alpha=result.alpha, comparisons=len(result.curve.samples) - 1)
+        found = detectable_difference(sd, typical, alpha=result.alpha, comparisons=len(result.curve.samples) - 1)
     else:
         return None
     return found if found < inf else None
 
 
-def key_figures(result: StudyResult) -> list[Fact]:
+def key_facts(result: StudyResult) -> list[Fact]:
     """What a reader weighs the answer by."""
     done, planned = study_text.runs_done(result)
     failed = sum(arm.sample.failures for arm in result.arms)
-    least, metric = detected(result), result.metric
+    least, metric = observed_detectable_difference(result), result.metric
     return [
-        ("doses" if result.curve is not None else "arms", formatting.count(len(result.arms))),
+        ("doses" if result.curve is not None else "arms", format_count(len(result.arms))),
         ("runs", f"{done:,}" if done == planned else f"{done:,} of {planned:,}"),
-        ("failed runs", formatting.count(failed)),
-        ("measured on", formatting.plural(result.images, "image")),
-        ("smallest difference of interest", study_text.smallest(result.smallest_difference, metric)[1:]),
-        ("difference these seeds find (80 %)", formatting.NONE if least is None else study_text.amount(least, metric)),
+        ("failed runs", format_count(failed)),
+        ("measured on", pluralize(result.images, "image")),
+        ("smallest difference of interest", study_text.equivalence_band(result.smallest_difference, metric)[1:]),
+        (
+            "difference these seeds find (80 %)",
+            MISSING if least is None else study_text.format_amount(least, metric),
+        ),
         ("α", f"{result.alpha:g}"),
-        ("training time", formatting.duration(result.seconds)),
+        ("training time", format_duration(result.seconds)),
     ]
 
 
@@ -71,7 +74,9 @@ def seeds_caption(result: StudyResult) -> str:
     best = max(known, key=lambda arm: sign * (arm.sample.mean or 0.0))
     sd = pooled_sd(result)
     spread = (
-        f"; runs of one arm spread by {study_text.amount(sd, result.metric)} (pooled standard deviation)" if sd else ""
+        f"; runs of one arm spread by {study_text.format_amount(sd, result.metric)} (pooled standard deviation)"
+        if sd
+        else ""
     )
     return f"The best mean, {best.sample.mean:.4f}, is that of {study_text.quoted_arm(result, best.name)}{spread}."
 
@@ -81,32 +86,32 @@ def forest_caption(result: StudyResult) -> str:
     found = [each.verdict for each in comparisons(result)]
     counts = [f"{found.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in found]
     base = study_text.quoted_arm(result, result.baseline or "")
-    return f"Of {formatting.plural(len(found), 'arm')} against {base}: {study_text.named(counts, 5)}."
+    return f"Of {pluralize(len(found), 'arm')} against {base}: {study_text.join_names(counts, 5)}."
 
 
-def dose_caption(curve: DoseCurve) -> str:
+def sweep_caption(curve: SweepCurve) -> str:
     """The best dose, the plateau, and where the fitted curve turns."""
     if curve.best is None:
         return "No dose has a figure."
-    best = f"The best mean is at {curve.doses[curve.best]:g}"
-    turn = f"; the fitted quadratic is best at {curve.vertex:.3g}" if curve.vertex is not None else ""
+    best = f"The best mean is at {curve.sweep_values[curve.best]:g}"
+    turn = f"; the fitted quadratic is best at {curve.optimum:.3g}" if curve.optimum is not None else ""
     if not curve.enough:
         return f"{best}{turn}; the runs are too few to tell a plateau."
-    plateau = study_text.dose_ranges(curve.doses, curve.plateau)
+    plateau = study_text.value_ranges(curve.sweep_values, curve.plateau)
     return f"{best}; the plateau, the doses that can't be told from it, is {plateau}{turn}."
 
 
 def learning_caption(result: StudyResult) -> str:
     """How many seeds a line is the mean of, and which lines have a colour."""
-    found = bands(result)
+    found = learning_bands(result)
     seeds = sorted({band.seeds for band in found})
     of = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     noun = "seed" if seeds[-1] == 1 else "seeds"
-    given = set(coloured(result, found).values())
-    parts = [text for colour, text in _COLOURED.items() if colour in given]
+    given = set(arm_colours(result, found).values())
+    parts = [text for colour, text in _COLOUR_TEXT.items() if colour in given]
     if len(found) > len(parts):
-        parts.append("the others grey" + (" and not named" if len(found) > MOST_LINES_NAMED else ""))
+        parts.append("the others grey" + (" and not named" if len(found) > MAX_LINES_NAMED else ""))
     return f"Means over {of} {noun}: {', '.join(parts)}."
 
 
-_COLOURED = {"ink": "the baseline black or white", "train": "the best mean blue", "other": "the worst violet"}
+_COLOUR_TEXT = {"ink": "the baseline black or white", "train": "the best mean blue", "other": "the worst violet"}

@@ -4,41 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from cnnlab.render import formatting
-from cnnlab.render.document import Sheet, Titled
-from cnnlab.render.formatting import NONE
+from cnnlab.render.document import Document, TitledTable
+from cnnlab.render.formatting import MISSING, format_count, format_loss, pluralize, shorten
 from cnnlab.render.tables import TextTable
 from cnnlab.reports.robustness.tables import shift_tables
-from cnnlab.reports.robustness.text import summary
+from cnnlab.reports.robustness.text import invariance_summary
 from cnnlab.reports.run.tables import claim_table
 from cnnlab.reports.study import text as study_text
 from cnnlab.reports.study.text import comparisons, headline
 from cnnlab.stats.comparison import Comparison
 from cnnlab.stats.sample import Interval, Sample
-from cnnlab.stats.sweep import DoseCurve
+from cnnlab.stats.sweep import SweepCurve
 from cnnlab.studies.result import ArmRecord, Confirmation, SeedRecord, StudyResult
 
-LONGEST_CELL = 60
+MAX_CELL_LENGTH = 60
 NO_BAND = (
     "no arm is called “practically equal”: no smallest difference of interest was given, and a loss has none of its own"
 )
 
 
-def study_sheet(result: StudyResult) -> Sheet:
+def study_document(result: StudyResult) -> Document:
     """The whole of a study in words and tables; accuracies are fractions, and a difference is arm − baseline."""
-    lines = [formatting.shown(result.question, 400)] if result.question else []
-    lines += [headline(result), basis(result), *shape(result)]
-    lines += [summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
-    notes = (*reading(result), *(formatting.shown(note, 400) for note in result.notes))
-    return Sheet(f"Study {formatting.shown(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
+    lines = [shorten(result.question, 400)] if result.question else []
+    lines += [headline(result), method_text(result), *sweep_shape_lines(result)]
+    lines += [invariance_summary(group, result.shifted) for group in result.shifted.groups] if result.shifted else []
+    notes = (*column_notes(result), *(shorten(note, 400) for note in result.notes))
+    return Document(f"Study {shorten(result.study)}", tuple(lines), tuple(study_tables(result).values()), notes)
 
 
-def study_tables(result: StudyResult) -> dict[str, Titled]:
+def study_tables(result: StudyResult) -> dict[str, TitledTable]:
     """The tables that the study has something for, with their titles: arms or doses, checks, confirmation, claims,
     sayings, and what came out under shifts."""
-    tables: dict[str, Titled] = {}
+    tables: dict[str, TitledTable] = {}
     if result.curve is not None:
-        tables["doses"] = ("Doses", dose_table(result, result.curve))
+        tables["doses"] = ("Doses", sweep_table(result, result.curve))
     if result.curve is None or result.ablation is not None:
         tables["arms"] = ("Arms", arm_table(result))
     if comparisons(result):
@@ -47,43 +46,45 @@ def study_tables(result: StudyResult) -> dict[str, Titled]:
         tables["confirmation"] = ("Confirmed on the test set", confirmation_table(result.confirmation))
     if result.claims:
         tables["claims"] = ("Published figures", arm_claim_table(result))
-    if result.sayings:
-        tables["sayings"] = ("Published words", saying_table(result))
+    if result.ordinal_claims:
+        tables["sayings"] = ("Published words", ordinal_claim_table(result))
     if result.shifted is not None:
         (_, *rest) = named = shift_tables(result.shifted)
         tables["shifted"] = ("Accuracy under shifts, on the test part", named[0][1])
         tables |= {f"shifted-{number}": (f"{title}: under shifts", table) for number, (title, table) in enumerate(rest)}
-    if result.under:
-        tables["under"] = ("Published of shifts", under_table(result))
+    if result.shift_claims:
+        tables["under"] = ("Published of shifts", shift_claim_table(result))
     return tables
 
 
-def basis(result: StudyResult) -> str:
+def method_text(result: StudyResult) -> str:
     """What was measured, on how much, and by which rules."""
     done, planned = study_text.runs_done(result)
-    runs = f"{done:,} of {formatting.plural(planned, 'run')}" if done < planned else formatting.plural(planned, "run")
-    rules = f"smallest difference of interest {study_text.smallest(result.smallest_difference, result.metric)[1:]}"
+    runs = f"{done:,} of {pluralize(planned, 'run')}" if done < planned else pluralize(planned, "run")
+    rules = (
+        f"smallest difference of interest {study_text.equivalence_band(result.smallest_difference, result.metric)[1:]}"
+    )
     metric = study_text.metric_name(result.metric)
-    arms = formatting.plural(len(result.arms), "arm" if result.curve is None else "dose")
+    arms = pluralize(len(result.arms), "arm" if result.curve is None else "dose")
     return (
-        f"{metric[:1].upper()}{metric[1:]} on {formatting.plural(result.images, 'image')} of "
-        f"{formatting.shown(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
+        f"{metric[:1].upper()}{metric[1:]} on {pluralize(result.images, 'image')} of "
+        f"{shorten(result.data)}; {arms}, {runs}; {rules}, α = {result.alpha:g}."
     )
 
 
-def shape(result: StudyResult) -> Iterator[str]:
+def sweep_shape_lines(result: StudyResult) -> Iterator[str]:
     """Of a dose curve: does the dose matter at all, and the fitted quadratic."""
     curve = result.curve
     if curve is None:
         return
     if curve.p_any is not None:
-        yield f"Does the dose matter at all? {study_text.p_value(curve.p_any)} (Alexander–Govern, means of unequal spread)."
+        yield f"Does the dose matter at all? {study_text.format_p_value(curve.p_any)} (Alexander–Govern, means of unequal spread)."
     if curve.coefficients is not None:
         square, line, start = curve.coefficients
         errors = curve.coefficient_errors
-        signs = f"{start:.4g} {_term(line)}·x {_term(square)}·x²"
+        signs = f"{start:.4g} {_coefficient_text(line)}·x {_coefficient_text(square)}·x²"
         known = f", standard errors {errors[2]:.2g}, {errors[1]:.2g}, {errors[0]:.2g} (HC3)" if errors else ""
-        turn = f"; it is best at x = {curve.vertex:.3g}" if curve.vertex is not None else ""
+        turn = f"; it is best at x = {curve.optimum:.3g}" if curve.optimum is not None else ""
         yield f"Fitted quadratic: {signs}{known}{turn}."
 
 
@@ -103,15 +104,15 @@ def arm_table(result: StudyResult) -> TextTable:
     )
     found = {each.a: each for each in (result.ablation.comparisons if result.ablation else ())}
     rows = (_arm_row(result, arm, found.get(arm.name)) for arm in result.arms)
-    return TextTable.of((*heads, "#parameters", "#minutes"), rows)
+    return TextTable.from_rows((*heads, "#parameters", "#minutes"), rows)
 
 
-def dose_table(result: StudyResult, curve: DoseCurve) -> TextTable:
+def sweep_table(result: StudyResult, curve: SweepCurve) -> TextTable:
     """A row for each dose, rising; the plateau is marked, with the p-value of each dose against the best."""
     measures = ("#mean", "#95 % interval", "plateau", "#p against the best", "#train mean")
-    order = sorted(range(len(curve.doses)), key=lambda index: curve.doses[index])
+    order = sorted(range(len(curve.sweep_values)), key=lambda index: curve.sweep_values[index])
     heads = ("#dose", "#n", "#failed", *measures, "#parameters", "#minutes")
-    return TextTable.of(heads, (_dose_row(result, curve, index) for index in order))
+    return TextTable.from_rows(heads, (_sweep_row(result, curve, index) for index in order))
 
 
 def check_table(result: StudyResult) -> TextTable:
@@ -130,23 +131,26 @@ def check_table(result: StudyResult) -> TextTable:
     known = () if ablation is None or ablation.dunnett is None else ablation.dunnett
     dunnett = dict(zip((each.a for each in (ablation.comparisons if ablation else ())), known, strict=False))
     wide = any(each.new_images is not None for each in comparisons(result))
-    rows = (_check_row(each, dunnett.get(each.a), wide=wide) for each in comparisons(result))
-    return TextTable.of((*heads, "#error, relative", *(["#interval for new images"] if wide else [])), rows)
+    rows = (_check_row(each, dunnett.get(each.a), with_dunnett=wide) for each in comparisons(result))
+    return TextTable.from_rows((*heads, "#error, relative", *(["#interval for new images"] if wide else [])), rows)
 
 
-def confirmation_table(found: Confirmation) -> TextTable:
+def confirmation_table(confirmation: Confirmation) -> TextTable:
     """The winner and the baseline, trained again with fresh seeds, on the test set."""
-    compared = found.comparison
+    compared = confirmation.comparison
     measures = ("#mean", "#95 % interval", "#difference", "#its interval", "verdict")
     rows = []
-    for name, runs, first in ((found.winner, found.runs, True), (found.baseline, found.baseline_runs, False)):
-        sample = Sample(name=name, values=tuple(figures(runs)))
-        verdict = (*_difference(compared), compared.verdict) if first else (NONE, NONE, "baseline")
-        rows.append((formatting.shown(name, LONGEST_CELL), *_figures(sample, len(runs)), *verdict))
-    return TextTable.of(("arm", "#n", "#failed", *measures), rows)
+    for name, runs, first in (
+        (confirmation.winner, confirmation.runs, True),
+        (confirmation.baseline, confirmation.baseline_runs, False),
+    ):
+        sample = Sample(name=name, values=tuple(metric_values(runs)))
+        verdict = (*_difference(compared), compared.verdict) if first else (MISSING, MISSING, "baseline")
+        rows.append((shorten(name, MAX_CELL_LENGTH), *_sample_cells(sample, len(runs)), *verdict))
+    return TextTable.from_rows(("arm", "#n", "#failed", *measures), rows)
 
 
-def figures(runs: Iterable[SeedRecord]) -> Iterator[float]:
+def metric_values(runs: Iterable[SeedRecord]) -> Iterator[float]:
     """The figure of each run that came to an end; NaN for one that failed."""
     for run in runs:
         if run.status != "not run":
@@ -156,45 +160,43 @@ def figures(runs: Iterable[SeedRecord]) -> Iterator[float]:
 def arm_claim_table(result: StudyResult) -> TextTable:
     """Published figures of arms against measured ones."""
     table = claim_table(claim.claim for claim in result.claims)
-    rows = (
-        (formatting.shown(each.arm, LONGEST_CELL), *row) for each, row in zip(result.claims, table.rows, strict=True)
-    )
-    return TextTable((TextTable.of(["arm"], []).columns[0], *table.columns), tuple(rows))
+    rows = ((shorten(each.arm, MAX_CELL_LENGTH), *row) for each, row in zip(result.claims, table.rows, strict=True))
+    return TextTable((TextTable.from_rows(["arm"], []).columns[0], *table.columns), tuple(rows))
 
 
-def saying_table(result: StudyResult) -> TextTable:
+def ordinal_claim_table(result: StudyResult) -> TextTable:
     """What a document says of arms in words, and what this study answers."""
     rows = (
         (
-            formatting.shown(each.arm, LONGEST_CELL),
+            shorten(each.arm, MAX_CELL_LENGTH),
             f"{each.published} than" if each.published in ("better", "worse") else each.published,
-            formatting.shown(each.than, LONGEST_CELL) or NONE,
-            each.answer,
-            formatting.shown(each.reason, 200),
-            "; ".join(formatting.shown(text, 120) for text in (each.source, each.note) if text),
+            shorten(each.than, MAX_CELL_LENGTH) or MISSING,
+            each.verdict,
+            shorten(each.reason, 200),
+            "; ".join(shorten(text, 120) for text in (each.source, each.note) if text),
         )
-        for each in result.sayings
+        for each in result.ordinal_claims
     )
-    return TextTable.of(("arm", "published as", "other arm", "this study", "because", "source"), rows)
+    return TextTable.from_rows(("arm", "published as", "other arm", "this study", "because", "source"), rows)
 
 
-def under_table(result: StudyResult) -> TextTable:
+def shift_claim_table(result: StudyResult) -> TextTable:
     """What a document says of arms under shifts, and what this study answers."""
     rows = (
         (
-            formatting.shown(each.arm, LONGEST_CELL),
-            formatting.shown(each.shift, LONGEST_CELL),
+            shorten(each.arm, MAX_CELL_LENGTH),
+            shorten(each.shift, MAX_CELL_LENGTH),
             each.published,
-            each.answer,
-            formatting.shown(each.reason, 200),
-            "; ".join(formatting.shown(text, 120) for text in (each.source, each.note) if text),
+            each.verdict,
+            shorten(each.reason, 200),
+            "; ".join(shorten(text, 120) for text in (each.source, each.note) if text),
         )
-        for each in result.under
+        for each in result.shift_claims
     )
-    return TextTable.of(("arm", "shift", "published", "this study", "because", "source"), rows)
+    return TextTable.from_rows(("arm", "shift", "published", "this study", "because", "source"), rows)
 
 
-def reading(result: StudyResult) -> Iterator[str]:
+def column_notes(result: StudyResult) -> Iterator[str]:
     """How the columns are to be read."""
     if result.ablation is not None and result.ablation.comparisons:
         level = study_text.level_text(result.ablation.comparisons[0].level)
@@ -202,7 +204,7 @@ def reading(result: StudyResult) -> Iterator[str]:
         corrected = ", size-corrected," if len(result.ablation.comparisons) > 1 else ""
         equal = NO_BAND
         if result.smallest_difference is not None:
-            band = study_text.smallest(result.smallest_difference, result.metric)
+            band = study_text.equivalence_band(result.smallest_difference, result.metric)
             shown = f"“practically equal” is shown by two one-sided tests at {band}"
             equal = f"{shown}, whose interval stands under “Cross-checks”"
         yield (
@@ -221,93 +223,103 @@ def reading(result: StudyResult) -> Iterator[str]:
         yield "Failed runs stay in the table, with the exact 95 % interval of their share; means are of the others."
 
 
-def _arm_row(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> tuple[str, ...]:
+def _arm_row(result: StudyResult, arm: ArmRecord, comparison: Comparison | None) -> tuple[str, ...]:
     return (
-        formatting.shown(arm.name, LONGEST_CELL),
-        _standing(result, arm, found),
-        NONE if found is None or found.needed is None else formatting.count(found.needed),
-        *_difference(found),
-        *_figures(arm.sample, len(arm.seeds)),
-        changes(arm),
-        formatting.count(arm.parameters),
+        shorten(arm.name, MAX_CELL_LENGTH),
+        _verdict_text(result, arm, comparison),
+        MISSING if comparison is None or comparison.needed is None else format_count(comparison.needed),
+        *_difference(comparison),
+        *_sample_cells(arm.sample, len(arm.seeds)),
+        overrides_text(arm),
+        format_count(arm.parameters),
         _minutes(arm),
     )
 
 
-def _dose_row(result: StudyResult, curve: DoseCurve, index: int) -> tuple[str, ...]:
-    arm = study_text.arm_of_dose(result, curve, index)
+def _sweep_row(result: StudyResult, curve: SweepCurve, index: int) -> tuple[str, ...]:
+    arm = study_text.arm_of_sweep_value(result, curve, index)
     sample, p = curve.samples[index], curve.p_plateau[index]
     mark = "best" if index == curve.best else "plateau" if index in curve.plateau else ""
     return (
-        f"{curve.doses[index]:g}",
-        *_figures(sample, len(arm.seeds) if arm else len(sample.values)),
+        f"{curve.sweep_values[index]:g}",
+        *_sample_cells(sample, len(arm.seeds) if arm else len(sample.values)),
         mark,
-        NONE if p is None or index == curve.best else study_text.words_of_p(p),
-        NONE if arm is None or arm.train.mean is None else formatting.loss(arm.train.mean),
-        NONE if arm is None else formatting.count(arm.parameters),
-        NONE if arm is None else _minutes(arm),
+        MISSING if p is None or index == curve.best else study_text.p_value_cell(p),
+        MISSING if arm is None or arm.train.mean is None else format_loss(arm.train.mean),
+        MISSING if arm is None else format_count(arm.parameters),
+        MISSING if arm is None else _minutes(arm),
     )
 
 
-def _check_row(found: Comparison, dunnett: float | None, *, wide: bool) -> tuple[str, ...]:
-    shown = [NONE if value is None else study_text.words_of_p(value) for value in (found.p, found.p_adjusted)]
-    others = [NONE if value is None else study_text.words_of_p(value) for value in (found.p_permutation, dunnett)]
-    equal = NONE if found.p_equal_adjusted is None else study_text.words_of_p(found.p_equal_adjusted)
-    bounds = None if found.equal_low is None or found.equal_high is None else (found.equal_low, found.equal_high)
-    new = [_interval(found.new_images, signs=True)] if wide else []
+def _check_row(comparison: Comparison, dunnett: float | None, *, with_dunnett: bool) -> tuple[str, ...]:
+    shown = [
+        MISSING if value is None else study_text.p_value_cell(value) for value in (comparison.p, comparison.p_adjusted)
+    ]
+    others = [
+        MISSING if value is None else study_text.p_value_cell(value) for value in (comparison.p_permutation, dunnett)
+    ]
+    equal = MISSING if comparison.p_equal_adjusted is None else study_text.p_value_cell(comparison.p_equal_adjusted)
+    bounds = (
+        None
+        if comparison.equal_low is None or comparison.equal_high is None
+        else (comparison.equal_low, comparison.equal_high)
+    )
+    new = [_interval(comparison.new_images, signs=True)] if with_dunnett else []
     return (
-        formatting.shown(found.a, LONGEST_CELL),
+        shorten(comparison.a, MAX_CELL_LENGTH),
         *(*shown, equal, _interval(bounds, signs=True), *others),
-        NONE if found.superiority is None else f"{found.superiority:.2f}",
-        NONE if found.error_change is None else f"{study_text.signed(100 * found.error_change, 1)} %",
+        MISSING if comparison.superiority is None else f"{comparison.superiority:.2f}",
+        MISSING
+        if comparison.error_change is None
+        else f"{study_text.format_signed(100 * comparison.error_change, 1)} %",
         *new,
     )
 
 
-def changes(arm: ArmRecord) -> str:
+def overrides_text(arm: ArmRecord) -> str:
     """What an arm changes of the base, on one line."""
     if arm.same_as:
-        return f"the same experiment as {formatting.shown(arm.same_as)}"
-    return formatting.shown(", ".join(f"{key} = {value}" for key, value in arm.changes.items()), LONGEST_CELL) or NONE
+        return f"the same experiment as {shorten(arm.same_as)}"
+    return shorten(", ".join(f"{key} = {value}" for key, value in arm.changes.items()), MAX_CELL_LENGTH) or MISSING
 
 
-def _figures(sample: Sample, planned: int) -> tuple[str, str, str, str]:
+def _sample_cells(sample: Sample, planned: int) -> tuple[str, str, str, str]:
     """n of planned, failures, mean, interval of the mean."""
     runs = f"{sample.n}" if sample.n == planned else f"{sample.n} of {planned}"
-    mean = NONE if sample.mean is None else formatting.loss(sample.mean)
+    mean = MISSING if sample.mean is None else format_loss(sample.mean)
     return runs, _failures(sample), mean, _interval(sample.interval())
 
 
 def _failures(sample: Sample) -> str:
     if not sample.failures:
-        return "0" if sample.values else NONE
+        return "0" if sample.values else MISSING
     low, high = sample.failure_interval
     return f"{sample.failures} ({100 * low:.0f}–{100 * high:.0f} %)"
 
 
-def _difference(found: Comparison | None) -> tuple[str, str]:
-    if found is None or found.difference is None:
-        return NONE, NONE
-    bounds = None if found.low is None or found.high is None else (found.low, found.high)
-    return study_text.signed(found.difference), _interval(bounds, signs=True)
+def _difference(comparison: Comparison | None) -> tuple[str, str]:
+    if comparison is None or comparison.difference is None:
+        return MISSING, MISSING
+    bounds = None if comparison.low is None or comparison.high is None else (comparison.low, comparison.high)
+    return study_text.format_signed(comparison.difference), _interval(bounds, signs=True)
 
 
 def _interval(bounds: Interval | None, *, signs: bool = False) -> str:
     if bounds is None:
-        return NONE
-    low, high = (study_text.signed(bound) if signs else formatting.loss(bound) for bound in bounds)
+        return MISSING
+    low, high = (study_text.format_signed(bound) if signs else format_loss(bound) for bound in bounds)
     return f"{low} to {high}"
 
 
-def _standing(result: StudyResult, arm: ArmRecord, found: Comparison | None) -> str:
+def _verdict_text(result: StudyResult, arm: ArmRecord, comparison: Comparison | None) -> str:
     if arm.name == result.baseline:
         return "baseline"
-    return NONE if found is None or arm.same_as else found.verdict
+    return MISSING if comparison is None or arm.same_as else comparison.verdict
 
 
 def _minutes(arm: ArmRecord) -> str:
-    return NONE if arm.seconds is None else f"{arm.seconds / 60:.1f}"
+    return MISSING if arm.seconds is None else f"{arm.seconds / 60:.1f}"
 
 
-def _term(value: float) -> str:
+def _coefficient_text(value: float) -> str:
     return f"{'−' if value < 0 else '+'} {abs(value):.4g}"

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
-from cnnlab.render import formatting
-from cnnlab.render.formatting import plural, quoted
+from cnnlab.render.formatting import MISSING, display_width, pluralize, quote, shorten
 from cnnlab.stats.comparison import Comparison
-from cnnlab.stats.sample import FEWEST_RUNS
-from cnnlab.stats.sweep import FEWEST_DOSES, DoseCurve
+from cnnlab.stats.sample import MIN_RUNS
+from cnnlab.stats.sweep import MIN_VALUES, SweepCurve
 from cnnlab.studies.result import ArmRecord, Confirmation, StudyResult
 
-MOST_NAMED = 4
+MAX_NAMED = 4
 # As long as `words.quoted` leaves a name whole, with a number behind it.
-LONGEST_QUOTED = 28
+MAX_QUOTED_LENGTH = 28
 
 
 def metric_name(metric: str) -> str:
     """`validation accuracy` for validation_accuracy."""
-    return formatting.shown(metric.replace("_", " "))
+    return shorten(metric.replace("_", " "))
 
 
 def is_share(metric: str) -> bool:
@@ -27,7 +26,7 @@ def is_share(metric: str) -> bool:
     return not metric.endswith("loss")
 
 
-def amount(value: float, metric: str) -> str:
+def format_amount(value: float, metric: str) -> str:
     """The size of a difference in a sentence.
 
     >>> amount(-0.0126, "validation_accuracy"), amount(0.0126, "validation_loss")
@@ -36,10 +35,10 @@ def amount(value: float, metric: str) -> str:
     return _points(f"{abs(100 * value):.2f}") if is_share(metric) else f"{abs(value):.3g}"
 
 
-def smallest(delta: float | None, metric: str) -> str:
+def equivalence_band(delta: float | None, metric: str) -> str:
     """The band of practical equality: `±0.2 points`; `±–` where there is none."""
     if delta is None:
-        return f"±{formatting.NONE}"
+        return f"±{MISSING}"
     return f"±{_points(f'{100 * delta:.3g}')}" if is_share(metric) else f"±{delta:.3g}"
 
 
@@ -47,14 +46,14 @@ def _points(number: str) -> str:
     return f"{number} point" if number == "1" else f"{number} points"
 
 
-def between(low: float, high: float, metric: str) -> str:
+def format_interval(low: float, high: float, metric: str) -> str:
     """An interval of differences in a sentence: `−0.52 to +1.20 points`."""
     if not is_share(metric):
-        return f"{signed(low)} to {signed(high)}"
-    return f"{signed(100 * low, 2)} to {signed(100 * high, 2)} points"
+        return f"{format_signed(low)} to {format_signed(high)}"
+    return f"{format_signed(100 * low, 2)} to {format_signed(100 * high, 2)} points"
 
 
-def signed(value: float, digits: int = 4) -> str:
+def format_signed(value: float, digits: int = 4) -> str:
     """A number with its sign, `−` as long as `+`; one that rounds to nothing has none.
 
     >>> signed(-0.00123), signed(0.00001), signed(2.5, 1)
@@ -66,16 +65,16 @@ def signed(value: float, digits: int = 4) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """`p < 0.001`, `p = 0.031`.
 
     >>> p_value(0.00002), p_value(0.0312), p_value(0.62)
     ('p < 0.001', 'p = 0.031', 'p = 0.62')
     """
-    return f"p < {words_of_p(p)[2:]}" if p < 0.001 else f"p = {words_of_p(p)}"
+    return f"p < {p_value_cell(p)[2:]}" if p < 0.001 else f"p = {p_value_cell(p)}"
 
 
-def words_of_p(p: float) -> str:
+def p_value_cell(p: float) -> str:
     """A p-value in a table: two digits, `< 0.001` for small ones."""
     if p < 0.001:
         return "< 0.001"
@@ -87,21 +86,21 @@ def level_text(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def named(names: Sequence[str], most: int = MOST_NAMED) -> str:
+def join_names(names: Sequence[str], max_names: int = MAX_NAMED) -> str:
     """Names in a sentence, joined; of many the first, and how many more.
 
     >>> named(["a", "b", "c"]), named(list("abcdefg"))
     ('a, b and c', 'a, b, c and 4 more')
     """
-    shown = list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} more"]
+    shown = list(names) if len(names) <= max_names else [*names[: max_names - 1], f"{len(names) - max_names + 1} more"]
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else ""
 
 
 def quoted_arm(result: StudyResult, name: str) -> str:
     """An arm in a sentence, cut so that no other arm of the study is cut alike."""
     names = [arm.name for arm in result.arms]
-    short = dict(zip(names, short_names(names, LONGEST_QUOTED), strict=True))
-    return formatting.quoted(short.get(name, name))
+    short = dict(zip(names, short_names(names, MAX_QUOTED_LENGTH), strict=True))
+    return quote(short.get(name, name))
 
 
 def short_names(names: Sequence[str], longest: int) -> list[str]:
@@ -110,8 +109,11 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
     >>> short_names(["a", "optimizer=sgd, lr=0.1", "optimizer=sgd, lr=0.2"], 14)
     ['a', 'optimiz…lr=0.1', 'optimiz…lr=0.2']
     """
-    cut = [formatting.shown(name, longest) for name in names]
-    cut = [_middle(name, longest) if cut.count(short) > 1 else short for name, short in zip(names, cut, strict=True)]
+    cut = [shorten(name, longest) for name in names]
+    cut = [
+        _shorten_middle(name, longest) if cut.count(short) > 1 else short
+        for name, short in zip(names, cut, strict=True)
+    ]
     taken, found = {short for short in cut if cut.count(short) == 1}, []
     for short in cut:
         numbered = (f"{short} ({number})" for number in count(1))
@@ -120,42 +122,42 @@ def short_names(names: Sequence[str], longest: int) -> list[str]:
     return found
 
 
-def _middle(name: str, longest: int) -> str:
-    whole = formatting.shown(name, len(name) * 2)
-    if formatting.columns(whole) <= longest:
+def _shorten_middle(name: str, longest: int) -> str:
+    whole = shorten(name, len(name) * 2)
+    if display_width(whole) <= longest:
         return whole
-    end = formatting.shown(whole[::-1], longest // 2).removesuffix("…")[::-1]
-    return formatting.shown(whole, longest - formatting.columns(end)).rstrip("…") + "…" + end
+    end = shorten(whole[::-1], longest // 2).removesuffix("…")[::-1]
+    return shorten(whole, longest - display_width(end)).rstrip("…") + "…" + end
 
 
-def dose_name(result: StudyResult) -> str:
+def sweep_key(result: StudyResult) -> str:
     """What the doses are doses of: the key that the arms change."""
     keys = {key for arm in result.arms for key in arm.changes}
-    return formatting.shown(keys.pop()) if len(keys) == 1 else "the dose"
+    return shorten(keys.pop()) if len(keys) == 1 else "the dose"
 
 
-def dose_ranges(doses: Sequence[float], chosen: Iterable[int]) -> str:
+def value_ranges(values: Sequence[float], indices: Iterable[int]) -> str:
     """The chosen doses as ranges of neighbours.
 
     Args:
-        doses: all of them, in any order.
-        chosen: indices.
+        values: all of them, in any order.
+        indices: indices.
 
     >>> dose_ranges([0.0, 0.1, 0.2, 0.3, 0.4], [1, 2, 4])
     '0.1 to 0.2, and 0.4'
     """
     texts = [
-        f"{doses[run[0]]:g}" if len(run) == 1 else f"{doses[run[0]]:g} to {doses[run[-1]]:g}"
-        for run in neighbours(doses, chosen)
+        f"{values[run[0]]:g}" if len(run) == 1 else f"{values[run[0]]:g} to {values[run[-1]]:g}"
+        for run in adjacent_groups(values, indices)
     ]
     return ", and ".join(filter(None, (", ".join(texts[:-1]), texts[-1]))) if texts else ""
 
 
-def neighbours(doses: Sequence[float], chosen: Iterable[int]) -> list[list[int]]:
+def adjacent_groups(values: Sequence[float], indices: Iterable[int]) -> list[list[int]]:
     """The chosen indices by rising dose, those with no other dose between them together."""
-    wanted, runs = set(chosen), list[list[int]]()
+    wanted, runs = set(indices), list[list[int]]()
     before = False
-    for index in sorted(range(len(doses)), key=lambda index: doses[index]):
+    for index in sorted(range(len(values)), key=lambda index: values[index]):
         if index in wanted and before:
             runs[-1].append(index)
         elif index in wanted:
@@ -164,9 +166,9 @@ def neighbours(doses: Sequence[float], chosen: Iterable[int]) -> list[list[int]]
     return runs
 
 
-def arm_of_dose(result: StudyResult, curve: DoseCurve, index: int) -> ArmRecord | None:
+def arm_of_sweep_value(result: StudyResult, curve: SweepCurve, index: int) -> ArmRecord | None:
     """The arm that has this dose."""
-    return next((arm for arm in result.arms if arm.dose == curve.doses[index]), None)
+    return next((arm for arm in result.arms if arm.sweep_value == curve.sweep_values[index]), None)
 
 
 def runs_done(result: StudyResult) -> tuple[int, int]:
@@ -187,14 +189,14 @@ def headline(result: StudyResult) -> str:
     """
     done, planned = runs_done(result)
     if not any(arm.sample.n for arm in result.arms):
-        return f"All {plural(done, 'run')} failed: there is nothing to compare." if done else "No run has ended yet."
+        return f"All {pluralize(done, 'run')} failed: there is nothing to compare." if done else "No run has ended yet."
     sentences = [f"So far, with {done} of {planned} runs:"] if done < planned else []
     if result.curve is not None:
-        sentences += _of_doses(result, result.curve)
+        sentences += _sweep_sentences(result, result.curve)
     else:
-        sentences += _of_arms(result, comparisons(result))
+        sentences += _arm_sentences(result, comparisons(result))
     if result.confirmation is not None:
-        sentences.append(confirmed(result.confirmation))
+        sentences.append(confirmation_text(result.confirmation))
     return " ".join(sentences)
 
 
@@ -208,130 +210,137 @@ def comparisons(result: StudyResult) -> tuple[Comparison, ...]:
     return tuple(sorted(known, key=lambda each: (each.difference is None, sign * (each.difference or 0.0))))
 
 
-def confirmed(found: Confirmation) -> str:
+def confirmation_text(confirmation: Confirmation) -> str:
     """What the fresh seeds say on the test set."""
-    compared, seeds = found.comparison, plural(len(found.seeds), "fresh seed")
-    winner, base = map(quoted, short_names([found.winner, found.baseline], LONGEST_QUOTED))
-    start = f"On the test set, {looked_at(found.looks)}, with {seeds}, {winner}"
+    compared, seeds = confirmation.comparison, pluralize(len(confirmation.seeds), "fresh seed")
+    winner, base = map(quote, short_names([confirmation.winner, confirmation.baseline], MAX_QUOTED_LENGTH))
+    start = f"On the test set, {ledger_text(confirmation.looks)}, with {seeds}, {winner}"
     if compared.difference is None:
         return f"{start} or {base} came to no figure."
-    return f"{start} {_alone(compared, base, found.metric)}."
+    return f"{start} {_comparison_text(compared, base, confirmation.metric)}."
 
 
-def looked_at(looks: int) -> str:
+def ledger_text(num_openings: int) -> str:
     """How often a test set has been looked at, in a sentence."""
-    return "opened once" if looks <= 1 else f"which has been looked at {looks} times here"
+    return "opened once" if num_openings <= 1 else f"which has been looked at {num_openings} times here"
 
 
-def _of_arms(result: StudyResult, found: Sequence[Comparison]) -> Iterator[str]:
+def _arm_sentences(result: StudyResult, comparisons: Sequence[Comparison]) -> Iterator[str]:
     base = quoted_arm(result, result.baseline or "")
-    groups = {verdict: [each for each in found if each.verdict == verdict] for verdict in VERDICTS}
-    if not found:
+    groups = {verdict: [each for each in comparisons if each.verdict == verdict] for verdict in VERDICTS}
+    if not comparisons:
         yield f"Every arm is the same experiment as {base}: there is nothing to compare."
-    elif len(groups["no verdict"]) == len(found):
-        yield _description(result, found, base)
-    elif len(found) == 1:
-        more = _planned(found) if groups["undecided"] else ""
-        yield f"{quoted_arm(result, found[0].a)} {_alone(found[0], base, result.metric)}{more}."
+    elif len(groups["no verdict"]) == len(comparisons):
+        yield _description(result, comparisons, base)
+    elif len(comparisons) == 1:
+        more = _planned_text(comparisons) if groups["undecided"] else ""
+        yield f"{quoted_arm(result, comparisons[0].a)} {_comparison_text(comparisons[0], base, result.metric)}{more}."
     else:
         if result.ablation is not None and result.ablation.screening:
-            yield f"A screening of {len(found)} arms, whose finds need a study of their own."
-        if decided := list(_decided(result, groups, base)):
+            yield f"A screening of {len(comparisons)} arms, whose finds need a study of their own."
+        if decided := list(_decided_sentences(result, groups, base)):
             yield "; ".join(decided) + "."
-        yield from _open(result, groups, everything=len(groups["undecided"]) == len(found))
+        yield from _undecided_sentences(result, groups, everything=len(groups["undecided"]) == len(comparisons))
 
 
-def _alone(found: Comparison, base: str, metric: str) -> str:
+def _comparison_text(comparison: Comparison, base: str, metric: str) -> str:
     """The predicate of a sentence about one comparison, with its interval."""
-    gap = f"{amount(found.difference or 0.0, metric)}"
+    gap = f"{format_amount(comparison.difference or 0.0, metric)}"
     inner = ""
-    low, high, level = found.low, found.high, found.level
-    if found.verdict == "practically equal":  # this is read from the interval of the two one-sided tests
-        low, high, level = found.equal_low, found.equal_high, 1 - 2 * found.alpha
+    low, high, level = comparison.low, comparison.high, comparison.level
+    if comparison.verdict == "practically equal":  # this is read from the interval of the two one-sided tests
+        low, high, level = comparison.equal_low, comparison.equal_high, 1 - 2 * comparison.alpha
     if low is not None and high is not None:
-        inner = f" ({level_text(level)} interval {between(low, high, metric)})"
-    if found.verdict in ("better", "worse"):
-        return f"is {found.verdict} than {base} by {gap}{inner}"
-    if found.verdict == "practically equal" and found.delta is not None:
-        return f"is practically equal to {base}{inner}, within {smallest(found.delta, metric)}"
-    lies = f"has a mean {_above(found, metric)} that of {base}{inner}"
-    return f"{lies}: undecided, {NOT_EQUAL}" if found.verdict == "undecided" else f"{lies}: too few runs for a verdict"
+        inner = f" ({level_text(level)} interval {format_interval(low, high, metric)})"
+    if comparison.verdict in ("better", "worse"):
+        return f"is {comparison.verdict} than {base} by {gap}{inner}"
+    if comparison.verdict == "practically equal" and comparison.delta is not None:
+        return f"is practically equal to {base}{inner}, within {equivalence_band(comparison.delta, metric)}"
+    lies = f"has a mean {_above(comparison, metric)} that of {base}{inner}"
+    return (
+        f"{lies}: undecided, {NOT_EQUAL}"
+        if comparison.verdict == "undecided"
+        else f"{lies}: too few runs for a verdict"
+    )
 
 
-def _decided(result: StudyResult, groups: dict[str, list[Comparison]], base: str) -> Iterator[str]:
+def _decided_sentences(result: StudyResult, groups: dict[str, list[Comparison]], base: str) -> Iterator[str]:
     for verdict in ("better", "worse"):
         if group := groups[verdict]:
             # The larger difference leads.
             ordered = group if verdict == "better" else group[::-1]
             arms = [
-                f"{quoted_arm(result, each.a)} (by {amount(each.difference or 0.0, result.metric)})" for each in ordered
+                f"{quoted_arm(result, each.a)} (by {format_amount(each.difference or 0.0, result.metric)})"
+                for each in ordered
             ]
-            yield f"{named(arms)} {_is(group)} {verdict} than {base}"
+            yield f"{join_names(arms)} {_is(group)} {verdict} than {base}"
     if group := groups["practically equal"]:
-        band = smallest(result.smallest_difference, result.metric)
+        band = equivalence_band(result.smallest_difference, result.metric)
         yield f"{_names(result, group)} {_is(group)} practically equal to {base} (within {band})"
 
 
-def _open(result: StudyResult, groups: dict[str, list[Comparison]], *, everything: bool) -> Iterator[str]:
+def _undecided_sentences(
+    result: StudyResult, groups: dict[str, list[Comparison]], *, everything: bool
+) -> Iterator[str]:
     """What stays open is said to be open: it is no finding of equality."""
     if group := groups["undecided"]:
         names = f"all {len(group)} arms" if everything else _names(result, group)
-        yield f"Undecided, {NOT_EQUAL}: {names}{_planned(group)}."
+        yield f"Undecided, {NOT_EQUAL}: {names}{_planned_text(group)}."
     if group := groups["no verdict"]:
         runs = [f"{quoted_arm(result, each.a)} ({min(each.n_a, each.n_b)})" for each in group]
-        yield f"Fewer than {FEWEST_RUNS} finished runs, so no verdict: {named(runs)}."
+        yield f"Fewer than {MIN_RUNS} finished runs, so no verdict: {join_names(runs)}."
 
 
-def _planned(group: Iterable[Comparison]) -> str:
+def _planned_text(group: Iterable[Comparison]) -> str:
     needed = max((each.needed for each in group if each.needed is not None), default=None)
     return f"; a new study of about {needed:,} runs an arm would likely decide" if needed else ""
 
 
-def _description(result: StudyResult, found: Sequence[Comparison], base: str) -> str:
+def _description(result: StudyResult, comparisons: Sequence[Comparison], base: str) -> str:
     """Too few runs to judge by: where the means lie."""
-    start = f"Fewer than {FEWEST_RUNS} finished runs on a side only describe, and give no verdict"
-    known = [each for each in found if each.difference is not None]
+    start = f"Fewer than {MIN_RUNS} finished runs on a side only describe, and give no verdict"
+    known = [each for each in comparisons if each.difference is not None]
     if not known:
         return f"{start}: there is no figure to compare with that of {base}."
     means = [f"{quoted_arm(result, each.a)} lies {_above(each, result.metric)}" for each in known]
-    return f"{start}: by its mean, {named(means)} {base}."
+    return f"{start}: by its mean, {join_names(means)} {base}."
 
 
-def _of_doses(result: StudyResult, curve: DoseCurve) -> Iterator[str]:
-    name = dose_name(result)
+def _sweep_sentences(result: StudyResult, curve: SweepCurve) -> Iterator[str]:
+    name = sweep_key(result)
     if curve.best is None:
         return
-    best, mean = curve.doses[curve.best], curve.samples[curve.best].mean or 0.0
+    best, mean = curve.sweep_values[curve.best], curve.samples[curve.best].mean or 0.0
     if not curve.enough:
-        start = f"Fewer than {FEWEST_DOSES} doses of {FEWEST_RUNS} finished runs only describe, and give no verdict"
+        start = f"Fewer than {MIN_VALUES} doses of {MIN_RUNS} finished runs only describe, and give no verdict"
         yield f"{start}: the best mean, {mean:.4f}, is at {name} = {best:g}."
         return
     if curve.p_any is not None:
-        known = f"({p_value(curve.p_any)})"
+        known = f"({format_p_value(curve.p_any)})"
         shown = f"{name} matters {known}." if curve.p_any < curve.alpha else f"No effect of {name} is shown {known}, "
         yield shown if curve.p_any < curve.alpha else f"{shown}{NOT_EQUAL}."
     yield f"The best mean, {mean:.4f}, is at {best:g}; {_plateau(curve)}."
-    if few := [index for index, sample in enumerate(curve.samples) if sample.n < FEWEST_RUNS]:
-        yield f"Fewer than {FEWEST_RUNS} runs ended at {dose_ranges(curve.doses, few)}: no verdict there."
+    if few := [index for index, sample in enumerate(curve.samples) if sample.n < MIN_RUNS]:
+        yield f"Fewer than {MIN_RUNS} runs ended at {value_ranges(curve.sweep_values, few)}: no verdict there."
 
 
-def _plateau(curve: DoseCurve) -> str:
-    told = [index for index, sample in enumerate(curve.samples) if sample.n >= FEWEST_RUNS]
+def _plateau(curve: SweepCurve) -> str:
+    told = [index for index, sample in enumerate(curve.samples) if sample.n >= MIN_RUNS]
     if len(curve.plateau) == len(told):
         return "no dose can be told from it"
     if len(curve.plateau) > 1:
-        return f"the plateau, which can't be told from it, is {dose_ranges(curve.doses, curve.plateau)}"
+        return f"the plateau, which can't be told from it, is {value_ranges(curve.sweep_values, curve.plateau)}"
     return "every other dose can be told from it"
 
 
 def _names(result: StudyResult, group: Iterable[Comparison]) -> str:
-    return named([quoted_arm(result, each.a) for each in group])
+    return join_names([quoted_arm(result, each.a) for each in group])
 
 
 def _is(group: Sequence[Comparison]) -> str:
     return "is" if len(group) == 1 else "are"
 
 
-def _above(found: Comparison, metric: str) -> str:
-    side = "above" if (found.difference or 0.0) >= 0 else "below"
-    return f"{amount(found.difference or 0.0, metric)} {side}"
+def _above(comparison: Comparison, metric: str) -> str:
+    side = "above" if (comparison.difference or 0.0) >= 0 else "below"
+    return f"{format_amount(comparison.difference or 0.0, metric)} {side}"

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnnlab.render.document import Sheet
+from cnnlab.render.document import Document
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.tuning.figures import history_figure
-from cnnlab.reports.tuning.tables import headline, planned_sheet, tuning_sheet
-from cnnlab.tuning.result import PlannedTuning, TuningResult
+from cnnlab.reports.tuning.tables import headline, tuning_document, tuning_plan_document
+from cnnlab.tuning.result import TuningPlanSummary, TuningResult
 
 
 @dataclass(frozen=True)
-class TuningAnswer:
+class TuningView:
     """What a search found, ready to be shown; `result` holds the records."""
 
     result: TuningResult
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The question, the answer in a sentence, and the tables."""
-        return tuning_sheet(self.result)
+        return tuning_document(self.result)
 
     def svg(self) -> str:
         """Every trial a dot, and the best so far as a line."""
@@ -31,22 +31,22 @@ class TuningAnswer:
         return self.result.to_json(indent)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 @dataclass(frozen=True)
-class PlannedAnswer:
+class TuningPlanView:
     """A search before it runs, ready to be shown."""
 
-    plan: PlannedTuning
+    plan: TuningPlanSummary
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """What would run, how long it may take, and what its confirmation can find."""
-        return planned_sheet(self.plan)
+        return tuning_plan_document(self.plan)
 
     def to_json(self, indent: int | None = None) -> str:
         """The plan as JSON text."""
         return self.plan.to_json(indent)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html()
+        return self.document().to_html()

@@ -10,13 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from cnnlab.render import formatting
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes
+from cnnlab.render.formatting import format_percent
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure
 from cnnlab.reports.study import text
-from cnnlab.reports.study.figures import STEPS, limits, name_room, new_canvas, row_axes, tick, write
+from cnnlab.reports.study.figures import (
+    TICK_STEPS,
+    axis_limits,
+    format_tick,
+    names_width,
+    new_canvas,
+    row_axes,
+    write_text,
+)
 from cnnlab.reports.study.text import short_names
+from cnnlab.reports.tuning.tables import format_parameter
 from cnnlab.reports.tuning.tables import short_names as parameter_names
-from cnnlab.reports.tuning.tables import shown
 from cnnlab.tuning.result import ParameterRecord, TrialRecord, TuningResult
 
 WIDTH, HEIGHT = 640.0, 340.0
@@ -25,7 +33,7 @@ PANEL = 300.0
 ROW = 28.0
 DOT = 26.0
 # Of what ended otherwise: the marker, its colour, and what it says of it.
-MARKS = {
+STATUS_MARKERS = {
     "finished": ("o", "train", "finished"),
     "pruned": ("x", "muted", "pruned, at its last figure"),
     "diverged": ("v", "validation", "diverged, without a figure"),
@@ -34,7 +42,7 @@ MARKS = {
 
 
 @dataclass(frozen=True)
-class Spot:
+class TrialPoint:
     """A trial in a picture; one without a figure has None, and stands at the lower edge."""
 
     number: int
@@ -43,17 +51,17 @@ class Spot:
     best: bool
 
 
-def spots(result: TuningResult) -> tuple[Spot, ...]:
+def trial_points(result: TuningResult) -> tuple[TrialPoint, ...]:
     """The trials that have ended, by number; of a pruned one the last figure."""
     best = result.best.number if result.best is not None else None
     return tuple(
-        Spot(trial.number, _figure(trial), trial.status, trial.number == best)
+        TrialPoint(trial.number, _figure(trial), trial.status, trial.number == best)
         for trial in result.trials
         if trial.status != "running"
     )
 
 
-def steps(result: TuningResult) -> tuple[tuple[int, float], ...]:
+def best_so_far(result: TuningResult) -> tuple[tuple[int, float], ...]:
     """The best value so far as the corners of a line: (trial, value), the last one at the last trial."""
     found = list(result.best_so_far())
     corners: list[tuple[int, float]] = []
@@ -69,13 +77,13 @@ def history_figure(result: TuningResult) -> Figure:
     """Each trial a dot in the order in which they were begun, and the best so far as a line."""
     figure = new_figure(WIDTH, HEIGHT)
     canvas = new_canvas(figure)
-    found = spots(result)
-    write(canvas, 0, 10, f"{text.metric_name(result.metric)} of each trial", size=NORMAL, bold=True)
+    found = trial_points(result)
+    write_text(canvas, 0, 10, f"{text.metric_name(result.metric)} of each trial", size=NORMAL, bold=True)
     _legend(canvas, found, 30)
     right = 96.0 if result.baseline.value is not None else RIGHT
-    axes = quiet_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
+    axes = minimal_axes(figure, LEFT, FOOT, WIDTH - LEFT - right, HEIGHT - HEAD - FOOT)
     _value_scale(axes, result, found)
-    corners = steps(result)
+    corners = best_so_far(result)
     axes.plot(*zip(*corners, strict=True), color=COLOURS["test"], linewidth=1.8) if corners else None
     for spot in found:
         _dot(axes, float(spot.number), spot)
@@ -94,14 +102,14 @@ def slice_figure(result: TuningResult) -> Figure:
     row = 236.0
     figure = new_figure(WIDTH, HEAD - 8 + row * rows)
     canvas = new_canvas(figure)
-    write(canvas, 0, 10, f"{text.metric_name(result.metric)} against each parameter", size=NORMAL, bold=True)
-    _legend(canvas, spots(result), 30)
+    write_text(canvas, 0, 10, f"{text.metric_name(result.metric)} against each parameter", size=NORMAL, bold=True)
+    _legend(canvas, trial_points(result), 30)
     for number, parameter in enumerate(panels):
         left = LEFT + (number % 2) * (WIDTH / 2 + 6)
         top = HEAD - 8 + row * (number // 2)
         wide = WIDTH / 2 - LEFT - 10
         height = figure.get_size_inches()[1] * 72
-        axes = quiet_axes(figure, left, height - top - row + 48, wide, row - 62)
+        axes = minimal_axes(figure, left, height - top - row + 48, wide, row - 62)
         _slice(axes, result, parameter, wide)
         axes.set_xlabel(
             names[parameter.name] + (" (log scale)" if parameter.log else ""),
@@ -118,17 +126,17 @@ def importance_figure(result: TuningResult) -> Figure:
     shares = sorted(result.importance, key=lambda one: -one.share)
     names = parameter_names(result)
     labels = short_names([names[one.name] for one in shares], 28)
-    left = name_room(labels, 216.0)
+    left = names_width(labels, 216.0)
     figure = new_figure(WIDTH, 52 + ROW * len(shares) + 42)
     canvas = new_canvas(figure)
-    write(canvas, 0, 10, "what sets the best trials apart", size=NORMAL, bold=True)
-    write(canvas, 0, 27, "share of the importance of all parameters (PED-ANOVA)", colour="muted")
+    write_text(canvas, 0, 10, "what sets the best trials apart", size=NORMAL, bold=True)
+    write_text(canvas, 0, 27, "share of the importance of all parameters (PED-ANOVA)", colour="muted")
     axes = row_axes(figure, left, 46, WIDTH - left - 56, len(shares), ROW)
     for row, one in enumerate(shares):
         axes.plot([0, one.share], [row, row], color=COLOURS["train"], linewidth=1.6)
         axes.plot([one.share], [row], "o", color=COLOURS["train"], markersize=7, markeredgewidth=0, clip_on=False)
-        write(canvas, left - 10, 46 + ROW * (row + 0.5), labels[row], ha="right")
-        write(canvas, WIDTH - 46, 46 + ROW * (row + 0.5), formatting.percent(one.share))
+        write_text(canvas, left - 10, 46 + ROW * (row + 0.5), labels[row], ha="right")
+        write_text(canvas, WIDTH - 46, 46 + ROW * (row + 0.5), format_percent(one.share))
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     return figure
@@ -138,24 +146,24 @@ def _figure(trial: TrialRecord) -> float | None:
     return trial.value if trial.value is not None else trial.last if trial.status == "pruned" else None
 
 
-def _legend(canvas: Axes, found: Sequence[Spot], height: float) -> None:
+def _legend(canvas: Axes, points: Sequence[TrialPoint], height: float) -> None:
     """What the marks mean, of those that are seen; and the line."""
     place = 4.0
-    for status, (marker, colour, meaning) in MARKS.items():
-        if any(spot.status == status for spot in found):
+    for status, (marker, colour, meaning) in STATUS_MARKERS.items():
+        if any(spot.status == status for spot in points):
             canvas.scatter([place], [height], s=DOT, marker=marker, color=COLOURS[colour], linewidths=1.4)
-            write(canvas, place + 9, height, meaning, colour="muted")
+            write_text(canvas, place + 9, height, meaning, colour="muted")
             place += 9 + 5.9 * len(meaning) + 14
     _ring(canvas, place, height, 2.2 * DOT)
-    write(canvas, place + 10, height, "the best", colour="muted")
+    write_text(canvas, place + 10, height, "the best", colour="muted")
 
 
-def _dot(axes: Axes, x: float, spot: Spot) -> None:
-    marker, colour, _ = MARKS[spot.status]
+def _dot(axes: Axes, x: float, point: TrialPoint) -> None:
+    marker, colour, _ = STATUS_MARKERS[point.status]
     low = axes.get_ylim()[0]
-    y = spot.value if spot.value is not None else low
+    y = point.value if point.value is not None else low
     axes.scatter([x], [y], s=DOT, marker=marker, color=COLOURS[colour], linewidths=1.4, clip_on=False, zorder=3)
-    if spot.best:
+    if point.best:
         _ring(axes, x, y, 3.4 * DOT)
 
 
@@ -165,17 +173,17 @@ def _ring(axes: Axes, x: float, y: float, size: float) -> None:
     axes.scatter([x], [y], s=size, facecolors="none", edgecolors=green, linewidths=1.6, clip_on=False, zorder=4)
 
 
-def _value_scale(axes: Axes, result: TuningResult, found: Sequence[Spot]) -> None:
+def _value_scale(axes: Axes, result: TuningResult, points: Sequence[TrialPoint]) -> None:
     """The figures' axis: a loss that blew up is left out where it would hide all others."""
-    values = [spot.value for spot in found if spot.value is not None]
+    values = [spot.value for spot in points if spot.value is not None]
     if result.baseline.value is not None:
         values.append(result.baseline.value)
     if values and not result.higher_is_better:
         usual = sorted(values)[len(values) // 2]
         values = [value for value in values if value <= 4 * usual] or values
-    axes.set_ylim(limits(values, []))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=STEPS))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axes.set_ylim(axis_limits(values, []))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=TICK_STEPS))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
 
 
 def _baseline(axes: Axes, result: TuningResult) -> None:
@@ -197,7 +205,7 @@ def _baseline(axes: Axes, result: TuningResult) -> None:
 
 
 def _slice(axes: Axes, result: TuningResult, parameter: ParameterRecord, wide: float) -> None:
-    found = spots(result)
+    found = trial_points(result)
     _value_scale(axes, result, found)
     params = {trial.number: trial.params for trial in result.trials}
     if parameter.options:
@@ -209,10 +217,10 @@ def _slice(axes: Axes, result: TuningResult, parameter: ParameterRecord, wide: f
         axes.xaxis.set_major_locator(LogLocator(numticks=6))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(float(value))))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_parameter(float(value))))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=STEPS))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=TICK_STEPS))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_tick(value)))
     for spot in found:
         value = params[spot.number].get(parameter.name)
         if value is not None:

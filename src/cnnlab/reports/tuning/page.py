@@ -7,15 +7,23 @@ from collections.abc import Iterator
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from cnnlab.render import formatting
+from cnnlab.render.formatting import MISSING, format_duration, pluralize, shorten
 from cnnlab.render.palette import style_sheet
 from cnnlab.render.plots import to_svg
 from cnnlab.reports.run.page import templates
 from cnnlab.reports.study import text
 from cnnlab.reports.study.tables import confirmation_table
-from cnnlab.reports.study.text import confirmed
+from cnnlab.reports.study.text import confirmation_text
 from cnnlab.reports.tuning.figures import history_figure, importance_figure, slice_figure
-from cnnlab.reports.tuning.tables import basis, figure, headline, parameter_table, reading, setting, trial_table
+from cnnlab.reports.tuning.tables import (
+    column_notes,
+    format_metric,
+    headline,
+    method_text,
+    parameter_table,
+    parameters_text,
+    trial_table,
+)
 from cnnlab.tuning.result import TuningResult
 
 Fact = tuple[str, str]
@@ -36,18 +44,18 @@ def render_tuning(result: TuningResult, *, search_toml: str, command: str, train
         .render(
             colours=Markup(style_sheet()),
             result=result,
-            title=formatting.shown(result.question or result.study, 300),
-            name=formatting.shown(result.study),
+            title=shorten(result.question or result.study, 300),
+            name=shorten(result.study),
             headline=headline(result),
-            basis=basis(result),
-            key_figures=_key_figures(result),
+            basis=method_text(result),
+            key_figures=_key_facts(result),
             pictures=list(_pictures(result)),
             trials=trial_table(result),
             parameters=parameter_table(result),
-            reading=list(reading(result, most=None)),
-            confirmed=confirmed(result.confirmation) if result.confirmation is not None else "",
+            reading=list(column_notes(result, max_trials=None)),
+            confirmed=confirmation_text(result.confirmation) if result.confirmation is not None else "",
             confirmation=confirmation_table(result.confirmation) if result.confirmation is not None else None,
-            made=_made(result),
+            made=_provenance_facts(result),
             search_toml=search_toml,
             command=command,
             train=train,
@@ -55,17 +63,17 @@ def render_tuning(result: TuningResult, *, search_toml: str, command: str, train
     )
 
 
-def _key_figures(result: TuningResult) -> list[Fact]:
+def _key_facts(result: TuningResult) -> list[Fact]:
     best, held = result.best, result.baseline.value
     return [
-        ("best trial", formatting.NONE if best is None or best.value is None else figure(best.value)),
-        ("baseline", formatting.NONE if held is None else figure(held)),
+        ("best trial", MISSING if best is None or best.value is None else format_metric(best.value)),
+        ("baseline", MISSING if held is None else format_metric(held)),
         ("trials", f"{len(result.trials):,}"),
         ("finished", f"{result.chosen_from:,}"),
         ("pruned", f"{len(result.with_status('pruned')):,}"),
         ("diverged or failed", f"{len(result.with_status('diverged')) + len(result.with_status('failed')):,}"),
-        ("measured on", formatting.plural(result.images, "image")),
-        ("training time", formatting.duration(result.seconds)),
+        ("measured on", pluralize(result.images, "image")),
+        ("training time", format_duration(result.seconds)),
     ]
 
 
@@ -73,7 +81,11 @@ def _pictures(result: TuningResult) -> Iterator[Picture]:
     metric = text.metric_name(result.metric)
     if not result.trials:
         return
-    best = f"Trial {result.best.number} is the best: {setting(result, result.best)}." if result.best is not None else ""
+    best = (
+        f"Trial {result.best.number} is the best: {parameters_text(result, result.best)}."
+        if result.best is not None
+        else ""
+    )
     history = f"The {metric} of each trial, in the order in which they were begun; the line is the best so far. {best}"
     yield _picture(history_figure(result), "history", history.strip())
     slices = f"The {metric} against the value of each parameter: the other parameters differ between the dots, too."
@@ -84,19 +96,19 @@ def _pictures(result: TuningResult) -> Iterator[Picture]:
         yield _picture(importance_figure(result), "importance", importance)
 
 
-def _picture(drawn: Figure, name: str, caption: str) -> Picture:
-    return Markup(to_svg(drawn, name, caption)), caption
+def _picture(figure: Figure, name: str, caption: str) -> Picture:
+    return Markup(to_svg(figure, name, caption)), caption
 
 
-def _made(result: TuningResult) -> list[Fact]:
+def _provenance_facts(result: TuningResult) -> list[Fact]:
     return [
-        ("data", formatting.shown(result.data, 200)),
+        ("data", shorten(result.data, 200)),
         ("metric", f"{text.metric_name(result.metric)}, {'higher' if result.higher_is_better else 'lower'} is better"),
         ("sampler", result.sampler),
         ("pruner", result.pruner),
         ("runs in a trial", f"{result.seeds:,}"),
-        ("device", formatting.shown(result.device, 200)),
+        ("device", shorten(result.device, 200)),
         ("precision", result.precision),
         ("memory format", result.memory_format.replace("_", " ")),
-        ("training time", formatting.duration(result.seconds)),
+        ("training time", format_duration(result.seconds)),
     ]

@@ -8,20 +8,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from cnnlab.config.arms import as_setting, settings
+from cnnlab.config.arms import experiment_settings, format_override
 from cnnlab.config.recipe import Claim, Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import CnnlabError, RunError, SpecError
-from cnnlab.records import ClaimRecord, DataRecord, Result
-from cnnlab.runs.claims import judged, smallest_difference
-from cnnlab.runs.index.finished_runs import as_made
-from cnnlab.runs.index.recipe_claims import FREE
+from cnnlab.records import ClaimRecord, DataRecord, RunResult
+from cnnlab.runs.claims import judge_claims, smallest_difference
+from cnnlab.runs.index.finished_runs import resolve_like_run
+from cnnlab.runs.index.recipe_claims import IGNORED_KEYS
 from cnnlab.runs.index.same_data import is_same_source
-from cnnlab.stats.ablation import Ablation, ablate
-from cnnlab.stats.claim_test import judge
+from cnnlab.stats.ablation import Ablation, analyze_ablation
+from cnnlab.stats.claim_test import judge_claim
 from cnnlab.stats.sample import Sample
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.studies.claims import judge_sayings, judge_under
+from cnnlab.studies.claims import judge_ordinal_claims, judge_shift_claims
 from cnnlab.studies.folder import read_result, study_folder, study_name
 from cnnlab.studies.result import ArmClaim, ArmRecord, SeedRecord, StudyResult
 
@@ -30,7 +30,7 @@ SOURCE = "data.source"
 JUDGED_FIGURES = ("reproduced", "differs", "not enough evidence")
 
 
-def judged_anew(file: Path, runs: Path) -> StudyResult:
+def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     """The kept result of a study's file, with the claims and words that the file has now, judged by its figures.
 
     Args:
@@ -42,16 +42,16 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     """
     folder = study_folder(runs, study_name(file.stem))
     result = read_result(folder)
-    kept = _kept(folder, file)
+    kept = _stored_study(folder, file)
     # What was set by hand to make it smaller is no other study: its verdicts say so.
     study = Study.read(file).model_copy(update={"shortened": kept.shortened})
-    for where, was, now in chain(_differences(kept, study), _of_result(result, study, runs)):
+    for where, was, now in chain(_differences(kept, study), _result_differences(result, study, runs)):
         step = f"carry it out: cnnlab study {file}; what was found before: cnnlab verify {folder}"
         what = "the result here is of another study than this file"
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
     counted = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    sayings = judge_sayings(study, counted, same, _ablation(study, counted), result.data)
+    sayings = judge_ordinal_claims(study, counted, same, _ablation(study, counted), result.data)
     notes = list(result.notes)
     if kept.seeds != study.seeds:
         notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
@@ -64,7 +64,7 @@ def judged_anew(file: Path, runs: Path) -> StudyResult:
     claims, gone = _claims(study, result, runs)
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
-    under = judge_under(study, result.shifted, result.data, same)
+    under = judge_shift_claims(study, result.shifted, result.data, same)
     judged_now = {"claims": tuple(claims), "sayings": sayings, "under": under, "notes": tuple(notes)}
     return result.model_copy(update=judged_now)
 
@@ -74,7 +74,7 @@ def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
     others = [sample for name, sample in samples.items() if name != study.baseline]
     if study.baseline is None or study.baseline not in samples or not others:
         return None
-    return ablate(
+    return analyze_ablation(
         samples[study.baseline],
         others,
         delta=study.smallest_difference,
@@ -83,7 +83,7 @@ def _ablation(study: Study, samples: Mapping[str, Sample]) -> Ablation | None:
     )
 
 
-def _kept(folder: Path, file: Path) -> Study:
+def _stored_study(folder: Path, file: Path) -> Study:
     """The study as it was carried out."""
     try:
         return Study.read(folder / "study.toml")
@@ -93,21 +93,21 @@ def _kept(folder: Path, file: Path) -> Study:
         raise RunError(what, where=str(folder / "study.toml"), next_step=step) from None
 
 
-def _differences(kept: Study, study: Study) -> Iterator[tuple[str, str, str]]:
+def _differences(stored: Study, study: Study) -> Iterator[tuple[str, str, str]]:
     """Where another study was carried out than this one: the place, what it was, and what it is now."""
     for key in ("metric", "vary_split"):
-        if getattr(kept, key) != getattr(study, key):
-            yield key, str(getattr(kept, key)), str(getattr(study, key))
-    yield from _of_recipe("base", kept.base, study.base, study.shortened)
-    then, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (kept, study))
+        if getattr(stored, key) != getattr(study, key):
+            yield key, str(getattr(stored, key)), str(getattr(study, key))
+    yield from _recipe_differences("base", stored.base, study.base, study.shortened)
+    then, now = ({arm.name: arm.recipe for arm in each.list_arms()} for each in (stored, study))
     for name in [*now, *(name for name in then if name not in now)]:
         if name not in then or name not in now:
             yield "arms", ", ".join(then), ", ".join(now)
         else:
-            yield from _of_recipe(f"arms.{name}", then[name], now[name], study.shortened)
+            yield from _recipe_differences(f"arms.{name}", then[name], now[name], study.shortened)
 
 
-def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
+def _result_differences(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[str, str, str]]:
     """The same for the result itself: a study that is cut off has written down what it is, and no result yet."""
     if result.metric != study.metric:
         yield "metric", result.metric, study.metric
@@ -122,29 +122,38 @@ def _of_result(result: StudyResult, study: Study, runs: Path) -> Iterator[tuple[
         if seed is not None:
             folder = RunFolder(runs / seed.run)
             made_of = folder.recipe()
-            was, now = settings(made_of), settings(as_made(recipes[arm.name], folder, made_of))
-            yield from _told(f"arms.{arm.name}, in {seed.run}", was, now, (*FREE, *study.shortened))
+            was, now = (
+                experiment_settings(made_of),
+                experiment_settings(resolve_like_run(recipes[arm.name], folder, made_of)),
+            )
+            yield from _setting_differences(
+                f"arms.{arm.name}, in {seed.run}", was, now, (*IGNORED_KEYS, *study.shortened)
+            )
 
 
-def _of_recipe(place: str, then: Recipe, now: Recipe, but: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    was, is_now = _facts(then), _facts(now)
+def _recipe_differences(
+    location: str, stored: Recipe, current: Recipe, ignored: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    was, is_now = _recipe_settings(stored), _recipe_settings(current)
     if is_same_source(was[SOURCE], is_now[SOURCE]):
         was[SOURCE] = is_now[SOURCE]
-    yield from _told(place, was, is_now, but)
+    yield from _setting_differences(location, was, is_now, ignored)
 
 
-def _told(
-    place: str, was: Mapping[str, Any], now: Mapping[str, Any], but: Sequence[str]
+def _setting_differences(
+    location: str, stored: Mapping[str, Any], current: Mapping[str, Any], ignored: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:
-    for key in sorted((was.keys() | now.keys()) - set(but)):
-        if was.get(key) != now.get(key):
-            then, here = (as_setting(key, facts[key]) if key in facts else f"no {key}" for facts in (was, now))
-            yield place, then, here
+    for key in sorted((stored.keys() | current.keys()) - set(ignored)):
+        if stored.get(key) != current.get(key):
+            then, here = (
+                format_override(key, facts[key]) if key in facts else f"no {key}" for facts in (stored, current)
+            )
+            yield location, then, here
 
 
-def _facts(recipe: Recipe) -> dict[str, Any]:
+def _recipe_settings(recipe: Recipe) -> dict[str, Any]:
     """A recipe's settings; its seed splits the data of a study."""
-    return {**settings(recipe), "train.seed": recipe.train.seed, SOURCE: recipe.data.source}
+    return {**experiment_settings(recipe), "train.seed": recipe.train.seed, SOURCE: recipe.data.source}
 
 
 def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClaim], int]:
@@ -153,23 +162,23 @@ def _claims(study: Study, result: StudyResult, runs: Path) -> tuple[list[ArmClai
     recipes = {arm.name: arm.recipe for arm in study.list_arms()}
     for name, claims in study.claims.items():
         arm, recipe = result.arm(name), recipes[name]
-        first, second = list(arm.seeds), _second_stage(result, name)
+        first, second = list(arm.seeds), _confirmation_seeds(result, name)
         limited = recipe.data.limit is not None or recipe.data.per_class is not None or study.shortened
         for figure, claim in claims.items():
             seeds = second if figure.startswith("test_") else first
-            read = _read(seeds, runs)
+            read = _read_runs(seeds, runs)
             missing = {seed.run for seed in seeds if seed.run} - set(read)
             gone |= missing
             if missing:
-                record = _by_kept_figures(figure, claim, study, result, arm, seeds)
+                record = _judge_by_stored_metrics(figure, claim, study, result, arm, seeds)
             else:
-                record = _by_runs(figure, claim, recipe, study, read)
+                record = _judge_by_runs(figure, claim, recipe, study, read)
             verdict = "shortened" if limited and record.verdict in JUDGED_FIGURES else record.verdict
             found.append(ArmClaim(arm=name, claim=record.model_copy(update={"verdict": verdict})))
     return found, len(gone)
 
 
-def _second_stage(result: StudyResult, arm: str) -> list[SeedRecord]:
+def _confirmation_seeds(result: StudyResult, arm: str) -> list[SeedRecord]:
     """The runs with fresh seeds of an arm; none where it was not confirmed."""
     stage = result.confirmation
     if stage is None:
@@ -177,7 +186,7 @@ def _second_stage(result: StudyResult, arm: str) -> list[SeedRecord]:
     return list({stage.winner: stage.runs, stage.baseline: stage.baseline_runs}.get(arm, ()))
 
 
-def _read(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[Result, DataRecord]]:
+def _read_runs(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[RunResult, DataRecord]]:
     """The runs that are there and have ended, by name."""
     found = {}
     for seed in seeds:
@@ -191,17 +200,17 @@ def _read(seeds: Sequence[SeedRecord], runs: Path) -> dict[str, tuple[Result, Da
     return found
 
 
-def _by_runs(
-    figure: str, claim: Claim, recipe: Recipe, study: Study, read: Mapping[str, tuple[Result, DataRecord]]
+def _judge_by_runs(
+    figure: str, claim: Claim, recipe: Recipe, study: Study, read: Mapping[str, tuple[RunResult, DataRecord]]
 ) -> ClaimRecord:
     if not read:
-        return judge(figure, claim.published, [], source=claim.source, note=claim.note)
+        return judge_claim(figure, claim.published, [], source=claim.source, note=claim.note)
     results = [ended for ended, _ in read.values()]
     data = next(iter(read.values()))[1]
-    return judged(recipe.model_copy(update={"claims": {figure: claim}}), results, data, study)[0]
+    return judge_claims(recipe.model_copy(update={"claims": {figure: claim}}), results, data, study)[0]
 
 
-def _by_kept_figures(
+def _judge_by_stored_metrics(
     figure: str, claim: Claim, study: Study, result: StudyResult, arm: ArmRecord, seeds: Sequence[SeedRecord]
 ) -> ClaimRecord:
     """Judged by the figures that the study itself has kept: its metric, the same of the train part, parameters."""
@@ -215,7 +224,7 @@ def _by_kept_figures(
         values = [seed.value for seed in seeds]
     elif figure == f"train_{result.metric.partition('_')[2]}":
         values = [seed.train for seed in seeds]
-    return judge(
+    return judge_claim(
         figure,
         claim.published,
         [value for value in values if value is not None and isfinite(value)],

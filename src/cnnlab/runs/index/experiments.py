@@ -9,14 +9,14 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from cnnlab.config.arms import as_setting, changes, file_name
-from cnnlab.records import ClaimRecord, Record, Score, Way
-from cnnlab.runs.claims import figure, judged
-from cnnlab.runs.index.finished_runs import LeftOut, ReadRun, grouped, names_of, read_runs
+from cnnlab.config.arms import diff_recipes, file_name, format_override
+from cnnlab.records import ClaimRecord, PrecisionConfig, Record, Score
+from cnnlab.runs.claims import judge_claims, measured_value
+from cnnlab.runs.index.finished_runs import LoadedRun, SkippedRun, group_names, group_runs, load_runs
 from cnnlab.storage.run_folder import list_runs
 
 
-class RunFigures(Record):
+class RunMetrics(Record):
     """One run: how long it trained, on what machine, and its final figures."""
 
     run: str
@@ -25,7 +25,7 @@ class RunFigures(Record):
     epochs: float
     seconds: float
     images_per_second: float
-    way: Way
+    precision_config: PrecisionConfig
     device: str
     threads: int
     processes: int = 1
@@ -35,7 +35,7 @@ class RunFigures(Record):
     test: Score | None
 
 
-class ClaimFigures(Record):
+class ClaimMeasurements(Record):
     """One published figure and what each seed measured; of a seed that was run again, the last run counts."""
 
     claim: ClaimRecord
@@ -59,79 +59,79 @@ class Experiment(Record):
     limited: bool
     epochs: int
     parameters: int
-    runs: tuple[RunFigures, ...]
-    claims: tuple[ClaimFigures, ...]
+    runs: tuple[RunMetrics, ...]
+    claims: tuple[ClaimMeasurements, ...]
 
 
-def experiments(runs: Path, recipes: Path | None = None) -> tuple[list[Experiment], list[LeftOut]]:
+def experiments(runs: Path, recipes: Path | None = None) -> tuple[list[Experiment], list[SkippedRun]]:
     """The experiments in a folder, by name, and the runs that have no figures.
 
     Args:
         recipes: the folder of the files that were trained; by default those that come with cnnlab. A run whose layers
             are those of the file of its name is told as that file and what was changed.
     """
-    read, left_out = read_runs(list_runs(runs), recipes)
-    left_out += [LeftOut(run=run.folder.name, reason=run.result.status) for run in read if run.diverged]
-    return experiments_of(run for run in read if not run.diverged), left_out
+    read, left_out = load_runs(list_runs(runs), recipes)
+    left_out += [SkippedRun(run=run.folder.name, reason=run.result.status) for run in read if run.diverged]
+    return group_experiments(run for run in read if not run.diverged), left_out
 
 
-def experiments_of(runs: Iterable[ReadRun], key: Callable[[ReadRun], str] | None = None) -> list[Experiment]:
+def group_experiments(runs: Iterable[LoadedRun], key: Callable[[LoadedRun], str] | None = None) -> list[Experiment]:
     """Runs that did not diverge as experiments, by name.
 
     Args:
         key: the same for runs of one experiment; by default two recipes of one content are two, each with its claims.
     """
-    groups = grouped(runs, key or (lambda run: f"{run.stem}\n{run.experiment}"))
-    made = [_experiment(name, group) for name, group in zip(names_of(groups), groups, strict=True)]
+    groups = group_runs(runs, key or (lambda run: f"{run.stem}\n{run.experiment_key}"))
+    made = [_make_experiment(name, group) for name, group in zip(group_names(groups), groups, strict=True)]
     return sorted(made, key=lambda experiment: experiment.name)
 
 
-def _experiment(name: str, group: Sequence[ReadRun]) -> Experiment:
+def _make_experiment(name: str, group: Sequence[LoadedRun]) -> Experiment:
     *_, newest = group
     by_seed = {run.recipe.train.seed: run for run in group}
     return Experiment(
         recipe=newest.stem,
         name=name,
-        command=_command(newest, sorted(by_seed)),
+        command=_rerun_command(newest, sorted(by_seed)),
         data=file_name(newest.data.source),
-        images=newest.data.parts["train"],
+        images=newest.data.splits["train"],
         limited=_is_limited(newest),
         epochs=_epochs_of_file(newest),
         parameters=newest.result.parameters,
-        runs=tuple(map(_figures, group)),
-        claims=tuple(_claims(newest, dict(sorted(by_seed.items())))),
+        runs=tuple(map(_run_metrics, group)),
+        claims=tuple(_claim_measurements(newest, dict(sorted(by_seed.items())))),
     )
 
 
-def _is_limited(run: ReadRun) -> bool:
+def _is_limited(run: LoadedRun) -> bool:
     return run.recipe.data.limit is not None or run.recipe.data.per_class is not None
 
 
-def _is_shortened(run: ReadRun) -> bool:
+def _is_shortened(run: LoadedRun) -> bool:
     """Whether it trained on fewer images or for fewer epochs than its file asks, and not by the file's own rules."""
-    file = run.base or run.recipe
+    file = run.file_recipe or run.recipe
     own_limits = [(recipe.data.limit, recipe.data.per_class) for recipe in (run.recipe, file)]
-    if _is_limited(run) and (run.base is None or own_limits[0] != own_limits[1]):
+    if _is_limited(run) and (run.file_recipe is None or own_limits[0] != own_limits[1]):
         return True
     ends = [(recipe.train.epochs, recipe.train.stop, recipe.train.budget) for recipe in (run.recipe, file)]
     return run.result.epochs < file.train.epochs and ends[0] != ends[1]
 
 
-def _epochs_of_file(run: ReadRun) -> int:
-    return (run.base or run.recipe).train.epochs
+def _epochs_of_file(run: LoadedRun) -> int:
+    return (run.file_recipe or run.recipe).train.epochs
 
 
-def _command(run: ReadRun, seeds: Sequence[int]) -> str:
+def _rerun_command(run: LoadedRun, seeds: Sequence[int]) -> str:
     """What makes such a run: of the recipe's own file where it is known, else of the run's."""
-    changed = changes(run.recipe, run.base) if run.base else None
+    changed = diff_recipes(run.recipe, run.file_recipe) if run.file_recipe else None
     if changed is None or run.file is None:
         words = ["cnnlab", "train", f"{run.folder.path.parent.name}/{run.folder.name}/recipe.toml"]
         changed = {}
     else:
         words = ["cnnlab", "train", f"{run.file.parent.name}/{run.file.name}"]
     for key, value in changed.items():
-        words += ["--set", as_setting(key, value)]
-    own = run.base.train.seed if run.base and changed is not None else run.recipe.train.seed
+        words += ["--set", format_override(key, value)]
+    own = run.file_recipe.train.seed if run.file_recipe and changed is not None else run.recipe.train.seed
     seeded = "" if list(seeds) == [own] else f" --seed {seeds[0] if len(seeds) == 1 else 'SEED'}"
     processes = run.environment.processes
     if processes > 1:
@@ -139,17 +139,17 @@ def _command(run: ReadRun, seeds: Sequence[int]) -> str:
     return shlex.join(words) + seeded
 
 
-def _figures(run: ReadRun) -> RunFigures:
+def _run_metrics(run: LoadedRun) -> RunMetrics:
     result = run.result
     scores = {part: getattr(result, part) for part in ("train", "validation", "test")}
-    return RunFigures(
+    return RunMetrics(
         run=run.folder.name,
         seed=run.recipe.train.seed,
         status=result.status,
         epochs=result.epochs,
         seconds=result.seconds,
         images_per_second=result.images_per_second,
-        way=run.way,
+        precision_config=run.precision_config,
         device=run.environment.device,
         threads=run.environment.threads,
         processes=run.environment.processes,
@@ -158,16 +158,20 @@ def _figures(run: ReadRun) -> RunFigures:
     )
 
 
-def _claims(newest: ReadRun, by_seed: dict[int, ReadRun]) -> Iterable[ClaimFigures]:
+def _claim_measurements(newest: LoadedRun, by_seed: dict[int, LoadedRun]) -> Iterable[ClaimMeasurements]:
     """The claims of the recipe's file, or of the run where that is not known, with the data each was published for."""
-    recipe = newest.recipe.model_copy(update={"claims": (newest.base or newest.recipe).claims})
+    recipe = newest.recipe.model_copy(update={"claims": (newest.file_recipe or newest.recipe).claims})
     results = {seed: run.result for seed, run in by_seed.items()}
     shortened = any(map(_is_shortened, by_seed.values()))
-    for record in judged(recipe, list(results.values()), newest.data):
+    for record in judge_claims(recipe, list(results.values()), newest.data):
         if record.verdict in ("reproduced", "differs") and shortened:
             record = record.model_copy(update={"verdict": "shortened"})
-        values = {seed: value for seed, result in results.items() if (value := figure(record.name, result)) is not None}
-        yield ClaimFigures(
+        values = {
+            seed: value
+            for seed, result in results.items()
+            if (value := measured_value(record.name, result)) is not None
+        }
+        yield ClaimMeasurements(
             claim=record,
             data=recipe.claims[record.name].data or "",
             values=tuple(values.values()),

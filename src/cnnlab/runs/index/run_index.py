@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnnlab.errors import CnnlabError
-from cnnlab.records import Environment, Result
+from cnnlab.records import Environment, RunResult
 from cnnlab.storage.run_folder import RunFolder
 
 # A study's run is called by its study, arm and seed, and ends in its task's id: the work, and what makes it.
@@ -16,15 +16,15 @@ _ID = re.compile(r"-(?P<work>[0-9a-f]{12})-(?P<made>[0-9a-f]{6})$")
 
 
 @dataclass(frozen=True)
-class Found:
+class FinishedRun:
     """A finished run, read."""
 
     folder: RunFolder
-    result: Result
+    result: RunResult
     environment: Environment
 
 
-class Listing:
+class RunIndex:
     """The runs in a folder at one moment; `damaged` says what is wrong with those that can't be read.
 
     With `any_code` a finished run of the same work counts that another version of cnnlab or torch made, or another
@@ -41,7 +41,7 @@ class Listing:
                 self._by_id.setdefault(named[0][1:], path)
                 self._by_work[named["work"]].append(path)
 
-    def finished(self, task: str) -> Found | None:
+    def find_finished(self, task: str) -> FinishedRun | None:
         """The finished run of a task's id; None where there is none that can be read."""
         own = self._by_id.get(task)
         others = self._by_work[task.rpartition("-")[0]] if self.any_code else []
@@ -49,7 +49,7 @@ class Listing:
             folder = RunFolder(path.resolve())
             try:
                 if (result := folder.result()) is not None:
-                    return Found(folder, result, folder.environment())
+                    return FinishedRun(folder, result, folder.environment())
             except CnnlabError as error:
                 self.damaged[task] = f"{folder.name}: {error.problems[0].what}; remove it to have it made again"
         return None

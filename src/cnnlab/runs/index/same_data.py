@@ -7,12 +7,12 @@ from collections.abc import Callable, Hashable, Sequence
 
 from cnnlab.config.arms import file_name
 from cnnlab.data.sources.releases import CATALOGUE
-from cnnlab.runs.index.finished_runs import ReadRun
+from cnnlab.runs.index.finished_runs import LoadedRun
 
 SHOWN_DIGITS = 12
 
 
-def name_of_data(run: ReadRun, among: Sequence[ReadRun]) -> str:
+def data_name(run: LoadedRun, runs: Sequence[LoadedRun]) -> str:
     """What names a run's data among that of others; two names are two data sets.
 
     Where all have test images, those name it, wherever the files lie; else the digest of what it holds. Runs that were
@@ -20,18 +20,18 @@ def name_of_data(run: ReadRun, among: Sequence[ReadRun]) -> str:
     runs that split the same images in the same way; that they have one name is no proof that they are the same.
     """
     classes = ", ".join(sorted(run.data.classes))
-    if all(each.data.test_set for each in among):
+    if all(each.data.test_set for each in runs):
         return f"{classes}: {run.data.test_set}"
-    if all(each.data.content for each in among):
+    if all(each.data.content for each in runs):
         return f"{classes}: {run.data.content}"
-    counts = _variant(run, among, _sizes, lambda each: tuple(sorted(each.data.parts.items())))
-    split = _variant(run, among, lambda each: (_sizes(each), _split_seed(each)), lambda each: each.data.split_hash)
+    counts = _variant(run, runs, _sizes, lambda each: tuple(sorted(each.data.splits.items())))
+    split = _variant(run, runs, lambda each: (_sizes(each), _split_seed(each)), lambda each: each.data.split_hash)
     return f"{classes}: {file_name(run.data.source)}, {counts}, {split}"
 
 
-def told_data(run: ReadRun) -> str:
+def describe_data(run: LoadedRun) -> str:
     """A run's data in words."""
-    images = sum(run.data.parts.values())
+    images = sum(run.data.splits.values())
     told = f"{file_name(run.data.source)}, {len(run.data.classes)} classes, {images:,} images"
     if run.data.test_set:
         return f"{told}, test set {run.data.test_set}"
@@ -40,7 +40,7 @@ def told_data(run: ReadRun) -> str:
     return f"{told}, split {run.data.split_hash[:SHOWN_DIGITS]}"
 
 
-def why_unsure(runs: Sequence[ReadRun]) -> str:
+def why_data_uncertain(runs: Sequence[LoadedRun]) -> str:
     """Why it is not known that all images of these runs are the same; empty where they are known to be."""
     if {run.data.source for run in runs} <= CATALOGUE.keys() and len({run.data.source for run in runs}) == 1:
         return ""
@@ -61,26 +61,29 @@ def is_same_source(one: str, other: str) -> bool:
     # A folder that is called cifar10 is not CIFAR-10.
     if one in CATALOGUE or other in CATALOGUE:
         return False
-    short, long = sorted((_steps(one), _steps(other)), key=len)
+    short, long = sorted((_path_parts(one), _path_parts(other)), key=len)
     return bool(short) and long[-len(short) :] == short
 
 
 def _variant(
-    run: ReadRun, among: Sequence[ReadRun], alike: Callable[[ReadRun], Hashable], fact: Callable[[ReadRun], Hashable]
+    run: LoadedRun,
+    runs: Sequence[LoadedRun],
+    group_key: Callable[[LoadedRun], Hashable],
+    distinguishing_value: Callable[[LoadedRun], Hashable],
 ) -> int:
     """Which of the different facts a run has, of those of the runs that are alike: one data set has one."""
-    facts = [fact(each) for each in among if alike(each) == alike(run)]
-    return list(dict.fromkeys(facts)).index(fact(run))
+    facts = [distinguishing_value(each) for each in runs if group_key(each) == group_key(run)]
+    return list(dict.fromkeys(facts)).index(distinguishing_value(run))
 
 
-def _sizes(run: ReadRun) -> Hashable:
+def _sizes(run: LoadedRun) -> Hashable:
     data = run.recipe.data
     return data.validation, data.test, data.limit, data.per_class
 
 
-def _split_seed(run: ReadRun) -> int:
+def _split_seed(run: LoadedRun) -> int:
     return run.seed if run.recipe.data.split_seed is None else run.recipe.data.split_seed
 
 
-def _steps(path: str) -> list[str]:
+def _path_parts(path: str) -> list[str]:
     return [step for step in re.split(r"[/\\]", path) if step not in ("", ".", "..")]

@@ -12,45 +12,45 @@ import torch
 from torch import nn
 
 from cnnlab.data.dataset import Dataset, open_dataset
-from cnnlab.data.loader import Feed
-from cnnlab.data.sources.base import Part, Progress, silent
-from cnnlab.data.sources.cifar10c import CLASSES, Corrupted
-from cnnlab.data.sources.formats import in_form
-from cnnlab.errors import RunError, UsageError, listed
-from cnnlab.evaluation.corruptions import right_under, shifted
-from cnnlab.runs.callbacks import NOBODY
+from cnnlab.data.loader import ImageLoader
+from cnnlab.data.sources.base import ProgressCallback, Split, no_progress
+from cnnlab.data.sources.cifar10c import CLASSES, Cifar10C
+from cnnlab.data.sources.formats import convert_pixels
+from cnnlab.errors import RunError, UsageError, comma_separated
+from cnnlab.evaluation.corruptions import apply_corruption, correct_under_corruptions
+from cnnlab.runs.callbacks import NO_CALLBACKS
 from cnnlab.runs.checks import check_same_data
-from cnnlab.runs.environment import recipe_from_here
-from cnnlab.runs.final_evaluation import open_test_part, trained_network
-from cnnlab.runs.robustness.result import Shifted, ShiftedRun, differences, shifted_group
-from cnnlab.runs.setup import Opener, feed_of
-from cnnlab.stats.comparison import Rules
+from cnnlab.runs.environment import relocate_recipe
+from cnnlab.runs.final_evaluation import open_test_split, trained_network
+from cnnlab.runs.robustness.result import ShiftedRun, ShiftResult, group_differences, shifted_group
+from cnnlab.runs.setup import DatasetFactory, make_image_loader
+from cnnlab.stats.comparison import DecisionRules
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.training.device import choose_device, whole_floats
+from cnnlab.training.device import choose_device, disable_tf32
 
 PURPOSE = "shift"
 
 
 @dataclass(frozen=True)
-class Setting:
+class ShiftSettings:
     """How runs are tested: on which part of their data, on how many images, where, and who is told.
 
     Attributes:
-        part: train, validation or test.
+        split: train, validation or test.
         limit: at most so many images, spread evenly over the part.
         root: where catalogue data lives.
         device: auto, cpu, cuda or mps.
         purpose: what the ledger tells of a look at the test part.
     """
 
-    part: str = "test"
+    split: str = "test"
     limit: int | None = None
     root: Path | None = None
     device: str = "auto"
     purpose: str = PURPOSE
-    opener: Opener = open_dataset
-    say: Callable[[str], None] = NOBODY.say
-    progress: Progress = silent
+    dataset_factory: DatasetFactory = open_dataset
+    log: Callable[[str], None] = NO_CALLBACKS.log
+    progress: ProgressCallback = no_progress
 
     def open(self, folder: RunFolder) -> tuple[nn.Module, Dataset]:
         """A run's network with its selected weights, and its data.
@@ -63,95 +63,95 @@ class Setting:
             what = "this run has not finished" if result is None else "this run diverged, and has no figures"
             step = f"finish it: cnnlab train --resume {folder.path}" if result is None else "test another run"
             raise RunError(what, where=str(folder.path), next_step=step)
-        recipe = recipe_from_here(folder, self.root)
-        dataset = self.opener(recipe.data, seed=recipe.train.seed, root=self.root, progress=self.progress)
+        recipe = relocate_recipe(folder, self.root)
+        dataset = self.dataset_factory(recipe.data, seed=recipe.train.seed, root=self.root, progress=self.progress)
         check_same_data(folder, dataset)
-        return trained_network(folder, choose_device(self.device), self.say), dataset
+        return trained_network(folder, choose_device(self.device), self.log), dataset
 
-    def feed(self, folder: RunFolder, dataset: Dataset) -> Feed:
+    def image_loader(self, folder: RunFolder, dataset: Dataset) -> ImageLoader:
         """The images; a look at the test part is written down before it is read.
 
         Raises:
             UsageError: the data has no such part.
         """
-        known: list[Part] = [name for name in get_args(Part) if name in dataset.parts]
-        part = next((name for name in known if name == self.part), None)
+        known: list[Split] = [name for name in get_args(Split) if name in dataset.splits]
+        part = next((name for name in known if name == self.split), None)
         if part is None:
-            allowed = listed(known)
-            raise UsageError("the data has no such part", where="--part", received=self.part, allowed=allowed)
+            allowed = comma_separated(known)
+            raise UsageError("the data has no such part", where="--part", received=self.split, allowed=allowed)
         device = choose_device(self.device)
         if part == "test":
-            feed = open_test_part(folder, dataset, device, folder.way(), self.purpose)
+            feed = open_test_split(folder, dataset, device, folder.precision_config(), self.purpose)
         else:
-            feed = feed_of(dataset, part, device, folder.way())
-        return feed if self.limit is None else feed.some(self.limit)
+            feed = make_image_loader(dataset, part, device, folder.precision_config())
+        return feed if self.limit is None else feed.subset(self.limit)
 
 
-@whole_floats()
+@disable_tf32()
 def shift_run(
-    folder: RunFolder, choose: Callable[[Dataset], Sequence[Any]], setting: Setting, seed: int = 0
+    folder: RunFolder, choose_shifts: Callable[[Dataset], Sequence[Any]], settings: ShiftSettings, seed: int = 0
 ) -> ShiftedRun:
     """Test a run's selected weights under shifts.
 
     Args:
-        choose: the shifts, from the data that the run was trained on.
+        choose_shifts: the shifts, from the data that the run was trained on.
         seed: of the draws; the same for all runs that are to be compared.
 
     Raises:
-        RunError: as `Setting.open`.
+        RunError: as `ShiftSettings.open`.
         UsageError: no such part, or no shifts.
     """
-    network, dataset = setting.open(folder)
-    shifts = tuple(choose(dataset))
+    network, dataset = settings.open(folder)
+    shifts = tuple(choose_shifts(dataset))
     if not shifts:
-        grey = "; grey images are not tested for what only moves colours" if dataset.form.channels == 1 else ""
+        grey = "; grey images are not tested for what only moves colours" if dataset.image_spec.channels == 1 else ""
         what = f"there is no shift to test under{grey}"
         raise UsageError(what, where="--shift", next_step="name one: --shift rotation")
-    feed = setting.feed(folder, dataset)
+    feed = settings.image_loader(folder, dataset)
 
-    def told(_what: str, done: int, total: int, unit: str) -> None:
-        setting.progress(folder.name, done, total, unit)
+    def report_progress(_what: str, done: int, total: int, unit: str) -> None:
+        settings.progress(folder.name, done, total, unit)
 
-    right = right_under(network, feed, shifts, seed=seed, progress=told)
+    right = correct_under_corruptions(network, feed, shifts, seed=seed, progress=report_progress)
     first = torch.from_numpy(np.array(feed.pixels[:1]))
     place = np.zeros(1, dtype=np.int64)
-    example = torch.cat([first, *(shifted(first, shift, place, seed) for shift in shifts)])
+    example = torch.cat([first, *(apply_corruption(first, shift, place, seed) for shift in shifts)])
     return ShiftedRun(folder.name, shifts, right, np.asarray(feed.labels), example.numpy(), len(dataset.classes))
 
 
-@whole_floats()
-def corrupt_run(folder: RunFolder, corrupted: Corrupted, setting: Setting) -> ShiftedRun:
+@disable_tf32()
+def corrupt_run(folder: RunFolder, corrupted: Cifar10C, settings: ShiftSettings) -> ShiftedRun:
     """Test a run's selected weights on CIFAR-10-C.
 
     Raises:
-        RunError: as `Setting.open`.
+        RunError: as `ShiftSettings.open`.
         UsageError: the run's test images are not those of CIFAR-10 in their own order.
     """
-    network, dataset = setting.open(folder)
-    if set(dataset.classes) != set(CLASSES) or dataset.size("test") != len(corrupted.labels):
-        raise _not_cifar(folder, dataset, len(corrupted.labels))  # before the test part is opened for nothing
-    feed = setting.feed(folder, dataset)
+    network, dataset = settings.open(folder)
+    if set(dataset.classes) != set(CLASSES) or dataset.num_images("test") != len(corrupted.labels):
+        raise _not_cifar_error(folder, dataset, len(corrupted.labels))  # before the test part is opened for nothing
+    feed = settings.image_loader(folder, dataset)
     named = [CLASSES[label] for label in corrupted.labels]
     own = [dataset.classes[label] for label in dataset.labels("test")]
     if own != named:
-        raise _not_cifar(folder, dataset, len(named))
-    rows, examples = [right_under(network, feed, ())[0]], [np.array(feed.pixels[:1])]
+        raise _not_cifar_error(folder, dataset, len(named))
+    rows, examples = [correct_under_corruptions(network, feed, ())[0]], [np.array(feed.pixels[:1])]
     for number, corruption in enumerate(corrupted.corruptions, 1):
-        pixels = in_form(corrupted.pixels(corruption), dataset.form)
+        pixels = convert_pixels(corrupted.pixels(corruption), dataset.image_spec)
         changed = replace(feed, pixels=pixels, labels=dataset.labels("test"), resident=None)
-        changed = changed if setting.limit is None else changed.some(setting.limit)
-        rows.append(right_under(network, changed, ())[0])
+        changed = changed if settings.limit is None else changed.subset(settings.limit)
+        rows.append(correct_under_corruptions(network, changed, ())[0])
         examples.append(np.array(changed.pixels[:1]))
-        setting.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
+        settings.progress(folder.name, number, len(corrupted.corruptions), "corruptions")
     answers, shown = np.stack(rows), np.concatenate(examples)
     return ShiftedRun(folder.name, corrupted.corruptions, answers, feed.labels, shown, len(dataset.classes))
 
 
-def _not_cifar(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
+def _not_cifar_error(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
     return UsageError(
         "this run's test images are not those of which CIFAR-10-C was made",
         where=folder.name,
-        received=f"{dataset.size('test'):,} test images of {dataset.name}",
+        received=f"{dataset.num_images('test'):,} test images of {dataset.name}",
         allowed=f"CIFAR-10's {images:,} test images in their own order",
         next_step='train with data.source = "cifar10"',
     )
@@ -160,12 +160,12 @@ def _not_cifar(folder: RunFolder, dataset: Dataset, images: int) -> UsageError:
 def shift_groups(
     groups: Mapping[str, Sequence[RunFolder]],
     measure: Callable[[RunFolder], ShiftedRun],
-    rules: Rules,
+    rules: DecisionRules,
     *,
-    part: str = "test",
+    split: str = "test",
     seed: int = 0,
     notes: Sequence[str] = (),
-) -> tuple[Shifted, tuple[ShiftedRun, ...]]:
+) -> tuple[ShiftResult, tuple[ShiftedRun, ...]]:
     """Test groups of runs, each of one recipe over seeds, under the same shifts of the same images.
 
     Args:
@@ -180,20 +180,20 @@ def shift_groups(
     Raises:
         UsageError: the runs were not shown the same images; and what `measure` raises.
     """
-    rules.check()
-    check_same_kind([folder for folders in groups.values() for folder in folders], part)
+    rules.validate()
+    check_same_images([folder for folders in groups.values() for folder in folders], split)
     made: dict[str, list[ShiftedRun]] = {}
     first: ShiftedRun | None = None
     for name, folders in groups.items():
         for folder in folders:
             found = measure(folder)
             first = first or found
-            _check_same_images(first, found)
+            _check_equal_images(first, found)
             made.setdefault(name, []).append(found)
     assert first is not None
     several = list(made.values())
-    whole = Shifted(
-        part=part,
+    whole = ShiftResult(
+        split=split,
         notes=tuple(notes),
         images=len(first.labels),
         chance=1 / first.classes,
@@ -201,12 +201,12 @@ def shift_groups(
         delta=rules.delta,
         alpha=rules.alpha,
         groups=tuple(shifted_group(name, runs, rules) for name, runs in made.items()),
-        between=differences(several[0], several[1], rules) if len(several) == 2 else (),
+        between=group_differences(several[0], several[1], rules) if len(several) == 2 else (),
     )
     return whole, tuple(run for runs in several for run in runs)
 
 
-def check_same_kind(folders: Sequence[RunFolder], part: str) -> None:
+def check_same_images(folders: Sequence[RunFolder], split: str) -> None:
     """Refuse runs whose records tell that their images are not the same, before any is looked at.
 
     Raises:
@@ -216,23 +216,23 @@ def check_same_kind(folders: Sequence[RunFolder], part: str) -> None:
     for folder in folders:
         about = folder.data()
         form = about.preprocessing
-        images = about.test_set if part == "test" else about.split_hash
+        images = about.test_set if split == "test" else about.split_hash
         told.setdefault((images, form.channels, form.height, form.width), folder.name)
     if len(told) > 1:
-        raise _not_the_same(*list(told.values())[:2])
+        raise _different_images_error(*list(told.values())[:2])
 
 
-def _check_same_images(first: ShiftedRun, other: ShiftedRun) -> None:
+def _check_equal_images(first: ShiftedRun, other: ShiftedRun) -> None:
     same = (
         first.shifts == other.shifts
         and np.array_equal(first.labels, other.labels)
         and np.array_equal(first.example, other.example)
     )
     if not same:
-        raise _not_the_same(first.name, other.name)
+        raise _different_images_error(first.name, other.name)
 
 
-def _not_the_same(first: str, other: str) -> UsageError:
+def _different_images_error(first: str, other: str) -> UsageError:
     return UsageError(
         "these runs are not shown the same images",
         where="RUN",

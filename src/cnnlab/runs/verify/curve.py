@@ -5,41 +5,53 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cnnlab.config.budget import NoBudget, Time
-from cnnlab.config.optimization import Early
+from cnnlab.config.budget import NoBudget, TimeBudget
+from cnnlab.config.optimization import EarlyStoppingConfig
 from cnnlab.config.recipe import Recipe
-from cnnlab.records import EpochRecord, Result, Way
-from cnnlab.runs.verify.result import Checks
-from cnnlab.training.early_stopping import Patience
-from cnnlab.training.schedules import Place, Schedule, multiplier
+from cnnlab.records import EpochRecord, PrecisionConfig, RunResult
+from cnnlab.runs.verify.result import VerificationChecks
+from cnnlab.training.early_stopping import EarlyStopping
+from cnnlab.training.schedules import LRScheduler, TrainingPosition, lr_multiplier
 
-CURVE = "metrics.jsonl"
-EDITED = "the recipe or the learning curve was edited, or belongs to another run"
+CURVE_FILE = "metrics.jsonl"
+EDITED_MESSAGE = "the recipe or the learning curve was edited, or belongs to another run"
 # A rate is a product of a few numbers, the same on every machine but for the last digit.
-ROUNDING = 1e-9
+RELATIVE_TOLERANCE = 1e-9
 # What another memory layout or number of threads makes of a mean loss, and of an accuracy at the edge.
 LOSS_ROUNDING = 1e-3
 
 
-def check_curve(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result, way: Way | None) -> None:
+def check_curve(
+    checks: VerificationChecks,
+    recipe: Recipe,
+    curve: Sequence[EpochRecord],
+    result: RunResult,
+    precision_config: PrecisionConfig | None,
+) -> None:
     """Hold steps, rates, choice and end of a training against its recipe, and the result against the curve."""
     if not curve:
-        checks.same(f"{CURVE}: points", "1 or more", 0, EDITED)
+        checks.check_equal(f"{CURVE_FILE}: points", "1 or more", 0, EDITED_MESSAGE)
         return
     last = curve[-1]
-    checks.same("epochs", result.epochs, last.epoch, "result.json and the learning curve do not belong together")
+    checks.check_equal("epochs", result.epochs, last.epoch, "result.json and the learning curve do not belong together")
     images = sum(point.train.images for point in curve)
     speed = images / result.seconds if result.seconds else 0.0
     within = 1e-6 * max(speed, 1.0)
-    checks.near("images per second", result.images_per_second, speed, within, "result.json or the curve was edited")
-    if way is not None and recipe.train.precision != "auto":
-        checks.same("precision", recipe.train.precision, way.precision, "the recipe or way.json was edited")
+    checks.check_close(
+        "images per second", result.images_per_second, speed, within, "result.json or the curve was edited"
+    )
+    if precision_config is not None and recipe.train.precision != "auto":
+        checks.check_equal(
+            "precision", recipe.train.precision, precision_config.precision, "the recipe or way.json was edited"
+        )
     _check_end(checks, recipe, curve, result)
     if result.train is not None:
-        _check_choice(checks, recipe, curve, result)
+        _check_selection(checks, recipe, curve, result)
 
 
-def check_steps(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], images: int, batches: int) -> None:
+def check_steps(
+    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], images: int, batches: int
+) -> None:
     """Hold the curve's steps, images and rates against the recipe.
 
     Args:
@@ -47,7 +59,7 @@ def check_steps(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], im
     """
     train = recipe.train
     steps = -(-batches // train.accumulate)
-    schedule = Schedule(train.schedule, train.epochs * steps, steps)
+    schedule = LRScheduler(train.schedule, train.epochs * steps, steps)
     seen, wrong = 0, {"steps": 0, "images": 0, "learning rate": 0}
     shown: dict[str, tuple[float, float]] = {}
     for point in curve:
@@ -56,60 +68,66 @@ def check_steps(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], im
             "steps": (point.step, round(point.epoch * steps)),
             "images": (seen, round(point.epoch) * images if point.epoch == round(point.epoch) else seen),
         }
-        if not isinstance(train.budget, Time):  # by the clock a rate falls otherwise each time
+        if not isinstance(train.budget, TimeBudget):  # by the clock a rate falls otherwise each time
             epochs, others = divmod(point.step - 1, steps)
             before = epochs * images + others * train.batch_size * train.accumulate
-            place = Place(point.step - 1, train.epochs * steps, steps, train.budget.share(before, 0.0))
-            rate = schedule.factor * multiplier(schedule.choice, place)
+            place = TrainingPosition(
+                point.step - 1, train.epochs * steps, steps, train.budget.fraction_used(before, 0.0)
+            )
+            rate = schedule.plateau_factor * lr_multiplier(schedule.config, place)
             expected["learning rate"] = point.learning_rate, train.optimizer.lr * rate
         for name, (told, found) in expected.items():
-            if not math.isclose(told, found, rel_tol=ROUNDING):
+            if not math.isclose(told, found, rel_tol=RELATIVE_TOLERANCE):
                 wrong[name] += 1
                 shown.setdefault(name, (told, found))
         if point.validation is not None:
             schedule.after_validation(point.validation)
     for name, count in wrong.items():
         told, found = shown.get(name, (len(curve), len(curve)))
-        what = f"{CURVE}: {name}" + (f", the first of {count} that differ" if count else ", points that fit the recipe")
-        checks.same(what, told, found, EDITED)
+        what = f"{CURVE_FILE}: {name}" + (
+            f", the first of {count} that differ" if count else ", points that fit the recipe"
+        )
+        checks.check_equal(what, told, found, EDITED_MESSAGE)
 
 
-def _check_end(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result) -> None:
+def _check_end(checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult) -> None:
     """A training ends with its last epoch, unless something ended it before."""
     train = recipe.train
     if result.status == "diverged" or not isinstance(train.budget, NoBudget):
         return
     stopped = False
-    if isinstance(train.stop, Early) and curve[-1].validation is not None:
-        patience = Patience(train.stop.metric, train.stop.min_change)
+    if isinstance(train.stop, EarlyStoppingConfig) and curve[-1].validation is not None:
+        patience = EarlyStopping(train.stop.metric, train.stop.min_change)
         ends = [
             point.epoch
             for point in curve
             if point.validation is not None
-            and not patience.improved(point.validation)
-            and patience.waited >= train.stop.patience
+            and not patience.update(point.validation)
+            and patience.num_bad_validations >= train.stop.patience
         ]
         stopped = bool(ends)
         if stopped:
-            checks.same("end by early stopping, epoch", curve[-1].epoch, ends[0], EDITED)
+            checks.check_equal("end by early stopping, epoch", curve[-1].epoch, ends[0], EDITED_MESSAGE)
     if not stopped:
-        checks.same("end of the training, epoch", curve[-1].epoch, float(train.epochs), EDITED)
+        checks.check_equal("end of the training, epoch", curve[-1].epoch, float(train.epochs), EDITED_MESSAGE)
 
 
-def _check_choice(checks: Checks, recipe: Recipe, curve: Sequence[EpochRecord], result: Result) -> None:
+def _check_selection(
+    checks: VerificationChecks, recipe: Recipe, curve: Sequence[EpochRecord], result: RunResult
+) -> None:
     """The selected weights are those that the recipe's rule selects, and their figures are those of the curve."""
-    chooser, chosen = Patience(recipe.train.choose), curve[-1].epoch
+    chooser, chosen = EarlyStopping(recipe.train.choose), curve[-1].epoch
     if recipe.train.weights == "best" and curve[-1].validation is not None:
-        better = [point.epoch for point in curve if point.validation is not None and chooser.improved(point.validation)]
+        better = [point.epoch for point in curve if point.validation is not None and chooser.update(point.validation)]
         chosen = better[-1] if better else chosen
     what = "other weights were selected than the recipe's rule selects, or the curve was edited"
-    checks.same("selected epoch", result.selected_epoch, chosen, what)
+    checks.check_equal("selected epoch", result.selected_epoch, chosen, what)
     point = next((point for point in curve if point.epoch == result.selected_epoch), None)
     if point is None or point.validation is None or result.validation is None:
         return
     seen, final = point.validation, result.validation
     what = "the final figure is not that of the curve at the selected epoch: one of the two was edited"
     within = LOSS_ROUNDING * (1 + abs(seen.loss))
-    checks.near("validation loss, in the curve at the selected epoch", final.loss, seen.loss, within, what)
+    checks.check_close("validation loss, in the curve at the selected epoch", final.loss, seen.loss, within, what)
     within = max(2 / seen.images, LOSS_ROUNDING)
-    checks.near("validation accuracy, in the curve there", final.accuracy, seen.accuracy, within, what)
+    checks.check_close("validation accuracy, in the curve there", final.accuracy, seen.accuracy, within, what)

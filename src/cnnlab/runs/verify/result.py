@@ -11,28 +11,28 @@ from typing import TypeAlias
 from cnnlab.errors import CnnlabError
 from cnnlab.records import Record
 
-Value: TypeAlias = int | float | str | None
+ReportedValue: TypeAlias = int | float | str | None
 
 
-class Figure(Record):
+class VerifiedValue(Record):
     """One reported figure, recalculated; `meaning` says what it would mean that it does not hold."""
 
     name: str
-    reported: Value
-    found: Value
+    reported: ReportedValue
+    found: ReportedValue
     holds: bool
     meaning: str = ""
 
 
-class Recomputed(Record):
+class RunVerification(Record):
     """One run, recalculated. `notes` tell what could not be, and what is no fault."""
 
     run: str
-    figures: tuple[Figure, ...]
+    figures: tuple[VerifiedValue, ...]
     notes: tuple[str, ...] = ()
 
     @property
-    def failures(self) -> tuple[Figure, ...]:
+    def failures(self) -> tuple[VerifiedValue, ...]:
         """The figures that do not hold."""
         return tuple(figure for figure in self.figures if not figure.holds)
 
@@ -42,29 +42,29 @@ class Recomputed(Record):
 
 
 @dataclass
-class Checks:
+class VerificationChecks:
     """Figures and notes as they come."""
 
-    figures: list[Figure] = field(default_factory=list)
+    figures: list[VerifiedValue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def same(self, name: str, reported: Value, found: Value, meaning: str) -> bool:
+    def check_equal(self, name: str, reported: ReportedValue, found: ReportedValue, meaning: str) -> bool:
         """A figure that must be the same."""
         return self._add(name, reported, found, reported == found, meaning)
 
-    def near(self, name: str, reported: float, found: float, within: float, meaning: str) -> bool:
+    def check_close(self, name: str, reported: float, found: float, tolerance: float, meaning: str) -> bool:
         """A figure that another machine or number of threads may change in its last digits."""
         both = isfinite(reported) and isfinite(found)
-        close = abs(reported - found) <= within if both else repr(reported) == repr(found)
+        close = abs(reported - found) <= tolerance if both else repr(reported) == repr(found)
         return self._add(name, reported, found, close, meaning)
 
-    def _add(self, name: str, reported: Value, found: Value, holds: bool, meaning: str) -> bool:
-        figure = Figure(name=name, reported=reported, found=found, holds=holds, meaning="" if holds else meaning)
+    def _add(self, name: str, reported: ReportedValue, found: ReportedValue, holds: bool, meaning: str) -> bool:
+        figure = VerifiedValue(name=name, reported=reported, found=found, holds=holds, meaning="" if holds else meaning)
         self.figures.append(figure)
         return holds
 
     @contextmanager
-    def reading(self, name: str, meaning: str) -> Iterator[None]:
+    def catch_errors(self, name: str, meaning: str) -> Iterator[None]:
         """Within it, what can't be read or done is a figure that does not hold."""
         try:
             yield

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
 
-from cnnlab.errors import UsageError, listed, nearest
-from cnnlab.render import formatting
+from cnnlab.errors import UsageError, comma_separated, did_you_mean
+from cnnlab.render.formatting import format_shape, pluralize, shorten
 from cnnlab.theory.size_arithmetic.arithmetic import OutputSize, output_size
 
 Number: TypeAlias = int | float
@@ -21,10 +21,10 @@ Map: TypeAlias = list[list[Exact]]
 PaddingMode = Literal["zeros", "reflect", "replicate"]
 
 # A whole number that a float holds exactly is shown without its point.
-_WHOLE = 2**53
+_MAX_EXACT_INT = 2**53
 
 
-class Term(NamedTuple):
+class ProductTerm(NamedTuple):
     """A pixel under the window and the weight that it meets; `row` and `column` lie outside the image in padding."""
 
     channel: int
@@ -37,7 +37,7 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Setting:
+class ConvolutionSetup:
     """What slides over what, and how; pairs are (vertical, horizontal), margins (in front, behind) of each."""
 
     image: list[Map]
@@ -74,12 +74,12 @@ class Setting:
         return len(self.kernels[0][0]), len(self.kernels[0][0][0])
 
     @property
-    def reach(self) -> Pair:
+    def kernel_extent(self) -> Pair:
         """How many rows and columns a window spans, the gaps of its dilation included."""
         high, wide = (step * (size - 1) + 1 for size, step in zip(self.kernel_size, self.dilation, strict=True))
         return high, wide
 
-    def fit(self, axis: int) -> OutputSize:
+    def axis_size(self, axis: int) -> OutputSize:
         """How the windows fit along one axis."""
         around = sum(self.margins[axis])
         sizes = self.image_size[axis], self.kernel_size[axis]
@@ -87,18 +87,18 @@ class Setting:
 
     @property
     def output_size(self) -> Pair:
-        return self.fit(0).size, self.fit(1).size
+        return self.axis_size(0).size, self.axis_size(1).size
 
     @property
-    def products(self) -> int:
+    def num_products(self) -> int:
         """How many there are in all."""
         return len(self.kernels) * math.prod((*self.output_size, self.channels, *self.kernel_size))
 
-    def start(self, axis: int, at: int) -> int:
+    def window_start(self, axis: int, at: int) -> int:
         """The row (column) of the image on which the window of one output row (column) begins."""
         return at * self.stride[axis] - self.margins[axis][0]
 
-    def source(self, axis: int, at: int) -> int | None:
+    def source_index(self, axis: int, at: int) -> int | None:
         """The row (column) of the image whose pixels stand at a place in or around it; None: zeros."""
         size = self.image_size[axis]
         if 0 <= at < size:
@@ -111,18 +111,18 @@ class Setting:
 
     def pixel(self, channel: int, row: int, column: int) -> Exact:
         """The pixel at a place of the padded image, which begins above and left of (0, 0)."""
-        high, wide = self.source(0, row), self.source(1, column)
+        high, wide = self.source_index(0, row), self.source_index(1, column)
         return 0 if high is None or wide is None else self.image[channel][high][wide]
 
-    def used(self, kernel: int, channel: int) -> Map:
+    def oriented_kernel(self, kernel: int, channel: int) -> Map:
         """A kernel's channel as it lies on the image: flipped in both directions for a true convolution."""
         written = self.kernels[kernel][channel]
         return [row[::-1] for row in written[::-1]] if self.flip else written
 
-    def terms(self, kernel: int, row: int, column: int) -> Iterator[Term]:
+    def terms(self, kernel: int, row: int, column: int) -> Iterator[ProductTerm]:
         """What is multiplied for one output element: channel by channel, in the window's reading order."""
         high, wide = self.kernel_size
-        rows, columns = self._line(0, row), self._line(1, column)
+        rows, columns = self._window_axis(0, row), self._window_axis(1, column)
         for channel, pixels in enumerate(self.image):
             weights = self.kernels[kernel][channel]
             for m, at_row, source_row in rows:
@@ -132,16 +132,16 @@ class Setting:
                     outside = source_row is None or source_column is None
                     pixel = 0 if outside else pixels[cast(int, source_row)][cast(int, source_column)]
                     weight = weights[from_row][from_column]
-                    yield Term(channel, at_row, at_column, from_row, from_column, pixel, weight)
+                    yield ProductTerm(channel, at_row, at_column, from_row, from_column, pixel, weight)
 
-    def _line(self, axis: int, at: int) -> list[tuple[int, int, int | None]]:
+    def _window_axis(self, axis: int, at: int) -> list[tuple[int, int, int | None]]:
         """A window's rows (columns): its own number, that on the image, and that of the pixels there."""
-        first, step = self.start(axis, at), self.dilation[axis]
+        first, step = self.window_start(axis, at), self.dilation[axis]
         places = [(number, first + number * step) for number in range(self.kernel_size[axis])]
-        return [(number, place, self.source(axis, place)) for number, place in places]
+        return [(number, place, self.source_index(axis, place)) for number, place in places]
 
 
-def plain(value: Exact) -> Number:
+def to_python_number(value: Exact) -> Number:
     """An exact number as Python's own, to the 17 digits that a float has; a whole one has no point.
 
     Raises:
@@ -149,7 +149,7 @@ def plain(value: Exact) -> Number:
     """
     if isinstance(value, int):
         return value
-    if value.denominator == 1 and abs(value) < _WHOLE:
+    if value.denominator == 1 and abs(value) < _MAX_EXACT_INT:
         return value.numerator
     if 0 < abs(value) < sys.float_info.min:
         # Sums of fractions can cancel to next to nothing.
@@ -162,18 +162,18 @@ def plain(value: Exact) -> Number:
 
 
 # A worksheet, not an engine: what can be worked out in seconds.
-MOST_PRODUCTS = 1_000_000
-MOST_PIXELS = 1_000_000
+MAX_PRODUCTS = 1_000_000
+MAX_PIXELS = 1_000_000
 # Keep every product and sum far within what a float holds: one that is too small for it would be written as 0.
-LARGEST = 10**100
-SMALLEST = Fraction(1, LARGEST)
+MAX_MAGNITUDE = 10**100
+MIN_MAGNITUDE = Fraction(1, MAX_MAGNITUDE)
 # One level more than any input has, so that one too many is seen.
 _LEVELS = 5
-_PARTS = {2: "rows", 3: "channels", 4: "kernels"}
-_FORMS = {2: "H×W", 3: "C×H×W", 4: "F×C×H×W"}
+_DIMENSION_NAMES = {2: "rows", 3: "channels", 4: "kernels"}
+_SHAPE_LETTERS = {2: "H×W", 3: "C×H×W", 4: "F×C×H×W"}
 
 
-def checked_setting(
+def validated_setup(
     image: Any,
     kernel: Any,
     bias: Any,
@@ -182,27 +182,27 @@ def checked_setting(
     dilation: int | Sequence[int],
     padding_mode: str,
     flip: bool,
-) -> Setting:
+) -> ConvolutionSetup:
     """The setting that these make; arguments and errors as of `cnnlab.theory.convolution_by_hand.result.convolve`."""
     pixels, depth = _nested(image, "image", (2, 3))
     weights, levels = _nested(kernel, "kernel", (2, 3, 4))
     channels: list[Map] = [pixels] if depth == 2 else pixels
     kernels = {2: [[weights]], 3: [weights], 4: weights}[levels]
     if len(kernels[0]) != len(channels):
-        raise _other_channels(len(kernels[0]), len(channels), levels)
+        raise _channel_mismatch(len(kernels[0]), len(channels), levels)
     if padding_mode not in get_args(PaddingMode):
         modes = get_args(PaddingMode)
-        hint = nearest(padding_mode, modes) if isinstance(padding_mode, str) else ""
+        hint = did_you_mean(padding_mode, modes) if isinstance(padding_mode, str) else ""
         raise UsageError(
             "there is no such padding",
             where="padding_mode",
             received=str(padding_mode),
-            allowed=listed(modes),
+            allowed=comma_separated(modes),
             next_step=hint,
         )
     steps, gaps = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
     around = "same" if padding == "same" else _pair(padding, "padding", 0)
-    setting = Setting(
+    setting = ConvolutionSetup(
         image=channels,
         kernels=kernels,
         bias=_biases(bias, len(kernels)),
@@ -228,8 +228,8 @@ def _nested(value: Any, where: str, depths: Sequence[int]) -> tuple[Any, int]:
         raise UsageError(
             f"the {where} is not nested as it should be",
             where=where,
-            received="a single value" if not depth else f"a list {formatting.plural(depth, 'level')} deep",
-            allowed=" or ".join(f"{_FORMS[form]} ({form} levels)" for form in depths),
+            received="a single value" if not depth else f"a list {pluralize(depth, 'level')} deep",
+            allowed=" or ".join(f"{_SHAPE_LETTERS[form]} ({form} levels)" for form in depths),
             next_step="write rows of numbers, as in [[1, 2], [3, 4]]",
         )
     return _numbers(lists, where, depth), depth
@@ -247,13 +247,13 @@ def _numbers(value: Any, where: str, depth: int) -> Any:
     if not depth:
         return _number(value, where)
     if not isinstance(value, list) or not value:
-        received = "an empty list" if isinstance(value, list) else _shown(value)
+        received = "an empty list" if isinstance(value, list) else _short_text(value)
         raise UsageError("a list of numbers is missing", where=where, received=received, allowed="at least one number")
     found = [_numbers(item, f"{where}[{index}]", depth - 1) for index, item in enumerate(value)]
     for index, item in enumerate(found if depth > 1 else []):
         if _shape(item) != _shape(found[0]):
             raise UsageError(
-                f"not all {_PARTS[depth]} are of one size",
+                f"not all {_DIMENSION_NAMES[depth]} are of one size",
                 where=f"{where}[{index}]",
                 received=_size_text(item),
                 allowed=f"{_size_text(found[0])}, as in {where}[0]",
@@ -267,23 +267,23 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 def _size_text(value: Any) -> str:
     shape = _shape(value)
-    return formatting.sizes(shape) if len(shape) > 1 else formatting.plural(shape[0], "number")
+    return format_shape(shape) if len(shape) > 1 else pluralize(shape[0], "number")
 
 
 def _number(value: Any, where: str) -> Exact:
     """The number itself; a float is the decimal that it is written as, so that 0.1 is a tenth."""
     if isinstance(value, bool) or not isinstance(value, int | float | Fraction):
-        raise UsageError("this is not a number", where=where, received=_shown(value), allowed="a number")
+        raise UsageError("this is not a number", where=where, received=_short_text(value), allowed="a number")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(
             "this number can't be computed with", where=where, received=str(value), allowed="a finite number"
         )
     exact: Exact = Fraction(repr(value)) if isinstance(value, float) else value
-    if not -LARGEST <= exact <= LARGEST:
-        raise UsageError("this number is too large", where=where, received=_shown(value), allowed="up to 1e100")
-    if isinstance(exact, Fraction) and exact and -SMALLEST < exact < SMALLEST:
+    if not -MAX_MAGNITUDE <= exact <= MAX_MAGNITUDE:
+        raise UsageError("this number is too large", where=where, received=_short_text(value), allowed="up to 1e100")
+    if isinstance(exact, Fraction) and exact and -MIN_MAGNITUDE < exact < MIN_MAGNITUDE:
         raise UsageError(
-            "this number is too small", where=where, received=_shown(value), allowed="0, or from 1e-100 on"
+            "this number is too small", where=where, received=_short_text(value), allowed="0, or from 1e-100 on"
         )
     return exact.numerator if isinstance(exact, Fraction) and exact.denominator == 1 else exact
 
@@ -298,8 +298,8 @@ def _biases(bias: Any, kernels: int) -> list[Exact] | None:
         raise UsageError(
             "each kernel has one bias",
             where="bias",
-            received=formatting.plural(len(found), "number"),
-            allowed=formatting.plural(kernels, "number"),
+            received=pluralize(len(found), "number"),
+            allowed=pluralize(kernels, "number"),
         )
     return found
 
@@ -318,7 +318,7 @@ def _pair(value: Any, where: str, least: int) -> Pair:
         raise UsageError(
             f"this is no {where}",
             where=where,
-            received=_shown(value),
+            received=_short_text(value),
             allowed=f"a whole number from {least} on, or two (vertical, horizontal){kept}",
         )
     return high, wide
@@ -332,18 +332,18 @@ def _margins(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> tuple[
         raise UsageError(
             "padding 'same' needs stride 1",
             where="padding",
-            received=f"stride {formatting.sizes(stride)}",
+            received=f"stride {format_shape(stride)}",
             next_step="give the padding as a number",
         )
     high, wide = (dilation[axis] * (kernel[axis] - 1) for axis in (0, 1))
     return (high // 2, high - high // 2), (wide // 2, wide - wide // 2)
 
 
-def _check_fit(setting: Setting) -> None:
-    padded, reach = setting.padded_size, setting.reach
+def _check_fit(setup: ConvolutionSetup) -> None:
+    padded, reach = setup.padded_size, setup.kernel_extent
     for axis in (0, 1):
-        widest, size = max(setting.margins[axis]), setting.image_size[axis]
-        if setting.padding_mode == "reflect" and widest >= size:
+        widest, size = max(setup.margins[axis]), setup.image_size[axis]
+        if setup.padding_mode == "reflect" and widest >= size:
             raise UsageError(
                 "reflected padding must be smaller than the image: there are no more pixels to reflect",
                 where="padding",
@@ -352,17 +352,17 @@ def _check_fit(setting: Setting) -> None:
                 next_step="pad less, or take the mode 'replicate'",
             )
     if any(reach[axis] > padded[axis] for axis in (0, 1)):
-        spread = f" (spread to {formatting.sizes(reach)} by its dilation)" if reach != setting.kernel_size else ""
+        spread = f" (spread to {format_shape(reach)} by its dilation)" if reach != setup.kernel_size else ""
         raise UsageError(
             "the kernel is larger than the padded image",
             where="kernel",
-            received=formatting.sizes(setting.kernel_size) + spread,
-            allowed=f"up to {formatting.sizes(padded)}, padding included",
+            received=format_shape(setup.kernel_size) + spread,
+            allowed=f"up to {format_shape(padded)}, padding included",
             next_step="make the kernel smaller, or pad more",
         )
     for number, most, what in (
-        (setting.products, MOST_PRODUCTS, "products"),
-        (math.prod(padded) * setting.channels, MOST_PIXELS, "pixels"),
+        (setup.num_products, MAX_PRODUCTS, "products"),
+        (math.prod(padded) * setup.channels, MAX_PIXELS, "pixels"),
     ):
         if number > most:
             raise UsageError(
@@ -374,18 +374,16 @@ def _check_fit(setting: Setting) -> None:
             )
 
 
-def _other_channels(received: int, channels: int, levels: int) -> UsageError:
+def _channel_mismatch(received: int, channels: int, levels: int) -> UsageError:
     several = "; several kernels for one channel are F×1×H×W" if channels == 1 and levels == 3 else ""
     return UsageError(
         "the kernel and the image have different channels",
         where="kernel",
-        received=formatting.plural(received, "channel"),
-        allowed=formatting.plural(channels, "channel"),
+        received=pluralize(received, "channel"),
+        allowed=pluralize(channels, "channel"),
         next_step=f"give the kernel as many channels as the image has{several}",
     )
 
 
-def _shown(value: Any) -> str:
-    return formatting.shown(
-        repr(value) if not isinstance(value, int) or abs(value) <= LARGEST else "a very long number"
-    )
+def _short_text(value: Any) -> str:
+    return shorten(repr(value) if not isinstance(value, int) or abs(value) <= MAX_MAGNITUDE else "a very long number")

@@ -14,31 +14,31 @@ from markupsafe import Markup
 from cnnlab.errors import UsageError
 from cnnlab.render.palette import style_sheet
 from cnnlab.theory.convolution_by_hand import view
-from cnnlab.theory.convolution_by_hand.inputs import Map, Setting, plain
-from cnnlab.theory.convolution_by_hand.view import short
+from cnnlab.theory.convolution_by_hand.inputs import ConvolutionSetup, Map, to_python_number
+from cnnlab.theory.convolution_by_hand.view import format_short
 
 if TYPE_CHECKING:
-    from cnnlab.theory.convolution_by_hand.result import Convolution, Step
+    from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep
 
 # More than a person steps through, and than a browser shows without delay.
-MOST_PRODUCTS = 50_000
-MOST_CELLS = 20_000
+MAX_PRODUCTS = 50_000
+MAX_CELLS = 20_000
 # Without a script, and for searching: all sums in one list, where they are few.
-MOST_LISTED = 400
+MAX_LISTED = 400
 Texts = list[list[str]]
 
 
-def render(found: Convolution) -> str:
+def render_page(result: Convolution) -> str:
     """The page as HTML: nothing loaded from elsewhere, light and dark; `#step=7` in its address opens the 7th step.
 
     Raises:
         UsageError: more than a page can hold.
     """
-    setting = found.setting
+    setting = result.setup
     _check_size(setting)
-    script, data = _script(), _data(found)
-    outputs = [[[short(value) for value in row] for row in found.map(k)] for k in range(len(setting.kernels))]
-    first = found.at(0, 0)
+    script, data = _script(), _data(result)
+    outputs = [[[format_short(value) for value in row] for row in result.map(k)] for k in range(len(setting.kernels))]
+    first = result.step_at(0, 0)
     images = [_image(setting, channel, first) for channel in range(setting.channels)]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     return (
@@ -56,28 +56,28 @@ def render(found: Convolution) -> str:
             padded=setting.padded_size != setting.image_size,
             images=images,
             written=[[_texts(channel) for channel in kernel] for kernel in setting.kernels],
-            used=[_texts(setting.used(0, channel)) for channel in range(setting.channels)],
-            biases=[short(plain(value)) for value in setting.bias or []],
+            used=[_texts(setting.oriented_kernel(0, channel)) for channel in range(setting.channels)],
+            biases=[format_short(to_python_number(value)) for value in setting.bias or []],
             first=first,
             outputs=outputs,
             letters=_letters(images, data, outputs),
-            listed=[_listed(setting, step) for step in found.steps[:MOST_LISTED]],
-            steps=len(found.steps),
+            listed=[_step_entry(setting, step) for step in result.steps[:MAX_LISTED]],
+            steps=len(result.steps),
             data=data,
-            short=short,
+            short=format_short,
         )
     )
 
 
-def step_number(found: Convolution, step: Step) -> int:
+def step_number(result: Convolution, step: ConvolutionStep) -> int:
     """A step's number on the page, from 1: kernel by kernel, row by row."""
-    high, wide = found.setting.output_size
+    high, wide = result.setup.output_size
     return (step.kernel * high + step.row) * wide + step.column + 1
 
 
-def _data(found: Convolution) -> dict[str, Any]:
+def _data(result: Convolution) -> dict[str, Any]:
     """What the script shows, as texts: its own numbers would round what is exact here."""
-    setting = found.setting
+    setting = result.setup
     return {
         "channels": setting.channels,
         "kernel": setting.kernel_size,
@@ -86,7 +86,7 @@ def _data(found: Convolution) -> dict[str, Any]:
         "dilation": setting.dilation,
         "several": setting.several,
         "used": [
-            [_texts(setting.used(kernel, channel)) for channel in range(setting.channels)]
+            [_texts(setting.oriented_kernel(kernel, channel)) for channel in range(setting.channels)]
             for kernel in range(len(setting.kernels))
         ],
         "steps": [
@@ -94,19 +94,19 @@ def _data(found: Convolution) -> dict[str, Any]:
                 "kernel": step.kernel,
                 "row": step.row,
                 "column": step.column,
-                "products": [short(product.product) for product in step.products],
-                "sum": short(step.sum),
+                "products": [format_short(product.product) for product in step.products],
+                "sum": format_short(step.sum),
                 "text": step.text,
             }
-            for step in found.steps
+            for step in result.steps
         ],
     }
 
 
-def _image(setting: Setting, channel: int, first: Step) -> list[list[tuple[str, str]]]:
+def _image(setup: ConvolutionSetup, channel: int, first: ConvolutionStep) -> list[list[tuple[str, str]]]:
     """A channel with its padding: each pixel as text, and its classes: padding, and under the first step's window."""
-    (top, bottom), (left, right) = setting.margins
-    high, wide = setting.image_size
+    (top, bottom), (left, right) = setup.margins
+    high, wide = setup.image_size
     seen = {(product.row, product.column) for product in first.products}
 
     def classes(row: int, column: int) -> str:
@@ -115,7 +115,7 @@ def _image(setting: Setting, channel: int, first: Step) -> list[list[tuple[str, 
 
     return [
         [
-            (short(plain(setting.pixel(channel, row, column))), classes(row, column))
+            (format_short(to_python_number(setup.pixel(channel, row, column))), classes(row, column))
             for column in range(-left, wide + right)
         ]
         for row in range(-top, high + bottom)
@@ -123,7 +123,7 @@ def _image(setting: Setting, channel: int, first: Step) -> list[list[tuple[str, 
 
 
 def _texts(values: Map) -> Texts:
-    return [[short(plain(value)) for value in row] for row in values]
+    return [[format_short(to_python_number(value)) for value in row] for row in values]
 
 
 def _letters(images: Any, data: dict[str, Any], outputs: Any) -> dict[str, int]:
@@ -146,18 +146,18 @@ def _flat(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _listed(setting: Setting, step: Step) -> tuple[str, str]:
-    place = f"{step.kernel}, {step.row}, {step.column}" if setting.several else f"{step.row}, {step.column}"
+def _step_entry(setup: ConvolutionSetup, step: ConvolutionStep) -> tuple[str, str]:
+    place = f"{step.kernel}, {step.row}, {step.column}" if setup.several else f"{step.row}, {step.column}"
     return f"y[{place}]", step.text
 
 
-def _check_size(setting: Setting) -> None:
-    high, wide = setting.output_size
-    elements = len(setting.kernels) * high * wide
-    cells = setting.channels * setting.padded_size[0] * setting.padded_size[1] + elements
+def _check_size(setup: ConvolutionSetup) -> None:
+    high, wide = setup.output_size
+    elements = len(setup.kernels) * high * wide
+    cells = setup.channels * setup.padded_size[0] * setup.padded_size[1] + elements
     for number, most, what in (
-        (setting.products, MOST_PRODUCTS, "products"),
-        (cells, MOST_CELLS, "pixels and output elements"),
+        (setup.num_products, MAX_PRODUCTS, "products"),
+        (cells, MAX_CELLS, "pixels and output elements"),
     ):
         if number > most:
             raise UsageError(

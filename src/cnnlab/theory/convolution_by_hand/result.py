@@ -12,14 +12,21 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from cnnlab.errors import UsageError
-from cnnlab.render.document import Sheet
-from cnnlab.theory.convolution_by_hand.inputs import Exact, Number, Setting, Term, checked_setting, plain
-from cnnlab.theory.convolution_by_hand.view import draw, worksheet
+from cnnlab.render.document import Document
+from cnnlab.theory.convolution_by_hand.inputs import (
+    ConvolutionSetup,
+    Exact,
+    Number,
+    ProductTerm,
+    to_python_number,
+    validated_setup,
+)
+from cnnlab.theory.convolution_by_hand.view import convolution_document, draw_step
 
 Output: TypeAlias = list[list[Number]] | list[list[list[Number]]]
 
 # With all its fields, each takes more than a hundred letters of JSON.
-MOST_WRITTEN = 100_000
+MAX_STEPS_IN_JSON = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ConvolutionStep:
     """One output element: its products channel by channel in the window's reading order, the bias, and the sum."""
 
     kernel: int
@@ -68,21 +75,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution worked out: what was put in (`setting`), what comes out, and how."""
+    """A convolution worked out: what was put in (`setup`), what comes out, and how."""
 
-    setting: Setting
+    setup: ConvolutionSetup
     output: Output
 
     @cached_property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[ConvolutionStep, ...]:
         """Every output element: kernel by kernel, row by row."""
-        high, wide = self.setting.output_size
-        kernels = range(len(self.setting.kernels))
+        high, wide = self.setup.output_size
+        kernels = range(len(self.setup.kernels))
         return tuple(
-            self.at(row, column, kernel) for kernel in kernels for row in range(high) for column in range(wide)
+            self.step_at(row, column, kernel) for kernel in kernels for row in range(high) for column in range(wide)
         )
 
-    def at(self, row: int, column: int, kernel: int = 0) -> Step:
+    def step_at(self, row: int, column: int, kernel: int = 0) -> ConvolutionStep:
         """One output element.
 
         Args:
@@ -93,7 +100,7 @@ class Convolution:
         Raises:
             UsageError: outside the output.
         """
-        high, wide = self.setting.output_size
+        high, wide = self.setup.output_size
         for what, number, size in (("row", row, high), ("column", column, wide)):
             if not 0 <= number < size:
                 raise UsageError(
@@ -102,35 +109,35 @@ class Convolution:
                     received=f"{row},{column}",
                     allowed=f"rows 0 to {high - 1}, columns 0 to {wide - 1}",
                 )
-        if not 0 <= kernel < len(self.setting.kernels):
+        if not 0 <= kernel < len(self.setup.kernels):
             raise UsageError(
                 f"there is no kernel {kernel}",
                 where="kernel",
                 received=str(kernel),
-                allowed=f"0 to {len(self.setting.kernels) - 1}",
+                allowed=f"0 to {len(self.setup.kernels) - 1}",
             )
-        terms = list(self.setting.terms(kernel, row, column))
-        bias = self.setting.bias
-        return Step(
+        terms = list(self.setup.terms(kernel, row, column))
+        bias = self.setup.bias
+        return ConvolutionStep(
             kernel=kernel,
             row=row,
             column=column,
-            products=tuple(_product(term, self.setting) for term in terms),
-            bias=None if bias is None else plain(bias[kernel]),
-            sum=plain(_sum(terms, bias, kernel)),
+            products=tuple(_product(term, self.setup) for term in terms),
+            bias=None if bias is None else to_python_number(bias[kernel]),
+            sum=to_python_number(_sum(terms, bias, kernel)),
         )
 
     def map(self, kernel: int = 0) -> list[list[Number]]:
         """The output of one kernel, H×W."""
-        return self.output[kernel] if self.setting.several else self.output  # type: ignore[return-value]
+        return self.output[kernel] if self.setup.several else self.output  # type: ignore[return-value]
 
-    def sheet(self, at: Step | None = None) -> Sheet:
+    def document(self, at: ConvolutionStep | None = None) -> Document:
         """The worked answer: of one element, or of all where they are few."""
-        return worksheet(self, at)
+        return convolution_document(self, at)
 
-    def svg(self, at: Step | None = None) -> str:
+    def svg(self, at: ConvolutionStep | None = None) -> str:
         """The picture of one step, the first unless given, standing alone."""
-        return draw(self, at or self.at(0, 0)).to_svg(alone=True)
+        return draw_step(self, at or self.step_at(0, 0)).to_svg(alone=True)
 
     def page(self) -> str:
         """One HTML page, which needs nothing else, on which the window moves.
@@ -138,22 +145,22 @@ class Convolution:
         Raises:
             UsageError: more products than a page can hold.
         """
-        from cnnlab.theory.convolution_by_hand.page import render
+        from cnnlab.theory.convolution_by_hand.page import render_page
 
-        return render(self)
+        return render_page(self)
 
-    def to_json(self, indent: int | None = None, at: Step | None = None) -> str:
+    def to_json(self, indent: int | None = None, at: ConvolutionStep | None = None) -> str:
         """What was put in, `output` and `steps` as JSON; with `at`, that step alone.
 
         Raises:
             UsageError: more products than a file should hold.
         """
-        setting = self.setting
-        if at is None and setting.products > MOST_WRITTEN:
+        setting = self.setup
+        if at is None and setting.num_products > MAX_STEPS_IN_JSON:
             raise UsageError(
                 "these are too many products to write them all out",
-                received=f"{setting.products:,} products",
-                allowed=f"up to {MOST_WRITTEN:,}",
+                received=f"{setting.num_products:,} products",
+                allowed=f"up to {MAX_STEPS_IN_JSON:,}",
                 next_step="ask for one element (--at ROW,COLUMN; in Python, `output` holds them all)",
             )
         fields = {
@@ -164,16 +171,16 @@ class Convolution:
             "margins": setting.margins,
             "padding_mode": setting.padding_mode,
             "dilation": setting.dilation,
-            "bias": None if setting.bias is None else [plain(value) for value in setting.bias],
+            "bias": None if setting.bias is None else [to_python_number(value) for value in setting.bias],
             "image": _numbers(setting.image),
             "kernels": _numbers(setting.kernels),
             "output": self.output,
-            "steps": [_fields(step) for step in ([at] if at else self.steps)],
+            "steps": [_step_dict(step) for step in ([at] if at else self.steps)],
         }
         return json.dumps(fields, indent=indent, ensure_ascii=False)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
 def convolve(
@@ -215,11 +222,11 @@ def convolve(
     >>> found.at(0, 1).text
     '1·2 + 10·3 = 32'
     """
-    setting = checked_setting(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
+    setting = validated_setup(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
     high, wide = setting.output_size
     maps = [
         [
-            [plain(_sum(setting.terms(number, row, column), setting.bias, number)) for column in range(wide)]
+            [to_python_number(_sum(setting.terms(number, row, column), setting.bias, number)) for column in range(wide)]
             for row in range(high)
         ]
         for number in range(len(setting.kernels))
@@ -227,22 +234,22 @@ def convolve(
     return Convolution(setting, maps if setting.several else maps[0])
 
 
-def _sum(terms: Iterable[Term], bias: list[Exact] | None, kernel: int) -> Exact:
+def _sum(terms: Iterable[ProductTerm], bias: list[Exact] | None, kernel: int) -> Exact:
     return sum((term.pixel * term.weight for term in terms), 0 if bias is None else bias[kernel])
 
 
-def _product(term: Term, setting: Setting) -> Product:
-    high, wide = setting.image_size
+def _product(term: ProductTerm, setup: ConvolutionSetup) -> Product:
+    high, wide = setup.image_size
     return Product(
         channel=term.channel,
         row=term.row,
         column=term.column,
         padding=not (0 <= term.row < high and 0 <= term.column < wide),
-        pixel=plain(term.pixel),
+        pixel=to_python_number(term.pixel),
         weight_row=term.weight_row,
         weight_column=term.weight_column,
-        weight=plain(term.weight),
-        product=plain(term.pixel * term.weight),
+        weight=to_python_number(term.weight),
+        product=to_python_number(term.pixel * term.weight),
     )
 
 
@@ -251,10 +258,10 @@ def _factor(value: Number) -> str:
 
 
 def _numbers(value: Any) -> Any:
-    return [_numbers(item) for item in value] if isinstance(value, list) else plain(value)
+    return [_numbers(item) for item in value] if isinstance(value, list) else to_python_number(value)
 
 
-def _fields(step: Step) -> dict[str, Any]:
+def _step_dict(step: ConvolutionStep) -> dict[str, Any]:
     products = [{name: getattr(product, name) for name in Product.__slots__} for product in step.products]
     place = {"kernel": step.kernel, "row": step.row, "column": step.column}
     return {**place, "products": products, "bias": step.bias, "sum": step.sum, "text": step.text}

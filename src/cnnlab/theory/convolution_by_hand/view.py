@@ -6,219 +6,221 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cnnlab.render import formatting
-from cnnlab.render.document import Formula, Sheet, Titled
-from cnnlab.render.svg import SMALL, Drawing, text_width
+from cnnlab.render.document import Document, Formula, TitledTable
+from cnnlab.render.formatting import display_width, format_shape, pluralize
+from cnnlab.render.svg import SMALL, SvgDrawing, text_width
 from cnnlab.render.tables import TextTable
-from cnnlab.theory.convolution_by_hand.inputs import Map, Number, Setting, plain
+from cnnlab.theory.convolution_by_hand.inputs import ConvolutionSetup, Map, Number, to_python_number
 
 if TYPE_CHECKING:
-    from cnnlab.theory.convolution_by_hand.result import Convolution, Product, Step
+    from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep, Product
 
 
 # Larger maps are shown around the window.
-MOST_CELLS = 14
-MOST_CHANNELS = 8
+MAX_CELLS = 14
+MAX_CHANNELS = 8
 # In pixels: a cell's least size, the room for a map's numbers and title, between maps, and around it all.
 CELL, HEAD, GAP, EDGE = 32.0, 40.0, 34.0, 24.0
 LINE = 20.0
-LONGEST = 7
+MAX_NUMBER_LENGTH = 7
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One number of a map: its colour (of the window, the kernel, the output) says what it has to do with the step."""
 
     text: str
     tint: str = ""
-    faint: bool = False
+    muted: bool = False
 
 
 @dataclass(frozen=True)
-class Grid:
+class NumberGrid:
     """A map of numbers with a title; `rows` and `columns` number it."""
 
     title: str
-    cells: list[list[Cell]]
+    cells: list[list[GridCell]]
     rows: Sequence[int]
     columns: Sequence[int]
     frame: tuple[int, int, int, int] | None = None  # row, column, height, width of a frame around cells
     colour: str = "ink"
 
     @property
-    def cell(self) -> float:
+    def cell_width(self) -> float:
         """How wide a cell is."""
         return max(CELL, *(8.0 * len(cell.text) + 10 for row in self.cells for cell in row))
 
     @property
     def width(self) -> float:
-        return max(LINE + self.cell * len(self.columns), LINE + text_width(self.title, SMALL + 1))
+        return max(LINE + self.cell_width * len(self.columns), LINE + text_width(self.title, SMALL + 1))
 
     @property
     def height(self) -> float:
         return HEAD + CELL * len(self.rows)
 
 
-def draw(found: Convolution, at: Step) -> Drawing:
+def draw_step(result: Convolution, at: ConvolutionStep) -> SvgDrawing:
     """The picture of one step."""
-    setting = found.setting
-    channels = range(min(setting.channels, MOST_CHANNELS))
+    setting = result.setup
+    channels = range(min(setting.channels, MAX_CHANNELS))
     lines = [[*_channel_grids(setting, at, channel)] for channel in channels]
-    output = _output(found, at)
+    output = _output(result, at)
     columns = [max(line[number].width for line in lines) for number in range(len(lines[0]))]
     inner = sum(columns) + GAP * len(columns) + output.width
     height = max(sum(line[0].height + LINE for line in lines), output.height + LINE)
     width = max(inner, text_width(_heading(setting, at), 15)) + 2 * EDGE
-    text = _folded(f"{_output_name(setting, at)} = {at.text}", width - 2 * EDGE)
-    if setting.channels > MOST_CHANNELS:
-        text.append(f"(channels {MOST_CHANNELS} to {setting.channels - 1} are not drawn)")
+    text = _wrap_sum(f"{_output_name(setting, at)} = {at.text}", width - 2 * EDGE)
+    if setting.channels > MAX_CHANNELS:
+        text.append(f"(channels {MAX_CHANNELS} to {setting.channels - 1} are not drawn)")
     top = EDGE + 2 * LINE
     whole = top + height + LINE * len(text) + EDGE / 2
-    made = Drawing(width, whole, "convolution", f"{_heading(setting, at)}: {at.text}")
+    made = SvgDrawing(width, whole, "convolution", f"{_heading(setting, at)}: {at.text}")
     made.text(EDGE, EDGE + 10, _heading(setting, at), size=15, bold=True)
     y = top
     for line in lines:
         x, middle = EDGE, y + HEAD + CELL * len(line[1].rows) / 2
         for grid, room, sign in zip(line, columns, ("·", "=", ""), strict=True):
-            _draw(made, grid, x, y)
+            _draw_grid(made, grid, x, y)
             if sign:
                 made.text(x + room + GAP / 2, middle + 6, sign, size=20, colour="muted", anchor="middle")
             x += room + GAP
         y += max(grid.height for grid in line) + LINE
-    _draw(made, output, EDGE + inner - output.width, top)
+    _draw_grid(made, output, EDGE + inner - output.width, top)
     for number, part in enumerate(text):
         made.text(EDGE, top + height + LINE * (number + 0.6), part, mono=True, size=13)
     return made
 
 
-def short(value: Number) -> str:
+def format_short(value: Number) -> str:
     """A number in the room of a cell."""
     text = str(value)
-    return text if len(text) <= LONGEST else f"{value:.5g}"
+    return text if len(text) <= MAX_NUMBER_LENGTH else f"{value:.5g}"
 
 
-def _heading(setting: Setting, at: Step) -> str:
-    which = f" of kernel {at.kernel}" if setting.several else ""
-    return f"{setting.operation.capitalize()}: the element in row {at.row}, column {at.column}{which}"
+def _heading(setup: ConvolutionSetup, at: ConvolutionStep) -> str:
+    which = f" of kernel {at.kernel}" if setup.several else ""
+    return f"{setup.operation.capitalize()}: the element in row {at.row}, column {at.column}{which}"
 
 
-def _output_name(setting: Setting, at: Step) -> str:
-    return f"y[{at.kernel}, {at.row}, {at.column}]" if setting.several else f"y[{at.row}, {at.column}]"
+def _output_name(setup: ConvolutionSetup, at: ConvolutionStep) -> str:
+    return f"y[{at.kernel}, {at.row}, {at.column}]" if setup.several else f"y[{at.row}, {at.column}]"
 
 
-def _channel_grids(setting: Setting, at: Step, channel: int) -> tuple[Grid, Grid, Grid]:
+def _channel_grids(
+    setup: ConvolutionSetup, at: ConvolutionStep, channel: int
+) -> tuple[NumberGrid, NumberGrid, NumberGrid]:
     """A channel's image, kernel and products."""
-    where = f", channel {channel}" if setting.channels > 1 else ""
-    high, wide = setting.kernel_size
+    where = f", channel {channel}" if setup.channels > 1 else ""
+    high, wide = setup.kernel_size
     own = at.products[channel * high * wide : (channel + 1) * high * wide]
     lines = [own[start : start + wide] for start in range(0, len(own), wide)]
-    weights = [[Cell(short(product.weight), "validation") for product in line] for line in lines]
-    products = [[Cell(short(product.product), "test") for product in line] for line in lines]
-    kernel = Grid(f"kernel{' flipped' if setting.flip else ''}{where}", weights, range(high), range(wide))
+    weights = [[GridCell(format_short(product.weight), "validation") for product in line] for line in lines]
+    products = [[GridCell(format_short(product.product), "test") for product in line] for line in lines]
+    kernel = NumberGrid(f"kernel{' flipped' if setup.flip else ''}{where}", weights, range(high), range(wide))
     return (
-        _image(setting, at, channel, where),
+        _image(setup, at, channel, where),
         kernel,
-        Grid("products", products, range(high), range(wide)),
+        NumberGrid("products", products, range(high), range(wide)),
     )
 
 
-def _image(setting: Setting, at: Step, channel: int, where: str) -> Grid:
-    first = setting.start(0, at.row), setting.start(1, at.column)
-    rows, columns = (_seen(setting, axis, first[axis]) for axis in (0, 1))
+def _image(setup: ConvolutionSetup, at: ConvolutionStep, channel: int, where: str) -> NumberGrid:
+    first = setup.window_start(0, at.row), setup.window_start(1, at.column)
+    rows, columns = (_visible_range(setup, axis, first[axis]) for axis in (0, 1))
     seen = {(product.row, product.column) for product in at.products}
-    high, wide = setting.image_size
+    high, wide = setup.image_size
 
-    def cell(row: int, column: int) -> Cell:
+    def cell(row: int, column: int) -> GridCell:
         inside = 0 <= row < high and 0 <= column < wide
-        value = short(plain(setting.pixel(channel, row, column)))
-        return Cell(value, "train" if (row, column) in seen else "", faint=not inside)
+        value = format_short(to_python_number(setup.pixel(channel, row, column)))
+        return GridCell(value, "train" if (row, column) in seen else "", muted=not inside)
 
-    whole = len(rows) == setting.padded_size[0] and len(columns) == setting.padded_size[1]
-    frame = (first[0] - rows[0], first[1] - columns[0], *setting.reach)
-    padded = " with padding" if setting.padded_size != setting.image_size else ""
+    whole = len(rows) == setup.padded_size[0] and len(columns) == setup.padded_size[1]
+    frame = (first[0] - rows[0], first[1] - columns[0], *setup.kernel_extent)
+    padded = " with padding" if setup.padded_size != setup.image_size else ""
     title = f"image{padded}{where}{'' if whole else ', a part'}"
-    return Grid(title, _cells(cell, rows, columns), rows, columns, frame, "train")
+    return NumberGrid(title, _cells(cell, rows, columns), rows, columns, frame, "train")
 
 
-def _output(found: Convolution, at: Step) -> Grid:
-    setting = found.setting
-    values = found.map(at.kernel)
+def _output(result: Convolution, at: ConvolutionStep) -> NumberGrid:
+    setting = result.setup
+    values = result.map(at.kernel)
     rows, columns = (
-        _around(size, place, 1, MOST_CELLS)
+        _centred_range(size, place, 1, MAX_CELLS)
         for size, place in zip(setting.output_size, (at.row, at.column), strict=True)
     )
 
-    def cell(row: int, column: int) -> Cell:
-        return Cell(short(values[row][column]), "test" if (row, column) == (at.row, at.column) else "")
+    def cell(row: int, column: int) -> GridCell:
+        return GridCell(format_short(values[row][column]), "test" if (row, column) == (at.row, at.column) else "")
 
     whole = (len(rows), len(columns)) == setting.output_size
     title = ("output" if not setting.several else f"output of kernel {at.kernel}") + ("" if whole else ", a part")
     frame = (at.row - rows[0], at.column - columns[0], 1, 1)
-    return Grid(title, _cells(cell, rows, columns), rows, columns, frame, "test")
+    return NumberGrid(title, _cells(cell, rows, columns), rows, columns, frame, "test")
 
 
-def _cells(cell: Callable[[int, int], Cell], rows: Sequence[int], columns: Sequence[int]) -> list[list[Cell]]:
+def _cells(cell: Callable[[int, int], GridCell], rows: Sequence[int], columns: Sequence[int]) -> list[list[GridCell]]:
     return [[cell(row, column) for column in columns] for row in rows]
 
 
-def _seen(setting: Setting, axis: int, first: int) -> range:
+def _visible_range(setup: ConvolutionSetup, axis: int, first: int) -> range:
     """The rows (columns) of the padded image that are drawn, in the image's own numbers."""
-    front, reach = setting.margins[axis][0], setting.reach[axis]
-    drawn = _around(setting.padded_size[axis], first + front, reach, max(MOST_CELLS, reach))
+    front, reach = setup.margins[axis][0], setup.kernel_extent[axis]
+    drawn = _centred_range(setup.padded_size[axis], first + front, reach, max(MAX_CELLS, reach))
     return range(drawn.start - front, drawn.stop - front)
 
 
-def _around(size: int, first: int, length: int, most: int) -> range:
+def _centred_range(size: int, first: int, length: int, max_count: int) -> range:
     """At most so many of `size` places, with those from `first` on about in the middle."""
-    if size <= most:
+    if size <= max_count:
         return range(size)
-    start = min(max(first - (most - length) // 2, 0), size - most)
-    return range(start, start + most)
+    start = min(max(first - (max_count - length) // 2, 0), size - max_count)
+    return range(start, start + max_count)
 
 
-def _draw(made: Drawing, grid: Grid, x: float, y: float) -> None:
+def _draw_grid(drawing: SvgDrawing, grid: NumberGrid, x: float, y: float) -> None:
     """A map with its upper left corner at a point."""
-    made.text(x, y + 10, grid.title, size=SMALL + 1, bold=True)
-    left, top, cell = x + LINE, y + HEAD, grid.cell
+    drawing.text(x, y + 10, grid.title, size=SMALL + 1, bold=True)
+    left, top, cell = x + LINE, y + HEAD, grid.cell_width
     for number, column in enumerate(grid.columns):
-        made.text(left + cell * (number + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
+        drawing.text(left + cell * (number + 0.5), top - 6, str(column), size=9.5, colour="muted", anchor="middle")
     for number, row in enumerate(grid.rows):
-        made.text(left - 5, top + CELL * (number + 0.5) + 4, str(row), size=9.5, colour="muted", anchor="end")
+        drawing.text(left - 5, top + CELL * (number + 0.5) + 4, str(row), size=9.5, colour="muted", anchor="end")
         for place, one in enumerate(grid.cells[number]):
             corner = left + cell * place, top + CELL * number
-            made.rectangle(*corner, cell, CELL, fill="panel" if one.faint else "none", stroke="line")
+            drawing.rectangle(*corner, cell, CELL, fill="panel" if one.muted else "none", stroke="line")
             if one.tint:
-                made.rectangle(*corner, cell, CELL, fill=one.tint, opacity=0.22)
-            colour = "muted" if one.faint and not one.tint else "ink"
+                drawing.rectangle(*corner, cell, CELL, fill=one.tint, opacity=0.22)
+            colour = "muted" if one.muted and not one.tint else "ink"
             baseline = corner[1] + CELL / 2 + 4.5
-            made.text(corner[0] + cell / 2, baseline, one.text, size=13, colour=colour, anchor="middle")
+            drawing.text(corner[0] + cell / 2, baseline, one.text, size=13, colour=colour, anchor="middle")
     if grid.frame is not None:
         row, column, high, wide = grid.frame
         corner = left + cell * column, top + CELL * row
-        made.rectangle(*corner, cell * wide, CELL * high, stroke=grid.colour, thickness=2.5, radius=3)
+        drawing.rectangle(*corner, cell * wide, CELL * high, stroke=grid.colour, thickness=2.5, radius=3)
 
 
-def _folded(text: str, width: float) -> list[str]:
+def _wrap_sum(text: str, width: float) -> list[str]:
     """A sum on lines of at most this width."""
     lines = [""]
     for part in text.replace(" + ", " +\n").split("\n"):
         # A letter of one width takes 0.62 of its size in the widest of the usual fonts.
-        if lines[-1] and formatting.columns(f"{lines[-1]} {part}") * 13 * 0.62 > width:
+        if lines[-1] and display_width(f"{lines[-1]} {part}") * 13 * 0.62 > width:
             lines.append("   ")
         lines[-1] = f"{lines[-1]} {part}".strip() if lines[-1].strip() else lines[-1] + part
     return lines
 
 
 # What a person reads through; more is had one element at a time.
-MOST_SUMS = 60
+MAX_SUMS = 60
 # What a terminal and a page have room for.
-MOST_COLUMNS, MOST_ROWS, MOST_TABLES = 24, 40, 16
+MAX_COLUMNS, MAX_ROWS, MAX_TABLES = 24, 40, 16
 
-_WHAT = {
+_OPERATION_TEXT = {
     True: "True convolution: each kernel is flipped, top to bottom and left to right, before it slides over the image.",
     False: "Cross-correlation: each kernel slides over the image as it is written.",
 }
-_WHY = {
+_REASON_TEXT = {
     True: (
         "Deep-learning libraries do the other one, cross-correlation, and call it convolution (torch's conv2d): their "
         "weights are learned, so a flip would only rename them. Flip the kernel first, and conv2d gives this output."
@@ -230,75 +232,75 @@ _WHY = {
 }
 
 
-def worksheet(found: Convolution, at: Step | None = None) -> Sheet:
+def convolution_document(result: Convolution, at: ConvolutionStep | None = None) -> Document:
     """The worked answer: with `at`, of that element alone."""
-    setting = found.setting
+    setting = result.setup
     lines: list[str | Formula] = [operation(setting), reason(setting), definition(setting), indices(setting)]
     if at is None:
         lines += [size_formula(setting, axis) for axis in (0, 1)]
-        return Sheet(title(setting), tuple(lines), (*_inputs(setting), *_outputs(found)), tuple(_notes(found)))
+        return Document(title(setting), tuple(lines), (*_inputs(setting), *_outputs(result)), tuple(_notes(result)))
     lines.append(element(setting, at))
-    return Sheet(title(setting), tuple(lines), tuple(_window(setting, at)), tuple(_padding_note(at)))
+    return Document(title(setting), tuple(lines), tuple(_window(setting, at)), tuple(_padding_note(at)))
 
 
-def title(setting: Setting) -> str:
+def title(setup: ConvolutionSetup) -> str:
     """What is done to what."""
-    image = formatting.sizes((setting.channels, *setting.image_size) if setting.channels > 1 else setting.image_size)
-    kernel = formatting.sizes((setting.channels, *setting.kernel_size) if setting.channels > 1 else setting.kernel_size)
-    count = len(setting.kernels)
+    image = format_shape((setup.channels, *setup.image_size) if setup.channels > 1 else setup.image_size)
+    kernel = format_shape((setup.channels, *setup.kernel_size) if setup.channels > 1 else setup.kernel_size)
+    count = len(setup.kernels)
     over = f"a {kernel} kernel" if count == 1 else f"{count} kernels of {kernel}"
     article = "an" if image.startswith("8") else "a"
-    return f"{setting.operation.capitalize()} of {article} {image} image with {over}{_how(setting)}"
+    return f"{setup.operation.capitalize()} of {article} {image} image with {over}{_options_text(setup)}"
 
 
-def operation(setting: Setting) -> str:
+def operation(setup: ConvolutionSetup) -> str:
     """What is done with the kernel."""
-    return _WHAT[setting.flip]
+    return _OPERATION_TEXT[setup.flip]
 
 
-def reason(setting: Setting) -> str:
+def reason(setup: ConvolutionSetup) -> str:
     """Why libraries do the one and call it the other."""
-    return _WHY[setting.flip]
+    return _REASON_TEXT[setup.flip]
 
 
-def definition(setting: Setting) -> Formula:
+def definition(setup: ConvolutionSetup) -> Formula:
     """The operation as a textbook has it."""
-    sign, ring, latex = ("−", "∗", r"*") if setting.flip else ("+", "⋆", r"\star")
-    plus = "-" if setting.flip else "+"
+    sign, ring, latex = ("−", "∗", r"*") if setup.flip else ("+", "⋆", r"\star")
+    plus = "-" if setup.flip else "+"
     return Formula(
         f"(w {ring} x)(i, j) = Σm Σn w(m, n)·x(i {sign} m, j {sign} n)",
         rf"(w {latex} x)(i, j) = \sum_m \sum_n w(m, n)\, x(i {plus} m, j {plus} n)",
     )
 
 
-def indices(setting: Setting) -> Formula:
+def indices(setup: ConvolutionSetup) -> Formula:
     """The same with the indices of this image: rows and columns from 0, those in the padding below 0."""
-    several, deep = setting.several, setting.channels > 1
-    high, wide = setting.kernel_size
+    several, deep = setup.several, setup.channels > 1
+    high, wide = setup.kernel_size
     front = ("k, " if several else "") + ("c, " if deep else "")
-    flipped = f"{high - 1}−m, {wide - 1}−n" if setting.flip else "m, n"
-    places = ", ".join(_place(setting, axis) for axis in (0, 1))
-    bias = "" if setting.bias is None else (" + b[k]" if several else " + b")
+    flipped = f"{high - 1}−m, {wide - 1}−n" if setup.flip else "m, n"
+    places = ", ".join(_index_text(setup, axis) for axis in (0, 1))
+    bias = "" if setup.bias is None else (" + b[k]" if several else " + b")
     sums = "".join(
         f"Σ{name}=0..{last} "
-        for name, last in ((("c", setting.channels - 1),) if deep else ()) + (("m", high - 1), ("n", wide - 1))
+        for name, last in ((("c", setup.channels - 1),) if deep else ()) + (("m", high - 1), ("n", wide - 1))
     )
     text = f"y[{'k, ' if several else ''}i, j] = {sums}w[{front}{flipped}]·x[{'c, ' if deep else ''}{places}]{bias}"
     latex = rf"y_{{{'k, ' if several else ''}i, j}} = " + (
-        (rf"\sum_{{c=0}}^{{{setting.channels - 1}}} " if deep else "")
+        (rf"\sum_{{c=0}}^{{{setup.channels - 1}}} " if deep else "")
         + rf"\sum_{{m=0}}^{{{high - 1}}} \sum_{{n=0}}^{{{wide - 1}}} "
         + rf"w_{{{front}{flipped}}}\, x_{{{'c, ' if deep else ''}{places}}}"
-        + ("" if setting.bias is None else (" + b_k" if several else " + b"))
+        + ("" if setup.bias is None else (" + b_k" if several else " + b"))
     ).replace("−", "-").replace("·", r" \cdot ")
     return Formula(text, latex)
 
 
-def size_formula(setting: Setting, axis: int) -> Formula:
+def size_formula(setup: ConvolutionSetup, axis: int) -> Formula:
     """The output's height (axis 0) or width (axis 1) from its parts."""
-    name, size, kernel = ("height", "width")[axis], setting.image_size[axis], setting.kernel_size[axis]
-    (front, behind), step, gap = setting.margins[axis], setting.stride[axis], setting.dilation[axis]
+    name, size, kernel = ("height", "width")[axis], setup.image_size[axis], setup.kernel_size[axis]
+    (front, behind), step, gap = setup.margins[axis], setup.stride[axis], setup.dilation[axis]
     above = f"{size} + {front} + {behind} − {gap}·({kernel} − 1) − 1"
-    result = setting.fit(axis).size
+    result = setup.axis_size(axis).size
     return Formula(
         f"output {name} = ⌊({above}) / {step}⌋ + 1 = {result}",
         rf"\text{{output {name}}} = \left\lfloor \frac{{{above}}}{{{step}}} \right\rfloor + 1 = {result}".replace(
@@ -307,10 +309,10 @@ def size_formula(setting: Setting, axis: int) -> Formula:
     )
 
 
-def element(setting: Setting, at: Step) -> Formula:
+def element(setup: ConvolutionSetup, at: ConvolutionStep) -> Formula:
     """One output element as a sum of products; a row of the window is a line in LaTeX."""
-    place = f"{at.kernel}, {at.row}, {at.column}" if setting.several else f"{at.row}, {at.column}"
-    wide = setting.kernel_size[1]
+    place = f"{at.kernel}, {at.row}, {at.column}" if setup.several else f"{at.row}, {at.column}"
+    wide = setup.kernel_size[1]
     texts = [f"{_latex_factor(product.weight)} \\cdot {_latex_factor(product.pixel)}" for product in at.products]
     rows = [" + ".join(texts[start : start + wide]) for start in range(0, len(texts), wide)]
     if at.bias is not None:
@@ -320,109 +322,107 @@ def element(setting: Setting, at: Step) -> Formula:
     return Formula(f"y[{place}] = {at.text}", latex + r" \end{aligned}")
 
 
-def _how(setting: Setting) -> str:
+def _options_text(setup: ConvolutionSetup) -> str:
     """Stride, padding and dilation where they are not the plainest."""
     parts = []
-    if setting.padding == "same":
-        parts.append(f"padding 'same' ({setting.padding_mode})")
-    elif setting.padding != (0, 0):
-        parts.append(f"padding {_pair(setting.padding)} ({setting.padding_mode})")
-    parts += [f"stride {_pair(setting.stride)}"] if setting.stride != (1, 1) else []
-    parts += [f"dilation {_pair(setting.dilation)}"] if setting.dilation != (1, 1) else []
+    if setup.padding == "same":
+        parts.append(f"padding 'same' ({setup.padding_mode})")
+    elif setup.padding != (0, 0):
+        parts.append(f"padding {_pair(setup.padding)} ({setup.padding_mode})")
+    parts += [f"stride {_pair(setup.stride)}"] if setup.stride != (1, 1) else []
+    parts += [f"dilation {_pair(setup.dilation)}"] if setup.dilation != (1, 1) else []
     return "".join(f", {part}" for part in parts)
 
 
 def _pair(sizes: tuple[int, int]) -> str:
-    return str(sizes[0]) if sizes[0] == sizes[1] else formatting.sizes(sizes)
+    return str(sizes[0]) if sizes[0] == sizes[1] else format_shape(sizes)
 
 
-def _place(setting: Setting, axis: int) -> str:
+def _index_text(setup: ConvolutionSetup, axis: int) -> str:
     """The row (column) of the image that a weight meets, as in `2·i − 1 + m`."""
     out, within = ("i", "m") if axis == 0 else ("j", "n")
-    step, gap, front = setting.stride[axis], setting.dilation[axis], setting.margins[axis][0]
+    step, gap, front = setup.stride[axis], setup.dilation[axis], setup.margins[axis][0]
     start = (f"{step}·{out}" if step > 1 else out) + (f" − {front}" if front else "")
     return f"{start} + {f'{gap}·' if gap > 1 else ''}{within}"
 
 
-def _inputs(setting: Setting) -> list[Titled]:
+def _inputs(setup: ConvolutionSetup) -> list[TitledTable]:
     """The image with its padding, and each kernel as written and as it is used."""
     tables = []
-    if not _fits(setting.padded_size, setting.channels):
+    if not _fits_table(setup.padded_size, setup.channels):
         return []
-    padded = "with its padding in parentheses" if setting.padded_size != setting.image_size else ""
-    for channel in range(setting.channels):
-        tables.append((_joined("image", _channel_title(setting, channel), padded), _padded(setting, channel)))
-    if _fits(setting.kernel_size, len(setting.kernels) * setting.channels):
-        for kernel in range(len(setting.kernels)):
-            for channel in range(setting.channels):
-                which = _joined(
-                    f"kernel {kernel}" if setting.several else "kernel", _channel_title(setting, channel), ""
-                )
-                tables.append((f"{which}, as written", _grid(setting.kernels[kernel][channel])))
-                if setting.flip:
-                    tables.append((f"{which}, flipped as it is used", _grid(setting.used(kernel, channel))))
+    padded = "with its padding in parentheses" if setup.padded_size != setup.image_size else ""
+    for channel in range(setup.channels):
+        tables.append((_joined("image", _channel_title(setup, channel), padded), _padded(setup, channel)))
+    if _fits_table(setup.kernel_size, len(setup.kernels) * setup.channels):
+        for kernel in range(len(setup.kernels)):
+            for channel in range(setup.channels):
+                which = _joined(f"kernel {kernel}" if setup.several else "kernel", _channel_title(setup, channel), "")
+                tables.append((f"{which}, as written", _grid(setup.kernels[kernel][channel])))
+                if setup.flip:
+                    tables.append((f"{which}, flipped as it is used", _grid(setup.oriented_kernel(kernel, channel))))
     return tables
 
 
-def _outputs(found: Convolution) -> list[Titled]:
-    setting = found.setting
-    tables: list[Titled] = []
-    if _fits(setting.output_size, len(setting.kernels)):
+def _outputs(result: Convolution) -> list[TitledTable]:
+    setting = result.setup
+    tables: list[TitledTable] = []
+    if _fits_table(setting.output_size, len(setting.kernels)):
         for kernel in range(len(setting.kernels)):
-            cells = [[str(value) for value in row] for row in found.map(kernel)]
+            cells = [[str(value) for value in row] for row in result.map(kernel)]
             tables.append((f"output of kernel {kernel}" if setting.several else "output", _table(cells, 0, 0)))
-    if _count(setting) <= MOST_SUMS:
-        rows = [(_element_name(setting, step), step.text) for step in found.steps]
+    if _count(setting) <= MAX_SUMS:
+        rows = [(_element_name(setting, step), step.text) for step in result.steps]
         tables.append(("every output element: weight·pixel, in the window's reading order", _sums(rows)))
     return tables
 
 
-def _notes(found: Convolution) -> list[str]:
-    setting = found.setting
+def _notes(result: Convolution) -> list[str]:
+    setting = result.setup
     notes = []
     for axis, what in ((0, "row"), (1, "column")):
-        left = setting.fit(axis).unseen
+        left = setting.axis_size(axis).unseen
         if left:
             notes.append(
                 f"No window reaches the last {'' if left == 1 else f'{left} '}{what if left == 1 else what + 's'} "
                 "of the padded image."
             )
-    if _count(setting) > MOST_SUMS:
+    if _count(setting) > MAX_SUMS:
         notes.append(
             f"{_count(setting):,} output elements are too many to write out here: ask for one, by its row and "
             "column (--at ROW,COLUMN; in Python, at(row, column))."
         )
     tables = (setting.padded_size, setting.channels), (setting.output_size, len(setting.kernels))
-    if not all(_fits(*each) for each in tables):
+    if not all(_fits_table(*each) for each in tables):
         notes.append("What is too large for a table is left out here; the JSON has all numbers.")
     return notes
 
 
-def _padding_note(at: Step) -> list[str]:
+def _padding_note(at: ConvolutionStep) -> list[str]:
     parts = [product.product for product in at.products]
     zeros = sum(1 for product in at.products if product.padding)
-    note = f"{formatting.plural(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
+    note = f"{pluralize(len(parts), 'product')}, {zeros} of them with padding" if zeros else ""
     return [note + "."] if note else []
 
 
-def _window(setting: Setting, at: Step) -> list[Titled]:
+def _window(setup: ConvolutionSetup, at: ConvolutionStep) -> list[TitledTable]:
     """Channel by channel: the pixels under the window, the weights that lie on them, and their products."""
-    tables: list[Titled] = []
-    high, wide = setting.kernel_size
-    if not _fits((high, wide), 3 * setting.channels):
+    tables: list[TitledTable] = []
+    high, wide = setup.kernel_size
+    if not _fits_table((high, wide), 3 * setup.channels):
         return tables
-    used = "kernel, flipped as it is used" if setting.flip else "kernel"
-    for channel in range(setting.channels):
-        where = _channel_title(setting, channel)
+    used = "kernel, flipped as it is used" if setup.flip else "kernel"
+    for channel in range(setup.channels):
+        where = _channel_title(setup, channel)
         own = at.products[channel * high * wide : (channel + 1) * high * wide]
         lines = [own[start : start + wide] for start in range(0, len(own), wide)]
         rows, columns = [line[0].row for line in lines], [product.column for product in lines[0]]
         pixels = [[_pixel_text(product) for product in line] for line in lines]
         products = [[f"{product.text} = {product.product}" for product in line] for line in lines]
         weights = [[str(product.weight) for product in line] for line in lines]
-        tables.append((_joined("pixels under the window", where, ""), _placed(pixels, rows, columns)))
+        tables.append((_joined("pixels under the window", where, ""), _labelled_table(pixels, rows, columns)))
         tables.append((_joined(used, where, ""), _table(weights, 0, 0)))
-        tables.append((_joined("weight·pixel", where, ""), _placed(products, rows, columns)))
+        tables.append((_joined("weight·pixel", where, ""), _labelled_table(products, rows, columns)))
     return tables
 
 
@@ -430,53 +430,53 @@ def _pixel_text(product: Product) -> str:
     return f"({product.pixel})" if product.padding else str(product.pixel)
 
 
-def _padded(setting: Setting, channel: int) -> TextTable:
-    (top, _), (left, _) = setting.margins
-    (high, wide), (rows, columns) = setting.padded_size, setting.image_size
+def _padded(setup: ConvolutionSetup, channel: int) -> TextTable:
+    (top, _), (left, _) = setup.margins
+    (high, wide), (rows, columns) = setup.padded_size, setup.image_size
     cells = []
     for row in range(-top, high - top):
-        line = [(column, plain(setting.pixel(channel, row, column))) for column in range(-left, wide - left)]
+        line = [(column, to_python_number(setup.pixel(channel, row, column))) for column in range(-left, wide - left)]
         inside = 0 <= row < rows
         cells.append([str(value) if inside and 0 <= at < columns else f"({value})" for at, value in line])
     return _table(cells, -top, -left)
 
 
 def _grid(values: Map) -> TextTable:
-    return _table([[str(plain(value)) for value in row] for row in values], 0, 0)
+    return _table([[str(to_python_number(value)) for value in row] for row in values], 0, 0)
 
 
 def _table(cells: list[list[str]], row: int, column: int) -> TextTable:
     """Numbers with the numbers of their rows and columns, which begin with these."""
-    return _placed(cells, range(row, row + len(cells)), range(column, column + len(cells[0])))
+    return _labelled_table(cells, range(row, row + len(cells)), range(column, column + len(cells[0])))
 
 
-def _placed(cells: list[list[str]], rows: Iterable[int], columns: Iterable[int]) -> TextTable:
+def _labelled_table(cells: list[list[str]], rows: Iterable[int], columns: Iterable[int]) -> TextTable:
     lines = [[str(number), *line] for number, line in zip(rows, cells, strict=True)]
-    return TextTable.of(["row", *(f"#{number}" for number in columns)], lines)
+    return TextTable.from_rows(["row", *(f"#{number}" for number in columns)], lines)
 
 
 def _sums(rows: Iterable[tuple[str, str]]) -> TextTable:
-    return TextTable.of(["element", "sum of products"], rows)
+    return TextTable.from_rows(["element", "sum of products"], rows)
 
 
-def _element_name(setting: Setting, step: Step) -> str:
-    return f"y[{step.kernel}, {step.row}, {step.column}]" if setting.several else f"y[{step.row}, {step.column}]"
+def _element_name(setup: ConvolutionSetup, step: ConvolutionStep) -> str:
+    return f"y[{step.kernel}, {step.row}, {step.column}]" if setup.several else f"y[{step.row}, {step.column}]"
 
 
-def _channel_title(setting: Setting, channel: int) -> str:
-    return f"channel {channel}" if setting.channels > 1 else ""
+def _channel_title(setup: ConvolutionSetup, channel: int) -> str:
+    return f"channel {channel}" if setup.channels > 1 else ""
 
 
 def _joined(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _fits(size: tuple[int, int], count: int) -> bool:
-    return size[0] <= MOST_ROWS and size[1] <= MOST_COLUMNS and count <= MOST_TABLES
+def _fits_table(size: tuple[int, int], count: int) -> bool:
+    return size[0] <= MAX_ROWS and size[1] <= MAX_COLUMNS and count <= MAX_TABLES
 
 
-def _count(setting: Setting) -> int:
-    return len(setting.kernels) * setting.output_size[0] * setting.output_size[1]
+def _count(setup: ConvolutionSetup) -> int:
+    return len(setup.kernels) * setup.output_size[0] * setup.output_size[1]
 
 
 def _latex_number(value: int | float) -> str:

@@ -10,63 +10,63 @@ from typing import Any
 
 from cnnlab.errors import UsageError
 from cnnlab.records import Record
-from cnnlab.render.document import Formula, Sheet, Titled
+from cnnlab.render.document import Document, Formula, TitledTable
 from cnnlab.render.tables import TextTable
 from cnnlab.theory.size_arithmetic.arithmetic import (
-    LARGEST,
-    Attempt,
+    MAX_SIZE,
     Axis,
     AxisOutput,
     AxisSolution,
-    Puzzle,
-    Question,
-    Sized,
-    Slide,
+    RoundedValue,
+    SizeOrPair,
+    SizeQuery,
+    SizeSolver,
     Unknown,
+    Window,
+    merge_axes,
     nearest_fits,
     nearest_solutions,
-    together,
 )
 from cnnlab.theory.size_arithmetic.view import (
     LETTERS,
-    amount,
-    draw_output,
-    filled,
-    letters,
-    near_tables,
-    on,
+    count_text,
+    draw_windows,
+    format_sizes,
+    nearby_tables,
     output_notes,
-    output_rule,
+    output_template,
     solution_notes,
-    solved_rule,
-    times,
-    worked,
+    solved_template,
+    substituted_formula,
+    symbol_values,
+    with_axis,
+    worked_formula,
 )
 
-_FROM_NOUGHT = ("padding", "output_padding")
+_MAY_BE_ZERO = ("padding", "output_padding")
 
 
-def checked_question(unknown: Unknown | None, **given: Any) -> Question:
+def validated_query(unknown: Unknown | None, **given: Any) -> SizeQuery:
     """The question, with the stride that was meant.
 
     Raises:
         UsageError: a quantity out of its range, or some that do not go together.
     """
     flags = {name: bool(given.pop(name)) for name in ("pool", "ceil", "transposed")}
-    sizes = {name: _checked(name, value) for name, value in given.items() if value is not None}
+    sizes = {name: _validated_size(name, value) for name, value in given.items() if value is not None}
     _check_kind(output_padding=sizes["output_padding"], **flags)
     tied = False
     if unknown != "stride" and "stride" not in sizes:
         tied = flags["pool"] and unknown == "kernel"
         if not tied:
             sizes["stride"] = sizes["kernel"] if flags["pool"] else 1
-    question = Question(**sizes, **flags, tied=tied)
+    question = SizeQuery(**sizes, **flags, tied=tied)
     for axis in question.axes:
-        _check_paddings(question.slide(axis), unknown)
+        _check_paddings(question.window(axis), unknown)
     return question
 
 
-def checked_channels(question: Question, channels: int | None, filters: int | None) -> None:
+def validate_channels(query: SizeQuery, channels: int | None, filters: int | None) -> None:
     """Nothing, if the channels and filters suit what slides.
 
     Raises:
@@ -75,64 +75,66 @@ def checked_channels(question: Question, channels: int | None, filters: int | No
     for name, value in (("channels", channels), ("filters", filters)):
         if value is not None:
             _check_number(name, value, value)
-    if question.pool and filters is not None:
+    if query.pool and filters is not None:
         raise UsageError(
             "a pool has no filters: as many channels come out as go in",
             where="filters",
             received=str(filters),
             next_step="leave the filters out",
         )
-    if not question.pool and (channels is None) != (filters is None):
+    if not query.pool and (channels is None) != (filters is None):
         missing, there = ("filters", "channels") if filters is None else ("channels", "filters")
         raise UsageError(
-            f"a {question.kind} has its parameters by channels and filters together",
+            f"a {query.kind} has its parameters by channels and filters together",
             where=missing,
             received=f"{there} alone",
             next_step=f"give the {missing}, too",
         )
 
 
-def check_fit(slide: Slide) -> None:
+def validate_window(window: Window) -> None:
     """Nothing, if something comes out, and not more than can be looked at.
 
     Raises:
         UsageError: the window is larger than its image; all of the output is cut off; the output is too large.
     """
-    if slide.transposed:
-        whole = int(slide.exact)
-        if whole > LARGEST:
-            raise UsageError("the output is too large", received=f"{whole:,} pixels", allowed=f"up to {LARGEST:,}")
-        if slide.output is None:
+    if window.transposed:
+        whole = int(window.exact)
+        if whole > MAX_SIZE:
+            raise UsageError("the output is too large", received=f"{whole:,} pixels", allowed=f"up to {MAX_SIZE:,}")
+        if window.output is None:
             raise UsageError(
                 "the padding cuts off the whole output",
                 where="padding",
-                received=f"padding {slide.padding}, of {whole + 2 * slide.padding} pixels",
-                allowed=f"up to {(whole + 2 * slide.padding - 1) // 2}",
+                received=f"padding {window.padding}, of {whole + 2 * window.padding} pixels",
+                allowed=f"up to {(whole + 2 * window.padding - 1) // 2}",
             )
-    elif slide.output is None:
-        span = f"{slide.reach}" if slide.dilation == 1 else f"{slide.reach} (kernel {slide.kernel}, with its gaps)"
-        padded = slide.size + 2 * slide.padding
+    elif window.output is None:
+        span = (
+            f"{window.extent}" if window.dilation == 1 else f"{window.extent} (kernel {window.kernel}, with its gaps)"
+        )
+        padded = window.size + 2 * window.padding
         raise UsageError(
             f"a window of {span} pixels does not fit on {padded}",
             where="kernel",
-            received=f"size {slide.size}, padding {slide.padding} on each side",
+            received=f"size {window.size}, padding {window.padding} on each side",
             allowed=f"windows of up to {padded} pixels",
-            next_step=_room(slide),
+            next_step=_available_text(window),
         )
 
 
-def _room(slide: Slide) -> str:
-    needed = -(-(slide.reach - slide.size) // 2)
-    if slide.pool and 2 * needed > slide.kernel:
+def _available_text(window: Window) -> str:
+    needed = -(-(window.extent - window.size) // 2)
+    if window.pool and 2 * needed > window.kernel:
         return "make the kernel smaller"
     return f"make the kernel smaller, or the padding {needed}"
 
 
-def _checked(name: str, value: Any) -> Sized:
+def _validated_size(name: str, value: Any) -> SizeOrPair:
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) != 2:
             raise UsageError(
-                f"{_said(name)} is one number or two",
+                f"{_option_text(name)} is one number or two",
                 where=name,
                 received=str(value),
                 allowed="one for both dimensions, or (vertical, horizontal)",
@@ -142,22 +144,22 @@ def _checked(name: str, value: Any) -> Sized:
 
 
 def _check_number(name: str, number: Any, received: Any) -> int:
-    lowest = 0 if name in _FROM_NOUGHT else 1
-    if isinstance(number, bool) or not isinstance(number, int) or not lowest <= number <= LARGEST:
+    lowest = 0 if name in _MAY_BE_ZERO else 1
+    if isinstance(number, bool) or not isinstance(number, int) or not lowest <= number <= MAX_SIZE:
         raise UsageError(
-            f"{_said(name)} is a whole number from {lowest} on",
+            f"{_option_text(name)} is a whole number from {lowest} on",
             where=name,
             received=str(received),
-            allowed=f"{lowest} to {LARGEST:,}",
+            allowed=f"{lowest} to {MAX_SIZE:,}",
         )
     return number
 
 
-def _said(name: str) -> str:
+def _option_text(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _check_kind(*, pool: bool, ceil: bool, transposed: bool, output_padding: Sized) -> None:
+def _check_kind(*, pool: bool, ceil: bool, transposed: bool, output_padding: SizeOrPair) -> None:
     if pool and transposed:
         raise UsageError(
             "a pool is not transposed",
@@ -180,39 +182,39 @@ def _check_kind(*, pool: bool, ceil: bool, transposed: bool, output_padding: Siz
         )
 
 
-def _check_paddings(slide: Slide, unknown: Unknown | None) -> None:
-    if slide.pool and unknown not in ("padding", "kernel") and 2 * slide.padding > slide.kernel:
+def _check_paddings(window: Window, unknown: Unknown | None) -> None:
+    if window.pool and unknown not in ("padding", "kernel") and 2 * window.padding > window.kernel:
         raise UsageError(
             "a pool's padding is half its kernel at most",
             where="padding",
-            received=f"padding {slide.padding}, kernel {slide.kernel}",
-            allowed=f"0 to {slide.kernel // 2}",
+            received=f"padding {window.padding}, kernel {window.kernel}",
+            allowed=f"0 to {window.kernel // 2}",
         )
-    largest = max(slide.stride, slide.dilation)
-    if unknown != "stride" and slide.output_padding >= largest and slide.output_padding:
+    largest = max(window.stride, window.dilation)
+    if unknown != "stride" and window.output_padding >= largest and window.output_padding:
         raise UsageError(
             "output padding is less than the stride or the dilation",
             where="output_padding",
-            received=f"{slide.output_padding}, with stride {slide.stride} and dilation {slide.dilation}",
+            received=f"{window.output_padding}, with stride {window.stride} and dilation {window.dilation}",
             allowed=f"0 to {largest - 1}",
             next_step="output padding chooses among the sizes that the stride makes one",
         )
 
 
 def solve_output(
-    size: Sized,
-    kernel: Sized,
+    size: SizeOrPair,
+    kernel: SizeOrPair,
     *,
-    stride: Sized | None = None,
-    padding: Sized = 0,
-    dilation: Sized = 1,
+    stride: SizeOrPair | None = None,
+    padding: SizeOrPair = 0,
+    dilation: SizeOrPair = 1,
     pool: bool = False,
     ceil: bool = False,
     transposed: bool = False,
-    output_padding: Sized = 0,
+    output_padding: SizeOrPair = 0,
     channels: int | None = None,
     filters: int | None = None,
-) -> OutputAnswer:
+) -> OutputSizeResult:
     """What comes out of a sliding window, as the formula has it and as torch rounds it, and what it never sees.
 
     Every size is in pixels, one number for both dimensions or (vertical, horizontal).
@@ -239,14 +241,14 @@ def solve_output(
     """
     given = {"size": size, "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
     kind = {"pool": pool, "ceil": ceil, "transposed": transposed, "output_padding": output_padding}
-    question = checked_question(None, **given, **kind)
-    checked_channels(question, channels, filters)
+    question = validated_query(None, **given, **kind)
+    validate_channels(question, channels, filters)
     for axis in question.axes:
-        check_fit(question.slide(axis))
-    found = tuple(axis_output(question.slide(axis), axis, nearest=True) for axis in question.axes)
-    return OutputAnswer(
-        size=together([axis.size for axis in found]),
-        exact=together([axis.exact for axis in found]),
+        validate_window(question.window(axis))
+    found = tuple(axis_output(question.window(axis), axis, nearest=True) for axis in question.axes)
+    return OutputSizeResult(
+        size=merge_axes([axis.size for axis in found]),
+        exact=merge_axes([axis.exact for axis in found]),
         fits=all(axis.fits for axis in found),
         question=question,
         axes=found,
@@ -254,14 +256,14 @@ def solve_output(
     )
 
 
-class OutputAnswer(Record):
+class OutputSizeResult(Record):
     """What comes out of a window that slides over an image.
 
     `size` is what torch makes of `exact`. `shape` is (channels, height, width); it, `weights`, `biases` and
     `parameters` are None where the channels were not told.
     """
 
-    size: Sized
+    size: SizeOrPair
     exact: str | tuple[str, str]
     fits: bool
     shape: tuple[int, int, int] | None = None
@@ -270,76 +272,76 @@ class OutputAnswer(Record):
     parameters: int | None = None
     channels: int | None = None
     filters: int | None = None
-    question: Question
+    question: SizeQuery
     axes: tuple[AxisOutput, ...]
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The worked answer."""
         return _output_document(self)
 
     def svg(self) -> str:
         """The windows under their row of pixels, standing alone; one strip a dimension."""
-        return draw_output(self.question, self.axes)
+        return draw_windows(self.question, self.axes)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
 
-def axis_output(slide: Slide, axis: Axis, *, nearest: bool) -> AxisOutput:
-    front, inner, behind = slide.strip.untouched()
-    lost = slide.strip.idle() if slide.transposed else inner
+def axis_output(window: Window, axis: Axis, *, nearest: bool) -> AxisOutput:
+    front, inner, behind = window.layout.untouched_pixels()
+    lost = window.layout.idle_windows() if window.transposed else inner
     found = AxisOutput(
         axis=axis,
-        exact=str(slide.exact),
-        size=slide.output or 0,
-        fits=slide.fits,
-        left_over=slide.left_over,
+        exact=str(window.exact),
+        size=window.output or 0,
+        fits=window.fits,
+        left_over=window.left_over,
         unseen=tuple(lost),
-        unseen_padding=() if slide.transposed else (*front, *behind),
-        empty=tuple(inner) if slide.transposed else (),
-        nearest=tuple(nearest_fits(slide)) if nearest and not slide.fits else (),
+        unseen_padding=() if window.transposed else (*front, *behind),
+        empty=tuple(inner) if window.transposed else (),
+        nearest=tuple(nearest_fits(window)) if nearest and not window.fits else (),
     )
-    return found.model_copy(update={"notes": tuple(output_notes(slide, found))})
+    return found.model_copy(update={"notes": tuple(output_notes(window, found))})
 
 
 def _with_channels(
-    question: Question, axes: tuple[AxisOutput, ...], channels: int | None, filters: int | None
+    query: SizeQuery, axes: tuple[AxisOutput, ...], channels: int | None, filters: int | None
 ) -> dict[str, Any]:
     if channels is None:
         return {}
     shape = (filters or channels, axes[0].size, axes[-1].size)
     if filters is None:
         return {"channels": channels, "shape": shape, "weights": 0, "biases": 0, "parameters": 0}
-    area = question.slide(question.axes[0]).kernel * question.slide(question.axes[-1]).kernel
+    area = query.window(query.axes[0]).kernel * query.window(query.axes[-1]).kernel
     weights = filters * channels * area
     counts = {"weights": weights, "biases": filters, "parameters": weights + filters}
     return {"channels": channels, "filters": filters, "shape": shape, **counts}
 
 
-def _output_document(answer: OutputAnswer) -> Sheet:
+def _output_document(result: OutputSizeResult) -> Document:
     """The worked output."""
-    question = answer.question
-    lines: list[str | Formula] = [filled("O", output_rule(question.slide(question.axes[0])), LETTERS)]
-    for found in answer.axes:
-        slide = question.slide(found.axis)
-        lines.append(worked("O", output_rule(slide), letters(slide), found.exact, found.axis))
+    question = result.question
+    lines: list[str | Formula] = [substituted_formula("O", output_template(question.window(question.axes[0])), LETTERS)]
+    for found in result.axes:
+        slide = question.window(found.axis)
+        lines.append(worked_formula("O", output_template(slide), symbol_values(slide), found.exact, found.axis))
         if not found.fits:
-            lines.append(_rounded(slide, found.size))
-    if answer.shape:
-        lines.append(f"output: {times(answer.shape)} (channels × height × width)")
-    if answer.filters:
-        lines.append(_parameters(answer))
-    near = [(found.axis, item) for found in answer.axes for item in found.nearest]
-    tables = near_tables("The nearest that fit exactly", question, near)
-    notes = [on(found.axis, note) for found in answer.axes for note in found.notes]
-    return Sheet(f"Output of a {question.kind}: {times(answer.size)}", tuple(lines), tables, tuple(notes))
+            lines.append(_rounded_formula(slide, found.size))
+    if result.shape:
+        lines.append(f"output: {format_sizes(result.shape)} (channels × height × width)")
+    if result.filters:
+        lines.append(_parameter_formula(result))
+    near = [(found.axis, item) for found in result.axes for item in found.nearest]
+    tables = nearby_tables("The nearest that fit exactly", question, near)
+    notes = [with_axis(found.axis, note) for found in result.axes for note in found.notes]
+    return Document(f"Output of a {question.kind}: {format_sizes(result.size)}", tuple(lines), tables, tuple(notes))
 
 
-def _rounded(slide: Slide, size: int) -> Formula:
-    left, right = ("⌈", "⌉") if slide.ceil else ("⌊", "⌋")
-    side = "ceil" if slide.ceil else "floor"
-    exact = slide.exact
-    whole = -(-exact.numerator // exact.denominator) if slide.ceil else exact.numerator // exact.denominator
+def _rounded_formula(window: Window, size: int) -> Formula:
+    left, right = ("⌈", "⌉") if window.ceil else ("⌊", "⌋")
+    side = "ceil" if window.ceil else "floor"
+    exact = window.exact
+    whole = -(-exact.numerator // exact.denominator) if window.ceil else exact.numerator // exact.denominator
     text = f"{left}{exact}{right} = {whole}"
     latex = rf"\l{side} {exact} \r{side} = {whole}"
     if whole == size:
@@ -348,33 +350,33 @@ def _rounded(slide: Slide, size: int) -> Formula:
     return Formula(f"{text}, less 1 that begins behind the image = {size}", rf"{latex}, \quad {whole} - 1 = {size}")
 
 
-def _parameters(answer: OutputAnswer) -> Formula:
-    axes = answer.question.axes
-    high, wide = (answer.question.slide(axis).kernel for axis in (axes[0], axes[-1]))
-    factors = [str(answer.filters), str(answer.channels), str(high), str(wide)]
-    counted = f"{answer.weights:,} + {answer.filters:,} = {answer.parameters:,}"
+def _parameter_formula(result: OutputSizeResult) -> Formula:
+    axes = result.question.axes
+    high, wide = (result.question.window(axis).kernel for axis in (axes[0], axes[-1]))
+    factors = [str(result.filters), str(result.channels), str(high), str(wide)]
+    counted = f"{result.weights:,} + {result.filters:,} = {result.parameters:,}"
     latex = " \\cdot ".join(factors)
     return Formula(
-        f"parameters = {'·'.join(factors)} + {answer.filters} = {counted}",
-        rf"\text{{parameters}} = {latex} + {answer.filters} = {counted.replace(',', '{,}')}",
+        f"parameters = {'·'.join(factors)} + {result.filters} = {counted}",
+        rf"\text{{parameters}} = {latex} + {result.filters} = {counted.replace(',', '{,}')}",
     )
 
 
 # A table shows so many answers; the rest are in the JSON.
-_MOST_ANSWERS = 12
+_MAX_SOLUTIONS = 12
 
 
 def solve_padding(
-    size: Sized,
-    kernel: Sized,
+    size: SizeOrPair,
+    kernel: SizeOrPair,
     *,
-    stride: Sized | None = None,
-    output: Sized | None = None,
-    dilation: Sized = 1,
+    stride: SizeOrPair | None = None,
+    output: SizeOrPair | None = None,
+    dilation: SizeOrPair = 1,
     pool: bool = False,
     ceil: bool = False,
     transposed: bool = False,
-    output_padding: Sized = 0,
+    output_padding: SizeOrPair = 0,
 ) -> SizeSolution:
     """The padding on each side with which `output` comes out: the image's own size, unless given.
 
@@ -389,16 +391,16 @@ def solve_padding(
 
 
 def solve_kernel(
-    size: Sized,
-    output: Sized,
+    size: SizeOrPair,
+    output: SizeOrPair,
     *,
-    stride: Sized | None = None,
-    padding: Sized = 0,
-    dilation: Sized = 1,
+    stride: SizeOrPair | None = None,
+    padding: SizeOrPair = 0,
+    dilation: SizeOrPair = 1,
     pool: bool = False,
     ceil: bool = False,
     transposed: bool = False,
-    output_padding: Sized = 0,
+    output_padding: SizeOrPair = 0,
 ) -> SizeSolution:
     """The kernel with which `output` comes out; a pool's stride is the kernel that is looked for, unless given.
 
@@ -413,16 +415,16 @@ def solve_kernel(
 
 
 def solve_stride(
-    size: Sized,
-    output: Sized,
-    kernel: Sized,
+    size: SizeOrPair,
+    output: SizeOrPair,
+    kernel: SizeOrPair,
     *,
-    padding: Sized = 0,
-    dilation: Sized = 1,
+    padding: SizeOrPair = 0,
+    dilation: SizeOrPair = 1,
     pool: bool = False,
     ceil: bool = False,
     transposed: bool = False,
-    output_padding: Sized = 0,
+    output_padding: SizeOrPair = 0,
 ) -> SizeSolution:
     """The stride with which `output` comes out.
 
@@ -444,47 +446,47 @@ class SizeSolution(Record):
     """
 
     unknown: Unknown
-    size: Sized
-    output: Sized
+    size: SizeOrPair
+    output: SizeOrPair
     padding: int | tuple[int | None, int | None] | None
     kernel: int | tuple[int | None, int | None] | None
     stride: int | tuple[int | None, int | None] | None
     exact: str | tuple[str | None, str | None] | None
     fits: bool
-    question: Question
+    question: SizeQuery
     axes: tuple[AxisSolution, ...]
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The worked answer."""
         return _solution_document(self)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html()
+        return self.document().to_html()
 
 
 def _solution(unknown: Unknown, **given: Any) -> SizeSolution:
-    question = checked_question(unknown, **given)
-    found = tuple(_axis_solution(question.puzzle(axis, unknown), axis) for axis in question.axes)
+    question = validated_query(unknown, **given)
+    found = tuple(_axis_solution(question.solver(axis, unknown), axis) for axis in question.axes)
     values = {name: getattr(question, name) for name in ("padding", "kernel", "stride")}
     if question.tied:
-        values["stride"] = together([axis.value for axis in found])
+        values["stride"] = merge_axes([axis.value for axis in found])
     return SizeSolution(
         unknown=unknown,
         size=question.size,
         output=question.output,
-        exact=together([axis.exact for axis in found]),
+        exact=merge_axes([axis.exact for axis in found]),
         fits=all(axis.fits for axis in found),
         question=question,
         axes=found,
-        **{**values, unknown: together([axis.value for axis in found])},
+        **{**values, unknown: merge_axes([axis.value for axis in found])},
     )
 
 
-def _axis_solution(puzzle: Puzzle, axis: Axis) -> AxisSolution:
-    answers, any_from = puzzle.fits()
+def _axis_solution(solver: SizeSolver, axis: Axis) -> AxisSolution:
+    answers, any_from = solver.solutions()
     best = next((answer for answer in answers if answer.fits), answers[0] if answers else None)
     fits = best is not None and best.fits
-    exact = puzzle.exact
+    exact = solver.exact
     found = AxisSolution(
         axis=axis,
         value=best.value if best else None,
@@ -492,55 +494,57 @@ def _axis_solution(puzzle: Puzzle, axis: Axis) -> AxisSolution:
         fits=fits,
         answers=tuple(answers),
         any_from=any_from,
-        unequal=_unequal(puzzle, exact),
-        attempts=() if best else _attempts(puzzle, Fraction(1) if exact is None else exact),
-        result=axis_output(puzzle.at(best.value), axis, nearest=False) if best else None,
-        nearest=() if fits else tuple(nearest_solutions(puzzle)),
+        unequal=_unequal_padding(solver, exact),
+        attempts=() if best else _rounded_values(solver, Fraction(1) if exact is None else exact),
+        result=axis_output(solver.with_value(best.value), axis, nearest=False) if best else None,
+        nearest=() if fits else tuple(nearest_solutions(solver)),
     )
-    return found.model_copy(update={"notes": tuple(solution_notes(puzzle, found))})
+    return found.model_copy(update={"notes": tuple(solution_notes(solver, found))})
 
 
-def _unequal(puzzle: Puzzle, exact: Fraction | None) -> tuple[int, int] | None:
+def _unequal_padding(solver: SizeSolver, exact: Fraction | None) -> tuple[int, int] | None:
     """An odd padding, shared out as torch's 'same' does: one more behind."""
-    if puzzle.unknown != "padding" or exact is None or exact.denominator == 1 or exact < 0:
+    if solver.unknown != "padding" or exact is None or exact.denominator == 1 or exact < 0:
         return None
-    return (floor(exact), up(exact)) if not (puzzle.slide.pool or puzzle.slide.transposed) else None
+    return (floor(exact), up(exact)) if not (solver.window.pool or solver.window.transposed) else None
 
 
-def _attempts(puzzle: Puzzle, exact: Fraction) -> tuple[Attempt, ...]:
-    near = sorted({max(floor(exact), puzzle.lowest), max(up(exact), puzzle.lowest)})
-    return tuple(Attempt(value=value, output=puzzle.at(value).output) for value in near)
+def _rounded_values(solver: SizeSolver, exact: Fraction) -> tuple[RoundedValue, ...]:
+    near = sorted({max(floor(exact), solver.min_value), max(up(exact), solver.min_value)})
+    return tuple(RoundedValue(value=value, output=solver.with_value(value).output) for value in near)
 
 
-def _solution_document(answer: SizeSolution) -> Sheet:
+def _solution_document(result: SizeSolution) -> Document:
     """The worked unknown."""
-    question, unknown = answer.question, answer.unknown
-    first = question.puzzle(question.axes[0], unknown)
+    question, unknown = result.question, result.unknown
+    first = question.solver(question.axes[0], unknown)
     symbol = {"padding": "P", "kernel": "F", "stride": "S"}[unknown]
-    lines: list[str | Formula] = [filled(symbol, solved_rule(first), LETTERS)]
-    for found in answer.axes:
-        puzzle = question.puzzle(found.axis, unknown)
-        numbers = letters(puzzle.slide) | {"O": str(puzzle.output)}
+    lines: list[str | Formula] = [substituted_formula(symbol, solved_template(first), LETTERS)]
+    for found in result.axes:
+        puzzle = question.solver(found.axis, unknown)
+        numbers = symbol_values(puzzle.window) | {"O": str(puzzle.output)}
         if found.exact is not None:
-            lines.append(worked(symbol, solved_rule(puzzle), numbers, found.exact, found.axis))
-    tables = [_answers_table(answer, found) for found in answer.axes if len(found.answers) > 1]
-    near = [(found.axis, item) for found in answer.axes for item in found.nearest]
-    tables += near_tables("The nearest that fit exactly", question, near)
-    notes = [on(found.axis, note) for found in answer.axes for note in found.notes]
-    title = f"{unknown.capitalize()} of a {question.kind}, {times(answer.size)} → {times(answer.output)}"
-    return Sheet(f"{title}: {times(getattr(answer, unknown))}", tuple(lines), tuple(tables), tuple(notes))
+            lines.append(worked_formula(symbol, solved_template(puzzle), numbers, found.exact, found.axis))
+    tables = [_solutions_table(result, found) for found in result.axes if len(found.answers) > 1]
+    near = [(found.axis, item) for found in result.axes for item in found.nearest]
+    tables += nearby_tables("The nearest that fit exactly", question, near)
+    notes = [with_axis(found.axis, note) for found in result.axes for note in found.notes]
+    title = f"{unknown.capitalize()} of a {question.kind}, {format_sizes(result.size)} → {format_sizes(result.output)}"
+    return Document(f"{title}: {format_sizes(getattr(result, unknown))}", tuple(lines), tuple(tables), tuple(notes))
 
 
-def _answers_table(answer: SizeSolution, found: AxisSolution) -> Titled:
-    shown = found.answers[:_MOST_ANSWERS]
-    rows = [(str(fit.value), "yes" if fit.fits else "no", _left(fit.left_over, found.axis)) for fit in shown]
-    if len(found.answers) > len(shown):
-        rows.append((f"… {found.answers[-1].value}", "", f"{len(found.answers) - len(shown)} more"))
-    title = on(found.axis, f"Every {answer.unknown} with which torch gives the wanted output")
-    return title, TextTable.of([f"#{answer.unknown}", "fits exactly", "left over"], rows)
+def _solutions_table(result: SizeSolution, solution: AxisSolution) -> TitledTable:
+    shown = solution.answers[:_MAX_SOLUTIONS]
+    rows = [
+        (str(fit.value), "yes" if fit.fits else "no", _remainder_text(fit.left_over, solution.axis)) for fit in shown
+    ]
+    if len(solution.answers) > len(shown):
+        rows.append((f"… {solution.answers[-1].value}", "", f"{len(solution.answers) - len(shown)} more"))
+    title = with_axis(solution.axis, f"Every {result.unknown} with which torch gives the wanted output")
+    return title, TextTable.from_rows([f"#{result.unknown}", "fits exactly", "left over"], rows)
 
 
-def _left(left_over: int, axis: Axis) -> str:
+def _remainder_text(left_over: int, axis: Axis) -> str:
     if left_over < 0:
-        return f"sticks out by {amount(-left_over, axis)}"
-    return amount(left_over, axis) if left_over else "nothing"
+        return f"sticks out by {count_text(-left_over, axis)}"
+    return count_text(left_over, axis) if left_over else "nothing"

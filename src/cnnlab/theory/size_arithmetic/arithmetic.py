@@ -1,6 +1,6 @@
 """Convolution arithmetic along one dimension: output size, and padding, kernel or stride solved for a given output.
 
-A `Sized` is one number for both dimensions or (vertical, horizontal); answers are given as the question was asked.
+A `SizeOrPair` is one number for both dimensions or (vertical, horizontal); answers are given as the question was asked.
 Positions are counted from 0 at the image's first pixel; padding in front of it is below 0. A transposed convolution is
 read backwards: its windows slide over the output, one for each input pixel.
 """
@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from cnnlab.records import Record
 
 # What one step makes of a size n: ⌊(times·n + plus) / over⌋.
-Step = tuple[int, int, int]
+FloorStep = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -52,29 +52,29 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 
 
 @dataclass(frozen=True)
-class SizeRule:
+class SizeExpression:
     """How a map's size follows from A, the size of the image: A − 4, or ⌊(A + 1)/2⌋. A fresh one is the image's own.
 
     Rounding down twice is rounding down once, ⌊(⌊(A + a)/s⌋ + b)/t⌋ = ⌊(A + a + s·b)/(s·t)⌋ (R. Graham, D. Knuth,
     O. Patashnik: Concrete mathematics, equation 3.11), so one step is enough until a rounded size is enlarged.
     """
 
-    steps: tuple[Step, ...] = ((1, 0, 1),)
+    steps: tuple[FloorStep, ...] = ((1, 0, 1),)
 
-    def through(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> SizeRule:
+    def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> SizeExpression:
         """The rule after a sliding window; `padding` counts both sides together, as in `output_size`.
 
         >>> SizeRule().through(5).through(3).text()
         'A − 6'
         """
-        return self._then((1, padding - dilation * (kernel - 1) - 1 + stride, stride))
+        return self._with_step((1, padding - dilation * (kernel - 1) - 1 + stride, stride))
 
-    def enlarged(self, scale: int) -> SizeRule:
+    def after_upsample(self, scale: int) -> SizeExpression:
         """The rule after enlarging by `scale`."""
-        return self._then((scale, 0, 1))
+        return self._with_step((scale, 0, 1))
 
     @classmethod
-    def fixed(cls, size: int) -> SizeRule:
+    def fixed(cls, size: int) -> SizeExpression:
         """The rule of a map that has one size whatever the image's.
 
         >>> SizeRule.fixed(7).text()
@@ -100,57 +100,57 @@ class SizeRule:
         """
         inner = letter
         for times, plus, over in self.steps:
-            inner = _written(inner, times, plus, over)
+            inner = _step_text(inner, times, plus, over)
         return inner
 
-    def _then(self, step: Step) -> SizeRule:
+    def _with_step(self, step: FloorStep) -> SizeExpression:
         *front, (times, plus, over) = self.steps
         more, add, by = step
         if more == 1:
-            return SizeRule((*front, _reduced(times, plus + add * over, over * by)))
+            return SizeExpression((*front, _reduced_step(times, plus + add * over, over * by)))
         if over == 1:
-            return SizeRule((*front, _reduced(more * times, more * plus + add, by)))
-        return SizeRule((*self.steps, _reduced(*step)))
+            return SizeExpression((*front, _reduced_step(more * times, more * plus + add, by)))
+        return SizeExpression((*self.steps, _reduced_step(*step)))
 
 
-def _reduced(times: int, plus: int, over: int) -> Step:
+def _reduced_step(multiplier: int, offset: int, divisor: int) -> FloorStep:
     """The same step in smaller numbers: ⌊(g·m·n + a)/(g·d)⌋ = ⌊(m·n + ⌊a/g⌋)/d⌋."""
-    common = gcd(times, over)
-    return times // common, plus // common, over // common
+    common = gcd(multiplier, divisor)
+    return multiplier // common, offset // common, divisor // common
 
 
-def _written(inner: str, times: int, plus: int, over: int) -> str:
-    if times == 0:
-        return str(plus // over)
-    if times != 1:
-        inner = f"{times}{inner}" if inner.isalpha() else f"{times}·{inner}"
-    if plus:
-        inner = f"{inner} {'+' if plus > 0 else '−'} {abs(plus)}"
-    if over == 1:
+def _step_text(inner: str, multiplier: int, offset: int, divisor: int) -> str:
+    if multiplier == 0:
+        return str(offset // divisor)
+    if multiplier != 1:
+        inner = f"{multiplier}{inner}" if inner.isalpha() else f"{multiplier}·{inner}"
+    if offset:
+        inner = f"{inner} {'+' if offset > 0 else '−'} {abs(offset)}"
+    if divisor == 1:
         return inner
-    return f"⌊{f'({inner})' if plus else inner}/{over}⌋"
+    return f"⌊{f'({inner})' if offset else inner}/{divisor}⌋"
 
 
-Sized: TypeAlias = int | tuple[int, int]
+SizeOrPair: TypeAlias = int | tuple[int, int]
 Axis = Literal["both", "rows", "columns"]
 
 
-class Question(Record):
+class SizeQuery(Record):
     """What was asked: sizes in pixels, `padding` on each side, None for what is unknown.
 
     `output` is the wanted one; None where it is what is asked for. `tied`: the stride is the kernel.
     """
 
-    size: Sized
-    kernel: Sized | None = None
-    stride: Sized | None = None
-    padding: Sized | None = None
-    dilation: Sized = 1
-    output: Sized | None = None
+    size: SizeOrPair
+    kernel: SizeOrPair | None = None
+    stride: SizeOrPair | None = None
+    padding: SizeOrPair | None = None
+    dilation: SizeOrPair = 1
+    output: SizeOrPair | None = None
     pool: bool = False
     ceil: bool = False
     transposed: bool = False
-    output_padding: Sized = 0
+    output_padding: SizeOrPair = 0
     tied: bool = False
 
     @property
@@ -164,15 +164,15 @@ class Question(Record):
         """What slides, in words."""
         return "pool" if self.pool else "transposed convolution" if self.transposed else "convolution"
 
-    def slide(self, axis: Axis) -> Slide:
+    def window(self, axis: Axis) -> Window:
         """The window along one dimension; 1 stands for an unknown kernel or stride, 0 for an unknown padding."""
 
-        def of(value: Sized | None, default: int = 1) -> int:
+        def of(value: SizeOrPair | None, default: int = 1) -> int:
             if value is None:
                 return default
             return value[axis == "columns"] if isinstance(value, tuple) else value
 
-        return Slide(
+        return Window(
             size=of(self.size),
             kernel=of(self.kernel),
             stride=of(self.stride),
@@ -184,11 +184,11 @@ class Question(Record):
             output_padding=of(self.output_padding),
         )
 
-    def puzzle(self, axis: Axis, unknown: Unknown) -> Puzzle:
+    def solver(self, axis: Axis, unknown: Unknown) -> SizeSolver:
         """The question along one dimension, with an unknown."""
         wanted = self.size if self.output is None else self.output
         output = wanted[axis == "columns"] if isinstance(wanted, tuple) else wanted
-        return Puzzle(self.slide(axis), unknown, output, self.tied)
+        return SizeSolver(self.window(axis), unknown, output, self.tied)
 
 
 class AxisOutput(Record):
@@ -205,14 +205,14 @@ class AxisOutput(Record):
     size: int
     fits: bool
     left_over: int
-    unseen: tuple[Stretch, ...] = ()
-    unseen_padding: tuple[Stretch, ...] = ()
-    empty: tuple[Stretch, ...] = ()
-    nearest: tuple[Nearby, ...] = ()
+    unseen: tuple[Span, ...] = ()
+    unseen_padding: tuple[Span, ...] = ()
+    empty: tuple[Span, ...] = ()
+    nearest: tuple[NearbySetting, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class Attempt(Record):
+class RoundedValue(Record):
     """What torch makes of a value beside the exact one; None: it refuses."""
 
     value: int
@@ -233,21 +233,21 @@ class AxisSolution(Record):
     value: int | None
     exact: str | None
     fits: bool
-    answers: tuple[Fit, ...]
+    answers: tuple[SolverValue, ...]
     any_from: int | None = None
     unequal: tuple[int, int] | None = None
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[RoundedValue, ...] = ()
     result: AxisOutput | None = None
-    nearest: tuple[Nearby, ...] = ()
+    nearest: tuple[NearbySetting, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def together(values: list[Any]) -> Any:
+def merge_axes(values: list[Any]) -> Any:
     """One value of both dimensions, or a pair, as the question was asked."""
     return values[0] if len(values) == 1 else tuple(values)
 
 
-class Stretch(Record):
+class Span(Record):
     """Neighbouring pixels, `first` to `last`; with `times` above 1 there is such a stretch every `every` pixels."""
 
     first: int
@@ -265,15 +265,15 @@ class Stretch(Record):
         """The last pixel of the last stretch."""
         return self.last + self.every * (self.times - 1)
 
-    def holds(self, place: int) -> bool:
+    def contains(self, position: int) -> bool:
         """True where a pixel is one of them."""
-        if not self.first <= place <= self.end:
+        if not self.first <= position <= self.end:
             return False
-        return self.times == 1 or (place - self.first) % self.every <= self.last - self.first
+        return self.times == 1 or (position - self.first) % self.every <= self.last - self.first
 
 
 @dataclass(frozen=True)
-class Slide:
+class Window:
     """A window along one dimension, in pixels; `padding` counts each side, `output_padding` the end only."""
 
     size: int
@@ -287,7 +287,7 @@ class Slide:
     output_padding: int = 0
 
     @property
-    def reach(self) -> int:
+    def extent(self) -> int:
         """How many pixels a window spans, its gaps with it."""
         return self.dilation * (self.kernel - 1) + 1
 
@@ -299,7 +299,7 @@ class Slide:
         14, with dilation as in section 5.1.
         """
         if self.transposed:
-            grown = (self.size - 1) * self.stride + self.reach
+            grown = (self.size - 1) * self.stride + self.extent
             return Fraction(grown - 2 * self.padding + self.output_padding)
         return output_size(self.size, self.kernel, self.stride, 2 * self.padding, self.dilation).exact
 
@@ -329,86 +329,88 @@ class Slide:
         """How many pixels of the padded input lie behind the last window; below 0: so many stick out behind it."""
         if self.transposed:
             return 0
-        return self.size + 2 * self.padding - self.reach - ((self.output or 1) - 1) * self.stride
+        return self.size + 2 * self.padding - self.extent - ((self.output or 1) - 1) * self.stride
 
     @property
-    def strip(self) -> Strip:
+    def layout(self) -> WindowLayout:
         """Its windows in their places; only where torch takes it."""
         count = self.output or 0
         if self.transposed:
-            return Strip(count, self.padding, self.padding, self.size, self.stride, self.kernel, self.dilation)
-        return Strip(self.size, self.padding, self.padding, count, self.stride, self.kernel, self.dilation)
+            return WindowLayout(count, self.padding, self.padding, self.size, self.stride, self.kernel, self.dilation)
+        return WindowLayout(self.size, self.padding, self.padding, count, self.stride, self.kernel, self.dilation)
 
 
 @dataclass(frozen=True)
-class Strip:
-    """`windows` windows over `inner` pixels with `front` and `behind` more on the sides.
+class WindowLayout:
+    """`num_windows` windows over `num_pixels` pixels with `padding_before` and `padding_after` more on the sides.
 
     The inner pixels are the image, those on the sides its padding; of a transposed convolution the inner ones are the
     output, and those on the sides are cut off. A window may stick out at the end (ceil mode).
     """
 
-    inner: int
-    front: int
-    behind: int
-    windows: int
+    num_pixels: int
+    padding_before: int
+    padding_after: int
+    num_windows: int
     stride: int
     kernel: int
     dilation: int
 
-    def window(self, number: int) -> range:
+    def window_pixels(self, number: int) -> range:
         """The pixels that a window touches."""
-        first = number * self.stride - self.front
+        first = number * self.stride - self.padding_before
         return range(first, first + self.dilation * (self.kernel - 1) + 1, self.dilation)
 
-    def untouched(self) -> tuple[list[Stretch], list[Stretch], list[Stretch]]:
+    def untouched_pixels(self) -> tuple[list[Span], list[Span], list[Span]]:
         """The pixels that no window touches: in front, inner, behind."""
-        touched = bytearray(self.front + self.inner + self.behind)
-        last = (self.windows - 1) * self.stride
+        touched = bytearray(self.padding_before + self.num_pixels + self.padding_after)
+        last = (self.num_windows - 1) * self.stride
         # The shorter loop: over the windows, or over the places within a window; either is a slice with a step.
-        if self.windows <= self.kernel:
+        if self.num_windows <= self.kernel:
             starts, step, span = range(0, last + 1, self.stride), self.dilation, self.dilation * (self.kernel - 1) + 1
         else:
             starts, step, span = range(0, self.dilation * self.kernel, self.dilation), self.stride, last + 1
         for start in starts:
             here = range(start, min(start + span, len(touched)), step)
             touched[start : start + span : step] = b"\x01" * len(here)
-        left = [place - self.front for place, seen in enumerate(touched) if not seen]
+        left = [place - self.padding_before for place, seen in enumerate(touched) if not seen]
         return (
-            stretches(place for place in left if place < 0),
-            stretches(place for place in left if 0 <= place < self.inner),
-            stretches(place for place in left if place >= self.inner),
+            to_spans(place for place in left if place < 0),
+            to_spans(place for place in left if 0 <= place < self.num_pixels),
+            to_spans(place for place in left if place >= self.num_pixels),
         )
 
-    def idle(self) -> list[Stretch]:
+    def idle_windows(self) -> list[Span]:
         """The windows that touch no inner pixel: of a transposed convolution, the input pixels that are lost."""
-        inner = range(self.inner)
-        return stretches(number for number in range(self.windows) if not _meets(self.window(number), inner))
+        inner = range(self.num_pixels)
+        return to_spans(
+            number for number in range(self.num_windows) if not _overlaps(self.window_pixels(number), inner)
+        )
 
 
-def stretches(places: Iterable[int]) -> list[Stretch]:
+def to_spans(positions: Iterable[int]) -> list[Span]:
     """Places in rising order as few stretches: neighbours joined, and what repeats evenly told once.
 
     >>> stretches([1, 2, 4, 5, 7, 8, 20])
     [Stretch(first=1, last=2, every=3, times=3), Stretch(first=20, last=20, every=0, times=1)]
     """
-    found: list[Stretch] = []
-    for first, last in _joined(places):
+    found: list[Span] = []
+    for first, last in _consecutive_ranges(positions):
         before = found[-1] if found else None
         if before is None or last - first != before.last - before.first:
-            found.append(Stretch(first=first, last=last))
+            found.append(Span(first=first, last=last))
         elif before.times == 1:
-            found[-1] = Stretch(first=before.first, last=before.last, every=first - before.first, times=2)
+            found[-1] = Span(first=before.first, last=before.last, every=first - before.first, times=2)
         elif first == before.first + before.every * before.times:
             found[-1] = before.model_copy(update={"times": before.times + 1})
         else:
-            found.append(Stretch(first=first, last=last))
+            found.append(Span(first=first, last=last))
     return found
 
 
-def _joined(places: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _consecutive_ranges(positions: Iterable[int]) -> Iterator[tuple[int, int]]:
     first = last = None
-    for place in places:
+    for place in positions:
         if first is None or last is None:
             first = place
         elif place != last + 1:
@@ -419,7 +421,7 @@ def _joined(places: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, last
 
 
-def _meets(window: range, inner: range) -> bool:
+def _overlaps(window: range, inner: range) -> bool:
     """True where a window's places, which may have gaps, hit the inner pixels."""
     first = window.start if window.start >= 0 else window.start % window.step
     return first < inner.stop and first < window.stop
@@ -428,12 +430,12 @@ def _meets(window: range, inner: range) -> bool:
 Unknown = Literal["padding", "kernel", "stride"]
 Change = Literal["size", "kernel", "stride", "padding", "output_padding", "output"]
 # A setting further away than this is no neighbour.
-FAR = 1000
+MAX_DISTANCE = 1000
 # Numbers that a setting may hold: more than any image has, and few enough to look at pixel by pixel.
-LARGEST = 65_536
+MAX_SIZE = 65_536
 
 
-class Fit(Record):
+class SolverValue(Record):
     """A value that gives the wanted output; `left_over` counts the rows behind the last window (below 0: it sticks
     out by so many)."""
 
@@ -442,7 +444,7 @@ class Fit(Record):
     left_over: int
 
 
-class Nearby(Record):
+class NearbySetting(Record):
     """A setting that fits exactly, one quantity away; `size` is the image's, `output` what comes out."""
 
     change: Change
@@ -455,153 +457,157 @@ class Nearby(Record):
 
 
 @dataclass(frozen=True)
-class Puzzle:
-    """A window whose `unknown` is to be found, so that `output` comes out of `slide`.
+class SizeSolver:
+    """A window whose `unknown` is to be found, so that `output` comes out of `window`.
 
-    The unknown's value in `slide` does not count. `tied`: the stride is the kernel, as of a pool unless told.
+    The unknown's value in `window` does not count. `tied`: the stride is the kernel, as of a pool unless told.
     """
 
-    slide: Slide
+    window: Window
     unknown: Unknown
     output: int
     tied: bool = False
 
-    def at(self, value: int) -> Slide:
+    def with_value(self, value: int) -> Window:
         """The window with a value for the unknown."""
         if self.unknown == "padding":
-            return replace(self.slide, padding=value)
+            return replace(self.window, padding=value)
         if self.unknown == "stride":
-            return replace(self.slide, stride=value)
-        return replace(self.slide, kernel=value, stride=value if self.tied else self.slide.stride)
+            return replace(self.window, stride=value)
+        return replace(self.window, kernel=value, stride=value if self.tied else self.window.stride)
 
     @property
     def exact(self) -> Fraction | None:
         """What the formula, solved for the unknown, gives; None where every value gives the same output."""
-        slide, output = self.slide, self.output
+        slide, output = self.window, self.output
         padded, steps = slide.size + 2 * slide.padding, output - 1
         if slide.transposed:
             # The same formula with input and output in each other's place.
             padded, steps = output + 2 * slide.padding - slide.output_padding, slide.size - 1
         if self.unknown == "padding":
-            return Fraction(steps * slide.stride + slide.reach - (padded - 2 * slide.padding), 2)
+            return Fraction(steps * slide.stride + slide.extent - (padded - 2 * slide.padding), 2)
         if self.unknown == "stride":
-            return Fraction(padded - slide.reach, steps) if steps else None
+            return Fraction(padded - slide.extent, steps) if steps else None
         if self.tied:
             return Fraction(padded + slide.dilation - 1, steps + slide.dilation)
         return Fraction(padded - steps * slide.stride - 1, slide.dilation) + 1
 
     @property
-    def solved(self) -> Slide | None:
+    def exact_window(self) -> Window | None:
         """The window that gives exactly the wanted output, with the smallest value."""
         exact = self.exact
-        value = self.lowest if exact is None else exact.numerator if exact.denominator == 1 else -1
-        if not self.lowest <= value <= LARGEST:
+        value = self.min_value if exact is None else exact.numerator if exact.denominator == 1 else -1
+        if not self.min_value <= value <= MAX_SIZE:
             return None
-        found = self.at(value)
+        found = self.with_value(value)
         return found if found.fits and found.output == self.output else None
 
     @property
-    def lowest(self) -> int:
+    def min_value(self) -> int:
         """The smallest value that the unknown may have."""
         return 0 if self.unknown == "padding" else 1
 
-    def fits(self) -> tuple[list[Fit], int | None]:
+    def solutions(self) -> tuple[list[SolverValue], int | None]:
         """Every value that gives the wanted output, and from where on any does; of those only the first is listed."""
         candidates = self._candidates()
-        values = [value for value in candidates if self.at(value).output == self.output]
+        values = [value for value in candidates if self.with_value(value).output == self.output]
         any_from = None
         if self.unknown != "padding" and values and values[-1] == candidates[-1]:
             any_from = values[-1]
             while len(values) > 1 and values[-2] == any_from - 1:
                 any_from = values.pop() - 1
-        found = [(value, self.at(value)) for value in values]
-        return [Fit(value=value, fits=slide.fits, left_over=slide.left_over) for value, slide in found], any_from
+        found = [(value, self.with_value(value)) for value in values]
+        return [
+            SolverValue(value=value, fits=slide.fits, left_over=slide.left_over) for value, slide in found
+        ], any_from
 
     def _candidates(self) -> range:
         """Values outside of which none gives the output; from the last one of a kernel or a stride on all give the
         same, as the window is larger than the image or the step leads out of it."""
-        slide = self.slide
+        slide = self.window
         if self.unknown == "padding":
             if slide.pool:
                 return range(slide.kernel // 2 + 1)
             total = (self.exact or Fraction(0)) * 2
             spare = 0 if slide.transposed else slide.stride - 1
-            last = min(int((total + spare) // 2), LARGEST)
+            last = min(int((total + spare) // 2), MAX_SIZE)
             return range(max(int(-(-total // 2)), 0), max(last, -1) + 1)
         if slide.transposed:
             return range(1, self.output + 2 * slide.padding + 2)
         room = slide.size + 2 * slide.padding
-        beside = slide.reach if self.unknown == "stride" else 0 if self.tied else slide.stride
+        beside = slide.extent if self.unknown == "stride" else 0 if self.tied else slide.stride
         return range(1, room + beside + 2)
 
 
-def nearest_fits(slide: Slide) -> list[Nearby]:
+def nearest_fits(window: Window) -> list[NearbySetting]:
     """The settings that fit exactly, each with one of size, kernel, stride and padding changed by as little as can be.
 
     >>> [(found.change, found.output) for found in nearest_fits(Slide(32, kernel=5, stride=2, padding=2))]
     [('size', 16), ('size', 17), ('kernel', 17), ('kernel', 16), ('stride', 32)]
     """
-    found: list[Nearby] = []
+    found: list[NearbySetting] = []
     quantities: tuple[tuple[Change, int], ...] = (("size", 1), ("kernel", 1), ("stride", 1), ("padding", 0))
     for change, lowest in quantities:
-        value = getattr(slide, change)
+        value = getattr(window, change)
         # What is left over repeats with the stride: a fit that is further away is one of these, too.
-        for distance in range(1, slide.stride):
-            near = [_with(slide, change, at) for at in (value - distance, value + distance) if at >= lowest]
-            fitting = [setting for setting in near if setting.fits and (_sound(setting) or not _sound(slide))]
+        for distance in range(1, window.stride):
+            near = [_replace_value(window, change, at) for at in (value - distance, value + distance) if at >= lowest]
+            fitting = [
+                setting for setting in near if setting.fits and (_is_sensible(setting) or not _is_sensible(window))
+            ]
             found += [_nearby(change, setting) for setting in fitting]
             if fitting:
                 break
     return found
 
 
-def nearest_solutions(puzzle: Puzzle) -> list[Nearby]:
+def nearest_solutions(solver: SizeSolver) -> list[NearbySetting]:
     """The settings that fit exactly where a puzzle has no exact solution, each with one known quantity changed."""
-    found: list[Nearby] = []
+    found: list[NearbySetting] = []
     changes: list[Change] = ["output", "size", "kernel", "padding"]
-    changes += [] if puzzle.tied else ["stride"]
-    changes += ["output_padding"] if puzzle.slide.transposed else []
+    changes += [] if solver.tied else ["stride"]
+    changes += ["output_padding"] if solver.window.transposed else []
     for change in changes:
-        if change == puzzle.unknown:
+        if change == solver.unknown:
             continue
-        for distance in range(1, FAR):
-            solved = [near.solved for near in _moved(puzzle, change, distance)]
-            sound = [slide for slide in solved if slide and _sound(slide)]
+        for distance in range(1, MAX_DISTANCE):
+            solved = [near.exact_window for near in _neighbours(solver, change, distance)]
+            sound = [slide for slide in solved if slide and _is_sensible(slide)]
             found += [_nearby(change, slide) for slide in sound]
             if sound:
                 break
     return found
 
 
-def _moved(puzzle: Puzzle, change: Change, distance: int) -> Iterator[Puzzle]:
+def _neighbours(solver: SizeSolver, change: Change, distance: int) -> Iterator[SizeSolver]:
     lowest = 0 if change in ("padding", "output_padding") else 1
-    value = puzzle.output if change == "output" else getattr(puzzle.slide, change)
+    value = solver.output if change == "output" else getattr(solver.window, change)
     for at in (value - distance, value + distance):
         if at < lowest:
             continue
         if change == "output":
-            yield replace(puzzle, output=at)
+            yield replace(solver, output=at)
         else:
-            yield replace(puzzle, slide=_with(puzzle.slide, change, at))
+            yield replace(solver, window=_replace_value(solver.window, change, at))
 
 
-def _with(slide: Slide, change: Change, value: int) -> Slide:
+def _replace_value(window: Window, change: Change, value: int) -> Window:
     changed: dict[str, Any] = {change: value}
-    return replace(slide, **changed)
+    return replace(window, **changed)
 
 
-def _sound(slide: Slide) -> bool:
+def _is_sensible(window: Window) -> bool:
     """True where every window has a place on the image: one over padding alone is no advice."""
-    return slide.padding < slide.reach
+    return window.padding < window.extent
 
 
-def _nearby(change: Change, slide: Slide) -> Nearby:
-    return Nearby(
+def _nearby(change: Change, window: Window) -> NearbySetting:
+    return NearbySetting(
         change=change,
-        size=slide.size,
-        kernel=slide.kernel,
-        stride=slide.stride,
-        padding=slide.padding,
-        output=slide.output or 0,
-        output_padding=slide.output_padding,
+        size=window.size,
+        kernel=window.kernel,
+        stride=window.stride,
+        padding=window.padding,
+        output=window.output or 0,
+        output_padding=window.output_padding,
     )

@@ -20,79 +20,81 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnnlab.data.array_store import Store, resident_bytes
-from cnnlab.data.augmentation.views import Views
+from cnnlab.data.array_store import ArrayStore, resident_bytes
+from cnnlab.data.augmentation.views import ViewSet
 from cnnlab.data.dataset import Dataset
-from cnnlab.data.decoding.cache import Array, Kept, as_bits, found_or_made, pixels_key
-from cnnlab.data.loader import Batch, Feed, Supply, evaluation_batch, whole
-from cnnlab.data.sources.base import Indices, Labels, Part, Progress
+from cnnlab.data.decoding.cache import Array, CachedArray, get_or_create, pixels_key, storage_dtype
+from cnnlab.data.loader import Batch, ImageLoader, Loader, full_range, max_eval_batch_size
+from cnnlab.data.sources.base import Indices, Labels, ProgressCallback, Split
 from cnnlab.errors import CnnlabError, RunError
-from cnnlab.models.model_split import TOLERANCE, Parting, is_within
-from cnnlab.models.pretrained.transfer import Resize, resized
-from cnnlab.records import Way
-from cnnlab.render.formatting import memory
-from cnnlab.training.feature_cache.plan import Choice
+from cnnlab.models.model_split import TOLERANCE, ModelSplit, is_submodule_of
+from cnnlab.models.pretrained.transfer import Resize, max_resize
+from cnnlab.records import PrecisionConfig
+from cnnlab.render.formatting import format_bytes
+from cnnlab.training.feature_cache.plan import CachePlan
 
 # Raised whenever the same trunk and images would give other numbers.
-VERSION = 2
-DIGITS = 40
+CACHE_VERSION = 2
+KEY_DIGITS = 40
 # So many images of a file that is found are computed again and compared.
-COMPARED = 3
+NUM_VERIFIED_IMAGES = 3
 # bf16 keeps 8 bits.
-_ROUNDED = {"fp32": TOLERANCE, "bf16": 2**-7}
+_TOLERANCES = {"fp32": TOLERANCE, "bf16": 2**-7}
 # On CPUs convolutions are up to half as fast again so, and never slower.
-_FORMATS = {"cpu": torch.channels_last}
+_MEMORY_FORMATS = {"cpu": torch.channels_last}
 
 
 @dataclass
-class FeatureFeed(Supply):
+class FeatureLoader(Loader):
     """One part of the data as features of its images, of one view of each or of several.
 
     Args:
         arrays: for each view the features of all images, 32-bit floats or the bits of bf16; may be memory maps.
         views: says which view an epoch takes of each image.
-        batch: how many images are evaluated at a time.
-        held: what is to live as long as the arrays are read.
+        eval_batch_size: how many images are evaluated at a time.
+        keep_alive: what is to live as long as the arrays are read.
     """
 
     arrays: Sequence[Array]
     labels: Labels
-    views: Views
+    views: ViewSet
     device: torch.device
-    batch: int
+    eval_batch_size: int
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    held: Sequence[object] = ()
+    keep_alive: Sequence[object] = ()
     _sampled: Indices | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._store = Store(self.arrays, self.device)
+        self._store = ArrayStore(self.arrays, self.device)
         self._labels = torch.from_numpy(np.array(self.labels)).to(self.device)
 
     @property
-    def has_plain(self) -> bool:
-        """Whether it has the images as they are, which `evaluation` gives."""
-        return self.views.plain is not None
+    def has_unaugmented(self) -> bool:
+        """Whether it has the images as they are, which `eval_batches` gives."""
+        return self.views.unaugmented is not None
 
-    def training(
+    def train_batches(
         self,
         batch_size: int,
         seed: int,
         epoch: int,
         augmentations: Sequence[Any] = (),  # noqa: ARG002
-        share: Callable[[int], slice] = whole,
+        shard: Callable[[int], slice] = full_range,
     ) -> Iterator[Batch]:
         """The batches of an epoch: each image of the view that the epoch takes; the views know the augmentations."""
-        order, sizes = self._shuffled(batch_size, seed, epoch, share)
-        return self._batches(order, self.views.chosen(seed, epoch, order), sizes)
+        order, sizes = self._shuffled_order(batch_size, seed, epoch, shard)
+        return self._batches(order, self.views.view_indices(seed, epoch, order), sizes)
 
-    def evaluation(self, batch_size: int | None = None, share: Callable[[int], slice] = whole) -> Iterator[Batch]:
+    def eval_batches(
+        self, batch_size: int | None = None, shard: Callable[[int], slice] = full_range
+    ) -> Iterator[Batch]:
         """The un-augmented images in their own order."""
-        assert self.views.plain is not None
-        order, sizes = self._straight(batch_size or self.batch, share)
-        return self._batches(order, np.full_like(order, self.views.plain), sizes)
+        assert self.views.unaugmented is not None
+        order, sizes = self._sequential_order(batch_size or self.eval_batch_size, shard)
+        return self._batches(order, np.full_like(order, self.views.unaugmented), sizes)
 
     def _batches(self, order: Indices, views: Indices, sizes: Sequence[int]) -> Iterator[Batch]:
-        images = self._images(order)
+        images = self._image_indices(order)
         chunks = torch.split(torch.from_numpy(images).to(self.device), list(sizes))
         batches = self._store.batches(views * len(self.arrays[0]) + images, sizes)
         for rows, chunk in zip(batches, chunks, strict=True):
@@ -106,52 +108,58 @@ class FeatureFeed(Supply):
 
 
 @dataclass(frozen=True)
-class Made:
+class CachedFeatures:
     """The features of one part: a feed, the files that it reads, and how long it took to compute what was not there."""
 
-    feed: FeatureFeed
+    loader: FeatureLoader
     files: tuple[str, ...]
     seconds: float
 
 
-class Trunk:
+class FeatureExtractor:
     """The frozen part of a network, which computes features and finds those that were computed before.
 
     Args:
         network: with the weights that it trains with; it lies where it will train.
     """
 
-    def __init__(self, choice: Choice, network: nn.Module, dataset: Dataset, progress: Progress) -> None:
-        assert choice.parting is not None
-        self.choice, self.parting = choice, choice.parting
+    def __init__(self, plan: CachePlan, network: nn.Module, dataset: Dataset, progress: ProgressCallback) -> None:
+        assert plan.model_split is not None
+        self.plan, self.model_split = plan, plan.model_split
         self.network = network
         self.dataset = dataset
-        self._told = progress
-        self._in_memory = 0
-        self._weights = _digest(self.parting, network)
+        self._progress = progress
+        self._memory_used_bytes = 0
+        self._weights_digest = _trunk_digest(self.model_split, network)
 
-    def feed(self, part: Part, images: Feed, views: Views) -> Made:
+    def cached_features(self, split: Split, images: ImageLoader, views: ViewSet) -> CachedFeatures:
         """The features of a part.
 
         Args:
             images: that part's images.
         """
         began = time.perf_counter()
-        images = images.enlarged(resized(self.network))
-        kept = [self._view(part, images, views, number) for number in range(len(views.names))]
-        found = FeatureFeed(
+        images = images.with_input_size(max_resize(self.network))
+        kept = [self._cached_view(split, images, views, number) for number in range(len(views.names))]
+        found = FeatureLoader(
             [one.array for one in kept],
             images.labels,
             views,
             images.device,
-            self._at_a_time(images),
+            self._eval_batch_size(images),
             images.memory_format,
             kept,
         )
-        seconds = time.perf_counter() - began if any(one.made for one in kept) else 0.0
-        return Made(found, tuple(one.name for one in kept if one.name), seconds)
+        seconds = time.perf_counter() - began if any(one.created for one in kept) else 0.0
+        return CachedFeatures(found, tuple(one.name for one in kept if one.name), seconds)
 
-    def is_bitwise(self, images: Feed, features: FeatureFeed, way: Way, sizes: Collection[int] = ()) -> bool:
+    def is_bitwise_equal(
+        self,
+        images: ImageLoader,
+        features: FeatureLoader,
+        precision_config: PrecisionConfig,
+        sizes: Collection[int] = (),
+    ) -> bool:
         """Whether a training that computes the trunk itself would get the kept features to the last bit.
 
         How a convolution rounds may depend on the processor, the memory format and the size of the batch. So the first
@@ -160,16 +168,16 @@ class Trunk:
 
         Args:
             images: what the features were computed of.
-            way: how a step is computed.
+            precision_config: how a step is computed.
             sizes: of the batches that steps are taken on.
         """
-        if (way.precision, self.choice.dtype) != ("fp32", "fp32"):
+        if (precision_config.precision, self.plan.dtype) != ("fp32", "fp32"):
             return False
-        images = images.enlarged(resized(self.network))
-        whole_batch = min(images.at_a_time, len(images))
+        images = images.with_input_size(max_resize(self.network))
+        whole_batch = min(images.eval_batch_size, len(images))
         tried = {*sizes, whole_batch, len(images) % whole_batch or whole_batch}
         found: list[Tensor] = []
-        with closing(features.views.images(0, images)) as batches:
+        with closing(features.views.view_batches(0, images)) as batches:
             while sum(map(len, found)) < max(tried):
                 found.append(next(batches))
         shown = torch.cat(found)
@@ -178,115 +186,119 @@ class Trunk:
         try:
             self.network.eval()
             for size in tried:
-                rows = self.parting.trunk(self.network, shown[:size].contiguous(memory_format=layout))
+                rows = self.model_split.extract_features(self.network, shown[:size].contiguous(memory_format=layout))
                 if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
                     return False
-            if features.has_plain:
+            if features.has_unaugmented:
                 with torch.inference_mode():
-                    rest, rows = self.parting.rest(self.network), next(features.evaluation())[0]
+                    rest, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
                     return torch.equal(rest(rows), torch.cat([rest(some) for some in torch.split(rows, whole_batch)]))
         finally:
             self.network.train(was_training)
         return True
 
-    def _at_a_time(self, images: Feed) -> int:
+    def _eval_batch_size(self, images: ImageLoader) -> int:
         """How many features are evaluated at a time: as their own size allows, unless what follows resizes them.
 
         Vectors and maps have one; of other features, as a transformer's tokens, as many as of images.
         """
-        front = self.parting.front
+        front = self.model_split.trunk_modules
         for name, module in self.network.named_modules():
-            if isinstance(module, Resize) and not any(is_within(name, one) for one in front):
-                return images.at_a_time
-        size = {1: (1, 1), 3: self.parting.features[1:]}.get(len(self.parting.features))
-        return images.at_a_time if size is None else evaluation_batch(*size, device=images.device)
+            if isinstance(module, Resize) and not any(is_submodule_of(name, one) for one in front):
+                return images.eval_batch_size
+        size = {1: (1, 1), 3: self.model_split.feature_shape[1:]}.get(len(self.model_split.feature_shape))
+        return images.eval_batch_size if size is None else max_eval_batch_size(*size, device=images.device)
 
-    def _view(self, part: Part, images: Feed, views: Views, number: int) -> Kept:
-        shape = (len(images), *self.parting.features)
-        bits = as_bits(self.choice.dtype)
+    def _cached_view(self, split: Split, images: ImageLoader, views: ViewSet, number: int) -> CachedArray:
+        shape = (len(images), *self.model_split.feature_shape)
+        bits = storage_dtype(self.plan.dtype)
 
         def fill(file: Any, start: int) -> None:
             target = np.memmap(file, dtype=bits, mode="r+", offset=start, shape=shape)
-            self._compute(images, views, number, target)
+            self._write_features(images, views, number, target)
             target.flush()
 
         def agrees(array: Array) -> bool:
-            with closing(self._computed(images, views, number, COMPARED)) as computed:
+            with closing(self._iter_features(images, views, number, NUM_VERIFIED_IMAGES)) as computed:
                 rows = next(computed)
-            own, kept = (_as_numbers(one).astype(np.float64) for one in (rows, array[: len(rows)]))
-            return bool(np.abs(own - kept).max() <= _ROUNDED[self.choice.dtype] * np.abs(own).max())
+            own, kept = (_as_floats(one).astype(np.float64) for one in (rows, array[: len(rows)]))
+            return bool(np.abs(own - kept).max() <= _TOLERANCES[self.plan.dtype] * np.abs(own).max())
 
         try:
-            return found_or_made(self._key(part, images, views.names[number]), shape, bits, fill, agrees)
+            return get_or_create(self._cache_key(split, images, views.names[number]), shape, bits, fill, agrees)
         except CnnlabError as error:  # a cache that can't be written to costs the next run the same again
-            self._take_memory(math.prod(shape) * bits.itemsize, error)
+            self._reserve_memory(math.prod(shape) * bits.itemsize, error)
             held = np.empty(shape, dtype=bits)
-            self._compute(images, views, number, held)
-            return Kept(held, "", made=True)
+            self._write_features(images, views, number, held)
+            return CachedArray(held, "", created=True)
 
-    def _take_memory(self, size: int, why: CnnlabError) -> None:
+    def _reserve_memory(self, num_bytes: int, cause: CnnlabError) -> None:
         room = resident_bytes(torch.device("cpu"))
-        self._in_memory += size
-        if self._in_memory > room:
+        self._memory_used_bytes += num_bytes
+        if self._memory_used_bytes > room:
             raise RunError(
-                f"the features can't be kept: not in the cache ({why.problems[0].received}), nor in memory",
+                f"the features can't be kept: not in the cache ({cause.problems[0].received}), nor in memory",
                 where="train.cache",
-                received=f"{memory(self._in_memory)} of features",
-                allowed=f"up to {memory(room)}",
+                received=f"{format_bytes(self._memory_used_bytes)} of features",
+                allowed=f"up to {format_bytes(room)}",
                 next_step='make room, set CNNLAB_CACHE to another folder, or train with train.cache = "never"',
-            ) from why
+            ) from cause
 
-    def _compute(self, images: Feed, views: Views, number: int, target: Array) -> None:
+    def _write_features(self, images: ImageLoader, views: ViewSet, number: int, target: Array) -> None:
         start, total = 0, len(images)
         what = f"features of the frozen part, view {number + 1} of {len(views.names)}"
-        for rows in self._computed(images, views, number):
+        for rows in self._iter_features(images, views, number):
             target[start : start + len(rows)] = rows
             start += len(rows)
-            self._told(what, start, total, "images")
+            self._progress(what, start, total, "images")
 
-    def _computed(self, images: Feed, views: Views, number: int, most: int | None = None) -> Generator[Array]:
+    def _iter_features(
+        self, images: ImageLoader, views: ViewSet, number: int, limit: int | None = None
+    ) -> Generator[Array]:
         """The features of all images of a view, batch by batch, as they are kept; of the first `most` of each batch."""
-        was_training, layout = self.network.training, _FORMATS.get(images.device.type, torch.contiguous_format)
+        was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
         own = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         self.network.eval().to(memory_format=layout)
         try:
-            for batch in views.images(number, images):
-                rows = self.parting.trunk(self.network, batch[:most].contiguous(memory_format=layout)).float()
-                if self.choice.dtype == "bf16":
+            for batch in views.view_batches(number, images):
+                rows = self.model_split.extract_features(
+                    self.network, batch[:limit].contiguous(memory_format=layout)
+                ).float()
+                if self.plan.dtype == "bf16":
                     rows = rows.to(torch.bfloat16).view(torch.int16)
                 yield rows.cpu().numpy()
         finally:
             self.network.train(was_training).to(memory_format=own)
 
-    def _key(self, part: Part, images: Feed, view: str) -> str:
+    def _cache_key(self, split: Split, images: ImageLoader, view: str) -> str:
         dataset = self.dataset
-        source_part, indices = dataset.indices[part]
+        source_part, indices = dataset.indices[split]
         facts = [
-            VERSION,
+            CACHE_VERSION,
             torch.__version__,
             images.device.type,
-            self.choice.dtype,
+            self.plan.dtype,
             view,
-            self._weights,
-            self.parting.structure(self.network),
-            pixels_key(dataset.content_digest, dataset.form),
+            self._weights_digest,
+            self.model_split.structure_key(self.network),
+            pixels_key(dataset.content_digest, dataset.image_spec),
             [repr(number) for number in (*images.mean, *images.std)],
             source_part,
             hashlib.sha256(indices.tobytes()).hexdigest(),
         ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:DIGITS]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:KEY_DIGITS]
 
 
-def _digest(parting: Parting, network: nn.Module) -> str:
+def _trunk_digest(model_split: ModelSplit, network: nn.Module) -> str:
     """SHA-256 in hex over the trunk's numbers with their names and shapes."""
     found = hashlib.sha256()
-    for name, tensor in parting.tensors(network):
+    for name, tensor in model_split.named_trunk_tensors(network):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
-def _as_numbers(rows: Array) -> Array:
+def _as_floats(rows: Array) -> Array:
     """Bits of bf16 as the floats that they mean: the upper half of theirs."""
     if rows.dtype != np.int16:
         return rows

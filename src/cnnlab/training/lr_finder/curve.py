@@ -18,23 +18,23 @@ from cnnlab.records import Record
 
 Numbers = npt.NDArray[np.float64]
 
-LEAST_STEPS, MOST_STEPS = 10, 10_000
+MIN_STEPS, MAX_STEPS = 10, 10_000
 # The test ends when the running mean of the loss, in which each step counts for a tenth, passes so many times its
 # lowest: fast.ai's rule.
-BLOW_UP, NEWEST = 4.0, 0.1
+DIVERGENCE_RATIO, SMOOTHING_WEIGHT = 4.0, 0.1
 # The width of the bell by which losses are smoothed, as a share of the steps: with 200 of them, 10 steps either way.
 # Narrower ones left valleys of noise that passed for the lowest loss; a running mean would lag behind the rate.
 WIDTH = 1 / 20
 # A fall is one from so much of the first losses on, and so many times the noise in it. Losses that are nothing but
 # noise then pass for a fall once in a hundred tests.
-LEAST_FALL, ABOVE_NOISE = 0.01, 3.0
+MIN_FALL, MIN_FALL_TO_NOISE = 0.01, 3.0
 # The suggestion is so many times below the rate with the lowest loss: fast.ai's rule.
-BELOW_LIMIT = 10
+LIMIT_DIVISOR = 10
 # From a normal noise to the median distance between two neighbours: 0.6745·√2 of its standard deviation.
-NEIGHBOURS = 0.6745 * math.sqrt(2)
+NOISE_SCALE = 0.6745 * math.sqrt(2)
 
 
-class Reading(Record):
+class LRCurveAnalysis(Record):
     """What the losses of a range test say; rates are None where there is no fall to read.
 
     Attributes:
@@ -53,7 +53,7 @@ class Reading(Record):
     advice: str = ""
 
 
-def ladder(low: float, high: float, steps: int) -> tuple[float, ...]:
+def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
     """A rate for each step, each the same multiple of the one before it.
 
     Args:
@@ -74,15 +74,15 @@ def ladder(low: float, high: float, steps: int) -> tuple[float, ...]:
     if not problems and low >= high:
         what, step = "the rates don't rise", f"--from {high:g} --to {low:g}" if low > high else "--from 1e-6 --to 1"
         problems.append(Problem(what, "--from, --to", f"{low:g} to {high:g}", "--from below --to", step))
-    if not LEAST_STEPS <= steps <= MOST_STEPS:
-        allowed = f"{LEAST_STEPS} to {MOST_STEPS:,}"
+    if not MIN_STEPS <= steps <= MAX_STEPS:
+        allowed = f"{MIN_STEPS} to {MAX_STEPS:,}"
         problems.append(Problem("so many steps make no curve", "--steps", str(steps), allowed, "--steps 200"))
     if problems:
-        raise UsageError.together(problems)
+        raise UsageError.from_problems(problems)
     return tuple(np.geomspace(low, high, steps).tolist())
 
 
-def steps_that_count(losses: Sequence[float]) -> int:
+def num_valid_steps(losses: Sequence[float]) -> int:
     """How many steps there were before the loss blew up: all, where it did not.
 
     It blows up with the first loss that is not finite, or that brings the running mean past four times its lowest.
@@ -92,16 +92,16 @@ def steps_that_count(losses: Sequence[float]) -> int:
     """
     mean, lowest = 0.0, math.inf
     for step, loss in enumerate(losses):
-        mean += NEWEST * (loss - mean)
+        mean += SMOOTHING_WEIGHT * (loss - mean)
         # Divided by the weight that is in it so far, as Adam's means are.
-        shown = mean / (1 - (1 - NEWEST) ** (step + 1))
-        if not math.isfinite(shown) or shown > BLOW_UP * lowest:
+        shown = mean / (1 - (1 - SMOOTHING_WEIGHT) ** (step + 1))
+        if not math.isfinite(shown) or shown > DIVERGENCE_RATIO * lowest:
             return step
         lowest = min(lowest, shown)
     return len(losses)
 
 
-def read_curve(rates: Sequence[float], losses: Sequence[float]) -> Reading:
+def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAnalysis:
     """What a range test says.
 
     Args:
@@ -114,26 +114,28 @@ def read_curve(rates: Sequence[float], losses: Sequence[float]) -> Reading:
     >>> f"{found.steepest:.1e}"
     '1.0e-03'
     """
-    kept = steps_that_count(losses)
-    if kept < LEAST_STEPS:
+    kept = num_valid_steps(losses)
+    if kept < MIN_STEPS:
         return _too_few(rates, kept)
     values = np.asarray(losses[:kept], dtype=np.float64)
-    means, slopes = _local(values, max(1.0, WIDTH * len(rates)))
+    means, slopes = _local_fit(values, max(1.0, WIDTH * len(rates)))
     smoothed = tuple(means.tolist())
     lowest = int(means.argmin())
-    if not _falls(values, means, lowest, len(rates)):
-        return Reading(smoothed=smoothed, trouble=_no_fall(values, means), advice=_after_no_fall(rates, kept))
+    if not _has_fall(values, means, lowest, len(rates)):
+        return LRCurveAnalysis(
+            smoothed=smoothed, trouble=_no_fall_reason(values, means), advice=_no_fall_advice(rates, kept)
+        )
     steepest = int(slopes[: lowest + 1].argmin())
-    suggestion = min(max(rates[lowest] / BELOW_LIMIT, rates[0]), rates[steepest])
-    return Reading(smoothed=smoothed, steepest=rates[steepest], suggestion=suggestion, limit=rates[lowest])
+    suggestion = min(max(rates[lowest] / LIMIT_DIVISOR, rates[0]), rates[steepest])
+    return LRCurveAnalysis(smoothed=smoothed, steepest=rates[steepest], suggestion=suggestion, limit=rates[lowest])
 
 
-class _Local(NamedTuple):
+class _LocalFit(NamedTuple):
     means: Numbers
     slopes: Numbers
 
 
-def _local(values: Numbers, width: float) -> _Local:
+def _local_fit(values: Numbers, width: float) -> _LocalFit:
     """At each step, the mean under a bell around it and the slope of the line that fits best under it.
 
     W. S. Cleveland's local regression. At the ends, where half of the bell is missing, the mean is one of what is
@@ -151,51 +153,51 @@ def _local(values: Numbers, width: float) -> _Local:
     here, along = sums(bell, values), sums(bell * away, values)
     slopes = (along * weight - first * here) / (second * weight - first**2)
     means: Numbers = here / weight
-    return _Local(np.clip(means, values.min(), values.max()), slopes)
+    return _LocalFit(np.clip(means, values.min(), values.max()), slopes)
 
 
-def _first(values: Numbers) -> Numbers:
+def _initial_losses(values: Numbers) -> Numbers:
     """The first losses, before the rate has done anything."""
     return values[: max(3, len(values) // 10)]
 
 
-def _falls(values: Numbers, means: Numbers, lowest: int, planned: int) -> bool:
+def _has_fall(values: Numbers, means: Numbers, lowest: int, planned: int) -> bool:
     """Whether the smoothed loss falls by more than noise, and by so much that it matters."""
     if lowest == 0:
         return False
-    first = _first(values)
+    first = _initial_losses(values)
     fall = float(first.mean() - means[lowest])
     # So many steps a bell makes one of at the ends, where half of it is missing.
     together = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
-    noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NEIGHBOURS
+    noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NOISE_SCALE
     of_fall = noise * math.sqrt(1 / len(first) + 1 / together)
-    return fall >= LEAST_FALL * abs(float(first.mean())) and fall > ABOVE_NOISE * of_fall
+    return fall >= MIN_FALL * abs(float(first.mean())) and fall > MIN_FALL_TO_NOISE * of_fall
 
 
-def _too_few(rates: Sequence[float], kept: int) -> Reading:
-    if not kept:
-        return Reading(
+def _too_few(rates: Sequence[float], num_valid: int) -> LRCurveAnalysis:
+    if not num_valid:
+        return LRCurveAnalysis(
             smoothed=(),
             trouble="the loss is not a finite number before any rate has done anything",
             advice="look at the recipe's init and its table: cnnlab describe RECIPE",
         )
-    return Reading(
+    return LRCurveAnalysis(
         smoothed=(),
-        trouble=f"the loss blew up after {kept} steps, at a rate of {rates[kept]:.2g}: too few to see it fall",
-        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {rates[kept]:.2g}",
+        trouble=f"the loss blew up after {num_valid} steps, at a rate of {rates[num_valid]:.2g}: too few to see it fall",
+        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {rates[num_valid]:.2g}",
     )
 
 
-def _no_fall(values: Numbers, means: Numbers) -> str:
+def _no_fall_reason(values: Numbers, means: Numbers) -> str:
     """What there was in place of a fall."""
-    first, lowest = float(_first(values).mean()), float(means.min())
+    first, lowest = float(_initial_losses(values).mean()), float(means.min())
     return (
         f"the loss did not fall clearly at any rate: {first:.4g} in the first steps, smoothed never below {lowest:.4g}"
     )
 
 
-def _after_no_fall(rates: Sequence[float], kept: int) -> str:
-    more = f"--steps {min(MOST_STEPS, max(4 * len(rates), 400))}"
-    if kept == len(rates):
+def _no_fall_advice(rates: Sequence[float], num_valid: int) -> str:
+    more = f"--steps {min(MAX_STEPS, max(4 * len(rates), 400))}"
+    if num_valid == len(rates):
         return f"take more steps, or higher rates: {more}, or --to {10 * rates[-1]:.2g}; else look at labels and init"
     return f"take more steps, or lower rates: {more}, or --from {rates[0] / 100:.2g}; else look at labels and init"

@@ -7,50 +7,54 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cnnlab.data.loader import Feed
-from cnnlab.randomness import torch_state
-from cnnlab.training.loop import Training, batches_of_epoch, take_step
+from cnnlab.data.loader import ImageLoader
+from cnnlab.randomness import fork_rng
+from cnnlab.training.loop import TrainingState, epoch_batches, train_step
 from cnnlab.training.losses import loss_function
-from cnnlab.training.lr_finder.curve import steps_that_count
-from cnnlab.training.schedules import Schedule, Steps
+from cnnlab.training.lr_finder.curve import num_valid_steps
+from cnnlab.training.schedules import LRScheduler, StepMultipliers
 
 # (steps done, steps in all, the last loss that the host knows or None)
-Steady = Callable[[int, int, float | None], None]
+RangeTestCallback = Callable[[int, int, float | None], None]
 # How many steps a device may be ahead of the host.
-LOOK_EVERY = 10
+SYNC_EVERY = 10
 
 
-def losses_of_rates(
-    training: Training, part: Feed, classes: int, rates: Sequence[float], watch: Steady = lambda *_: None
+def range_test_losses(
+    state: TrainingState,
+    loader: ImageLoader,
+    num_classes: int,
+    learning_rates: Sequence[float],
+    on_step: RangeTestCallback = lambda *_: None,
 ) -> list[float]:
     """The loss of each step, computed before that step's rate changes the weights with it.
 
     All groups of parameters rise in proportion, as under a schedule. It ends some steps after the loss has blown up
-    (see `steps_that_count`), and goes round the part again where that is shorter. `training` is used up by it.
+    (see `num_valid_steps`), and goes round the part again where that is shorter. `state` is used up by it.
 
     Args:
-        training: one that has not begun.
-        part: the training part.
-        classes: how many there are.
-        rates: the rate of each step, for the optimiser that the recipe names.
+        state: one that has not begun.
+        loader: the training part.
+        num_classes: how many there are.
+        learning_rates: the rate of each step, for the optimiser that the recipe names.
     """
-    own = training.train.optimizer.lr
-    training.schedule = Schedule(Steps(tuple(rate / own for rate in rates)), len(rates))
-    loss = loss_function(training.train.loss, part.labels, classes, training.device)
+    own = state.train.optimizer.lr
+    state.schedule = LRScheduler(StepMultipliers(tuple(rate / own for rate in learning_rates)), len(learning_rates))
+    loss = loss_function(state.train.loss, loader.labels, num_classes, state.device)
     kept = _StepLosses()
     while True:
-        for group in batches_of_epoch(training, part):
-            with torch_state():
-                take_step(training, group, loss, kept)
+        for group in epoch_batches(state, loader):
+            with fork_rng():
+                train_step(state, group, loss, kept)
             kept.end_step()
-            over = training.step == len(rates)
-            if over or training.step % LOOK_EVERY == 0:
+            over = state.step == len(learning_rates)
+            if over or state.step % SYNC_EVERY == 0:
                 found = kept.read()
-                over = over or steps_that_count(found) < len(found)
-            watch(training.step, len(rates), kept.last)
+                over = over or num_valid_steps(found) < len(found)
+            on_step(state.step, len(learning_rates), kept.last)
             if over:
                 return kept.read()
-        training.epoch += 1
+        state.epoch += 1
 
 
 class _StepLosses:
@@ -58,27 +62,27 @@ class _StepLosses:
 
     def __init__(self) -> None:
         self._batches: list[tuple[Tensor, int]] = []
-        self._waiting: list[Tensor] = []
-        self._read: list[float] = []
+        self._pending: list[Tensor] = []
+        self._losses: list[float] = []
 
     @property
     def last(self) -> float | None:
         """The newest that was read."""
-        return self._read[-1] if self._read else None
+        return self._losses[-1] if self._losses else None
 
-    def add(self, loss: Tensor, _outputs: Tensor, labels: Tensor) -> None:
+    def update(self, loss: Tensor, _outputs: Tensor, labels: Tensor) -> None:
         """Take in one batch of a step."""
         self._batches.append((loss.detach(), len(labels)))
 
     def end_step(self) -> None:
         """The batches since the last step make one."""
         images = sum(count for _, count in self._batches)
-        self._waiting.append(torch.stack([loss for loss, _ in self._batches]).sum() / images)
+        self._pending.append(torch.stack([loss for loss, _ in self._batches]).sum() / images)
         self._batches = []
 
     def read(self) -> list[float]:
         """The losses of all steps; waits for the device."""
-        if self._waiting:
-            self._read += torch.stack(self._waiting).tolist()
-            self._waiting = []
-        return self._read
+        if self._pending:
+            self._losses += torch.stack(self._pending).tolist()
+            self._pending = []
+        return self._losses

@@ -6,19 +6,19 @@ import shlex
 from typing import Literal
 
 from cnnlab.records import Record
-from cnnlab.render import formatting
-from cnnlab.render.document import Formula, Sheet
+from cnnlab.render.document import Document, Formula
+from cnnlab.render.formatting import MISSING, format_loss, pluralize
 from cnnlab.render.tables import TextTable
-from cnnlab.training.lr_finder.curve import BELOW_LIMIT, BLOW_UP, Reading
+from cnnlab.training.lr_finder.curve import DIVERGENCE_RATIO, LIMIT_DIVISOR, LRCurveAnalysis
 
 # How far below the suggestion a rate still trains in reasonable time.
-REASONABLE = 10
-MOST_ROWS = 13
+MAX_RATIO = 10
+MAX_ROWS = 13
 
 Verdict = Literal["too high", "within", "too low"]
 
 
-def rate(value: float) -> str:
+def format_lr(value: float) -> str:
     """A learning rate with the two digits that a range test can tell.
 
     >>> rate(0.00123), rate(0.000012), rate(1.0)
@@ -27,12 +27,12 @@ def rate(value: float) -> str:
     return f"{value:.2g}"
 
 
-def round_rate(value: float) -> float:
-    """The rate that `rate` writes."""
-    return float(rate(value))
+def round_lr(value: float) -> float:
+    """The rate that `format_lr` writes."""
+    return float(format_lr(value))
 
 
-class RangeTest(Record):
+class LRRangeResult(Record):
     """A range test of a recipe.
 
     Attributes:
@@ -42,7 +42,7 @@ class RangeTest(Record):
         rates, losses: of the steps that count: those before the loss blew up, or all of them. A loss is that of a
             step's batch before the step.
         images: of the training part; `batch` of them, or somewhat more or fewer, go into a step.
-        seed: of weights, order and augmentation; `way` is how each step was computed.
+        seed: of weights, order and augmentation; `precision` is how each step was computed.
         reading: what the curve says.
         suggested: the optimizer with the suggested rate in place of its own, to be put into the recipe; empty where
             there is no suggestion.
@@ -59,8 +59,8 @@ class RangeTest(Record):
     images: int
     batch: int
     seed: int
-    way: str
-    reading: Reading
+    precision: str
+    reading: LRCurveAnalysis
     suggested: str = ""
     remarks: tuple[str, ...] = ()
 
@@ -80,14 +80,14 @@ class RangeTest(Record):
         return self.reading.smoothed
 
     @property
-    def ended(self) -> float | None:
+    def stopped_at_lr(self) -> float | None:
         """The rate at which the loss blew up; None where all rates were tried."""
         return self.planned[len(self.rates)] if len(self.rates) < len(self.planned) else None
 
     @property
     def still_falling(self) -> bool:
         """Whether the loss is lowest at the last rate that was to be tried: the limit may lie above."""
-        return self.ended is None and self.limit == self.planned[-1]
+        return self.stopped_at_lr is None and self.limit == self.planned[-1]
 
     @property
     def verdict(self) -> Verdict | None:
@@ -98,9 +98,9 @@ class RangeTest(Record):
         if self.suggestion is None or self.limit is None:
             return None
         # By the digits that are shown: 0.02 is not above a limit of 0.01995.
-        if self.own > round_rate(self.limit):
+        if self.own > round_lr(self.limit):
             return None if self.still_falling else "too high"
-        return "too low" if self.own < round_rate(self.suggestion) / REASONABLE else "within"
+        return "too low" if self.own < round_lr(self.suggestion) / MAX_RATIO else "within"
 
     @property
     def recipe_line(self) -> str:
@@ -108,49 +108,49 @@ class RangeTest(Record):
         return f'optimizer = "{self.suggested}"'
 
     @property
-    def option(self) -> str:
+    def cli_option(self) -> str:
         """The same for one command."""
         return f"--set {shlex.quote(f'train.optimizer={self.suggested}')}"
 
-    def answer(self) -> str:
+    def summary(self) -> str:
         """The suggestion with the rule that gave it, or why there is none."""
         found = self.reading
         if found.suggestion is None or found.limit is None or found.steepest is None:
             return f"No rate can be suggested: {found.trouble}. Next: {found.advice}."
         tenth = "a tenth of the rate with the lowest smoothed loss"
-        why = f"{tenth}; it falls most steeply at {rate(found.steepest)}"
+        why = f"{tenth}; it falls most steeply at {format_lr(found.steepest)}"
         if found.suggestion == found.steepest:
-            why = f"where the smoothed loss falls most steeply; {tenth} is higher, {rate(found.limit / BELOW_LIMIT)}"
+            why = f"where the smoothed loss falls most steeply; {tenth} is higher, {format_lr(found.limit / LIMIT_DIVISOR)}"
         elif found.suggestion == self.planned[0]:
-            why = f"the first rate that was tried; {tenth} is lower, {rate(found.limit / BELOW_LIMIT)}"
-        limit = f"Upper limit: {rate(found.limit)}, the rate with the lowest smoothed loss."
+            why = f"the first rate that was tried; {tenth} is lower, {format_lr(found.limit / LIMIT_DIVISOR)}"
+        limit = f"Upper limit: {format_lr(found.limit)}, the rate with the lowest smoothed loss."
         if self.still_falling:
-            limit = f"No upper limit was found up to {rate(found.limit)}, the last rate that was tried."
-        return f"Suggested rate: {rate(found.suggestion)}, {why}. {limit}"
+            limit = f"No upper limit was found up to {format_lr(found.limit)}, the last rate that was tried."
+        return f"Suggested rate: {format_lr(found.suggestion)}, {why}. {limit}"
 
-    def comparison(self) -> str:
+    def comparison_text(self) -> str:
         """How the recipe's own rate compares, in words; empty where there is nothing to compare with."""
         if self.suggestion is None or self.limit is None:
             return ""
         told = {
-            "too high": f"too high: above {rate(self.limit)} the loss rises",
-            "too low": f"too low: below a tenth of {rate(self.suggestion)}",
-            "within": f"within: from a tenth of {rate(self.suggestion)} up to {rate(self.limit)}",
+            "too high": f"too high: above {format_lr(self.limit)} the loss rises",
+            "too low": f"too low: below a tenth of {format_lr(self.suggestion)}",
+            "within": f"within: from a tenth of {format_lr(self.suggestion)} up to {format_lr(self.limit)}",
         }
         if self.verdict is None:
             return f"The recipe's own rate, {self.own:g}, is above all that were tried."
         return f"The recipe's own rate, {self.own:g}, is {told[self.verdict]}."
 
-    def sheet(self) -> Sheet:
+    def document(self) -> Document:
         """The suggestion and its rule, the comparison, the line to set it, and the curve at some of the rates."""
-        lines: list[str | Formula] = [self._tried(), self.answer()]
+        lines: list[str | Formula] = [self._rates_text(), self.summary()]
         if self.suggestion is not None:
-            setting = Formula(self.recipe_line, rf"\texttt{{{_tex(self.recipe_line)}}}")
-            option = Formula(self.option, rf"\texttt{{{_tex(self.option)}}}")
-            lines += [self.comparison(), "To train with the suggested rate, in [train], or for one command:"]
+            setting = Formula(self.recipe_line, rf"\texttt{{{_latex_text(self.recipe_line)}}}")
+            option = Formula(self.cli_option, rf"\texttt{{{_latex_text(self.cli_option)}}}")
+            lines += [self.comparison_text(), "To train with the suggested rate, in [train], or for one command:"]
             lines += [setting, option]
         curve = (("The curve at some of the rates", self._curve()),) if self.rates else ()
-        return Sheet(
+        return Document(
             title=f"Learning-rate range test of {self.recipe}", lines=tuple(lines), tables=curve, notes=self._notes()
         )
 
@@ -161,32 +161,32 @@ class RangeTest(Record):
         return range_svg(self)
 
     def _repr_html_(self) -> str:
-        return self.sheet().to_html(self.svg())
+        return self.document().to_html(self.svg())
 
-    def _tried(self) -> str:
+    def _rates_text(self) -> str:
         count, every = len(self.rates), len(self.planned)
-        if self.ended is None:
-            ends = f"{rate(self.planned[0])} to {rate(self.planned[-1])}"
+        if self.stopped_at_lr is None:
+            ends = f"{format_lr(self.planned[0])} to {format_lr(self.planned[-1])}"
             return f"Rates from {ends} in {every} steps; the loss did not blow up."
         return (
-            f"Rates from {rate(self.planned[0])} up, {count} of {every} steps: at {rate(self.ended)} the loss blew up: "
-            f"its running mean passed {BLOW_UP:g} times its lowest, or it was no number."
+            f"Rates from {format_lr(self.planned[0])} up, {count} of {every} steps: at {format_lr(self.stopped_at_lr)} the loss blew up: "
+            f"its running mean passed {DIVERGENCE_RATIO:g} times its lowest, or it was no number."
         )
 
     def _curve(self) -> TextTable:
         named = {self.limit: "lowest", self.reading.steepest: "steepest fall"}
-        shown = {round(row * (len(self.rates) - 1) / (MOST_ROWS - 1)) for row in range(MOST_ROWS)}
+        shown = {round(row * (len(self.rates) - 1) / (MAX_ROWS - 1)) for row in range(MAX_ROWS)}
         shown |= {place for place, tried in enumerate(self.rates) if tried in named}
         rows = [
             (
-                rate(self.rates[place]),
-                formatting.loss(self.losses[place]),
-                formatting.loss(self.smoothed[place]) if self.smoothed else formatting.NONE,
+                format_lr(self.rates[place]),
+                format_loss(self.losses[place]),
+                format_loss(self.smoothed[place]) if self.smoothed else MISSING,
                 named.get(self.rates[place], ""),
             )
             for place in sorted(shown)
         ]
-        return TextTable.of(["#rate", "#loss", "#smoothed", ""], rows)
+        return TextTable.from_rows(["#rate", "#loss", "#smoothed", ""], rows)
 
     def _notes(self) -> tuple[str, ...]:
         notes = [*self.remarks]
@@ -195,15 +195,15 @@ class RangeTest(Record):
                 "The loss is lowest close to where training breaks, and a test is shorter than a training: a tenth of "
                 "that rate leaves room."
             )
-            if self.ended is None and self.limit == self.rates[-1]:
-                further = rate(10 * self.rates[-1])
+            if self.stopped_at_lr is None and self.limit == self.rates[-1]:
+                further = format_lr(10 * self.rates[-1])
                 notes.append(f"The loss still fell at the last rate: higher ones may do; see with --to {further}.")
         notes.append(
-            f"{formatting.plural(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
-            f"{self.way}. No image of the validation or the test part was used."
+            f"{pluralize(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
+            f"{self.precision}. No image of the validation or the test part was used."
         )
         return tuple(notes)
 
 
-def _tex(text: str) -> str:
+def _latex_text(text: str) -> str:
     return text.replace("_", r"\_")

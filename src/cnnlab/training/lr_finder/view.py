@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from cnnlab.render.plots import COLOURS, NORMAL, SMALL, new_figure, quiet_axes, to_svg
+from cnnlab.render.plots import COLOURS, NORMAL, SMALL, minimal_axes, new_figure, to_svg
 from cnnlab.render.svg import text_width
-from cnnlab.training.lr_finder.result import RangeTest, rate
+from cnnlab.training.lr_finder.result import LRRangeResult, format_lr
 
 WIDTH, HEIGHT = 600, 380
 LEFT, RIGHT, BOTTOM, TOP = 52, 20, 50, 100
@@ -25,10 +25,10 @@ SOLID: Dash = (0, ())
 DASHED: Dash = (0, (4, 2.5))
 DOTTED: Dash = (0, (1.2, 2))
 # How much wider bold letters are.
-BOLD = 1.15
+BOLD_WIDTH = 1.15
 
 
-class Mark(NamedTuple):
+class LRMarker(NamedTuple):
     """A rate to mark: with which words, in which colour, with which dashes."""
 
     rate: float
@@ -37,45 +37,45 @@ class Mark(NamedTuple):
     dash: Dash
 
 
-def range_svg(found: RangeTest) -> str:
+def range_svg(result: LRRangeResult) -> str:
     """The plot, standing alone."""
-    description = f"The training loss of {found.recipe} against a rising learning rate. {found.answer()}"
-    return to_svg(range_figure(found), "lr-range", f"{description} {found.comparison()}".strip(), alone=True)
+    description = f"The training loss of {result.recipe} against a rising learning rate. {result.summary()}"
+    return to_svg(range_figure(result), "lr-range", f"{description} {result.comparison_text()}".strip(), alone=True)
 
 
-def range_figure(found: RangeTest) -> Figure:
+def range_figure(result: LRRangeResult) -> Figure:
     """Each step's loss thin, the smoothed loss bold; the suggestion, the limit and the recipe's own rate marked."""
     figure = new_figure(WIDTH, HEIGHT)
-    axes = quiet_axes(figure, LEFT, BOTTOM, WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP)
-    axes.plot(found.rates, found.losses, color=COLOURS["train"], linewidth=0.8, alpha=0.45)
-    if found.smoothed:
-        axes.plot(found.rates, found.smoothed, color=COLOURS["train"], linewidth=2.4, solid_capstyle="round")
-    _scale(axes, found)
-    _mark(axes, list(_marks(found)))
+    axes = minimal_axes(figure, LEFT, BOTTOM, WIDTH - LEFT - RIGHT, HEIGHT - BOTTOM - TOP)
+    axes.plot(result.rates, result.losses, color=COLOURS["train"], linewidth=0.8, alpha=0.45)
+    if result.smoothed:
+        axes.plot(result.rates, result.smoothed, color=COLOURS["train"], linewidth=2.4, solid_capstyle="round")
+    _scale(axes, result)
+    _draw_markers(axes, list(_lr_markers(result)))
     axes.set_xlabel("learning rate", color=COLOURS["muted"], fontsize=SMALL, labelpad=6)
     title = "loss of the training batches while the learning rate rises"
     figure.text(12 / WIDTH, 1 - 24 / HEIGHT, title, fontsize=NORMAL, color=COLOURS["ink"], weight="bold")
     note = "thin: each step, bold: smoothed"
-    if found.ended is not None:
-        note += f"; it blew up at {rate(found.ended)}"
+    if result.stopped_at_lr is not None:
+        note += f"; it blew up at {format_lr(result.stopped_at_lr)}"
     figure.text(12 / WIDTH, 1 - 42 / HEIGHT, note, fontsize=SMALL, color=COLOURS["muted"])
     return figure
 
 
-def _marks(found: RangeTest) -> Iterator[Mark]:
-    low, high = found.planned[0], found.planned[-1]
-    beyond = "" if low <= found.own <= high else ", beyond this axis"
-    yield Mark(min(max(found.own, low), high), f"the recipe's own, {found.own:g}{beyond}", "ink", DASHED)
-    if found.suggestion is not None and found.limit is not None:
-        yield Mark(found.suggestion, f"suggested, {rate(found.suggestion)}", "test", SOLID)
-        yield Mark(found.limit, f"upper limit, {rate(found.limit)}", "validation", DOTTED)
+def _lr_markers(result: LRRangeResult) -> Iterator[LRMarker]:
+    low, high = result.planned[0], result.planned[-1]
+    beyond = "" if low <= result.own <= high else ", beyond this axis"
+    yield LRMarker(min(max(result.own, low), high), f"the recipe's own, {result.own:g}{beyond}", "ink", DASHED)
+    if result.suggestion is not None and result.limit is not None:
+        yield LRMarker(result.suggestion, f"suggested, {format_lr(result.suggestion)}", "test", SOLID)
+        yield LRMarker(result.limit, f"upper limit, {format_lr(result.limit)}", "validation", DOTTED)
 
 
-def _mark(axes: Axes, marks: list[Mark]) -> None:
+def _draw_markers(axes: Axes, marks: list[LRMarker]) -> None:
     """Vertical lines, each with its name in a row of its own above the axes, so that no line goes through a name."""
     width, height = axes.bbox.width, axes.bbox.height
     along = {mark: float(axes.transData.transform((mark.rate, 1))[0]) - axes.bbox.x0 for mark in marks}
-    needs = {mark: BOLD * text_width(mark.name) + 6 for mark in marks}
+    needs = {mark: BOLD_WIDTH * text_width(mark.name) + 6 for mark in marks}
     # To the right of their lines where all have the room; the line furthest that way is then the shortest.
     leftwards = any(along[mark] + needs[mark] > width for mark in marks)
     for row, mark in enumerate(sorted(marks, key=lambda mark: along[mark], reverse=not leftwards)):
@@ -100,16 +100,16 @@ def _mark(axes: Axes, marks: list[Mark]) -> None:
         )
 
 
-def _scale(axes: Axes, found: RangeTest) -> None:
+def _scale(axes: Axes, result: LRRangeResult) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(found.planned[0], found.planned[-1])
+    axes.set_xlim(result.planned[0], result.planned[-1])
     axes.xaxis.set_major_locator(LogLocator(numticks=12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1e-3 else f"{value:.0e}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
-    if not found.losses:
+    if not result.losses:
         return
-    losses = np.asarray(found.losses)
+    losses = np.asarray(result.losses)
     first = float(losses[: max(3, len(losses) // 10)].mean())
     lowest, highest = float(losses.min()), float(losses.max())
     highest = min(highest, first + ABOVE_FIRST * (first - lowest))

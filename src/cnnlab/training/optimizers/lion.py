@@ -25,18 +25,18 @@ class Lion(Optimizer):
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             if parameters:
-                self._change(parameters, group)
+                self._update(parameters, group)
 
-    def _change(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        means = [self._mean(parameter) for parameter in parameters]
+        means = [self._momentum(parameter) for parameter in parameters]
         first, second = group["betas"]
         signs = torch._foreach_sign(torch._foreach_lerp(means, gradients, 1 - first))
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, signs, alpha=-group["lr"])
         torch._foreach_lerp_(means, gradients, 1 - second)
 
-    def _mean(self, parameter: Tensor) -> Tensor:
+    def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
         if not state:
             state["mean"] = torch.zeros_like(parameter)

@@ -15,8 +15,8 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
 # K. Jordan, 2024, kellerjordan.github.io/posts/muon: a quintic whose slope at 0 is as large as it may be.
-_QUINTIC = (3.4445, -4.7750, 2.0315)
-_ROUNDS = 5
+_NEWTON_SCHULZ_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_NEWTON_SCHULZ_STEPS = 5
 
 
 class Muon(Optimizer):
@@ -31,34 +31,34 @@ class Muon(Optimizer):
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
-                    self._change(weight, weight.grad, group)
+                    self._update(weight, weight.grad, group)
 
-    def _change(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[weight]
         if not state:
             state["mean"] = torch.zeros_like(weight)
         mean, momentum = state["mean"], group["momentum"]
         mean.lerp_(gradient, 1 - momentum)
-        direction = orthogonal(gradient.lerp(mean, momentum).flatten(1))
+        direction = orthogonalize(gradient.lerp(mean, momentum).flatten(1))
         rows, columns = direction.shape
         weight.mul_(1 - group["lr"] * group["weight_decay"])
         weight.add_(direction.view(weight.shape), alpha=-group["lr"] * max(1, rows / columns) ** 0.5)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonalize(matrix: Tensor) -> Tensor:
     """Nearly U·Vᵀ of the matrix U·S·Vᵀ, by five rounds of Newton and Schulz in bf16; singular values near 1 will do."""
-    a, b, c = _QUINTIC
+    a, b, c = _NEWTON_SCHULZ_COEFFICIENTS
     found = matrix.bfloat16()
     upright = found.shape[0] > found.shape[1]
     found = found.T if upright else found
     found = found / found.norm().clamp(min=1e-7)
-    for _ in range(_ROUNDS):
+    for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = found @ found.T
         found = torch.addmm(found, torch.addmm(gram, gram, gram, beta=b, alpha=c), found, beta=a)
     return found.T if upright else found
 
 
-def hidden_weights(network: nn.Module) -> set[int]:
+def hidden_weight_ids(network: nn.Module) -> set[int]:
     """The ids of the weights that Muon is for: of all convolutions and dense layers but the first and the last.
 
     Depthwise and grouped convolutions are no one matrix, and those with weight normalisation have no weight of their
@@ -72,29 +72,29 @@ def hidden_weights(network: nn.Module) -> set[int]:
     }
 
 
-class Several:
+class CombinedOptimizer:
     """Several optimisers that step as one; their groups and their state stand one after the other."""
 
-    def __init__(self, *parts: Optimizer) -> None:
-        self.parts = parts
+    def __init__(self, *optimizers: Optimizer) -> None:
+        self.optimizers = optimizers
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        return list(chain.from_iterable(part.param_groups for part in self.parts))
+        return list(chain.from_iterable(part.param_groups for part in self.optimizers))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self.parts:
+        for part in self.optimizers:
             part.zero_grad(set_to_none)
 
     def step(self) -> None:
-        for part in self.parts:
+        for part in self.optimizers:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: the state of each parameter by its number, and the groups with the numbers of theirs."""
         state: dict[int, Any] = {}
         groups: list[dict[str, Any]] = []
-        for part, before in self._numbered():
+        for part, before in self._with_offsets():
             own = part.state_dict()
             state |= {before + number: values for number, values in own["state"].items()}
             groups += [{**group, "params": [before + one for one in group["params"]]} for group in own["param_groups"]]
@@ -102,16 +102,16 @@ class Several:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take the state that `state_dict` gave; the groups stay as they are."""
-        for part, before in self._numbered():
-            numbers = range(before, before + _count(part))
+        for part, before in self._with_offsets():
+            numbers = range(before, before + _num_parameters(part))
             state = {number - before: values for number, values in saved["state"].items() if number in numbers}
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
 
-    def _numbered(self) -> list[tuple[Optimizer, int]]:
+    def _with_offsets(self) -> list[tuple[Optimizer, int]]:
         """Each optimiser with the number of its first parameter."""
-        before = [sum(map(_count, self.parts[:place])) for place in range(len(self.parts))]
-        return list(zip(self.parts, before, strict=True))
+        before = [sum(map(_num_parameters, self.optimizers[:place])) for place in range(len(self.optimizers))]
+        return list(zip(self.optimizers, before, strict=True))
 
 
-def _count(part: Optimizer) -> int:
-    return sum(len(group["params"]) for group in part.param_groups)
+def _num_parameters(optimizer: Optimizer) -> int:
+    return sum(len(group["params"]) for group in optimizer.param_groups)

@@ -52,7 +52,7 @@ def test_the_picture_is_there_before_the_answer_is_read(recipe_file: Path, monke
     def closed(*_: object) -> None:
         raise BrokenPipeError  # as `… | head` does
 
-    monkeypatch.setattr("cnnlab.cli.output.figure_files.show_answer", closed)
+    monkeypatch.setattr("cnnlab.cli.output.figure_files.show_output", closed)
     assert "Written to activations.png\n" in inspect(recipe_file).stderr
     assert Path("activations.png").is_file()
 
@@ -63,7 +63,7 @@ def test_named_layers_as_json_and_no_picture(recipe_file: Path) -> None:
     assert [(layer["name"], layer["shape"]) for layer in found["layers"]] == [("relu1", [12, 8, 8]), ("dense1", [3])]
     assert all(figures["min"] >= 0 for figures in found["layers"][0]["maps"])
     assert not list(recipe_file.parent.glob("*.png"))
-    again = cnnlab.inspect_activations(cnnlab.open_subject(str(recipe_file), device="cpu"), layers=["relu1", "dense1"])
+    again = cnnlab.inspect_activations(cnnlab.load_model(str(recipe_file), device="cpu"), layers=["relu1", "dense1"])
     assert json.loads(again.to_json()) == found
 
 

@@ -112,7 +112,7 @@ def test_mistakes_are_told(recipe_file: Path, words: list[str], told: str) -> No
 @pytest.mark.full
 def test_the_images_that_are_done_are_told(recipe_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[tuple[str, int, int, str]] = []
-    monkeypatch.setattr("cnnlab.cli.output.console.Progressing.__call__", lambda _self, *told: heard.append(told))
+    monkeypatch.setattr("cnnlab.cli.output.console.ProgressReporter.__call__", lambda _self, *told: heard.append(told))
     done = attribution(recipe_file, *(["--image", "train:0"] * 2), "--method", "saliency", "--no-pictures")
     assert done.exit_code == 0, done.stderr
     assert [told for told in heard if told[0] == "attribution"] == [("attribution", n, 2, "images") for n in range(3)]

@@ -7,29 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
-from cnnlab.cli.commands.inspect.option_checks import given, refuse
+from cnnlab.cli.commands.inspect.option_checks import given_options, refuse_option
 from cnnlab.cli.options import (
-    AN_IMAGE,
-    IMAGE_FORM,
-    SOME_IMAGES,
+    IMAGE_HELP,
+    IMAGE_METAVAR,
+    LIMIT_HELP,
     DataFolder,
     Debug,
     Device,
     Json,
-    PartName,
+    NetworkArgument,
+    SplitName,
     WeightSeed,
-    What,
-    guarded,
-    read_name,
+    handle_errors,
+    read_network_name,
 )
-from cnnlab.cli.output.documents import Form, Latex, Markdown
-from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.errors import UsageError
-from cnnlab.interpret.targets import MOST_PATCHES, MOST_SHOWN
+from cnnlab.interpret.targets import MAX_PATCHES, MAX_SHOWN
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Sheet
-    from cnnlab.render.plots import Plate
+    from cnnlab.render.document import Document
+    from cnnlab.render.plots import CaptionedFigure
 
 Layers = Annotated[
     list[str] | None,
@@ -37,12 +37,12 @@ Layers = Annotated[
         "--layer", metavar="NAME", help="A layer to look at (repeatable); else the first and the last convolution."
     ),
 ]
-Shown = Annotated[
+ImageArgument = Annotated[
     str | None,
     typer.Option(
         "--image",
-        metavar=IMAGE_FORM,
-        help=f"{AN_IMAGE}; by default the run's own, or one that the program draws.",
+        metavar=IMAGE_METAVAR,
+        help=f"{IMAGE_HELP}; by default the run's own, or one that the program draws.",
         show_default=False,
     ),
 ]
@@ -56,39 +56,39 @@ PatchesOf = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, help=f"With --units and --patches: {SOME_IMAGES}", show_default=False),
+    typer.Option(min=1, help=f"With --units and --patches: {LIMIT_HELP}", show_default=False),
 ]
 
 # Columns that a narrow terminal goes without.
-SPARE = ("std", "like edges", "highest", "lowest")
+OPTIONAL_COLUMNS = ("std", "like edges", "highest", "lowest")
 
 
-class Plated(Protocol):
+class ResultWithFigures(Protocol):
     """What each of the three answers can do."""
 
-    def sheet(self) -> Sheet: ...
+    def document(self) -> Document: ...
 
     def to_json(self, indent: int | None = None) -> str: ...
 
-    def plates(self) -> dict[str, Plate]: ...
+    def figures(self) -> dict[str, CaptionedFigure]: ...
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(activations))
+    group.command()(handle_errors(activations))
 
 
 def activations(
     context: typer.Context,
-    what: What,
+    what: NetworkArgument,
     layer: Layers = None,
-    image: Shown = None,
-    maps: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many maps of a layer are shown.")] = 16,
+    image: ImageArgument = None,
+    maps: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many maps of a layer are shown.")] = 16,
     units: Annotated[
         bool, typer.Option("--units", help="Instead: dead and saturated units over a part of the data.")
     ] = False,
     patches: PatchesOf = None,
-    top: Annotated[int, typer.Option(min=1, max=MOST_PATCHES, help="With --patches: how many of each filter.")] = 8,
-    part: Annotated[PartName, typer.Option(help="With --units and --patches: which images.")] = PartName.VALIDATION,
+    top: Annotated[int, typer.Option(min=1, max=MAX_PATCHES, help="With --patches: how many of each filter.")] = 8,
+    part: Annotated[SplitName, typer.Option(help="With --units and --patches: which images.")] = SplitName.VALIDATION,
     limit: Limit = None,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
@@ -104,33 +104,33 @@ def activations(
 
     With --units which units never do anything over a part of the data; with --patches what excites filters most.
     """
-    form = Form(json, markdown, latex)
-    wanted = _asked(units, patches, image, layer)
-    _require_use(context, wanted)
-    path = None if no_pictures else check_place(output, f"{wanted}.png")
-    named = read_name(what)
-    from cnnlab.cli.output.console import progressing, say
-    from cnnlab.interpret.loaded_model import subject_of
+    form = OutputFormat(json, markdown, latex)
+    wanted = _requested_mode(units, patches, image, layer)
+    _refuse_unused_options(context, wanted)
+    path = None if no_pictures else check_figure_path(output, f"{wanted}.png")
+    named = read_network_name(what)
+    from cnnlab.cli.output.console import log, progress_reporter
+    from cnnlab.interpret.loaded_model import load_target
 
-    with progressing() as shown:
-        subject = subject_of(named, seed=seed, device=device, data=data, say=say, progress=shown)
-        found: Plated
+    with progress_reporter() as shown:
+        subject = load_target(named, seed=seed, device=device, data=data, log=log, progress=shown)
+        found: ResultWithFigures
         if units:
             from cnnlab.interpret.activations.units import inspect_units
 
-            found = inspect_units(subject, part.value, layers=layer or (), limit=limit, say=say)
+            found = inspect_units(subject, part.value, layers=layer or (), limit=limit, log=log)
         elif patches is not None:
             from cnnlab.interpret.activations.patches import inspect_patches
 
-            found = inspect_patches(subject, *_filters(patches), part.value, count=top, limit=limit, say=say)
+            found = inspect_patches(subject, *_parse_filters(patches), part.value, count=top, limit=limit, log=log)
         else:
             from cnnlab.interpret.activations.feature_maps import inspect_activations
 
             found = inspect_activations(subject, image, layers=layer or (), maps=maps)
-    show_with_plates(found, form, found.plates, path, SPARE)
+    show_with_figures(found, form, found.figures, path, OPTIONAL_COLUMNS)
 
 
-def _asked(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
+def _requested_mode(units: bool, patches: str | None, image: str | None, layer: list[str] | None) -> str:
     """What is wanted; its name is that of the picture.
 
     Raises:
@@ -152,7 +152,7 @@ def _asked(units: bool, patches: str | None, image: str | None, layer: list[str]
     return "units" if units else "patches" if patches is not None else "activations"
 
 
-def _require_use(context: typer.Context, wanted: str) -> None:
+def _refuse_unused_options(context: typer.Context, mode: str) -> None:
     """Refuse options of what was not asked for.
 
     Raises:
@@ -164,15 +164,15 @@ def _require_use(context: typer.Context, wanted: str) -> None:
         "part": counted,
         "limit": counted,
     }
-    for name in given(context, *uses):
+    for name in given_options(context, *uses):
         step, reason, needed = uses[name]
-        if wanted not in needed:
-            refuse(name, reason, f"add {step}")
-    if wanted != "activations" and given(context, "maps"):
-        refuse("maps", f"it counts the maps of one image, not {wanted}", f"leave --{wanted} out")
+        if mode not in needed:
+            refuse_option(name, reason, f"add {step}")
+    if mode != "activations" and given_options(context, "maps"):
+        refuse_option("maps", f"it counts the maps of one image, not {mode}", f"leave --{mode} out")
 
 
-def _filters(text: str) -> tuple[str, list[int] | None]:
+def _parse_filters(text: str) -> tuple[str, list[int] | None]:
     """A layer and its filters, of `conv1` or `conv1:3` or `conv1:3,7`.
 
     Raises:

@@ -7,28 +7,28 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.commands.inspect.option_checks import given, refuse
+from cnnlab.cli.commands.inspect.option_checks import given_options, refuse_option
 from cnnlab.cli.options import (
-    AN_IMAGE,
-    IMAGE_FORM,
+    IMAGE_HELP,
+    IMAGE_METAVAR,
     DataFolder,
     Debug,
     Device,
     Json,
+    NetworkArgument,
     WeightSeed,
-    What,
-    guarded,
-    read_name,
+    handle_errors,
+    read_network_name,
 )
-from cnnlab.cli.output.documents import Form, Latex, Markdown
-from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 
 Images = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        metavar=IMAGE_FORM,
-        help=f"{AN_IMAGE} (up to 8 times); by default one that the program draws.",
+        metavar=IMAGE_METAVAR,
+        help=f"{IMAGE_HELP} (up to 8 times); by default one that the program draws.",
         show_default=False,
     ),
 ]
@@ -60,7 +60,7 @@ Window = Annotated[
 Stride = Annotated[int | None, typer.Option(help="How far that square moves at a time; by default half the window.")]
 
 
-class Nothing(StrEnum):
+class AttributionBaseline(StrEnum):
     """What stands for nothing to be seen."""
 
     MEAN = "mean"
@@ -69,12 +69,12 @@ class Nothing(StrEnum):
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(attribution))
+    group.command()(handle_errors(attribution))
 
 
 def attribution(
     context: typer.Context,
-    what: What,
+    what: NetworkArgument,
     image: Images = None,
     target: Class = None,
     method: Methods = None,
@@ -82,7 +82,9 @@ def attribution(
     steps: Annotated[int, typer.Option(help="Of integrated gradients; doubled until they add up.")] = 64,
     window: Window = None,
     stride: Stride = None,
-    baseline: Annotated[Nothing, typer.Option(help="What stands for nothing to be seen.")] = Nothing.MEAN,
+    baseline: Annotated[
+        AttributionBaseline, typer.Option(help="What stands for nothing to be seen.")
+    ] = AttributionBaseline.MEAN,
     output: PictureFile = None,
     no_pictures: NoPictures = False,
     seed: WeightSeed = None,
@@ -98,18 +100,18 @@ def attribution(
     Deletion and insertion against random orders of the pixels, the sum of integrated gradients, and whether a map
     changes when the weights are drawn anew. Needs pip install 'cnnlab\\[captum]'.
     """
-    form = Form(json, markdown, latex)
-    place = None if no_pictures else check_place(output, "attribution.png")
-    _require_use(context, method)
-    named = read_name(what)
-    from cnnlab.cli.output.console import progressing
+    form = OutputFormat(json, markdown, latex)
+    place = None if no_pictures else check_figure_path(output, "attribution.png")
+    _refuse_unused_options(context, method)
+    named = read_network_name(what)
+    from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.attribution.compute import inspect_attribution
     from cnnlab.interpret.attribution.methods import load_captum
-    from cnnlab.interpret.loaded_model import subject_of
+    from cnnlab.interpret.loaded_model import load_target
 
     load_captum()
-    with progressing() as shown:
-        subject = subject_of(named, seed=seed, device=device, data=data, say=shown.say, progress=shown)
+    with progress_reporter() as shown:
+        subject = load_target(named, seed=seed, device=device, data=data, log=shown.log, progress=shown)
         found = inspect_attribution(
             subject,
             image or (None,),
@@ -120,19 +122,19 @@ def attribution(
             window=window,
             stride=stride,
             baseline=baseline.value,
-            say=shown.say,
+            log=shown.log,
             progress=shown,
         )
-    show_with_plates(found, form, found.plates, place, ("half on", "centre"))
+    show_with_figures(found, form, found.figures, place, ("half on", "centre"))
 
 
-def _require_use(context: typer.Context, methods: list[str] | None) -> None:
+def _refuse_unused_options(context: typer.Context, methods: list[str] | None) -> None:
     """Refuse settings of methods that were not asked for.
 
     Raises:
         UsageError: there is one.
     """
     of = {"window": "occlusion", "stride": "occlusion", "steps": "integrated-gradients", "layer": "grad-cam"}
-    for name in given(context, *of):
+    for name in given_options(context, *of):
         if methods and of[name] not in methods:
-            refuse(name, f"it is a setting of {of[name]}, which was not asked for", f"add --method {of[name]}")
+            refuse_option(name, f"it is a setting of {of[name]}, which was not asked for", f"add --method {of[name]}")

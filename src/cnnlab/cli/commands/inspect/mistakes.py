@@ -7,24 +7,24 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, PartName, RunPath, find_run, guarded
-from cnnlab.cli.output.documents import Form, Latex, Markdown
-from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.interpret.targets import MOST_SHOWN
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, SplitName, find_run, handle_errors
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
+from cnnlab.interpret.targets import MAX_SHOWN
 
 PICTURE = "mistakes.png"
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(mistakes))
+    group.command()(handle_errors(mistakes))
 
 
 def mistakes(
     run: RunPath,
-    part: Annotated[PartName, typer.Option(help="Which images. Test: only once it has been opened.")] = (
-        PartName.VALIDATION
+    part: Annotated[SplitName, typer.Option(help="Which images. Test: only once it has been opened.")] = (
+        SplitName.VALIDATION
     ),
-    most: Annotated[int, typer.Option(min=1, max=MOST_SHOWN, help="How many mistakes the gallery shows.")] = 24,
+    most: Annotated[int, typer.Option(min=1, max=MAX_SHOWN, help="How many mistakes the gallery shows.")] = 24,
     pair: Annotated[
         str | None,
         typer.Option(metavar="TRUE:PREDICTED", help="Only mistakes of this pair, as cat:dog.", show_default=False),
@@ -52,23 +52,23 @@ def mistakes(
     The predictions are those that the run has kept. The images of the test part are a look, which the ledger tells of;
     with --no-images or --no-pictures there is none.
     """
-    form = Form(json, markdown, latex)
-    place = None if no_pictures else check_place(output, PICTURE)
-    from cnnlab.cli.output.console import progressing
+    form = OutputFormat(json, markdown, latex)
+    place = None if no_pictures else check_figure_path(output, PICTURE)
+    from cnnlab.cli.output.console import progress_reporter
     from cnnlab.interpret.mistakes.compute import inspect_mistakes
 
-    with progressing() as shown:
+    with progress_reporter() as shown:
         found = inspect_mistakes(
             find_run(run),
             part.value,
-            most=most,
+            max_mistakes=most,
             pair=pair,
             per_pair=per_pair,
             images=images and place is not None,
             device=device,
             data=data,
-            say=shown.say,
+            log=shown.log,
             progress=shown,
         )
     spare = ("of its own class", "share of the class", "mean probability")
-    show_with_plates(found, form, partial(found.plates, equal_mass=equal_mass), place, spare)
+    show_with_figures(found, form, partial(found.figures, equal_mass=equal_mass), place, spare)

@@ -9,13 +9,13 @@ import typer
 from cnnlab.errors import UsageError
 
 
-def given(context: typer.Context, *names: str) -> list[str]:
+def given_options(context: typer.Context, *names: str) -> list[str]:
     """Those of the named parameters that the person gave, on the command line or in the environment."""
     sources = {name: context.get_parameter_source(name) for name in names}
     return [name for name, source in sources.items() if source is not None and not source.name.startswith("DEFAULT")]
 
 
-def refuse(name: str, reason: str, step: str) -> NoReturn:
+def refuse_option(name: str, reason: str, step: str) -> NoReturn:
     """Tell that an option would do nothing.
 
     Args:

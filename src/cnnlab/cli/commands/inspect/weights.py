@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.commands.inspect.option_checks import refuse
-from cnnlab.cli.options import DataFolder, Debug, Json, WeightSeed, What, guarded, read_name
-from cnnlab.cli.output.documents import Form, Latex, Markdown
-from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_place, show_with_plates
-from cnnlab.interpret.targets import MOST_SHOWN
+from cnnlab.cli.commands.inspect.option_checks import refuse_option
+from cnnlab.cli.options import DataFolder, Debug, Json, NetworkArgument, WeightSeed, handle_errors, read_network_name
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
+from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
+from cnnlab.interpret.targets import MAX_SHOWN
 
 
-class Ordered(StrEnum):
+class FilterOrder(StrEnum):
     """What filters are ordered by."""
 
     NUMBER = "number"
@@ -24,7 +24,7 @@ class Ordered(StrEnum):
     NORM = "norm"
 
 
-class Scaled(StrEnum):
+class FilterScale(StrEnum):
     """What a filter's colours are full at: its own largest weight, or the larger of before and after training."""
 
     OWN = "own"
@@ -32,11 +32,11 @@ class Scaled(StrEnum):
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(weights))
+    group.command()(handle_errors(weights))
 
 
 def weights(
-    what: What,
+    what: NetworkArgument,
     layer: Annotated[
         str,
         typer.Option(metavar="NAME", help="A convolution or a dense layer; by default the first.", show_default=False),
@@ -44,16 +44,16 @@ def weights(
     most: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST_SHOWN, help="How many filters to show, by default 64 pictures.", show_default=False
+            min=1, max=MAX_SHOWN, help="How many filters to show, by default 64 pictures.", show_default=False
         ),
     ] = None,
     order: Annotated[
-        Ordered | None,
+        FilterOrder | None,
         typer.Option(help="In which order; by default by number, of deep kernels by norm.", show_default=False),
     ] = None,
     scale: Annotated[
-        Scaled, typer.Option(help="Before and after training by a scale of its own each, or by one for both.")
-    ] = Scaled.OWN,
+        FilterScale, typer.Option(help="Before and after training by a scale of its own each, or by one for both.")
+    ] = FilterScale.OWN,
     seed: WeightSeed = None,
     data: DataFolder = None,
     output: PictureFile = None,
@@ -67,15 +67,17 @@ def weights(
 
     What a run began with is made anew from its seed, and held to the digest that the run wrote down.
     """
-    form = Form(json, markdown, latex)
-    place = None if no_pictures else check_place(output, "weights.png")
-    named = read_name(what)
-    from cnnlab.cli.output.console import say
-    from cnnlab.interpret.loaded_model import subject_of
+    form = OutputFormat(json, markdown, latex)
+    place = None if no_pictures else check_figure_path(output, "weights.png")
+    named = read_network_name(what)
+    from cnnlab.cli.output.console import log
+    from cnnlab.interpret.loaded_model import load_target
     from cnnlab.interpret.weights.compute import inspect_weights
 
-    subject = subject_of(named, seed=seed, device="cpu", data=data, say=say)
-    found = inspect_weights(subject, layer, most=most, order=order.value if order else None)
-    if scale is Scaled.COMMON and not found.filters.is_paired:
-        refuse("scale", "there are no weights before training beside these", "name a trained run")
-    show_with_plates(found, form, partial(found.plates, scale=scale.value), place, ("cycles/px", "cosine", "coherence"))
+    subject = load_target(named, seed=seed, device="cpu", data=data, log=log)
+    found = inspect_weights(subject, layer, max_filters=most, order=order.value if order else None)
+    if scale is FilterScale.COMMON and not found.filters.shows_before_and_after:
+        refuse_option("scale", "there are no weights before training beside these", "name a trained run")
+    show_with_figures(
+        found, form, partial(found.figures, scale=scale.value), place, ("cycles/px", "cosine", "coherence")
+    )

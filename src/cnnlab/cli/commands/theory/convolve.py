@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, guarded, read_place, read_sizes
-from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import Debug, Json, handle_errors, read_position, read_sizes
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
 from cnnlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Sheet
-    from cnnlab.theory.convolution_by_hand.result import Convolution, Step
+    from cnnlab.render.document import Document
+    from cnnlab.theory.convolution_by_hand.result import Convolution, ConvolutionStep
 
 Image = Annotated[
     str, typer.Option(metavar="JSON", help="H×W or C×H×W numbers, or a .json file with them.", show_default=False)
@@ -42,7 +42,7 @@ Page = Annotated[
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(convolve))
+    group.command()(handle_errors(convolve))
 
 
 def convolve(
@@ -66,50 +66,50 @@ def convolve(
     """A convolution by hand: every output element with its products and their sum."""
     from cnnlab.theory.convolution_by_hand.result import convolve as work_out
 
-    form = Form(json, markdown, latex, svg)
+    form = OutputFormat(json, markdown, latex, svg)
     found = work_out(
-        _numbers("--image", image),
-        _numbers("--kernel", kernel),
-        bias=_numbers("--bias", bias) if bias else None,
+        _parse_numbers("--image", image),
+        _parse_numbers("--kernel", kernel),
+        bias=_parse_numbers("--bias", bias) if bias else None,
         stride=read_sizes(stride, "--stride"),
         padding="same" if padding == "same" else read_sizes(padding, "--padding", least=0, also="same"),
         dilation=read_sizes(dilation, "--dilation"),
         padding_mode=padding_mode,
         flip=not cross_correlation,
     )
-    step = _step(found, at, of)
+    step = _selected_step(found, at, of)
     if page is not None:
-        _write(page, found, step)
-    show_answer(_Shown(found, step), form)
+        _write_page(page, found, step)
+    show_output(_SelectedResult(found, step), form)
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _SelectedResult:
     """The answer to what was asked: all of the output, or one step."""
 
-    found: Convolution
-    step: Step | None
+    convolution: Convolution
+    step: ConvolutionStep | None
 
-    def sheet(self) -> Sheet:
-        return self.found.sheet(self.step)
+    def document(self) -> Document:
+        return self.convolution.document(self.step)
 
     def svg(self) -> str:
-        return self.found.svg(self.step)
+        return self.convolution.svg(self.step)
 
     def to_json(self, indent: int | None = None) -> str:
-        return self.found.to_json(indent, self.step)
+        return self.convolution.to_json(indent, self.step)
 
 
-def _step(found: Convolution, at: str, of: int) -> Step | None:
-    place = read_place(at, "--at")
+def _selected_step(convolution: Convolution, at: str, of: int) -> ConvolutionStep | None:
+    place = read_position(at, "--at")
     if place is None:
         if of:
             raise UsageError("--of chooses a kernel for --at", where="--of", next_step=f"add --at 0,0 --of {of}")
         return None
-    return found.at(*place, of)
+    return convolution.step_at(*place, of)
 
 
-def _numbers(option: str, text: str) -> Any:
+def _parse_numbers(option: str, text: str) -> Any:
     """The value of JSON text, or of a .json file."""
     import json
 
@@ -139,9 +139,9 @@ def _numbers(option: str, text: str) -> Any:
         ) from None
 
 
-def _write(path: Path, found: Convolution, step: Step | None) -> None:
-    from cnnlab.atomic_io import write_whole
-    from cnnlab.cli.output.console import say
+def _write_page(path: Path, convolution: Convolution, step: ConvolutionStep | None) -> None:
+    from cnnlab.atomic_io import atomic_write
+    from cnnlab.cli.output.console import log
     from cnnlab.theory.convolution_by_hand.page import step_number
 
     if path.suffix.lower() not in (".html", ".htm") or path.is_dir():
@@ -152,5 +152,7 @@ def _write(path: Path, found: Convolution, step: Step | None) -> None:
             allowed="a name that ends in .html",
             next_step=f"name it as in --page {path.with_suffix('.html')}",
         )
-    write_whole(path, found.page().encode(), advice="choose another place with --page")
-    say(f"Written to {path}{f'; this step: {path.resolve().as_uri()}#step={step_number(found, step)}' if step else ''}")
+    atomic_write(path, convolution.page().encode(), next_step="choose another place with --page")
+    log(
+        f"Written to {path}{f'; this step: {path.resolve().as_uri()}#step={step_number(convolution, step)}' if step else ''}"
+    )

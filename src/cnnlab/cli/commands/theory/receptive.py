@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, guarded, read_image_size, read_place
-from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import DataFolder, Debug, Device, Json, find_run, handle_errors, read_image_size, read_position
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
 from cnnlab.errors import UsageError
 
 What = Annotated[
@@ -38,7 +38,7 @@ Seed = Annotated[
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(receptive))
+    group.command()(handle_errors(receptive))
 
 
 def receptive(
@@ -63,21 +63,21 @@ def receptive(
     With --effective also how much it looks where: the gradient of a node by each pixel, for a run's trained weights
     beside those that it began with, or for random ones.
     """
-    form = Form(json, markdown, latex, svg)
-    sides, place = read_image_size(size), read_place(node, "--node")
+    form = OutputFormat(json, markdown, latex, svg)
+    sides, place = read_image_size(size), read_position(node, "--node")
     for option, given in (("--images", images), ("--seed", seed)):
         if given is not None and not effective:
             raise UsageError(f"{option} is for --effective", where=option, next_step="add --effective, or leave it out")
     if len(what) == 1:
         what = [str(find_run(Path(what[0])))]
     if effective:
-        from cnnlab.interpret.targets import resolve
+        from cnnlab.interpret.targets import resolve_target
 
-        resolve(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
-        from cnnlab.cli.output.console import say
-        from cnnlab.interpret.receptive_field.effective import named_effective_fields
+        resolve_target(what)  # a recipe's mistakes are told before torch is loaded, which takes seconds
+        from cnnlab.cli.output.console import log
+        from cnnlab.interpret.receptive_field.effective import target_effective_fields
 
-        looked = named_effective_fields(
+        looked = target_effective_fields(
             what,
             size=sides,
             channels=channels,
@@ -87,11 +87,11 @@ def receptive(
             images=images or 32,
             seed=seed,
             device=device,
-            say=say,
+            log=log,
         )
-        show_answer(looked, form, spare=("support", "padding"))
+        show_output(looked, form, optional_columns=("support", "padding"))
     else:
-        from cnnlab.interpret.receptive_field.theoretical import named_fields
+        from cnnlab.interpret.receptive_field.theoretical import target_receptive_fields
 
-        fields = named_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
-        show_answer(fields, form, spare=("row", "first centre", "inputs"))
+        fields = target_receptive_fields(what, size=sides, channels=channels, data=data, layer=layer, node=place)
+        show_output(fields, form, optional_columns=("row", "first centre", "inputs"))

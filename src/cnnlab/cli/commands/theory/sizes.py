@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnnlab.cli.options import Debug, Json, guarded, read_sizes
-from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.options import Debug, Json, handle_errors, read_sizes
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
 
 if TYPE_CHECKING:
-    from cnnlab.render.document import Answer
+    from cnnlab.render.document import Renderable
 
 _METAVAR = "N|HxW"
-_FROM_NOUGHT = ("padding", "output_padding")
+_ZERO_ALLOWED = ("padding", "output_padding")
 
 Size = Annotated[str, typer.Option(metavar=_METAVAR, help="The image's size: one number, or HEIGHTxWIDTH.")]
 Output = Annotated[str, typer.Option(metavar=_METAVAR, help="The wanted size of the output.")]
@@ -35,7 +35,7 @@ Filters = Annotated[int | None, typer.Option(help="Filters of the convolution: f
 
 def register(group: typer.Typer) -> None:
     for command in (output, padding, kernel, stride):
-        group.command()(guarded(command))
+        group.command()(handle_errors(command))
 
 
 def output(
@@ -60,7 +60,7 @@ def output(
     """The size that comes out of a convolution or a pool, and what it never sees."""
     from cnnlab.theory.size_arithmetic.answers import solve_output
 
-    _answer(solve_output, context)
+    _print_solution(solve_output, context)
 
 
 def padding(
@@ -82,7 +82,7 @@ def padding(
     """The padding that gives an output, on each side."""
     from cnnlab.theory.size_arithmetic.answers import solve_padding
 
-    _answer(solve_padding, context)
+    _print_solution(solve_padding, context)
 
 
 def kernel(
@@ -104,7 +104,7 @@ def kernel(
     """The kernel that gives an output."""
     from cnnlab.theory.size_arithmetic.answers import solve_kernel
 
-    _answer(solve_kernel, context)
+    _print_solution(solve_kernel, context)
 
 
 def stride(
@@ -126,17 +126,17 @@ def stride(
     """The stride that gives an output."""
     from cnnlab.theory.size_arithmetic.answers import solve_stride
 
-    _answer(solve_stride, context)
+    _print_solution(solve_stride, context)
 
 
-def _answer(solve: Callable[..., Answer], context: typer.Context) -> None:
+def _print_solution(solve: Callable[..., Renderable], context: typer.Context) -> None:
     """Show what a question's options come to; each has the name of the argument that it is."""
-    from cnnlab.theory.size_arithmetic.arithmetic import LARGEST
+    from cnnlab.theory.size_arithmetic.arithmetic import MAX_SIZE
 
     given = {name: value for name, value in context.params.items() if value is not None and name != "debug"}
-    form = Form(**{name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given})
+    form = OutputFormat(**{name: given.pop(name) for name in ("json", "markdown", "latex", "svg") if name in given})
     for name, value in given.items():
         if isinstance(value, str):
-            least = 0 if name in _FROM_NOUGHT else 1
-            given[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=LARGEST)
-    show_answer(solve(**given), form)
+            least = 0 if name in _ZERO_ALLOWED else 1
+            given[name] = read_sizes(value, f"--{name.replace('_', '-')}", least=least, most=MAX_SIZE)
+    show_output(solve(**given), form)

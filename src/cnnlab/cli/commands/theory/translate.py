@@ -8,32 +8,32 @@ from typing import Annotated
 import typer
 
 from cnnlab.cli.options import (
-    AN_IMAGE,
-    IMAGE_FORM,
+    IMAGE_HELP,
+    IMAGE_METAVAR,
     DataFolder,
     Debug,
     Device,
     Json,
+    NetworkArgument,
     WeightSeed,
-    What,
-    guarded,
-    read_name,
+    handle_errors,
+    read_network_name,
 )
-from cnnlab.cli.output.documents import Form, Latex, Markdown, Svg, show_answer
+from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat, Svg, show_output
 
 ImageFile = Annotated[
     str | None,
     typer.Option(
         "--image",
-        metavar=IMAGE_FORM,
-        help=f"{AN_IMAGE}; by default one that the program draws.",
+        metavar=IMAGE_METAVAR,
+        help=f"{IMAGE_HELP}; by default one that the program draws.",
         show_default=False,
     ),
 ]
 Shifts = Annotated[int, typer.Option(help="The largest shift, in pixels.")]
 
 
-class Towards(StrEnum):
+class ShiftDirection(StrEnum):
     """Where the image is moved."""
 
     RIGHT = "right"
@@ -41,7 +41,7 @@ class Towards(StrEnum):
     DIAGONAL = "diagonal"
 
 
-class Filling(StrEnum):
+class BorderFill(StrEnum):
     """What the freed border gets."""
 
     EDGE = "edge"
@@ -49,17 +49,17 @@ class Filling(StrEnum):
 
 
 def register(group: typer.Typer) -> None:
-    group.command()(guarded(translate))
+    group.command()(handle_errors(translate))
 
 
 def translate(
-    what: What,
+    what: NetworkArgument,
     image: ImageFile = None,
     shifts: Shifts = 4,
-    direction: Annotated[Towards, typer.Option(help="Where the image is moved.")] = Towards.RIGHT,
+    direction: Annotated[ShiftDirection, typer.Option(help="Where the image is moved.")] = ShiftDirection.RIGHT,
     fill: Annotated[
-        Filling, typer.Option(help="The freed border: the pixels at the edge again, or zero as padding is.")
-    ] = Filling.EDGE,
+        BorderFill, typer.Option(help="The freed border: the pixels at the edge again, or zero as padding is.")
+    ] = BorderFill.EDGE,
     seed: WeightSeed = None,
     device: Device = "auto",
     data: DataFolder = None,
@@ -73,17 +73,17 @@ def translate(
 
     Also which shifts each map follows exactly: those that its strides divide.
     """
-    form = Form(json, markdown, latex, svg)
-    named = read_name(what)
-    from cnnlab.cli.output.console import say
-    from cnnlab.interpret.loaded_model import subject_of
-    from cnnlab.interpret.translation.compute import check_shifts, translation
+    form = OutputFormat(json, markdown, latex, svg)
+    named = read_network_name(what)
+    from cnnlab.cli.output.console import log
+    from cnnlab.interpret.loaded_model import load_target
+    from cnnlab.interpret.translation.compute import translation_sensitivity, validate_shifts
 
-    subject = subject_of(named, seed=seed, device=device, data=data, say=say)
+    subject = load_target(named, seed=seed, device=device, data=data, log=log)
     # When all else is known to be right: a look at the test part is written down for good.
-    check_shifts((subject.form.height, subject.form.width), shifts, direction.value, fill.value)
-    picture = subject.picture(image, "theory translate")
-    found = translation(
+    validate_shifts((subject.image_spec.height, subject.image_spec.width), shifts, direction.value, fill.value)
+    picture = subject.load_image(image, "theory translate")
+    found = translation_sensitivity(
         subject.network,
         picture.values,
         subject.layers,
@@ -91,11 +91,13 @@ def translate(
         direction=direction.value,
         fill=fill.value,
         name=subject.name,
-        shown=picture.name,
+        image_name=picture.name,
     )
     stages = [
         {"name": stage.name, "shift": 1, "before": stage.before[1], "after": stage.after[1]} for stage in found.stages
     ]
-    kept = {layer.name: {"period": layer.period, "kept": layer.kept} for layer in found.layers if layer.period}
-    extra = {"answer": found.answer(), "stages": stages, "exact": kept}
-    show_answer(found, form, spare=("row", "at others"), extra=extra)
+    kept = {
+        layer.name: {"period": layer.period, "kept": layer.equivariant_shifts} for layer in found.layers if layer.period
+    }
+    extra = {"answer": found.summary(), "stages": stages, "exact": kept}
+    show_output(found, form, optional_columns=("row", "at others"), extra=extra)
