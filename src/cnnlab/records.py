@@ -304,3 +304,10 @@ class RunResult(Record):
     seconds: float
     images_per_second: float
     message: str = ""
+
+
+class EarlyStoppingState(Record):
+    """How long a figure has not improved; `best` is None before the first validation."""
+
+    best: float | None = None
+    num_bad_validations: int = 0

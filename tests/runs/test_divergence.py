@@ -15,9 +15,9 @@ from cnnlab.cli.commands.train import show_result
 from cnnlab.data.loader import ImageLoader
 from cnnlab.runs.index.summary import summarize_runs
 from cnnlab.runs.run import run
+from cnnlab.storage.checkpoints import load_weights
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.training import loop
-from cnnlab.training.checkpoints import load_weights
 from cnnlab.training.losses import loss_function
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.runs import environment
 from cnnlab.runs.environment import code_hash, normalize_source
+from cnnlab.settings import cache_dir
 
 SOURCE = b'''"""A module."""
 

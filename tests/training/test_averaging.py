@@ -16,8 +16,9 @@ from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.pretrained.truncate import CutPoint
+from cnnlab.storage.checkpoints import load_weights
 from cnnlab.training.averaging import WeightAverage, update_batchnorm_stats
-from cnnlab.training.checkpoints import load_weights, save_weights
+from cnnlab.training.checkpoints import save_weights
 
 NO_DROPOUT = ("conv(4, 3, padding=1)", "batchnorm", "relu", "maxpool(2)", "flatten", "dense(classes)")
 

@@ -16,15 +16,9 @@ from torch import nn
 from cnnlab.config.optimization import optimizers
 from cnnlab.errors import RunError
 from cnnlab.records import PrecisionConfig
-from cnnlab.training import checkpoints
-from cnnlab.training.checkpoints import (
-    completed_epochs,
-    load_network_state,
-    load_weights,
-    restore_training_state,
-    save_training_state,
-    save_weights,
-)
+from cnnlab.storage import checkpoints
+from cnnlab.storage.checkpoints import completed_epochs, load_network_state, load_weights
+from cnnlab.training.checkpoints import restore_training_state, save_training_state, save_weights
 from cnnlab.training.loop import fit
 from cnnlab.training.precision import FP32
 

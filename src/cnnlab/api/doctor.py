@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from cnnlab.data.dataset import data_roots
-from cnnlab.data.decoding.cache import cache_dir
-from cnnlab.data.sources.catalogue import find_local, is_offline
+from cnnlab.data.sources.catalogue import find_local
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.errors import SourceError
 from cnnlab.records import Record
 from cnnlab.runs.checks import memory_bytes
+from cnnlab.settings import cache_dir, is_offline
 from cnnlab.training.device import choose_device, device_name, processor_name
 from cnnlab.training.precision import cached_benchmarks, clear_benchmarks
 from cnnlab.version import __version__

@@ -17,7 +17,6 @@ import numpy as np
 
 from cnnlab.config.recipe import Data
 from cnnlab.data.channel_stats import mean_and_std
-from cnnlab.data.decoding.cache import cache_dir
 from cnnlab.data.sources import catalogue
 from cnnlab.data.sources.base import (
     DataSource,
@@ -34,6 +33,7 @@ from cnnlab.data.sources.image_folder import expand_home, open_folder
 from cnnlab.data.sources.releases import CATALOGUE
 from cnnlab.data.split_assignment import SplitIndices, assign_splits, remap_labels
 from cnnlab.errors import SourceError, comma_separated, did_you_mean
+from cnnlab.settings import cache_dir
 
 # Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each
 # split is kept by itself, so that it can stay on disk.

@@ -34,9 +34,9 @@ class Section(BaseModel):
         def __init__(self, **values: Any) -> None:
             fields = type(self).model_fields
             # "none" for what may be left out: a recipe undoes with it what its base says.
-            optional = {key for key, field in fields.items() if field.default is None and key not in self.named}
+            optional = {key for key, field in fields.items() if field.default is None and key not in self.name_keys}
             given = {key: value for key, value in values.items() if not (key in optional and value == "none")}
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise spec_error(error, type(self).model_fields, self.also) from None
+                raise spec_error(error, type(self).model_fields, self.extra_keys) from None

@@ -27,31 +27,11 @@ from cnnlab.version import __version__
 
 # What users write is not here: a default stands in the recipe, whose digest is another.
 NUMERIC_SOURCES = (
-    *("data", "evaluate", "model", "training", "randomness.py", "processes.py"),
-    *(
-        "runs/setup.py",
-        "runs/cached_features.py",
-        "runs/final_evaluation.py",
-        "models/network_plan.py",
-        "runs/resolve_recipe.py",
-    ),
-    *("runs/run.py", "models/pretrained/source.py"),
-    *(
-        "architecture/layer.py",
-        "architecture/layers.py",
-        "architecture/layers.py",
-        "architecture/layer_table.py",
-        "architecture/trace.py",
-        "architecture/layer_table.py",
-    ),
-    *("config/backbones.py", "config/model.py", "config/backbones.py", "config/backbones.py"),
-    *(
-        "config/optimization.py",
-        "config/losses.py",
-        "config/averaging_and_mixing.py",
-        "config/budget.py",
-        "config/augmentations.py",
-    ),
+    *("data", "evaluation", "models", "training", "randomness.py", "distributed.py", "storage/checkpoints.py"),
+    *("runs/run.py", "runs/setup.py", "runs/cached_features.py", "runs/final_evaluation.py", "runs/resolve_recipe.py"),
+    *("architecture/layer.py", "architecture/layers.py", "architecture/layer_table.py", "architecture/trace.py"),
+    *("config/backbones.py", "config/model.py", "config/optimization.py", "config/losses.py", "config/budget.py"),
+    *("config/averaging_and_mixing.py", "config/augmentations.py"),
 )
 
 _DOCSTRING_NODES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

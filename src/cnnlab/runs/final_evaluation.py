@@ -29,10 +29,10 @@ from cnnlab.runs.checks import check_same_data
 from cnnlab.runs.environment import relocate_recipe
 from cnnlab.runs.setup import DatasetFactory, TrainingSetup, make_image_loader
 from cnnlab.runs.warnings import check_test_leaks
+from cnnlab.storage.checkpoints import load_network_state, load_weights
 from cnnlab.storage.lock import locked
 from cnnlab.storage.run_folder import Predictions, RunFolder
 from cnnlab.storage.test_ledger import record_opening
-from cnnlab.training.checkpoints import load_network_state, load_weights
 from cnnlab.training.device import choose_device, disable_tf32
 from cnnlab.training.loop import TrainingState
 from cnnlab.training.precision import torch_memory_format

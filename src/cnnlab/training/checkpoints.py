@@ -1,67 +1,34 @@
-"""Weights on disk: safetensors for the numbers, JSON for the rest; no pickle.
-
-    best-3515.safetensors     the tensors, named by the step
-    best.json                 which file is meant, its SHA-256, and the state beside the tensors
-
-The JSON file is replaced last and in one go: it names the new file or the old one, both whole. The state before the
-newest is kept, and used, aloud, when the newest is damaged. `last.json` says which best weights belong to its state:
-a training that goes on from there goes on with those, whatever was kept after them.
-"""
+"""Keep the state of a training in checkpoints, and restore it."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from cnnlab.atomic_io import atomic_write
 from cnnlab.errors import RunError
-from cnnlab.records import Record, SafeFilename, first_validation_error
-from cnnlab.training.early_stopping import EarlyStoppingState
+from cnnlab.storage.checkpoints import (
+    WEIGHTS,
+    CheckpointFile,
+    TrainingProgress,
+    add_prefix,
+    delete_unreferenced,
+    load_checkpoint,
+    load_network_state,
+    read_index_or_none,
+    save_checkpoint,
+    strip_prefix,
+    write_best_index,
+)
 from cnnlab.training.loop import TrainingState
 
-CheckpointKind = Literal["best", "last"]
-_WEIGHTS, _AVERAGE, _OPTIMIZER = "network/", "average/", "optimizer/"
+_AVERAGE = "average/"
 
 
-class TrainingProgress(Record):
-    """What a training needs beside its tensors to go on. `best` is what `best.json` held at that time."""
-
-    epoch: int
-    step: int
-    seconds: float
-    selected_epoch: float
-    stopped: bool
-    diverged: bool
-    factor: float
-    averaged: int = 0
-    best_tracker: EarlyStoppingState
-    early_stopping: EarlyStoppingState | None
-    plateau: EarlyStoppingState | None
-    best: CheckpointIndex | None = None
-
-
-class CheckpointFile(Record):
-    """One file of tensors."""
-
-    file: SafeFilename
-    sha256: str
-    epoch: float
-    progress: TrainingProgress | None = None
-
-
-class CheckpointIndex(Record):
-    """What `best.json` and `last.json` hold."""
-
-    newest: CheckpointFile
-    before: CheckpointFile | None = None
+_OPTIMIZER = "optimizer/"
 
 
 def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
@@ -70,11 +37,11 @@ def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
     Raises:
         RunError: the file can't be written; the older state is as it was.
     """
-    _save(
+    save_checkpoint(
         folder,
         "best",
         training.step,
-        _add_prefix(_WEIGHTS, training.eval_model),
+        add_prefix(WEIGHTS, training.eval_model),
         CheckpointFile(file="", sha256="", epoch=epoch),
     )
 
@@ -94,28 +61,13 @@ def save_training_state(folder: Path, training: TrainingState) -> None:
         best_tracker=training.best_tracker.state,
         early_stopping=stopper.state if stopper else None,
         plateau=schedule.plateau_tracker.state if schedule.plateau_tracker else None,
-        best=_read_index_or_none(folder, "best"),
+        best=read_index_or_none(folder, "best"),
     )
-    tensors = {**_add_prefix(_WEIGHTS, training.network), **_optimizer_tensors(training)}
+    tensors = {**add_prefix(WEIGHTS, training.network), **_optimizer_tensors(training)}
     if training.average is not None:
-        tensors |= _add_prefix(_AVERAGE, training.average.network)
+        tensors |= add_prefix(_AVERAGE, training.average.network)
     saved = CheckpointFile(file="", sha256="", epoch=float(training.epoch), progress=progress)
-    _save(folder, "last", training.step, tensors, saved)
-
-
-def load_weights(
-    folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
-) -> tuple[dict[str, Tensor], CheckpointFile]:
-    """The network's tensors of a checkpoint, on the CPU.
-
-    Args:
-        epoch: the only one whose weights will do; None: the newest, or else, aloud, those before them.
-
-    Raises:
-        RunError: there is none, or none of those that will do is whole.
-    """
-    tensors, saved = _load(folder, kind, warn, epoch)
-    return _strip_prefix(_WEIGHTS, tensors), saved
+    save_checkpoint(folder, "last", training.step, tensors, saved)
 
 
 def restore_training_state(
@@ -134,15 +86,15 @@ def restore_training_state(
     """
     if not (folder / "last.json").exists():
         if is_main:
-            _write_best_index(folder, None)
+            write_best_index(folder, None)
         return
-    tensors, saved = _load(folder, "last", warn)
+    tensors, saved = load_checkpoint(folder, "last", warn)
     progress = saved.progress
     if progress is None:
         raise RunError("this checkpoint holds weights only", where=str(folder), next_step="train it again")
-    load_network_state(training.network, _strip_prefix(_WEIGHTS, tensors), str(folder))
+    load_network_state(training.network, strip_prefix(WEIGHTS, tensors), str(folder))
     if training.average is not None:
-        load_network_state(training.average.network, _strip_prefix(_AVERAGE, tensors), str(folder))
+        load_network_state(training.average.network, strip_prefix(_AVERAGE, tensors), str(folder))
         training.average.num_averaged = progress.averaged
     training.epoch, training.step, training.seconds = progress.epoch, progress.step, progress.seconds
     training.selected_epoch = progress.selected_epoch
@@ -155,131 +107,9 @@ def restore_training_state(
     _load_optimizer(training, tensors)
     # Weights were selected, but best.json could not be read when this state was kept: it stays as it is.
     if is_main and (progress.best is not None or not progress.selected_epoch):
-        _write_best_index(folder, progress.best)
+        write_best_index(folder, progress.best)
     if is_main:
-        _delete_unreferenced(folder)
-
-
-def completed_epochs(folder: Path) -> int:
-    """How many whole epochs a resumed training need not make again.
-
-    Raises:
-        RunError: `last.json` is damaged.
-    """
-    pointer = _read_index(folder, "last")
-    return int(pointer.newest.epoch) if pointer else 0
-
-
-def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Fill a network with tensors of the same names and shapes.
-
-    Raises:
-        RunError: they are those of another network; the first difference is named.
-    """
-    own = network.state_dict()
-    for name in [*own, *tensors]:
-        here, there = own.get(name), tensors.get(name)
-        if here is None or there is None or here.shape != there.shape:
-            raise RunError(
-                f"these weights are of another network: '{name}' is {_shape_text(there)} there, and {_shape_text(here)} here",
-                where=where,
-                next_step="use the recipe that the weights were trained with",
-            )
-    network.load_state_dict(dict(tensors))
-
-
-def _save(folder: Path, kind: CheckpointKind, step: int, tensors: Mapping[str, Tensor], saved: CheckpointFile) -> None:
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    file = f"{kind}-{step}.safetensors"
-    newest = saved.model_copy(update={"file": file, "sha256": hashlib.sha256(content).hexdigest()})
-    older = _read_index_or_none(folder, kind)
-    # A resumed training comes to the same step again: what it writes anew is no state before itself.
-    others = [kept for kept in (older.newest, older.before) if kept and kept.file != file] if older else []
-    before = others[0] if others else None
-    atomic_write(folder / file, content)
-    atomic_write(folder / f"{kind}.json", CheckpointIndex(newest=newest, before=before).to_json(indent=2).encode())
-    _delete_unreferenced(folder)
-
-
-def _delete_unreferenced(folder: Path) -> None:
-    """Remove the tensors that neither `best.json` nor `last.json` names; nothing while one of them can't be read.
-
-    What a process that was killed had half written goes, too: one process at a time works in a run.
-    """
-    try:
-        best, last = _read_index(folder, "best"), _read_index(folder, "last")
-    except RunError:
-        return
-    states = [saved for saved in (last.newest, last.before) if saved] if last else []
-    named = {file for pointer in (best, last) for file in _referenced_files(pointer)}
-    named |= {file for saved in states if saved.progress for file in _referenced_files(saved.progress.best)}
-    for kind in ("best", "last"):
-        for path in folder.glob(f"{kind}-*.safetensors"):
-            if path.name not in named:
-                path.unlink(missing_ok=True)
-        for path in folder.glob(f".{kind}-*.tmp"):
-            path.unlink(missing_ok=True)
-
-
-def _referenced_files(index: CheckpointIndex | None) -> list[str]:
-    return [saved.file for saved in (index.newest, index.before) if saved] if index else []
-
-
-def _write_best_index(folder: Path, best: CheckpointIndex | None) -> None:
-    if best is None:
-        (folder / "best.json").unlink(missing_ok=True)
-    elif best != _read_index_or_none(folder, "best"):
-        atomic_write(folder / "best.json", best.to_json(indent=2).encode())
-
-
-def _read_index_or_none(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
-    """The same as `_read_index`, where a damaged one is as good as none."""
-    try:
-        return _read_index(folder, kind)
-    except RunError:
-        return None
-
-
-def _read_index(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
-    path = folder / f"{kind}.json"
-    try:
-        return CheckpointIndex.from_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        what = first_validation_error(error) if isinstance(error, ValidationError) else str(error)
-        raise RunError(f"{path.name} can't be read: {what}", where=str(path), next_step="train it again") from None
-
-
-def _load(
-    folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
-) -> tuple[dict[str, Tensor], CheckpointFile]:
-    pointer = _read_index(folder, kind)
-    if pointer is None:
-        raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
-    damage: list[str] = []
-    for saved in (pointer.newest, pointer.before):
-        if saved is None or epoch not in (None, saved.epoch):
-            continue
-        try:
-            content = (folder / saved.file).read_bytes()
-            if hashlib.sha256(content).hexdigest() == saved.sha256:
-                if damage:
-                    warn(f"{damage[0]}; the checkpoint before it ({saved.file}) is used")
-                return load(content), saved
-            damage.append(f"{folder / saved.file} is damaged: its checksum is not the one written beside it")
-        except (OSError, SafetensorError) as error:
-            damage.append(f"{folder / saved.file} can't be read: {error}")
-    what = "; ".join(damage) or f"no weights of epoch {epoch:g} are kept, of which the run's figures are"
-    raise RunError(what, where=str(folder), next_step="train it again")
-
-
-def _add_prefix(prefix: str, network: torch.nn.Module) -> dict[str, Tensor]:
-    return {prefix + name: tensor for name, tensor in network.state_dict().items()}
-
-
-def _strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        delete_unreferenced(folder)
 
 
 def _optimizer_tensors(training: TrainingState) -> dict[str, Tensor]:
@@ -309,7 +139,3 @@ def _match_memory_layout(parameter: Tensor, tensor: Tensor) -> Tensor:
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
-
-
-def _shape_text(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "one number"

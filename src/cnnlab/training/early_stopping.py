@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cnnlab.records import Record, Score
-
-
-class EarlyStoppingState(Record):
-    """How long a figure has not improved; `best` is None before the first validation."""
-
-    best: float | None = None
-    num_bad_validations: int = 0
+from cnnlab.records import EarlyStoppingState, Score
 
 
 @dataclass

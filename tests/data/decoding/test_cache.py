@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnnlab.data.decoding import cache as decoding_cache
-from cnnlab.data.decoding.cache import cache_dir, cached_json, cached_pixels, pixels_key
+from cnnlab.data.decoding.cache import cached_json, cached_pixels, pixels_key
 from cnnlab.data.sources.base import ImageSpec
 from cnnlab.data.sources.image_folder import open_folder
 from cnnlab.errors import CnnlabError, SourceError
+from cnnlab.settings import cache_dir
 
 FORM = ImageSpec(3, 2, 2)
 

@@ -21,7 +21,6 @@ from cnnlab.data.sources.catalogue import (
     dataset_info,
     estimate_download_s,
     find_local,
-    is_offline,
     open_catalogue,
     open_published,
 )
@@ -29,6 +28,7 @@ from cnnlab.data.sources.download import RetryPolicy
 from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, RemoteFile
 from cnnlab.data.sources.shapes import CLASSES, COUNTS, ShapesSource
 from cnnlab.errors import DownloadError, SourceError
+from cnnlab.settings import is_offline
 
 HASTE = RetryPolicy(read_timeout_s=0.2, min_bytes_per_s=0, window_s=1, rounds=1, pause_s=0)
 

@@ -30,10 +30,10 @@ from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.resolve_recipe import resolve_recipe
 from cnnlab.runs.run import resume_run, run
 from cnnlab.runs.verify.recompute import verify_run
+from cnnlab.storage.checkpoints import load_weights
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.plan import make_plan, run_id
 from cnnlab.studies.tasks import ExecutionContext, run_task
-from cnnlab.training.checkpoints import load_weights
 
 CPU = torch.device("cpu")
 

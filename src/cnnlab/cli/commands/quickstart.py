@@ -65,8 +65,9 @@ def quickstart(
 def choose_source(data: Path | None, progress: ProgressCallback) -> tuple[str, str]:
     """CIFAR-10 if it is at hand or can be fetched in reasonable time, else the built-in shapes; and why."""
     from cnnlab.data.dataset import data_roots
-    from cnnlab.data.sources.catalogue import estimate_download_s, find_local, is_offline, open_catalogue
+    from cnnlab.data.sources.catalogue import estimate_download_s, find_local, open_catalogue
     from cnnlab.errors import DownloadError
+    from cnnlab.settings import is_offline
 
     roots = data_roots(data)
     found = find_local("cifar10", roots)

@@ -119,8 +119,8 @@ def resumable(started_runs: Sequence[RunFolder], data: Path | None = None, devic
 
 def _resume_command(folder: RunFolder, data: Path | None, device: str) -> str:
     from cnnlab.distributed import launch_command
+    from cnnlab.storage.checkpoints import completed_epochs
     from cnnlab.storage.run_folder import RunFolder
-    from cnnlab.training.checkpoints import completed_epochs
 
     path = shlex.quote(str(RunFolder.open(folder.path).path))
     given = f" --data {shlex.quote(str(data.resolve()))}" if data is not None else ""

@@ -27,11 +27,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 import PIL
-import platformdirs
 
 from cnnlab.data.decoding.images import DECODER_VERSION
 from cnnlab.data.sources.base import ImageSpec, Pixels
 from cnnlab.errors import CnnlabError
+from cnnlab.settings import cache_dir
 
 _TRAILER = struct.Struct("<8sQ")
 _MAGIC = b"cnnlab-1"
@@ -43,11 +43,6 @@ TEMP_SUFFIX = ".new"
 
 # Writes every row into (file, from this byte on).
 FillFunction = Callable[[Path, int], None]
-
-
-def cache_dir() -> Path:
-    """Where decoded images and downloads are kept: CNNLAB_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("CNNLAB_CACHE") or platformdirs.user_cache_dir("cnnlab"))
 
 
 def pixels_key(content: str, image_spec: ImageSpec) -> str:

@@ -6,13 +6,13 @@ has: unpacked folders, archives, torchvision's layout, or what `open_catalogue` 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlab.data.sources.releases import CATALOGUE, DatasetInfo, Release, RemoteFile
 from cnnlab.errors import CnnlabError, DownloadError, SourceError, comma_separated, did_you_mean
+from cnnlab.settings import is_offline
 
 if TYPE_CHECKING:
     from cnnlab.data.sources.base import DataSource, ProgressCallback
@@ -114,11 +114,6 @@ def estimate_download_s(name: str, timeout_s: float = 3.0) -> float | None:
         if rate:
             return sum(file.size for file in files) / rate
     return None
-
-
-def is_offline() -> bool:
-    """Whether the environment's CNNLAB_OFFLINE forbids downloads."""
-    return os.environ.get("CNNLAB_OFFLINE", "").lower() not in ("", "0", "false", "no")
 
 
 def _as_roots(root: Path | Sequence[Path]) -> list[Path]:

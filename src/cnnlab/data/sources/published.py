@@ -19,7 +19,7 @@ from typing import IO
 
 import numpy as np
 
-from cnnlab.data.decoding.cache import FillFunction, cache_dir, cached_pixels, load_array, pixels_key, save_array
+from cnnlab.data.decoding.cache import FillFunction, cached_pixels, load_array, pixels_key, save_array
 from cnnlab.data.sources.archives import TAR_EXTENSIONS
 from cnnlab.data.sources.base import ImageSpec, Indices, Labels, Pixels, ProgressCallback, Split, no_progress
 from cnnlab.data.sources.class_folders import file_stamp
@@ -27,6 +27,7 @@ from cnnlab.data.sources.download import is_verified
 from cnnlab.data.sources.formats import Decoded, NamedBytes, convert_pixels, decode
 from cnnlab.data.sources.releases import DatasetInfo, Release, RemoteFile
 from cnnlab.errors import CnnlabError, SourceError, comma_separated
+from cnnlab.settings import cache_dir
 
 # So many images at a time are brought to another size.
 _CHUNK = 256

@@ -15,7 +15,6 @@ from torch import nn
 
 from cnnlab.config.arms import error_prefix
 from cnnlab.config.backbones import Backbone, LibraryBackbone, RunBackbone, format_backbone, with_path, with_weights
-from cnnlab.data.sources.catalogue import is_offline
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.pretrained import architectures
 from cnnlab.models.pretrained.loading import set_published_attributes
@@ -28,9 +27,9 @@ from cnnlab.models.pretrained.weights import (
     pretrained_config,
 )
 from cnnlab.render.formatting import pluralize
-from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.settings import is_offline
+from cnnlab.storage.checkpoints import load_weights
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder
-from cnnlab.training.checkpoints import load_weights
 
 LogFn = Callable[[str], None]
 _RECORD_FILES = ("recipe.toml", "data.json")
@@ -281,7 +280,7 @@ def _trained_sha256(folder: RunFolder) -> str:
 
 @lru_cache(maxsize=64)
 def _read_sha256(path: Path, _states: tuple[object, ...]) -> str:
-    return _trained_weights(RunFolder(path), NO_CALLBACKS.log).sha256
+    return _trained_weights(RunFolder(path), lambda _: None).sha256
 
 
 def _file_stamps(folder: RunFolder) -> Iterator[object]:
