@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 from cnnlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from cnnlab.api.compare import compare, compare_studies
+    from cnnlab.api.describe import describe
     from cnnlab.api.lr_finder import lr_range
     from cnnlab.api.shift import shift
-    from cnnlab.api.train import plan_study, recompute, run_study, train, tune, write_report
+    from cnnlab.api.study import plan_study, run_study
+    from cnnlab.api.train import train, write_report
+    from cnnlab.api.tune import tune
+    from cnnlab.api.verify import recompute, verify
     from cnnlab.architecture.receptive_field.compute import receptive_field
     from cnnlab.config.model import Model
     from cnnlab.config.recipe import Claim, Data, Recipe, Train, Warnings
@@ -39,10 +44,7 @@ if TYPE_CHECKING:
     from cnnlab.interpret.weights.compute import inspect_weights
     from cnnlab.models.build import build
     from cnnlab.models.tracing.trace import network_table
-    from cnnlab.reports.architecture.description import Description, describe
-    from cnnlab.reports.comparison.result import compare
-    from cnnlab.reports.comparison.studies import compare_studies
-    from cnnlab.reports.verification.result import verify
+    from cnnlab.reports.architecture.description import Description
     from cnnlab.runs.final_evaluation import open_test
     from cnnlab.runs.run import resume_run
     from cnnlab.storage.run_folder import RunFolder
@@ -68,10 +70,10 @@ _HOMES = {
     "Warnings": "cnnlab.config.recipe",
     "activations": "cnnlab.interpret.hooks",
     "build": "cnnlab.models.build",
-    "compare": "cnnlab.reports.comparison.result",
-    "compare_studies": "cnnlab.reports.comparison.studies",
+    "compare": "cnnlab.api.compare",
+    "compare_studies": "cnnlab.api.compare",
     "convolve": "cnnlab.theory.convolution_by_hand.result",
-    "describe": "cnnlab.reports.architecture.description",
+    "describe": "cnnlab.api.describe",
     "effective_field": "cnnlab.interpret.receptive_field.effective",
     "inspect_activations": "cnnlab.interpret.activations.feature_maps",
     "inspect_attribution": "cnnlab.interpret.attribution.compute",
@@ -83,12 +85,12 @@ _HOMES = {
     "network_table": "cnnlab.models.tracing.trace",
     "load_model": "cnnlab.interpret.loaded_model",
     "open_test": "cnnlab.runs.final_evaluation",
-    "plan_study": "cnnlab.api.train",
+    "plan_study": "cnnlab.api.study",
     "predict": "cnnlab.export.predict",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",
-    "recompute": "cnnlab.api.train",
+    "recompute": "cnnlab.api.verify",
     "resume_run": "cnnlab.runs.run",
-    "run_study": "cnnlab.api.train",
+    "run_study": "cnnlab.api.study",
     "shift": "cnnlab.api.shift",
     "solve_kernel": "cnnlab.theory.size_arithmetic.answers",
     "solve_output": "cnnlab.theory.size_arithmetic.answers",
@@ -96,8 +98,8 @@ _HOMES = {
     "solve_stride": "cnnlab.theory.size_arithmetic.answers",
     "train": "cnnlab.api.train",
     "translation_sensitivity": "cnnlab.interpret.translation.compute",
-    "tune": "cnnlab.api.train",
-    "verify": "cnnlab.reports.verification.result",
+    "tune": "cnnlab.api.tune",
+    "verify": "cnnlab.api.verify",
     "write_report": "cnnlab.api.train",
 }
 

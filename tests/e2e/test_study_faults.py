@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cnnlab.api.train import run_study
+from cnnlab.api.study import run_study
 from cnnlab.cli.main import app
 from cnnlab.cli.output.progress_bars import StudyProgressBar
 from cnnlab.config.recipe import Recipe

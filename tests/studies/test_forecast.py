@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
-from cnnlab.api.train import plan_study
+from cnnlab.api.study import plan_study
 from cnnlab.config.study import Study
 from cnnlab.data.dataset import Dataset
 from cnnlab.records import PrecisionConfig

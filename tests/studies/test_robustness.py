@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.api.train import write_study_report
+from cnnlab.api.study import write_study_report
+from cnnlab.api.verify import verify
 from cnnlab.config.study import Study
 from cnnlab.errors import SpecError
-from cnnlab.reports.verification.result import verify
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.storage.test_ledger import LEDGER
 from cnnlab.studies.folder import SHIFTED, read_result, read_shifted_example, study_folder

@@ -74,3 +74,8 @@ def read_shifted_example(folder: Path, result: StudyResult) -> npt.NDArray[np.ui
             if calls == asked:
                 return example
     return None
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder is that of a study with a result."""
+    return path.is_dir() and (path / "result.json").is_file() and (path / "study.toml").is_file()

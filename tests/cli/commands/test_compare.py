@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cnnlab.api.compare import compare
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.comparison.result import compare
 from cnnlab.storage.run_folder import RunFolder
 
 

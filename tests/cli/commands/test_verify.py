@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cnnlab.api.verify import verify
 from cnnlab.cli.main import app
 from cnnlab.config.recipe import Recipe
-from cnnlab.reports.verification.result import verify
 from cnnlab.storage.run_folder import RunFolder
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from cnnlab.api.describe import BATCH_SIZE, describe, is_recipe
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.errors import SourceError, SpecError, UsageError
 from cnnlab.records import WarningRecord
 from cnnlab.render.formatting import format_bytes
-from cnnlab.reports.architecture.description import BATCH_SIZE, Description, describe, is_recipe
+from cnnlab.reports.architecture.description import Description
 
 ROOT = Path(__file__).parents[3]
 LENET = ROOT / "recipes" / "lenet.toml"

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnlab.api.describe import describe
 from cnnlab.config.optimization import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.network_plan import plan_run_network
 from cnnlab.models.pretrained.weights import locate_weights
 from cnnlab.records import FeatureCacheRecord, LayerRecord, LayerTable, WeightLoadReport
-from cnnlab.reports.architecture.description import Description, describe
+from cnnlab.reports.architecture.description import Description
 from cnnlab.reports.architecture.pretraining import (
     InitialWeights,
     freeze_state,

@@ -15,11 +15,12 @@ from scipy import stats
 
 import cnnlab
 from cnnlab import RunError, RunFolder, UsageError
+from cnnlab.api.compare import compare
 from cnnlab.api.shift import shift
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search import Search
 from cnnlab.config.study import Study
-from cnnlab.reports.comparison.result import ComparedRuns, compare
+from cnnlab.reports.comparison.result import ComparedRuns
 from cnnlab.stats.defaults import SMALLEST_DIFFERENCE
 from cnnlab.stats.welch import nominal_level
 from cnnlab.storage.run_folder import Predictions

@@ -11,9 +11,10 @@ from scipy import stats
 from typer.testing import CliRunner
 
 import cnnlab
+from cnnlab.api.compare import compare_studies
 from cnnlab.cli.main import app
 from cnnlab.errors import RunError, UsageError
-from cnnlab.reports.comparison.studies import ComparedStudies, compare_studies
+from cnnlab.reports.comparison.studies import ComparedStudies
 from cnnlab.studies.result import StudyResult
 
 Make = Callable[..., StudyResult]

@@ -11,11 +11,12 @@ import pytest
 from scipy import stats
 
 import cnnlab
+from cnnlab.api.verify import verify
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError, UsageError
 from cnnlab.grammar.toml_files import bundled_recipe
 from cnnlab.records import ClaimRecord
-from cnnlab.reports.verification.result import ClaimVerification, VerifiedClaim, VerifiedRuns, verify
+from cnnlab.reports.verification.result import ClaimVerification, VerifiedClaim, VerifiedRuns
 from cnnlab.runs.index.same_data import is_same_source
 from cnnlab.runs.run import run
 from cnnlab.runs.verify.result import RunVerification, VerificationChecks

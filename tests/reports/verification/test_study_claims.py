@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cnnlab.api.verify import verify
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study
 from cnnlab.errors import RunError
-from cnnlab.reports.verification.result import ClaimVerification, verify
+from cnnlab.reports.verification.result import ClaimVerification
 from cnnlab.runs.verify.recompute import verify_run
 from cnnlab.storage.run_folder import RunFolder
 from cnnlab.studies.result import StudyResult

@@ -81,9 +81,9 @@ def compare_runs(
     form = OutputFormat(json, markdown, latex)
     if svg is not None:
         check_svg_path(svg, "compared.svg")
+    from cnnlab.api.compare import compare, compare_studies
     from cnnlab.atomic_io import atomic_write
-    from cnnlab.reports.comparison.result import compare
-    from cnnlab.reports.comparison.studies import compare_studies, is_study
+    from cnnlab.studies.folder import is_study
 
     paths = [find_run(path) for path in runs]
     studies = [path for path in paths if is_study(path)]

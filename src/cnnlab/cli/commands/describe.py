@@ -72,12 +72,12 @@ def describe(
 ) -> None:
     """Every layer's shape, parameters, cost, memory and receptive field, and a drawing, before training."""
     form = OutputFormat(json, markdown, latex, svg)
+    from cnnlab.api import describe as api
     from cnnlab.cli.output.console import progress_reporter
-    from cnnlab.reports.architecture import description
 
     changed, sides = overrides(set_), read_image_size(size)
     with progress_reporter() as shown:
-        found = description.describe(
+        found = api.describe(
             what,
             size=sides,
             classes=classes,

@@ -83,7 +83,7 @@ def study(
     file = _find_study_file(file)
     known = Study.read(file, overrides(set_), **keys)
     # Behind the reading, since they load torch, which takes seconds.
-    from cnnlab.api.train import plan_study, run_study
+    from cnnlab.api.study import plan_study, run_study
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.cli.output.progress_bars import StudyProgressBar, resumable
     from cnnlab.studies.folder import study_folder

@@ -82,7 +82,7 @@ def tune(
             planned = plan_search(known, called, device=device, dataset_cache=DatasetCache(data, shown, download=False))
         show_output(TuningPlanView(summarize_tuning_plan(planned)), form)
         return
-    from cnnlab.api.train import tune as carry_out
+    from cnnlab.api.tune import tune as carry_out
     from cnnlab.cli.output.progress_bars import SearchProgressBar, resumable
     from cnnlab.tuning.search import tuning_folder
 

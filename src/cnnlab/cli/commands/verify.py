@@ -49,13 +49,13 @@ def verify_claims(
     if recompute:
         _verify_runs(subjects, data, device, form)
         return
-    from cnnlab.reports.verification.result import verify
+    from cnnlab.api.verify import verify
 
     show_output(verify([find_run(path) for path in subjects], runs=runs), form, OPTIONAL_COLUMNS)
 
 
 def _verify_runs(paths: list[Path], data: Path | None, device: str, output_format: OutputFormat) -> None:
-    from cnnlab.api.train import recompute
+    from cnnlab.api.verify import recompute
     from cnnlab.cli.output.console import progress_reporter
 
     if any(path.suffix == ".toml" for path in paths):

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from cnnlab.architecture.memory import MemoryRecord, estimate_memory
-from cnnlab.architecture.warnings import format_warning, table_warnings
-from cnnlab.config.optimization import AdamConfig
-from cnnlab.config.recipe import Recipe
-from cnnlab.config.warnings import summarize
-from cnnlab.data.sources.base import ProgressCallback, no_progress
-from cnnlab.errors import SourceError, SpecError, UsageError
-from cnnlab.grammar.toml_files import locate_in_file
+from cnnlab.architecture.memory import MemoryRecord
+from cnnlab.architecture.warnings import format_warning
 from cnnlab.records import LayerRecord, LayerTable, Record, WarningRecord
 from cnnlab.render.document import Document
 from cnnlab.render.formatting import format_bytes, format_count, format_shape, pluralize
 from cnnlab.reports.architecture.pretraining import (
     InitialWeights,
-    describe_initial_weights,
-    late_unfreeze_warning,
     trainable_text,
 )
 from cnnlab.reports.run.tables import layer_table
-from cnnlab.storage.run_folder import BACKBONE_FOLDER
-
-BATCH_SIZE = 64  # where no recipe says: what a recipe's own default is
-SUFFIX = ".toml"
 
 
 class Description(Record):
@@ -92,204 +76,6 @@ class Description(Record):
 
     def _repr_html_(self) -> str:
         return self.document().to_html(self.svg())
-
-
-def describe(
-    target: Recipe | str | Path,
-    *,
-    size: int | tuple[int, int] | None = None,
-    classes: int | None = None,
-    batch_size: int | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    data: str | Path | None = None,
-    images: bool = False,
-    progress: ProgressCallback = no_progress,
-) -> Description:
-    """Every row of a network with its cost, and the memory that it takes; loads no torch for a recipe's table.
-
-    Args:
-        target: a recipe, the path of its file (it ends with .toml) or of a run, or the name of a torchvision or timm
-            network.
-        size: one number, or (H, W), of the images in pixels; by default the recipe's, or those that the backbone was
-            made for.
-        classes: K, 1 or more; by default those of the data, or the backbone's.
-        batch_size: images at a time, for the memory; by default the recipe's, or 64.
-        overrides: values of the recipe by dotted key, as `--set` gives them.
-        data: where catalogue data lives; by default the cache folder.
-        images: look at the recipe's images, too, for the warnings that need them; this loads torch.
-        progress: told of the images that are read.
-
-    Raises:
-        SpecError: the recipe has mistakes, or there is no such network.
-        SourceError: the recipe's data can't be looked at.
-        DownloadError: its images are not at hand and can't be had.
-        RunError: the run that the recipe's backbone is from can't be read.
-        UsageError: overrides for what is no recipe's file, images of what is no recipe, or a number below 1.
-
-    >>> from cnnlab.config.model import Model
-    >>> from cnnlab.config.recipe import Data
-    >>> lenet = Recipe(data=Data(source="cifar10"), model=Model(layers=["conv(6, 5)", "flatten", "dense(classes)"]))
-    >>> describe(lenet).parameters
-    47506
-    """
-    target, sides = _resolve_target(target), (size, size) if isinstance(size, int) else size
-    numbers = {"classes": classes, "batch_size": batch_size, "size": min(sides) if sides else None}
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise UsageError("there is nothing to describe", where=name, received=str(number), allowed="1 or more")
-    if overrides and not is_recipe(target):
-        raise UsageError(
-            "only a recipe has values that can be changed",
-            where="--set",
-            received=str(target),
-            allowed="a recipe, a .toml file",
-            next_step="use --size, --classes and --batch for a backbone",
-        )
-    if isinstance(target, Recipe) or is_recipe(target):
-        root = Path(data) if data else None
-        found, recipe = _describe_recipe(target, sides, classes, batch_size, dict(overrides or {}), root)
-        return _with_images(found, recipe, root, progress) if images else found
-    if images:
-        step = "leave --data out, or describe a recipe"
-        raise UsageError("only a recipe has images to look at", where="--data", received=str(target), next_step=step)
-    return _describe_backbone(str(target), sides, classes, batch_size or BATCH_SIZE)
-
-
-def is_recipe(target: Recipe | str | Path) -> bool:
-    """Whether a word of the command line is a recipe's file: it ends with .toml, or there is a file of that name."""
-    return not isinstance(target, Recipe) and (str(target).endswith(SUFFIX) or Path(target).is_file())
-
-
-def _resolve_target(target: Any) -> Recipe | str | Path:
-    """What a person means: of a run its recipe; a recipe's name without its ending is none, unless a network has it."""
-    if isinstance(target, Recipe):
-        return target
-    if not isinstance(target, str | Path):
-        raise UsageError(
-            "this can't be described",
-            received=repr(target),
-            allowed="a recipe, the path of a recipe or a run, or the name of a network",
-        )
-    path = Path(target)
-    if (path / "recipe.toml").is_file():
-        return path / "recipe.toml"
-    for file in (path.with_suffix(SUFFIX), Path("recipes", path.name).with_suffix(SUFFIX)) if path.name else ():
-        if path.suffix != SUFFIX and not path.is_file() and file.is_file() and not _is_network(str(target)):
-            raise UsageError(
-                f"'{target}' is no recipe's file", allowed="a path that ends with .toml", next_step=f"write {file}"
-            )
-    return target
-
-
-def _is_network(name: str) -> bool:
-    """Whether a network has this name; asked only where a recipe has it too, since that takes a second."""
-    from cnnlab.models.pretrained.architectures import list_models
-
-    return name in list_models()
-
-
-def _describe_recipe(
-    target: Recipe | str | Path,
-    size: tuple[int, int] | None,
-    classes: int | None,
-    batch_size: int | None,
-    overrides: dict[str, Any],
-    data: Path | None,
-) -> tuple[Description, Recipe]:
-    """The description, and the recipe as it was changed."""
-    from cnnlab.data.dataset import input_spec
-
-    if isinstance(target, Recipe):
-        recipe, name = target, "recipe"
-    else:
-        recipe, name = Recipe.read(target, overrides), str(target)
-    if size is not None:
-        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"size": size})})
-    if batch_size is not None:
-        recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch_size": batch_size})})
-    given, kept, begins = recipe, None if isinstance(target, Recipe) else Path(target).parent / BACKBONE_FOLDER, None
-    try:
-        recipe = _resolve_recipe(given, data, kept)
-        known = input_spec(recipe.data, data)
-        count = classes or len(known.classes)
-        table = _table(recipe, (known.channels, known.height, known.width), count, known.classes, kept)
-        if recipe.model.backbone is not None:
-            begins = describe_initial_weights(recipe, table, given, kept)
-    except (SpecError, SourceError) as error:
-        raise error if isinstance(target, Recipe) else locate_in_file(error, target) from None
-    choice = recipe.train.optimizer
-    trainable = table.parameters if table.trainable is None else table.trainable
-    found = Description(
-        name=name,
-        source=recipe.data.source,
-        input=(known.channels, known.height, known.width),
-        classes=known.classes if classes in (None, len(known.classes)) else (),
-        num_classes=count,
-        optimizer=choice.kind,
-        parameters=table.parameters,
-        trainable=trainable,
-        macs=table.macs,
-        layers=table.layers,
-        warnings=table.warnings,
-        memory=estimate_memory(
-            table.layers, table.parameters, recipe.train.batch_size, choice.state_per_parameter, trainable
-        ),
-        switched_off=recipe.warnings.off,
-        initial_weights=begins,
-        too_late=late_unfreeze_warning(table.layers, recipe.train.epochs),
-    )
-    return found, recipe
-
-
-def _resolve_recipe(recipe: Recipe, data: Path | None, backbone_run_dir: Path | None) -> Recipe:
-    if recipe.model.backbone is None:
-        return recipe
-    from cnnlab.runs.resolve_recipe import resolve_recipe
-
-    return resolve_recipe(recipe, data, backbone_run_dir)
-
-
-def _table(
-    recipe: Recipe, shape: tuple[int, int, int], count: int, classes: tuple[str, ...], backbone_run_dir: Path | None
-) -> LayerTable:
-    """The rows of a recipe's network; only a backbone loads torch."""
-    named = classes if count == len(classes) else ()
-    if recipe.model.backbone is None:
-        return summarize(recipe.model.trace(shape, count).records(), recipe, named)
-    from cnnlab.models.network_plan import plan_network
-
-    plan = plan_network(recipe.model, shape, count, backbone_run_dir)
-    return summarize(plan.layers, recipe, named, parameters=plan.parameters, trainable=plan.trainable)
-
-
-def _with_images(
-    description: Description, recipe: Recipe, data: Path | None, progress: ProgressCallback
-) -> Description:
-    """The description with the warnings that only the images can give."""
-    from cnnlab.runs.warnings import image_warnings
-
-    warnings = image_warnings(recipe, data, progress=progress)
-    return description.model_copy(update={"warnings": (*description.warnings, *warnings)})
-
-
-def _describe_backbone(name: str, size: tuple[int, int] | None, classes: int | None, batch_size: int) -> Description:
-    from cnnlab.models.pretrained.architectures import default_num_classes
-    from cnnlab.models.tracing.trace import backbone_table
-
-    table = backbone_table(name, None if size is None else (3, *size), classes)
-    warned = table_warnings(table.layers, classes, backbone=True)
-    table = table.model_copy(update={"warnings": (*table.warnings, *warned)})
-    first = table.layers[0]
-    return Description(
-        name=name,
-        input=(first.input[0], first.input[1], first.input[2]),
-        classes=(),
-        num_classes=default_num_classes(name) if classes is None else classes,
-        optimizer=AdamConfig.kind,
-        **{field: getattr(table, field) for field in LayerTable.model_fields if field != "trainable"},
-        trainable=table.parameters,
-        memory=estimate_memory(table.layers, table.parameters, batch_size, AdamConfig.state_per_parameter),
-    )
 
 
 def _totals_text(description: Description) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from cnnlab.records import Record
 from cnnlab.render.document import Document
@@ -13,8 +12,7 @@ from cnnlab.render.tables import TextTable
 from cnnlab.reports.comparison.view import format_difference
 from cnnlab.reports.study import text
 from cnnlab.stats.comparison import Judgement
-from cnnlab.studies.folder import read_result
-from cnnlab.studies.result import ArmRecord, StudyResult
+from cnnlab.studies.result import StudyResult
 
 MAX_NAMED = 8
 
@@ -68,53 +66,6 @@ class ComparedStudies(Record):
         return self.document().to_html(self.svg())
 
 
-def compare_studies(studies: Iterable[str | Path | StudyResult]) -> ComparedStudies:
-    """Two studies or more side by side.
-
-    Args:
-        studies: their folders (`runs/studies/NAME`), or their results.
-
-    Raises:
-        UsageError: fewer than two, or studies that can't share an axis.
-        RunError: a folder holds no result.
-    """
-    from cnnlab.reports.comparison.studies_figure import overlay_rows
-
-    results = tuple(each if isinstance(each, StudyResult) else read_result(Path(each)) for each in studies)
-    overlay_rows(results)
-    known = [arm.name for result in results for arm in result.arms]
-    shared = [name for name in dict.fromkeys(known) if known.count(name) > 1]
-    arms = (_shared_arm(result, result.arm(name)) for name in shared for result in results if name in _names(result))
-    return ComparedStudies(studies=results, arms=tuple(arms), notes=tuple(_notes(results, shared)))
-
-
-def is_study(path: Path) -> bool:
-    """Whether a folder is that of a study with a result."""
-    return path.is_dir() and (path / "result.json").is_file() and (path / "study.toml").is_file()
-
-
-def _names(result: StudyResult) -> list[str]:
-    return [arm.name for arm in result.arms]
-
-
-def _shared_arm(result: StudyResult, arm: ArmRecord) -> SharedArm:
-    low, high = arm.sample.interval() or (None, None)
-    made = SharedArm(
-        arm=arm.name,
-        study=result.study,
-        n=arm.sample.n,
-        failures=arm.sample.failures,
-        mean=arm.sample.mean,
-        low=low,
-        high=high,
-    )
-    found = [one for one in (result.ablation.comparisons if result.ablation else ()) if one.a == arm.name]
-    if not found:
-        return made
-    bounds = {"difference_low": found[0].low, "difference_high": found[0].high}
-    return made.model_copy(update={"difference": found[0].difference, "verdict": found[0].verdict, **bounds})
-
-
 def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]:
     told = {
         "data": [result.data for result in results],
@@ -131,11 +82,11 @@ def _notes(results: tuple[StudyResult, ...], shared: list[str]) -> Iterator[str]
             each = ", ".join(f"{result.study}: {value}" for result, value in zip(results, values, strict=True))
             yield f"The studies have different {what}: {each}."
     for name in shared:
-        changes = [result.arm(name).changes for result in results if name in _names(result)]
+        changes = [result.arm(name).changes for result in results if name in arm_names(result)]
         if any(each != changes[0] for each in changes):
             yield f"{quote(name)} is called alike in all, and changes other things of the base."
     for result in results:
-        own = [name for name in _names(result) if name not in shared]
+        own = [name for name in arm_names(result) if name not in shared]
         if own:
             yield f"Only in {result.study}: {text.join_names(own, MAX_NAMED)}."
         if not result.complete:
@@ -162,3 +113,7 @@ def _row(arm: SharedArm, metric: str) -> tuple[str, ...]:
         text.format_interval(arm.difference_low or 0.0, arm.difference_high or 0.0, metric) if known else MISSING,
         arm.verdict or MISSING,
     )
+
+
+def arm_names(result: StudyResult) -> list[str]:
+    return [arm.name for arm in result.arms]

@@ -1,0 +1,111 @@
+"""Run a study, plan it, and write its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnnlab.api.train import rerun_command
+from cnnlab.atomic_io import atomic_write
+from cnnlab.config.study import Study
+from cnnlab.data.dataset_cache import DatasetCache
+from cnnlab.data.sources.base import ProgressCallback, no_progress
+from cnnlab.reports.study.answer import StudyPlanView, StudyView
+from cnnlab.reports.study.page import render_study
+from cnnlab.studies.folder import read_result, read_shifted_example, read_study_precision, study_folder, study_name
+from cnnlab.studies.forecast import forecast
+from cnnlab.studies.plan import make_plan
+from cnnlab.studies.preregistration import check_study_name
+from cnnlab.studies.runner import NO_STUDY_CALLBACKS as UNHEARD
+from cnnlab.studies.runner import StudyCallbacks
+from cnnlab.studies.study import execute_study
+from cnnlab.studies.worker_pool import Executor, in_process
+
+
+def run_study(
+    study: Study | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    executor: Executor = in_process,
+    any_code: bool = False,
+    callbacks: StudyCallbacks = UNHEARD,
+    file: Path | None = None,
+) -> StudyView:
+    """Carry out a study and write its report; what was done before is not done again.
+
+    Args:
+        study: a study, or the path of its file.
+        name: what it is called; by default the file's name. Its folder is `runs`/studies/`name`.
+        runs: the folder in which run folders are made.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        executor: who carries the runs out: `cnnlab.studies.worker_pool.processes(2)` does two side by side.
+        any_code: also take finished runs that another version of cnnlab's code made.
+        callbacks: whoever wants to see the study while it goes on.
+        file: that a study which is given as an object was read from; a study of its name from another one is refused.
+
+    Returns:
+        An answer that a notebook shows; `result` has the records, and `report.html` lies in the study's folder.
+
+    Raises:
+        SpecError, SourceError, DownloadError: before anything is run.
+        RunError: another study has this name, or the runs folder can't be written to.
+    """
+    known = study if isinstance(study, Study) else Study.read(study)
+    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    root = Path(data) if data is not None else None
+    result = execute_study(
+        known,
+        called,
+        runs=Path(runs),
+        root=root,
+        device=device,
+        executor=executor,
+        any_code=any_code,
+        callbacks=callbacks,
+        file=file if isinstance(study, Study) else Path(study),
+    )
+    write_study_report(study_folder(Path(runs), result.study))
+    return StudyView(result)
+
+
+def plan_study(
+    study: Study | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    any_code: bool = False,
+    progress: ProgressCallback = no_progress,
+    file: Path | None = None,
+) -> StudyPlanView:
+    """What `run_study` would do: runs, time, and the differences that its seeds can find. Nothing is trained.
+
+    Args and errors: those of `run_study`.
+    """
+    known = study if isinstance(study, Study) else Study.read(study)
+    called = name or ("study" if isinstance(study, Study) else Path(study).stem)
+    root = Path(data) if data is not None else None
+    folder, shelf = study_folder(Path(runs), study_name(called)), DatasetCache(root, progress, download=False)
+    check_study_name(folder, known, file if isinstance(study, Study) else Path(study))
+    plan = make_plan(
+        known, called, device=device, saved_precision=read_study_precision(folder), dataset_cache=shelf, quick=True
+    )
+    return StudyPlanView(forecast(plan, Path(runs), any_code))
+
+
+def write_study_report(folder: Path) -> Path:
+    """Write a study's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the study has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
+    command = rerun_command("study", folder, "study.toml")
+    page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
+    atomic_write(path, page.encode("utf-8"))
+    return path

@@ -1,0 +1,75 @@
+"""Run a hyperparameter search, and write its report."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from cnnlab.api.train import relative_folder, rerun_command
+from cnnlab.atomic_io import atomic_write
+from cnnlab.config.search import Search
+from cnnlab.reports.tuning.answer import TuningView
+from cnnlab.reports.tuning.page import render_tuning
+from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, read_tuning, tuning_folder
+
+
+def tune(
+    search: Search | str | Path,
+    *,
+    name: str = "",
+    runs: str | Path = "runs",
+    data: str | Path | None = None,
+    device: str = "auto",
+    jobs: int = 1,
+    storage: str | None = None,
+    callbacks: SearchCallbacks = NO_SEARCH_CALLBACKS,
+) -> TuningView:
+    """Carry out a search and write its report; trials that were made before count. It needs Optuna.
+
+    Args:
+        search: a search, or the path of its file.
+        name: what it is called; by default the file's name. Its folder is `runs`/tuning/`name`.
+        runs: the folder in which run folders are made.
+        data: where catalogue data lives; by default the cache folder.
+        device: auto, cpu, cuda or mps.
+        jobs: so many trials side by side.
+        storage: an Optuna storage URL; by default a SQLite file in the search's folder.
+        callbacks: whoever wants to see the search while it goes on.
+
+    Returns:
+        An answer that a notebook shows; `result` has the records, and `report.html` lies in the search's folder.
+
+    Raises:
+        UsageError: Optuna is not installed, the storage can't be opened, or it has trials of another search.
+        SpecError, SourceError, DownloadError: before anything is run.
+        RunError: the runs folder can't be written to, or every trial failed.
+    """
+    known = search if isinstance(search, Search) else Search.read(search)
+    called = name or ("search" if isinstance(search, Search) else Path(search).stem)
+    root = Path(data) if data is not None else None
+    result = execute_search(
+        known,
+        called,
+        runs=Path(runs),
+        root=root,
+        device=device,
+        jobs=jobs,
+        storage=storage,
+        callbacks=callbacks,
+    )
+    write_tuning_report(tuning_folder(Path(runs), result.study))
+    return TuningView(result)
+
+
+def write_tuning_report(folder: Path) -> Path:
+    """Write a search's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the search has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
+    command = rerun_command("tune", folder, "search.toml")
+    train_best = shlex.join(["cnnlab", "train", f"{relative_folder(folder)}/best.toml"])
+    atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
+    return path
