@@ -306,7 +306,7 @@ def _saying(**keys: str) -> dict[str, Any]:
         ({"confirm": 1}, "confirm", ["can't be 1", "a whole number from 2 to 1,000"]),
         ({"metric": "test_accuracy"}, "metric", ["validation_accuracy", "the test set is sealed: `confirm` opens it"]),
         # --- arms
-        (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [doses]", "write [arms]"]),
+        (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [sweep]", "write [arms]"]),
         ({**DOSES, "arms": ARMS}, "", ["a study has one kind of arms", "arms, doses"]),
         ({"arms": {"plain": {}}}, "arms", ["not arms to compare", "received: 1\n", f"from 2 to {MAX_ARMS} arms"]),
         ({**NONE, "grid": {"train.epochs": []}}, "grid", ["not arms to compare", "received: 0\n"]),

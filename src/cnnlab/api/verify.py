@@ -217,6 +217,6 @@ def _verify_study(result: StudyResult) -> ClaimVerification:
 def _is_study_file(path: Path) -> bool:
     """Whether a file has what every study has, and no recipe."""
     try:
-        return not {"arms", "grid", "doses"}.isdisjoint(parse_toml(read_text(path)))
+        return not {"arms", "grid", "sweep"}.isdisjoint(parse_toml(read_text(path)))
     except SpecError as error:
         raise locate_in_file(error, path) from None

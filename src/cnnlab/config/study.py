@@ -66,6 +66,7 @@ class Study(Section):
     model_config = ConfigDict(**Section.model_config, validate_default=True)
     name_keys: ClassVar[tuple[str, ...]] = ("baseline",)
     extra_keys: ClassVar[tuple[str, ...]] = ("set",)
+    renamed_keys: ClassVar[Mapping[str, str]] = {"doses": "sweep"}
 
     base: Recipe
     question: str = ""
@@ -175,11 +176,11 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        given = [name for name in ("arms", "grid", "doses") if getattr(self, name)]
+        given = [name for name in ("arms", "grid", "sweep") if getattr(self, name)]
         if len(given) != 1:
             what = "a study compares arms, and none are given" if not given else "a study has one kind of arms"
             step = 'write [arms] with a table for each: plain = {} and flip = { "data.augment" = ["flip(0.5)"] }'
-            raise SpecError(what, received=", ".join(given), allowed="[arms], [grid] or [doses]", next_step=step)
+            raise SpecError(what, received=", ".join(given), allowed="[arms], [grid] or [sweep]", next_step=step)
         number = (
             prod(map(len, self.grid.values())) if self.grid else len(self.sweep.values if self.sweep else self.arms)
         )
@@ -263,7 +264,7 @@ class Study(Section):
 
     def _build_arms(self) -> Iterator[Arm]:
         for name, changes, dose in self._changes():
-            with error_prefix(f"arms.{name}" if self.arms else "grid" if self.grid else "doses"):
+            with error_prefix(f"arms.{name}" if self.arms else "grid" if self.grid else "sweep"):
                 recipe = apply_changes(self.base, changes)
             yield Arm(name, recipe, changes, dose)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -28,6 +29,8 @@ class Section(BaseModel):
     name_keys: ClassVar[tuple[str, ...]] = ()
     # Keys of its file that are no fields.
     extra_keys: ClassVar[tuple[str, ...]] = ()
+    # Keys that had another name in an earlier version: old name → new name.
+    renamed_keys: ClassVar[Mapping[str, str]] = {}
 
     if not TYPE_CHECKING:  # type checkers know the fields
 
@@ -39,4 +42,4 @@ class Section(BaseModel):
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise spec_error(error, type(self).model_fields, self.extra_keys) from None
+                raise spec_error(error, type(self).model_fields, self.extra_keys, self.renamed_keys) from None

@@ -20,7 +20,7 @@ MAX_BASES = 5
 MAX_LISTED = 12
 # The keys by which files are told apart; a study and a search have a base of the first kind.
 FILE_KINDS: dict[str, frozenset[str]] = {
-    "study": frozenset(("arms", "grid", "doses", "seeds", "says")),
+    "study": frozenset(("arms", "grid", "sweep", "doses", "seeds", "says")),
     "search": frozenset(("search", "trials", "sampler", "pruner")),
     "recipe": frozenset(("model", "train")),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -34,12 +35,18 @@ _NUMBER_ERRORS = frozenset(
 )
 
 
-def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], extra_keys: Iterable[str] = ()) -> SpecError:
+def spec_error(
+    error: ValidationError,
+    fields: Mapping[str, FieldInfo],
+    extra_keys: Iterable[str] = (),
+    renamed_keys: Mapping[str, str] = MappingProxyType({}),
+) -> SpecError:
     """Every problem of one validation, those of nested objects included, as one error.
 
     Args:
         fields: what the object has, for "did you mean" when a name is unknown, and for the range of a number.
         extra_keys: other names that a file may have there.
+        renamed_keys: names of an earlier version, and what they are called now.
     """
     names = [*fields, *extra_keys]
     found: list[Problem] = []
@@ -48,7 +55,7 @@ def spec_error(error: ValidationError, fields: Mapping[str, FieldInfo], extra_ke
         if isinstance(inner, SpecError):
             found += [problem.with_prefix(_path(details["loc"])) for problem in inner.problems]
         else:
-            found.append(_problem(details, names, fields))
+            found.append(_problem(details, names, fields, renamed_keys))
     return SpecError.from_problems(found)
 
 
@@ -57,10 +64,15 @@ def value_error(allowed: str) -> PydanticCustomError:
     return PydanticCustomError("not_allowed", "{allowed}", {"allowed": allowed})
 
 
-def _problem(details: ErrorDetails, names: list[str], fields: Mapping[str, FieldInfo]) -> Problem:
+def _problem(
+    details: ErrorDetails, names: list[str], fields: Mapping[str, FieldInfo], renamed_keys: Mapping[str, str]
+) -> Problem:
     where, received = _path(details["loc"]), details["input"]
     name = _path(_last_name(details["loc"]))
     if details["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if name in renamed_keys:
+            step = f"write '{renamed_keys[name]}'"
+            return Problem(f"'{name}' is called '{renamed_keys[name]}' now", where, next_step=step)
         return Problem(f"unknown key '{name}'", where, "", comma_separated(names), did_you_mean(name, names))
     if details["type"].startswith("missing"):
         field = fields.get(str(details["loc"][0]))
