@@ -5,9 +5,9 @@ A record holds what was found, in plain numbers and texts; whoever shows it only
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 Verdict = Literal[
     "equal", "not equal", "reproduced", "differs", "not enough evidence", "other data", "shortened", "not measured"
@@ -30,6 +30,11 @@ def first_validation_error(error: ValidationError) -> str:
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, found["loc"]))
     return f"{place}: {found['msg']}" if place else found["msg"]
+
+
+def also_read_as(*names: str) -> Any:
+    """A field that was called otherwise in files of earlier versions: its name, then the older ones."""
+    return Field(validation_alias=AliasChoices(*names))
 
 
 class Record(BaseModel):
@@ -76,7 +81,7 @@ class LayerRecord(Record):
     first_centre: tuple[str, str] | None = None
     inputs: tuple[str, ...] = ()
     frozen: bool = False
-    unfreeze_at: int = 0
+    unfreeze_at: Annotated[int, also_read_as("unfreeze_at", "begins")] = 0
 
 
 class WarningRecord(Record):
@@ -185,7 +190,7 @@ class DataRecord(Record):
 
     source: str
     classes: tuple[str, ...]
-    splits: dict[str, int]
+    splits: Annotated[dict[str, int], also_read_as("splits", "parts")]
     split_hash: str
     test_set: str = ""
     content: str = ""
@@ -236,9 +241,9 @@ class FeatureCacheRecord(Record):
     cache.
     """
 
-    cached: bool
+    cached: Annotated[bool, also_read_as("cached", "kept")]
     reason: str = ""
-    cut_point: str = ""
+    cut_point: Annotated[str, also_read_as("cut_point", "place")] = ""
     shape: tuple[int, ...] = ()
     views: int = 0
     dtype: Literal["fp32", "bf16"] = "fp32"
@@ -252,7 +257,7 @@ class FeatureCacheRecord(Record):
 class ExampleRecord(Record):
     """The image that a run keeps to be looked at: image number `place` of a part, from 0; `label` indexes its class."""
 
-    split: str
+    split: Annotated[str, also_read_as("split", "part")]
     place: int
     label: int
 
@@ -310,4 +315,4 @@ class EarlyStoppingState(Record):
     """How long a figure has not improved; `best` is None before the first validation."""
 
     best: float | None = None
-    num_bad_validations: int = 0
+    num_bad_validations: Annotated[int, also_read_as("num_bad_validations", "waited")] = 0

@@ -41,14 +41,14 @@ def test_trials_of_precision_are_told_and_forgotten_where_asked(
 ) -> None:
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "cache"))
     assert found(tmp_path)["precision trials"].value == "none kept"
-    (tmp_path / "cache" / "ways").mkdir(parents=True)
+    (tmp_path / "cache" / "precision").mkdir(parents=True)
     for number, name in enumerate(("new.json", "old.json")):
-        (tmp_path / "cache" / "ways" / name).write_text("{}")
-        os.utime(tmp_path / "cache" / "ways" / name, (1_000_000_000 - number * 10**8,) * 2)
+        (tmp_path / "cache" / "precision" / name).write_text("{}")
+        os.utime(tmp_path / "cache" / "precision" / name, (1_000_000_000 - number * 10**8,) * 2)
     assert found(tmp_path)["precision trials"].value.startswith("2 kept, the oldest of 1998-07-")
     [finding] = [each for each in run_doctor(tmp_path, retune=True).findings if each.name == "precision trials"]
     assert finding.value.startswith("none kept: 2 forgotten")
-    assert list((tmp_path / "cache" / "ways").iterdir()) == []
+    assert list((tmp_path / "cache" / "precision").iterdir()) == []
 
 
 def test_the_version_is_known_where_nothing_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def assert_each_once(runs: Path, count: int = 6, epochs: int = EPOCHS) -> None:
     folders = list_runs(runs)
     assert len(folders) == len({folder.recipe().to_toml() for folder in folders}) == count
     others = {path.name for path in runs.iterdir() if path.is_dir()} - {folder.name for folder in folders}
-    assert others <= {".claims", "studies"}
+    assert others <= {".locks", "studies"}
     for folder in folders:
         assert folder.result() is not None
         assert [record.epoch for record in folder.epochs()] == list(range(1, epochs + 1))

@@ -89,7 +89,7 @@ def test_a_run_writes_down_what_it_really_begins_with(
 
 def test_a_run_that_begins_anew_writes_it_down_anew(own: RunFolder, begun: list[dict[str, Tensor]]) -> None:
     then = own.initial_weights()
-    for name in ("result.json", "last.json", "start.json"):
+    for name in ("result.json", "last.json", "initial_weights.json"):
         (own.path / name).unlink()
     resume_run(own.path, device="cpu")
     assert own.initial_weights() == then
@@ -98,6 +98,6 @@ def test_a_run_that_begins_anew_writes_it_down_anew(own: RunFolder, begun: list[
 
 def test_a_run_that_goes_on_leaves_it_as_it_was(own: RunFolder) -> None:
     (own.path / "result.json").unlink()
-    (own.path / "start.json").unlink()
+    (own.path / "initial_weights.json").unlink()
     resume_run(own.path, device="cpu")
     assert own.initial_weights() is None  # its state now is not its start

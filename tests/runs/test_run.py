@@ -68,7 +68,10 @@ def test_the_answers_on_the_training_part_are_kept_where_they_are_asked_for(
 def test_a_finished_run_has_every_piece(finished: RunFolder, recipe: Callable[..., Recipe]) -> None:
     names = {path.name for path in finished.path.iterdir()}
     pieces = {
-        *(f"{name}.json" for name in ("environment", "data", "layers", "way", "result", "start", "best", "last")),
+        *(
+            f"{name}.json"
+            for name in ("environment", "data", "layers", "precision", "result", "initial_weights", "best", "last")
+        ),
         *("recipe.toml", "metrics.jsonl", "example.png", "example.json"),
     }
     predictions = {f"predictions-{part}.npz" for part in ("train", "validation", "test")}

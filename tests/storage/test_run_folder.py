@@ -71,7 +71,7 @@ PIECES: list[tuple[str, Callable[[RunFolder], object]]] = [
     ("environment.json", RunFolder.environment),
     ("data.json", RunFolder.data),
     ("layers.json", RunFolder.table),
-    ("way.json", RunFolder.precision_config),
+    ("precision.json", RunFolder.precision_config),
 ]
 
 
@@ -83,7 +83,7 @@ def test_a_missing_piece_is_named(own: RunFolder, name: str, read: Callable[[Run
 
 
 @pytest.mark.parametrize(
-    ("name", "read"), [*PIECES, ("result.json", RunFolder.result), ("start.json", RunFolder.initial_weights)]
+    ("name", "read"), [*PIECES, ("result.json", RunFolder.result), ("initial_weights.json", RunFolder.initial_weights)]
 )
 @pytest.mark.parametrize("content", [b"{}", b"\xff{"])
 def test_a_damaged_piece_is_named(
@@ -94,7 +94,7 @@ def test_a_damaged_piece_is_named(
         read(own)
     (problem,) = caught.value.problems
     assert problem.where == str(own.path / name)
-    assert (problem.what.startswith(f"{name} is damaged: ")) or name == "way.json"
+    assert (problem.what.startswith(f"{name} is damaged: ")) or name == "precision.json"
     assert problem.next_step == "train it again"
 
 

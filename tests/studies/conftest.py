@@ -25,7 +25,7 @@ from cnnlab.studies.worker_pool import Executor, in_process
 
 ARMS: dict[str, dict[str, Any]] = {"plain": {}, "slow": {"train.optimizer": "sgd(0.001)"}}
 TIMES = ("seconds", "images_per_second")
-OWN = (".claims", "studies")
+OWN = (".locks", "studies")
 
 
 @pytest.fixture(scope="session")

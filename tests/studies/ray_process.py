@@ -31,7 +31,7 @@ if __name__ == "__main__":
             told["harmed"] += 1
             cluster.remove_node(other, allow_graceful=False)
         if harm == "processes" and task.arm == "slow":
-            for lock in runs.glob(f".claims/{task.id}/lock"):
+            for lock in runs.glob(f".locks/{task.id}/lock"):
                 os.kill(int(lock.read_text()), signal.SIGKILL)
                 told["harmed"] += 1
 
@@ -43,6 +43,6 @@ if __name__ == "__main__":
         execute_study(Study.read(file), "colours", runs=runs, device="cpu", executor=executor, callbacks=audience)
     except CnnlabError as error:
         told["error"] = str(error)
-    told["left"] = [path.name for path in runs.glob(".claims/shared-*")]
+    told["left"] = [path.name for path in runs.glob(".locks/shared-*")]
     sys.stdout.write(json.dumps(told) + "\n")
     cluster.shutdown()

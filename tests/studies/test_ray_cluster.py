@@ -41,7 +41,7 @@ def test_a_node_that_sees_the_runs_folder_answers_in_it(tmp_path: Path) -> None:
     with shared_token(tmp_path / "runs") as token:
         name = write_reply(token, "node-1")
         assert is_visible(token.with_name(name))
-    assert [*(tmp_path / "runs" / ".claims").iterdir()] == []
+    assert [*(tmp_path / "runs" / ".locks").iterdir()] == []
 
 
 @pytest.mark.full

@@ -33,7 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path))
     monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.001)
     monkeypatch.setattr(training_precision, "_today", lambda: "2001-02-03")
-    return tmp_path / "ways"
+    return tmp_path / "precision"
 
 
 @pytest.fixture

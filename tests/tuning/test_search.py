@@ -217,7 +217,7 @@ def test_an_extreme_value_that_can_not_be_trained_is_told_before_any_run(
 @pytest.mark.full
 def test_when_every_trial_fails_that_is_an_error(search: Callable[..., Search], tune: Tune, tmp_path: Path) -> None:
     def planned(*_: object) -> None:
-        (tmp_path / ".claims").write_text("here no run can be claimed")
+        (tmp_path / ".locks").write_text("here no run can be claimed")
 
     with pytest.raises(RunError, match="every trial failed, the first because"):
         tune(search(), onlookers=SearchCallbacks(on_search_start=planned))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cnnlab.records import InitialWeightsRecord
-from cnnlab.storage.run_folder import START_FILE, RunFolder
+from cnnlab.storage.run_folder import INITIAL_WEIGHTS_FILE, RunFolder
 
 
 def state_digest(network: nn.Module) -> str:
@@ -32,4 +32,4 @@ def state_digest(network: nn.Module) -> str:
 def record_initial_weights(folder: RunFolder, network: nn.Module) -> None:
     """Write down what a training begins with; it has not taken a step yet."""
     record = InitialWeightsRecord(sha256=state_digest(network), tensors=len(network.state_dict()))
-    folder.write(START_FILE, record.to_json(indent=2))
+    folder.write(INITIAL_WEIGHTS_FILE, record.to_json(indent=2))

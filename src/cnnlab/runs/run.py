@@ -206,7 +206,7 @@ def _write_records(folder: RunFolder, setup: TrainingSetup, training: TrainingSt
     records = {
         "data": data,
         "layers": table_with_warnings(setup, training.train_model, inputs.train),
-        "way": setup.precision_config,
+        "precision": setup.precision_config,
         "environment": made,
     }
     if setup.loaded_weights is not None:

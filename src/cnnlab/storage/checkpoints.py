@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import ValidationError
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from cnnlab.atomic_io import atomic_write
 from cnnlab.errors import RunError
-from cnnlab.records import EarlyStoppingState, Record, SafeFilename, first_validation_error
+from cnnlab.records import EarlyStoppingState, Record, SafeFilename, also_read_as, first_validation_error
 
 CheckpointKind = Literal["best", "last"]
 WEIGHTS = "network/"
@@ -40,8 +40,8 @@ class TrainingProgress(Record):
     diverged: bool
     factor: float
     averaged: int = 0
-    best_tracker: EarlyStoppingState
-    early_stopping: EarlyStoppingState | None
+    best_tracker: Annotated[EarlyStoppingState, also_read_as("best_tracker", "chooser")]
+    early_stopping: Annotated[EarlyStoppingState | None, also_read_as("early_stopping", "stopper")]
     plateau: EarlyStoppingState | None
     best: CheckpointIndex | None = None
 

@@ -2,9 +2,9 @@
 
 recipe.toml          the resolved recipe, defaults spelled out
 environment.json     where it was made             data.json      classes, split hash, preprocessing
-layers.json          the traced table              way.json       precision and memory format, with the trial
+layers.json          the traced table              precision.json precision and memory format, with the benchmark
 loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
-start.json           the digest of the state that training began with; runs of older versions have none
+initial_weights.json the digest of the state that training began with; the oldest runs have none
 metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
 best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
 example.png          one image that the page shows  example.json  which one it is
@@ -47,7 +47,9 @@ R = TypeVar("R", bound=Record)
 MAX_NAME = 80
 # What a run keeps of the run that its backbone is from, so that its network can be made again without that run.
 BACKBONE_FOLDER = "backbone"
-START_FILE = "start.json"
+INITIAL_WEIGHTS_FILE = "initial_weights.json"
+# What files were called in runs of earlier versions.
+_OLD_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class RunFolder:
         return self._record("layers.json", LayerTable)
 
     def precision_config(self) -> PrecisionConfig:
-        return self._record("way.json", PrecisionConfig)
+        return self._record("precision.json", PrecisionConfig)
 
     def result(self) -> RunResult | None:
         """The final figures; None while the run has not finished."""
@@ -123,7 +125,11 @@ class RunFolder:
 
     def initial_weights(self) -> InitialWeightsRecord | None:
         """The state that its training began with; None where that was not written down."""
-        return self._record(START_FILE, InitialWeightsRecord) if (self.path / START_FILE).exists() else None
+        return (
+            self._record(INITIAL_WEIGHTS_FILE, InitialWeightsRecord)
+            if self._file(INITIAL_WEIGHTS_FILE).exists()
+            else None
+        )
 
     def features(self) -> FeatureCacheRecord | None:
         """How it had the features of its frozen part; None where nothing is frozen."""
@@ -214,8 +220,14 @@ class RunFolder:
         """Add a line to the learning curve."""
         append_line(self.path / "metrics.jsonl", record.to_json())
 
-    def _record(self, name: str, kind: type[R]) -> R:
+    def _file(self, name: str) -> Path:
+        """A file of the run; in one of an earlier version the file of its older name."""
         path = self.path / name
+        old = self.path / _OLD_FILES.get(name, name)
+        return old if old.exists() and not path.exists() else path
+
+    def _record(self, name: str, kind: type[R]) -> R:
+        path = self._file(name)
         try:
             return kind.from_json(path.read_bytes())
         except FileNotFoundError:

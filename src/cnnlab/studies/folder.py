@@ -1,6 +1,6 @@
 """A study's own folder: what it was, how it computed, what came out. Its runs lie beside all others. No torch.
 
-study.toml     the whole study                            way.json      how its runs compute
+study.toml     the whole study                            precision.json      how its runs compute
 result.json    what it found                              report.html   the page
 failures.json  the runs that have no result, and why     declared.json what it declared, and changes since
 shifted/       what each run answered under the study's shifts, image by image
@@ -38,7 +38,7 @@ def study_folder(runs: Path, name: str) -> Path:
 def read_study_precision(folder: Path) -> StudyPrecision | None:
     """How a study computed before; None where that is not known, and a trial finds it again."""
     try:
-        return StudyPrecision.from_json((folder / "way.json").read_bytes())
+        return StudyPrecision.from_json((folder / "precision.json").read_bytes())
     except (OSError, ValidationError):
         return None
 

@@ -63,7 +63,7 @@ def execute_study(
     for line in declared.deviations():
         callbacks.log(f"! {line}")
     atomic_write(folder / "study.toml", study.to_toml().encode())
-    atomic_write(folder / "way.json", plan.study_precision.to_json(indent=2).encode())
+    atomic_write(folder / "precision.json", plan.study_precision.to_json(indent=2).encode())
     run_tasks(course, plan.tasks())
     reading = CollectedResults(plan, place.runs, course.failures, any_code)
     result = analyse(reading, budget_exhausted=course.budget_exhausted)

@@ -25,7 +25,7 @@ from cnnlab.studies.plan import StudyTask, environment_digest, run_id
 from cnnlab.training.device import choose_device
 
 # A folder beside the runs, with a lock for each run that is being done.
-LOCKS_FOLDER = ".claims"
+LOCKS_FOLDER = ".locks"
 POLL_INTERVAL_S = 0.2
 # (images so far of this run, what is to be said)
 ProgressFn: TypeAlias = Callable[[int, str], None]

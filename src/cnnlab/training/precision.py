@@ -91,7 +91,7 @@ def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionCo
     """Where the choice is kept: by the network with all that will ever train."""
     unfreeze(network, math.inf)
     try:
-        return cache_dir() / "ways" / f"{_fingerprint(network, images, candidates)}.json"
+        return cache_dir() / "precision" / f"{_fingerprint(network, images, candidates)}.json"
     finally:
         unfreeze(network, 0)
 
@@ -245,7 +245,7 @@ def _read_cached(path: Path) -> PrecisionConfig | None:
 def cached_benchmarks() -> list[Path]:
     """The choices that are kept for this machine and others, the oldest first."""
     stamps = []
-    for path in (cache_dir() / "ways").glob("*.json"):
+    for path in (cache_dir() / "precision").glob("*.json"):
         with suppress(OSError):  # another process may have forgotten it
             stamps.append((path.stat().st_mtime, path))
     return [path for _, path in sorted(stamps)]

@@ -28,11 +28,11 @@ def test_a_start_with_the_runs_digest_is_shown_and_said(own: RunFolder) -> None:
     assert any("SHA-256" in said for said in found.findings())
 
 
-@pytest.mark.parametrize(("digest", "why"), [(None, "wrote no digest of its start"), ("{", "start.json")])
+@pytest.mark.parametrize(("digest", "why"), [(None, "wrote no digest of its start"), ("{", "initial_weights.json")])
 def test_a_start_whose_digest_is_not_there_is_shown_unchecked(own: RunFolder, digest: str | None, why: str) -> None:
-    (own.path / "start.json").unlink()
+    (own.path / "initial_weights.json").unlink()
     if digest:
-        (own.path / "start.json").write_text(digest)
+        (own.path / "initial_weights.json").write_text(digest)
     found = inspect_weights(own.path)
     assert (found.filters.initial_weights, found.filters.before is not None) == ("unchecked", True)
     assert any(why in said for said in found.findings())
@@ -41,16 +41,16 @@ def test_a_start_whose_digest_is_not_there_is_shown_unchecked(own: RunFolder, di
 @pytest.mark.parametrize(
     ("name", "old", "new", "why"),
     [
-        ("recipe.toml", "seed = 0", "seed = 1", "its recipe.toml, data.json or start.json was edited"),
+        ("recipe.toml", "seed = 0", "seed = 1", "its recipe.toml, data.json or initial_weights.json was edited"),
         ("environment.json", f'"{torch.__version__}"', '"1.0"', "torch 1.0"),
         ("environment.json", '"code": "', '"code": "0', "other code than the run's"),
-        ("start.json", '"tensors": ', '"tensors": 1', "tensors and now has"),
+        ("initial_weights.json", '"tensors": ', '"tensors": 1', "tensors and now has"),
     ],
 )
 def test_another_start_is_not_shown_and_why_is_said(own: RunFolder, name: str, old: str, new: str, why: str) -> None:
-    start = json.loads((own.path / "start.json").read_text())
+    start = json.loads((own.path / "initial_weights.json").read_text())
     if name != "recipe.toml":
-        (own.path / "start.json").write_text(json.dumps({**start, "sha256": "0" * 64}, indent=2))
+        (own.path / "initial_weights.json").write_text(json.dumps({**start, "sha256": "0" * 64}, indent=2))
     edit(own, name, old, new)
     found = inspect_weights(own.path)
     assert (found.filters.initial_weights, found.filters.before, found.measures.change) == ("other", None, None)

@@ -239,7 +239,7 @@ def test_of_a_seed_that_was_run_again_the_last_counts(own: dict[str, list[RunFol
 def test_other_epochs_code_precision_and_device_are_told(own: dict[str, list[RunFolder]]) -> None:
     for folder in own["slow"]:
         rewritten(folder, "train.epochs", 3)
-        folder.write("way.json", folder.precision_config().model_copy(update={"precision": "bf16"}).to_json())
+        folder.write("precision.json", folder.precision_config().model_copy(update={"precision": "bf16"}).to_json())
     one = own["fast"][0]
     machine = {"code": "other", "device": "cuda: x", "torch": "1.0", "threads": 7}
     one.write("environment.json", one.environment().model_copy(update=machine).to_json())

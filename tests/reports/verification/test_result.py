@@ -48,7 +48,7 @@ def another(finished: RunFolder, folder: Path) -> Callable[..., RunFolder]:
     ) -> RunFolder:
         made = RunFolder(folder / f"20260101-{len(list(folder.glob('*'))):06d}-{name}")
         made.path.mkdir(parents=True)
-        for file in ("environment.json", "way.json", "layers.json"):
+        for file in ("environment.json", "precision.json", "layers.json"):
             made.write(file, (finished.path / file).read_text())
         made.write("data.json", finished.data().model_copy(update=dict(data)).to_json())
         tables = finished.recipe().to_tables()

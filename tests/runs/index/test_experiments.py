@@ -32,7 +32,7 @@ def another(own: RunFolder) -> Callable[..., RunFolder]:
     def make(name: str, recipe: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **result: Any):
         folder = RunFolder(own.path.parent / name)
         folder.path.mkdir()
-        for file in ("environment.json", "way.json", "layers.json"):
+        for file in ("environment.json", "precision.json", "layers.json"):
             folder.write(file, (own.path / file).read_text())
         folder.write("data.json", own.data().model_copy(update=data or {}).to_json())
         tables = own.recipe().to_tables() | {"claims": CLAIMS}

@@ -291,7 +291,7 @@ def test_data_that_is_not_there_is_named(own: RunFolder, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["recipe.toml", "data.json", "layers.json", "way.json", "environment.json", "metrics.jsonl", "result.json",
+    ["recipe.toml", "data.json", "layers.json", "precision.json", "environment.json", "metrics.jsonl", "result.json",
      "predictions-train.npz", "predictions-validation.npz", "predictions-test.npz", "best.json"],
 )  # fmt: skip
 @pytest.mark.parametrize("how", ["damaged", pytest.param("missing", marks=FULL)])

@@ -99,5 +99,5 @@ def _mismatch_reason(folder: RunFolder, network: nn.Module, recorded: InitialWei
         causes.append(f"it began under torch {made.torch}, and this is {torch.__version__}")
     if made.code != code_hash():
         causes.append("this version of cnnlab has other code than the run's")
-    why = "; ".join(causes) or "its recipe.toml, data.json or start.json was edited"
-    return f"what the seed of {folder.name} gives is not what its training began with, by start.json: {why}"
+    why = "; ".join(causes) or "its recipe.toml, data.json or initial_weights.json was edited"
+    return f"what the seed of {folder.name} gives is not what its training began with, by initial_weights.json: {why}"

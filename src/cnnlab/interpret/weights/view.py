@@ -49,7 +49,7 @@ def initial_weights_notes(filters: LayerFilters) -> list[str]:
     if filters.initial_weights == CHECKED:
         return [f"Before training: made anew from the seed{loaded}; its SHA-256 is the one that the run wrote down."]
     if filters.initial_weights == UNCHECKED:
-        how = filters.reason or "the run wrote no digest of its start (start.json)"
+        how = filters.reason or "the run wrote no digest of its start (initial_weights.json)"
         how += ", so this is not checked"
         return [f"Before training: made anew from the seed{loaded}; {how}."]
     if filters.initial_weights == LOST and filters.before is not None:

@@ -42,7 +42,7 @@ def check_curve(
     )
     if precision_config is not None and recipe.train.precision != "auto":
         checks.check_equal(
-            "precision", recipe.train.precision, precision_config.precision, "the recipe or way.json was edited"
+            "precision", recipe.train.precision, precision_config.precision, "the recipe or precision.json was edited"
         )
     _check_end(checks, recipe, curve, result)
     if result.train is not None:

@@ -127,7 +127,7 @@ def _read_records(checks: VerificationChecks, folder: RunFolder) -> _RunRecords:
             "recipe": ("recipe.toml", folder.recipe),
             "data": ("data.json", folder.data),
             "table": ("layers.json", folder.table),
-            "way": ("way.json", folder.precision_config),
+            "precision_config": ("precision.json", folder.precision_config),
             "environment": ("environment.json", folder.environment),
             "curve": ("metrics.jsonl", folder.epochs),
             "result": ("result.json", folder.result),
