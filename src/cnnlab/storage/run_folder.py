@@ -127,7 +127,7 @@ class RunFolder:
         """The state that its training began with; None where that was not written down."""
         return (
             self._record(INITIAL_WEIGHTS_FILE, InitialWeightsRecord)
-            if self._file(INITIAL_WEIGHTS_FILE).exists()
+            if self.file(INITIAL_WEIGHTS_FILE).exists()
             else None
         )
 
@@ -220,14 +220,14 @@ class RunFolder:
         """Add a line to the learning curve."""
         append_line(self.path / "metrics.jsonl", record.to_json())
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
         """A file of the run; in one of an earlier version the file of its older name."""
         path = self.path / name
         old = self.path / _OLD_FILES.get(name, name)
         return old if old.exists() and not path.exists() else path
 
     def _record(self, name: str, kind: type[R]) -> R:
-        path = self._file(name)
+        path = self.file(name)
         try:
             return kind.from_json(path.read_bytes())
         except FileNotFoundError:

@@ -134,7 +134,7 @@ def _read_records(checks: VerificationChecks, folder: RunFolder) -> _RunRecords:
         },
     )
     for field, (name, read) in readers.items():
-        if not (folder.path / name).is_file():
+        if not folder.file(name).is_file():
             what = "the run has not finished" if field == "result" else UNREADABLE_MESSAGE
             checks.check_equal(name, "there", "missing", what)
             continue
@@ -217,7 +217,7 @@ def _check_saved_predictions(
     """The figures of result.json must be those of the kept predictions, digit by digit."""
     for part, told in _scores(result).items():
         name = f"predictions-{part}.npz"
-        if not (folder.path / name).is_file():
+        if not folder.file(name).is_file():
             if part == "train" and recipe is not None and recipe.train.predictions != "all":
                 continue
             checks.check_equal(name, "there", "missing", "the reported figures can't be held to what was predicted")
