@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from cnnlab.api.compare import compare, compare_studies
     from cnnlab.api.describe import describe
     from cnnlab.api.lr_finder import lr_range
+    from cnnlab.api.report import write_report
     from cnnlab.api.shift import shift
     from cnnlab.api.study import plan_study, run_study
-    from cnnlab.api.train import train, write_report
+    from cnnlab.api.train import resume, train
     from cnnlab.api.tune import tune
     from cnnlab.api.verify import recompute, verify
     from cnnlab.architecture.receptive_field.compute import receptive_field
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from cnnlab.models.tracing.trace import network_table
     from cnnlab.reports.architecture.description import Description
     from cnnlab.runs.final_evaluation import open_test
-    from cnnlab.runs.run import resume_run
     from cnnlab.storage.run_folder import RunFolder
     from cnnlab.theory.convolution_by_hand.result import convolve
     from cnnlab.theory.size_arithmetic.answers import solve_kernel, solve_output, solve_padding, solve_stride
@@ -89,7 +89,7 @@ _HOMES = {
     "predict": "cnnlab.export.predict",
     "receptive_field": "cnnlab.architecture.receptive_field.compute",
     "recompute": "cnnlab.api.verify",
-    "resume_run": "cnnlab.runs.run",
+    "resume": "cnnlab.api.train",
     "run_study": "cnnlab.api.study",
     "shift": "cnnlab.api.shift",
     "solve_kernel": "cnnlab.theory.size_arithmetic.answers",
@@ -100,7 +100,7 @@ _HOMES = {
     "translation_sensitivity": "cnnlab.interpret.translation.compute",
     "tune": "cnnlab.api.tune",
     "verify": "cnnlab.api.verify",
-    "write_report": "cnnlab.api.train",
+    "write_report": "cnnlab.api.report",
 }
 
 __all__ = [
@@ -141,7 +141,7 @@ __all__ = [
     "predict",
     "receptive_field",
     "recompute",
-    "resume_run",
+    "resume",
     "run_study",
     "shift",
     "solve_kernel",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cnnlab.api.study import write_study_report
+from cnnlab.api.report import write_study_report
 from cnnlab.api.verify import verify
 from cnnlab.config.study import Study
 from cnnlab.errors import SpecError

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnnlab.api.train import rerun_command
-from cnnlab.atomic_io import atomic_write
+from cnnlab.api.report import write_study_report
 from cnnlab.config.study import Study
 from cnnlab.data.dataset_cache import DatasetCache
 from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.reports.study.answer import StudyPlanView, StudyView
-from cnnlab.reports.study.page import render_study
-from cnnlab.studies.folder import read_result, read_shifted_example, read_study_precision, study_folder, study_name
+from cnnlab.studies.folder import read_study_precision, study_folder, study_name
 from cnnlab.studies.forecast import forecast
 from cnnlab.studies.plan import make_plan
 from cnnlab.studies.preregistration import check_study_name
@@ -95,17 +93,3 @@ def plan_study(
         known, called, device=device, saved_precision=read_study_precision(folder), dataset_cache=shelf, quick=True
     )
     return StudyPlanView(forecast(plan, Path(runs), any_code))
-
-
-def write_study_report(folder: Path) -> Path:
-    """Write a study's report anew from what its folder holds, and say where it is.
-
-    Raises:
-        RunError: the study has no result.
-    """
-    path = folder / "report.html"
-    result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
-    command = rerun_command("study", folder, "study.toml")
-    page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
-    atomic_write(path, page.encode("utf-8"))
-    return path

@@ -1,25 +1,15 @@
-"""A run, a study or a search and then its report: what `train`, `run_study` and `tune` of `cnnlab` do."""
+"""Train a recipe, or resume a run, and write the report."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from cnnlab.atomic_io import atomic_write
 from cnnlab.config.recipe import Recipe
 from cnnlab.distributed import is_main_process
-from cnnlab.errors import RunError
-from cnnlab.interpret.activations.feature_maps import example_activations
-from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
-from cnnlab.interpret.weights.compute import first_convolution
-from cnnlab.reports.run.contents import ConfusionMatrix, RunView
-from cnnlab.reports.run.page import render_run
-from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks
-from cnnlab.runs.claims import judge_claims
-from cnnlab.runs.run import run
+from cnnlab.runs import run as runs_run
+from cnnlab.runs.callbacks import NO_CALLBACKS, RunCallbacks, no_op
 from cnnlab.storage.run_folder import RunFolder
-from cnnlab.storage.test_ledger import openings
 
 
 def train(
@@ -30,6 +20,7 @@ def train(
     data: str | Path | None = None,
     device: str = "auto",
     callbacks: RunCallbacks = NO_CALLBACKS,
+    on_run_start: Callable[[RunFolder], None] = no_op,
 ) -> RunFolder:
     """Train a recipe and write its report; in several processes where torchrun started them.
 
@@ -39,7 +30,8 @@ def train(
         runs: the folder in which the run folder is made.
         data: where catalogue data lives; by default the cache folder.
         device: auto, cpu, cuda or mps.
-        callbacks: whoever wants to see the run while it goes on.
+        callbacks: called while the run goes on.
+        on_run_start: called with the run folder as soon as there is one.
 
     Returns:
         The run folder; `result()` has the figures, and `report.html` lies in it.
@@ -49,75 +41,43 @@ def train(
         RunError: the run folder can't be written to.
     """
     known = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
-    called = name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem)
-    root = Path(data) if data is not None else None
-    folder = run(known, name=called, runs=Path(runs), root=root, device=device, callbacks=callbacks)
-    if is_main_process():
-        write_report(folder, callbacks.log)
-    return folder
+    folder = runs_run.run(
+        known,
+        name=name or ("run" if isinstance(recipe, Recipe) else Path(recipe).stem),
+        runs=Path(runs),
+        root=Path(data) if data is not None else None,
+        device=device,
+        callbacks=callbacks,
+        on_run_start=on_run_start,
+    )
+    return _write_report(folder, callbacks)
 
 
-def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> Path:
-    """Write a finished run's report anew, and say where it is.
+def resume(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    device: str = "auto",
+    callbacks: RunCallbacks = NO_CALLBACKS,
+    on_run_start: Callable[[RunFolder], None] = no_op,
+) -> RunFolder:
+    """Go on with a run that was interrupted, from the end of its last whole epoch, and write its report.
+
+    Args:
+        run: the run folder.
+        data, device, callbacks, on_run_start: as for `train`.
 
     Raises:
-        RunError: the run has not finished.
+        RunError: there is no such run, it has finished, or its files or data have changed.
     """
-    path = folder.path / "report.html"
-    atomic_write(path, render_run(make_run_view(folder, log)).encode("utf-8"))
-    return path
+    root = Path(data) if data is not None else None
+    folder = runs_run.resume_run(Path(run), root=root, device=device, callbacks=callbacks, on_run_start=on_run_start)
+    return _write_report(folder, callbacks)
 
 
-def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
-    """All that a run's page shows; errors as `write_report`."""
-    result, data = folder.result(), folder.data()
-    if result is None:
-        step = f"finish it: cnnlab train --resume {folder.path}"
-        raise RunError("this run has not finished", where=str(folder.path), next_step=step)
-    return RunView(
-        name=folder.name,
-        recipe=folder.recipe(),
-        table=folder.table(),
-        data=data,
-        environment=folder.environment(),
-        precision_config=folder.precision_config(),
-        epochs=tuple(folder.epochs()),
-        result=result,
-        claims=judge_claims(folder.recipe(), [result], data),
-        openings=tuple(openings(folder.path.parent, data.test_set)),
-        filters=first_convolution(folder, log) if result.train is not None else None,
-        activations=_activations(folder, log) if result.train is not None else None,
-        confusion=_confusion_matrix(folder),
-        loaded=folder.loaded_weights(),
-        features=folder.features(),
-    )
+def _write_report(folder: RunFolder, callbacks: RunCallbacks) -> RunFolder:
+    if is_main_process():
+        from cnnlab.api.report import write_report  # what draws is loaded behind the training
 
-
-def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
-    """What is made of the kept image; one that can't be used is told, and costs nothing but its section."""
-    try:
-        folder.example()
-    except RunError as error:
-        problem = error.problems[0]
-        log(f"! the page shows no activations: {problem.where}: {problem.what}")
-        return None
-    return example_activations(folder, NO_CALLBACKS.log)
-
-
-def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:
-    for part in ("test", "validation"):
-        predictions = folder.predictions(part)
-        if predictions is not None:
-            return ConfusionMatrix(part, predictions.confusion())
-    return None
-
-
-def rerun_command(command: str, folder: Path, file: str) -> str:
-    """The command that does a study or a search again, given beside its runs folder."""
-    runs = folder.resolve().parents[1].name
-    return shlex.join(["cnnlab", command, f"{relative_folder(folder)}/{file}", "--name", folder.name, "--runs", runs])
-
-
-def relative_folder(folder: Path) -> str:
-    """A folder within its runs folder, seen from beside that."""
-    return "/".join(folder.resolve().parts[-3:])
+        write_report(folder, callbacks.log)
+    return folder

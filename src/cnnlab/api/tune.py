@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
-from cnnlab.api.train import relative_folder, rerun_command
-from cnnlab.atomic_io import atomic_write
+from cnnlab.api.report import write_tuning_report
 from cnnlab.config.search import Search
 from cnnlab.reports.tuning.answer import TuningView
-from cnnlab.reports.tuning.page import render_tuning
-from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, read_tuning, tuning_folder
+from cnnlab.tuning.search import NO_SEARCH_CALLBACKS, SearchCallbacks, execute_search, tuning_folder
 
 
 def tune(
@@ -59,17 +56,3 @@ def tune(
     )
     write_tuning_report(tuning_folder(Path(runs), result.study))
     return TuningView(result)
-
-
-def write_tuning_report(folder: Path) -> Path:
-    """Write a search's report anew from what its folder holds, and say where it is.
-
-    Raises:
-        RunError: the search has no result.
-    """
-    path = folder / "report.html"
-    result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
-    command = rerun_command("tune", folder, "search.toml")
-    train_best = shlex.join(["cnnlab", "train", f"{relative_folder(folder)}/best.toml"])
-    atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
-    return path

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cnnlab.api.train import write_report
+from cnnlab.api.report import write_report
 from cnnlab.config.backbones import LibraryBackbone, RunBackbone
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.study import Study

@@ -30,33 +30,29 @@ def quickstart(
     debug: Debug = False,
 ) -> None:
     """Train LeNet on CIFAR-10 where it can be had, else on the built-in shapes, and write a report."""
+    from cnnlab.api import train as api
     from cnnlab.cli.commands.train import resumable, show_result
     from cnnlab.cli.output.console import log, progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
     from cnnlab.config.recipe import Recipe
     from cnnlab.grammar.toml_files import bundled_recipe
-    from cnnlab.runs.run import run
 
     with progress_reporter() as shown:
-        listener = RunProgressBar(shown).callbacks()
-        source, reason = choose_source(data, listener.progress)
-        listener.log(f"data: {source}, because {reason}")
+        callbacks = RunProgressBar(shown).callbacks()
+        source, reason = choose_source(data, callbacks.progress)
+        callbacks.log(f"data: {source}, because {reason}")
         recipe = Recipe.read(bundled_recipe("lenet"), {"data.source": source})
-        made: list[RunFolder] = []
-        with resumable(made, data, device):
-            run(
+        started: list[RunFolder] = []
+        with resumable(started, data, device):
+            folder = api.train(
                 recipe,
                 name=f"lenet-{source}",
                 runs=runs,
-                root=data,
+                data=data,
                 device=device,
-                callbacks=listener,
-                on_run_start=made.append,
+                callbacks=callbacks,
+                on_run_start=started.append,
             )
-            [folder] = made
-            from cnnlab.api.train import write_report  # what draws loads behind the training
-
-            write_report(folder, listener.log)
     show_result(folder, json)
     if not json:
         log(f"next: cnnlab describe {folder.path / 'recipe.toml'}, or change that recipe and train it")

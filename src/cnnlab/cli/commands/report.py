@@ -25,9 +25,7 @@ def report(run: RunOrStudy, json: Json = False, debug: Debug = False) -> None:
     folder = find_run(run)
     is_study, is_search = ((folder / name).is_file() for name in ("study.toml", "search.toml"))
     known = None if is_study or is_search else RunFolder.open(folder)
-    from cnnlab.api.study import write_study_report
-    from cnnlab.api.train import write_report
-    from cnnlab.api.tune import write_tuning_report
+    from cnnlab.api.report import write_report, write_study_report, write_tuning_report
     from cnnlab.cli.output.console import log, show, show_json
 
     if known is not None:

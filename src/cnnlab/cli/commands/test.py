@@ -18,7 +18,7 @@ def open_test_set(
     from cnnlab.storage.run_folder import RunFolder
 
     folder = RunFolder.open(find_run(run))
-    from cnnlab.api.train import write_report
+    from cnnlab.api.report import write_report
     from cnnlab.cli.commands.train import show_result
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar

@@ -67,35 +67,30 @@ def train(
         RunFolder.open(resume)
     known = read_recipe(recipe, overrides(set_, seed), data) if recipe is not None else None
     # Behind the reading, since they load torch, which takes seconds.
+    from cnnlab.api import train as api
     from cnnlab.cli.output.console import progress_reporter
     from cnnlab.cli.output.progress_bars import RunProgressBar
     from cnnlab.distributed import is_main_process
-    from cnnlab.runs.run import resume_run, run
 
     with progress_reporter() as shown:
-        listener = RunProgressBar(shown).callbacks()
-        made: list[RunFolder] = []
-        with resumable(made, data, device):
+        callbacks = RunProgressBar(shown).callbacks()
+        started: list[RunFolder] = []
+        with resumable(started, data, device):
             if resume is not None:
-                folder = resume_run(resume, root=data, device=device, callbacks=listener, on_run_start=made.append)
+                folder = api.resume(resume, data=data, device=device, callbacks=callbacks, on_run_start=started.append)
             else:
                 assert recipe is not None
                 assert known is not None
-                name = recipe.stem
                 with name_file_in_errors(recipe):
-                    folder = run(
+                    folder = api.train(
                         known,
-                        name=name,
+                        name=recipe.stem,
                         runs=runs,
-                        root=data,
+                        data=data,
                         device=device,
-                        callbacks=listener,
-                        on_run_start=made.append,
+                        callbacks=callbacks,
+                        on_run_start=started.append,
                     )
-            if is_main_process():
-                from cnnlab.api.train import write_report  # what draws loads behind the training
-
-                write_report(folder, listener.log)
     if is_main_process():
         show_result(folder, json)
 

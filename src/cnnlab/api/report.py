@@ -1,0 +1,117 @@
+"""Write the report of a run, a study or a search."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from cnnlab.atomic_io import atomic_write
+from cnnlab.errors import RunError
+from cnnlab.interpret.activations.feature_maps import example_activations
+from cnnlab.interpret.activations.feature_maps_view import ActivationMaps
+from cnnlab.interpret.weights.compute import first_convolution
+from cnnlab.reports.run.contents import ConfusionMatrix, RunView
+from cnnlab.reports.run.page import render_run
+from cnnlab.reports.study.page import render_study
+from cnnlab.reports.tuning.page import render_tuning
+from cnnlab.runs.callbacks import NO_CALLBACKS
+from cnnlab.runs.claims import judge_claims
+from cnnlab.storage.run_folder import RunFolder
+from cnnlab.storage.test_ledger import openings
+from cnnlab.studies.folder import read_result, read_shifted_example
+from cnnlab.tuning.search import read_tuning
+
+
+def write_report(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> Path:
+    """Write a finished run's report anew, and say where it is.
+
+    Raises:
+        RunError: the run has not finished.
+    """
+    path = folder.path / "report.html"
+    atomic_write(path, render_run(make_run_view(folder, log)).encode("utf-8"))
+    return path
+
+
+def make_run_view(folder: RunFolder, log: Callable[[str], None] = NO_CALLBACKS.log) -> RunView:
+    """All that a run's page shows; errors as `write_report`."""
+    result, data = folder.result(), folder.data()
+    if result is None:
+        step = f"finish it: cnnlab train --resume {folder.path}"
+        raise RunError("this run has not finished", where=str(folder.path), next_step=step)
+    return RunView(
+        name=folder.name,
+        recipe=folder.recipe(),
+        table=folder.table(),
+        data=data,
+        environment=folder.environment(),
+        precision_config=folder.precision_config(),
+        epochs=tuple(folder.epochs()),
+        result=result,
+        claims=judge_claims(folder.recipe(), [result], data),
+        openings=tuple(openings(folder.path.parent, data.test_set)),
+        filters=first_convolution(folder, log) if result.train is not None else None,
+        activations=_activations(folder, log) if result.train is not None else None,
+        confusion=_confusion_matrix(folder),
+        loaded=folder.loaded_weights(),
+        features=folder.features(),
+    )
+
+
+def _activations(folder: RunFolder, log: Callable[[str], None]) -> ActivationMaps | None:
+    """What is made of the kept image; one that can't be used is told, and costs nothing but its section."""
+    try:
+        folder.example()
+    except RunError as error:
+        problem = error.problems[0]
+        log(f"! the page shows no activations: {problem.where}: {problem.what}")
+        return None
+    return example_activations(folder, NO_CALLBACKS.log)
+
+
+def _confusion_matrix(folder: RunFolder) -> ConfusionMatrix | None:
+    for part in ("test", "validation"):
+        predictions = folder.predictions(part)
+        if predictions is not None:
+            return ConfusionMatrix(part, predictions.confusion())
+    return None
+
+
+def rerun_command(command: str, folder: Path, file: str) -> str:
+    """The command that does a study or a search again, given beside its runs folder."""
+    runs = folder.resolve().parents[1].name
+    return shlex.join(["cnnlab", command, f"{relative_folder(folder)}/{file}", "--name", folder.name, "--runs", runs])
+
+
+def relative_folder(folder: Path) -> str:
+    """A folder within its runs folder, seen from beside that."""
+    return "/".join(folder.resolve().parts[-3:])
+
+
+def write_study_report(folder: Path) -> Path:
+    """Write a study's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the study has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_result(folder), (folder / "study.toml").read_text(encoding="utf-8")
+    command = rerun_command("study", folder, "study.toml")
+    page = render_study(result, study_toml=toml, command=command, example=read_shifted_example(folder, result))
+    atomic_write(path, page.encode("utf-8"))
+    return path
+
+
+def write_tuning_report(folder: Path) -> Path:
+    """Write a search's report anew from what its folder holds, and say where it is.
+
+    Raises:
+        RunError: the search has no result.
+    """
+    path = folder / "report.html"
+    result, toml = read_tuning(folder), (folder / "search.toml").read_text(encoding="utf-8")
+    command = rerun_command("tune", folder, "search.toml")
+    train_best = shlex.join(["cnnlab", "train", f"{relative_folder(folder)}/best.toml"])
+    atomic_write(path, render_tuning(result, search_toml=toml, command=command, train=train_best).encode("utf-8"))
+    return path
