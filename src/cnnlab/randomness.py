@@ -59,7 +59,7 @@ def _splitmix64(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 @contextlib.contextmanager
 def fork_rng() -> Iterator[None]:
-    """Within it, `manual_seed_torch` may set torch's global state; afterwards that state is what it was, on every device."""
+    """Restore torch's global random state on exit, on every device; inside, `manual_seed_torch` may set it."""
     import torch
 
     before = torch.get_rng_state()

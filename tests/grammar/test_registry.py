@@ -30,6 +30,7 @@ from cnnlab.config.augmentations import (
 from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.budget import ImageCount, budgets
 from cnnlab.config.losses import ClassWeights, losses
+from cnnlab.config.optimization import optimizers, schedules
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import (
     MAX_COUNT,
@@ -48,7 +49,7 @@ from cnnlab.grammar.calls import Call, format_value, parse_call
 from cnnlab.grammar.registry import Registry
 
 REGISTRIES = [
-    *(layers, optimization.optimizers, optimization.schedules, optimization.stopping_rules, augmentations),
+    *(layers, optimizers, schedules, optimization.stopping_rules, augmentations),
     *(losses, averaging, mixing, budgets),
 ]
 KINDS = [
@@ -104,10 +105,10 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
     if annotation == optimization.AnySchedule:
-        names = st.sampled_from(sorted({*optimization.schedules.kinds} - {"warmup"}))
-        return names.flatmap(lambda name: _choices(optimization.schedules, name))
+        names = st.sampled_from(sorted({*schedules.kinds} - {"warmup"}))
+        return names.flatmap(lambda name: _choices(schedules, name))
     if annotation == optimization.AnyOptimizer:
-        return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(optimization.optimizers, name))
+        return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(optimizers, name))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 
 
@@ -179,7 +180,7 @@ def test_signatures_say_arguments_in_the_order_of_the_design() -> None:
     assert layers.signature("conv") == (
         "conv(filters, kernel, stride=1, padding=0, dilation=1, groups=1, bias=true, weightnorm=false)"
     )
-    assert optimization.optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
+    assert optimizers.signature("sgd") == "sgd(lr, momentum=0.0, nesterov=false, weight_decay=0.0)"
 
 
 def test_the_shortest_text_is_what_a_person_writes() -> None:
@@ -208,14 +209,14 @@ WHOLE = "a whole number from 1 to 1,000,000 or [height, width]"
         (layers, "globalpool('sum')", "how", ["'how' can't be 'sum'", "'mean' or 'max'"]),
         (layers, "residual(relu)", "body", ["rows are a list of layers", "[conv(…), relu, …]"]),
         (layers, "residual([3])", "body[0]", ["a row is a layer", "conv(32, 5), relu, …"]),
-        (optimization.schedules, "multistep([])", "", ["these epochs don't rise", "such as [30, 60]"]),
-        (optimization.schedules, "multistep([3, 3])", "", ["these epochs don't rise", "[3, 3]"]),
-        (optimization.schedules, "multistep([0, 1])", "epochs[0]", ["'epochs[0]' can't be 0"]),
-        (optimization.schedules, "warmup(2, warmup(1))", "", ["a warm-up has no other one behind it", "then=warmup(…)"]),
-        (optimization.schedules, "warmup(2, cosine(2))", "then.floor", ["'floor' can't be 2"]),
-        (optimization.optimizers, "muon(companion=muon)", "", ["muon can't be its own companion", "companion=muon(…)"]),
-        (optimization.optimizers, "sgd(0.1, nesterov=true)", "", ["Nesterov's way of looking ahead needs momentum"]),
-        (optimization.optimizers, "adam_w(lr=0.1)", "", ["unknown optimizer 'adam_w'", "adam, ", "did you mean 'adamw'?"]),
+        (schedules, "multistep([])", "", ["these epochs don't rise", "such as [30, 60]"]),
+        (schedules, "multistep([3, 3])", "", ["these epochs don't rise", "[3, 3]"]),
+        (schedules, "multistep([0, 1])", "epochs[0]", ["'epochs[0]' can't be 0"]),
+        (schedules, "warmup(2, warmup(1))", "", ["a warm-up has no other one behind it", "then=warmup(…)"]),
+        (schedules, "warmup(2, cosine(2))", "then.floor", ["'floor' can't be 2"]),
+        (optimizers, "muon(companion=muon)", "", ["muon can't be its own companion", "companion=muon(…)"]),
+        (optimizers, "sgd(0.1, nesterov=true)", "", ["Nesterov's way of looking ahead needs momentum"]),
+        (optimizers, "adam_w(lr=0.1)", "", ["unknown optimizer 'adam_w'", "adam, ", "did you mean 'adamw'?"]),
         (augmentations, "flop", "", ["unknown augmentation 'flop'"]),
         *(
             (losses, f"focal(weights={value})", "weights", ["none, 'balanced', or a [list] with a number above 0 for"])
@@ -260,9 +261,9 @@ def test_only_registered_names_are_layers(name: str) -> None:
 
 
 def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
-    choice = optimization.schedules.read("warmup(2, restarts(5))")
-    assert str(optimization.schedules.to_call(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
-    assert str(optimization.schedules.to_call(choice, defaults=True)) == (
+    choice = schedules.read("warmup(2, restarts(5))")
+    assert str(schedules.to_call(choice)) == "warmup(epochs=2.0, then=restarts(epochs=5))"
+    assert str(schedules.to_call(choice, defaults=True)) == (
         "warmup(epochs=2.0, then=restarts(epochs=5, growth=1, floor=0.0), start=0.01)"
     )
 
@@ -270,7 +271,7 @@ def test_a_choice_within_a_choice_is_written_with_its_defaults_too() -> None:
 @pytest.mark.parametrize("value", [5, ["flip"]])
 def test_what_is_no_call_is_refused(value: Any) -> None:
     with pytest.raises(SpecError, match="a call is a text"):
-        optimization.optimizers.read(value)
+        optimizers.read(value)
 
 
 def test_a_name_is_registered_once() -> None:

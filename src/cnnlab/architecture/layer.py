@@ -21,7 +21,7 @@ ReceptiveFieldPair: TypeAlias = tuple[ReceptiveField1d, ReceptiveField1d]
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """A window that slides over an image; each pair is (vertical, horizontal). `total_padding` count both sides together."""
+    """A window that slides over an image; pairs are (vertical, horizontal). `total_padding` sums both sides."""
 
     kernel: Pair
     stride: Pair
@@ -77,7 +77,8 @@ class SlidingWindow:
         if min(high.size, wide.size) < 1:
             padded = tuple(shape[1 + axis] + self.total_padding[axis] for axis in (0, 1))
             raise SpecError(
-                f"a {format_shape(self.kernel)} window does not fit on the {format_shape(shape[1:])} image that it gets",
+                f"a {format_shape(self.kernel)} window does not fit on the "
+                f"{format_shape(shape[1:])} image that it gets",
                 allowed=f"windows up to {format_shape(padded)}, with padding",
                 next_step="make the kernel smaller, add padding, or pool less in front of it",
             )

@@ -56,7 +56,8 @@ class SizeMismatch:
             return f"for {self.record.name}, {inputs} fit exactly"
         kernel = tuple(self.window.kernel[axis] + left[axis] for axis in (0, 1))
         step = str(stride[0]) if stride[0] == stride[1] else format_shape(stride)
-        return f"for {self.record.name}, a {format_shape(kernel)} kernel with stride {step} fits exactly, and so do {inputs}"
+        fitting = f"a {format_shape(kernel)} kernel with stride {step} fits exactly"
+        return f"for {self.record.name}, {fitting}, and so do {inputs}"
 
 
 def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecord | None:

@@ -108,7 +108,8 @@ class Model(Section):
         """The head followed from the backbone's features to the classes; errors as `trace`."""
         if len(features) not in (1, 3) and not self.head:
             raise SpecError(
-                f"the features are {format_shape(features)} numbers, neither maps nor a vector: such want a head of their own",
+                f"the features are {format_shape(features)} numbers, neither maps nor a vector: "
+                "such want a head of their own",
                 where="model.cut",
                 received=self.features or "the backbone's end",
                 allowed="a layer that gives channels×height×width or one row of numbers",

@@ -1,4 +1,4 @@
-"""The receptive fields of a table as a worked answer: sentences, tables, JSON, and a drawing of one node's way to the image."""
+"""View of the receptive fields of a layer table: sentences, tables, JSON, and a drawing of one node's path."""
 
 from __future__ import annotations
 
@@ -472,7 +472,8 @@ def _notes(fields: ReceptiveFields) -> list[str]:
     notes = [CENTRE_NOTE]
     chosen, channels = fields.selected, fields.image[0]
     if chosen.receptive_field is not None:
-        product = f"{formatting.format_shape((*chosen.receptive_field, channels))} = {format_count(chosen.inputs or 0)} numbers"
+        factors = formatting.format_shape((*chosen.receptive_field, channels))
+        product = f"{factors} = {format_count(chosen.inputs or 0)} numbers"
         inside = ""
         if chosen.inputs_inside is not None and chosen.inputs_inside < (chosen.inputs or 0):
             inside = f", {format_count(chosen.inputs_inside)} of them in the image; the rest is padding"

@@ -195,7 +195,7 @@ def _download_from_mirror(
 
 
 def _prepare_partial_file(response: Any, file: RemoteFile, partial_file: IO[bytes]) -> None:
-    """Ready `partial_file` for what this response will send; what is there is given up only for the right file's beginning."""
+    """Prepare `partial_file` for this response; its bytes are dropped only where the right file begins anew."""
     have, length = _file_length(partial_file), _length_header(response)
     if response.status == http.client.PARTIAL_CONTENT:
         span = response.headers.get("Content-Range", "")

@@ -231,8 +231,9 @@ def _read_from_archive(archive: RemoteFile, path: Path, members: Sequence[str], 
 
 def _require_checksum(file: RemoteFile, path: Path) -> None:
     if not is_verified(path, file.checksum):
+        kind = "archive" if file.name.endswith(TAR_EXTENSIONS) else "file"
         raise SourceError(
-            f"this isn't the published {'archive' if file.name.endswith(TAR_EXTENSIONS) else 'file'}, or it is cut short",
+            f"this isn't the published {kind}, or it is cut short",
             where=str(path),
             received=f"{path.stat().st_size:,} bytes with another checksum",
             allowed=f"{file.size:,} bytes with {file.checksum}",

@@ -49,7 +49,7 @@ class Release:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known about a data set without its files: images are channels×height×width, `split_sizes` images per part."""
+    """What is known about a data set without its files: the shape of its images and their number per split."""
 
     name: str
     channels: int
