@@ -247,7 +247,7 @@ def _padded_size(row: LayerRecord, layer: Any) -> int:
     """Numbers of the padded copy that padding='same' makes of an image; 0 without."""
     if layer is None or getattr(layer, "padding", None) != "same":
         return 0
-    high, wide = layer.window().margins
+    high, wide = layer.window().total_padding
     return row.input[0] * (row.input[1] + int(high)) * (row.input[2] + int(wide))
 
 

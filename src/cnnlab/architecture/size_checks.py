@@ -62,7 +62,7 @@ class SizeMismatch:
 
 def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecord | None:
     """The warning of windows that don't fit; without `padding_counts` only of those that leave out pixels."""
-    found = [misfit for record in graph.records if (misfit := _size_mismatch(graph, record)) is not None]
+    found = [mismatch for record in graph.records if (mismatch := _size_mismatch(graph, record)) is not None]
     # What costs pixels first.
     found = sorted(
         (one for one in found if include_padding or any(one.uncovered)), key=lambda one: not any(one.uncovered)
@@ -71,13 +71,13 @@ def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecor
         return None
     more = f"; and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
     if len(found) == 1:
-        head, _, told = str(found[0]).partition(": ")
+        head, _, texts = str(found[0]).partition(": ")
     else:
         head = ", ".join(one.record.name for one in found[:MAX_LISTED])
         head += f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
-        told = "; ".join(map(str, found[:MAX_LISTED])) + more
+        texts = "; ".join(map(str, found[:MAX_LISTED])) + more
     return WarningRecord(
-        name="cut-off-rows", where=head, message=f"the window does not fit: {told}", fix=found[0].suggestion()
+        name="cut-off-rows", where=head, message=f"the window does not fit: {texts}", fix=found[0].suggestion()
     )
 
 
@@ -89,15 +89,15 @@ def skipped_rows_warning(graph: LayerGraph) -> WarningRecord | None:
     found = [(record, seen) for record in graph.records if (seen := _covered_size(graph, record)) is not None]
     if not found:
         return None
-    told = [
+    texts = [
         f"{record.name} sees {seen[0]} of {record.input[1]} rows and {seen[1]} of {record.input[2]} columns"
         for record, seen in found
     ]
-    more = f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else ""
+    more = f"; and {len(texts) - MAX_LISTED} more" if len(texts) > MAX_LISTED else ""
     return WarningRecord(
         name="skipped-rows",
         where=", ".join(record.name for record, _ in found[:MAX_LISTED]),
-        message=f"the stride steps over pixels that nothing else looks at: {'; '.join(told[:MAX_LISTED])}{more}",
+        message=f"the stride steps over pixels that nothing else looks at: {'; '.join(texts[:MAX_LISTED])}{more}",
         fix="make the stride no larger than the kernel, and let it share no factor with a dilation",
     )
 

@@ -96,18 +96,18 @@ def table_warnings(
     >>> [(warning.name, warning.where) for warning in table_warnings(trace(rows, (3, 8, 8)).records())]
     [('no-activation', 'dense1 → dense2')]
     """
-    flow = LayerGraph(records)
+    graph = LayerGraph(records)
     found = [
-        _one_pixel_maps(flow, backbone_prefix),
-        cut_off_warning(flow, include_padding=not backbone),
-        skipped_rows_warning(flow),
-        None if backbone and not backbone_prefix else _no_activation(flow, backbone_prefix),
-        _softmax_before_loss(flow, backbone, backbone_prefix),
-        _bias_before_batchnorm(flow, backbone_prefix),
-        _dropout_before_batchnorm(flow),
-        _one_dense_layer(flow, backbone_prefix),
-        _width_not_classes(flow, classes),
-        _very_large(flow),
+        _one_pixel_maps(graph, backbone_prefix),
+        cut_off_warning(graph, include_padding=not backbone),
+        skipped_rows_warning(graph),
+        None if backbone and not backbone_prefix else _no_activation(graph, backbone_prefix),
+        _softmax_before_loss(graph, backbone, backbone_prefix),
+        _bias_before_batchnorm(graph, backbone_prefix),
+        _dropout_before_batchnorm(graph),
+        _one_dense_layer(graph, backbone_prefix),
+        _width_not_classes(graph, classes),
+        _very_large(graph),
     ]
     return [warning for warning in found if warning is not None]
 

@@ -263,10 +263,10 @@ class Study(Section):
         return self.split_metric != "loss"
 
     def _build_arms(self) -> Iterator[Arm]:
-        for name, changes, dose in self._changes():
+        for name, changes, value in self._changes():
             with error_prefix(f"arms.{name}" if self.arms else "grid" if self.grid else "sweep"):
                 recipe = apply_changes(self.base, changes)
-            yield Arm(name, recipe, changes, dose)
+            yield Arm(name, recipe, changes, value)
 
     def _changes(self) -> Iterator[tuple[str, Changes, float | None]]:
         if self.sweep is not None:
@@ -302,13 +302,13 @@ class Study(Section):
         """Claims and sayings speak of arms that are there, and a saying of two."""
         names = [arm.name for arm in self.list_arms()]
         problems = [unknown_arm(arm, f"claims.{arm}", names) for arm in self.claims if arm not in names]
-        for number, saying in enumerate(self.says):
+        for number, claim in enumerate(self.says):
             place = f"says[{number}]"
-            if saying.arm not in names:
-                problems.append(unknown_arm(saying.arm, f"{place}.arm", names))
-            if saying.than is not None and saying.than not in names:
-                problems.append(unknown_arm(saying.than, f"{place}.than", names))
-            problems += ordinal_claim_problems(saying, self.baseline, place)
+            if claim.arm not in names:
+                problems.append(unknown_arm(claim.arm, f"{place}.arm", names))
+            if claim.than is not None and claim.than not in names:
+                problems.append(unknown_arm(claim.than, f"{place}.than", names))
+            problems += ordinal_claim_problems(claim, self.baseline, place)
         problems += shift_claim_problems(self.under, self.shifts, names, self.baseline)
         if problems:
             raise SpecError.from_problems(problems)

@@ -90,7 +90,7 @@ def check_source(
 
 
 def _build_report(source: DataSource, images: list[_ScannedImage], issues: list[SourceIssue]) -> SourceReport:
-    splits = {part: _count_split(source, part) for part in source.splits}
+    splits = {split: _count_split(source, split) for split in source.splits}
     train = splits["train"].per_class if "train" in splits else {}
     found = [
         *issues,
@@ -104,7 +104,7 @@ def _build_report(source: DataSource, images: list[_ScannedImage], issues: list[
         source=source.name,
         images=sum(count.images for count in splits.values()),
         classes=source.classes,
-        splits={str(part): count for part, count in splits.items()},
+        splits={str(split): count for split, count in splits.items()},
         problems=tuple(sorted(problems, key=lambda problem: not problem.fatal)),
     )
 
@@ -118,10 +118,10 @@ def _count_split(source: DataSource, split: Split) -> SplitCount:
 def _inspect_files(files: ImageFolder, progress: ProgressCallback) -> tuple[list[_ScannedImage], list[SourceIssue]]:
     images: list[_ScannedImage] = []
     faults: list[SourceIssue] = []
-    for part in files.splits:
-        entries, labels = files.layout.entries[part], files.layout.labels[part]
+    for split in files.splits:
+        entries, labels = files.layout.entries[split], files.layout.labels[split]
         for row, answer in sorted(
-            files.map_files(ImageTask("inspect"), entries, f"checking {part}", progress), key=lambda a: a[0]
+            files.map_files(ImageTask("inspect"), entries, f"checking {split}", progress), key=lambda a: a[0]
         ):
             path = entries[row].path
             if "fault" in answer:
@@ -129,19 +129,21 @@ def _inspect_files(files: ImageFolder, progress: ProgressCallback) -> tuple[list
                 faults.append(SourceIssue(kind, path, message, fatal=True))
             else:
                 size = (answer["height"], answer["width"])
-                images.append(_ScannedImage(part, labels[row], path, size, f"{size}{answer['hash']}", answer["format"]))
+                images.append(
+                    _ScannedImage(split, labels[row], path, size, f"{size}{answer['hash']}", answer["format"])
+                )
     return images, faults
 
 
 def _inspect_arrays(source: DataSource, progress: ProgressCallback) -> Iterator[_ScannedImage]:
     """The images of a source that has no files of single images."""
     form = source.native_spec()
-    for part in source.splits:
-        labels, names = source.labels(part), source.image_names(part)
-        pixels = source.pixels(part, np.arange(len(labels)), form, progress)
+    for split in source.splits:
+        labels, names = source.labels(split), source.image_names(split)
+        pixels = source.pixels(split, np.arange(len(labels)), form, progress)
         for row, name in enumerate(names):
             found = hashlib.blake2b(pixels[row].tobytes(), digest_size=16).hexdigest()
-            yield _ScannedImage(part, int(labels[row]), name, (form.height, form.width), found)
+            yield _ScannedImage(split, int(labels[row]), name, (form.height, form.width), found)
 
 
 def _imbalance_issues(per_class: Mapping[str, int]) -> Iterator[SourceIssue]:

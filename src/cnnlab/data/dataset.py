@@ -101,13 +101,13 @@ class Dataset:
 
     def labels(self, split: Split) -> Labels:
         """A label for each image of a part; shape N."""
-        source_part, indices = self.indices[split]
-        return remap_labels(self.source, self.classes, source_part)[indices]
+        source_split, indices = self.indices[split]
+        return remap_labels(self.source, self.classes, source_split)[indices]
 
     def image_names(self, split: Split) -> list[str]:
         """A name for each image of a part."""
-        source_part, indices = self.indices[split]
-        names = self.source.image_names(source_part)
+        source_split, indices = self.indices[split]
+        names = self.source.image_names(source_split)
         return [names[index] for index in indices]
 
     def pixels(self, split: Split) -> Pixels:
@@ -154,15 +154,15 @@ class Dataset:
         return self.source.is_fixed and "test" in self.source.splits
 
     def _decode(self, split: Split) -> Pixels:
-        source_part, indices = self.indices[split]
-        whole = None if split == "test" else self._non_test_indices(source_part)
+        source_split, indices = self.indices[split]
+        whole = None if split == "test" else self._non_test_indices(source_split)
         if whole is None or len(whole) * math.prod(self.image_spec.shape) > MAX_SHARED_BYTES:
-            return self.source.pixels(source_part, indices, self.image_spec, self.progress)
-        if source_part not in self._source_pixel_cache:
-            self._source_pixel_cache[source_part] = self.source.pixels(
-                source_part, whole, self.image_spec, self.progress
+            return self.source.pixels(source_split, indices, self.image_spec, self.progress)
+        if source_split not in self._source_pixel_cache:
+            self._source_pixel_cache[source_split] = self.source.pixels(
+                source_split, whole, self.image_spec, self.progress
             )
-        pixels = self._source_pixel_cache[source_part]
+        pixels = self._source_pixel_cache[source_split]
         return pixels if len(indices) == len(whole) else pixels[np.searchsorted(whole, indices)]
 
     def _non_test_indices(self, source_split: Split) -> Indices:
@@ -195,8 +195,8 @@ def open_dataset(
     source = open_source(data.source, root, download=download, progress=progress)
     classes = _selected_classes(data, source.classes)
     form = _image_spec(data, source)
-    parts = assign_splits(data, source, classes, seed if data.split_seed is None else data.split_seed)
-    return Dataset(source.name, classes, form, parts, _given_stats(data, form.channels), source, progress)
+    splits = assign_splits(data, source, classes, seed if data.split_seed is None else data.split_seed)
+    return Dataset(source.name, classes, form, splits, _given_stats(data, form.channels), source, progress)
 
 
 def open_source(
@@ -265,19 +265,19 @@ def input_spec(data: Data, root: Path | None = None) -> InputSpec:
         channels, (height, width) = data.channels or known.channels, data.size or (known.height, known.width)
         return InputSpec(channels, height, width, _selected_classes(data, known.classes))
     source = open_folder(find_files(data.source, root))
-    looked = source.sample_headers()
-    height, width = data.size or _target_size(source.spec_from_headers(looked))
-    return InputSpec(data.channels or looked.channels, height, width, _selected_classes(data, source.classes))
+    stats = source.sample_headers()
+    height, width = data.size or _target_size(source.spec_from_headers(stats))
+    return InputSpec(data.channels or stats.channels, height, width, _selected_classes(data, source.classes))
 
 
 def preview_spec(source: DataSource) -> ImageSpec:
     """The form in which a source's images can be shown side by side: their own, or a square for different sizes."""
     if isinstance(source, ImageFolder):
-        looked = source.sample_headers()
+        stats = source.sample_headers()
         return (
-            source.spec_from_headers(looked)
-            if len(looked.sizes) == 1
-            else ImageSpec(looked.channels, PREVIEW_SIZE, PREVIEW_SIZE)
+            source.spec_from_headers(stats)
+            if len(stats.sizes) == 1
+            else ImageSpec(stats.channels, PREVIEW_SIZE, PREVIEW_SIZE)
         )
     return source.native_spec()
 

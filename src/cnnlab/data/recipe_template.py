@@ -57,12 +57,12 @@ def summarize_source(files: ImageFolder) -> SourceSummary:
     Raises:
         SourceError: no image's header can be read.
     """
-    looked = files.scan_headers()
+    stats = files.scan_headers()
     # In a recipe a name of the catalogue means the catalogue's data set; this folder is called so too.
     source = f"./{files.name}" if files.name in CATALOGUE else files.name
-    counts = {part: files.num_images(part) for part in files.splits}
+    counts = {split: files.num_images(split) for split in files.splits}
     per_class = np.bincount(files.labels("train"), minlength=len(files.classes)).tolist()
-    return SourceSummary(source, looked.channels, looked.sizes, counts, tuple(per_class))
+    return SourceSummary(source, stats.channels, stats.sizes, counts, tuple(per_class))
 
 
 def recipe_template(summary: SourceSummary) -> str:
@@ -83,7 +83,7 @@ def recipe_template(summary: SourceSummary) -> str:
 
 
 def _header_lines(summary: SourceSummary) -> Sequence[str]:
-    parts = ", ".join(f"{count:,} in {part}" for part, count in summary.split_sizes.items())
+    parts = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
     return (
         f"# A first recipe for {len(summary.per_class)} classes of images: {parts}.",
         "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",

@@ -41,13 +41,13 @@ class SplitIndices(Mapping[Split, SplitSource]):
         return chosen
 
     def __iter__(self) -> Iterator[Split]:
-        return (part for part in SPLITS if part in self._assigned)
+        return (split for split in SPLITS if split in self._assigned)
 
     def __len__(self) -> int:
         return len(self._assigned)
 
-    def __contains__(self, part: object) -> bool:
-        return part in self._assigned
+    def __contains__(self, split: object) -> bool:
+        return split in self._assigned
 
     def split_hash(self) -> str:
         """SHA-256 in hex over all parts' indices; the same before and after the test images are asked for.
@@ -55,7 +55,7 @@ class SplitIndices(Mapping[Split, SplitSource]):
         A fixed source's own test part that is narrowed to some classes counts by what decides it instead: its size
         and the names of the classes, sorted.
         """
-        return split_hash(dict(self._hash_entry(part) for part in self))
+        return split_hash(dict(self._hash_entry(split) for split in self))
 
     def _hash_entry(self, split: Split) -> tuple[str, Indices]:
         if split == "test" and needs_test_labels(self._source, self._classes):
@@ -70,13 +70,13 @@ def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed
     """
     known: dict[Split, SplitSource | None] = {}
     of: dict[Split, Labels] = {}
-    for part in source.splits:
-        if part == "test" and source.is_fixed:
+    for split in source.splits:
+        if split == "test" and source.is_fixed:
             unread = needs_test_labels(source, classes)
-            known[part] = None if unread else (part, np.arange(source.num_images(part)))
+            known[split] = None if unread else (split, np.arange(source.num_images(split)))
         else:
-            of[part] = source.labels(part)
-            known[part] = (part, np.flatnonzero(remap_labels(source, classes, part) >= 0))
+            of[split] = source.labels(split)
+            known[split] = (split, np.flatnonzero(remap_labels(source, classes, split) >= 0))
     own = known.pop("train")
     assert own is not None
     train, labels = own[1], of["train"]
@@ -92,7 +92,7 @@ def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed
     if data.limit is not None:
         train = train[stratified_subset(labels[train], data.limit, seed, "limit")]
     known["train"] = ("train", train)
-    filled = {part: chosen for part, chosen in known.items() if chosen is None or len(chosen[1])}
+    filled = {split: chosen for split, chosen in known.items() if chosen is None or len(chosen[1])}
     return SplitIndices(source, classes, filled)
 
 

@@ -49,7 +49,7 @@ def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord
     shared = [(known[name], row) for row, name in enumerate(_hashes(dataset.pixels(splits[1]))) if name in known]
     if not shared:
         return None
-    there, here = (dataset.image_names(part)[row] for part, row in zip(splits, shared[0], strict=True))
+    there, here = (dataset.image_names(split)[row] for split, row in zip(splits, shared[0], strict=True))
     count = dataset.num_images(splits[1])
     return WarningRecord(
         name="leak",

@@ -157,13 +157,13 @@ def calibration_error(
     """
     order = np.argsort(bin_indices, kind="stable")
     kinds, starts, images = np.unique(bin_indices[order], return_index=True, return_counts=True)
-    said, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, correct))
+    stated, true = (np.add.reduceat(values[order].astype(np.float64), starts) for values in (confidence, correct))
     drawn = _simulate_correct(confidence[order], starts, generator, draws)
-    errors = np.abs(drawn - said).sum(axis=1) / len(confidence)
+    errors = np.abs(drawn - stated).sum(axis=1) / len(confidence)
     low, high = (np.quantile(drawn / images, (1 + sign * LEVEL) / 2, axis=0) for sign in (-1, 1))
     bounds = np.stack([kinds, kinds + 1], axis=1) / NUM_BINS if edges else _bin_ranges(confidence[order], starts)
     return CalibrationError(
-        value=float(np.abs(true - said).sum() / len(confidence)),
+        value=float(np.abs(true - stated).sum() / len(confidence)),
         chance=float(errors.mean()),
         limit=float(np.quantile(errors, (1 + LEVEL) / 2)),
         bins=tuple(
@@ -171,7 +171,7 @@ def calibration_error(
                 low=float(bounds[k, 0]),
                 high=float(bounds[k, 1]),
                 images=int(images[k]),
-                confidence=float(said[k] / images[k]),
+                confidence=float(stated[k] / images[k]),
                 accuracy=float(true[k] / images[k]),
                 band=(float(low[k]), float(high[k])),
             )

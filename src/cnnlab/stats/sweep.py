@@ -202,8 +202,8 @@ def _check(values: Sequence[float], samples: Sequence[Sample], alpha: float) -> 
     if len(values) != len(samples):
         received = f"{len(values)} doses, {len(samples)} samples"
         problems.append(Problem("each dose has its runs", "doses, samples", received, "as many", "give one for each"))
-    if not all(isfinite(dose) for dose in values) or len(set(values)) < len(values):
-        received = ", ".join(f"{dose:g}" for dose in values)
+    if not all(isfinite(value) for value in values) or len(set(values)) < len(values):
+        received = ", ".join(f"{value:g}" for value in values)
         allowed = "finite numbers, each once"
         problems.append(
             Problem("these doses make no curve", "doses", received, allowed, "put the runs of one dose together")

@@ -46,7 +46,7 @@ def receptive_field(
         UsageError: a layer or a node that is not there, or a size below 1.
 
     >>> fields = receptive_field("conv(1, 5)", "conv(1, 3)")
-    >>> fields.receptive_field, [sight.size for sight in fields.sees]
+    >>> fields.receptive_field, [span.size for span in fields.spans]
     ((7, 7), [(3, 3), (7, 7)])
     """
     rows = read_table(
@@ -106,8 +106,8 @@ def fields_from_records(
         UsageError: a layer or a node that is not there.
     """
     channels, high, wide = image
-    sights = SpanTracer(records, (channels, high, wide))
-    chosen = _select_layer(sights, layer)
+    tracer = SpanTracer(records, (channels, high, wide))
+    chosen = _select_layer(tracer, layer)
     if node is not None and not size_given:
         raise UsageError(
             "where a node lies depends on the size of the image",
@@ -115,20 +115,20 @@ def fields_from_records(
             received=f"{node[0]},{node[1]}",
             next_step="give the size, too, or leave the node out",
         )
-    place = _select_node(sights, chosen, node)
-    rules = _size_rules(sights)
+    place = _select_node(tracer, chosen, node)
+    rules = _size_rules(tracer)
     several = len(records) <= MAX_ROWS
-    views = {row.name: _layer_field(sights, row, rules[row.name], size_given, several) for row in records}
-    views[chosen.name] = views[chosen.name].model_copy(update=_node_values(sights, chosen, place, size_given))
+    views = {row.name: _layer_field(tracer, row, rules[row.name], size_given, several) for row in records}
+    views[chosen.name] = views[chosen.name].model_copy(update=_node_values(tracer, chosen, place, size_given))
     return ReceptiveFields(
         title=title,
-        image=sights.image,
+        image=tracer.image,
         size_given=size_given,
         layer=chosen.name,
         node=None if chosen.receptive_field is None else place,
         layers=tuple(views.values()),
-        windows=tuple(row.name for row in sights.windows_to(chosen.name)),
-        maps={row.name: sides for row in records if (sides := sights.map_size(row.name)) is not None},
+        windows=tuple(row.name for row in tracer.windows_to(chosen.name)),
+        maps={row.name: sides for row in records if (sides := tracer.map_size(row.name)) is not None},
     )
 
 
@@ -195,7 +195,7 @@ def _node_values(tracer: SpanTracer, row: LayerRecord, node: Pair, size_given: b
     if row.receptive_field is None and not size_given:
         return {}
     seen = tracer.spans(row.name, node)
-    image = next(sight for sight in seen if sight.name == IMAGE_NAME)
+    image = next(map_span for map_span in seen if map_span.name == IMAGE_NAME)
     inside = tracer.image[0] * _pixels_inside(image, tracer.image[1:])
     return {"sees": seen, "inputs_inside": inside if size_given else None}
 

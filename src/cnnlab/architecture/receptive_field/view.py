@@ -90,7 +90,7 @@ def receptive_field_svg(
         node: the node of the last map; None where it sees everything.
         map_spans: what it sees on the maps.
     """
-    spans = {sight.name: (sight.rows, sight.columns) for sight in map_spans}
+    spans = {span.name: (span.rows, span.columns) for span in map_spans}
     if node is not None and layers:
         spans[layers[-1][0].name] = ((node[0], node[0]), (node[1], node[1]))
     shown = [(view, sides) for view, sides in layers if view.name in spans]
@@ -199,9 +199,9 @@ def _legend_text(maps: Sequence[_Map], skipped: Sequence[int], whole: bool) -> s
         for each in maps
         for span, side in zip((each.rows, each.columns), each.sides, strict=True)
     )
-    said = ["dashed: beyond the map, padding" + ("" if whole else ", drawn in part")] if beyond else []
-    said += ["+n: layers with windows that are not drawn"] if any(skipped) else []
-    return "; ".join(said)
+    notes = ["dashed: beyond the map, padding" + ("" if whole else ", drawn in part")] if beyond else []
+    notes += ["+n: layers with windows that are not drawn"] if any(skipped) else []
+    return "; ".join(notes)
 
 
 def _arrange_maps(maps: Sequence[_Map]) -> list[_Map]:
@@ -415,15 +415,15 @@ def _one_or_both(pair: Sequence[Fraction | str]) -> str:
 def _span_table(fields: ReceptiveFields) -> TextTable:
     rows = []
     # A row that takes single nodes sees what the one in front of it sees.
-    shown = [sight for sight in fields.spans if sight.name == IMAGE_NAME or sight.name in fields.windows]
-    for sight in shown:
-        text = "" if sight.name == IMAGE_NAME else fields.row(sight.name).text
-        places = [f"{first} to {last}" for first, last in (sight.rows, sight.columns)]
+    shown = [span for span in fields.spans if span.name == IMAGE_NAME or span.name in fields.windows]
+    for span in shown:
+        text = "" if span.name == IMAGE_NAME else fields.row(span.name).text
+        places = [f"{first} to {last}" for first, last in (span.rows, span.columns)]
         rows.append(
             (
-                sight.name,
+                span.name,
                 shorten(text, 48),
-                formatting.format_shape(sight.size),
+                formatting.format_shape(span.size),
                 *(places if fields.size_given else ()),
             )
         )

@@ -104,13 +104,13 @@ class ClassFolders:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        return tuple(part for part in SPLITS if part in self.entries)
+        return tuple(split for split in SPLITS if split in self.entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The layout as values that JSON has."""
         return {
             "classes": self.classes,
-            "entries": {part: [list(map(name, found)) for name in _FIELDS] for part, found in self.entries.items()},
+            "entries": {split: [list(map(name, found)) for name in _FIELDS] for split, found in self.entries.items()},
             "labels": dict(self.labels),
             "findings": [[found.kind, found.file, found.message, found.fatal] for found in self.issues],
             "above": self.class_depth,
@@ -121,8 +121,8 @@ class ClassFolders:
         """The layout that `to_dict` wrote."""
         return cls(
             tuple(values["classes"]),
-            {part: tuple(map(FileEntry, *columns)) for part, columns in values["entries"].items()},
-            {part: tuple(labels) for part, labels in values["labels"].items()},
+            {split: tuple(map(FileEntry, *columns)) for split, columns in values["entries"].items()},
+            {split: tuple(labels) for split, labels in values["labels"].items()},
             tuple(SourceIssue(*found) for found in values["findings"]),
             values["above"],
         )
@@ -152,7 +152,7 @@ def find_class_folders(files: FileListing) -> ClassFolders:
     places = _find_scheme([entry.path for entry in images], folders)
     placed, more = _assign_images(images, places)
     names = {
-        name for part, name in map(places.locate, (f"{folder}/" for folder in folders)) if part == "train" and name
+        name for split, name in map(places.locate, (f"{folder}/" for folder in folders)) if split == "train" and name
     }
     names |= {name for _, name in placed.get("train", [])}
     classes = tuple(sorted(names, key=natural_sort_key))
@@ -160,8 +160,8 @@ def find_class_folders(files: FileListing) -> ClassFolders:
     number = {name: index for index, name in enumerate(classes)}
     return ClassFolders(
         classes,
-        {part: tuple(entry for entry, _ in rows) for part, rows in placed.items()},
-        {part: tuple(number.get(name, -1) for _, name in rows) for part, rows in placed.items()},
+        {split: tuple(entry for entry, _ in rows) for split, rows in placed.items()},
+        {split: tuple(number.get(name, -1) for _, name in rows) for split, rows in placed.items()},
         tuple(findings),
         places.root.count("/") + (2 if places.has_splits else 1),
     )
@@ -209,9 +209,9 @@ class _FolderScheme:
         if not path.startswith(self.root):
             return None, ""
         first, *rest = path[len(self.root) :].split("/")
-        part = SPLIT_FOLDERS.get(first.lower()) if self.has_splits else "train"
+        split = SPLIT_FOLDERS.get(first.lower()) if self.has_splits else "train"
         folders = rest[:-1] if self.has_splits else [first, *rest][:-1]
-        return part, unicodedata.normalize("NFC", folders[0]) if folders else ""
+        return split, unicodedata.normalize("NFC", folders[0]) if folders else ""
 
 
 def _find_scheme(images: Sequence[str], folders: Iterable[str]) -> _FolderScheme:
@@ -267,14 +267,14 @@ def _assign_images(images: Sequence[FileEntry], scheme: _FolderScheme) -> tuple[
     placed: _Assigned = {}
     findings: list[SourceIssue] = []
     for image in sorted(images, key=lambda image: image.path):
-        part, name = scheme.locate(image.path)
-        if part is None:
+        split, name = scheme.locate(image.path)
+        if split is None:
             message = f"its top folder is none of {', '.join(SPLIT_FOLDERS)}"
             findings.append(SourceIssue("outside the parts", image.path, message))
         elif not name:
             findings.append(SourceIssue("outside the classes", image.path, "it lies in no class folder"))
         else:
-            placed.setdefault(part, []).append((image, name))
+            placed.setdefault(split, []).append((image, name))
     if not placed.get("train"):
         message = "no training image lies in a class folder"
         findings.append(SourceIssue("no images", scheme.root, message, fatal=True))
@@ -291,10 +291,10 @@ def _class_issues(assigned: _Assigned, classes: tuple[str, ...]) -> list[SourceI
     if len(classes) == 1:
         message = "a classifier needs two classes or more"
         findings.append(SourceIssue("one class only", classes[0], message, fatal=True))
-    for part in assigned.keys() - {"train"}:
-        for name in sorted({name for _, name in assigned[part]} - set(classes), key=natural_sort_key):
-            message = f"{part} has this class, train has not"
-            findings.append(SourceIssue("unknown class", f"{part}: {name}", message, fatal=True))
+    for split in assigned.keys() - {"train"}:
+        for name in sorted({name for _, name in assigned[split]} - set(classes), key=natural_sort_key):
+            message = f"{split} has this class, train has not"
+            findings.append(SourceIssue("unknown class", f"{split}: {name}", message, fatal=True))
     return findings
 
 

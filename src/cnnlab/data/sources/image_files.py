@@ -63,14 +63,14 @@ class HeaderStats:
         >>> Looked(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).told_sizes()
         '6×8 (40 images), 1×1 (1 image: cat/7.png)'
         """
-        told = []
+        texts = []
         for place, ((height, width), count) in enumerate(list(self.sizes.items())[:MAX_LISTED]):
             named = list(self.files[height, width])[:MAX_LISTED_FILES] if place else []
             few = ": " if len(named) == count else ", such as "
             which = f"{few}{', '.join(named)}" if named else ""
-            told.append(f"{height}×{width} ({count:,} image{'' if count == 1 else 's'}{which})")
+            texts.append(f"{height}×{width} ({count:,} image{'' if count == 1 else 's'}{which})")
         more = f" and {len(self.sizes) - MAX_LISTED:,} more sizes" if len(self.sizes) > MAX_LISTED else ""
-        return ", ".join(told) + more
+        return ", ".join(texts) + more
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class ImageFolder:
     def content_digest(self) -> str:
         """Of each image's part, class, path below the class folder, size, and time of change or CRC."""
         return digest_stamps(
-            (f"{part}/{name.partition(chr(0))[0]}", entry.size, entry.change_stamp)
-            for part in self.splits
+            (f"{split}/{name.partition(chr(0))[0]}", entry.size, entry.change_stamp)
+            for split in self.splits
             for entry, name in sorted(
-                zip(self.layout.entries[part], self.image_ids(part, np.arange(self.num_images(part))), strict=True),
+                zip(self.layout.entries[split], self.image_ids(split, np.arange(self.num_images(split))), strict=True),
                 key=_image_id_of,
             )
         )
@@ -131,7 +131,7 @@ class ImageFolder:
 
     def scan_headers(self) -> HeaderStats:
         """The channels and sizes of every image outside the test part, from the headers; kept, since it takes long."""
-        entries = [entry for part in self.splits if part != "test" for entry in self.layout.entries[part]]
+        entries = [entry for split in self.splits if split != "test" for entry in self.layout.entries[split]]
         key = f"{digest_entries(entries)[:40]}-sizes-d{DECODER_VERSION}"
         return HeaderStats.from_dict(cached_json(key, lambda: self._collect_headers(entries)))
 

@@ -202,7 +202,7 @@ def validated_setup(
         )
     steps, gaps = _pair(stride, "stride", 1), _pair(dilation, "dilation", 1)
     around = "same" if padding == "same" else _pair(padding, "padding", 0)
-    setting = ConvolutionSetup(
+    setup = ConvolutionSetup(
         image=channels,
         kernels=kernels,
         bias=_biases(bias, len(kernels)),
@@ -214,8 +214,8 @@ def validated_setup(
         padding_mode=cast(PaddingMode, padding_mode),
         flip=flip,
     )
-    _check_fit(setting)
-    return setting
+    _check_fit(setup)
+    return setup
 
 
 def _nested(value: Any, where: str, depths: Sequence[int]) -> tuple[Any, int]:

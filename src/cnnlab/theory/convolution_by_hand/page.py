@@ -34,12 +34,12 @@ def render_page(result: Convolution) -> str:
     Raises:
         UsageError: more than a page can hold.
     """
-    setting = result.setup
-    _check_size(setting)
+    setup = result.setup
+    _check_size(setup)
     script, data = _script(), _data(result)
-    outputs = [[[format_short(value) for value in row] for row in result.map(k)] for k in range(len(setting.kernels))]
+    outputs = [[[format_short(value) for value in row] for row in result.map(k)] for k in range(len(setup.kernels))]
     first = result.step_at(0, 0)
-    images = [_image(setting, channel, first) for channel in range(setting.channels)]
+    images = [_image(setup, channel, first) for channel in range(setup.channels)]
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode()
     return (
         _templates()
@@ -48,20 +48,20 @@ def render_page(result: Convolution) -> str:
             colours=Markup(style_sheet()),
             script=Markup(script),
             script_hash=digest,
-            title=view.title(setting),
-            operation=view.operation(setting),
-            reason=view.reason(setting),
-            formulas=[view.definition(setting).text, view.indices(setting).text],
-            setting=setting,
-            padded=setting.padded_size != setting.image_size,
+            title=view.title(setup),
+            operation=view.operation(setup),
+            reason=view.reason(setup),
+            formulas=[view.definition(setup).text, view.indices(setup).text],
+            setup=setup,
+            padded=setup.padded_size != setup.image_size,
             images=images,
-            written=[[_texts(channel) for channel in kernel] for kernel in setting.kernels],
-            used=[_texts(setting.oriented_kernel(0, channel)) for channel in range(setting.channels)],
-            biases=[format_short(to_python_number(value)) for value in setting.bias or []],
+            written=[[_texts(channel) for channel in kernel] for kernel in setup.kernels],
+            used=[_texts(setup.oriented_kernel(0, channel)) for channel in range(setup.channels)],
+            biases=[format_short(to_python_number(value)) for value in setup.bias or []],
             first=first,
             outputs=outputs,
             letters=_letters(images, data, outputs),
-            listed=[_step_entry(setting, step) for step in result.steps[:MAX_LISTED]],
+            listed=[_step_entry(setup, step) for step in result.steps[:MAX_LISTED]],
             steps=len(result.steps),
             data=data,
             short=format_short,
@@ -77,17 +77,17 @@ def step_number(result: Convolution, step: ConvolutionStep) -> int:
 
 def _data(result: Convolution) -> dict[str, Any]:
     """What the script shows, as texts: its own numbers would round what is exact here."""
-    setting = result.setup
+    setup = result.setup
     return {
-        "channels": setting.channels,
-        "kernel": setting.kernel_size,
-        "output": setting.output_size,
-        "stride": setting.stride,
-        "dilation": setting.dilation,
-        "several": setting.several,
+        "channels": setup.channels,
+        "kernel": setup.kernel_size,
+        "output": setup.output_size,
+        "stride": setup.stride,
+        "dilation": setup.dilation,
+        "several": setup.several,
         "used": [
-            [_texts(setting.oriented_kernel(kernel, channel)) for channel in range(setting.channels)]
-            for kernel in range(len(setting.kernels))
+            [_texts(setup.oriented_kernel(kernel, channel)) for channel in range(setup.channels)]
+            for kernel in range(len(setup.kernels))
         ],
         "steps": [
             {

@@ -155,25 +155,25 @@ class Convolution:
         Raises:
             UsageError: more products than a file should hold.
         """
-        setting = self.setup
-        if at is None and setting.num_products > MAX_STEPS_IN_JSON:
+        setup = self.setup
+        if at is None and setup.num_products > MAX_STEPS_IN_JSON:
             raise UsageError(
                 "these are too many products to write them all out",
-                received=f"{setting.num_products:,} products",
+                received=f"{setup.num_products:,} products",
                 allowed=f"up to {MAX_STEPS_IN_JSON:,}",
                 next_step="ask for one element (--at ROW,COLUMN; in Python, `output` holds them all)",
             )
         fields = {
-            "operation": setting.operation,
-            "flip": setting.flip,
-            "stride": setting.stride,
-            "padding": setting.padding,
-            "margins": setting.margins,
-            "padding_mode": setting.padding_mode,
-            "dilation": setting.dilation,
-            "bias": None if setting.bias is None else [to_python_number(value) for value in setting.bias],
-            "image": _numbers(setting.image),
-            "kernels": _numbers(setting.kernels),
+            "operation": setup.operation,
+            "flip": setup.flip,
+            "stride": setup.stride,
+            "padding": setup.padding,
+            "margins": setup.margins,
+            "padding_mode": setup.padding_mode,
+            "dilation": setup.dilation,
+            "bias": None if setup.bias is None else [to_python_number(value) for value in setup.bias],
+            "image": _numbers(setup.image),
+            "kernels": _numbers(setup.kernels),
             "output": self.output,
             "steps": [_step_dict(step) for step in ([at] if at else self.steps)],
         }
@@ -222,16 +222,16 @@ def convolve(
     >>> found.at(0, 1).text
     '1·2 + 10·3 = 32'
     """
-    setting = validated_setup(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
-    high, wide = setting.output_size
+    setup = validated_setup(image, kernel, bias, stride, padding, dilation, padding_mode, flip)
+    high, wide = setup.output_size
     maps = [
         [
-            [to_python_number(_sum(setting.terms(number, row, column), setting.bias, number)) for column in range(wide)]
+            [to_python_number(_sum(setup.terms(number, row, column), setup.bias, number)) for column in range(wide)]
             for row in range(high)
         ]
-        for number in range(len(setting.kernels))
+        for number in range(len(setup.kernels))
     ]
-    return Convolution(setting, maps if setting.several else maps[0])
+    return Convolution(setup, maps if setup.several else maps[0])
 
 
 def _sum(terms: Iterable[ProductTerm], bias: list[Exact] | None, kernel: int) -> Exact:

@@ -61,34 +61,34 @@ class NumberGrid:
 
 def draw_step(result: Convolution, at: ConvolutionStep) -> SvgDrawing:
     """The picture of one step."""
-    setting = result.setup
-    channels = range(min(setting.channels, MAX_CHANNELS))
-    lines = [[*_channel_grids(setting, at, channel)] for channel in channels]
+    setup = result.setup
+    channels = range(min(setup.channels, MAX_CHANNELS))
+    lines = [[*_channel_grids(setup, at, channel)] for channel in channels]
     output = _output(result, at)
     columns = [max(line[number].width for line in lines) for number in range(len(lines[0]))]
     inner = sum(columns) + GAP * len(columns) + output.width
     height = max(sum(line[0].height + LINE for line in lines), output.height + LINE)
-    width = max(inner, text_width(_heading(setting, at), 15)) + 2 * EDGE
-    text = _wrap_sum(f"{_output_name(setting, at)} = {at.text}", width - 2 * EDGE)
-    if setting.channels > MAX_CHANNELS:
-        text.append(f"(channels {MAX_CHANNELS} to {setting.channels - 1} are not drawn)")
+    width = max(inner, text_width(_heading(setup, at), 15)) + 2 * EDGE
+    text = _wrap_sum(f"{_output_name(setup, at)} = {at.text}", width - 2 * EDGE)
+    if setup.channels > MAX_CHANNELS:
+        text.append(f"(channels {MAX_CHANNELS} to {setup.channels - 1} are not drawn)")
     top = EDGE + 2 * LINE
     whole = top + height + LINE * len(text) + EDGE / 2
-    made = SvgDrawing(width, whole, "convolution", f"{_heading(setting, at)}: {at.text}")
-    made.text(EDGE, EDGE + 10, _heading(setting, at), size=15, bold=True)
+    drawing = SvgDrawing(width, whole, "convolution", f"{_heading(setup, at)}: {at.text}")
+    drawing.text(EDGE, EDGE + 10, _heading(setup, at), size=15, bold=True)
     y = top
     for line in lines:
         x, middle = EDGE, y + HEAD + CELL * len(line[1].rows) / 2
         for grid, room, sign in zip(line, columns, ("·", "=", ""), strict=True):
-            _draw_grid(made, grid, x, y)
+            _draw_grid(drawing, grid, x, y)
             if sign:
-                made.text(x + room + GAP / 2, middle + 6, sign, size=20, colour="muted", anchor="middle")
+                drawing.text(x + room + GAP / 2, middle + 6, sign, size=20, colour="muted", anchor="middle")
             x += room + GAP
         y += max(grid.height for grid in line) + LINE
-    _draw_grid(made, output, EDGE + inner - output.width, top)
+    _draw_grid(drawing, output, EDGE + inner - output.width, top)
     for number, part in enumerate(text):
-        made.text(EDGE, top + height + LINE * (number + 0.6), part, mono=True, size=13)
-    return made
+        drawing.text(EDGE, top + height + LINE * (number + 0.6), part, mono=True, size=13)
+    return drawing
 
 
 def format_short(value: Number) -> str:
@@ -143,18 +143,18 @@ def _image(setup: ConvolutionSetup, at: ConvolutionStep, channel: int, where: st
 
 
 def _output(result: Convolution, at: ConvolutionStep) -> NumberGrid:
-    setting = result.setup
+    setup = result.setup
     values = result.map(at.kernel)
     rows, columns = (
         _centred_range(size, place, 1, MAX_CELLS)
-        for size, place in zip(setting.output_size, (at.row, at.column), strict=True)
+        for size, place in zip(setup.output_size, (at.row, at.column), strict=True)
     )
 
     def cell(row: int, column: int) -> GridCell:
         return GridCell(format_short(values[row][column]), "test" if (row, column) == (at.row, at.column) else "")
 
-    whole = (len(rows), len(columns)) == setting.output_size
-    title = ("output" if not setting.several else f"output of kernel {at.kernel}") + ("" if whole else ", a part")
+    whole = (len(rows), len(columns)) == setup.output_size
+    title = ("output" if not setup.several else f"output of kernel {at.kernel}") + ("" if whole else ", a part")
     frame = (at.row - rows[0], at.column - columns[0], 1, 1)
     return NumberGrid(title, _cells(cell, rows, columns), rows, columns, frame, "test")
 
@@ -234,13 +234,13 @@ _REASON_TEXT = {
 
 def convolution_document(result: Convolution, at: ConvolutionStep | None = None) -> Document:
     """The worked answer: with `at`, of that element alone."""
-    setting = result.setup
-    lines: list[str | Formula] = [operation(setting), reason(setting), definition(setting), indices(setting)]
+    setup = result.setup
+    lines: list[str | Formula] = [operation(setup), reason(setup), definition(setup), indices(setup)]
     if at is None:
-        lines += [size_formula(setting, axis) for axis in (0, 1)]
-        return Document(title(setting), tuple(lines), (*_inputs(setting), *_outputs(result)), tuple(_notes(result)))
-    lines.append(element(setting, at))
-    return Document(title(setting), tuple(lines), tuple(_window(setting, at)), tuple(_padding_note(at)))
+        lines += [size_formula(setup, axis) for axis in (0, 1)]
+        return Document(title(setup), tuple(lines), (*_inputs(setup), *_outputs(result)), tuple(_notes(result)))
+    lines.append(element(setup, at))
+    return Document(title(setup), tuple(lines), tuple(_window(setup, at)), tuple(_padding_note(at)))
 
 
 def title(setup: ConvolutionSetup) -> str:
@@ -365,34 +365,34 @@ def _inputs(setup: ConvolutionSetup) -> list[TitledTable]:
 
 
 def _outputs(result: Convolution) -> list[TitledTable]:
-    setting = result.setup
+    setup = result.setup
     tables: list[TitledTable] = []
-    if _fits_table(setting.output_size, len(setting.kernels)):
-        for kernel in range(len(setting.kernels)):
+    if _fits_table(setup.output_size, len(setup.kernels)):
+        for kernel in range(len(setup.kernels)):
             cells = [[str(value) for value in row] for row in result.map(kernel)]
-            tables.append((f"output of kernel {kernel}" if setting.several else "output", _table(cells, 0, 0)))
-    if _count(setting) <= MAX_SUMS:
-        rows = [(_element_name(setting, step), step.text) for step in result.steps]
+            tables.append((f"output of kernel {kernel}" if setup.several else "output", _table(cells, 0, 0)))
+    if _count(setup) <= MAX_SUMS:
+        rows = [(_element_name(setup, step), step.text) for step in result.steps]
         tables.append(("every output element: weight·pixel, in the window's reading order", _sums(rows)))
     return tables
 
 
 def _notes(result: Convolution) -> list[str]:
-    setting = result.setup
+    setup = result.setup
     notes = []
     for axis, what in ((0, "row"), (1, "column")):
-        left = setting.axis_size(axis).unseen
+        left = setup.axis_size(axis).unseen
         if left:
             notes.append(
                 f"No window reaches the last {'' if left == 1 else f'{left} '}{what if left == 1 else what + 's'} "
                 "of the padded image."
             )
-    if _count(setting) > MAX_SUMS:
+    if _count(setup) > MAX_SUMS:
         notes.append(
-            f"{_count(setting):,} output elements are too many to write out here: ask for one, by its row and "
+            f"{_count(setup):,} output elements are too many to write out here: ask for one, by its row and "
             "column (--at ROW,COLUMN; in Python, at(row, column))."
         )
-    tables = (setting.padded_size, setting.channels), (setting.output_size, len(setting.kernels))
+    tables = (setup.padded_size, setup.channels), (setup.output_size, len(setup.kernels))
     if not all(_fits_table(*each) for each in tables):
         notes.append("What is too large for a table is left out here; the JSON has all numbers.")
     return notes

@@ -60,10 +60,10 @@ def validated_query(unknown: Unknown | None, **given: Any) -> SizeQuery:
         tied = flags["pool"] and unknown == "kernel"
         if not tied:
             sizes["stride"] = sizes["kernel"] if flags["pool"] else 1
-    question = SizeQuery(**sizes, **flags, tied=tied)
-    for axis in question.axes:
-        _check_paddings(question.window(axis), unknown)
-    return question
+    query = SizeQuery(**sizes, **flags, tied=tied)
+    for axis in query.axes:
+        _check_paddings(query.window(axis), unknown)
+    return query
 
 
 def validate_channels(query: SizeQuery, channels: int | None, filters: int | None) -> None:
@@ -320,21 +320,21 @@ def _with_channels(
 
 def _output_document(result: OutputSizeResult) -> Document:
     """The worked output."""
-    question = result.question
-    lines: list[str | Formula] = [substituted_formula("O", output_template(question.window(question.axes[0])), LETTERS)]
+    query = result.question
+    lines: list[str | Formula] = [substituted_formula("O", output_template(query.window(query.axes[0])), LETTERS)]
     for found in result.axes:
-        slide = question.window(found.axis)
-        lines.append(worked_formula("O", output_template(slide), symbol_values(slide), found.exact, found.axis))
+        window = query.window(found.axis)
+        lines.append(worked_formula("O", output_template(window), symbol_values(window), found.exact, found.axis))
         if not found.fits:
-            lines.append(_rounded_formula(slide, found.size))
+            lines.append(_rounded_formula(window, found.size))
     if result.shape:
         lines.append(f"output: {format_sizes(result.shape)} (channels × height × width)")
     if result.filters:
         lines.append(_parameter_formula(result))
     near = [(found.axis, item) for found in result.axes for item in found.nearest]
-    tables = nearby_tables("The nearest that fit exactly", question, near)
+    tables = nearby_tables("The nearest that fit exactly", query, near)
     notes = [with_axis(found.axis, note) for found in result.axes for note in found.notes]
-    return Document(f"Output of a {question.kind}: {format_sizes(result.size)}", tuple(lines), tables, tuple(notes))
+    return Document(f"Output of a {query.kind}: {format_sizes(result.size)}", tuple(lines), tables, tuple(notes))
 
 
 def _rounded_formula(window: Window, size: int) -> Formula:
@@ -516,20 +516,20 @@ def _rounded_values(solver: SizeSolver, exact: Fraction) -> tuple[RoundedValue, 
 
 def _solution_document(result: SizeSolution) -> Document:
     """The worked unknown."""
-    question, unknown = result.question, result.unknown
-    first = question.solver(question.axes[0], unknown)
+    query, unknown = result.question, result.unknown
+    first = query.solver(query.axes[0], unknown)
     symbol = {"padding": "P", "kernel": "F", "stride": "S"}[unknown]
     lines: list[str | Formula] = [substituted_formula(symbol, solved_template(first), LETTERS)]
     for found in result.axes:
-        puzzle = question.solver(found.axis, unknown)
-        numbers = symbol_values(puzzle.window) | {"O": str(puzzle.output)}
+        solver = query.solver(found.axis, unknown)
+        numbers = symbol_values(solver.window) | {"O": str(solver.output)}
         if found.exact is not None:
-            lines.append(worked_formula(symbol, solved_template(puzzle), numbers, found.exact, found.axis))
+            lines.append(worked_formula(symbol, solved_template(solver), numbers, found.exact, found.axis))
     tables = [_solutions_table(result, found) for found in result.axes if len(found.answers) > 1]
     near = [(found.axis, item) for found in result.axes for item in found.nearest]
-    tables += nearby_tables("The nearest that fit exactly", question, near)
+    tables += nearby_tables("The nearest that fit exactly", query, near)
     notes = [with_axis(found.axis, note) for found in result.axes for note in found.notes]
-    title = f"{unknown.capitalize()} of a {question.kind}, {format_sizes(result.size)} → {format_sizes(result.output)}"
+    title = f"{unknown.capitalize()} of a {query.kind}, {format_sizes(result.size)} → {format_sizes(result.output)}"
     return Document(f"{title}: {format_sizes(getattr(result, unknown))}", tuple(lines), tuple(tables), tuple(notes))
 
 

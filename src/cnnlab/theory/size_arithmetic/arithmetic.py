@@ -156,8 +156,16 @@ class SizeQuery(Record):
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The dimensions that are told apart: one for both, unless some quantity has two numbers."""
-        told = (self.size, self.kernel, self.stride, self.padding, self.dilation, self.output, self.output_padding)
-        return ("rows", "columns") if any(isinstance(value, tuple) for value in told) else ("both",)
+        quantities = (
+            self.size,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.output,
+            self.output_padding,
+        )
+        return ("rows", "columns") if any(isinstance(value, tuple) for value in quantities) else ("both",)
 
     @property
     def kind(self) -> str:
@@ -479,18 +487,18 @@ class SizeSolver:
     @property
     def exact(self) -> Fraction | None:
         """What the formula, solved for the unknown, gives; None where every value gives the same output."""
-        slide, output = self.window, self.output
-        padded, steps = slide.size + 2 * slide.padding, output - 1
-        if slide.transposed:
+        window, output = self.window, self.output
+        padded, steps = window.size + 2 * window.padding, output - 1
+        if window.transposed:
             # The same formula with input and output in each other's place.
-            padded, steps = output + 2 * slide.padding - slide.output_padding, slide.size - 1
+            padded, steps = output + 2 * window.padding - window.output_padding, window.size - 1
         if self.unknown == "padding":
-            return Fraction(steps * slide.stride + slide.extent - (padded - 2 * slide.padding), 2)
+            return Fraction(steps * window.stride + window.extent - (padded - 2 * window.padding), 2)
         if self.unknown == "stride":
-            return Fraction(padded - slide.extent, steps) if steps else None
+            return Fraction(padded - window.extent, steps) if steps else None
         if self.tied:
-            return Fraction(padded + slide.dilation - 1, steps + slide.dilation)
-        return Fraction(padded - steps * slide.stride - 1, slide.dilation) + 1
+            return Fraction(padded + window.dilation - 1, steps + window.dilation)
+        return Fraction(padded - steps * window.stride - 1, window.dilation) + 1
 
     @property
     def exact_window(self) -> Window | None:
@@ -518,24 +526,24 @@ class SizeSolver:
                 any_from = values.pop() - 1
         found = [(value, self.with_value(value)) for value in values]
         return [
-            SolverValue(value=value, fits=slide.fits, left_over=slide.left_over) for value, slide in found
+            SolverValue(value=value, fits=window.fits, left_over=window.left_over) for value, window in found
         ], any_from
 
     def _candidates(self) -> range:
         """Values outside of which none gives the output; from the last one of a kernel or a stride on all give the
         same, as the window is larger than the image or the step leads out of it."""
-        slide = self.window
+        window = self.window
         if self.unknown == "padding":
-            if slide.pool:
-                return range(slide.kernel // 2 + 1)
+            if window.pool:
+                return range(window.kernel // 2 + 1)
             total = (self.exact or Fraction(0)) * 2
-            spare = 0 if slide.transposed else slide.stride - 1
+            spare = 0 if window.transposed else window.stride - 1
             last = min(int((total + spare) // 2), MAX_SIZE)
             return range(max(int(-(-total // 2)), 0), max(last, -1) + 1)
-        if slide.transposed:
-            return range(1, self.output + 2 * slide.padding + 2)
-        room = slide.size + 2 * slide.padding
-        beside = slide.extent if self.unknown == "stride" else 0 if self.tied else slide.stride
+        if window.transposed:
+            return range(1, self.output + 2 * window.padding + 2)
+        room = window.size + 2 * window.padding
+        beside = window.extent if self.unknown == "stride" else 0 if self.tied else window.stride
         return range(1, room + beside + 2)
 
 
@@ -572,8 +580,8 @@ def nearest_solutions(solver: SizeSolver) -> list[NearbySetting]:
             continue
         for distance in range(1, MAX_DISTANCE):
             solved = [near.exact_window for near in _neighbours(solver, change, distance)]
-            sound = [slide for slide in solved if slide and _is_sensible(slide)]
-            found += [_nearby(change, slide) for slide in sound]
+            sound = [window for window in solved if window and _is_sensible(window)]
+            found += [_nearby(change, window) for window in sound]
             if sound:
                 break
     return found

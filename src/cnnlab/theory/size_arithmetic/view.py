@@ -52,8 +52,8 @@ def output_template(window: Window) -> FormulaTemplate:
 
 def solved_template(solver: SizeSolver) -> FormulaTemplate:
     """The same, solved for the unknown."""
-    slide = solver.window
-    above, below = _transposed_fraction(solver) if slide.transposed else _fraction(solver)
+    window = solver.window
+    above, below = _transposed_fraction(solver) if window.transposed else _fraction(solver)
     if not below:
         return above[0], above[1]
     over = below[0] if below[0].isalnum() or below[0] in ("{D}", "{O}") else f"({below[0]})"
@@ -124,10 +124,10 @@ def _kernel_extent(window: Window) -> FormulaTemplate:
 
 
 def _fraction(solver: SizeSolver) -> tuple[FormulaTemplate, FormulaTemplate | None]:
-    slide, (reach, reach_latex) = solver.window, _kernel_extent(solver.window)
+    window, (reach, reach_latex) = solver.window, _kernel_extent(solver.window)
     if solver.unknown == "padding":
         # The way in which it is taught where the size is kept.
-        if solver.output == slide.size:
+        if solver.output == window.size:
             above = (f"({{S}} − 1)·{{W}} − {{S}} + {reach}", rf"({{S}} - 1) \cdot {{W}} - {{S}} + {reach_latex}")
         else:
             above = (f"({{O}} − 1)·{{S}} + {reach} − {{W}}", rf"({{O}} - 1) \cdot {{S}} + {reach_latex} - {{W}}")
@@ -135,16 +135,16 @@ def _fraction(solver: SizeSolver) -> tuple[FormulaTemplate, FormulaTemplate | No
     if solver.unknown == "stride":
         return _pair(f"{{W}} + 2·{{P}} − {reach}", rf"{{W}} + 2 \cdot {{P}} - {reach_latex}"), _pair("{O} − 1")
     if solver.tied:
-        if slide.dilation == 1:
+        if window.dilation == 1:
             return _pair("{W} + 2·{P}", r"{W} + 2 \cdot {P}"), _pair("{O}")
         return _pair("{W} + 2·{P} + {D} − 1", r"{W} + 2 \cdot {P} + {D} - 1"), _pair("{O} − 1 + {D}")
     plain = _pair("{W} + 2·{P} − ({O} − 1)·{S}", r"{W} + 2 \cdot {P} - ({O} - 1) \cdot {S}")
-    return _undilated(slide, plain)
+    return _undilated(window, plain)
 
 
 def _transposed_fraction(solver: SizeSolver) -> tuple[FormulaTemplate, FormulaTemplate | None]:
-    slide, (reach, reach_latex) = solver.window, _kernel_extent(solver.window)
-    more, less = (" + {A}", " − {A}") if slide.output_padding else ("", "")
+    window, (reach, reach_latex) = solver.window, _kernel_extent(solver.window)
+    more, less = (" + {A}", " − {A}") if window.output_padding else ("", "")
     fewer = less.replace("−", "-")
     if solver.unknown == "padding":
         text = f"({{W}} − 1)·{{S}} + {reach}{more} − {{O}}"
@@ -153,7 +153,7 @@ def _transposed_fraction(solver: SizeSolver) -> tuple[FormulaTemplate, FormulaTe
         latex = rf"{{O}} + 2 \cdot {{P}} - {reach_latex}{fewer}"
         return _pair(f"{{O}} + 2·{{P}} − {reach}{less}", latex), _pair("{W} − 1")
     text = f"{{O}} + 2·{{P}}{less} − ({{W}} − 1)·{{S}}"
-    return _undilated(slide, _pair(text, rf"{{O}} + 2 \cdot {{P}}{fewer} - ({{W}} - 1) \cdot {{S}}"))
+    return _undilated(window, _pair(text, rf"{{O}} + 2 \cdot {{P}}{fewer} - ({{W}} - 1) \cdot {{S}}"))
 
 
 def _undilated(window: Window, reach: FormulaTemplate) -> tuple[FormulaTemplate, FormulaTemplate | None]:
@@ -200,8 +200,8 @@ def output_notes(window: Window, output: AxisOutput) -> list[str]:
         return _transposed_notes(window, output)
     notes = []
     if not output.fits:
-        way = "up" if window.ceil else "down"
-        notes.append(f"{format_fraction(output.exact)} is no size: torch rounds {way} and makes {output.size}.")
+        direction = "up" if window.ceil else "down"
+        notes.append(f"{format_fraction(output.exact)} is no size: torch rounds {direction} and makes {output.size}.")
     if output.left_over < 0:
         count = count_text(-output.left_over, output.axis)
         notes.append(f"The last window sticks out by {count} behind the image and its padding; a pool leaves them out.")
@@ -213,7 +213,7 @@ def _rounded(value: Fraction, digits: int) -> Decimal:
 
 
 def _unseen_notes(window: Window, output: AxisOutput) -> list[str]:
-    one, padding = _AXIS_SINGULAR[output.axis], sum(stretch.count for stretch in output.unseen_padding)
+    one, padding = _AXIS_SINGULAR[output.axis], sum(span.count for span in output.unseen_padding)
     if not output.unseen and not padding:
         return [f"Every {one} of the image is seen{', and all of its padding' if window.padding else ''}."]
     behind = window.size + window.padding
@@ -272,7 +272,7 @@ def describe_spans(spans: Iterable[Span], size: int, axis: Axis, of: str) -> str
     if len(places) == 1 and only.times > 2 and only.first == only.last:
         which = _ORDINALS[only.every] if only.every < len(_ORDINALS) else f"{only.every}th"
         return f"every {which} {_AXIS_SINGULAR[axis]} {of}, from {only.first} to {only.end} (counted from 0)"
-    count = sum(stretch.count for stretch in places)
+    count = sum(span.count for span in places)
     if count == 1:
         return f"{_AXIS_SINGULAR[axis]} {only.first} {of} (counted from 0)"
     named = ", ".join(map(_repeated_text, places[:_MAX_NAMED])) + (", …" if len(places) > _MAX_NAMED else "")
@@ -331,14 +331,14 @@ def solution_notes(solver: SizeSolver, solution: AxisSolution) -> list[str]:
 
 def _no_exact_text(solver: SizeSolver, solution: AxisSolution) -> str:
     exact = Fraction(solution.exact or 0)
-    said = f"Exactly, the {solver.unknown} would be {format_fraction(exact)}"
+    prefix = f"Exactly, the {solver.unknown} would be {format_fraction(exact)}"
     if exact.denominator > 1 and exact > 0:
-        return f"{said}, which is no whole number."
+        return f"{prefix}, which is no whole number."
     if exact < solver.min_value:
-        return f"{said}, which is below {solver.min_value}."
+        return f"{prefix}, which is below {solver.min_value}."
     if solver.window.pool and solver.unknown == "padding":
-        return f"{said}, but a pool's padding is half its kernel at most: {solver.window.kernel // 2}."
-    return f"{said}, which torch does not take here."
+        return f"{prefix}, but a pool's padding is half its kernel at most: {solver.window.kernel // 2}."
+    return f"{prefix}, which torch does not take here."
 
 
 def _solution_texts(solver: SizeSolver, solution: AxisSolution) -> list[str]:
@@ -362,8 +362,8 @@ def _solution_texts(solver: SizeSolver, solution: AxisSolution) -> list[str]:
 
 
 def _is_same(solver: SizeSolver) -> bool:
-    slide = solver.window
-    return slide.stride == 1 and solver.output == slide.size
+    window = solver.window
+    return window.stride == 1 and solver.output == window.size
 
 
 def _lowercase_first(sentence: str) -> str:
@@ -418,17 +418,17 @@ class _WindowRow:
 
     @classmethod
     def of(cls, window: Window) -> _WindowRow:
-        strip = window.layout
-        first = -strip.padding_before
-        stop = max(strip.num_pixels + strip.padding_after, strip.window_pixels(strip.num_windows - 1)[-1] + 1)
+        layout = window.layout
+        first = -layout.padding_before
+        stop = max(layout.num_pixels + layout.padding_after, layout.window_pixels(layout.num_windows - 1)[-1] + 1)
         count = stop - first
         cell = 26.0 if count <= 16 else 19.0 if count <= 40 else 15.0
         shown: tuple[range, ...] = (range(first, stop),)
         if count > _MAX_CELLS:
             shown = (range(first, first + _END_CELLS), range(stop - _END_CELLS, stop))
-        front, inner, behind = strip.untouched_pixels()
-        bare = cls(window, strip, cell, shown, (), tuple(inner if window.transposed else [*front, *inner, *behind]))
-        return cls(window, strip, cell, shown, tuple(bare._assign_lanes()), bare.untouched)
+        front, inner, behind = layout.untouched_pixels()
+        bare = cls(window, layout, cell, shown, (), tuple(inner if window.transposed else [*front, *inner, *behind]))
+        return cls(window, layout, cell, shown, tuple(bare._assign_lanes()), bare.untouched)
 
     @property
     def width(self) -> float:
@@ -446,7 +446,7 @@ class _WindowRow:
         return (_END_CELLS + _GAP_CELLS + position - self.shown[-1].start) * self.cell
 
     def is_untouched(self, position: int) -> bool:
-        return any(stretch.contains(position) for stretch in self.untouched)
+        return any(span.contains(position) for span in self.untouched)
 
     def _assign_lanes(self) -> Iterator[_Bar]:
         """Every window that is seen, in the first lane where it does not touch the one before it."""
@@ -577,8 +577,8 @@ def _draw_legend(drawing: SvgDrawing, legend: list[tuple[str, str]], baseline: f
 
 
 def _description(query: SizeQuery, axes: Sequence[AxisOutput]) -> str:
-    told = []
+    sentences = []
     for found in axes:
-        slide = query.window(found.axis)
-        told.append(f"{_TITLES[found.axis]}: {slide.size} → {found.size}. {' '.join(found.notes)}")
-    return f"The windows of a {query.kind} under their row of pixels. {' '.join(told)}"
+        window = query.window(found.axis)
+        sentences.append(f"{_TITLES[found.axis]}: {window.size} → {found.size}. {' '.join(found.notes)}")
+    return f"The windows of a {query.kind} under their row of pixels. {' '.join(sentences)}"
