@@ -187,7 +187,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[ProcessGroup], A
 def test_the_first_text_that_a_process_has_is_told_to_all(
     two: Callable[..., list[Any]], texts: tuple[str, str]
 ) -> None:
-    assert two(lambda world: world.first_told(texts[world.rank])) == [texts[0] or texts[1]] * 2
+    assert two(lambda world: world.broadcast_first_str(texts[world.rank])) == [texts[0] or texts[1]] * 2
 
 
 @pytest.mark.parametrize("asked", [False, True])

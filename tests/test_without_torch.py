@@ -10,7 +10,7 @@ SCRIPT = """
 import importlib, json, pkgutil, sys
 import cnnlab
 names = ["errors", "randomness", "records"]
-for package in ("paper", "theory", "statistics", "spec", "report"):
+for package in ("render", "theory", "stats", "grammar", "architecture", "config", "reports"):
     home = importlib.import_module(f"cnnlab.{package}")
     found = pkgutil.walk_packages(home.__path__, f"cnnlab.{package}.")
     names += [package, *(module.name.removeprefix("cnnlab.") for module in found)]
@@ -28,4 +28,11 @@ def test_what_needs_no_torch_loads_none() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=True)
     found = json.loads(done.stdout)
     assert found["guilty"] == []
-    assert {"errors", "theory.sizes.rule", "spec.recipe", "spec.trace", "statistics", "report"} <= set(found["loaded"])
+    assert {
+        "errors",
+        "theory.size_arithmetic.arithmetic",
+        "config.recipe",
+        "architecture.trace",
+        "stats",
+        "reports",
+    } <= set(found["loaded"])

@@ -190,14 +190,14 @@ def test_the_optimizers_state_is_torchs(choice: Any) -> None:
     made.step()
     numbers = [tensor for state in made.state.values() for tensor in state.values() if isinstance(tensor, Tensor)]
     truth = sum(tensor.numel() * tensor.element_size() for tensor in numbers if tensor.dim())  # without step counters
-    assert counted(found, choice.state).optimizer == truth
+    assert counted(found, choice.state_per_parameter).optimizer == truth
     gradients = [parameter.grad for parameter in network.parameters()]
     assert counted(found).gradients == sum(gradient.numel() * 4 for gradient in gradients if gradient is not None)
 
 
 def test_every_optimizer_says_how_much_it_keeps() -> None:
     for kind in optimizers.kinds.values():
-        assert kind(lr=0.1).state in (0, 1, 2, 3)
+        assert kind(lr=0.1).state_per_parameter in (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("name", ["lenet", "faces", pytest.param("convnet-batchnorm", marks=pytest.mark.full)])

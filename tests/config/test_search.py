@@ -31,7 +31,7 @@ def made(**keys: Any) -> Search:
 
 
 def first(_name: str, space: Any) -> Any:
-    return space.ends()[0]
+    return space.bounds()[0]
 
 
 def test_a_name_is_put_where_it_stands_in_a_call() -> None:
@@ -62,8 +62,8 @@ def test_names_that_only_some_options_use_are_drawn_only_with_them() -> None:
         use={},
     )
     asked: list[list[str]] = []
-    for option in search.search["train.optimizer"].all():
-        drawn = search.sample(lambda name, space, option=option: option if "." in name else space.ends()[0])
+    for option in search.search["train.optimizer"].values():
+        drawn = search.sample(lambda name, space, option=option: option if "." in name else space.bounds()[0])
         asked.append(list(drawn))
         assert search.recipe(drawn).train.optimizer.kind == option.partition("(")[0]
     assert asked == [["train.optimizer", "lr"], ["train.optimizer", "lr", "m"], ["train.optimizer"]]
@@ -91,7 +91,7 @@ def test_every_draw_is_a_recipe_and_says_the_same_once_more(seed: int) -> None:
     )
 
     def pick(_name: str, space: Any) -> Any:
-        return drawn.choice(space.all()) if hasattr(space, "options") else drawn.uniform(*space.ends())
+        return drawn.choice(space.values()) if hasattr(space, "options") else drawn.uniform(*space.bounds())
 
     values = search.sample(lambda name, space: int(pick(name, space)) if name.endswith("size") else pick(name, space))
     recipe = search.recipe(values)

@@ -16,7 +16,7 @@ values = st.one_of(st.integers(-1000, 1000), st.floats(-1e6, 1e6), texts)
 @given(st.lists(values, min_size=1, max_size=6, unique=True))
 def test_a_choice_is_written_and_read_back(options: list[object]) -> None:
     space = read_space(options)
-    assert space.all() == tuple(options)
+    assert space.values() == tuple(options)
     assert read_space(write_space(space)) == space
 
 
@@ -24,7 +24,7 @@ def test_a_choice_is_written_and_read_back(options: list[object]) -> None:
 def test_a_log_space_is_written_and_read_back(low: float, ratio: float) -> None:
     space = read_space(f"log({low!r}, {low * ratio!r})")
     assert read_space(write_space(space)) == space
-    assert space.ends() == (low, low * ratio)
+    assert space.bounds() == (low, low * ratio)
 
 
 @given(st.integers(-50, 50), st.integers(1, 60), st.integers(1, 20))
@@ -32,15 +32,15 @@ def test_whole_numbers_are_those_that_are_whole_steps_above_the_lowest(low: int,
     if step > length:
         return
     space = read_space(f"integer({low}, {low + length}, step={step})")
-    assert space.all() == tuple(range(low, low + length + 1, step))
-    assert space.ends() == (space.all()[0], space.all()[-1])
+    assert space.values() == tuple(range(low, low + length + 1, step))
+    assert space.bounds() == (space.values()[0], space.values()[-1])
 
 
 @given(st.integers(0, 9), st.integers(1, 30), st.sampled_from(["0.1", "0.05", "0.3", "0.125"]))
 def test_numbers_with_a_step_are_as_a_person_writes_them(first: int, count: int, step: str) -> None:
     low = first / 10
     high = low + count * float(step)
-    found = read_space(f"uniform({low}, {high}, step={step})").all()
+    found = read_space(f"uniform({low}, {high}, step={step})").values()
     assert len(found) == count + 1
     assert all(len(str(value)) <= 6 for value in found)
     assert found == pytest.approx([low + number * float(step) for number in range(count + 1)])
@@ -48,7 +48,7 @@ def test_numbers_with_a_step_are_as_a_person_writes_them(first: int, count: int,
 
 def test_a_choice_may_hold_lists_and_calls_with_arguments() -> None:
     space = read_space("choice(adam(lr=1e-3), 'sgd(0.1)', [flip(0.5), crop(4)], [])")
-    assert space.all() == ("adam(lr=0.001)", "sgd(0.1)", "[flip(0.5), crop(4)]", "[]")
+    assert space.values() == ("adam(lr=0.001)", "sgd(0.1)", "[flip(0.5), crop(4)]", "[]")
     assert read_space(write_space(space)) == space
     assert read_space("choice([16, 32])") == read_space("choice(16, 32)") == read_space([16, 32])
 

@@ -126,14 +126,14 @@ def test_keys_of_a_grid_with_one_last_word_are_written_in_full() -> None:
     assert study.list_arms()[1].name == "data.test=0.1, model.values.test=0.2"
 
 
-def test_doses_name_their_arms_and_need_no_baseline() -> None:
-    study = _study(arms={}, doses={"key": "model.values.p", "values": [0, 0.25, 0.5]})
+def test_sweep_values_name_their_arms_and_need_no_baseline() -> None:
+    study = _study(arms={}, sweep={"key": "model.values.p", "values": [0, 0.25, 0.5]})
     assert [(arm.name, arm.sweep_value, arm.recipe.model.values["p"]) for arm in study.list_arms()] == [
         ("0", 0, 0), ("0.25", 0.25, 0.25), ("0.5", 0.5, 0.5)
     ]  # fmt: skip
     assert study.baseline is None
     assert Study.from_tables(tomllib.loads(study.to_toml())) == study
-    assert _study(arms={}, doses=study.sweep, baseline="0.25", confirm=3).baseline == "0.25"
+    assert _study(arms={}, sweep=study.sweep, baseline="0.25", confirm=3).baseline == "0.25"
 
 
 def test_a_baseline_is_the_one_arm_without_changes_or_the_one_that_is_named() -> None:
@@ -276,12 +276,12 @@ def test_several_mistakes_are_told_together() -> None:
 
 
 NONE = {"arms": {}}
-DOSES = {"arms": {}, "doses": {"key": "model.values.p", "values": [0.1, 0.2]}}
+SWEEP = {"arms": {}, "sweep": {"key": "model.values.p", "values": [0.1, 0.2]}}
 NOT_NAMED = "the baseline is not named"
 
 
-def _doses(*values: float) -> dict[str, Any]:
-    return {"arms": {}, "doses": {"key": "model.values.p", "values": list(values)}}
+def _sweep(*values: float) -> dict[str, Any]:
+    return {"arms": {}, "sweep": {"key": "model.values.p", "values": list(values)}}
 
 
 def _other(key: str, value: Any) -> dict[str, Any]:
@@ -307,16 +307,16 @@ def _saying(**keys: str) -> dict[str, Any]:
         ({"metric": "test_accuracy"}, "metric", ["validation_accuracy", "the test set is sealed: `confirm` opens it"]),
         # --- arms
         (NONE, "", ["a study compares arms, and none are given", "[arms], [grid] or [sweep]", "write [arms]"]),
-        ({**DOSES, "arms": ARMS}, "", ["a study has one kind of arms", "arms, doses"]),
+        ({**SWEEP, "arms": ARMS}, "", ["a study has one kind of arms", "arms, sweep"]),
         ({"arms": {"plain": {}}}, "arms", ["not arms to compare", "received: 1\n", f"from 2 to {MAX_ARMS} arms"]),
         ({**NONE, "grid": {"train.epochs": []}}, "grid", ["not arms to compare", "received: 0\n"]),
         ({**NONE, "grid": {"train.epochs": 3}}, "grid.train.epochs", ["can't be 3", "a [list]"]),
-        (_doses(*range(201)), "doses", ["not arms to compare", "received: 201\n"]),
+        (_sweep(*range(201)), "sweep", ["not arms to compare", "received: 201\n"]),
         # as many arms as would never be made
         ({**NONE, "grid": {f"model.values.p{key}": list(range(100)) for key in range(10)}}, "grid", [f"{100**10:,}"]),
-        (_doses(), "doses.values", ["two numbers or more, each above the one before it"]),
-        (_doses(0.1, 0.1), "doses.values", ["two numbers or more, each above the one before it"]),
-        (_doses(0.1, 0.1000000001), "doses", ["two arms are the same", "received: 0.1\n", "each value once"]),
+        (_sweep(), "sweep.values", ["two numbers or more, each above the one before it"]),
+        (_sweep(0.1, 0.1), "sweep.values", ["two numbers or more, each above the one before it"]),
+        (_sweep(0.1, 0.1000000001), "sweep", ["two arms are the same", "received: 0.1\n", "each value once"]),
         ({**NONE, "grid": {"train.epochs": [1, 1]}, "baseline": "epochs=1"}, "grid", ["two arms are the same"]),
         ({"arms": {"plain": {}, "": {}}}, "arms", ["this can't be an arm's name", "''"]),
         ({"arms": {"plain": {}, "\x1b[31m": {}}}, "arms", ["this can't be an arm's name", "a text on one line"]),
@@ -328,12 +328,12 @@ def _saying(**keys: str) -> dict[str, Any]:
         ({**NONE, "grid": {"train.seed": [3, 3]}, "baseline": "x"}, "grid.train.seed", ["a study sets this itself"]),
         # --- the baseline and the published answers
         ({"baseline": "plane"}, "baseline", ["the study has no such arm", "plain, slow", "did you mean 'plain'?"]),
-        ({**DOSES, "confirm": 5}, "baseline", [NOT_NAMED, "0.1, 0.2"]),
-        ({**DOSES, "baseline_seeds": 9}, "baseline", [NOT_NAMED]),
+        ({**SWEEP, "confirm": 5}, "baseline", [NOT_NAMED, "0.1, 0.2"]),
+        ({**SWEEP, "baseline_seeds": 9}, "baseline", [NOT_NAMED]),
         (_saying(published="good"), "says[0].published", ["'better', 'worse', 'equal', 'best' or 'worst'"]),
         (_saying(published="better", than="slow"), "says[0].than", ["an arm is not compared with itself"]),
         (_saying(published="best", than="plain"), "says[0].than", ["speaks of all the other arms", "leave `than` out"]),
-        ({**DOSES, "says": [{"arm": "0.1", "published": "equal"}]}, "says[0].than", ["not said than which arm"]),
+        ({**SWEEP, "says": [{"arm": "0.1", "published": "equal"}]}, "says[0].than", ["not said than which arm"]),
         ({"claims": {"slow": {"test_acuracy": 0.5}}}, "claims.slow.test_acuracy", ["did you mean 'test_accuracy'?"]),
     ],
 )  # fmt: skip

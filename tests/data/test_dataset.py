@@ -40,20 +40,20 @@ def parted(make_folder):
 
 def test_parts_of_a_folder_without_a_split(opened):
     found = opened(validation=0.25, test=0.2)
-    assert found.parts == ("train", "validation", "test")
-    assert [found.size(part) for part in found.parts] == [36, 12, 12]
+    assert found.splits == ("train", "validation", "test")
+    assert [found.num_images(part) for part in found.splits] == [36, 12, 12]
     assert np.bincount(found.labels("test")).tolist() == [4, 6, 2]
     assert np.bincount(found.labels("validation")).tolist() == [4, 6, 2]
-    names = [name for part in found.parts for name in found.image_names(part)]
+    names = [name for part in found.splits for name in found.image_names(part)]
     assert len(names) == len(set(names)) == 60
 
 
 def test_labels_names_and_pixels_belong_together(opened, draw):
     found = opened(seed=3)
     first = {"cat": 1, "dog": 21, "owl": 51}
-    for part in found.parts:
+    for part in found.splits:
         pixels, labels = found.pixels(part), found.labels(part)
-        assert pixels.shape == (found.size(part), 3, 6, 8)
+        assert pixels.shape == (found.num_images(part), 3, 6, 8)
         for row, name in enumerate(found.image_names(part)):
             folder, file = name.split("/")
             assert found.classes[labels[row]] == folder
@@ -62,10 +62,10 @@ def test_labels_names_and_pixels_belong_together(opened, draw):
 
 
 def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(opened):
-    assert opened().size("test") == 12
+    assert opened().num_images("test") == 12
     found = opened(test=0.0, validation=0.0)
-    assert found.parts == ("train",)
-    assert (found.size("train"), found.size("test")) == (60, 0)
+    assert found.splits == ("train",)
+    assert (found.num_images("train"), found.num_images("test")) == (60, 0)
 
 
 def test_the_sources_own_parts_are_taken_as_they_are(parted):
@@ -93,8 +93,8 @@ def test_chosen_classes_in_their_order(parted):
 
 def test_chosen_classes_leave_the_others_out(opened):
     found = opened(classes=("owl", "cat"))
-    assert sum(found.size(part) for part in found.parts) == 30
-    assert {name.split("/")[0] for part in found.parts for name in found.image_names(part)} == {"owl", "cat"}
+    assert sum(found.num_images(part) for part in found.splits) == 30
+    assert {name.split("/")[0] for part in found.splits for name in found.image_names(part)} == {"owl", "cat"}
 
 
 def test_an_unknown_class_is_an_error(opened):
@@ -105,17 +105,17 @@ def test_an_unknown_class_is_an_error(opened):
 def test_per_class_and_limit_hold_for_train_alone(opened):
     plain, found = opened(), opened(per_class=7)
     assert np.bincount(found.labels("train")).tolist() == [7, 7, 7]
-    assert (found.size("validation"), found.size("test")) == (5, 12)
+    assert (found.num_images("validation"), found.num_images("test")) == (5, 12)
     limited = opened(limit=9)
-    assert limited.size("train") == 9
+    assert limited.num_images("train") == 9
     assert plain.image_names("validation") == limited.image_names("validation")
     assert set(limited.image_names("train")) < set(plain.image_names("train"))
 
 
 def test_form_from_recipe_and_source(opened):
-    assert opened().form == ImageSpec(3, 6, 8)
+    assert opened().image_spec == ImageSpec(3, 6, 8)
     found = opened(size=(5, 4), channels=1, interpolation="nearest")
-    assert found.form == ImageSpec(1, 5, 4, "nearest")
+    assert found.image_spec == ImageSpec(1, 5, 4, "nearest")
     assert found.pixels("test").shape == (12, 1, 5, 4)
 
 
@@ -124,7 +124,7 @@ def test_a_size_makes_different_sizes_no_fault(whole, opened, encode, draw):
     for ask in (opened, lambda: input_spec(Data(source=str(whole)))):
         with pytest.raises(SourceError, match="different sizes"):
             ask()
-    assert opened(size=(9, 9)).form == ImageSpec(3, 9, 9)
+    assert opened(size=(9, 9)).image_spec == ImageSpec(3, 9, 9)
     assert input_spec(Data(source=str(whole), size=(7, 7))).height == 7
     assert preview_spec(open_source(str(whole))) == ImageSpec(3, 64, 64)
 
@@ -156,7 +156,7 @@ def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
     small = opened()
     monkeypatch.setattr(dataset, "MAX_SHARED_BYTES", 100)
     large = opened()
-    for part in small.parts:
+    for part in small.splits:
         np.testing.assert_array_equal(large.pixels(part), small.pixels(part))
         assert isinstance(large.pixels(part), np.memmap)
 
@@ -276,14 +276,14 @@ def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
 def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(opened):
     found = opened()
     found.pixels("validation")
-    assert len(found._whole) == 1
+    assert len(found._source_pixel_cache) == 1
     found.pixels("train")
-    assert not found._whole
+    assert not found._source_pixel_cache
 
 
 def test_the_order_of_the_classes_changes_no_split(opened):
     plain, turned = (opened(classes=classes) for classes in (("cat", "owl"), ("owl", "cat")))
-    for part in plain.parts:
+    for part in plain.splits:
         assert plain.image_names(part) == turned.image_names(part)
         np.testing.assert_array_equal(plain.labels(part), 1 - turned.labels(part))
 

@@ -45,7 +45,7 @@ def equal(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_streamed_batches_equal_resident_ones_bit_by_bit(workers: int) -> None:
-    resident, streamed = feed(resident=True), feed(resident=False, workers=workers)
+    resident, streamed = feed(resident=True), feed(resident=False, num_workers=workers)
     assert equal(list(resident.train_batches(4, 7, 2, AUGMENT)), list(streamed.train_batches(4, 7, 2, AUGMENT)))
     assert equal(list(resident.eval_batches(4)), list(streamed.eval_batches(4)))
 
@@ -84,7 +84,7 @@ def test_the_order_depends_on_seed_and_epoch() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_evaluation_is_plain_normalisation_in_the_parts_own_order(resident: bool) -> None:
     pixels = pictures(21)
-    batches = list(feed(pixels=pixels, resident=resident, workers=0).eval_batches(8))
+    batches = list(feed(pixels=pixels, resident=resident, num_workers=0).eval_batches(8))
     assert [len(labels) for _, labels in batches] == [8, 8, 5]
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(21))
     images = torch.cat([images for images, _ in batches])
@@ -94,7 +94,7 @@ def test_evaluation_is_plain_normalisation_in_the_parts_own_order(resident: bool
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> None:
-    plain, other = feed(resident=resident, workers=0), feed(resident=resident, workers=0)
+    plain, other = feed(resident=resident, num_workers=0), feed(resident=resident, num_workers=0)
     other.memory_format = "channels_last"
     pairs = zip(plain.train_batches(4, 0, 0, AUGMENT), other.train_batches(4, 0, 0, AUGMENT), strict=True)
     for (images, _), (laid_out, _) in pairs:
@@ -105,7 +105,7 @@ def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> N
 
 def test_many_batches_come_in_their_order() -> None:
     """More than are read ahead."""
-    labels = [found for _, found in feed(200, resident=False, workers=2).eval_batches(3)]
+    labels = [found for _, found in feed(200, resident=False, num_workers=2).eval_batches(3)]
     assert torch.cat(labels).tolist() == list(range(200))
 
 
@@ -115,7 +115,7 @@ def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: 
 
     monkeypatch.setattr(ArrayStore, "_read_rows", broken)
     with pytest.raises(OSError, match="the disk is gone"):
-        list(feed(resident=False, workers=2).eval_batches(4))
+        list(feed(resident=False, num_workers=2).eval_batches(4))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.
 
 def test_feeding_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tobytes()
-    list(feed(resident=False, workers=1).train_batches(4, 0, 0, AUGMENT))
+    list(feed(resident=False, num_workers=1).train_batches(4, 0, 0, AUGMENT))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tobytes() == before[1]
 
@@ -164,7 +164,7 @@ def readers() -> int:
 
 
 def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:
-    batches = feed(resident=False, workers=2).train_batches(4, 0, 0)
+    batches = feed(resident=False, num_workers=2).train_batches(4, 0, 0)
     next(batches)
     assert readers() == 2
     batches.close()

@@ -29,7 +29,7 @@ def test_glimpse_is_of_the_listing_and_the_headers(make_folder):
         sizes=st.dictionaries(
             st.tuples(st.integers(1, 6000), st.integers(1, 6000)), st.integers(1, 50), min_size=1, max_size=4
         ),
-        images=st.sampled_from([{}, {"test": 10}, {"validation": 9, "test": 9}]),
+        split_sizes=st.sampled_from([{}, {"test": 10}, {"validation": 9, "test": 9}]),
         per_class=st.lists(st.integers(1, 9000), min_size=2, max_size=30).map(tuple),
     ).map(lambda seen: replace(seen, split_sizes={"train": sum(seen.per_class), **seen.split_sizes}))
 )

@@ -12,7 +12,7 @@ from cnnlab.errors import UsageError
 from cnnlab.stats.ablation import Ablation, analyze_ablation, baseline_seeds
 from cnnlab.stats.comparison import compare
 from cnnlab.stats.sample import Sample
-from cnnlab.stats.welch import nominal_level, one_sided_test_size, test_size
+from cnnlab.stats.welch import nominal_level, one_sided_test_size, size_of_test
 
 GAINS = (0.0, -0.001, 0.004, 0.006, -0.008, 0.0)
 
@@ -37,7 +37,7 @@ def test_verdicts_are_of_two_adjusted_families(k, method, alpha):
     found = study(k, k, alpha=alpha)
     runs = 6, found.baseline.n
     # A single arm is compared as in `compare`.
-    before = [test_size(each.p, *runs) if k > 1 else each.p for each in found.comparisons]
+    before = [size_of_test(each.p, *runs) if k > 1 else each.p for each in found.comparisons]
     before_equal = [one_sided_test_size(each.p_equal, *runs) if k > 1 else each.p_equal for each in found.comparisons]
     differs, p, *_ = multipletests(before, alpha, method)
     equal, p_equal, *_ = multipletests(before_equal, alpha, method)
@@ -98,7 +98,7 @@ def test_an_arm_that_failed_still_counts_in_the_family():
     failed = Sample(name="failed", values=(nan,) * 6)
     found = analyze_ablation(whole.baseline, [*whole.arms[:-1], failed], delta=0.002)
     assert (found.comparisons[-1].verdict, found.comparisons[-1].p_adjusted) == ("no verdict", None)
-    others = [test_size(each.p, 6, 15) for each in found.comparisons[:-1]]
+    others = [size_of_test(each.p, 6, 15) for each in found.comparisons[:-1]]
     expected = multipletests([*others, 1.0], method="holm")[1][:-1]
     assert [each.p_adjusted for each in found.comparisons[:-1]] == pytest.approx(expected)
     assert found.dunnett is None

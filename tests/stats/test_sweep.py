@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from cnnlab.errors import UsageError
 from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, alexander_govern, fit_quadratic, sweep_curve
-from cnnlab.stats.welch import test_size
+from cnnlab.stats.welch import size_of_test
 
 DOSES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 
@@ -108,7 +108,7 @@ def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     best = int(np.argmax([np.mean(each.values) for each in samples]))
     others = [place for place in range(6) if place != best]
     p = [stats.ttest_ind(samples[best].values, samples[each].values, equal_var=False).pvalue for each in others]
-    p = [test_size(each, samples[place].n, samples[best].n) for place, each in zip(others, p, strict=True)]
+    p = [size_of_test(each, samples[place].n, samples[best].n) for place, each in zip(others, p, strict=True)]
     apart, adjusted, *_ = multipletests(p, 0.05, "holm")
     assert found.best == best
     assert [found.p_plateau[each] for each in others] == pytest.approx(adjusted)

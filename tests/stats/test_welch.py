@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from cnnlab.stats.welch import nominal_level, test_size
+from cnnlab.stats.welch import nominal_level, size_of_test
 
 runs = st.integers(3, 40)
 
@@ -25,20 +25,20 @@ def rate(level: float, n_a: int, n_b: int, spread_a: float, studies: int = 200_0
 def test_the_size_is_the_largest_rate_over_the_ratios_of_the_spreads(level, n_a, n_b):
     # Of these ratios one is near the worst.
     rates = [rate(level, n_a, n_b, spread_a) for spread_a in (0.3, 1.0, 1.8, 4.0)]
-    found = test_size(level, n_a, n_b)
+    found = size_of_test(level, n_a, n_b)
     error = np.sqrt(found / 200_000)
     assert found - 0.06 * found - 4 * error < max(rates) < found + 4 * error
 
 
 @given(st.floats(1e-6, 0.5), runs, runs)
 def test_the_size_is_never_below_the_level_and_does_not_depend_on_the_order(level, n_a, n_b):
-    found = test_size(level, n_a, n_b)
+    found = size_of_test(level, n_a, n_b)
     assert found >= level * (1 - 1e-6)
-    assert found == pytest.approx(test_size(level, n_b, n_a))
+    assert found == pytest.approx(size_of_test(level, n_b, n_a))
     assert nominal_level(found, n_a, n_b) == pytest.approx(level)
-    assert test_size(level / 2, n_a, n_b) < found
+    assert size_of_test(level / 2, n_a, n_b) < found
 
 
 def test_with_many_runs_the_size_is_the_level():
-    assert test_size(0.005, 300, 300) == pytest.approx(0.005, rel=0.01)
-    assert (test_size(0.0, 5, 5), test_size(1.0, 5, 5)) == (0.0, 1.0)
+    assert size_of_test(0.005, 300, 300) == pytest.approx(0.005, rel=0.01)
+    assert (size_of_test(0.0, 5, 5), size_of_test(1.0, 5, 5)) == (0.0, 1.0)

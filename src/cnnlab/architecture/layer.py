@@ -146,7 +146,7 @@ def format_shape(sizes: Shape) -> str:
 def parameter_formula(shapes: Iterable[Shape]) -> str:
     """Each tensor's sizes multiplied, the window first as people say it.
 
-    >>> formula([(32, 3, 5, 5), (32,)])
+    >>> parameter_formula([(32, 3, 5, 5), (32,)])
     '5·5·3·32 + 32'
     """
     return " + ".join("·".join(map(str, (*shape[2:], *shape[1:2], *shape[:1]))) or "1" for shape in shapes)

@@ -103,7 +103,7 @@ def _is_file(path: Path) -> bool:
 def flatten_keys(changes: Mapping[str, Any]) -> Changes:
     """Changes by dotted key: `train.epochs = 3` without quotes is a table in a table for TOML, and is meant the same.
 
-    >>> dotted({"train": {"epochs": 3}, "model.values": {"p": 0.1}})
+    >>> flatten_keys({"train": {"epochs": 3}, "model.values": {"p": 0.1}})
     {'train.epochs': 3, 'model.values': {'p': 0.1}}
     """
     found: Changes = {}
@@ -225,7 +225,7 @@ def diff_recipes(recipe: Recipe, base: Recipe) -> dict[str, Any] | None:
 def format_override(key: str, value: Any) -> str:
     """KEY=VALUE as `--set` takes it: a text is bare, unless it would be read as something else.
 
-    >>> as_setting("train.optimizer", "sgd(0.1)"), as_setting("data.classes", ["cat", "dog"])
+    >>> format_override("train.optimizer", "sgd(0.1)"), format_override("data.classes", ["cat", "dog"])
     ('train.optimizer=sgd(0.1)', 'data.classes=["cat", "dog"]')
     """
     bare = isinstance(value, str) and re.fullmatch(r"(?!true$|false$|inf$|nan$)[^\W\d_].*", value)

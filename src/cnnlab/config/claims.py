@@ -56,7 +56,7 @@ ClaimT = TypeVar("ClaimT", Claim, OrdinalClaim, ShiftClaim)
 class ClaimSource(Section):
     """Where a study's published answers stand: what its claims and sayings leave out of source, data and note.
 
-    >>> Document(source="sapienza-2021", data="cifar10").fill(Claim(published=0.817)).source
+    >>> ClaimSource(source="sapienza-2021", data="cifar10").with_defaults(Claim(published=0.817)).source
     'sapienza-2021'
     """
 

@@ -239,7 +239,7 @@ def default_corruptions(height: int, width: int, channels: int, names: Iterable[
         channels: grey images are not tested for what only moves colours.
         names: of kinds; without any all.
 
-    >>> [shift.title for shift in usual(64, 64, 3, ["translation"])]
+    >>> [shift.title for shift in default_corruptions(64, 64, 3, ["translation"])]
     ['translation 2 px', 'translation 4 px', 'translation 6 px', 'translation 8 px', 'translation 16 px']
     """
     wanted = list(names) or [name for name, kind in corruptions.kinds.items() if name != "drawn"]

@@ -242,7 +242,7 @@ class ImageLoader(Loader):
 def evenly_spaced_indices(count: int, limit: int | None) -> Indices:
     """Which of so many images a look at `most` of them takes: spread evenly, or all.
 
-    >>> spread_places(9, 3).tolist()
+    >>> evenly_spaced_indices(9, 3).tolist()
     [0, 4, 8]
     """
     if limit is None or limit >= count:
@@ -266,7 +266,7 @@ def balanced_indices(labels: Labels, seed: int, epoch: int) -> Indices:
     drawn get one image more.
 
     >>> labels = np.array([0, 0, 0, 0, 0, 1])
-    >>> np.bincount(labels[balanced(labels, seed=0, epoch=0)]).tolist()
+    >>> np.bincount(labels[balanced_indices(labels, seed=0, epoch=0)]).tolist()
     [3, 3]
     """
     draws = generator(seed, "sampling", epoch)

@@ -25,7 +25,7 @@ def stratified_split(labels: Labels, fraction: float, seed: int, purpose: str) -
     Returns:
         (kept, held_out): sorted indices into `labels`, without a common one, N together.
 
-    >>> kept, held_out = split(np.array([0, 0, 1, 1]), 0.5, seed=0, purpose="validation")
+    >>> kept, held_out = stratified_split(np.array([0, 0, 1, 1]), 0.5, seed=0, purpose="validation")
     >>> len(kept), len(held_out)
     (2, 2)
     """

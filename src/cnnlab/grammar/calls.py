@@ -65,7 +65,7 @@ Value: TypeAlias = "int | float | str | bool | Call | tuple[Value, ...] | None"
 def parse_call(text: str) -> Call:
     """Read one row.
 
-    >>> parse("first: conv(32, 5, padding='same')").label
+    >>> parse_call("first: conv(32, 5, padding='same')").label
     'first'
 
     Raises:

@@ -91,7 +91,7 @@ def _problem(
 def integer_range(minimum: int, maximum: int | None) -> str:
     """What is allowed of a whole number.
 
-    >>> whole_number(1, 10_000), whole_number(0, None)
+    >>> integer_range(1, 10_000), integer_range(0, None)
     ('a whole number from 1 to 10,000', 'a whole number from 0 on')
     """
     return (

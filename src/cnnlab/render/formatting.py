@@ -30,7 +30,7 @@ def sanitize(text: str) -> str:
 def escape_control(text: str) -> str:
     r"""JSON or TOML with the same characters written as both know them.
 
-    >>> escaped('{"name": "\u202egnp.a"}')
+    >>> escape_control('{"name": "\u202egnp.a"}')
     '{"name": "\\u202egnp.a"}'
     """
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -107,7 +107,7 @@ def format_duration(seconds: float) -> str:
 def format_bytes(size: float) -> str:
     """Bytes in the unit that leaves the fewest digits, a power of 1024.
 
-    >>> memory(1_561_640)
+    >>> format_bytes(1_561_640)
     '1.5 MiB'
     """
     for unit in ("B", "KiB", "MiB"):

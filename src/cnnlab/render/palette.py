@@ -40,7 +40,7 @@ MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace'
 def css_variable(name: str) -> str:
     """A colour as CSS: the page's own, or the light one where there is no page.
 
-    >>> variable("ink")
+    >>> css_variable("ink")
     'var(--ink, #1f2429)'
     """
     return f"var(--{name}, {LIGHT[name]})"

@@ -111,7 +111,7 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[str, float, str]]) -> None:
 def spread_positions(positions: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:
     """Heights at least `gap` apart and in the order of the places, as near to them as that allows.
 
-    >>> spread([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
+    >>> spread_positions([9.0, 5.0, 5.0], 2.0, 0.0, 10.0)
     [9.0, 5.0, 7.0]
     """
     heights = dict.fromkeys(range(len(positions)), 0.0)

@@ -27,7 +27,7 @@ class TextTable:
     def from_rows(cls, titles: Iterable[str], rows: Iterable[Iterable[str]], *, total: bool = False) -> TextTable:
         """A table; a title that begins with `#` heads numbers, one with a backtick code.
 
-        >>> TextTable.of(["layer", "#size"], [["conv1", "28"]]).columns[1]
+        >>> TextTable.from_rows(["layer", "#size"], [["conv1", "28"]]).columns[1]
         Column(title='size', number=True, code=False)
         """
         return cls(parse_columns(*titles), tuple(tuple(row) for row in rows), total)

@@ -12,7 +12,7 @@ from cnnlab.records import Record
 from cnnlab.stats.comparison import Comparison, DecisionRules, FamilyLevels, compare_pair, make_comparison
 from cnnlab.stats.multiple_testing import benjamini_hochberg, holm, per_test_levels
 from cnnlab.stats.sample import MIN_RUNS, Sample
-from cnnlab.stats.welch import family_level, nominal_level, one_sided_test_size, test_size, welch_test
+from cnnlab.stats.welch import family_level, nominal_level, one_sided_test_size, size_of_test, welch_test
 
 # More arms than these are screened: Benjamini–Hochberg instead of Holm.
 MAX_ARMS = 20
@@ -77,7 +77,7 @@ def family_comparisons(baseline: Sample, arms: Sequence[Sample], rules: Decision
     adjusted = benjamini_hochberg if screening else holm
     # None for an arm that gets no verdict: it counts in the families as one that shows nothing.
     tests = [welch_test(arm, baseline) if min(arm.n, baseline.n) >= MIN_RUNS else None for arm in arms]
-    p = [test_size(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
+    p = [size_of_test(test.p, arm.n, baseline.n) if test else 1.0 for arm, test in zip(arms, tests, strict=True)]
     p_equal = [
         one_sided_test_size(test.p_equal(rules.delta), arm.n, baseline.n) if test else 1.0
         for arm, test in zip(arms, tests, strict=True)

@@ -109,7 +109,7 @@ def brier_score(probabilities: Numbers, labels: Indices) -> float:
 
     Source: G. W. Brier: Verification of forecasts expressed in terms of probability, Monthly Weather Review 78, 1950.
 
-    >>> brier(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]))
+    >>> brier_score(np.array([[0.5, 0.5], [1.0, 0.0]]), np.array([0, 0]))
     0.25
     """
     own = probabilities[np.arange(len(labels)), labels]
@@ -120,7 +120,7 @@ def brier_score(probabilities: Numbers, labels: Indices) -> float:
 def equal_width_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
     """The bin of each probability: (0, 1/M], (1/M, 2/M], … as in Guo and others, counted from 0.
 
-    >>> equal_width(np.array([0.05, 0.5, 0.51, 1.0]), bins=2).tolist()
+    >>> equal_width_bins(np.array([0.05, 0.5, 0.51, 1.0]), bins=2).tolist()
     [0, 0, 1, 1]
     """
     return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left").astype(np.int64)
@@ -129,7 +129,7 @@ def equal_width_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
 def equal_mass_bins(confidence: Numbers, bins: int = NUM_BINS) -> Indices:
     """The bin of each probability, as many images in each as equal probabilities, which stay together, allow.
 
-    >>> equal_mass(np.array([0.9, 0.2, 0.5, 0.6]), bins=2).tolist()
+    >>> equal_mass_bins(np.array([0.9, 0.2, 0.5, 0.6]), bins=2).tolist()
     [1, 0, 0, 1]
     """
     ordered, count = np.sort(confidence), len(confidence)

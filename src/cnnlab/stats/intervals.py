@@ -39,7 +39,7 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
 
     Source: E. B. Wilson: Probable inference, the law of succession, and statistical inference, JASA 22, 1927.
 
-    >>> low, high = wilson(7149, 10_000)
+    >>> low, high = wilson_interval(7149, 10_000)
     >>> f"{low:.4f} to {high:.4f}"
     '0.7060 to 0.7237'
     """

@@ -77,7 +77,7 @@ def mcnemar_test(
     Psychometrika 12, 1947, with the binomial distribution in place of χ². Interval: T. Tango: Equivalence test and
     confidence interval for the difference in proportions for the paired-sample design, Statistics in Medicine 17, 1998.
 
-    >>> found = mcnemar(np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 0, 0, 0, 0, 0], bool))
+    >>> found = mcnemar_test(np.array([1, 1, 1, 1, 0, 1], bool), np.array([1, 0, 0, 0, 0, 0], bool))
     >>> found.only_a, found.only_b, found.p
     (4, 0, 0.125)
     """
@@ -177,7 +177,7 @@ def effects_over_runs(
     Raises:
         UsageError: a delta or an alpha that can't be.
 
-    >>> (found,) = effects_over_runs((0.71, 0.73, 0.70, 0.72, 0.71), [(0.35, 0.38, 0.33, 0.37, 0.35)], Rules(0.01))
+    >>> (found,) = effects_over_runs((0.71, 0.73, 0.70, 0.72, 0.71), [(0.35, 0.38, 0.33, 0.37, 0.35)], DecisionRules(0.01))
     >>> f"{found.verdict}: {found.difference:.3f}"
     'worse: -0.358'
     """

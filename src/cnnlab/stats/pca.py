@@ -23,7 +23,7 @@ def pca_2d(values: npt.NDArray[np.floating]) -> tuple[Numbers, tuple[float, floa
     Source: H. Hotelling: Analysis of a complex of statistical variables into principal components, Journal of
     Educational Psychology 24, 1933.
 
-    >>> points, shares = principal_plane(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
+    >>> points, shares = pca_2d(np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
     >>> points[:, 0].round(6).tolist(), shares
     ([-2.0, 0.0, 2.0], (1.0, 0.0))
     """

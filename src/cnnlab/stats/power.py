@@ -37,7 +37,7 @@ def seeds_to_detect(
     Raises:
         UsageError: a number that can't be.
 
-    >>> seeds_needed(0.003, 0.005), seeds_needed(0.003, 0.005, power=0.9)
+    >>> seeds_to_detect(0.003, 0.005), seeds_to_detect(0.003, 0.005, power=0.9)
     (7, 9)
     """
     _check(sd, difference, power, alpha)
@@ -54,7 +54,7 @@ def seeds_for_equivalence(
 
     Arguments and errors are those of `seeds_to_detect`; `alpha` is the level of each of the two tests.
 
-    >>> seeds_to_equate(0.003, 0.005)
+    >>> seeds_for_equivalence(0.003, 0.005)
     7
     """
     _check(sd, delta, power, alpha)
@@ -99,7 +99,7 @@ def detectable_difference(
     Returns:
         In the units of `sd`; infinite where a side has fewer than two runs.
 
-    >>> f"{detectable(0.003, 7):.4f}, {detectable(0.003, 7, comparisons=6):.4f}"
+    >>> f"{detectable_difference(0.003, 7):.4f}, {detectable_difference(0.003, 7, comparisons=6):.4f}"
     '0.0050, 0.0069'
     """
     other = n if n_b is None else n_b

@@ -32,7 +32,7 @@ def rank_arms(arms: Sequence[Sample], *, higher_is_better: bool = True) -> Ranki
     """Arms by their mean, those with fewer than three finite runs set aside.
 
     >>> arms = [Sample(name="a", values=(0.70, 0.71, 0.72)), Sample(name="b", values=(0.72, 0.73, 0.74))]
-    >>> rank(arms).winner.name
+    >>> rank_arms(arms).winner.name
     'b'
     """
     sign = -1 if higher_is_better else 1

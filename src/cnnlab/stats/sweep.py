@@ -14,7 +14,7 @@ from cnnlab.records import Record
 from cnnlab.stats.comparison import DecisionRules
 from cnnlab.stats.multiple_testing import holm
 from cnnlab.stats.sample import MIN_RUNS, Sample
-from cnnlab.stats.welch import test_size, welch_test
+from cnnlab.stats.welch import size_of_test, welch_test
 
 MIN_VALUES = 6
 
@@ -183,7 +183,10 @@ def _p_against_best(samples: Sequence[Sample], best: int | None) -> tuple[float 
         return (None,) * len(samples)
     tests = {place: welch_test(arm, samples[best]) for place, arm in enumerate(samples) if place != best}
     p = holm(
-        [1.0 if test is None else test_size(test.p, samples[place].n, samples[best].n) for place, test in tests.items()]
+        [
+            1.0 if test is None else size_of_test(test.p, samples[place].n, samples[best].n)
+            for place, test in tests.items()
+        ]
     )
     adjusted = {place: None if test is None else value for (place, test), value in zip(tests.items(), p, strict=True)}
     return tuple(1.0 if place == best else adjusted[place] for place in range(len(samples)))

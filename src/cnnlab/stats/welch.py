@@ -6,7 +6,7 @@ approach, J. Pharmacokinetics and Biopharmaceutics 15, 1987.
 
 The test is an approximation. At a level of 5 % it is a good one, but a family of many arms asks for levels of 0.5 % and
 less, and there it finds too much: with 5 against 16 runs twice as much as it says, where the spreads are just so.
-`test_size` tells how much at the worst, `nominal_level` which level to test at so that it is no more than is wanted.
+`size_of_test` tells how much at the worst, `nominal_level` which level to test at so that it is no more than is wanted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class WelchResult(NamedTuple):
 def welch_test(a: Sample, b: Sample) -> WelchResult | None:
     """A against B, of the finite runs; None where a side has fewer than two.
 
-    >>> test = welch(Sample(name="a", values=(3, 4, 5)), Sample(name="b", values=(1, 2, 3)))
+    >>> test = welch_test(Sample(name="a", values=(3, 4, 5)), Sample(name="b", values=(1, 2, 3)))
     >>> f"{test.difference:g}, p = {test.p:.3f}"
     '2, p = 0.070'
     """
@@ -74,7 +74,7 @@ def welch_test(a: Sample, b: Sample) -> WelchResult | None:
     return WelchResult(a.mean - b.mean, float(both**0.5), freedom)
 
 
-def test_size(level: float, n_a: int, n_b: int) -> float:
+def size_of_test(level: float, n_a: int, n_b: int) -> float:
     """How often Welch's two-sided test at a nominal level finds a difference where there is none, at the worst.
 
     The largest rate over all ratios of the two spreads, for normal data: the size of the test. As a function of a
@@ -84,7 +84,7 @@ def test_size(level: float, n_a: int, n_b: int) -> float:
         level: nominal, a fraction; or a p-value.
         n_a, n_b: runs of each side, two or more.
 
-    >>> f"{size(0.05, 5, 5):.4f}, {size(0.005, 5, 16):.4f}"
+    >>> f"{size_of_test(0.05, 5, 5):.4f}, {size_of_test(0.005, 5, 16):.4f}"
     '0.0536, 0.0097'
     """
     if level <= 0:
@@ -98,11 +98,11 @@ def one_sided_test_size(level: float, n_a: int, n_b: int) -> float:
 
     Past ½ there is no such two-sided test, and the level is returned as it is.
     """
-    return max(level, test_size(2 * level, n_a, n_b) / 2)
+    return max(level, size_of_test(2 * level, n_a, n_b) / 2)
 
 
 def nominal_level(target_size: float, n_a: int, n_b: int) -> float:
-    """The nominal level at which the size of Welch's two-sided test is the wanted one: the inverse of `test_size`.
+    """The nominal level at which the size of Welch's two-sided test is the wanted one: the inverse of `size_of_test`.
 
     >>> f"{nominal_level(0.005, 5, 16):.4f}"
     '0.0017'

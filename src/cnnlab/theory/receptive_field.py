@@ -49,7 +49,7 @@ class ReceptiveField1d:
     def trace_back(self, node: int) -> list[NodeRange]:
         """What one node sees, layer by layer back to the input: first and last node of each map, its own in front.
 
-        >>> Field().through(5).through(3).trail(0)
+        >>> ReceptiveField1d().after_window(5).after_window(3).trace_back(0)
         [(0, 0), (0, 2), (0, 6)]
         """
         spans, at = [(node, node)], self
@@ -61,7 +61,7 @@ class ReceptiveField1d:
     def input_range(self, span: NodeRange) -> NodeRange:
         """What the nodes of a span see on the map in front of the last layer: first and last node.
 
-        >>> Field().through(3, stride=2, padding=1).behind((0, 1))
+        >>> ReceptiveField1d().after_window(3, stride=2, padding=1).input_range((0, 1))
         (-1, 3)
         """
         return self._step(span)
@@ -69,7 +69,7 @@ class ReceptiveField1d:
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> ReceptiveField1d:
         """The view after one more sliding window; `padding` is that in front of the first pixel.
 
-        >>> Field().through(5).through(3).size
+        >>> ReceptiveField1d().after_window(5).after_window(3).size
         7
         """
         reach = dilation * (kernel - 1)

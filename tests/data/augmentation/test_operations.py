@@ -145,7 +145,7 @@ def moved(images: Tensor, how: AffineParams, interpolation: str, count: int = CO
         second.affine(
             image,
             angle=float(values["angle"][n]),
-            translate=[float(values["right"][n]), float(values["down"][n])],
+            translate=[float(values["translate_x"][n]), float(values["translate_y"][n])],
             scale=float(values["scale"][n]),
             shear=[float(values["shear_x"][n]), float(values["shear_y"][n])],
             interpolation=InterpolationMode(interpolation),

@@ -108,8 +108,8 @@ def test_two_processes_at_once(make_folder, cache):
     script = (
         "import sys, numpy as np\n"
         "from cnnlab.data.sources.image_folder import open_folder\n"
-        "from cnnlab.data.sources.base import ImageForm\n"
-        "print(open_folder(sys.argv[1]).pixels('train', np.arange(60), ImageForm(3, 6, 8)).sum())\n"
+        "from cnnlab.data.sources.base import ImageSpec\n"
+        "print(open_folder(sys.argv[1]).pixels('train', np.arange(60), ImageSpec(3, 6, 8)).sum())\n"
     )
     command = [sys.executable, "-c", script, str(root)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -159,11 +159,11 @@ def test_room_on_the_disk_is_made_before_a_file_is(monkeypatch: pytest.MonkeyPat
 def test_of_two_processes_one_makes_it() -> None:
     script = (
         "import sys, time, numpy as np\n"
-        "from cnnlab.data.decoding.cache import found_or_made\n"
+        "from cnnlab.data.decoding.cache import get_or_create\n"
         "def fill(file, start):\n"
         "    time.sleep(0.5)\n"
         "    np.memmap(file, np.float32, 'r+', start, (4, 3))[:] = 1\n"
-        "print(found_or_made('a', (4, 3), np.float32, fill, lambda array: True).made)\n"
+        "print(get_or_create('a', (4, 3), np.float32, fill, lambda array: True).created)\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(process.communicate()[0].strip() for process in running) == ["False", "True"]

@@ -111,7 +111,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     ("members", "limit", "words"),
     [
         ([("cat/1.png", b"x"), ("cat/1.png", b"y")], {}, "2 members with one name"),
-        ([("cat/1.png", b"\0" * 4_000_000)], {"MAX_UNPACKED": 1000}, "bytes when unpacked"),
+        ([("cat/1.png", b"\0" * 4_000_000)], {"MAX_UNPACKED_BYTES": 1000}, "bytes when unpacked"),
         ([(f"cat/{index}.png", b"x") for index in range(4)], {"MAX_MEMBERS": 3}, "more than 3 members"),
     ],
     ids=["one name twice", "a bomb", "many members"],

@@ -123,10 +123,10 @@ def test_finding_and_decoding_data_loads_no_torch_and_facts_no_numpy(tmp_path: P
     code = (
         "import sys; import cnnlab.data.sources.catalogue\n"
         "print({'torch', 'numpy', 'PIL'} & {*sys.modules})\n"
-        "from cnnlab.data.dataset import facts, open_dataset\n"
+        "from cnnlab.data.dataset import input_spec, open_dataset\n"
         "from cnnlab.config.recipe import Data\n"
         "data = Data(source=sys.argv[1])\n"
-        "facts(data), open_dataset(data, seed=0).mean\n"
+        "input_spec(data), open_dataset(data, seed=0).mean\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
@@ -238,7 +238,7 @@ def test_download_seconds_is_size_over_rate(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_packed_and_unpacked_files_may_lie_side_by_side(tmp_path: Path) -> None:
-    known = replace(dataset_info("mnist"), counts={"train": 1, "test": 1})
+    known = replace(dataset_info("mnist"), split_sizes={"train": 1, "test": 1})
     folder = tmp_path / "mnist"
     folder.mkdir()
     for part, label in (("train", 3), ("t10k", 4)):

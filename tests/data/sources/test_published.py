@@ -28,7 +28,7 @@ from cnnlab.errors import SourceError
 COUNTS = {"train": 10, "test": 3}
 IMAGES = np.random.default_rng(5).integers(0, 256, (13, 3, 32, 32), dtype=np.uint8)
 LABELS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9]
-CIFAR = replace(CATALOGUE["cifar10"], counts=COUNTS)
+CIFAR = replace(CATALOGUE["cifar10"], split_sizes=COUNTS)
 ALL = np.arange(10)
 
 

@@ -241,7 +241,7 @@ def _next_rules(tracer: SpanTracer, row: LayerRecord, before: SizeRules) -> Size
 def is_layer_row(text: str) -> bool:
     """Whether a person means a row of a table by it, rather than the name of a file or a network.
 
-    >>> is_table("conv(32, 5)"), is_table("relu"), is_table("resnet18"), is_table("lenet.toml")
+    >>> is_layer_row("conv(32, 5)"), is_layer_row("relu"), is_layer_row("resnet18"), is_layer_row("lenet.toml")
     (True, True, False, False)
     """
     name = text.rpartition(":")[2] if "(" not in text else text.partition("(")[0].rpartition(":")[2]

@@ -361,7 +361,7 @@ def _exclusive(path: Path) -> Iterator[None]:
 def storage_dtype(dtype: str) -> np.dtype[Any]:
     """How numbers lie in a file; NumPy has no bf16, whose bits are kept as they are.
 
-    >>> as_bits("bf16")
+    >>> storage_dtype("bf16")
     dtype('int16')
     """
     return np.dtype(np.int16 if dtype == "bf16" else np.float32)

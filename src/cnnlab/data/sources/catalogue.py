@@ -24,7 +24,7 @@ GENERATED = "shapes"
 def dataset_info(name: str) -> DatasetInfo:
     """What is known about a data set without any of its files.
 
-    >>> facts("cifar10").counts["train"]
+    >>> dataset_info("cifar10").split_sizes["train"]
     50000
 
     Raises:

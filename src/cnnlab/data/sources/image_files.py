@@ -60,7 +60,7 @@ class HeaderStats:
     def format_sizes(self) -> str:
         """The sizes with their counts, and which files have another size than the most.
 
-        >>> Looked(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).told_sizes()
+        >>> HeaderStats(3, {(6, 8): 40, (1, 1): 1}, {(6, 8): ["cat/1.png"], (1, 1): ["cat/7.png"]}).format_sizes()
         '6×8 (40 images), 1×1 (1 image: cat/7.png)'
         """
         texts = []

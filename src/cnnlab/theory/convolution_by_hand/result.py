@@ -219,7 +219,7 @@ def convolve(
     >>> found = convolve([[1, 2, 3], [4, 5, 6]], [[10, 1]])
     >>> found.output
     [[21, 32], [54, 65]]
-    >>> found.at(0, 1).text
+    >>> found.step_at(0, 1).text
     '1·2 + 10·3 = 32'
     """
     setup = validated_setup(image, kernel, bias, stride, padding, dilation, padding_mode, flip)

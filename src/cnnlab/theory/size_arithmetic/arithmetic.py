@@ -64,7 +64,7 @@ class SizeExpression:
     def after_window(self, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> SizeExpression:
         """The rule after a sliding window; `padding` counts both sides together, as in `output_size`.
 
-        >>> SizeRule().through(5).through(3).text()
+        >>> SizeExpression().after_window(5).after_window(3).text()
         'A − 6'
         """
         return self._with_step((1, padding - dilation * (kernel - 1) - 1 + stride, stride))
@@ -77,7 +77,7 @@ class SizeExpression:
     def fixed(cls, size: int) -> SizeExpression:
         """The rule of a map that has one size whatever the image's.
 
-        >>> SizeRule.fixed(7).text()
+        >>> SizeExpression.fixed(7).text()
         '7'
         """
         return cls(((0, size, 1),))
@@ -85,7 +85,7 @@ class SizeExpression:
     def size(self, side: int) -> int:
         """The map's size for an image of `side` pixels; below 1 where a window does not fit.
 
-        >>> SizeRule().through(3, stride=2).size(9)
+        >>> SizeExpression().after_window(3, stride=2).size(9)
         4
         """
         for times, plus, over in self.steps:
@@ -95,7 +95,7 @@ class SizeExpression:
     def text(self, letter: str = "A") -> str:
         """The rule as it is written.
 
-        >>> SizeRule().through(5).through(2, stride=2).text()
+        >>> SizeExpression().after_window(5).after_window(2, stride=2).text()
         '⌊(A − 4)/2⌋'
         """
         inner = letter
@@ -399,8 +399,8 @@ class WindowLayout:
 def to_spans(positions: Iterable[int]) -> list[Span]:
     """Places in rising order as few stretches: neighbours joined, and what repeats evenly told once.
 
-    >>> stretches([1, 2, 4, 5, 7, 8, 20])
-    [Stretch(first=1, last=2, every=3, times=3), Stretch(first=20, last=20, every=0, times=1)]
+    >>> to_spans([1, 2, 4, 5, 7, 8, 20])
+    [Span(first=1, last=2, every=3, times=3), Span(first=20, last=20, every=0, times=1)]
     """
     found: list[Span] = []
     for first, last in _consecutive_ranges(positions):
@@ -550,7 +550,7 @@ class SizeSolver:
 def nearest_fits(window: Window) -> list[NearbySetting]:
     """The settings that fit exactly, each with one of size, kernel, stride and padding changed by as little as can be.
 
-    >>> [(found.change, found.output) for found in nearest_fits(Slide(32, kernel=5, stride=2, padding=2))]
+    >>> [(found.change, found.output) for found in nearest_fits(Window(32, kernel=5, stride=2, padding=2))]
     [('size', 16), ('size', 17), ('kernel', 17), ('kernel', 16), ('stride', 32)]
     """
     found: list[NearbySetting] = []

@@ -179,7 +179,7 @@ def format_fraction(value: Fraction | str) -> str:
 
     Four digits, or as many as it takes for the decimals not to look like a whole number.
 
-    >>> number("33/2"), number("131063/65532")
+    >>> format_fraction("33/2"), format_fraction("131063/65532")
     ('33/2 = 16.5', '131063/65532 ≈ 1.99998')
     """
     value = Fraction(value)
@@ -260,7 +260,7 @@ def _transposed_notes(window: Window, output: AxisOutput) -> list[str]:
 def describe_spans(spans: Iterable[Span], size: int, axis: Axis, of: str) -> str:
     """Pixels that were found, in words; counted from 0 where they have numbers.
 
-    >>> described([Stretch(first=30, last=31)], 32, "rows", "of the image")
+    >>> describe_spans([Span(first=30, last=31)], 32, "rows", "of the image")
     'the last 2 rows of the image (30–31)'
     """
     places = list(spans)
