@@ -63,7 +63,8 @@ def filter_disabled(warnings: Iterable[WarningRecord], disabled: Sequence[str]) 
 def format_warning(warning: WarningRecord) -> str:
     """One line: the name, where it is, the reason with its numbers, and what to do.
 
-    >>> format_warning(WarningRecord(name="learning-rate", where="train.optimizer", message="far too high", fix="lower it"))
+    >>> record = WarningRecord(name="learning-rate", where="train.optimizer", message="far too high", fix="lower it")
+    >>> format_warning(record)
     'learning-rate (train.optimizer): far too high; lower it'
     """
     where = f" ({warning.where})" if warning.where else ""

@@ -177,8 +177,9 @@ def effects_over_runs(
     Raises:
         UsageError: a delta or an alpha that can't be.
 
-    >>> (found,) = effects_over_runs((0.71, 0.73, 0.70, 0.72, 0.71), [(0.35, 0.38, 0.33, 0.37, 0.35)], DecisionRules(0.01))
-    >>> f"{found.verdict}: {found.difference:.3f}"
+    >>> clean, blurred = (0.71, 0.73, 0.70, 0.72, 0.71), (0.35, 0.38, 0.33, 0.37, 0.35)
+    >>> (effect,) = effects_over_runs(clean, [blurred], DecisionRules(0.01))
+    >>> f"{effect.verdict}: {effect.difference:.3f}"
     'worse: -0.358'
     """
     rules.validate()

@@ -244,7 +244,7 @@ def _propagate_window(call: FunctionCall, field_map: FieldMap, output: Tensor) -
         if sides is None:
             return WHOLE_IMAGE
         return grid_field_map(
-            _map_axes(fields, lambda axis, field: field.through(1, padding=sides[axis][0])), output.shape
+            _map_axes(fields, lambda axis, field: field.after_window(1, padding=sides[axis][0])), output.shape
         )
     if call.name == "interpolate":
         return _propagate_upsampling(call, fields, output)
@@ -253,7 +253,9 @@ def _propagate_window(call: FunctionCall, field_map: FieldMap, output: Tensor) -
     dilation = (1, 1) if call.name.startswith(("avg", "lp")) else pair(call.get("dilation", 1))
     margins = _leading_padding(call, kernel, dilation)
     return grid_field_map(
-        _map_axes(fields, lambda axis, field: field.through(kernel[axis], stride[axis], dilation[axis], margins[axis])),
+        _map_axes(
+            fields, lambda axis, field: field.after_window(kernel[axis], stride[axis], dilation[axis], margins[axis])
+        ),
         output.shape,
     )
 
