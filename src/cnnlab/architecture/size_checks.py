@@ -61,7 +61,7 @@ class SizeMismatch:
 
 
 def cut_off_warning(graph: LayerGraph, *, include_padding: bool) -> WarningRecord | None:
-    """The warning of windows that don't fit; without `padding_counts` only of those that leave out pixels."""
+    """The warning of windows that don't fit; without `include_padding` only of those that leave out pixels."""
     found = [mismatch for record in graph.records if (mismatch := _size_mismatch(graph, record)) is not None]
     # What costs pixels first.
     found = sorted(

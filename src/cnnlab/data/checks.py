@@ -29,7 +29,7 @@ IMBALANCE_RATIO = 20
 
 
 class SplitCount(Record):
-    """How many images a part has, in all and of each class."""
+    """How many images a split has, in all and of each class."""
 
     images: int
     per_class: dict[str, int]

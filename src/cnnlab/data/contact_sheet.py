@@ -61,7 +61,7 @@ def render_sheet(
     column_titles: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Image.Image:
-    """Rows of pictures of one form, under `heads` and above `notes`, where there are any."""
+    """Rows of images of one shape, under `column_titles` and above `notes`, where there are any."""
     scale = max(1, round(_TILE / max(image_spec.height, image_spec.width)))
     height, width = image_spec.height * scale + _GAP, image_spec.width * scale + _GAP
     across = _MARGIN + columns * width

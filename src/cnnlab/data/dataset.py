@@ -1,6 +1,6 @@
 """The data of a recipe: a source, split and limited, with its statistics. No torch.
 
-Nothing is decoded before it is asked for, and a test part that nobody asks for is never read.
+Nothing is decoded before it is asked for, and a test split that nobody asks for is never read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cnnlab.data.split_assignment import SplitIndices, assign_splits, remap_labe
 from cnnlab.errors import SourceError, comma_separated, did_you_mean
 from cnnlab.settings import cache_dir
 
-# Up to this size a source part is decoded and kept whole and each split takes its images out of it; above, each
+# Up to this size a source split is decoded and kept whole and each split takes its images out of it; above, each
 # split is kept by itself, so that it can stay on disk.
 MAX_SHARED_BYTES = 2**30
 
@@ -54,13 +54,13 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source with its parts as the recipe wants them.
+    """A source with its splits as the recipe wants them.
 
     Attributes:
         name: the source's.
         classes: the class names; a label is an index into them.
         image_spec: how images are decoded.
-        indices: for each part that holds images, the source's part and the images' indices in it, sorted. The test
+        indices: for each split that holds images, the source's split and the images' indices in it, sorted. The test
             images of a catalogue's data set that is narrowed to some classes are found out when they are asked for.
         given_stats: mean and std as the recipe gives them; None where the training images decide.
     """
@@ -73,7 +73,7 @@ class Dataset:
     source: DataSource = field(repr=False)
     progress: ProgressCallback = field(default=no_progress, repr=False)
     _pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
-    # A source's part that has been decoded for one part and waits for the other that comes from it.
+    # A source's split that has been decoded for one split and waits for the other that comes from it.
     _source_pixel_cache: dict[Split, Pixels] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -82,7 +82,7 @@ class Dataset:
 
     @property
     def split_hash(self) -> str:
-        """SHA-256 in hex over all parts' indices; no test file is opened for it (see `SplitIndices.split_hash`)."""
+        """SHA-256 in hex over all splits' indices; no test file is opened for it (see `SplitIndices.split_hash`)."""
         return self.indices.split_hash()
 
     @property
@@ -96,22 +96,22 @@ class Dataset:
         return (self.given_stats or self._computed_stats)[1]
 
     def num_images(self, split: Split) -> int:
-        """How many images a part has; 0 for one that is not there."""
+        """How many images a split has; 0 for one that is not there."""
         return len(self.indices[split][1]) if split in self.indices else 0
 
     def labels(self, split: Split) -> Labels:
-        """A label for each image of a part; shape N."""
+        """A label for each image of a split; shape N."""
         source_split, indices = self.indices[split]
         return remap_labels(self.source, self.classes, source_split)[indices]
 
     def image_names(self, split: Split) -> list[str]:
-        """A name for each image of a part."""
+        """A name for each image of a split."""
         source_split, indices = self.indices[split]
         names = self.source.image_names(source_split)
         return [names[index] for index in indices]
 
     def pixels(self, split: Split) -> Pixels:
-        """A part's images, uint8, N×C×H×W; decoded when first asked for, a read-only memory map where they are many.
+        """A split's images, uint8, N×C×H×W; decoded when first asked for, a read-only memory map where they are many.
 
         Raises:
             SourceError: some can't be decoded.
@@ -125,12 +125,12 @@ class Dataset:
     def test_set_id(self) -> str:
         """What names the test set, whatever the path to the data, the seed and the order of the classes.
 
-        24 hex digits of a SHA-256 over the sorted class names and, for a catalogue's own test part, its name; else
+        24 hex digits of a SHA-256 over the sorted class names and, for a catalogue's own test split, its name; else
         over each test image's class, path below its class folder and size in bytes. A folder, a copy of it under
         another name and an archive of it have one id. Nothing is opened.
 
         Raises:
-            KeyError: there is no test part.
+            KeyError: there is no test split.
         """
         if self._has_fixed_test:
             what = [f"{self.source.name}/test"]
@@ -142,7 +142,7 @@ class Dataset:
     def content_digest(self) -> str:
         """SHA-256 in hex by which a changed source is known, whatever the recipe chooses of it. Nothing is opened.
 
-        Of a folder or archive: each image's part, class, path below the class folder, size, and time of last change
+        Of a folder or archive: each image's split, class, path below the class folder, size, and time of last change
         (in a zip its CRC). It is kept by moving, renaming and copying with times (`cp -a`, `rsync -a`); an image that
         is added, removed, renamed, relabelled or rewritten changes it, and so do a copy without times and packing.
         Of a catalogue's data set: its name and sizes.
@@ -166,7 +166,7 @@ class Dataset:
         return pixels if len(indices) == len(whole) else pixels[np.searchsorted(whole, indices)]
 
     def _non_test_indices(self, source_split: Split) -> Indices:
-        """All images of a source part that are no test images: the same for every seed, so kept once."""
+        """All images of a source split that are no test images: the same for every seed, so kept once."""
         everything = np.arange(self.source.num_images(source_split))
         if "test" not in self.indices or "test" in self.source.splits:
             return everything

@@ -38,7 +38,7 @@ def full_range(count: int) -> slice:
 
 
 class Loader:
-    """One part of the data in batches of an order that seed and epoch decide, whatever a row of a batch holds."""
+    """One split of the data in batches of an order that seed and epoch decide, whatever a row of a batch holds."""
 
     labels: Labels
     _sample_indices: Indices | None = None
@@ -65,7 +65,7 @@ class Loader:
         """Images in their own order, un-augmented; in batches of about `EVAL_BATCH_PIXELS`.
 
         Args:
-            shard: which of the part's images are wanted, where several processes divide it; at least one.
+            shard: which of the split's images are wanted, where several processes divide it; at least one.
         """
         raise NotImplementedError
 
@@ -90,7 +90,7 @@ class Loader:
         return len(self.batch_sizes(batch_size))
 
     def with_sampling(self, positions: Indices) -> Self:
-        """The same part with other images in its places: in place n stands image `places[n]`.
+        """The same split with other images in its places: in place n stands image `places[n]`.
 
         An augmentation's draws go by the place, so that an image that stands in two is augmented in two ways.
         """
@@ -99,7 +99,7 @@ class Loader:
         return supply
 
     def with_input_size(self, size: tuple[int, int] | None) -> Self:
-        """The same part for a network that makes images of this height and width of its own: fewer at a time.
+        """The same split for a network that makes images of this height and width of its own: fewer at a time.
 
         A network that resizes nothing says None.
         """
@@ -129,7 +129,7 @@ class Loader:
 
 @dataclass
 class ImageLoader(Loader):
-    """One part of the data as images, ready to be fed to a network.
+    """One split of the data as images, ready to be fed to a network.
 
     Args:
         pixels: uint8, N×C×H×W; may be a memory map.
@@ -189,7 +189,7 @@ class ImageLoader(Loader):
         return self._augmented_batches(order, sizes, augmentations, seed, epoch)
 
     def subset(self, count: int) -> ImageLoader:
-        """At most so many of the images, spread evenly over the part, in their order."""
+        """At most so many of the images, spread evenly over the split, in their order."""
         if count >= len(self):
             return self
         chosen = evenly_spaced_indices(len(self), count)
@@ -199,9 +199,9 @@ class ImageLoader(Loader):
 
     def pixel_batches(self) -> Iterator[tuple[Tensor, Tensor, Indices]]:
         """As `eval_batches`, before the normalisation: uint8 images N×C×H×W, their labels, and their places in the
-        part.
+        split.
 
-        Of `subset` images the places are those in the whole part, by which an image is known.
+        Of `subset` images the places are those in the whole split, by which an image is known.
         """
         order, sizes = self._sequential_order(self.eval_batch_size)
         start = 0
@@ -211,7 +211,7 @@ class ImageLoader(Loader):
             start += len(images)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """uint8 images of this part, N×C×H×W, as a network takes them."""
+        """uint8 images of this split, N×C×H×W, as a network takes them."""
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         return images.to(torch.float32, memory_format=layout).sub_(self._shift).mul_(self._scale)
 

@@ -40,8 +40,8 @@ class SourceSummary:
     Attributes:
         source: what the recipe calls it.
         sizes: how many images have each (height, width), the most first.
-        split_sizes: how many images each part has.
-        per_class: how many images each class has in the train part.
+        split_sizes: how many images each split has.
+        per_class: how many images each class has in the train split.
     """
 
     source: str
@@ -83,9 +83,9 @@ def recipe_template(summary: SourceSummary) -> str:
 
 
 def _header_lines(summary: SourceSummary) -> Sequence[str]:
-    parts = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
+    splits = ", ".join(f"{count:,} in {split}" for split, count in summary.split_sizes.items())
     return (
-        f"# A first recipe for {len(summary.per_class)} classes of images: {parts}.",
+        f"# A first recipe for {len(summary.per_class)} classes of images: {splits}.",
         "# `cnnlab describe` shows its layers, `cnnlab train` trains it. Change what you like; --set tries a change.",
     )
 
@@ -111,7 +111,7 @@ def _data_section(summary: SourceSummary, fractions: _SplitFractions, size: tupl
 
 @dataclass(frozen=True)
 class _SplitFractions:
-    """The recipe's rows about parts that the source lacks, and what they leave: exactly as many as `split` does."""
+    """The recipe's rows about splits that the source lacks, and the images that `stratified_split` leaves of each class."""
 
     rows: tuple[tuple[str, float, str], ...]
     train: int
@@ -138,7 +138,7 @@ def _split_fractions(summary: SourceSummary) -> _SplitFractions:
 def _split_fraction(
     split: Split, fraction: float, counts: Indices, reason: str
 ) -> tuple[tuple[str, float, str], Indices]:
-    """The row for a part that is held out, and what is left of each class."""
+    """The row for a split that is held out, and what is left of each class."""
     held = held_out_counts(counts, fraction)
     if not held.any():
         return (split, 0.0, "no class has an image to spare for it: add images"), counts
@@ -190,11 +190,11 @@ def _train_section(summary: SourceSummary, fractions: _SplitFractions) -> str:
 
 def _weights_rows(summary: SourceSummary, fractions: _SplitFractions) -> list[tuple[str, object, str]]:
     if not fractions.has_validation:
-        return [("weights", "last", "there is no validation part to choose by")]
+        return [("weights", "last", "there is no validation split to choose by")]
     held_out = summary.split_sizes.get("validation", summary.split_sizes["train"] - fractions.train)
     if held_out < MIN_VALIDATION_IMAGES:
         return [
-            ("weights", "best", "of the epoch that does best on the validation part"),
+            ("weights", "best", "of the epoch that does best on the validation split"),
             ("choose", "loss", "so few images are often all right: their accuracy ties, their loss does not"),
         ]
     return [("weights", "best", "of the epoch with the best validation accuracy")]

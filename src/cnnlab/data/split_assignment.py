@@ -1,4 +1,4 @@
-"""Which images belong to which part of a recipe's data. No torch; no file of images is opened.
+"""Which images belong to which split of a recipe's data. No torch; no file of images is opened.
 
 Where a published set is narrowed to some classes, only its labels tell which test images remain, and they lie in the
 file that a sealed test set keeps shut: they are read when someone asks for the test images.
@@ -23,12 +23,12 @@ SplitSource: TypeAlias = tuple[Split, Indices]
 
 
 class SplitIndices(Mapping[Split, SplitSource]):
-    """For each part that holds images: the source's part that they are in, and their sorted indices there."""
+    """For each split that holds images: the source's split that they are in, and their sorted indices there."""
 
     def __init__(
         self, source: DataSource, classes: tuple[str, ...], assigned: Mapping[Split, SplitSource | None]
     ) -> None:
-        """A part of `assigned` that is None is the source's own, whose images are found out when they are asked for."""
+        """A split of `assigned` that is None is the source's own, whose images are found when they are asked for."""
         self._source = source
         self._classes = classes
         self._assigned = dict(assigned)
@@ -50,9 +50,9 @@ class SplitIndices(Mapping[Split, SplitSource]):
         return split in self._assigned
 
     def split_hash(self) -> str:
-        """SHA-256 in hex over all parts' indices; the same before and after the test images are asked for.
+        """SHA-256 in hex over all splits' indices; the same before and after the test images are asked for.
 
-        A fixed source's own test part that is narrowed to some classes counts by what decides it instead: its size
+        A fixed source's own test split that is narrowed to some classes counts by what decides it instead: its size
         and the names of the classes, sorted.
         """
         return split_hash(dict(self._hash_entry(split) for split in self))
@@ -64,7 +64,7 @@ class SplitIndices(Mapping[Split, SplitSource]):
 
 
 def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
-    """The source's own parts, and shares of its train part where it lacks one.
+    """The source's own splits, and shares of its train split where it lacks one.
 
     Classes are told apart by the source's numbers, so that the order of `classes` changes no split.
     """
@@ -97,7 +97,7 @@ def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed
 
 
 def remap_labels(source: DataSource, classes: tuple[str, ...], split: Split) -> Labels:
-    """The labels of a source's part as indices into `classes`; -1 for an image of no chosen class."""
+    """The labels of a source's split as indices into `classes`; -1 for an image of no chosen class."""
     number = {name: index for index, name in enumerate(classes)}
     table = np.array([number.get(name, -1) for name in source.classes], dtype=np.int64)
     return table[source.labels(split)]

@@ -65,7 +65,7 @@ def per_class_subset(labels: Labels, limit: int, seed: int, purpose: str) -> Ind
 
 
 def split_hash(splits: Mapping[str, Indices]) -> str:
-    """SHA-256 in hex over each part's name, count and indices (int64, little-endian), in the order of the names."""
+    """SHA-256 in hex over each split's name, count and indices (int64, little-endian), in the order of the names."""
     total = hashlib.sha256()
     for name in sorted(splits):
         total.update(f"{name}:{len(splits[name])}:".encode())

@@ -23,7 +23,7 @@ STD_RATIO = 2.0
 
 
 def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[WarningRecord]:
-    """What the training and validation parts say; the test part is not touched.
+    """What the training and validation splits say; the test split is not touched.
 
     Args:
         disabled: names that are not looked at.
@@ -33,7 +33,7 @@ def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[Warnin
 
 
 def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[WarningRecord, ...]:
-    """The images that the test part shares with the others; it is decoded for that."""
+    """The images that the test split shares with the others; it is decoded for that."""
     if "leak" in disabled:
         return ()
     pairs: tuple[tuple[Split, Split], ...] = (("train", "test"), ("validation", "test"))
@@ -42,7 +42,7 @@ def leakage_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> tuple[Wa
 
 
 def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord | None:
-    """The images of the second part that the first has, too; None where there are none, or a part is not there."""
+    """The images of the second split that the first has, too; None where there are none, or a split is not there."""
     if not set(splits) <= set(dataset.splits):
         return None
     known = {name: row for row, name in reversed(list(enumerate(_hashes(dataset.pixels(splits[0])))))}
@@ -56,7 +56,7 @@ def leak_warning(dataset: Dataset, splits: tuple[Split, Split]) -> WarningRecord
         where=f"{splits[0]}, {splits[1]}",
         message=f"{len(shared):,} of {count:,} {splits[1]} images are {splits[0]} images, too, pixel for pixel: "
         f"{here} is {there}",
-        fix=f"take them out of one part; 'cnnlab data check {dataset.name}' lists every image that is there twice",
+        fix=f"take them out of one split; 'cnnlab data check {dataset.name}' lists every image that is there twice",
     )
 
 

@@ -37,7 +37,7 @@ def escape_control(text: str) -> str:
 
 
 def shorten(name: str, max_width: int = MAX_NAME_LENGTH) -> str:
-    """A name on one line, cut off with `…` where it is wider than `longest` columns."""
+    """A name on one line, cut off with `…` where it is wider than `max_width` columns."""
     line = " ".join(sanitize(name).split())
     if display_width(line) <= max_width:
         return line

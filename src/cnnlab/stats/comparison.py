@@ -30,7 +30,7 @@ class Comparison(Record):
         mean_a, mean_b: of the finite runs; None without any.
         difference: mean_a − mean_b.
         low, high: its Welch interval at `level`, 1 − alpha (in an ablation of k arms 1 − alpha/k, for all at once, and
-            size-corrected as in `ablate`); None where a side has fewer than two finite runs.
+            size-corrected as in `analyze_ablation`); None where a side has fewer than two finite runs.
         equal_low, equal_high: the interval that equivalence is read from, at 1 − 2·alpha (in an ablation at the level
             that its family leaves to this arm): the arms are practically equal where it lies within ±delta.
         p: of Welch's two-sided test. p_equal: the larger one of the two one-sided tests at ±delta.

@@ -29,7 +29,7 @@ def seeds_to_detect(
         difference: the true one, above 0.
         power: how often it is to be found, a fraction.
         alpha: how often any of the comparisons finds a difference where there is none.
-        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `ablation.ablate`.
+        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `analyze_ablation`.
 
     Returns:
         Two or more.
@@ -93,7 +93,7 @@ def detectable_difference(
     Args:
         n, n_b: runs of the two arms; n_b is n where it is not given.
         alpha: how often any of the comparisons finds a difference where there is none.
-        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `ablation.ablate` where
+        comparisons: of the family; each is tested at alpha/comparisons, size-corrected as in `analyze_ablation` where
             there are enough runs for a verdict.
 
     Returns:

@@ -59,7 +59,7 @@ def test_parts_that_are_not_understood_are_no_classes(parts):
     (finding,) = find_class_folders(
         files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
     ).issues
-    assert (finding.kind, finding.file, finding.fatal) == ("parts not understood", ", ".join(sorted(parts)), True)
+    assert (finding.kind, finding.file, finding.fatal) == ("splits not understood", ", ".join(sorted(parts)), True)
     assert finding.message.endswith("train, training, validation, val, valid, test, testing")
 
 
@@ -155,7 +155,7 @@ def test_images_outside_classes_and_parts_are_reported():
     assert kinds("train/cat/1.png", "train/dog/1.png", "train/loose.png") == [
         ("outside the classes", "train/loose.png", False)
     ]
-    assert kinds("train/cat/1.png", "train/dog/1.png", "docs/1.png") == [("outside the parts", "docs/1.png", False)]
+    assert kinds("train/cat/1.png", "train/dog/1.png", "docs/1.png") == [("outside the splits", "docs/1.png", False)]
 
 
 @pytest.mark.parametrize(

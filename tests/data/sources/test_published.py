@@ -272,7 +272,7 @@ def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
     source = open_published(known, tmp_path, download=False)
     with pytest.raises(SourceError, match=r"train-images-idx3-ubyte\.gz: the file can't be read"):
         source.labels("train")
-    with pytest.raises(SourceError, match=r"mnist has no such part(.|\n)*test, train(.|\n)*split it off"):
+    with pytest.raises(SourceError, match=r"mnist has no such split(.|\n)*test, train(.|\n)*split it off"):
         source.labels("validation")
 
 

@@ -59,7 +59,7 @@ def test_an_index_outside(index: int) -> None:
 
 
 def test_a_part_that_does_not_exist() -> None:
-    with pytest.raises(SourceError, match=r"shapes has no such part(.|\n)*validation(.|\n)*train, test"):
+    with pytest.raises(SourceError, match=r"shapes has no such split(.|\n)*validation(.|\n)*train, test"):
         ShapesSource().labels("validation")
 
 

@@ -34,7 +34,7 @@ def per_image(numbers: npt.NDArray[Any], images: Tensor) -> Tensor:
 
 
 def apply_where(mask: BoolArray, images: Tensor, transform: Callable[[Tensor, IntArray], Tensor]) -> Tensor:
-    """The batch, with what `change` makes of the chosen images in their places. `images` itself stays.
+    """The batch, with what `transform` makes of the chosen images in their places. `images` itself stays.
 
     Args:
         mask: for each image whether it is; shape N.

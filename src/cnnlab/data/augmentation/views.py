@@ -39,7 +39,7 @@ class ViewSet(Protocol):
     def unaugmented(self) -> int | None: ...
 
     def view_batches(self, view: int, loader: ImageLoader) -> Generator[Tensor]:
-        """One view of every image of a part, in batches, normalised, in the images' order."""
+        """One view of every image of a split, in batches, normalised, in the images' order."""
         ...
 
     def view_indices(self, seed: int, epoch: int, positions: Indices) -> Indices:

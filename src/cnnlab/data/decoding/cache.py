@@ -238,7 +238,7 @@ def features_dir() -> Path:
 def get_or_create(
     key: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: FillFunction, is_valid: Callable[[Array], bool]
 ) -> CachedArray:
-    """The array of that name; `fill` makes it where it is absent, damaged, or not what `agrees` expects.
+    """The array of that name; `fill` makes it where it is absent, damaged, or not what `is_valid` expects.
 
     Another process that wants the same one waits, and finds it.
 

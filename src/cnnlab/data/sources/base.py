@@ -46,14 +46,14 @@ class ImageSpec:
 
 
 class DataSource(Protocol):
-    """Images with labels, in one to three parts.
+    """Images with labels, in one to three splits.
 
     Attributes:
         name: what the recipe calls it: a catalogue name, or the folder's or archive's path as it was given.
         classes: the class names; a label is an index into them.
-        splits: the parts that the source brings itself; "train" is always one of them.
-        is_fixed: whether the name and the part alone say which images these are: so for a published set, not for a
-            folder. Asking a fixed source for labels may open the part's files.
+        splits: the splits that the source brings itself; "train" is always one of them.
+        is_fixed: whether the name and the split alone say which images these are: so for a published set, not for a
+            folder. Asking a fixed source for labels may open the split's files.
     """
 
     @property
@@ -73,7 +73,7 @@ class DataSource(Protocol):
         ...
 
     def num_images(self, split: Split) -> int:
-        """How many images a part has; no file of images is opened for it."""
+        """How many images a split has; no file of images is opened for it."""
         ...
 
     def image_ids(self, split: Split, indices: Indices) -> list[str]:
@@ -81,11 +81,11 @@ class DataSource(Protocol):
         ...
 
     def content_digest(self) -> str:
-        """A digest in hex of what is known of all parts' images without opening one; see `Dataset.content_digest`."""
+        """A digest in hex of what is known of all splits' images without opening one; see `Dataset.content_digest`."""
         ...
 
     def labels(self, split: Split) -> Labels:
-        """A label for each image of a part, in a fixed order; shape N."""
+        """A label for each image of a split, in a fixed order; shape N."""
         ...
 
     def image_names(self, split: Split) -> list[str]:

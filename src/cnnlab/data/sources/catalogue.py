@@ -134,7 +134,7 @@ def _local_copies(info: DatasetInfo, roots: Sequence[Path]) -> Iterator[tuple[Re
 
 
 def _has_all_files(folder: Path, release: Release) -> bool:
-    names = [name for part_names in release.files.values() for name in part_names]
+    names = [name for split_names in release.files.values() for name in split_names]
     return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)
 
 

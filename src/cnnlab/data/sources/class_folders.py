@@ -1,4 +1,4 @@
-"""From the paths of files to classes, parts and labels, by names alone: the same for folders and archives. No torch."""
+"""Classes, splits and labels from the paths of files alone, the same for folders and archives. No torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPLIT_FOLDERS: Mapping[str, Split] = {
     "test": "test",
     "testing": "test",
 }
-# Names that people give to parts and hardly to classes: "dev", "train_set", "test-images", "Trainingsdaten".
+# Names that people give to splits and hardly to classes: "dev", "train_set", "test-images", "Trainingsdaten".
 _SPLIT_LIKE = re.compile(
     r"(train|trn|training|validation|valid|val|dev|test|testing|tst|eval|evaluation|holdout)s?"
     r"([-_ .]?(set|data|daten|split|part|images|imgs|fold)?[-_ .]?[0-9]*)"
@@ -82,12 +82,12 @@ class FileListing:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Images by part and class.
+    """Images by split and class.
 
     Attributes:
         classes: natural order of the names ("2" before "10"); a label is an index into it.
-        entries: each part's images, in the order of their paths.
-        labels: their labels; -1 where a part has a class that train has not (then there is a fatal finding).
+        entries: each split's images, in the order of their paths.
+        labels: their labels; -1 where a split has a class that train has not (then there is a fatal finding).
         issues: those of the files and of their arrangement.
         class_depth: how many folders lie above an image's path in its class folder, that one included.
     """
@@ -129,10 +129,10 @@ class ClassFolders:
 
 
 def find_class_folders(files: FileListing) -> ClassFolders:
-    """Find parts, classes and labels.
+    """Find splits, classes and labels.
 
     A folder `train` (or `training`) with class folders in it makes a split, and `validation` (or `val`, `valid`) and
-    `test` (or `testing`) beside it are its other parts, in capitals or small letters; otherwise every top folder is
+    `test` (or `testing`) beside it are its other splits, in capitals or small letters; otherwise every top folder is
     a class. One folder around everything is looked through.
     Hidden files and folders are left out; files that are no images are left out and reported. A folder or an image
     whose name can't be shown is a fatal finding: left out, it would be missing unseen.
@@ -199,13 +199,13 @@ def digest_stamps(files: Iterable[tuple[str, int, str]]) -> str:
 
 @dataclass(frozen=True)
 class _FolderScheme:
-    """Where things lie: below `root` ("" or "a/b/"), in folders for parts or right away in class folders."""
+    """Where things lie: below `root` ("" or "a/b/"), in folders for splits or right away in class folders."""
 
     root: str
     has_splits: bool
 
     def locate(self, path: str) -> tuple[Split | None, str]:
-        """The part ("train" without a split, None outside all parts) and the class ("" outside all classes)."""
+        """The split ("train" where no folder names one, None outside all) and the class ("" outside all classes)."""
         if not path.startswith(self.root):
             return None, ""
         first, *rest = path[len(self.root) :].split("/")
@@ -215,7 +215,7 @@ class _FolderScheme:
 
 
 def _find_scheme(images: Sequence[str], folders: Iterable[str]) -> _FolderScheme:
-    """Look through a folder that is around everything, then decide whether the top folders are parts."""
+    """Look through a folder that is around everything, then decide whether the top folders are splits."""
     root = ""
     while True:
         inner = [path[len(root) :] for path in images if path.startswith(root)]
@@ -263,14 +263,14 @@ _Assigned = dict[Split, list[tuple[FileEntry, str]]]
 
 
 def _assign_images(images: Sequence[FileEntry], scheme: _FolderScheme) -> tuple[_Assigned, list[SourceIssue]]:
-    """Each part's images with their class names, and the findings about images that have no place."""
+    """Each split's images with their class names, and the findings about images that have no place."""
     placed: _Assigned = {}
     findings: list[SourceIssue] = []
     for image in sorted(images, key=lambda image: image.path):
         split, name = scheme.locate(image.path)
         if split is None:
             message = f"its top folder is none of {', '.join(SPLIT_FOLDERS)}"
-            findings.append(SourceIssue("outside the parts", image.path, message))
+            findings.append(SourceIssue("outside the splits", image.path, message))
         elif not name:
             findings.append(SourceIssue("outside the classes", image.path, "it lies in no class folder"))
         else:
@@ -299,7 +299,7 @@ def _class_issues(assigned: _Assigned, classes: tuple[str, ...]) -> list[SourceI
 
 
 def _split_issues(assigned: _Assigned, scheme: _FolderScheme, classes: tuple[str, ...]) -> list[SourceIssue]:
-    """Folders that were taken for classes, though their names and the folders in them say that they are parts."""
+    """Folders that were taken for classes, though their names and the folders in them say that they are splits."""
     if scheme.has_splits or len(classes) < 2 or not all(_SPLIT_LIKE.fullmatch(name.lower()) for name in classes):
         return []
     inner: dict[str, set[str]] = {name: set() for name in classes}
@@ -310,5 +310,5 @@ def _split_issues(assigned: _Assigned, scheme: _FolderScheme, classes: tuple[str
         inner[name].add(folder)
     if not any(inner[one] & inner[other] for one in classes for other in classes if one != other):
         return []
-    message = f"these look like parts, not classes; parts are called {', '.join(SPLIT_FOLDERS)}"
-    return [SourceIssue("parts not understood", ", ".join(classes), message, fatal=True)]
+    message = f"these look like splits, not classes; splits are called {', '.join(SPLIT_FOLDERS)}"
+    return [SourceIssue("splits not understood", ", ".join(classes), message, fatal=True)]

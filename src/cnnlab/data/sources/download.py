@@ -101,7 +101,7 @@ def manual_download_text(file: RemoteFile, folder: Path) -> str:
 def measure_bandwidth(file: RemoteFile, timeout_s: float, sample_bytes: int = 2_000_000) -> float | None:
     """Bytes per second of the fastest mirror that offers the file, or None; takes at most `seconds`.
 
-    All mirrors are asked at once; the first to deliver `sample` bytes settles it.
+    All mirrors are asked at once; the first to deliver `sample_bytes` settles it.
     """
     deadline = time.monotonic() + timeout_s
     rates: dict[str, float] = {}

@@ -1,6 +1,6 @@
 """The published data sets' file formats: bytes to uint8 N×C×H×W images and int64 labels. No pickle is executed.
 
-Each reader takes the files of one part, in order, as (name, bytes) and gives (pixels, labels). The formats are those
+Each reader takes the files of one split, in order, as (name, bytes) and gives (pixels, labels). The formats are those
 of the data sets' own pages: CIFAR (A. Krizhevsky, 2009), MNIST (Y. LeCun), SVHN (Y. Netzer et al., 2011) and STL-10
 (A. Coates, 2011).
 """
@@ -27,7 +27,7 @@ _CIFAR_PIXELS = 3 * 32 * 32
 
 
 def decode(file_format: FileFormat, files: Sequence[NamedBytes]) -> Decoded:
-    """The images and labels in the files of one part, in the files' order.
+    """The images and labels in the files of one split, in the files' order.
 
     Raises:
         SourceError: a file isn't in the format or is cut short, or images and labels differ in number; it is named.

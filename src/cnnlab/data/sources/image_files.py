@@ -1,4 +1,4 @@
-"""Class folders of image files as a `Source`, wherever the files lie. No torch."""
+"""Class folders of image files as a `DataSource`, wherever the files lie. No torch."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class HeaderStats:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A `Source` of image files. `name` is the path as it was given."""
+    """A `DataSource` of image files. `name` is the path as it was given."""
 
     name: str
     reader: FileReader
@@ -103,7 +103,7 @@ class ImageFolder:
         return [f"{name}/{self.layout.path_in_class(entry)}\0{entry.size}" for name, entry in named]
 
     def content_digest(self) -> str:
-        """Of each image's part, class, path below the class folder, size, and time of change or CRC."""
+        """Of each image's split, class, path below the class folder, size, and time of change or CRC."""
         return digest_stamps(
             (f"{split}/{name.partition(chr(0))[0]}", entry.size, entry.change_stamp)
             for split in self.splits
@@ -114,7 +114,7 @@ class ImageFolder:
         )
 
     def labels(self, split: Split) -> Labels:
-        """A label for each image of a part, in the order of the paths; shape N."""
+        """A label for each image of a split, in the order of the paths; shape N."""
         return np.array(self.layout.labels[split], dtype=np.int64)
 
     def image_names(self, split: Split) -> list[str]:
@@ -122,7 +122,7 @@ class ImageFolder:
         return [entry.path for entry in self.layout.entries[split]]
 
     def native_spec(self) -> ImageSpec:
-        """The images' own channels and size, from every header of the parts other than test.
+        """The images' own channels and size, from every header of the splits other than test.
 
         Raises:
             SourceError: the sizes differ; it names them. Or no image can be read.
@@ -130,13 +130,13 @@ class ImageFolder:
         return self.spec_from_headers(self.scan_headers())
 
     def scan_headers(self) -> HeaderStats:
-        """The channels and sizes of every image outside the test part, from the headers; kept, since it takes long."""
+        """The channels and sizes of every image outside the test split, from the headers; kept, since it takes long."""
         entries = [entry for split in self.splits if split != "test" for entry in self.layout.entries[split]]
         key = f"{digest_entries(entries)[:40]}-sizes-d{DECODER_VERSION}"
         return HeaderStats.from_dict(cached_json(key, lambda: self._collect_headers(entries)))
 
     def sample_headers(self) -> HeaderStats:
-        """The same of a few training images, spread over the part."""
+        """The same of a few training images, spread over the split."""
         entries = self.layout.entries["train"]
         spread = np.unique(np.linspace(0, len(entries) - 1, HEADER_SAMPLE_SIZE).astype(int))
         return HeaderStats.from_dict(self._collect_headers([entries[index] for index in spread]))

@@ -29,10 +29,10 @@ MAX_LISTED = 5
 
 
 def open_folder(path: str | Path) -> ImageFolder:
-    """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `Source`.
+    """A folder or an archive (.zip, .tar, .tar.gz, .tgz) of class folders as a `DataSource`.
 
     Only names are read, no image, and of an archive that has not changed since it was last opened not even those;
-    `cnnlab.data.sources.class_folders.find_class_folders` says which folders are parts and which classes. The source's
+    `cnnlab.data.sources.class_folders.find_class_folders` says which folders are splits and which classes. The source's
     name is the path as it is given; "~" stands for the home folder.
 
     Raises:

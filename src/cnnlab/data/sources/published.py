@@ -1,7 +1,7 @@
 """A published data set that lies at hand, unpacked or as its archive, read as it is.
 
 An archive is checked against its checksum and read as a stream, and of its members only those with the expected names
-and sizes. The decoded images and labels of a part are kept in the cache until one of its files changes.
+and sizes. The decoded images and labels of a split are kept in the cache until one of its files changes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class PublishedSource:
-    """The Source (see `cnnlab.data.sources.base`) of a catalogue data set; a part is read when it is first asked for.
+    """A catalogue data set as a `cnnlab.data.sources.base.DataSource`; a split is read when it is first asked for.
 
     Attributes:
         info: what the files must hold.
@@ -70,7 +70,7 @@ class PublishedSource:
     def num_images(self, split: Split) -> int:
         if split not in self.info.split_sizes:
             raise SourceError(
-                f"{self.name} has no such part",
+                f"{self.name} has no such split",
                 where=self.name,
                 received=split,
                 allowed=comma_separated(self.info.split_sizes),
@@ -140,7 +140,7 @@ class PublishedSource:
         return self._decoded[split]
 
     def _files_digest(self, split: Split) -> str:
-        """SHA-256 in hex by which a part is found in the cache: of what its files must hold, and when they changed."""
+        """SHA-256 in hex by which a split is found in the cache: of what its files must hold, and when they changed."""
         about = [path.stat() for path in release_paths(self.release, self.path, split)]
         stamps = [f"{found.st_size}:{file_stamp(found)}" for found in about]
         return hashlib.sha256(f"{self.release.file_format} {self.info} {split} {stamps}".encode()).hexdigest()
@@ -161,7 +161,7 @@ class PublishedSource:
 
 
 def read_files(release: Release, path: Path, split: Split, limit: int) -> list[NamedBytes]:
-    """The files of one part, in order, as (name, bytes); no other part's file is opened.
+    """The files of one split, in order, as (name, bytes); no other split's file is opened.
 
     Raises:
         SourceError: a file is missing, damaged, larger than `limit` bytes, or an archive's checksum is wrong.
@@ -173,7 +173,7 @@ def read_files(release: Release, path: Path, split: Split, limit: int) -> list[N
 
 
 def release_paths(release: Release, path: Path, split: Split) -> list[Path]:
-    """The archive, or those of the part's files that are there, in order."""
+    """The archive, or those of the split's files that are there, in order."""
     if release.archive and path.is_file():
         return [path]
     return [found for name in release.files[split] if (found := find_file(path, name))]

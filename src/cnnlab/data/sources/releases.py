@@ -33,7 +33,7 @@ class Release:
 
     Attributes:
         file_format: the file format.
-        files: for each part, the names of its files, in the order of its images.
+        files: for each split, the names of its files, in the order of its images.
         folders: where the unpacked files may lie, seen from the data folder ("." where their names can't be those of
             another data set); the first is also their folder in `archive`.
         archive: the archive that holds the files; None where each file is downloaded by itself.

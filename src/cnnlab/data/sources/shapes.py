@@ -2,7 +2,7 @@
 
 Every figure has a place, size, turn and colours of its own, on a shaded background with stripes, scraps and grain, so
 that no single pixel and no colour tells the class: a linear model gets about a fifth of the test images right, LeNet
-nearly all. An image depends on its part and its index alone: any of them can be made without the others.
+nearly all. An image depends on its split and its index alone: any of them can be made without the others.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class ShapesSource:
 
 
 def render(split: Split, indices: Indices, progress: ProgressCallback = no_progress) -> Pixels:
-    """The pictures at `indices` of a part: uint8, N×3×32×32.
+    """The pictures at `indices` of a split: uint8, N×3×32×32.
 
     Raises:
-        SourceError: the part doesn't exist, or an index lies outside it.
+        SourceError: the split doesn't exist, or an index lies outside it.
     """
     count = _num_images(split)
     if indices.size and (indices.min() < 0 or indices.max() >= count):
         raise SourceError(
-            f"the {split} part of shapes has no such image",
+            f"the {split} split of shapes has no such image",
             where="shapes",
             received=f"index {indices.min() if indices.min() < 0 else indices.max()}",
             allowed=f"0 to {count - 1}",
@@ -91,7 +91,7 @@ def render(split: Split, indices: Indices, progress: ProgressCallback = no_progr
 def _num_images(split: Split) -> int:
     if split not in COUNTS:
         raise SourceError(
-            "shapes has no such part",
+            "shapes has no such split",
             where="shapes",
             received=split,
             allowed="train, test",
