@@ -68,7 +68,7 @@ def with_shifts(page: str) -> str:
     head = ["| call | usual strengths | what it does |", "|---|---|---|"]
     rows = []
     for name, kind in corruptions.kinds.items():
-        strengths = ", ".join(kind(strength).amount for strength in kind.strengths)
+        strengths = ", ".join(kind(strength).strength_text for strength in kind.default_strengths)
         rows.append(
             f"| `{corruptions.signature(name).removesuffix('()')}` | {strengths or '–'} | {corruptions.describe(name)} |"
         )

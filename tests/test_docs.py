@@ -40,11 +40,11 @@ def test_a_page_shows_what_its_commands_print(command: str, monkeypatch: pytest.
 
 
 def test_the_page_of_results_has_the_tables_of_a_folder_of_runs(tmp_path: Path) -> None:
-    found = results.results(tmp_path)
+    found = results.collect_results(tmp_path)
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     made = results.with_results(page, found)
     assert made.startswith("# Results\n\nWhat the recipes")
-    assert found.sheet().to_markdown() in made
+    assert found.document().to_markdown() in made
     assert results.with_results(made, found) == made
 
 

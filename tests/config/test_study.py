@@ -1,4 +1,4 @@
-"""Study files: arms, grids and doses over a base; mistakes told with their places; either way round."""
+"""Study files: arms, grids and sweeps over a base; mistakes told with their places; either way round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dose curve, against scipy and statsmodels."""
+"""A sweep curve, against scipy and statsmodels."""
 
 from math import nan
 
@@ -13,16 +13,16 @@ from cnnlab.stats.sample import Sample
 from cnnlab.stats.sweep import SweepCurve, alexander_govern, fit_quadratic, sweep_curve
 from cnnlab.stats.welch import size_of_test
 
-DOSES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
+VALUES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
 def sample(*values: float) -> Sample:
-    return Sample(name="dose", values=values)
+    return Sample(name="value", values=values)
 
 
 def hill(seed: int = 0, n: int = 6, top: float = 0.35, spread: float = 0.003) -> list[Sample]:
     draws = np.random.Generator(np.random.PCG64(seed))
-    means = [0.75 - 0.2 * (dose - top) ** 2 for dose in DOSES]
+    means = [0.75 - 0.2 * (value - top) ** 2 for value in VALUES]
     return [sample(*draws.normal(mean, spread * (1 + place), n + place)) for place, mean in enumerate(means)]
 
 
@@ -39,7 +39,7 @@ def test_any_effect_leaves_out_what_has_no_spread_to_tell():
     assert alexander_govern([]) is None
 
 
-def test_a_dose_without_spread_is_the_limit_of_ever_smaller_ones():
+def test_a_value_without_spread_is_the_limit_of_ever_smaller_ones():
     samples = hill(1)
     still = np.array([0.75, 0.75, 0.75, 0.75, 0.75])
     nearly = still + 1e-7 * np.array([-2, -1, 0, 1, 2])
@@ -47,36 +47,36 @@ def test_a_dose_without_spread_is_the_limit_of_ever_smaller_ones():
     assert alexander_govern([sample(*still), *samples]) == pytest.approx(expected, rel=1e-3)
 
 
-def test_doses_without_any_spread_differ_or_do_not():
+def test_values_without_any_spread_differ_or_do_not():
     assert alexander_govern([sample(0.5, 0.5)] * 3) == 1.0
     assert alexander_govern([sample(0.5, 0.5), sample(0.6, 0.6), sample(0.1, 0.9)]) == 0.0
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-4, 1e3])
 def test_the_fit_is_statsmodels_with_hc3_errors(unit):
-    doses, samples = [dose * unit for dose in DOSES], hill(2)
-    found = fit_quadratic(doses, samples)
-    x = np.repeat(DOSES, [each.n for each in samples])
+    values, samples = [value * unit for value in VALUES], hill(2)
+    found = fit_quadratic(values, samples)
+    x = np.repeat(VALUES, [each.n for each in samples])
     y = np.concatenate([each.values for each in samples])
     expected = sm.OLS(y, np.vander(x, 3)).fit(cov_type="HC3")
     powers = np.array([unit**2, unit, 1])
     assert np.array(found.coefficients) * powers == pytest.approx(expected.params, rel=1e-6)
     assert np.array(found.errors) * powers == pytest.approx(expected.bse, rel=1e-6)
-    assert fit_quadratic(doses, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
+    assert fit_quadratic(values, [sample(*each.values, nan) for each in samples]) == found  # without failed runs
 
 
 def test_a_parabola_is_found_again():
-    curve = sweep_curve(DOSES, [sample(*[3 - 2 * (dose - 0.25) ** 2] * 5) for dose in DOSES])
+    curve = sweep_curve(VALUES, [sample(*[3 - 2 * (value - 0.25) ** 2] * 5) for value in VALUES])
     assert curve.coefficients == pytest.approx((-2, 1, 2.875))
     assert curve.coefficient_errors == pytest.approx((0, 0, 0), abs=1e-9)
     assert curve.predict(0.65) == pytest.approx(3 - 2 * 0.16)
     assert curve.optimum == pytest.approx(0.25)
 
 
-def test_the_vertex_is_the_best_within_the_doses_or_none():
+def test_the_vertex_is_the_best_within_the_values_or_none():
     def turned(top: float, bend: float, higher: bool) -> float | None:
-        samples = [sample(*[1 + bend * (dose - top) ** 2] * 5) for dose in DOSES]
-        return sweep_curve(DOSES, samples, higher_is_better=higher).optimum
+        samples = [sample(*[1 + bend * (value - top) ** 2] * 5) for value in VALUES]
+        return sweep_curve(VALUES, samples, higher_is_better=higher).optimum
 
     assert turned(0.3, -1, True) == pytest.approx(0.3)
     assert turned(0.3, 1, False) == pytest.approx(0.3)
@@ -84,12 +84,12 @@ def test_the_vertex_is_the_best_within_the_doses_or_none():
     assert turned(0.3, -1, False) is None
     assert turned(0.9, -1, True) is None
     assert turned(-0.1, -1, True) is None
-    flat = sweep_curve(DOSES, [sample(*[0.5] * 5)] * 6)
+    flat = sweep_curve(VALUES, [sample(*[0.5] * 5)] * 6)
     assert (flat.p_any, flat.plateau) == (1.0, (0, 1, 2, 3, 4, 5))
 
 
-def test_two_doses_make_no_curve():
-    found = sweep_curve(DOSES, [*hill()[:2], *[sample(nan)] * 4])
+def test_two_values_make_no_curve():
+    found = sweep_curve(VALUES, [*hill()[:2], *[sample(nan)] * 4])
     assert (found.coefficients, found.coefficient_errors, found.predict(0.1), found.optimum) == (None,) * 4
     nothing = sweep_curve((1, 2), [sample(nan), sample()])
     assert (nothing.best, nothing.p_any, nothing.plateau, nothing.p_plateau) == (None, None, (), (None, None))
@@ -104,7 +104,7 @@ def test_a_single_run_that_holds_the_fit_has_no_error():
 @pytest.mark.parametrize("seed", range(4))
 def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
     samples = hill(seed)
-    found = sweep_curve(DOSES, samples)
+    found = sweep_curve(VALUES, samples)
     best = int(np.argmax([np.mean(each.values) for each in samples]))
     others = [place for place in range(6) if place != best]
     p = [stats.ttest_ind(samples[best].values, samples[each].values, equal_var=False).pvalue for each in others]
@@ -119,56 +119,56 @@ def test_the_plateau_is_what_welch_and_holm_can_not_tell_from_the_best(seed):
 
 
 def test_plateaus_are_neither_everything_nor_the_best_alone():
-    sizes = {len(sweep_curve(DOSES, hill(seed, n=5)).plateau) for seed in range(8)}
+    sizes = {len(sweep_curve(VALUES, hill(seed, n=5)).plateau) for seed in range(8)}
     assert sizes & {2, 3, 4, 5}
 
 
 def test_a_loss_is_best_where_it_is_lowest():
     samples = hill(1)
     losses = [sample(*(1 - value for value in each.values)) for each in samples]
-    higher, lower = sweep_curve(DOSES, samples), sweep_curve(DOSES, losses, higher_is_better=False)
+    higher, lower = sweep_curve(VALUES, samples), sweep_curve(VALUES, losses, higher_is_better=False)
     assert (lower.best, lower.plateau) == (higher.best, higher.plateau)
     assert lower.optimum == pytest.approx(higher.optimum)
 
 
-@pytest.mark.parametrize(("doses", "n", "enough"), [(6, 5, True), (5, 5, False), (6, 4, False)])
-def test_it_takes_six_doses_of_five_runs_to_tell_a_plateau(doses, n, enough):
-    samples = [sample(*each.values[:n]) for each in hill(0, n=8)[:doses]]
-    found = sweep_curve(DOSES[:doses], samples)
+@pytest.mark.parametrize(("values", "n", "enough"), [(6, 5, True), (5, 5, False), (6, 4, False)])
+def test_it_takes_six_values_of_five_runs_to_tell_a_plateau(values, n, enough):
+    samples = [sample(*each.values[:n]) for each in hill(0, n=8)[:values]]
+    found = sweep_curve(VALUES[:values], samples)
     assert found.enough == enough == bool(found.plateau)
     assert found.best is not None
     assert None not in found.p_plateau
 
 
-def test_a_dose_with_few_runs_left_is_neither_best_nor_in_the_plateau():
+def test_a_value_with_few_runs_left_is_neither_best_nor_in_the_plateau():
     lucky = [sample(0.99, nan, nan, nan, nan), *hill(0)]
-    found = sweep_curve((-0.1, *DOSES), lucky)
+    found = sweep_curve((-0.1, *VALUES), lucky)
     assert found.enough
     assert found.best != 0
     assert 0 not in found.plateau
     assert found.p_plateau[0] is None
     few = [sample(*hill(0)[found.best - 1].values[:4]), *hill(0)]
-    found = sweep_curve((-0.1, *DOSES), few)
+    found = sweep_curve((-0.1, *VALUES), few)
     assert found.p_plateau[0] > 0.05
     assert 0 not in found.plateau
 
 
 def test_a_curve_survives_the_way_through_json():
-    found = sweep_curve(DOSES, hill())
+    found = sweep_curve(VALUES, hill())
     assert SweepCurve.from_json(found.to_json()) == found
 
 
 @pytest.mark.parametrize(
-    ("doses", "alpha", "words"),
+    ("values", "alpha", "words"),
     [
-        ((1, 2), 0.05, ("doses, samples: each dose has its runs", "2 doses, 3 samples", "give one for each")),
-        ((1, 2, 2), 0.05, ("doses: these doses make no curve", "1, 2, 2", "each once", "of one dose together")),
+        ((1, 2), 0.05, ("values, samples: each value has its runs", "2 values, 3 samples", "give one for each")),
+        ((1, 2, 2), 0.05, ("values: these values make no curve", "1, 2, 2", "each once", "of one value together")),
         ((1, 2, nan), 0.05, ("finite numbers", "nan")),
         ((1, 2, 3), 5, ("alpha: this is no rate of wrong verdicts",)),
     ],
 )
-def test_doses_that_can_not_be(doses, alpha, words):
+def test_values_that_can_not_be(values, alpha, words):
     with pytest.raises(UsageError) as caught:
-        sweep_curve(doses, hill()[:3], alpha=alpha)
+        sweep_curve(values, hill()[:3], alpha=alpha)
     for word in words:
         assert word in str(caught.value)

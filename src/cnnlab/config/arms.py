@@ -38,7 +38,7 @@ Changes: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Arm:
-    """One recipe of a study: what it changes of the base, and, in a dose curve, its dose."""
+    """One recipe of a study: what it changes of the base and, in a sweep, the value of the swept key."""
 
     name: str
     recipe: Recipe
@@ -47,7 +47,7 @@ class Arm:
 
 
 class Sweep(Section):
-    """One key over a list of values, in rising order: a dose curve."""
+    """One key over a list of values, in rising order."""
 
     key: str
     values: tuple[int | float, ...]
@@ -122,7 +122,7 @@ def apply_changes(base: Recipe, changes: Changes) -> Recipe:
     if not isinstance(own, Recipe):
         step = "in a study's file give a recipe's name, from Python a Recipe"
         raise SpecError("this is not a recipe", where=RECIPE_KEY, received=format_received(own), next_step=step)
-    # What is said of the base is not said of its arms.
+    # Claims about the base are not claims about its arms.
     tables = {key: table for key, table in own.to_tables().items() if key in EXPERIMENT_SECTIONS}
     for key, value in rest.items():
         _check_key(key)
@@ -140,7 +140,7 @@ def _check_key(key: str) -> None:
 
 @contextmanager
 def error_prefix(prefix: str) -> Iterator[None]:
-    """Within it, problems are told as those of a place."""
+    """Prefix the locations of all problems raised inside."""
     try:
         yield
     except SpecError as error:
@@ -181,7 +181,7 @@ def abbreviated_list(names: Iterable[str]) -> str:
 # What makes an experiment; claims and warnings only speak of it, and seeds repeat it.
 EXPERIMENT_SECTIONS = ("data", "model", "train")
 SEED_KEY = "train.seed"
-# A recipe spells out the defaults of these calls; a change is told without them.
+# A recipe spells out the defaults of these calls; a change is written without them.
 CALL_REGISTRIES: dict[str, Registry[Any]] = {
     "data.augment": augmentations,
     "train.optimizer": optimizers,

@@ -14,7 +14,7 @@ from cnnlab.errors import SpecError
 from cnnlab.grammar.arguments import Count, Momentum, NonNegative, Positive, Probability
 from cnnlab.grammar.registry import Registry
 
-# The figures of a part that may stop, choose and be studied; the first is better when smaller.
+# The metrics of a split that may stop, choose and be studied; the first is better when smaller.
 Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "macro_f1"]
 
 
@@ -279,7 +279,7 @@ class OneCycleSchedule(Choice):
 
 @schedules.register("plateau")
 class PlateauSchedule(Choice):
-    """Times `factor` when `metric` on the validation part has not improved for `patience` validations."""
+    """Times `factor` when `metric` on the validation split has not improved for `patience` validations."""
 
     factor: Probability = 0.1
     patience: Count = 10
@@ -311,7 +311,7 @@ class NoEarlyStopping(Choice):
 
 @stopping_rules.register("early")
 class EarlyStoppingConfig(Choice):
-    """Stop when `metric` on the validation part has not improved by `min_change` for `patience` validations."""
+    """Stop when `metric` on the validation split has not improved by `min_change` for `patience` validations."""
 
     patience: Count = 5
     metric: Metric = "loss"

@@ -226,12 +226,12 @@ class Search(Section):
 
     @property
     def split(self) -> str:
-        """The part of the data on which the metric is measured."""
+        """The split on which the metric is measured."""
         return self.metric.partition("_")[0]
 
     @property
     def split_metric(self) -> str:
-        """The metric without its part."""
+        """The metric without its split."""
         return self.metric.partition("_")[2]
 
     @property

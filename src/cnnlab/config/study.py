@@ -250,12 +250,12 @@ class Study(Section):
 
     @property
     def split(self) -> str:
-        """The part of the data on which the metric is measured."""
+        """The split on which the metric is measured."""
         return self.metric.partition("_")[0]
 
     @property
     def split_metric(self) -> str:
-        """The metric without its part."""
+        """The metric without its split."""
         return self.metric.partition("_")[2]
 
     @property
@@ -270,7 +270,7 @@ class Study(Section):
 
     def _changes(self) -> Iterator[tuple[str, Changes, float | None]]:
         if self.sweep is not None:
-            yield from ((f"{dose:g}", {self.sweep.key: dose}, dose) for dose in self.sweep.values)
+            yield from ((f"{value:g}", {self.sweep.key: value}, value) for value in self.sweep.values)
         elif self.grid:
             names = [key.rpartition(".")[2] for key in self.grid]
             names = names if len(set(names)) == len(names) else list(self.grid)
@@ -281,7 +281,7 @@ class Study(Section):
             yield from ((name, changes, None) for name, changes in self.arms.items())
 
     def _baseline_name(self) -> str | None:
-        """The baseline's name; a dose curve does without, unless it is to confirm something."""
+        """The baseline's name; a sweep does without, unless it is to confirm something."""
         arms = self.list_arms()
         names = [arm.name for arm in arms]
         if self.baseline is None:

@@ -111,7 +111,7 @@ def _data_section(summary: SourceSummary, fractions: _SplitFractions, size: tupl
 
 @dataclass(frozen=True)
 class _SplitFractions:
-    """The recipe's rows about splits that the source lacks, and the images that `stratified_split` leaves of each class."""
+    """The recipe's rows about splits that the source lacks, and the images that `stratified_split` leaves."""
 
     rows: tuple[tuple[str, float, str], ...]
     train: int

@@ -1,4 +1,4 @@
-"""A dose curve: how a figure changes with a setting, and which doses are as good as the best."""
+"""A sweep curve: how a metric changes with one setting, and which of its values are as good as the best."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Three = tuple[float, float, float]
 
 
 class SweepCurve(Record):
-    """A figure against a dose.
+    """A metric against the values of a sweep.
 
     Attributes:
         sweep_values, samples: in the order given; `samples` holds a run for each seed.
-        p_any: of Alexander's and Govern's test: does the dose matter at all? Of the doses with two finite runs or more.
-        coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three doses.
-        coefficient_errors: their standard errors, HC3: right though the doses differ in spread. None where a dose
+        p_any: of Alexander's and Govern's test: does the value matter at all? Of the values with two finite runs or more.
+        coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three values.
+        coefficient_errors: their standard errors, HC3: right though the values differ in spread. None where a value
             that the fit can't do without has a single run.
         best: the index of the best mean, of those with five finite runs where the curve has `enough`.
-        plateau: indices, in the order given, of the doses that can't be told from the best, which is one of them.
-        p_plateau: Welch's p of each dose against the best, size-corrected (`welch_test.size`) and adjusted by Holm's
-            rule; 1 for the best itself, None for a dose with fewer than two finite runs.
-        enough: six doses or more have five finite runs or more. Else the numbers only describe, and no plateau is told.
+        plateau: indices, in the order given, of the values that can't be told from the best, which is one of them.
+        p_plateau: Welch's p of each value against the best, size-corrected (`welch.size_of_test`) and adjusted by Holm's
+            rule; 1 for the best itself, None for a value with fewer than two finite runs.
+        enough: six values or more have five finite runs or more. Else the numbers only describe, and no plateau is given.
     """
 
     sweep_values: tuple[float, ...]
@@ -50,7 +50,7 @@ class SweepCurve(Record):
     higher_is_better: bool = True
 
     def predict(self, value: float) -> float | None:
-        """The fitted figure at a dose; None where nothing was fitted."""
+        """The fitted metric at a value; None where nothing was fitted."""
         if self.coefficients is None:
             return None
         square, line, level = self.coefficients
@@ -58,7 +58,7 @@ class SweepCurve(Record):
 
     @property
     def optimum(self) -> float | None:
-        """The dose at which the fitted curve is best, where it bends that way and this lies within the doses."""
+        """The value at which the fitted curve is best, where it bends that way and this lies within the values."""
         if self.coefficients is None or self.coefficients[0] == 0:
             return None
         square, line, _ = self.coefficients
@@ -77,16 +77,16 @@ class QuadraticFit(NamedTuple):
 def sweep_curve(
     values: Sequence[float], samples: Sequence[Sample], *, alpha: float = 0.05, higher_is_better: bool = True
 ) -> SweepCurve:
-    """Whether a dose matters, the shape of its effect, and the doses that can't be told from the best.
+    """Whether a value matters, the shape of its effect, and the values that can't be told from the best.
 
     Args:
         values: finite and all different.
-        samples: the runs at each, as many as doses.
+        samples: the runs at each value.
         alpha: the rate of wrong verdicts allowed, below 0.5.
         higher_is_better: False for a loss.
 
     Raises:
-        UsageError: doses that can't be.
+        UsageError: values that can't be.
     """
     _check(values, samples, alpha)
     enough = sum(sample.n >= MIN_RUNS for sample in samples) >= MIN_VALUES
@@ -130,16 +130,16 @@ def alexander_govern(samples: Sequence[Sample]) -> float | None:
 
 
 def fit_quadratic(values: Sequence[float], samples: Sequence[Sample]) -> QuadraticFit | None:
-    """Least squares over all finite runs, with HC3 errors; None where they lie at fewer than three doses.
+    """Least squares over all finite runs, with HC3 errors; None where they lie at fewer than three values.
 
     Source: J. G. MacKinnon, H. White: Some heteroskedasticity-consistent covariance matrix estimators with improved
     finite sample properties, J. Econometrics 29, 1985.
     """
-    runs = [(dose, value) for dose, sample in zip(values, samples, strict=True) for value in sample.finite]
-    if len({dose for dose, _ in runs}) < 3:
+    runs = [(value, metric) for value, sample in zip(values, samples, strict=True) for metric in sample.finite]
+    if len({value for value, _ in runs}) < 3:
         return None
     x, y = np.array(runs, dtype=float).T
-    # Fitted on doses from −1 to 1, where powers are not alike, and written in the doses' own units afterwards.
+    # Fitted on values from −1 to 1, where powers are not alike, and written in the values' own units afterwards.
     centre, scale = (x.max() + x.min()) / 2, (x.max() - x.min()) / 2
     powers = np.vander((x - centre) / scale, 3)
     back = np.array(
@@ -203,13 +203,13 @@ def _check(values: Sequence[float], samples: Sequence[Sample], alpha: float) -> 
     DecisionRules(delta=1.0, alpha=alpha).validate()
     problems = []
     if len(values) != len(samples):
-        received = f"{len(values)} doses, {len(samples)} samples"
-        problems.append(Problem("each dose has its runs", "doses, samples", received, "as many", "give one for each"))
+        received = f"{len(values)} values, {len(samples)} samples"
+        problems.append(Problem("each value has its runs", "values, samples", received, "as many", "give one for each"))
     if not all(isfinite(value) for value in values) or len(set(values)) < len(values):
         received = ", ".join(f"{value:g}" for value in values)
         allowed = "finite numbers, each once"
         problems.append(
-            Problem("these doses make no curve", "doses", received, allowed, "put the runs of one dose together")
+            Problem("these values make no curve", "values", received, allowed, "put the runs of one value together")
         )
     if problems:
         raise UsageError.from_problems(problems)

@@ -264,7 +264,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_broken_gz_and_an_unknown_part(tmp_path: Path) -> None:
-    known = replace(CATALOGUE["mnist"], counts=COUNTS)
+    known = replace(CATALOGUE["mnist"], split_sizes=COUNTS)
     (tmp_path / "mnist").mkdir()
     for names in known.releases[0].files.values():
         for name in names:
