@@ -198,7 +198,7 @@ class DataRecord(Record):
 
 
 class PrecisionConfig(Record):
-    """How a step is computed, and, where it was tried, images/s of each way that was tried."""
+    """How a step is computed and, where it was tried, images/s of each setting that was tried."""
 
     precision: Literal["fp32", "bf16"]
     memory_format: Literal["contiguous", "channels_last"]
@@ -255,7 +255,7 @@ class FeatureCacheRecord(Record):
 
 
 class ExampleRecord(Record):
-    """The image that a run keeps to be looked at: image number `place` of a part, from 0; `label` indexes its class."""
+    """The example image that a run keeps: image number `place` of a split, from 0; `label` indexes its class."""
 
     split: Annotated[str, also_read_as("split", "part")]
     place: int

@@ -100,12 +100,12 @@ class LayerGraph:
     def _first_matches(
         self, start: LayerRecord, step: Callable[[LayerRecord], Sequence[str]], skip: LayerPredicate
     ) -> Iterator[LayerRecord]:
-        waiting, seen = list(step(start)), set[str]()
+        waiting, visited = list(step(start)), set[str]()
         while waiting:
             name = waiting.pop(0)
-            if name in seen or name not in self.rows:
+            if name in visited or name not in self.rows:
                 continue
-            seen.add(name)
+            visited.add(name)
             row = self.rows[name]
             if row.kind == "repeat" or skip(row):
                 waiting += step(row)

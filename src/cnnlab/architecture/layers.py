@@ -1,6 +1,6 @@
 """The layers that a table may name, and its rows: what each layer makes of a shape, and the tensors that it learns.
 
-Everything that is said of a layer before training comes from its methods here; the module is built from the same row
+Everything known of a layer before training comes from its methods here; the module is built from the same row
 (`cnnlab.models.build`).
 """
 

@@ -144,10 +144,10 @@ def _peak_inference_bytes(layers: Sequence[LayerRecord]) -> int:
     rows = execution_order(layers)
     storages = _storages(rows, training=False)
     whole = FLOAT_BYTES * storages.size[INPUT_NAME]
-    moments = zip(rows, _live_storages(rows, storages), strict=True)
+    steps = zip(rows, _live_storages(rows, storages), strict=True)
     return max(
         whole,
-        *(FLOAT_BYTES * sum(storages.size[name] for name in alive) + _workspace_bytes(row) for row, alive in moments),
+        *(FLOAT_BYTES * sum(storages.size[name] for name in alive) + _workspace_bytes(row) for row, alive in steps),
     )
 
 

@@ -18,7 +18,7 @@ SUPERLATIVES = ("best", "worst")
 
 
 class OrdinalClaim(Section):
-    """What a document says in words of an arm: judged by the comparisons of a study.
+    """A published word on an arm ("better", "best"): decided by the comparisons of a study.
 
     `than` is the other arm, by default the baseline; "best" and "worst" speak of all the others.
     """
@@ -70,7 +70,7 @@ class ClaimSource(Section):
 
 
 def ordinal_claim_problems(claim: OrdinalClaim, baseline: str | None, key: str) -> Iterator[Problem]:
-    """What keeps a saying from being judged, though the study has its arms."""
+    """The problems that keep an ordinal claim from a verdict, though the study has its arms."""
     if claim.published in SUPERLATIVES:
         if claim.than is not None:
             what = f"'{claim.published}' speaks of all the other arms"
@@ -88,7 +88,7 @@ def ordinal_claim_problems(claim: OrdinalClaim, baseline: str | None, key: str) 
 def shift_claim_problems(
     claims: Iterable[ShiftClaim], shifts: Sequence[str], arms: Sequence[str], baseline: str | None
 ) -> Iterator[Problem]:
-    """What keeps answers about shifts from being judged: an arm or a shift that the study does not have."""
+    """The problems that keep claims under a shift from a verdict: an arm or a shift that the study does not have."""
     calls = [parse_call(text) for text in shifts]
     # A name stands for strengths that depend on the size of the images.
     names = {call.name for call in calls if not call.positional and not call.named}

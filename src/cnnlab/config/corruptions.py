@@ -257,7 +257,7 @@ def default_corruptions(height: int, width: int, channels: int, names: Iterable[
 
 
 def read_corruptions(texts: Sequence[Any], height: int, width: int, channels: int) -> tuple[Any, ...]:
-    """Shifts from calls, or from names, which stand for the usual strengths; each once, every wrong one told.
+    """Corruptions from calls, or from names, which stand for the default strengths; each once, all errors together.
 
     Raises:
         SpecError: an unknown name, or a strength that is not allowed.
@@ -267,7 +267,7 @@ def read_corruptions(texts: Sequence[Any], height: int, width: int, channels: in
     for number, text in enumerate(texts):
         try:
             call = text if isinstance(text, Call) else parse_call(text)
-            # `drawn` needs to be told what.
+            # `drawn` needs arguments.
             bare = not call.positional and not call.named and call.name in corruptions.kinds and call.name != "drawn"
             found += default_corruptions(height, width, channels, [call.name]) if bare else [corruptions.read(call)]
         except SpecError as error:

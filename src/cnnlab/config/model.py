@@ -139,5 +139,5 @@ def _trace_rows(rows: tuple[str, ...], model: Model, shape: Shape, classes: int,
 
 
 def _head_problem(problem: Problem) -> Problem:
-    """A table's problem, told of the head."""
+    """A table's problem, with the head's key as its location."""
     return replace(problem, where=problem.where.replace("layers", "head", 1))

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 else:
     _Budget = budgets.field_type()
 
-# What --set makes a study smaller by: what is published is then compared with it, and not judged.
+# What --set makes a study smaller by: what is published is then compared, without a verdict.
 SHORTENING_KEYS = ("train.epochs", "train.budget", "data.limit", "data.per_class")
 MAX_SEEDS = 1_000
 MAX_RUNS = 20_000

@@ -10,7 +10,7 @@ from cnnlab.config.model import Model
 from cnnlab.config.recipe import Data, Recipe, Train
 from cnnlab.records import LayerRecord, LayerTable, WarningRecord
 
-# A rate is told of where it is so many times above or below the usual ones.
+# A rate is warned about where it is so many times above or below the typical ones.
 LR_TOLERANCE = 10
 
 

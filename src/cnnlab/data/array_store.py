@@ -25,7 +25,7 @@ from cnnlab.data.sources.base import Indices
 from cnnlab.distributed import local_world_size, total_memory_bytes
 
 # Up to this size a split lives on the device, unless that is more than its share of the memory: of what is free on a
-# CUDA device, of all that may be used elsewhere. The rest is for the other splits, the network and its maps.
+# CUDA device, of all that may be used elsewhere. What remains is for the other splits, the network and its maps.
 RESIDENT_BYTES = {"cpu": 4 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
 RESIDENT_FRACTION = 0.2
 

@@ -120,30 +120,28 @@ def _inspect_files(files: ImageFolder, progress: ProgressCallback) -> tuple[list
     faults: list[SourceIssue] = []
     for split in files.splits:
         entries, labels = files.layout.entries[split], files.layout.labels[split]
-        for row, answer in sorted(
+        for row, reply in sorted(
             files.map_files(ImageTask("inspect"), entries, f"checking {split}", progress), key=lambda a: a[0]
         ):
             path = entries[row].path
-            if "fault" in answer:
-                kind, message = answer["fault"]
+            if "fault" in reply:
+                kind, message = reply["fault"]
                 faults.append(SourceIssue(kind, path, message, fatal=True))
             else:
-                size = (answer["height"], answer["width"])
-                images.append(
-                    _ScannedImage(split, labels[row], path, size, f"{size}{answer['hash']}", answer["format"])
-                )
+                size = (reply["height"], reply["width"])
+                images.append(_ScannedImage(split, labels[row], path, size, f"{size}{reply['hash']}", reply["format"]))
     return images, faults
 
 
 def _inspect_arrays(source: DataSource, progress: ProgressCallback) -> Iterator[_ScannedImage]:
     """The images of a source that has no files of single images."""
-    form = source.native_spec()
+    spec = source.native_spec()
     for split in source.splits:
         labels, names = source.labels(split), source.image_names(split)
-        pixels = source.pixels(split, np.arange(len(labels)), form, progress)
+        pixels = source.pixels(split, np.arange(len(labels)), spec, progress)
         for row, name in enumerate(names):
             found = hashlib.blake2b(pixels[row].tobytes(), digest_size=16).hexdigest()
-            yield _ScannedImage(split, int(labels[row]), name, (form.height, form.width), found)
+            yield _ScannedImage(split, int(labels[row]), name, (spec.height, spec.width), found)
 
 
 def _imbalance_issues(per_class: Mapping[str, int]) -> Iterator[SourceIssue]:
@@ -175,7 +173,7 @@ def _size_issues(images: list[_ScannedImage]) -> Iterator[SourceIssue]:
 
 
 def _duplicate_issues(images: list[_ScannedImage], classes: tuple[str, ...]) -> Iterator[SourceIssue]:
-    """Images that show the same, each told once, beside the first of its kind."""
+    """Images that show the same, each listed once, beside the first of its kind."""
     groups: defaultdict[str, list[_ScannedImage]] = defaultdict(list)
     for image in images:
         groups[image.hash].append(image)

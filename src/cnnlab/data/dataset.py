@@ -194,9 +194,9 @@ def open_dataset(
     """
     source = open_source(data.source, root, download=download, progress=progress)
     classes = _selected_classes(data, source.classes)
-    form = _image_spec(data, source)
+    spec = _image_spec(data, source)
     splits = assign_splits(data, source, classes, seed if data.split_seed is None else data.split_seed)
-    return Dataset(source.name, classes, form, splits, _given_stats(data, form.channels), source, progress)
+    return Dataset(source.name, classes, spec, splits, _given_stats(data, spec.channels), source, progress)
 
 
 def open_source(
@@ -214,7 +214,7 @@ def open_source(
 
 
 def data_roots(root: Path | None = None) -> tuple[Path, ...]:
-    """Where data is looked for: the given folder or CNNLAB_DATA, then the cache; downloads go to the first.
+    """The folders searched for data: the given one or CNNLAB_DATA, then the cache; downloads go to the first.
 
     Raises:
         SourceError: the first is no folder.
@@ -271,7 +271,7 @@ def input_spec(data: Data, root: Path | None = None) -> InputSpec:
 
 
 def preview_spec(source: DataSource) -> ImageSpec:
-    """The form in which a source's images can be shown side by side: their own, or a square for different sizes."""
+    """The image spec that shows a source's images side by side: their own, or a square for different sizes."""
     if isinstance(source, ImageFolder):
         stats = source.sample_headers()
         return (

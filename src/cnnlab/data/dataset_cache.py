@@ -21,7 +21,7 @@ class DatasetFingerprint(NamedTuple):
 
 
 class DatasetCache:
-    """Keeps the last few data sets that were opened, and facts of all; augmentation does not make another."""
+    """Keep the last few data sets that were opened, and what is known of all; augmentation does not make another."""
 
     def __init__(
         self, root: Path | None = None, progress: ProgressCallback = no_progress, download: bool = True
@@ -33,7 +33,7 @@ class DatasetCache:
         self.fingerprints: dict[str, DatasetFingerprint] = {}
 
     def open(self, data: Data, seed: int, **options: Any) -> Dataset:
-        """As `open_dataset`, from the shelf where it is there; the options count when it is first opened."""
+        """As `open_dataset`, from the cache where it is there; the options count when it is first opened."""
         key = self._key(data, seed)
         if key not in self.datasets:
             chosen: dict[str, Any] = {"root": self.root, "progress": self.progress, "download": self.download} | options
@@ -44,7 +44,7 @@ class DatasetCache:
         return self.datasets[key]
 
     def fingerprint(self, data: Data, seed: int) -> DatasetFingerprint:
-        """Facts of the data, which is opened for them once however many others have been since."""
+        """What is known of the data, which is opened for that once, however many others have been since."""
         key = self._key(data, seed)
         if key not in self.fingerprints:
             found = self.open(data, seed)

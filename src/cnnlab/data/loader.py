@@ -73,16 +73,16 @@ class Loader:
         return len(self.labels)
 
     def batch_sizes(self, batch_size: int) -> list[int]:
-        """The training batches of an epoch: full ones and the rest.
+        """The training batches of an epoch: full ones and the remainder.
 
-        A rest of one image joins the batch before it, since batch norm needs two.
+        A remainder of one image joins the batch before it, since batch norm needs two.
         """
         sizes = [batch_size] * (len(self) // batch_size)
-        rest = len(self) % batch_size
-        if rest == 1 and sizes:
+        remainder = len(self) % batch_size
+        if remainder == 1 and sizes:
             sizes[-1] += 1
-        elif rest:
-            sizes.append(rest)
+        elif remainder:
+            sizes.append(remainder)
         return sizes
 
     def num_batches(self, batch_size: int) -> int:
@@ -129,7 +129,7 @@ class Loader:
 
 @dataclass
 class ImageLoader(Loader):
-    """One split of the data as images, ready to be fed to a network.
+    """One split of the data as images, ready for a network.
 
     Args:
         pixels: uint8, N×C×H×W; may be a memory map.

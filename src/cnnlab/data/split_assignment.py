@@ -66,7 +66,7 @@ class SplitIndices(Mapping[Split, SplitSource]):
 def assign_splits(data: Data, source: DataSource, classes: tuple[str, ...], seed: int) -> SplitIndices:
     """The source's own splits, and shares of its train split where it lacks one.
 
-    Classes are told apart by the source's numbers, so that the order of `classes` changes no split.
+    Classes are identified by the source's numbers, so that the order of `classes` changes no split.
     """
     known: dict[Split, SplitSource | None] = {}
     of: dict[Split, Labels] = {}

@@ -26,7 +26,7 @@ def data_warnings(dataset: Dataset, disabled: Sequence[str] = ()) -> list[Warnin
     """What the training and validation splits say; the test split is not touched.
 
     Args:
-        disabled: names that are not looked at.
+        disabled: names of checks that are skipped.
     """
     found = [look(dataset) for name, look in _CHECKS.items() if name not in disabled]
     return [warning for warning in found if warning is not None]

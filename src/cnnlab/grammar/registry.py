@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         """The choice that a call names.
 
         Raises:
-            SpecError: an unknown name or argument, or a value that is not allowed; all arguments are looked at.
+            SpecError: an unknown name or argument, or a value that is not allowed; all arguments are checked.
         """
         call = call if isinstance(call, Call) else parse_call(call)
         if call.name not in self.kinds:
@@ -121,7 +121,7 @@ class Registry(Generic[T]):
         return {**bound, **call.named}
 
     def _call_problem(self, problem: Problem, call: Call) -> Problem:
-        """The problem of an argument, told with the call; of a missing or unknown one, with what it may look like."""
+        """The problem of an argument, with its call; of a missing or unknown one, with what it may look like."""
         if problem.what.startswith("unknown key"):
             what = problem.what.replace("unknown key", f"{call.name} has no argument")
         elif problem.what.endswith("is missing"):

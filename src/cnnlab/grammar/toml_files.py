@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 100_000
 MAX_BASES = 5
 # Of the files in a folder so many are named where one is missing.
 MAX_LISTED = 12
-# The keys by which files are told apart; a study and a search have a base of the first kind.
+# The keys by which the kinds of files are recognised; a study and a search have a base of the first kind.
 FILE_KINDS: dict[str, frozenset[str]] = {
     "study": frozenset(("arms", "grid", "sweep", "doses", "seeds", "says")),
     "search": frozenset(("search", "trials", "sampler", "pruner")),
@@ -139,7 +139,7 @@ def override(tables: dict[str, Any], key: str, value: Any) -> None:
 
 
 def locate_in_file(error: UsageErrorT, path: str | Path) -> UsageErrorT:
-    """The same problems, with the file in front of each key; what is wrong with files of the data is told as it is."""
+    """The same problems, with the file in front of each key; problems with files of the data stay as they are."""
 
     def located(problem: Problem) -> Problem:
         if isinstance(error, SourceError) and not problem.where.startswith("data."):

@@ -1,4 +1,4 @@
-"""A worked answer on one sheet: the formula, the numbers put in, tables, notes and a drawing."""
+"""A worked answer as one document: the formula, the numbers put in, tables, notes and a drawing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Document:
     notes: tuple[str, ...] = ()
 
     def to_html(self, drawing: str = "") -> str:
-        """The sheet as a notebook shows it: HTML that needs nothing else.
+        """The document as a notebook shows it: HTML that needs nothing else.
 
         Args:
             drawing: an SVG that stands alone, shown above the tables.
@@ -78,7 +78,7 @@ class Document:
         return f'<div class="cnnlab">{"".join(parts)}</div>'
 
     def to_markdown(self) -> str:
-        """The sheet as Markdown with `$…$` for mathematics, as GitHub and notebooks read it."""
+        """The document as Markdown with `$…$` for mathematics, as GitHub and notebooks read it."""
         parts = [f"**{_markdown(self.title)}**"]
         parts += [_markdown(line) if isinstance(line, str) else f"$${line.latex}$$" for line in self.lines]
         parts += [_markdown_table(title, table) for title, table in self.tables]
@@ -86,7 +86,7 @@ class Document:
         return "\n\n".join(parts) + "\n"
 
     def to_latex(self) -> str:
-        """The sheet as LaTeX; it needs the packages amsmath and booktabs."""
+        """The document as LaTeX; it needs the packages amsmath and booktabs."""
         parts = [rf"\paragraph{{{_latex(self.title)}}}"]
         parts += [_latex(line) if isinstance(line, str) else rf"\[ {line.latex} \]" for line in self.lines]
         parts += [_latex_table(title, table) for title, table in self.tables]
@@ -95,7 +95,7 @@ class Document:
 
 
 class Renderable(Protocol):
-    """What every answer can do: be written on a sheet, be dumped as JSON."""
+    """What every result can do: become a document, become JSON."""
 
     def document(self) -> Document:
         """The worked answer."""

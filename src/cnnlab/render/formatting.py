@@ -70,7 +70,7 @@ def format_fraction(value: float) -> str:
 
 
 def format_loss(value: float) -> str:
-    """A loss with four digits; very large ones short, and one that is not a number said so."""
+    """A loss with four digits; very large ones short, and NaN as a word."""
     if not isfinite(value):
         return "not a number" if value != value else "infinite"
     return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3g}"

@@ -152,8 +152,8 @@ def calibration_error(
         confidence: N probabilities of the class that was named.
         correct: whether each image was named right, N.
         bin_indices: the bin of each image, N; bins without images count for nothing.
-        draws: how many answers of a calibrated network are simulated: right with the probability that was said.
-        edges: whether the bins are those of `equal_width_bins`, whose edges are then told.
+        draws: how many answers of a calibrated network are simulated: right with the stated probability.
+        edges: whether the bins are those of `equal_width_bins`, whose edges are then given.
     """
     order = np.argsort(bin_indices, kind="stable")
     kinds, starts, images = np.unique(bin_indices[order], return_index=True, return_counts=True)
@@ -206,7 +206,7 @@ IMAGES_AT_A_TIME = 20_000
 
 
 class Temperature(Record):
-    """A fitted temperature with its 95 % interval; `at_bound` where the best one lies beyond what is looked at.
+    """A fitted temperature with its 95 % interval; `at_bound` where the best one lies beyond the range searched.
 
     `indifferent` where each image's logits are all equal: every temperature gives the same probabilities, and the value
     is 1.
@@ -292,9 +292,9 @@ def cross_fitted_logits(
     order = generator.permutation(len(labels))
     first, second = order[: len(order) // 2], order[len(order) // 2 :]
     cooled, fitted = np.empty(logits.shape, dtype=np.float64), []
-    for fits, judged in ((first, second), (second, first)):
+    for fits, held_out in ((first, second), (second, first)):
         fitted.append(fit_temperature(logits[fits], labels[fits]))
-        cooled[judged] = logits[judged] / fitted[-1]
+        cooled[held_out] = logits[held_out] / fitted[-1]
     return cooled, (fitted[0], fitted[1])
 
 

@@ -192,9 +192,9 @@ def effects_over_runs(
         if test is None:
             found.append(PairedEffect(n=len(baseline), difference=None, verdict="no verdict"))
             continue
-        judged = verdict if len(baseline) >= MIN_RUNS else "no verdict"
+        decision = verdict if len(baseline) >= MIN_RUNS else "no verdict"
         whole = test.interval(1 - rules.alpha / len(tests))
-        found.append(_effect(len(baseline), test.difference, whole, test.interval(1 - 2 * level), judged))
+        found.append(_effect(len(baseline), test.difference, whole, test.interval(1 - 2 * level), decision))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from scipy.special import betaincinv, stdtrit
 from cnnlab.records import Record
 
 LEVEL = 0.95
-# Fewer runs only describe: nothing is judged.
+# Fewer runs only describe: there is no verdict.
 MIN_RUNS = 5
 
 Interval = tuple[float, float]

@@ -26,15 +26,15 @@ class SweepCurve(Record):
 
     Attributes:
         sweep_values, samples: in the order given; `samples` holds a run for each seed.
-        p_any: of Alexander's and Govern's test: does the value matter at all? Of the values with two finite runs or more.
+        p_any: of Alexander and Govern's test: does the value matter? Of the values with two finite runs or more.
         coefficients: of a quadratic fitted to all finite runs, highest power first; None for fewer than three values.
         coefficient_errors: their standard errors, HC3: right though the values differ in spread. None where a value
             that the fit can't do without has a single run.
         best: the index of the best mean, of those with five finite runs where the curve has `enough`.
         plateau: indices, in the order given, of the values that can't be told from the best, which is one of them.
-        p_plateau: Welch's p of each value against the best, size-corrected (`welch.size_of_test`) and adjusted by Holm's
+        p_plateau: Welch's p of each value against the best, size-corrected (`size_of_test`) and adjusted by Holm's
             rule; 1 for the best itself, None for a value with fewer than two finite runs.
-        enough: six values or more have five finite runs or more. Else the numbers only describe, and no plateau is given.
+        enough: six values or more have five finite runs or more. Else the numbers only describe, without a plateau.
     """
 
     sweep_values: tuple[float, ...]
@@ -193,9 +193,9 @@ def _p_against_best(samples: Sequence[Sample], best: int | None) -> tuple[float 
 
 
 def _plateau(samples: Sequence[Sample], p: Sequence[float | None], alpha: float) -> tuple[int, ...]:
-    judged = zip(samples, p, strict=True)
+    arms = zip(samples, p, strict=True)
     return tuple(
-        place for place, (arm, value) in enumerate(judged) if arm.n >= MIN_RUNS and value is not None and value >= alpha
+        place for place, (arm, value) in enumerate(arms) if arm.n >= MIN_RUNS and value is not None and value >= alpha
     )
 
 

@@ -36,7 +36,7 @@ def receptive_field(
 
     Args:
         layers: the table's rows, from the image on: texts such as "conv(32, 5)", or layers; `classes` stands for 10.
-        size: the image's side in pixels, or (height, width); without it, sizes are told as rules in A.
+        size: the image's side in pixels, or (height, width); without it, sizes are given as rules in A.
         channels: C of the image.
         layer: the row that is traced back; the last one with a map where it is left out.
         node: (row, column) on its map, from 0; the one in the middle where it is left out.
@@ -72,7 +72,7 @@ def trace_table(rows: Sequence[LayerRow], size: int | Pair | None, channels: int
         try:
             found = trace(rows, (channels, side, side))
         except SpecError as error:
-            # What is wrong at any size is told for one that people know.
+            # An error at every size is reported for one that people know.
             problem = error if side <= DEFAULT_SIZE else problem
             if side == _CANDIDATE_SIDES[-1]:
                 raise problem or error from None
@@ -98,7 +98,7 @@ def fields_from_records(
 
     Args:
         image: (C, H, W).
-        size_given: False where nobody asked for this size of the image: sizes are told as rules, then.
+        size_given: False where nobody asked for this size of the image: sizes are given as rules, then.
         layer: as in `receptive_field`; so is `node`.
         title: what the network is called.
 

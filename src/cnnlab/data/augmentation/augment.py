@@ -1,6 +1,6 @@
 """Random changes of training images: whole batches on the device, a draw per image.
 
-What an image gets depends on (seed, epoch, image) alone: not on its batch, the device, or how the data is fed. The
+What an image gets depends on (seed, epoch, image) alone: not on its batch, the device, or how the data is loaded. The
 draws stay on the host, so that it knows which images are touched without asking the device.
 """
 

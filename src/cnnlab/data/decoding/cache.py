@@ -46,7 +46,7 @@ FillFunction = Callable[[Path, int], None]
 
 
 def pixels_key(content: str, image_spec: ImageSpec) -> str:
-    """The name of decoded images: their content's digest, the form, and what decodes them."""
+    """The name of decoded images: their content's digest, the image spec, and what decodes them."""
     size = f"{image_spec.channels}x{image_spec.height}x{image_spec.width}-{image_spec.interpolation}"
     return f"{content[:40]}-{size}-d{DECODER_VERSION}-pillow{PIL.__version__}"
 
@@ -125,7 +125,7 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Facts by name, of values that JSON has, which take long to find.
+    """A value that JSON can hold and that takes long to compute, cached by name.
 
     They are found anew where the file is absent or damaged, and each time where it can't be written.
     """
@@ -136,11 +136,11 @@ def cached_json(key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, An
             return dict(json.loads(text))
     except (OSError, ValueError):
         pass
-    facts = compute()
-    text = json.dumps(facts)
+    value = compute()
+    text = json.dumps(value)
     with suppress(CnnlabError), _atomic_file(path) as new:
         new.write_text(f"{text}\n{zlib.crc32(text.encode()):08x}")
-    return facts
+    return value
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
@@ -263,7 +263,7 @@ def get_or_create(
 
 
 def evict(max_bytes: int) -> None:
-    """Remove the files that have not been used for longest until the rest has at most so many bytes.
+    """Remove the files that have not been used for longest until the others have at most so many bytes.
 
     What is being written counts; what a process that has ended left half written goes.
     """

@@ -94,7 +94,7 @@ def try_inspect(file: ImageFile) -> tuple[ImageHeader, Pixels] | ImageFault:
 
 
 def to_pixels(image: Image.Image, image_spec: ImageSpec | None = None) -> Pixels:
-    """An opened image as uint8, C×H×W; without a form as RGB in its own size."""
+    """An opened image as uint8, C×H×W; without a spec as RGB in its own size."""
     channels, size = (image_spec.channels, (image_spec.width, image_spec.height)) if image_spec else (3, None)
     flat = _to_opaque_8bit(ImageOps.exif_transpose(image))
     flat = flat.convert("L" if channels == 1 else "RGB")

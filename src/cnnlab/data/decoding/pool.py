@@ -1,4 +1,4 @@
-"""Work on many image files in several processes, fed through pipes. No torch.
+"""Work on many image files in several processes, through pipes. No torch.
 
 Each worker is a fresh interpreter (`python -P -m cnnlab.data.decoding.worker`) rather than a `multiprocessing` child:
 those import the caller's main script again, which a script without a `__main__` guard does not survive, and forking a
@@ -61,9 +61,9 @@ def _run_inline(task: ImageTask, items: Iterable[WorkItem]) -> Iterator[WorkerRe
     answers = []
     with open_output(task) as file:
         for row, content in items:
-            answer = process_image(task, file, row, content)
-            if answer is not None:
-                answers.append((row, answer))
+            reply = process_image(task, file, row, content)
+            if reply is not None:
+                answers.append((row, reply))
             yield None
     yield from answers
 
@@ -99,10 +99,10 @@ def _run_in_workers(task: ImageTask, items: Iterable[WorkItem], num_workers: int
 
 def _flush_pipes(full: selectors.BaseSelector, timeout_s: float | None) -> list[_Worker]:
     """Write on where a full pipe has room again, for which None waits; the workers that have their whole item now."""
-    fed = [key for key, _ in full.select(timeout_s) if _write_pending(key.data)]
-    for key in fed:
+    ready = [key for key, _ in full.select(timeout_s) if _write_pending(key.data)]
+    for key in ready:
         full.unregister(key.fileobj)
-    return [key.data for key in fed]
+    return [key.data for key in ready]
 
 
 @dataclass
@@ -111,7 +111,7 @@ class _Worker:
 
     Attributes:
         stderr: what it complains of: a file, since a pipe that nobody reads would fill and hold the process up.
-        pending: the rest of its item, for which its pipe has no room yet.
+        pending: what remains of its item, for which its pipe has no room yet.
     """
 
     process: subprocess.Popen[bytes]
@@ -159,7 +159,7 @@ def _read_replies(worker: _Worker) -> list[WorkerReply]:
     lines = _require_pipe(worker.process.stdout).read().splitlines()
     if worker.process.wait() != 0:
         raise _worker_error(worker)
-    return [(row, answer) for row, answer in map(json.loads, lines)]
+    return [(row, reply) for row, reply in map(json.loads, lines)]
 
 
 def _worker_error(worker: _Worker) -> CnnlabError:

@@ -1,4 +1,4 @@
-"""What is done to one image file in a pool: decoded into its row of a file, or looked at. No torch.
+"""The work on one image file in a pool: decode it into its row of a file, or inspect it. No torch.
 
 Run as `python -m cnnlab.data.decoding.worker TASK` it reads frames (row, length, content) from stdin until it ends and
 writes its answers to stdout, one JSON line each, only then: nobody waits for the other.
@@ -27,12 +27,12 @@ FRAME_FORMAT = "<qQ"
 class ImageTask:
     """What to do with each image.
 
-    `decode` writes the pixels in `form` to `file`, at `start` + row × image size; its answer is a fault, if any.
-    `inspect` answers the image's height, width, channels, format and a hash of its pixels, or a fault.
+    `decode` writes pixels of `image_spec` to `file`, at `start` + row × image size; its reply is a fault, if any.
+    `inspect` replies with the image's height, width, channels, format and a hash of its pixels, or a fault.
     """
 
     kind: Literal["decode", "inspect"]
-    form: ImageSpec | None = None
+    image_spec: ImageSpec | None = None
     file: str = ""
     start: int = 0
 
@@ -42,7 +42,7 @@ class ImageTask:
     @classmethod
     def from_json(cls, text: str) -> ImageTask:
         fields = json.loads(text)
-        return cls(**{**fields, "form": ImageSpec(**fields["form"]) if fields["form"] else None})
+        return cls(**{**fields, "image_spec": ImageSpec(**fields["image_spec"]) if fields["image_spec"] else None})
 
 
 @contextmanager
@@ -58,13 +58,13 @@ def open_output(task: ImageTask) -> Iterator[IO[bytes] | None]:
 
 def process_image(task: ImageTask, file: IO[bytes] | None, row: int, content: bytes) -> dict[str, Any] | None:
     """Do the task for one image; the answer, if it has one. `{"fault": [kind, message]}` tells what is wrong."""
-    if task.form is None or file is None:
+    if task.image_spec is None or file is None:
         found = try_inspect(content)
         if isinstance(found, ImageFault):
             return _fault_reply(found)
         header, pixels = found
         return {**asdict(header), "hash": hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}
-    pixels_or_fault = try_decode(content, task.form)
+    pixels_or_fault = try_decode(content, task.image_spec)
     if isinstance(pixels_or_fault, ImageFault):
         return _fault_reply(pixels_or_fault)
     file.seek(task.start + row * pixels_or_fault.nbytes)
@@ -78,10 +78,10 @@ def serve(task: ImageTask, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
     with open_output(task) as file:
         while len(head := incoming.read(struct.calcsize(FRAME_FORMAT))) == struct.calcsize(FRAME_FORMAT):
             row, length = struct.unpack(FRAME_FORMAT, head)
-            answer = process_image(task, file, row, incoming.read(length))
-            if answer is not None:
-                answers.append([row, answer])
-    outgoing.write("".join(json.dumps(answer) + "\n" for answer in answers).encode())
+            reply = process_image(task, file, row, incoming.read(length))
+            if reply is not None:
+                answers.append([row, reply])
+    outgoing.write("".join(json.dumps(reply) + "\n" for reply in answers).encode())
     outgoing.flush()
 
 

@@ -53,7 +53,7 @@ def open_catalogue(
     Args:
         root: the data folder, or several that are searched in order.
         download: whether it may be downloaded; with the environment's CNNLAB_OFFLINE=1 it never is.
-        progress: is told about the download.
+        progress: reports the download.
         retry: how long to wait for mirrors.
 
     Raises:
@@ -72,7 +72,7 @@ def open_published(
     progress: ProgressCallback | None = None,
     retry: RetryPolicy | None = None,
 ) -> DataSource:
-    """The same as `open_catalogue` for a data set whose facts are given."""
+    """The same as `open_catalogue` for a data set whose `DatasetInfo` is given."""
     from cnnlab.data.sources.published import PublishedSource
     from cnnlab.data.sources.shapes import ShapesSource
 
@@ -108,8 +108,8 @@ def estimate_download_s(name: str, timeout_s: float = 3.0) -> float | None:
     known = dataset_info(name)
     if is_offline():
         return None
-    for form in known.releases:
-        files = _required_files(form)
+    for release in known.releases:
+        files = _required_files(release)
         rate = measure_bandwidth(max(files, key=lambda file: file.size), timeout_s / len(known.releases))
         if rate:
             return sum(file.size for file in files) / rate
@@ -124,13 +124,13 @@ def _local_copies(info: DatasetInfo, roots: Sequence[Path]) -> Iterator[tuple[Re
     """Where the data set lies, best first: unpacked before packed, since it reads faster."""
     for root in roots:
         own = root / info.name
-        for form in info.releases:
-            folders = [*(base / folder for base in (root, own) for folder in form.folders), own]
-            yield from ((form, folder) for folder in folders if _has_all_files(folder, form))
-        for form in info.releases:
-            if form.archive:
-                archives = (base / form.archive.name for base in (root, own))
-                yield from ((form, archive) for archive in archives if archive.is_file())
+        for release in info.releases:
+            folders = [*(base / folder for base in (root, own) for folder in release.folders), own]
+            yield from ((release, folder) for folder in folders if _has_all_files(folder, release))
+        for release in info.releases:
+            if release.archive:
+                archives = (base / release.archive.name for base in (root, own))
+                yield from ((release, archive) for archive in archives if archive.is_file())
 
 
 def _has_all_files(folder: Path, release: Release) -> bool:
@@ -143,14 +143,14 @@ def _required_files(release: Release) -> tuple[RemoteFile, ...]:
 
 
 def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, retry: RetryPolicy | None) -> None:
-    """The first form that can be had, into the data set's own folder."""
+    """The first release that can be had, into the data set's own folder."""
     from cnnlab.data.sources.base import no_progress
     from cnnlab.data.sources.download import RetryPolicy, fetch
 
     failures: list[CnnlabError] = []
-    for form in info.releases:
+    for release in info.releases:
         try:
-            for file in _required_files(form):
+            for file in _required_files(release):
                 fetch(file, root / info.name, progress or no_progress, retry or RetryPolicy())
             return
         except DownloadError as failed:
@@ -161,15 +161,15 @@ def _download(info: DatasetInfo, root: Path, progress: ProgressCallback | None, 
 def _offline_error(info: DatasetInfo, roots: Sequence[Path]) -> DownloadError:
     from cnnlab.data.sources.download import manual_download_text
 
-    form = info.releases[0]
+    release = info.releases[0]
     folder = roots[0] / info.name
-    names = [file.name for form in info.releases for file in _required_files(form)] + [
-        form.folders[0] for form in info.releases
+    names = [file.name for release in info.releases for file in _required_files(release)] + [
+        release.folders[0] for release in info.releases
     ]
     return DownloadError(
         f"{info.name} is not at hand, and downloads are off",
         where=", ".join(map(str, roots)),
         received="CNNLAB_OFFLINE is set" if is_offline() else "a call without download",
         allowed=f"{', '.join(names)}, in one of these folders",
-        next_step="\n  ".join(manual_download_text(file, folder) for file in _required_files(form)),
+        next_step="\n  ".join(manual_download_text(file, folder) for file in _required_files(release)),
     )

@@ -44,7 +44,7 @@ def decode(file_format: FileFormat, files: Sequence[NamedBytes]) -> Decoded:
 
 
 def convert_pixels(pixels: Pixels, image_spec: ImageSpec) -> Pixels:
-    """The images with the form's size and channels; unchanged (not copied) where they have them."""
+    """The images with the spec's size and channels; unchanged (not copied) where they have them."""
     if pixels.shape[1:] == image_spec.shape:
         return pixels
     changed = np.empty((len(pixels), *image_spec.shape), np.uint8)

@@ -142,7 +142,7 @@ class ImageFolder:
         return HeaderStats.from_dict(self._collect_headers([entries[index] for index in spread]))
 
     def spec_from_headers(self, stats: HeaderStats) -> ImageSpec:
-        """The one form of what was looked at; errors as `native_spec`."""
+        """The one image spec of these headers; errors as `native_spec`."""
         if len(stats.sizes) == 1:
             ((height, width),) = stats.sizes
             return ImageSpec(stats.channels, height, width)
@@ -169,7 +169,7 @@ class ImageFolder:
             faults = [(row, fault) for row, fault in self.map_files(task, entries, "decoding images", progress)]
             if faults:
                 raise self._unreadable_error(
-                    [(entries[row], ImageFault(*answer["fault"])) for row, answer in sorted(faults, key=_row_of)]
+                    [(entries[row], ImageFault(*reply["fault"])) for row, reply in sorted(faults, key=_row_of)]
                 )
 
         return cached_pixels(pixels_key(digest_entries(entries), image_spec), len(entries), image_spec, fill)
@@ -188,9 +188,9 @@ class ImageFolder:
                     yield position, content
 
         done = 0
-        for answer in pool.run_image_task(task, contents(), len(entries), sum(entry.size for entry in entries)):
-            if answer is not None:
-                yield answer
+        for reply in pool.run_image_task(task, contents(), len(entries), sum(entry.size for entry in entries)):
+            if reply is not None:
+                yield reply
                 continue
             done += 1
             if done % _PROGRESS_INTERVAL == 0:
@@ -238,5 +238,5 @@ def _image_id_of(pair: tuple[FileEntry, str]) -> str:
     return pair[1]
 
 
-def _row_of(answer: pool.WorkerReply) -> int:
-    return answer[0]
+def _row_of(reply: pool.WorkerReply) -> int:
+    return reply[0]

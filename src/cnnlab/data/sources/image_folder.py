@@ -37,7 +37,7 @@ def open_folder(path: str | Path) -> ImageFolder:
 
     Raises:
         SourceError: it is not there, is unsafe (links, paths that lead outside), or holds no usable classes; all
-            its problems are told together.
+            its problems are listed together.
     """
     reader = open_reader(expand_home(path))
     layout = read_layout(reader)

@@ -39,7 +39,7 @@ class PublishedSource:
 
     Attributes:
         info: what the files must hold.
-        release: which of the published forms lies at `path`.
+        release: which of the published releases lies at `path`.
         path: the folder of the files, or the archive.
     """
 
@@ -146,7 +146,7 @@ class PublishedSource:
         return hashlib.sha256(f"{self.release.file_format} {self.info} {split} {stamps}".encode()).hexdigest()
 
     def _decode_checked(self, split: Split, files: Sequence[NamedBytes]) -> Decoded:
-        """The decoded files, read-only, when they hold what the facts say."""
+        """The decoded files, read-only, when they hold what `info` says."""
         pixels, labels = decode(self.release.file_format, files)
         expected = (self.num_images(split), *self.native_spec().shape)
         if pixels.shape != expected:
@@ -187,7 +187,7 @@ def find_file(folder: Path, name: str) -> Path | None:
 def _convert_fill(
     pixels: Pixels, indices: Indices, image_spec: ImageSpec, description: str, progress: ProgressCallback
 ) -> FillFunction:
-    """Writes the images at `indices` in another form, a few at a time."""
+    """Writes the images at `indices` as another image spec, a few at a time."""
 
     def fill(file: Path, start: int) -> None:
         with file.open("r+b") as opened:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-# `describe` needs the facts alone, and fast.
+# `describe` needs `DatasetInfo` alone, and fast.
 if TYPE_CHECKING:
     from cnnlab.data.sources.base import Split
 
@@ -266,4 +266,4 @@ _DATASETS = (
     DatasetInfo("shapes", 3, 32, 32, _SHAPES_CLASSES, _split_sizes(10_000, 2_000)),
 )
 
-CATALOGUE: Mapping[str, DatasetInfo] = {facts.name: facts for facts in _DATASETS}
+CATALOGUE: Mapping[str, DatasetInfo] = {info.name: info for info in _DATASETS}

@@ -93,7 +93,7 @@ def validate_channels(query: SizeQuery, channels: int | None, filters: int | Non
 
 
 def validate_window(window: Window) -> None:
-    """Nothing, if something comes out, and not more than can be looked at.
+    """Nothing, if something comes out, and not more than is allowed.
 
     Raises:
         UsageError: the window is larger than its image; all of the output is cut off; the output is too large.
@@ -260,7 +260,7 @@ class OutputSizeResult(Record):
     """What comes out of a window that slides over an image.
 
     `size` is what torch makes of `exact`. `shape` is (channels, height, width); it, `weights`, `biases` and
-    `parameters` are None where the channels were not told.
+    `parameters` are None where the channels were not given.
     """
 
     size: SizeOrPair
@@ -280,7 +280,7 @@ class OutputSizeResult(Record):
         return _output_document(self)
 
     def svg(self) -> str:
-        """The windows under their row of pixels, standing alone; one strip a dimension."""
+        """The windows under their row of pixels, standing alone; one row of pixels a dimension."""
         return draw_windows(self.question, self.axes)
 
     def _repr_html_(self) -> str:

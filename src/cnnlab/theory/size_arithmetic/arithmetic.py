@@ -155,7 +155,7 @@ class SizeQuery(Record):
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The dimensions that are told apart: one for both, unless some quantity has two numbers."""
+        """The dimensions that differ: one for both, unless some quantity has two numbers."""
         quantities = (
             self.size,
             self.kernel,
@@ -397,7 +397,7 @@ class WindowLayout:
 
 
 def to_spans(positions: Iterable[int]) -> list[Span]:
-    """Places in rising order as few stretches: neighbours joined, and what repeats evenly told once.
+    """Positions in rising order as few spans: neighbours joined, and what repeats evenly written once.
 
     >>> to_spans([1, 2, 4, 5, 7, 8, 20])
     [Span(first=1, last=2, every=3, times=3), Span(first=20, last=20, every=0, times=1)]
@@ -468,7 +468,7 @@ class NearbySetting(Record):
 class SizeSolver:
     """A window whose `unknown` is to be found, so that `output` comes out of `window`.
 
-    The unknown's value in `window` does not count. `tied`: the stride is the kernel, as of a pool unless told.
+    The unknown's value in `window` does not count. `tied`: the stride is the kernel, as of a pool unless given.
     """
 
     window: Window
@@ -570,7 +570,7 @@ def nearest_fits(window: Window) -> list[NearbySetting]:
 
 
 def nearest_solutions(solver: SizeSolver) -> list[NearbySetting]:
-    """The settings that fit exactly where a puzzle has no exact solution, each with one known quantity changed."""
+    """The settings that fit exactly where a solver has no exact solution, each with one known quantity changed."""
     found: list[NearbySetting] = []
     changes: list[Change] = ["output", "size", "kernel", "padding"]
     changes += [] if solver.tied else ["stride"]

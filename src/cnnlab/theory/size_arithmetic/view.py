@@ -106,7 +106,7 @@ def nearby_tables(title: str, query: SizeQuery, nearby: list[tuple[Axis, NearbyS
 
 
 def with_axis(axis: Axis, sentence: str) -> str:
-    """A sentence that says which dimension it is about, where they are told apart."""
+    """A sentence that says which dimension it is about, where they differ."""
     return sentence if axis == "both" else f"{axis.capitalize()}: {sentence[0].lower()}{sentence[1:]}"
 
 
@@ -195,7 +195,7 @@ def count_text(count: int, axis: Axis) -> str:
 
 
 def output_notes(window: Window, output: AxisOutput) -> list[str]:
-    """What is to be said of one dimension of an output."""
+    """The notes on one dimension of an output."""
     if window.transposed:
         return _transposed_notes(window, output)
     notes = []
@@ -305,7 +305,7 @@ def _span_text(span: Span) -> str:
 
 
 def solution_notes(solver: SizeSolver, solution: AxisSolution) -> list[str]:
-    """What is to be said of one dimension of a solution."""
+    """The notes on one dimension of a solution."""
     unknown, notes = solver.unknown, []
     if solution.exact is None:
         single = "one pixel goes in" if solver.window.transposed else "one window is wanted"
@@ -379,7 +379,7 @@ _TITLES = {"both": "rows and columns alike", "rows": "rows", "columns": "columns
 
 
 def draw_windows(query: SizeQuery, axes: Sequence[AxisOutput]) -> str:
-    """An output's picture as SVG, standing alone: one strip, or one for the rows and one for the columns."""
+    """An output's drawing as SVG, standing alone: one row of pixels, or one for the rows and one for the columns."""
     rows = [(_WindowRow.of(query.window(found.axis)), found) for found in axes]
     legend = _legend(query, [row for row, _ in rows])
     wide = sum(_entry_width(label) for _, label in legend)
