@@ -81,12 +81,12 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor, process_group: ProcessGroup) -> Tensor:
-        ctx.world = process_group
+        ctx.process_group = process_group
         return process_group.all_reduce(numbers.clone())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.world.sum(gradient.contiguous().clone()), None
+        return ctx.process_group.all_reduce(gradient.contiguous().clone()), None
 
 
 class DistributedModel:

@@ -276,7 +276,7 @@ def _propagate_upsampling(call: FunctionCall, fields: ReceptiveFieldPair, output
         return WHOLE_IMAGE
     scales = [after // before for after, before in zip(output.shape[-2:], sizes, strict=True)]
     kind = "bilinear" if mode == "bilinear" else "nearest"
-    return grid_field_map(_map_axes(fields, lambda axis, field: field.enlarged(scales[axis], kind)), output.shape)
+    return grid_field_map(_map_axes(fields, lambda axis, field: field.after_upsample(scales[axis], kind)), output.shape)
 
 
 def _map_axes(fields: ReceptiveFieldPair, update: Any) -> ReceptiveFieldPair:
