@@ -62,7 +62,7 @@ def create_model(
 def default_input_size(name: str) -> tuple[int, int, int]:
     """(channels, height, width) of the images that the network was made for.
 
-    >>> natural_shape("resnet18")
+    >>> default_input_size("resnet18")
     (3, 224, 224)
 
     Raises:
@@ -83,7 +83,7 @@ def default_input_size(name: str) -> tuple[int, int, int]:
 def default_num_classes(name: str) -> int:
     """How many classes the network tells apart as its library makes it; 0 for one that ends with features.
 
-    >>> natural_classes("resnet18")
+    >>> default_num_classes("resnet18")
     1000
 
     Raises:

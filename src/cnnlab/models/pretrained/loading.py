@@ -70,7 +70,7 @@ def load_state_dict_report(
 def report_lines(report: WeightLoadReport) -> list[str]:
     """What a person is told of the filling, a line each; the warnings among them begin with '! '.
 
-    >>> sentences(LoadedRecord(source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)))
+    >>> report_lines(WeightLoadReport(source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)))
     ['x.pth: 3 tensors loaded', '! x.pth: 1 tensor is missing and begins at random: a']
     """
     label = Path(report.file).name if report.file else report.source

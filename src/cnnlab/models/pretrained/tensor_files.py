@@ -59,7 +59,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def abbreviate(names: Iterable[str], limit: int = 5) -> str:
     """The first of these names, and how many more there are.
 
-    >>> few(["a", "b", "c", "d"], most=2)
+    >>> abbreviate(["a", "b", "c", "d"], limit=2)
     'a, b and 2 more'
     """
     listed = list(names)

@@ -69,7 +69,7 @@ class PretrainedWeights:
 def pretrained_config(name: str, weights: str = "imagenet") -> PretrainedConfig:
     """How images came to the network when these weights were evaluated; for 'none' and a file, those of 'imagenet'.
 
-    >>> natural("resnet18").shape, natural("efficientnet_b3").interpolation
+    >>> pretrained_config("resnet18").shape, pretrained_config("efficientnet_b3").interpolation
     ((3, 224, 224), 'bicubic')
 
     Raises:
@@ -105,7 +105,7 @@ class WeightsLocation(NamedTuple):
 def is_weights_file(weights: str) -> bool:
     """Whether weights are a person's own file, and none that a library publishes.
 
-    >>> names_file("trunk.pth"), names_file("imagenet")
+    >>> is_weights_file("trunk.pth"), is_weights_file("imagenet")
     (True, False)
     """
     return "/" in weights or weights.lower().endswith(_SUFFIXES)

@@ -55,8 +55,8 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
     gates of squeeze-and-excitation and the statistics of normalisations, which strictly see the whole image, are
     left out, as published figures leave them out.
 
-    >>> from cnnlab.models.pretrained.architectures import network
-    >>> trace_network(network("alexnet"), (3, 224, 224))[3].text
+    >>> from cnnlab.models.pretrained.architectures import create_model
+    >>> trace_network(create_model("alexnet"), (3, 224, 224))[3].text
     'conv(192, 5, padding=2)'
 
     Args:
@@ -116,7 +116,7 @@ def _parent_module(tensor: str) -> str:
 def _with_ancestors(modules: Iterable[str]) -> set[str]:
     """Modules with all that they lie in but the network itself.
 
-    >>> sorted(_with_those_around(["layer1.0.conv1"]))
+    >>> sorted(_with_ancestors(["layer1.0.conv1"]))
     ['layer1', 'layer1.0', 'layer1.0.conv1']
     """
     pieces = [name.split(".") for name in modules if name]

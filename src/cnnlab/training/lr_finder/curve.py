@@ -63,7 +63,7 @@ def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
     Raises:
         UsageError: each of the three that can't be is told.
 
-    >>> [f"{rate:.0e}" for rate in ladder(1e-6, 1e3, 10)][:3]
+    >>> [f"{rate:.0e}" for rate in geometric_rates(1e-6, 1e3, 10)][:3]
     ['1e-06', '1e-05', '1e-04']
     """
     problems = [
@@ -87,7 +87,7 @@ def num_valid_steps(losses: Sequence[float]) -> int:
 
     It blows up with the first loss that is not finite, or that brings the running mean past four times its lowest.
 
-    >>> steps_that_count([2.3, 2.0, 1.5, 1.4, 90.0, 4000.0])
+    >>> num_valid_steps([2.3, 2.0, 1.5, 1.4, 90.0, 4000.0])
     4
     """
     mean, lowest = 0.0, math.inf
@@ -108,9 +108,9 @@ def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAna
         rates: those that were planned, in equal ratios, rising.
         losses: of the first of them: as many as were tried. From the blow-up on they don't count.
 
-    >>> rates = ladder(1e-6, 1.0, 101)
+    >>> rates = geometric_rates(1e-6, 1.0, 101)
     >>> falling = [2 - math.tanh(3 + math.log10(rate)) if rate < 0.5 else 99 for rate in rates]
-    >>> found = read_curve(rates, falling)
+    >>> found = analyze_curve(rates, falling)
     >>> f"{found.steepest:.1e}"
     '1.0e-03'
     """

@@ -21,7 +21,7 @@ Verdict = Literal["too high", "within", "too low"]
 def format_lr(value: float) -> str:
     """A learning rate with the two digits that a range test can tell.
 
-    >>> rate(0.00123), rate(0.000012), rate(1.0)
+    >>> format_lr(0.00123), format_lr(0.000012), format_lr(1.0)
     ('0.0012', '1.2e-05', '1')
     """
     return f"{value:.2g}"
