@@ -92,9 +92,9 @@ def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
     )
     records, others = made.fit(), plain.fit()
     assert equal(made.weights, plain.weights)
-    assert not equal(made.training.judged.state_dict(), made.weights)
+    assert not equal(made.training.eval_model.state_dict(), made.weights)
     exact = compute_score(
-        predict_logits(made.training.judged, made.feeds.validation), made.feeds.validation.labels, "bgr"
+        predict_logits(made.training.eval_model, made.feeds.validation), made.feeds.validation.labels, "bgr"
     )
     assert records[-1].validation.loss == exact.loss
     assert records[-1].validation.loss != others[-1].validation.loss
@@ -131,7 +131,7 @@ def test_an_average_of_epochs_is_that_of_the_weights_at_their_ends(bench: Callab
     plain.training.optimizer.step = watched
     plain.fit()
     made.fit()
-    found = made.training.judged.get_submodule("conv1").weight
+    found = made.training.eval_model.get_submodule("conv1").weight
     torch.testing.assert_close(found, torch.stack(ends[1:]).mean(0), rtol=1e-5, atol=1e-6)
 
 

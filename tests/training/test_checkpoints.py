@@ -48,7 +48,7 @@ def cut_after(made: Any, epochs: int, folder: Path) -> None:
 
 
 def state_of(training: Any) -> dict[str, Any]:
-    names = ("epoch", "step", "selected_epoch", "stopped", "chooser", "stopper", "schedule")
+    names = ("epoch", "step", "selected_epoch", "stopped", "best_tracker", "early_stopping", "schedule")
     return {name: deepcopy(getattr(training, name)) for name in names}
 
 
@@ -121,7 +121,7 @@ def test_a_training_that_was_over_stays_over(bench: Callable[..., Any], tmp_path
     save_training_state(tmp_path, made.training)
     restore_training_state(tmp_path, resumed.training, never)
     assert getattr(resumed.training, flag)
-    assert resumed.training.over
+    assert resumed.training.done
 
 
 def damage(path: Path, how: str) -> None:

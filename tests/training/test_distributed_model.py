@@ -26,23 +26,23 @@ TWO = ProcessGroup(rank=0, world_size=2)
 class Thread(ProcessGroup):
     """One of two processes that are threads, which add numbers up where they meet."""
 
-    size: int = 2
+    world_size: int = 2
     meeting: Barrier = field(default_factory=lambda: Barrier(2, timeout=60))
-    told: dict[int, Tensor] = field(default_factory=dict)
+    shared: dict[int, Tensor] = field(default_factory=dict)
 
-    def sum(self, numbers: Tensor) -> Tensor:
-        self.told[self.rank] = numbers.detach().clone()
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        self.shared[self.rank] = tensor.detach().clone()
         self.meeting.wait()
-        total = self.told[0] + self.told[1]
+        total = self.shared[0] + self.shared[1]
         self.meeting.wait()
-        return numbers.copy_(total)
+        return tensor.copy_(total)
 
 
 def in_two(work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What each of two threads finds."""
     first = Thread(rank=0)
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(work, (first, Thread(rank=1, meeting=first.meeting, told=first.told))))
+        return list(pool.map(work, (first, Thread(rank=1, meeting=first.meeting, shared=first.shared))))
 
 
 def norms() -> nn.Sequential:
@@ -61,7 +61,7 @@ def test_shares_of_a_batch_are_normalised_as_torchs_norm_does_the_whole() -> Non
     def trained(world: ProcessGroup, share: slice) -> tuple[nn.Module, Tensor, Tensor]:
         made, part = deepcopy(fresh), images[share].clone().requires_grad_()
         convert_sync_batchnorm(made, world)
-        with DistributedModel(made, world, made).batch_context(7, last=True) as whole:
+        with DistributedModel(made, world, made).batch_context(7, is_last=True) as whole:
             outputs = whole(part)
             (outputs * factors[share]).sum().backward()
         assert part.grad is not None
@@ -155,7 +155,7 @@ def test_without_a_momentum_the_statistics_are_the_plain_mean_over_all_batches()
         made = nn.Sequential(nn.BatchNorm2d(3, momentum=None))
         convert_sync_batchnorm(made, world)
         for images in batches:
-            with DistributedModel(made, world, made).batch_context(6, last=True) as whole:
+            with DistributedModel(made, world, made).batch_context(6, is_last=True) as whole:
                 whole(images[world.shard(6)])
         return made
 

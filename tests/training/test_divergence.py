@@ -55,7 +55,7 @@ def is_diverged(made: Any, place: int) -> None:
     before = min(place // batches, 1)
     records = made.fit()
     assert made.training.diverged
-    assert made.training.over
+    assert made.training.done
     assert made.training.selected_epoch == before
     assert len(records) == before + 1
     assert records[-1].test is None

@@ -34,7 +34,7 @@ def test_a_plain_torch_loop_ends_with_the_same_weights(bench: Callable[..., Any]
     means = []
     for epoch in range(3):
         loss_sum = hits = count = 0.0
-        for images, labels in plain.feeds.train.training(8, 0, epoch, plain.recipe.data.augment):
+        for images, labels in plain.feeds.train.train_batches(8, 0, epoch, plain.recipe.data.augment):
             outputs = network(images)
             loss = F.cross_entropy(outputs, labels)
             stepper.zero_grad()
@@ -262,7 +262,7 @@ def test_the_recipes_loss_is_the_one_that_is_stepped_by(bench: Callable[..., Any
     """The validation's loss is cross-entropy, whatever the training's is."""
     made = bench(epochs=1, batch_size=27, layers=("flatten", "dense(classes)"), loss="focal(2)")
     network = made.training.network
-    images, labels = next(made.feeds.train.training(27, 0, 0))
+    images, labels = next(made.feeds.train.train_batches(27, 0, 0))
     log_p = F.log_softmax(network(images).detach(), 1).gather(1, labels[:, None])[:, 0]
     expected = float((-((1 - log_p.exp()) ** 2) * log_p).mean())
     (record,) = made.fit()
@@ -281,7 +281,7 @@ def test_a_budget_of_images_ends_with_the_step_that_reaches_it(bench: Callable[.
     assert [(record.epoch, record.step, record.train.images) for record in records] == [(1, 4, 27), (1.5, 6, 16)]
     assert records[0].train == others[0].train
     assert made.training.stopped
-    assert made.training.over
+    assert made.training.done
 
 
 @pytest.mark.parametrize(("images", "ends"), [(27, [1]), (28, [1, 1.25]), (54, [1, 2]), (1000, [1, 2])])
@@ -321,6 +321,6 @@ def test_balanced_sampling_is_what_is_trained_on(bench: Callable[..., Any]) -> N
     expected = [
         images
         for epoch in range(2)
-        for images, _ in part.with_sampling(balanced_indices(part.labels, 4, epoch)).training(8, 4, epoch)
+        for images, _ in part.with_sampling(balanced_indices(part.labels, 4, epoch)).train_batches(8, 4, epoch)
     ]
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))

@@ -105,7 +105,7 @@ def test_a_training_sees_what_seed_and_step_draw(bench: Callable[..., Any], text
     made.fit()
     expected = []
     for epoch in range(2):
-        for number, (images, labels) in enumerate(made.feeds.train.training(4, 3, epoch)):
+        for number, (images, labels) in enumerate(made.feeds.train.train_batches(4, 3, epoch)):
             draws = generator(3, "mix", 4 * epoch + number // 2, number % 2)
             expected.append(mix_batch(mixing.read(text), images, labels, draws).images)
     assert len(seen) == len(expected) == 14

@@ -62,7 +62,7 @@ def test_features_are_those_of_the_run_up_to_the_cut(transferring: Any) -> None:
                 expected = module(expected)
                 if name == last:
                     break
-            assert torch.equal(network.eval().features(images), expected)  # type: ignore[operator]
+            assert torch.equal(network.eval().forward_features(images), expected)  # type: ignore[operator]
         assert loaded is not None
         assert loaded.source == f"run {transferring.source.name}"
         assert (loaded.missing, loaded.ignored) == ((), ())
@@ -129,7 +129,7 @@ def test_a_cut_within_the_inner_run(transferring: Any, tmp_path: Path) -> None:
     whole = trained_network(transferring.source, CPU, print)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(network.eval().features(images), whole[:3](images))  # type: ignore[operator, index]
+        assert torch.equal(network.eval().forward_features(images), whole[:3](images))  # type: ignore[operator, index]
     left = {name.rpartition(".")[0] for name, _ in network.named_parameters()}
     assert left == {"backbone.backbone.conv1", "backbone.backbone.batchnorm1", "head.dense1"}
 

@@ -72,7 +72,7 @@ def test_a_deep_head_behind_vgg() -> None:
     assert plan.trainable == 512 * 256 + 256 + 256 * 10 + 10 == 133_898
     assert plan.parameters == features + 133_898
     made = plan.build(0, "meta")
-    assert made.features(torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 512, 7, 7)  # type: ignore[operator]
+    assert made.forward_features(torch.empty(1, 3, 224, 224, device="meta")).shape == (1, 512, 7, 7)  # type: ignore[operator]
     assert not [name for name, _ in made.named_parameters() if "classifier" in name]
 
 

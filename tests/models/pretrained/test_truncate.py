@@ -65,7 +65,7 @@ def test_features_are_those_that_torchvision_takes_out(name: str, where: str, si
     whole = architectures.create_model(name, device="cpu", seed=3)
     theirs = create_feature_extractor(whole, {where: "features"}, suppress_diff_warning=True)
     with torch.no_grad():
-        found, expected = ours.features(images(size)), theirs(images(size))["features"]
+        found, expected = ours.forward_features(images(size)), theirs(images(size))["features"]
     assert torch.equal(found, expected)
     assert found.abs().sum() > 0
 
@@ -110,7 +110,7 @@ def test_a_timm_network_is_cut_where_its_modules_say() -> None:
     whole = architectures.create_model("timm/resnet18", device="cpu", seed=1)
     with torch.no_grad():
         before = whole.maxpool(whole.act1(whole.bn1(whole.conv1(images(64)))))
-        assert torch.equal(ours.features(images(64)), whole.layer2(whole.layer1(before)))
+        assert torch.equal(ours.forward_features(images(64)), whole.layer2(whole.layer1(before)))
 
 
 @FULL
@@ -121,7 +121,7 @@ def test_alexnets_fourth_convolution_and_its_relu() -> None:
     own = {f"features.{name}": tensor for name, tensor in ours.backbone.features.state_dict().items()}
     theirs.load_state_dict(own, strict=False)
     with torch.no_grad():
-        found = ours.features(images(96))
+        found = ours.forward_features(images(96))
         assert torch.equal(found, theirs.features[:10](images(96)))
     assert found.min() == 0
     assert sum(isinstance(module, nn.Conv2d) for module in ours.backbone.modules()) == 4
@@ -248,7 +248,7 @@ def test_a_small_stem_by_hand() -> None:
     weight = made.backbone.conv1.weight.detach()
     with torch.no_grad():
         by_hand = library.layer1(library.relu(library.bn1(nn.functional.conv2d(images(8), weight, padding=1))))
-        assert torch.equal(made.features(images(8)), by_hand)
+        assert torch.equal(made.forward_features(images(8)), by_hand)
     assert weight.shape == (64, 3, 3, 3)
     assert torch.equal(again.backbone.conv1.weight, weight)
     assert not torch.equal(other.backbone.conv1.weight, weight)

@@ -262,7 +262,7 @@ def test_features_are_bitwise_where_what_follows_is_the_same_in_batches_of_image
     images = images_of(dataset)
     kept = FeatureExtractor(choice, network, dataset, no_progress)
     monkeypatch.setattr(
-        ModelSplit, "extract_features", lambda parting, _, shown: shown[:, 0, 0, :1].expand(-1, *parting.features)
+        ModelSplit, "extract_features", lambda split, _, shown: shown[:, 0, 0, :1].expand(-1, *split.feature_shape)
     )
     assert kept.is_bitwise_equal(images, kept.cached_features("train", images, choice.views).loader, FP32) is bitwise
 

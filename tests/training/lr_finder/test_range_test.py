@@ -66,7 +66,7 @@ def test_a_plain_torch_loop_has_the_same_losses(bench: Callable[..., Any]) -> No
     stepper = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9)
     expected: list[float] = []
     for epoch in range(6):  # four steps each: round the part again
-        for images, labels in plain.feeds.train.training(8, 0, epoch, plain.recipe.data.augment):
+        for images, labels in plain.feeds.train.train_batches(8, 0, epoch, plain.recipe.data.augment):
             if len(expected) == len(RATES):
                 break
             for group in stepper.param_groups:
@@ -84,7 +84,7 @@ def test_a_step_of_several_batches_has_the_mean_over_their_images(bench: Callabl
     still = geometric_rates(1e-30, 2e-30, 10)
     together = found_by(bench(layers=LINEAR, optimizer="sgd(1.0)", accumulate=4), still)
     made = bench(layers=LINEAR, optimizer="sgd(1.0)")
-    images, labels = next(made.feeds.train.evaluation(len(made.feeds.train)))
+    images, labels = next(made.feeds.train.eval_batches(len(made.feeds.train)))
     whole = F.cross_entropy(made.training.network(images), labels).item()
     # Four batches, of which the last is smaller, are an epoch.
     assert together == pytest.approx([whole] * 10, rel=1e-5)
@@ -116,7 +116,7 @@ def test_one_seed_gives_the_same_losses_however_often_the_host_looks(
 
 def test_the_watcher_is_told_of_every_step_and_it_ends_soon_after_the_blow_up(bench: Callable[..., Any]) -> None:
     seen: list[tuple[int, int, float | None]] = []
-    losses = found_by(bench(layers=HIDDEN), geometric_rates(1.0, 1e9, 200), watch=lambda *told: seen.append(told))
+    losses = found_by(bench(layers=HIDDEN), geometric_rates(1.0, 1e9, 200), on_step=lambda *told: seen.append(told))
     kept = num_valid_steps(losses)
     assert kept < len(losses) <= kept + range_test.SYNC_EVERY < 200
     assert [told[:2] for told in seen] == [(step, 200) for step in range(1, len(losses) + 1)]
@@ -138,8 +138,8 @@ def test_least_squares_blow_up_past_their_largest_stable_rate(
 
     monkeypatch.setattr(range_test, "loss_function", lambda *_: Loss(squared))
     made = bench(layers=LINEAR, optimizer=f"sgd(1.0, momentum={momentum})", batch_size=64)
-    assert made.feeds.train.steps(64) == 1  # the whole part is a batch, so that every step is of one quadratic
-    images, _ = next(made.feeds.train.evaluation(64))
+    assert made.feeds.train.num_batches(64) == 1  # the whole part is a batch, so that every step is of one quadratic
+    images, _ = next(made.feeds.train.eval_batches(64))
     rows = torch.cat([images.flatten(1), torch.ones(len(images), 1)], dim=1).double()
     stable = 2 * (1 + momentum) / float(torch.linalg.eigvalsh(rows.T @ rows / len(rows))[-1])
     rates = geometric_rates(stable / 10, stable * 10, 600)

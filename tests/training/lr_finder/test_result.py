@@ -28,7 +28,7 @@ def answer(own: float = 1e-3, edge: float = 0.19, middle: float = 3e-3, **fields
         "images": 1234,
         "batch": 32,
         "seed": 7,
-        "way": "fp32 on cpu",
+        "precision": "fp32 on cpu",
         "reading": analyze_curve(RATES, losses),
         "suggested": "adam(lr=0.003, weight_decay=0.01)",
     }

@@ -85,12 +85,12 @@ def test_the_state_that_it_says_it_keeps_is_what_it_keeps(name: str) -> None:
             sum(value.shape == parameter.shape for value in values.values() if torch.is_tensor(value))
             for parameter, values in chosen.state.items()
         ]
-        assert kept == [choice.state] * 4 or (choice.state == 0 and not any(kept)), text
+        assert kept == [choice.state_per_parameter] * 4 or (choice.state_per_parameter == 0 and not any(kept)), text
 
 
 @pytest.mark.parametrize("name", optimizers.kinds)
 def test_the_rate_that_it_begins_with_is_a_usual_one(name: str) -> None:
     kind = optimizers.kinds[name]
-    low, high = kind.usual
+    low, high = kind.typical_lr
     assert low < high
     assert name == "sgd" or low <= kind().lr <= high

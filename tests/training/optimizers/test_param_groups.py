@@ -70,7 +70,7 @@ def test_norms_and_biases_are_left_out_of_the_decay() -> None:
     ],
 )
 def test_a_row_has_the_rate_of_the_last_pattern_that_names_it(rates: dict, expected: dict) -> None:
-    for name, (rate, _) in made_with(rates=rates).items():
+    for name, (rate, _) in made_with(lr_factors=rates).items():
         longest = max((row for row in expected if name.startswith(row)), key=len, default=None)
         assert rate == pytest.approx(0.1 if longest is None else expected[longest]), name
 
@@ -127,13 +127,13 @@ def test_rates_grow_geometrically_with_depth_by_hand() -> None:
 
 
 def test_a_rate_by_depth_is_multiplied_by_a_rows_own() -> None:
-    found = by_row(0.001, rates={"conv*": 2.0, "dense2": 0.5})
+    found = by_row(0.001, lr_factors={"conv*": 2.0, "dense2": 0.5})
     expected = {"conv1": 2e-4, "batchnorm1": 1e-4, "conv2": 2e-3, "dense1": 1e-2, "dense2": 0.05}
     assert found == pytest.approx(expected)
 
 
 def test_a_normalised_weight_has_its_rows_depth() -> None:
-    found = made_with(first_rate=0.001)
+    found = made_with(first_lr_factor=0.001)
     depth = {"conv1": 0, "batchnorm1": 0, "residual1.body.conv1": 1, "residual1.body.conv2": 2, "head": 3}
     for name, (rate, _) in found.items():
         row = next((row for row in depth if name.startswith(f"{row}.")), None)
