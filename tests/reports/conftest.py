@@ -335,7 +335,7 @@ def make_view() -> Callable[..., RunView]:
                 threads=2,
                 code="4e1243bd22c66e76",
             ),
-            "way": PrecisionConfig(
+            "precision_config": PrecisionConfig(
                 precision="bf16",
                 memory_format="channels_last",
                 tried={"fp32, contiguous": 1320, "fp32, channels_last": 1710, "bf16, channels_last": 2260},

@@ -156,7 +156,7 @@ def test_the_sheet_of_a_study(make_study: Callable[..., StudyResult], golden: Go
     saying = OrdinalClaimRecord(
         arm="flips", than="plain", published="better", verdict="holds", reason="by 1.04 points", source="Page 3"
     )
-    judged = {"confirm": 8, "claims": (ArmClaim(arm="flips", claim=claim),), "sayings": (saying,)}
+    judged = {"confirm": 8, "claims": (ArmClaim(arm="flips", claim=claim),), "ordinal_claims": (saying,)}
     studies = {
         "judged": make_study(**judged, notes=("other code & 100 %",)),
         "some failed": make_study(runs=10, planned=12, failed={"flips": 3, "dropout": 10}),

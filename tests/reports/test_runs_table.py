@@ -21,7 +21,7 @@ def run(seed: int = 0, **fields: Any) -> RunMetrics:
         "epochs": 10.0,
         "seconds": 90.0,
         "images_per_second": 1234.5,
-        "way": PrecisionConfig(precision="bf16", memory_format="channels_last"),
+        "precision_config": PrecisionConfig(precision="bf16", memory_format="channels_last"),
         "device": "cpu: Abacus",
         "threads": 2,
         "torch": "2.15.0",

@@ -85,7 +85,7 @@ def test_a_second_stage_that_was_cut_opens_nothing_until_all_its_runs_are_there(
     assert result.confirmation is None
     assert "not confirmed: some of its runs have not been made" in staged.said
     assert "nothing is confirmed: some of its runs have not been made" in result.notes
-    assert result.untested
+    assert result.is_untested
     assert not (staged.runs / LEDGER).exists()
     assert staged.carry_out(confirmable()).confirmation is not None
     assert len((staged.runs / LEDGER).read_text().splitlines()) == 1
@@ -124,7 +124,7 @@ def test_what_can_not_be_confirmed_is_said(
     result = staged.carry_out(confirmable(**fields), name="another")
     assert result.confirmation is None
     assert any(said in words for words in staged.said)
-    assert result.untested is untested
+    assert result.is_untested is untested
     assert (f"nothing is confirmed: {said}" in result.notes) is untested
     assert not (staged.runs / LEDGER).exists()
 
@@ -145,7 +145,7 @@ def test_nothing_is_opened_while_a_run_of_the_first_stage_has_failed(
     result = staged.carry_out(confirmable(arms=arms))
     assert (result.complete, result.confirmation) == (False, None)
     assert "nothing is confirmed: the first stage is not complete" in staged.said
-    assert result.untested
+    assert result.is_untested
     assert not (staged.runs / LEDGER).exists()
 
 
@@ -185,7 +185,7 @@ def test_the_second_stage_spends_the_same_budget(confirmable: Callable[..., Stud
     result = staged.carry_out(confirmable(budget=f"images({images})"))
     assert result.complete
     assert result.confirmation is None
-    assert not result.untested
+    assert not result.is_untested
     assert "not confirmed: the budget was spent first" in staged.said
     assert len(list_runs(staged.runs)) == 6
     assert not (staged.runs / LEDGER).exists()
@@ -203,13 +203,13 @@ def test_a_test_set_that_can_not_be_scored_leaves_the_first_stage_standing(
     assert any(
         "not confirmed: the test set could not be scored: the weights are damaged" in said for said in staged.said
     )
-    assert result.untested
+    assert result.is_untested
     assert "the test set could not be scored: the weights are damaged" in result.notes
     assert read_result(study_folder(staged.runs, "colours")) == result
     monkeypatch.undo()
     again = staged.carry_out(confirmable())
     assert again.confirmation is not None
-    assert not again.untested
+    assert not again.is_untested
 
 
 def test_a_damaged_run_has_failed_and_is_named(study: Studies, lab: Any, carried: Callable[[Study], Any]) -> None:

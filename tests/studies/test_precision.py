@@ -44,7 +44,7 @@ def test_a_head_on_vectors_does_not_end_a_studys_channels_last(
 
     def tried(*given: Any) -> PrecisionConfig:
         features = given[-1]
-        formats.append("vectors" if features is not None and features.parting is not None else "maps")
+        formats.append("vectors" if features is not None and features.model_split is not None else "maps")
         names = {"fp32 contiguous": 50.0} if formats[-1] == "vectors" else LAST.tried
         return PrecisionConfig(
             precision="fp32", memory_format=next(iter(names)).split()[1], reason="tried", tried=names

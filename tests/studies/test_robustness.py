@@ -63,24 +63,24 @@ def test_all_networks_are_tested_at_one_look_and_once(five: Study, lab: Any) -> 
 
 def test_what_is_published_is_judged_and_shown(five: Study, lab: Any) -> None:
     result = lab.carry_out(five)
-    word, figure = result.under
+    word, figure = result.shift_claims
     row = result.shifted.groups[0].rows[0]
     expected = {"worse": "holds", "practically equal": "contradicted", "better": "contradicted"}
-    assert word.answer == expected.get(row.effect.verdict, "not enough evidence")
+    assert word.verdict == expected.get(row.effect.verdict, "not enough evidence")
     assert (word.arm, word.shift, figure.arm) == ("plain", "invert", "slow")
     values = next(row for row in result.shifted.groups[1].rows if row.call == "translation(1)").values
     low, high = stats.t.interval(0.95, 4, np.mean(values), np.std(values, ddof=1) * np.sqrt(1 + 1 / 5))
     narrow = (high - low) / 2 <= result.shifted.delta
     inside = "reproduced" if narrow else "not enough evidence"
-    assert figure.answer == (inside if low <= 0.9 <= high else "differs")
+    assert figure.verdict == (inside if low <= 0.9 <= high else "differs")
     assert figure.source == "a book"
     folder = study_folder(lab.runs, "colours")
     page = write_study_report(folder).read_text(encoding="utf-8")
     assert "Under shifts" in page
     assert "a book" in page
-    assert read_result(folder).shift_claims == result.under
+    assert read_result(folder).shift_claims == result.shift_claims
     found = verify(folder)
-    assert found.shift_claims == result.under
+    assert found.shift_claims == result.shift_claims
     assert "published answer" in found.summary()
 
 
@@ -93,14 +93,14 @@ def test_what_can_not_be_tested_is_said_and_leaves_answers_open(
     (folder / SHIFTED).write_text("in the way")
     result = lab.carry_out(asked)
     assert result.shifted is None
-    assert result.untested
-    assert {each.answer for each in result.under} == {"not enough evidence"}
+    assert result.is_untested
+    assert {each.verdict for each in result.shift_claims} == {"not enough evidence"}
     assert any("its networks have not been tested under its shifts" in note for note in result.notes)
     assert any(said.startswith("nothing is tested under shifts") for said in lab.said)
     (folder / SHIFTED).unlink()
     again = lab.carry_out(asked)
     assert again.shifted is not None
-    assert not again.untested
+    assert not again.is_untested
     assert not any("not been tested" in note for note in again.notes)
 
 
@@ -111,7 +111,7 @@ def test_a_loss_has_no_say_in_what_matters_of_accuracies(
     result = lab.carry_out(study(smallest_difference=0.3, **FIELDS))
     assert result.shifted.delta == SMALLEST_DIFFERENCE
     # Two seeds give no verdict.
-    assert {each.answer for each in result.under} == {"not enough evidence"}
+    assert {each.verdict for each in result.shift_claims} == {"not enough evidence"}
     own = study(smallest_difference=0.3, shift_difference=0.05, **FIELDS)
     assert lab.carry_out(own).shifted.delta == 0.05
 

@@ -220,7 +220,7 @@ def test_when_every_trial_fails_that_is_an_error(search: Callable[..., Search], 
         (tmp_path / ".locks").write_text("here no run can be claimed")
 
     with pytest.raises(RunError, match="every trial failed, the first because"):
-        tune(search(), onlookers=SearchCallbacks(on_search_start=planned))
+        tune(search(), callbacks=SearchCallbacks(on_search_start=planned))
     result = read_tuning(tuning_folder(tmp_path, "search"))
     assert [trial.status for trial in result.trials] == ["failed"] * 3
     assert result.best is None

@@ -79,7 +79,7 @@ def test_what_another_person_needs_is_there(make_view, html, read_page):
         "opened 2 times, by 2 runs",
         view.data.split_hash,
         view.environment.code,
-        view.way.reason,
+        view.precision_config.reason,
         'layers = [ "first: conv(32, 5, padding=2)"',
         f"cnnlab train {view.name}/recipe.toml --set train.precision=bf16 --set train.memory_format=channels_last",
     ):
@@ -95,7 +95,7 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
             classes=hostile,
             name=nasty,
             data=view.data.model_copy(update={"source": nasty, "classes": hostile}),
-            way=view.way.model_copy(update={"reason": nasty, "tried": {nasty: 3.0}}),
+            precision_config=view.precision_config.model_copy(update={"reason": nasty, "tried": {nasty: 3.0}}),
             environment=view.environment.model_copy(update={"device": nasty}),
             openings=(view.openings[0].model_copy(update={"run": nasty, "purpose": nasty}),),
             claims=(view.claims[0].model_copy(update={"source": nasty, "note": nasty}),),
@@ -104,7 +104,7 @@ def test_hostile_names_are_only_text(make_view, read_page, hostile):
                 view.activations,
                 image=nasty,
                 label=nasty,
-                guesses=(TopPrediction(name=nasty, probability=0.5),),
+                top_predictions=(TopPrediction(name=nasty, probability=0.5),),
                 layers=(replace(view.activations.layers[0], name=nasty),),
             ),
         )
@@ -124,7 +124,7 @@ def test_activations_stand_with_the_image_and_what_is_seen(make_view, html, read
     assert "The network calls the image “cat” (0.71), “dog” (0.20). It is “cat”." in text
     for layer, shown in zip(view.activations.layers, ("16 of 32 maps", "16 of 128 maps"), strict=True):
         assert f"“{layer.name}”, {layer.shape_text()}: {shown}" in text
-        assert view.activations.seen(layer) in text
+        assert view.activations.describe_layer(layer) in text
     assert "2 maps (4, 90) of 128 are 0 everywhere" in text
     # The image and at least ten maps in each figure, as pictures of their own size.
     for number in (0, 1):

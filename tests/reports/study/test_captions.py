@@ -38,4 +38,4 @@ def test_captions_say_what_is_seen(make_study):
     loss = make_study({"plain": 0.0, "low": -0.1}, metric="validation_loss", mean=1.2)
     assert quote("low") in captions.seeds_caption(loss)
     curve = make_study(doses=DOSES, runs=8).curve
-    assert f"{curve.vertex:.3g}" in captions.sweep_caption(curve)
+    assert f"{curve.optimum:.3g}" in captions.sweep_caption(curve)

@@ -53,7 +53,7 @@ def test_the_plateau_is_a_range(make_study):
     result = make_study(doses=DOSES, runs=8, sd=0.006)
     curve = result.curve
     text = headline(result)
-    ordered = sorted(curve.doses[index] for index in curve.plateau)
+    ordered = sorted(curve.sweep_values[index] for index in curve.plateau)
     assert len(ordered) > 1
     assert text.startswith("train.dropout matters (p < 0.001).")
     assert f"is {ordered[0]:g} to {ordered[-1]:g}." in text

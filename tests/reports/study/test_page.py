@@ -25,7 +25,7 @@ VARIANTS = {
     "all failed": {"failed": dict.fromkeys(("plain", "flips", "dropout", "warm-up"), 10)},
     "doses that all failed": {"doses": DOSES, "runs": 2, "failed": {f"{dose:g}": 2 for dose in DOSES}},
     "in part": {"planned": 12, "failed": {"flips": 3}},
-    "confirmed": {"confirm": 8, "claims": (CLAIM,), "sayings": (SAYING,), "notes": ("Other code.",)},
+    "confirmed": {"confirm": 8, "claims": (CLAIM,), "ordinal_claims": (SAYING,), "notes": ("Other code.",)},
     "a loss": {"metric": "validation_loss", "mean": 1.2},
     "no spread": {"sd": 0.0},
 }
@@ -61,7 +61,7 @@ def test_hostile_names_stay_text(make_study, page, hostile, chosen, doses):
     words = {"question": word, "study": word, "data": word, "device": word, "notes": tuple(names)}
     effects = {"plain": 0.0, **dict.fromkeys(names, 0.01)}
     kind = {"doses": doses} if doses else {"effects": effects, "confirm": 5, "failed": dict.fromkeys(names, 1)}
-    result = make_study(**kind, **words, runs=5, claims=tuple(claims), sayings=tuple(says))
+    result = make_study(**kind, **words, runs=5, claims=tuple(claims), ordinal_claims=tuple(says))
     if doses:
         arms = tuple(arm.model_copy(update={"changes": {name: name for name in names}}) for arm in result.arms)
         result = result.model_copy(update={"arms": arms})

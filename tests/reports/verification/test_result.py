@@ -347,7 +347,7 @@ def _study_result(**fields: Any) -> StudyResult:
 def test_a_studys_folder_says_what_its_result_says(folder: Path) -> None:
     claim = ClaimRecord(name="test_accuracy", published=0.7, measured=0.74, low=0.72, high=0.76, n=6, verdict="differs")
     saying = OrdinalClaimRecord(arm="flip", than="plain", published="better", verdict="holds", reason="+1 point")
-    result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), sayings=(saying,), complete=False)
+    result = _study_result(claims=(ArmClaim(arm="flip", claim=claim),), ordinal_claims=(saying,), complete=False)
     place = folder / "studies" / "drop"
     place.mkdir(parents=True)
     (place / "result.json").write_text(result.to_json())

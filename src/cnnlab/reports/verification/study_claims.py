@@ -51,7 +51,7 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
         raise RunError(what, where=f"{folder}: {where}", received=was, allowed=now, next_step=step)
     counted = {arm.name: arm.sample for arm in result.arms if not arm.same_as}
     same = {arm.name: arm.same_as for arm in result.arms if arm.same_as}
-    sayings = judge_ordinal_claims(study, counted, same, _ablation(study, counted), result.data)
+    ordinal_claims = judge_ordinal_claims(study, counted, same, _ablation(study, counted), result.data)
     notes = list(result.notes)
     if kept.seeds != study.seeds:
         notes.append(f"It was carried out with {len(kept.seeds)} seeds, and the file asks for {len(study.seeds)}.")
@@ -64,8 +64,8 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     claims, gone = _claims(study, result, runs)
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
-    under = judge_shift_claims(study, result.shifted, result.data, same)
-    judged_now = {"claims": tuple(claims), "sayings": sayings, "under": under, "notes": tuple(notes)}
+    shift_claims = judge_shift_claims(study, result.shifted, result.data, same)
+    judged_now = {"claims": tuple(claims), "ordinal_claims": ordinal_claims, "shift_claims": shift_claims, "notes": tuple(notes)}
     return result.model_copy(update=judged_now)
 
 
