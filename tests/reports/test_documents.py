@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from cnnlab.interpret.weights.filters import LayerFilters
-from cnnlab.records import ClaimRecord, StepMeans, TestSetOpening
+from cnnlab.records import ClaimRecord, StepMeans
+from cnnlab.records import TestSetOpening as Opening
 from cnnlab.reports.run import captions
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.study import captions as study_captions
@@ -56,7 +57,7 @@ def test_what_is_said_of_a_run(make_view: Callable[..., RunView], golden: Golden
         "one point": make_view(points=1),
         "as good on new images": make_view(
             result=view.result.model_copy(update={"train": view.result.validation}),
-            openings=(TestSetOpening(time="2026-01-01T12:00:00", run="a", test_set="x", purpose="end of the recipe"),),
+            openings=(Opening(time="2026-01-01T12:00:00", run="a", test_set="x", purpose="end of the recipe"),),
         ),
         "diverged": make_view(points=3, broken_from=2),
     }

@@ -220,7 +220,7 @@ def test_a_spent_budget_ends_the_study_and_is_said(study: Studies, lab: Any) -> 
 
 
 def _change_code(patch: pytest.MonkeyPatch) -> None:
-    for module in ("runs.environment", "study.plan"):
+    for module in ("runs.environment", "studies.plan"):
         patch.setattr(f"cnnlab.{module}.code_hash", lambda: "0123456789abcdef")
 
 

@@ -290,7 +290,7 @@ def _training_flags(row: LayerRecord, modules: Sequence[str], unfreeze_at: dict[
     """Whether and when a row trains, by the module that holds its weights."""
     holders = [name for name in modules if row.name == name or row.name.startswith(f"{name}.")]
     begin = unfreeze_at.get(max(holders, key=len, default=""))
-    return {"frozen": bool(row.parameters) and begin is None, "begins": begin or 0 if row.parameters else 0}
+    return {"frozen": bool(row.parameters) and begin is None, "unfreeze_at": begin or 0 if row.parameters else 0}
 
 
 def _as_image_shape(shape: Shape) -> tuple[int, int, int]:

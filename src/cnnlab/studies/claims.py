@@ -171,11 +171,11 @@ def _judge_shift_claims(
         arm = said.arm or study.baseline or ""
         shift = read_corruption(said.shift)
         row = rows.get((same.get(arm, arm), str(shift.as_call())))
-        answer: str = OPEN_VERDICT
+        verdict: str = OPEN_VERDICT
         reason = "no network of this arm was tested under it"
         if row is not None and shift_result is not None:
             found = _judge_ordinal if isinstance(said.published, str) else _judge_numeric
-            answer, reason = found(study, said, row, shift_result, data)
+            verdict, reason = found(study, said, row, shift_result, data)
         elif shift_result is None:
             reason = "the networks have not been tested under shifts yet"
         yield ShiftClaimRecord.model_validate(
@@ -183,7 +183,7 @@ def _judge_shift_claims(
                 "arm": arm,
                 "shift": shift.title,
                 "published": said.published if isinstance(said.published, str) else f"{said.published:g}",
-                "answer": answer,
+                "verdict": verdict,
                 "reason": reason,
                 "source": said.source,
                 "note": said.note,
@@ -195,7 +195,7 @@ def _judge_ordinal(
     study: Study, claim: ShiftClaim, row: ShiftRow, _shift_result: ShiftResult, data: str
 ) -> tuple[str, str]:
     effect = row.effect
-    answer: OrdinalVerdict = VERDICTS[str(claim.published)].get(effect.verdict, OPEN_VERDICT)
+    verdict: OrdinalVerdict = VERDICTS[str(claim.published)].get(effect.verdict, OPEN_VERDICT)
     reason: str = effect.verdict
     if effect.difference is not None and effect.low is not None and effect.high is not None:
         span = f"{100 * effect.low:+.1f} to {100 * effect.high:+.1f}"
@@ -204,7 +204,7 @@ def _judge_ordinal(
         return "other data", f"{reason} (on {data}; published for {claim.data})"
     if study.shortened:
         return "shortened", f"{reason} (with {', '.join(study.shortened)} set by hand)"
-    return answer, reason
+    return verdict, reason
 
 
 def _judge_numeric(study: Study, claim: ShiftClaim, row: ShiftRow, shifted: ShiftResult, data: str) -> tuple[str, str]:

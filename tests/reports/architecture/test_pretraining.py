@@ -319,11 +319,11 @@ def test_a_large_dense_layer_of_a_backbone_is_cut_off_not_changed() -> None:
     [
         ({"exact": True}, "512 features of 2 views of each image, 8.0 KiB in fp32"),
         ({"reason": "crop changes them"}, "not quite as without keeping them: crop changes them"),
-        ({"kept": False, "reason": "crop changes them"}, "nothing: the frozen part was computed for every batch"),
+        ({"cached": False, "reason": "crop changes them"}, "nothing: the frozen part was computed for every batch"),
     ],
 )
 def test_a_page_says_what_was_kept_of_the_frozen_part(changes: dict[str, Any], words: str) -> None:
-    record = FeatureCacheRecord(**{"kept": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
+    record = FeatureCacheRecord(**{"cached": True, "shape": (512,), "views": 2, "bytes": 8192, **changes})
     table = LayerTable(
         parameters=16, trainable=8, macs=6, layers=(row("backbone.a", frozen=True), row("head.b")), warnings=()
     )

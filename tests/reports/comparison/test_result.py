@@ -282,8 +282,8 @@ def without_a_test_part(folder: RunFolder, source: str, **data: str) -> None:
     """The run as of data that has no test images."""
     rewritten(folder, "data.test", 0.0)
     rewritten(folder, "data.source", source)
-    parts = {part: count for part, count in folder.data().splits.items() if part != "test"}
-    changes = {"source": source, "test_set": "", "parts": parts, **data}
+    splits = {split: count for split, count in folder.data().splits.items() if split != "test"}
+    changes = {"source": source, "test_set": "", "splits": splits, **data}
     folder.write("data.json", folder.data().model_copy(update=changes).to_json())
     changed(folder, test=None)
 
@@ -332,7 +332,7 @@ def test_runs_that_do_not_say_what_their_data_held_are_not_compared_image_by_ima
     pair = compare([own["fast"][0].path, own["slow"][0].path])
     assert pair.mcnemar is None
     assert any("their validation images are not known to be the same" in note for note in pair.notes)
-    for change in ({"split_hash": "another"}, {"parts": {"train": 26, "validation": 9}}, {"classes": ("a", "b", "c")}):
+    for change in ({"split_hash": "another"}, {"splits": {"train": 26, "validation": 9}}, {"classes": ("a", "b", "c")}):
         own["slow"][0].write("data.json", own["fast"][0].data().model_copy(update=change).to_json())
         with pytest.raises(UsageError, match="these runs are of different data"):
             compare([own["fast"][0].path, own["slow"][0].path])

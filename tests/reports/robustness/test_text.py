@@ -29,7 +29,7 @@ def group(verdicts: dict[str, tuple[float, str]], runs: int = 5, name: str = "ne
             {
                 "shift": shift.name,
                 "strength": shift.strength,
-                "unchanged": shift.unchanged,
+                "unchanged": shift.identity_strength,
                 "title": shift.title,
                 "call": str(shift.as_call()),
                 "accuracy": accuracy,
@@ -155,7 +155,7 @@ def test_a_group_is_its_runs_means_and_their_spread() -> None:
         labels, example = np.zeros(500, np.int64), np.zeros((3, 3, 8, 8), np.uint8)
         runs.append(ShiftedRun(f"r{number}", shifts, right, labels, example, 10))
     found = shifted_group("net", runs, DecisionRules(0.05))
-    values = [float(run.right[1].mean()) for run in runs]
+    values = [float(run.correct[1].mean()) for run in runs]
     assert found.rows[0].values == tuple(values)
     assert found.rows[0].accuracy == pytest.approx(np.mean(values))
     half = 2.5705818 * np.std(values, ddof=1) / np.sqrt(6)  # Student's t at 97.5 %, 5 degrees of freedom
