@@ -65,7 +65,12 @@ def rejudge_claims(file: Path, runs: Path) -> StudyResult:
     if gone:
         notes.append(f"{gone} of its runs are no longer in {runs}: of them only the study's own figures are known.")
     shift_claims = judge_shift_claims(study, result.shifted, result.data, same)
-    judged_now = {"claims": tuple(claims), "ordinal_claims": ordinal_claims, "shift_claims": shift_claims, "notes": tuple(notes)}
+    judged_now = {
+        "claims": tuple(claims),
+        "ordinal_claims": ordinal_claims,
+        "shift_claims": shift_claims,
+        "notes": tuple(notes),
+    }
     return result.model_copy(update=judged_now)
 
 
