@@ -15,10 +15,11 @@ from cnnlab.architecture.layers import layers
 from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
-from cnnlab.config.budget import budgets
 from cnnlab.config.corruptions import REFERENCE_SIDE, corruptions, read_corruptions
 from cnnlab.config.losses import losses
-from cnnlab.config.optimization import optimizers, schedules, stopping_rules
+from cnnlab.config.optimizers import optimizers
+from cnnlab.config.schedules import schedules
+from cnnlab.config.stopping import budgets, stopping_rules
 from cnnlab.config.study import Study
 from cnnlab.grammar.registry import Registry
 

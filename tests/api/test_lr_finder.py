@@ -13,7 +13,7 @@ import torch
 import cnnlab
 from cnnlab import Recipe, SourceError, UsageError
 from cnnlab.api.lr_finder import lr_range, with_learning_rate
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.data.dataset import Dataset, open_dataset
 from cnnlab.data.sources.base import no_progress
 from cnnlab.runs.setup import TrainingSetup

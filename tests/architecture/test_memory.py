@@ -19,7 +19,7 @@ from cnnlab.architecture.layer_table import read_table
 from cnnlab.architecture.memory import MemoryRecord, estimate_memory
 from cnnlab.architecture.trace import Trace, trace
 from cnnlab.config.model import Model
-from cnnlab.config.optimization import AdamConfig, AdamWConfig, SGDConfig, optimizers
+from cnnlab.config.optimizers import AdamConfig, AdamWConfig, SGDConfig, optimizers
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import SpecError
 from cnnlab.models.build import build

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from cnnlab.architecture.layers import Conv, Dense, Flatten, LayerRow, MaxPool, ReLU
 from cnnlab.config.augmentations import Crop, Flip
 from cnnlab.config.model import Init, Model
-from cnnlab.config.optimization import EarlyStoppingConfig, Metric, PlateauSchedule, SGDConfig
+from cnnlab.config.optimizers import SGDConfig
 from cnnlab.config.recipe import Claim, Data, Recipe, Train
+from cnnlab.config.schedules import PlateauSchedule
+from cnnlab.config.stopping import EarlyStoppingConfig, Metric
 from cnnlab.errors import SpecError
 
 SMALL = (

@@ -78,7 +78,7 @@ loop.take_step = take_step
 
 def every_optimizer():
     from torch import nn
-    from cnnlab.config.optimization import optimizers
+    from cnnlab.config.optimizers import optimizers
     from cnnlab.training.optimizers.factory import optimizer
     for name in optimizers.kinds:
         network = nn.Sequential(*(nn.Linear(3, 3) for _ in range(3)))

@@ -21,11 +21,12 @@ from torch import nn
 from cnnlab.architecture.layers import layers
 from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
-from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Model
-from cnnlab.config.optimization import optimizers, schedules, stopping_rules
+from cnnlab.config.optimizers import optimizers
 from cnnlab.config.recipe import Recipe, Train
+from cnnlab.config.schedules import schedules
+from cnnlab.config.stopping import budgets, stopping_rules
 from cnnlab.data.loader import ImageLoader
 from cnnlab.data.sources.base import no_progress
 from cnnlab.data.sources.shapes import CLASSES, render

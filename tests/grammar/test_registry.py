@@ -11,7 +11,6 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from cnnlab.architecture.layers import LayerRow, ReLU, Rows, layers
-from cnnlab.config import optimization
 from cnnlab.config.augmentations import (
     Angle,
     Augmentations,
@@ -28,9 +27,10 @@ from cnnlab.config.augmentations import (
     augmentations,
 )
 from cnnlab.config.averaging_and_mixing import averaging, mixing
-from cnnlab.config.budget import ImageCount, budgets
 from cnnlab.config.losses import ClassWeights, losses
-from cnnlab.config.optimization import optimizers, schedules
+from cnnlab.config.optimizers import AnyOptimizer, optimizers
+from cnnlab.config.schedules import AnySchedule, Divisor, OpenFraction, schedules
+from cnnlab.config.stopping import ImageCount, budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import (
     MAX_COUNT,
@@ -49,7 +49,7 @@ from cnnlab.grammar.calls import Call, format_value, parse_call
 from cnnlab.grammar.registry import Registry
 
 REGISTRIES = [
-    *(layers, optimizers, schedules, optimization.stopping_rules, augmentations),
+    *(layers, optimizers, schedules, stopping_rules, augmentations),
     *(losses, averaging, mixing, budgets),
 ]
 KINDS = [
@@ -85,8 +85,8 @@ BY_TYPE: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (float, st.floats(allow_nan=False, allow_infinity=False)),
     (bool, st.booleans()),
     (ClassWeights, st.none() | st.just("balanced") | st.lists(st.floats(1e-9, 1e9), min_size=2).map(tuple)),
-    (optimization.OpenFraction, st.floats(0, 1, exclude_min=True, exclude_max=True)),
-    (optimization.Divisor, st.floats(1, allow_infinity=False)),
+    (OpenFraction, st.floats(0, 1, exclude_min=True, exclude_max=True)),
+    (Divisor, st.floats(1, allow_infinity=False)),
     (tuple[Count, ...], st.sets(st.integers(1, 99), min_size=1).map(sorted).map(tuple)),
 ]
 
@@ -104,10 +104,10 @@ def _values(annotation: Any) -> st.SearchStrategy[Any]:
         return st.lists(plain | nested, min_size=1, max_size=3).map(tuple)
     if typing.get_origin(annotation) is Literal:
         return st.sampled_from(typing.get_args(annotation))
-    if annotation == optimization.AnySchedule:
+    if annotation == AnySchedule:
         names = st.sampled_from(sorted({*schedules.kinds} - {"warmup"}))
         return names.flatmap(lambda name: _choices(schedules, name))
-    if annotation == optimization.AnyOptimizer:
+    if annotation == AnyOptimizer:
         return st.sampled_from(["sgd", "adam", "lion"]).flatmap(lambda name: _choices(optimizers, name))
     return next(strategy for known, strategy in BY_TYPE if known == annotation)
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.errors import RunError
 from cnnlab.records import PrecisionConfig
 from cnnlab.storage import checkpoints

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cnnlab.config.losses import losses
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.records import PrecisionConfig
 from cnnlab.training import loop
 from cnnlab.training.losses import loss_function

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-from cnnlab.config.optimization import schedules
+from cnnlab.config.schedules import schedules
 from cnnlab.records import Score
 from cnnlab.training.schedules import LRScheduler
 

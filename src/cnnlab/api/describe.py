@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnlab.architecture.memory import estimate_memory
 from cnnlab.architecture.warnings import table_warnings
-from cnnlab.config.optimization import AdamConfig
+from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.warnings import summarize
 from cnnlab.data.sources.base import ProgressCallback, no_progress

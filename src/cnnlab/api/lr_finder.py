@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from cnnlab.config.optimization import ConstantSchedule, MuonConfig, optimizers, schedules
+from cnnlab.config.optimizers import MuonConfig, optimizers
 from cnnlab.config.recipe import Recipe, Train
+from cnnlab.config.schedules import ConstantSchedule, schedules
 from cnnlab.data.sources.base import ProgressCallback, no_progress
 from cnnlab.models.network_plan import NetworkPlan
 from cnnlab.models.pretrained.transfer import TransferModel

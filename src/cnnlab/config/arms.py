@@ -16,10 +16,11 @@ from pydantic import field_validator
 from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import averaging, mixing
 from cnnlab.config.backbones import cache_policies, trainable_choices
-from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
-from cnnlab.config.optimization import optimizers, schedules, stopping_rules
+from cnnlab.config.optimizers import optimizers
 from cnnlab.config.recipe import Recipe
+from cnnlab.config.schedules import schedules
+from cnnlab.config.stopping import budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.grammar.registry import Registry
 from cnnlab.grammar.section import Section

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.config.optimization import Choice
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.arguments import Border, Count, Probability
 from cnnlab.grammar.calls import Call, parse_call
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import format_received, value_error
 
 augmentations: Registry[Any] = Registry("augmentation")

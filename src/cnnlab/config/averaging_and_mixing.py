@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnlab.config.optimization import Choice
 from cnnlab.grammar.arguments import Momentum, Positive
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 
 averaging: Registry[Any] = Registry("average")
 mixing: Registry[Any] = Registry("mixture")

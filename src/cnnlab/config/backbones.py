@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from cnnlab.architecture.layer_table import matches
-from cnnlab.config.optimization import Choice
 from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count
 from cnnlab.grammar.calls import Call, format_value, parse_call
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import value_error
 
 TIMM = "timm/"

@@ -15,10 +15,9 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 from pydantic import Field
 
 from cnnlab.config.augmentations import Augmentations
-from cnnlab.config.optimization import Choice
 from cnnlab.errors import Problem, SpecError
 from cnnlab.grammar.calls import Call, parse_call
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 
 corruptions: Registry[Any] = Registry("shift")
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator
 
-from cnnlab.config.optimization import Choice
 from cnnlab.grammar.arguments import DropRate, NonNegative
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import value_error
 
 losses: Registry[Any] = Registry("loss")

@@ -14,10 +14,11 @@ from cnnlab.architecture.warnings import check_warning_names
 from cnnlab.config.augmentations import augmentations
 from cnnlab.config.averaging_and_mixing import NoAveraging, averaging, mixing
 from cnnlab.config.backbones import cache_policies
-from cnnlab.config.budget import budgets
 from cnnlab.config.losses import losses
 from cnnlab.config.model import Interpolation, Model
-from cnnlab.config.optimization import Metric, optimizers, schedules, stopping_rules
+from cnnlab.config.optimizers import optimizers
+from cnnlab.config.schedules import schedules
+from cnnlab.config.stopping import Metric, budgets, stopping_rules
 from cnnlab.errors import Problem, SpecError, did_you_mean
 from cnnlab.grammar.arguments import Count, Size
 from cnnlab.grammar.section import Section

@@ -11,7 +11,6 @@ import tomli_w
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from cnnlab.config.arms import Changes, apply_changes, base_recipe, error_prefix, flatten_keys
-from cnnlab.config.budget import budgets
 from cnnlab.config.recipe import Recipe
 from cnnlab.config.search_space import (
     AnyPruner,
@@ -23,6 +22,7 @@ from cnnlab.config.search_space import (
     read_space,
     write_space,
 )
+from cnnlab.config.stopping import budgets
 from cnnlab.config.study import METRICS, Fraction, Study
 from cnnlab.errors import Problem, SpecError, comma_separated, did_you_mean
 from cnnlab.grammar.calls import Call, Value, bare_words, parse_call, substitute

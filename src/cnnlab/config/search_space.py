@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from cnnlab.config.optimization import Choice
 from cnnlab.errors import SpecError
 from cnnlab.grammar.arguments import Count, Positive
 from cnnlab.grammar.calls import Call, Value, format_value, parse_call
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.registry import Choice, Registry
 from cnnlab.grammar.validation_errors import format_received, value_error
 
 MAX_OPTIONS = 1_000

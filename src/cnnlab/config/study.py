@@ -26,11 +26,10 @@ from cnnlab.config.arms import (
     format_override,
     unknown_arm,
 )
-from cnnlab.config.budget import budgets
 from cnnlab.config.claims import ClaimSource, OrdinalClaim, ShiftClaim, ordinal_claim_problems, shift_claim_problems
 from cnnlab.config.corruptions import REFERENCE_SIDE, read_corruptions
-from cnnlab.config.optimization import Metric
 from cnnlab.config.recipe import Claim, Recipe, check_claims
+from cnnlab.config.stopping import Metric, budgets
 from cnnlab.errors import SpecError, comma_separated
 from cnnlab.grammar.section import Section
 from cnnlab.grammar.toml_files import expect_kind, locate_in_file, parse_toml, read_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -19,6 +19,18 @@ from cnnlab.grammar.validation_errors import format_received, spec_error
 T = TypeVar("T")
 # A kind is checked when it is first used: most recipes use few of the kinds there are.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+
+class Choice:
+    """What every choice has: its name in a recipe.
+
+    An optimizer may say between which learning rates people usually train with it (`typical_lr`), and an augmentation
+    that it turns left into right (`flips_horizontally`).
+    """
+
+    kind: ClassVar[str]
+    typical_lr: ClassVar[tuple[float, float] | None] = None
+    flips_horizontally: ClassVar[bool] = False
 
 
 class Registry(Generic[T]):

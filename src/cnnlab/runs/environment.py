@@ -30,7 +30,14 @@ NUMERIC_SOURCES = (
     *("data", "evaluation", "models", "training", "randomness.py", "distributed.py", "storage/checkpoints.py"),
     *("runs/run.py", "runs/setup.py", "runs/cached_features.py", "runs/final_evaluation.py", "runs/resolve_recipe.py"),
     *("architecture/layer.py", "architecture/layers.py", "architecture/layer_table.py", "architecture/trace.py"),
-    *("config/backbones.py", "config/model.py", "config/optimization.py", "config/losses.py", "config/budget.py"),
+    *(
+        "config/backbones.py",
+        "config/model.py",
+        "config/optimizers.py",
+        "config/schedules.py",
+        "config/losses.py",
+        "config/stopping.py",
+    ),
     *("config/averaging_and_mixing.py", "config/augmentations.py"),
 )
 

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cnnlab.config.averaging_and_mixing import NoAveraging, NoMixing
-from cnnlab.config.budget import TimeBudget
-from cnnlab.config.optimization import EarlyStoppingConfig
 from cnnlab.config.recipe import Data, Train
+from cnnlab.config.stopping import EarlyStoppingConfig, TimeBudget
 from cnnlab.data.loader import Batch, ImageLoader, Loader, balanced_indices, full_range
 from cnnlab.distributed import SINGLE_PROCESS, ProcessGroup
 from cnnlab.evaluation.logits import predict_logits

@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 
 from torch.optim import Optimizer
 
-from cnnlab.config import optimization
+from cnnlab.config.schedules import (
+    CosineRestartsSchedule,
+    CosineSchedule,
+    ExponentialSchedule,
+    LinearSchedule,
+    MultiStepSchedule,
+    OneCycleSchedule,
+    PlateauSchedule,
+    StepSchedule,
+    WarmupSchedule,
+)
 from cnnlab.records import Score
 from cnnlab.training.early_stopping import EarlyStopping
 from cnnlab.training.optimizers.muon import CombinedOptimizer
@@ -61,9 +71,9 @@ class LRScheduler:
             self.plateau_tracker.state = self.plateau_tracker.state.model_copy(update={"num_bad_validations": 0})
 
     @property
-    def _plateau_config(self) -> optimization.PlateauSchedule | None:
-        inner = self.config.then if isinstance(self.config, optimization.WarmupSchedule) else self.config
-        return inner if isinstance(inner, optimization.PlateauSchedule) else None
+    def _plateau_config(self) -> PlateauSchedule | None:
+        inner = self.config.then if isinstance(self.config, WarmupSchedule) else self.config
+        return inner if isinstance(inner, PlateauSchedule) else None
 
 
 class TrainingPosition(NamedTuple):
@@ -100,13 +110,13 @@ def lr_multiplier(config: Any, position: TrainingPosition) -> float:
     """What a schedule makes of the rate at a step, without what it learns from validations.
 
     Args:
-        config: a schedule of `cnnlab.config.optimization`, or `StepMultipliers`.
+        config: a schedule of `cnnlab.config.optimizers`, or `StepMultipliers`.
     """
     rule = _MULTIPLIERS.get(type(config))
     return 1.0 if rule is None else rule(config, position)
 
 
-def _warmup(config: optimization.WarmupSchedule, position: TrainingPosition) -> float:
+def _warmup(config: WarmupSchedule, position: TrainingPosition) -> float:
     rising = max(1, round(config.epochs * position.steps_per_epoch))
     if position.step < rising:
         return config.start + (1 - config.start) * position.step / rising
@@ -121,7 +131,7 @@ def _warmup(config: optimization.WarmupSchedule, position: TrainingPosition) -> 
     )
 
 
-def _restarts(config: optimization.CosineRestartsSchedule, position: TrainingPosition) -> float:
+def _restarts(config: CosineRestartsSchedule, position: TrainingPosition) -> float:
     step, length = position.step, config.epochs * position.steps_per_epoch
     if config.growth == 1:
         step %= length
@@ -130,7 +140,7 @@ def _restarts(config: optimization.CosineRestartsSchedule, position: TrainingPos
     return _cosine_decay(step / length, config.floor)
 
 
-def _onecycle(config: optimization.OneCycleSchedule, position: TrainingPosition) -> float:
+def _onecycle(config: OneCycleSchedule, position: TrainingPosition) -> float:
     first = 1 / config.first
     top = config.rise * position.total_steps - 1  # the step of the highest rate; a fraction, as in torch
     step = max(position.step, min(position.budget_used, 1.0) * (position.total_steps - 1))
@@ -145,13 +155,13 @@ def _cosine_decay(fraction: float, floor: float) -> float:
 
 
 _MULTIPLIERS: dict[type, Callable[[Any, TrainingPosition], float]] = {
-    optimization.StepSchedule: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
-    optimization.MultiStepSchedule: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
-    optimization.ExponentialSchedule: lambda choice, place: choice.factor**place.epoch,
-    optimization.LinearSchedule: lambda choice, place: 1 + (choice.floor - 1) * place.fraction_done,
-    optimization.CosineSchedule: lambda choice, place: _cosine_decay(place.fraction_done, choice.floor),
-    optimization.CosineRestartsSchedule: _restarts,
-    optimization.OneCycleSchedule: _onecycle,
-    optimization.WarmupSchedule: _warmup,
+    StepSchedule: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
+    MultiStepSchedule: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
+    ExponentialSchedule: lambda choice, place: choice.factor**place.epoch,
+    LinearSchedule: lambda choice, place: 1 + (choice.floor - 1) * place.fraction_done,
+    CosineSchedule: lambda choice, place: _cosine_decay(place.fraction_done, choice.floor),
+    CosineRestartsSchedule: _restarts,
+    OneCycleSchedule: _onecycle,
+    WarmupSchedule: _warmup,
     StepMultipliers: lambda choice, place: choice.multipliers[place.step],
 }

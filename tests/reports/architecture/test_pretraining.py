@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnnlab.api.describe import describe
-from cnnlab.config.optimization import AdamConfig
+from cnnlab.config.optimizers import AdamConfig
 from cnnlab.config.recipe import Recipe
 from cnnlab.errors import RunError, SpecError
 from cnnlab.models.network_plan import plan_run_network

@@ -10,7 +10,7 @@ import timm.optim
 import torch
 from torch import nn
 
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.training.optimizers.factory import build_optimizer
 
 ADAM = {"betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.1}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.training.optimizers.factory import build_optimizer
 from cnnlab.training.optimizers.muon import CombinedOptimizer, Muon, hidden_weight_ids, orthogonalize
 

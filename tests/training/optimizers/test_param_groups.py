@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cnnlab.config.model import Model
-from cnnlab.config.optimization import optimizers
+from cnnlab.config.optimizers import optimizers
 from cnnlab.models.build import build
 from cnnlab.models.pretrained.transfer import TransferModel
 from cnnlab.models.pretrained.truncate import CutPoint

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.config.optimization import Metric
+from cnnlab.config.stopping import Metric
 from cnnlab.errors import RunError, UsageError, comma_separated, did_you_mean
 from cnnlab.records import Environment
 from cnnlab.render.formatting import pluralize

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cnnlab.config.budget import NoBudget, TimeBudget
-from cnnlab.config.optimization import EarlyStoppingConfig
 from cnnlab.config.recipe import Recipe
+from cnnlab.config.stopping import EarlyStoppingConfig, NoBudget, TimeBudget
 from cnnlab.records import EpochRecord, PrecisionConfig, RunResult
 from cnnlab.runs.verify.result import VerificationChecks
 from cnnlab.training.early_stopping import EarlyStopping

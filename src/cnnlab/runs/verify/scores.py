@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from cnnlab.config.optimization import Metric
+from cnnlab.config.stopping import Metric
 from cnnlab.evaluation.metrics import compute_score
 from cnnlab.records import Score
 from cnnlab.runs.verify.result import VerificationChecks

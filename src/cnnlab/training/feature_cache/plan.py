@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cnnlab.config import backbones
 from cnnlab.config.averaging_and_mixing import SWA, NoMixing
-from cnnlab.config.budget import ImageBudget
 from cnnlab.config.recipe import Recipe, Train
+from cnnlab.config.stopping import ImageBudget
 from cnnlab.data.augmentation.views import AugmentedViews, FlippedViews, ViewSet, only_flips
 from cnnlab.data.decoding.cache import MAX_CACHE_BYTES, cache_size, free_disk_bytes
 from cnnlab.errors import SpecError

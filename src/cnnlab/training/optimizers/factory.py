@@ -12,7 +12,19 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from cnnlab.config import optimization
+from cnnlab.config.optimizers import (
+    AdadeltaConfig,
+    AdagradConfig,
+    AdamaxConfig,
+    AdamConfig,
+    AdamWConfig,
+    LionConfig,
+    MuonConfig,
+    NAdamConfig,
+    RAdamConfig,
+    RMSpropConfig,
+    SGDConfig,
+)
 from cnnlab.training.optimizers.lion import Lion
 from cnnlab.training.optimizers.muon import CombinedOptimizer, Muon, hidden_weight_ids
 from cnnlab.training.optimizers.param_groups import DecayTarget, build_param_groups
@@ -38,7 +50,7 @@ def build_optimizer(
     Args:
         decay, lr_factors, first_lr_factor: as `build_param_groups` takes them.
     """
-    if not isinstance(config, optimization.MuonConfig):
+    if not isinstance(config, MuonConfig):
         return _BUILDERS[type(config)](config, build_param_groups(network, config, decay, lr_factors, first_lr_factor))
     hidden = hidden_weight_ids(network)
     inner = build_param_groups(
@@ -68,7 +80,7 @@ def _without_compiler_wrappers(optimizer_class: Any) -> Callable[..., Optimizer]
     return made
 
 
-def _sgd(config: optimization.SGDConfig, param_groups: ParamGroups) -> Optimizer:
+def _sgd(config: SGDConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(torch.optim.SGD)(
         param_groups,
         lr=config.lr,
@@ -93,7 +105,7 @@ def _adam(optimizer_class: Callable[..., Optimizer], **implementation: bool) -> 
     return build
 
 
-def _rmsprop(config: optimization.RMSpropConfig, param_groups: ParamGroups) -> Optimizer:
+def _rmsprop(config: RMSpropConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(torch.optim.RMSprop)(
         param_groups,
         lr=config.lr,
@@ -106,39 +118,39 @@ def _rmsprop(config: optimization.RMSpropConfig, param_groups: ParamGroups) -> O
     )
 
 
-def _adagrad(config: optimization.AdagradConfig, param_groups: ParamGroups) -> Optimizer:
+def _adagrad(config: AdagradConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(torch.optim.Adagrad)(
         param_groups, lr=config.lr, eps=config.eps, weight_decay=config.weight_decay, foreach=True
     )
 
 
-def _adadelta(config: optimization.AdadeltaConfig, param_groups: ParamGroups) -> Optimizer:
+def _adadelta(config: AdadeltaConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(torch.optim.Adadelta)(
         param_groups, lr=config.lr, rho=config.rho, eps=config.eps, weight_decay=config.weight_decay, foreach=True
     )
 
 
-def _lion(config: optimization.LionConfig, param_groups: ParamGroups) -> Optimizer:
+def _lion(config: LionConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(Lion)(
         param_groups, lr=config.lr, betas=(config.beta1, config.beta2), weight_decay=config.weight_decay
     )
 
 
-def _muon(config: optimization.MuonConfig, param_groups: ParamGroups) -> Optimizer:
+def _muon(config: MuonConfig, param_groups: ParamGroups) -> Optimizer:
     return _without_compiler_wrappers(Muon)(
         param_groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
 
 
 _BUILDERS: dict[type, Callable[[Any, ParamGroups], Optimizer]] = {
-    optimization.SGDConfig: _sgd,
-    optimization.AdamConfig: _adam(torch.optim.Adam, fused=True),
-    optimization.AdamWConfig: _adam(torch.optim.AdamW, fused=True),
-    optimization.NAdamConfig: _adam(torch.optim.NAdam, foreach=True),
-    optimization.RAdamConfig: _adam(torch.optim.RAdam, foreach=True),
-    optimization.AdamaxConfig: _adam(torch.optim.Adamax, foreach=True),
-    optimization.RMSpropConfig: _rmsprop,
-    optimization.AdagradConfig: _adagrad,
-    optimization.AdadeltaConfig: _adadelta,
-    optimization.LionConfig: _lion,
+    SGDConfig: _sgd,
+    AdamConfig: _adam(torch.optim.Adam, fused=True),
+    AdamWConfig: _adam(torch.optim.AdamW, fused=True),
+    NAdamConfig: _adam(torch.optim.NAdam, foreach=True),
+    RAdamConfig: _adam(torch.optim.RAdam, foreach=True),
+    AdamaxConfig: _adam(torch.optim.Adamax, foreach=True),
+    RMSpropConfig: _rmsprop,
+    AdagradConfig: _adagrad,
+    AdadeltaConfig: _adadelta,
+    LionConfig: _lion,
 }

@@ -1,14 +1,33 @@
-"""How much a training may take, as a recipe says it."""
+"""When a training ends before its last epoch: early stopping, and budgets of time and images."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from cnnlab.config.optimization import Choice
-from cnnlab.grammar.arguments import Positive
-from cnnlab.grammar.registry import Registry
+from cnnlab.grammar.arguments import Count, NonNegative, Positive
+from cnnlab.grammar.registry import Choice, Registry
+
+# The metrics of a split that may stop, choose and be studied; the first is better when smaller.
+Metric: TypeAlias = Literal["loss", "accuracy", "top5", "balanced_accuracy", "macro_f1"]
+
+stopping_rules: Registry[Any] = Registry("stop")
+
+
+@stopping_rules.register("never")
+class NoEarlyStopping(Choice):
+    """Train for all epochs."""
+
+
+@stopping_rules.register("early")
+class EarlyStoppingConfig(Choice):
+    """Stop when `metric` on the validation split has not improved by `min_change` for `patience` validations."""
+
+    patience: Count = 5
+    metric: Metric = "loss"
+    min_change: NonNegative = 0.0
+
 
 ImageCount: TypeAlias = Annotated[int, Field(ge=1)]
 budgets: Registry[Any] = Registry("budget")
