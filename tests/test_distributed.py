@@ -46,12 +46,12 @@ def test_shares_lie_in_order_and_hold_every_image_once(size: int, count: int) ->
 
 def test_one_process_is_alone_and_changes_nothing() -> None:
     numbers = torch.tensor([1.0, 2.0])
-    with init_process_group(torch.device("cpu")) as world:
-        assert world == SINGLE_PROCESS
+    with init_process_group(torch.device("cpu")) as group:
+        assert group == SINGLE_PROCESS
         assert is_main_process()
-        assert world.broadcast_str("é") == "é"
-        world.barrier()
-        assert world.all_gather(world.broadcast(world.all_reduce(numbers)), 2).tolist() == [1.0, 2.0]
+        assert group.broadcast_str("é") == "é"
+        group.barrier()
+        assert group.all_gather(group.broadcast(group.all_reduce(numbers)), 2).tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(("local_rank", "order"), [(0, ["body", "wait"]), (1, ["wait", "body"])])
@@ -187,7 +187,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[ProcessGroup], A
 def test_the_first_text_that_a_process_has_is_told_to_all(
     two: Callable[..., list[Any]], texts: tuple[str, str]
 ) -> None:
-    assert two(lambda world: world.broadcast_first_str(texts[world.rank])) == [texts[0] or texts[1]] * 2
+    assert two(lambda group: group.broadcast_first_str(texts[group.rank])) == [texts[0] or texts[1]] * 2
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -213,9 +213,9 @@ def test_features_that_one_process_refuses_are_kept_by_none(
 
     monkeypatch.setattr("cnnlab.runs.cached_features.plan_feature_cache", keeping)
 
-    def choose(world: ProcessGroup) -> Any:
+    def choose(group: ProcessGroup) -> Any:
         try:
-            return choose_cache_plan(made, plan, cast(Any, world.rank), data, torch.device("cpu"), world)
+            return choose_cache_plan(made, plan, cast(Any, group.rank), data, torch.device("cpu"), group)
         except SpecError as error:
             return error.problems[0].what
 

@@ -9,7 +9,7 @@ import sys
 SCRIPT = """
 import importlib, json, pkgutil, sys
 import cnnlab
-names = ["errors", "randomness", "records"]
+names = ["errors", "randomness", "records", "storage.run_folder", "storage.test_ledger"]
 for package in ("render", "theory", "stats", "grammar", "architecture", "config", "reports"):
     home = importlib.import_module(f"cnnlab.{package}")
     found = pkgutil.walk_packages(home.__path__, f"cnnlab.{package}.")

@@ -161,8 +161,8 @@ def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
     found = traced(["conv(3, 1)", *rows, "dense(10)"])
     with torch.random.fork_rng(devices=()):
         truth = held_by_torch(found)
-    said = counted(found)
-    told = said.gradients + said.activations + said.passing
+    claimed = counted(found)
+    told = claimed.gradients + claimed.activations + claimed.passing
     assert 0.6 * truth <= told <= 1.35 * truth
 
 
@@ -170,8 +170,8 @@ def test_a_step_holds_about_what_torch_holds(rows: list[str]) -> None:
 @pytest.mark.parametrize("name", ["lenet", "model2"])
 def test_a_step_of_the_recipes_holds_about_what_torch_holds(name: str) -> None:
     found = Recipe.read(ROOT / "recipes" / f"{name}.toml").model.trace((3, 32, 32), 10)
-    said = counted(found)
-    told = said.gradients + said.activations + said.passing
+    claimed = counted(found)
+    told = claimed.gradients + claimed.activations + claimed.passing
     with torch.random.fork_rng(devices=()):
         truth = held_by_torch(found)
     assert 0.85 * truth <= told <= 1.15 * truth

@@ -70,8 +70,8 @@ def test_a_name_stands_for_its_strengths_and_each_counts_once() -> None:
 def test_every_wrong_shift_is_told() -> None:
     with pytest.raises(SpecError) as caught:
         read_corruptions(["rotate", "jpeg(0)", "scale(2)", "drawn"], 32, 32, 3)
-    told = str(caught.value)
-    assert "3 problems" in told
-    assert "[0]: unknown shift 'rotate'" in told
-    assert "[1].quality: 'quality' can't be 0" in told
-    assert "[3]: drawn needs 'body'" in told
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert "[0]: unknown shift 'rotate'" in message
+    assert "[1].quality: 'quality' can't be 0" in message
+    assert "[3]: drawn needs 'body'" in message

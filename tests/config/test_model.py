@@ -55,9 +55,9 @@ def test_the_head_follows_the_features() -> None:
     assert [row.text for row in model.trace_head((512, 4, 4), 7).records()] == ["globalpool", "dense(7)"]
     assert [row.text for row in model.trace_head((512,), 7).records()] == ["dense(7)"]
     assert model.trace_head((512,), 7).parameters == 512 * 7 + 7
-    with pytest.raises(SpecError, match=r"flatten") as told:
+    with pytest.raises(SpecError, match=r"flatten") as message:
         Model(backbone=NETWORK, head=["dense(8)", "dense(classes)"]).trace_head((512, 4, 4), 7)
-    assert told.value.problems[0].where == "model.head[0]"
+    assert message.value.problems[0].where == "model.head[0]"
 
 
 def test_settings_of_the_command_line_reach_the_model(tmp_path: Path) -> None:
@@ -121,15 +121,15 @@ def test_a_change_of_policy_is_one_change() -> None:
     ],
 )
 def test_what_does_not_go_together_is_told_where_it_stands(model: dict[str, Any], where: str, words: str) -> None:
-    with pytest.raises(SpecError, match=words) as told:
+    with pytest.raises(SpecError, match=words) as message:
         recipe(**model)
-    assert where in [problem.where for problem in told.value.problems]
+    assert where in [problem.where for problem in message.value.problems]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
-    with pytest.raises(SpecError) as told:
+    with pytest.raises(SpecError) as message:
         recipe(backbone="resnet18('none', cut='a')", cut="b", layers=["flatten"], head=["x"])
-    assert {problem.where for problem in told.value.problems} == {"model.layers", "model.cut", "model.head[0]"}
+    assert {problem.where for problem in message.value.problems} == {"model.layers", "model.cut", "model.head[0]"}
 
 
 def test_normalising_for_a_backbone_needs_one() -> None:

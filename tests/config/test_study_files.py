@@ -149,7 +149,7 @@ def test_every_study_says_whose_question_it_asks(path: Path) -> None:
 def test_published_figures_are_those_of_the_documents(path: Path) -> None:
     study = Study.read(path)
     found = {
-        arm: tuple(claims[f"{part}_accuracy"].published if f"{part}_accuracy" in claims else None for part in KINDS)
+        arm: tuple(claims[f"{split}_accuracy"].published if f"{split}_accuracy" in claims else None for split in KINDS)
         for arm, claims in study.claims.items()
     }
     assert found == PUBLISHED[path.stem]
@@ -163,10 +163,10 @@ def test_published_figures_are_those_of_the_documents(path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(WORDS))
 def test_published_words_are_those_of_the_documents(name: str) -> None:
     study = Study.read(bundled_study(name))
-    others = (None if saying.published in ("best", "worst") else saying.than or study.baseline for saying in study.says)
-    found = {(saying.arm, saying.published, than) for saying, than in zip(study.says, others, strict=True)}
+    others = (None if claim.published in ("best", "worst") else claim.than or study.baseline for claim in study.says)
+    found = {(claim.arm, claim.published, than) for claim, than in zip(study.says, others, strict=True)}
     assert found == WORDS[name]
-    assert {saying.source for saying in study.says} == {study.document.source}
+    assert {claim.source for claim in study.says} == {study.document.source}
 
 
 def test_a_recipes_arm_makes_the_same_claims_as_its_recipe() -> None:

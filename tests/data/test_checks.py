@@ -127,7 +127,7 @@ def test_an_archive_and_a_name_under_the_data_folder(make_folder, tmp_path):
 
 
 def test_a_catalogue_name(monkeypatch):
-    monkeypatch.setattr("cnnlab.data.sources.shapes._render_chunk", lambda part, indices: noise(part, indices))
+    monkeypatch.setattr("cnnlab.data.sources.shapes._render_chunk", lambda split, indices: noise(split, indices))
     report = check_source("shapes")
     assert report.images == sum(count.images for count in report.splits.values()) > 1000
     assert report.problems == ()

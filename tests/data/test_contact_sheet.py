@@ -25,10 +25,10 @@ def test_grey_images_stay_grey(make_folder):
 
 
 def test_rows_stand_under_their_heads_and_above_their_notes():
-    form, grey = ImageSpec(1, 16, 16), np.full((1, 16, 16), 100, np.uint8)
+    spec, grey = ImageSpec(1, 16, 16), np.full((1, 16, 16), 100, np.uint8)
     rows = [SheetRow("one", [grey, grey]), SheetRow("two", [grey])]
-    plain = np.asarray(render_sheet(rows, form, 2))
-    made = np.asarray(render_sheet(rows, form, 2, ["as it is", "epoch 0"], ["flip(0.5)", "word " * 60]))
+    plain = np.asarray(render_sheet(rows, spec, 2))
+    made = np.asarray(render_sheet(rows, spec, 2, ["as it is", "epoch 0"], ["flip(0.5)", "word " * 60]))
     assert made.shape[1] == plain.shape[1] == 150 + 2 * 68
     # A head is 20 pixels high; the notes take more than two lines of 16.
     np.testing.assert_array_equal(made[20 : 20 + len(plain)], plain)
@@ -38,8 +38,8 @@ def test_rows_stand_under_their_heads_and_above_their_notes():
 
 
 def test_heads_need_room():
-    form, dark = ImageSpec(1, 64, 20), np.zeros((1, 64, 20), np.uint8)
+    spec, dark = ImageSpec(1, 64, 20), np.zeros((1, 64, 20), np.uint8)
     assert (
-        render_sheet([SheetRow("one", [dark])], form, 1, ["epoch 0"]).size
-        == render_sheet([SheetRow("one", [dark])], form, 1).size
+        render_sheet([SheetRow("one", [dark])], spec, 1, ["epoch 0"]).size
+        == render_sheet([SheetRow("one", [dark])], spec, 1).size
     )

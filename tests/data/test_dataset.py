@@ -41,20 +41,20 @@ def parted(make_folder):
 def test_parts_of_a_folder_without_a_split(opened):
     found = opened(validation=0.25, test=0.2)
     assert found.splits == ("train", "validation", "test")
-    assert [found.num_images(part) for part in found.splits] == [36, 12, 12]
+    assert [found.num_images(split) for split in found.splits] == [36, 12, 12]
     assert np.bincount(found.labels("test")).tolist() == [4, 6, 2]
     assert np.bincount(found.labels("validation")).tolist() == [4, 6, 2]
-    names = [name for part in found.splits for name in found.image_names(part)]
+    names = [name for split in found.splits for name in found.image_names(split)]
     assert len(names) == len(set(names)) == 60
 
 
 def test_labels_names_and_pixels_belong_together(opened, draw):
     found = opened(seed=3)
     first = {"cat": 1, "dog": 21, "owl": 51}
-    for part in found.splits:
-        pixels, labels = found.pixels(part), found.labels(part)
-        assert pixels.shape == (found.num_images(part), 3, 6, 8)
-        for row, name in enumerate(found.image_names(part)):
+    for split in found.splits:
+        pixels, labels = found.pixels(split), found.labels(split)
+        assert pixels.shape == (found.num_images(split), 3, 6, 8)
+        for row, name in enumerate(found.image_names(split)):
             folder, file = name.split("/")
             assert found.classes[labels[row]] == folder
             want = draw(first[folder] + int(file.removesuffix(".png")))
@@ -70,7 +70,7 @@ def test_test_is_a_fifth_where_nothing_is_said_and_may_be_none(opened):
 
 def test_the_sources_own_parts_are_taken_as_they_are(parted):
     found = open_dataset(Data(source=str(parted), validation=0.5, test=0.5), seed=0)
-    assert [found.num_images(part) for part in found.splits] == [40, 5, 5]
+    assert [found.num_images(split) for split in found.splits] == [40, 5, 5]
     assert found.labels("test").tolist() == [0, 1, 1, 1, 1]
 
 
@@ -81,7 +81,7 @@ def test_the_seed_changes_validation_but_never_the_test_set(opened):
     validation = [data.image_names("validation") for data in found]
     assert validation[0] == validation[1] != validation[2]
     assert found[0].split_hash == found[1].split_hash != found[2].split_hash
-    assert found[0].split_hash == split_hash({part: indices for part, (_, indices) in found[0].indices.items()})
+    assert found[0].split_hash == split_hash({split: indices for split, (_, indices) in found[0].indices.items()})
 
 
 def test_chosen_classes_in_their_order(parted):
@@ -93,8 +93,8 @@ def test_chosen_classes_in_their_order(parted):
 
 def test_chosen_classes_leave_the_others_out(opened):
     found = opened(classes=("owl", "cat"))
-    assert sum(found.num_images(part) for part in found.splits) == 30
-    assert {name.split("/")[0] for part in found.splits for name in found.image_names(part)} == {"owl", "cat"}
+    assert sum(found.num_images(split) for split in found.splits) == 30
+    assert {name.split("/")[0] for split in found.splits for name in found.image_names(split)} == {"owl", "cat"}
 
 
 def test_an_unknown_class_is_an_error(opened):
@@ -156,9 +156,9 @@ def test_large_data_is_kept_part_by_part_on_disk(opened, monkeypatch):
     small = opened()
     monkeypatch.setattr(dataset, "MAX_SHARED_BYTES", 100)
     large = opened()
-    for part in small.splits:
-        np.testing.assert_array_equal(large.pixels(part), small.pixels(part))
-        assert isinstance(large.pixels(part), np.memmap)
+    for split in small.splits:
+        np.testing.assert_array_equal(large.pixels(split), small.pixels(split))
+        assert isinstance(large.pixels(split), np.memmap)
 
 
 def test_mean_and_std_are_those_of_the_training_images(opened):
@@ -247,10 +247,10 @@ def test_facts_of_a_folder_are_those_of_its_data(whole):
 def test_no_torch_is_loaded(whole):
     script = (
         "import sys\n"
-        "from cnnlab.data.dataset import facts, open_dataset\n"
+        "from cnnlab.data.dataset import input_spec, open_dataset\n"
         "from cnnlab.config.recipe import Data\n"
         "data = Data(source=sys.argv[1])\n"
-        "facts(data), open_dataset(data, seed=0).mean\n"
+        "input_spec(data), open_dataset(data, seed=0).mean\n"
         "print('torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(whole)], capture_output=True, text=True, check=True)
@@ -259,18 +259,18 @@ def test_no_torch_is_loaded(whole):
 
 def test_real_faces_without_a_split(orl_faces):
     found = open_dataset(Data(source=str(orl_faces)), seed=0)
-    assert [found.num_images(part) for part in found.splits] == [280, 40, 80]
+    assert [found.num_images(split) for split in found.splits] == [280, 40, 80]
     assert np.bincount(found.labels("test")).tolist() == [2] * 40
 
 
 def test_images_that_two_parts_share_are_decoded_once(monkeypatch):
-    told = []
-    found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: told.append(report))
+    reports = []
+    found = open_dataset(Data(source="shapes"), seed=0, progress=lambda *report: reports.append(report))
     monkeypatch.setattr(
         "cnnlab.data.sources.shapes._render_chunk", lambda _part, indices: np.zeros((len(indices), 3, 32, 32))
     )
     found.pixels("train"), found.pixels("validation")
-    assert [done for _, done, _, _ in told] == list(range(500, 10_001, 500))
+    assert [done for _, done, _, _ in reports] == list(range(500, 10_001, 500))
 
 
 def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(opened):
@@ -283,9 +283,9 @@ def test_a_shared_image_is_not_kept_when_both_parts_have_theirs(opened):
 
 def test_the_order_of_the_classes_changes_no_split(opened):
     plain, turned = (opened(classes=classes) for classes in (("cat", "owl"), ("owl", "cat")))
-    for part in plain.splits:
-        assert plain.image_names(part) == turned.image_names(part)
-        np.testing.assert_array_equal(plain.labels(part), 1 - turned.labels(part))
+    for split in plain.splits:
+        assert plain.image_names(split) == turned.image_names(split)
+        np.testing.assert_array_equal(plain.labels(split), 1 - turned.labels(split))
 
 
 def zipped(root, path):

@@ -27,7 +27,7 @@ def pictures(count: int) -> Pixels:
     return np.random.default_rng(0).integers(0, 256, (count, 3, 6, 5), dtype=np.uint8)
 
 
-def feed(count: int = 21, pixels: Pixels | None = None, **options: object) -> ImageLoader:
+def loader(count: int = 21, pixels: Pixels | None = None, **options: object) -> ImageLoader:
     """Image n has the label n, so that a batch tells which images are in it."""
     found = pictures(count) if pixels is None else pixels
     return ImageLoader(found, np.arange(len(found)), MEAN, STD, CPU, **options)
@@ -45,14 +45,14 @@ def equal(one: Sequence[Batch], other: Sequence[Batch]) -> bool:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_streamed_batches_equal_resident_ones_bit_by_bit(workers: int) -> None:
-    resident, streamed = feed(resident=True), feed(resident=False, num_workers=workers)
+    resident, streamed = loader(resident=True), loader(resident=False, num_workers=workers)
     assert equal(list(resident.train_batches(4, 7, 2, AUGMENT)), list(streamed.train_batches(4, 7, 2, AUGMENT)))
     assert equal(list(resident.eval_batches(4)), list(streamed.eval_batches(4)))
 
 
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 45), seed=st.integers(0, 99), epoch=st.integers(0, 9))
 def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: int, seed: int, epoch: int) -> None:
-    data = feed(count)
+    data = loader(count)
     labels = [found for _, found in data.train_batches(batch_size, seed, epoch)]
     assert sorted(torch.cat(labels).tolist()) == list(range(count))
     sizes = [len(found) for found in labels]
@@ -63,19 +63,19 @@ def test_an_epoch_has_every_image_once_in_full_batches(count: int, batch_size: i
 
 
 def test_a_last_batch_of_one_joins_the_one_before() -> None:
-    assert [len(labels) for _, labels in feed(21).train_batches(5, 0, 0)] == [5, 5, 5, 6]
+    assert [len(labels) for _, labels in loader(21).train_batches(5, 0, 0)] == [5, 5, 5, 6]
 
 
 def test_each_image_is_augmented_by_its_own_draws() -> None:
     pixels = pictures(21)
-    for images, labels in feed(pixels=pixels).train_batches(4, 7, 2, AUGMENT):
+    for images, labels in loader(pixels=pixels).train_batches(4, 7, 2, AUGMENT):
         changed = augment(torch.from_numpy(pixels)[labels], AUGMENT, sample_params(AUGMENT, 7, 2, labels.numpy()))
         torch.testing.assert_close(images, torch.from_numpy(as_numpy(changed.numpy())).float(), rtol=0, atol=1e-5)
 
 
 def test_the_order_depends_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat([labels for _, labels in feed().train_batches(4, seed, epoch)]).tolist()
+        return torch.cat([labels for _, labels in loader().train_batches(4, seed, epoch)]).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
@@ -84,7 +84,7 @@ def test_the_order_depends_on_seed_and_epoch() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_evaluation_is_plain_normalisation_in_the_parts_own_order(resident: bool) -> None:
     pixels = pictures(21)
-    batches = list(feed(pixels=pixels, resident=resident, num_workers=0).eval_batches(8))
+    batches = list(loader(pixels=pixels, resident=resident, num_workers=0).eval_batches(8))
     assert [len(labels) for _, labels in batches] == [8, 8, 5]
     assert torch.cat([labels for _, labels in batches]).tolist() == list(range(21))
     images = torch.cat([images for images, _ in batches])
@@ -94,7 +94,7 @@ def test_evaluation_is_plain_normalisation_in_the_parts_own_order(resident: bool
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> None:
-    plain, other = feed(resident=resident, num_workers=0), feed(resident=resident, num_workers=0)
+    plain, other = loader(resident=resident, num_workers=0), loader(resident=resident, num_workers=0)
     other.memory_format = "channels_last"
     pairs = zip(plain.train_batches(4, 0, 0, AUGMENT), other.train_batches(4, 0, 0, AUGMENT), strict=True)
     for (images, _), (laid_out, _) in pairs:
@@ -105,7 +105,7 @@ def test_channels_last_changes_the_strides_and_nothing_else(resident: bool) -> N
 
 def test_many_batches_come_in_their_order() -> None:
     """More than are read ahead."""
-    labels = [found for _, found in feed(200, resident=False, num_workers=2).eval_batches(3)]
+    labels = [found for _, found in loader(200, resident=False, num_workers=2).eval_batches(3)]
     assert torch.cat(labels).tolist() == list(range(200))
 
 
@@ -115,7 +115,7 @@ def test_what_fails_in_reading_ahead_is_told_where_it_is_asked_for(monkeypatch: 
 
     monkeypatch.setattr(ArrayStore, "_read_rows", broken)
     with pytest.raises(OSError, match="the disk is gone"):
-        list(feed(resident=False, num_workers=2).eval_batches(4))
+        list(loader(resident=False, num_workers=2).eval_batches(4))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_cuda_device_evaluates_as_many_images_as_its_memory_allows(
     """By all of its memory: what is free when a run is resumed is not what was free before."""
     memory = SimpleNamespace(total_memory=gibibytes * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: memory)
-    made = feed(pixels=np.zeros((5, 3, 224, 224), np.uint8))
+    made = loader(pixels=np.zeros((5, 3, 224, 224), np.uint8))
     assert made.eval_batch_size == 10
     made.device = torch.device("cuda")
     assert made.eval_batch_size == images
@@ -140,7 +140,7 @@ def test_a_cuda_device_evaluates_as_many_images_as_its_memory_allows(
 
 def test_evaluation_takes_the_batch_of_its_images() -> None:
     pixels = np.zeros((5, 3, 512, 500), np.uint8)
-    assert [len(labels) for _, labels in feed(pixels=pixels).eval_batches()] == [2, 2, 1]
+    assert [len(labels) for _, labels in loader(pixels=pixels).eval_batches()] == [2, 2, 1]
 
 
 def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_images_take_no_more_than_their_share_of_the_memory(monkeypatch: pytest.
 
 def test_feeding_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tobytes()
-    list(feed(resident=False, num_workers=1).train_batches(4, 0, 0, AUGMENT))
+    list(loader(resident=False, num_workers=1).train_batches(4, 0, 0, AUGMENT))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tobytes() == before[1]
 
@@ -164,7 +164,7 @@ def readers() -> int:
 
 
 def test_an_epoch_that_is_given_up_leaves_no_worker_behind() -> None:
-    batches = feed(resident=False, num_workers=2).train_batches(4, 0, 0)
+    batches = loader(resident=False, num_workers=2).train_batches(4, 0, 0)
     next(batches)
     assert readers() == 2
     batches.close()

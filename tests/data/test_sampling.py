@@ -33,14 +33,14 @@ def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     assert not np.array_equal(first, balanced_indices(labels, 1, 0))
 
 
-def feed(resident: bool) -> ImageLoader:
+def loader(resident: bool) -> ImageLoader:
     pixels = np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(2, 2).repeat(2, 3)
     return ImageLoader(pixels, np.array([0, 0, 0, 0, 1, 1]), [0.0], [1 / 255], CPU, resident=resident)
 
 
 def test_a_feed_of_places_gives_the_images_that_stand_there() -> None:
     for resident in (True, False):
-        plain = feed(resident)
+        plain = loader(resident)
         sampled = plain.with_sampling(np.array([4, 4, 5, 0, 0, 0]))
         batches = list(sampled.train_batches(2, seed=0, epoch=0))
         found = [(int(images[n].mean()), int(labels[n])) for images, labels in batches for n in range(len(labels))]

@@ -93,5 +93,5 @@ def test_split_hash_is_sha256_of_names_counts_and_little_endian_indices():
 
 @pytest.mark.parametrize("other", [{"train": [1, 2]}, {"train": [1], "test": [2, 7]}, {"train": [2, 1], "test": [7]}])
 def test_split_hash_tells_splits_apart(other):
-    arrays = {part: np.array(indices) for part, indices in other.items()}
+    arrays = {split: np.array(indices) for split, indices in other.items()}
     assert split_hash(arrays) != split_hash({"train": np.array([1, 2]), "test": np.array([7])})

@@ -39,9 +39,9 @@ def found(folder: Path, off: tuple[str, ...] = (), **fields: Any) -> dict[str, W
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three parts, two classes, nothing odd."""
-    for seed, (part, count) in enumerate((("train", 20), ("validation", 6), ("test", 6))):
+    for seed, (split, count) in enumerate((("train", 20), ("validation", 6), ("test", 6))):
         for name in ("cat", "dog"):
-            write(tmp_path / "images" / part / name, count, seed=seed)
+            write(tmp_path / "images" / split / name, count, seed=seed)
     return tmp_path / "images"
 
 
@@ -103,8 +103,8 @@ def test_an_image_in_two_parts_is_a_leak_whatever_its_name_and_format(folder: Pa
 
 
 def test_leaks_into_the_test_part_are_told_by_part(folder: Path) -> None:
-    for part, row in (("train", 0), ("train", 1), ("validation", 2)):
-        shutil.copy(folder / part / "cat" / f"{row}.png", folder / "test" / "cat" / f"{part}{row}.png")
+    for split, row in (("train", 0), ("train", 1), ("validation", 2)):
+        shutil.copy(folder / split / "cat" / f"{row}.png", folder / "test" / "cat" / f"{split}{row}.png")
     assert found(folder) == {}  # the test part is not looked at
     first, second = leakage_warnings(opened(folder))
     assert (first.where, first.message[:19]) == ("train, test", "2 of 15 test images")

@@ -68,7 +68,9 @@ def as_html(markdown: str) -> Reader:
     return Reader(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
 
 
-@pytest.mark.parametrize("read", [lambda sheet: as_html(sheet.to_markdown()), lambda sheet: Reader(sheet.to_html())])
+@pytest.mark.parametrize(
+    "read", [lambda document: as_html(document.to_markdown()), lambda document: Reader(document.to_html())]
+)
 @given(rows=st.lists(st.tuples(CELLS, CODE, CELLS), min_size=1, max_size=4))
 def test_a_table_reads_back(read: Callable[[Document], Reader], rows: list[tuple[str, str, str]]) -> None:
     head, *body = read(Document("x", tables=(("", TextTable.from_rows(["name", "`layer", "#size"], rows)),))).cells()

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from cnnlab.theory.receptive_field import ReceptiveField1d, widest
 
-SLIDES = st.tuples(st.just("slide"), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2))
-STEPS = st.lists(SLIDES | st.tuples(st.sampled_from(["nearest", "bilinear"]), st.integers(1, 3)), max_size=5)
+WINDOWS = st.tuples(st.just("window"), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 2))
+STEPS = st.lists(WINDOWS | st.tuples(st.sampled_from(["nearest", "bilinear"]), st.integers(1, 3)), max_size=5)
 
 
 def _reached(node: int, steps: list[tuple]) -> set[int]:
     """The input pixels that one output node reaches, every weight of an enlargement taken from its definition."""
     nodes = {node}
     for kind, *numbers in reversed(steps):
-        if kind == "slide":
+        if kind == "window":
             kernel, stride, dilation, padding = numbers
             nodes = {at * stride - padding + step * dilation for at in nodes for step in range(kernel)}
         elif kind == "nearest":
@@ -32,7 +32,7 @@ def _reached(node: int, steps: list[tuple]) -> set[int]:
 def _followed(steps: list[tuple]) -> ReceptiveField1d:
     field = ReceptiveField1d()
     for kind, *numbers in steps:
-        if kind == "slide":
+        if kind == "window":
             kernel, stride, dilation, padding = numbers
             field = field.after_window(kernel, stride, dilation, padding)
         else:
@@ -40,7 +40,7 @@ def _followed(steps: list[tuple]) -> ReceptiveField1d:
     return field
 
 
-@given(st.lists(SLIDES, max_size=5), st.integers(0, 5))
+@given(st.lists(WINDOWS, max_size=5), st.integers(0, 5))
 def test_size_and_jump_are_those_of_the_pixels_reached(windows: list[tuple], node: int) -> None:
     field = _followed(windows)
     pixels, next_pixels = _reached(node, windows), _reached(node + 1, windows)
@@ -69,7 +69,7 @@ def test_behind_a_span_is_what_all_its_nodes_see_one_map_back(steps: list[tuple]
 
 @given(STEPS)
 def test_after_enlarging_the_field_is_the_most_that_any_node_sees(steps: list[tuple]) -> None:
-    field, phases = _followed(steps), prod(numbers[0] for kind, *numbers in steps if kind != "slide")
+    field, phases = _followed(steps), prod(numbers[0] for kind, *numbers in steps if kind != "window")
     views = [_reached(node, steps) for node in range(phases)]
     assert field.size == max(max(view) - min(view) + 1 for view in views)
 

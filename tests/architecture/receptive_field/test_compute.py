@@ -64,20 +64,20 @@ def test_known_networks(rows: list[str], size: int, jump: int) -> None:
 
 def test_two_convolutions_worked_out() -> None:
     """The assignment's own: conv 5×5 and conv 3×3 on A×A."""
-    told = json.loads(receptive_field("conv(1, 5)", "conv(1, 3)", channels=1).to_json())
-    assert (told["receptive_field"], told["jump"], told["first_centre"], told["inputs"]) == (7, 1, 3, 49)
-    assert [layer["rule"] for layer in told["layers"]] == ["A − 4", "A − 6"]
-    assert [(sight["name"], sight["size"]) for sight in told["sees"]] == [("conv1", 3), ("input", 7)]
-    assert [layer["output"] for layer in told["layers"]] == [None, None]
+    message = json.loads(receptive_field("conv(1, 5)", "conv(1, 3)", channels=1).to_json())
+    assert (message["receptive_field"], message["jump"], message["first_centre"], message["inputs"]) == (7, 1, 3, 49)
+    assert [layer["rule"] for layer in message["layers"]] == ["A − 4", "A − 6"]
+    assert [(sight["name"], sight["size"]) for sight in message["sees"]] == [("conv1", 3), ("input", 7)]
+    assert [layer["output"] for layer in message["layers"]] == [None, None]
     given = json.loads(receptive_field("conv(1, 5)", "conv(1, 3)", size=32, channels=1).to_json())
     assert [layer["output"] for layer in given["layers"]] == [[1, 28, 28], [1, 26, 26]]
 
 
 def test_two_sides_that_differ_are_told_apart() -> None:
     found = receptive_field("conv(1, [3, 5], stride=[1, 2])", "conv(1, [3, 1])", size=(20, 31))
-    told = json.loads(found.to_json())
-    assert (told["receptive_field"], told["jump"], told["first_centre"]) == (5, [1, 2], 2)
-    assert told["rule"] == ["A − 4", "⌊(B − 3)/2⌋"]
+    message = json.loads(found.to_json())
+    assert (message["receptive_field"], message["jump"], message["first_centre"]) == (5, [1, 2], 2)
+    assert message["rule"] == ["A − 4", "⌊(B − 3)/2⌋"]
     assert found.selected.output == (1, 16, 14)
     wide = receptive_field("conv(1, [1, 5])")
     assert json.loads(wide.to_json())["receptive_field"] == [1, 5]
@@ -85,10 +85,10 @@ def test_two_sides_that_differ_are_told_apart() -> None:
 
 def test_fractions_are_told_as_text() -> None:
     found = receptive_field("maxpool(2)", "upsample(4)")
-    told = json.loads(found.to_json())
-    assert (told["jump"], found.jump) == ("1/2", (Fraction(1, 2), Fraction(1, 2)))
-    assert told["layers"][0]["first_centre"] == "1/2"
-    assert told["rule"] == "4·⌊A/2⌋"
+    message = json.loads(found.to_json())
+    assert (message["jump"], found.jump) == ("1/2", (Fraction(1, 2), Fraction(1, 2)))
+    assert message["layers"][0]["first_centre"] == "1/2"
+    assert message["rule"] == "4·⌊A/2⌋"
 
 
 WINDOW = st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(0, 2), st.integers(1, 2))

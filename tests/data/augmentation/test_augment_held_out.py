@@ -26,17 +26,17 @@ def test_figures_of_held_out_images_are_those_without_augmentation(
     first, second = plain.result(), changed.result()
     assert None not in (first.train, first.validation, first.test)
     assert (first.train, first.validation, first.test) == (second.train, second.validation, second.test)
-    for part in ("train", "validation", "test"):
-        np.testing.assert_array_equal(plain.predictions(part).logits, changed.predictions(part).logits)
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(plain.predictions(split).logits, changed.predictions(split).logits)
 
 
 def test_a_feed_evaluates_the_images_that_it_holds() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 3, 6, 5), dtype=np.uint8)
-    feed = ImageLoader(pixels, np.arange(9), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
+    loader = ImageLoader(pixels, np.arange(9), (0.0,) * 3, (1.0,) * 3, torch.device("cpu"))
     recipe = Recipe.from_tables({"data": {"source": "x", "augment": LOUD}, "model": {"layers": ["flatten"]}})
-    before = torch.cat([images for images, _ in feed.eval_batches()])
-    trained = [images for images, _ in feed.train_batches(4, 0, 0, recipe.data.augment)]
-    after = torch.cat([images for images, _ in feed.eval_batches()])
+    before = torch.cat([images for images, _ in loader.eval_batches()])
+    trained = [images for images, _ in loader.train_batches(4, 0, 0, recipe.data.augment)]
+    after = torch.cat([images for images, _ in loader.eval_batches()])
     assert torch.equal(before, after)
     np.testing.assert_allclose(after.numpy() * 255, pixels, atol=1e-3)
     assert not torch.allclose(torch.cat(trained).sum(), after.sum())

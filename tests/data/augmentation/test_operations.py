@@ -170,7 +170,7 @@ MOVES = {
 def test_a_move_is_torchvisions(name: str, size: tuple[int, int]) -> None:
     """Within a level for bilinear sums; with the nearest pixel equal but where two are equally near."""
     images = pictures((3, *size))
-    smooth, sharp = (geometry.affine(images, MOVES[name], way) for way in ("bilinear", "nearest"))
+    smooth, sharp = (geometry.affine(images, MOVES[name], interpolation) for interpolation in ("bilinear", "nearest"))
     assert far(smooth, moved(images, MOVES[name], "bilinear")) <= 1
     expected = torch.stack(moved(images, MOVES[name], "nearest"))
     where = (sharp != expected).any(1)

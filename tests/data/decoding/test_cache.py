@@ -149,7 +149,7 @@ FORMS = [FORM, ImageSpec(1, 2, 2), ImageSpec(3, 2, 4), ImageSpec(3, 4, 2), Image
 
 
 def test_every_form_and_content_has_its_own_key():
-    keys = {pixels_key(content * 64, form) for content in "ab" for form in FORMS}
+    keys = {pixels_key(content * 64, spec) for content in "ab" for spec in FORMS}
     assert len(keys) == 2 * len(FORMS)
 
 
@@ -173,13 +173,13 @@ def test_facts_are_found_once_and_again_when_the_file_is_damaged(cache):
 
 def test_a_changed_file_is_decoded_again(make_folder, encode, draw):
     root = make_folder({"cat": 2, "dog": 1})
-    form = ImageSpec(3, 6, 8)
-    before = np.array(open_folder(root).pixels("train", np.arange(3), form))
+    spec = ImageSpec(3, 6, 8)
+    before = np.array(open_folder(root).pixels("train", np.arange(3), spec))
     path = root / "cat" / "0.png"
     about = path.stat()
     path.write_bytes(encode(255 - draw(1)))
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
-    after = open_folder(root).pixels("train", np.arange(3), form)
+    after = open_folder(root).pixels("train", np.arange(3), spec)
     np.testing.assert_array_equal(after[0], 255 - before[0])
     np.testing.assert_array_equal(after[1:], before[1:])
 

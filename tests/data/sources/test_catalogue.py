@@ -39,8 +39,8 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def remote_files() -> list[RemoteFile]:
-    forms = [form for known in CATALOGUE.values() for form in known.releases]
-    return [file for form in forms for file in (*form.downloads, *([form.archive] if form.archive else []))]
+    forms = [release for known in CATALOGUE.values() for release in known.releases]
+    return [file for release in forms for file in (*release.downloads, *([release.archive] if release.archive else []))]
 
 
 def tiny_cifar() -> tuple[DatasetInfo, bytes]:
@@ -49,7 +49,7 @@ def tiny_cifar() -> tuple[DatasetInfo, bytes]:
     images = np.random.default_rng(1).integers(0, 256, (12, 3072), dtype=np.uint8)
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        names = [name for part in ("train", "test") for name in known.releases[0].files[part]]
+        names = [name for split in ("train", "test") for name in known.releases[0].files[split]]
         for index, name in enumerate(names):
             content = b"".join(bytes([index]) + image.tobytes() for image in images[2 * index : 2 * index + 2])
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
@@ -86,12 +86,14 @@ def test_facts_are_the_published_ones() -> None:
 def test_checksums_agree_with_torchvision() -> None:
     from torchvision.datasets import CIFAR10, CIFAR100, MNIST, STL10, SVHN, FashionMNIST
 
-    ours = {file.name: file.checksum for form in dataset_info("mnist").releases for file in form.downloads}
+    ours = {file.name: file.checksum for release in dataset_info("mnist").releases for file in release.downloads}
     assert ours == {name: f"md5:{md5}" for name, md5 in MNIST.resources}
-    ours = {file.name: file.checksum for form in dataset_info("fashion_mnist").releases for file in form.downloads}
+    ours = {
+        file.name: file.checksum for release in dataset_info("fashion_mnist").releases for file in release.downloads
+    }
     assert ours == {name: f"md5:{md5}" for name, md5 in FashionMNIST.resources}
-    ours = {file.name: file.checksum for form in dataset_info("svhn").releases for file in form.downloads}
-    assert ours == {SVHN.split_list[part][1]: f"md5:{SVHN.split_list[part][2]}" for part in ("train", "test")}
+    ours = {file.name: file.checksum for release in dataset_info("svhn").releases for file in release.downloads}
+    assert ours == {SVHN.split_list[split][1]: f"md5:{SVHN.split_list[split][2]}" for split in ("train", "test")}
     assert dataset_info("stl10").releases[0].archive.checksum == f"md5:{STL10.tgz_md5}"
     names = [known.releases[1].archive.name for known in (dataset_info("cifar10"), dataset_info("cifar100"))]
     assert names == [CIFAR10.filename, CIFAR100.filename]
@@ -161,8 +163,8 @@ def test_what_someone_has_is_found_without_opening_it(
 
 
 def test_fashion_mnist_is_not_taken_for_mnist(tmp_path: Path) -> None:
-    for part in dataset_info("mnist").releases[0].files.values():
-        for name in part:
+    for split in dataset_info("mnist").releases[0].files.values():
+        for name in split:
             (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True, exist_ok=True)
             (tmp_path / "FashionMNIST" / "raw" / f"{name}.gz").touch()
     assert find_local("mnist", tmp_path) is None
@@ -184,12 +186,12 @@ def test_offline_says_which_file_from_where_and_whereto(
         monkeypatch.setattr("socket.socket.connect", None)
     with pytest.raises(DownloadError, match="svhn is not at hand, and downloads are off") as raised:
         open_catalogue("svhn", tmp_path, download=offline)
-    told = str(raised.value)
+    message = str(raised.value)
     for file in dataset_info("svhn").releases[0].downloads:
-        assert all(words in told for words in (file.name, file.checksum.split(":")[1], *file.mirrors))
-    assert str(tmp_path / "svhn") in told
-    assert "a folder" not in told
-    assert ("CNNLAB_OFFLINE is set" in told) == offline
+        assert all(words in message for words in (file.name, file.checksum.split(":")[1], *file.mirrors))
+    assert str(tmp_path / "svhn") in message
+    assert "a folder" not in message
+    assert ("CNNLAB_OFFLINE is set" in message) == offline
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,11 +208,11 @@ def test_a_download_is_read_and_found_again(tmp_path: Path) -> None:
     known, archive = tiny_cifar()
     (tmp_path / "mirror").write_bytes(archive)
     known = with_archive(known, archive, (tmp_path / "mirror").as_uri())
-    told: list[str] = []
+    message: list[str] = []
     roots = [tmp_path / "first", tmp_path / "second"]
-    source = open_published(known, roots, progress=lambda *said: told.append(said[0]), retry=HASTE)
+    source = open_published(known, roots, progress=lambda *said: message.append(said[0]), retry=HASTE)
     assert source.labels("train").tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert "downloading cifar-10-binary.tar.gz" in told
+    assert "downloading cifar-10-binary.tar.gz" in message
     assert find_local("cifar10", roots) == tmp_path / "first" / "cifar10" / "cifar-10-binary.tar.gz"
     (tmp_path / "mirror").unlink()
     assert open_published(known, roots, download=False).labels("test").tolist() == [5, 5]
@@ -241,12 +243,12 @@ def test_packed_and_unpacked_files_may_lie_side_by_side(tmp_path: Path) -> None:
     known = replace(dataset_info("mnist"), split_sizes={"train": 1, "test": 1})
     folder = tmp_path / "mnist"
     folder.mkdir()
-    for part, label in (("train", 3), ("t10k", 4)):
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(
+    for split, label in (("train", 3), ("t10k", 4)):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(
             bytes((0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 28, 0, 0, 0, 28)) + bytes(784)
         )
         packed = gzip.compress(bytes((0, 0, 8, 1, 0, 0, 0, 1, label)))
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(packed)
+        (folder / f"{split}-labels-idx1-ubyte.gz").write_bytes(packed)
     source = open_published(known, tmp_path, download=False)
     assert (source.labels("train").tolist(), source.labels("test").tolist()) == ([3], [4])
     assert find_local("mnist", tmp_path) == folder

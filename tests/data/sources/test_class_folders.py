@@ -22,8 +22,8 @@ def files(*paths: str, folders: tuple[str, ...] = ()) -> FileListing:
 def arranged(*paths: str, folders: tuple[str, ...] = ()) -> dict[str, list[tuple[str, str]]]:
     layout = find_class_folders(files(*paths, folders=folders))
     return {
-        part: [(entry.path, layout.classes[label]) for entry, label in zip(entries, layout.labels[part], strict=True)]
-        for part, entries in layout.entries.items()
+        split: [(entry.path, layout.classes[label]) for entry, label in zip(entries, layout.labels[split], strict=True)]
+        for split, entries in layout.entries.items()
     }
 
 
@@ -49,7 +49,7 @@ def test_top_folders_are_classes_of_train():
 )
 def test_names_of_parts_in_any_letters(train, validation, test):
     paths = [f"{train}/cat/1.png", f"{train}/dog/1.png", f"{validation}/dog/1.png", f"{test}/cat/1.png"]
-    found = {part: [label for _, label in rows] for part, rows in arranged(*paths).items()}
+    found = {split: [label for _, label in rows] for split, rows in arranged(*paths).items()}
     assert found == {"train": ["cat", "dog"], "validation": ["dog"], "test": ["cat"]}
     assert kinds(*paths) == []
 
@@ -57,7 +57,7 @@ def test_names_of_parts_in_any_letters(train, validation, test):
 @pytest.mark.parametrize("parts", [("train_set", "test_set"), ("dev", "eval"), ("Trainingsdaten", "Testdaten")])
 def test_parts_that_are_not_understood_are_no_classes(parts):
     (finding,) = find_class_folders(
-        files(*(f"{part}/{name}/1.png" for part in parts for name in ("cat", "dog")))
+        files(*(f"{split}/{name}/1.png" for split in parts for name in ("cat", "dog")))
     ).issues
     assert (finding.kind, finding.file, finding.fatal) == ("splits not understood", ", ".join(sorted(parts)), True)
     assert finding.message.endswith("train, training, validation, val, valid, test, testing")
@@ -85,9 +85,9 @@ def test_a_path_below_the_class_is_the_same_wherever_the_class_lies():
 @pytest.mark.parametrize("root", ["data/", "a/b/"])
 def test_a_folder_around_everything_is_looked_through(root):
     paths = ("train/cat/1.png", "train/dog/1.png", "test/cat/1.png")
-    want = {part: [label for _, label in rows] for part, rows in arranged(*paths).items()}
+    want = {split: [label for _, label in rows] for split, rows in arranged(*paths).items()}
     found = arranged(*(root + path for path in paths), folders=(root.split("/")[0], root.rstrip("/"), f"{root}train"))
-    assert {part: [label for _, label in rows] for part, rows in found.items()} == want
+    assert {split: [label for _, label in rows] for split, rows in found.items()} == want
 
 
 def test_only_a_train_folder_is_a_split_not_a_wrapper():

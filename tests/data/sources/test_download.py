@@ -163,12 +163,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_a_good_mirror_with_progress(server: Server, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int, str]] = []
-    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *said: told.append(said), CALM)
+    message: list[tuple[str, int, int, str]] = []
+    path = fetch(server.file("good"), tmp_path / "new" / "folder", lambda *said: message.append(said), CALM)
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
-    assert told[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
-    assert [done for _, done, _, _ in told] == sorted(done for _, done, _, _ in told)
+    assert message[-1] == ("downloading data.bin", len(CONTENT), len(CONTENT), "bytes")
+    assert [done for _, done, _, _ in message] == sorted(done for _, done, _, _ in message)
     fetch(server.file("good"), path.parent, retry=CALM)
     assert server.paths == ["/good"], "a verified file is not asked for again"
 
@@ -210,8 +210,8 @@ def test_a_bad_mirror_is_left_for_the_next_and_named_when_alone(
         reason = "stopped after 10,000"  # in the last round a slow mirror is borne with
     with pytest.raises(DownloadError, match=rf"no mirror gave data\.bin(.|\n)*{bad}: {reason}") as raised:
         fetch(server.file(bad), tmp_path, retry=replace(patience, rounds=1))
-    told = raised.value.problems[0].next_step
-    assert all(word in told for word in (server.address + bad, SHA256.split(":")[1], str(tmp_path), "400,000"))
+    message = raised.value.problems[0].next_step
+    assert all(word in message for word in (server.address + bad, SHA256.split(":")[1], str(tmp_path), "400,000"))
     assert not (tmp_path / "data.bin").exists()
 
 

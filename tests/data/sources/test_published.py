@@ -78,17 +78,17 @@ def in_top_folder(contents: dict[str, bytes], prefix: str = "") -> dict[str, byt
 
 
 def check(source: DataSource) -> None:
-    form = source.native_spec()
-    assert (source.name, source.splits, form.shape, len(source.classes)) == (
+    release = source.native_spec()
+    assert (source.name, source.splits, release.shape, len(source.classes)) == (
         "cifar10",
         ("train", "test"),
         (3, 32, 32),
         10,
     )
-    for part, rows in (("train", slice(0, 10)), ("test", slice(10, 13))):
-        assert source.labels(part).tolist() == LABELS[rows]  # type: ignore[arg-type]
-        np.testing.assert_array_equal(source.pixels(part, np.arange(COUNTS[part]), form), IMAGES[rows])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(source.pixels("train", np.array([7, 2]), form), IMAGES[[7, 2]])
+    for split, rows in (("train", slice(0, 10)), ("test", slice(10, 13))):
+        assert source.labels(split).tolist() == LABELS[rows]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(source.pixels(split, np.arange(COUNTS[split]), release), IMAGES[rows])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(source.pixels("train", np.array([7, 2]), release), IMAGES[[7, 2]])
     assert source.image_names("test") == ["test[0]", "test[1]", "test[2]"]
 
 
@@ -197,11 +197,11 @@ def test_two_processes_may_keep_a_part_at_once(tmp_path: Path, cache: Path, monk
 
 def test_images_of_another_size_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path, 0, binary)
-    form = ImageSpec(1, 16, 24)
-    first = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
-    np.testing.assert_array_equal(first, convert_pixels(IMAGES[[7, 2]], form))
+    release = ImageSpec(1, 16, 24)
+    first = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), release)
+    np.testing.assert_array_equal(first, convert_pixels(IMAGES[[7, 2]], release))
     monkeypatch.setattr(published, "convert_pixels", lambda *_: pytest.fail("they were resized again"))
-    again = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), form)
+    again = open_published(CIFAR, tmp_path, download=False).pixels("train", np.array([7, 2]), release)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(again, first)
 
@@ -217,7 +217,7 @@ def test_a_disk_without_room_for_the_images_costs_only_time(
     source = open_published(CIFAR, tmp_path, download=False)
     order = np.arange(len(source.labels("train")))
     small = ImageSpec(3, 8, 8)
-    shapes = [source.pixels("train", order, form).shape[1:] for form in (source.native_spec(), small)]
+    shapes = [source.pixels("train", order, release).shape[1:] for release in (source.native_spec(), small)]
     assert shapes == [(3, 32, 32), (3, 8, 8)]
     assert list((cache / "images").iterdir()) == []
 
@@ -295,13 +295,13 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_sealed_run_asks_for_opens_no_test_file(sealed: Path, classes: tuple[str, ...] | None) -> None:
     found = open_dataset(Data(source="cifar10", classes=classes, validation=0.3), seed=0, root=sealed)
     assert found.splits == ("train", "validation", "test")
-    for part in ("train", "validation"):
-        assert len(found.pixels(part)) == len(found.labels(part)) == found.num_images(part)
+    for split in ("train", "validation"):
+        assert len(found.pixels(split)) == len(found.labels(split)) == found.num_images(split)
     assert len(found.mean) == 3
     assert len(found.split_hash) == len(found.content_digest) == 64
     assert len(found.test_set_id()) == 24
     if classes is None:  # then the size of the test part is the catalogue's
-        want = {part: found.indices[part][1] for part in found.splits}
+        want = {split: found.indices[split][1] for split in found.splits}
         assert (found.num_images("test"), want["test"].tolist()) == (3, [0, 1, 2])
         assert found.split_hash == split_hash(want)
     with pytest.raises(AssertionError, match="the test file was opened"):
@@ -345,7 +345,7 @@ def test_single_files_are_compared_where_they_lie_as_published(tmp_path: Path) -
     known = CATALOGUE["svhn"]
     with pytest.raises(SourceError, match="this isn't the published file"):
         open_published(known, tmp_path, download=False).verify_checksums()
-    (form,) = known.releases
-    right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
-    known = replace(known, releases=(replace(form, downloads=right),))
+    (release,) = known.releases
+    right = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in release.downloads)
+    known = replace(known, releases=(replace(release, downloads=right),))
     assert open_published(known, tmp_path, download=False).verify_checksums() == ("train_32x32.mat", "test_32x32.mat")

@@ -15,9 +15,9 @@ from cnnlab.errors import SourceError
 def test_source() -> None:
     source = ShapesSource()
     assert (source.splits, source.native_spec().shape) == (("train", "test"), (3, 32, 32))
-    for part, count in COUNTS.items():
-        assert np.bincount(source.labels(part)).tolist() == [count // 10] * 10
-        assert source.image_names(part)[-1] == f"{part}[{count - 1}]"
+    for split, count in COUNTS.items():
+        assert np.bincount(source.labels(split)).tolist() == [count // 10] * 10
+        assert source.image_names(split)[-1] == f"{split}[{count - 1}]"
     grey = source.pixels("test", np.arange(3), ImageSpec(1, 16, 16))
     assert grey.shape == (3, 1, 16, 16)
     assert grey.dtype == np.uint8
@@ -65,9 +65,9 @@ def test_a_part_that_does_not_exist() -> None:
 
 def normalised() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     source = ShapesSource()
-    train, test = (source.pixels(part, np.arange(COUNTS[part]), source.native_spec()) for part in source.splits)
+    train, test = (source.pixels(split, np.arange(COUNTS[split]), source.native_spec()) for split in source.splits)
     mean, deviation = train.mean((0, 2, 3), keepdims=True), train.std((0, 2, 3), keepdims=True)
-    train, test = (((part - mean) / deviation).astype(np.float32) for part in (train, test))
+    train, test = (((split - mean) / deviation).astype(np.float32) for split in (train, test))
     return train, source.labels("train"), test, source.labels("test")
 
 

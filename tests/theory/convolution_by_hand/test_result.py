@@ -172,11 +172,11 @@ def test_reflected_and_replicated_padding_say_what_they_copy() -> None:
 
 def test_json_has_what_was_put_in_and_every_step() -> None:
     found = convolve(IMAGE, KERNEL, padding=1, bias=2)
-    told = json.loads(found.to_json())
-    assert told["output"] == [[value + 2 for value in row] for row in ANSWER]
-    assert (told["image"], told["kernels"], told["bias"]) == ([IMAGE], [[KERNEL]], [2])
-    assert [step["sum"] for step in told["steps"]] == [value + 2 for row in ANSWER for value in row]
-    assert told["steps"][1]["products"][8] == {
+    message = json.loads(found.to_json())
+    assert message["output"] == [[value + 2 for value in row] for row in ANSWER]
+    assert (message["image"], message["kernels"], message["bias"]) == ([IMAGE], [[KERNEL]], [2])
+    assert [step["sum"] for step in message["steps"]] == [value + 2 for row in ANSWER for value in row]
+    assert message["steps"][1]["products"][8] == {
         "channel": 0, "row": 1, "column": 2, "padding": False, "pixel": 1,
         "weight_row": 0, "weight_column": 0, "weight": -1, "product": -1,
     }  # fmt: skip

@@ -49,15 +49,15 @@ def test_the_sheet_has_image_kernels_output_and_every_sum() -> None:
 
 
 def test_one_element_is_laid_out_as_its_window() -> None:
-    sheet = FOUND.document(FOUND.step_at(0, 1))
-    tables = dict(sheet.tables)
+    document = FOUND.document(FOUND.step_at(0, 1))
+    tables = dict(document.tables)
     assert tables["weight·pixel"].rows[1] == ("0", "2·2 = 4", "0·1 = 0", "(-2)·2 = -4")
     assert tables["pixels under the window"].rows[0] == ("-1", "(0)", "(0)", "(0)")
-    last = sheet.lines[-1]
+    last = document.lines[-1]
     assert isinstance(last, Formula)
     assert last.text == f"y[0, 1] = {FOUND.step_at(0, 1).text}"
     assert last.latex.count("\\\\") == 3  # three rows of the window, and the sum
-    assert sheet.notes == ("9 products, 3 of them with padding.",)
+    assert document.notes == ("9 products, 3 of them with padding.",)
     # In the corner five are padding, and two zeros are pixels.
     assert FOUND.document(FOUND.step_at(2, 4)).notes == ("9 products, 5 of them with padding.",)
 
@@ -88,9 +88,9 @@ def test_the_formula_of_several_channels_and_kernels() -> None:
 
 def test_much_is_left_out_and_said_so() -> None:
     found = convolve([[1] * 30] * 30, [[1]], stride=2)
-    sheet = found.document()
-    assert not [title for title, _ in sheet.tables if title.startswith(("every output", "image"))]
-    notes = " ".join(sheet.notes)
+    document = found.document()
+    assert not [title for title, _ in document.tables if title.startswith(("every output", "image"))]
+    notes = " ".join(document.notes)
     assert "225 output elements are too many to write out here" in notes
     assert "the JSON has all numbers" in notes
     assert "No window reaches the last row of the padded image." in notes

@@ -13,7 +13,7 @@ from cnnlab.theory.size_arithmetic.arithmetic import Span, Window
 
 
 @st.composite
-def _slides(draw: st.DrawFn) -> Window:
+def _windows(draw: st.DrawFn) -> Window:
     """Windows of every kind, those that torch refuses among them."""
     kind = draw(st.sampled_from(["convolution", "pool", "ceil", "transposed"]))
     kernel, dilation, padding = draw(st.integers(1, 7)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
@@ -33,15 +33,15 @@ def _slides(draw: st.DrawFn) -> Window:
 
 
 # Tests draw them with st.from_type(Slide).
-st.register_type_strategy(Window, _slides())
+st.register_type_strategy(Window, _windows())
 
 
 @pytest.fixture(scope="session")
 def torch_size() -> Callable[[Window], int | None]:
     """What torch makes of a window; None where it refuses or makes an empty image."""
 
-    def size(slide: Window) -> int | None:
-        made = _torch_output(slide)
+    def size(window: Window) -> int | None:
+        made = _torch_output(window)
         return None if made is None else made.shape[2] or None
 
     return size
@@ -53,26 +53,26 @@ def listed() -> Callable[[Iterable[Span]], list[int]]:
 
     def places(found: Iterable[Span]) -> list[int]:
         return sorted(
-            place + turn * stretch.every
-            for stretch in found
-            for turn in range(stretch.times)
-            for place in range(stretch.first, stretch.last + 1)
+            place + turn * span.every
+            for span in found
+            for turn in range(span.times)
+            for place in range(span.first, span.last + 1)
         )
 
     return places
 
 
-def _torch_output(slide: Window) -> torch.Tensor | None:
+def _torch_output(window: Window) -> torch.Tensor | None:
     """What torch makes of a column of ones; None where it refuses."""
-    image = torch.ones(1, 1, slide.size, 1, device="meta")
-    kernel = torch.ones(1, 1, slide.kernel, 1, device="meta")
-    stride, padding, dilation = (slide.stride, 1), (slide.padding, 0), (slide.dilation, 1)
+    image = torch.ones(1, 1, window.size, 1, device="meta")
+    kernel = torch.ones(1, 1, window.kernel, 1, device="meta")
+    stride, padding, dilation = (window.stride, 1), (window.padding, 0), (window.dilation, 1)
     try:
-        if slide.pool:
-            shape = (slide.kernel, 1)
-            return functional.max_pool2d(image, shape, stride, padding, dilation, ceil_mode=slide.ceil)
-        if slide.transposed:
-            more = (slide.output_padding, 0)
+        if window.pool:
+            shape = (window.kernel, 1)
+            return functional.max_pool2d(image, shape, stride, padding, dilation, ceil_mode=window.ceil)
+        if window.transposed:
+            more = (window.output_padding, 0)
             return functional.conv_transpose2d(image, kernel, None, stride, padding, more, 1, dilation)
         return functional.conv2d(image, kernel, None, stride, padding, dilation)
     except RuntimeError:

@@ -12,17 +12,17 @@ from cnnlab.theory.size_arithmetic.arithmetic import Window
 
 
 @given(st.from_type(Window))
-def test_pictures_are_drawn_of_every_window(slide: Window) -> None:
-    assume(slide.output is not None)
-    told = {name: getattr(slide, name) for name in Window.__dataclass_fields__}
+def test_pictures_are_drawn_of_every_window(window: Window) -> None:
+    assume(window.output is not None)
+    told = {name: getattr(window, name) for name in Window.__dataclass_fields__}
     root = ElementTree.fromstring(solve_output(**told).svg())
     titles = [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
     windows = {text for text in titles if text and text.startswith(("output", "input"))}
     last = max(
-        slide.layout.window_pixels(slide.layout.num_windows - 1)[-1] + 1, slide.layout.num_pixels + slide.padding
+        window.layout.window_pixels(window.layout.num_windows - 1)[-1] + 1, window.layout.num_pixels + window.padding
     )
-    if slide.padding + last <= 76:
-        assert len(windows) == (slide.size if slide.transposed else slide.output)
+    if window.padding + last <= 76:
+        assert len(windows) == (window.size if window.transposed else window.output)
     width = float(root.attrib["width"])
     for box in root.iter("{http://www.w3.org/2000/svg}rect"):
         if "x" in box.attrib:

@@ -20,10 +20,10 @@ from cnnlab.theory.size_arithmetic.arithmetic import Window
 
 
 @given(st.from_type(Window), st.sampled_from(["output", "padding", "kernel", "stride"]))
-def test_sheets_work_out_what_they_say(slide: Window, unknown: str) -> None:
+def test_sheets_work_out_what_they_say(window: Window, unknown: str) -> None:
     """The arithmetic as it is written comes to the fraction beside it."""
-    assume(slide.output is not None)
-    answer = _asked(slide, unknown)
+    assume(window.output is not None)
+    answer = _asked(window, unknown)
     for line in answer.document().lines:
         text = line if isinstance(line, str) else line.text
         parts = text.split(" = ")
@@ -34,9 +34,9 @@ def test_sheets_work_out_what_they_say(slide: Window, unknown: str) -> None:
         assert counted == Fraction(value), text
 
 
-def _asked(slide: Window, unknown: str) -> OutputSizeResult | SizeSolution:
-    told = {name: getattr(slide, name) for name in Window.__dataclass_fields__ if name != unknown}
+def _asked(window: Window, unknown: str) -> OutputSizeResult | SizeSolution:
+    told = {name: getattr(window, name) for name in Window.__dataclass_fields__ if name != unknown}
     if unknown == "output":
         return solve_output(**told)
     solve = {"padding": solve_padding, "kernel": solve_kernel, "stride": solve_stride}[unknown]
-    return solve(output=slide.output, **told)  # type: ignore[operator,no-any-return]
+    return solve(output=window.output, **told)  # type: ignore[operator,no-any-return]

@@ -19,15 +19,15 @@ BRUTE = settings(max_examples=15)
 @BRUTE
 @given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
 def test_every_answer_is_found(
-    torch_size: Callable[[Window], int | None], slide: Window, unknown: Any, output: int
+    torch_size: Callable[[Window], int | None], window: Window, unknown: Any, output: int
 ) -> None:
-    found, any_from = SizeSolver(slide, unknown, output).solutions()
+    found, any_from = SizeSolver(window, unknown, output).solutions()
     most = 120
     values = [answer.value for answer in found if answer.value <= most]
     if any_from is not None:
         assert values[-1] == any_from
         values += range(any_from + 1, most + 1)
-    question = {name: getattr(slide, name) for name in Window.__dataclass_fields__}
+    question = {name: getattr(window, name) for name in Window.__dataclass_fields__}
     tried = range(unknown != "padding", most + 1)
     assert values == [value for value in tried if torch_size(Window(**{**question, unknown: value})) == output]
 
@@ -48,10 +48,10 @@ def test_a_pools_kernel_is_its_stride(
 
 
 @given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]))
-def test_the_formula_gives_back_what_went_in(slide: Window, unknown: Any) -> None:
-    assume(slide.output is not None and slide.exact.denominator == 1)
-    exact = SizeSolver(slide, unknown, int(slide.exact)).exact
-    assert exact is None or exact == getattr(slide, unknown)
+def test_the_formula_gives_back_what_went_in(window: Window, unknown: Any) -> None:
+    assume(window.output is not None and window.exact.denominator == 1)
+    exact = SizeSolver(window, unknown, int(window.exact)).exact
+    assert exact is None or exact == getattr(window, unknown)
 
 
 @given(FEW, st.integers(1, 9), st.integers(0, 3), st.integers(1, 4))
@@ -65,10 +65,10 @@ def test_a_pools_formula_gives_back_its_kernel(kernel: int, output: int, padding
 
 
 @given(st.from_type(Window), st.sampled_from(["padding", "kernel", "stride"]), st.integers(1, 30))
-def test_what_fits_exactly_leaves_nothing_over(slide: Window, unknown: Any, output: int) -> None:
-    puzzle = SizeSolver(slide, unknown, output)
-    for answer in puzzle.solutions()[0]:
-        found = puzzle.with_value(answer.value)
+def test_what_fits_exactly_leaves_nothing_over(window: Window, unknown: Any, output: int) -> None:
+    solver = SizeSolver(window, unknown, output)
+    for answer in solver.solutions()[0]:
+        found = solver.with_value(answer.value)
         last = (output - 1) * found.stride + found.dilation * (found.kernel - 1)
         ends = found.transposed or last + 1 == found.size + 2 * found.padding
         assert answer.fits == ends
@@ -76,23 +76,23 @@ def test_what_fits_exactly_leaves_nothing_over(slide: Window, unknown: Any, outp
 
 
 @given(st.from_type(Window))
-def test_no_nearer_setting_fits(torch_size: Callable[[Window], int | None], slide: Window) -> None:
-    assume(slide.output is not None and not slide.fits and not slide.transposed)
-    kind = {"dilation": slide.dilation, "pool": slide.pool, "ceil": slide.ceil}
-    told = {"size": slide.size, "kernel": slide.kernel, "stride": slide.stride, "padding": slide.padding}
-    nearest = solve_output(**told, **kind).axes[0].nearest
+def test_no_nearer_setting_fits(torch_size: Callable[[Window], int | None], window: Window) -> None:
+    assume(window.output is not None and not window.fits and not window.transposed)
+    kind = {"dilation": window.dilation, "pool": window.pool, "ceil": window.ceil}
+    message = {"size": window.size, "kernel": window.kernel, "stride": window.stride, "padding": window.padding}
+    nearest = solve_output(**message, **kind).axes[0].nearest
 
-    sound = slide.padding < slide.extent
+    sound = window.padding < window.extent
 
     def fits(setting: dict[str, int]) -> bool:
-        reach = slide.dilation * (setting["kernel"] - 1) + 1
+        reach = window.dilation * (setting["kernel"] - 1) + 1
         left = setting["size"] + 2 * setting["padding"] - reach
-        rules = not slide.pool or 2 * setting["padding"] <= setting["kernel"]
+        rules = not window.pool or 2 * setting["padding"] <= setting["kernel"]
         return left >= 0 and left % setting["stride"] == 0 and rules and (setting["padding"] < reach or not sound)
 
-    for name, value in told.items():
+    for name, value in message.items():
         lowest = 0 if name == "padding" else 1
-        near = [at for at in range(lowest, value + 60) if fits({**told, name: at})]
+        near = [at for at in range(lowest, value + 60) if fits({**message, name: at})]
         distance = min((abs(at - value) for at in near), default=0)
         expected = [at for at in near if abs(at - value) == distance]
         found = [item for item in nearest if item.change == name]
@@ -113,13 +113,13 @@ def test_the_nearest_solutions_are_solutions(
     torch_size: Callable[[Window], int | None], size: int, kernel: int, stride: int, output: int
 ) -> None:
     (axis,) = solve_padding(size, kernel, stride=stride, output=output).axes
-    told = {"size": size, "kernel": kernel, "stride": stride, "output": output}
+    message = {"size": size, "kernel": kernel, "stride": stride, "output": output}
     assert bool(axis.nearest) <= (not axis.fits)
     for item in axis.nearest:
         setting = Window(**_told(item))
         assert torch_size(setting) == item.output
         assert (item.output - 1) * item.stride + item.kernel == item.size + 2 * item.padding
-        changed = [name for name, value in told.items() if getattr(item, name) != value]
+        changed = [name for name, value in message.items() if getattr(item, name) != value]
         assert changed == [item.change]
 
 

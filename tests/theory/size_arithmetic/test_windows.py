@@ -16,57 +16,59 @@ from cnnlab.theory.size_arithmetic.arithmetic import Span, Window, to_spans
 @given(st.from_type(Window))
 # Its third window would begin behind the image.
 @example(Window(5, kernel=1, stride=3, pool=True, ceil=True))
-def test_torch_makes_the_same_size(torch_size: Callable[[Window], int | None], slide: Window) -> None:
-    assert slide.output == torch_size(slide)
+def test_torch_makes_the_same_size(torch_size: Callable[[Window], int | None], window: Window) -> None:
+    assert window.output == torch_size(window)
 
 
 @given(st.from_type(Window))
 @example(Window(2, kernel=2, padding=2, dilation=3, transposed=True))
 def test_unseen_pixels_are_those_without_a_gradient(
-    listed: Callable[[Iterable[Span]], list[int]], slide: Window
+    listed: Callable[[Iterable[Span]], list[int]], window: Window
 ) -> None:
-    assume(slide.output is not None)
-    if slide.pool:
+    assume(window.output is not None)
+    if window.pool:
         # A maximum's gradient reaches one pixel only; where the pixels of a window lie is the same as a convolution's.
-        covered = torch.zeros(slide.size)
-        for window in range(slide.output or 0):
-            for tap in range(slide.kernel):
-                place = window * slide.stride - slide.padding + tap * slide.dilation
-                if 0 <= place < slide.size:
+        covered = torch.zeros(window.size)
+        for step in range(window.output or 0):
+            for tap in range(window.kernel):
+                place = step * window.stride - window.padding + tap * window.dilation
+                if 0 <= place < window.size:
                     covered[place] = 1
     else:
-        image = torch.ones(1, 1, slide.size, 1, requires_grad=True)
-        kernel = torch.ones(1, 1, slide.kernel, 1)
-        stride, padding, dilation = (slide.stride, 1), (slide.padding, 0), (slide.dilation, 1)
-        if slide.transposed:
-            more = (slide.output_padding, 0)
+        image = torch.ones(1, 1, window.size, 1, requires_grad=True)
+        kernel = torch.ones(1, 1, window.kernel, 1)
+        stride, padding, dilation = (window.stride, 1), (window.padding, 0), (window.dilation, 1)
+        if window.transposed:
+            more = (window.output_padding, 0)
             made = functional.conv_transpose2d(image, kernel, None, stride, padding, more, 1, dilation)
             empty = [place for place, reached in enumerate(made[0, 0, :, 0].tolist()) if reached == 0]
-            assert listed(slide.layout.untouched_pixels()[1]) == empty
+            assert listed(window.layout.untouched_pixels()[1]) == empty
         else:
             made = functional.conv2d(image, kernel, None, stride, padding, dilation)
         (covered,) = torch.autograd.grad(made.sum(), image)
     lost = [place for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    found = slide.layout.idle_windows() if slide.transposed else slide.layout.untouched_pixels()[1]
+    found = window.layout.idle_windows() if window.transposed else window.layout.untouched_pixels()[1]
     assert listed(found) == lost
 
 
 @given(st.from_type(Window))
-def test_unseen_padding_is_that_of_a_padded_image(listed: Callable[[Iterable[Span]], list[int]], slide: Window) -> None:
-    slide = replace(slide, pool=False, ceil=False, transposed=False, output_padding=0)
-    assume(slide.output is not None)
-    padded = torch.ones(1, 1, slide.size + 2 * slide.padding, 1, requires_grad=True)
-    kernel = torch.ones(1, 1, slide.kernel, 1)
-    made = functional.conv2d(padded, kernel, None, (slide.stride, 1), 0, (slide.dilation, 1))
+def test_unseen_padding_is_that_of_a_padded_image(
+    listed: Callable[[Iterable[Span]], list[int]], window: Window
+) -> None:
+    window = replace(window, pool=False, ceil=False, transposed=False, output_padding=0)
+    assume(window.output is not None)
+    padded = torch.ones(1, 1, window.size + 2 * window.padding, 1, requires_grad=True)
+    kernel = torch.ones(1, 1, window.kernel, 1)
+    made = functional.conv2d(padded, kernel, None, (window.stride, 1), 0, (window.dilation, 1))
     (covered,) = torch.autograd.grad(made.sum(), padded)
-    lost = [place - slide.padding for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
-    front, _, behind = slide.layout.untouched_pixels()
-    assert listed([*front, *behind]) == [place for place in lost if not 0 <= place < slide.size]
+    lost = [place - window.padding for place, seen in enumerate(covered.flatten().tolist()) if seen == 0]
+    front, _, behind = window.layout.untouched_pixels()
+    assert listed([*front, *behind]) == [place for place in lost if not 0 <= place < window.size]
 
 
 @given(st.sets(st.integers(-20, 60)))
 def test_stretches_hold_exactly_their_pixels(listed: Callable[[Iterable[Span]], list[int]], places: set[int]) -> None:
     found = to_spans(sorted(places))
     assert listed(found) == sorted(places)
-    assert {place for place in range(-30, 70) if any(stretch.contains(place) for stretch in found)} == places
-    assert sum(stretch.count for stretch in found) == len(places)
+    assert {place for place in range(-30, 70) if any(span.contains(place) for span in found)} == places
+    assert sum(span.count for span in found) == len(places)
