@@ -36,24 +36,6 @@ class Cut(Exception):  # noqa: N818
     """The process ends here."""
 
 
-@pytest.fixture
-def cut() -> Callable[[int], Callable[..., None]]:
-    """Makes a listener's function that ends the process at its n-th call."""
-
-    def make(calls: int) -> Callable[..., None]:
-        left = [calls]
-
-        def count(*_: Any) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Cut
-
-        return count
-
-    make.error = Cut
-    return make
-
-
 @dataclass(frozen=True)
 class Moment:
     """What a process that is killed at an event leaves: the files of its run folder."""

@@ -99,7 +99,7 @@ def test_the_average_is_what_is_judged_and_the_course_of_the_weights_stays(
     assert records[-1].validation.loss == exact.loss
     assert records[-1].validation.loss != others[-1].validation.loss
     assert made.training.selected_epoch == 4
-    assert made.training.average.count == {"ema(0.5)": 16, "swa(0.5)": 3}[average]
+    assert made.training.average.num_averaged == {"ema(0.5)": 16, "swa(0.5)": 3}[average]
 
 
 def test_the_average_is_what_is_saved_as_the_runs_weights(bench: Callable[..., Any], tmp_path: Path) -> None:
