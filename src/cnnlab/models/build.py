@@ -24,7 +24,7 @@ def build(trace: Trace) -> nn.Sequential:
     A softmax in the last row is the output's meaning, not a step: it becomes an identity, and the loss works on
     logits.
     """
-    with fork_rng():  # each new layer draws its first weights; `initialise` draws them again, from a seed
+    with fork_rng():  # each new layer draws its first weights; `init_weights` draws them again, from a seed
         network = _build_sequential(trace.rows, prefix="")
     last = trace.rows[-1]
     if isinstance(last.layer, layers.Softmax):

@@ -27,7 +27,7 @@ def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     On a file system without locks the folder is not held, and `log` is told.
 
     Raises:
-        HeldError: another process holds it; its process id is told.
+        LockedError: another process holds it; its process id is given.
         RunError: the folder can't be written to.
     """
     with _open_lock_file(folder / "lock") as file:

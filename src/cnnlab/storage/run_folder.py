@@ -239,7 +239,7 @@ class RunFolder:
 def create_run(runs: Path, recipe_name: str, folder_path: Path | None = None) -> RunFolder:
     """A new folder in `runs`, named by the time and the recipe; two processes never get the same one.
 
-    Its path is absolute. With `into` it is that folder, which may be there without a run in it.
+    Its path is absolute. With `folder_path` it is that folder, which may be there without a run in it.
     """
     if folder_path is not None:
         return _open_exactly(folder_path)

@@ -150,7 +150,7 @@ def fit(state: TrainingState, loaders: SplitLoaders, on_step: StepCallback) -> I
 
     Yields:
         A record after each validation. While it is held, `state` is in the state that the record speaks of: its
-        weights are the selected ones if `training.selected_epoch` is the record's epoch, and `state.epoch` is the
+        weights are the selected ones if `state.selected_epoch` is the record's epoch, and `state.epoch` is the
         number of whole epochs done.
     """
     loss = loss_function(state.train.loss, loaders.train.labels, len(loaders.classes), state.device)

@@ -175,7 +175,7 @@ def quick_training_speed(config: PrecisionConfig, network: nn.Module, images: Te
 
 
 def _measure_speed(step: Callable[[], Tensor], images: Tensor, warm_up: int, seconds: float, min_steps: int) -> float:
-    """Images/s of steps that are timed for so many seconds, and `least` of them at least."""
+    """Images/s of steps that are timed for so many seconds, and `min_steps` of them at least."""
     for _ in range(warm_up):
         step()
     _synchronize(images.device)

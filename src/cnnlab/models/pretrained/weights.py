@@ -218,7 +218,7 @@ def _load_timm(name: str, weights: str, download: bool, log: LogFn) -> Pretraine
 
 
 def _read_cached_tensors(path: Path, next_step: str) -> dict[str, Tensor]:
-    """The tensors of a file in a library's store, where what to do with a bad one is `advice`."""
+    """The tensors of a file in a library's store, where what to do with a bad one is `next_step`."""
     try:
         return read_tensors(path)
     except RunError as error:

@@ -66,7 +66,7 @@ class _TensorOrigin:
 class TracingMode(TorchFunctionMode):
     """Within it, every call of a torch function is noted: `ops` has the rows so far.
 
-    `contributing` has the numbers of those that lead to what the network returned, once it is `finish`: all of them
+    `contributing` has the numbers of those that lead to what the network returned, once `finish` was called: all of them
     where a tensor on the way came past torch's functions, so that nobody knows what it was made of; it is
     `has_unknown_origin` then. `touched_parameters` are the parameters that any function was given.
 

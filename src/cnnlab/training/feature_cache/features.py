@@ -255,7 +255,7 @@ class FeatureExtractor:
     def _iter_features(
         self, images: ImageLoader, views: ViewSet, number: int, limit: int | None = None
     ) -> Generator[Array]:
-        """The features of all images of a view, batch by batch, as they are kept; of the first `most` of each batch."""
+        """The features of all images of a view, batch by batch, as they are kept; of the first `limit` of each batch."""
         was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
         own = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         self.network.eval().to(memory_format=layout)
