@@ -47,15 +47,15 @@ def correct_under_corruptions(
     """
     loader = loader.with_input_size(max_resize(network))
     total = len(loader) * (1 + len(corruptions))
-    found: list[Tensor] = []
+    correct: list[Tensor] = []
     done = 0
     with eval_mode(network), torch.inference_mode():
-        for images, labels, places in loader.pixel_batches():
-            changed = (images, *(apply_corruption(images, shift, places, seed) for shift in corruptions))
-            found.append(torch.stack([_is_correct(network(loader.normalize(each)), labels) for each in changed]))
+        for images, labels, indices in loader.pixel_batches():
+            changed = (images, *(apply_corruption(images, corruption, indices, seed) for corruption in corruptions))
+            correct.append(torch.stack([_is_correct(network(loader.normalize(each)), labels) for each in changed]))
             done += len(images) * len(changed)
             progress("shift", done, total, "images")
-    return torch.cat(found, dim=1).cpu().numpy()
+    return torch.cat(correct, dim=1).cpu().numpy()
 
 
 def apply_corruption(images: Tensor, corruption: Any, indices: Indices, seed: int = 0) -> Tensor:
@@ -128,19 +128,21 @@ _CORRUPTIONS: dict[type[Any], Callable[[Tensor, Any, UniformDraws], Tensor]] = {
     corruptions.TranslationCorruption: _translation,
     corruptions.RotationCorruption: _rotation,
     corruptions.ScaleCorruption: _scale,
-    corruptions.BrightnessCorruption: lambda images, shift, _: color.brightness(
-        images, _per_image(shift.factor, images)
+    corruptions.BrightnessCorruption: lambda images, corruption, _: color.brightness(
+        images, _per_image(corruption.factor, images)
     ),
-    corruptions.ContrastCorruption: lambda images, shift, _: color.contrast(images, _per_image(shift.factor, images)),
-    corruptions.SaturationCorruption: lambda images, shift, _: color.saturation(
-        images, _per_image(shift.factor, images)
+    corruptions.ContrastCorruption: lambda images, corruption, _: color.contrast(
+        images, _per_image(corruption.factor, images)
+    ),
+    corruptions.SaturationCorruption: lambda images, corruption, _: color.saturation(
+        images, _per_image(corruption.factor, images)
     ),
     corruptions.HueCorruption: _hue,
-    corruptions.GreyscaleCorruption: lambda images, _shift, _: color.greyscale(images),
-    corruptions.InvertCorruption: lambda images, _shift, _: pixel.invert(images),
+    corruptions.GreyscaleCorruption: lambda images, _corruption, _: color.greyscale(images),
+    corruptions.InvertCorruption: lambda images, _corruption, _: pixel.invert(images),
     corruptions.BlurCorruption: _blur,
     corruptions.NoiseCorruption: _noise,
-    corruptions.JpegCorruption: lambda images, shift, _: degrade.jpeg(images, shift.quality),
+    corruptions.JpegCorruption: lambda images, corruption, _: degrade.jpeg(images, corruption.quality),
     corruptions.OcclusionCorruption: _occlusion,
-    corruptions.ResolutionCorruption: lambda images, shift, _: degrade.downsample(images, shift.pixels),
+    corruptions.ResolutionCorruption: lambda images, corruption, _: degrade.downsample(images, corruption.pixels),
 }

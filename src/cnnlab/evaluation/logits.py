@@ -23,5 +23,5 @@ def predict_logits(
     """
     with eval_mode(network), torch.inference_mode():
         batches = loader.with_input_size(max_resize(network)).eval_batches(shard=process_group.shard)
-        found = torch.cat([network(images) for images, _ in batches])
-    return process_group.all_gather(found.float(), len(loader)).cpu().numpy()
+        logits = torch.cat([network(images) for images, _ in batches])
+    return process_group.all_gather(logits.float(), len(loader)).cpu().numpy()

@@ -24,24 +24,24 @@ def compute_score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
         labels: N class indices.
         classes: the K class names.
     """
-    count, kinds = logits.shape
-    exact = logits.astype(np.float64)
-    own = exact[np.arange(count), labels]
-    finite = np.isfinite(exact).all(axis=1)
-    predicted = exact.argmax(axis=1)
+    count, num_classes = logits.shape
+    exact_logits = logits.astype(np.float64)
+    true_logits = exact_logits[np.arange(count), labels]
+    finite = np.isfinite(exact_logits).all(axis=1)
+    predicted = exact_logits.argmax(axis=1)
     hits = finite & (predicted == labels)
     # The rank of the true class; a tie counts against it, so that a constant network gets no credit.
-    better = (exact >= own[:, None]).sum(axis=1) - 1
-    images = np.bincount(labels, minlength=kinds)
-    called = np.bincount(predicted[finite], minlength=kinds)
-    right = np.bincount(labels[hits], minlength=kinds)
+    rank = (exact_logits >= true_logits[:, None]).sum(axis=1) - 1
+    images = np.bincount(labels, minlength=num_classes)
+    called = np.bincount(predicted[finite], minlength=num_classes)
+    right = np.bincount(labels[hits], minlength=num_classes)
     recall, precision = _safe_divide(right, images), _safe_divide(right, called)
     f1 = _safe_divide(2 * right, images + called)
     return Score(
         images=count,
-        loss=float((logsumexp(exact, axis=1) - own).mean()) if finite.all() else math.nan,
+        loss=float((logsumexp(exact_logits, axis=1) - true_logits).mean()) if finite.all() else math.nan,
         accuracy=float(hits.mean()),
-        top5=float((finite & (better < 5)).mean()),
+        top5=float((finite & (rank < 5)).mean()),
         balanced_accuracy=float(recall[images > 0].mean()),
         macro_f1=float(f1[images + called > 0].mean()),
         per_class=tuple(

@@ -64,19 +64,21 @@ def predict(
         RunError: the run's weights can't be used.
     """
     data, target = folder.data(), choose_device(device)
-    kept = data.preprocessing
-    form = ImageSpec(kept.channels, kept.height, kept.width, kept.interpolation)
+    preprocessing = data.preprocessing
+    image_spec = ImageSpec(
+        preprocessing.channels, preprocessing.height, preprocessing.width, preprocessing.interpolation
+    )
     network, memory_format = trained_network(folder, target, log), folder.precision_config().memory_format
-    for found in _batches(_expand_paths(images)):
-        paths = [path for path, _ in found]
-        decoded = [fault or try_decode(path, form) for path, fault in found]
+    for batch in _batches(_expand_paths(images)):
+        paths = [path for path, _ in batch]
+        decoded = [fault or try_decode(path, image_spec) for path, fault in batch]
         good = [pixels for pixels in decoded if not isinstance(pixels, ImageFault)]
         answers: list[Probabilities] = []
         if good:
             labels = np.zeros(len(good), dtype=np.int64)
-            feed = ImageLoader(np.stack(good), labels, kept.mean, kept.std, target, memory_format)
+            loader = ImageLoader(np.stack(good), labels, preprocessing.mean, preprocessing.std, target, memory_format)
             with disable_tf32():  # not while the caller has the answers
-                answered = predict_logits(network, feed)
+                answered = predict_logits(network, loader)
             answers = list(torch.from_numpy(answered).softmax(dim=1).numpy())
         for path, pixels in zip(paths, decoded, strict=True):
             if isinstance(pixels, ImageFault):

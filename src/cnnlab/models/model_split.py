@@ -185,8 +185,8 @@ class ModelSplit:
         """What tells the trunk from others of the same numbers."""
         modules = dict(network.named_modules())
         # Heads differ in what follows; rows that are skipped tell how far the trunk reaches into one.
-        place = "head" if is_submodule_of(self.cut_module, "head") else self.cut_module
-        found = [place, repr(self.image_shape), repr(self.feature_shape)]
+        cut_label = "head" if is_submodule_of(self.cut_module, "head") else self.cut_module
+        found = [cut_label, repr(self.image_shape), repr(self.feature_shape)]
         found += [f"{name} {type(modules[name]).__qualname__}" for name in _ancestors(self.cut_module)]
         found += [
             f"{name} {module.cut_point!r}" for name, module in modules.items() if isinstance(module, TransferModel)
@@ -242,13 +242,13 @@ def _latest_valid_split(
     """The latest parting that holds, at the first module or one that holds it."""
     pieces, trouble = first_trainable.split(".") if first_trainable else [], ""
     for size in range(len(pieces), 0, -1):
-        place = ".".join(pieces[:size])
+        cut_module = ".".join(pieces[:size])
         try:
-            parting = _split_at(network, images, place)
-            if not any(True for _ in parting.named_trunk_tensors(network)):
+            model_split = _split_at(network, images, cut_module)
+            if not any(True for _ in model_split.named_trunk_tensors(network)):
                 break
-            _check_equivalence(network, images, parting)
-            return parting
+            _check_equivalence(network, images, model_split)
+            return model_split
         except Exception as error:  # a library's network may fail in any way where its modules are skipped
             trouble = trouble or f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if trouble:
@@ -262,11 +262,13 @@ def _first_trainable(network: TransferModel) -> tuple[str, bool]:
 
     Statistics that a norm goes on taking train as well, also where it has no parameters.
     """
-    place = {name: number for number, name in enumerate(network.execution_order)}
-    training = {_executing_module(name, place) for name in network.unfreeze_at}
-    training |= {name for name, module in network.named_modules() if name in place and _updates_running_stats(module)}
-    drawing = {name for name, module in network.named_modules() if name in place and _is_stochastic(module)}
-    first = min(training | drawing, key=lambda name: place.get(name, -1))
+    positions = {name: number for number, name in enumerate(network.execution_order)}
+    training = {_executing_module(name, positions) for name in network.unfreeze_at}
+    training |= {
+        name for name, module in network.named_modules() if name in positions and _updates_running_stats(module)
+    }
+    drawing = {name for name, module in network.named_modules() if name in positions and _is_stochastic(module)}
+    first = min(training | drawing, key=lambda name: positions.get(name, -1))
     return first, first not in training
 
 
@@ -293,8 +295,8 @@ def _is_stochastic(module: nn.Module) -> bool:
 
 def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelSplit:
     """A parting at a place, with the shapes of what is in front of it."""
-    order = {name: number for number, name in enumerate(network.execution_order)}
-    front = list(_modules_before(network, "", cut_module, order))
+    positions = {name: number for number, name in enumerate(network.execution_order)}
+    trunk_modules = list(_modules_before(network, "", cut_module, positions))
     shapes: dict[str, Shape] = {}
 
     def record_shape(name: str) -> Any:
@@ -313,7 +315,7 @@ def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelS
     modules = dict(network.named_modules())
     network.eval()
     with ExitStack() as undo:
-        for name in front:
+        for name in trunk_modules:
             holder, _, own = name.rpartition(".")
             outer = modules[holder]
             if isinstance(outer, TransferModel) and own == "backbone":  # a cut one never returns
@@ -325,10 +327,10 @@ def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelS
         cut_module,
         tuple(images.shape[1:]),
         tuple(features.shape[1:]),
-        skipped_shapes={name: shapes[name] for name in front if name in shapes},
-        trunk_modules=tuple(front),
-        tensor_owners=frozenset(_tensor_owners(modules, front, _ancestors(cut_module), order)),
-        execution_order=tuple(name for name, number in order.items() if number < order[cut_module]),
+        skipped_shapes={name: shapes[name] for name in trunk_modules if name in shapes},
+        trunk_modules=tuple(trunk_modules),
+        tensor_owners=frozenset(_tensor_owners(modules, trunk_modules, _ancestors(cut_module), positions)),
+        execution_order=tuple(name for name, number in positions.items() if number < positions[cut_module]),
     )
 
 
@@ -383,7 +385,7 @@ def _allclose(one: Tensor, other: Tensor) -> bool:
 
 
 def _features_at(network: nn.Module, cut_module: str, images: Tensor) -> Tensor:
-    stop = network.get_submodule(cut_module).register_forward_pre_hook(TruncateHook(_SPLIT_LEVEL, before=True))
+    hook = network.get_submodule(cut_module).register_forward_pre_hook(TruncateHook(_SPLIT_LEVEL, before=True))
     try:
         network(images)
     except EarlyExit as reached:
@@ -391,7 +393,7 @@ def _features_at(network: nn.Module, cut_module: str, images: Tensor) -> Tensor:
             raise
         return reached.features
     finally:
-        stop.remove()
+        hook.remove()
     raise ValueError(f"{cut_module} does not run")
 
 

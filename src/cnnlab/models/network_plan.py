@@ -97,8 +97,8 @@ def plan_network(model: Model, shape: Shape, classes: int, saved_backbone: Path 
 def plan_run_network(folder: RunFolder) -> NetworkPlan:
     """The network of a run; errors as `plan_network`."""
     data = folder.data()
-    form = data.preprocessing
-    shape = (form.channels, form.height, form.width)
+    preprocessing = data.preprocessing
+    shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
     return plan_network(folder.recipe().model, shape, len(data.classes), folder.path / BACKBONE_FOLDER)
 
 
@@ -156,63 +156,69 @@ def _plan_transfer(model: Model, shape: Shape, classes: int, source: BackboneSou
     parts = _transfer_parts(model, shape, classes, source)
     network = parts.network(0, "meta")
     rows = trace_network(network, _as_image_shape(shape))
-    begins, order = (
-        _unfreeze_epochs(model, network, rows, parts),
-        trace_execution(network, _as_image_shape(shape)).executed_modules,
-    )
-    layers = tuple(row.model_copy(update=_training_flags(row, stateful_modules(network), begins)) for row in rows)
-    network.set_unfreeze_schedule(begins, order)
+    unfreeze_at = _unfreeze_epochs(model, network, rows, parts)
+    order = trace_execution(network, _as_image_shape(shape)).executed_modules
+    layers = tuple(row.model_copy(update=_training_flags(row, stateful_modules(network), unfreeze_at)) for row in rows)
+    network.set_unfreeze_schedule(unfreeze_at, order)
     network.unfreeze(float("inf"))
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    whole = {
+    full_shapes = {
         name: tuple(tensor.shape) for name, tensor in _full_backbone(source, parts.stem, 0, "meta").state_dict().items()
     }
 
     def make(seed: int, device: str) -> nn.Module:
         made = parts.network(seed, device)
-        made.set_unfreeze_schedule(begins, order)
+        made.set_unfreeze_schedule(unfreeze_at, order)
         made.unfreeze(0)
         return made
 
     def load(network: nn.Module, log: LogFn) -> WeightLoadReport:
         assert isinstance(network, TransferModel)
         assert source.load_pretrained is not None
-        found = source.load_pretrained(log)
-        record = load_state_dict_report(network.backbone, found, whole, parts.reinitialized)
-        _require_frozen(record, begins)
-        for line in (*(f"! {warning}" for warning in found.warnings), *report_lines(record)):
+        weights = source.load_pretrained(log)
+        report = load_state_dict_report(network.backbone, weights, full_shapes, parts.reinitialized)
+        _require_frozen(report, unfreeze_at)
+        for line in (*(f"! {warning}" for warning in weights.warnings), *report_lines(report)):
             log(line)
-        return record
+        return report
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return NetworkPlan(shape, layers, parameters, trainable, make, None if source.load_pretrained is None else load)
 
 
 def _transfer_parts(model: Model, shape: Shape, classes: int, source: BackboneSource) -> _TransferParts:
-    own = model.resize == "own" or (model.resize is None and source.small_stem)
-    wanted = model.resize if isinstance(model.resize, tuple) else source.pretrained_config.shape[1:]
-    size = shape[1:] if own else wanted
-    inner = _as_image_shape((shape[0], *size))
-    whole = source.build(0, "meta")
+    keeps_size = model.resize == "own" or (model.resize is None and source.small_stem)
+    target = model.resize if isinstance(model.resize, tuple) else source.pretrained_config.shape[1:]
+    input_size = shape[1:] if keeps_size else target
+    image_shape = _as_image_shape((shape[0], *input_size))
+    backbone = source.build(0, "meta")
     stem: tuple[str, ...] = ()
-    fresh: tuple[str, ...] = ()
+    reinitialized: tuple[str, ...] = ()
     if source.small_stem:
-        stem = trace_execution(whole, inner).executed_modules
-        fresh = (make_stem_small(whole, stem),)
-    place = _find_cut_point(model, source, whole, inner)
-    seen = trace_execution(TransferModel(None, whole, place, nn.Identity()), inner)
-    if place.module and not place.before and f"backbone.{place.module}" not in seen.executed_modules:
+        stem = trace_execution(backbone, image_shape).executed_modules
+        reinitialized = (make_stem_small(backbone, stem),)
+    cut_point = _find_cut_point(model, source, backbone, image_shape)
+    trace = trace_execution(TransferModel(None, backbone, cut_point, nn.Identity()), image_shape)
+    if cut_point.module and not cut_point.before and f"backbone.{cut_point.module}" not in trace.executed_modules:
         step = "cut behind a layer in the table of 'cnnlab describe', without a cut"
-        raise SpecError("this layer does not run", where="model.cut", received=place.module, next_step=step)
-    within = [name.removeprefix("backbone.") for name in seen.executed_modules if name.startswith("backbone.")]
-    if place.before:  # it is come to, and does not run; what it lies in stays, to hold the place
-        within = [*(name for name in within if name != place.module), place.module.rpartition(".")[0]]
-    used = frozenset(name.removeprefix("backbone.") for name in seen.used_tensors)
+        raise SpecError("this layer does not run", where="model.cut", received=cut_point.module, next_step=step)
+    within = [name.removeprefix("backbone.") for name in trace.executed_modules if name.startswith("backbone.")]
+    if cut_point.before:  # it is come to, and does not run; what it lies in stays, to hold the place
+        within = [*(name for name in within if name != cut_point.module), cut_point.module.rpartition(".")[0]]
+    used = frozenset(name.removeprefix("backbone.") for name in trace.used_tensors)
     if model.head[:1] != ("flatten",):
-        _require_channels_first(seen.output_shape, inner, place)
-    seen = ExecutionTrace(seen.output_shape, tuple(within), used)
+        _require_channels_first(trace.output_shape, image_shape, cut_point)
+    trace = ExecutionTrace(trace.output_shape, tuple(within), used)
     return _TransferParts(
-        model, source, shape, size, place, stem, fresh, seen, model.trace_head(seen.output_shape, classes)
+        model,
+        source,
+        shape,
+        input_size,
+        cut_point,
+        stem,
+        reinitialized,
+        trace,
+        model.trace_head(trace.output_shape, classes),
     )
 
 
@@ -268,20 +274,22 @@ def _unfreeze_epochs(
     """For each module that trains the epoch from which on it does; what begins anew trains from the start."""
     named = stateful_modules(network.backbone)
     convs = [row.name.removeprefix("backbone.") for row in rows if row.kind in ("conv", "depthwise")]
-    begins = model.trainable.unfreeze_at(named, [name for name in convs if name in named])
-    found = {f"backbone.{name}".rstrip("."): epoch for name, epoch in begins.items()}
+    epochs = model.trainable.unfreeze_at(named, [name for name in convs if name in named])
+    found = {f"backbone.{name}".rstrip("."): epoch for name, epoch in epochs.items()}
     found |= {f"backbone.{name}": 0 for name in parts.reinitialized}
     return found | {f"head.{name}": 0 for name in stateful_modules(network.head)}
 
 
-def _require_frozen(record: WeightLoadReport, unfreeze_at: dict[str, int]) -> None:
+def _require_frozen(report: WeightLoadReport, unfreeze_at: dict[str, int]) -> None:
     """Refuse weights that leave a part at random which then never trains."""
-    lost = [name for name in record.missing if row_of_module(f"backbone.{name}".rpartition(".")[0]) not in unfreeze_at]
-    if lost:
+    missing = [
+        name for name in report.missing if row_of_module(f"backbone.{name}".rpartition(".")[0]) not in unfreeze_at
+    ]
+    if missing:
         raise RunError(
-            f"{len(lost)} tensors of the frozen part are missing, which would stay as they are drawn",
-            where=record.file,
-            received=abbreviate(lost),
+            f"{len(missing)} tensors of the frozen part are missing, which would stay as they are drawn",
+            where=report.file,
+            received=abbreviate(missing),
             next_step="use weights that have them, or let these layers train: model.trainable",
         )
 
@@ -289,8 +297,8 @@ def _require_frozen(record: WeightLoadReport, unfreeze_at: dict[str, int]) -> No
 def _training_flags(row: LayerRecord, modules: Sequence[str], unfreeze_at: dict[str, int]) -> dict[str, bool | int]:
     """Whether and when a row trains, by the module that holds its weights."""
     holders = [name for name in modules if row.name == name or row.name.startswith(f"{name}.")]
-    begin = unfreeze_at.get(max(holders, key=len, default=""))
-    return {"frozen": bool(row.parameters) and begin is None, "unfreeze_at": begin or 0 if row.parameters else 0}
+    epoch = unfreeze_at.get(max(holders, key=len, default=""))
+    return {"frozen": bool(row.parameters) and epoch is None, "unfreeze_at": epoch or 0 if row.parameters else 0}
 
 
 def _as_image_shape(shape: Shape) -> tuple[int, int, int]:

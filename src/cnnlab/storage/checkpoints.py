@@ -83,8 +83,8 @@ def completed_epochs(folder: Path) -> int:
     Raises:
         RunError: `last.json` is damaged.
     """
-    pointer = _read_index(folder, "last")
-    return int(pointer.newest.epoch) if pointer else 0
+    index = _read_index(folder, "last")
+    return int(index.newest.epoch) if index else 0
 
 
 def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -97,8 +97,9 @@ def load_network_state(network: torch.nn.Module, tensors: Mapping[str, Tensor], 
     for name in [*own, *tensors]:
         here, there = own.get(name), tensors.get(name)
         if here is None or there is None or here.shape != there.shape:
+            shapes = f"{_shape_text(there)} there, and {_shape_text(here)} here"
             raise RunError(
-                f"these weights are of another network: '{name}' is {_shape_text(there)} there, and {_shape_text(here)} here",
+                f"these weights are of another network: '{name}' is {shapes}",
                 where=where,
                 next_step="use the recipe that the weights were trained with",
             )
@@ -130,7 +131,7 @@ def delete_unreferenced(folder: Path) -> None:
     except RunError:
         return
     states = [saved for saved in (last.newest, last.before) if saved] if last else []
-    named = {file for pointer in (best, last) for file in _referenced_files(pointer)}
+    named = {file for index in (best, last) for file in _referenced_files(index)}
     named |= {file for saved in states if saved.progress for file in _referenced_files(saved.progress.best)}
     for kind in ("best", "last"):
         for path in folder.glob(f"{kind}-*.safetensors"):
@@ -173,11 +174,11 @@ def _read_index(folder: Path, kind: CheckpointKind) -> CheckpointIndex | None:
 def load_checkpoint(
     folder: Path, kind: CheckpointKind, warn: Callable[[str], None], epoch: float | None = None
 ) -> tuple[dict[str, Tensor], CheckpointFile]:
-    pointer = _read_index(folder, kind)
-    if pointer is None:
+    index = _read_index(folder, kind)
+    if index is None:
         raise RunError(f"this run has no '{kind}' checkpoint", where=str(folder), next_step="train it again")
     damage: list[str] = []
-    for saved in (pointer.newest, pointer.before):
+    for saved in (index.newest, index.before):
         if saved is None or epoch not in (None, saved.epoch):
             continue
         try:

@@ -178,20 +178,20 @@ class RunFolder:
             raise RunError(
                 "the kept image is none of this run's data", where=where, received=str(about), next_step=step
             )
-        form = data.preprocessing
-        wanted = ("L" if form.channels == 1 else "RGB", form.width, form.height)
+        preprocessing = data.preprocessing
+        expected = ("L" if preprocessing.channels == 1 else "RGB", preprocessing.width, preprocessing.height)
         try:
             with Image.open(io.BytesIO(path.read_bytes())) as opened:
                 # Before its pixels are read: a foreign file may hold very many.
                 found = (opened.mode, *opened.size)
-                pixels = np.asarray(opened) if found == wanted else None
+                pixels = np.asarray(opened) if found == expected else None
         # Pillow answers damaged bytes with exceptions of many kinds.
         except Exception as error:
             raise RunError(f"this picture can't be read: {error}", where=str(path), next_step=step) from None
         if pixels is None:
-            told = ["{}, {} px wide, {} px high".format(*each) for each in (found, wanted)]
+            descriptions = ["{}, {} px wide, {} px high".format(*each) for each in (found, expected)]
             what = "the kept image is not as this run's network takes images"
-            raise RunError(what, where=str(path), received=told[0], allowed=told[1], next_step=step)
+            raise RunError(what, where=str(path), received=descriptions[0], allowed=descriptions[1], next_step=step)
         return about, pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def write_example(self, about: ExampleRecord, pixels: npt.NDArray[np.uint8]) -> None:

@@ -48,7 +48,7 @@ def save_weights(folder: Path, training: TrainingState, epoch: float) -> None:
 
 def save_training_state(folder: Path, training: TrainingState) -> None:
     """Keep everything that a resumed training needs; errors as `save_weights`."""
-    schedule, stopper = training.schedule, training.early_stopping
+    schedule, early_stopping = training.schedule, training.early_stopping
     progress = TrainingProgress(
         epoch=training.epoch,
         step=training.step,
@@ -59,7 +59,7 @@ def save_training_state(folder: Path, training: TrainingState) -> None:
         factor=schedule.plateau_factor,
         averaged=training.average.num_averaged if training.average else 0,
         best_tracker=training.best_tracker.state,
-        early_stopping=stopper.state if stopper else None,
+        early_stopping=early_stopping.state if early_stopping else None,
         plateau=schedule.plateau_tracker.state if schedule.plateau_tracker else None,
         best=read_index_or_none(folder, "best"),
     )

@@ -46,24 +46,24 @@ class SyncedBatchNorm(_BatchNorm):
         """Any shape N×C×..."""
 
     def forward(self, images: Tensor) -> Tensor:
-        found = self._normalize(images) if self.training and self.global_batch_size else super().forward(images)
+        outputs = self._normalize(images) if self.training and self.global_batch_size else super().forward(images)
         for child in self.children():
-            found = child(found)
-        return found
+            outputs = child(outputs)
+        return outputs
 
     def _normalize(self, images: Tensor) -> Tensor:
         # The mean first, then the variance about it: their sums at once would cancel.
         values = images.float()
-        over, shape = [0, *range(2, values.dim())], [1, -1] + [1] * (values.dim() - 2)
+        dims, shape = [0, *range(2, values.dim())], [1, -1] + [1] * (values.dim() - 2)
         count = self.global_batch_size * values[0, 0].numel()
-        mean = _AllReduceSum.apply(values.sum(over), self.process_group) / count
+        mean = _AllReduceSum.apply(values.sum(dims), self.process_group) / count
         centred = values - mean.view(shape)
-        variance = _AllReduceSum.apply(centred.square().sum(over), self.process_group) / count
+        variance = _AllReduceSum.apply(centred.square().sum(dims), self.process_group) / count
         self._update_running_stats(mean.detach(), variance.detach() * (count / (count - 1)))
-        found: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
+        outputs: Tensor = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
-            found = found * self.weight.view(shape) + self.bias.view(shape)
-        return found.to(images.dtype)
+            outputs = outputs * self.weight.view(shape) + self.bias.view(shape)
+        return outputs.to(images.dtype)
 
     @torch.no_grad()
     def _update_running_stats(self, mean: Tensor, variance: Tensor) -> None:
@@ -71,9 +71,9 @@ class SyncedBatchNorm(_BatchNorm):
         batches, running_mean, running_variance = (buffer for buffer in buffers if buffer is not None)
         batches.add_(1)
         # Without a momentum a plain mean over the batches, as torch has it; their number stays on the device.
-        share = 1 / batches.float() if self.momentum is None else self.momentum
-        running_mean.lerp_(mean, share)
-        running_variance.lerp_(variance, share)
+        weight = 1 / batches.float() if self.momentum is None else self.momentum
+        running_mean.lerp_(mean, weight)
+        running_variance.lerp_(variance, weight)
 
 
 class _AllReduceSum(torch.autograd.Function):

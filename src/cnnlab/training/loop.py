@@ -163,40 +163,41 @@ def _train_epoch(
 ) -> Iterator[EpochRecord]:
     state.begin_epoch()
     train, steps = state.train, state.steps_per_epoch
-    ends = {math.ceil(steps * part / train.validations_per_epoch) for part in range(1, train.validations_per_epoch + 1)}
-    world = state.process_group
-    seen, total = state.epoch * len(loaders.train), train.epochs * len(loaders.train)
-    sums = RunningMetrics(state.device)
-    _update_budget(state, seen, 0.0)
+    validations = train.validations_per_epoch
+    ends = {math.ceil(steps * index / validations) for index in range(1, validations + 1)}
+    process_group = state.process_group
+    images_seen, total = state.epoch * len(loaders.train), train.epochs * len(loaders.train)
+    metrics = RunningMetrics(state.device)
+    _update_budget(state, images_seen, 0.0)
     began = time.perf_counter()
-    for number, group in enumerate(epoch_batches(state, loaders.train), start=1):
+    for number, batches in enumerate(epoch_batches(state, loaders.train), start=1):
         with fork_rng():
-            train_step(state, group, loss, sums)
-        seen += sum(group.sizes)
-        on_step(seen, total, sums.poll())
-        over = _update_budget(state, seen, time.perf_counter() - began)
-        if number not in ends and not over:
+            train_step(state, batches, loss, metrics)
+        images_seen += sum(batches.sizes)
+        on_step(images_seen, total, metrics.poll())
+        exhausted = _update_budget(state, images_seen, time.perf_counter() - began)
+        if number not in ends and not exhausted:
             continue
-        means = sums.compute(world)
+        means = metrics.compute(process_group)
         position = state.epoch + number / steps
         if number == steps:
             state.epoch += 1
             _average_epoch(state, loaders)
-        spent = time.perf_counter() - began
-        state.seconds += spent
-        record = _validate(state, loaders, means, position, spent)
-        state.stopped = state.stopped or over  # before the record is out, with which the state is kept
+        elapsed_s = time.perf_counter() - began
+        state.seconds += elapsed_s
+        record = _validate(state, loaders, means, position, elapsed_s)
+        state.stopped = state.stopped or exhausted  # before the record is out, with which the state is kept
         yield record
         if state.stopped or state.diverged:
             return
-        sums = RunningMetrics(state.device)
+        metrics = RunningMetrics(state.device)
         began = time.perf_counter()
 
 
 def _average_epoch(state: TrainingState, loaders: SplitLoaders) -> None:
     if state.average is not None:
-        done = max(state.epoch / state.train.epochs, state.budget_used)
-        state.average.after_epoch(state.network, done, _unaugmented_batches(state, loaders))
+        progress = max(state.epoch / state.train.epochs, state.budget_used)
+        state.average.after_epoch(state.network, progress, _unaugmented_batches(state, loaders))
 
 
 def _unaugmented_batches(state: TrainingState, loaders: SplitLoaders) -> Iterator[Batch]:
@@ -206,11 +207,11 @@ def _unaugmented_batches(state: TrainingState, loaders: SplitLoaders) -> Iterato
 
 def _update_budget(state: TrainingState, images: int, seconds: float) -> bool:
     """Keep how much of the budget is spent; whether training ends."""
-    spent: float = state.train.budget.fraction_used(images, state.seconds + seconds)
+    used: float = state.train.budget.fraction_used(images, state.seconds + seconds)
     if isinstance(state.train.budget, TimeBudget):
-        spent = float(state.process_group.broadcast_str(repr(spent)))  # the processes' clocks differ
-    state.budget_used = spent
-    return spent >= 1
+        used = float(state.process_group.broadcast_str(repr(used)))  # the processes' clocks differ
+    state.budget_used = used
+    return used >= 1
 
 
 def epoch_batches(state: TrainingState, loader: Loader) -> Iterator[StepBatches]:
@@ -219,12 +220,12 @@ def epoch_batches(state: TrainingState, loader: Loader) -> Iterator[StepBatches]
     if train.sampling == "balanced":
         loader = loader.with_sampling(balanced_indices(loader.labels, train.seed, state.epoch))
     # Images are mixed with others of the whole batch, so that each process needs all of it.
-    share = full_range if not isinstance(train.mix, NoMixing) else state.process_group.shard
-    batches = loader.train_batches(train.batch_size, train.seed, state.epoch, state.data.augment, share)
+    shard = full_range if not isinstance(train.mix, NoMixing) else state.process_group.shard
+    batches = loader.train_batches(train.batch_size, train.seed, state.epoch, state.data.augment, shard)
     sizes = loader.batch_sizes(train.batch_size)
     for start in range(0, len(sizes), train.accumulate):
-        own = sizes[start : start + train.accumulate]
-        yield StepBatches(own, islice(batches, len(own)))
+        step_sizes = sizes[start : start + train.accumulate]
+        yield StepBatches(step_sizes, islice(batches, len(step_sizes)))
 
 
 def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: MetricAccumulator) -> None:
@@ -238,30 +239,29 @@ def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: 
     manual_seed_torch(state.train.seed, "step", state.step)
     state.train_model.train()
     optimizer.zero_grad(set_to_none=True)
-    images, masses, found = sum(batches.sizes), [], []
+    images, total_weights, results = sum(batches.sizes), [], []
     for number, (count, batch) in enumerate(zip(batches.sizes, batches.batches, strict=True)):
-        mass: TotalWeight = images
+        total_weight: TotalWeight = images
         if loss.weights is not None:
-            masses.append(_total_weight(state, count, batch[1], loss))
-            mass = masses[0] if len(batches.sizes) == 1 else images
-        part = _local_batch(state, number, count, batch)
-        with state.distributed_model.batch_context(count, is_last=number == len(batches.sizes) - 1) as together:
+            total_weights.append(_total_weight(state, count, batch[1], loss))
+            total_weight = total_weights[0] if len(batches.sizes) == 1 else images
+        local_batch = _local_batch(state, number, count, batch)
+        with state.distributed_model.batch_context(count, is_last=number == len(batches.sizes) - 1) as model:
             with autocast(state.precision_config, state.device):
-                outputs = together(part.images)
-                own = part.loss(outputs, loss, mass)
-            (own * state.distributed_model.loss_scale(count)).backward()  # type: ignore[no-untyped-call]
-        if state.process_group.is_main or state.process_group.is_sharded(
-            count
-        ):  # else the writer has counted these images
-            found.append((own.detach() * images, outputs.detach(), part.labels))
-    if len(masses) > 1:  # what the images of all batches weigh is known with the last one
-        share = images / torch.stack(masses).sum()
+                outputs = model(local_batch.images)
+                local_loss = local_batch.loss(outputs, loss, total_weight)
+            (local_loss * state.distributed_model.loss_scale(count)).backward()  # type: ignore[no-untyped-call]
+        # An undivided batch is the same in all processes, and the main one counts it.
+        if state.process_group.is_main or state.process_group.is_sharded(count):
+            results.append((local_loss.detach() * images, outputs.detach(), local_batch.labels))
+    if len(total_weights) > 1:  # what the images of all batches weigh is known with the last one
+        scale = images / torch.stack(total_weights).sum()
         for parameter in network.parameters():
             if parameter.grad is not None:
-                parameter.grad.mul_(share)
-        found = [(summed * share, *rest) for summed, *rest in found]
-    for summed, answers, labels in found:
-        metrics.update(summed, answers, labels)
+                parameter.grad.mul_(scale)
+        results = [(loss_sum * scale, *rest) for loss_sum, *rest in results]
+    for loss_sum, logits, labels in results:
+        metrics.update(loss_sum, logits, labels)
     if state.train.clip is not None:
         nn.utils.clip_grad_norm_(network.parameters(), state.train.clip)
     optimizer.step()
@@ -272,20 +272,21 @@ def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: 
 
 def _total_weight(state: TrainingState, batch_size: int, labels: Tensor, loss: Loss) -> Tensor:
     """What the images of a batch weigh in a weighted loss, those of the other processes too."""
-    held = torch.as_tensor(loss.total_weight(labels))
+    local_weight = torch.as_tensor(loss.total_weight(labels))
     # A process holds all of a batch that is to be mixed, or too small to be divided.
-    return held if len(labels) == batch_size else state.process_group.all_reduce(held)
+    return local_weight if len(labels) == batch_size else state.process_group.all_reduce(local_weight)
 
 
 def _local_batch(state: TrainingState, batch_index: int, batch_size: int, batch: Batch) -> MixedBatch:
     """This process's images of a batch, mixed where the recipe says so."""
-    train, world = state.train, state.process_group
+    train, process_group = state.train, state.process_group
     mixed = mix_batch(train.mix, *batch, generator(train.seed, "mix", state.step, batch_index))
-    if world.world_size == 1:
+    if process_group.world_size == 1:
         return mixed
     # Each process's dropout draws for its own images; for a batch that all compute whole, the same.
-    manual_seed_torch(train.seed, "step", state.step, batch_index, world.rank if world.is_sharded(batch_size) else -1)
-    return mixed.select(world.shard(batch_size)) if len(mixed.labels) == batch_size else mixed
+    rank = process_group.rank if process_group.is_sharded(batch_size) else -1
+    manual_seed_torch(train.seed, "step", state.step, batch_index, rank)
+    return mixed.select(process_group.shard(batch_size)) if len(mixed.labels) == batch_size else mixed
 
 
 def _validate(
@@ -294,16 +295,16 @@ def _validate(
     """Score the network as it stands, or its average, and decide what follows from it."""
     state.distributed_model.sync_batchnorm_stats(*([state.average.network] if state.average else []))
     state.diverged = not math.isfinite(means.loss)
-    found, validation = None, None
+    logits, validation = None, None
     if loaders.validation is not None and not state.diverged:
-        found = _predict_logits(state, loaders.validation)
-        validation = compute_score(found, loaders.validation.labels, loaders.classes)
+        logits = _predict_logits(state, loaders.validation)
+        validation = compute_score(logits, loaders.validation.labels, loaders.classes)
         state.diverged = not math.isfinite(validation.loss)
     state.diverged = state.diverged or not _is_finite(state)
     if not state.diverged:
         _update_selection(state, validation, epoch)
         if state.selected_epoch == epoch:
-            state.selected_logits = found
+            state.selected_logits = logits
     test = loaders.test() if loaders.test is not None and not state.diverged else None
     return EpochRecord(
         epoch=epoch,

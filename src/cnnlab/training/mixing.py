@@ -33,11 +33,11 @@ class MixedBatch:
             total_weight: of all images over whose labels the mean is taken; this part's loss counts as much as it has
                 of it.
         """
-        own = loss(outputs, self.labels) * (loss.total_weight(self.labels) / total_weight)
+        loss_of_labels = loss(outputs, self.labels) * (loss.total_weight(self.labels) / total_weight)
         if self.label_share == 1:
-            return own
+            return loss_of_labels
         other = loss(outputs, self.other_labels) * (loss.total_weight(self.other_labels) / total_weight)
-        return self.label_share * own + (1 - self.label_share) * other
+        return self.label_share * loss_of_labels + (1 - self.label_share) * other
 
 
 def mix_batch(config: Any, images: Tensor, labels: Tensor, rng: np.random.Generator) -> MixedBatch:

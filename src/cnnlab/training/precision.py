@@ -68,11 +68,11 @@ def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels:
     """
     if (known := known_precision(train, network, images)) is not None:
         return known
-    open_ways = list(_candidates(train, images.dim() == 4))
-    kept = _cache_path(network, images, open_ways)
+    candidates = list(_candidates(train, images.dim() == 4))
+    cache_path = _cache_path(network, images, candidates)
     unfreeze(network, math.inf)
     try:
-        return _write_cached(kept, _benchmark_all(open_ways, network, images, labels))
+        return _write_cached(cache_path, _benchmark_all(candidates, network, images, labels))
     finally:
         unfreeze(network, 0)
 
@@ -83,8 +83,8 @@ def known_precision(train: Train, network: nn.Module, images: Tensor) -> Precisi
     Args:
         images: a batch of the shape and on the device that is trained with.
     """
-    open_ways = list(_candidates(train, images.dim() == 4))
-    return open_ways[0] if len(open_ways) == 1 else _read_cached(_cache_path(network, images, open_ways))
+    candidates = list(_candidates(train, images.dim() == 4))
+    return candidates[0] if len(candidates) == 1 else _read_cached(_cache_path(network, images, candidates))
 
 
 def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
@@ -118,21 +118,21 @@ def _benchmark_all(
     speeds: list[tuple[float, PrecisionConfig]] = []
     try:
         with fork_rng():
-            truth = _loss_and_gradient(FP32, network, images, labels)
-            for way in candidates:
-                if _matches_reference(_loss_and_gradient(way, network, images, labels), truth):
-                    speeds.append((training_speed(way, network, images, labels), way))
+            reference = _loss_and_gradient(FP32, network, images, labels)
+            for config in candidates:
+                if _matches_reference(_loss_and_gradient(config, network, images, labels), reference):
+                    speeds.append((training_speed(config, network, images, labels), config))
     finally:
         network.load_state_dict(state)
         network.zero_grad(set_to_none=True)
         network.train(was_training).to(memory_format=torch.contiguous_format)
-    tried = {precision_label(way): round(speed) for speed, way in speeds}
+    tried = {precision_label(config): round(speed) for speed, config in speeds}
     if not speeds and FP32 in candidates:
         return FP32.model_copy(update={"reason": "no other way gave the result of 32-bit floats", "tried": tried})
     if not speeds:
         raise SpecError(
             f"the result of 32-bit floats is not what comes out of {' or '.join(map(precision_label, candidates))}",
-            where="train.precision" if all(way.precision == "bf16" for way in candidates) else "train.memory_format",
+            where="train.precision" if all(one.precision == "bf16" for one in candidates) else "train.memory_format",
             next_step='set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
             "train.precision and train.memory_format",
         )
@@ -260,14 +260,14 @@ def clear_benchmarks() -> int:
     Raises:
         RunError: the cache can't be written to.
     """
-    kept = cached_benchmarks()
+    cached = cached_benchmarks()
     try:
-        for path in kept:
+        for path in cached:
             path.unlink(missing_ok=True)
     except OSError as error:
         what = f"kept trials can't be removed: {error.strerror}"
         raise RunError(what, where=str(cache_dir()), next_step="see who may write there, or set CNNLAB_CACHE") from None
-    return len(kept)
+    return len(cached)
 
 
 def _today() -> str:

@@ -52,8 +52,8 @@ class LRScheduler:
 
     def before_step(self, step: int, optimizer: Optimizer | CombinedOptimizer, budget_used: float = 0.0) -> None:
         """Set the rate of step `step` (from 0), before which this share of a budget was spent."""
-        place = TrainingPosition(step, self.total_steps, self.steps_per_epoch, budget_used)
-        self.lr_multiplier = self.plateau_factor * lr_multiplier(self.config, place)
+        position = TrainingPosition(step, self.total_steps, self.steps_per_epoch, budget_used)
+        self.lr_multiplier = self.plateau_factor * lr_multiplier(self.config, position)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("first_lr", group["lr"]) * self.lr_multiplier
 
@@ -122,11 +122,11 @@ def _warmup(config: WarmupSchedule, position: TrainingPosition) -> float:
         return config.start + (1 - config.start) * position.step / rising
     # Of what is spent the warm-up took its share of the steps; what follows falls over the rest.
     taken = position.budget_used * rising / position.step
-    spent = (position.budget_used - taken) / (1 - taken) if taken < 1 else 1.0
+    budget_used = (position.budget_used - taken) / (1 - taken) if taken < 1 else 1.0
     return lr_multiplier(
         config.then,
         TrainingPosition(
-            position.step - rising, max(1, position.total_steps - rising), position.steps_per_epoch, spent
+            position.step - rising, max(1, position.total_steps - rising), position.steps_per_epoch, budget_used
         ),
     )
 
@@ -155,13 +155,15 @@ def _cosine_decay(fraction: float, floor: float) -> float:
 
 
 _MULTIPLIERS: dict[type, Callable[[Any, TrainingPosition], float]] = {
-    StepSchedule: lambda choice, place: choice.factor ** (place.epoch // choice.epochs),
-    MultiStepSchedule: lambda choice, place: choice.factor ** bisect_right(choice.epochs, place.epoch),
-    ExponentialSchedule: lambda choice, place: choice.factor**place.epoch,
-    LinearSchedule: lambda choice, place: 1 + (choice.floor - 1) * place.fraction_done,
-    CosineSchedule: lambda choice, place: _cosine_decay(place.fraction_done, choice.floor),
+    StepSchedule: lambda config, position: config.factor ** (position.epoch // config.epochs),
+    MultiStepSchedule: lambda config, position: (
+        config.factor ** bisect_right(config.epochs, position.epoch)
+    ),
+    ExponentialSchedule: lambda config, position: config.factor**position.epoch,
+    LinearSchedule: lambda config, position: 1 + (config.floor - 1) * position.fraction_done,
+    CosineSchedule: lambda config, position: _cosine_decay(position.fraction_done, config.floor),
     CosineRestartsSchedule: _restarts,
     OneCycleSchedule: _onecycle,
     WarmupSchedule: _warmup,
-    StepMultipliers: lambda choice, place: choice.multipliers[place.step],
+    StepMultipliers: lambda config, position: config.multipliers[position.step],
 }

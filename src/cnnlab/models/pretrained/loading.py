@@ -42,35 +42,40 @@ def load_state_dict_report(
         RunError: no tensor belongs to the backbone, or many to nothing; one has another shape there; or one holds NaN
             or ±Inf.
     """
-    own = {name: tensor for name, tensor in backbone.state_dict().items() if not _is_within_any(name, reinitialized)}
-    given = {name: tensor for name, tensor in weights.tensors.items() if not _is_within_any(name, reinitialized)}
-    shared = [name for name in own if name in given]
-    assert not any(tensor.is_meta for tensor in own.values())
+    model_state = {
+        name: tensor for name, tensor in backbone.state_dict().items() if not _is_within_any(name, reinitialized)
+    }
+    file_state = {name: tensor for name, tensor in weights.tensors.items() if not _is_within_any(name, reinitialized)}
+    shared = [name for name in model_state if name in file_state]
+    assert not any(tensor.is_meta for tensor in model_state.values())
     where = weights.file or weights.source
-    _check_any_match(own, given, shared, where)
-    _check_shapes(own, given, shared, where)
-    _check_finite(given, shared, where)
-    ignored = tuple(name for name in given if name not in own and name not in full_shapes)
-    _check_unexpected(ignored, given, where)
+    _check_any_match(model_state, file_state, shared, where)
+    _check_shapes(model_state, file_state, shared, where)
+    _check_finite(file_state, shared, where)
+    ignored = tuple(name for name in file_state if name not in model_state and name not in full_shapes)
+    _check_unexpected(ignored, file_state, where)
     with torch.no_grad():
         for name in shared:
-            own[name].copy_(given[name])
+            model_state[name].copy_(file_state[name])
     return WeightLoadReport(
         source=weights.source,
         file=weights.file,
         sha256=weights.sha256,
         published=weights.published,
         loaded=len(shared),
-        missing=tuple(name for name in own if name not in given and not _is_batch_counter(name)),
+        missing=tuple(name for name in model_state if name not in file_state and not _is_batch_counter(name)),
         ignored=ignored,
-        behind=tuple(name for name in given if name not in own and name in full_shapes),
+        behind=tuple(name for name in file_state if name not in model_state and name in full_shapes),
     )
 
 
 def report_lines(report: WeightLoadReport) -> list[str]:
-    """What a person is told of the filling, a line each; the warnings among them begin with '! '.
+    """The report as lines for a person; the warnings among them begin with '! '.
 
-    >>> report_lines(WeightLoadReport(source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)))
+    >>> report = WeightLoadReport(
+    ...     source="x.pth", file="w/x.pth", sha256="", published=None, loaded=3, missing=("a",)
+    ... )
+    >>> report_lines(report)
     ['x.pth: 3 tensors loaded', '! x.pth: 1 tensor is missing and begins at random: a']
     """
     label = Path(report.file).name if report.file else report.source
@@ -83,9 +88,8 @@ def report_lines(report: WeightLoadReport) -> list[str]:
         )
     if report.ignored:
         verb = "belongs" if len(report.ignored) == 1 else "belong"
-        lines.append(
-            f"! {label}: {_count_tensors_text(len(report.ignored))} {verb} to nothing here: {abbreviate(report.ignored)}"
-        )
+        ignored = _count_tensors_text(len(report.ignored))
+        lines.append(f"! {label}: {ignored} {verb} to nothing here: {abbreviate(report.ignored)}")
     return lines
 
 
@@ -128,11 +132,12 @@ def _check_shapes(
     unlike = [name for name in shared if model_state[name].shape != file_state[name].shape]
     if unlike:
         first = unlike[0]
+        there, here = _shape_text(file_state[first]), _shape_text(model_state[first])
+        counts = f"{format_count(len(unlike))} of the {_count_tensors_text(len(shared))}"
         raise RunError(
-            f"these are the weights of another network: '{shorten(first)}' is {_shape_text(file_state[first])} there and "
-            f"{_shape_text(model_state[first])} here",
+            f"these are the weights of another network: '{shorten(first)}' is {there} there and {here} here",
             where=where,
-            received=f"another shape in {format_count(len(unlike))} of the {_count_tensors_text(len(shared))} that both have",
+            received=f"another shape in {counts} that both have",
             next_step="use weights of this network",
         )
 
@@ -154,9 +159,9 @@ def _check_finite(file_state: Mapping[str, Tensor], shared: list[str], where: st
     for name in shared:
         tensor = file_state[name]
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            bad = int((~torch.isfinite(tensor)).sum())
+            bad = format_count(int((~torch.isfinite(tensor)).sum()))
             raise RunError(
-                f"'{shorten(name)}' holds NaN or ±Inf in {format_count(bad)} of its {format_count(tensor.numel())} numbers",
+                f"'{shorten(name)}' holds NaN or ±Inf in {bad} of its {format_count(tensor.numel())} numbers",
                 where=where,
                 next_step="use other weights, or cut the network in front of it",
             )

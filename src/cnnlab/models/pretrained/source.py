@@ -86,8 +86,9 @@ def prefetch_weights(backbone: Backbone | None, log: LogFn) -> None:
         DownloadError: they are not at hand, and no server gives them.
         RunError: the file is not there, or damaged.
     """
-    begun = isinstance(backbone, LibraryBackbone) and backbone.weights != "none"
-    if isinstance(backbone, LibraryBackbone) and begun and not locate_weights(backbone.name, backbone.weights).is_local:
+    if not isinstance(backbone, LibraryBackbone) or backbone.weights == "none":
+        return
+    if not locate_weights(backbone.name, backbone.weights).is_local:
         load_pretrained_weights(backbone.name, backbone.weights, download=not is_offline(), log=log)
 
 
@@ -135,8 +136,13 @@ def backbone_pretrained_config(backbone: Backbone, saved_backbone: Path | None =
         RunError: the run can't be read.
     """
     if isinstance(backbone, RunBackbone):
-        form = backbone_run(backbone, saved_backbone).data().preprocessing
-        return PretrainedConfig((form.channels, form.height, form.width), form.mean, form.std, form.interpolation)
+        preprocessing = backbone_run(backbone, saved_backbone).data().preprocessing
+        return PretrainedConfig(
+            (preprocessing.channels, preprocessing.height, preprocessing.width),
+            preprocessing.mean,
+            preprocessing.std,
+            preprocessing.interpolation,
+        )
     with error_prefix("model.backbone"):
         architectures.default_num_classes(backbone.name)  # an unknown name is told in its own words
         return pretrained_config(backbone.name, backbone.weights)
@@ -194,20 +200,21 @@ def _structure_digest(folder: RunFolder) -> str:
     model = recipe.to_tables()["model"]
     if recipe.model.backbone is not None:
         model["backbone"] = backbone_fingerprint(recipe.model.backbone, folder.path / BACKBONE_FOLDER)
-    form = data.preprocessing
-    what = [model, form.channels, form.height, form.width, len(data.classes)]
+    preprocessing = data.preprocessing
+    what = [model, preprocessing.channels, preprocessing.height, preprocessing.width, len(data.classes)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def copy_backbone_records(backbone: Backbone | None, folder: RunFolder) -> None:
     """Copy into a run what is needed to make its network again: recipe and data of each run behind it."""
-    into, kept = folder.path / BACKBONE_FOLDER, None
+    target, saved_backbone = folder.path / BACKBONE_FOLDER, None
     while isinstance(backbone, RunBackbone):
-        behind = backbone_run(backbone, kept)
-        into.mkdir(exist_ok=True)
+        behind = backbone_run(backbone, saved_backbone)
+        target.mkdir(exist_ok=True)
         for name in _RECORD_FILES:
-            RunFolder(into).write(name, (behind.path / name).read_text(encoding="utf-8"))
-        backbone, into, kept = behind.recipe().model.backbone, into / BACKBONE_FOLDER, behind.path / BACKBONE_FOLDER
+            RunFolder(target).write(name, (behind.path / name).read_text(encoding="utf-8"))
+        backbone = behind.recipe().model.backbone
+        target, saved_backbone = target / BACKBONE_FOLDER, behind.path / BACKBONE_FOLDER
 
 
 def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> list[str]:
@@ -228,11 +235,11 @@ def backbone_records(backbone: Backbone, saved_backbone: Path | None = None) -> 
 
 def _library_source(backbone: LibraryBackbone) -> BackboneSource:
     name, weights = backbone.name, backbone.weights
-    begun = weights != "none"
+    is_pretrained = weights != "none"
 
     def make(seed: int, device: str) -> nn.Module:
         network = architectures.create_model(name, device=device, seed=seed)
-        if begun:
+        if is_pretrained:
             set_published_attributes(network, name)
         return network
 
@@ -242,7 +249,7 @@ def _library_source(backbone: LibraryBackbone) -> BackboneSource:
     return BackboneSource(
         backbone_pretrained_config(backbone),
         make,
-        find if begun else None,
+        find if is_pretrained else None,
         small_stem=backbone.stem == "small",
         ends_with_features=architectures.default_num_classes(name) == 0,
     )

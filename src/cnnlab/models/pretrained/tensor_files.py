@@ -41,18 +41,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         RunError: the file is missing, empty, damaged, no file of tensors, or one that holds a program.
     """
     path = Path(path)
-    begin = _read_header(path)
-    if not begin:
+    header = _read_header(path)
+    if not header:
         raise RunError("this file is empty", where=str(path), next_step=_FETCH_AGAIN)
-    if begin[8:9] == b"{":  # behind the length of its header
+    if header[8:9] == b"{":  # behind the length of its header
         loaded = _load_safetensors(path)
-    elif begin[:4] == b"PK\x03\x04":
+    elif header[:4] == b"PK\x03\x04":
         _check_torch_archive(path)
         loaded = _load_torch(path)
-    elif begin[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
+    elif header[:2] == b"\x80\x02":  # before torch 1.6, and with _use_new_zipfile_serialization=False
         loaded = _load_torch(path)
     else:
-        raise _unrecognized_file(path, begin)
+        raise _unrecognized_file(path, header)
     return _check_dense(_extract_tensors(loaded), path)
 
 

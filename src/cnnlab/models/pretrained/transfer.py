@@ -49,7 +49,7 @@ class TransferModel(nn.Module):
         super().__init__()
         # One within another: what stops the inner one is not meant for the outer one.
         self.nesting_level: int = 1 + max(
-            (part.nesting_level for part in backbone.modules() if isinstance(part, TransferModel)), default=0
+            (module.nesting_level for module in backbone.modules() if isinstance(module, TransferModel)), default=0
         )
         self.resize = resize
         self.backbone = backbone
@@ -89,15 +89,15 @@ class TransferModel(nn.Module):
 
     def unfreeze(self, epoch: float) -> bool:
         """Let train what trains in this epoch (counted from 0), and freeze the rest; whether that changes anything."""
-        trains = {name for name, begin in self.unfreeze_at.items() if begin <= epoch}
+        trainable = {name for name, begin in self.unfreeze_at.items() if begin <= epoch}
         before = [parameter.requires_grad for parameter in self.parameters()]
-        self._eval_only = frozenset(_modules_kept_in_eval(self, trains, self.execution_order))
-        for part in self.modules():
-            if isinstance(part, TransferModel) and part is not self:
-                part._eval_only = frozenset()  # what is frozen is said here alone
+        self._eval_only = frozenset(_modules_kept_in_eval(self, trainable, self.execution_order))
+        for inner in self.modules():
+            if isinstance(inner, TransferModel) and inner is not self:
+                inner._eval_only = frozenset()  # what is frozen is said here alone
         for name, module in self.named_modules():
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(row_of_module(name) in trains)
+                parameter.requires_grad_(row_of_module(name) in trainable)
         self.train(self.training)
         return before != [parameter.requires_grad for parameter in self.parameters()]
 
@@ -135,8 +135,8 @@ def _modules_kept_in_eval(network: nn.Module, trainable: set[str], execution_ord
     In front of everything that trains also a backbone's dropout has nothing to do: the features there are those of eval
     mode. The head's is the recipe's own wish.
     """
-    place = {name: number for number, name in enumerate(execution_order)}
-    first = min((place[name] for name in trainable if name in place), default=len(execution_order))
+    positions = {name: number for number, name in enumerate(execution_order)}
+    first = min((positions[name] for name in trainable if name in positions), default=len(execution_order))
     for name, module in network.named_modules():
         inner = f"{name}." if name else ""
         is_head = name == "head" or name.startswith("head.")
@@ -144,5 +144,5 @@ def _modules_kept_in_eval(network: nn.Module, trainable: set[str], execution_ord
         if is_head or row in trainable or any(other.startswith(inner) for other in trainable):
             continue
         holds = next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
-        if holds or place.get(name, len(execution_order)) < first:
+        if holds or positions.get(name, len(execution_order)) < first:
             yield name

@@ -61,11 +61,11 @@ def truncate(network: nn.Module, cut_point: CutPoint, level: int) -> None:
     modules = dict(network.named_modules())
     if cut_point.module not in modules:
         raise _unknown_layer(cut_point.module, modules)
-    stop = TruncateHook(level, cut_point.before)
+    hook = TruncateHook(level, cut_point.before)
     if cut_point.before:
-        modules[cut_point.module].register_forward_pre_hook(stop)
+        modules[cut_point.module].register_forward_pre_hook(hook)
     else:
-        modules[cut_point.module].register_forward_hook(stop)
+        modules[cut_point.module].register_forward_hook(hook)
 
 
 class PrunedModule(nn.Module):

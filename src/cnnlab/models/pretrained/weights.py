@@ -125,12 +125,12 @@ def locate_weights(name: str, weights: str) -> WeightsLocation:
         path = Path(weights).expanduser()
         return WeightsLocation(path.name, weights, path.is_file(), _file_megabytes(path))
     if name not in list_models():
-        kept, store = timm_weights.cached_weights_file(name, weights)
-        path = kept or store
-        return WeightsLocation(timm_weights.label(name, weights), str(path), kept is not None, _file_megabytes(path))
+        cached, store = timm_weights.cached_weights_file(name, weights)
+        path = cached or store
+        return WeightsLocation(timm_weights.label(name, weights), str(path), cached is not None, _file_megabytes(path))
     published = _published_weights(name, _weights_enum_member(name, weights))
-    at_hand = published.path.is_file()
-    return WeightsLocation(published.label, str(published.path), at_hand, published.megabytes)
+    is_local = published.path.is_file()
+    return WeightsLocation(published.label, str(published.path), is_local, published.megabytes)
 
 
 def weights_label(name: str, weights: str) -> str:
@@ -231,8 +231,9 @@ def _verify_checksum(weights: PretrainedWeights, expected_prefix: str) -> Pretra
         return weights
     if weights.sha256.startswith(expected_prefix):
         return replace(weights, published=True)
+    found_prefix = weights.sha256[: len(expected_prefix)]
     warning = (
-        f"{weights.file}: this is not the published file: its checksum begins with {weights.sha256[: len(expected_prefix)]}, "
+        f"{weights.file}: this is not the published file: its checksum begins with {found_prefix}, "
         f"not with {expected_prefix}. It is used as it is"
     )
     return replace(weights, published=False, warnings=(*weights.warnings, warning))

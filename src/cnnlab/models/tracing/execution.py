@@ -149,18 +149,18 @@ class TracingMode(TorchFunctionMode):
     def _record_call(self, call: FunctionCall, outputs: list[Tensor]) -> None:
         origins = self._origins((call.args, call.kwargs))
         made_of = tuple(dict.fromkeys(name for origin in origins.values() for name in origin.parameters))
-        tracked = {key: origin.field_map for key, origin in origins.items() if origin.field_map is not None}
-        if not tracked or call.name in FACTORY_FUNCTIONS:
+        known_maps = {key: origin.field_map for key, origin in origins.items() if origin.field_map is not None}
+        if not known_maps or call.name in FACTORY_FUNCTIONS:
             for output in outputs:
                 self._origin_by_tensor[output] = _TensorOrigin(None, (), made_of, "weight_norm" in call.name)
             return
-        places = propagate(call, tracked, outputs)
+        field_maps = propagate(call, known_maps, outputs)
         sources = _op_indices(origins.values())
         if self._needs_row(call, outputs[0]):
-            self.ops.append(self._make_op(call, origins, made_of, outputs[0], places[0]))
+            self.ops.append(self._make_op(call, origins, made_of, outputs[0], field_maps[0]))
             sources = (len(self.ops) - 1,)
-        for output, place in zip(outputs, places, strict=True):
-            self._origin_by_tensor[output] = _TensorOrigin(place, sources)
+        for output, field_map in zip(outputs, field_maps, strict=True):
+            self._origin_by_tensor[output] = _TensorOrigin(field_map, sources)
             whole = output._base
             if call.is_inplace and whole is not None:  # what it is a part of has changed too
                 self._record_write(whole, {**self._origins(whole), id(output): self._origin_by_tensor[output]})
@@ -186,11 +186,8 @@ class TracingMode(TorchFunctionMode):
         field_map: FieldMap,
     ) -> TracedOp:
         first = next(tensor for tensor in collect_tensors(call.args) if origins[id(tensor)].field_map is not None)
-        incoming, outgoing, inputs = (
-            _shape_without_batch(call, first),
-            _shape_without_batch(call, output),
-            _op_indices(origins.values()),
-        )
+        incoming, outgoing = _shape_without_batch(call, first), _shape_without_batch(call, output)
+        inputs = _op_indices(origins.values())
         margin = self._preceding_pad(call, inputs)
         padding = None
         if margin is not None:

@@ -81,9 +81,9 @@ def maps_equal(one: Tensor, other: Tensor) -> bool:
     """Whether two maps of one shape are equal. Axes along which neither changes are not gone through."""
     if one is other:
         return True
-    still = [one.stride(axis) == other.stride(axis) == 0 for axis in range(one.ndim)]
-    part = tuple(slice(1) if constant else slice(None) for constant in still)
-    return torch.equal(one[part], other[part])
+    is_constant = [one.stride(axis) == other.stride(axis) == 0 for axis in range(one.ndim)]
+    index = tuple(slice(1) if constant else slice(None) for constant in is_constant)
+    return torch.equal(one[index], other[index])
 
 
 def min_max_along(index_map: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:

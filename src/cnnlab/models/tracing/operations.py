@@ -104,8 +104,8 @@ class FunctionCall:
         if argument in self.kwargs:
             return self.kwargs[argument]
         names = _ARGUMENTS.get(self.name, _REDUCTION_ARGUMENTS).split()
-        place = names.index(argument) if argument in names else len(self.args)
-        return self.args[place] if place < len(self.args) else default
+        index = names.index(argument) if argument in names else len(self.args)
+        return self.args[index] if index < len(self.args) else default
 
     def dims(self) -> tuple[int, ...]:
         """The axes that a reduction or a softmax goes over, counted from 0."""

@@ -70,22 +70,22 @@ def propagate(call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequ
     Args:
         field_maps: the places of those of its tensors that depend on the image, by their `id`.
     """
-    if call.name in REARRANGING_FUNCTIONS and call.kind not in (
-        "concatenate",
-        "stack",
-    ):  # a second tensor only lends its shape
-        field_maps = {key: place for key, place in field_maps.items() if key == id(call.args[0])} or field_maps
-    places = list(field_maps.values())
-    seeing = [place for place in places if place.fields is not None]
-    if not seeing:
-        return [GLOBAL_POOL if all(place.is_pooled for place in places) else WHOLE_IMAGE] * len(outputs)
-    if len(seeing) < len(places) and (call.kind != "multiply" or not all(p.is_pooled or p.fields for p in places)):
+    # Of what is not joined, a second tensor only lends its shape.
+    if call.name in REARRANGING_FUNCTIONS and call.kind not in ("concatenate", "stack"):
+        field_maps = {key: field_map for key, field_map in field_maps.items() if key == id(call.args[0])} or field_maps
+    all_maps = list(field_maps.values())
+    known_maps = [field_map for field_map in all_maps if field_map.fields is not None]
+    if not known_maps:
+        return [GLOBAL_POOL if all(field_map.is_pooled for field_map in all_maps) else WHOLE_IMAGE] * len(outputs)
+    if len(known_maps) < len(all_maps) and (
+        call.kind != "multiply" or not all(field_map.is_pooled or field_map.fields for field_map in all_maps)
+    ):
         return [WHOLE_IMAGE] * len(outputs)
     if call.name in COPYING_FUNCTIONS or call.is_empty_pad:
-        return [places[0]] * len(outputs)
+        return [all_maps[0]] * len(outputs)
     if call.name in REARRANGING_FUNCTIONS:
         return _propagate_rearrangement(call, field_maps, outputs)
-    one = _propagate_computation(call, field_maps, seeing, outputs[0])
+    one = _propagate_computation(call, field_maps, known_maps, outputs[0])
     return [one if output.shape == outputs[0].shape else WHOLE_IMAGE for output in outputs]
 
 
@@ -106,8 +106,8 @@ def _propagate_computation(
     if call.name == "softmax" and output.ndim == 2:  # a norm, as tables have it
         return known_maps[0]
     if call.name in _SINGLE_AXIS_FUNCTIONS:
-        told = call.get("dim", call.kwargs.get("axis")) is not None
-        axes = call.dims() if told else (-1 if call.name == "sort" else 1,)
+        has_dim = call.get("dim", call.kwargs.get("axis")) is not None
+        axes = call.dims() if has_dim else (-1 if call.name == "sort" else 1,)
         return WHOLE_IMAGE if first is None else _reduce_along(first, axes, output.shape)
     if call.name in _POINTWISE_FUNCTIONS or _is_pointwise(call.name):
         return _combine_pointwise(known_maps, output)
@@ -124,9 +124,9 @@ def _is_pointwise(name: str) -> bool:
 
 def _combine_pointwise(known_maps: Sequence[FieldMap], output: Tensor) -> FieldMap:
     """Numbers that are put together place by place: the widest view, where the places agree."""
-    first = max(known_maps, key=lambda place: 0 if place.rows is None else place.rows.numel())
+    first = max(known_maps, key=lambda field_map: 0 if field_map.rows is None else field_map.rows.numel())
     try:
-        maps = [_broadcast(place, output.shape) for place in known_maps]
+        maps = [_broadcast(field_map, output.shape) for field_map in known_maps]
     except _REPLAY_ERRORS:
         return WHOLE_IMAGE
     rows, columns = _broadcast(first, output.shape)
@@ -145,7 +145,7 @@ def _broadcast(field_map: FieldMap, shape: Sequence[int]) -> tuple[Tensor, Tenso
 
 
 def _widest_fields(field_maps: Sequence[FieldMap]) -> ReceptiveFieldPair:
-    found = [place.fields for place in field_maps if place.fields is not None]
+    found = [field_map.fields for field_map in field_maps if field_map.fields is not None]
     return widest([fields[0] for fields in found]), widest([fields[1] for fields in found])
 
 
@@ -153,9 +153,9 @@ def _propagate_rearrangement(
     call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]
 ) -> list[FieldMap]:
     """The same call on the maps."""
-    seeing = list(field_maps.values())
+    known_maps = list(field_maps.values())
     if call.kind == "concatenate" and outputs[0].ndim == 4 and _concatenates_channels(call, field_maps):
-        return [grid_field_map(_widest_fields(seeing), outputs[0].shape)]
+        return [grid_field_map(_widest_fields(known_maps), outputs[0].shape)]
     # A view of the tensor need not be one of its map, whose numbers share memory.
     move = torch.reshape if call.name == "view" else call.function
     if call.name == "view" and not isinstance(call.args[1], list | tuple):
@@ -169,7 +169,7 @@ def _propagate_rearrangement(
         ]
     except _REPLAY_ERRORS:
         return [WHOLE_IMAGE] * len(outputs)
-    fields = _widest_fields(seeing)
+    fields = _widest_fields(known_maps)
     return [
         shared_field_map(fields, rows, columns) if rows.shape == output.shape else WHOLE_IMAGE
         for rows, columns, output in zip(*maps, outputs, strict=True)
@@ -180,15 +180,15 @@ def _concatenates_channels(call: FunctionCall, field_maps: dict[int, FieldMap]) 
     """Whether whole maps are put behind one another: the common case, for which no map needs to be made."""
     maps = [field_maps.get(id(tensor)) for tensor in call.args[0]]
     return call.get("dim", 0) in (1, -3) and all(
-        place is not None and place.rows is not None and is_index_grid(place.rows) for place in maps
+        field_map is not None and field_map.rows is not None and is_index_grid(field_map.rows) for field_map in maps
     )
 
 
 def _replace_by_maps(value: Any, field_maps: dict[int, FieldMap], side: str) -> Any:
     """An argument with each tensor's map in its stead; what does not depend on the image stands at the first place."""
     if isinstance(value, Tensor):
-        place = field_maps.get(id(value))
-        return torch.zeros((), dtype=torch.int32).expand(value.shape) if place is None else getattr(place, side)
+        field_map = field_maps.get(id(value))
+        return torch.zeros((), dtype=torch.int32).expand(value.shape) if field_map is None else getattr(field_map, side)
     if isinstance(value, dict):
         return {key: _replace_by_maps(item, field_maps, side) for key, item in value.items()}
     if isinstance(value, list | tuple) and not isinstance(value, torch.Size):
@@ -218,10 +218,10 @@ def _propagate_reduction(call: FunctionCall, field_map: FieldMap, output: Tensor
     if call.is_global_reduction and _covers_all_positions(field_map, axes):
         return GLOBAL_POOL
     kept = [1 if axis in axes else size for axis, size in enumerate(call.args[0].shape)]
-    within = _reduce_along(field_map, axes, kept)
-    if within.rows is None or within.columns is None:
+    reduced = _reduce_along(field_map, axes, kept)
+    if reduced.rows is None or reduced.columns is None:
         return GLOBAL_POOL if _covers_all_positions(field_map, axes) else WHOLE_IMAGE
-    return replace(within, rows=within.rows.reshape(output.shape), columns=within.columns.reshape(output.shape))
+    return replace(reduced, rows=reduced.rows.reshape(output.shape), columns=reduced.columns.reshape(output.shape))
 
 
 def _covers_all_positions(field_map: FieldMap, axes: Sequence[int]) -> bool:

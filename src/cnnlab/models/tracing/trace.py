@@ -68,8 +68,8 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
             it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
             has not run yet.
     """
-    watch, sizes = _run_traced(network, shape)
-    return _layer_records(watch.ops, watch.contributing, sizes)
+    tracing_mode, sizes = _run_traced(network, shape)
+    return _layer_records(tracing_mode.ops, tracing_mode.contributing, sizes)
 
 
 @dataclass(frozen=True)
@@ -90,22 +90,21 @@ class ExecutionTrace:
 
 def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> ExecutionTrace:
     """Run a network in eval mode on one image without numbers; arguments and errors as `trace_network`."""
-    watch, sizes = _run_traced(network, shape)
-    assert isinstance(watch.network_output, Tensor)
-    output, entered = tuple(watch.network_output.shape[1:]), dict.fromkeys(watch.executed_modules)
-    if watch.has_unknown_origin:  # nobody knows what leads to what
-        return ExecutionTrace(output, tuple(entered), frozenset(sizes))
-    drafts = [watch.ops[number] for number in watch.contributing]
-    leading = {draft.module.name for draft in drafts} | {
-        _parent_module(name) for draft in drafts for name in draft.parameters
-    }
-    working = _with_ancestors(leading)
+    tracing_mode, sizes = _run_traced(network, shape)
+    assert isinstance(tracing_mode.network_output, Tensor)
+    output = tuple(tracing_mode.network_output.shape[1:])
+    executed_modules = dict.fromkeys(tracing_mode.executed_modules)
+    if tracing_mode.has_unknown_origin:  # nobody knows what leads to what
+        return ExecutionTrace(output, tuple(executed_modules), frozenset(sizes))
+    ops = [tracing_mode.ops[number] for number in tracing_mode.contributing]
+    contributing = {op.module.name for op in ops} | {_parent_module(name) for op in ops for name in op.parameters}
+    working = _with_ancestors(contributing)
     parameters = {name for name, _ in network.named_parameters()}
     # What holds buffers alone may lend them, which nobody sees: tables of places, as rotary embeddings have them.
     idle = _with_ancestors(_parent_module(name) for name in parameters) - working
-    running = tuple(name for name in entered if not idle & _with_ancestors([name]))
+    running = tuple(name for name in executed_modules if not idle & _with_ancestors([name]))
     used = {name for name in sizes if not idle & _with_ancestors([_parent_module(name)])}
-    return ExecutionTrace(output, running, frozenset(used - (parameters - watch.touched_parameters)))
+    return ExecutionTrace(output, running, frozenset(used - (parameters - tracing_mode.touched_parameters)))
 
 
 def _parent_module(tensor: str) -> str:
@@ -157,22 +156,22 @@ def backbone_table(name: str, shape: tuple[int, int, int] | None = None, num_cla
 
 def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[TracingMode, dict[str, Shape]]:
     """What was seen while the network ran for one image, and the shapes of its parameters and buffers."""
-    stand_ins = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
-    numbers = next((tensor.dtype for tensor in stand_ins.values() if tensor.is_floating_point()), torch.float32)
+    meta_tensors = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
+    numbers = next((tensor.dtype for tensor in meta_tensors.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
-    watch = TracingMode(
-        image, grid_field_map((ReceptiveField1d(), ReceptiveField1d()), image.shape), _constants(network, stand_ins)
+    tracing_mode = TracingMode(
+        image, grid_field_map((ReceptiveField1d(), ReceptiveField1d()), image.shape), _constants(network, meta_tensors)
     )
-    with _module_hooks(network, watch), torch.no_grad():
+    with _module_hooks(network, tracing_mode), torch.no_grad():
         try:
-            with watch:
-                returned = functional_call(network, stand_ins, (image,))
+            with tracing_mode:
+                returned = functional_call(network, meta_tensors, (image,))
         except Exception as error:
-            if watch.is_recording:
+            if tracing_mode.is_recording:
                 raise
-            raise _tracing_error(error, shape, watch.failed_module) from error
-    watch.finish(returned)
-    return watch, {name: tuple(tensor.shape) for name, tensor in stand_ins.items()}
+            raise _tracing_error(error, shape, tracing_mode.failed_module) from error
+    tracing_mode.finish(returned)
+    return tracing_mode, {name: tuple(tensor.shape) for name, tensor in meta_tensors.items()}
 
 
 def _meta_copy(name: str, tensor: Tensor) -> Tensor:
@@ -245,20 +244,20 @@ def _tracing_error(error: Exception, shape: Shape, where: str) -> SpecError:
 def _layer_records(ops: Sequence[TracedOp], contributing: Set[int], sizes: dict[str, Shape]) -> tuple[LayerRecord, ...]:
     """The rows; names are given before those that lead nowhere go, as the number of a call is that of the network."""
     of_call: dict[ModuleCall, list[int]] = defaultdict(list)
-    for number, draft in enumerate(ops):
-        of_call[draft.module].append(number)
+    for number, op in enumerate(ops):
+        of_call[op.module].append(number)
     main = {max(numbers, key=lambda number: _main_op_key(ops[number], number)) for numbers in of_call.values()}
     for numbers in of_call.values():
         _merge_permutes(ops, numbers, main)
-    kept = [
-        number
-        for number, draft in enumerate(ops)
-        if not draft.is_omitted and (number in main or not draft.is_rearrangement)
+    op_indices = [
+        number for number, op in enumerate(ops) if not op.is_omitted and (number in main or not op.is_rearrangement)
     ]
-    names = _row_names(ops, kept, main)
-    kept = [number for number in kept if number in contributing]
-    sources, learned = _input_rows(ops, names), _parameter_shapes(ops, kept, sizes)
-    return tuple(_layer_record(ops[number], names[number], sources[number], learned[number]) for number in kept)
+    names = _row_names(ops, op_indices, main)
+    op_indices = [number for number in op_indices if number in contributing]
+    sources, parameter_shapes = _input_rows(ops, names), _parameter_shapes(ops, op_indices, sizes)
+    return tuple(
+        _layer_record(ops[number], names[number], sources[number], parameter_shapes[number]) for number in op_indices
+    )
 
 
 def _main_op_key(op: TracedOp, number: int) -> tuple[bool, bool, bool, int]:
@@ -278,11 +277,11 @@ def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int
     times_seen: Counter[str] = Counter()
     names = {}
     for number in op_indices:
-        draft = ops[number]
-        module = draft.module.name
-        own = any(name.rpartition(".")[0] == module for name in draft.parameters)
-        is_work = number in main and (draft.module.is_leaf or (own and draft.kind in _MAIN_KINDS))
-        name = module if is_work and module else f"{module}.{draft.kind}".lstrip(".")
+        op = ops[number]
+        module = op.module.name
+        own = any(name.rpartition(".")[0] == module for name in op.parameters)
+        is_work = number in main and (op.module.is_leaf or (own and op.kind in _MAIN_KINDS))
+        name = module if is_work and module else f"{module}.{op.kind}".lstrip(".")
         times_seen[name] += 1
         names[number] = name if times_seen[name] == 1 else f"{name}#{times_seen[name]}"
     return names
@@ -291,8 +290,8 @@ def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int
 def _input_rows(ops: Sequence[TracedOp], names: dict[int, str]) -> list[tuple[str, ...]]:
     """For each draft the names of the rows in front of it, past those that have no row."""
     found: list[tuple[str, ...]] = []
-    for draft in ops:
-        before = [(names[number],) if number in names else found[number] for number in draft.inputs]
+    for op in ops:
+        before = [(names[number],) if number in names else found[number] for number in op.inputs]
         found.append(tuple(dict.fromkeys(name for group in before for name in group)))
     return found
 
@@ -301,16 +300,16 @@ def _parameter_shapes(
     ops: Sequence[TracedOp], op_indices: Sequence[int], sizes: dict[str, Shape]
 ) -> dict[int, list[Shape]]:
     """For each row the shapes of the parameters that no row in front of it uses."""
-    order = {name: place for place, name in enumerate(sizes)}
+    order = {name: position for position, name in enumerate(sizes)}
     counted: set[str] = set()
     found = {}
     for number in op_indices:
-        draft = ops[number]
-        fresh = set(draft.parameters) - counted
+        op = ops[number]
+        fresh = set(op.parameters) - counted
         counted |= fresh
         # Weights before biases, as a layer of a table has them.
         shapes = [sizes[key] for key in sorted(fresh, key=lambda key: (key.endswith("bias"), order[key]))]
-        if not draft.macs and draft.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
+        if not op.macs and op.kind not in layers.kinds:  # the ones of a scale or a class token only make it fit
             shapes = [tuple(size for size in shape if size > 1) for shape in shapes]
         found[number] = shapes
     return found

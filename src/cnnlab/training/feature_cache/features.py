@@ -140,18 +140,18 @@ class FeatureExtractor:
         """
         began = time.perf_counter()
         images = images.with_input_size(max_resize(self.network))
-        kept = [self._cached_view(split, images, views, number) for number in range(len(views.names))]
-        found = FeatureLoader(
-            [one.array for one in kept],
+        cached = [self._cached_view(split, images, views, number) for number in range(len(views.names))]
+        loader = FeatureLoader(
+            [one.array for one in cached],
             images.labels,
             views,
             images.device,
             self._eval_batch_size(images),
             images.memory_format,
-            kept,
+            cached,
         )
-        seconds = time.perf_counter() - began if any(one.created for one in kept) else 0.0
-        return CachedFeatures(found, tuple(one.name for one in kept if one.name), seconds)
+        seconds = time.perf_counter() - began if any(one.created for one in cached) else 0.0
+        return CachedFeatures(loader, tuple(one.name for one in cached if one.name), seconds)
 
     def is_bitwise_equal(
         self,
@@ -175,24 +175,24 @@ class FeatureExtractor:
             return False
         images = images.with_input_size(max_resize(self.network))
         whole_batch = min(images.eval_batch_size, len(images))
-        tried = {*sizes, whole_batch, len(images) % whole_batch or whole_batch}
-        found: list[Tensor] = []
+        batch_sizes = {*sizes, whole_batch, len(images) % whole_batch or whole_batch}
+        batches_seen: list[Tensor] = []
         with closing(features.views.view_batches(0, images)) as batches:
-            while sum(map(len, found)) < max(tried):
-                found.append(next(batches))
-        shown = torch.cat(found)
+            while sum(map(len, batches_seen)) < max(batch_sizes):
+                batches_seen.append(next(batches))
+        shown = torch.cat(batches_seen)
         layout = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         was_training = self.network.training
         try:
             self.network.eval()
-            for size in tried:
+            for size in batch_sizes:
                 rows = self.model_split.extract_features(self.network, shown[:size].contiguous(memory_format=layout))
                 if not np.array_equal(rows.cpu().numpy(), features.arrays[0][:size]):
                     return False
             if features.has_unaugmented:
                 with torch.inference_mode():
-                    rest, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
-                    return torch.equal(rest(rows), torch.cat([rest(some) for some in torch.split(rows, whole_batch)]))
+                    tail, rows = self.model_split.trainable_tail(self.network), next(features.eval_batches())[0]
+                    return torch.equal(tail(rows), torch.cat([tail(some) for some in torch.split(rows, whole_batch)]))
         finally:
             self.network.train(was_training)
         return True
@@ -202,9 +202,9 @@ class FeatureExtractor:
 
         Vectors and maps have one; of other features, as a transformer's tokens, as many as of images.
         """
-        front = self.model_split.trunk_modules
+        trunk_modules = self.model_split.trunk_modules
         for name, module in self.network.named_modules():
-            if isinstance(module, Resize) and not any(is_submodule_of(name, one) for one in front):
+            if isinstance(module, Resize) and not any(is_submodule_of(name, one) for one in trunk_modules):
                 return images.eval_batch_size
         size = {1: (1, 1), 3: self.model_split.feature_shape[1:]}.get(len(self.model_split.feature_shape))
         return images.eval_batch_size if size is None else max_eval_batch_size(*size, device=images.device)
@@ -228,9 +228,9 @@ class FeatureExtractor:
             return get_or_create(self._cache_key(split, images, views.names[number]), shape, bits, fill, agrees)
         except CnnlabError as error:  # a cache that can't be written to costs the next run the same again
             self._reserve_memory(math.prod(shape) * bits.itemsize, error)
-            held = np.empty(shape, dtype=bits)
-            self._write_features(images, views, number, held)
-            return CachedArray(held, "", created=True)
+            features = np.empty(shape, dtype=bits)
+            self._write_features(images, views, number, features)
+            return CachedArray(features, "", created=True)
 
     def _reserve_memory(self, num_bytes: int, cause: CnnlabError) -> None:
         room = resident_bytes(torch.device("cpu"))
@@ -291,11 +291,11 @@ class FeatureExtractor:
 
 def _trunk_digest(model_split: ModelSplit, network: nn.Module) -> str:
     """SHA-256 in hex over the trunk's numbers with their names and shapes."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in model_split.named_trunk_tensors(network):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _as_floats(rows: Array) -> Array:

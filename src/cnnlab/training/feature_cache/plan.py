@@ -63,40 +63,40 @@ def plan_feature_cache(
         return CachePlan(reason='train.cache = "never" says so')
     asked = isinstance(cache, backbones.ViewsCache)
     try:
-        choice = _plan(recipe, network, images, split_sizes)
+        plan = _plan(recipe, network, images, split_sizes)
         if not (resuming or asked):
-            _check_worthwhile(recipe.train, choice, split_sizes)
+            _check_worthwhile(recipe.train, plan, split_sizes)
         if not resuming:
-            _check_disk_space(choice)
+            _check_disk_space(plan)
     except SpecError as error:
         if asked:
             raise
         return CachePlan(reason=error.problems[0].what)
-    return choice
+    return plan
 
 
 def _plan(recipe: Recipe, network: nn.Module, images: Tensor, split_sizes: tuple[int, int]) -> CachePlan:
     train = recipe.train
     if not isinstance(train.mix, NoMixing):
         raise cannot_cache(f"{train.mix.kind} mixes images in front of the frozen part, for each batch anew")
-    parting = split_frozen(network, images)
+    model_split = split_frozen(network, images)
     views, reason = _plan_views(recipe)
     if train.cache.dtype == "bf16":
         reason = reason or "features are rounded to bf16"
     rows = len(views.names) * split_sizes[0] + split_sizes[1]
-    size = rows * math.prod(parting.feature_shape) * _BYTES[train.cache.dtype]
-    return CachePlan(parting, views, train.cache.dtype, not reason, size, reason)
+    size = rows * math.prod(model_split.feature_shape) * _BYTES[train.cache.dtype]
+    return CachePlan(model_split, views, train.cache.dtype, not reason, size, reason)
 
 
 def _plan_views(recipe: Recipe) -> tuple[ViewSet, str]:
     """The views, and why a training on them is not exactly that without; "" where it is."""
     train, augment = recipe.train, recipe.data.augment
-    mirrored = FlippedViews(augment)
+    flipped = FlippedViews(augment)
     wanted = train.cache.count if isinstance(train.cache, backbones.ViewsCache) else None
-    if only_flips(augment) and (wanted is None or wanted >= len(mirrored.names)):
-        return mirrored, ""
+    if only_flips(augment) and (wanted is None or wanted >= len(flipped.names)):
+        return flipped, ""
     if wanted is None:
-        changing = next(choice for choice in augment if not only_flips([choice]))
+        changing = next(augmentation for augmentation in augment if not only_flips([augmentation]))
         what = f"{changing.kind} changes the images in every epoch"
         raise cannot_cache(f'{what}; train.cache = "views(8)" would keep eight views of each')
     count = min(wanted, train.epochs)

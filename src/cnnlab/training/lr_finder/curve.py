@@ -114,16 +114,16 @@ def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAna
     >>> f"{found.steepest:.1e}"
     '1.0e-03'
     """
-    kept = num_valid_steps(losses)
-    if kept < MIN_STEPS:
-        return _too_few(rates, kept)
-    values = np.asarray(losses[:kept], dtype=np.float64)
+    num_valid = num_valid_steps(losses)
+    if num_valid < MIN_STEPS:
+        return _too_few(rates, num_valid)
+    values = np.asarray(losses[:num_valid], dtype=np.float64)
     means, slopes = _local_fit(values, max(1.0, WIDTH * len(rates)))
     smoothed = tuple(means.tolist())
     lowest = int(means.argmin())
     if not _has_fall(values, means, lowest, len(rates)):
         return LRCurveAnalysis(
-            smoothed=smoothed, trouble=_no_fall_reason(values, means), advice=_no_fall_advice(rates, kept)
+            smoothed=smoothed, trouble=_no_fall_reason(values, means), advice=_no_fall_advice(rates, num_valid)
         )
     steepest = int(slopes[: lowest + 1].argmin())
     suggestion = min(max(rates[lowest] / LIMIT_DIVISOR, rates[0]), rates[steepest])
@@ -168,10 +168,10 @@ def _has_fall(values: Numbers, means: Numbers, lowest: int, planned: int) -> boo
     first = _initial_losses(values)
     fall = float(first.mean() - means[lowest])
     # So many steps a bell makes one of at the ends, where half of it is missing.
-    together = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
+    effective_steps = math.sqrt(math.pi) * max(1.0, WIDTH * planned)
     noise = float(np.median(np.abs(np.diff(values[: lowest + 1])))) / NOISE_SCALE
-    of_fall = noise * math.sqrt(1 / len(first) + 1 / together)
-    return fall >= MIN_FALL * abs(float(first.mean())) and fall > MIN_FALL_TO_NOISE * of_fall
+    fall_noise = noise * math.sqrt(1 / len(first) + 1 / effective_steps)
+    return fall >= MIN_FALL * abs(float(first.mean())) and fall > MIN_FALL_TO_NOISE * fall_noise
 
 
 def _too_few(rates: Sequence[float], num_valid: int) -> LRCurveAnalysis:
@@ -181,10 +181,11 @@ def _too_few(rates: Sequence[float], num_valid: int) -> LRCurveAnalysis:
             trouble="the loss is not a finite number before any rate has done anything",
             advice="look at the recipe's init and its table: cnnlab describe RECIPE",
         )
+    end = f"{rates[num_valid]:.2g}"
     return LRCurveAnalysis(
         smoothed=(),
-        trouble=f"the loss blew up after {num_valid} steps, at a rate of {rates[num_valid]:.2g}: too few to see it fall",
-        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {rates[num_valid]:.2g}",
+        trouble=f"the loss blew up after {num_valid} steps, at a rate of {end}: too few to see it fall",
+        advice=f"begin lower: --from {rates[0] / 1000:.2g} --to {end}",
     )
 
 

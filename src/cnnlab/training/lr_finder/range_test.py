@@ -38,22 +38,22 @@ def range_test_losses(
         num_classes: how many there are.
         learning_rates: the rate of each step, for the optimiser that the recipe names.
     """
-    own = state.train.optimizer.lr
-    state.schedule = LRScheduler(StepMultipliers(tuple(rate / own for rate in learning_rates)), len(learning_rates))
+    base_lr = state.train.optimizer.lr
+    state.schedule = LRScheduler(StepMultipliers(tuple(rate / base_lr for rate in learning_rates)), len(learning_rates))
     loss = loss_function(state.train.loss, loader.labels, num_classes, state.device)
-    kept = _StepLosses()
+    step_losses = _StepLosses()
     while True:
-        for group in epoch_batches(state, loader):
+        for batches in epoch_batches(state, loader):
             with fork_rng():
-                train_step(state, group, loss, kept)
-            kept.end_step()
-            over = state.step == len(learning_rates)
-            if over or state.step % SYNC_EVERY == 0:
-                found = kept.read()
-                over = over or num_valid_steps(found) < len(found)
-            on_step(state.step, len(learning_rates), kept.last)
-            if over:
-                return kept.read()
+                train_step(state, batches, loss, step_losses)
+            step_losses.end_step()
+            done = state.step == len(learning_rates)
+            if done or state.step % SYNC_EVERY == 0:
+                losses = step_losses.read()
+                done = done or num_valid_steps(losses) < len(losses)
+            on_step(state.step, len(learning_rates), step_losses.last)
+            if done:
+                return step_losses.read()
         state.epoch += 1
 
 

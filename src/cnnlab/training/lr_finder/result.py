@@ -114,32 +114,33 @@ class LRRangeResult(Record):
 
     def summary(self) -> str:
         """The suggestion with the rule that gave it, or why there is none."""
-        found = self.reading
-        if found.suggestion is None or found.limit is None or found.steepest is None:
-            return f"No rate can be suggested: {found.trouble}. Next: {found.advice}."
+        analysis = self.reading
+        if analysis.suggestion is None or analysis.limit is None or analysis.steepest is None:
+            return f"No rate can be suggested: {analysis.trouble}. Next: {analysis.advice}."
         tenth = "a tenth of the rate with the lowest smoothed loss"
-        why = f"{tenth}; it falls most steeply at {format_lr(found.steepest)}"
-        if found.suggestion == found.steepest:
-            why = f"where the smoothed loss falls most steeply; {tenth} is higher, {format_lr(found.limit / LIMIT_DIVISOR)}"
-        elif found.suggestion == self.planned[0]:
-            why = f"the first rate that was tried; {tenth} is lower, {format_lr(found.limit / LIMIT_DIVISOR)}"
-        limit = f"Upper limit: {format_lr(found.limit)}, the rate with the lowest smoothed loss."
+        tenth_of_limit = format_lr(analysis.limit / LIMIT_DIVISOR)
+        why = f"{tenth}; it falls most steeply at {format_lr(analysis.steepest)}"
+        if analysis.suggestion == analysis.steepest:
+            why = f"where the smoothed loss falls most steeply; {tenth} is higher, {tenth_of_limit}"
+        elif analysis.suggestion == self.planned[0]:
+            why = f"the first rate that was tried; {tenth} is lower, {tenth_of_limit}"
+        limit = f"Upper limit: {format_lr(analysis.limit)}, the rate with the lowest smoothed loss."
         if self.still_falling:
-            limit = f"No upper limit was found up to {format_lr(found.limit)}, the last rate that was tried."
-        return f"Suggested rate: {format_lr(found.suggestion)}, {why}. {limit}"
+            limit = f"No upper limit was found up to {format_lr(analysis.limit)}, the last rate that was tried."
+        return f"Suggested rate: {format_lr(analysis.suggestion)}, {why}. {limit}"
 
     def comparison_text(self) -> str:
         """How the recipe's own rate compares, in words; empty where there is nothing to compare with."""
         if self.suggestion is None or self.limit is None:
             return ""
-        told = {
+        texts = {
             "too high": f"too high: above {format_lr(self.limit)} the loss rises",
             "too low": f"too low: below a tenth of {format_lr(self.suggestion)}",
             "within": f"within: from a tenth of {format_lr(self.suggestion)} up to {format_lr(self.limit)}",
         }
         if self.verdict is None:
             return f"The recipe's own rate, {self.own:g}, is above all that were tried."
-        return f"The recipe's own rate, {self.own:g}, is {told[self.verdict]}."
+        return f"The recipe's own rate, {self.own:g}, is {texts[self.verdict]}."
 
     def document(self) -> Document:
         """The suggestion and its rule, the comparison, the line to set it, and the curve at some of the rates."""
@@ -168,23 +169,24 @@ class LRRangeResult(Record):
         if self.stopped_at_lr is None:
             ends = f"{format_lr(self.planned[0])} to {format_lr(self.planned[-1])}"
             return f"Rates from {ends} in {every} steps; the loss did not blow up."
+        first, stop = format_lr(self.planned[0]), format_lr(self.stopped_at_lr)
         return (
-            f"Rates from {format_lr(self.planned[0])} up, {count} of {every} steps: at {format_lr(self.stopped_at_lr)} the loss blew up: "
+            f"Rates from {first} up, {count} of {every} steps: at {stop} the loss blew up: "
             f"its running mean passed {DIVERGENCE_RATIO:g} times its lowest, or it was no number."
         )
 
     def _curve(self) -> TextTable:
         named = {self.limit: "lowest", self.reading.steepest: "steepest fall"}
         shown = {round(row * (len(self.rates) - 1) / (MAX_ROWS - 1)) for row in range(MAX_ROWS)}
-        shown |= {place for place, tried in enumerate(self.rates) if tried in named}
+        shown |= {step for step, rate in enumerate(self.rates) if rate in named}
         rows = [
             (
-                format_lr(self.rates[place]),
-                format_loss(self.losses[place]),
-                format_loss(self.smoothed[place]) if self.smoothed else MISSING,
-                named.get(self.rates[place], ""),
+                format_lr(self.rates[step]),
+                format_loss(self.losses[step]),
+                format_loss(self.smoothed[step]) if self.smoothed else MISSING,
+                named.get(self.rates[step], ""),
             )
-            for place in sorted(shown)
+            for step in sorted(shown)
         ]
         return TextTable.from_rows(["#rate", "#loss", "#smoothed", ""], rows)
 

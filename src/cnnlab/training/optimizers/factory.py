@@ -53,14 +53,14 @@ def build_optimizer(
     if not isinstance(config, MuonConfig):
         return _BUILDERS[type(config)](config, build_param_groups(network, config, decay, lr_factors, first_lr_factor))
     hidden = hidden_weight_ids(network)
-    inner = build_param_groups(
+    hidden_groups = build_param_groups(
         network, config, decay, lr_factors, first_lr_factor, lambda parameter: id(parameter) in hidden
     )
-    rest = build_param_groups(
+    other_groups = build_param_groups(
         network, config.companion, decay, lr_factors, first_lr_factor, lambda parameter: id(parameter) not in hidden
     )
-    companion = _BUILDERS[type(config.companion)](config.companion, rest)
-    return CombinedOptimizer(_muon(config, inner), companion) if inner else companion
+    companion = _BUILDERS[type(config.companion)](config.companion, other_groups)
+    return CombinedOptimizer(_muon(config, hidden_groups), companion) if hidden_groups else companion
 
 
 @cache
@@ -92,13 +92,13 @@ def _sgd(config: SGDConfig, param_groups: ParamGroups) -> Optimizer:
 
 
 def _adam(optimizer_class: Callable[..., Optimizer], **implementation: bool) -> Callable[[Any, ParamGroups], Optimizer]:
-    def build(choice: Any, parameters: ParamGroups) -> Optimizer:
+    def build(config: Any, param_groups: ParamGroups) -> Optimizer:
         return _without_compiler_wrappers(optimizer_class)(
-            parameters,
-            lr=choice.lr,
-            betas=(choice.beta1, choice.beta2),
-            eps=choice.eps,
-            weight_decay=choice.weight_decay,
+            param_groups,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
             **implementation,
         )
 

@@ -80,37 +80,37 @@ class CombinedOptimizer:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        return list(chain.from_iterable(part.param_groups for part in self.optimizers))
+        return list(chain.from_iterable(optimizer.param_groups for optimizer in self.optimizers))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for part in self.optimizers:
-            part.zero_grad(set_to_none)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
 
     def step(self) -> None:
-        for part in self.optimizers:
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: the state of each parameter by its number, and the groups with the numbers of theirs."""
         state: dict[int, Any] = {}
         groups: list[dict[str, Any]] = []
-        for part, before in self._with_offsets():
-            own = part.state_dict()
-            state |= {before + number: values for number, values in own["state"].items()}
-            groups += [{**group, "params": [before + one for one in group["params"]]} for group in own["param_groups"]]
+        for optimizer, offset in self._with_offsets():
+            own = optimizer.state_dict()
+            state |= {offset + number: values for number, values in own["state"].items()}
+            groups += [{**group, "params": [offset + one for one in group["params"]]} for group in own["param_groups"]]
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take the state that `state_dict` gave; the groups stay as they are."""
-        for part, before in self._with_offsets():
-            numbers = range(before, before + _num_parameters(part))
-            state = {number - before: values for number, values in saved["state"].items() if number in numbers}
-            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+        for optimizer, offset in self._with_offsets():
+            numbers = range(offset, offset + _num_parameters(optimizer))
+            state = {number - offset: values for number, values in saved["state"].items() if number in numbers}
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def _with_offsets(self) -> list[tuple[Optimizer, int]]:
         """Each optimiser with the number of its first parameter."""
-        before = [sum(map(_num_parameters, self.optimizers[:place])) for place in range(len(self.optimizers))]
-        return list(zip(self.optimizers, before, strict=True))
+        offsets = [sum(map(_num_parameters, self.optimizers[:index])) for index in range(len(self.optimizers))]
+        return list(zip(self.optimizers, offsets, strict=True))
 
 
 def _num_parameters(optimizer: Optimizer) -> int:

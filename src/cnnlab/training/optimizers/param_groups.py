@@ -38,13 +38,13 @@ def build_param_groups(
         include: which of the parameters.
     """
     found: dict[tuple[float, bool, int], list[nn.Parameter]] = {}
-    begins = network.unfreeze_at if isinstance(network, TransferModel) else {}
+    unfreeze_at = network.unfreeze_at if isinstance(network, TransferModel) else {}
     by_depth = layerwise_lr_factors(network, first_lr_factor)
     for row, parameter, is_weight in trainable_parameters(network):
         if not include(parameter):
             continue
         factor = last_match(lr_factors, row, 1.0) * by_depth.get(row, 1.0)
-        found.setdefault((factor, is_weight or decay == "all", begins.get(row, 0)), []).append(parameter)
+        found.setdefault((factor, is_weight or decay == "all", unfreeze_at.get(row, 0)), []).append(parameter)
     return [
         {"params": parameters, "lr": config.lr * factor, "weight_decay": config.weight_decay if decayed else 0.0}
         for (factor, decayed, _), parameters in found.items()
@@ -64,7 +64,9 @@ def layerwise_lr_factors(network: nn.Module, first_factor: float) -> dict[str, f
         row = name.removesuffix(_PARAMETRIZATION_SUFFIX)
         depth += isinstance(module, _DEPTH_LAYERS)
         depths[row] = max(depth, 0)
-    return {row: first_factor ** (1 - place / depth) if depth > 0 else 1.0 for row, place in depths.items()}
+    return {
+        row: first_factor ** (1 - depth_of_row / depth) if depth > 0 else 1.0 for row, depth_of_row in depths.items()
+    }
 
 
 def trainable_parameters(network: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
