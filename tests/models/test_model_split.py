@@ -1,4 +1,4 @@
-"""A network in two gives what it gives whole, wherever it is parted; what can't be parted is refused, with reasons."""
+"""A network in two gives what it gives whole, wherever it is split; what can't be split is refused, with reasons."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_a_module_that_runs_on_both_sides_runs_behind_the_door() -> None:
 )
 def test_where_features_would_be_wrong_it_is_refused(backbone: type[nn.Module], words: str) -> None:
     made = of(backbone(), ["backbone.second"])
-    with pytest.raises(SpecError, match=rf"train.cache: the network can't be parted at backbone.second .*{words}"):
+    with pytest.raises(SpecError, match=rf"train.cache: the network can't be split at backbone.second .*{words}"):
         split_frozen(made, images(3))
 
 

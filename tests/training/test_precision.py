@@ -45,7 +45,7 @@ def case() -> tuple[nn.Module, Tensor, Tensor]:
 
 
 def no_trial(*_: object) -> PrecisionConfig:
-    raise AssertionError("a trial was made")
+    raise AssertionError("a benchmark was run")
 
 
 def test_fp32_is_plain_computing_without_a_trial(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_a_quick_speed_is_of_few_steps_and_of_a_slow_network_on_few_images(
 
 def test_a_trial_is_kept_and_read_the_second_time(kept: Path, case: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     first = autotune_precision(AUTO, *case)
-    assert first.reason == "the fastest of a timed trial on 2001-02-03"
+    assert first.reason == "the fastest in a benchmark on 2001-02-03"
     assert first.tried[f"{first.precision} {first.memory_format}"] == max(first.tried.values())  # rounded
     (file,) = kept.iterdir()
     assert PrecisionConfig.from_json(file.read_bytes()) == first
@@ -108,7 +108,7 @@ def test_trials_that_are_forgotten_are_made_anew(kept: Path, case: tuple) -> Non
     assert autotune_precision(AUTO, *case) == slow
     assert clear_benchmarks() == 1
     assert cached_benchmarks() == []
-    assert autotune_precision(AUTO, *case).reason == "the fastest of a timed trial on 2001-02-03"
+    assert autotune_precision(AUTO, *case).reason == "the fastest in a benchmark on 2001-02-03"
     assert clear_benchmarks() == 1
 
 
@@ -125,7 +125,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_trial(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CNNLAB_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(training_precision, "BENCHMARK_S", 0.001)
-    assert autotune_precision(AUTO, *case).reason.startswith("the fastest of a timed trial on ")
+    assert autotune_precision(AUTO, *case).reason.startswith("the fastest in a benchmark on ")
 
 
 def test_another_network_batch_or_choice_is_tried_by_itself(kept: Path, case: tuple) -> None:
@@ -160,7 +160,7 @@ def test_where_nothing_agrees_plain_computing_is_left(case: tuple, monkeypatch: 
     monkeypatch.setattr(training_precision, "_matches_reference", lambda *_: False)
     way = autotune_precision(AUTO, *case)
     assert (way.precision, way.memory_format, way.tried) == ("fp32", "contiguous", {})
-    assert way.reason == "no other way gave the result of 32-bit floats"
+    assert way.reason == "no other choice gave the result of 32-bit floats"
     assert autotune_precision(Train(memory_format="contiguous"), *case).memory_format == "contiguous"
 
 

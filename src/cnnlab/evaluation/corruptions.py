@@ -1,4 +1,4 @@
-"""Images shifted, and whether a network is still right: the same images and the same draws for every network."""
+"""Images under corruptions, and whether a network is still right: the same images and draws for every network."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def correct_under_corruptions(
     seed: int = 0,
     progress: ProgressCallback = no_progress,
 ) -> npt.NDArray[np.bool_]:
-    """Whether a network names each image right, as it is and under each shift.
+    """Whether a network classifies each image correctly, as it is and under each corruption.
 
     In eval mode and 32-bit floats; the network is left in the mode in which it was. What an image draws depends on
-    (seed, kind of shift, image) alone: it is the same for every network, every strength and every batch.
+    (seed, kind of corruption, image) alone: it is the same for every network, every strength and every batch.
 
     Args:
         loader: the images, in whose order the answers stand.
 
     Returns:
-        (1 + S)×N: the images as they are, then the S shifts in their order. Logits that are not all finite are wrong.
+        (1 + S)×N: the images as they are, then under each of the S corruptions. Logits that are not finite are wrong.
     """
     loader = loader.with_input_size(max_resize(network))
     total = len(loader) * (1 + len(corruptions))
@@ -59,11 +59,11 @@ def correct_under_corruptions(
 
 
 def apply_corruption(images: Tensor, corruption: Any, indices: Indices, seed: int = 0) -> Tensor:
-    """Images under a shift.
+    """Images under a corruption.
 
     Args:
         images: uint8, N×C×H×W; they stay as they are.
-        indices: the images' places in their part, which with the seed name their draws; shape N.
+        indices: the images' indices in their split, which with the seed decide their draws; shape N.
 
     Returns:
         uint8, N×C×H×W.

@@ -1,4 +1,4 @@
-"""What a network says of a whole part of the data."""
+"""A network's logits on a whole split of the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnnlab.models.train_mode import eval_mode
 def predict_logits(
     network: nn.Module, loader: Loader, process_group: ProcessGroup = SINGLE_PROCESS
 ) -> npt.NDArray[np.float32]:
-    """N×K logits, in the order of the part's images; where there are several processes each computes its share.
+    """N×K logits, in the order of the split's images; where there are several processes each computes its shard.
 
     In eval mode and 32-bit floats whatever the training used, so that the figures of a run hold on every machine.
     The network is left in the mode in which it was.

@@ -13,7 +13,7 @@ from cnnlab.records import ClassScore, Score
 
 
 def compute_score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], classes: Sequence[str]) -> Score:
-    """Every metric of one part of the data.
+    """Every metric of one split of the data.
 
     The macro averages are over the classes that occur, among the labels or, for F1, among the predictions, as
     scikit-learn has it; a class without predictions has precision 0. A row of logits that are not all finite counts

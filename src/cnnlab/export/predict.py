@@ -1,4 +1,4 @@
-"""What a trained run says of images from files, with the preprocessing of its validation part."""
+"""Predictions of a trained run for image files, with the preprocessing of its validation split."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def predict(
     top_k: int = 5,
     log: Callable[[str], None] = NO_CALLBACKS.log,
 ) -> Iterator[Prediction]:
-    """Name what is on images.
+    """Predict the classes of images.
 
     Args:
         images: files; a folder stands for all images in it.
-        top_k: how many classes are told.
-        log: told of anything odd about the run's weights.
+        top_k: how many classes are given.
+        log: called with anything odd about the run's weights.
 
     Yields:
         One prediction an image, in order; a bad or missing image, or a folder without any, has an `error` instead, and

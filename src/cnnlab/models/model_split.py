@@ -29,7 +29,7 @@ from cnnlab.randomness import fork_rng
 
 
 class TrainableTail(nn.Module):
-    """Features to logits. Its modules are the network's own, but for copies of those on the way to the place."""
+    """Features to logits. Its modules are the network's own, but for copies of those that contain the cut module."""
 
     def __init__(self, network: nn.Module, model_split: ModelSplit) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def is_submodule_of(name: str, outer: str) -> bool:
 
 
 class _FeatureSlot:
-    """Holds features until the module at the place takes them: until then what runs is the trunk, and is skipped."""
+    """Holds features until the cut module takes them: until then what runs is the trunk, and is skipped."""
 
     def __init__(self) -> None:
         self.features: Tensor | None = None
@@ -97,7 +97,7 @@ class _FeatureSlot:
         try:
             yield
             if self.features is not None:
-                raise ValueError("nobody has taken the features")
+                raise ValueError("no module has taken the features")
         finally:
             self.features = None
 
@@ -114,7 +114,7 @@ class _FeatureInputHook:
 
 
 class _SkippedTrunkModule(nn.Module):
-    """A module of the trunk. One that runs again behind the door is itself there."""
+    """Stands for a module of the trunk; after the cut module has run, it runs the module itself."""
 
     def __init__(self, module: nn.Module, shape: Shape, feature_slot: _FeatureSlot) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ def _nan_batch(features: Tensor, shape: Shape) -> Tensor:
     return features.new_full((), math.nan).expand(len(features), *shape)
 
 
-# Above all levels of networks within others: nobody on the way takes this stop for its own.
+# Above all levels of nested networks: none of them takes this exit for its own.
 _SPLIT_LEVEL = 0
 # Of the largest number: by so much rounding may differ where a device computes another batch in another way, above all
 # one that rounds to 10 bits for convolutions, as CUDA devices do. What is wrong by its structure gives NaN.
@@ -144,17 +144,17 @@ TOLERANCE = 5e-3
 
 @dataclass(frozen=True)
 class ModelSplit:
-    """Where a network is parted; of every network of this structure, an average of its weights too.
+    """Where a network is split; valid for every network of this structure, also for an average of its weights.
 
     Attributes:
         cut_module: the first module that is not in the trunk.
         image_shape: (C, H, W) of what goes in.
         feature_shape: the shape of what the trunk gives, without N.
-        skipped_shapes: the modules of the trunk that the rest passes over, and the shape of what each gives.
-        trunk_modules: the outermost modules that run in front of the place, whatever they give: also those that give tuples,
-            which the rest runs on NaN.
+        skipped_shapes: the modules of the trunk that the tail skips, and the shape of what each gives.
+        trunk_modules: the outermost modules that run before the cut module, whatever they give: also those that give
+            tuples, which the tail runs on NaN.
         tensor_owners: the modules whose own numbers the trunk may use.
-        execution_order: the modules that run before the place, in their order.
+        execution_order: the modules that run before the cut module, in their order.
     """
 
     cut_module: str
@@ -197,7 +197,7 @@ class ModelSplit:
 
 
 def split_frozen(network: nn.Module, images: Tensor) -> ModelSplit:
-    """Part a network as late as can be: in front of the first module that ever trains, or that draws.
+    """Split a network as late as possible: before the first module that ever trains, or that draws.
 
     That both halves together give what the network gives is tried out on the images.
 
@@ -205,7 +205,7 @@ def split_frozen(network: nn.Module, images: Tensor) -> ModelSplit:
         images: two or more, normalised, where the network lies, N×C×H×W.
 
     Raises:
-        SpecError: nothing in front of what trains has weights, or the network can't be parted there.
+        SpecError: nothing in front of what trains has weights, or the network can't be split there.
     """
     if not isinstance(network, TransferModel):
         raise _cannot_split("all of the network trains: it has no backbone")
@@ -239,7 +239,7 @@ def _preserve_buffers(network: nn.Module) -> Iterator[None]:
 def _latest_valid_split(
     network: TransferModel, images: Tensor, first_trainable: str, is_stochastic: bool
 ) -> ModelSplit:
-    """The latest parting that holds, at the first module or one that holds it."""
+    """The latest valid split, at the first trainable module or one that contains it."""
     pieces, trouble = first_trainable.split(".") if first_trainable else [], ""
     for size in range(len(pieces), 0, -1):
         cut_module = ".".join(pieces[:size])
@@ -252,7 +252,7 @@ def _latest_valid_split(
         except Exception as error:  # a library's network may fail in any way where its modules are skipped
             trouble = trouble or f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
     if trouble:
-        raise _cannot_split(f"the network can't be parted at {first_trainable} ({trouble})")
+        raise _cannot_split(f"the network can't be split at {first_trainable} ({trouble})")
     verb = "draws" if is_stochastic else "trains, in some epoch at least"
     raise _cannot_split(f"nothing frozen stands in front of {first_trainable or 'the network'}, which {verb}")
 
@@ -294,7 +294,7 @@ def _is_stochastic(module: nn.Module) -> bool:
 
 
 def _split_at(network: TransferModel, images: Tensor, cut_module: str) -> ModelSplit:
-    """A parting at a place, with the shapes of what is in front of it."""
+    """A split at a module, with the shapes of what is before it."""
     positions = {name: number for number, name in enumerate(network.execution_order)}
     trunk_modules = list(_modules_before(network, "", cut_module, positions))
     shapes: dict[str, Shape] = {}
@@ -340,7 +340,7 @@ def _tensor_owners(
     ancestors: Sequence[str],
     positions: Mapping[str, int],
 ) -> Iterator[str]:
-    """The modules in front of a place, those on the way to it, and those whose numbers these use themselves."""
+    """The modules before the cut module, its ancestors, and those whose tensors these use themselves."""
     for name in modules:
         if _executing_module(name, positions) in ancestors or any(
             is_submodule_of(name, outer) for outer in trunk_modules
@@ -349,13 +349,13 @@ def _tensor_owners(
 
 
 def _ancestors(module_name: str) -> list[str]:
-    """The modules that hold a place, from the network itself on."""
+    """The modules that contain a module, from the network itself on."""
     pieces = module_name.split(".")
     return [".".join(pieces[:size]) for size in range(len(pieces))]
 
 
 def _modules_before(module: nn.Module, name: str, cut_module: str, positions: Mapping[str, int]) -> Iterator[str]:
-    """The outermost modules that run before a place."""
+    """The outermost modules that run before the cut module."""
     for child, inner in module.named_children():
         full = f"{name}.{child}".lstrip(".")
         if full == cut_module:

@@ -1,4 +1,4 @@
-"""A recipe's network, whatever it is said by: planned without numbers, made, and filled with what it begins with.
+"""A recipe's network: planned without numbers, built, and filled with its initial weights.
 
 table → rows → network          backbone → its size → its cut → features → head → rows → network
 """
@@ -77,7 +77,7 @@ def plan_network(model: Model, shape: Shape, classes: int, saved_backbone: Path 
     Args:
         shape: (C, H, W) of the images.
         classes: K.
-        saved_backbone: what a run kept of the run that its backbone is from, where this is a run's network.
+        saved_backbone: the copied records of the run that its backbone is from, where this is a run's network.
 
     Raises:
         SpecError: layers that don't fit together, a name that nothing has, or images of other channels than the

@@ -24,7 +24,7 @@ class LockedError(RunError):
 def locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however that ends.
 
-    On a file system without locks the folder is not held, and `log` is told.
+    On a file system without locks the folder is not locked, and `log` is called with a warning.
 
     Raises:
         LockedError: another process holds it; its process id is given.

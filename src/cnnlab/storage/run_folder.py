@@ -6,7 +6,7 @@ layers.json          the traced table              precision.json precision and 
 loaded.json          the weights that a backbone began with, where it has any; backbone/: the run that it is from
 initial_weights.json the digest of the state that training began with; the oldest runs have none
 metrics.jsonl        one EpochRecord a line        result.json    the final figures: only a finished run has it
-best.* and last.*    checkpoints                   predictions-PART.npz   labels and logits, image by image
+best.* and last.*    checkpoints                   predictions-SPLIT.npz  labels and logits, image by image
 example.png          one image that the page shows  example.json  which one it is
 report.html          the page                      lock           held by the process that writes here
 """
@@ -54,7 +54,7 @@ _OLD_FILES = {"precision.json": "way.json", INITIAL_WEIGHTS_FILE: "start.json"}
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the selected weights said of one part: `labels` N, `logits` N×K, in the order of the part's images."""
+    """Predictions of the selected weights on one split: `labels` N, `logits` N×K, in the order of its images."""
 
     labels: npt.NDArray[np.int64]
     logits: npt.NDArray[np.float32]
@@ -132,7 +132,7 @@ class RunFolder:
         )
 
     def features(self) -> FeatureCacheRecord | None:
-        """How it had the features of its frozen part; None where nothing is frozen."""
+        """How it got the features of its frozen trunk; None where nothing is frozen."""
         return self._record("features.json", FeatureCacheRecord) if (self.path / "features.json").exists() else None
 
     def has_progress(self) -> bool:
@@ -150,7 +150,7 @@ class RunFolder:
             raise _damaged_error(path, error) from None
 
     def predictions(self, split: str) -> Predictions | None:
-        """The predictions on a part; None where it was not evaluated."""
+        """The predictions on a split; None where it was not evaluated."""
         path = self.path / f"predictions-{split}.npz"
         if not path.exists():
             return None
@@ -207,7 +207,7 @@ class RunFolder:
         self.write("metrics.jsonl", "".join(kept))
 
     def write_predictions(self, split: str, predictions: Predictions) -> None:
-        """Keep what was predicted on a part."""
+        """Write the predictions on a split."""
         content = io.BytesIO()
         np.savez_compressed(content, labels=predictions.labels, logits=predictions.logits)
         atomic_write(self.path / f"predictions-{split}.npz", content.getvalue())

@@ -31,7 +31,7 @@ class WeightAverage:
         self.num_averaged = 0
 
     def begin_epoch(self, epoch: int) -> None:
-        """Know what trains from this epoch on, whose statistics are to be found."""
+        """Unfreeze the layers scheduled for this epoch, whose batch-norm statistics will be updated."""
         unfreeze(self.network, epoch)
         self.network.requires_grad_(False)
 
@@ -45,7 +45,7 @@ class WeightAverage:
 
         Args:
             progress: the share of the training that is over.
-            batches: the training part, un-augmented, as `train_model` takes it.
+            batches: the training split, un-augmented, as `train_model` takes it.
         """
         if isinstance(self.config, SWA) and progress >= self.config.start:
             self._update(source, 1 / (self.num_averaged + 1))

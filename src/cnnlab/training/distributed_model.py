@@ -93,7 +93,7 @@ class DistributedModel:
     """A network as all processes train it; alone it is the network itself.
 
     Args:
-        train_model: the network as it takes what it is fed with.
+        train_model: the network as it takes the batches it is trained on.
     """
 
     def __init__(self, network: nn.Module, process_group: ProcessGroup, train_model: nn.Module) -> None:
@@ -120,7 +120,7 @@ class DistributedModel:
             norm.global_batch_size = 0
 
     def loss_scale(self, global_batch_size: int) -> int:
-        """What a share's loss is multiplied by: the mean over the processes, which is taken, is to be their sum."""
+        """The factor of a shard's loss, so that the mean over the processes becomes their sum."""
         return self.process_group.world_size if self.process_group.is_sharded(global_batch_size) else 1
 
     @torch.no_grad()

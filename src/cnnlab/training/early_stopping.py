@@ -1,4 +1,4 @@
-"""Waiting for a figure to improve: what early stopping and the plateau schedule share."""
+"""Wait for a metric to improve: what early stopping and the plateau schedule share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EarlyStopping:
     state: EarlyStoppingState = field(default_factory=EarlyStoppingState)
 
     def update(self, score: Score) -> bool:
-        """Take in one validation; True when the figure is better than ever. NaN is never better."""
+        """Record one validation; True when the metric is better than ever. NaN is never better."""
         figure = score.metric(self.metric)
         value = -figure if self.metric == "loss" else figure
         better = self.state.best is None or value > self.state.best + self.min_change

@@ -44,7 +44,7 @@ class StepBatches:
 
     Attributes:
         sizes: how many images each has in all processes.
-        batches: this process's parts of them.
+        batches: this process's shares of them.
     """
 
     sizes: Sequence[int]
@@ -56,10 +56,10 @@ class TrainingState:
     """A training in progress: all that changes while it goes on, and all that a resumed one needs.
 
     Attributes:
-        model_split: where the network is parted, if it is trained on features; its figures may still be of images.
+        model_split: where the network is split, if it is trained on cached features; it may be evaluated on images.
         train_model: the network as it takes the batches that it is trained on.
-        budget_used: the share of the recipe's budget that is spent, by which schedules fall.
-        selected_logits: what the selected weights said of the validation part, N×K; None without one, and where they
+        budget_used: the used share of the recipe's budget, by which schedules fall.
+        selected_logits: logits of the selected weights on the validation split, N×K; None without one, and where they
             were selected before the training was resumed.
     """
 
@@ -104,7 +104,7 @@ class TrainingState:
             self.early_stopping = EarlyStopping(self.train.stop.metric, self.train.stop.min_change)
 
     def begin_epoch(self) -> None:
-        """Let train what trains from this epoch on."""
+        """Unfreeze the layers scheduled for this epoch."""
         if unfreeze(self.network, self.epoch):
             self.distributed_model = DistributedModel(self.network, self.process_group, self.train_model)
             if self.average is not None:
@@ -121,7 +121,7 @@ class TrainingState:
         return self.average.network if self.average is not None and self.average.num_averaged else self.network
 
     def eval_model_for(self, loader: Loader) -> nn.Module:
-        """The same as it takes what a feed gives: images, or, where the network is parted, features."""
+        """The same network for what a loader gives: images, or features where the network is split."""
         if isinstance(loader, ImageLoader) or self.model_split is None:
             return self.eval_model
         return self.average.train_model if self.average is not None and self.average.num_averaged else self.train_model
@@ -137,7 +137,7 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class SplitLoaders:
-    """The parts that a training reads. `test` is there only for a curve, and nothing chooses by it."""
+    """The splits that a training reads. `test` is there only for a curve; nothing is selected by it."""
 
     train: Loader
     validation: Loader | None
@@ -201,12 +201,12 @@ def _average_epoch(state: TrainingState, loaders: SplitLoaders) -> None:
 
 
 def _unaugmented_batches(state: TrainingState, loaders: SplitLoaders) -> Iterator[Batch]:
-    """The training part un-augmented; asked for when the first batch is: kept features may lack that view."""
+    """The training split un-augmented, read only when it is needed: cached features may lack that view."""
     yield from loaders.train.eval_batches(state.train.batch_size)
 
 
 def _update_budget(state: TrainingState, images: int, seconds: float) -> bool:
-    """Keep how much of the budget is spent; whether training ends."""
+    """Update the used share of the budget; True when it is exhausted."""
     used: float = state.train.budget.fraction_used(images, state.seconds + seconds)
     if isinstance(state.train.budget, TimeBudget):
         used = float(state.process_group.broadcast_str(repr(used)))  # the processes' clocks differ
@@ -271,7 +271,7 @@ def train_step(state: TrainingState, batches: StepBatches, loss: Loss, metrics: 
 
 
 def _total_weight(state: TrainingState, batch_size: int, labels: Tensor, loss: Loss) -> Tensor:
-    """What the images of a batch weigh in a weighted loss, those of the other processes too."""
+    """The total weight of a batch's images in a weighted loss, those of the other processes included."""
     local_weight = torch.as_tensor(loss.total_weight(labels))
     # A process holds all of a batch that is to be mixed, or too small to be divided.
     return local_weight if len(labels) == batch_size else state.process_group.all_reduce(local_weight)
@@ -330,7 +330,7 @@ def _is_finite(state: TrainingState) -> bool:
 
 
 def _update_selection(state: TrainingState, validation: Score | None, epoch: float) -> None:
-    """Choose, stop and reduce by the validation part; without one the last weights are the chosen ones."""
+    """Select, stop and reduce the rate by the validation split; without one the last weights are selected."""
     if validation is None:
         state.selected_epoch = epoch
         return

@@ -38,7 +38,7 @@ def loss_function(config: Any, labels: Labels, num_classes: int, device: torch.d
     """The loss of a recipe.
 
     Args:
-        labels: of the training part, by which 'balanced' weights the classes.
+        labels: of the training split, by which 'balanced' weights the classes.
         num_classes: how many there are.
     """
     weights = class_weights(config.weights, labels, num_classes)

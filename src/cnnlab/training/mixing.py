@@ -30,7 +30,7 @@ class MixedBatch:
         """The loss of both labels, weighted by their shares; for cross-entropy it is that of the mixed label.
 
         Args:
-            total_weight: of all images over whose labels the mean is taken; this part's loss counts as much as it has
+            total_weight: of all images over whose labels the mean is taken; this batch's loss counts by its share
                 of it.
         """
         loss_of_labels = loss(outputs, self.labels) * (loss.total_weight(self.labels) / total_weight)

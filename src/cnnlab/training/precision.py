@@ -1,7 +1,7 @@
-"""How a step is computed on this machine: precision and memory format, chosen by a short timed trial and kept.
+"""How a step is computed on this machine: precision and memory format, chosen by a short benchmark and cached.
 
-A trial times every way on the recipe's own network with a real batch. A way whose loss or gradient is not that of
-plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wrong or many times slower.
+A benchmark times every candidate on the recipe's own network with a real batch. One whose loss or gradient is not
+that of plain 32-bit floats is out, however fast: some bf16 convolutions on CPUs are wrong or many times slower.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ def autocast(config: PrecisionConfig, device: torch.device) -> AbstractContextMa
 
 
 def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels: Tensor) -> PrecisionConfig:
-    """The fastest way that is right, of those that the recipe leaves open.
+    """Return the fastest correct precision and memory format of those that the recipe leaves open.
 
-    `precision = "fp32"` alone asks for plain computing: no trial, contiguous memory. A recipe that fixes both
-    precision and memory format is taken at its word: its way is neither timed nor checked. The choice is kept in the
-    cache folder for this machine, torch, network and batch, so that a noisy trial never makes two runs of one recipe
-    differ, and says of which day it is; `clear_benchmarks` lets it be made anew. Of two processes that try at once,
-    both take the choice that was kept first. All that will ever train does so in the trial: a way that is right for a
-    head may be wrong for what lies in front of it.
+    `precision = "fp32"` alone asks for plain computing: no benchmark, contiguous memory. A recipe that fixes both
+    precision and memory format is taken at its word: they are neither timed nor checked. The choice is cached for this
+    machine, torch, network and batch, so that a noisy benchmark never makes two runs of one recipe differ, and says of
+    which day it is; `clear_benchmarks` lets it be made anew. Of two processes that benchmark at once, both take the
+    choice that was cached first. All that will ever train does so in the benchmark: what is right for a head may be
+    wrong for what lies in front of it.
 
     Args:
         images, labels: one training batch on the device, N×C×H×W (or features of a frozen part, N×...) and N.
 
     Raises:
-        SpecError: no way that the recipe leaves open gave the result of 32-bit floats.
+        SpecError: no choice that the recipe leaves open gave the result of 32-bit floats.
     """
     if (known := known_precision(train, network, images)) is not None:
         return known
@@ -78,7 +78,7 @@ def autotune_precision(train: Train, network: nn.Module, images: Tensor, labels:
 
 
 def known_precision(train: Train, network: nn.Module, images: Tensor) -> PrecisionConfig | None:
-    """What `autotune_precision` answers where it needs no trial; None: it would make one.
+    """What `autotune_precision` returns where it needs no benchmark; None: it would run one.
 
     Args:
         images: a batch of the shape and on the device that is trained with.
@@ -88,7 +88,7 @@ def known_precision(train: Train, network: nn.Module, images: Tensor) -> Precisi
 
 
 def _cache_path(network: nn.Module, images: Tensor, candidates: list[PrecisionConfig]) -> Path:
-    """Where the choice is kept: by the network with all that will ever train."""
+    """The cached choice's file, by the network with all that will ever train."""
     unfreeze(network, math.inf)
     try:
         return cache_dir() / "precision" / f"{_fingerprint(network, images, candidates)}.json"
@@ -112,7 +112,7 @@ def _candidates(train: Train, is_spatial: bool) -> Iterator[PrecisionConfig]:
 def _benchmark_all(
     candidates: list[PrecisionConfig], network: nn.Module, images: Tensor, labels: Tensor
 ) -> PrecisionConfig:
-    """Time every way on the network, whose weights and random state are left as they were."""
+    """Time every candidate on the network, whose weights and random state are left as they were."""
     state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
     was_training = network.training
     speeds: list[tuple[float, PrecisionConfig]] = []
@@ -128,16 +128,16 @@ def _benchmark_all(
         network.train(was_training).to(memory_format=torch.contiguous_format)
     tried = {precision_label(config): round(speed) for speed, config in speeds}
     if not speeds and FP32 in candidates:
-        return FP32.model_copy(update={"reason": "no other way gave the result of 32-bit floats", "tried": tried})
+        return FP32.model_copy(update={"reason": "no other choice gave the result of 32-bit floats", "tried": tried})
     if not speeds:
         raise SpecError(
             f"the result of 32-bit floats is not what comes out of {' or '.join(map(precision_label, candidates))}",
             where="train.precision" if all(one.precision == "bf16" for one in candidates) else "train.memory_format",
-            next_step='set train.precision = "fp32"; a way is taken unchecked where the recipe sets both '
+            next_step='set train.precision = "fp32"; the choice is taken unchecked where the recipe sets both '
             "train.precision and train.memory_format",
         )
     _, fastest = max(speeds, key=lambda timed: timed[0])
-    reason = f"the fastest of a timed trial on {_today()}"
+    reason = f"the fastest in a benchmark on {_today()}"
     return fastest.model_copy(update={"reason": reason, "tried": tried})
 
 
@@ -161,12 +161,12 @@ def _matches_reference(outcome: tuple[Tensor, Tensor], reference: tuple[Tensor, 
 
 
 def training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Training steps, in images/s, without the optimiser's part, which is the same for all ways."""
+    """Training steps, in images/s, without the optimiser's share, which is the same for all candidates."""
     return _measure_speed(_make_step(config, network, images, labels), images, WARM_UP_STEPS, BENCHMARK_S, 2)
 
 
 def quick_training_speed(config: PrecisionConfig, network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """As `training_speed`, from as few steps as the time needs, one at least; a large network's from a few images."""
+    """As `training_speed`, from as few steps as the time needs, at least one; a large network's from a few images."""
     few = images[:QUICK_IMAGES]
     speed = _measure_speed(_make_step(config, network, few, labels[:QUICK_IMAGES]), few, 1, 0.0, 1)
     if len(images) / speed > QUICK_S:
@@ -204,7 +204,7 @@ def _make_step(config: PrecisionConfig, network: nn.Module, images: Tensor, labe
 
 
 def torch_memory_format(config: PrecisionConfig) -> torch.memory_format:
-    """The memory format of a way, as torch calls it."""
+    """The memory format, as torch calls it."""
     return torch.channels_last if config.memory_format == "channels_last" else torch.contiguous_format
 
 
@@ -214,7 +214,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def precision_label(config: PrecisionConfig) -> str:
-    """What a way is called in a trial's table."""
+    """The name of a candidate in a benchmark's table."""
     return f"{config.precision} {config.memory_format}"
 
 
@@ -235,7 +235,7 @@ def _fingerprint(network: nn.Module, images: Tensor, candidates: list[PrecisionC
 
 
 def _read_cached(path: Path) -> PrecisionConfig | None:
-    """The choice that was written down; None where there is none, or a damaged one, which a new trial mends."""
+    """The cached choice; None where there is none, or a damaged one, which a new benchmark replaces."""
     try:
         return PrecisionConfig.from_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -243,7 +243,7 @@ def _read_cached(path: Path) -> PrecisionConfig | None:
 
 
 def cached_benchmarks() -> list[Path]:
-    """The choices that are kept for this machine and others, the oldest first."""
+    """The cached choices for this machine and others, oldest first."""
     stamps = []
     for path in (cache_dir() / "precision").glob("*.json"):
         with suppress(OSError):  # another process may have forgotten it
@@ -252,7 +252,7 @@ def cached_benchmarks() -> list[Path]:
 
 
 def clear_benchmarks() -> int:
-    """Delete the kept choices, so that each is timed anew when it is next needed.
+    """Delete the cached choices, so that each is benchmarked again when it is next needed.
 
     Returns:
         How many there were.
@@ -265,7 +265,7 @@ def clear_benchmarks() -> int:
         for path in cached:
             path.unlink(missing_ok=True)
     except OSError as error:
-        what = f"kept trials can't be removed: {error.strerror}"
+        what = f"cached benchmarks can't be removed: {error.strerror}"
         raise RunError(what, where=str(cache_dir()), next_step="see who may write there, or set CNNLAB_CACHE") from None
     return len(cached)
 
@@ -275,9 +275,9 @@ def _today() -> str:
 
 
 def _write_cached(path: Path, config: PrecisionConfig) -> PrecisionConfig:
-    """Write the choice down, and answer with the one that counts: that of whoever wrote first.
+    """Cache the choice and return the one that counts: that of the process that wrote first.
 
-    A cache that can't be written to only costs the next run a trial.
+    A cache that can't be written to only costs the next run a benchmark.
     """
     own = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError, RunError):

@@ -12,14 +12,14 @@ from cnnlab.records import StepMeans
 
 
 class MetricAccumulator(Protocol):
-    """Whoever is told of each batch: its summed loss, what the network made of it, and its labels."""
+    """Accumulates each batch: its summed loss, the network's outputs, and its labels."""
 
     def update(self, loss: Tensor, outputs: Tensor, labels: Tensor, /) -> None:
         """Take a batch in."""
 
 
 class RunningMetrics:
-    """Loss and hits summed on the device; the host looks at them without making the device wait."""
+    """Loss and correct predictions summed on the device; the host polls them without a synchronisation."""
 
     def __init__(self, device: torch.device) -> None:
         self.images = 0
@@ -40,7 +40,7 @@ class RunningMetrics:
 
     def poll(self) -> StepMeans | None:
         """The means as far as they are known now; None before the first are."""
-        if not self.images:  # the writer has counted what there was
+        if not self.images:  # the main process has counted what there was
             return None
         if self.totals.device.type == "cpu":
             return self._step_means(self.totals.tolist(), self.images)

@@ -51,7 +51,7 @@ class LRScheduler:
             self.plateau_tracker = EarlyStopping(plateau.metric)
 
     def before_step(self, step: int, optimizer: Optimizer | CombinedOptimizer, budget_used: float = 0.0) -> None:
-        """Set the rate of step `step` (from 0), before which this share of a budget was spent."""
+        """Set the rate of step `step` (from 0), before which this share of a budget was used."""
         position = TrainingPosition(step, self.total_steps, self.steps_per_epoch, budget_used)
         self.lr_multiplier = self.plateau_factor * lr_multiplier(self.config, position)
         for group in optimizer.param_groups:
@@ -60,7 +60,7 @@ class LRScheduler:
     def after_validation(self, score: Score) -> None:
         """Let a plateau schedule see a validation.
 
-        The rate falls with the `plateau_tracker`-th validation in a row that is no better than the best; torch's
+        The rate falls with the `patience`-th validation in a row that is no better than the best; torch's
         ReduceLROnPlateau waits for one more. Behind a warm-up it sees the validations within that, too.
         """
         plateau = self._plateau_config
@@ -79,7 +79,7 @@ class LRScheduler:
 class TrainingPosition(NamedTuple):
     """Where a training is: a step (from 0), the steps of the whole training, and those of an epoch.
 
-    `budget_used` is the share of a budget that is spent: where it ends the training before the epochs do, a rate that
+    `budget_used` is the used share of a budget: where it ends the training before the epochs do, a rate that
     falls over the whole training falls with it.
     """
 
@@ -120,7 +120,7 @@ def _warmup(config: WarmupSchedule, position: TrainingPosition) -> float:
     rising = max(1, round(config.epochs * position.steps_per_epoch))
     if position.step < rising:
         return config.start + (1 - config.start) * position.step / rising
-    # Of what is spent the warm-up took its share of the steps; what follows falls over the rest.
+    # The warm-up took its share of the budget used so far; what follows falls over the rest.
     taken = position.budget_used * rising / position.step
     budget_used = (position.budget_used - taken) / (1 - taken) if taken < 1 else 1.0
     return lr_multiplier(

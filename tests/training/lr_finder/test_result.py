@@ -78,8 +78,8 @@ def test_the_sheet_has_the_line_in_every_form() -> None:
     assert r"weight\_decay" in sheet.to_latex()
     assert "| 0.0032 | 1.5105 |" in sheet.to_markdown()
     assert sheet.notes[0] == "The schedule did not act."
-    assert sheet.notes[-1].startswith("1,234 images of the training part, 32 a step, seed 7, fp32 on cpu.")
-    assert "No image of the validation or the test part was used." in sheet.notes[-1]
+    assert sheet.notes[-1].startswith("1,234 images of the training split, 32 a step, seed 7, fp32 on cpu.")
+    assert "No image of the validation or the test split was used." in sheet.notes[-1]
     assert "data:image/svg+xml" in found._repr_html_()
 
 

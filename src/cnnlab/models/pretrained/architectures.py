@@ -1,7 +1,7 @@
 """Known networks by name, as torchvision and timm make them, with fresh weights.
 
 Nothing is downloaded. On "meta", the default, a network has shapes and no numbers: it is made in milliseconds and
-takes no memory, which is enough for everything that is told before training.
+takes no memory, which is enough for everything that is shown before training.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _RECORD_FILES = ("recipe.toml", "data.json")
 
 
 class BuildableNetwork(Protocol):
-    """What `runs.networks` knows of a network; it stands above this module."""
+    """What `models.network_plan` knows of a network; it stands above this module."""
 
     @property
     def build(self) -> Callable[[int, str], nn.Module]: ...
@@ -68,7 +68,7 @@ def find_backbone_source(
 
     Args:
         plan: plans the network of a run.
-        saved_backbone: what a run kept of the run that its backbone is from.
+        saved_backbone: the copied records of the run that its backbone is from.
 
     Raises:
         SpecError: nothing has this name.
@@ -144,7 +144,7 @@ def backbone_pretrained_config(backbone: Backbone, saved_backbone: Path | None =
             preprocessing.interpolation,
         )
     with error_prefix("model.backbone"):
-        architectures.default_num_classes(backbone.name)  # an unknown name is told in its own words
+        architectures.default_num_classes(backbone.name)  # an unknown name has an error of its own
         return pretrained_config(backbone.name, backbone.weights)
 
 
@@ -167,7 +167,7 @@ def backbone_fingerprint(backbone: Backbone, saved_backbone: Path | None = None)
     """A backbone without the places where its files lie, and with what tells these from others: equal work is equal.
 
     Args:
-        saved_backbone: what a run kept of the run that its backbone is from.
+        saved_backbone: the copied records of the run that its backbone is from.
 
     Raises:
         RunError: the run can't be read, or has no weights.

@@ -1,4 +1,4 @@
-"""A backbone with a head: images are resized, turned into features, and named.
+"""A backbone with a head: images are resized, turned into features, and classified.
 
 A network that is cut stops by an exception at its last layer, whatever its own code would do next: so any library's
 network can be cut at any of its modules, and keeps the names of its weights.
@@ -84,11 +84,11 @@ class TransferModel(nn.Module):
         return self
 
     def set_unfreeze_schedule(self, unfreeze_at: Mapping[str, int], execution_order: Sequence[str]) -> None:
-        """Say what trains, and from which epoch on; then `unfreeze`."""
+        """Set what trains, and from which epoch on; then call `unfreeze`."""
         self.unfreeze_at, self.execution_order = dict(unfreeze_at), tuple(execution_order)
 
     def unfreeze(self, epoch: float) -> bool:
-        """Let train what trains in this epoch (counted from 0), and freeze the rest; whether that changes anything."""
+        """Unfreeze the layers scheduled for this epoch (from 0) and freeze the others; True if that changes any."""
         trainable = {name for name, begin in self.unfreeze_at.items() if begin <= epoch}
         before = [parameter.requires_grad for parameter in self.parameters()]
         self._eval_only = frozenset(_modules_kept_in_eval(self, trainable, self.execution_order))
@@ -109,7 +109,7 @@ def max_resize(network: nn.Module) -> tuple[int, int] | None:
 
 
 def unfreeze(network: nn.Module, epoch: float) -> bool:
-    """As `TransferModel.unfreeze`, also of one that is parted; in any other network everything trains."""
+    """As `TransferModel.unfreeze`, also of a `TrainableTail`; in any other network everything trains."""
     own: Callable[[float], bool] | None = getattr(network, "unfreeze", None)
     return own is not None and own(epoch)
 

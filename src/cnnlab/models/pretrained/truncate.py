@@ -1,4 +1,4 @@
-"""A network up to one of its layers: what lies behind is left out, and every name stays as it is."""
+"""A network truncated at one of its layers: what follows is left out, and every name stays as it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EarlyExit(Exception):  # noqa: N818
 
 
 class TruncateHook:
-    """A hook that ends a network's way, with what has been computed so far.
+    """A hook that stops a network's forward pass, with what has been computed so far.
 
     An object, not a function: a copy of a network has a copy of it.
     """
@@ -51,7 +51,7 @@ class TruncateHook:
 
 
 def truncate(network: nn.Module, cut_point: CutPoint, level: int) -> None:
-    """Let a network stop at a place, in place.
+    """Truncate a network at a cut point, in place.
 
     Raises:
         SpecError: there is no such module; says the nearest name.
@@ -76,7 +76,7 @@ class PrunedModule(nn.Module):
 
 
 def find_cut_point(network: nn.Module, name: str, rows: Callable[[], Collection[LayerRecord]]) -> CutPoint:
-    """The place behind the layer of this name, as the network has it or as a table names it, 'backbone.' in front.
+    """The cut point behind the layer of this name, as the network has it or as a table names it, 'backbone.' in front.
 
     Args:
         rows: the network's rows, asked for where no module has the name: some rows are functions, which a table names.

@@ -55,7 +55,7 @@ class PretrainedWeights:
         file: the path of the file.
         sha256: the file's, in 64 hexadecimal digits.
         published: whether it is the file that the library publishes, by its checksum; None where that isn't known.
-        warnings: what a person should be told, a sentence each.
+        warnings: what the user should know, a sentence each.
     """
 
     tensors: dict[str, Tensor]
@@ -166,7 +166,7 @@ def load_pretrained_weights(
         name: a network of torchvision or timm.
         weights: as in `weights_label`, and not 'none'.
         download: whether they may be downloaded.
-        log: is told before a download, with the file, its size and where it will be kept.
+        log: called before a download, with the file, its size and where it will be kept.
 
     Raises:
         SpecError: as `weights_label`.

@@ -1,1 +1,1 @@
-"""Any network followed from the image to the logits, on tensors without numbers."""
+"""Trace any network from the image to the logits, on meta tensors."""

@@ -1,4 +1,4 @@
-"""Every call of a torch function in a network's way, seen and kept as a draft of a row."""
+"""Every call of a torch function in a network's forward pass, recorded as a `TracedOp`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ModuleCall:
 class TracedOp:
     """A row before the names are given. `parameters` are its parameters.
 
-    `inputs` are numbers of drafts. `is_rearrangement` is True of what only puts numbers elsewhere.
+    `inputs` are indices of ops. `is_rearrangement` is True of what only puts numbers elsewhere.
     """
 
     call: FunctionCall
@@ -54,7 +54,7 @@ class TracedOp:
 
 @dataclass(frozen=True)
 class _TensorOrigin:
-    """What is known of a tensor: its place (None: it does not depend on the image), the drafts and the parameters
+    """What is known of a tensor: its field map (None: it does not depend on the image), the ops and the parameters
     that it is made of, and whether it is a weight that was normalised."""
 
     field_map: FieldMap | None
@@ -64,11 +64,11 @@ class _TensorOrigin:
 
 
 class TracingMode(TorchFunctionMode):
-    """Within it, every call of a torch function is noted: `ops` has the rows so far.
+    """Within it, every call of a torch function is recorded: `ops` has the rows so far.
 
-    `contributing` has the numbers of those that lead to what the network returned, once `finish` was called: all of them
-    where a tensor on the way came past torch's functions, so that nobody knows what it was made of; it is
-    `has_unknown_origin` then. `touched_parameters` are the parameters that any function was given.
+    After `finish`, `contributing` has the indices of those that lead to what the network returned: all of them where a
+    tensor on the way came past torch's functions, so that its origin is unknown; it is `has_unknown_origin` then.
+    `touched_parameters` are the parameters that any function was given.
 
     Args:
         image: the tensor that is followed.
@@ -132,7 +132,7 @@ class TracingMode(TorchFunctionMode):
             self.contributing = set(range(len(self.ops)))
 
     def _origins(self, value: Any) -> dict[int, _TensorOrigin]:
-        """The origins of all tensors in it, by their id; one that nobody has seen may depend on the whole image."""
+        """The origins of all tensors in it, by their id; an unknown one may depend on the whole image."""
         found = collect_tensors(value)
         self.has_unknown_origin = self.has_unknown_origin or any(
             tensor not in self._origin_by_tensor for tensor in found

@@ -33,12 +33,12 @@ GLOBAL_POOL = FieldMap(None, is_pooled=True)
 
 
 def grid_field_map(fields: ReceptiveFieldPair, shape: Sequence[int]) -> FieldMap:
-    """The place of an N×C×H×W tensor whose nodes have these fields."""
+    """The field map of an N×C×H×W tensor whose nodes have these fields."""
     return FieldMap(fields, *_index_grid(tuple(shape)))
 
 
 def shared_field_map(fields: ReceptiveFieldPair, rows: Tensor, columns: Tensor) -> FieldMap:
-    """The place with these maps; the common maps where they are equal to these."""
+    """The field map with these index maps; the shared grids where they are equal to these."""
     if rows.ndim == 4:
         common = _index_grid(tuple(rows.shape))
         if maps_equal(rows, common[0]) and maps_equal(columns, common[1]):

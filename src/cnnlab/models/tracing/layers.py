@@ -17,8 +17,8 @@ Arguments: TypeAlias = dict[str, Any]
 def layer_from_call(kind: str, call: FunctionCall, *, padding: Any = None, weightnorm: bool = False) -> Layer | None:
     """The layer of this kind that a call is, or None where a table has none such.
 
-    A pool that rounds up is told as one that rounds down, and a norm over channels as the norm of its name: a table
-    has no word for the difference.
+    A pool that rounds up is given as one that rounds down, and a norm over channels as the norm of its name: a table
+    has no argument for the difference.
 
     Args:
         kind: a layer's name, or any other.

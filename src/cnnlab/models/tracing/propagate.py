@@ -65,10 +65,10 @@ _REPLAY_ERRORS = (RuntimeError, NotImplementedError, TypeError, IndexError, Valu
 
 
 def propagate(call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequence[Tensor]) -> list[FieldMap]:
-    """Where the outputs of a call stand.
+    """The field maps of the outputs of a call.
 
     Args:
-        field_maps: the places of those of its tensors that depend on the image, by their `id`.
+        field_maps: those of its tensors that depend on the image, by their `id`.
     """
     # Of what is not joined, a second tensor only lends its shape.
     if call.name in REARRANGING_FUNCTIONS and call.kind not in ("concatenate", "stack"):
@@ -92,7 +92,7 @@ def propagate(call: FunctionCall, field_maps: dict[int, FieldMap], outputs: Sequ
 def _propagate_computation(
     call: FunctionCall, field_maps: dict[int, FieldMap], known_maps: list[FieldMap], output: Tensor
 ) -> FieldMap:
-    """The place of the one output of a call that computes something."""
+    """The field map of the one output of a call that computes something."""
     first = field_maps.get(id(call.args[0])) if call.args else None
     if call.name in _WINDOW_FUNCTIONS or call.name in ("pad", "interpolate"):
         return WHOLE_IMAGE if first is None or len(field_maps) > 1 else _propagate_window(call, first, output)
@@ -201,7 +201,7 @@ def _as_list(value: Any) -> list[Tensor]:
 
 
 def _reduce_along(field_map: FieldMap, axes: Sequence[int], shape: Sequence[int]) -> FieldMap:
-    """The place of numbers that are made of all those along these axes: kept where these are of one place."""
+    """The field map of numbers reduced along these axes: kept where all along them stand at one position."""
     assert field_map.rows is not None
     assert field_map.columns is not None
     maps = []
@@ -225,7 +225,7 @@ def _propagate_reduction(call: FunctionCall, field_map: FieldMap, output: Tensor
 
 
 def _covers_all_positions(field_map: FieldMap, axes: Sequence[int]) -> bool:
-    """Whether all places of the map lie along these axes."""
+    """Whether all positions of the map lie along these axes."""
     for side in (field_map.rows, field_map.columns):
         assert side is not None
         low, high = min_max_along(side, axes)

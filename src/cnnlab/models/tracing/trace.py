@@ -64,7 +64,7 @@ def trace_network(network: nn.Module, shape: tuple[int, int, int]) -> tuple[Laye
         shape: (C, H, W) of an image.
 
     Raises:
-        SpecError: the network stops, at images that it can't take or by a mistake of its own, told in its words; or
+        SpecError: the network stops, at images that it can't take or by an error of its own, whose message is given; or
             it can't be followed without computing, as when its way depends on the numbers that come, or a lazy layer
             has not run yet.
     """
@@ -94,13 +94,13 @@ def trace_execution(network: nn.Module, shape: tuple[int, int, int]) -> Executio
     assert isinstance(tracing_mode.network_output, Tensor)
     output = tuple(tracing_mode.network_output.shape[1:])
     executed_modules = dict.fromkeys(tracing_mode.executed_modules)
-    if tracing_mode.has_unknown_origin:  # nobody knows what leads to what
+    if tracing_mode.has_unknown_origin:  # what leads to what is unknown
         return ExecutionTrace(output, tuple(executed_modules), frozenset(sizes))
     ops = [tracing_mode.ops[number] for number in tracing_mode.contributing]
     contributing = {op.module.name for op in ops} | {_parent_module(name) for op in ops for name in op.parameters}
     working = _with_ancestors(contributing)
     parameters = {name for name, _ in network.named_parameters()}
-    # What holds buffers alone may lend them, which nobody sees: tables of places, as rotary embeddings have them.
+    # A module with buffers alone may lend them without a call: tables of positions, as rotary embeddings have them.
     idle = _with_ancestors(_parent_module(name) for name in parameters) - working
     running = tuple(name for name in executed_modules if not idle & _with_ancestors([name]))
     used = {name for name in sizes if not idle & _with_ancestors([_parent_module(name)])}
@@ -155,7 +155,7 @@ def backbone_table(name: str, shape: tuple[int, int, int] | None = None, num_cla
 
 
 def _run_traced(network: nn.Module, shape: tuple[int, int, int]) -> tuple[TracingMode, dict[str, Shape]]:
-    """What was seen while the network ran for one image, and the shapes of its parameters and buffers."""
+    """The recorded ops of the network for one image, and the shapes of its parameters and buffers."""
     meta_tensors = {name: _meta_copy(name, tensor) for name, tensor in _tensors(network)}
     numbers = next((tensor.dtype for tensor in meta_tensors.values() if tensor.is_floating_point()), torch.float32)
     image = torch.empty(1, *shape, dtype=numbers, device="meta")
@@ -224,7 +224,7 @@ def _post_hook(tracing_mode: TracingMode) -> Any:
 
 
 def _tracing_error(error: Exception, shape: Shape, where: str) -> SpecError:
-    """The words for a network that stopped on its way."""
+    """The error for a network that stopped in its forward pass."""
     reason = str(error).strip().split("\n")[0]
     if isinstance(error, RuntimeError) and _META.search(str(error)):
         return SpecError(
@@ -288,7 +288,7 @@ def _row_names(ops: Sequence[TracedOp], op_indices: Sequence[int], main: set[int
 
 
 def _input_rows(ops: Sequence[TracedOp], names: dict[int, str]) -> list[tuple[str, ...]]:
-    """For each draft the names of the rows in front of it, past those that have no row."""
+    """For each op the names of the rows in front of it, past those that have no row."""
     found: list[tuple[str, ...]] = []
     for op in ops:
         before = [(names[number],) if number in names else found[number] for number in op.inputs]

@@ -1,8 +1,8 @@
-"""Features of a network's frozen part: computed once, kept in the cache, and fed as images are.
+"""Features of a network's frozen trunk: computed once, cached on disk, and loaded as images are.
 
-They are computed in eval mode in 32-bit floats, whatever way a step is computed in: trainings share them. A file of the
-cache holds one view of one part, and is found again by all that decides its numbers: weights, structure and place of
-the trunk, images and their preprocessing, the view, the number format, torch and the kind of device.
+They are computed in eval mode in 32-bit floats, whatever the precision of a step: trainings share them. A file of the
+cache holds one view of one split, and is keyed by all that decides its numbers: weights, structure and end of the
+trunk, images and their preprocessing, the view, the number format, torch and the kind of device.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MEMORY_FORMATS = {"cpu": torch.channels_last}
 
 @dataclass
 class FeatureLoader(Loader):
-    """One part of the data as features of its images, of one view of each or of several.
+    """One split of the data as features of its images, of one view of each or of several.
 
     Args:
         arrays: for each view the features of all images, 32-bit floats or the bits of bf16; may be memory maps.
@@ -109,7 +109,7 @@ class FeatureLoader(Loader):
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """The features of one part: a feed, the files that it reads, and how long it took to compute what was not there."""
+    """The features of one split: a loader, the files that it reads, and the seconds spent on computing missing ones."""
 
     loader: FeatureLoader
     files: tuple[str, ...]
@@ -117,7 +117,7 @@ class CachedFeatures:
 
 
 class FeatureExtractor:
-    """The frozen part of a network, which computes features and finds those that were computed before.
+    """The frozen trunk of a network, which computes features and finds those that were computed before.
 
     Args:
         network: with the weights that it trains with; it lies where it will train.
@@ -133,10 +133,10 @@ class FeatureExtractor:
         self._weights_digest = _trunk_digest(self.model_split, network)
 
     def cached_features(self, split: Split, images: ImageLoader, views: ViewSet) -> CachedFeatures:
-        """The features of a part.
+        """The features of a split.
 
         Args:
-            images: that part's images.
+            images: that split's images.
         """
         began = time.perf_counter()
         images = images.with_input_size(max_resize(self.network))
@@ -160,7 +160,7 @@ class FeatureExtractor:
         precision_config: PrecisionConfig,
         sizes: Collection[int] = (),
     ) -> bool:
-        """Whether a training that computes the trunk itself would get the kept features to the last bit.
+        """Whether a training that computes the trunk itself would get the cached features to the last bit.
 
         How a convolution rounds may depend on the processor, the memory format and the size of the batch. So the first
         images are computed again at every size of batch that is used, to train and to evaluate; and what follows the
@@ -255,7 +255,7 @@ class FeatureExtractor:
     def _iter_features(
         self, images: ImageLoader, views: ViewSet, number: int, limit: int | None = None
     ) -> Generator[Array]:
-        """The features of all images of a view, batch by batch, as they are kept; of the first `limit` of each batch."""
+        """The features of all images of a view, batch by batch, as they are stored; of the first `limit` of each."""
         was_training, layout = self.network.training, _MEMORY_FORMATS.get(images.device.type, torch.contiguous_format)
         own = torch.channels_last if images.memory_format == "channels_last" else torch.contiguous_format
         self.network.eval().to(memory_format=layout)

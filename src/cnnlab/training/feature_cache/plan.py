@@ -1,4 +1,4 @@
-"""Whether the features of a network's frozen part are computed once and kept, and which: decided before training."""
+"""Whether the features of a network's frozen trunk are cached, and which: decided before training."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from cnnlab.render.formatting import format_bytes
 
 # Of the free disk, features may take so much.
 MAX_DISK_SHARE = 0.5
-# Kept features are worth their making where they save so much of the passes through the frozen part.
+# Cached features are worth computing where they save so much of the passes through the frozen trunk.
 MIN_SAVED_SHARE = 0.1
 _BYTES = {"fp32": 4, "bf16": 2}
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """How a training has the features of its frozen part.
+    """How a training gets the features of its frozen trunk.
 
     Attributes:
-        model_split: where the network is parted; None where its features are computed for every batch.
-        views: which views are kept.
-        exact: whether training is, up to rounding, that without kept features.
+        model_split: where the network is split; None where its features are computed for every batch.
+        views: which views are cached.
+        exact: whether training is, up to rounding, that without cached features.
         size_bytes: what all features take.
-        reason: why they are not kept, or not exact.
+        reason: why they are not cached, or not exact.
     """
 
     model_split: ModelSplit | None = None
@@ -48,15 +48,15 @@ class CachePlan:
 def plan_feature_cache(
     recipe: Recipe, network: nn.Module, images: Tensor, split_sizes: tuple[int, int], *, resuming: bool = False
 ) -> CachePlan:
-    """Decide how a training has the features of its frozen part.
+    """Decide how a training gets the features of its frozen trunk.
 
     Args:
         images: a few, normalised, where the network lies.
         split_sizes: how many images there are to train on, and to validate on.
-        resuming: the training has begun with kept features: whether that pays was decided then.
+        resuming: the training began with cached features: whether that pays was decided then.
 
     Raises:
-        SpecError: the recipe asks for views, and kept features would be wrong or don't fit.
+        SpecError: the recipe asks for views, and cached features would be wrong or don't fit.
     """
     cache = recipe.train.cache
     if isinstance(cache, backbones.NoCache):
@@ -107,7 +107,7 @@ def _plan_views(recipe: Recipe) -> tuple[ViewSet, str]:
 
 
 def _check_worthwhile(train: Train, plan: CachePlan, split_sizes: tuple[int, int]) -> None:
-    """Refuse where most passes through the frozen part would be made all the same."""
+    """Refuse where most passes through the frozen trunk would be made all the same."""
     trained, validated = split_sizes
     epochs: float = train.epochs
     if isinstance(train.budget, ImageBudget):
@@ -130,5 +130,5 @@ def _check_disk_space(plan: CachePlan) -> None:
 
 
 def cannot_cache(what: str) -> SpecError:
-    """Why the features that a recipe asks for can't be kept."""
+    """The error that says why the features that a recipe asks for can't be cached."""
     return SpecError(what, where="train.cache", next_step="leave train.cache out: the frozen part is computed anew")

@@ -1,4 +1,4 @@
-"""A learning-rate range test as numbers: the rates to try, when to end, and what the losses say of a good rate.
+"""A learning-rate range test as numbers: the rates to try, when to end, and what the losses show of a good rate.
 
 L. N. Smith: Cyclical learning rates for training neural networks, 2015 (WACV 2017): the rate rises from step to step
 while the network trains. Where the loss begins to fall, falls most steeply, and rises again tells which rates suit.
@@ -35,7 +35,7 @@ NOISE_SCALE = 0.6745 * math.sqrt(2)
 
 
 class LRCurveAnalysis(Record):
-    """What the losses of a range test say; rates are None where there is no fall to read.
+    """What the losses of a range test show; rates are None where there is no fall to read.
 
     Attributes:
         smoothed: for each loss that counts.
@@ -61,7 +61,7 @@ def geometric_rates(low: float, high: float, steps: int) -> tuple[float, ...]:
         steps: 10 to 10,000.
 
     Raises:
-        UsageError: each of the three that can't be is told.
+        UsageError: one of the three is not possible; all that are not are named.
 
     >>> [f"{rate:.0e}" for rate in geometric_rates(1e-6, 1e3, 10)][:3]
     ['1e-06', '1e-05', '1e-04']
@@ -102,7 +102,7 @@ def num_valid_steps(losses: Sequence[float]) -> int:
 
 
 def analyze_curve(rates: Sequence[float], losses: Sequence[float]) -> LRCurveAnalysis:
-    """What a range test says.
+    """Analyze the losses of a range test.
 
     Args:
         rates: those that were planned, in equal ratios, rising.

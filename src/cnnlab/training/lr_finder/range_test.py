@@ -30,11 +30,11 @@ def range_test_losses(
     """The loss of each step, computed before that step's rate changes the weights with it.
 
     All groups of parameters rise in proportion, as under a schedule. It ends some steps after the loss has blown up
-    (see `num_valid_steps`), and goes round the part again where that is shorter. `state` is used up by it.
+    (see `num_valid_steps`), and starts the split again where that is shorter. `state` is used up by it.
 
     Args:
         state: one that has not begun.
-        loader: the training part.
+        loader: the training split.
         num_classes: how many there are.
         learning_rates: the rate of each step, for the optimiser that the recipe names.
     """
@@ -75,7 +75,7 @@ class _StepLosses:
         self._batches.append((loss.detach(), len(labels)))
 
     def end_step(self) -> None:
-        """The batches since the last step make one."""
+        """Close a step with the batches since the last one."""
         images = sum(count for _, count in self._batches)
         self._pending.append(torch.stack([loss for loss, _ in self._batches]).sum() / images)
         self._batches = []

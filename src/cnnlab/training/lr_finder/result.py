@@ -41,7 +41,7 @@ class LRRangeResult(Record):
         planned: the rates that were to be tried, in equal ratios.
         rates, losses: of the steps that count: those before the loss blew up, or all of them. A loss is that of a
             step's batch before the step.
-        images: of the training part; `batch` of them, or somewhat more or fewer, go into a step.
+        images: of the training split; `batch` of them, or somewhat more or fewer, go into a step.
         seed: of weights, order and augmentation; `precision` is how each step was computed.
         reading: what the curve says.
         suggested: the optimizer with the suggested rate in place of its own, to be put into the recipe; empty where
@@ -201,8 +201,8 @@ class LRRangeResult(Record):
                 further = format_lr(10 * self.rates[-1])
                 notes.append(f"The loss still fell at the last rate: higher ones may do; see with --to {further}.")
         notes.append(
-            f"{pluralize(self.images, 'image')} of the training part, {self.batch} a step, seed {self.seed}, "
-            f"{self.precision}. No image of the validation or the test part was used."
+            f"{pluralize(self.images, 'image')} of the training split, {self.batch} a step, seed {self.seed}, "
+            f"{self.precision}. No image of the validation or the test split was used."
         )
         return tuple(notes)
 
