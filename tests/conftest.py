@@ -191,6 +191,28 @@ def finished(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -
     return trained(recipe(**fields), name="finished")
 
 
+class Cut(Exception):  # noqa: N818
+    """The process ends here."""
+
+
+@pytest.fixture
+def cut() -> Callable[[int], Callable[..., None]]:
+    """Makes a callback that ends the process at its n-th call."""
+
+    def make(calls: int) -> Callable[..., None]:
+        left = [calls]
+
+        def count(*_: Any) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Cut
+
+        return count
+
+    make.error = Cut
+    return make
+
+
 @pytest.fixture
 def own(finished: RunFolder, tmp_path: Path) -> RunFolder:
     """A copy of the finished run, to be changed."""

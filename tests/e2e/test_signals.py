@@ -37,7 +37,7 @@ def sending(place: str, number: int, sent: str, again: bool = False) -> Iterator
     """Within it this process sends itself a signal at a certain batch.
 
     Args:
-        place: "training" or "evaluation", of which the signal comes at the batch with this number, counted from 1;
+        place: "train_batches" or "eval_batches", of which the signal comes at the batch with this number, counted from 1;
             "start": before the data is prepared.
         again: a second signal follows with the first word that is said afterwards.
     """
@@ -124,9 +124,9 @@ def test_the_command_that_is_told_goes_on_until_the_run_ends_like_a_straight_one
     runs = tmp_path / "my runs"
     words: list[str] = ["train", str(written), "--runs", str(runs)]
     for place, number, sent, epoch, again in [
-        ("training", 10, first, 1, False),  # the first four are looked at for the first loss
-        ("evaluation", 1, second, 1, True),
-        ("evaluation", 6, first, 3, True),
+        ("train_batches", 10, first, 1, False),  # the first four are looked at for the first loss
+        ("eval_batches", 1, second, 1, True),
+        ("eval_batches", 6, first, 3, True),
     ]:
         with sending(place, number, sent, again):
             done = ask(*words, "--json")
@@ -155,7 +155,7 @@ def test_a_process_ends_with_the_code_of_its_signal_and_its_run_can_go_on(
     made: Recipe, written: Path, trained: Callable[..., RunFolder], tmp_path: Path, sent: str
 ) -> None:
     runs = tmp_path / "my runs"
-    words = [__file__, "training", "10", sent, "train", str(written), "--runs", str(runs), "--json", "--device=cpu"]
+    words = [__file__, "train_batches", "10", sent, "train", str(written), "--runs", str(runs), "--json", "--device=cpu"]
     done = subprocess.run(
         [sys.executable, *words],
         capture_output=True,

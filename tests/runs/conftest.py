@@ -99,9 +99,9 @@ class Cutting:
                 if len(moments) - 1 == cut_at:
                     raise Cut
 
-        listener = RunCallbacks(on_step=lambda *_: note("step"), log=lambda _: note("word"))
+        callbacks = RunCallbacks(on_step=lambda *_: note("step"), log=lambda _: note("word"))
         with told_of_events(note), suppress(Cut):
-            work(listener=listener, begun=folders.append)
+            work(callbacks=callbacks, on_run_start=folders.append)
         return folders[0], moments
 
     def _new(self) -> Path:

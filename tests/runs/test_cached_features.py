@@ -150,7 +150,7 @@ def test_fewer_views_than_epochs_are_not_exact_and_say_so(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder]
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), listener=RunCallbacks(log=said.append))
+    folder = done(transfer(augment=["crop(1)"], cache="views(2)"), callbacks=RunCallbacks(log=said.append))
     found = record(folder)
     assert (found.cached, found.exact, found.views) == (True, False, 2)
     assert found.reason == "3 epochs take turns with 2 views of each image"
@@ -161,7 +161,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     said: list[str] = []
     progress: list[tuple[Any, ...]] = []
     folder = done(
-        transfer(augment=["flip"]), listener=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told))
+        transfer(augment=["flip"]), callbacks=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told))
     )
     found = record(folder)
     # 27 images to train on in two views and 9 to validate on, of 6×4×4 numbers; the test part is not kept.
@@ -176,7 +176,7 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     assert line.endswith(f"kept from head.dropout1 on ({how})")
     assert ("features of the frozen part, view 2 of 2", sizes["train"], sizes["train"], "images") in progress
     said.clear()
-    again = done(transfer(augment=["flip"]), listener=RunCallbacks(log=said.append))
+    again = done(transfer(augment=["flip"]), callbacks=RunCallbacks(log=said.append))
     assert record(again).seconds is None
     assert any("found in the cache" in line for line in said)
     same(again, folder, exactly=True)
@@ -200,7 +200,7 @@ def test_where_features_are_not_kept_the_reason_is_said(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], fields: dict[str, Any], words: str
 ) -> None:
     said: list[str] = []
-    folder = done(transfer(**fields), listener=RunCallbacks(log=said.append))
+    folder = done(transfer(**fields), callbacks=RunCallbacks(log=said.append))
     found = record(folder)
     assert not found.cached
     assert re.search(words, found.reason)
@@ -310,7 +310,7 @@ def test_a_cache_that_can_not_be_written_to_costs_only_time(
 def images_trained_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """What image feeds are asked for."""
     seen: list[str] = []
-    for name in ("training", "evaluation", "view"):
+    for name in ("train_batches", "eval_batches", "augmented_batches"):
         plain = getattr(ImageLoader, name)
 
         def told(self: ImageLoader, *given: Any, name: str = name, plain: Any = plain, **named: Any) -> Any:
@@ -329,7 +329,7 @@ def test_found_features_need_no_image_in_training(
     images_trained_on.clear()
     done(made)
     # One to part the network, one for the way of computing, one for each file, and one for the bits of each.
-    assert images_trained_on.count("training") == 0
+    assert images_trained_on.count("train_batches") == 0
     assert len(images_trained_on) <= 6
 
 
@@ -398,16 +398,16 @@ def test_a_run_that_is_cut_ends_like_a_straight_one(
     transfer: Callable[..., Recipe], done: Callable[..., RunFolder], cut: Any, steps: int, gone: bool
 ) -> None:
     straight = done(transfer(**RESUMED, average="ema(0.9)", weights="averaged"))
-    begun: list[RunFolder] = []
+    started: list[RunFolder] = []
     with pytest.raises(cut.error):
         done(
             transfer(**RESUMED, average="ema(0.9)", weights="averaged"),
-            begun=begun.append,
-            listener=RunCallbacks(on_step=cut(steps)),
+            on_run_start=started.append,
+            callbacks=RunCallbacks(on_step=cut(steps)),
         )
     if gone:
         shutil.rmtree(features_dir())
-    (folder,) = begun
+    (folder,) = started
     before = record(folder)
     same(resume_run(folder.path, device="cpu"), straight, exactly=True)
     assert record(folder) == before
@@ -420,13 +420,13 @@ def test_a_run_that_began_without_goes_on_without(
     cut: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun: list[RunFolder] = []
+    started: list[RunFolder] = []
     with monkeypatch.context() as patch:
         patch.setattr("cnnlab.training.feature_cache.plan.MAX_CACHE_BYTES", 0)
         with pytest.raises(cut.error):
-            done(transfer(), begun=begun.append, listener=RunCallbacks(on_step=cut(6)))
-    resume_run(begun[0].path, device="cpu")
-    assert not record(begun[0]).cached
+            done(transfer(), on_run_start=started.append, callbacks=RunCallbacks(on_step=cut(6)))
+    resume_run(started[0].path, device="cpu")
+    assert not record(started[0]).cached
     assert not features_dir().exists()
 
 
@@ -455,4 +455,4 @@ def test_the_speed_of_a_study_is_that_on_features(
         "speeds",
         device="cpu",
     )
-    assert seen == [("Rest", (96,)), ("Transfer", (3, 8, 8))]
+    assert seen == [("TrainableTail", (96,)), ("TransferModel", (3, 8, 8))]

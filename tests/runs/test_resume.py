@@ -32,13 +32,13 @@ Cutter = Callable[[int], Callable[..., None]]
 
 @pytest.fixture
 def cut_run(recipe: Callable[..., Recipe], tmp_path: Path, cut: Cutter) -> Callable[..., RunFolder]:
-    """Starts a run and ends it at the n-th call of one of a listener's functions."""
+    """Starts a run and ends it at the n-th call of one of the callbacks."""
 
-    def make(calls: int, function: str = "watch", **fields: object) -> RunFolder:
+    def make(calls: int, function: str = "on_step", **fields: object) -> RunFolder:
         folders: list[RunFolder] = []
-        listener = RunCallbacks(**{function: cut(calls)})
+        callbacks = RunCallbacks(**{function: cut(calls)})
         with pytest.raises(cut.error):
-            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", callbacks=listener, on_run_start=folders.append)
+            run(recipe(**{**RICH, **fields}), runs=tmp_path / "runs", callbacks=callbacks, on_run_start=folders.append)
         return folders[0]
 
     return make
@@ -116,7 +116,7 @@ def test_a_run_whose_learning_curve_is_gone_is_scored(
     cut_run: Callable[..., RunFolder], recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]
 ) -> None:
     straight = trained(recipe(**RICH)).result()
-    folder = cut_run(4, "say")  # folder, way and a warning, and then the scoring of the first part
+    folder = cut_run(4, "log")  # folder, way and a warning, and then the scoring of the first part
     (folder.path / "metrics.jsonl").unlink()
     result = resume_run(folder.path).result()
     assert (result.epochs, result.images_per_second) == (3, 0)

@@ -32,7 +32,7 @@ PATIENT = {
 }
 EMA = {**PLAIN, "average": "ema(0.9)", "weights": "averaged", "optimizer": "nadam"}
 SWA = {**PLAIN, "epochs": 4, "average": "swa(0)", "weights": "averaged"}
-FRESH = {"best": None, "waited": 0}
+FRESH = {"best": None, "num_bad_validations": 0}
 FULL = pytest.mark.full
 
 
@@ -94,8 +94,8 @@ def nothing(*_: object) -> None:
         pytest.param(SWA, 2, having(averaged=0), id="count of epochs"),
         pytest.param(PATIENT, 2, having(factor=1.0), id="factor of the rate"),
         pytest.param(PATIENT, 1, having(plateau=FRESH), id="patience of the rate"),
-        pytest.param(PATIENT, 2, having(stopper=FRESH), id="patience of stopping"),
-        pytest.param(PATIENT, 2, having(chooser=FRESH), id="patience of choosing"),
+        pytest.param(PATIENT, 2, having(early_stopping=FRESH), id="patience of stopping"),
+        pytest.param(PATIENT, 2, having(best_tracker=FRESH), id="patience of choosing"),
         pytest.param(PATIENT, 2, having(selected_epoch=0.0), id="selected epoch", marks=FULL),
         pytest.param(PLAIN, 1, having(step=5), id="step", marks=FULL),
         pytest.param(PLAIN, 1, having(epoch=0), id="epoch", marks=FULL),

@@ -19,6 +19,7 @@ from cnnlab.config.recipe import Recipe
 from cnnlab.data.dataset import input_spec
 from cnnlab.errors import SourceError, SpecError, UsageError, did_you_mean
 from cnnlab.grammar.toml_files import locate_in_file
+from cnnlab.interpret.limits import MAX_SHOWN
 from cnnlab.records import LayerRecord
 from cnnlab.storage.run_folder import BACKBONE_FOLDER, RunFolder, list_runs
 
@@ -213,12 +214,6 @@ def _errors_in_file(file: RecipeFile) -> Iterator[None]:
         yield
     except (SpecError, SourceError) as error:
         raise locate_in_file(error, file.path) from None
-
-
-# More are minutes of drawing, and a picture of tens of MB in which nothing is to be seen.
-MAX_SHOWN = 256
-# Of each filter: several of them stand below each other.
-MAX_PATCHES = 64
 
 
 def validate_count(option: str, value: int | None, maximum: int = MAX_SHOWN) -> None:

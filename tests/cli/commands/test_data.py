@@ -66,7 +66,7 @@ def test_fetch_says_what_it_compared(tmp_path, monkeypatch):
     assert wrong.exit_code == 2
     assert "this isn't the published file" in wrong.stderr
     files = tuple(replace(file, checksum="md5:" + hashlib.md5(b"mat").hexdigest()) for file in form.downloads)
-    known = replace(CATALOGUE["svhn"], forms=(replace(form, downloads=files),))
+    known = replace(CATALOGUE["svhn"], releases=(replace(form, downloads=files),))
     monkeypatch.setitem(CATALOGUE, "svhn", known)
     done = call("data", "fetch", "svhn", "--data", tmp_path)
     assert done.exit_code == 0

@@ -22,7 +22,7 @@ from cnnlab.storage.run_folder import RunFolder
 
 @pytest.fixture
 def cut_at(recipe: Callable[..., Recipe], tmp_path: Path) -> Callable[[str, int], RunFolder]:
-    """Makes a run that ended at the n-th call of one of the listener's functions."""
+    """Makes a run that ended at the n-th call of one of the callbacks."""
 
     def make(function: str, calls: int) -> RunFolder:
         left = [calls]
@@ -56,10 +56,10 @@ def said(made: list[RunFolder], error: BaseException, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("function", "calls", "start"),
     [
-        ("watch", 2, "from the start"),
-        ("point", 2, "from the end of epoch 2"),
-        ("watch", 6, "from the end of epoch 1"),
-        ("say", 4, "from the end of epoch 2"),  # folder, way and a warning, and then the scoring
+        ("on_step", 2, "from the start"),
+        ("on_validation", 2, "from the end of epoch 2"),
+        ("on_step", 6, "from the end of epoch 1"),
+        ("log", 4, "from the end of epoch 2"),  # folder, way and a warning, and then the scoring
     ],
     ids=["first epoch", "after the last", "second epoch", "scoring"],
 )
@@ -88,7 +88,7 @@ def test_without_a_run_that_can_go_on_nothing_is_told(
     cut_at: Callable[[str, int], RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said([], KeyboardInterrupt(), capsys) == ""
-    folder = cut_at("point", 1)
+    folder = cut_at("on_validation", 1)
     (folder.path / "last.json").write_text("{")
     assert said([folder], KeyboardInterrupt(), capsys) == ""
     shutil.rmtree(folder.path)
@@ -99,7 +99,7 @@ def test_the_way_on_names_the_data_and_the_device_that_were_given(
     cut_at: Callable[[str, int], RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A run does not keep them: without them it would look for its data elsewhere."""
-    folder = cut_at("point", 1)
+    folder = cut_at("on_validation", 1)
     with pytest.raises(KeyboardInterrupt), resumable([folder], tmp_path / "my data", "cpu"):
         raise KeyboardInterrupt
     assert capsys.readouterr().err.endswith(

@@ -152,6 +152,6 @@ def show_result(folder: Any, json: bool) -> None:
         show(f"report: {page}")
     if result.status == "diverged":
         raise typer.Exit(1)
-    if folder.recipe().train.test != "sealed" and "test" in folder.data().parts and result.test is None:
+    if folder.recipe().train.test != "sealed" and "test" in folder.data().splits and result.test is None:
         log(f"the training is kept; once its test images can be read: cnnlab test {shlex.quote(str(folder.path))}")
         raise typer.Exit(1)

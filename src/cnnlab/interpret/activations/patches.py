@@ -16,7 +16,8 @@ from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.patches_result import FilterPatches, Patch, Patches
 from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
-from cnnlab.interpret.targets import MAX_PATCHES, validate_count
+from cnnlab.interpret.limits import MAX_PATCHES
+from cnnlab.interpret.targets import validate_count
 from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.models.train_mode import eval_mode
 from cnnlab.render.formatting import format_shape

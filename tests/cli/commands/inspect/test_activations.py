@@ -80,7 +80,7 @@ def test_patches_of_chosen_filters(recipe_file: Path) -> None:
     done = inspect(recipe_file, "--patches", "conv1:3,7", "--top", 2, "--json")
     found = json.loads(done.stdout)
     assert [(each["number"], len(each["patches"])) for each in found["filters"]] == [(3, 2), (7, 2)]
-    assert (found["part"], found["images"]) == ("validation", 9)
+    assert (found["split"], found["images"]) == ("validation", 9)
     assert Path("patches.png").is_file()
     some = json.loads(inspect(recipe_file, "--patches", "conv1", "--json", "--no-pictures").stdout)
     assert [each["number"] for each in some["filters"]] == [0, 2, 3, 5, 6, 8, 9, 11]

@@ -64,7 +64,7 @@ def test_svg_files_stand_alone(kept: Path, tmp_path: Path) -> None:
 def test_json_has_everything_and_no_picture_is_written(kept: Path, tmp_path: Path) -> None:
     done = mistakes(kept, "--json", "--no-pictures", "--most", 2)
     found = json.loads(done.stdout)
-    assert (found["part"], found["images"], len(found["per_class"])) == ("validation", 9, 3)
+    assert (found["split"], found["images"], len(found["per_class"])) == ("validation", 9, 3)
     assert len(found["mistakes"]) == min(2, found["images"] - found["right"])
     assert found["calibration"]["before"]["width"]["limit"] > 0
     assert found["without_images"] == "they were not asked for"

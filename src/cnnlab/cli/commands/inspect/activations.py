@@ -25,7 +25,7 @@ from cnnlab.cli.options import (
 from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
 from cnnlab.errors import UsageError
-from cnnlab.interpret.targets import MAX_PATCHES, MAX_SHOWN
+from cnnlab.interpret.limits import MAX_PATCHES, MAX_SHOWN
 
 if TYPE_CHECKING:
     from cnnlab.render.document import Document

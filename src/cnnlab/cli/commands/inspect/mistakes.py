@@ -10,7 +10,7 @@ import typer
 from cnnlab.cli.options import DataFolder, Debug, Device, Json, RunPath, SplitName, find_run, handle_errors
 from cnnlab.cli.output.documents import Latex, Markdown, OutputFormat
 from cnnlab.cli.output.figure_files import NoPictures, PictureFile, check_figure_path, show_with_figures
-from cnnlab.interpret.targets import MAX_SHOWN
+from cnnlab.interpret.limits import MAX_SHOWN
 
 PICTURE = "mistakes.png"
 
