@@ -287,25 +287,3 @@ def _bytes(tensor: Tensor) -> bytes:
 def transferring(recipe: Callable[..., Recipe], trained: Callable[..., RunFolder]) -> Transferring:
     """A run to begin with, and what it takes to look at what becomes of it."""
     return Transferring(trained(recipe(layers=TRUNK, epochs=1), name="source"), recipe)
-
-
-class Cut(Exception):  # noqa: N818
-    """The process ends here."""
-
-
-@pytest.fixture
-def cut() -> Callable[[int], Callable[..., None]]:
-    """Makes a callback that ends the process at its n-th call."""
-
-    def make(calls: int) -> Callable[..., None]:
-        left = [calls]
-
-        def count(*_: Any) -> None:
-            left[0] -= 1
-            if left[0] == 0:
-                raise Cut
-
-        return count
-
-    make.error = Cut
-    return make

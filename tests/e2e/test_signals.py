@@ -155,7 +155,18 @@ def test_a_process_ends_with_the_code_of_its_signal_and_its_run_can_go_on(
     made: Recipe, written: Path, trained: Callable[..., RunFolder], tmp_path: Path, sent: str
 ) -> None:
     runs = tmp_path / "my runs"
-    words = [__file__, "train_batches", "10", sent, "train", str(written), "--runs", str(runs), "--json", "--device=cpu"]
+    words = [
+        __file__,
+        "train_batches",
+        "10",
+        sent,
+        "train",
+        str(written),
+        "--runs",
+        str(runs),
+        "--json",
+        "--device=cpu",
+    ]
     done = subprocess.run(
         [sys.executable, *words],
         capture_output=True,

@@ -161,7 +161,8 @@ def test_what_is_kept_is_said_and_written_down(transfer: Callable[..., Recipe], 
     said: list[str] = []
     progress: list[tuple[Any, ...]] = []
     folder = done(
-        transfer(augment=["flip"]), callbacks=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told))
+        transfer(augment=["flip"]),
+        callbacks=RunCallbacks(log=said.append, progress=lambda *told: progress.append(told)),
     )
     found = record(folder)
     # 27 images to train on in two views and 9 to validate on, of 6×4×4 numbers; the test part is not kept.

@@ -156,9 +156,7 @@ def _cosine_decay(fraction: float, floor: float) -> float:
 
 _MULTIPLIERS: dict[type, Callable[[Any, TrainingPosition], float]] = {
     StepSchedule: lambda config, position: config.factor ** (position.epoch // config.epochs),
-    MultiStepSchedule: lambda config, position: (
-        config.factor ** bisect_right(config.epochs, position.epoch)
-    ),
+    MultiStepSchedule: lambda config, position: config.factor ** bisect_right(config.epochs, position.epoch),
     ExponentialSchedule: lambda config, position: config.factor**position.epoch,
     LinearSchedule: lambda config, position: 1 + (config.floor - 1) * position.fraction_done,
     CosineSchedule: lambda config, position: _cosine_decay(position.fraction_done, config.floor),
