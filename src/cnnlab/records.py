@@ -286,7 +286,7 @@ class ClaimRecord(Record):
         return None if self.measured is None else self.measured - self.published
 
 
-class TestSetOpening(Record):
+class LedgerEntry(Record):
     """One look at a test set: a line of the ledger. `test_set` is the same for every run that tests on these images."""
 
     time: str

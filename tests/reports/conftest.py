@@ -26,12 +26,12 @@ from cnnlab.records import (
     Environment,
     EpochRecord,
     LayerTable,
+    LedgerEntry,
     PrecisionConfig,
     Preprocessing,
     RunResult,
     Score,
     StepMeans,
-    TestSetOpening,
 )
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.stats.ablation import analyze_ablation
@@ -301,9 +301,7 @@ def make_view() -> Callable[..., RunView]:
         )
         test_set = "9f86d081884c7d65"
         openings = tuple(
-            TestSetOpening(
-                time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set=test_set, purpose="end of the recipe"
-            )
+            LedgerEntry(time=f"2026-01-0{day}T12:00:00+0100", run=run, test_set=test_set, purpose="end of the recipe")
             for day, run in ((1, "20260101-120000-lenet"), (2, "20260102-090000-lenet-wide"))
         )
         made: dict[str, Any] = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from cnnlab.interpret.weights.filters import LayerFilters
 from cnnlab.records import ClaimRecord, StepMeans
-from cnnlab.records import TestSetOpening as Opening
+from cnnlab.records import LedgerEntry as Opening
 from cnnlab.reports.run import captions
 from cnnlab.reports.run.contents import ConfusionMatrix, RunView
 from cnnlab.reports.study import captions as study_captions

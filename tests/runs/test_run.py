@@ -23,7 +23,7 @@ from cnnlab.distributed import ProcessGroup
 from cnnlab.errors import RunError, SourceError
 from cnnlab.evaluation.logits import predict_logits
 from cnnlab.evaluation.metrics import compute_score
-from cnnlab.records import EpochRecord, TestSetOpening
+from cnnlab.records import EpochRecord, LedgerEntry
 from cnnlab.runs.callbacks import RunCallbacks
 from cnnlab.runs.final_evaluation import open_test, trained_network
 from cnnlab.runs.run import resume_run, run
@@ -38,8 +38,8 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def ledger(folder: RunFolder) -> list[TestSetOpening]:
-    return [TestSetOpening(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
+def ledger(folder: RunFolder) -> list[LedgerEntry]:
+    return [LedgerEntry(**line) for line in lines(folder.path.parent / "test-ledger.jsonl")]
 
 
 def assert_same_tensors(one: RunFolder, other: RunFolder) -> None:

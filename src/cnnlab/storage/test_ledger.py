@@ -8,24 +8,24 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cnnlab.atomic_io import append_line
-from cnnlab.records import TestSetOpening
+from cnnlab.records import LedgerEntry
 
 LEDGER = "test-ledger.jsonl"
 
 
 def record_opening(runs: Path, run: str, test_set: str, purpose: str) -> None:
     """Write down that a run looks at a test set, before it does."""
-    opening = TestSetOpening(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), run=run, test_set=test_set, purpose=purpose)
+    opening = LedgerEntry(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), run=run, test_set=test_set, purpose=purpose)
     append_line(runs / LEDGER, opening.to_json())
 
 
-def openings(runs: Path, test_set: str) -> list[TestSetOpening]:
+def openings(runs: Path, test_set: str) -> list[LedgerEntry]:
     """Every look at a test set that the ledger tells of, oldest first; a line that was cut off is left out."""
     path = runs / LEDGER
     found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
-            opening = TestSetOpening.from_json(line)
+            opening = LedgerEntry.from_json(line)
         except ValidationError:
             continue
         if opening.test_set == test_set:

@@ -15,8 +15,8 @@ from cnnlab.data.loader import ImageLoader, evenly_spaced_indices
 from cnnlab.errors import UsageError
 from cnnlab.interpret.activations.layer_index import LayerIndex, LayerRef, capture_outputs
 from cnnlab.interpret.activations.patches_result import FilterPatches, Patch, Patches
-from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.limits import MAX_PATCHES
+from cnnlab.interpret.loaded_model import LoadedModel, as_loaded_model
 from cnnlab.interpret.targets import validate_count
 from cnnlab.models.pretrained.transfer import max_resize
 from cnnlab.models.train_mode import eval_mode

@@ -17,9 +17,9 @@ from cnnlab.records import (
     EpochRecord,
     FeatureCacheRecord,
     LayerTable,
+    LedgerEntry,
     PrecisionConfig,
     RunResult,
-    TestSetOpening,
     WeightLoadReport,
 )
 from cnnlab.render.confusion_matrix import Counts
@@ -60,7 +60,7 @@ class RunView:
     epochs: tuple[EpochRecord, ...]
     result: RunResult
     claims: tuple[ClaimRecord, ...] = ()
-    openings: tuple[TestSetOpening, ...] = ()
+    openings: tuple[LedgerEntry, ...] = ()
     filters: LayerFilters | None = None
     activations: ActivationMaps | None = None
     confusion: ConfusionMatrix | None = None

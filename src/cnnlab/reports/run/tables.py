@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from cnnlab.architecture.memory import MemoryRecord
-from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, LayerTable, RunResult, Score, TestSetOpening
+from cnnlab.records import ClaimRecord, DataRecord, LayerRecord, LayerTable, LedgerEntry, RunResult, Score
 from cnnlab.render.formatting import (
     MISSING,
     NumberFormatter,
@@ -95,7 +95,7 @@ def claim_table(claims: Iterable[ClaimRecord]) -> TextTable:
     return TextTable(heads, tuple(_claim_row(claim) for claim in claims))
 
 
-def ledger_table(openings: Iterable[TestSetOpening]) -> TextTable:
+def ledger_table(openings: Iterable[LedgerEntry]) -> TextTable:
     """Every look at the test set, in the ledger's order."""
     rows = ((shorten(o.time.replace("T", " ")), shorten(o.run, 80), shorten(o.purpose)) for o in openings)
     return TextTable(parse_columns("time", "`run", "what for"), tuple(rows))
